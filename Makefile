@@ -1,0 +1,248 @@
+# msockd. `make run` and `make test` need nothing but git and make on a fresh Debian 12: they install
+# what is missing and say so. `make help` lists the targets.
+
+VERSION := 0.1.0
+SOVER   := 0
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+SBINDIR    ?= $(PREFIX)/sbin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+SYSCONFDIR ?= $(PREFIX)/etc
+DESTDIR    ?=
+
+B          ?= build
+PKG_CONFIG ?= pkg-config
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
+            libconfuse-dev libdeflate-dev
+
+# --- flags -----------------------------------------------------------------------------------------
+
+LIBS_COMMON := libcrypto zlib
+HAVE_LIBDEFLATE := $(shell $(PKG_CONFIG) --exists libdeflate 2>/dev/null && echo 1)
+ifeq ($(HAVE_LIBDEFLATE),1)
+LIBS_COMMON += libdeflate
+DEFS += -DHAVE_LIBDEFLATE=1
+endif
+DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson libconfuse) -pthread
+CLIENT_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson)
+TEST_LIBS   = $(shell $(PKG_CONFIG) --libs cmocka)
+
+WARN := -Wall -Wextra -Wshadow -Wswitch-enum -Wmissing-prototypes -Wstrict-prototypes -Wformat=2 \
+        -Wvla -Wundef -Wpointer-arith -Wwrite-strings
+ifdef WERROR
+WARN += -Werror
+endif
+
+OPT  ?= -O2 -g
+HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2
+SAN  :=
+ifdef SANITIZE
+OPT  := -O1 -g -fno-omit-frame-pointer
+HARD :=
+SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+DEFS += -DMS_SANITIZE=1
+endif
+
+BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -DMSOCK_VERSION_TEXT='"$(VERSION)"' $(DEFS) $(WARN) $(OPT) \
+               $(HARD) $(SAN) -Iinclude -Isrc -MMD -MP
+PIE_CFLAGS  := $(BASE_CFLAGS) -fPIE
+PIC_CFLAGS  := $(BASE_CFLAGS) -fPIC -fvisibility=hidden
+LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
+
+# --- sources ---------------------------------------------------------------------------------------
+
+DAEMON_SRC := $(filter-out src/master/main.c,$(wildcard $(addsuffix /*.c,$(addprefix src/,common proto \
+              stats config handler worker master))))
+CLIENT_SRC := $(wildcard src/client/*.c) src/proto/msp_wire.c \
+              $(addprefix src/common/,base.c buffer.c clock.c digest.c fd.c text.c url.c)
+CTL_SRC    := $(wildcard tools/msockctl/*.c)
+MSOCK_SRC  := $(wildcard tools/msock/*.c)
+UNIT_SRC   := $(wildcard tests/unit/test_*.c)
+SYSTEM_SRC := $(wildcard tests/system/test_*.c)
+HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
+PRELOAD_SRC := $(wildcard tests/preload/*.c)
+BENCH_SRC  := $(wildcard bench/*.c)
+
+obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
+pic = $(patsubst %.c,$(B)/pic/%.o,$(1))
+
+UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
+SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
+PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
+BENCH   := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
+PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
+LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
+
+# --- what is built ---------------------------------------------------------------------------------
+
+.PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(PROGRAMS) $(LIBRARIES)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(PIE_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(B)/pic/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(PIC_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+# Everything of the daemon but its main, for the programs and for the unit tests.
+$(B)/libdaemon.a: $(call obj,$(DAEMON_SRC))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/msockd: $(B)/obj/src/master/main.o $(B)/libdaemon.a
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) -lm
+
+$(B)/libmsock.so.$(VERSION): $(call pic,$(CLIENT_SRC))
+	$(CC) -shared $(SAN) -Wl,-soname,libmsock.so.$(SOVER) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) \
+	    -o $@ $^ $(CLIENT_LIBS)
+
+$(B)/libmsock.so: $(B)/libmsock.so.$(VERSION)
+	ln -sf libmsock.so.$(VERSION) $(B)/libmsock.so.$(SOVER)
+	ln -sf libmsock.so.$(SOVER) $@
+
+# One object whose hidden symbols are local, so that the archive exports msock_* and nothing else.
+$(B)/libmsock.a: $(call pic,$(CLIENT_SRC))
+	@rm -f $@
+	$(LD) -r -o $(B)/libmsock-all.o $^
+	objcopy --localize-hidden $(B)/libmsock-all.o
+	$(AR) rcs $@ $(B)/libmsock-all.o
+
+$(B)/libmsock.pc: src/client/libmsock.pc.in Makefile
+	@mkdir -p $(@D)
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS_COMMON)|' $< > $@
+
+# --- set-up and the main job -----------------------------------------------------------------------
+
+deps:
+	@missing=; for p in $(PACKAGES); do \
+	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	if ! command -v apt-get >/dev/null; then \
+	    echo "make: please install what these Debian packages hold:$$missing" >&2; exit 1; fi; \
+	sudo=; if [ "$$(id -u)" != 0 ]; then sudo=sudo; \
+	    command -v sudo >/dev/null || { \
+	        echo "make: not root and no sudo; as root: apt-get install$$missing" >&2; exit 1; }; fi; \
+	echo "installing:$$missing"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
+run: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	$(B)/msockd -w 8
+
+# --- tests -----------------------------------------------------------------------------------------
+
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(B)/libdaemon.a $(B)/libmsock.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+
+$(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+
+$(B)/tests/%.so: tests/preload/%.c
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+
+test: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@sh tests/run.sh $(B) $(UNIT) $(SYSTEM)
+
+.PHONY: tests
+tests: all $(UNIT) $(SYSTEM) $(PRELOAD)
+
+check-unit: all $(UNIT)
+	@sh tests/run.sh $(B) $(UNIT)
+
+check-system: all $(SYSTEM) $(PRELOAD)
+	@sh tests/run.sh $(B) $(SYSTEM)
+
+asan: deps
+	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
+
+valgrind: all $(UNIT)
+	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
+	    sh tests/run.sh $(B) $(UNIT)
+
+# --- care ------------------------------------------------------------------------------------------
+
+SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+
+lint:
+	clang-format --dry-run --Werror $(SOURCES)
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
+	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
+	sh tests/lint_includes.sh
+
+fmt:
+	clang-format -i $(SOURCES)
+
+bench: deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	bench/run.sh
+
+$(B)/bench/%: $(B)/obj/bench/%.o $(B)/libdaemon.a
+	@mkdir -p $(@D)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+# --- installation ----------------------------------------------------------------------------------
+
+install: all
+	install -d $(DESTDIR)$(SBINDIR) $(DESTDIR)$(BINDIR) $(DESTDIR)$(LIBDIR)/pkgconfig \
+	    $(DESTDIR)$(INCLUDEDIR) $(DESTDIR)$(SYSCONFDIR)
+	install -m 755 $(B)/msockd $(DESTDIR)$(SBINDIR)/
+	install -m 755 $(B)/msockctl $(B)/msock $(DESTDIR)$(BINDIR)/
+	install -m 644 include/*.h $(DESTDIR)$(INCLUDEDIR)/
+	install -m 644 $(B)/libmsock.a $(DESTDIR)$(LIBDIR)/
+	install -m 755 $(B)/libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
+	ln -sf libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmsock.so.$(SOVER)
+	ln -sf libmsock.so.$(SOVER) $(DESTDIR)$(LIBDIR)/libmsock.so
+	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
+	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/
+	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
+	    install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 $$page $(DESTDIR)$(MANDIR)/man$$s/; done
+
+uninstall:
+	rm -f $(DESTDIR)$(SBINDIR)/msockd $(DESTDIR)$(BINDIR)/msockctl $(DESTDIR)$(BINDIR)/msock \
+	    $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
+	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
+	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+
+clean:
+	rm -rf $(B)
+
+help:
+	@echo 'make run           install what is missing, build, start msockd with 8 workers'
+	@echo 'make test          install what is missing, build, run all tests'
+	@echo 'make all           build the programs and the library into $(B)/'
+	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
+	@echo 'make asan          all tests under AddressSanitizer and UBSan'
+	@echo 'make valgrind      the unit tests under valgrind'
+	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules'
+	@echo 'make fmt           apply .clang-format'
+	@echo 'make bench         speed beside Redis, beanstalkd, nginx and rsync, as ratios'
+	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

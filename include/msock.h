@@ -1,0 +1,171 @@
+/* libmsock: send messages, JSON documents and files so that they are known to have arrived, whole,
+ * and safe. The wire is msp, docs/protocol.md section 1; section numbers below are of that document.
+ *
+ * A handle is one connection, opened when it is first needed and opened again when it was lost. The
+ * library keeps no global state, prints nothing, installs no signal handler and raises no SIGPIPE.
+ *
+ * Threads: every function may be called from any thread, and different handles may be used at the
+ * same time; one handle must not be used by two threads at once. Exceptions are said where they are.
+ *
+ * Every function that can fail returns an enum msock_status; MSOCK_OK is 0. msock_error() then has a
+ * sentence for people. */
+#ifndef MSOCK_H
+#define MSOCK_H
+
+#include <jansson.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MSOCK_API __attribute__((visibility("default")))
+
+#define MSOCK_VERSION "0.1.0"
+
+enum msock_status {
+    MSOCK_OK = 0,
+    MSOCK_USAGE,       /* an argument is wrong; nothing was sent */
+    MSOCK_REFUSED,     /* REJ: the server has refused the message, nothing of it is kept (1.2) */
+    MSOCK_UNREACHABLE, /* no connection could be made, also not by trying again */
+    MSOCK_GIVEN_UP, /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
+    MSOCK_LOCAL, /* the caller's side failed: a file that cannot be read, no memory, a transform */
+    MSOCK_CANCELLED, /* the progress callback said stop; the message is not committed */
+};
+
+typedef struct msock msock;
+
+/* The version of the library that is running. Static. Any thread. */
+MSOCK_API const char *msock_version(void);
+
+/* A word for a status: "ok", "refused", ... Static. Any thread. */
+MSOCK_API const char *msock_status_name(enum msock_status status);
+
+/* --- handle --- */
+
+/* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock".
+ * Does not connect. NULL for a URL that cannot be used (msock_url_error says why) or without memory.
+ * The handle is the caller's; msock_close frees it. */
+MSOCK_API msock *msock_open(const char *url);
+
+/* Why msock_open refuses this URL, as a sentence in error (at most n bytes with NUL); returns
+ * MSOCK_OK where it does not. */
+MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t n);
+
+/* Connects now rather than with the first message, so that an unreachable server is noticed early.
+ * Tries again as msock_set_retries says. MSOCK_OK, MSOCK_UNREACHABLE. */
+MSOCK_API enum msock_status msock_connect(msock *m);
+
+/* Closes the connection, between messages, and frees the handle. NULL is fine. */
+MSOCK_API void msock_close(msock *m);
+
+/* --- options: set them any time between two messages --- */
+
+/* How long to wait for a connection and for each answer, milliseconds; default 2000, and 30000 for
+ * the answer to a trailer, since the server may have to make a large file durable. 0 keeps a value. */
+MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms);
+
+/* How often a message is begun again after ERR, a lost connection or too many NACKs (1.7); default 5.
+ * The wait before the first is base_ms (default 50), then doubles up to max_ms (default 5000); a
+ * random half of it is left out, so that many clients do not come back at once. */
+MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
+
+/* NACKs within one message before the connection is given up; default 10. */
+MSOCK_API void msock_set_nack_limit(msock *m, unsigned limit);
+
+/* Called while a message is being sent: done bytes of total have been acknowledged or are on their
+ * way. A return value other than 0 stops: the message is not committed, the connection is closed and
+ * the call returns MSOCK_CANCELLED. NULL: none. Called in the thread that sends. */
+typedef int (*msock_progress_fn)(void *arg, uint64_t done, uint64_t total);
+MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
+
+/* Called with each message body before it is sent (encryption, compression): it returns the bytes to
+ * send instead in *out, malloc'ed, and their number in *out_len; the library frees them. Returns 0, or
+ * another value to fail the call with MSOCK_LOCAL. Not called for files given by path, which are
+ * streamed. What arrives is what the transform returned, so the receiver must know of it. */
+typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void **out,
+                                  size_t *out_len);
+MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
+
+/* The id of the next message (UTF-8 or any bytes, 1 to 2006 of them), which the receiver sees and may
+ * use to drop a double (1.7). Used up by the next send or send_json. Without one the library makes a
+ * random id of 32 hex digits for each message when ids are on. MSOCK_OK, MSOCK_USAGE. */
+MSOCK_API enum msock_status msock_set_id(msock *m, const void *id, size_t n);
+MSOCK_API void msock_set_auto_id(msock *m, int on); /* default on */
+
+/* Ask for the handler's reply with each message (1.5); default off. */
+MSOCK_API void msock_set_want_reply(msock *m, int on);
+
+/* --- sending: each returns only when the message is committed, refused or given up --- */
+
+/* A plain message of n bytes (KIND A). 0 bytes are a message too. */
+MSOCK_API enum msock_status msock_send(msock *m, const void *data, size_t n);
+
+/* A JSON document (KIND J), as text of n bytes, sent as it is; the server checks it. */
+MSOCK_API enum msock_status msock_send_json_text(msock *m, const char *text, size_t n);
+
+/* The same from a value, written compactly. The value stays the caller's. */
+MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
+
+/* A file (KIND F), streamed from disk and read once; stored by the server under remote_path, a
+ * relative path, or under the file's own name where that is NULL. A file that changes its size while
+ * it is sent fails with MSOCK_LOCAL. */
+MSOCK_API enum msock_status
+msock_send_file(msock *m, const char *local_path, const char *remote_path);
+
+/* --- what the last call said --- */
+
+/* A sentence about the last failure on this handle; "" after success. The handle's, until the next
+ * call. */
+MSOCK_API const char *msock_error(const msock *m);
+
+/* The code of the last REJ or ERR ("bad-json", "exists", "timeout", ...), "" where there was none. The
+ * handle's, until the next call. */
+MSOCK_API const char *msock_error_code(const msock *m);
+
+/* The reply of the last message where one was wanted: *n bytes, NUL-terminated besides; NULL where
+ * there is none. The handle's, until the next send. */
+MSOCK_API const void *msock_reply(const msock *m, size_t *n);
+
+/* The id under which the last message was sent, NUL-terminated; "" without. The handle's, until the
+ * next send. */
+MSOCK_API const char *msock_last_id(const msock *m);
+
+/* What this handle has counted since it was made. */
+struct msock_counts {
+    uint64_t acks, nack1, nack2, rej, err; /* answers received */
+    uint64_t messages;                     /* committed */
+    uint64_t retries;                      /* messages begun again on a new connection */
+    uint64_t connects;                     /* connections made */
+    uint64_t bytes_out, bytes_in;
+};
+MSOCK_API void msock_get_counts(const msock *m, struct msock_counts *counts_out);
+
+/* --- for programs with an event loop of their own --- */
+
+/* The exact bytes of a message that fits into one packet, trailer included, ready to be sent ahead
+ * (1.6). kind is 'A', 'J' or 'F'; value is the id or path, may be NULL with 0; n <= 1998, value_len <=
+ * 2038. Returns how many bytes that are; they are written where out_size is enough. 0: too long or
+ * without memory. */
+MSOCK_API size_t msock_encode(char kind, int want_reply, const void *data, size_t n,
+                              const void *value, size_t value_len, void *out, size_t out_size);
+
+enum msock_answer {
+    MSOCK_ANSWER_ACK, /* ACK, with *grant 0; ACK <N>, with *grant N */
+    MSOCK_ANSWER_NACK1,
+    MSOCK_ANSWER_NACK2,
+    MSOCK_ANSWER_REJ,
+    MSOCK_ANSWER_ERR,
+};
+
+/* Reads one answer line from n bytes. Returns its length, 0 where it is not complete, -1 where it is
+ * none. grant may be NULL. */
+MSOCK_API int
+msock_decode(const void *data, size_t n, enum msock_answer *answer_out, uint32_t *grant_out);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

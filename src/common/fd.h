@@ -1,0 +1,37 @@
+/* File descriptors: EINTR and short writes are dealt with here and nowhere else. */
+#ifndef COMMON_FD_H
+#define COMMON_FD_H
+
+#include "common/base.h"
+
+#include <sys/types.h>
+
+/* Closes *fd unless it is -1, stores -1 there, and leaves errno as it was. */
+void fd_close(int *fd);
+
+/* Returns *fd and stores -1 there: ownership moves to the caller. */
+int fd_steal(int *fd);
+
+/* read(2), again after EINTR. Returns what read returns. */
+ssize_t fd_read(int fd, void *buf, size_t n);
+
+/* Writes all n bytes to a blocking descriptor. Returns 0, or -1 with errno (some bytes may be out). */
+MS_MUST_CHECK int fd_write_all(int fd, const void *buf, size_t n);
+
+/* The same at an offset; the file position stays. */
+MS_MUST_CHECK int fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset);
+
+/* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends before). */
+MS_MUST_CHECK int fd_pread_all(int fd, void *buf, size_t n, off_t offset);
+
+/* Reads a whole regular file into a NUL-terminated heap string (caller frees); refuses more than
+ * max bytes with EFBIG. Returns 0 and *data_out, *len_out, or -1 with errno. */
+MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out);
+
+/* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
+
+/* Raises the soft limit of open descriptors to the hard one. Returns the limit now in force. */
+unsigned long fd_raise_limit(void);
+
+#endif

@@ -1,0 +1,35 @@
+/* Text that comes from outside, on its way to a terminal, a log or a JSON document; and numbers with
+ * units on their way in. */
+#ifndef COMMON_TEXT_H
+#define COMMON_TEXT_H
+
+#include "common/base.h"
+#include "common/buffer.h"
+
+#include <stdbool.h>
+
+/* Copies n bytes to out with every control byte, backslash and byte over 7E as \xNN, so that a line
+ * stays one line and a terminal is safe. Cut (never within an escape) to out_size - 1 characters;
+ * always NUL-terminated. Returns the length. */
+size_t text_escape(const void *data, size_t n, char *out, size_t out_size);
+
+/* True where all n bytes are valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */
+bool text_is_utf8(const void *data, size_t n);
+
+/* Appends the bytes as a JSON string with its quotes. The bytes must be valid UTF-8. */
+void text_json_string(struct buffer *out, const void *data, size_t n);
+
+/* Appends base64 (RFC 4648, padded). */
+void text_base64(struct buffer *out, const void *data, size_t n);
+
+/* "64", "64K", "1M", "4G" (powers of 1024, optional "iB" or "B"). Returns 0, or -1 with EINVAL, ERANGE. */
+MS_MUST_CHECK int text_parse_size(const char *s, uint64_t *bytes_out);
+
+/* "2", "2s", "500ms", "250us", "5m", "1h", "1d", "1.5s"; no unit means seconds. Returns 0, or -1
+ * with EINVAL, ERANGE. */
+MS_MUST_CHECK int text_parse_duration(const char *s, uint64_t *us_out);
+
+/* A whole decimal number within [min, max] and nothing else. Returns 0, or -1 with EINVAL, ERANGE. */
+MS_MUST_CHECK int text_parse_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);
+
+#endif

@@ -1,0 +1,52 @@
+/* Listener and server addresses: PROTOCOL://ADDRESS:PORT?option=value&...  With no address and a
+ * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. */
+#ifndef COMMON_URL_H
+#define COMMON_URL_H
+
+#include "common/base.h"
+
+#include <stdbool.h>
+#include <sys/socket.h>
+
+#define URL_OPTIONS_MAX 32
+#define URL_ERROR_LEN   192
+
+struct url_option {
+    char *name;
+    char *value;
+};
+
+struct url {
+    char *scheme;  /* "msp" */
+    char *host;    /* "127.0.0.1", "::1", "example.org"; NULL for a Unix socket */
+    char *path;    /* the Unix socket's path; NULL otherwise */
+    uint16_t port; /* 0 where none was given or 0 was */
+    bool has_port;
+    size_t option_count;
+    struct url_option options[URL_OPTIONS_MAX];
+};
+
+/* Parses text. Returns 0, or -1 with a sentence in error (what is wrong and where). url_fini after
+ * success only. */
+MS_MUST_CHECK int url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN]);
+void url_fini(struct url *url);
+
+/* The value of an option, or NULL. */
+const char *url_option(const struct url *url, const char *name);
+
+struct endpoint {
+    struct sockaddr_storage addr;
+    socklen_t len;
+};
+
+#define ENDPOINT_TEXT_LEN 128
+
+/* The first address of the URL's host (getaddrinfo; may block on a name), or its Unix path.
+ * Returns 0, or -1 with a sentence in error. */
+MS_MUST_CHECK int
+endpoint_resolve(const struct url *url, struct endpoint *ep_out, char error[URL_ERROR_LEN]);
+
+/* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", "unix:" for an unnamed peer. */
+void endpoint_format(const struct endpoint *ep, char out[ENDPOINT_TEXT_LEN]);
+
+#endif

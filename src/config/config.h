@@ -1,0 +1,84 @@
+/* Everything that can be set, checked: from defaults, the file (libconfuse), -o and the command line,
+ * in this order, the later one wins. A struct config is never changed once it is built. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include "common/base.h"
+#include "common/log.h"
+#include "common/url.h"
+#include "proto/proto.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define CONFIG_LISTENERS_MAX 64
+#define CONFIG_WORKERS_MAX   64
+#define CONFIG_ERROR_LEN     512
+
+enum on_conflict {
+    ON_CONFLICT_KEEP,    /* the file that is there stays, the new one gets REJ exists */
+    ON_CONFLICT_REPLACE, /* the new one takes its place, atomically */
+    ON_CONFLICT_NUMBER,  /* the new one becomes name.1, name.2, ... */
+};
+
+struct listener_config {
+    char *url;     /* as written */
+    char *name;    /* the URL without its options: what logs, statistics and journal show */
+    char *proto;   /* "msp" */
+    char *handler; /* "journal" */
+    struct endpoint endpoint;
+    int backlog;
+    mode_t mode;                /* of a Unix socket */
+    struct proto_limits limits; /* the general ones with the URL's own on top */
+};
+
+struct config {
+    unsigned workers;
+    size_t listener_count;
+    struct listener_config listeners[CONFIG_LISTENERS_MAX];
+    char *data_dir;     /* absolute */
+    char *runtime_dir;  /* absolute */
+    char *config_file;  /* absolute, or NULL */
+    char *user, *group; /* workers of a root master become these; NULL: stay */
+    uid_t uid;
+    gid_t gid;
+    bool daemonize;
+    char *log_file; /* absolute, or NULL: standard error */
+    enum log_level log_level;
+    unsigned max_connections; /* over all workers; beyond: ERR busy */
+    uint64_t drain_timeout_us;
+    uint64_t ready_timeout_us;  /* a new worker must be ready within this */
+    size_t memory_message_max;  /* bytes of a message kept in memory, more goes to a file */
+    uint64_t worker_memory_max; /* bytes of bodies in memory in one worker; near it grants shrink */
+    /* journal */
+    enum on_conflict on_conflict;
+    size_t inline_max;       /* a larger body becomes a blob */
+    uint64_t segment_size;   /* a journal segment is closed beyond this */
+    uint64_t segment_age_us; /* and when it is older than this */
+    bool sync;               /* fsync before the final ACK */
+};
+
+/* What the command line said; config_build applies it last. */
+struct config_args {
+    const char *config_file;
+    size_t listen_count;
+    const char *listen[CONFIG_LISTENERS_MAX];
+    size_t set_count;
+    const char *set[128]; /* "option=value" */
+    const char *workers, *handler, *data_dir, *runtime_dir, *host, *port, *max_size;
+    bool daemonize;
+    int verbosity; /* -v: +1 each, -q: -1 each */
+};
+
+/* Reads and checks everything. Relative paths are resolved against cwd. Returns 0 and a config, which
+ * config_destroy frees, or -1 with one sentence in error: which file and line or which option, what
+ * was wrong, what would be right. Touches nothing outside: binds nothing, creates nothing. */
+MS_MUST_CHECK int config_build(const struct config_args *args, const char *cwd,
+                               struct config **config_out, char error[CONFIG_ERROR_LEN]);
+void config_destroy(struct config *config); /* NULL is fine */
+
+/* The runtime directory that msockd and msockctl use when none is named (DESIGN: $RUNTIME_DIRECTORY,
+ * $XDG_RUNTIME_DIR/msockd, /run/msockd for root, /tmp/msockd-<uid>). Caller frees. */
+char *config_default_runtime_dir(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* The answers of one connection, in order. Most are known at once and go to `ready`; the final
+ * answer of a message whose handler has not settled yet keeps its place in the queue, and what comes
+ * after it waits behind it.
+ * Invariant: ready holds what may be sent now; while the queue is empty nothing waits. */
+#ifndef PROTO_ANSWERS_H
+#define PROTO_ANSWERS_H
+
+#include "common/buffer.h"
+
+#include <stdbool.h>
+
+struct answer; /* the place of an answer that is not known yet */
+
+struct answers {
+    struct buffer ready; /* may be sent */
+    struct answer *first, *last;
+    uint32_t waiting; /* places not settled yet */
+    bool ended;       /* the last answer is in ready, or sent */
+};
+
+void answers_init(struct answers *a);
+void answers_fini(struct answers *a); /* places still open become invalid */
+
+/* Appends an answer that is known now. last: the connection ends with it; what is appended or settled
+ * behind it is dropped, and `ended` is set once it is ready. */
+void answers_append(struct answers *a, const void *data, size_t n, bool last);
+
+/* Takes a place for an answer that comes later. prefix_len bytes at the end of what was appended
+ * last and not sent yet move behind the place's front, to leave together with the answer (fewer
+ * than prefix_len where part of it was sent already: then none). */
+struct answer *answers_reserve(struct answers *a, size_t prefix_len);
+
+/* Fills the place; the place is gone, and all that is now in order becomes ready. last: as above. */
+void answers_settle(struct answers *a, struct answer *place, const void *data, size_t n, bool last);
+
+/* Nothing to send and nothing to come. */
+static inline bool
+answers_idle(const struct answers *a)
+{
+    return a->ready.len == 0 && a->first == NULL;
+}
+
+#endif

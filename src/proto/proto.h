@@ -1,0 +1,59 @@
+/* What every wire protocol looks like to the worker: bytes in, events out. A protocol sees no
+ * descriptor, clock, log or socket; time is an argument, answers go to a queue, whole verified
+ * messages are handed over one at a time. Its state between two packets is a plain struct without
+ * pointers, so that a connection can be given to another process. */
+#ifndef PROTO_PROTO_H
+#define PROTO_PROTO_H
+
+#include "proto/answers.h"
+#include "proto/message.h"
+
+#include <stdbool.h>
+
+/* Counted by the protocol, added to the shared counters by the worker. */
+struct proto_tally {
+    uint32_t acks, nack1, nack2, rej, err, messages, packets;
+};
+
+/* The limits of one listener. Durations in microseconds, sizes in bytes. */
+struct proto_limits {
+    uint64_t max_message_size; /* msp: a larger SIZE is taken as undetermined (1.3) */
+    uint64_t timeout_us;       /* no byte inside a message for so long: ERR timeout */
+    uint64_t idle_timeout_us;  /* no message for so long: close */
+    uint64_t min_rate;         /* bytes/s a message must make after its first rate_grace_us */
+    uint64_t rate_grace_us;
+    uint64_t max_json_size; /* a larger JSON document is refused */
+    uint32_t max_json_depth;
+    uint32_t packet_size;     /* smallest grant */
+    uint32_t packet_size_max; /* largest grant */
+    uint32_t nack_limit;      /* NACKs within one message */
+    uint32_t reread_limit;    /* packets of an undetermined message without an end */
+};
+
+enum proto_event {
+    PROTO_MORE,    /* all bytes are consumed; more are needed */
+    PROTO_FLUSH,   /* send what is ready before feeding the rest: the peer waits for it */
+    PROTO_MESSAGE, /* *message_out is whole and verified; the caller owns it now */
+    PROTO_CLOSE,   /* send what is ready, then close; further bytes are not consumed */
+};
+
+/* What one connection lends its protocol during a call. */
+struct proto_io {
+    const struct proto_limits *limits;
+    struct message_store *store;
+    struct answers *answers;
+    struct message **message; /* the message being built, kept by the connection */
+    struct proto_tally *tally;
+    uint64_t now_us;   /* monotonic */
+    uint64_t keep_max; /* see struct message: what the handler wants of a body */
+    bool memory_low;   /* the worker is short of memory: grant little */
+};
+
+/* How the handler decided; the worker passes it back to the protocol. */
+enum proto_outcome {
+    PROTO_COMMITTED, /* final ACK, with the reply where one was asked for */
+    PROTO_REFUSED,   /* REJ code text */
+    PROTO_FAILED,    /* ERR internal: not committed, the connection ends */
+};
+
+#endif

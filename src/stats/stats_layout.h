@@ -1,0 +1,179 @@
+/* The layout of the two files in the runtime directory, shared by everyone who maps them. Fixed-width
+ * types, no pointers; every cell has one writer. A reader that finds another version stops.
+ *
+ *   control  written by the master alone: who runs, with what, what the last reload said, and the
+ *            totals of the workers that are gone
+ *   stats    one region a worker: a block, then a slot for each connection. A region is written by
+ *            the worker whose incarnation it carries, and by nobody else.
+ */
+#ifndef STATS_STATS_LAYOUT_H
+#define STATS_STATS_LAYOUT_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define STATS_CONTROL_FILE "control"
+#define STATS_STATS_FILE   "stats"
+#define STATS_LOCK_FILE    "lock"
+#define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
+#define STATS_VERSION      1u
+
+#define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
+#define STATS_SLOTS            32768 /* connections of one worker */
+#define STATS_LISTENERS        64
+#define STATS_HISTOGRAM_GROUPS 28 /* powers of two above the exact part */
+#define STATS_HISTOGRAM_SUB    16 /* steps in each, so a value is known to 6 % */
+#define STATS_HISTOGRAM        (STATS_HISTOGRAM_GROUPS * STATS_HISTOGRAM_SUB)
+
+/* Counted for every connection and in total. X(name, help); the name is the JSON key. */
+#define STATS_CONN_COUNTERS(X)                              \
+    X(acks, "packets and messages acknowledged")            \
+    X(nack1, "packets refused: CRC-32 mismatch")            \
+    X(nack2, "messages refused: SHA-256 mismatch")          \
+    X(rej, "messages refused by a check or by the handler") \
+    X(err, "connections ended by an error")                 \
+    X(messages, "messages committed")                       \
+    X(bytes_in, "bytes received")                           \
+    X(bytes_out, "bytes sent")                              \
+    X(packets, "packets received whole, trailers included")
+
+/* Counted for every worker and in total, besides the above. */
+#define STATS_WORKER_COUNTERS(X)                                       \
+    X(accepted, "connections accepted")                                \
+    X(refused, "connections turned away: too many, or no descriptors") \
+    X(turns, "turns of the event loop")                                \
+    X(commits, "commits by a handler, each of one or more messages")   \
+    X(committed, "messages in those commits")
+
+struct stats_conn_counters {
+#define X(name, help) _Atomic uint64_t name;
+    STATS_CONN_COUNTERS(X)
+#undef X
+};
+
+struct stats_worker_counters {
+#define X(name, help) _Atomic uint64_t name;
+    STATS_CONN_COUNTERS(X)
+    STATS_WORKER_COUNTERS(X)
+#undef X
+};
+
+enum stats_conn_state {
+    STATS_CONN_FREE = 0, /* nobody's slot */
+    STATS_CONN_IDLE,     /* between messages */
+    STATS_CONN_RECEIVING,
+    STATS_CONN_COMMITTING, /* a message is with its handler */
+    STATS_CONN_CLOSING,    /* the last answer is on its way */
+};
+
+enum stats_family { STATS_FAMILY_UNIX = 0, STATS_FAMILY_IPV4 = 4, STATS_FAMILY_IPV6 = 6 };
+
+/* One connection: 128 bytes. seq is odd while the identity changes; counters and state change under
+ * an even seq, one atomic store each. */
+struct stats_slot {
+    _Atomic uint32_t seq;
+    _Atomic uint8_t state; /* enum stats_conn_state */
+    uint8_t family;        /* enum stats_family */
+    uint16_t listener;     /* row in control.listeners */
+    uint8_t address
+        [16]; /* network order; IPv4 in the first 4; Unix: the peer's pid in the first 4, network order */
+    uint16_t port; /* host order */
+    uint16_t pad16;
+    uint32_t pad32;
+    uint64_t began_us;          /* monotonic */
+    _Atomic uint64_t active_us; /* last byte in or out, monotonic */
+    uint64_t id;                /* unique in the worker's life */
+    struct stats_conn_counters counters;
+};
+static_assert(sizeof(struct stats_slot) == 128, "a slot is two cache lines");
+static_assert(offsetof(struct stats_slot, counters) == 56, "layout of a slot");
+
+struct stats_block {
+    _Atomic uint64_t incarnation; /* whose numbers these are; 0 while they are being cleared */
+    _Atomic uint32_t open;        /* connections open now */
+    _Atomic uint32_t slots_used;  /* slots at and above this have never been used */
+    _Atomic uint32_t accepting;   /* 1: takes new connections; 0: draining or not ready */
+    _Atomic uint32_t reopened;    /* USR1s done */
+    uint8_t pad[40];
+    struct stats_worker_counters counters;
+    uint8_t pad2[16];
+    _Atomic uint64_t latency[STATS_HISTOGRAM]; /* first byte to final answer, microseconds */
+};
+static_assert(offsetof(struct stats_block, counters) == 64, "layout of a block");
+
+#define STATS_BLOCK_SIZE  4096
+#define STATS_REGION_SIZE (STATS_BLOCK_SIZE + (uint64_t)STATS_SLOTS * sizeof(struct stats_slot))
+#define STATS_FILE_SIZE   ((uint64_t)STATS_REGIONS * STATS_REGION_SIZE)
+static_assert(sizeof(struct stats_block) <= STATS_BLOCK_SIZE, "a block has one page");
+static_assert(STATS_REGION_SIZE % 4096 == 0, "a region can be mapped alone");
+
+enum stats_worker_state {
+    STATS_WORKER_NONE = 0,
+    STATS_WORKER_STARTING,
+    STATS_WORKER_READY,
+    STATS_WORKER_DRAINING,
+    STATS_WORKER_WAITING, /* keeps dying: replaced after a delay */
+};
+
+/* A row of the control file's table, one a region. */
+struct stats_worker {
+    _Atomic uint32_t state; /* enum stats_worker_state */
+    _Atomic int32_t pid;
+    _Atomic uint32_t index;    /* 0 .. workers - 1 within its generation */
+    _Atomic uint32_t restarts; /* of this index, since the generation began */
+    _Atomic uint64_t generation;
+    _Atomic uint64_t incarnation;
+    _Atomic uint64_t started_us; /* monotonic */
+};
+
+struct stats_listener {
+    _Atomic uint32_t active; /* 1: in the present configuration */
+    uint32_t pad;
+    char url[256];     /* without options */
+    char address[128]; /* where it is really bound: "127.0.0.1:43117" */
+    char proto[16];
+    char handler[16];
+};
+
+/* Totals of workers that are gone. Kept twice; the master writes the copy that is not current, then
+ * makes it current, so a reader always finds a whole one, even after the master died meanwhile. */
+struct stats_folded {
+    struct stats_worker_counters counters;
+    _Atomic uint64_t latency[STATS_HISTOGRAM];
+    /* for each region, the newest incarnation that is in these totals */
+    _Atomic uint64_t incarnation[STATS_REGIONS];
+};
+
+enum stats_verdict { STATS_VERDICT_NONE = 0, STATS_VERDICT_OK, STATS_VERDICT_FAILED };
+
+struct stats_control {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t size;             /* of this struct */
+    _Atomic uint32_t ready;    /* stored last, with release, when all the rest is in place */
+    _Atomic uint32_t stopping; /* 0, or the signal that stops: SIGTERM, SIGQUIT */
+    _Atomic int32_t master_pid;
+    _Atomic uint32_t workers; /* configured */
+    uint64_t started_real_us; /* since 1970 */
+    uint64_t started_us;      /* monotonic */
+    uint64_t boot_id[2];      /* of this run: random, tells a baseline of another run */
+    _Atomic uint64_t generation;
+    _Atomic uint64_t
+        reloads; /* finished, successful or not; changes after the verdict is in place */
+    _Atomic uint64_t reload_requests; /* reloads begun */
+    _Atomic uint32_t reload_verdict;  /* enum stats_verdict of the last one */
+    _Atomic uint32_t reopens;         /* USR1s done by the master */
+    char reload_text[512];
+    char config_file[256];
+    char data_dir[256];
+    char version_text[32];
+    _Atomic uint32_t current; /* which folded[] is valid */
+    uint32_t pad;
+    struct stats_folded folded[2];
+    struct stats_worker worker[STATS_REGIONS];
+    struct stats_listener listener[STATS_LISTENERS];
+};
+
+#endif
