@@ -11,14 +11,6 @@
 
 #define HANDLER_ERROR_LEN 256
 
-struct verdict {
-    enum proto_outcome outcome;
-    const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
-    const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
-    const void *reply; /* of PROTO_COMMITTED, where m->wants_reply; valid during the call */
-    size_t reply_len;
-};
-
 /* Where a message came from, for the handler to record. Valid as long as the message. */
 struct message_origin {
     const char *listener; /* the listener's URL as configured, without options */

@@ -31,7 +31,7 @@ struct message {
     uint64_t size;     /* bytes appended */
     uint64_t keep_max; /* beyond this size nobody wants the body: it is only summed */
     uint64_t begun_us; /* when its first byte came, monotonic */
-    char *mem;         /* the body, or its part not yet in the file */
+    char *mem;         /* the body, while it is in memory */
     size_t mem_len, mem_cap;
     int fd;    /* the unlinked file, or -1 */
     int error; /* errno of the first failed store, sticky; 0 while all is well */
@@ -44,6 +44,9 @@ struct message {
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
     uint64_t mark_size;
+    uint64_t file_end;     /* bytes written to fd; more than size after a rollback */
+    uint64_t written_back; /* of these, given to the disk already */
+    uint32_t size_hint;    /* of the first allocation */
     void *owner; /* for whoever holds the message: the worker's record of whom to answer */
     void *next;  /* for whoever holds the message: a list link */
 };
@@ -67,16 +70,22 @@ void message_peek(const struct message *m, uint8_t out[SHA256_LEN]);
 /* Ends the body: sets sha256 and lets go of the running digest. */
 void message_finish(struct message *m);
 
-/* Copies value (n bytes, n <= 2038) and terminates it. */
+/* Room for a value of n bytes, to be filled by the caller; the NUL behind it is there already. */
+char *message_value_reserve(struct message *m, size_t n);
+
+/* Copies value (n bytes). */
 void message_set_value(struct message *m, const void *value, size_t n);
+
+/* Drops the first n bytes of value. */
+void message_value_cut_front(struct message *m, size_t n);
 
 /* The whole body in one piece: the memory itself, or a read-only mapping of the file. Returns 0 and
  * the bytes, which stay valid until message_body_release, or -1 with errno. Not for dropped bodies. */
 MS_MUST_CHECK int message_body(struct message *m, const char **data_out);
 void message_body_release(struct message *m, const char *data);
 
-/* Moves a body that is still in memory into a descriptor that the caller opened, or, where it is in
- * a file already, nothing. Afterwards the body is m->fd. Returns 0, or -1 with errno. */
+/* Moves a body that is in memory (m->fd is -1) into an empty file that the caller opened. On success
+ * the descriptor is the message's. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int message_spill_to(struct message *m, int fd);
 
 #endif

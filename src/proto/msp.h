@@ -19,30 +19,33 @@ enum msp_state {
 };
 
 struct msp {
-    uint8_t state;        /* enum msp_state */
-    uint8_t kind, flags;  /* of the trailer */
-    bool undetermined;    /* SIZE was 0 or over the limit (1.4) */
-    bool late_digest;     /* SHA256 was zero (1.8) */
-    bool first_packet;    /* the packet under way is the message's first */
-    bool packet_verified; /* its CRC-32 held, its last bytes are not in the message yet */
-    bool discard;         /* after a NACK: drop what has arrived, until the connection is drained */
-    uint8_t have;         /* bytes of head[] that are there */
+    uint8_t state;     /* enum msp_state */
+    uint8_t have;      /* bytes of head[] that are there */
+    bool undetermined; /* SIZE was 0 or over the limit (1.4) */
+    bool late_digest;  /* SHA256 was zero (1.8) */
+    bool first_packet; /* the packet under way is the message's first */
+    bool header_bad;   /* its CRLF was not in place: NACK1 at its end */
+    bool marked;       /* the message is marked at its beginning: part of it is stored already */
+    bool verified;     /* its CRC-32 held and ACK is out; its last bytes are not stored yet */
+    bool clean;        /* no NACK1 since the last ACK <N>: the grant may grow */
+    bool discard;      /* after a NACK: drop what has arrived, until the connection is drained */
     uint8_t head[MSP_FIRST_HEADER]; /* the fixed part under way */
+    uint16_t value_have;            /* bytes of VALUE that are there */
     uint32_t nacks;                 /* within this message */
-    uint32_t rereads;               /* packets of an undetermined message so far without its end */
-    uint32_t grant;                 /* N of the last ACK <N> */
-    uint32_t body_left;             /* bytes of this packet still to come */
+    uint32_t rereads;               /* further packets of an undetermined message without its end */
+    uint32_t grant;                 /* N of the last ACK <N>; kept over messages */
+    uint32_t packet_len;            /* body bytes of this packet, at most where undetermined */
+    uint32_t packet_left;           /* of these, still to come */
     uint32_t crc;                   /* of this packet's body so far */
     uint32_t crc_declared;
     uint64_t left;              /* bytes of the message behind this packet */
-    uint64_t size;              /* SIZE */
     uint64_t begun_us;          /* first byte of the message, monotonic */
-    uint64_t heard_us;          /* last byte of the message, monotonic */
+    uint64_t heard_us;          /* last byte, monotonic */
     uint64_t received;          /* bytes since begun_us, for the minimal rate */
     uint8_t sha256[SHA256_LEN]; /* declared */
 };
 
-void msp_init(struct msp *msp, const struct proto_limits *limits);
+void msp_init(struct msp *msp, const struct proto_limits *limits, uint64_t now_us);
 
 /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to be
  * fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the caller's. */
@@ -75,18 +78,10 @@ msp_idle(const struct msp *msp)
 #define MSP_HELD_ACK_LEN 5
 
 /* The final answer for a message that msp_feed handed over: at its reserved place, or (NULL) right
- * behind what was appended last. code and text matter for PROTO_REFUSED and PROTO_FAILED; reply is
- * sent where the message wants one and the outcome is PROTO_COMMITTED (1.5). */
-struct msp_verdict {
-    enum proto_outcome outcome;
-    const char *code;
-    const char *text;
-    const void *reply;
-    size_t reply_len;
-};
-
+ * behind what was appended last: ACK and, where the message wants one, the reply (1.5); REJ; or ERR
+ * internal, with which the connection ends (answers->ended). */
 void msp_settle(struct proto_io *io, struct answer *place, const struct message *m,
-                const struct msp_verdict *verdict);
+                const struct verdict *verdict);
 
 /* "ERR busy" or another refusal for a connection that is turned away before it said anything. */
 size_t msp_refusal(const char *code, const char *text, char *out, size_t out_size);

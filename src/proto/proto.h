@@ -51,9 +51,17 @@ struct proto_io {
 
 /* How the handler decided; the worker passes it back to the protocol. */
 enum proto_outcome {
-    PROTO_COMMITTED, /* final ACK, with the reply where one was asked for */
-    PROTO_REFUSED,   /* REJ code text */
-    PROTO_FAILED,    /* ERR internal: not committed, the connection ends */
+    PROTO_COMMITTED, /* as durable as configured: the sender may forget it */
+    PROTO_REFUSED,   /* the handler said no: nothing is kept, the connection goes on */
+    PROTO_FAILED,    /* our side failed: not committed, the connection ends */
+};
+
+struct verdict {
+    enum proto_outcome outcome;
+    const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
+    const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
+    const void *reply; /* of PROTO_COMMITTED, where the sender wants one; valid during the call */
+    size_t reply_len;
 };
 
 #endif

@@ -1,0 +1,249 @@
+#include "proto/message.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define FIRST_ALLOCATION 2048 /* a size from the wire earns no more than this at once */
+#define WRITE_BACK_STEP \
+    (8u << 20) /* begin to write a file back this often, so that fsync is short */
+
+struct message *
+message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us)
+{
+    struct message *m = ms_calloc(1, sizeof(*m));
+
+    m->store = store;
+    m->keep_max = keep_max;
+    m->begun_us = now_us;
+    m->fd = -1;
+    m->kind = MESSAGE_PLAIN;
+    m->size_hint = size_hint < FIRST_ALLOCATION ? (uint32_t)size_hint : FIRST_ALLOCATION;
+    m->digest = sha256_begin(store->digester);
+    return m;
+}
+
+static void
+message_free_memory(struct message *m)
+{
+    m->store->memory_used -= m->mem_cap;
+    free(m->mem);
+    m->mem = NULL;
+    m->mem_len = m->mem_cap = 0;
+}
+
+void
+message_destroy(struct message *m)
+{
+    if (m == NULL)
+        return;
+    message_free_memory(m);
+    fd_close(&m->fd);
+    sha256_release(m->store->digester, m->digest);
+    sha256_release(m->store->digester, m->mark_digest);
+    free(m->value);
+    free(m);
+}
+
+static void
+message_drop_body(struct message *m)
+{
+    message_free_memory(m);
+    fd_close(&m->fd);
+    m->body_dropped = true;
+}
+
+static int
+message_grow(struct message *m, size_t need)
+{
+    size_t cap = m->mem_cap != 0 ? m->mem_cap * 2 : m->size_hint;
+    char *mem;
+
+    if (need <= m->mem_cap)
+        return 0;
+    if (cap < need)
+        cap = need;
+    if (cap > m->store->memory_max && need <= m->store->memory_max)
+        cap = m->store->memory_max;
+    mem = realloc(m->mem, cap);
+    if (mem == NULL)
+        return -1;
+    m->store->memory_used += cap - m->mem_cap;
+    m->mem = mem;
+    m->mem_cap = cap;
+    return 0;
+}
+
+static int
+message_to_file(struct message *m)
+{
+    m->fd = m->store->spill_open(m->store->spill_arg);
+    if (m->fd < 0)
+        return -1;
+    if (fd_pwrite_all(m->fd, m->mem, m->mem_len, 0) < 0)
+        return -1;
+    m->file_end = m->mem_len;
+    message_free_memory(m);
+    return 0;
+}
+
+/* A file that will be fsynced is better on its way to the disk while the rest still arrives. */
+static void
+message_write_back(struct message *m)
+{
+    if (m->file_end < m->written_back + WRITE_BACK_STEP)
+        return;
+    (void)sync_file_range(m->fd, (off_t)m->written_back, (off_t)(m->file_end - m->written_back),
+                          SYNC_FILE_RANGE_WRITE);
+    m->written_back = m->file_end;
+}
+
+static int
+message_store_bytes(struct message *m, const void *data, size_t n)
+{
+    if (m->fd < 0 && m->size + n <= m->store->memory_max) {
+        if (message_grow(m, m->size + n) < 0)
+            return -1;
+        memcpy(m->mem + m->size, data, n);
+        m->mem_len = m->size + n;
+        return 0;
+    }
+    if (m->fd < 0 && message_to_file(m) < 0)
+        return -1;
+    if (fd_pwrite_all(m->fd, data, n, (off_t)m->size) < 0)
+        return -1;
+    if (m->file_end < m->size + n)
+        m->file_end = m->size + n;
+    message_write_back(m);
+    return 0;
+}
+
+void
+message_append(struct message *m, const void *data, size_t n)
+{
+    sha256_update(m->digest, data, n);
+    if (!m->body_dropped && m->size + n > m->keep_max)
+        message_drop_body(m);
+    if (!m->body_dropped && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0)
+        m->error = errno;
+    m->size += n;
+}
+
+void
+message_mark(struct message *m)
+{
+    m->mark_size = m->size;
+    if (m->size == 0)
+        return;
+    if (m->mark_digest == NULL)
+        m->mark_digest = sha256_begin(m->store->digester);
+    sha256_copy(m->mark_digest, m->digest);
+}
+
+void
+message_rollback(struct message *m)
+{
+    m->size = m->mark_size;
+    if (m->fd < 0 && m->mem_len > m->size)
+        m->mem_len = m->size;
+    if (m->size == 0)
+        sha256_reset(m->store->digester, m->digest);
+    else
+        sha256_copy(m->digest, m->mark_digest);
+}
+
+void
+message_peek(const struct message *m, uint8_t out[SHA256_LEN])
+{
+    sha256_peek(m->store->digester, m->digest, out);
+}
+
+void
+message_finish(struct message *m)
+{
+    sha256_finish(m->digest, m->sha256);
+    sha256_release(m->store->digester, m->digest);
+    sha256_release(m->store->digester, m->mark_digest);
+    m->digest = m->mark_digest = NULL;
+    /* What a packet that was rolled back had written beyond the end. */
+    if (m->fd >= 0 && m->file_end > m->size && ftruncate(m->fd, (off_t)m->size) < 0 &&
+        m->error == 0)
+        m->error = errno;
+}
+
+char *
+message_value_reserve(struct message *m, size_t n)
+{
+    MS_ASSERT(n <= UINT16_MAX);
+    free(m->value);
+    m->value = ms_malloc(n + 1);
+    m->value[n] = '\0';
+    m->value_len = (uint16_t)n;
+    return m->value;
+}
+
+void
+message_set_value(struct message *m, const void *value, size_t n)
+{
+    char *to = message_value_reserve(m, n);
+
+    if (n > 0)
+        memcpy(to, value, n);
+}
+
+void
+message_value_cut_front(struct message *m, size_t n)
+{
+    MS_ASSERT(n <= m->value_len);
+    m->value_len = (uint16_t)(m->value_len - n);
+    memmove(m->value, m->value + n, (size_t)m->value_len + 1);
+}
+
+int
+message_body(struct message *m, const char **data_out)
+{
+    void *map;
+
+    MS_ASSERT(!m->body_dropped);
+    if (m->error != 0) {
+        errno = m->error;
+        return -1;
+    }
+    if (m->size == 0) {
+        *data_out = "";
+        return 0;
+    }
+    if (m->fd < 0) {
+        *data_out = m->mem;
+        return 0;
+    }
+    map = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, m->fd, 0);
+    if (map == MAP_FAILED)
+        return -1;
+    *data_out = map;
+    return 0;
+}
+
+void
+message_body_release(struct message *m, const char *data)
+{
+    if (m->fd >= 0 && m->size > 0)
+        munmap((void *)(uintptr_t)data, m->size);
+}
+
+int
+message_spill_to(struct message *m, int fd)
+{
+    MS_ASSERT(!m->body_dropped && m->fd < 0);
+    if (fd_pwrite_all(fd, m->mem, m->mem_len, 0) < 0)
+        return -1;
+    m->fd = fd;
+    m->file_end = m->size;
+    message_free_memory(m);
+    return 0;
+}
