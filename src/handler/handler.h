@@ -11,7 +11,7 @@
 
 #define HANDLER_ERROR_LEN 256
 
-/* Where a message came from, for the handler to record. Valid as long as the message. */
+/* Where a message came from, for the handler to record. Valid until origin is called again. */
 struct message_origin {
     const char *listener; /* the listener's URL as configured, without options */
     const char *proto;

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define FIRST_ALLOCATION 2048 /* a size from the wire earns no more than this at once */
+#define SMALL            4096 /* stays in memory also when all messages together use too much */
 #define WRITE_BACK_STEP \
     (8u << 20) /* begin to write a file back this often, so that fsync is short */
 
@@ -103,10 +104,18 @@ message_write_back(struct message *m)
     m->written_back = m->file_end;
 }
 
+static bool
+message_fits_memory(const struct message *m, uint64_t size)
+{
+    const struct message_store *store = m->store;
+
+    return size <= store->memory_max && (store->memory_used < store->memory_limit || size <= SMALL);
+}
+
 static int
 message_store_bytes(struct message *m, const void *data, size_t n)
 {
-    if (m->fd < 0 && m->size + n <= m->store->memory_max) {
+    if (m->fd < 0 && message_fits_memory(m, m->size + n)) {
         if (message_grow(m, m->size + n) < 0)
             return -1;
         memcpy(m->mem + m->size, data, n);

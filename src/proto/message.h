@@ -23,7 +23,8 @@ struct message_store {
     size_t memory_max;            /* bytes a message may hold in memory */
     int (*spill_open)(void *arg); /* a new unlinked file, read-write; -1 with errno */
     void *spill_arg;
-    uint64_t memory_used; /* bytes of bodies held in memory now */
+    uint64_t memory_limit; /* of all messages together: beyond it all but small ones go to files */
+    uint64_t memory_used;  /* bytes of bodies held in memory now */
 };
 
 struct message {
@@ -47,8 +48,9 @@ struct message {
     uint64_t file_end;     /* bytes written to fd; more than size after a rollback */
     uint64_t written_back; /* of these, given to the disk already */
     uint32_t size_hint;    /* of the first allocation */
-    void *owner; /* for whoever holds the message: the worker's record of whom to answer */
-    void *next;  /* for whoever holds the message: a list link */
+    void *owner;           /* the worker's: the connection to answer */
+    void *place;           /* the worker's: where in its queue the answer belongs */
+    void *next;            /* the handler's, until it settles: a list link */
 };
 
 /* A new empty message. size_hint only sizes the first allocation, within a small limit. Never NULL. */

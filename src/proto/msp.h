@@ -27,6 +27,7 @@ struct msp {
     bool header_bad;   /* its CRLF was not in place: NACK1 at its end */
     bool marked;       /* the message is marked at its beginning: part of it is stored already */
     bool verified;     /* its CRC-32 held and ACK is out; its last bytes are not stored yet */
+    bool more;         /* with verified: more packets follow this one */
     bool clean;        /* no NACK1 since the last ACK <N>: the grant may grow */
     bool discard;      /* after a NACK: drop what has arrived, until the connection is drained */
     uint8_t head[MSP_FIRST_HEADER]; /* the fixed part under way */
@@ -84,6 +85,6 @@ void msp_settle(struct proto_io *io, struct answer *place, const struct message 
                 const struct verdict *verdict);
 
 /* "ERR busy" or another refusal for a connection that is turned away before it said anything. */
-size_t msp_refusal(const char *code, const char *text, char *out, size_t out_size);
+size_t msp_refusal(const char *code, const char *text, char out[MSP_LINE_MAX]);
 
 #endif

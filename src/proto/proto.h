@@ -10,6 +10,8 @@
 
 #include <stdbool.h>
 
+#define PROTO_REFUSAL_MAX 512
+
 /* Counted by the protocol, added to the shared counters by the worker. */
 struct proto_tally {
     uint32_t acks, nack1, nack2, rej, err, messages, packets;
@@ -62,6 +64,38 @@ struct verdict {
     const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
     const void *reply; /* of PROTO_COMMITTED, where the sender wants one; valid during the call */
     size_t reply_len;
+};
+
+/* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. */
+struct proto_ops {
+    const char *name; /* the scheme of its URLs */
+    size_t held_len;  /* bytes of ready answers that may wait for the final one: answers_reserve */
+    void (*init)(void *state, const struct proto_limits *limits, uint64_t now_us);
+
+    /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to
+     * be fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the caller's. */
+    enum proto_event (*feed)(void *state, struct proto_io *io, const uint8_t *data, size_t n,
+                             size_t *consumed_out, struct message **message_out);
+
+    /* No more bytes are waiting on the connection. Call before the answers go out. */
+    enum proto_event (*drained)(void *state, struct proto_io *io);
+
+    /* When (monotonic) expire must be called, if no byte comes before; and that it has come. */
+    uint64_t (*deadline)(const void *state, const struct proto_limits *limits);
+    enum proto_event (*expire)(void *state, struct proto_io *io);
+
+    /* The server leaves: tells the peer. Always PROTO_CLOSE. */
+    enum proto_event (*shutdown)(void *state, struct proto_io *io);
+
+    /* Between messages: the connection may be closed without cutting anything off. */
+    bool (*idle)(const void *state);
+
+    /* The final answer for a message that feed handed over, at its place (NULL: at the end). */
+    void (*settle)(struct proto_io *io, struct answer *place, const struct message *m,
+                   const struct verdict *verdict);
+
+    /* What a connection that is turned away is told. Returns its length. */
+    size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
 
 #endif
