@@ -6,7 +6,7 @@
 
 #include "common/base.h"
 
-#include <stdarg.h>
+#include <string.h>
 
 struct buffer {
     char *data;
@@ -21,15 +21,23 @@ void buffer_fini(struct buffer *b); /* frees; the buffer is empty and usable aft
 static inline const char *
 buffer_bytes(const struct buffer *b)
 {
-    return b->data + b->head;
+    return b->data == NULL ? NULL : b->data + b->head;
 }
 
-/* Makes room for n more bytes and returns where to write them; add them with buffer_added. Aborts
- * when memory is out: what goes here is bounded by us. */
+/* Makes room for n more bytes and returns where to write them (never NULL where n is not 0); add
+ * them with buffer_added. Aborts when memory is out: what goes here is bounded by us. */
 char *buffer_reserve(struct buffer *b, size_t n);
 void buffer_added(struct buffer *b, size_t n);
 
-void buffer_append(struct buffer *b, const void *data, size_t n);
+static inline void
+buffer_append(struct buffer *b, const void *data, size_t n)
+{
+    if (n == 0)
+        return;
+    memcpy(buffer_reserve(b, n), data, n);
+    b->len += (uint32_t)n;
+}
+
 void buffer_append_str(struct buffer *b, const char *s);
 void buffer_printf(struct buffer *b, const char *fmt, ...) MS_PRINTF(2, 3);
 

@@ -1,0 +1,121 @@
+/* The growing half of the buffer. Bytes are moved to the front only when at least a fifth of what is
+ * there was consumed, so that a peer who takes a byte at a time cannot make us move a long queue for
+ * each of them; otherwise the memory doubles. */
+#include "common/buffer.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BUFFER_FIRST 64u
+#define BUFFER_MAX   (UINT32_C(1) << 31)
+
+void
+buffer_init(struct buffer *b)
+{
+    *b = (struct buffer){0};
+}
+
+void
+buffer_fini(struct buffer *b)
+{
+    free(b->data);
+    buffer_init(b);
+}
+
+static void
+buffer_grow(struct buffer *b, size_t need)
+{
+    size_t cap = b->cap != 0 ? b->cap : BUFFER_FIRST;
+    char *data;
+
+    MS_ASSERT(need <= BUFFER_MAX);
+    while (cap < need)
+        cap *= 2;
+    data = ms_malloc(cap);
+    if (b->len > 0)
+        memcpy(data, b->data + b->head, b->len);
+    free(b->data);
+    b->data = data;
+    b->head = 0;
+    b->cap = (uint32_t)cap;
+}
+
+char *
+buffer_reserve(struct buffer *b, size_t n)
+{
+    if (n <= b->cap - b->head - b->len)
+        return b->data == NULL ? NULL : b->data + b->head + b->len;
+    if (n <= b->cap - b->len && b->head >= b->len / 4) {
+        memmove(b->data, b->data + b->head, b->len);
+        b->head = 0;
+    } else {
+        MS_ASSERT(n <= BUFFER_MAX);
+        buffer_grow(b, b->len + n > b->cap ? b->len + n : (size_t)b->cap + 1);
+    }
+    return b->data + b->len;
+}
+
+void
+buffer_added(struct buffer *b, size_t n)
+{
+    MS_ASSERT(n <= b->cap - b->head - b->len);
+    b->len += (uint32_t)n;
+}
+
+void
+buffer_append_str(struct buffer *b, const char *s)
+{
+    buffer_append(b, s, strlen(s));
+}
+
+void
+buffer_printf(struct buffer *b, const char *fmt, ...)
+{
+    size_t room = b->cap - b->head - b->len;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(buffer_reserve(b, 0), room, fmt, ap);
+    va_end(ap);
+    MS_ASSERT(n >= 0);
+    if ((size_t)n >= room) {
+        room = (size_t)n + 1;
+        va_start(ap, fmt);
+        n = vsnprintf(buffer_reserve(b, room), room, fmt, ap);
+        va_end(ap);
+    }
+    buffer_added(b, (size_t)n);
+}
+
+void
+buffer_consume(struct buffer *b, size_t n)
+{
+    MS_ASSERT(n <= b->len);
+    b->len -= (uint32_t)n;
+    b->head = b->len == 0 ? 0 : b->head + (uint32_t)n;
+}
+
+void
+buffer_unappend(struct buffer *b, size_t n)
+{
+    MS_ASSERT(n <= b->len);
+    b->len -= (uint32_t)n;
+    if (b->len == 0)
+        b->head = 0;
+}
+
+void
+buffer_clear(struct buffer *b)
+{
+    b->head = 0;
+    b->len = 0;
+}
+
+const char *
+buffer_cstr(struct buffer *b)
+{
+    *buffer_reserve(b, 1) = '\0';
+    return b->data + b->head;
+}

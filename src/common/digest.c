@@ -1,0 +1,168 @@
+/* CRC-32 and SHA-256. Fetching SHA-256 from a provider costs more than digesting a short message, and
+ * so does making a context: the digester does the first once and keeps the second. */
+#include "common/digest.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+
+#ifdef HAVE_LIBDEFLATE
+#include <libdeflate.h>
+#else
+#include <zlib.h>
+#endif
+
+struct sha256 {
+    EVP_MD_CTX *ctx;
+    struct sha256 *next; /* in the pool */
+};
+
+struct digester {
+    EVP_MD *md;
+    struct sha256 *pool;    /* released contexts, ready to be reset */
+    struct sha256 *scratch; /* for peek and for the digest in one go */
+    size_t lent;            /* digests begun and not yet released */
+};
+
+uint32_t
+digest_crc32(uint32_t crc, const void *data, size_t n)
+{
+    if (n == 0)
+        return crc;
+#ifdef HAVE_LIBDEFLATE
+    return libdeflate_crc32(crc, data, n);
+#else
+    return (uint32_t)crc32_z(crc, data, n);
+#endif
+}
+
+static struct sha256 *
+sha256_create(void)
+{
+    struct sha256 *s = ms_calloc(1, sizeof(*s));
+
+    s->ctx = EVP_MD_CTX_new();
+    MS_ASSERT(s->ctx != NULL);
+    return s;
+}
+
+static void
+sha256_destroy(struct sha256 *s)
+{
+    EVP_MD_CTX_free(s->ctx);
+    free(s);
+}
+
+struct digester *
+digester_create(void)
+{
+    struct digester *dg;
+    EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
+
+    if (md == NULL) {
+        errno = ENOTSUP;
+        return NULL;
+    }
+    dg = calloc(1, sizeof(*dg));
+    if (dg == NULL) {
+        EVP_MD_free(md);
+        errno = ENOMEM;
+        return NULL;
+    }
+    dg->md = md;
+    dg->scratch = sha256_create();
+    return dg;
+}
+
+void
+digester_destroy(struct digester *dg)
+{
+    if (dg == NULL)
+        return;
+    MS_ASSERT(dg->lent == 0);
+    while (dg->pool != NULL) {
+        struct sha256 *s = dg->pool;
+
+        dg->pool = s->next;
+        sha256_destroy(s);
+    }
+    sha256_destroy(dg->scratch);
+    EVP_MD_free(dg->md);
+    free(dg);
+}
+
+struct sha256 *
+sha256_begin(struct digester *dg)
+{
+    struct sha256 *s = dg->pool;
+
+    if (s != NULL)
+        dg->pool = s->next;
+    else
+        s = sha256_create();
+    dg->lent++;
+    sha256_reset(dg, s);
+    return s;
+}
+
+void
+sha256_update(struct sha256 *s, const void *data, size_t n)
+{
+    MS_ASSERT(EVP_DigestUpdate(s->ctx, data, n) == 1);
+}
+
+void
+sha256_peek(struct digester *dg, const struct sha256 *s, uint8_t out[SHA256_LEN])
+{
+    sha256_copy(dg->scratch, s);
+    sha256_finish(dg->scratch, out);
+}
+
+void
+sha256_finish(struct sha256 *s, uint8_t out[SHA256_LEN])
+{
+    MS_ASSERT(EVP_DigestFinal_ex(s->ctx, out, NULL) == 1);
+}
+
+void
+sha256_reset(struct digester *dg, struct sha256 *s)
+{
+    MS_ASSERT(EVP_DigestInit_ex2(s->ctx, dg->md, NULL) == 1);
+}
+
+void
+sha256_copy(struct sha256 *to, const struct sha256 *from)
+{
+    MS_ASSERT(EVP_MD_CTX_copy_ex(to->ctx, from->ctx) == 1);
+}
+
+void
+sha256_release(struct digester *dg, struct sha256 *s)
+{
+    if (s == NULL)
+        return;
+    MS_ASSERT(dg->lent > 0);
+    dg->lent--;
+    s->next = dg->pool;
+    dg->pool = s;
+}
+
+void
+digest_sha256(struct digester *dg, const void *data, size_t n, uint8_t out[SHA256_LEN])
+{
+    sha256_reset(dg, dg->scratch);
+    sha256_update(dg->scratch, data, n);
+    sha256_finish(dg->scratch, out);
+}
+
+void
+digest_hex(const uint8_t *data, size_t n, char *out)
+{
+    static const char hex[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = hex[data[i] >> 4];
+        out[2 * i + 1] = hex[data[i] & 15];
+    }
+    out[2 * n] = '\0';
+}

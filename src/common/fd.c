@@ -1,0 +1,199 @@
+/* File descriptors: see the header. Nothing here logs; errno is the whole report. */
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void
+fd_close(int *fd)
+{
+    int saved = errno;
+
+    if (*fd >= 0)
+        close(*fd); /* after EINTR Linux has closed it all the same: never again */
+    *fd = -1;
+    errno = saved;
+}
+
+int
+fd_steal(int *fd)
+{
+    int taken = *fd;
+
+    *fd = -1;
+    return taken;
+}
+
+ssize_t
+fd_read(int fd, void *buf, size_t n)
+{
+    ssize_t got;
+
+    do
+        got = read(fd, buf, n);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+/* What one write call did: 1 go on, 0 try again, -1 with errno. */
+static int
+fd_wrote(ssize_t done)
+{
+    if (done > 0)
+        return 1;
+    if (done < 0 && errno == EINTR)
+        return 0;
+    if (done == 0)
+        errno = EIO;
+    return -1;
+}
+
+int
+fd_write_all(int fd, const void *buf, size_t n)
+{
+    const char *p = buf;
+
+    while (n > 0) {
+        ssize_t done = write(fd, p, n);
+        int rc = fd_wrote(done);
+
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            continue;
+        p += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+int
+fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
+{
+    const char *p = buf;
+
+    while (n > 0) {
+        ssize_t done = pwrite(fd, p, n, offset);
+        int rc = fd_wrote(done);
+
+        if (rc < 0)
+            return -1;
+        if (rc == 0)
+            continue;
+        p += done;
+        n -= (size_t)done;
+        offset += done;
+    }
+    return 0;
+}
+
+int
+fd_pread_all(int fd, void *buf, size_t n, off_t offset)
+{
+    char *p = buf;
+
+    while (n > 0) {
+        ssize_t got = pread(fd, p, n, offset);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got == 0)
+            errno = EIO;
+        if (got <= 0)
+            return -1;
+        p += got;
+        n -= (size_t)got;
+        offset += got;
+    }
+    return 0;
+}
+
+/* Reads to the end of the file into memory that grows: the size that fstat told may have changed
+ * meanwhile, and files under /proc say 0. */
+static int
+fd_slurp(int fd, size_t hint, size_t max, char **data_out, size_t *len_out)
+{
+    size_t cap = hint + 1, len = 0;
+    char *data = malloc(cap), *larger;
+    ssize_t got;
+
+    if (data == NULL)
+        return -1;
+    while ((got = fd_read(fd, data + len, cap - len)) > 0) {
+        len += (size_t)got;
+        if (len > max) {
+            errno = EFBIG;
+            goto fail;
+        }
+        if (len < cap)
+            continue;
+        larger = realloc(data, cap * 2);
+        if (larger == NULL)
+            goto fail;
+        data = larger;
+        cap *= 2;
+    }
+    if (got < 0)
+        goto fail;
+    data[len] = '\0';
+    *data_out = data;
+    *len_out = len;
+    return 0;
+fail:
+    free(data);
+    return -1;
+}
+
+int
+fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out)
+{
+    /* O_NONBLOCK: a FIFO of that name must not hold us up. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int rc = -1;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        goto out;
+    if (!S_ISREG(st.st_mode)) {
+        errno = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+        goto out;
+    }
+    if (st.st_size > 0 && (uint64_t)st.st_size > max) {
+        errno = EFBIG;
+        goto out;
+    }
+    rc = fd_slurp(fd, (size_t)st.st_size, max, data_out, len_out);
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+int
+fd_set_nonblock(int fd, int on)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    if (flags < 0)
+        return -1;
+    return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+
+unsigned long
+fd_raise_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    if (limit.rlim_cur != limit.rlim_max) {
+        struct rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
+
+        if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+            limit = raised;
+    }
+    return limit.rlim_cur;
+}

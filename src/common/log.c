@@ -1,0 +1,178 @@
+/* The daemon's log: see the header. A line is put together in one place and leaves in one write, so
+ * that lines of many processes in one file opened for appending do not mix. */
+#include "common/log.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LOG_LINE_MAX 2048
+
+static struct {
+    int fd;
+    enum log_level level;
+    char *path; /* NULL: standard error */
+    char name[32];
+} log_state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_NOTICE};
+
+static const char *const log_level_names[] = {
+    [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn",   [LOG_LEVEL_NOTICE] = "notice",
+    [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
+};
+
+/* Opens what path names; standard error is never closed. */
+static int
+log_attach(const char *path)
+{
+    int fd = STDERR_FILENO;
+
+    if (path != NULL) {
+        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        if (fd < 0)
+            return -1;
+    }
+    if (log_state.fd != STDERR_FILENO)
+        fd_close(&log_state.fd);
+    log_state.fd = fd;
+    return 0;
+}
+
+int
+log_open(const char *path)
+{
+    char *copy = path == NULL ? NULL : ms_strdup(path);
+
+    if (log_attach(path) < 0) {
+        free(copy);
+        return -1;
+    }
+    free(log_state.path);
+    log_state.path = copy;
+    return 0;
+}
+
+int
+log_reopen(void)
+{
+    return log_attach(log_state.path);
+}
+
+void
+log_set_level(enum log_level level)
+{
+    log_state.level = level;
+}
+
+void
+log_set_name(const char *name)
+{
+    snprintf(log_state.name, sizeof(log_state.name), "%s", name);
+}
+
+int
+log_parse_level(const char *text, enum log_level *level_out)
+{
+    for (size_t i = 0; i < MS_ARRAY_LEN(log_level_names); i++) {
+        if (strcmp(text, log_level_names[i]) == 0) {
+            *level_out = (enum log_level)i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+/* "2026-11-21T10:11:12.123456Z notice worker 0 [4711] "; returns its length. */
+static size_t
+log_prefix(enum log_level level, char *out, size_t out_size)
+{
+    char time[CLOCK_RFC3339_LEN];
+    int n;
+
+    clock_format(clock_real_us(), time);
+    n = snprintf(out, out_size, "%s %s %s%s[%d] ", time, log_level_names[level], log_state.name,
+                 log_state.name[0] != '\0' ? " " : "", (int)getpid());
+    return n < 0 ? 0 : (size_t)n;
+}
+
+static void log_write(enum log_level level, const char *fmt, va_list ap) MS_PRINTF(2, 0);
+
+static void
+log_write(enum log_level level, const char *fmt, va_list ap)
+{
+    char text[LOG_LINE_MAX], line[LOG_LINE_MAX];
+    int saved = errno;
+    size_t len;
+    int n;
+
+    if (level > log_state.level)
+        return;
+    n = vsnprintf(text, sizeof(text), fmt, ap);
+    if (n < 0)
+        n = 0;
+    if ((size_t)n >= sizeof(text))
+        n = sizeof(text) - 1;
+    len = log_prefix(level, line, sizeof(line));
+    len += text_escape(text, (size_t)n, line + len, sizeof(line) - len);
+    line[len++] = '\n';
+    while (write(log_state.fd, line, len) < 0 && errno == EINTR)
+        ;
+    errno = saved; /* callers log first and return their errno after */
+}
+
+void
+log_error(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_write(LOG_LEVEL_ERROR, fmt, ap);
+    va_end(ap);
+}
+
+void
+log_warn(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_write(LOG_LEVEL_WARN, fmt, ap);
+    va_end(ap);
+}
+
+void
+log_notice(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_write(LOG_LEVEL_NOTICE, fmt, ap);
+    va_end(ap);
+}
+
+void
+log_info(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_write(LOG_LEVEL_INFO, fmt, ap);
+    va_end(ap);
+}
+
+void
+log_debug(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_write(LOG_LEVEL_DEBUG, fmt, ap);
+    va_end(ap);
+}

@@ -1,0 +1,405 @@
+/* Listener and server addresses: see the header. Parsing takes the text apart from left to right;
+ * whatever is wrong is said in one sentence that begins with the text itself. */
+#include "common/url.h"
+
+#include "common/text.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define URL_QUOTED_LEN 84 /* of the text in a sentence, so that the reason has room too */
+
+struct url_parser {
+    const char *text;
+    struct url *url;
+    char *error;
+};
+
+static int url_fail(const struct url_parser *p, const char *fmt, ...) MS_PRINTF(2, 3);
+
+static int
+url_fail(const struct url_parser *p, const char *fmt, ...)
+{
+    char quoted[URL_QUOTED_LEN];
+    size_t n = strlen(p->text);
+    int len;
+    va_list ap;
+
+    text_escape(p->text, n, quoted, sizeof(quoted));
+    len = snprintf(p->error, URL_ERROR_LEN, "\"%s%s\": ", quoted, n >= sizeof(quoted) ? "..." : "");
+    va_start(ap, fmt);
+    vsnprintf(p->error + len, (size_t)(URL_ERROR_LEN - len), fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+static char *
+url_copy(const char *s, size_t n)
+{
+    char *copy = ms_malloc(n + 1);
+
+    memcpy(copy, s, n);
+    copy[n] = '\0';
+    return copy;
+}
+
+static int
+url_hex(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Percent-decodes n bytes to a new string; a NUL could not be told from its end. */
+static int
+url_decode(const struct url_parser *p, const char *s, size_t n, char **out)
+{
+    char *copy = ms_malloc(n + 1), *to = copy;
+
+    for (size_t i = 0; i < n; i++) {
+        int high, low;
+
+        if (s[i] != '%') {
+            *to++ = s[i];
+            continue;
+        }
+        high = n - i > 2 ? url_hex(s[i + 1]) : -1;
+        low = high >= 0 ? url_hex(s[i + 2]) : -1;
+        if (low < 0 || (high == 0 && low == 0)) {
+            free(copy);
+            return url_fail(p, "expected two hexadecimal digits, not 00, after %%");
+        }
+        *to++ = (char)(high << 4 | low);
+        i += 2;
+    }
+    *to = '\0';
+    *out = copy;
+    return 0;
+}
+
+static int
+url_check_bytes(const struct url_parser *p)
+{
+    for (const char *s = p->text; *s != '\0'; s++)
+        if ((unsigned char)*s <= 0x20 || *s == 0x7f)
+            return url_fail(p, "blanks and control characters are not allowed in an address");
+    return 0;
+}
+
+/* Reads "msp://" and returns what follows, or NULL. */
+static const char *
+url_scheme(const struct url_parser *p)
+{
+    const char *s = p->text;
+
+    while (islower((unsigned char)*s) || (s > p->text && isdigit((unsigned char)*s)))
+        s++;
+    if (s == p->text || strncmp(s, "://", 3) != 0 || s[3] == '\0' || s[3] == '?') {
+        url_fail(p, "expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH");
+        return NULL;
+    }
+    p->url->scheme = url_copy(p->text, (size_t)(s - p->text));
+    return s + 3;
+}
+
+static int
+url_path(const struct url_parser *p, const char *s, size_t n)
+{
+    const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    const char *path;
+
+    if (url_decode(p, s, n, &p->url->path) < 0)
+        return -1;
+    path = p->url->path;
+    for (const char *c = path; *c != '\0'; c++)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+            return url_fail(p, "control characters are not allowed in a path");
+    if (path[strlen(path) - 1] == '/')
+        return url_fail(p, "the path of a Unix socket does not end with /");
+    if (strlen(path) > max)
+        return url_fail(p, "the path of a Unix socket has at most %zu bytes", max);
+    return 0;
+}
+
+static int
+url_port(const struct url_parser *p, const char *s, size_t n)
+{
+    char digits[8];
+    uint64_t port;
+
+    if (n == 0 || n >= sizeof(digits))
+        return url_fail(p, "expected a port from 0 to 65535 after the colon");
+    memcpy(digits, s, n);
+    digits[n] = '\0';
+    if (text_parse_number(digits, 0, UINT16_MAX, &port) < 0)
+        return url_fail(p, "expected a port from 0 to 65535 after the colon");
+    p->url->port = (uint16_t)port;
+    p->url->has_port = true;
+    return 0;
+}
+
+/* The address between brackets; returns how many bytes it took with them, or -1. */
+static int
+url_host_v6(const struct url_parser *p, const char *s, size_t n)
+{
+    const char *end = memchr(s, ']', n);
+    struct in6_addr addr;
+    char *zone, *bare;
+    int valid;
+
+    if (end == NULL)
+        return url_fail(p, "the bracket of the IPv6 address is not closed");
+    p->url->host = url_copy(s + 1, (size_t)(end - s - 1));
+    bare = ms_strdup(p->url->host);
+    zone = strchr(bare, '%');
+    if (zone != NULL)
+        *zone = '\0';
+    valid = inet_pton(AF_INET6, bare, &addr);
+    free(bare);
+    if (valid != 1)
+        return url_fail(p, "there is no valid IPv6 address between the brackets");
+    return (int)(end - s + 1);
+}
+
+/* A name or an IPv4 address; returns how many bytes it took, or -1. */
+static int
+url_host_name(const struct url_parser *p, const char *s, size_t n)
+{
+    size_t len = 0;
+
+    while (len < n &&
+           (isalnum((unsigned char)s[len]) || (s[len] != 0 && strchr("-._", s[len]) != NULL)))
+        len++;
+    if (len == 0)
+        return url_fail(p, "there is no address; 0.0.0.0 or [::] stand for all of this host");
+    if (len < n && s[len] == ':' && memchr(s + len + 1, ':', n - len - 1) != NULL)
+        return url_fail(p, "an IPv6 address stands in brackets, as in [::1]:8000");
+    if (len > 253)
+        return url_fail(p, "a host name has at most 253 characters");
+    p->url->host = url_copy(s, len);
+    return (int)len;
+}
+
+/* ADDRESS[:PORT], and perhaps a slash behind it. */
+static int
+url_authority(const struct url_parser *p, const char *s, size_t n)
+{
+    int taken = *s == '[' ? url_host_v6(p, s, n) : url_host_name(p, s, n);
+
+    if (taken < 0)
+        return -1;
+    s += taken;
+    n -= (size_t)taken;
+    if (n > 0 && s[n - 1] == '/')
+        n--;
+    if (n == 0)
+        return 0;
+    if (*s != ':')
+        return url_fail(p, "expected a colon and a port after the address");
+    return url_port(p, s + 1, n - 1);
+}
+
+static int
+url_add_option(const struct url_parser *p, const char *s, size_t n)
+{
+    const char *equals = memchr(s, '=', n);
+    size_t name_len = equals == NULL ? n : (size_t)(equals - s);
+    struct url_option option;
+
+    for (size_t i = 0; i < name_len; i++)
+        if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-')
+            return url_fail(p, "the name of an option has letters, digits, - and _ only");
+    if (equals == NULL || name_len == 0)
+        return url_fail(p, "expected option=value, with & between two of them");
+    if (p->url->option_count == URL_OPTIONS_MAX)
+        return url_fail(p, "more than %d options", URL_OPTIONS_MAX);
+    if (url_decode(p, equals + 1, n - name_len - 1, &option.value) < 0)
+        return -1;
+    option.name = url_copy(s, name_len);
+    if (url_option(p->url, option.name) != NULL) {
+        url_fail(p, "the option \"%.40s\" stands there twice", option.name);
+        free(option.name);
+        free(option.value);
+        return -1;
+    }
+    p->url->options[p->url->option_count++] = option;
+    return 0;
+}
+
+static int
+url_options(const struct url_parser *p, const char *s)
+{
+    while (*s != '\0') {
+        size_t n = strcspn(s, "&");
+
+        if (url_add_option(p, s, n) < 0)
+            return -1;
+        s += n;
+        if (*s == '&' && *++s == '\0')
+            return url_fail(p, "expected option=value, with & between two of them");
+    }
+    return 0;
+}
+
+static int
+url_parse_parts(const struct url_parser *p)
+{
+    const char *s;
+    size_t n;
+    int rc;
+
+    if (url_check_bytes(p) < 0)
+        return -1;
+    s = url_scheme(p);
+    if (s == NULL)
+        return -1;
+    n = strcspn(s, "?");
+    rc = *s == '/' ? url_path(p, s, n) : url_authority(p, s, n);
+    if (rc < 0)
+        return -1;
+    return s[n] == '?' ? url_options(p, s + n + 1) : 0;
+}
+
+int
+url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN])
+{
+    struct url url = {0};
+    struct url_parser parser = {.text = text, .url = &url, .error = error};
+
+    if (url_parse_parts(&parser) < 0) {
+        url_fini(&url);
+        return -1;
+    }
+    *url_out = url;
+    return 0;
+}
+
+void
+url_fini(struct url *url)
+{
+    for (size_t i = 0; i < url->option_count; i++) {
+        free(url->options[i].name);
+        free(url->options[i].value);
+    }
+    free(url->scheme);
+    free(url->host);
+    free(url->path);
+    *url = (struct url){0};
+}
+
+const char *
+url_option(const struct url *url, const char *name)
+{
+    for (size_t i = 0; i < url->option_count; i++)
+        if (strcmp(url->options[i].name, name) == 0)
+            return url->options[i].value;
+    return NULL;
+}
+
+static int
+endpoint_unix(const char *path, struct endpoint *ep_out, char error[URL_ERROR_LEN])
+{
+    struct sockaddr_un un = {.sun_family = AF_UNIX};
+    size_t n = strlen(path);
+
+    if (n == 0 || n >= sizeof(un.sun_path)) {
+        snprintf(error, URL_ERROR_LEN, "the path of a Unix socket has 1 to %zu bytes",
+                 sizeof(un.sun_path) - 1);
+        return -1;
+    }
+    memcpy(un.sun_path, path, n + 1);
+    *ep_out = (struct endpoint){.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + 1)};
+    memcpy(&ep_out->addr, &un, sizeof(un));
+    return 0;
+}
+
+int
+endpoint_resolve(const struct url *url, struct endpoint *ep_out, char error[URL_ERROR_LEN])
+{
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    char port[8];
+    int rc;
+
+    if (url->path != NULL)
+        return endpoint_unix(url->path, ep_out, error);
+    snprintf(port, sizeof(port), "%u", (unsigned)url->port);
+    rc = getaddrinfo(url->host, port, &hints, &found);
+    if (rc == EAI_NONAME) {
+        hints.ai_flags = AI_NUMERICSERV;
+        rc = getaddrinfo(url->host, port, &hints, &found);
+    }
+    if (rc != 0) {
+        snprintf(error, URL_ERROR_LEN, "cannot find the address of \"%.80s\": %s", url->host,
+                 rc == EAI_SYSTEM ? "a system error" : gai_strerror(rc));
+        return -1;
+    }
+    *ep_out = (struct endpoint){.len = found->ai_addrlen};
+    memcpy(&ep_out->addr, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    return 0;
+}
+
+static void
+endpoint_format_unix(const struct endpoint *ep, char *out)
+{
+    const size_t begin = offsetof(struct sockaddr_un, sun_path);
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&ep->addr;
+    size_t n = ep->len > begin ? ep->len - begin : 0;
+    const char *path = un->sun_path;
+
+    memcpy(out, "unix:", 6);
+    if (n > sizeof(un->sun_path))
+        n = sizeof(un->sun_path);
+    if (n == 0)
+        return;
+    if (path[0] != '\0')
+        n = strnlen(path, n);
+    text_escape(path, n, out + 5, ENDPOINT_TEXT_LEN - 5);
+}
+
+static void
+endpoint_format_v6(const struct endpoint *ep, char *out)
+{
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&ep->addr;
+    char text[INET6_ADDRSTRLEN], zone[16] = "";
+
+    inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof(text));
+    if (v6->sin6_scope_id != 0)
+        snprintf(zone, sizeof(zone), "%%%u", v6->sin6_scope_id);
+    snprintf(out, ENDPOINT_TEXT_LEN, "[%s%s]:%u", text, zone, ntohs(v6->sin6_port));
+}
+
+void
+endpoint_format(const struct endpoint *ep, char out[ENDPOINT_TEXT_LEN])
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)&ep->addr;
+    char text[INET_ADDRSTRLEN];
+
+    switch (ep->addr.ss_family) {
+    case AF_INET:
+        inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text));
+        snprintf(out, ENDPOINT_TEXT_LEN, "%s:%u", text, ntohs(v4->sin_port));
+        break;
+    case AF_INET6:
+        endpoint_format_v6(ep, out);
+        break;
+    case AF_UNIX:
+        endpoint_format_unix(ep, out);
+        break;
+    default:
+        snprintf(out, ENDPOINT_TEXT_LEN, "unknown");
+        break;
+    }
+}
