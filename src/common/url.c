@@ -158,7 +158,8 @@ url_host_v6(const struct url_parser *p, const char *s, size_t n)
 
     if (end == NULL)
         return url_fail(p, "the bracket of the IPv6 address is not closed");
-    p->url->host = url_copy(s + 1, (size_t)(end - s - 1));
+    if (url_decode(p, s + 1, (size_t)(end - s - 1), &p->url->host) < 0) /* %25 before a zone */
+        return -1;
     bare = ms_strdup(p->url->host);
     zone = strchr(bare, '%');
     if (zone != NULL)
@@ -179,10 +180,10 @@ url_host_name(const struct url_parser *p, const char *s, size_t n)
     while (len < n &&
            (isalnum((unsigned char)s[len]) || (s[len] != 0 && strchr("-._", s[len]) != NULL)))
         len++;
-    if (len == 0)
-        return url_fail(p, "there is no address; 0.0.0.0 or [::] stand for all of this host");
     if (len < n && s[len] == ':' && memchr(s + len + 1, ':', n - len - 1) != NULL)
         return url_fail(p, "an IPv6 address stands in brackets, as in [::1]:8000");
+    if (len == 0)
+        return url_fail(p, "there is no address; 0.0.0.0 or [::] stand for all of this host");
     if (len > 253)
         return url_fail(p, "a host name has at most 253 characters");
     p->url->host = url_copy(s, len);
@@ -193,14 +194,18 @@ url_host_name(const struct url_parser *p, const char *s, size_t n)
 static int
 url_authority(const struct url_parser *p, const char *s, size_t n)
 {
-    int taken = *s == '[' ? url_host_v6(p, s, n) : url_host_name(p, s, n);
+    const char *slash = memchr(s, '/', n);
+    int taken;
 
+    if (slash != NULL && slash != s + n - 1)
+        return url_fail(p, "an address is not followed by a path");
+    if (slash != NULL)
+        n--;
+    taken = *s == '[' ? url_host_v6(p, s, n) : url_host_name(p, s, n);
     if (taken < 0)
         return -1;
     s += taken;
     n -= (size_t)taken;
-    if (n > 0 && s[n - 1] == '/')
-        n--;
     if (n == 0)
         return 0;
     if (*s != ':')
