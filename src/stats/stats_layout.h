@@ -22,9 +22,9 @@
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
-#define STATS_LISTENERS        64
-#define STATS_HISTOGRAM_GROUPS 28 /* powers of two above the exact part */
-#define STATS_HISTOGRAM_SUB    16 /* steps in each, so a value is known to 6 % */
+#define STATS_LISTENERS        128   /* two configurations, while a reload lasts */
+#define STATS_HISTOGRAM_GROUPS 28    /* powers of two above the exact part */
+#define STATS_HISTOGRAM_SUB    16    /* steps in each, so a value is known to 6 % */
 #define STATS_HISTOGRAM        (STATS_HISTOGRAM_GROUPS * STATS_HISTOGRAM_SUB)
 
 /* Counted for every connection and in total. X(name, help); the name is the JSON key. */
@@ -138,7 +138,8 @@ struct stats_listener {
 };
 
 /* Totals of workers that are gone. Kept twice; the master writes the copy that is not current, then
- * makes it current, so a reader always finds a whole one, even after the master died meanwhile. */
+ * makes it current, so a reader always finds a whole one, even after the master died meanwhile. Every
+ * member is one cell of 64 bits. */
 struct stats_folded {
     struct stats_worker_counters counters;
     _Atomic uint64_t latency[STATS_HISTOGRAM];
@@ -162,15 +163,15 @@ struct stats_control {
     _Atomic uint64_t generation;
     _Atomic uint64_t
         reloads; /* finished, successful or not; changes after the verdict is in place */
-    _Atomic uint64_t reload_requests; /* reloads begun */
+    _Atomic uint64_t reload_requests; /* reloads begun; each of them is finished once */
     _Atomic uint32_t reload_verdict;  /* enum stats_verdict of the last one */
     _Atomic uint32_t reopens;         /* USR1s done by the master */
     char reload_text[512];
     char config_file[256];
     char data_dir[256];
     char version_text[32];
-    _Atomic uint32_t current; /* which folded[] is valid */
-    uint32_t pad;
+    _Atomic uint32_t current;      /* workers folded so far; folded[current & 1] is valid */
+    _Atomic uint32_t regions_used; /* regions at and above this have never been used */
     struct stats_folded folded[2];
     struct stats_worker worker[STATS_REGIONS];
     struct stats_listener listener[STATS_LISTENERS];

@@ -1,9 +1,10 @@
 /* The reading half: maps both files read-only, takes no lock, and works while the daemon hangs and
- * after it died. */
+ * after it died. Text in what it returns comes from shared memory: escape it before printing. */
 #ifndef STATS_STATS_READER_H
 #define STATS_STATS_READER_H
 
 #include "common/url.h"
+#include "stats/stats_histogram.h"
 #include "stats/stats_layout.h"
 
 #include <stdbool.h>
@@ -28,10 +29,14 @@ struct stats_reader {
     void *last_good; /* struct stats_totals of the last consistent reading */
 };
 
-/* Returns 0, or -1 with a sentence in error: no such directory, not readable, another version, not
- * ready. */
+/* Returns 0, or -1 with a sentence in error and errno: ENOENT nobody ran here, EACCES not readable,
+ * EPROTONOSUPPORT another layout version, EAGAIN not ready yet, else as open and mmap. */
 MS_MUST_CHECK int stats_reader_open(struct stats_reader *sr, const char *dir, char error[256]);
 void stats_reader_close(struct stats_reader *sr);
+
+/* Whether a master holds the lock in dir: 1 yes, 0 no, -1 with errno where that cannot be told
+ * (EACCES: the lock file is not readable). */
+int stats_reader_lock_held(const char *dir);
 
 /* True while the master that wrote the files lives (it holds the lock in dir). */
 bool stats_reader_alive(const char *dir);
@@ -44,7 +49,8 @@ struct stats_worker_view {
     int pid;
     enum stats_worker_state state;
     unsigned restarts;
-    uint64_t generation, started_us;
+    unsigned reopened; /* USR1s done by it */
+    uint64_t generation, started_us, incarnation;
     struct stats_totals totals;
 };
 
@@ -67,8 +73,13 @@ struct stats_conn_view {
 void stats_reader_conns(struct stats_reader *sr,
                         void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg);
 
-/* The value below which a part p (0 to 1) of the durations lie, microseconds; 0 where there are none. */
-uint64_t stats_percentile(const uint64_t latency[STATS_HISTOGRAM], double p);
-uint64_t stats_latency_max(const uint64_t latency[STATS_HISTOGRAM]);
+struct stats_listener_view {
+    bool active;
+    char url[256], address[128], proto[16], handler[16];
+};
+
+/* A row of the table of listeners (id < STATS_LISTENERS). False where it was never used. */
+bool stats_reader_listener(const struct stats_reader *sr, unsigned id,
+                           struct stats_listener_view *view_out);
 
 #endif

@@ -1,0 +1,43 @@
+/* The default runtime directory; nothing is created or checked here. */
+#include "common/runtime_dir.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SUBDIRECTORY "/msockd"
+
+static const char *
+env_path(const char *name)
+{
+    const char *value = getenv(name);
+
+    return value != NULL && value[0] == '/' ? value : NULL;
+}
+
+char *
+runtime_dir_default(void)
+{
+    const char *path;
+    char text[64];
+    char *dir;
+
+    path = env_path("RUNTIME_DIRECTORY");
+    if (path != NULL) {
+        dir = ms_strdup(path);
+        dir[strcspn(dir, ":")] = '\0';
+        return dir;
+    }
+    path = env_path("XDG_RUNTIME_DIR");
+    if (path != NULL) {
+        dir = ms_malloc(strlen(path) + sizeof(SUBDIRECTORY));
+        memcpy(dir, path, strlen(path));
+        memcpy(dir + strlen(path), SUBDIRECTORY, sizeof(SUBDIRECTORY));
+        return dir;
+    }
+    if (geteuid() == 0)
+        return ms_strdup("/run" SUBDIRECTORY);
+    snprintf(text, sizeof(text), "/tmp/msockd-%lu", (unsigned long)geteuid());
+    return ms_strdup(text);
+}

@@ -1,0 +1,391 @@
+/* The master's half. Invariants: the copy of the folded totals that readers use is never written, and
+ * a region belongs to one incarnation between claim and fold. What workers wrote is added up or shown
+ * and decides nothing but which row of a full table of listeners is used again first. */
+#include "stats/stats_master.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "stats/stats_space.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The folded totals are copied and added as a row of cells. */
+#define CELLS(bytes) ((bytes) / sizeof(_Atomic uint64_t))
+static_assert(sizeof(struct stats_folded) ==
+                  sizeof(struct stats_worker_counters) +
+                      (STATS_HISTOGRAM + STATS_REGIONS) * sizeof(uint64_t),
+              "nothing but cells in the folded totals");
+
+static int
+shm_file_create(const char *path, uint64_t size, gid_t gid, int *fd_out)
+{
+    int rc = -1;
+    int fd = -1;
+
+    if (unlink(path) < 0 && errno != ENOENT)
+        goto out;
+    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        goto out;
+    if (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)
+        goto out;
+    if (fchmod(fd, 0640) < 0 || ftruncate(fd, (off_t)size) < 0)
+        goto out;
+    *fd_out = fd_steal(&fd);
+    rc = 0;
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+static int
+shm_path(char path[PATH_MAX], const char *dir, const char *name, const char *suffix)
+{
+    int n = snprintf(path, PATH_MAX, "%s/%s%s", dir, name, suffix);
+
+    if (n >= 0 && n < PATH_MAX)
+        return 0;
+    errno = ENAMETOOLONG;
+    return -1;
+}
+
+static int
+shm_rename(const char *dir, const char *name)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+
+    if (shm_path(from, dir, name, ".new") < 0 || shm_path(to, dir, name, "") < 0)
+        return -1;
+    return rename(from, to);
+}
+
+static int
+control_create(struct stats_master *sm, gid_t gid)
+{
+    char path[PATH_MAX];
+    int rc = -1;
+    int fd = -1;
+    void *map = MAP_FAILED;
+
+    if (shm_path(path, sm->dir, STATS_CONTROL_FILE, ".new") < 0 ||
+        shm_file_create(path, sizeof(struct stats_control), gid, &fd) < 0 ||
+        stats_space_reserve(fd, 0, sizeof(struct stats_control)) < 0)
+        goto out;
+    sm->control_ro_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (sm->control_ro_fd < 0)
+        goto out;
+    map = mmap(NULL, sizeof(struct stats_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (map == MAP_FAILED)
+        goto out;
+    sm->control = map;
+    rc = 0;
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+static int
+regions_create(struct stats_master *sm, gid_t gid)
+{
+    char path[PATH_MAX];
+    void *map;
+
+    if (shm_path(path, sm->dir, STATS_STATS_FILE, ".new") < 0 ||
+        shm_file_create(path, STATS_FILE_SIZE, gid, &sm->stats_fd) < 0)
+        return -1;
+    map = mmap(NULL, STATS_FILE_SIZE, PROT_READ, MAP_SHARED, sm->stats_fd, 0);
+    if (map == MAP_FAILED)
+        return -1;
+    sm->regions = map;
+    return 0;
+}
+
+static int
+control_begin(struct stats_control *c)
+{
+    if (getrandom(c->boot_id, sizeof(c->boot_id), 0) != (ssize_t)sizeof(c->boot_id))
+        return -1;
+    c->magic = STATS_MAGIC;
+    c->version = STATS_VERSION;
+    c->size = sizeof(*c);
+    c->started_real_us = clock_real_us();
+    c->started_us = clock_mono_us();
+    snprintf(c->version_text, sizeof(c->version_text), "%s", MSOCK_VERSION_TEXT);
+    atomic_store_explicit(&c->master_pid, (int32_t)getpid(), memory_order_relaxed);
+    return 0;
+}
+
+int
+stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256])
+{
+    const char *file = STATS_CONTROL_FILE;
+
+    *sm = (struct stats_master){.control_ro_fd = -1, .stats_fd = -1, .next_incarnation = 1};
+    sm->dir = ms_strdup(dir);
+    if (control_create(sm, gid) < 0 || control_begin(sm->control) < 0)
+        goto out;
+    file = STATS_STATS_FILE;
+    if (regions_create(sm, gid) < 0)
+        goto out;
+    /* control first: a reader that opened the old one and the new stats finds that its control is
+     * no longer the one with that name, and begins again. */
+    if (shm_rename(dir, STATS_CONTROL_FILE) < 0 || shm_rename(dir, STATS_STATS_FILE) < 0)
+        goto out;
+    return 0;
+out:
+    snprintf(error, 256, "cannot create %s in %.180s: %s", file, dir, strerror(errno));
+    stats_master_close(sm);
+    return -1;
+}
+
+void
+stats_master_forget(struct stats_master *sm)
+{
+    if (sm->control != NULL)
+        munmap(sm->control, sizeof(*sm->control));
+    if (sm->regions != NULL)
+        munmap((void *)(uintptr_t)sm->regions, STATS_FILE_SIZE);
+    sm->control = NULL;
+    sm->regions = NULL;
+    free(sm->dir);
+    sm->dir = NULL;
+}
+
+void
+stats_master_close(struct stats_master *sm)
+{
+    int saved = errno;
+
+    stats_master_forget(sm);
+    fd_close(&sm->control_ro_fd);
+    fd_close(&sm->stats_fd);
+    errno = saved;
+}
+
+void
+stats_master_ready(struct stats_master *sm)
+{
+    atomic_store_explicit(&sm->control->master_pid, (int32_t)getpid(), memory_order_relaxed);
+    atomic_store_explicit(&sm->control->ready, 1, memory_order_release);
+}
+
+/* --- workers --- */
+
+static const struct stats_block *
+region_block(const struct stats_master *sm, unsigned region)
+{
+    return (const struct stats_block *)(const void *)(sm->regions + region * STATS_REGION_SIZE);
+}
+
+int
+stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
+                   struct stats_place *place_out)
+{
+    struct stats_control *c = sm->control;
+    struct stats_worker *row;
+    unsigned r = 0;
+
+    while (r < STATS_REGIONS && atomic_load(&c->worker[r].incarnation) != 0)
+        r++;
+    if (r == STATS_REGIONS) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (stats_space_reserve(sm->stats_fd, r * STATS_REGION_SIZE, STATS_BLOCK_SIZE) < 0)
+        return -1;
+    row = &c->worker[r];
+    atomic_store(&row->state, STATS_WORKER_STARTING);
+    atomic_store(&row->pid, 0);
+    atomic_store(&row->index, index);
+    atomic_store(&row->restarts, 0);
+    atomic_store(&row->generation, generation);
+    atomic_store(&row->started_us, clock_mono_us());
+    if (r >= atomic_load(&c->regions_used))
+        atomic_store(&c->regions_used, r + 1);
+    atomic_store(&row->incarnation, sm->next_incarnation);
+    *place_out = (struct stats_place){.control_fd = sm->control_ro_fd,
+                                      .stats_fd = sm->stats_fd,
+                                      .region = r,
+                                      .incarnation = sm->next_incarnation++};
+    return 0;
+}
+
+static void
+cells_copy(_Atomic uint64_t *to, const _Atomic uint64_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&to[i], atomic_load_explicit(&from[i], memory_order_relaxed),
+                              memory_order_relaxed);
+}
+
+static void
+cells_add(_Atomic uint64_t *to, const _Atomic uint64_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&to[i],
+                              atomic_load_explicit(&to[i], memory_order_relaxed) +
+                                  atomic_load_explicit(&from[i], memory_order_relaxed),
+                              memory_order_relaxed);
+}
+
+static void
+folded_add(struct stats_folded *folded, const struct stats_block *block)
+{
+    cells_add((_Atomic uint64_t *)&folded->counters, (const _Atomic uint64_t *)&block->counters,
+              CELLS(sizeof(block->counters)));
+    cells_add(folded->latency, block->latency, STATS_HISTOGRAM);
+}
+
+void
+stats_master_fold(struct stats_master *sm, const struct stats_place *place)
+{
+    struct stats_control *c = sm->control;
+    struct stats_worker *row = &c->worker[place->region];
+    const struct stats_block *block = region_block(sm, place->region);
+    uint32_t folds = atomic_load(&c->current);
+    struct stats_folded *next = &c->folded[(folds + 1) & 1];
+
+    if (atomic_load(&row->incarnation) != place->incarnation)
+        return;
+    /* A reader that sees one of the following stores must see the last store to current as well. */
+    atomic_thread_fence(memory_order_release);
+    cells_copy((_Atomic uint64_t *)next, (const _Atomic uint64_t *)&c->folded[folds & 1],
+               CELLS(sizeof(*next)));
+    if (atomic_load(&block->incarnation) == place->incarnation)
+        folded_add(next, block);
+    atomic_store_explicit(&next->incarnation[place->region], place->incarnation,
+                          memory_order_relaxed);
+    atomic_store_explicit(&c->current, folds + 1, memory_order_release);
+
+    atomic_store(&row->state, STATS_WORKER_NONE);
+    atomic_store(&row->pid, 0);
+    atomic_store(&row->incarnation, 0);
+}
+
+struct stats_worker *
+stats_master_worker(struct stats_master *sm, const struct stats_place *place)
+{
+    return &sm->control->worker[place->region];
+}
+
+/* --- listeners --- */
+
+/* Which listeners the slots of this region show; what a worker wrote is only looked at. */
+static void
+region_mark_listeners(const struct stats_master *sm, unsigned region, bool shown[STATS_LISTENERS])
+{
+    const struct stats_block *block = region_block(sm, region);
+    const struct stats_slot *slots =
+        (const struct stats_slot *)(const void *)((const uint8_t *)block + STATS_BLOCK_SIZE);
+    uint32_t used = atomic_load(&block->slots_used);
+
+    for (uint32_t i = 0; i < used && i < STATS_SLOTS; i++)
+        if (atomic_load(&slots[i].state) != STATS_CONN_FREE && slots[i].listener < STATS_LISTENERS)
+            shown[slots[i].listener] = true;
+}
+
+static void
+listeners_shown(const struct stats_master *sm, bool shown[STATS_LISTENERS])
+{
+    memset(shown, 0, STATS_LISTENERS * sizeof(shown[0]));
+    for (unsigned r = 0; r < atomic_load(&sm->control->regions_used); r++)
+        if (atomic_load(&sm->control->worker[r].incarnation) != 0)
+            region_mark_listeners(sm, r, shown);
+}
+
+/* A row that is not in use, best first. A worker that lies about its connections can make a row be
+ * passed over here, but cannot make the table look full. */
+static int
+listener_free_row(const struct stats_master *sm)
+{
+    const struct stats_listener *rows = sm->control->listener;
+    bool shown[STATS_LISTENERS];
+    int found = -1;
+
+    for (int i = 0; i < STATS_LISTENERS; i++)
+        if (rows[i].url[0] == '\0')
+            return i;
+    listeners_shown(sm, shown);
+    for (int i = 0; i < STATS_LISTENERS; i++) {
+        if (atomic_load(&rows[i].active))
+            continue;
+        if (!shown[i])
+            return i;
+        if (found < 0)
+            found = i;
+    }
+    return found;
+}
+
+/* An active row is preferred to one left by an earlier configuration. */
+static int
+listener_same_row(const struct stats_master *sm, const char *url, const char *address)
+{
+    const struct stats_listener *rows = sm->control->listener;
+    int found = -1;
+
+    for (int i = 0; i < STATS_LISTENERS; i++) {
+        if (strncmp(rows[i].url, url, sizeof(rows[i].url) - 1) != 0 ||
+            strncmp(rows[i].address, address, sizeof(rows[i].address) - 1) != 0)
+            continue;
+        if (atomic_load(&rows[i].active))
+            return i;
+        if (found < 0)
+            found = i;
+    }
+    return found;
+}
+
+int
+stats_master_listener(struct stats_master *sm, const char *url, const char *address,
+                      const char *proto, const char *handler)
+{
+    int id = listener_same_row(sm, url, address);
+    struct stats_listener *row;
+
+    if (id < 0)
+        id = listener_free_row(sm);
+    if (id < 0)
+        return -1;
+    row = &sm->control->listener[id];
+    snprintf(row->url, sizeof(row->url), "%s", url);
+    snprintf(row->address, sizeof(row->address), "%s", address);
+    snprintf(row->proto, sizeof(row->proto), "%s", proto);
+    snprintf(row->handler, sizeof(row->handler), "%s", handler);
+    atomic_store_explicit(&row->active, 1, memory_order_release);
+    return id;
+}
+
+void
+stats_master_listener_inactive(struct stats_master *sm, unsigned id)
+{
+    MS_ASSERT(id < STATS_LISTENERS);
+    atomic_store_explicit(&sm->control->listener[id].active, 0, memory_order_release);
+}
+
+/* --- reload --- */
+
+void
+stats_master_reload(struct stats_master *sm)
+{
+    atomic_fetch_add(&sm->control->reload_requests, 1);
+}
+
+void
+stats_master_verdict(struct stats_master *sm, bool ok, const char *text)
+{
+    struct stats_control *c = sm->control;
+
+    snprintf(c->reload_text, sizeof(c->reload_text), "%s", text);
+    atomic_store(&c->reload_verdict, ok ? STATS_VERDICT_OK : STATS_VERDICT_FAILED);
+    atomic_store_explicit(&c->reloads, atomic_load(&c->reloads) + 1, memory_order_release);
+}

@@ -1,0 +1,67 @@
+/* The master's half of the shared memory: it creates both files, writes control, and adds up what
+ * workers left behind. It never acts on anything a worker can write. */
+#ifndef STATS_STATS_MASTER_H
+#define STATS_STATS_MASTER_H
+
+#include "common/base.h"
+#include "stats/stats_layout.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct stats_master {
+    struct stats_control *control; /* mapped read-write in the master only */
+    const uint8_t *regions;        /* the stats file, mapped read-only */
+    int control_ro_fd;             /* for workers to map read-only */
+    int stats_fd;                  /* read-write; workers map their region with it */
+    uint64_t next_incarnation;
+    char *dir; /* heap */
+};
+
+/* Creates both files anew in dir, mode 0640, by rename, so that readers of an earlier run keep what
+ * they mapped. Group gid where it is not (gid_t)-1. The caller holds the lock in dir. Returns 0, or
+ * -1 with errno and a sentence in error. */
+MS_MUST_CHECK int
+stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256]);
+void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
+
+/* In the child, after stats_writer_open: unmaps, keeps the descriptors. Only stats_master_close may
+ * follow. */
+void stats_master_forget(struct stats_master *sm);
+
+/* Everything is in place: readers may read. The caller is the master from now on (its pid is taken
+ * here, so call it after going to the background). */
+void stats_master_ready(struct stats_master *sm);
+
+/* A free region for a worker about to be forked: fills place_out (incarnation included) and the row
+ * of the table (STARTING, pid 0, restarts 0). Returns 0, or -1 with errno EAGAIN where all regions
+ * are taken, ENOSPC or EDQUOT where the file system is full. */
+struct stats_place {
+    int control_fd, stats_fd; /* borrowed from struct stats_master */
+    unsigned region;
+    uint64_t incarnation;
+};
+MS_MUST_CHECK int stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
+                                     struct stats_place *place_out);
+
+/* The worker of that region is gone: adds its numbers to the folded totals, once, and frees region
+ * and row. Numbers are added and never acted on. */
+void stats_master_fold(struct stats_master *sm, const struct stats_place *place);
+
+/* Returns the row (state, pid and so on are stored with the atomic operations). */
+struct stats_worker *stats_master_worker(struct stats_master *sm, const struct stats_place *place);
+
+/* A row of the table of listeners: an existing one with this url and address, or a free one (never
+ * used, or else inactive and, where there is such a one, no longer shown by any connection), filled
+ * and active. Returns its index, -1: all are active. */
+int stats_master_listener(struct stats_master *sm, const char *url, const char *address,
+                          const char *proto, const char *handler);
+void stats_master_listener_inactive(struct stats_master *sm, unsigned id);
+
+/* A reload begins; stats_master_verdict ends it. */
+void stats_master_reload(struct stats_master *sm);
+
+/* The last reload's verdict: text first, the count of reloads last. */
+void stats_master_verdict(struct stats_master *sm, bool ok, const char *text);
+
+#endif

@@ -1,0 +1,259 @@
+/* The worker's half. Invariant: a slot's identity changes only while its seq is odd, and seq only
+ * rises within an incarnation; slots below `reserved` have room in the file, so a store there cannot
+ * fail. */
+#include "stats/stats_writer.h"
+
+#include "stats/stats_space.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Slots get their room in the file in steps of this many: 16 KiB. */
+#define SLOTS_STEP 128
+static_assert(STATS_SLOTS % SLOTS_STEP == 0, "the last step ends with the region");
+
+static uint64_t
+slots_offset(unsigned region)
+{
+    return region * STATS_REGION_SIZE + STATS_BLOCK_SIZE;
+}
+
+/* Who died here last may have left anything; readers still look while it goes. */
+static void
+region_clear(struct stats_writer *sw)
+{
+    struct stats_block *block = sw->block;
+    _Atomic uint64_t *counters = (_Atomic uint64_t *)&block->counters;
+    uint32_t used = atomic_load(&block->slots_used);
+
+    atomic_store(&block->incarnation, 0);
+    atomic_thread_fence(memory_order_release);
+    if (used > STATS_SLOTS)
+        used = STATS_SLOTS;
+    if (used > 0 && stats_space_release(sw->stats_fd, slots_offset(sw->region),
+                                        STATS_REGION_SIZE - STATS_BLOCK_SIZE) < 0)
+        memset((void *)sw->slots, 0, used * sizeof(struct stats_slot));
+    atomic_store(&block->slots_used, 0);
+    atomic_store(&block->open, 0);
+    atomic_store(&block->accepting, 0);
+    atomic_store(&block->reopened, 0);
+    for (size_t i = 0; i < sizeof(block->counters) / sizeof(uint64_t); i++)
+        atomic_store_explicit(&counters[i], 0, memory_order_relaxed);
+    for (unsigned i = 0; i < STATS_HISTOGRAM; i++)
+        atomic_store_explicit(&block->latency[i], 0, memory_order_relaxed);
+}
+
+int
+stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
+{
+    void *control, *regions, *own;
+
+    *sw = (struct stats_writer){.region = place->region, .stats_fd = place->stats_fd, .next_id = 1};
+    control = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, place->control_fd, 0);
+    if (control == MAP_FAILED)
+        goto out;
+    sw->control = control;
+    regions = mmap(NULL, STATS_FILE_SIZE, PROT_READ, MAP_SHARED, place->stats_fd, 0);
+    if (regions == MAP_FAILED)
+        goto out;
+    sw->regions = regions;
+    own = mmap(NULL, STATS_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, place->stats_fd,
+               (off_t)(place->region * STATS_REGION_SIZE));
+    if (own == MAP_FAILED)
+        goto out;
+    sw->own_map = own;
+    sw->block = own;
+    sw->slots = (void *)((uint8_t *)own + STATS_BLOCK_SIZE);
+    region_clear(sw);
+    atomic_store_explicit(&sw->block->incarnation, place->incarnation, memory_order_release);
+    return 0;
+out:
+    stats_writer_close(sw);
+    return -1;
+}
+
+void
+stats_writer_close(struct stats_writer *sw)
+{
+    if (sw->control != NULL)
+        munmap((void *)(uintptr_t)sw->control, sizeof(struct stats_control));
+    if (sw->regions != NULL)
+        munmap((void *)(uintptr_t)sw->regions, STATS_FILE_SIZE);
+    if (sw->own_map != NULL)
+        munmap(sw->own_map, STATS_REGION_SIZE);
+    free(sw->free_slots);
+    *sw = (struct stats_writer){.stats_fd = -1};
+}
+
+/* --- slots --- */
+
+static struct stats_slot *
+slot_take(struct stats_writer *sw)
+{
+    uint32_t used = atomic_load_explicit(&sw->block->slots_used, memory_order_relaxed);
+
+    if (sw->free_count > 0)
+        return &sw->slots[sw->free_slots[--sw->free_count]];
+    if (used == STATS_SLOTS)
+        return NULL;
+    if (used == sw->reserved) {
+        if (stats_space_reserve(sw->stats_fd,
+                                slots_offset(sw->region) + used * sizeof(struct stats_slot),
+                                SLOTS_STEP * sizeof(struct stats_slot)) < 0)
+            return NULL;
+        sw->reserved += SLOTS_STEP;
+    }
+    atomic_store_explicit(&sw->block->slots_used, used + 1, memory_order_release);
+    return &sw->slots[used];
+}
+
+/* Returns the even seq that ends the change. */
+static uint32_t
+slot_change_begin(struct stats_slot *slot)
+{
+    uint32_t odd = atomic_load_explicit(&slot->seq, memory_order_relaxed) | 1;
+
+    atomic_store_explicit(&slot->seq, odd, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    return odd + 1;
+}
+
+static void
+slot_set_peer(struct stats_slot *slot, const struct endpoint *peer)
+{
+    const struct sockaddr_in *in4 = (const void *)&peer->addr;
+    const struct sockaddr_in6 *in6 = (const void *)&peer->addr;
+
+    memset(slot->address, 0, sizeof(slot->address));
+    slot->family = STATS_FAMILY_UNIX;
+    slot->port = 0;
+    if (peer->addr.ss_family == AF_INET) {
+        slot->family = STATS_FAMILY_IPV4;
+        memcpy(slot->address, &in4->sin_addr, 4);
+        slot->port = ntohs(in4->sin_port);
+    } else if (peer->addr.ss_family == AF_INET6) {
+        slot->family = STATS_FAMILY_IPV6;
+        memcpy(slot->address, &in6->sin6_addr, 16);
+        slot->port = ntohs(in6->sin6_port);
+    }
+}
+
+static void
+slot_clear_counters(struct stats_slot *slot)
+{
+#define X(name, help) atomic_store_explicit(&slot->counters.name, 0, memory_order_relaxed);
+    STATS_CONN_COUNTERS(X)
+#undef X
+}
+
+struct stats_slot *
+stats_writer_claim(struct stats_writer *sw, uint16_t listener, const struct endpoint *peer,
+                   uint64_t now_us)
+{
+    struct stats_slot *slot = slot_take(sw);
+    uint32_t even;
+
+    if (slot == NULL)
+        return NULL;
+    even = slot_change_begin(slot);
+    slot->listener = listener;
+    slot_set_peer(slot, peer);
+    slot->began_us = now_us;
+    slot->id = sw->next_id++;
+    slot_clear_counters(slot);
+    atomic_store_explicit(&slot->active_us, now_us, memory_order_relaxed);
+    atomic_store_explicit(&slot->state, STATS_CONN_IDLE, memory_order_relaxed);
+    atomic_store_explicit(&slot->seq, even, memory_order_release);
+    atomic_fetch_add_explicit(&sw->block->open, 1, memory_order_relaxed);
+    return slot;
+}
+
+void
+stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid)
+{
+    uint32_t even = slot_change_begin(slot);
+    uint32_t wire = htonl(pid);
+
+    memcpy(slot->address, &wire, sizeof(wire));
+    atomic_store_explicit(&slot->seq, even, memory_order_release);
+}
+
+void
+stats_writer_release(struct stats_writer *sw, struct stats_slot *slot)
+{
+    MS_ASSERT(slot >= sw->slots && slot < sw->slots + STATS_SLOTS);
+    MS_ASSERT(atomic_load_explicit(&slot->state, memory_order_relaxed) != STATS_CONN_FREE);
+    if (sw->free_count == sw->free_cap) {
+        uint32_t cap = sw->free_cap == 0 ? 64 : sw->free_cap * 2;
+        uint32_t *grown = ms_malloc(cap * sizeof(grown[0]));
+
+        if (sw->free_count > 0)
+            memcpy(grown, sw->free_slots, sw->free_count * sizeof(grown[0]));
+        free(sw->free_slots);
+        sw->free_slots = grown;
+        sw->free_cap = cap;
+    }
+    sw->free_slots[sw->free_count++] = (uint32_t)(slot - sw->slots);
+    atomic_store_explicit(&slot->state, STATS_CONN_FREE, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&sw->block->open, 1, memory_order_relaxed);
+}
+
+/* --- the other workers --- */
+
+/* The block of a live worker, or NULL. Regions nobody has are not touched: that would cost a page
+ * each. */
+static const struct stats_block *
+live_block(const struct stats_writer *sw, unsigned region)
+{
+    const struct stats_block *block = (const void *)(sw->regions + region * STATS_REGION_SIZE);
+    uint64_t incarnation =
+        atomic_load_explicit(&sw->control->worker[region].incarnation, memory_order_acquire);
+
+    if (incarnation == 0 ||
+        atomic_load_explicit(&block->incarnation, memory_order_acquire) != incarnation)
+        return NULL;
+    return block;
+}
+
+static unsigned
+regions_used(const struct stats_writer *sw)
+{
+    uint32_t used = atomic_load_explicit(&sw->control->regions_used, memory_order_acquire);
+
+    return used < STATS_REGIONS ? used : STATS_REGIONS;
+}
+
+bool
+stats_writer_overfull(const struct stats_writer *sw)
+{
+    uint64_t mine = atomic_load_explicit(&sw->block->open, memory_order_relaxed);
+    uint64_t total = 0, n = 0;
+
+    for (unsigned r = 0; r < regions_used(sw); r++) {
+        const struct stats_block *block = live_block(sw, r);
+
+        if (block == NULL || !atomic_load_explicit(&block->accepting, memory_order_relaxed))
+            continue;
+        total += atomic_load_explicit(&block->open, memory_order_relaxed);
+        n++;
+    }
+    /* mine > total / n * 9 / 8 + 1, without the rounding */
+    return n > 0 && mine * 8 * n > total * 9 + 8 * n;
+}
+
+uint64_t
+stats_writer_open_total(const struct stats_writer *sw)
+{
+    uint64_t total = 0;
+
+    for (unsigned r = 0; r < regions_used(sw); r++) {
+        const struct stats_block *block = live_block(sw, r);
+
+        if (block != NULL)
+            total += atomic_load_explicit(&block->open, memory_order_relaxed);
+    }
+    return total;
+}
