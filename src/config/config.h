@@ -77,8 +77,4 @@ MS_MUST_CHECK int config_build(const struct config_args *args, const char *cwd,
                                struct config **config_out, char error[CONFIG_ERROR_LEN]);
 void config_destroy(struct config *config); /* NULL is fine */
 
-/* The runtime directory that msockd and msockctl use when none is named (DESIGN: $RUNTIME_DIRECTORY,
- * $XDG_RUNTIME_DIR/msockd, /run/msockd for root, /tmp/msockd-<uid>). Caller frees. */
-char *config_default_runtime_dir(void);
-
 #endif

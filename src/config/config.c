@@ -1,0 +1,315 @@
+/* Defaults, file, -o and the rest of the command line, in this order, become one checked struct config.
+ * Nothing is kept from one build to the next: a reload is a new build. */
+#include "config/config.h"
+
+#include "common/runtime_dir.h"
+#include "config/config_file.h"
+#include "config/config_identity.h"
+#include "config/config_settings.h"
+#include "config/listener_url.h"
+
+#include <inttypes.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The path itself where it is absolute, else below cwd; the caller frees. */
+static char *
+config_path(const char *cwd, const char *path)
+{
+    size_t cwd_len = strlen(cwd), size;
+    char *joined;
+
+    if (path[0] == '/')
+        return ms_strdup(path);
+    while (strncmp(path, "./", 2) == 0)
+        path += strspn(path + 1, "/") + 1;
+    while (cwd_len > 0 && cwd[cwd_len - 1] == '/')
+        cwd_len--;
+    size = cwd_len + strlen(path) + 2;
+    joined = ms_malloc(size);
+    snprintf(joined, size, "%.*s/%s", (int)cwd_len, cwd, path);
+    return joined;
+}
+
+/* The processors that this process may run on, which in a container are fewer than there are. */
+static unsigned
+config_cores(void)
+{
+    cpu_set_t set;
+    long n;
+
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        n = CPU_COUNT(&set);
+    else
+        n = sysconf(_SC_NPROCESSORS_ONLN);
+    if (n < 1)
+        return 1;
+    return n > CONFIG_WORKERS_MAX ? CONFIG_WORKERS_MAX : (unsigned)n;
+}
+
+/* One "option=value" of -o. */
+static int
+config_set_one(struct settings *s, const char *text, char *error)
+{
+    const char *equals = strchr(text, '=');
+    char quoted[CONFIG_QUOTED_LEN], origin[CONFIG_QUOTED_LEN + 8], name[64];
+    const struct config_option *option;
+
+    snprintf(origin, sizeof(origin), "-o %s", config_quote(text, quoted));
+    if (equals == NULL || equals == text)
+        return config_fail(error, "%s: expected OPTION=VALUE, such as timeout=5s", origin);
+    snprintf(name, sizeof(name), "%.*s", (int)(equals - text), text);
+    option = settings_option(name, origin, error);
+    if (option == NULL)
+        return -1;
+    if (option->type == OPTION_TYPE_LIST)
+        snprintf(origin, sizeof(origin), "-o %s", option->name);
+    return settings_set(s, option, equals + 1, origin, error);
+}
+
+/* An option of the command line that has a letter or a name of its own. */
+static int
+config_set_flag(struct settings *s, enum option_id id, const char *flag, const char *value,
+                char *error)
+{
+    char quoted[CONFIG_QUOTED_LEN], origin[CONFIG_QUOTED_LEN + 16];
+
+    if (value == NULL)
+        return 0;
+    snprintf(origin, sizeof(origin), "%s %s", flag, config_quote(value, quoted));
+    return settings_set(s, &config_options[id], value, origin, error);
+}
+
+/* Listeners of the command line replace those of the file. Those of -l come first, since --host and
+ * --port are about them. */
+static int
+config_set_listeners(struct settings *s, const struct config_args *args, char *error)
+{
+    bool given = args->listen_count > 0;
+
+    for (size_t i = 0; i < args->set_count; i++)
+        given = given || strncmp(args->set[i], "listen=", 7) == 0;
+    if (given)
+        settings_clear_listeners(s);
+    for (size_t i = 0; i < args->listen_count; i++)
+        if (settings_set(s, &config_options[OPTION_LISTEN], args->listen[i], "-l", error) < 0)
+            return -1;
+    return 0;
+}
+
+static int
+config_set_verbosity(struct settings *s, int verbosity)
+{
+    int64_t level = (int64_t)s->number[OPTION_LOG_LEVEL] + verbosity;
+
+    if (level < LOG_LEVEL_ERROR)
+        level = LOG_LEVEL_ERROR;
+    if (level > LOG_LEVEL_DEBUG)
+        level = LOG_LEVEL_DEBUG;
+    s->number[OPTION_LOG_LEVEL] = (uint64_t)level;
+    return 0;
+}
+
+static int
+config_apply_args(struct settings *s, const struct config_args *args, char *error)
+{
+    if (config_set_listeners(s, args, error) < 0)
+        return -1;
+    for (size_t i = 0; i < args->set_count; i++)
+        if (config_set_one(s, args->set[i], error) < 0)
+            return -1;
+    if (config_set_flag(s, OPTION_WORKERS, "-w", args->workers, error) < 0 ||
+        config_set_flag(s, OPTION_HANDLER, "-H", args->handler, error) < 0 ||
+        config_set_flag(s, OPTION_DATA_DIR, "-d", args->data_dir, error) < 0 ||
+        config_set_flag(s, OPTION_RUNTIME_DIR, "-r", args->runtime_dir, error) < 0 ||
+        config_set_flag(s, OPTION_MAX_MESSAGE_SIZE, "--max-size", args->max_size, error) < 0)
+        return -1;
+    if (args->daemonize && config_set_flag(s, OPTION_DAEMON, "-D", "yes", error) < 0)
+        return -1;
+    return config_set_verbosity(s, args->verbosity);
+}
+
+/* Gives the first listener the host and port of --host and --port. */
+static int
+config_move_first(struct settings *s, const struct config_args *args, char *error)
+{
+    struct settings_listener *first = &s->listeners[0];
+    char *moved;
+
+    if (args->host == NULL && args->port == NULL)
+        return 0;
+    moved = listener_url_move(first->text, first->origin, args->host, args->port, error);
+    if (moved == NULL)
+        return -1;
+    free(first->text);
+    first->text = moved;
+    free(first->origin);
+    first->origin = ms_strdup(args->host != NULL ? "--host" : "--port");
+    return 0;
+}
+
+static int
+config_gather(struct settings *s, const struct config_args *args, const char *cwd, char *error)
+{
+    const struct config_option *listen = &config_options[OPTION_LISTEN];
+    char *path;
+    int rc = 0;
+
+    if (args->config_file != NULL) {
+        path = config_path(cwd, args->config_file);
+        rc = config_file_read(path, args->config_file, s, error);
+        free(path);
+    }
+    if (rc < 0 || config_apply_args(s, args, error) < 0)
+        return -1;
+    if (s->listener_count == 0 && settings_set(s, listen, listen->initial, "listen", error) < 0)
+        return -1;
+    return config_move_first(s, args, error);
+}
+
+/* What is right alone and wrong together. */
+static int
+config_check(const struct settings *s, char *error)
+{
+    uint64_t least = s->number[OPTION_PACKET_SIZE], most = s->number[OPTION_PACKET_SIZE_MAX];
+
+    if (least <= most)
+        return 0;
+    if (s->origin[OPTION_PACKET_SIZE] != NULL)
+        return config_fail(error, "%s: more than packet_size_max, which is %" PRIu64,
+                           s->origin[OPTION_PACKET_SIZE], most);
+    return config_fail(error, "%s: less than packet_size, which is %" PRIu64,
+                       s->origin[OPTION_PACKET_SIZE_MAX], least);
+}
+
+/* Port 0 is another port each time. */
+static bool
+config_same_address(const struct listener_config *a, const struct listener_config *b)
+{
+    char text_a[ENDPOINT_TEXT_LEN], text_b[ENDPOINT_TEXT_LEN];
+    size_t n;
+
+    endpoint_format(&a->endpoint, text_a);
+    endpoint_format(&b->endpoint, text_b);
+    n = strlen(text_a);
+    if (a->endpoint.addr.ss_family != AF_UNIX && n > 2 && strcmp(text_a + n - 2, ":0") == 0)
+        return false;
+    return strcmp(text_a, text_b) == 0;
+}
+
+static int
+config_add_listener(struct config *config, const struct settings *s, size_t i, char *error)
+{
+    const struct settings_listener *from = &s->listeners[i];
+    struct listener_config *l = &config->listeners[i];
+    char address[ENDPOINT_TEXT_LEN];
+
+    if (listener_config_read(from->text, from->origin, s, l, error) < 0)
+        return -1;
+    config->listener_count++;
+    for (size_t before = 0; before < i; before++) {
+        if (!config_same_address(&config->listeners[before], l))
+            continue;
+        endpoint_format(&l->endpoint, address);
+        return config_fail(error, "%s: %s is listed twice", from->origin, address);
+    }
+    return 0;
+}
+
+static void
+config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
+{
+    config->workers = (unsigned)number[OPTION_WORKERS];
+    if (config->workers == 0)
+        config->workers = config_cores();
+    config->daemonize = number[OPTION_DAEMON] != 0;
+    config->log_level = (enum log_level)number[OPTION_LOG_LEVEL];
+    config->max_connections = (unsigned)number[OPTION_MAX_CONNECTIONS];
+    config->drain_timeout_us = number[OPTION_DRAIN_TIMEOUT];
+    config->ready_timeout_us = number[OPTION_READY_TIMEOUT];
+    config->memory_message_max = (size_t)number[OPTION_MEMORY_MESSAGE_MAX];
+    config->worker_memory_max = number[OPTION_WORKER_MEMORY_MAX];
+    config->on_conflict = (enum on_conflict)number[OPTION_ON_CONFLICT];
+    config->inline_max = (size_t)number[OPTION_INLINE_MAX];
+    config->segment_size = number[OPTION_SEGMENT_SIZE];
+    config->segment_age_us = number[OPTION_SEGMENT_AGE];
+    config->sync = number[OPTION_SYNC] != 0;
+}
+
+static void
+config_fill_paths(struct config *config, const struct config_args *args, const struct settings *s,
+                  const char *cwd)
+{
+    const char *log_file = s->text[OPTION_LOG_FILE], *runtime_dir = s->text[OPTION_RUNTIME_DIR];
+    char *standard = NULL;
+
+    if (args->config_file != NULL)
+        config->config_file = config_path(cwd, args->config_file);
+    if (log_file[0] != '\0')
+        config->log_file = config_path(cwd, log_file);
+    if (runtime_dir[0] == '\0')
+        runtime_dir = standard = runtime_dir_default();
+    config->runtime_dir = config_path(cwd, runtime_dir);
+    config->data_dir = config_path(cwd, s->text[OPTION_DATA_DIR]);
+    free(standard);
+}
+
+static int
+config_fill(struct config *config, const struct config_args *args, const struct settings *s,
+            const char *cwd, char *error)
+{
+    struct identity identity;
+
+    if (config_check(s, error) < 0 || identity_resolve(s, &identity, error) < 0)
+        return -1;
+    config->user = identity.user;
+    config->group = identity.group;
+    config->uid = identity.uid;
+    config->gid = identity.gid;
+    config_fill_numbers(config, s->number);
+    config_fill_paths(config, args, s, cwd);
+    for (size_t i = 0; i < s->listener_count; i++)
+        if (config_add_listener(config, s, i, error) < 0)
+            return -1;
+    return 0;
+}
+
+int
+config_build(const struct config_args *args, const char *cwd, struct config **config_out,
+             char error[CONFIG_ERROR_LEN])
+{
+    struct config *config = ms_calloc(1, sizeof(*config));
+    struct settings settings;
+    int rc;
+
+    settings_init(&settings);
+    rc = config_gather(&settings, args, cwd, error);
+    if (rc == 0)
+        rc = config_fill(config, args, &settings, cwd, error);
+    settings_fini(&settings);
+    if (rc == 0)
+        *config_out = config;
+    else
+        config_destroy(config);
+    return rc;
+}
+
+void
+config_destroy(struct config *config)
+{
+    if (config == NULL)
+        return;
+    for (size_t i = 0; i < config->listener_count; i++)
+        listener_config_fini(&config->listeners[i]);
+    free(config->data_dir);
+    free(config->runtime_dir);
+    free(config->config_file);
+    free(config->user);
+    free(config->group);
+    free(config->log_file);
+    free(config);
+}

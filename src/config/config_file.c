@@ -1,0 +1,251 @@
+/* libconfuse does the syntax. It gets the text without its comments, for it counts the lines of a
+ * comment twice, takes none within a list, and keeps silent about one that is never closed; and it gets
+ * text rather than a file, since its scanner ends the process when a read fails. */
+#include "config/config_file.h"
+
+#include "common/fd.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONFIG_FILE_MAX (1 << 20) /* bytes */
+
+/* One run of the parser. */
+struct config_parse {
+    const char *shown;
+    struct settings *settings;
+    char *error;
+    bool failed;              /* error is written; the first one stands */
+    int set_on[OPTION_COUNT]; /* the line that has set an option, or 0 */
+};
+
+/* libconfuse hands no pointer of ours to its callbacks. Set during one parse only. */
+static struct config_parse *config_parse_now;
+
+static const char *
+file_open_reason(int err)
+{
+    switch (err) {
+    case ENOENT:
+        return "there is no such file";
+    case EISDIR:
+        return "this is a directory, not a file";
+    case EINVAL:
+        return "this is not a regular file";
+    case EFBIG:
+        return "this is larger than 1M and cannot be a configuration";
+    case EACCES:
+        return "no permission to read it";
+    default:
+        return strerror(err);
+    }
+}
+
+/* Overwrites with blanks, line ends excepted. */
+static void
+file_blank(char *from, const char *to)
+{
+    for (; from < to; from++)
+        if (*from != '\n')
+            *from = ' ';
+}
+
+/* The end of a quoted string that begins at s, behind its last quote, or NULL. */
+static char *
+file_string_end(char *s)
+{
+    char quote = *s++;
+
+    while (*s != '\0' && *s != quote) {
+        if (*s == '\\' && s[1] != '\0')
+            s++;
+        s++;
+    }
+    return *s == '\0' ? NULL : s + 1;
+}
+
+/* The end of a comment that begins at s; s itself where none does; NULL where it is not closed. */
+static char *
+file_comment_end(char *s, bool in_word)
+{
+    char *end = s;
+
+    if (*s == '#' || (!in_word && strncmp(s, "//", 2) == 0))
+        return s + strcspn(s, "\n");
+    if (!in_word && strncmp(s, "/*", 2) == 0) {
+        end = strstr(s + 2, "*/");
+        return end == NULL ? NULL : end + 2;
+    }
+    return end;
+}
+
+static int
+file_line(const char *text, const char *at)
+{
+    int line = 1;
+
+    for (; text < at; text++)
+        line += *text == '\n';
+    return line;
+}
+
+/* Blanks all comments out. A // within a word, as in an URL without quotes, is none. */
+static int
+file_drop_comments(const struct config_parse *p, char *text)
+{
+    bool in_word = false;
+
+    for (char *s = text; *s != '\0';) {
+        char *end = *s == '"' || *s == '\'' ? file_string_end(s) : file_comment_end(s, in_word);
+
+        if (end == NULL)
+            return config_fail(p->error, "%s:%d: the %s that begins here has no end", p->shown,
+                               file_line(text, s), *s == '/' ? "comment" : "string");
+        if (end == s) {
+            in_word = strchr(" \t\r\n={},", *s) == NULL;
+            s++;
+            continue;
+        }
+        if (*s != '"' && *s != '\'')
+            file_blank(s, end);
+        in_word = false;
+        s = end;
+    }
+    return 0;
+}
+
+static int
+file_check_repeated(struct config_parse *p, const cfg_t *cfg, const cfg_opt_t *opt, size_t id)
+{
+    bool first = config_options[id].type != OPTION_TYPE_LIST || opt->nvalues <= 1;
+    const char *name = config_options[id].name;
+
+    if (first && p->set_on[id] != 0)
+        return config_fail(p->error, "%s:%d: %s is set already on line %d%s", p->shown, cfg->line,
+                           name, p->set_on[id],
+                           config_options[id].type == OPTION_TYPE_LIST
+                               ? "; list all in one: listen = { ..., ... }"
+                               : "");
+    if (first)
+        p->set_on[id] = cfg->line;
+    return 0;
+}
+
+/* "msockd.conf:12: timeout = "2s"", and for lists, whose elements are quoted later, without value. */
+static void
+file_origin(const struct config_parse *p, const cfg_t *cfg, const struct config_option *option,
+            const char *value, char *out, size_t size)
+{
+    char quoted[CONFIG_QUOTED_LEN];
+
+    if (option->type == OPTION_TYPE_LIST)
+        snprintf(out, size, "%.200s:%d: %s", p->shown, cfg->line, option->name);
+    else
+        snprintf(out, size, "%.200s:%d: %s = \"%s\"", p->shown, cfg->line, option->name,
+                 config_quote(value, quoted));
+}
+
+/* Called by libconfuse for every value. */
+static int
+file_take_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
+{
+    struct config_parse *p = config_parse_now;
+    const struct config_option *option = config_option_find(opt->name, OPTION_IN_FILE);
+    char origin[CONFIG_ERROR_LEN];
+
+    MS_ASSERT(p != NULL && option != NULL);
+    file_origin(p, cfg, option, value, origin, sizeof(origin));
+    if (file_check_repeated(p, cfg, opt, (size_t)(option - config_options)) < 0 ||
+        settings_set(p->settings, option, value, origin, p->error) < 0) {
+        p->failed = true;
+        return -1;
+    }
+    *(const char **)result = value; /* copied by libconfuse */
+    return 0;
+}
+
+static void file_take_error(cfg_t *cfg, const char *fmt, va_list ap) MS_PRINTF(2, 0);
+
+/* Called by libconfuse for what it finds wrong by itself. */
+static void
+file_take_error(cfg_t *cfg, const char *fmt, va_list ap)
+{
+    struct config_parse *p = config_parse_now;
+    char text[256], name[128], place[256];
+
+    if (p->failed)
+        return;
+    p->failed = true;
+    vsnprintf(text, sizeof(text), fmt, ap);
+    snprintf(place, sizeof(place), "%.200s:%d", p->shown, cfg->line);
+    if (sscanf(text, "no such option '%127[^']'", name) != 1)
+        config_fail(p->error, "%s: %s", place, text);
+    else if (settings_option(name, place, p->error) != NULL)
+        config_fail(p->error, "%s: %s", place, text);
+}
+
+/* All options of the file as libconfuse wants them; every value is text for it. */
+static void
+file_options(cfg_opt_t opts[OPTION_COUNT + 1])
+{
+    const cfg_opt_t end = CFG_END();
+    size_t n = 0;
+
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct config_option *o = &config_options[i];
+        cfg_opt_t one = CFG_STR_CB(o->name, NULL, CFGF_NODEFAULT, file_take_value);
+        cfg_opt_t list = CFG_STR_LIST_CB(o->name, NULL, CFGF_NODEFAULT, file_take_value);
+
+        if ((o->scope & OPTION_IN_FILE) != 0)
+            opts[n++] = o->type == OPTION_TYPE_LIST ? list : one;
+    }
+    opts[n] = end;
+}
+
+static int
+file_parse(struct config_parse *p, const char *text)
+{
+    cfg_opt_t opts[OPTION_COUNT + 1];
+    cfg_t *cfg;
+    int rc;
+
+    file_options(opts);
+    cfg = cfg_init(opts, CFGF_NONE);
+    if (cfg == NULL)
+        return config_fail(p->error, "%s: out of memory", p->shown);
+    cfg_set_error_function(cfg, file_take_error);
+    config_parse_now = p;
+    rc = cfg_parse_buf(cfg, text);
+    config_parse_now = NULL;
+    cfg_free(cfg);
+    if (rc == CFG_SUCCESS)
+        return 0;
+    if (!p->failed)
+        config_fail(p->error, "%s: this cannot be read as a configuration", p->shown);
+    return -1;
+}
+
+int
+config_file_read(const char *path, const char *shown, struct settings *settings,
+                 char error[CONFIG_ERROR_LEN])
+{
+    struct config_parse parse = {.shown = shown, .settings = settings, .error = error};
+    char *text;
+    size_t len;
+    int rc;
+
+    if (fd_read_file(path, CONFIG_FILE_MAX, &text, &len) < 0)
+        return config_fail(error, "%.200s: %s", shown, file_open_reason(errno));
+    if (strlen(text) != len)
+        rc = config_fail(error, "%.200s:%d: there is a NUL byte; this is not a text", shown,
+                         file_line(text, text + strlen(text)));
+    else
+        rc = file_drop_comments(&parse, text);
+    if (rc == 0)
+        rc = file_parse(&parse, text);
+    free(text);
+    return rc;
+}

@@ -1,0 +1,378 @@
+/* The table of options, and how a value of each type is read. */
+#include "config/config_options.h"
+
+#include "common/text.h"
+#include "proto/json_check.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define KIB         UINT64_C(1024)
+#define MIB         (KIB * 1024)
+#define GIB         (MIB * 1024)
+#define MS          UINT64_C(1000)
+#define SECOND      (MS * 1000)
+#define HOUR        (SECOND * 3600)
+#define DAY         (HOUR * 24)
+#define PATH_LENGTH 4000
+#define NAME_LENGTH 255
+#define BOTH        (OPTION_IN_FILE | OPTION_IN_URL)
+
+const char *const config_protocols[] = {"msp", NULL};
+const char *const config_handlers[] = {"journal", "echo", "discard", NULL};
+
+/* In the order of enum log_level and of enum on_conflict. */
+static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
+static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
+
+static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
+static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflicts has this order");
+
+#define TEXT(least, most) \
+    .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_FILE, .min = (least), .max = (most)
+#define NUMBER(where, least, most, what) \
+    .type = OPTION_TYPE_NUMBER, .scope = (where), .min = (least), .max = (most), .unit = (what)
+#define SIZE(where, least, most) \
+    .type = OPTION_TYPE_SIZE, .scope = (where), .min = (least), .max = (most), .unit = "bytes"
+#define DURATION(where, least, most) \
+    .type = OPTION_TYPE_DURATION, .scope = (where), .min = (least), .max = (most)
+#define CHOICE(where, list) .type = OPTION_TYPE_CHOICE, .scope = (where), .choices = (list)
+#define BOOL                .type = OPTION_TYPE_BOOL, .scope = OPTION_IN_FILE, .max = 1
+
+const struct config_option config_options[OPTION_COUNT] = {
+    [OPTION_WORKERS] = {"workers", NUMBER(OPTION_IN_FILE, 1, CONFIG_WORKERS_MAX, "workers"),
+                        .initial = "auto", .word = "auto",
+                        .help = "worker processes; auto: one a core"},
+    [OPTION_LISTEN] = {"listen", .type = OPTION_TYPE_LIST, .scope = OPTION_IN_FILE, .min = 1,
+                       .max = PATH_LENGTH, .initial = "msp://127.0.0.1:8000",
+                       .help = "listeners' URLs, a list"},
+    [OPTION_HANDLER] = {"handler", CHOICE(BOTH, config_handlers), .initial = "journal",
+                        .help = "for listeners that name none: journal, echo, discard"},
+    [OPTION_DATA_DIR] = {"data_dir", TEXT(1, PATH_LENGTH), .initial = "./msockd-data",
+                         .help = "journal, files and blobs"},
+    [OPTION_RUNTIME_DIR] = {"runtime_dir", TEXT(0, PATH_LENGTH), .initial = "",
+                            .help = "statistics, lock and pid file; empty: see -r"},
+    [OPTION_USER] = {"user", TEXT(0, NAME_LENGTH), .initial = "",
+                     .help = "the workers' user, where the master is root"},
+    [OPTION_GROUP] = {"group", TEXT(0, NAME_LENGTH), .initial = "",
+                      .help = "the workers' group; empty: the user's own"},
+    [OPTION_LOG_FILE] = {"log_file", TEXT(0, PATH_LENGTH), .initial = "",
+                         .help = "appended to; empty: standard error"},
+    [OPTION_LOG_LEVEL] = {"log_level", CHOICE(OPTION_IN_FILE, option_levels), .initial = "notice",
+                          .help = "error, warn, notice, info, debug"},
+    [OPTION_DAEMON] = {"daemon", BOOL, .initial = "no", .help = "go to the background once ready"},
+    [OPTION_MAX_CONNECTIONS] = {"max_connections",
+                                NUMBER(OPTION_IN_FILE, 1, 1000000, "connections"),
+                                .initial = "16384", .help = "over all workers; beyond: ERR busy"},
+    [OPTION_MAX_MESSAGE_SIZE] = {"max_message_size", SIZE(BOTH, 1, INT64_MAX),
+                                 .initial = "4294967295",
+                                 .help = "bytes; a larger SIZE counts as undetermined"},
+    [OPTION_MEMORY_MESSAGE_MAX] = {"memory_message_max", SIZE(OPTION_IN_FILE, 0, GIB),
+                                   .initial = "256K",
+                                   .help = "bytes of a message in memory, then a file"},
+    [OPTION_WORKER_MEMORY_MAX] = {"worker_memory_max", SIZE(OPTION_IN_FILE, MIB, 1024 * GIB),
+                                  .initial = "64M",
+                                  .help = "bytes of bodies a worker; near it packets shrink"},
+    [OPTION_TIMEOUT] = {"timeout", DURATION(BOTH, 10 * MS, DAY), .initial = "2s",
+                        .help = "no byte inside a message so long: ERR timeout"},
+    [OPTION_IDLE_TIMEOUT] = {"idle_timeout", DURATION(BOTH, 10 * MS, 365 * DAY), .initial = "60s",
+                             .help = "no message for so long: close"},
+    [OPTION_MIN_RATE] = {"min_rate", .type = OPTION_TYPE_SIZE, .scope = BOTH, .max = GIB,
+                         .unit = "bytes per second", .initial = "1K",
+                         .help = "bytes/s that a message must make; 0: any"},
+    [OPTION_RATE_GRACE] = {"rate_grace", DURATION(OPTION_IN_FILE, 0, DAY), .initial = "10s",
+                           .help = "min_rate holds after so long"},
+    [OPTION_PACKET_SIZE] = {"packet_size", SIZE(BOTH, 64, 16 * MIB), .initial = "2048",
+                            .help = "bytes; the least that an ACK grants"},
+    [OPTION_PACKET_SIZE_MAX] = {"packet_size_max", SIZE(BOTH, 64, 16 * MIB), .initial = "1M",
+                                .help = "bytes; the most that an ACK grants"},
+    [OPTION_NACK_LIMIT] = {"nack_limit", NUMBER(OPTION_IN_FILE, 0, 1000000, "NACKs"),
+                           .initial = "10", .help = "more NACKs within a message: ERR retries"},
+    [OPTION_REREAD_LIMIT] = {"reread_limit", NUMBER(OPTION_IN_FILE, 0, 1000000, "packets"),
+                             .initial = "10",
+                             .help = "undetermined size: more packets: ERR too-long"},
+    [OPTION_MAX_JSON_DEPTH] = {"max_json_depth", NUMBER(BOTH, 1, JSON_DEPTH_MAX_LIMIT, "levels"),
+                               .initial = "512", .help = "deeper JSON: REJ bad-json"},
+    [OPTION_MAX_JSON_SIZE] = {"max_json_size", SIZE(BOTH, 1, GIB), .initial = "16M",
+                              .help = "bytes; longer JSON: REJ bad-json"},
+    [OPTION_DRAIN_TIMEOUT] = {"drain_timeout", DURATION(OPTION_IN_FILE, 0, DAY), .initial = "30s",
+                              .help = "old workers are ended after so long"},
+    [OPTION_READY_TIMEOUT] = {"ready_timeout", DURATION(OPTION_IN_FILE, 100 * MS, HOUR),
+                              .initial = "10s", .help = "a new worker must be ready within this"},
+    [OPTION_ON_CONFLICT] = {"on_conflict", CHOICE(OPTION_IN_FILE, option_conflicts),
+                            .initial = "keep",
+                            .help = "a file exists already: keep, replace, number"},
+    [OPTION_INLINE_MAX] = {"inline_max", SIZE(OPTION_IN_FILE, 0, GIB), .initial = "64K",
+                           .help = "bytes; larger bodies become blobs"},
+    [OPTION_SEGMENT_SIZE] = {"segment_size", SIZE(OPTION_IN_FILE, 4 * KIB, 1024 * GIB),
+                             .initial = "64M", .help = "bytes; a fuller journal segment is closed"},
+    [OPTION_SEGMENT_AGE] = {"segment_age", DURATION(OPTION_IN_FILE, SECOND, 365 * DAY),
+                            .initial = "1h", .help = "an older journal segment is closed"},
+    [OPTION_SYNC] = {"sync", BOOL, .initial = "yes", .help = "fsync before the final ACK"},
+    [OPTION_BACKLOG] = {"backlog", NUMBER(OPTION_IN_URL, 1, 65535, "connections"),
+                        .initial = "1024", .help = "connections that wait to be accepted"},
+    [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,
+                     .initial = "0660", .help = "permissions of a Unix socket, octal"},
+};
+
+const struct config_option *
+config_option_find(const char *name, enum option_scope scope)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if ((config_options[i].scope & scope) != 0 && strcmp(config_options[i].name, name) == 0)
+            return &config_options[i];
+    return NULL;
+}
+
+/* Hyphens are as good as underscores, capitals as small letters: that is what fingers mix up. */
+static char
+option_fold(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return (char)(c - 'A' + 'a');
+    return c == '-' ? '_' : c;
+}
+
+#define OPTION_NAME_MAX 32
+
+/* How many letters must be changed, added, dropped or swapped with their neighbour to make b of a. */
+static size_t
+option_distance(const char *a, const char *b)
+{
+    size_t rows[3][OPTION_NAME_MAX + 1]; /* before last, last, this */
+    size_t *old = rows[0], *last = rows[1], *now = rows[2], n = strlen(b);
+
+    for (size_t j = 0; j <= n; j++)
+        last[j] = old[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t *spare = old;
+
+        now[0] = i;
+        for (size_t j = 1; j <= n; j++) {
+            bool same = option_fold(a[i - 1]) == option_fold(b[j - 1]);
+            size_t best = last[j - 1] + !same;
+
+            if (last[j] + 1 < best)
+                best = last[j] + 1;
+            if (now[j - 1] + 1 < best)
+                best = now[j - 1] + 1;
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                old[j - 2] + 1 < best)
+                best = old[j - 2] + 1;
+            now[j] = best;
+        }
+        old = last;
+        last = now;
+        now = spare;
+    }
+    return last[n];
+}
+
+const struct config_option *
+config_option_nearest(const char *name, enum option_scope scope)
+{
+    const struct config_option *nearest = NULL;
+    size_t n = strlen(name), best = n / 3 + 1;
+
+    if (n > OPTION_NAME_MAX)
+        return NULL;
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        size_t distance = option_distance(name, config_options[i].name);
+
+        if ((config_options[i].scope & scope) == 0 || distance > best)
+            continue;
+        if (nearest == NULL || distance < best)
+            nearest = &config_options[i];
+        best = distance;
+    }
+    return nearest;
+}
+
+void
+config_list_names(const char *const *names, char *out, size_t size)
+{
+    size_t len = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; names[i] != NULL && len < size; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] == NULL ? " or " : ", ";
+
+        len += (size_t)snprintf(out + len, size - len, "%s%s", before, names[i]);
+    }
+}
+
+/* "16M", "2K", "4294967295". */
+static void
+option_format_size(uint64_t bytes, char *out, size_t size)
+{
+    static const char units[] = {'\0', 'K', 'M', 'G'};
+    size_t unit = 0;
+
+    while (bytes != 0 && bytes % KIB == 0 && unit < sizeof(units) - 1) {
+        bytes /= KIB;
+        unit++;
+    }
+    snprintf(out, size, "%" PRIu64 "%.1s", bytes, &units[unit]);
+}
+
+/* "500ms", "2s", "1h". */
+static void
+option_format_duration(uint64_t us, char *out, size_t size)
+{
+    static const struct {
+        uint64_t us;
+        const char *name;
+    } units[] = {{DAY, "d"}, {HOUR, "h"}, {SECOND * 60, "m"}, {SECOND, "s"}, {MS, "ms"}, {1, "us"}};
+    size_t i = 0;
+
+    while (us % units[i].us != 0)
+        i++;
+    snprintf(out, size, "%" PRIu64 "%s", us / units[i].us, us == 0 ? "s" : units[i].name);
+}
+
+static void
+option_expect(const struct config_option *o, char reason[OPTION_REASON_LEN])
+{
+    char least[32], most[32], names[128];
+
+    switch (o->type) {
+    case OPTION_TYPE_TEXT:
+    case OPTION_TYPE_LIST:
+        snprintf(reason, OPTION_REASON_LEN, "expected %" PRIu64 " to %" PRIu64 " bytes of text",
+                 o->min, o->max);
+        return;
+    case OPTION_TYPE_NUMBER:
+        snprintf(reason, OPTION_REASON_LEN,
+                 "expected a number of %s from %" PRIu64 " to %" PRIu64 "%s%s", o->unit, o->min,
+                 o->max, o->word == NULL ? "" : ", or ", o->word == NULL ? "" : o->word);
+        return;
+    case OPTION_TYPE_SIZE:
+        option_format_size(o->min, least, sizeof(least));
+        option_format_size(o->max, most, sizeof(most));
+        snprintf(reason, OPTION_REASON_LEN,
+                 "expected a number of %s from %s to %s, such as \"4096\", \"64K\" or \"1M\"",
+                 o->unit, least, most);
+        return;
+    case OPTION_TYPE_DURATION:
+        snprintf(reason, OPTION_REASON_LEN,
+                 "expected a duration such as \"2s\", \"500ms\" or \"5m\"");
+        return;
+    case OPTION_TYPE_BOOL:
+        snprintf(reason, OPTION_REASON_LEN, "expected \"yes\" or \"no\"");
+        return;
+    case OPTION_TYPE_CHOICE:
+        config_list_names(o->choices, names, sizeof(names));
+        snprintf(reason, OPTION_REASON_LEN, "expected %s", names);
+        return;
+    case OPTION_TYPE_MODE:
+        snprintf(reason, OPTION_REASON_LEN, "expected octal permissions such as \"0660\"");
+        return;
+    }
+}
+
+static int
+option_parse_choice(const char *const *choices, const char *text, uint64_t *number_out)
+{
+    for (size_t i = 0; choices[i] != NULL; i++) {
+        if (strcmp(choices[i], text) == 0) {
+            *number_out = i;
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static int
+option_parse_bool(const char *text, uint64_t *number_out)
+{
+    static const char *const words[] = {"no", "yes", "false", "true", "off", "on", "0", "1", NULL};
+
+    if (option_parse_choice(words, text, number_out) < 0)
+        return -1;
+    *number_out %= 2;
+    return 0;
+}
+
+/* One to four octal digits, perhaps with 0o before them. */
+static int
+option_parse_mode(const char *text, uint64_t *number_out)
+{
+    uint64_t mode = 0;
+    size_t n;
+
+    if (strncmp(text, "0o", 2) == 0)
+        text += 2;
+    n = strlen(text);
+    if (n == 0 || n > 4 || strspn(text, "01234567") != n)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        mode = mode * 8 + (uint64_t)(text[i] - '0');
+    *number_out = mode;
+    return 0;
+}
+
+static int
+option_parse_any(const struct config_option *o, const char *text, uint64_t *number_out)
+{
+    *number_out = 0;
+    switch (o->type) {
+    case OPTION_TYPE_TEXT:
+    case OPTION_TYPE_LIST:
+        return strlen(text) < o->min || strlen(text) > o->max ? -1 : 0;
+    case OPTION_TYPE_NUMBER:
+        return text_parse_number(text, o->min, o->max, number_out);
+    case OPTION_TYPE_SIZE:
+        return text_parse_size(text, number_out);
+    case OPTION_TYPE_DURATION:
+        return text_parse_duration(text, number_out);
+    case OPTION_TYPE_BOOL:
+        return option_parse_bool(text, number_out);
+    case OPTION_TYPE_CHOICE:
+        return option_parse_choice(o->choices, text, number_out);
+    case OPTION_TYPE_MODE:
+        return option_parse_mode(text, number_out);
+    }
+    return -1;
+}
+
+static bool
+option_is_text(const struct config_option *o)
+{
+    return o->type == OPTION_TYPE_TEXT || o->type == OPTION_TYPE_LIST;
+}
+
+static bool
+option_in_range(const struct config_option *o, uint64_t number)
+{
+    return option_is_text(o) || o->type == OPTION_TYPE_CHOICE ||
+           (number >= o->min && number <= o->max);
+}
+
+int
+config_option_parse(const struct config_option *option, const char *text, uint64_t *number_out,
+                    char reason[OPTION_REASON_LEN])
+{
+    char least[32], most[32];
+    uint64_t number;
+
+    if (option->word != NULL && strcmp(option->word, text) == 0) {
+        *number_out = 0;
+        return 0;
+    }
+    errno = 0;
+    if (option_parse_any(option, text, &number) == 0 && option_in_range(option, number)) {
+        *number_out = number;
+        return 0;
+    }
+    if (option->type == OPTION_TYPE_DURATION && errno != EINVAL) {
+        option_format_duration(option->min, least, sizeof(least));
+        option_format_duration(option->max, most, sizeof(most));
+        snprintf(reason, OPTION_REASON_LEN, "expected a duration from %s to %s", least, most);
+    } else {
+        option_expect(option, reason);
+    }
+    return -1;
+}

@@ -1,0 +1,99 @@
+/* One table of everything that can be set: the file, -o, listener URLs, the help and the tests of the
+ * manual pages all read it, so a name, a default or a range stands in one place only. */
+#ifndef CONFIG_CONFIG_OPTIONS_H
+#define CONFIG_CONFIG_OPTIONS_H
+
+#include "common/base.h"
+#include "config/config.h"
+
+#include <stdbool.h>
+
+enum option_id {
+    OPTION_WORKERS,
+    OPTION_LISTEN,
+    OPTION_HANDLER,
+    OPTION_DATA_DIR,
+    OPTION_RUNTIME_DIR,
+    OPTION_USER,
+    OPTION_GROUP,
+    OPTION_LOG_FILE,
+    OPTION_LOG_LEVEL,
+    OPTION_DAEMON,
+    OPTION_MAX_CONNECTIONS,
+    OPTION_MAX_MESSAGE_SIZE,
+    OPTION_MEMORY_MESSAGE_MAX,
+    OPTION_WORKER_MEMORY_MAX,
+    OPTION_TIMEOUT,
+    OPTION_IDLE_TIMEOUT,
+    OPTION_MIN_RATE,
+    OPTION_RATE_GRACE,
+    OPTION_PACKET_SIZE,
+    OPTION_PACKET_SIZE_MAX,
+    OPTION_NACK_LIMIT,
+    OPTION_REREAD_LIMIT,
+    OPTION_MAX_JSON_DEPTH,
+    OPTION_MAX_JSON_SIZE,
+    OPTION_DRAIN_TIMEOUT,
+    OPTION_READY_TIMEOUT,
+    OPTION_ON_CONFLICT,
+    OPTION_INLINE_MAX,
+    OPTION_SEGMENT_SIZE,
+    OPTION_SEGMENT_AGE,
+    OPTION_SYNC,
+    OPTION_BACKLOG, /* from here on in listener URLs only */
+    OPTION_MODE,
+    OPTION_COUNT
+};
+
+enum option_type {
+    OPTION_TYPE_TEXT,     /* min to max bytes */
+    OPTION_TYPE_LIST,     /* of texts, given one at a time */
+    OPTION_TYPE_NUMBER,   /* whole, decimal */
+    OPTION_TYPE_SIZE,     /* bytes: "64K" */
+    OPTION_TYPE_DURATION, /* microseconds: "500ms" */
+    OPTION_TYPE_BOOL,     /* "yes" 1, "no" 0 */
+    OPTION_TYPE_CHOICE,   /* one of choices, its index */
+    OPTION_TYPE_MODE,     /* permission bits, octal */
+};
+
+enum option_scope {
+    OPTION_IN_FILE = 1, /* the file and -o */
+    OPTION_IN_URL = 2,  /* ?option=value of a listener */
+};
+
+struct config_option {
+    const char *name;
+    enum option_type type;
+    unsigned scope; /* enum option_scope, ored */
+    const char *initial;
+    uint64_t min, max;          /* of the value, in units of its type */
+    const char *unit;           /* of a number or size, for people: "connections"; NULL otherwise */
+    const char *word;           /* a word that stands for 0, or NULL */
+    const char *const *choices; /* NULL at the end */
+    const char *help;           /* half a line */
+};
+
+extern const struct config_option config_options[OPTION_COUNT];
+
+/* What a listener's URL may begin with and which handlers there are; NULL at the end. config cannot
+ * ask the modules themselves, since they stand above it: their tests compare. */
+extern const char *const config_protocols[];
+extern const char *const config_handlers[];
+
+/* The option of that name and scope, or NULL. */
+const struct config_option *config_option_find(const char *name, enum option_scope scope);
+
+/* The option of that scope whose name is close enough to be what was meant, or NULL. */
+const struct config_option *config_option_nearest(const char *name, enum option_scope scope);
+
+#define OPTION_REASON_LEN 256
+
+/* Reads text as a value of the option. Returns 0 and the number (0 for text and lists), or -1 with
+ * half a sentence in reason: "expected ...". */
+MS_MUST_CHECK int config_option_parse(const struct config_option *option, const char *text,
+                                      uint64_t *number_out, char reason[OPTION_REASON_LEN]);
+
+/* The names in a NULL-terminated list as "a, b or c", cut to size. */
+void config_list_names(const char *const *names, char *out, size_t size);
+
+#endif

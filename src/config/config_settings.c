@@ -1,0 +1,128 @@
+/* Values on their way into a configuration: see the header. */
+#include "config/config_settings.h"
+
+#include "common/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int
+config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(error, CONFIG_ERROR_LEN, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+const char *
+config_quote(const char *text, char out[CONFIG_QUOTED_LEN])
+{
+    static const char dots[] = "...";
+    size_t len = 0;
+
+    for (size_t i = 0; text[i] != '\0'; i++) {
+        char one[8];
+        size_t width = text_escape(text + i, 1, one, sizeof(one));
+
+        if (len + width > CONFIG_QUOTED_LEN - sizeof(dots)) {
+            memcpy(out + len, dots, sizeof(dots));
+            return out;
+        }
+        memcpy(out + len, one, width);
+        len += width;
+    }
+    out[len] = '\0';
+    return out;
+}
+
+void
+settings_init(struct settings *s)
+{
+    *s = (struct settings){0};
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct config_option *o = &config_options[i];
+        char reason[OPTION_REASON_LEN];
+        int rc = config_option_parse(o, o->initial, &s->number[i], reason);
+
+        MS_ASSERT(rc == 0);
+        s->text[i] = ms_strdup(o->initial);
+    }
+}
+
+void
+settings_clear_listeners(struct settings *s)
+{
+    for (size_t i = 0; i < s->listener_count; i++) {
+        free(s->listeners[i].text);
+        free(s->listeners[i].origin);
+    }
+    s->listener_count = 0;
+}
+
+void
+settings_fini(struct settings *s)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        free(s->text[i]);
+        free(s->origin[i]);
+    }
+    settings_clear_listeners(s);
+}
+
+static int
+settings_add_listener(struct settings *s, const char *text, const char *origin, char *error)
+{
+    if (s->listener_count == CONFIG_LISTENERS_MAX)
+        return config_fail(error, "%s: more than %d listeners", origin, CONFIG_LISTENERS_MAX);
+    s->listeners[s->listener_count++] =
+        (struct settings_listener){.text = ms_strdup(text), .origin = ms_strdup(origin)};
+    return 0;
+}
+
+int
+settings_set(struct settings *s, const struct config_option *option, const char *text,
+             const char *origin, char error[CONFIG_ERROR_LEN])
+{
+    size_t id = (size_t)(option - config_options);
+    char reason[OPTION_REASON_LEN];
+    uint64_t number;
+
+    MS_ASSERT(id < OPTION_COUNT);
+    if (config_option_parse(option, text, &number, reason) < 0)
+        return config_fail(error, "%s: %s", origin, reason);
+    if (option->type == OPTION_TYPE_LIST)
+        return settings_add_listener(s, text, origin, error);
+    s->number[id] = number;
+    free(s->text[id]);
+    s->text[id] = ms_strdup(text);
+    free(s->origin[id]);
+    s->origin[id] = ms_strdup(origin);
+    return 0;
+}
+
+const struct config_option *
+settings_option(const char *name, const char *origin, char error[CONFIG_ERROR_LEN])
+{
+    const struct config_option *option = config_option_find(name, OPTION_IN_FILE), *nearest;
+    char quoted[CONFIG_QUOTED_LEN];
+
+    if (option != NULL)
+        return option;
+    config_quote(name, quoted);
+    nearest = config_option_nearest(name, OPTION_IN_FILE);
+    if (config_option_find(name, OPTION_IN_URL) != NULL)
+        config_fail(error, "%s: \"%s\" is an option of a listener: PROTOCOL://ADDRESS:PORT?%s=...",
+                    origin, quoted, quoted);
+    else if (nearest != NULL)
+        config_fail(error, "%s: unknown option \"%s\"; did you mean \"%s\"?", origin, quoted,
+                    nearest->name);
+    else
+        config_fail(error, "%s: unknown option \"%s\"; msockd.conf(5) lists them all", origin,
+                    quoted);
+    return NULL;
+}

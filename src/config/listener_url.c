@@ -1,0 +1,234 @@
+/* Listener URLs: see the header. The URL is taken apart by common/url; here its protocol, options and
+ * values are checked, one sentence for each thing that can be wrong. */
+#include "config/listener_url.h"
+
+#include "common/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where the listener stands, for sentences: "origin: "url": ..." */
+struct listener_place {
+    const char *text;
+    const char *origin;
+    char *error;
+};
+
+static int listener_fail(const struct listener_place *at, const char *fmt, ...) MS_PRINTF(2, 3);
+
+static int
+listener_fail(const struct listener_place *at, const char *fmt, ...)
+{
+    char quoted[CONFIG_QUOTED_LEN], reason[CONFIG_ERROR_LEN];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof(reason), fmt, ap);
+    va_end(ap);
+    config_fail(at->error, "%s: \"%s\": %s", at->origin, config_quote(at->text, quoted), reason);
+    return -1;
+}
+
+static int
+listener_parse_url(const struct listener_place *at, struct url *url_out)
+{
+    char reason[URL_ERROR_LEN];
+
+    /* url_parse quotes the text itself. */
+    if (url_parse(at->text, url_out, reason) < 0)
+        return config_fail(at->error, "%s: %s", at->origin, reason);
+    return 0;
+}
+
+static int
+listener_check_scheme(const struct listener_place *at, const struct url *url)
+{
+    char names[128];
+
+    for (size_t i = 0; config_protocols[i] != NULL; i++)
+        if (strcmp(config_protocols[i], url->scheme) == 0)
+            return 0;
+    config_list_names(config_protocols, names, sizeof(names));
+    return listener_fail(at, "unknown protocol \"%.40s\", expected %s", url->scheme, names);
+}
+
+static int
+listener_unknown_option(const struct listener_place *at, const char *name)
+{
+    const char *names[OPTION_COUNT + 1];
+    char list[CONFIG_ERROR_LEN];
+    size_t n = 0;
+
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if ((config_options[i].scope & OPTION_IN_URL) != 0)
+            names[n++] = config_options[i].name;
+    names[n] = NULL;
+    config_list_names(names, list, sizeof(list));
+    return listener_fail(at, "unknown option \"%.40s\", expected %s", name, list);
+}
+
+/* Puts the URL's own values over the general ones. */
+static int
+listener_read_options(const struct listener_place *at, const struct url *url,
+                      uint64_t number[OPTION_COUNT])
+{
+    for (size_t i = 0; i < url->option_count; i++) {
+        const struct url_option *given = &url->options[i];
+        const struct config_option *o = config_option_find(given->name, OPTION_IN_URL);
+        char reason[OPTION_REASON_LEN], quoted[CONFIG_QUOTED_LEN];
+
+        if (o == NULL)
+            return listener_unknown_option(at, given->name);
+        if (o == &config_options[OPTION_MODE] && url->path == NULL)
+            return listener_fail(at, "mode is for Unix sockets only");
+        if (config_option_parse(o, given->value, &number[o - config_options], reason) < 0)
+            return listener_fail(at, "%s = \"%s\": %s", o->name, config_quote(given->value, quoted),
+                                 reason);
+    }
+    if (number[OPTION_PACKET_SIZE] > number[OPTION_PACKET_SIZE_MAX])
+        return listener_fail(at, "packet_size is more than packet_size_max");
+    return 0;
+}
+
+void
+listener_limits(const uint64_t number[OPTION_COUNT], struct proto_limits *limits_out)
+{
+    *limits_out = (struct proto_limits){
+        .max_message_size = number[OPTION_MAX_MESSAGE_SIZE],
+        .timeout_us = number[OPTION_TIMEOUT],
+        .idle_timeout_us = number[OPTION_IDLE_TIMEOUT],
+        .min_rate = number[OPTION_MIN_RATE],
+        .rate_grace_us = number[OPTION_RATE_GRACE],
+        .max_json_size = number[OPTION_MAX_JSON_SIZE],
+        .max_json_depth = (uint32_t)number[OPTION_MAX_JSON_DEPTH],
+        .packet_size = (uint32_t)number[OPTION_PACKET_SIZE],
+        .packet_size_max = (uint32_t)number[OPTION_PACKET_SIZE_MAX],
+        .nack_limit = (uint32_t)number[OPTION_NACK_LIMIT],
+        .reread_limit = (uint32_t)number[OPTION_REREAD_LIMIT],
+    };
+}
+
+/* The text without "?" and what follows. */
+static char *
+listener_name(const char *text)
+{
+    char *name = ms_strdup(text);
+
+    name[strcspn(name, "?")] = '\0';
+    return name;
+}
+
+static int
+listener_read_parts(const struct listener_place *at, const struct url *url,
+                    const struct settings *settings, struct listener_config *listener_out)
+{
+    struct listener_config l = {0};
+    uint64_t number[OPTION_COUNT];
+    char reason[URL_ERROR_LEN];
+
+    memcpy(number, settings->number, sizeof(number));
+    if (listener_check_scheme(at, url) < 0 || listener_read_options(at, url, number) < 0)
+        return -1;
+    if (url->path == NULL && !url->has_port)
+        return listener_fail(at, "there is no port; the usual one is :8000, and with :0 the kernel"
+                                 " chooses");
+    if (endpoint_resolve(url, &l.endpoint, reason) < 0)
+        return listener_fail(at, "%s", reason);
+    l.url = ms_strdup(at->text);
+    l.name = listener_name(at->text);
+    l.proto = ms_strdup(url->scheme);
+    l.handler = ms_strdup(config_handlers[number[OPTION_HANDLER]]);
+    l.backlog = (int)number[OPTION_BACKLOG];
+    l.mode = (mode_t)number[OPTION_MODE];
+    listener_limits(number, &l.limits);
+    *listener_out = l;
+    return 0;
+}
+
+int
+listener_config_read(const char *text, const char *origin, const struct settings *settings,
+                     struct listener_config *listener_out, char error[CONFIG_ERROR_LEN])
+{
+    const struct listener_place at = {.text = text, .origin = origin, .error = error};
+    struct url url;
+    int rc;
+
+    if (listener_parse_url(&at, &url) < 0)
+        return -1;
+    rc = listener_read_parts(&at, &url, settings, listener_out);
+    url_fini(&url);
+    return rc;
+}
+
+void
+listener_config_fini(struct listener_config *listener)
+{
+    free(listener->url);
+    free(listener->name);
+    free(listener->proto);
+    free(listener->handler);
+    *listener = (struct listener_config){0};
+}
+
+/* "::1" gets the brackets that it needs in a URL, whether they were given or not. */
+static void
+listener_bracket(const char *host, char *out, size_t size)
+{
+    bool bare = host[0] != '[' && strchr(host, ':') != NULL;
+
+    snprintf(out, size, "%s%s%s", bare ? "[" : "", host, bare ? "]" : "");
+}
+
+static int
+listener_check_move(const struct listener_place *at, const struct url *url, const char *host,
+                    const char *port)
+{
+    uint64_t number;
+
+    if (url->path != NULL)
+        return listener_fail(at, "a Unix socket has no host or port, so %s cannot change it",
+                             host != NULL ? "--host" : "--port");
+    if (port != NULL && text_parse_number(port, 0, UINT16_MAX, &number) < 0)
+        return config_fail(at->error, "--port %.40s: expected a number from 0 to 65535", port);
+    if (host != NULL && (host[0] == '\0' || strlen(host) > 255 || strpbrk(host, "/?@ ") != NULL))
+        return config_fail(at->error, "--host %.40s: expected a host name or an address", host);
+    return 0;
+}
+
+static char *
+listener_moved_url(const struct listener_place *at, const struct url *url, const char *host,
+                   const char *port)
+{
+    const char *options = strchr(at->text, '?');
+    char address[260], digits[16] = "", *moved = NULL;
+
+    listener_bracket(host != NULL ? host : url->host, address, sizeof(address));
+    if (port != NULL)
+        snprintf(digits, sizeof(digits), ":%.8s", port);
+    else if (url->has_port)
+        snprintf(digits, sizeof(digits), ":%u", (unsigned)url->port);
+    if (asprintf(&moved, "%s://%s%s%s", url->scheme, address, digits,
+                 options == NULL ? "" : options) < 0) {
+        config_fail(at->error, "%s: out of memory", at->origin);
+        return NULL;
+    }
+    return moved;
+}
+
+char *
+listener_url_move(const char *text, const char *origin, const char *host, const char *port,
+                  char error[CONFIG_ERROR_LEN])
+{
+    const struct listener_place at = {.text = text, .origin = origin, .error = error};
+    char *moved = NULL;
+    struct url url;
+
+    if (listener_parse_url(&at, &url) < 0)
+        return NULL;
+    if (listener_check_move(&at, &url, host, port) == 0)
+        moved = listener_moved_url(&at, &url, host, port);
+    url_fini(&url);
+    return moved;
+}
