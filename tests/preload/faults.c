@@ -1,0 +1,248 @@
+/* Preloaded into the daemon by the system tests: makes calls fail on demand. The file named by
+ * $MSOCK_FAULTS holds the rules, one a line, CALL ACTION WHERE EVERY, as tests/system/faults.h says; it
+ * is read anew at each call, so that it can be changed while the daemon runs. One byte is appended to
+ * the same name with ".log" for each strike.
+ * Invariant: without a rule that matches, a call is exactly the real one. */
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define RULES_LEN 1024
+#define NAME_LEN  64
+
+enum action { ACTION_NONE, ACTION_FAIL, ACTION_SHORT };
+
+static unsigned calls_seen; /* by rules that match, in this process */
+
+static const char *
+rules_path(void)
+{
+    static const char *path;
+
+    if (path == NULL)
+        path = getenv("MSOCK_FAULTS");
+    return path;
+}
+
+static bool
+read_rules(char out[RULES_LEN])
+{
+    const char *path = rules_path();
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    ssize_t n;
+
+    if (fd < 0)
+        return false;
+    n = read(fd, out, RULES_LEN - 1);
+    close(fd);
+    out[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+static void
+note_strike(void)
+{
+    char path[4096];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s.log", rules_path());
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return;
+    syscall(SYS_write, fd, ".", 1);
+    close(fd);
+}
+
+static enum action
+strike(const char *action)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } errors[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
+                  {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM}, {"EMFILE", EMFILE}};
+
+    note_strike();
+    if (strcmp(action, "abort") == 0)
+        abort();
+    if (strcmp(action, "hang") == 0)
+        for (;;)
+            pause();
+    if (strcmp(action, "short") == 0)
+        return ACTION_SHORT;
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
+        if (strcmp(action, errors[i].name) == 0) {
+            errno = errors[i].number;
+            return ACTION_FAIL;
+        }
+    return ACTION_NONE;
+}
+
+/* What is to happen with this call on that path. */
+static enum action
+decide(const char *call, const char *path)
+{
+    char rules[RULES_LEN], *save = NULL;
+    int saved = errno;
+
+    if (!read_rules(rules)) {
+        errno = saved;
+        return ACTION_NONE;
+    }
+    for (char *line = strtok_r(rules, "\n", &save); line != NULL;
+         line = strtok_r(NULL, "\n", &save)) {
+        char name[NAME_LEN], action[NAME_LEN], where[256];
+        unsigned every = 1;
+
+        if (sscanf(line, "%63s %63s %255s %u", name, action, where, &every) < 3)
+            continue;
+        if (strcmp(name, call) != 0 || (strcmp(where, "-") != 0 && strstr(path, where) == NULL))
+            continue;
+        if (every > 1 && __atomic_add_fetch(&calls_seen, 1, __ATOMIC_RELAXED) % every != 0)
+            continue;
+        errno = saved;
+        return strike(action);
+    }
+    errno = saved;
+    return ACTION_NONE;
+}
+
+/* The same for a descriptor; only regular files can be struck. */
+static enum action
+decide_fd(const char *call, int fd)
+{
+    char link[64], path[4096];
+    struct stat st;
+    ssize_t n;
+
+    if (rules_path() == NULL || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return ACTION_NONE;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, path, sizeof(path) - 1);
+    if (n < 0)
+        return ACTION_NONE;
+    path[n] = '\0';
+    return decide(call, path);
+}
+
+/* The real function behind one of ours. */
+#define REAL(type, name, ...)         \
+    static type (*real)(__VA_ARGS__); \
+    if (real == NULL)                 \
+    *(void **)&real = dlsym(RTLD_NEXT, name)
+
+ssize_t
+write(int fd, const void *data, size_t n)
+{
+    enum action action = decide_fd("write", fd);
+
+    REAL(ssize_t, "write", int, const void *, size_t);
+    if (action == ACTION_FAIL)
+        return -1;
+    return real(fd, data, action == ACTION_SHORT && n > 1 ? n / 2 : n);
+}
+
+ssize_t
+pwrite(int fd, const void *data, size_t n, off_t offset)
+{
+    enum action action = decide_fd("write", fd);
+
+    REAL(ssize_t, "pwrite", int, const void *, size_t, off_t);
+    if (action == ACTION_FAIL)
+        return -1;
+    return real(fd, data, action == ACTION_SHORT && n > 1 ? n / 2 : n, offset);
+}
+
+ssize_t
+pwrite64(int fd, const void *data, size_t n, off_t offset)
+{
+    return pwrite(fd, data, n, offset);
+}
+
+ssize_t
+writev(int fd, const struct iovec *iov, int count)
+{
+    enum action action = decide_fd("write", fd);
+
+    REAL(ssize_t, "writev", int, const struct iovec *, int);
+    if (action == ACTION_FAIL)
+        return -1;
+    if (action == ACTION_SHORT && count > 0) {
+        struct iovec half = {iov[0].iov_base, (iov[0].iov_len + 1) / 2};
+
+        return real(fd, &half, 1);
+    }
+    return real(fd, iov, count);
+}
+
+ssize_t
+pwritev(int fd, const struct iovec *iov, int count, off_t offset)
+{
+    enum action action = decide_fd("write", fd);
+
+    REAL(ssize_t, "pwritev", int, const struct iovec *, int, off_t);
+    if (action == ACTION_FAIL)
+        return -1;
+    if (action == ACTION_SHORT && count > 0) {
+        struct iovec half = {iov[0].iov_base, (iov[0].iov_len + 1) / 2};
+
+        return real(fd, &half, 1, offset);
+    }
+    return real(fd, iov, count, offset);
+}
+
+int
+fsync(int fd)
+{
+    REAL(int, "fsync", int);
+    return decide_fd("sync", fd) == ACTION_FAIL ? -1 : real(fd);
+}
+
+int
+fdatasync(int fd)
+{
+    REAL(int, "fdatasync", int);
+    return decide_fd("sync", fd) == ACTION_FAIL ? -1 : real(fd);
+}
+
+int
+linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
+{
+    REAL(int, "linkat", int, const char *, int, const char *, int);
+    return decide("link", to) == ACTION_FAIL ? -1 : real(from_dir, from, to_dir, to, flags);
+}
+
+int
+renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    REAL(int, "renameat", int, const char *, int, const char *);
+    return decide("rename", to) == ACTION_FAIL ? -1 : real(from_dir, from, to_dir, to);
+}
+
+int
+rename(const char *from, const char *to)
+{
+    REAL(int, "rename", const char *, const char *);
+    return decide("rename", to) == ACTION_FAIL ? -1 : real(from, to);
+}
+
+/* A fault of fork strikes in the child. */
+pid_t
+fork(void)
+{
+    REAL(pid_t, "fork", void);
+    pid_t pid = real();
+
+    if (pid == 0)
+        decide("fork", "");
+    return pid;
+}

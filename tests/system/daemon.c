@@ -1,0 +1,343 @@
+/* Starts msockd and learns from its "ready:" line where it listens. A list of all daemons of a test
+ * lets teardown show the log of one that a failed assertion left running. */
+#include "daemon.h"
+
+#include "target.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READY_MS    15000
+#define STOP_MS     20000
+#define ARGV_MAX    96
+#define LOG_SHOWN   6000 /* bytes of the log of a daemon whose test failed */
+#define CONFIG_NAME "msockd.conf"
+
+static struct daemon *daemons;
+
+struct daemon *
+daemon_create(const struct daemon_options *options)
+{
+    struct daemon *d = calloc(1, sizeof(*d));
+
+    assert_non_null(d);
+    d->options = *options;
+    harness_directory(d->dir);
+    harness_join(d->runtime_dir, d->dir, "run");
+    harness_join(d->log_path, d->dir, "log");
+    harness_join(d->config_path, d->dir, CONFIG_NAME);
+    harness_join(d->faults_path, d->dir, "faults");
+    if (options->data_dir != NULL)
+        snprintf(d->data_dir, sizeof(d->data_dir), "%s", options->data_dir);
+    else
+        harness_join(d->data_dir, d->dir, "data");
+    if (options->config != NULL)
+        daemon_configure(d, options->config);
+    d->run.pidfd = -1;
+    d->next = daemons;
+    daemons = d;
+    return d;
+}
+
+void
+daemon_configure(struct daemon *d, const char *text)
+{
+    harness_write_file(d->config_path, text, strlen(text));
+}
+
+static size_t
+file_size(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
+}
+
+/* Appends flag and word for each word of a NULL-ended list. */
+static size_t
+add_words(const char **argv, size_t n, const char *flag, const char *const *words, size_t max)
+{
+    for (size_t i = 0; i < max && words[i] != NULL; i++) {
+        assert_true(n + 3 < ARGV_MAX);
+        if (flag != NULL)
+            argv[n++] = flag;
+        argv[n++] = words[i];
+    }
+    return n;
+}
+
+static size_t
+command_line(const struct daemon *d, const char **argv, char workers[16])
+{
+    static const char *const anywhere[] = {"msp://127.0.0.1:0", NULL};
+    const struct daemon_options *o = &d->options;
+    size_t n = 0;
+
+    argv[n++] = harness_program("msockd");
+    argv[n++] = "-r";
+    argv[n++] = d->runtime_dir;
+    argv[n++] = "-d";
+    argv[n++] = d->data_dir;
+    if (o->config != NULL) {
+        argv[n++] = "-c";
+        argv[n++] = d->config_path;
+    } else {
+        snprintf(workers, 16, "%u", o->workers > 0 ? o->workers : 2);
+        argv[n++] = "-w";
+        argv[n++] = workers;
+        n = add_words(argv, n, "-l", o->listen[0] != NULL ? o->listen : anywhere,
+                      o->listen[0] != NULL ? DAEMON_LISTEN_MAX : 1);
+        if (o->handler != NULL) {
+            argv[n++] = "-H";
+            argv[n++] = o->handler;
+        }
+    }
+    n = add_words(argv, n, "-o", o->set, DAEMON_WORDS_MAX);
+    n = add_words(argv, n, NULL, o->more, DAEMON_WORDS_MAX);
+    argv[n] = NULL;
+    return n;
+}
+
+static void
+spawn(struct daemon *d, const char *error_file)
+{
+    char preload[HARNESS_PATH_LEN + 16], control[HARNESS_PATH_LEN + 16], workers[16];
+    struct run_options how = {.error_file = error_file, .files = d->options.files};
+    const char *argv[ARGV_MAX];
+
+    command_line(d, argv, workers);
+    if (d->options.faults) {
+        snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/faults.so"));
+        snprintf(control, sizeof(control), "MSOCK_FAULTS=%s", d->faults_path);
+        how.env[0] = preload;
+        how.env[1] = control;
+    }
+    d->log_from = file_size(d->log_path);
+    run_start(&d->run, argv, &how);
+    d->running = true;
+}
+
+/* Reads the URLs behind "ready: 2 workers, listening on". False while the line is not there. */
+static bool
+read_ready_line(struct daemon *d)
+{
+    char *log = daemon_log(d), *line = log != NULL ? strstr(log, "ready: ") : NULL;
+    char *end = line != NULL ? strchr(line, '\n') : NULL;
+    char *at, *save = NULL;
+
+    d->listener_count = 0;
+    if (end == NULL) {
+        free(log);
+        return false;
+    }
+    *end = '\0';
+    at = strstr(line, "listening on ");
+    assert_non_null(at);
+    for (char *url = strtok_r(at + strlen("listening on "), ", ", &save); url != NULL;
+         url = strtok_r(NULL, ", ", &save)) {
+        assert_true(d->listener_count < DAEMON_LISTEN_MAX);
+        target_from_url(url, &d->listeners[d->listener_count++]);
+    }
+    free(log);
+    return true;
+}
+
+void
+daemon_launch(struct daemon *d)
+{
+    struct waiting w = waiting_begin(READY_MS);
+
+    spawn(d, d->log_path);
+    while (!read_ready_line(d)) {
+        if (run_ended(&d->run, 0))
+            fail_msg("msockd ended before it was ready");
+        if (!waiting_more(&w))
+            fail_msg("msockd is not ready after %u ms", READY_MS);
+    }
+    assert_true(d->listener_count > 0);
+}
+
+struct daemon *
+daemon_start(const struct daemon_options *options)
+{
+    struct daemon *d = daemon_create(options);
+
+    daemon_launch(d);
+    return d;
+}
+
+struct run_result
+daemon_fail(struct daemon *d)
+{
+    struct run_result result;
+
+    spawn(d, NULL);
+    run_finish(&d->run, STOP_MS, &result);
+    d->running = false;
+    return result;
+}
+
+char *
+daemon_log(const struct daemon *d)
+{
+    size_t n = 0;
+    char *log = harness_read_file(d->log_path, &n);
+
+    if (log != NULL && d->log_from <= n)
+        memmove(log, log + d->log_from, n - d->log_from + 1);
+    return log;
+}
+
+bool
+daemon_logged(const struct daemon *d, const char *text)
+{
+    char *log = daemon_log(d);
+    bool found = log != NULL && strstr(log, text) != NULL;
+
+    free(log);
+    return found;
+}
+
+void
+daemon_check_log(const struct daemon *d)
+{
+    static const char *const bad[] = {
+        "AddressSanitizer", "LeakSanitizer", "runtime error:", "assertion", "Assertion", " error "};
+    size_t count = sizeof(bad) / sizeof(bad[0]) - (d->options.errors_expected ? 1 : 0);
+
+    for (size_t i = 0; i < count; i++)
+        if (daemon_logged(d, bad[i]))
+            fail_msg("the log holds \"%s\"", bad[i]);
+}
+
+static bool
+all_gone(const struct proc_list *pids)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        ; /* orphans are ours (see harness_begin) */
+    for (size_t i = 0; i < pids->count; i++)
+        if (proc_alive(pids->pid[i]))
+            return false;
+    return true;
+}
+
+void
+daemon_finish(struct daemon *d, unsigned timeout_ms)
+{
+    struct proc_list workers;
+    struct run_result result;
+
+    daemon_workers(d, &workers);
+    run_finish(&d->run, timeout_ms, &result);
+    if (result.status != 0)
+        fail_msg("msockd ended with status %d", result.status);
+    run_result_free(&result);
+    if (!all_gone(&workers))
+        fail_msg("a worker outlived its master");
+    daemon_check_log(d);
+    d->running = false;
+}
+
+void
+daemon_stop(struct daemon *d)
+{
+    kill(d->run.pid, SIGTERM);
+    daemon_finish(d, STOP_MS);
+}
+
+void
+daemon_kill(struct daemon *d)
+{
+    struct proc_list workers;
+    struct run_result result;
+
+    daemon_workers(d, &workers);
+    kill(d->run.pid, SIGKILL);
+    run_finish(&d->run, STOP_MS, &result);
+    run_result_free(&result);
+    d->running = false;
+    WAIT_FOR(all_gone(&workers), STOP_MS);
+}
+
+struct run_result
+daemon_control(const struct daemon *d, ...)
+{
+    const char *argv[16] = {harness_program("msockctl"), "-r", d->runtime_dir};
+    struct run_result result;
+    struct running r;
+    size_t n = 3;
+    va_list ap;
+
+    va_start(ap, d);
+    while (n < 15 && (argv[n] = va_arg(ap, const char *)) != NULL)
+        n++;
+    va_end(ap);
+    run_start(&r, argv, NULL);
+    run_finish(&r, 60000, &result);
+    return result;
+}
+
+void
+daemon_reload(struct daemon *d)
+{
+    struct run_result result = daemon_control(d, "reload", NULL);
+
+    if (result.status != 0)
+        fail_msg("msockctl reload: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+}
+
+void
+daemon_workers(const struct daemon *d, struct proc_list *list_out)
+{
+    proc_children(d->run.pid, list_out);
+}
+
+bool
+daemon_has_workers(const struct daemon *d, size_t count)
+{
+    struct proc_list list;
+
+    daemon_workers(d, &list);
+    return list.count == count;
+}
+
+void
+daemon_keep_ports(struct daemon *d)
+{
+    for (size_t i = 0; i < d->listener_count; i++)
+        d->options.listen[i] = d->listeners[i].url;
+}
+
+void
+daemon_report_unfinished(void)
+{
+    for (struct daemon *d = daemons; d != NULL; d = d->next) {
+        char *log = d->running ? daemon_log(d) : NULL;
+        size_t n = log != NULL ? strlen(log) : 0;
+
+        if (log != NULL)
+            print_message("-- log of msockd [%d]:\n%s", (int)d->run.pid,
+                          log + (n > LOG_SHOWN ? n - LOG_SHOWN : 0));
+        free(log);
+    }
+}
+
+void
+daemon_forget_all(void)
+{
+    while (daemons != NULL) {
+        struct daemon *next = daemons->next;
+
+        if (daemons->run.pidfd >= 0)
+            close(daemons->run.pidfd);
+        free(daemons);
+        daemons = next;
+    }
+}

@@ -1,0 +1,223 @@
+/* Directories, programs and the teardown. Everything that a failed assertion could leave behind is
+ * known here or in a list that harness_teardown empties. */
+#include "harness.h"
+
+#include "daemon.h"
+#include "load.h"
+#include "peer.h"
+#include "proc.h"
+#include "proxy.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PLACES_MAX      32
+#define PROGRAM_SECONDS 240 /* a test program that takes longer hangs */
+
+static struct place {
+    char path[HARNESS_PATH_LEN];
+    bool mounted;
+} places[PLACES_MAX];
+static size_t place_count;
+
+static void
+raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int
+harness_begin(void **state)
+{
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    raise_descriptor_limit();
+    alarm(PROGRAM_SECONDS * WAIT_SCALE);
+    return 0;
+}
+
+int
+harness_end(void **state)
+{
+    (void)state;
+    alarm(0);
+    return 0;
+}
+
+/* Orphans become our children, so this ends whatever descends from us, in a few rounds. */
+static void
+end_children(void)
+{
+    struct waiting w = waiting_begin(10000);
+    struct proc_list list;
+
+    do {
+        while (waitpid(-1, NULL, WNOHANG) > 0)
+            ;
+        proc_children(getpid(), &list);
+        for (size_t i = 0; i < list.count; i++) {
+            kill(list.pid[i], SIGCONT);
+            kill(list.pid[i], SIGKILL);
+        }
+    } while (list.count > 0 && waiting_more(&w));
+}
+
+int
+harness_teardown(void **state)
+{
+    (void)state;
+    load_end_all();
+    proxy_end_all();
+    peer_close_all();
+    daemon_report_unfinished();
+    end_children();
+    daemon_forget_all();
+    while (place_count > 0) {
+        struct place *place = &places[--place_count];
+
+        if (place->mounted)
+            umount2(place->path, MNT_DETACH);
+        harness_remove_tree(place->path);
+    }
+    return 0;
+}
+
+const char *
+harness_program(const char *name)
+{
+    static char path[8][HARNESS_PATH_LEN];
+    static unsigned next;
+    const char *build = getenv("MSOCK_BUILD");
+    char *out = path[next++ % 8];
+
+    harness_join(out, build != NULL ? build : "build", name);
+    if (access(out, R_OK) < 0)
+        fail_msg("%s is not there; MSOCK_BUILD names the build directory", out);
+    return out;
+}
+
+const char *
+harness_source(const char *name)
+{
+    static char path[HARNESS_PATH_LEN];
+    const char *source = getenv("MSOCK_SOURCE");
+
+    harness_join(path, source != NULL ? source : ".", name);
+    return path;
+}
+
+void
+harness_join(char out[HARNESS_PATH_LEN], const char *dir, const char *name)
+{
+    int n = snprintf(out, HARNESS_PATH_LEN, "%s/%s", dir, name);
+
+    assert_in_range(n, 1, HARNESS_PATH_LEN - 1);
+}
+
+void
+harness_directory(char path_out[HARNESS_PATH_LEN])
+{
+    const char *base = getenv("TMPDIR");
+    struct place *place = &places[place_count];
+
+    assert_true(place_count < PLACES_MAX);
+    harness_join(place->path, base != NULL ? base : "/tmp", "msock-test-XXXXXX");
+    if (mkdtemp(place->path) == NULL)
+        fail_msg("no directory %s: %s", place->path, strerror(errno));
+    chmod(place->path, 0755); /* workers of another user must get through */
+    place->mounted = false;
+    place_count++;
+    memcpy(path_out, place->path, HARNESS_PATH_LEN);
+}
+
+void
+harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN])
+{
+    char options[64];
+
+    harness_need_root();
+    harness_directory(path_out);
+    snprintf(options, sizeof(options), "size=%uk,mode=0755", kib);
+    if (mount("msock-test", path_out, "tmpfs", 0, options) < 0) {
+        print_message("no tmpfs may be mounted here: %s\n", strerror(errno));
+        skip();
+    }
+    places[place_count - 1].mounted = true;
+}
+
+void
+harness_need_root(void)
+{
+    if (geteuid() != 0) {
+        print_message("needs root\n");
+        skip();
+    }
+}
+
+static int
+remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    remove(path);
+    return 0;
+}
+
+void
+harness_remove_tree(const char *path)
+{
+    nftw(path, remove_entry, 32, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+void
+harness_write_file(const char *path, const void *data, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    if (fd < 0 || write(fd, data, n) != (ssize_t)n)
+        fail_msg("cannot write %s: %s", path, strerror(errno));
+    close(fd);
+}
+
+char *
+harness_read_file(const char *path, size_t *n_out)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t have = 0, cap = 65536;
+    char *data = NULL;
+    ssize_t got;
+
+    if (fd < 0)
+        return NULL;
+    data = malloc(cap);
+    assert_non_null(data);
+    while ((got = read(fd, data + have, cap - have - 1)) > 0) {
+        have += (size_t)got;
+        if (cap - have < 2)
+            data = realloc(data, cap *= 2);
+        assert_non_null(data);
+    }
+    close(fd);
+    data[have] = '\0';
+    if (n_out != NULL)
+        *n_out = have;
+    return data;
+}

@@ -1,0 +1,285 @@
+/* The journal as a reader sees it. A JSON body is taken from the line's own text, not from jansson's
+ * value, since what counts is the bytes as they were sent. */
+#include "harness.h"
+
+#include "journal.h"
+#include "wire.h"
+
+#include <dirent.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reading {
+    const char *data_dir;
+    bool live;
+    size_t cap;
+    struct journal *journal;
+};
+
+static char *
+member(const json_t *line, const char *name)
+{
+    const char *text = json_string_value(json_object_get(line, name));
+
+    return strdup(text != NULL ? text : "");
+}
+
+static void
+set_body(struct entry *e, const char *data, size_t n)
+{
+    e->body = calloc(1, n + 1);
+    assert_non_null(e->body);
+    memcpy(e->body, data, n);
+    e->body_len = n;
+}
+
+static void
+body_from_file(struct entry *e, const char *data_dir, const char *name)
+{
+    char path[HARNESS_PATH_LEN * 2];
+    size_t n = 0;
+
+    snprintf(path, sizeof(path), "%s/%s", data_dir, name);
+    e->body = harness_read_file(path, &n);
+    e->body_len = e->body != NULL ? n : 0;
+}
+
+static void
+body_from_base64(struct entry *e, const char *text)
+{
+    size_t n = strlen(text);
+    unsigned char *out = calloc(1, n + 4);
+    int got = EVP_DecodeBlock(out, (const unsigned char *)text, (int)n);
+
+    if (got > 0 && n >= 2)
+        got -= (text[n - 1] == '=') + (text[n - 2] == '=');
+    if (got >= 0)
+        set_body(e, (const char *)out, (size_t)got);
+    free(out);
+}
+
+/* The body is the last member of a line: everything between its name and the closing brace. */
+static void
+body_from_line(struct entry *e, const char *text, size_t n)
+{
+    const char *at = memmem(text, n, ",\"json\":", 8);
+
+    if (at != NULL && text[n - 1] == '}')
+        set_body(e, at + 8, (size_t)(text + n - 1 - (at + 8)));
+}
+
+static void
+read_body(struct entry *e, const json_t *line, const char *text, size_t n, const char *data_dir)
+{
+    const json_t *plain = json_object_get(line, "text");
+    const char *base64 = json_string_value(json_object_get(line, "base64"));
+
+    if (e->file[0] != '\0')
+        body_from_file(e, data_dir, e->file);
+    else if (e->blob[0] != '\0')
+        body_from_file(e, data_dir, e->blob);
+    else if (plain != NULL)
+        set_body(e, json_string_value(plain), json_string_length(plain));
+    else if (base64 != NULL)
+        body_from_base64(e, base64);
+    else
+        body_from_line(e, text, n);
+}
+
+static bool
+body_is_sound(const struct entry *e)
+{
+    uint8_t digest[32];
+    char hex[65];
+
+    if (e->body == NULL || e->body_len != e->size)
+        return false;
+    wire_sha256(e->body, e->body_len, digest);
+    wire_hex(digest, sizeof(digest), hex);
+    return strcmp(hex, e->sha256) == 0;
+}
+
+static bool
+complete(const struct entry *e, const json_t *line)
+{
+    return e->id[0] != '\0' && e->time[0] != '\0' && e->listener[0] != '\0' &&
+           e->proto[0] != '\0' && e->peer[0] != '\0' && e->kind[0] != '\0' &&
+           strlen(e->sha256) == 64 && json_is_integer(json_object_get(line, "size"));
+}
+
+static void
+complain(struct reading *r, const char *text, size_t n)
+{
+    r->journal->bad_lines++;
+    if (r->journal->complaint == NULL)
+        r->journal->complaint = strndup(text, n);
+}
+
+static struct entry *
+next_entry(struct reading *r)
+{
+    struct journal *j = r->journal;
+
+    if (j->count == r->cap) {
+        r->cap = r->cap > 0 ? r->cap * 2 : 1024;
+        j->entries = realloc(j->entries, r->cap * sizeof(*j->entries));
+        assert_non_null(j->entries);
+    }
+    memset(&j->entries[j->count], 0, sizeof(*j->entries));
+    return &j->entries[j->count++];
+}
+
+/* Integers of any size are JSON and stand in the journal as sent, so they are read as reals here. */
+static void
+read_line(struct reading *r, const char *text, size_t n)
+{
+    json_t *line = json_loadb(text, n, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
+    json_t *exact = json_loadb(text, n, JSON_ALLOW_NUL, NULL);
+    const json_t *use = exact != NULL ? exact : line;
+    struct entry *e;
+
+    if (line == NULL || !json_is_object(line)) {
+        complain(r, text, n);
+    } else {
+        e = next_entry(r);
+        e->id = member(use, "id");
+        e->time = member(use, "time");
+        e->listener = member(use, "listener");
+        e->proto = member(use, "proto");
+        e->peer = member(use, "peer");
+        e->kind = member(use, "kind");
+        e->key = member(use, "key");
+        e->file = member(use, "file");
+        e->blob = member(use, "blob");
+        e->size = (uint64_t)json_number_value(json_object_get(use, "size"));
+        snprintf(e->sha256, sizeof(e->sha256), "%s",
+                 json_string_value(json_object_get(use, "sha256")));
+        if (exact != NULL && !complete(e, exact))
+            complain(r, text, n);
+        read_body(e, use, text, n, r->data_dir);
+        e->sound = body_is_sound(e);
+    }
+    json_decref(line);
+    json_decref(exact);
+}
+
+static void
+read_segment(struct reading *r, const char *path)
+{
+    size_t n = 0;
+    char *data = harness_read_file(path, &n);
+    char *at = data, *end;
+
+    r->journal->segments++;
+    while (data != NULL && (end = memchr(at, '\n', n - (size_t)(at - data))) != NULL) {
+        read_line(r, at, (size_t)(end - at));
+        at = end + 1;
+    }
+    if (data != NULL && !r->live && at != data + n)
+        complain(r, at, n - (size_t)(at - data));
+    free(data);
+}
+
+static int
+compare_entries(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    int peers = strcmp(x->peer, y->peer);
+
+    return peers != 0 ? peers : strcmp(x->id, y->id);
+}
+
+static int
+is_segment(const struct dirent *entry)
+{
+    size_t n = strlen(entry->d_name);
+
+    return n > 7 && strcmp(entry->d_name + n - 7, ".ndjson") == 0;
+}
+
+void
+journal_load(const char *data_dir, bool live, struct journal *journal_out)
+{
+    struct reading r = {.data_dir = data_dir, .live = live, .journal = journal_out};
+    char dir[HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
+    struct dirent **names = NULL;
+    int count;
+
+    memset(journal_out, 0, sizeof(*journal_out));
+    harness_join(dir, data_dir, "journal");
+    count = scandir(dir, &names, is_segment, alphasort);
+    for (int i = 0; i < count; i++) {
+        harness_join(path, dir, names[i]->d_name);
+        read_segment(&r, path);
+        free(names[i]);
+    }
+    free(names);
+    if (journal_out->count > 0)
+        qsort(journal_out->entries, journal_out->count, sizeof(struct entry), compare_entries);
+}
+
+void
+journal_free(struct journal *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        struct entry *e = &j->entries[i];
+        char *texts[] = {e->id,   e->time, e->listener, e->proto, e->peer,
+                         e->kind, e->key,  e->file,     e->blob,  e->body};
+
+        for (size_t k = 0; k < sizeof(texts) / sizeof(texts[0]); k++)
+            free(texts[k]);
+    }
+    free(j->entries);
+    free(j->complaint);
+    memset(j, 0, sizeof(*j));
+}
+
+void
+journal_check(const struct journal *j)
+{
+    if (j->bad_lines > 0)
+        fail_msg("%zu bad lines, the first: %.300s", j->bad_lines, j->complaint);
+    for (size_t i = 0; i < j->count; i++)
+        if (!j->entries[i].sound)
+            fail_msg("a body is not what its sum says: entry %s, %zu bytes", j->entries[i].id,
+                     j->entries[i].body_len);
+}
+
+size_t
+journal_find_key(const struct journal *j, const char *key, const struct entry **one_out)
+{
+    size_t found = 0;
+
+    if (one_out != NULL)
+        *one_out = NULL;
+    for (size_t i = 0; i < j->count; i++) {
+        if (strcmp(j->entries[i].key, key) != 0)
+            continue;
+        if (one_out != NULL && found == 0)
+            *one_out = &j->entries[i];
+        found++;
+    }
+    return found;
+}
+
+size_t
+journal_find_peer(const struct journal *j, const char *peer, const struct entry **first_out)
+{
+    size_t low = 0, high = j->count, n = 0;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+
+        if (strcmp(j->entries[mid].peer, peer) < 0)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    while (low + n < j->count && strcmp(j->entries[low + n].peer, peer) == 0)
+        n++;
+    *first_out = n > 0 ? &j->entries[low] : NULL;
+    return n;
+}

@@ -1,0 +1,123 @@
+/* Reads /proc/<pid>/stat and /proc/<pid>/fd. */
+#include "proc.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct proc_stat {
+    char state;
+    pid_t parent;
+    uint64_t ticks;
+};
+
+static bool
+read_stat(pid_t pid, struct proc_stat *stat_out)
+{
+    char path[64], line[1024];
+    unsigned long user = 0, sys = 0;
+    size_t n = 0;
+    char *after;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return false;
+    n = fread(line, 1, sizeof(line) - 1, f);
+    fclose(f);
+    line[n] = '\0';
+    after = strrchr(line, ')'); /* the name before it may hold anything */
+    if (after == NULL)
+        return false;
+    if (sscanf(after + 1, " %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &stat_out->state,
+               &stat_out->parent, &user, &sys) != 4)
+        return false;
+    stat_out->ticks = user + sys;
+    return true;
+}
+
+static int
+compare_pids(const void *a, const void *b)
+{
+    pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+void
+proc_children(pid_t parent, struct proc_list *list_out)
+{
+    DIR *dir = opendir("/proc");
+    struct dirent *entry;
+    struct proc_stat st;
+
+    list_out->count = 0;
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL && list_out->count < PROC_MAX) {
+        pid_t pid = (pid_t)atoi(entry->d_name);
+
+        if (pid > 0 && read_stat(pid, &st) && st.parent == parent && st.state != 'Z')
+            list_out->pid[list_out->count++] = pid;
+    }
+    closedir(dir);
+    qsort(list_out->pid, list_out->count, sizeof(pid_t), compare_pids);
+}
+
+bool
+proc_list_equal(const struct proc_list *a, const struct proc_list *b)
+{
+    return a->count == b->count && memcmp(a->pid, b->pid, a->count * sizeof(pid_t)) == 0;
+}
+
+bool
+proc_list_has(const struct proc_list *list, pid_t pid)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->pid[i] == pid)
+            return true;
+    return false;
+}
+
+bool
+proc_alive(pid_t pid)
+{
+    struct proc_stat st;
+
+    return read_stat(pid, &st) && st.state != 'Z' && st.state != 'X';
+}
+
+bool
+proc_stopped(pid_t pid)
+{
+    struct proc_stat st;
+
+    return read_stat(pid, &st) && st.state == 'T';
+}
+
+uint64_t
+proc_cpu_ticks(pid_t pid)
+{
+    struct proc_stat st;
+
+    return read_stat(pid, &st) ? st.ticks : 0;
+}
+
+int
+proc_descriptors(pid_t pid)
+{
+    char path[64];
+    int count = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+    dir = opendir(path);
+    if (dir == NULL)
+        return -1;
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    return count - 2;
+}

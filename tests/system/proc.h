@@ -1,0 +1,35 @@
+/* What /proc says about processes: independent of the daemon's own figures. */
+#ifndef SYSTEM_PROC_H
+#define SYSTEM_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PROC_MAX 256
+
+struct proc_list {
+    size_t count;
+    pid_t pid[PROC_MAX];
+};
+
+/* The children of a process that are not zombies, by pid. */
+void proc_children(pid_t parent, struct proc_list *list_out);
+
+bool proc_list_equal(const struct proc_list *a, const struct proc_list *b);
+bool proc_list_has(const struct proc_list *list, pid_t pid);
+
+/* False for zombies too. */
+bool proc_alive(pid_t pid);
+
+/* User and system time so far, in clock ticks (sysconf(_SC_CLK_TCK) a second); 0 where it is gone. */
+uint64_t proc_cpu_ticks(pid_t pid);
+
+/* Open descriptors, or -1. */
+int proc_descriptors(pid_t pid);
+
+/* Stopped by SIGSTOP. */
+bool proc_stopped(pid_t pid);
+
+#endif

@@ -1,0 +1,33 @@
+/* One clock and one loop for everything that waits. */
+#include "wait.h"
+
+#include <time.h>
+
+#define NAP_NS 1000000 /* between two looks at a condition */
+
+uint64_t
+now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+struct waiting
+waiting_begin(unsigned ms)
+{
+    return (struct waiting){.deadline_us = now_us() + (uint64_t)ms * 1000 * WAIT_SCALE};
+}
+
+bool
+waiting_more(struct waiting *w)
+{
+    struct timespec nap = {.tv_nsec = NAP_NS};
+
+    if (w->over)
+        return false;
+    w->over = now_us() >= w->deadline_us;
+    nanosleep(&nap, NULL);
+    return true;
+}

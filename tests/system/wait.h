@@ -1,0 +1,38 @@
+/* Waiting for a condition with a deadline: looks again and again, never sleeps a fixed time. */
+#ifndef SYSTEM_WAIT_H
+#define SYSTEM_WAIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Everything is slower under the sanitizers; deadlines and volumes are scaled by this. */
+#ifdef MS_SANITIZE
+#define WAIT_SCALE 4
+#else
+#define WAIT_SCALE 1
+#endif
+
+struct waiting {
+    uint64_t deadline_us;
+    bool over;
+};
+
+uint64_t now_us(void);
+
+struct waiting waiting_begin(unsigned ms);
+
+/* Lets a moment pass. False once the deadline is over, after one last look at the condition. */
+bool waiting_more(struct waiting *w);
+
+/* Ends the test where cond does not become true within ms milliseconds (times WAIT_SCALE). Main
+ * thread only. */
+#define WAIT_FOR(cond, ms)                                                                  \
+    do {                                                                                    \
+        struct waiting waiting_ = waiting_begin(ms);                                        \
+        while (!(cond))                                                                     \
+            if (!waiting_more(&waiting_))                                                   \
+                fail_msg("%s:%d: not within %u ms: %s", __FILE__, __LINE__, (unsigned)(ms), \
+                         #cond);                                                            \
+    } while (0)
+
+#endif
