@@ -1,0 +1,119 @@
+/* msockd: reads the command line, and starts the supervisor with the real worker. */
+#include "common/fd.h"
+#include "config/args.h"
+#include "handler/data_dir.h"
+#include "master/daemonize.h"
+#include "master/master.h"
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct program {
+    struct args args;
+    char cwd[PATH_MAX];
+};
+
+static int
+program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
+{
+    const struct program *p = arg;
+
+    return config_build(&p->args.config, p->cwd, config_out, error);
+}
+
+static int
+program_prepare(void *arg, const struct config *config, char error[CONFIG_ERROR_LEN])
+{
+    (void)arg;
+    return data_dir_prepare(config, error);
+}
+
+/* What is opened later must not become standard output or standard error by accident. */
+static void
+program_fill_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    fd_close(&fd);
+}
+
+static int
+program_say(int code, const char *sentence)
+{
+    if (code != 0)
+        fprintf(stderr, "msockd: %s\n", sentence);
+    return code;
+}
+
+static int
+program_tested(struct config *config)
+{
+    printf("msockd: the configuration is right: %u worker%s, %zu listener%s\n", config->workers,
+           config->workers == 1 ? "" : "s", config->listener_count,
+           config->listener_count == 1 ? "" : "s");
+    config_destroy(config);
+    return 0;
+}
+
+static int
+program_run(struct program *p, struct config *config)
+{
+    struct master_hooks hooks = {.build = program_build,
+                                 .prepare = program_prepare,
+                                 .arg = p,
+                                 .entry = worker_main,
+                                 .verdict_fd = -1};
+    enum daemonize_side side = DAEMONIZE_DAEMON;
+    bool background = config->daemonize;
+    struct failure why;
+    int code;
+
+    if (background)
+        side = daemonize(config->log_file == NULL, &hooks.verdict_fd, &why);
+    if (side != DAEMONIZE_DAEMON) {
+        config_destroy(config);
+        return program_say(why.code, why.text);
+    }
+    code = master_run(config, &hooks, &why);
+    /* In the background the process that waits says it. */
+    return background || code == 0 ? code : program_say(code, why.text);
+}
+
+int
+main(int argc, char *argv[])
+{
+    struct program p;
+    char error[CONFIG_ERROR_LEN];
+    struct config *config;
+
+    program_fill_standard();
+    if (args_parse(argc, argv, &p.args, error) < 0)
+        return program_say(EX_USAGE, error);
+    switch (p.args.action) {
+    case ARGS_HELP:
+        args_help(stdout);
+        return 0;
+    case ARGS_VERSION:
+        printf("msockd %s\n", MSOCK_VERSION_TEXT);
+        return 0;
+    case ARGS_RUN:
+    case ARGS_TEST:
+        break;
+    }
+    if (getcwd(p.cwd, sizeof(p.cwd)) == NULL) {
+        snprintf(error, sizeof(error), "cannot tell the current directory: %s", strerror(errno));
+        return program_say(EX_OSERR, error);
+    }
+    if (program_build(&p, &config, error) < 0)
+        return program_say(EX_CONFIG, error);
+    return p.args.action == ARGS_TEST ? program_tested(config) : program_run(&p, config);
+}

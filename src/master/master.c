@@ -1,0 +1,369 @@
+/* The supervisor: start, the loop, stop. The loop waits for signals, for workers that say they are
+ * ready, and for the next point in time at which something is due; everything it does is short. */
+#include "master/master.h"
+
+#include "common/buffer.h"
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/daemonize.h"
+#include "master/lock.h"
+#include "master/reload.h"
+#include "master/runtime_dir.h"
+#include "master/supervise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+gid_t
+master_group(const struct config *config)
+{
+    bool changes = config->user != NULL || config->group != NULL;
+
+    return geteuid() == 0 && changes ? config->gid : (gid_t)-1;
+}
+
+/* --- start --- */
+
+static int
+start_log(struct master *m, const struct config *config)
+{
+    log_set_name("master");
+    log_set_level(config->log_level);
+    if (log_open(config->log_file) < 0) {
+        failure_set(&m->failure, EX_CANTCREAT, "cannot open log file %s: %s", config->log_file,
+                    strerror(errno));
+        return -1;
+    }
+    m->log_file = config->log_file != NULL ? ms_strdup(config->log_file) : NULL;
+    return 0;
+}
+
+static int
+start_descriptors(struct master *m)
+{
+    fd_raise_limit();
+    if (signals_open(&m->signals) < 0 || pipe2(m->death_fds, O_CLOEXEC) < 0) {
+        failure_set(&m->failure, EX_OSERR, "no descriptors: %s", strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+static int
+start_runtime(struct master *m, const struct config *config)
+{
+    gid_t gid = master_group(config);
+    char error[256];
+
+    if (runtime_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
+        return -1;
+    m->lock_fd = lock_take(config->runtime_dir, &m->failure);
+    if (m->lock_fd < 0)
+        return -1;
+    m->runtime_dir = ms_strdup(config->runtime_dir);
+    if (stats_master_open(&m->stats, config->runtime_dir, gid, error) < 0) {
+        failure_set(&m->failure, EX_CANTCREAT, "%s", error);
+        return -1;
+    }
+    m->has_stats = true;
+    return 0;
+}
+
+/* Takes config over. */
+static int
+master_start(struct master *m, struct config *config)
+{
+    if (start_descriptors(m) < 0 || start_log(m, config) < 0 || start_runtime(m, config) < 0) {
+        config_destroy(config);
+        return -1;
+    }
+    return reload_begin(m, config, &m->failure);
+}
+
+/* --- the first generation is ready, or not --- */
+
+static void master_leave(struct master *m, enum master_phase phase, int signo);
+
+static void
+master_fail(struct master *m, const struct failure *why)
+{
+    m->failure = *why;
+    master_leave(m, MASTER_FAILED, SIGTERM);
+}
+
+static void
+master_ready(struct master *m)
+{
+    struct failure why;
+    struct buffer text;
+
+    buffer_init(&text);
+    reload_commit(m);
+    if (runtime_dir_write_pid(m->runtime_dir, &why) < 0) {
+        master_fail(m, &why);
+        goto out;
+    }
+    m->phase = MASTER_RUNNING;
+    stats_master_ready(&m->stats);
+    reload_describe(m->current, &text);
+    log_notice("ready: %s", buffer_cstr(&text));
+    daemonize_tell(&m->verdict_fd, 0, "");
+out:
+    buffer_fini(&text);
+}
+
+static void
+pending_failed(struct master *m, const struct failure *why)
+{
+    if (m->phase == MASTER_STARTING)
+        master_fail(m, why);
+    else
+        reload_fail(m, why);
+}
+
+static void
+pending_step(struct master *m)
+{
+    if (m->pending != NULL && generation_ready(m->pending) == m->pending->worker_count) {
+        if (m->phase == MASTER_STARTING)
+            master_ready(m);
+        else
+            reload_finish(m);
+    }
+    if (m->pending == NULL && m->reload_again) {
+        m->reload_again = false;
+        reload_request(m);
+    }
+}
+
+/* --- stop --- */
+
+static void
+leave_pending(struct master *m, int signo)
+{
+    static const struct failure told = {.code = 0, .text = "msockd was told to stop"};
+    struct generation *g = m->pending;
+
+    if (g == NULL)
+        return;
+    if (m->current != NULL) {
+        reload_fail(m, &told);
+    } else {
+        m->pending = NULL;
+        supervise_drain(m, g, signo, 0);
+    }
+}
+
+/* All generations drain from here on, and the loop ends with the last of them. */
+static void
+master_leave(struct master *m, enum master_phase phase, int signo)
+{
+    struct generation *g;
+
+    leave_pending(m, signo);
+    m->phase = phase;
+    m->reload_again = false;
+    if (m->has_stats)
+        atomic_store(&m->stats.control->stopping, (uint32_t)signo);
+    g = m->current;
+    m->current = NULL;
+    if (g != NULL)
+        supervise_drain(m, g, signo, signo == SIGQUIT ? g->config->drain_timeout_us : 0);
+}
+
+static void
+master_stop(struct master *m)
+{
+    uint64_t now_us = clock_mono_us();
+
+    if (m->phase == MASTER_STOPPING || m->phase == MASTER_FAILED)
+        return;
+    log_notice("stopping at once");
+    if (m->phase == MASTER_STARTING)
+        daemonize_tell(&m->verdict_fd, EX_TEMPFAIL, "told to stop before it was ready");
+    master_leave(m, MASTER_STOPPING, SIGTERM);
+    for (struct generation *g = m->old; g != NULL; g = g->next)
+        supervise_stop(g, now_us);
+}
+
+static void
+master_drain(struct master *m)
+{
+    if (m->phase == MASTER_STARTING) {
+        master_stop(m);
+        return;
+    }
+    if (m->phase != MASTER_RUNNING)
+        return;
+    log_notice("stopping once the messages under way are finished");
+    master_leave(m, MASTER_DRAINING, SIGQUIT);
+}
+
+/* --- the loop --- */
+
+static void
+master_reap(struct master *m)
+{
+    struct failure why;
+
+    if (!supervise_reap(m, &why))
+        pending_failed(m, &why);
+}
+
+static void
+master_reopen(struct master *m)
+{
+    if (log_reopen() < 0)
+        log_error("cannot open the log file again: %s", strerror(errno));
+    supervise_reopen(m);
+    atomic_fetch_add(&m->stats.control->reopens, 1);
+    log_notice("log reopened");
+}
+
+static void
+master_signals(struct master *m)
+{
+    enum signals_action action;
+
+    signals_collect(&m->signals);
+    while ((action = signals_next(&m->signals.pending)) != SIGNALS_NONE) {
+        switch (action) {
+        case SIGNALS_STOP:
+            master_stop(m);
+            break;
+        case SIGNALS_DRAIN:
+            master_drain(m);
+            break;
+        case SIGNALS_REAP:
+            master_reap(m);
+            break;
+        case SIGNALS_RELOAD:
+            reload_request(m);
+            break;
+        case SIGNALS_REOPEN:
+            master_reopen(m);
+            break;
+        case SIGNALS_UPGRADE:
+            log_notice("USR2 is ignored: this version cannot be upgraded in place");
+            break;
+        case SIGNALS_NONE:
+            break;
+        }
+    }
+}
+
+static size_t
+wait_for(const struct generation *g, struct pollfd *fds)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
+        if (g->workers[i].ready_fd >= 0)
+            fds[n++] = (struct pollfd){.fd = g->workers[i].ready_fd, .events = POLLIN};
+    }
+    return n;
+}
+
+static uint64_t
+master_wake_us(const struct master *m)
+{
+    uint64_t wake = UINT64_MAX, us;
+
+    if (m->current != NULL && (us = generation_wake_us(m->current)) < wake)
+        wake = us;
+    if (m->pending != NULL && (us = generation_wake_us(m->pending)) < wake)
+        wake = us;
+    for (const struct generation *g = m->old; g != NULL; g = g->next) {
+        if ((us = generation_wake_us(g)) < wake)
+            wake = us;
+    }
+    return wake;
+}
+
+/* Which descriptor it was does not matter: all are looked at, and seldom. */
+static void
+master_wait(const struct master *m)
+{
+    struct pollfd fds[1 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN}};
+    uint64_t wake = master_wake_us(m), now_us = clock_mono_us();
+    uint64_t left = wake > now_us ? wake - now_us : 0;
+    struct timespec ts = {.tv_sec = (time_t)(left / 1000000),
+                          .tv_nsec = (long)(left % 1000000) * 1000};
+    size_t n = 1;
+
+    n += wait_for(m->current, fds + n);
+    n += wait_for(m->pending, fds + n);
+    ppoll(fds, n, wake == UINT64_MAX ? NULL : &ts, NULL);
+}
+
+static bool
+master_goes_on(const struct master *m)
+{
+    return m->phase == MASTER_STARTING || m->phase == MASTER_RUNNING || m->old != NULL;
+}
+
+static void
+master_loop(struct master *m)
+{
+    struct failure why;
+
+    while (master_goes_on(m)) {
+        master_wait(m);
+        supervise_hear(m);
+        master_signals(m);
+        if (!supervise_timers(m, clock_mono_us(), &why))
+            pending_failed(m, &why);
+        pending_step(m);
+        supervise_sweep(m);
+    }
+}
+
+/* --- all of it --- */
+
+static void
+master_fini(struct master *m)
+{
+    if (m->runtime_dir != NULL)
+        runtime_dir_remove_pid(m->runtime_dir);
+    if (m->has_stats)
+        stats_master_close(&m->stats);
+    fd_close(&m->death_fds[0]);
+    fd_close(&m->death_fds[1]);
+    fd_close(&m->lock_fd);
+    signals_close(&m->signals);
+    free(m->runtime_dir);
+    free(m->log_file);
+}
+
+int
+master_run(struct config *config, const struct master_hooks *hooks, struct failure *why)
+{
+    struct master m = {.hooks = hooks,
+                       .phase = MASTER_STARTING,
+                       .signals = {.fd = -1},
+                       .lock_fd = -1,
+                       .verdict_fd = hooks->verdict_fd,
+                       .death_fds = {-1, -1}};
+    int code = 0;
+
+    if (master_start(&m, config) < 0)
+        m.phase = MASTER_FAILED;
+    master_loop(&m);
+    if (m.phase == MASTER_FAILED) {
+        *why = m.failure;
+        code = m.failure.code;
+        daemonize_tell(&m.verdict_fd, why->code, why->text);
+    } else {
+        log_notice("stopped");
+    }
+    master_fini(&m);
+    return code;
+}

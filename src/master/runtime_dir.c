@@ -1,0 +1,154 @@
+/* The runtime directory and its pid file. */
+#include "master/runtime_dir.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* Without slashes at the end: with one, O_NOFOLLOW would follow a link all the same. */
+static int
+runtime_dir_path(const char *dir, char path[PATH_MAX], struct failure *why)
+{
+    size_t len = strlen(dir);
+
+    while (len > 1 && dir[len - 1] == '/')
+        len--;
+    if (len == 0 || len >= PATH_MAX) {
+        failure_set(why, EX_CANTCREAT, "runtime directory: the path is empty or too long");
+        return -1;
+    }
+    memcpy(path, dir, len);
+    path[len] = '\0';
+    return 0;
+}
+
+static bool
+runtime_dir_parent_is_open(const char *path)
+{
+    char parent[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+
+    if (slash == NULL)
+        snprintf(parent, sizeof(parent), ".");
+    else
+        snprintf(parent, sizeof(parent), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    return stat(parent, &st) == 0 && (st.st_mode & S_IWOTH) != 0;
+}
+
+static int
+runtime_dir_check(const char *path, int fd, struct failure *why)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0) {
+        failure_set(why, EX_CANTCREAT, "runtime directory %s: %s", path, strerror(errno));
+        return -1;
+    }
+    if (st.st_uid != geteuid()) {
+        failure_set(why, EX_CANTCREAT,
+                    "runtime directory %s belongs to uid %u, not to us (choose another with -r)",
+                    path, (unsigned)st.st_uid);
+        return -1;
+    }
+    if (st.st_mode & S_IWOTH) {
+        failure_set(why, EX_CANTCREAT,
+                    "runtime directory %s can be written by everybody (choose another with -r)",
+                    path);
+        return -1;
+    }
+    return 0;
+}
+
+/* The mode of one that we made, and of one in an open place, whoever made it. */
+static int
+runtime_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t gid,
+                   struct failure *why)
+{
+    mode_t mode = open_place ? 0700 : 0750;
+
+    if (!made && !open_place)
+        return 0;
+    if (fchmod(fd, mode) < 0 ||
+        (made && !open_place && gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)) {
+        failure_set(why, EX_CANTCREAT, "runtime directory %s: %s", path, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+int
+runtime_dir_prepare(const char *dir, gid_t gid, struct failure *why)
+{
+    char path[PATH_MAX];
+    bool open_place, made;
+    int rc = -1;
+    int fd = -1;
+
+    if (runtime_dir_path(dir, path, why) < 0)
+        return -1;
+    open_place = runtime_dir_parent_is_open(path);
+    made = mkdir(path, 0700) == 0;
+    if (!made && errno != EEXIST) {
+        failure_set(why, EX_CANTCREAT, "cannot create runtime directory %s: %s", path,
+                    strerror(errno));
+        goto out;
+    }
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        bool odd = errno == ENOTDIR || errno == ELOOP;
+
+        failure_set(why, EX_CANTCREAT, "runtime directory %s: %s", path,
+                    odd ? "is a symbolic link or not a directory" : strerror(errno));
+        goto out;
+    }
+    if (runtime_dir_check(path, fd, why) < 0 ||
+        runtime_dir_adjust(path, fd, made, open_place, gid, why) < 0)
+        goto out;
+    rc = 0;
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+int
+runtime_dir_write_pid(const char *dir, struct failure *why)
+{
+    char path[PATH_MAX], fresh[PATH_MAX], text[32];
+    int rc = -1;
+    int fd = -1;
+
+    if (snprintf(path, sizeof(path), "%s/" RUNTIME_DIR_PID_FILE, dir) >= (int)sizeof(path) ||
+        snprintf(fresh, sizeof(fresh), "%s/.%s.new", dir, RUNTIME_DIR_PID_FILE) >=
+            (int)sizeof(fresh)) {
+        failure_set(why, EX_CANTCREAT, "runtime directory: the path is too long");
+        return -1;
+    }
+    snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0 || rename(fresh, path) < 0) {
+        failure_set(why, EX_CANTCREAT, "cannot write %s: %s", path, strerror(errno));
+        goto out;
+    }
+    rc = 0;
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+void
+runtime_dir_remove_pid(const char *dir)
+{
+    char path[PATH_MAX];
+
+    if (snprintf(path, sizeof(path), "%s/" RUNTIME_DIR_PID_FILE, dir) < (int)sizeof(path))
+        unlink(path);
+}

@@ -1,0 +1,90 @@
+/* Signals to the master, as a descriptor and a rank. */
+#include "master/signals.h"
+
+#include "common/fd.h"
+
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+static const struct {
+    int signo;
+    enum signals_action action;
+} signals_table[] = {
+    {SIGTERM, SIGNALS_STOP},    {SIGINT, SIGNALS_STOP},   {SIGQUIT, SIGNALS_DRAIN},
+    {SIGCHLD, SIGNALS_REAP},    {SIGHUP, SIGNALS_RELOAD}, {SIGUSR1, SIGNALS_REOPEN},
+    {SIGUSR2, SIGNALS_UPGRADE},
+};
+
+int
+signals_open(struct signals *s)
+{
+    struct sigaction ignore = {.sa_handler = SIG_IGN};
+    sigset_t handled;
+
+    sigemptyset(&handled);
+    for (size_t i = 0; i < MS_ARRAY_LEN(signals_table); i++)
+        sigaddset(&handled, signals_table[i].signo);
+    s->pending = 0;
+    s->fd = signalfd(-1, &handled, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (s->fd < 0)
+        return -1;
+    sigprocmask(SIG_BLOCK, &handled, &s->old_mask);
+    sigaction(SIGPIPE, &ignore, &s->old_pipe);
+    return 0;
+}
+
+void
+signals_close(struct signals *s)
+{
+    if (s->fd < 0)
+        return;
+    fd_close(&s->fd);
+    sigaction(SIGPIPE, &s->old_pipe, NULL);
+    sigprocmask(SIG_SETMASK, &s->old_mask, NULL);
+}
+
+void
+signals_reset_child(struct signals *s)
+{
+    struct sigaction by_default = {.sa_handler = SIG_DFL};
+    sigset_t none;
+
+    fd_close(&s->fd);
+    for (int signo = 1; signo < NSIG; signo++) {
+        if (signo != SIGKILL && signo != SIGSTOP)
+            sigaction(signo, &by_default, NULL);
+    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+void
+signals_collect(struct signals *s)
+{
+    struct signalfd_siginfo info;
+
+    while (fd_read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
+        signals_note(&s->pending, (int)info.ssi_signo);
+}
+
+void
+signals_note(unsigned *pending, int signo)
+{
+    for (size_t i = 0; i < MS_ARRAY_LEN(signals_table); i++) {
+        if (signals_table[i].signo == signo)
+            *pending |= 1u << signals_table[i].action;
+    }
+}
+
+enum signals_action
+signals_next(unsigned *pending)
+{
+    for (unsigned rank = SIGNALS_STOP; rank < SIGNALS_NONE; rank++) {
+        if (*pending & (1u << rank)) {
+            *pending &= ~(1u << rank);
+            return (enum signals_action)rank;
+        }
+    }
+    return SIGNALS_NONE;
+}

@@ -1,0 +1,112 @@
+/* Forks one worker and arranges what it holds. */
+#include "master/spawn.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static _Noreturn void MS_PRINTF(2, 3) child_refuse(int ready_fd, const char *fmt, ...)
+{
+    char text[FAILURE_TEXT_LEN];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    /* Where the master does not listen any more, the exit status has to do. */
+    if (fd_write_all(ready_fd, text, strlen(text)) < 0)
+        _exit(CHILD_EXIT_NOT_READY);
+    _exit(CHILD_EXIT_NOT_READY);
+}
+
+/* Before the privileges go: the file may be root's. */
+static void
+child_log(const struct spawn *s, int ready_fd)
+{
+    const struct config *config = s->child.config;
+    const char *now = s->log_file, *wanted = config->log_file;
+    bool same = now == NULL || wanted == NULL ? now == wanted : strcmp(now, wanted) == 0;
+    char name[32];
+
+    if (!same && log_open(wanted) < 0)
+        child_refuse(ready_fd, "cannot open log file %s: %s", wanted, strerror(errno));
+    log_set_level(config->log_level);
+    snprintf(name, sizeof(name), "worker %u", s->child.index);
+    log_set_name(name);
+}
+
+static void
+child_drop(const struct config *config, int ready_fd)
+{
+    if (geteuid() != 0 || (config->user == NULL && config->group == NULL))
+        return;
+    if (config->user != NULL ? initgroups(config->user, config->gid) : setgroups(1, &config->gid))
+        child_refuse(ready_fd, "cannot set the groups: %s", strerror(errno));
+    if (setresgid(config->gid, config->gid, config->gid) < 0)
+        child_refuse(ready_fd, "cannot become group %u: %s", (unsigned)config->gid,
+                     strerror(errno));
+    if (config->user != NULL && setresuid(config->uid, config->uid, config->uid) < 0)
+        child_refuse(ready_fd, "cannot become user %s: %s", config->user, strerror(errno));
+}
+
+/* The second line only: end-of-file on master_fd is the first. QUIT, so that a message under way is
+ * finished. After the change of user, which takes the setting away. */
+static void
+child_watch_master(pid_t master)
+{
+    prctl(PR_SET_PDEATHSIG, SIGQUIT);
+    if (getppid() != master)
+        _exit(CHILD_EXIT_DONE);
+}
+
+static _Noreturn void
+child_run(const struct spawn *s, int ready_fd, pid_t master)
+{
+    struct child child = s->child;
+
+    s->forget(s->forget_arg);
+    child_log(s, ready_fd);
+    child_drop(child.config, ready_fd);
+    child_watch_master(master);
+    child.ready_fd = ready_fd;
+    _exit(s->entry(&child));
+}
+
+pid_t
+spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why)
+{
+    int fds[2] = {-1, -1};
+    pid_t master = getpid();
+    pid_t pid = -1;
+
+    if (pipe2(fds, O_CLOEXEC) < 0 || fd_set_nonblock(fds[0], 1) < 0) {
+        failure_set(why, EX_OSERR, "cannot make a pipe for worker %u: %s", s->child.index,
+                    strerror(errno));
+        goto out;
+    }
+    pid = fork();
+    if (pid == 0) {
+        fd_close(&fds[0]);
+        child_run(s, fds[1], master);
+    }
+    if (pid < 0) {
+        failure_set(why, EX_OSERR, "cannot fork worker %u: %s", s->child.index, strerror(errno));
+        goto out;
+    }
+    *ready_fd_out = fd_steal(&fds[0]);
+out:
+    fd_close(&fds[0]);
+    fd_close(&fds[1]);
+    return pid;
+}

@@ -1,0 +1,476 @@
+/* What is done about workers. Invariant: a pid that is signalled is a child that is not reaped yet,
+ * from our own memory. */
+#include "master/supervise.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "master/spawn.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static void
+row_state(struct master *m, const struct worker *w, enum stats_worker_state state)
+{
+    if (w->placed)
+        atomic_store(&stats_master_worker(&m->stats, &w->place)->state, state);
+}
+
+static void
+worker_signal(const struct worker *w, int signo)
+{
+    if (w->pid != 0 && kill(w->pid, signo) < 0)
+        log_warn("cannot send signal %d to worker %u (pid %d): %s", signo, w->index, (int)w->pid,
+                 strerror(errno));
+}
+
+/* --- fork --- */
+
+struct forget {
+    struct master *m;
+    const struct generation *g; /* the child's own */
+};
+
+static void
+forget_generation(const struct forget *f, struct generation *g)
+{
+    if (g == NULL)
+        return;
+    for (size_t i = 0; i < g->listener_count; i++) {
+        if (g->listeners[i] != NULL && !generation_has(f->g, g->listeners[i]))
+            listener_forget(g->listeners[i]);
+    }
+    for (size_t i = 0; i < g->worker_count; i++)
+        fd_close(&g->workers[i].ready_fd);
+}
+
+/* In the child. A copy that stayed open here would keep the lock, a removed listener or the pipe
+ * that tells of the master's death alive. */
+static void
+supervise_forget(void *arg)
+{
+    const struct forget *f = arg;
+    struct master *m = f->m;
+
+    signals_reset_child(&m->signals);
+    fd_close(&m->lock_fd);
+    fd_close(&m->verdict_fd);
+    fd_close(&m->death_fds[1]);
+    forget_generation(f, m->current);
+    forget_generation(f, m->pending);
+    for (struct generation *g = m->old; g != NULL; g = g->next)
+        forget_generation(f, g);
+    stats_master_forget(&m->stats);
+}
+
+static void
+spawn_fill(const struct master *m, const struct generation *g, const struct worker *w,
+           struct spawn *s)
+{
+    struct child *c = &s->child;
+
+    s->entry = m->hooks->entry;
+    s->log_file = m->log_file;
+    s->forget = supervise_forget;
+    c->index = w->index;
+    c->generation = g->number;
+    c->config = g->config;
+    c->listener_count = g->listener_count;
+    for (size_t i = 0; i < g->listener_count; i++)
+        c->listeners[i] = (struct child_listener){
+            .fd = g->listeners[i]->fd, .stats_id = g->rows[i], .config = &g->config->listeners[i]};
+    c->stats = w->place;
+    c->ready_fd = -1;
+    c->master_fd = m->death_fds[0];
+}
+
+static int
+worker_place(struct master *m, const struct generation *g, struct worker *w, struct failure *why)
+{
+    if (w->placed)
+        return 0;
+    if (stats_master_claim(&m->stats, w->index, g->number, &w->place) < 0) {
+        failure_set(why, EX_OSERR, "no place for worker %u in the statistics: %s", w->index,
+                    errno == EAGAIN ? "too many workers still drain" : strerror(errno));
+        return -1;
+    }
+    w->placed = true;
+    return 0;
+}
+
+static void
+worker_unplace(struct master *m, struct worker *w)
+{
+    if (w->placed)
+        stats_master_fold(&m->stats, &w->place);
+    w->placed = false;
+}
+
+static void
+worker_started(struct master *m, const struct generation *g, struct worker *w)
+{
+    struct stats_worker *row = stats_master_worker(&m->stats, &w->place);
+
+    w->state = WORKER_STARTING;
+    w->started_us = clock_mono_us();
+    w->wake_us = w->started_us + g->config->ready_timeout_us;
+    w->reopens = m->reopens;
+    w->sentence_len = 0;
+    atomic_store(&row->pid, (int32_t)w->pid);
+    atomic_store(&row->restarts, w->restarts);
+    atomic_store(&row->started_us, w->started_us);
+    atomic_store(&row->state, STATS_WORKER_STARTING);
+}
+
+int
+supervise_spawn(struct master *m, struct generation *g, struct worker *w, struct failure *why)
+{
+    struct forget forget = {.m = m, .g = g};
+    struct spawn s = {.forget_arg = &forget};
+    pid_t pid;
+
+    if (worker_place(m, g, w, why) < 0)
+        return -1;
+    spawn_fill(m, g, w, &s);
+    pid = spawn_worker(&s, &w->ready_fd, why);
+    if (pid < 0)
+        return -1;
+    w->pid = pid;
+    worker_started(m, g, w);
+    log_debug("worker %u (pid %d) forked for generation %llu", w->index, (int)pid,
+              (unsigned long long)g->number);
+    return 0;
+}
+
+/* --- ready --- */
+
+static void
+worker_ready(struct master *m, struct worker *w)
+{
+    w->state = WORKER_READY;
+    w->wake_us = w->degraded ? w->started_us + BACKOFF_STABLE_US : 0;
+    row_state(m, w, STATS_WORKER_READY);
+    if (w->reopens != m->reopens) {
+        w->reopens = m->reopens;
+        worker_signal(w, SIGUSR1);
+    }
+    log_info("worker %u (pid %d) is ready", w->index, (int)w->pid);
+}
+
+static void
+hear_generation(struct master *m, struct generation *g)
+{
+    for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
+        struct worker *w = &g->workers[i];
+
+        if (w->state == WORKER_STARTING && worker_hear(w))
+            worker_ready(m, w);
+    }
+}
+
+void
+supervise_hear(struct master *m)
+{
+    hear_generation(m, m->current);
+    hear_generation(m, m->pending);
+}
+
+/* --- death and replacement --- */
+
+/* "died: signal 9 (Killed)", "could not start: <its sentence>" */
+static void
+describe_end(const struct worker *w, int status, char *out, size_t size)
+{
+    char sentence[WORKER_SENTENCE_LEN];
+
+    worker_sentence(w, sentence);
+    if (WIFSIGNALED(status))
+        snprintf(out, size, "died: signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
+                 w->state == WORKER_LATE ? ", as it was not ready in time" : "");
+    else if (sentence[0] != '\0')
+        snprintf(out, size, "could not start: %s", sentence);
+    else
+        snprintf(out, size, "died: exit status %d", WEXITSTATUS(status));
+}
+
+/* Waits for a later try; the row of the table shows it. */
+static void
+worker_wait(struct master *m, const struct generation *g, struct worker *w, uint64_t delay_us,
+            uint64_t now_us)
+{
+    struct failure why;
+
+    w->state = WORKER_WAITING;
+    w->wake_us = now_us + delay_us;
+    if (!w->degraded) {
+        log_error("worker %u keeps dying: from now on it is replaced with a growing delay",
+                  w->index);
+        w->degraded = true;
+    }
+    if (worker_place(m, g, w, &why) == 0) {
+        struct stats_worker *row = stats_master_worker(&m->stats, &w->place);
+
+        atomic_store(&row->pid, 0);
+        atomic_store(&row->restarts, w->restarts);
+        atomic_store(&row->state, STATS_WORKER_WAITING);
+    }
+}
+
+/* A fork that fails counts as a death, so that trying again does not become a storm either. */
+static void
+worker_replace(struct master *m, struct generation *g, struct worker *w, uint64_t now_us)
+{
+    struct failure why;
+
+    w->restarts++;
+    if (supervise_spawn(m, g, w, &why) == 0)
+        return;
+    log_error("%s", why.text);
+    worker_wait(m, g, w, backoff_died(&w->backoff, now_us, now_us), now_us);
+}
+
+static void
+worker_crashed(struct master *m, struct generation *g, struct worker *w, const char *end, pid_t pid)
+{
+    uint64_t now_us = clock_mono_us();
+    uint64_t delay_us = backoff_died(&w->backoff, w->started_us, now_us);
+
+    log_error("worker %u (pid %d) %s", w->index, (int)pid, end);
+    if (delay_us == 0)
+        worker_replace(m, g, w, now_us);
+    else
+        worker_wait(m, g, w, delay_us, now_us);
+}
+
+static void
+worker_left(const struct worker *w, int status, const char *end, pid_t pid)
+{
+    if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_DONE)
+        log_info("worker %u (pid %d) has left", w->index, (int)pid);
+    else if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
+        log_info("worker %u (pid %d) was ended", w->index, (int)pid);
+    else
+        log_warn("worker %u (pid %d) %s", w->index, (int)pid, end);
+}
+
+/* Returns false where that makes an end of pending. */
+static bool
+worker_gone(struct master *m, struct generation *g, struct worker *w, int status,
+            struct failure *why)
+{
+    char end[WORKER_SENTENCE_LEN + 64];
+    pid_t pid = w->pid;
+
+    if (w->state == WORKER_STARTING)
+        (void)worker_hear(w);
+    fd_close(&w->ready_fd);
+    describe_end(w, status, end, sizeof(end));
+    worker_unplace(m, w);
+    w->pid = 0;
+    w->state = WORKER_NONE;
+    w->wake_us = 0;
+    if (g == m->current) {
+        worker_crashed(m, g, w, end, pid);
+    } else if (g == m->pending) {
+        failure_set(why, EX_SOFTWARE, "worker %u (pid %d) %s", w->index, (int)pid, end);
+        return false;
+    } else {
+        worker_left(w, status, end, pid);
+    }
+    return true;
+}
+
+static struct worker *
+supervise_find(struct master *m, pid_t pid, struct generation **g_out)
+{
+    struct worker *w = NULL;
+
+    *g_out = m->current;
+    if (*g_out != NULL && (w = generation_find(*g_out, pid)) != NULL)
+        return w;
+    *g_out = m->pending;
+    if (*g_out != NULL && (w = generation_find(*g_out, pid)) != NULL)
+        return w;
+    for (*g_out = m->old; *g_out != NULL; *g_out = (*g_out)->next) {
+        if ((w = generation_find(*g_out, pid)) != NULL)
+            return w;
+    }
+    return NULL;
+}
+
+bool
+supervise_reap(struct master *m, struct failure *why)
+{
+    struct generation *g;
+    struct worker *w;
+    bool fine = true;
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        struct failure more;
+
+        w = supervise_find(m, pid, &g);
+        if (w == NULL || worker_gone(m, g, w, status, &more))
+            continue;
+        if (fine)
+            *why = more; /* the first is the cause, the others follow */
+        fine = false;
+    }
+    return fine;
+}
+
+/* --- time --- */
+
+static bool
+worker_due(struct master *m, struct generation *g, struct worker *w, uint64_t now_us,
+           struct failure *why)
+{
+    w->wake_us = 0;
+    switch (w->state) {
+    case WORKER_STARTING:
+        if (g == m->pending) {
+            failure_set(why, EX_SOFTWARE, "worker %u (pid %d) was not ready within %.3g s",
+                        w->index, (int)w->pid, (double)g->config->ready_timeout_us / 1e6);
+            return false;
+        }
+        log_error("worker %u (pid %d) was not ready within %.3g s: killed", w->index, (int)w->pid,
+                  (double)g->config->ready_timeout_us / 1e6);
+        w->state = WORKER_LATE;
+        worker_signal(w, SIGKILL);
+        break;
+    case WORKER_WAITING:
+        worker_replace(m, g, w, now_us);
+        break;
+    case WORKER_READY:
+        w->degraded = false;
+        log_notice("worker %u (pid %d) is stable again", w->index, (int)w->pid);
+        break;
+    case WORKER_NONE:
+    case WORKER_LATE:
+    case WORKER_LEAVING:
+        break;
+    }
+    return true;
+}
+
+static bool
+timers_generation(struct master *m, struct generation *g, uint64_t now_us, struct failure *why)
+{
+    for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
+        struct worker *w = &g->workers[i];
+
+        if (w->wake_us != 0 && w->wake_us <= now_us && !worker_due(m, g, w, now_us, why))
+            return false;
+    }
+    return true;
+}
+
+bool
+supervise_timers(struct master *m, uint64_t now_us, struct failure *why)
+{
+    for (struct generation *g = m->old; g != NULL; g = g->next) {
+        if (g->kill_at_us == 0 || g->kill_at_us > now_us)
+            continue;
+        log_warn("%zu workers of generation %llu have not left in time: killed",
+                 generation_alive(g), (unsigned long long)g->number);
+        supervise_kill(g);
+    }
+    return timers_generation(m, m->current, now_us, why) &&
+           timers_generation(m, m->pending, now_us, why);
+}
+
+/* --- leaving --- */
+
+static void
+worker_drain(struct master *m, struct worker *w, int signo)
+{
+    /* One that has just said that it is ready may have accepted already. */
+    if (w->state == WORKER_STARTING && worker_hear(w))
+        w->state = WORKER_READY;
+    fd_close(&w->ready_fd);
+    w->wake_us = 0;
+    if (w->pid == 0) {
+        worker_unplace(m, w);
+        w->state = WORKER_NONE;
+        return;
+    }
+    worker_signal(w, w->state == WORKER_READY ? signo : SIGKILL);
+    row_state(m, w, STATS_WORKER_DRAINING);
+    w->state = WORKER_LEAVING;
+}
+
+void
+supervise_drain(struct master *m, struct generation *g, int signo, uint64_t limit_us)
+{
+    for (size_t i = 0; i < g->worker_count; i++)
+        worker_drain(m, &g->workers[i], signo);
+    generation_unlisten(g);
+    g->kill_at_us = clock_mono_us() + limit_us + SUPERVISE_GRACE_US;
+    g->next = m->old;
+    m->old = g;
+}
+
+void
+supervise_stop(struct generation *g, uint64_t now_us)
+{
+    for (size_t i = 0; i < g->worker_count; i++)
+        worker_signal(&g->workers[i], SIGTERM);
+    g->kill_at_us = now_us + SUPERVISE_GRACE_US;
+}
+
+void
+supervise_kill(struct generation *g)
+{
+    for (size_t i = 0; i < g->worker_count; i++)
+        worker_signal(&g->workers[i], SIGKILL);
+    g->kill_at_us = 0;
+}
+
+void
+supervise_sweep(struct master *m)
+{
+    struct generation **at = &m->old;
+
+    while (*at != NULL) {
+        struct generation *g = *at;
+
+        if (generation_alive(g) > 0) {
+            at = &g->next;
+            continue;
+        }
+        *at = g->next;
+        log_info("generation %llu is gone", (unsigned long long)g->number);
+        generation_destroy(g);
+    }
+}
+
+static void
+reopen_generation(struct master *m, struct generation *g)
+{
+    for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
+        struct worker *w = &g->workers[i];
+
+        /* One that starts has no handler for it yet and is told when it is ready. */
+        if (w->pid == 0 || (w->state != WORKER_READY && w->state != WORKER_LEAVING))
+            continue;
+        w->reopens = m->reopens;
+        worker_signal(w, SIGUSR1);
+    }
+}
+
+void
+supervise_reopen(struct master *m)
+{
+    m->reopens++;
+    reopen_generation(m, m->current);
+    reopen_generation(m, m->pending);
+    for (struct generation *g = m->old; g != NULL; g = g->next)
+        reopen_generation(m, g);
+}
