@@ -66,6 +66,7 @@ CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
+UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 BENCH_SRC  := $(wildcard bench/*.c)
@@ -152,7 +153,7 @@ run: deps
 
 # --- tests -----------------------------------------------------------------------------------------
 
-$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(B)/libdaemon.a $(B)/libmsock.a
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(UNIT_HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)
 	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 

@@ -1,0 +1,195 @@
+#include "worker/accept.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+#include "worker/conn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPT_BATCH 16     /* connections taken in one turn from one listener */
+#define PARK_US      20000  /* how long to leave the listeners to others */
+#define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
+
+static int
+accept_watch(struct worker_listener *l)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &l->watch};
+
+    return epoll_ctl(l->worker->epoll_fd, EPOLL_CTL_ADD, l->child->fd, &ev);
+}
+
+/* The listeners are out of this worker's epoll set until the timer fires: then the kernel wakes the
+ * others, which it would not do for one that is asked and declines. */
+static void
+accept_park(struct worker *w, uint64_t us)
+{
+    if (!w->parked) {
+        for (size_t i = 0; i < w->listener_count; i++)
+            (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->listeners[i].child->fd, NULL);
+        w->parked = true;
+    }
+    timer_set(&w->wheel, &w->park_timer, w->now_us + us);
+}
+
+static const char busy_text[] = "too many connections; try again later";
+
+/* No descriptor is left: the spare one is given up for a moment to tell the peer. Returns false
+ * where even that fails. */
+static bool
+accept_without_descriptor(struct worker *w, struct worker_listener *l)
+{
+    char line[PROTO_REFUSAL_MAX], heard[4096];
+    size_t n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
+    int fd;
+
+    fd_close(&w->spare_fd);
+    fd = accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        /* What was sent already is read, so that the close is no reset that destroys the answer. */
+        while (recv(fd, heard, sizeof(heard), 0) > 0)
+            ;
+        (void)send(fd, line, n, MSG_NOSIGNAL);
+        stats_add(&w->stats.block->counters.refused, 1);
+        stats_add(&w->stats.block->counters.err, 1);
+        fd_close(&fd);
+    }
+    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return fd >= 0 || w->spare_fd >= 0;
+}
+
+/* Returns false where this turn should take no more. */
+static bool
+accept_failed(struct worker *w, struct worker_listener *l)
+{
+    switch (errno) {
+    case EAGAIN:
+        return false;
+    case EINTR:
+    case ECONNABORTED:
+    case EPROTO:
+        return true;
+    case EMFILE:
+    case ENFILE:
+        if (!w->out_of_descriptors)
+            log_warn("out of descriptors: connections are turned away");
+        w->out_of_descriptors = true;
+        if (w->spare_fd >= 0 && accept_without_descriptor(w, l))
+            return true;
+        break;
+    default:
+        log_warn("%s: cannot accept: %s", l->child->config->name, strerror(errno));
+        break;
+    }
+    accept_park(w, PAUSE_US);
+    return false;
+}
+
+static void
+accept_one(struct worker *w, struct worker_listener *l, int fd, const struct endpoint *peer)
+{
+    w->out_of_descriptors = false;
+    if (stats_writer_open_total(&w->stats) >= w->config->max_connections)
+        conn_refuse(l, fd, "busy", busy_text);
+    else
+        conn_open(l, fd, peer);
+}
+
+/* may_decline: leave the rest to others once this worker has more than its share; but never the first,
+ * of which nobody else was told. */
+static unsigned
+accept_batch(struct worker_listener *l, bool may_decline)
+{
+    struct worker *w = l->worker;
+    unsigned taken = 0;
+
+    for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
+        struct endpoint peer = {.len = sizeof(peer.addr)};
+        int fd;
+
+        if (may_decline && taken > 0 && stats_writer_overfull(&w->stats)) {
+            accept_park(w, PARK_US);
+            break;
+        }
+        fd = accept4(l->child->fd, (struct sockaddr *)&peer.addr, &peer.len,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (!accept_failed(w, l))
+                break;
+            continue;
+        }
+        accept_one(w, l, fd, &peer);
+        taken++;
+    }
+    return taken;
+}
+
+static void
+accept_ready(struct watch *watch, uint32_t events)
+{
+    struct worker_listener *l = (struct worker_listener *)watch;
+
+    (void)events;
+    if (!l->worker->parked && !l->worker->draining)
+        (void)accept_batch(l, true);
+}
+
+void
+accept_unpark(struct worker *w)
+{
+    if (!w->parked || w->draining)
+        return;
+    /* What waits now has been waiting all the time: nobody else is there to take it. */
+    for (size_t i = 0; i < w->listener_count; i++)
+        (void)accept_batch(&w->listeners[i], false);
+    if (stats_writer_overfull(&w->stats)) {
+        accept_park(w, PARK_US);
+        return;
+    }
+    w->parked = false;
+    for (size_t i = 0; i < w->listener_count; i++)
+        if (accept_watch(&w->listeners[i]) < 0)
+            log_error("%s: cannot watch the listener: %s", w->listeners[i].child->config->name,
+                      strerror(errno));
+}
+
+int
+accept_start(struct worker *w)
+{
+    int on = 1;
+
+    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    for (size_t i = 0; i < w->listener_count; i++) {
+        struct worker_listener *l = &w->listeners[i];
+
+        l->watch.ready = accept_ready;
+        /* Accepted sockets inherit it. Unix sockets have none, and need none. */
+        (void)setsockopt(l->child->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        if (accept_watch(l) < 0)
+            return -1;
+    }
+    atomic_store_explicit(&w->stats.block->accepting, 1, memory_order_relaxed);
+    return 0;
+}
+
+void
+accept_stop(struct worker *w)
+{
+    atomic_store_explicit(&w->stats.block->accepting, 0, memory_order_relaxed);
+    timer_cancel(&w->wheel, &w->park_timer);
+    for (size_t i = 0; i < w->listener_count; i++) {
+        int fd = w->listeners[i].child->fd;
+
+        if (!w->parked)
+            (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        fd_close(&fd);
+    }
+    w->parked = true;
+    fd_close(&w->spare_fd);
+}

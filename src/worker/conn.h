@@ -1,0 +1,38 @@
+/* A connection: bytes from its socket to its protocol, messages to its handler, answers back.
+ * Invariant: a connection whose messages are still with a handler is not freed, even when its socket
+ * is gone. */
+#ifndef WORKER_CONN_H
+#define WORKER_CONN_H
+
+#include "worker/worker_state.h"
+
+/* Takes over an accepted, non-blocking socket. Counts it and begins to serve it; where it cannot be
+ * served (no slot, no memory for epoll) it is turned away with ERR busy. */
+void conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer);
+
+/* Turns an accepted socket away: says ERR code text and lingers until the peer has read it. */
+void conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text);
+
+/* The handler's decision about a message that conn_open's connection had submitted; m is destroyed. */
+void conn_settle(struct worker *w, struct message *m, const struct verdict *verdict);
+
+/* Reads on where a connection had its share of the turn. */
+void conn_read_unread(struct worker *w);
+
+/* Writes what became ready and settles the state of every connection touched in this turn. */
+void conn_finish_turn(struct worker *w);
+
+/* A connection's timer has fired. */
+void conn_timer(struct worker *w, struct timer *timer);
+
+/* The worker leaves: connections between messages are told and closed, the others as soon as their
+ * message is answered. force: also those inside a message. */
+void conn_drain_all(struct worker *w, bool force);
+
+/* Closes everything at once. */
+void conn_close_all(struct worker *w);
+
+/* "127.0.0.1:50412" of the connection that submitted m. */
+void conn_origin(struct worker *w, const struct message *m, struct message_origin *origin_out);
+
+#endif

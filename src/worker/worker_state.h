@@ -1,0 +1,80 @@
+/* What the files of the worker share: the worker itself and its listeners. */
+#ifndef WORKER_WORKER_STATE_H
+#define WORKER_WORKER_STATE_H
+
+#include "handler/handler.h"
+#include "master/child.h"
+#include "proto/proto_table.h"
+#include "stats/stats_writer.h"
+#include "worker/timer.h"
+
+#define WORKER_HANDLERS_MAX 8
+#define WORKER_READ_SIZE    (256 * 1024)
+#define WORKER_EVENTS       256
+
+struct conn;
+
+/* What epoll's data points to: the first member of everything that waits for events. */
+struct watch {
+    void (*ready)(struct watch *watch, uint32_t events);
+};
+
+/* A handler runs once in a worker, for all listeners that name it. */
+struct worker_handler {
+    struct watch watch; /* its event_fd */
+    struct worker *worker;
+    const struct handler_ops *ops;
+    struct handler *handler;
+    uint64_t keep_max;
+    unsigned submitted; /* messages it has not settled */
+};
+
+struct worker_listener {
+    struct watch watch;
+    struct worker *worker;
+    const struct child_listener *child;
+    const struct proto_ops *proto;
+    struct worker_handler *handler;
+    struct proto_limits limits;
+};
+
+struct worker {
+    const struct child *child;
+    const struct config *config;
+    int epoll_fd;
+    struct watch signal_watch, master_watch;
+    int signal_fd;
+    int spare_fd; /* given up for a moment to turn a connection away when descriptors are out */
+
+    struct stats_writer stats;
+    struct message_store store;
+    unsigned handler_count;
+    struct worker_handler handlers[WORKER_HANDLERS_MAX];
+    size_t listener_count;
+    struct worker_listener listeners[CONFIG_LISTENERS_MAX];
+
+    struct timer_wheel wheel;
+    struct timer park_timer; /* listeners are left to others until it fires */
+    struct timer tick_timer; /* about once a second, for the handlers */
+    bool parked;
+    bool out_of_descriptors; /* said so once */
+
+    struct conn *conns; /* all of them */
+    unsigned conn_count;
+    struct conn *touched; /* looked at once more at the end of the turn */
+    struct conn *unread;  /* with bytes left to read in the next turn */
+    struct message *submitting;
+
+    uint64_t now_us;
+    uint32_t window; /* counts spans of WORKER_WINDOW_US, to tell who is busy */
+    uint64_t window_end_us;
+    unsigned busy_now, busy_before; /* connections that sent something in this span and the last */
+    uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
+    size_t settled_count, settled_cap;
+
+    bool draining, stopping;
+    uint64_t drain_end_us;
+    uint8_t *read_buf; /* WORKER_READ_SIZE */
+};
+
+#endif
