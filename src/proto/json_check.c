@@ -1,0 +1,172 @@
+/* Is this JSON? jansson decides, after the nesting was bounded, and perhaps on a masked copy (see
+ * json_mask.h) of a document with integers or keys that it cannot represent. */
+#include "proto/json_check.h"
+
+#include "common/text.h"
+#include "proto/json_arena.h"
+#include "proto/json_mask.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define JSON_CHECK_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+#define JSON_COUNT_BLOCK 64
+
+/* Counts [ and {, which differ in one bit: an upper bound of the nesting. In blocks of a size that
+ * the compiler knows, so that it uses vectors, with a sum that fits into a byte. */
+static size_t
+json_count_openers(const char *text, size_t n)
+{
+    size_t count = 0, i = 0;
+
+    for (; n - i >= JSON_COUNT_BLOCK; i += JSON_COUNT_BLOCK) {
+        uint8_t sum = 0;
+
+        for (size_t k = 0; k < JSON_COUNT_BLOCK; k++)
+            sum += (text[i + k] | 0x20) == '{';
+        count += sum;
+    }
+    for (; i < n; i++)
+        count += (text[i] | 0x20) == '{';
+    return count;
+}
+
+static void
+json_fail(char error[JSON_ERROR_LEN], int line, int column, const char *reason)
+{
+    char escaped[160]; /* leaves room for the place */
+
+    text_escape(reason, strlen(reason), escaped, sizeof(escaped));
+    snprintf(error, JSON_ERROR_LEN, "line %d column %d: %s", line > 0 ? line : 1,
+             column > 0 ? column : 1, escaped);
+}
+
+/* Nesting as it is, outside of strings. Lines and columns count as jansson's do: characters. */
+static bool
+json_check_depth(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR_LEN])
+{
+    unsigned depth = 0;
+    int line = 1, column = 0;
+    bool in_string = false;
+    char reason[64];
+
+    for (size_t i = 0; i < n; i++) {
+        char c = text[i];
+
+        column += (c & 0xc0) != 0x80;
+        if (c == '\n') {
+            line++;
+            column = 0;
+        } else if (c == '"') {
+            in_string = !in_string;
+        } else if (in_string) {
+            if (c == '\\' && i + 1 < n && text[i + 1] > ' ') {
+                i++;
+                column++;
+            }
+        } else if (c == '[' || c == '{') {
+            if (++depth > max_depth)
+                goto too_deep;
+        } else if ((c == ']' || c == '}') && depth > 0) {
+            depth--;
+        }
+    }
+    return true;
+too_deep:
+    snprintf(reason, sizeof(reason), "nested deeper than %u levels", max_depth);
+    json_fail(error, line, column, reason);
+    return false;
+}
+
+static bool
+json_parse(const char *text, size_t n, json_error_t *error)
+{
+    bool ok;
+    json_t *value;
+
+    json_arena_begin();
+    value = json_loadb(text, n, JSON_CHECK_FLAGS, error);
+    ok = value != NULL;
+    if (!json_arena_holds_all())
+        json_decref(value);
+    json_arena_end();
+    return ok;
+}
+
+/* The second half of json_parse_masked: each mask at most once, in the order in which jansson meets
+ * what needs it. */
+static bool
+json_parse_copy(char *copy, size_t n, json_error_t *error)
+{
+    bool integers = false, nul = false;
+
+    for (;;) {
+        enum json_error_code code = json_error_code(error);
+
+        if (code == json_error_numeric_overflow && !integers) {
+            json_mask_integers(copy, n);
+            integers = true;
+        } else if (code == json_error_null_byte_in_key && !nul) {
+            if (!json_mask_nul(copy, n))
+                return false;
+            nul = true;
+        } else {
+            return false;
+        }
+        if (json_parse(copy, n, error))
+            return true;
+    }
+}
+
+static bool
+json_parse_masked(const char *text, size_t n, json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+    char *copy;
+    bool ok;
+
+    if (code != json_error_numeric_overflow && code != json_error_null_byte_in_key)
+        return false;
+    copy = malloc(n);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, text, n);
+    ok = json_parse_copy(copy, n, error);
+    free(copy);
+    return ok;
+}
+
+bool
+json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR_LEN])
+{
+    json_error_t why;
+
+    if (max_depth > JSON_DEPTH_MAX_LIMIT)
+        max_depth = JSON_DEPTH_MAX_LIMIT;
+    if (n == 0) {
+        json_fail(error, 1, 1, "the document is empty");
+        return false;
+    }
+    if (n > max_depth && json_count_openers(text, n) > max_depth &&
+        !json_check_depth(text, n, max_depth, error))
+        return false;
+    if (json_parse(text, n, &why) || json_parse_masked(text, n, &why))
+        return true;
+    json_fail(error, why.line, why.column, why.text);
+    return false;
+}
+
+void
+json_seed(void)
+{
+    size_t seed = 0;
+
+    /* 0 would let jansson choose for itself, from the time and the pid if need be. */
+    while (seed == 0)
+        MS_ASSERT(getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed));
+    json_object_seed(seed);
+    json_arena_install();
+}
