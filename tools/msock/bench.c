@@ -1,0 +1,393 @@
+/* msock bench: a load generator. One thread, epoll, closed loop: a connection sends its next message
+ * when one is answered, so that a slow server is not buried but measured. */
+#include "bench.h"
+
+#include "bench_load.h"
+#include "bench_raw.h"
+#include "command.h"
+#include "message.h"
+#include "numbers.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sysexits.h>
+
+#define BENCH_SPARE_DESCRIPTORS 16u
+#define BENCH_SECONDS           5.0
+#define BENCH_WARMUP            0.2
+
+enum {
+    OPT_AHEAD = 256,
+    OPT_BIND_FROM,
+    OPT_IDLE,
+    OPT_IDS,
+    OPT_LATE_DIGEST,
+    OPT_PER_CONNECTION,
+    OPT_RAW,
+    OPT_REPLY,
+    OPT_RETRY,
+    OPT_TIMEOUT,
+    OPT_WARMUP,
+};
+
+static void
+bench_help(FILE *out)
+{
+    fputs("usage: msock bench [OPTION...]\n\n"
+          "Loads a server and measures it: a connection sends its next message when one is\n"
+          "answered. Latency is from the first byte of a message to its final answer.\n\n"
+          "examples:\n"
+          "  msock bench --kind json --size 256 --seconds 10\n"
+          "  msock bench -c 200 --ahead 16 --json | jq .messages_per_second\n"
+          "  msock bench -c 8 --kind file --size 64K --messages 2000\n"
+          "  msock bench --raw --size 256\n"
+          "  msock bench --idle -c 10000 --bind-from 4 < fifo\n\n",
+          out);
+    fputs("options:\n"
+          "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n"
+          "  -c, --connections N    default 50\n"
+          "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
+          "  -n, --messages N       in all, or\n"
+          "  -d, --seconds S        for so long; default 5\n"
+          "      --warmup S         before the measured time with --seconds; default 0.2\n"
+          "  -k, --kind KIND        plain (default), json or file; a file is stored as\n"
+          "                         bench/<run>/<connection>/<number>\n"
+          "      --ahead N          messages in flight on a connection; default 1; 0 waits for\n"
+          "                         the answer to the body before the trailer is sent\n"
+          "      --ids              give each message an id of its own\n"
+          "      --late-digest      send the SHA-256 behind the message\n"
+          "      --reply on|off     ask for replies and check them; default off\n"
+          "      --retry on|off     reconnect when a connection is lost, and send again what\n"
+          "                         has no final answer; default on\n"
+          "      --timeout SECONDS  without a byte, and a connection is lost; without a\n"
+          "                         success, and it is given up; default 30\n",
+          out);
+    fputs("      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
+          "      --idle             one message a connection, then print \"ready N\" and hold the\n"
+          "                         connections until standard input ends\n"
+          "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
+          "                         server of its own: the ceiling of this machine\n"
+          "      --per-connection   also what each connection counted, with its local port\n"
+          "  -j, --json             one JSON object\n"
+          "  -h, --help             this text\n\n"
+          "exit status: 0 all committed, 64 usage, 65 some refused, 69 not reachable,\n"
+          "75 some lost or without an answer\n",
+          out);
+}
+
+/* --- options --- */
+
+static int
+bench_wrong(const char *option, const char *wants, const char *value)
+{
+    message_error("%s wants %s, not '%s'", option, wants, value);
+    return -1;
+}
+
+static int
+bench_kind_option(struct bench_options *options, const char *value)
+{
+    if (strcmp(value, "plain") == 0)
+        options->kind = BENCH_PLAIN;
+    else if (strcmp(value, "json") == 0)
+        options->kind = BENCH_JSON;
+    else if (strcmp(value, "file") == 0)
+        options->kind = BENCH_FILE;
+    else
+        return bench_wrong("--kind", "plain, json or file", value);
+    return 0;
+}
+
+static int
+bench_count_option(uint32_t *out, const char *option, uint64_t low, uint64_t high,
+                   const char *value)
+{
+    uint64_t n;
+
+    if (!number_parse(value, high, &n) || n < low) {
+        char wants[64];
+
+        snprintf(wants, sizeof(wants), "a number from %llu to %llu", (unsigned long long)low,
+                 (unsigned long long)high);
+        return bench_wrong(option, wants, value);
+    }
+    *out = (uint32_t)n;
+    return 0;
+}
+
+static int
+bench_seconds_option(double *out, const char *option, const char *value)
+{
+    if (number_seconds(value, 1e6, out))
+        return 0;
+    return bench_wrong(option, "seconds, such as 0.5 or 10", value);
+}
+
+static int
+bench_switch_option(bool *out, const char *option, const char *value)
+{
+    return number_switch(value, out) ? 0 : bench_wrong(option, "on or off", value);
+}
+
+/* Options with a value. */
+static int
+bench_value(struct bench_options *options, int c, const char *value)
+{
+    switch (c) {
+    case 'u':
+        options->url = value;
+        return 0;
+    case 'c':
+        return bench_count_option(&options->connections, "--connections", 1, BENCH_CONNECTIONS_MAX,
+                                  value);
+    case 's':
+        if (number_parse(value, BENCH_SIZE_MAX, &options->size))
+            return 0;
+        return bench_wrong("--size", "bytes up to 16G", value);
+    case 'n':
+        if (number_parse(value, UINT64_MAX / 2, &options->messages) && options->messages > 0)
+            return 0;
+        return bench_wrong("--messages", "a number above 0", value);
+    case 'd':
+        return bench_seconds_option(&options->seconds, "--seconds", value);
+    case 'k':
+        return bench_kind_option(options, value);
+    case OPT_WARMUP:
+        return bench_seconds_option(&options->warmup_s, "--warmup", value);
+    case OPT_AHEAD:
+        return bench_count_option(&options->ahead, "--ahead", 0, BENCH_AHEAD_MAX, value);
+    case OPT_REPLY:
+        return bench_switch_option(&options->want_reply, "--reply", value);
+    case OPT_RETRY:
+        return bench_switch_option(&options->retry, "--retry", value);
+    case OPT_TIMEOUT:
+        return bench_seconds_option(&options->timeout_s, "--timeout", value);
+    case OPT_BIND_FROM:
+        return bench_count_option(&options->bind_from, "--bind-from", 1, BENCH_SOURCES_MAX, value);
+    }
+    return -1;
+}
+
+static int
+bench_option(struct bench_options *options, int c, const char *value)
+{
+    switch (c) {
+    case OPT_IDS:
+        options->ids = true;
+        return 0;
+    case OPT_LATE_DIGEST:
+        options->late_digest = true;
+        return 0;
+    case OPT_IDLE:
+        options->idle = true;
+        return 0;
+    case OPT_RAW:
+        options->raw = true;
+        return 0;
+    case OPT_PER_CONNECTION:
+        options->per_connection = true;
+        return 0;
+    case 'j':
+        options->json = true;
+        return 0;
+    }
+    return bench_value(options, c, value);
+}
+
+/* Negative numbers of seconds stand for "not given" until here. */
+static const char *
+bench_conflict(const struct bench_options *options)
+{
+    if (options->messages > 0 && options->seconds >= 0)
+        return "--messages and --seconds exclude each other";
+    if (options->idle && (options->messages > 0 || options->seconds >= 0 || options->raw))
+        return "--idle sends one message a connection: no --messages, --seconds or --raw";
+    if (options->warmup_s >= 0 && (options->messages > 0 || options->idle))
+        return "--warmup goes with --seconds only";
+    if (options->size > MESSAGE_FIRST_BODY && options->ahead > 1)
+        return "messages over 1998 bytes cannot be sent ahead: --ahead wants to be 0 or 1";
+    if (options->size > MESSAGE_FIRST_BODY && options->raw)
+        return "--raw compares messages of one packet: --size goes up to 1998";
+    if (options->raw && (options->want_reply || options->ahead == 0))
+        return "--raw answers a whole message with two ACKs: no --reply on, no --ahead 0";
+    if (options->kind == BENCH_JSON && options->size == 0)
+        return "an empty message is not JSON: --size wants to be at least 1";
+    if (options->late_digest && options->size == 0)
+        return "an empty message has no late digest: --size wants to be at least 1";
+    if (options->timeout_s <= 0)
+        return "--timeout wants to be above 0";
+    return NULL;
+}
+
+static int
+bench_complete(struct bench_options *options)
+{
+    const char *conflict = bench_conflict(options);
+
+    if (conflict != NULL) {
+        message_error("%s", conflict);
+        return -1;
+    }
+    if (options->seconds < 0)
+        options->seconds = BENCH_SECONDS;
+    if (options->warmup_s < 0)
+        options->warmup_s = options->messages > 0 || options->idle ? 0 : BENCH_WARMUP;
+    return 0;
+}
+
+/* Returns 0 to go on, 1 where help was printed, -1 for wrong usage, which was said. */
+static int
+bench_parse(struct bench_options *options, int argc, char **argv)
+{
+    static const struct option longs[] = {
+        {"url", required_argument, NULL, 'u'},
+        {"connections", required_argument, NULL, 'c'},
+        {"size", required_argument, NULL, 's'},
+        {"messages", required_argument, NULL, 'n'},
+        {"seconds", required_argument, NULL, 'd'},
+        {"warmup", required_argument, NULL, OPT_WARMUP},
+        {"kind", required_argument, NULL, 'k'},
+        {"ahead", required_argument, NULL, OPT_AHEAD},
+        {"ids", no_argument, NULL, OPT_IDS},
+        {"late-digest", no_argument, NULL, OPT_LATE_DIGEST},
+        {"reply", required_argument, NULL, OPT_REPLY},
+        {"retry", required_argument, NULL, OPT_RETRY},
+        {"timeout", required_argument, NULL, OPT_TIMEOUT},
+        {"bind-from", required_argument, NULL, OPT_BIND_FROM},
+        {"idle", no_argument, NULL, OPT_IDLE},
+        {"raw", no_argument, NULL, OPT_RAW},
+        {"per-connection", no_argument, NULL, OPT_PER_CONNECTION},
+        {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "u:c:s:n:d:k:jh", longs, NULL)) != -1) {
+        if (c == 'h') {
+            bench_help(stdout);
+            return 1;
+        }
+        if (bench_option(options, c, optarg) < 0)
+            return -1;
+    }
+    if (optind < argc) {
+        message_error("there is nothing to give besides options: '%s'", argv[optind]);
+        return -1;
+    }
+    return bench_complete(options);
+}
+
+/* --- running --- */
+
+static int
+bench_raise_limit(const struct bench_options *options)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return 0;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur >= options->connections + BENCH_SPARE_DESCRIPTORS)
+        return 0;
+    message_error("%u connections need more descriptors than the limit of %llu (ulimit -Hn)",
+                  options->connections, (unsigned long long)limit.rlim_cur);
+    return -1;
+}
+
+static int
+bench_run_at(const struct bench_options *options, const struct endpoint *ep,
+             struct bench_message *message)
+{
+    struct bench_result *result = calloc(1, sizeof(*result));
+    int rc;
+
+    if (result == NULL || load_run(options, ep, message, result) < 0) {
+        message_error("cannot begin: %s", strerror(errno));
+        free(result);
+        return EX_OSERR;
+    }
+    rc = bench_status(result);
+    if (rc == EX_UNAVAILABLE)
+        message_error("cannot connect to %s: %s", options->url, strerror(result->connect_error));
+    else
+        bench_report(options, result);
+    free(result->connection);
+    free(result);
+    return rc;
+}
+
+static int
+bench_run_raw(const struct bench_options *options, struct bench_message *message)
+{
+    struct raw_server server;
+    struct endpoint ep;
+    int rc;
+
+    if (raw_start(message->whole_len, &server) < 0) {
+        message_error("cannot start the server of --raw: %s", strerror(errno));
+        return EX_OSERR;
+    }
+    ep = endpoint_loopback(server.port);
+    rc = bench_run_at(options, &ep, message);
+    raw_stop(&server);
+    return rc;
+}
+
+static int
+bench_run(const struct bench_options *options)
+{
+    struct endpoint ep = {.len = 0};
+    struct bench_message message;
+    char error[512];
+    int rc;
+
+    if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
+        message_error("%s", error);
+        return EX_USAGE;
+    }
+    if (options->bind_from > 0 && !options->raw && ep.addr.ss_family != AF_INET) {
+        message_error("--bind-from needs a server with an IPv4 address");
+        return EX_USAGE;
+    }
+    if (bench_raise_limit(options) < 0)
+        return EX_OSERR;
+    if (message_init(&message, options) < 0) {
+        message_error("no memory for a message of %llu bytes", (unsigned long long)options->size);
+        rc = EX_OSERR;
+    } else if (options->raw) {
+        rc = bench_run_raw(options, &message);
+    } else {
+        rc = bench_run_at(options, &ep, &message);
+    }
+    message_fini(&message);
+    return rc;
+}
+
+int
+command_bench(int argc, char **argv, const char *url)
+{
+    struct bench_options options = {.url = url,
+                                    .kind = BENCH_PLAIN,
+                                    .connections = 50,
+                                    .ahead = 1,
+                                    .size = 256,
+                                    .seconds = -1,
+                                    .warmup_s = -1,
+                                    .timeout_s = 30,
+                                    .retry = true};
+    int parsed = bench_parse(&options, argc, argv);
+
+    if (parsed > 0)
+        return EX_OK;
+    if (parsed < 0) {
+        message_hint("msock bench --help");
+        return EX_USAGE;
+    }
+    return bench_run(&options);
+}

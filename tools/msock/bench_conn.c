@@ -1,0 +1,511 @@
+/* Connecting, sending and losing connections; what comes in is in bench_answer.c. */
+#include "bench_conn.h"
+
+#include "bench_load.h"
+#include "numbers.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define CONN_BACKOFF_NS  10000000u /* before the second attempt; then it doubles */
+#define CONN_BACKOFF_MAX 7u        /* times */
+
+static void
+conn_set_state(struct conn *conn, enum conn_state state)
+{
+    conn->load->count[conn->state]--;
+    conn->state = (uint8_t)state;
+    conn->load->count[state]++;
+}
+
+static void
+conn_watch(struct conn *conn, int how, bool out)
+{
+    struct epoll_event event = {.events = out ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = conn};
+
+    epoll_ctl(conn->load->epoll, how, conn->fd, &event);
+    conn->want_out = out;
+}
+
+/* --- losing --- */
+
+static void
+conn_keep_record(struct conn *conn)
+{
+    struct bench_result *result = conn->load->result;
+    size_t n = result->connection_count;
+    struct bench_connection *grown = result->connection;
+
+    if ((n & (n - 1)) == 0)
+        grown = realloc(grown, (n == 0 ? 1 : 2 * n) * sizeof(*grown));
+    if (grown == NULL)
+        return;
+    grown[n] = (struct bench_connection){.port = conn->port, .counts = conn->counts};
+    result->connection = grown;
+    result->connection_count++;
+}
+
+static void
+conn_sum(struct bench_counts *total, const struct bench_counts *counts)
+{
+    total->acks += counts->acks;
+    total->nack1 += counts->nack1;
+    total->nack2 += counts->nack2;
+    total->rej += counts->rej;
+    total->err += counts->err;
+    total->messages += counts->messages;
+    total->bytes_in += counts->bytes_in;
+    total->bytes_out += counts->bytes_out;
+}
+
+static void
+conn_out_clear(struct conn *conn)
+{
+    free(conn->out.owned);
+    conn->out.owned = NULL;
+    conn->out.head_len = conn->out.data_len = conn->out.sent = 0;
+}
+
+/* Ends the TCP connection and what belongs to it alone. */
+static void
+conn_detach(struct conn *conn)
+{
+    if (conn->state == CONN_UP) {
+        conn_sum(&conn->load->result->total, &conn->counts);
+        if (conn->load->options->per_connection)
+            conn_keep_record(conn);
+    }
+    conn->counts = (struct bench_counts){.acks = 0};
+    if (conn->fd >= 0)
+        close(conn->fd);
+    conn->fd = -1;
+    conn->kept_len = 0;
+    conn->phase = CONN_BODY;
+    conn->nacks = 0;
+    conn_out_clear(conn);
+}
+
+static void
+conn_bury(struct conn *conn)
+{
+    struct load *load = conn->load;
+
+    load->result->unanswered += conn->begun_seq - conn->done_seq;
+    load->open_messages -= conn->begun_seq - conn->done_seq;
+    conn->done_seq = conn->next_seq = conn->begun_seq;
+    conn_set_state(conn, CONN_DEAD);
+}
+
+static uint64_t
+conn_backoff(struct conn *conn)
+{
+    unsigned doublings = conn->failures > CONN_BACKOFF_MAX ? CONN_BACKOFF_MAX : conn->failures;
+    uint64_t wait = (uint64_t)CONN_BACKOFF_NS << doublings;
+
+    /* half of it is random, so that all connections do not come back at once */
+    conn->load->random = conn->load->random * 1664525u + 1013904223u;
+    return wait / 2 + (wait / 2) * (conn->load->random >> 16) / 65536;
+}
+
+/* True where it makes no sense to try again. */
+static bool
+conn_hopeless(const struct conn *conn)
+{
+    const struct load *load = conn->load;
+
+    return !load->options->retry || load->phase == LOAD_HOLD ||
+           (double)(load->now_ns - conn->trouble_ns) > load->options->timeout_s * 1e9;
+}
+
+static void
+conn_retry(struct conn *conn)
+{
+    conn->load->result->retried += conn->next_seq - conn->done_seq;
+    conn->next_seq = conn->done_seq;
+    conn->strict_until = conn->begun_seq;
+    conn->retry_ns = conn->load->now_ns + (conn->failures > 0 ? conn_backoff(conn) : 0);
+    conn->failures++;
+    if (conn->retry_ns < conn->load->retry_ns)
+        conn->load->retry_ns = conn->retry_ns;
+    conn_set_state(conn, CONN_WAITING);
+}
+
+void
+conn_lose(struct conn *conn, bool counted)
+{
+    struct load *load = conn->load;
+    bool useless = conn->begun_seq == conn->done_seq &&
+                   (load->phase == LOAD_DRAIN || load->left == 0) && load->phase != LOAD_HOLD;
+
+    conn_detach(conn);
+    if (conn->trouble_ns == 0)
+        conn->trouble_ns = load->now_ns;
+    if (useless) {
+        conn_bury(conn);
+        return;
+    }
+    if (!conn_hopeless(conn)) {
+        conn_retry(conn);
+        return;
+    }
+    if (!counted)
+        load->result->lost++;
+    conn_bury(conn);
+}
+
+void
+conn_fini(struct conn *conn)
+{
+    conn_detach(conn);
+    if (conn->reply != NULL)
+        EVP_MD_CTX_free(conn->reply->digest);
+    free(conn->reply);
+    free(conn->kept);
+    conn->reply = NULL;
+    conn->kept = NULL;
+}
+
+/* --- connecting --- */
+
+static void
+conn_refused(struct conn *conn, int error)
+{
+    struct load *load = conn->load;
+
+    load->result->connect_failures++;
+    load->result->connect_error = error;
+    conn_detach(conn);
+    if (conn->trouble_ns == 0)
+        conn->trouble_ns = load->now_ns;
+    conn->failures += conn->failures == 0;
+    if (conn_hopeless(conn))
+        conn_bury(conn);
+    else
+        conn_retry(conn);
+}
+
+void
+conn_expire(struct conn *conn)
+{
+    if (conn->state == CONN_CONNECTING)
+        conn_refused(conn, ETIMEDOUT);
+    else
+        conn_lose(conn, false);
+}
+
+static int
+conn_bind(const struct conn *conn, int fd)
+{
+    uint32_t sources = conn->load->options->bind_from;
+    struct sockaddr_in from = {.sin_family = AF_INET};
+    int one = 1;
+
+    if (sources == 0)
+        return 0;
+    /* The kernel picks the port when it knows the whole pair, so ports are not used up. */
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+    from.sin_addr.s_addr = htonl(0x7f000002u + conn->index % sources);
+    return bind(fd, (struct sockaddr *)&from, sizeof(from));
+}
+
+static void
+conn_connected(struct conn *conn)
+{
+    struct bench_result *result = conn->load->result;
+
+    conn->port = endpoint_local_port(conn->fd);
+    conn->heard_ns = conn->load->now_ns;
+    result->connected++;
+    result->reconnects += conn->was_up;
+    conn->was_up = true;
+    conn_set_state(conn, CONN_UP);
+    conn_send(conn);
+}
+
+void
+conn_open(struct conn *conn)
+{
+    const struct endpoint *ep = conn->load->endpoint;
+    int family = ep->addr.ss_family, one = 1;
+
+    conn->heard_ns = conn->load->now_ns;
+    conn_set_state(conn, CONN_CONNECTING);
+    conn->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (conn->fd < 0 || conn_bind(conn, conn->fd) < 0) {
+        conn_refused(conn, errno);
+        return;
+    }
+    if (family != AF_UNIX)
+        setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (connect(conn->fd, (const struct sockaddr *)&ep->addr, ep->len) == 0) {
+        conn_watch(conn, EPOLL_CTL_ADD, false);
+        conn_connected(conn);
+    } else if (errno == EINPROGRESS) {
+        conn_watch(conn, EPOLL_CTL_ADD, true);
+    } else {
+        conn_refused(conn, errno);
+    }
+}
+
+static void
+conn_finish_connect(struct conn *conn)
+{
+    int error = 0;
+    socklen_t len = sizeof(error);
+
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+        error = errno;
+    if (error != 0) {
+        conn_refused(conn, error);
+        return;
+    }
+    conn_watch(conn, EPOLL_CTL_MOD, false);
+    conn_connected(conn);
+}
+
+/* --- sending --- */
+
+bool
+conn_strict(const struct conn *conn)
+{
+    return conn->load->options->ahead == 0 || conn->load->message->burst == NULL ||
+           conn->done_seq < conn->strict_until;
+}
+
+static uint64_t *
+conn_stamp(const struct conn *conn, uint64_t seq)
+{
+    uint32_t ahead = conn->load->options->ahead;
+
+    return &conn->stamps[seq % (ahead > 0 ? ahead : 1)];
+}
+
+static ssize_t
+conn_out_write(struct conn *conn)
+{
+    struct conn_out *out = &conn->out;
+    size_t in_data = out->sent > out->head_len ? out->sent - out->head_len : 0;
+    size_t head_sent = out->sent - in_data;
+    struct iovec iov[2] = {{out->head + head_sent, out->head_len - head_sent},
+                           {(void *)(out->data + in_data), out->data_len - in_data}};
+    struct msghdr header = {.msg_iov = iov, .msg_iovlen = 2};
+
+    if (head_sent == out->head_len)
+        return send(conn->fd, iov[1].iov_base, iov[1].iov_len, MSG_NOSIGNAL);
+    return sendmsg(conn->fd, &header, MSG_NOSIGNAL);
+}
+
+/* Messages that differ are built in one place for all connections, so what is left is copied. */
+static int
+conn_out_own(struct conn *conn)
+{
+    struct conn_out *out = &conn->out;
+
+    if (out->owned != NULL || out->head_len > 0 || !conn->load->message->unique)
+        return 0;
+    out->owned = malloc(out->data_len);
+    if (out->owned == NULL)
+        return -1;
+    memcpy(out->owned, out->data, out->data_len);
+    out->data = out->owned;
+    return 0;
+}
+
+static void
+conn_push(struct conn *conn)
+{
+    struct conn_out *out = &conn->out;
+
+    while (out->sent < out->head_len + out->data_len) {
+        ssize_t n = conn_out_write(conn);
+
+        if (n >= 0) {
+            out->sent += (size_t)n;
+            conn->counts.bytes_out += (uint64_t)n;
+        } else if (errno == EAGAIN && conn_out_own(conn) == 0) {
+            if (!conn->want_out)
+                conn_watch(conn, EPOLL_CTL_MOD, true);
+            return;
+        } else if (errno != EINTR) {
+            conn_lose(conn, false);
+            return;
+        }
+    }
+    free(out->owned);
+    out->owned = NULL;
+    if (conn->want_out)
+        conn_watch(conn, EPOLL_CTL_MOD, false);
+}
+
+static void
+conn_out_set(struct conn *conn, size_t head_len, const uint8_t *data, size_t data_len)
+{
+    conn->out.head_len = head_len;
+    conn->out.data = data;
+    conn->out.data_len = data_len;
+    conn->out.sent = 0;
+}
+
+void
+conn_send_first(struct conn *conn)
+{
+    const struct bench_message *message = conn->load->message;
+
+    conn->phase = CONN_BODY;
+    conn->offset = 0;
+    conn->packet_len = message_first_len(message);
+    memcpy(conn->out.head, message->first, MESSAGE_FIRST_HEADER);
+    conn_out_set(conn, MESSAGE_FIRST_HEADER, message->body, conn->packet_len);
+    conn_push(conn);
+}
+
+void
+conn_send_packet(struct conn *conn, uint32_t grant)
+{
+    const struct bench_message *message = conn->load->message;
+    uint64_t left;
+
+    conn->offset += conn->packet_len;
+    left = message->size - conn->offset;
+    conn->packet_len = grant - MESSAGE_PACKET_HEADER;
+    if (left < conn->packet_len)
+        conn->packet_len = (size_t)left;
+    message_packet(message, conn->offset, conn->packet_len, conn->out.head);
+    conn_out_set(conn, MESSAGE_PACKET_HEADER, message->body + conn->offset, conn->packet_len);
+    conn_push(conn);
+}
+
+void
+conn_send_trailer(struct conn *conn)
+{
+    size_t n = message_trailer(conn->load->message, conn->index, conn->done_seq, conn->out.head);
+
+    conn->phase = CONN_FINAL;
+    conn_out_set(conn, n, NULL, 0);
+    conn_push(conn);
+}
+
+void
+conn_send_again(struct conn *conn)
+{
+    conn->out.sent = 0;
+    conn_push(conn);
+}
+
+static void
+conn_send_strict(struct conn *conn)
+{
+    struct load *load = conn->load;
+
+    if (conn->next_seq != conn->done_seq)
+        return;
+    if (conn->next_seq == conn->begun_seq) {
+        if (load_take(load, conn, 1) == 0)
+            return;
+        *conn_stamp(conn, conn->begun_seq++) = load->now_ns;
+    }
+    conn->next_seq++;
+    conn->heard_ns = load->now_ns;
+    conn_send_first(conn);
+}
+
+static void
+conn_send_burst(struct conn *conn)
+{
+    struct load *load = conn->load;
+    uint32_t in_flight = (uint32_t)(conn->next_seq - conn->done_seq);
+    uint32_t count = load_take(load, conn, load->options->ahead - in_flight);
+    const uint8_t *data;
+    size_t n;
+
+    if (count == 0)
+        return;
+    if (in_flight == 0)
+        conn->heard_ns = load->now_ns;
+    n = message_burst(load->message, conn->index, conn->next_seq, count, &data);
+    for (uint32_t i = 0; i < count; i++)
+        *conn_stamp(conn, conn->next_seq + i) = load->now_ns;
+    conn->next_seq += count;
+    conn->begun_seq = conn->next_seq;
+    conn_out_set(conn, 0, data, n);
+    conn_push(conn);
+}
+
+void
+conn_send(struct conn *conn)
+{
+    if (conn->state != CONN_UP || conn->out.sent < conn->out.head_len + conn->out.data_len ||
+        conn->load->phase == LOAD_CONNECT)
+        return;
+    if (conn_strict(conn))
+        conn_send_strict(conn);
+    else
+        conn_send_burst(conn);
+}
+
+/* --- receiving --- */
+
+static void
+conn_keep_rest(struct conn *conn, const uint8_t *rest, size_t n)
+{
+    conn->kept_len = 0;
+    if (n == 0)
+        return;
+    if (conn->kept == NULL)
+        conn->kept = malloc(CONN_KEPT_MAX);
+    if (conn->kept == NULL || n > CONN_KEPT_MAX) {
+        conn->load->result->bad_answers++;
+        conn_lose(conn, true);
+        return;
+    }
+    memcpy(conn->kept, rest, n);
+    conn->kept_len = (uint16_t)n;
+}
+
+static void
+conn_receive(struct conn *conn)
+{
+    struct load *load = conn->load;
+    size_t have = conn->kept_len, used;
+    ssize_t n = recv(conn->fd, load->input + have, LOAD_INPUT, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    load->now_ns = number_now_ns();
+    if (n <= 0) {
+        conn_lose(conn, false);
+        return;
+    }
+    if (have > 0)
+        memcpy(load->input, conn->kept, have);
+    have += (size_t)n;
+    conn->counts.bytes_in += (uint64_t)n;
+    conn->heard_ns = load->now_ns;
+    used = answer_feed(conn, load->input, have);
+    if (conn->state != CONN_UP)
+        return;
+    conn_keep_rest(conn, load->input + used, have - used);
+    conn_send(conn);
+}
+
+void
+conn_event(struct conn *conn, uint32_t events)
+{
+    if (conn->state == CONN_CONNECTING) {
+        conn_finish_connect(conn);
+        return;
+    }
+    if (conn->state == CONN_UP && (events & ~(uint32_t)EPOLLOUT) != 0)
+        conn_receive(conn);
+    if (conn->state == CONN_UP && (events & EPOLLOUT) != 0) {
+        conn_push(conn);
+        conn_send(conn);
+    }
+}

@@ -1,0 +1,113 @@
+/* msock: send messages, JSON documents and files from the command line, and load a server. */
+#include "command.h"
+#include "message.h"
+#include "msock.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+static const struct command commands[] = {
+    {"send", command_send, "send a message from the argument or standard input"},
+    {"send-json", command_send_json, "send a JSON document"},
+    {"send-file", command_send_file, "send files"},
+    {"bench", command_bench, "load a server and measure it"},
+};
+
+#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
+
+static void
+main_help(FILE *out)
+{
+    fputs("usage: msock [-u URL] [-h] [-V] COMMAND [OPTION...] [ARGUMENT...]\n\n"
+          "Sends to msockd, and returns when what was sent is verified and safe.\n\n"
+          "commands:\n",
+          out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
+    fputs("\noptions:\n"
+          "  -u, --url URL  the server; default $MSOCK_URL, else " DEFAULT_URL "\n"
+          "  -h, --help     this text; `msock COMMAND --help` for a command\n"
+          "  -V, --version  the version\n\n"
+          "examples:\n"
+          "  msock send-json '{\"hello\":\"world\"}'\n"
+          "  dmesg | msock -u msp://[::1]:8000 send\n"
+          "  msock send-file --as backup/ *.tar\n\n"
+          "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"
+          "69 not reachable, 75 given up after retries\n",
+          out);
+}
+
+static const struct command *
+command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* A reply that could not be written is not a success: a full disk must not look like one. */
+static int
+main_flush(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    message_error("cannot write to standard output: %s", strerror(errno));
+    return status == EX_OK ? EX_IOERR : status;
+}
+
+static int
+main_command(int argc, char **argv, const char *url)
+{
+    const struct command *command = command_find(argv[0]);
+
+    if (command == NULL) {
+        message_error("there is no command '%s'", argv[0]);
+        message_hint("msock --help");
+        return EX_USAGE;
+    }
+    argv[0] = (char *)"msock";
+    optind = 0; /* glibc: begin anew, with this vector */
+    return main_flush(command->run(argc, argv, url));
+}
+
+int
+main(int argc, char **argv)
+{
+    static const struct option options[] = {{"url", required_argument, NULL, 'u'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {NULL, 0, NULL, 0}};
+    const char *url = getenv("MSOCK_URL");
+    int c;
+
+    if (url == NULL || *url == '\0')
+        url = DEFAULT_URL;
+    if (argc > 0)
+        argv[0] = (char *)"msock";
+    while ((c = getopt_long(argc, argv, "+u:hV", options, NULL)) != -1) {
+        switch (c) {
+        case 'u':
+            url = optarg;
+            break;
+        case 'h':
+            main_help(stdout);
+            return main_flush(EX_OK);
+        case 'V':
+            printf("msock %s\n", msock_version());
+            return main_flush(EX_OK);
+        default:
+            message_hint("msock --help");
+            return EX_USAGE;
+        }
+    }
+    if (optind >= argc) {
+        main_help(stderr);
+        return EX_USAGE;
+    }
+    return main_command(argc - optind, argv + optind, url);
+}

@@ -1,0 +1,132 @@
+#include "progress.h"
+
+#include "message.h"
+#include "numbers.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PROGRESS_PATIENCE_NS 200000000u
+#define PROGRESS_INTERVAL_NS 100000000u
+#define PROGRESS_BAR_MAX     40u
+#define PROGRESS_LABEL_MAX   30
+
+void
+progress_init(struct progress *progress, const char *label)
+{
+    *progress = (struct progress){.began_ns = number_now_ns()};
+    message_clean(label, progress->label, sizeof(progress->label));
+}
+
+static unsigned
+progress_width(void)
+{
+    struct winsize size;
+
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}
+
+static void
+progress_bar(unsigned cells, unsigned percent, char *out)
+{
+    unsigned full = cells * percent / 100;
+
+    *out++ = '[';
+    for (unsigned i = 0; i < cells; i++)
+        *out++ = i < full ? '=' : i == full ? '>' : ' ';
+    *out++ = ']';
+    *out = '\0';
+}
+
+/* Never cut inside a character: a terminal would show rubbish for the rest of it. */
+static int
+progress_label_len(const char *label, size_t max)
+{
+    size_t n = strlen(label);
+
+    if (n <= max)
+        return (int)n;
+    while (max > 0 && ((unsigned char)label[max] & 0xc0) == 0x80)
+        max--;
+    return (int)max;
+}
+
+void
+progress_format(const char *label, uint64_t done, uint64_t total, double rate, unsigned width,
+                char *out, size_t n)
+{
+    unsigned percent = total == 0 || done >= total ? 100 : (unsigned)((double)done / total * 100);
+    char done_text[NUMBER_TEXT_LEN], total_text[NUMBER_TEXT_LEN], rate_text[NUMBER_TEXT_LEN];
+    char left_text[NUMBER_TEXT_LEN] = "-:--", bar[PROGRESS_BAR_MAX + 3] = "", rest[128];
+    int label_len = progress_label_len(label, PROGRESS_LABEL_MAX);
+    unsigned used;
+
+    number_bytes((double)done, done_text);
+    number_bytes((double)total, total_text);
+    number_bytes(rate, rate_text);
+    if (rate > 0)
+        number_clock((double)(total - (done < total ? done : total)) / rate + 0.5, left_text);
+    used = (unsigned)label_len + 6 +
+           (unsigned)snprintf(rest, sizeof(rest), "%s of %s  %s/s  %s left", done_text, total_text,
+                              rate_text, left_text);
+    if (used + 14 <= width)
+        progress_bar(width - used - 5 < PROGRESS_BAR_MAX ? width - used - 5 : PROGRESS_BAR_MAX,
+                     percent, bar);
+    snprintf(out, n, "%.*s %3u%%  %s%s%s", label_len, label, percent, bar, *bar != '\0' ? "  " : "",
+             rest);
+    if (strlen(out) >= width && width > 0)
+        out[progress_label_len(out, width - 1)] = '\0';
+}
+
+/* A message that is begun again sets done back; the rate then starts anew. */
+static void
+progress_rate(struct progress *progress, uint64_t now, uint64_t done)
+{
+    uint64_t since = progress->drawn_ns != 0 ? progress->drawn_ns : progress->began_ns;
+    double seconds = (double)(now - since) / 1e9;
+    double rate;
+
+    if (done < progress->drawn_done) {
+        progress->rate = 0;
+        return;
+    }
+    if (seconds <= 0)
+        return;
+    rate = (double)(done - progress->drawn_done) / seconds;
+    progress->rate = progress->rate > 0 ? 0.8 * progress->rate + 0.2 * rate : rate;
+}
+
+int
+progress_show(void *arg, uint64_t done, uint64_t total)
+{
+    struct progress *progress = arg;
+    uint64_t now = number_now_ns();
+    char line[1024];
+
+    if (now - progress->began_ns < PROGRESS_PATIENCE_NS)
+        return 0;
+    if (progress->drawn_ns != 0 && now - progress->drawn_ns < PROGRESS_INTERVAL_NS && done < total)
+        return 0;
+    progress_rate(progress, now, done);
+    progress->drawn_ns = now;
+    progress->drawn_done = done;
+    progress_format(progress->label, done, total, progress->rate, progress_width(), line,
+                    sizeof(line));
+    fprintf(stderr, "\r\033[K%s", line);
+    fflush(stderr);
+    return 0;
+}
+
+void
+progress_clear(struct progress *progress)
+{
+    if (progress->drawn_ns == 0)
+        return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    progress->drawn_ns = 0;
+}
