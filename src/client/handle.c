@@ -1,8 +1,6 @@
 /* Opening and closing a handle, its options, and what it tells afterwards. Nothing here sends. */
 #include "client/handle.h"
 
-#include "common/text.h"
-
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -275,12 +273,10 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
 void
 handle_fail_answer(struct msock *m, const struct msp_answer *answer)
 {
-    char text[1024];
-
-    text_escape(answer->text, strlen(answer->text), text, sizeof(text));
+    /* Safe for a terminal: msp_answer_decode takes printable ASCII only. */
     handle_fail(m, MSOCK_OK, "%s %s: %s%s%s", m->address,
                 answer->kind == MSP_ANSWER_REJ ? "refused the message" : "ended the connection",
-                answer->code, text[0] != '\0' ? ": " : "", text);
+                answer->code, answer->text[0] != '\0' ? ": " : "", answer->text);
     snprintf(m->code, sizeof(m->code), "%s", answer->code);
 }
 
