@@ -1,0 +1,95 @@
+/* Sends every message back to who asked for a reply. */
+#include "common/fd.h"
+#include "handler/handler_list.h"
+#include "handler/outcome.h"
+#include "proto/msp_wire.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct handler {
+    struct handler_host host;
+};
+
+static struct handler *
+echo_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
+{
+    struct handler *h = ms_malloc(sizeof(*h));
+
+    (void)error;
+    h->host = *host;
+    return h;
+}
+
+static void
+echo_destroy(struct handler *h)
+{
+    free(h);
+}
+
+/* One byte more than can be sent back, so that what is too long is known by its size alone; and a
+ * JSON document has to be there until it was checked. */
+static uint64_t
+echo_keep_max(const struct config *config)
+{
+    uint64_t most = (uint64_t)MSP_REPLY_MAX + 1;
+
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (config->listeners[i].limits.max_json_size > most)
+            most = config->listeners[i].limits.max_json_size;
+    return most;
+}
+
+static void
+echo_settle_outcome(struct handler *h, struct message *m, struct outcome outcome)
+{
+    char text[OUTCOME_TEXT_LEN];
+    struct verdict verdict = outcome_verdict(&outcome, text);
+
+    h->host.settle(h->host.ctx, m, &verdict);
+}
+
+static void
+echo_reply(struct handler *h, struct message *m, const void *reply)
+{
+    struct verdict verdict = {
+        .outcome = PROTO_COMMITTED, .reply = reply, .reply_len = (size_t)m->size};
+
+    h->host.settle(h->host.ctx, m, &verdict);
+}
+
+/* Settling destroys the message, so the reply needs memory of its own. */
+static void
+echo_reply_from_file(struct handler *h, struct message *m)
+{
+    char *reply = ms_malloc((size_t)m->size);
+
+    if (fd_pread_all(m->fd, reply, (size_t)m->size, 0) < 0)
+        echo_settle_outcome(h, m, outcome_failed("the message cannot be read back", errno));
+    else
+        echo_reply(h, m, reply);
+    free(reply);
+}
+
+static void
+echo_submit(struct handler *h, struct message *m)
+{
+    if (m->error != 0)
+        echo_settle_outcome(h, m, outcome_failed("the message could not be kept", m->error));
+    else if (!m->wants_reply)
+        echo_settle_outcome(h, m, outcome_committed());
+    else if (m->size > MSP_REPLY_MAX)
+        echo_settle_outcome(h, m, outcome_refused("refused", "the reply would be over 16 MiB"));
+    else if (m->fd >= 0)
+        echo_reply_from_file(h, m);
+    else
+        echo_reply(h, m, m->size > 0 ? m->mem : "");
+}
+
+const struct handler_ops echo_handler = {
+    .name = "echo",
+    .create = echo_create,
+    .destroy = echo_destroy,
+    .keep_max = echo_keep_max,
+    .submit = echo_submit,
+};

@@ -1,0 +1,11 @@
+/* The handlers there are, one file each; handler.c puts them into its table. */
+#ifndef HANDLER_HANDLER_LIST_H
+#define HANDLER_HANDLER_LIST_H
+
+#include "handler/handler.h"
+
+extern const struct handler_ops journal_handler; /* journal.c */
+extern const struct handler_ops echo_handler;    /* echo.c */
+extern const struct handler_ops discard_handler; /* discard.c */
+
+#endif

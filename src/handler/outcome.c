@@ -1,0 +1,36 @@
+/* errno to outcome, outcome to verdict: the only place where the journal words its refusals. */
+#include "handler/outcome.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct outcome
+outcome_committed(void)
+{
+    return (struct outcome){.is = PROTO_COMMITTED};
+}
+
+struct outcome
+outcome_refused(const char *code, const char *what)
+{
+    return (struct outcome){.is = PROTO_REFUSED, .code = code, .what = what};
+}
+
+struct outcome
+outcome_failed(const char *what, int error)
+{
+    if (error == ENOSPC || error == EDQUOT)
+        return (struct outcome){PROTO_REFUSED, error, "no-space", what};
+    return (struct outcome){PROTO_FAILED, error, NULL, what};
+}
+
+struct verdict
+outcome_verdict(const struct outcome *outcome, char text[OUTCOME_TEXT_LEN])
+{
+    const char *reason = outcome->error != 0 ? strerrordesc_np(outcome->error) : NULL;
+
+    snprintf(text, OUTCOME_TEXT_LEN, "%s%s%s", outcome->what != NULL ? outcome->what : "",
+             reason != NULL ? ": " : "", reason != NULL ? reason : "");
+    return (struct verdict){.outcome = outcome->is, .code = outcome->code, .text = text};
+}

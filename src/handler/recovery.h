@@ -1,0 +1,20 @@
+/* What a crash left behind: last lines that were cut off, empty segments, temporary names. Safe while
+ * others write and recover: only what nobody has locked is touched. */
+#ifndef HANDLER_RECOVERY_H
+#define HANDLER_RECOVERY_H
+
+#include "handler/data_dir.h"
+
+struct recovery_tally {
+    unsigned cut;       /* segments whose last line was cut off */
+    unsigned emptied;   /* segments without a line, removed */
+    unsigned leftovers; /* temporary files, removed */
+    unsigned failed;    /* what should have been cut or removed and could not be */
+};
+
+/* Goes through the data directory and logs what it changed. Costs a few system calls for each segment
+ * that is there. */
+void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
+                  struct recovery_tally *tally_out);
+
+#endif
