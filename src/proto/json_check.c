@@ -1,10 +1,12 @@
-/* Is this JSON? jansson decides, after the nesting was bounded, and perhaps on a masked copy (see
- * json_mask.h) of a document with integers or keys that it cannot represent. */
+/* Is this JSON? jansson decides, after the nesting was bounded: first on a reduced copy (json_reduce.h),
+ * which is quick and settles nearly all; then on the document itself, which tells what is wrong and
+ * where, and perhaps on a masked copy (json_mask.h) of one that jansson cannot represent. */
 #include "proto/json_check.h"
 
 #include "common/text.h"
 #include "proto/json_arena.h"
 #include "proto/json_mask.h"
+#include "proto/json_reduce.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -96,6 +98,22 @@ json_parse(const char *text, size_t n, json_error_t *error)
     return ok;
 }
 
+static bool
+json_parse_reduced(const char *text, size_t n)
+{
+    char local[4096];
+    char *copy = n <= sizeof(local) ? local : malloc(n);
+    json_error_t why;
+    bool ok;
+
+    if (copy == NULL)
+        return false;
+    ok = json_parse(copy, json_reduce(text, n, copy), &why);
+    if (copy != local)
+        free(copy);
+    return ok;
+}
+
 /* The second half of json_parse_masked: each mask at most once, in the order in which jansson meets
  * what needs it. */
 static bool
@@ -153,6 +171,8 @@ json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR
     if (n > max_depth && json_count_openers(text, n) > max_depth &&
         !json_check_depth(text, n, max_depth, error))
         return false;
+    if (json_parse_reduced(text, n))
+        return true;
     if (json_parse(text, n, &why) || json_parse_masked(text, n, &why))
         return true;
     json_fail(error, why.line, why.column, why.text);
