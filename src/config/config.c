@@ -15,22 +15,24 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The path itself where it is absolute, else below cwd; the caller frees. */
+/* The path itself where it is absolute, else below cwd, without slashes at its end; the caller frees. */
 static char *
 config_path(const char *cwd, const char *path)
 {
-    size_t cwd_len = strlen(cwd), size;
+    size_t cwd_len = path[0] == '/' ? 0 : strlen(cwd), len, size;
     char *joined;
 
-    if (path[0] == '/')
-        return ms_strdup(path);
     while (strncmp(path, "./", 2) == 0)
         path += strspn(path + 1, "/") + 1;
+    path += strspn(path, "/");
+    len = strlen(path);
+    while (len > 0 && path[len - 1] == '/')
+        len--;
     while (cwd_len > 0 && cwd[cwd_len - 1] == '/')
         cwd_len--;
-    size = cwd_len + strlen(path) + 2;
+    size = cwd_len + len + 2;
     joined = ms_malloc(size);
-    snprintf(joined, size, "%.*s/%s", (int)cwd_len, cwd, path);
+    snprintf(joined, size, "%.*s/%.*s", (int)cwd_len, cwd, (int)len, path);
     return joined;
 }
 
@@ -159,6 +161,8 @@ config_gather(struct settings *s, const struct config_args *args, const char *cw
     char *path;
     int rc = 0;
 
+    if (args->config_file != NULL && args->config_file[0] == '\0')
+        return config_fail(error, "-c: expected the name of a file");
     if (args->config_file != NULL) {
         path = config_path(cwd, args->config_file);
         rc = config_file_read(path, args->config_file, s, error);

@@ -69,13 +69,13 @@ file_string_end(char *s)
 
 /* The end of a comment that begins at s; s itself where none does; NULL where it is not closed. */
 static char *
-file_comment_end(char *s, bool in_word)
+file_comment_end(char *s)
 {
     char *end = s;
 
-    if (*s == '#' || (!in_word && strncmp(s, "//", 2) == 0))
+    if (*s == '#' || strncmp(s, "//", 2) == 0)
         return s + strcspn(s, "\n");
-    if (!in_word && strncmp(s, "/*", 2) == 0) {
+    if (strncmp(s, "/*", 2) == 0) {
         end = strstr(s + 2, "*/");
         return end == NULL ? NULL : end + 2;
     }
@@ -92,15 +92,35 @@ file_line(const char *text, const char *at)
     return line;
 }
 
-/* Blanks all comments out. A // within a word, as in an URL without quotes, is none. */
+/* libconfuse would end a word at these two and lose what follows, without a sound. */
+static bool
+file_cuts_word(const char *s)
+{
+    return *s == '#' || (*s == '+' && s[1] != '=');
+}
+
+/* The end of the string or comment at s; s itself where none begins; NULL where it is not closed. */
+static char *
+file_piece_end(char *s)
+{
+    if (*s == '"' || *s == '\'')
+        return file_string_end(s);
+    return file_comment_end(s);
+}
+
+/* Blanks all comments out. A // within a word, as in a URL without quotes, is none. */
 static int
 file_drop_comments(const struct config_parse *p, char *text)
 {
     bool in_word = false;
 
     for (char *s = text; *s != '\0';) {
-        char *end = *s == '"' || *s == '\'' ? file_string_end(s) : file_comment_end(s, in_word);
+        bool quoted = *s == '"' || *s == '\'';
+        char *end = in_word && !quoted ? s : file_piece_end(s);
 
+        if (in_word && file_cuts_word(s))
+            return config_fail(p->error, "%s:%d: a value with %c in it stands in quotes", p->shown,
+                               file_line(text, s), *s);
         if (end == NULL)
             return config_fail(p->error, "%s:%d: the %s that begins here has no end", p->shown,
                                file_line(text, s), *s == '/' ? "comment" : "string");
@@ -109,7 +129,7 @@ file_drop_comments(const struct config_parse *p, char *text)
             s++;
             continue;
         }
-        if (*s != '"' && *s != '\'')
+        if (!quoted)
             file_blank(s, end);
         in_word = false;
         s = end;

@@ -14,14 +14,13 @@
 
 /* "origin: no such user", or why the question could not be answered. */
 static int
-identity_unknown(const struct settings *s, enum option_id id, char *error)
+identity_unknown(const struct settings *s, enum option_id id, int err, char *error)
 {
     const char *what = config_options[id].name;
 
-    if (errno == 0 || errno == ENOENT)
+    if (err == 0 || err == ENOENT)
         return config_fail(error, "%s: there is no such %s", s->origin[id], what);
-    return config_fail(error, "%s: cannot look the %s up: %s", s->origin[id], what,
-                       strerror(errno));
+    return config_fail(error, "%s: cannot look the %s up: %s", s->origin[id], what, strerror(err));
 }
 
 /* Also finds the user's own group, where it is known; else *group_known is false. */
@@ -31,14 +30,16 @@ identity_user(const struct settings *s, struct identity *id, bool *group_known, 
     const char *text = s->text[OPTION_USER];
     const struct passwd *pw;
     uint64_t number;
+    int err;
 
     errno = 0;
     pw = getpwnam(text);
+    err = errno;
     if (pw == NULL && text_parse_number(text, 0, IDENTITY_MAX, &number) == 0) {
         pw = getpwuid((uid_t)number);
         id->uid = (uid_t)number;
     } else if (pw == NULL) {
-        return identity_unknown(s, OPTION_USER, error);
+        return identity_unknown(s, OPTION_USER, err, error);
     }
     *group_known = pw != NULL;
     id->user = ms_strdup(pw != NULL ? pw->pw_name : text);
@@ -55,14 +56,16 @@ identity_group(const struct settings *s, struct identity *id, char *error)
     const char *text = s->text[OPTION_GROUP];
     const struct group *gr;
     uint64_t number;
+    int err;
 
     errno = 0;
     gr = getgrnam(text);
+    err = errno;
     if (gr == NULL && text_parse_number(text, 0, IDENTITY_MAX, &number) == 0) {
         gr = getgrgid((gid_t)number);
         id->gid = (gid_t)number;
     } else if (gr == NULL) {
-        return identity_unknown(s, OPTION_GROUP, error);
+        return identity_unknown(s, OPTION_GROUP, err, error);
     }
     id->group = ms_strdup(gr != NULL ? gr->gr_name : text);
     if (gr != NULL)

@@ -175,7 +175,7 @@ const struct config_option *
 config_option_nearest(const char *name, enum option_scope scope)
 {
     const struct config_option *nearest = NULL;
-    size_t n = strlen(name), best = n / 3 + 1;
+    size_t n = strlen(name), best = n < 6 ? 1 : n / 3;
 
     if (n > OPTION_NAME_MAX)
         return NULL;

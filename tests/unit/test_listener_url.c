@@ -1,0 +1,241 @@
+/* Listener URLs: what they may say, what wins, and the sentence for each thing that is wrong. */
+#include "config/listener_url.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct settings settings;
+
+static int
+set_up(void **state)
+{
+    (void)state;
+    settings_init(&settings);
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    (void)state;
+    settings_fini(&settings);
+    return 0;
+}
+
+static void
+read_ok(const char *text, struct listener_config *l)
+{
+    char error[CONFIG_ERROR_LEN] = "";
+
+    if (listener_config_read(text, "-l", &settings, l, error) < 0)
+        fail_msg("%s: %s", text, error);
+}
+
+static void
+a_plain_url_takes_everything_else_from_the_settings(void **state)
+{
+    struct listener_config l;
+    char address[ENDPOINT_TEXT_LEN], error[CONFIG_ERROR_LEN];
+
+    (void)state;
+    assert_int_equal(settings_set(&settings, &config_options[OPTION_TIMEOUT], "7s", "-o", error),
+                     0);
+    assert_int_equal(
+        settings_set(&settings, &config_options[OPTION_HANDLER], "discard", "-H", error), 0);
+    read_ok("msp://127.0.0.1:8000", &l);
+    endpoint_format(&l.endpoint, address);
+    assert_string_equal(address, "127.0.0.1:8000");
+    assert_string_equal(l.url, "msp://127.0.0.1:8000");
+    assert_string_equal(l.name, "msp://127.0.0.1:8000");
+    assert_string_equal(l.proto, "msp");
+    assert_string_equal(l.handler, "discard");
+    assert_int_equal(l.backlog, 1024);
+    assert_int_equal(l.mode, 0660);
+    assert_int_equal(l.limits.timeout_us, 7000000);
+    assert_int_equal(l.limits.idle_timeout_us, 60000000);
+    assert_int_equal(l.limits.max_message_size, 4294967295);
+    assert_int_equal(l.limits.min_rate, 1024);
+    assert_int_equal(l.limits.rate_grace_us, 10000000);
+    assert_int_equal(l.limits.packet_size, 2048);
+    assert_int_equal(l.limits.packet_size_max, 1048576);
+    assert_int_equal(l.limits.nack_limit, 10);
+    assert_int_equal(l.limits.reread_limit, 10);
+    assert_int_equal(l.limits.max_json_depth, 512);
+    assert_int_equal(l.limits.max_json_size, 16777216);
+    listener_config_fini(&l);
+}
+
+static void
+options_of_the_url_win(void **state)
+{
+    struct listener_config l;
+
+    (void)state;
+    read_ok("msp:///run/x%20y.sock?handler=echo&backlog=7&mode=0600&timeout=500ms&idle_timeout=5m"
+            "&max_message_size=1G&packet_size=64&packet_size_max=16M&min_rate=0&max_json_size=1K"
+            "&max_json_depth=2000",
+            &l);
+    assert_string_equal(l.name, "msp:///run/x%20y.sock");
+    assert_string_equal(l.handler, "echo");
+    assert_int_equal(l.endpoint.addr.ss_family, AF_UNIX);
+    assert_int_equal(l.backlog, 7);
+    assert_int_equal(l.mode, 0600);
+    assert_int_equal(l.limits.timeout_us, 500000);
+    assert_int_equal(l.limits.idle_timeout_us, 300000000);
+    assert_int_equal(l.limits.max_message_size, 1073741824);
+    assert_int_equal(l.limits.packet_size, 64);
+    assert_int_equal(l.limits.packet_size_max, 16777216);
+    assert_int_equal(l.limits.min_rate, 0);
+    assert_int_equal(l.limits.max_json_size, 1024);
+    assert_int_equal(l.limits.max_json_depth, 2000);
+    listener_config_fini(&l);
+}
+
+static void
+addresses_are_read_as_written(void **state)
+{
+    static const struct {
+        const char *url, *name, *address;
+    } cases[] = {
+        {"msp://127.0.0.1:0?handler=echo", "msp://127.0.0.1:0", "127.0.0.1:0"},
+        {"msp://[::1]:9", "msp://[::1]:9", "[::1]:9"},
+        {"msp://[::]:9?timeout=3s", "msp://[::]:9", "[::]:9"},
+        {"msp://0.0.0.0:65535", "msp://0.0.0.0:65535", "0.0.0.0:65535"},
+        {"msp:///run/a.sock", "msp:///run/a.sock", "unix:/run/a.sock"},
+    };
+    char address[ENDPOINT_TEXT_LEN];
+    struct listener_config l;
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        read_ok(cases[i].url, &l);
+        endpoint_format(&l.endpoint, address);
+        assert_string_equal(address, cases[i].address);
+        assert_string_equal(l.name, cases[i].name);
+        assert_string_equal(l.url, cases[i].url);
+        listener_config_fini(&l);
+    }
+}
+
+static void
+what_is_wrong_is_said_with_the_url(void **state)
+{
+    static const struct {
+        const char *url, *error;
+    } cases[] = {
+        {"tcp://127.0.0.1:1", "unknown protocol \"tcp\", expected msp"},
+        {"msp://127.0.0.1",
+         "there is no port; the usual one is :8000, and with :0 the kernel chooses"},
+        {"msp://127.0.0.1:1?tiemout=1s",
+         "unknown option \"tiemout\", expected handler, max_message_size, timeout, idle_timeout, "
+         "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, backlog or mode"},
+        {"msp://127.0.0.1:1?workers=2", NULL},
+        {"msp://127.0.0.1:1?timeout=x",
+         "timeout = \"x\": expected a duration such as \"2s\", \"500ms\" or \"5m\""},
+        {"msp://127.0.0.1:1?timeout=1us", "timeout = \"1us\": expected a duration from 10ms to 1d"},
+        {"msp://127.0.0.1:1?handler=nats", "handler = \"nats\": expected journal, echo or discard"},
+        {"msp://127.0.0.1:1?backlog=0",
+         "backlog = \"0\": expected a number of connections from 1 to 65535"},
+        {"msp://127.0.0.1:1?mode=0600", "mode is for Unix sockets only"},
+        {"msp:///x?mode=0800", "mode = \"0800\": expected octal permissions such as \"0660\""},
+        {"msp:///x?mode=1777", "mode = \"1777\": expected octal permissions such as \"0660\""},
+        {"msp:///x?mode=", "mode = \"\": expected octal permissions such as \"0660\""},
+        {"msp:///x?max_json_depth=2001",
+         "max_json_depth = \"2001\": expected a number of levels from 1 to 2000"},
+        {"msp://127.0.0.1:1?packet_size=2M", "packet_size is more than packet_size_max"},
+        {"msp://127.0.0.1:1?packet_size_max=1K", "packet_size is more than packet_size_max"},
+        {"msp://127.0.0.1:1?packet_size=63",
+         "packet_size = \"63\": expected a number of bytes from 64 to 16M, such as \"4096\", "
+         "\"64K\" or \"1M\""},
+        {"msp://127.0.0.1:1?packet_size_max=17M", NULL},
+        {"msp://127.0.0.1:1?min_rate=-1",
+         "min_rate = \"-1\": expected a number of bytes per second from 0 to 1G, such as \"4096\", "
+         "\"64K\" or \"1M\""},
+        {"msp://127.0.0.1:99999", NULL},
+        {"msp://127.0.0.1:1?timeout=1s&timeout=2s", NULL},
+        {"127.0.0.1:8000", NULL},
+        {"", NULL},
+    };
+    char error[CONFIG_ERROR_LEN], wanted[2 * CONFIG_ERROR_LEN];
+    struct listener_config l;
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        assert_int_equal(
+            listener_config_read(cases[i].url, "f.conf:3: listen", &settings, &l, error), -1);
+        snprintf(wanted, sizeof(wanted), "f.conf:3: listen: \"%s\": %s", cases[i].url,
+                 cases[i].error == NULL ? "" : cases[i].error);
+        if (cases[i].error == NULL)
+            error[strlen(wanted)] = '\0';
+        assert_string_equal(error, wanted);
+    }
+}
+
+static void
+host_and_port_replace_those_of_the_url(void **state)
+{
+    static const struct {
+        const char *url, *host, *port, *moved;
+    } cases[] = {
+        {"msp://127.0.0.1:8000", "::1", NULL, "msp://[::1]:8000"},
+        {"msp://127.0.0.1:8000", "[::1]", "0", "msp://[::1]:0"},
+        {"msp://[::1]:8000?timeout=3s", NULL, "9", "msp://[::1]:9?timeout=3s"},
+        {"msp://127.0.0.1?a=b", NULL, "9", "msp://127.0.0.1:9?a=b"},
+        {"msp://127.0.0.1", "localhost", NULL, "msp://localhost"},
+    };
+    char error[CONFIG_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        char *moved = listener_url_move(cases[i].url, "-l", cases[i].host, cases[i].port, error);
+
+        assert_non_null(moved);
+        assert_string_equal(moved, cases[i].moved);
+        free(moved);
+    }
+}
+
+static void
+a_host_or_port_that_cannot_be_is_refused(void **state)
+{
+    static const struct {
+        const char *url, *host, *port, *error;
+    } cases[] = {
+        {"msp:///x", "h", NULL,
+         "-l: \"msp:///x\": a Unix socket has no host or port, so --host cannot change it"},
+        {"msp:///x", NULL, "9",
+         "-l: \"msp:///x\": a Unix socket has no host or port, so --port cannot change it"},
+        {"msp://h:1", NULL, "65536", "--port 65536: expected a number from 0 to 65535"},
+        {"msp://h:1", NULL, "", "--port : expected a number from 0 to 65535"},
+        {"msp://h:1", "", NULL, "--host : expected a host name or an address"},
+        {"msp://h:1", "a/b", NULL, "--host a/b: expected a host name or an address"},
+    };
+    char error[CONFIG_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        assert_null(listener_url_move(cases[i].url, "-l", cases[i].host, cases[i].port, error));
+        assert_string_equal(error, cases[i].error);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_plain_url_takes_everything_else_from_the_settings, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(options_of_the_url_win, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(addresses_are_read_as_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_wrong_is_said_with_the_url, set_up, tear_down),
+        cmocka_unit_test(host_and_port_replace_those_of_the_url),
+        cmocka_unit_test(a_host_or_port_that_cannot_be_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
