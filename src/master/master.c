@@ -9,7 +9,7 @@
 #include "master/daemonize.h"
 #include "master/lock.h"
 #include "master/reload.h"
-#include "master/runtime_dir.h"
+#include "master/run_dir.h"
 #include "master/supervise.h"
 
 #include <errno.h>
@@ -63,7 +63,7 @@ start_runtime(struct master *m, const struct config *config)
     gid_t gid = master_group(config);
     char error[256];
 
-    if (runtime_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
+    if (run_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
         return -1;
     m->lock_fd = lock_take(config->runtime_dir, &m->failure);
     if (m->lock_fd < 0)
@@ -107,7 +107,7 @@ master_ready(struct master *m)
 
     buffer_init(&text);
     reload_commit(m);
-    if (runtime_dir_write_pid(m->runtime_dir, &why) < 0) {
+    if (run_dir_write_pid(m->runtime_dir, &why) < 0) {
         master_fail(m, &why);
         goto out;
     }
@@ -147,19 +147,16 @@ pending_step(struct master *m)
 /* --- stop --- */
 
 static void
-leave_pending(struct master *m, int signo)
+leave_pending(struct master *m)
 {
     static const struct failure told = {.code = 0, .text = "msockd was told to stop"};
-    struct generation *g = m->pending;
 
-    if (g == NULL)
+    if (m->pending == NULL)
         return;
-    if (m->current != NULL) {
+    if (m->current != NULL)
         reload_fail(m, &told);
-    } else {
-        m->pending = NULL;
-        supervise_drain(m, g, signo, 0);
-    }
+    else
+        reload_abort(m);
 }
 
 /* All generations drain from here on, and the loop ends with the last of them. */
@@ -168,7 +165,7 @@ master_leave(struct master *m, enum master_phase phase, int signo)
 {
     struct generation *g;
 
-    leave_pending(m, signo);
+    leave_pending(m);
     m->phase = phase;
     m->reload_again = false;
     if (m->has_stats)
@@ -332,7 +329,7 @@ static void
 master_fini(struct master *m)
 {
     if (m->runtime_dir != NULL)
-        runtime_dir_remove_pid(m->runtime_dir);
+        run_dir_remove_pid(m->runtime_dir);
     if (m->has_stats)
         stats_master_close(&m->stats);
     fd_close(&m->death_fds[0]);
@@ -356,6 +353,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
 
     if (master_start(&m, config) < 0)
         m.phase = MASTER_FAILED;
+    supervise_sweep(&m);
     master_loop(&m);
     if (m.phase == MASTER_FAILED) {
         *why = m.failure;

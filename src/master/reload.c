@@ -147,8 +147,12 @@ reload_abort(struct master *m)
 
     m->pending = NULL;
     rows_release(m, g, m->current);
+    if (m->current == NULL) {
+        supervise_drain(m, g, SIGTERM, 0);
+        return;
+    }
     /* A row that both have may show the protocol or handler that was not to be. */
-    if (m->current != NULL && rows_claim(m, m->current, &ignored) < 0)
+    if (rows_claim(m, m->current, &ignored) < 0)
         log_warn("%s", ignored.text);
     /* One that was ready may have accepted already, and what was accepted is finished. */
     supervise_drain(m, g, SIGQUIT, g->config->drain_timeout_us);

@@ -1,5 +1,5 @@
 /* The runtime directory and its pid file. */
-#include "master/runtime_dir.h"
+#include "master/run_dir.h"
 
 #include "common/fd.h"
 
@@ -15,7 +15,7 @@
 
 /* Without slashes at the end: with one, O_NOFOLLOW would follow a link all the same. */
 static int
-runtime_dir_path(const char *dir, char path[PATH_MAX], struct failure *why)
+run_dir_path(const char *dir, char path[PATH_MAX], struct failure *why)
 {
     size_t len = strlen(dir);
 
@@ -31,7 +31,7 @@ runtime_dir_path(const char *dir, char path[PATH_MAX], struct failure *why)
 }
 
 static bool
-runtime_dir_parent_is_open(const char *path)
+run_dir_parent_is_open(const char *path)
 {
     char parent[PATH_MAX];
     const char *slash = strrchr(path, '/');
@@ -45,7 +45,7 @@ runtime_dir_parent_is_open(const char *path)
 }
 
 static int
-runtime_dir_check(const char *path, int fd, struct failure *why)
+run_dir_check(const char *path, int fd, struct failure *why)
 {
     struct stat st;
 
@@ -70,8 +70,7 @@ runtime_dir_check(const char *path, int fd, struct failure *why)
 
 /* The mode of one that we made, and of one in an open place, whoever made it. */
 static int
-runtime_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t gid,
-                   struct failure *why)
+run_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t gid, struct failure *why)
 {
     mode_t mode = open_place ? 0700 : 0750;
 
@@ -86,16 +85,16 @@ runtime_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t g
 }
 
 int
-runtime_dir_prepare(const char *dir, gid_t gid, struct failure *why)
+run_dir_prepare(const char *dir, gid_t gid, struct failure *why)
 {
     char path[PATH_MAX];
     bool open_place, made;
     int rc = -1;
     int fd = -1;
 
-    if (runtime_dir_path(dir, path, why) < 0)
+    if (run_dir_path(dir, path, why) < 0)
         return -1;
-    open_place = runtime_dir_parent_is_open(path);
+    open_place = run_dir_parent_is_open(path);
     made = mkdir(path, 0700) == 0;
     if (!made && errno != EEXIST) {
         failure_set(why, EX_CANTCREAT, "cannot create runtime directory %s: %s", path,
@@ -110,8 +109,8 @@ runtime_dir_prepare(const char *dir, gid_t gid, struct failure *why)
                     odd ? "is a symbolic link or not a directory" : strerror(errno));
         goto out;
     }
-    if (runtime_dir_check(path, fd, why) < 0 ||
-        runtime_dir_adjust(path, fd, made, open_place, gid, why) < 0)
+    if (run_dir_check(path, fd, why) < 0 ||
+        run_dir_adjust(path, fd, made, open_place, gid, why) < 0)
         goto out;
     rc = 0;
 out:
@@ -120,15 +119,14 @@ out:
 }
 
 int
-runtime_dir_write_pid(const char *dir, struct failure *why)
+run_dir_write_pid(const char *dir, struct failure *why)
 {
     char path[PATH_MAX], fresh[PATH_MAX], text[32];
     int rc = -1;
     int fd = -1;
 
-    if (snprintf(path, sizeof(path), "%s/" RUNTIME_DIR_PID_FILE, dir) >= (int)sizeof(path) ||
-        snprintf(fresh, sizeof(fresh), "%s/.%s.new", dir, RUNTIME_DIR_PID_FILE) >=
-            (int)sizeof(fresh)) {
+    if (snprintf(path, sizeof(path), "%s/" RUN_DIR_PID_FILE, dir) >= (int)sizeof(path) ||
+        snprintf(fresh, sizeof(fresh), "%s/.%s.new", dir, RUN_DIR_PID_FILE) >= (int)sizeof(fresh)) {
         failure_set(why, EX_CANTCREAT, "runtime directory: the path is too long");
         return -1;
     }
@@ -145,10 +143,10 @@ out:
 }
 
 void
-runtime_dir_remove_pid(const char *dir)
+run_dir_remove_pid(const char *dir)
 {
     char path[PATH_MAX];
 
-    if (snprintf(path, sizeof(path), "%s/" RUNTIME_DIR_PID_FILE, dir) < (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/" RUN_DIR_PID_FILE, dir) < (int)sizeof(path))
         unlink(path);
 }

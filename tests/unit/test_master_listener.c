@@ -1,0 +1,235 @@
+/* Listening sockets: what is bound, what is taken over, what is removed. */
+#include "common/fd.h"
+#include "master/listener.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+struct place {
+    char dir[64], path[96];
+};
+
+static struct listener_config
+config_for(const char *text, char *name)
+{
+    struct listener_config lc = {.backlog = 16, .mode = 0640, .name = name, .url = name};
+    char error[URL_ERROR_LEN];
+    struct url url;
+
+    assert_int_equal(url_parse(text, &url, error), 0);
+    assert_int_equal(endpoint_resolve(&url, &lc.endpoint, error), 0);
+    url_fini(&url);
+    strcpy(name, text);
+    return lc;
+}
+
+static int
+setup(void **state)
+{
+    struct place *p = calloc(1, sizeof(*p));
+
+    strcpy(p->dir, "/tmp/msockd-XXXXXX");
+    if (mkdtemp(p->dir) == NULL)
+        return -1;
+    snprintf(p->path, sizeof(p->path), "%s/s", p->dir);
+    *state = p;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct place *p = *state;
+
+    unlink(p->path);
+    rmdir(p->dir);
+    free(p);
+    return 0;
+}
+
+static int
+connect_to(const struct endpoint *ep)
+{
+    int fd = socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = connect(fd, (const struct sockaddr *)&ep->addr, ep->len);
+
+    close(fd);
+    return rc;
+}
+
+static void
+port_0_is_resolved_for_ipv4_and_ipv6(void **state)
+{
+    static const char *const urls[] = {"msp://127.0.0.1:0", "msp://[::1]:0"};
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
+        char name[128], text[LISTENER_TEXT_LEN];
+        struct listener_config lc = config_for(urls[i], name);
+        struct failure why;
+        struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+
+        if (l == NULL && i == 1)
+            skip(); /* a machine without IPv6 */
+        assert_non_null(l);
+        assert_int_equal(connect_to(&l->bound), 0);
+        listener_text(l, &lc, text);
+        assert_int_equal(strncmp(text, urls[i], strlen(urls[i]) - 1), 0);
+        assert_true(text[strlen(urls[i]) - 1] != '0');
+        assert_true(listener_serves(l, &lc));
+        listener_unref(l);
+    }
+}
+
+static void
+the_same_address_written_out_is_served_and_another_is_not(void **state)
+{
+    char name[128], other[128], text[LISTENER_TEXT_LEN];
+    struct listener_config lc = config_for("msp://127.0.0.1:0", name), again;
+    struct failure why;
+    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+
+    (void)state;
+    assert_non_null(l);
+    listener_text(l, &lc, text);
+    again = config_for(text, other);
+    assert_true(listener_serves(l, &again));
+    again = config_for("msp://127.0.0.1:1", other);
+    assert_false(listener_serves(l, &again));
+    again = config_for("tinyproto://127.0.0.1:0", other);
+    assert_false(listener_serves(l, &again));
+    listener_unref(l);
+}
+
+static void
+a_port_in_use_is_exit_status_69(void **state)
+{
+    char name[128], other[128], text[LISTENER_TEXT_LEN];
+    struct listener_config lc = config_for("msp://127.0.0.1:0", name), again;
+    struct failure why;
+    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+
+    (void)state;
+    listener_text(l, &lc, text);
+    again = config_for(text, other);
+    assert_null(listener_open(&again, (gid_t)-1, &why));
+    assert_int_equal(why.code, EX_UNAVAILABLE);
+    assert_non_null(strstr(why.text, "address already in use (another program listens there; "
+                                     "choose another with -l or stop it)"));
+    listener_unref(l);
+}
+
+static void
+it_stays_open_until_the_last_reference_is_gone(void **state)
+{
+    char name[128];
+    struct listener_config lc = config_for("msp://127.0.0.1:0", name);
+    struct failure why;
+    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+    struct endpoint bound = l->bound;
+
+    (void)state;
+    listener_ref(l);
+    listener_unref(l);
+    assert_int_equal(connect_to(&bound), 0);
+    listener_unref(l);
+    assert_int_equal(connect_to(&bound), -1);
+}
+
+static void
+a_unix_socket_in_use_is_left_alone(void **state)
+{
+    struct place *p = *state;
+    char url[128], name[128];
+    struct listener_config lc;
+    struct failure why;
+    struct listener *l;
+    struct stat st;
+
+    snprintf(url, sizeof(url), "msp://%s", p->path);
+    lc = config_for(url, name);
+    l = listener_open(&lc, (gid_t)-1, &why);
+    assert_non_null(l);
+    assert_int_equal(stat(p->path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+    assert_null(listener_open(&lc, (gid_t)-1, &why));
+    assert_int_equal(why.code, EX_UNAVAILABLE);
+    assert_int_equal(connect_to(&l->bound), 0);
+    listener_unref(l);
+    assert_int_equal(stat(p->path, &st), -1);
+}
+
+static void
+a_stale_unix_socket_is_replaced_but_a_file_is_not(void **state)
+{
+    struct place *p = *state;
+    char url[128], name[128];
+    struct listener_config lc;
+    struct failure why;
+    struct listener *l;
+    FILE *f;
+    int fd;
+
+    snprintf(url, sizeof(url), "msp://%s", p->path);
+    lc = config_for(url, name);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&lc.endpoint.addr, lc.endpoint.len), 0);
+    close(fd);
+    l = listener_open(&lc, (gid_t)-1, &why);
+    assert_non_null(l);
+    listener_unref(l);
+
+    f = fopen(p->path, "w");
+    assert_non_null(f);
+    fclose(f);
+    assert_null(listener_open(&lc, (gid_t)-1, &why));
+    assert_int_equal(access(p->path, F_OK), 0);
+}
+
+static void
+a_file_that_took_the_sockets_name_is_not_removed(void **state)
+{
+    struct place *p = *state;
+    char url[128], name[128];
+    struct listener_config lc;
+    struct failure why;
+    struct listener *l;
+    FILE *f;
+
+    snprintf(url, sizeof(url), "msp://%s", p->path);
+    lc = config_for(url, name);
+    l = listener_open(&lc, (gid_t)-1, &why);
+    assert_non_null(l);
+    unlink(p->path);
+    f = fopen(p->path, "w");
+    fclose(f);
+    listener_unref(l);
+    assert_int_equal(access(p->path, F_OK), 0);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(port_0_is_resolved_for_ipv4_and_ipv6),
+        cmocka_unit_test(the_same_address_written_out_is_served_and_another_is_not),
+        cmocka_unit_test(a_port_in_use_is_exit_status_69),
+        cmocka_unit_test(it_stays_open_until_the_last_reference_is_gone),
+        cmocka_unit_test_setup_teardown(a_unix_socket_in_use_is_left_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stale_unix_socket_is_replaced_but_a_file_is_not, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_took_the_sockets_name_is_not_removed, setup,
+                                        teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
