@@ -138,14 +138,18 @@ load_passed(const struct load *load, double seconds)
     return (double)(load->now_ns - load->phase_ns) >= seconds * 1e9;
 }
 
+static bool
+load_timed(const struct load *load)
+{
+    return load->options->messages == 0 && !load->options->idle;
+}
+
 static void
 load_measure(struct load *load)
 {
-    bool timed = load->options->messages == 0 && !load->options->idle;
-
     if (load->count[CONN_DEAD] == load->options->connections)
         load_measured(load, LOAD_DONE);
-    else if (load_signal != 0 || (timed && load_passed(load, load->options->seconds)))
+    else if (load_signal != 0 || (load_timed(load) && load_passed(load, load->options->seconds)))
         load_measured(load, LOAD_DRAIN);
     else if (load->left == 0 && load->open_messages == 0 && load->options->idle)
         load_hold(load);
@@ -226,7 +230,7 @@ load_wait_ms(const struct load *load)
     uint64_t due = load->scan_ns;
     double seconds = load->phase == LOAD_WARMUP ? load->options->warmup_s : load->options->seconds;
 
-    if (load->phase == LOAD_WARMUP || load->phase == LOAD_MEASURE) {
+    if (load->phase == LOAD_WARMUP || (load->phase == LOAD_MEASURE && load_timed(load))) {
         uint64_t end = load->phase_ns + (uint64_t)(seconds * 1e9);
 
         due = end < due ? end : due;
