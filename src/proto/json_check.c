@@ -46,40 +46,70 @@ json_fail(char error[JSON_ERROR_LEN], int line, int column, const char *reason)
              column > 0 ? column : 1, escaped);
 }
 
-/* Nesting as it is, outside of strings. Lines and columns count as jansson's do: characters. */
-static bool
-json_check_depth(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR_LEN])
+/* The same for a place in the text. Lines and columns count as jansson's do: characters. */
+static void
+json_fail_at(char error[JSON_ERROR_LEN], const char *text, size_t offset, const char *reason)
+{
+    int line = 1, column = 1;
+
+    for (size_t i = 0; i < offset; i++) {
+        if (text[i] == '\n') {
+            line++;
+            column = 1;
+        } else if ((text[i] & 0xc0) != 0x80) {
+            column++;
+        }
+    }
+    json_fail(error, line, column, reason);
+}
+
+/* The offset of the bracket, outside of strings, that nests deeper than max_depth; n where none does. */
+static size_t
+json_find_too_deep(const char *text, size_t n, unsigned max_depth)
 {
     unsigned depth = 0;
-    int line = 1, column = 0;
     bool in_string = false;
-    char reason[64];
 
     for (size_t i = 0; i < n; i++) {
         char c = text[i];
 
-        column += (c & 0xc0) != 0x80;
-        if (c == '\n') {
-            line++;
-            column = 0;
-        } else if (c == '"') {
+        if (c == '"')
             in_string = !in_string;
-        } else if (in_string) {
-            if (c == '\\' && i + 1 < n && text[i + 1] > ' ') {
-                i++;
-                column++;
-            }
-        } else if (c == '[' || c == '{') {
-            if (++depth > max_depth)
-                goto too_deep;
-        } else if ((c == ']' || c == '}') && depth > 0) {
+        else if (in_string)
+            i += c == '\\';
+        else if ((c == '[' || c == '{') && ++depth > max_depth)
+            return i;
+        else if ((c == ']' || c == '}') && depth > 0)
             depth--;
-        }
     }
-    return true;
-too_deep:
+    return n;
+}
+
+static bool
+json_check_depth(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR_LEN])
+{
+    char reason[64];
+    size_t offset;
+
+    if (n <= max_depth || json_count_openers(text, n) <= max_depth)
+        return true;
+    offset = json_find_too_deep(text, n, max_depth);
+    if (offset >= n)
+        return true;
     snprintf(reason, sizeof(reason), "nested deeper than %u levels", max_depth);
-    json_fail(error, line, column, reason);
+    json_fail_at(error, text, offset, reason);
+    return false;
+}
+
+/* jansson takes a NUL byte between two tokens for the end of the text and reads no further. */
+static bool
+json_check_nul(const char *text, size_t n, char error[JSON_ERROR_LEN])
+{
+    const char *nul = memchr(text, '\0', n);
+
+    if (nul == NULL)
+        return true;
+    json_fail_at(error, text, (size_t)(nul - text), "a NUL byte");
     return false;
 }
 
