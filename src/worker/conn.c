@@ -134,15 +134,6 @@ conn_io(struct conn *c, struct proto_tally *tally)
 /* --- the end of a connection --- */
 
 static void
-conn_gauge_open(struct worker *w, int change)
-{
-    _Atomic uint32_t *open = &w->stats.block->open;
-    uint32_t now = atomic_load_explicit(open, memory_order_relaxed) + (uint32_t)change;
-
-    atomic_store_explicit(open, now, memory_order_relaxed);
-}
-
-static void
 conn_free(struct conn *c)
 {
     struct worker *w = conn_worker(c);
@@ -171,7 +162,6 @@ conn_close(struct conn *c)
     if (c->slot != NULL) {
         stats_writer_release(&w->stats, c->slot);
         c->slot = NULL;
-        conn_gauge_open(w, -1);
     }
     conn_touch(c);
 }
@@ -480,7 +470,6 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     }
     c = conn_create(listener, fd);
     c->slot = slot;
-    conn_gauge_open(w, 1);
     stats_add(&w->stats.block->counters.accepted, 1);
     listener->proto->init(&c->state, &listener->limits, w->now_us);
     if (conn_watch(c) < 0)
