@@ -103,7 +103,7 @@ config_set_listeners(struct settings *s, const struct config_args *args, char *e
     return 0;
 }
 
-static int
+static void
 config_set_verbosity(struct settings *s, int verbosity)
 {
     int64_t level = (int64_t)s->number[OPTION_LOG_LEVEL] + verbosity;
@@ -113,7 +113,6 @@ config_set_verbosity(struct settings *s, int verbosity)
     if (level > LOG_LEVEL_DEBUG)
         level = LOG_LEVEL_DEBUG;
     s->number[OPTION_LOG_LEVEL] = (uint64_t)level;
-    return 0;
 }
 
 static int
@@ -132,7 +131,8 @@ config_apply_args(struct settings *s, const struct config_args *args, char *erro
         return -1;
     if (args->daemonize && config_set_flag(s, OPTION_DAEMON, "-D", "yes", error) < 0)
         return -1;
-    return config_set_verbosity(s, args->verbosity);
+    config_set_verbosity(s, args->verbosity);
+    return 0;
 }
 
 /* Gives the first listener the host and port of --host and --port. */

@@ -194,7 +194,7 @@ static void
 file_take_error(cfg_t *cfg, const char *fmt, va_list ap)
 {
     struct config_parse *p = config_parse_now;
-    char text[256], name[128], place[256];
+    char text[256], name[128], place[256], quoted[CONFIG_QUOTED_LEN];
 
     if (p->failed)
         return;
@@ -202,9 +202,9 @@ file_take_error(cfg_t *cfg, const char *fmt, va_list ap)
     vsnprintf(text, sizeof(text), fmt, ap);
     snprintf(place, sizeof(place), "%.200s:%d", p->shown, cfg->line);
     if (sscanf(text, "no such option '%127[^']'", name) != 1)
-        config_fail(p->error, "%s: %s", place, text);
+        config_fail(p->error, "%s: %s", place, config_quote(text, quoted));
     else if (settings_option(name, place, p->error) != NULL)
-        config_fail(p->error, "%s: %s", place, text);
+        config_fail(p->error, "%s: %s", place, config_quote(text, quoted));
 }
 
 /* All options of the file as libconfuse wants them; every value is text for it. */

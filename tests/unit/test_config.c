@@ -424,6 +424,8 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"listen = 'msp://127.0.0.1:1'\nlisten = 'msp://127.0.0.1:2'",
          "2: listen is set already on line 1; list all in one: listen = { ..., ... }"},
         {"timeout = 1s\n# x\ntimeout = 1s", "3: timeout is set already on line 1"},
+        {"timeout|'\n' = 1", "1: no sub-section title/index for 'timeout'"},
+        {"'\x1b|\n' = 1", "2: no sub-section title/index for '\\x1B'"},
         {"timeout 3s", "1: missing equal sign after option 'timeout'"},
         {"\ntimeout = { a }", "2: unexpected token '{'"},
         {"timeout = 1s\n}", "2: unexpected closing brace"},
