@@ -1,0 +1,186 @@
+/* Who gets a signal. The pid stands in a file, so before it is used: somebody holds the lock, which
+ * only a living master does, and the process belongs to whoever wrote the file, so that nobody can
+ * make another user's msockctl signal a process of that user. */
+#include "target.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TIMEOUT_DEFAULT_US 60000000u
+#define POLL_MIN_US        1000
+#define POLL_MAX_US        20000
+
+/* Name and effective uid of a process. Returns 0, or -1 with errno. */
+static int
+process_look(pid_t pid, char name[16], unsigned *uid_out)
+{
+    char path[64], *text, *uid_line;
+    size_t len;
+    int rc = -1;
+
+    snprintf(path, sizeof(path), "/proc/%ld/status", (long)pid);
+    if (fd_read_file(path, 65536, &text, &len) < 0)
+        return -1;
+    uid_line = strstr(text, "\nUid:");
+    errno = EPROTO;
+    if (sscanf(text, "Name:\t%15[^\n]", name) == 1 && uid_line != NULL &&
+        sscanf(uid_line, "\nUid: %*u %u", uid_out) == 1)
+        rc = 0;
+    free(text);
+    return rc;
+}
+
+static int
+target_verify(const struct ctl *ctl, pid_t pid)
+{
+    char path[PATH_MAX], name[16];
+    struct stat st;
+    unsigned uid;
+
+    snprintf(path, sizeof(path), "%s/%s", ctl->dir, STATS_CONTROL_FILE);
+    if (pid < 1 || stat(path, &st) < 0) {
+        ctl_error(ctl, "%s names no process that could be signalled", path);
+        return EX_UNAVAILABLE;
+    }
+    if (process_look(pid, name, &uid) < 0) {
+        ctl_error(ctl,
+                  "cannot look at process %d, which %s names as the master: %s; is msockd in "
+                  "another container?",
+                  (int)pid, path, strerror(errno));
+        return EX_UNAVAILABLE;
+    }
+    /* msockd may be process 1 of a container; seen from outside, that number is init */
+    if (uid != st.st_uid || (pid == 1 && strncmp(name, "msockd", 6) != 0)) {
+        ctl_error(ctl,
+                  "process %d (%s, uid %u) is not the msockd that wrote %s (uid %u): it gets "
+                  "no signal",
+                  (int)pid, name, uid, path, (unsigned)st.st_uid);
+        return EX_NOPERM;
+    }
+    return EX_OK;
+}
+
+static int
+target_check_lock(const struct ctl *ctl)
+{
+    int held = stats_reader_lock_held(ctl->dir);
+
+    if (held > 0)
+        return EX_OK;
+    if (held == 0) {
+        ctl_error(ctl,
+                  "no msockd is running in %s (its last statistics can be read with msockctl "
+                  "stats)",
+                  ctl->dir);
+        return EX_UNAVAILABLE;
+    }
+    ctl_error(ctl,
+              "cannot tell whether a msockd runs: %s/%s: %s; be its owner, root, or a member "
+              "of its group",
+              ctl->dir, STATS_LOCK_FILE, strerror(errno));
+    return ctl_status(errno);
+}
+
+int
+target_open(const struct ctl *ctl, const char *timeout, struct target *out)
+{
+    uint64_t timeout_us = TIMEOUT_DEFAULT_US;
+    char error[256];
+    int status;
+
+    *out = (struct target){.dir = ctl->dir};
+    if (timeout != NULL && ctl_seconds(ctl, "timeout", timeout, &timeout_us) < 0)
+        return EX_USAGE;
+    status = target_check_lock(ctl);
+    if (status != EX_OK)
+        return status;
+    if (stats_reader_open(&out->sr, ctl->dir, error) < 0) {
+        status = ctl_status(errno);
+        ctl_error(ctl, "%s", error);
+        return status;
+    }
+    out->pid = atomic_load(&out->sr.control->master_pid);
+    out->deadline_us = clock_mono_us() + timeout_us;
+    status = target_verify(ctl, out->pid);
+    if (status != EX_OK)
+        target_close(out);
+    return status;
+}
+
+void
+target_close(struct target *target)
+{
+    stats_reader_close(&target->sr);
+}
+
+/* The descriptor holds on to the process while its identity is looked at once more, so that a pid
+ * that is given out again in this moment does no harm. */
+static int
+signal_send(const struct target *target, int sig)
+{
+    int fd = pidfd_open(target->pid, 0);
+    int rc;
+
+    if (fd < 0)
+        return errno == ENOSYS ? kill(target->pid, sig) : -1;
+    if (stats_reader_lock_held(target->dir) > 0) {
+        rc = pidfd_send_signal(fd, sig, NULL, 0);
+    } else {
+        errno = ESRCH;
+        rc = -1;
+    }
+    fd_close(&fd);
+    return rc;
+}
+
+int
+target_signal(const struct ctl *ctl, const struct target *target, int sig)
+{
+    if (signal_send(target, sig) == 0)
+        return EX_OK;
+    if (errno == EPERM) {
+        ctl_error(ctl, "may not signal msockd (process %d): be its user or root", (int)target->pid);
+        return EX_NOPERM;
+    }
+    ctl_error(ctl, "cannot signal msockd (process %d): %s", (int)target->pid, strerror(errno));
+    return EX_UNAVAILABLE;
+}
+
+/* The lock alone would not do: the next master may already hold it. */
+static bool
+target_gone(const struct target *target)
+{
+    return stats_reader_lock_held(target->dir) == 0 || (kill(target->pid, 0) < 0 && errno == ESRCH);
+}
+
+enum target_event
+target_wait(struct target *target, bool (*done)(const struct target *target, void *arg), void *arg)
+{
+    long pause_us = POLL_MIN_US;
+
+    for (;;) {
+        const struct timespec ts = {.tv_nsec = pause_us * 1000};
+        const bool gone = target_gone(target); /* first, so that its last word is not missed */
+
+        if (done != NULL && done(target, arg))
+            return TARGET_DONE;
+        if (gone)
+            return TARGET_GONE;
+        if (clock_mono_us() >= target->deadline_us)
+            return TARGET_TIMEOUT;
+        nanosleep(&ts, NULL);
+        if (pause_us < POLL_MAX_US)
+            pause_us *= 2;
+    }
+}
