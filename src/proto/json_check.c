@@ -198,13 +198,11 @@ json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR
         json_fail(error, 1, 1, "the document is empty");
         return false;
     }
-    if (n > max_depth && json_count_openers(text, n) > max_depth &&
-        !json_check_depth(text, n, max_depth, error))
+    if (!json_check_depth(text, n, max_depth, error))
         return false;
-    if (json_parse_reduced(text, n))
-        return true;
-    if (json_parse(text, n, &why) || json_parse_masked(text, n, &why))
-        return true;
+    if (json_parse_reduced(text, n) || json_parse(text, n, &why) ||
+        json_parse_masked(text, n, &why))
+        return json_check_nul(text, n, error);
     json_fail(error, why.line, why.column, why.text);
     return false;
 }

@@ -1,0 +1,230 @@
+/* The log: one line an event, whatever is in it. */
+#include "common/log.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "guard.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+
+static char *dir;
+static char path[4200];
+
+static int
+set_up(void **state)
+{
+    (void)state;
+    dir = guard_tmpdir();
+    snprintf(path, sizeof(path), "%s/log", dir);
+    log_set_level(LOG_LEVEL_NOTICE);
+    log_set_name("");
+    return log_open(path);
+}
+
+static int
+tear_down(void **state)
+{
+    int rc = log_open(NULL);
+
+    (void)state;
+    guard_tmpdir_remove(dir);
+    return rc;
+}
+
+/* What is in the log now; the caller frees it. */
+static char *
+logged(size_t *len_out)
+{
+    char *text = NULL;
+
+    assert_int_equal(fd_read_file(path, 1 << 20, &text, len_out), 0);
+    return text;
+}
+
+static void
+a_line_has_time_level_name_and_pid(void **state)
+{
+    char *text, expected[64];
+    size_t n;
+
+    (void)state;
+    log_set_name("worker 0");
+    log_notice("ready: %d listeners", 2);
+    text = logged(&n);
+    snprintf(expected, sizeof(expected), " notice worker 0 [%d] ready: 2 listeners\n",
+             (int)getpid());
+    assert_true(n == CLOCK_RFC3339_LEN - 1 + strlen(expected));
+    assert_string_equal(text + CLOCK_RFC3339_LEN - 1, expected);
+    assert_int_equal(text[10], 'T');
+    assert_int_equal(text[26], 'Z');
+    free(text);
+}
+
+static void
+without_a_name_there_is_no_gap(void **state)
+{
+    char *text, expected[64];
+    size_t n;
+
+    (void)state;
+    log_error("x");
+    text = logged(&n);
+    snprintf(expected, sizeof(expected), "Z error [%d] x\n", (int)getpid());
+    assert_non_null(strstr(text, expected));
+    free(text);
+}
+
+static void
+a_peer_cannot_forge_a_line(void **state)
+{
+    char *text;
+    size_t n;
+
+    (void)state;
+    log_warn("peer said %s", "a\nb\r\x1b[2J\\");
+    text = logged(&n);
+    assert_non_null(strstr(text, "peer said a\\x0Ab\\x0D\\x1B[2J\\x5C\n"));
+    assert_ptr_equal(strchr(text, '\n'), text + n - 1);
+    free(text);
+}
+
+static void
+a_line_has_at_most_2048_bytes(void **state)
+{
+    static char longer[5000];
+    char *text;
+    size_t n;
+
+    (void)state;
+    memset(longer, 'x', sizeof(longer) - 1);
+    log_error("%s", longer);
+    text = logged(&n);
+    assert_int_equal(n, 2048);
+    assert_int_equal(text[n - 1], '\n');
+    free(text);
+    memset(longer, '\n', sizeof(longer) - 1);
+    log_error("%s", longer);
+    text = logged(&n);
+    assert_in_range(n - 2048, 2044, 2048);
+    assert_memory_equal(text + n - 5, "\\x0A\n", 5);
+    free(text);
+}
+
+static void
+what_is_below_the_level_is_not_written(void **state)
+{
+    char *text;
+    size_t n;
+
+    (void)state;
+    log_set_level(LOG_LEVEL_WARN);
+    log_error("e");
+    log_warn("w");
+    log_notice("n");
+    log_info("i");
+    log_debug("d");
+    text = logged(&n);
+    assert_non_null(strstr(text, " error ["));
+    assert_non_null(strstr(text, " warn ["));
+    assert_null(strstr(text, " notice ["));
+    assert_null(strstr(text, " info ["));
+    free(text);
+    log_set_level(LOG_LEVEL_DEBUG);
+    log_debug("d");
+    text = logged(&n);
+    assert_non_null(strstr(text, " debug ["));
+    free(text);
+}
+
+static void
+logging_keeps_errno_and_can_say_it(void **state)
+{
+    char *text;
+    size_t n;
+
+    (void)state;
+    errno = ENOSPC;
+    log_error("cannot write: %m");
+    assert_int_equal(errno, ENOSPC);
+    text = logged(&n);
+    assert_non_null(strstr(text, "No space left on device"));
+    free(text);
+}
+
+static void
+reopening_follows_a_rotation(void **state)
+{
+    char rotated[4210], *text;
+    struct stat st;
+    size_t n;
+
+    (void)state;
+    log_notice("first");
+    snprintf(rotated, sizeof(rotated), "%s.1", path);
+    assert_int_equal(rename(path, rotated), 0);
+    log_notice("second");
+    assert_int_equal(log_reopen(), 0);
+    log_notice("third");
+    text = logged(&n);
+    assert_null(strstr(text, "second"));
+    assert_non_null(strstr(text, "third"));
+    free(text);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0137, 0);
+}
+
+static void
+a_log_that_cannot_be_opened_leaves_the_old_one(void **state)
+{
+    char wrong[4210], *text;
+    size_t n;
+
+    (void)state;
+    snprintf(wrong, sizeof(wrong), "%s/none/log", dir);
+    assert_int_equal(log_open(wrong), -1);
+    assert_int_equal(errno, ENOENT);
+    log_notice("still here");
+    assert_int_equal(log_reopen(), 0);
+    log_notice("and here");
+    text = logged(&n);
+    assert_non_null(strstr(text, "still here"));
+    assert_non_null(strstr(text, "and here"));
+    free(text);
+}
+
+static void
+levels_have_names(void **state)
+{
+    enum log_level level = LOG_LEVEL_ERROR;
+
+    (void)state;
+    assert_int_equal(log_parse_level("debug", &level), 0);
+    assert_int_equal(level, LOG_LEVEL_DEBUG);
+    assert_int_equal(log_parse_level("error", &level), 0);
+    assert_int_equal(level, LOG_LEVEL_ERROR);
+    assert_int_equal(log_parse_level("warn", &level), 0);
+    assert_int_equal(level, LOG_LEVEL_WARN);
+    assert_int_equal(log_parse_level("loud", &level), -1);
+    assert_int_equal(log_parse_level("", &level), -1);
+    assert_int_equal(level, LOG_LEVEL_WARN);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_line_has_time_level_name_and_pid, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_a_name_there_is_no_gap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_peer_cannot_forge_a_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_line_has_at_most_2048_bytes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_below_the_level_is_not_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(logging_keeps_errno_and_can_say_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reopening_follows_a_rotation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_leaves_the_old_one, set_up,
+                                        tear_down),
+        cmocka_unit_test(levels_have_names),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

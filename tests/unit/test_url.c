@@ -1,0 +1,246 @@
+/* Addresses as people write them, and what becomes of wrong ones. */
+#include "common/url.h"
+
+#include "guard.h"
+
+#include <netinet/in.h>
+#include <sys/un.h>
+
+static void
+an_address_is_taken_apart(void **state)
+{
+    static const struct {
+        const char *text, *scheme, *host, *path;
+        uint16_t port;
+        bool has_port;
+    } cases[] = {
+        {"msp://127.0.0.1:8000", "msp", "127.0.0.1", NULL, 8000, true},
+        {"msp://127.0.0.1", "msp", "127.0.0.1", NULL, 0, false},
+        {"msp://127.0.0.1:0", "msp", "127.0.0.1", NULL, 0, true},
+        {"msp://127.0.0.1:65535/", "msp", "127.0.0.1", NULL, 65535, true},
+        {"auto://localhost:8000", "auto", "localhost", NULL, 8000, true},
+        {"frame://my-host_1.example.org:1", "frame", "my-host_1.example.org", NULL, 1, true},
+        {"msp://[::1]:8000", "msp", "::1", NULL, 8000, true},
+        {"msp://[::]", "msp", "::", NULL, 0, false},
+        {"msp://[fe80::1%25lo]:1", "msp", "fe80::1%lo", NULL, 1, true},
+        {"msp:///run/x.sock", "msp", NULL, "/run/x.sock", 0, false},
+        {"msp:///run/a%20b%3fc", "msp", NULL, "/run/a b?c", 0, false},
+    };
+    char error[URL_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        struct url url;
+
+        if (url_parse(cases[i].text, &url, error) < 0)
+            fail_msg("%s", error);
+        assert_string_equal(url.scheme, cases[i].scheme);
+        assert_int_equal(url.host == NULL, cases[i].host == NULL);
+        assert_int_equal(url.path == NULL, cases[i].path == NULL);
+        if (url.host != NULL)
+            assert_string_equal(url.host, cases[i].host);
+        if (url.path != NULL)
+            assert_string_equal(url.path, cases[i].path);
+        assert_int_equal(url.port, cases[i].port);
+        assert_int_equal(url.has_port, cases[i].has_port);
+        assert_int_equal(url.option_count, 0);
+        url_fini(&url);
+    }
+}
+
+static void
+options_are_percent_decoded(void **state)
+{
+    struct url url;
+    char error[URL_ERROR_LEN];
+
+    (void)state;
+    assert_int_equal(
+        url_parse("frame://h:1?framing=delimiter&delimiter=%0A&empty=&a-b_1=x=y%26z", &url, error),
+        0);
+    assert_int_equal(url.option_count, 4);
+    assert_string_equal(url_option(&url, "framing"), "delimiter");
+    assert_string_equal(url_option(&url, "delimiter"), "\n");
+    assert_string_equal(url_option(&url, "empty"), "");
+    assert_string_equal(url_option(&url, "a-b_1"), "x=y&z");
+    assert_null(url_option(&url, "frami"));
+    url_fini(&url);
+    assert_int_equal(url_parse("msp:///x?mode=1", &url, error), 0);
+    assert_string_equal(url.path, "/x");
+    assert_string_equal(url_option(&url, "mode"), "1");
+    url_fini(&url);
+    assert_int_equal(url_parse("msp://h:1?", &url, error), 0);
+    url_fini(&url);
+}
+
+static void
+a_wrong_address_is_refused_with_a_sentence(void **state)
+{
+    static const struct {
+        const char *text, *part;
+    } cases[] = {
+        {"", "\"\": expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH"},
+        {"msp", "expected PROTOCOL://"},
+        {"msp:/x", "\"msp:/x\": expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH"},
+        {"msp://", "expected PROTOCOL://"},
+        {"msp://?a=b", "expected PROTOCOL://"},
+        {"://h:1", "expected PROTOCOL://"},
+        {"MSP://h:1", "expected PROTOCOL://"},
+        {"1p://h:1", "expected PROTOCOL://"},
+        {"127.0.0.1:8000", "expected PROTOCOL://"},
+        {"msp://:8000", "there is no address"},
+        {"msp://h:", "port from 0 to 65535"},
+        {"msp://h:65536", "port from 0 to 65535"},
+        {"msp://h:99999999999999999999", "port from 0 to 65535"},
+        {"msp://h:-1", "port from 0 to 65535"},
+        {"msp://h:80x", "port from 0 to 65535"},
+        {"msp://h@x:80", "a colon and a port"},
+        {"msp://::1:80", "in brackets"},
+        {"msp://a:1:2", "in brackets"},
+        {"msp://[::1", "not closed"},
+        {"msp://[::g]:1", "no valid IPv6"},
+        {"msp://[127.0.0.1]:1", "no valid IPv6"},
+        {"msp://[]:1", "no valid IPv6"},
+        {"msp://[::1]8000", "a colon and a port"},
+        {"msp://h:1/path", "not followed by a path"},
+        {"msp://h/path", "not followed by a path"},
+        {"msp://h:1 ", "blanks and control"},
+        {"msp://h\n:1", "\"msp://h\\x0A:1\": blanks and control"},
+        {"msp:///", "does not end with /"},
+        {"msp:///run/", "does not end with /"},
+        {"msp:///a%0Ab", "control characters"},
+        {"msp:///a%00b", "two hexadecimal digits"},
+        {"msp://h:1?a=%zz", "two hexadecimal digits"},
+        {"msp://h:1?a=%4", "two hexadecimal digits"},
+        {"msp://h:1?a=%", "two hexadecimal digits"},
+        {"msp://h:1?a", "expected option=value"},
+        {"msp://h:1?=b", "expected option=value"},
+        {"msp://h:1?a=1&", "expected option=value"},
+        {"msp://h:1?a=1&&b=2", "expected option=value"},
+        {"msp://h:1?a%62=1", "name of an option"},
+        {"msp://h:1?a=1&a=2", "\"a\" stands there twice"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        char error[URL_ERROR_LEN] = "";
+        struct url url;
+
+        if (url_parse(cases[i].text, &url, error) == 0)
+            fail_msg("taken: %s", cases[i].text);
+        if (strstr(error, cases[i].part) == NULL)
+            fail_msg("%s", error);
+    }
+}
+
+static void
+there_are_limits_to_everything(void **state)
+{
+    char text[4096], error[URL_ERROR_LEN];
+    struct url url;
+    int n;
+
+    (void)state;
+    n = snprintf(text, sizeof(text), "msp:///%0106d", 0);
+    assert_int_equal(n, 7 + 106);
+    assert_int_equal(url_parse(text, &url, error), 0);
+    url_fini(&url);
+    snprintf(text, sizeof(text), "msp:///%0107d", 0);
+    assert_int_equal(url_parse(text, &url, error), -1);
+    assert_non_null(strstr(error, "..."));
+    assert_non_null(strstr(error, "at most 107 bytes"));
+
+    snprintf(text, sizeof(text), "msp://%0254d:1", 0);
+    assert_int_equal(url_parse(text, &url, error), -1);
+
+    n = snprintf(text, sizeof(text), "msp://h:1?o0=0");
+    for (int i = 1; i < URL_OPTIONS_MAX; i++)
+        n += snprintf(text + n, sizeof(text) - (size_t)n, "&o%d=%d", i, i);
+    assert_int_equal(url_parse(text, &url, error), 0);
+    assert_string_equal(url_option(&url, "o31"), "31");
+    url_fini(&url);
+    snprintf(text + n, sizeof(text) - (size_t)n, "&more=1");
+    assert_int_equal(url_parse(text, &url, error), -1);
+    assert_non_null(strstr(error, "more than 32 options"));
+}
+
+static void
+endpoints_are_resolved_and_written_back(void **state)
+{
+    static const char *const cases[][2] = {
+        {"msp://127.0.0.1:8000", "127.0.0.1:8000"},
+        {"msp://0.0.0.0", "0.0.0.0:0"},
+        {"msp://[::1]:8000", "[::1]:8000"},
+        {"msp://[2001:db8:0:0::1]:1", "[2001:db8::1]:1"},
+        {"msp:///run/x.sock", "unix:/run/x.sock"},
+    };
+    char error[URL_ERROR_LEN], text[ENDPOINT_TEXT_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        struct url url;
+        struct endpoint ep;
+
+        assert_int_equal(url_parse(cases[i][0], &url, error), 0);
+        assert_int_equal(endpoint_resolve(&url, &ep, error), 0);
+        endpoint_format(&ep, text);
+        assert_string_equal(text, cases[i][1]);
+        url_fini(&url);
+    }
+}
+
+static void
+names_are_resolved_and_unknown_ones_said(void **state)
+{
+    char error[URL_ERROR_LEN];
+    struct endpoint ep;
+    struct url url;
+
+    (void)state;
+    assert_int_equal(url_parse("msp://localhost:7", &url, error), 0);
+    assert_int_equal(endpoint_resolve(&url, &ep, error), 0);
+    assert_true(ep.addr.ss_family == AF_INET || ep.addr.ss_family == AF_INET6);
+    url_fini(&url);
+    assert_int_equal(url_parse("msp://name..invalid:7", &url, error), 0);
+    assert_int_equal(endpoint_resolve(&url, &ep, error), -1);
+    assert_non_null(strstr(error, "cannot find the address of \"name..invalid\": "));
+    url_fini(&url);
+}
+
+static void
+unix_peers_are_written_safely(void **state)
+{
+    struct endpoint ep = {.len = sizeof(sa_family_t)};
+    struct sockaddr_un *un = (struct sockaddr_un *)&ep.addr;
+    char text[ENDPOINT_TEXT_LEN];
+
+    (void)state;
+    un->sun_family = AF_UNIX;
+    endpoint_format(&ep, text);
+    assert_string_equal(text, "unix:");
+    memcpy(un->sun_path, "\0abc", 4);
+    ep.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 4);
+    endpoint_format(&ep, text);
+    assert_string_equal(text, "unix:\\x00abc");
+    memset(un->sun_path, '\n', sizeof(un->sun_path)); /* not terminated */
+    ep.len = sizeof(*un);
+    endpoint_format(&ep, text);
+    assert_true(strlen(text) < ENDPOINT_TEXT_LEN);
+    assert_memory_equal(text, "unix:\\x0A\\x0A", 13);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_address_is_taken_apart),
+        cmocka_unit_test(options_are_percent_decoded),
+        cmocka_unit_test(a_wrong_address_is_refused_with_a_sentence),
+        cmocka_unit_test(there_are_limits_to_everything),
+        cmocka_unit_test(endpoints_are_resolved_and_written_back),
+        cmocka_unit_test(names_are_resolved_and_unknown_ones_said),
+        cmocka_unit_test(unix_peers_are_written_safely),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
