@@ -20,8 +20,9 @@
 
 #define JOURNAL_INLINE_BYTES (1u << 20) /* more to be stored is never done in the worker's thread */
 #define JOURNAL_BATCH_BYTES \
-    (64u << 20)                 /* of lines; where the disk is that slow, the worker waits */
-#define JOURNAL_SAY_US 10000000 /* a trouble that comes and goes is not said more often */
+    (64u << 20)                        /* of lines; where the disk is that slow, the worker waits */
+#define JOURNAL_INLINE_MAX (64u << 20) /* of a body in a line, whatever is configured */
+#define JOURNAL_SAY_US     10000000    /* a trouble that comes and goes is not said more often */
 
 /* Trouble of the environment: said once when it begins, and once when it is over. */
 struct journal_trouble {
@@ -133,16 +134,16 @@ journal_say(struct handler *h, const struct outcome *outcome)
     uint64_t now_us = clock_mono_us();
     char text[OUTCOME_TEXT_LEN];
 
-    if (trouble->now)
-        return;
     trouble->now = true;
+    if (trouble->said)
+        return;
     if (trouble->said_us != 0 && now_us < trouble->said_us + JOURNAL_SAY_US)
         return;
     trouble->said = true;
     trouble->said_us = now_us;
     (void)outcome_verdict(outcome, text);
-    log_error("journal in %s: %s; messages are not accepted until this is over",
-              h->host.config->data_dir, text);
+    log_error("journal in %s: %s; messages are refused while this lasts", h->host.config->data_dir,
+              text);
 }
 
 static void
@@ -271,7 +272,8 @@ journal_append_line(struct handler *h, struct message *m, char id[ULID_LEN])
 static void
 journal_submit(struct handler *h, struct message *m)
 {
-    bool put = m->kind == MESSAGE_FILE || m->size > h->host.config->inline_max;
+    bool put = m->kind == MESSAGE_FILE || m->size > h->host.config->inline_max ||
+               m->size > JOURNAL_INLINE_MAX;
     char id[ULID_LEN];
 
     if (m->error != 0) {

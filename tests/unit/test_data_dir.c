@@ -1,0 +1,178 @@
+#include "handler_fixture.h"
+
+#include <pwd.h>
+
+static struct config *
+config_for(struct fixture *f, const char *data_dir)
+{
+    f->config.data_dir = (char *)(uintptr_t)data_dir;
+    return &f->config;
+}
+
+static int
+setup(void **state)
+{
+    *state = fixture_create();
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    fixture_destroy(*state);
+    return 0;
+}
+
+static void
+assert_directory(struct fixture *f, const char *name, mode_t mode)
+{
+    struct stat st;
+
+    assert_int_equal(stat(fixture_path(f, name), &st), 0);
+    assert_true(S_ISDIR(st.st_mode));
+    assert_int_equal(st.st_mode & 0777, mode);
+}
+
+static void
+all_that_is_missing_is_created(void **state)
+{
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN];
+    char *dir = ms_strdup(fixture_path(f, "deep/er/data"));
+    mode_t mask = umask(022);
+
+    assert_int_equal(data_dir_prepare(config_for(f, dir), error), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, dir), error), 0);
+    umask(mask);
+    assert_directory(f, "deep/er/data", 0750);
+    assert_directory(f, "deep/er/data/journal", 0750);
+    assert_directory(f, "deep/er/data/files", 0750);
+    assert_directory(f, "deep/er/data/blobs", 0750);
+    free(dir);
+}
+
+static void
+what_is_in_the_way_is_named(void **state)
+{
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN], expected[CONFIG_ERROR_LEN];
+
+    fixture_write(f, "file", "x", 1);
+    assert_int_equal(data_dir_prepare(config_for(f, fixture_path(f, "file")), error), -1);
+    snprintf(expected, sizeof(expected), "the data directory %s cannot be created: Not a directory",
+             fixture_path(f, "file"));
+    assert_string_equal(error, expected);
+
+    assert_int_equal(rmdir(fixture_path(f, "files")), 0);
+    fixture_write(f, "files", "x", 1);
+    assert_int_equal(data_dir_prepare(config_for(f, f->dir), error), -1);
+    snprintf(expected, sizeof(expected), "the data directory %s cannot be written: Not a directory",
+             fixture_path(f, "files"));
+    assert_string_equal(error, expected);
+}
+
+static void
+the_workers_user_gets_what_is_created_and_must_be_able_to_write(void **state)
+{
+    struct fixture *f = *state;
+    const struct passwd *nobody = getpwnam("nobody");
+    char error[CONFIG_ERROR_LEN];
+    char *dir = ms_strdup(fixture_path(f, "data"));
+    struct stat st;
+
+    if (geteuid() != 0 || nobody == NULL) {
+        free(dir);
+        skip();
+    }
+    assert_int_equal(chmod(f->dir, 0755), 0);
+    config_for(f, dir)->user = (char *)(uintptr_t) "nobody";
+    f->config.uid = nobody->pw_uid;
+    f->config.gid = nobody->pw_gid;
+    assert_int_equal(data_dir_prepare(&f->config, error), 0);
+    assert_int_equal(stat(fixture_path(f, "data/files"), &st), 0);
+    assert_int_equal(st.st_uid, nobody->pw_uid);
+    assert_int_equal(st.st_gid, nobody->pw_gid);
+
+    assert_int_equal(chown(fixture_path(f, "data/blobs"), 0, 0), 0);
+    assert_int_equal(data_dir_prepare(&f->config, error), -1);
+    assert_non_null(
+        strstr(error, "data/blobs cannot be written by user nobody: Permission denied"));
+    free(dir);
+}
+
+static void
+a_spill_file_can_be_linked_into_files(void **state)
+{
+    struct fixture *f = *state;
+    int fd = data_dir_spill_open(&f->config), dir_fd;
+    char byte = 0;
+
+    assert_true(fd >= 0);
+    assert_int_equal(fd_pwrite_all(fd, "abc", 3, 0), 0);
+    assert_int_equal(fd_pread_all(fd, &byte, 1, 2), 0);
+    assert_int_equal(byte, 'c');
+    dir_fd = open(fixture_path(f, "files"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(file_ops_synced.link_fd(fd, dir_fd, "linked"), 0);
+    assert_true(fixture_exists(f, "files/linked"));
+    fd_close(&dir_fd);
+    fd_close(&fd);
+}
+
+static void
+a_spill_file_needs_the_data_directory_only(void **state)
+{
+    struct fixture *f = *state;
+    int fd;
+
+    assert_int_equal(rmdir(fixture_path(f, "files")), 0);
+    fd = data_dir_spill_open(&f->config);
+    assert_true(fd >= 0);
+    fd_close(&fd);
+    assert_int_equal(fixture_count(f, ".", ".msockd", NULL), 0);
+    fixture_remove_tree(f->dir);
+    assert_int_equal(data_dir_spill_open(&f->config), -1);
+    assert_int_equal(errno, ENOENT);
+}
+
+static void
+directories_that_go_away_are_created_again_but_not_the_data_directory(void **state)
+{
+    struct fixture *f = *state;
+    struct data_dirs dirs = DATA_DIRS_CLOSED;
+    uint64_t opened;
+
+    assert_int_equal(data_dirs_open(&dirs, f->dir, &file_ops_synced), 0);
+    opened = dirs.opened;
+    assert_int_equal(data_dirs_open(&dirs, f->dir, &file_ops_synced), 0);
+    assert_int_equal(dirs.opened, opened);
+    assert_int_equal(rename(fixture_path(f, "journal"), fixture_path(f, "journal.old")), 0);
+    assert_int_equal(rmdir(fixture_path(f, "blobs")), 0);
+    assert_int_equal(data_dirs_open(&dirs, f->dir, &file_ops_synced), 0);
+    assert_int_equal(dirs.opened, opened + 2);
+    assert_true(fixture_exists(f, "journal"));
+    assert_true(fixture_exists(f, "blobs"));
+    fixture_remove_tree(f->dir);
+    assert_int_equal(data_dirs_open(&dirs, f->dir, &file_ops_synced), -1);
+    assert_int_equal(errno, ENOENT);
+    assert_int_equal(dirs.root, -1);
+    assert_int_equal(mkdir(f->dir, 0750), 0);
+    assert_int_equal(data_dirs_open(&dirs, f->dir, &file_ops_synced), 0);
+    assert_true(fixture_exists(f, "files"));
+    data_dirs_close(&dirs);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(all_that_is_missing_is_created),
+        TEST(what_is_in_the_way_is_named),
+        TEST(the_workers_user_gets_what_is_created_and_must_be_able_to_write),
+        TEST(a_spill_file_can_be_linked_into_files),
+        TEST(a_spill_file_needs_the_data_directory_only),
+        TEST(directories_that_go_away_are_created_again_but_not_the_data_directory),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

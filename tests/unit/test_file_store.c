@@ -1,0 +1,378 @@
+#include "handler_fixture.h"
+
+#include "handler/store.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+struct context {
+    struct fixture *f;
+    struct data_dirs dirs;
+    struct store store;
+    struct store_put put; /* of the last store_file */
+};
+
+static int
+setup(void **state)
+{
+    struct context *c = ms_calloc(1, sizeof(*c));
+    const struct file_ops *ops = faulty_ops();
+
+    c->f = fixture_create();
+    c->dirs = DATA_DIRS_CLOSED;
+    *state = c;
+    if (data_dirs_open(&c->dirs, c->f->dir, ops) < 0)
+        return -1;
+    faults = (struct faults){0};
+    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, ops);
+}
+
+static int
+teardown(void **state)
+{
+    struct context *c = *state;
+
+    store_fini(&c->store);
+    data_dirs_close(&c->dirs);
+    fixture_destroy(c->f);
+    free(c);
+    return 0;
+}
+
+/* Stores a body under a path; returns the code of its refusal, "" for success, "failed" else. */
+static const char *
+store_bytes(struct context *c, const char *path, const void *body, size_t n)
+{
+    struct message *m = fixture_message(c->f, MESSAGE_FILE, path, body, n);
+
+    c->put = (struct store_put){.m = m};
+    store_run(&c->store, &c->put, 1);
+    message_destroy(m);
+    if (c->put.outcome.is == PROTO_COMMITTED)
+        return "";
+    return c->put.outcome.is == PROTO_REFUSED ? c->put.outcome.code : "failed";
+}
+
+static const char *
+store_file(struct context *c, const char *path, const char *body)
+{
+    return store_bytes(c, path, body, strlen(body));
+}
+
+static void
+assert_file(struct context *c, const char *path, const char *expected)
+{
+    char name[300], *data;
+
+    snprintf(name, sizeof(name), "files/%s", path);
+    data = fixture_read(c->f, name, NULL);
+    assert_non_null(data);
+    assert_string_equal(data, expected);
+    free(data);
+}
+
+static void
+assert_no_leftovers(struct context *c)
+{
+    assert_int_equal(fixture_count(c->f, ".", ".msockd", NULL), 0);
+}
+
+static void
+a_file_appears_whole_with_its_directories(void **state)
+{
+    struct context *c = *state;
+    struct stat st;
+    mode_t mask = umask(0);
+
+    assert_string_equal(store_file(c, "a/b/c.txt", "body"), "");
+    umask(mask);
+    assert_file(c, "a/b/c.txt", "body");
+    assert_int_equal(stat(fixture_path(c->f, "files/a/b/c.txt"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    assert_int_equal(st.st_nlink, 1);
+    assert_int_equal(faults.data_syncs, 1);
+    assert_int_equal(faults.dir_syncs, 3); /* files/, files/a/, files/a/b/ */
+    assert_string_equal(store_file(c, "empty", ""), "");
+    assert_file(c, "empty", "");
+    assert_no_leftovers(c);
+}
+
+static void
+a_large_body_is_linked_and_not_copied(void **state)
+{
+    struct context *c = *state;
+    char body[20000];
+    struct stat before, after;
+    struct message *m;
+
+    memset(body, 'x', sizeof(body));
+    m = fixture_message(c->f, MESSAGE_FILE, "large", body, sizeof(body));
+    assert_true(m->fd >= 0);
+    assert_int_equal(fstat(m->fd, &before), 0);
+    c->put = (struct store_put){.m = m};
+    store_run(&c->store, &c->put, 1);
+    assert_int_equal(c->put.outcome.is, PROTO_COMMITTED);
+    assert_int_equal(stat(fixture_path(c->f, "files/large"), &after), 0);
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_int_equal(faults.writes, 0);
+    message_destroy(m);
+}
+
+static void
+a_body_that_cannot_be_linked_is_copied(void **state)
+{
+    struct context *c = *state;
+    char path[300], body[9000];
+    struct message *m = fixture_message(c->f, MESSAGE_FILE, "copied", "", 0);
+
+    memset(body, 'y', sizeof(body));
+    snprintf(path, sizeof(path), "%s/spill-XXXXXX", c->f->dir);
+    m->fd = mkostemp(path, O_CLOEXEC);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(fd_pwrite_all(m->fd, body, sizeof(body), 0), 0);
+    m->size = sizeof(body);
+    for (unsigned round = 0; round < 2; round++) {
+        c->put = (struct store_put){.m = m};
+        if (round == 1) {
+            faults.no_unnamed = true;
+            message_set_value(m, "copied-to-a-name", 16);
+        }
+        store_run(&c->store, &c->put, 1);
+        assert_int_equal(c->put.outcome.is, PROTO_COMMITTED);
+        assert_no_leftovers(c);
+    }
+    message_destroy(m);
+    for (unsigned round = 0; round < 2; round++) {
+        size_t n;
+        char *data = fixture_read(c->f, round == 0 ? "files/copied" : "files/copied-to-a-name", &n);
+
+        assert_int_equal(n, sizeof(body));
+        assert_memory_equal(data, body, n);
+        free(data);
+    }
+}
+
+static void
+what_is_there_is_kept_and_the_same_again_is_a_duplicate(void **state)
+{
+    struct context *c = *state;
+
+    assert_string_equal(store_file(c, "a", "first"), "");
+    assert_false(c->put.duplicate);
+    assert_string_equal(store_file(c, "a", "other"), "exists");
+    assert_string_equal(store_file(c, "a", "longer than that"), "exists");
+    faults.data_syncs = faults.dir_syncs = 0;
+    assert_string_equal(store_file(c, "a", "first"), "");
+    assert_true(c->put.duplicate);
+    assert_int_equal(faults.data_syncs, 2); /* the new body, and what is there */
+    assert_int_equal(faults.dir_syncs, 1);
+    assert_file(c, "a", "first");
+    assert_int_equal(mkdir(fixture_path(c->f, "files/dir"), 0750), 0);
+    assert_string_equal(store_file(c, "dir", "x"), "exists");
+    assert_int_equal(mkfifo(fixture_path(c->f, "files/fifo"), 0640), 0);
+    assert_string_equal(store_file(c, "fifo", ""), "exists");
+    assert_no_leftovers(c);
+}
+
+static void
+a_file_is_replaced_in_one_step(void **state)
+{
+    struct context *c = *state;
+    char old[16] = "";
+    int fd;
+
+    c->store.on_conflict = ON_CONFLICT_REPLACE;
+    assert_string_equal(store_file(c, "d/a", "first"), "");
+    fd = open(fixture_path(c->f, "files/d/a"), O_RDONLY | O_CLOEXEC);
+    assert_string_equal(store_file(c, "d/a", "second"), "");
+    assert_file(c, "d/a", "second");
+    assert_int_equal(fd_read(fd, old, sizeof(old) - 1), 5); /* who reads the old one reads on */
+    assert_string_equal(old, "first");
+    fd_close(&fd);
+    assert_int_equal(mkdir(fixture_path(c->f, "files/dir"), 0750), 0);
+    assert_string_equal(store_file(c, "dir", "x"), "exists");
+    assert_no_leftovers(c);
+}
+
+static void
+a_file_gets_the_next_free_number(void **state)
+{
+    struct context *c = *state;
+    char name[STORE_NAME_LEN], longest[256];
+    struct message *m;
+
+    c->store.on_conflict = ON_CONFLICT_NUMBER;
+    assert_string_equal(store_file(c, "d/a", "zero"), "");
+    assert_string_equal(store_file(c, "d/a", "one"), "");
+    assert_string_equal(store_file(c, "d/a", "two"), "");
+    assert_file(c, "d/a", "zero");
+    assert_file(c, "d/a.1", "one");
+    assert_file(c, "d/a.2", "two");
+    m = fixture_message(c->f, MESSAGE_FILE, "d/a", "three", 5);
+    c->put = (struct store_put){.m = m};
+    store_run(&c->store, &c->put, 1);
+    assert_string_equal(store_name(&c->put, name), "d/a.3");
+    message_destroy(m);
+    memset(longest, 'n', 255);
+    longest[255] = '\0';
+    assert_string_equal(store_file(c, longest, "x"), "");
+    assert_string_equal(store_file(c, longest, "y"), "bad-path");
+}
+
+static void
+no_link_and_no_file_in_the_way_is_followed(void **state)
+{
+    static const enum on_conflict ways[] = {ON_CONFLICT_KEEP, ON_CONFLICT_REPLACE,
+                                            ON_CONFLICT_NUMBER};
+    struct context *c = *state;
+
+    assert_int_equal(mkdir(fixture_path(c->f, "outside"), 0750), 0);
+    assert_int_equal(symlink("../outside", fixture_path(c->f, "files/link")), 0);
+    assert_int_equal(symlink("../outside/target", fixture_path(c->f, "files/leaf")), 0);
+    assert_int_equal(symlink("/proc/self/cwd", fixture_path(c->f, "files/magic")), 0);
+    assert_string_equal(store_file(c, "plain", "x"), "");
+    for (size_t i = 0; i < MS_ARRAY_LEN(ways) * 2; i++) {
+        c->store.on_conflict = ways[i / 2];
+        faults.no_beneath = i % 2 == 1;
+        assert_string_equal(store_file(c, "link/a", "x"), "bad-path");
+        assert_string_equal(store_file(c, "link/new/a", "x"), "bad-path");
+        assert_string_equal(store_file(c, "magic/a", "x"), "bad-path");
+        assert_string_equal(store_file(c, "leaf", "x"), "bad-path");
+        assert_string_equal(store_file(c, "plain/a", "x"), "bad-path");
+        assert_string_equal(store_file(c, "plain/new/a", "x"), "bad-path");
+    }
+    assert_int_equal(fixture_count(c->f, "outside", "", NULL), 0);
+    assert_int_equal(rmdir(fixture_path(c->f, "outside")), 0);
+    assert_no_leftovers(c);
+}
+
+static void
+a_path_that_was_never_checked_is_refused_all_the_same(void **state)
+{
+    static const char *const paths[] = {"",      "/a",   "../a", "a/../b", "a/..", ".",
+                                        "a/./b", "a//b", "a/",   "..",     "\xff"};
+    struct context *c = *state;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(paths); i++) {
+        assert_string_equal(store_file(c, paths[i], "x"), "bad-path");
+        faults.no_beneath = !faults.no_beneath;
+    }
+    assert_int_equal(fixture_count(c->f, "files", "", NULL), 0);
+}
+
+static void
+without_openat2_and_unnamed_files_all_is_the_same(void **state)
+{
+    struct context *c = *state;
+
+    faults.no_beneath = true;
+    faults.no_unnamed = true;
+    assert_string_equal(store_file(c, "a/b/c", "body"), "");
+    assert_string_equal(store_file(c, "a/b/c", "body"), "");
+    assert_true(c->put.duplicate);
+    assert_string_equal(store_file(c, "a/b/c", "else"), "exists");
+    c->store.on_conflict = ON_CONFLICT_REPLACE;
+    assert_string_equal(store_file(c, "a/b/c", "else"), "");
+    assert_file(c, "a/b/c", "else");
+    c->store.on_conflict = ON_CONFLICT_NUMBER;
+    assert_string_equal(store_file(c, "a/b/c", "more"), "");
+    assert_file(c, "a/b/c.1", "more");
+    assert_no_leftovers(c);
+}
+
+static void
+a_full_disk_is_no_space_and_another_error_is_a_failure(void **state)
+{
+    struct context *c = *state;
+
+    faults.write_error = ENOSPC;
+    faults.write_errors = 1;
+    assert_string_equal(store_file(c, "a", "body"), "no-space");
+    faults.write_error = EDQUOT;
+    faults.write_errors = 1;
+    faults.no_unnamed = true;
+    assert_string_equal(store_file(c, "a", "body"), "no-space");
+    faults.data_error = EIO;
+    faults.data_errors = 1;
+    assert_string_equal(store_file(c, "a", "body"), "failed");
+    assert_false(fixture_exists(c->f, "files/a"));
+    faults.dir_error = EIO;
+    faults.dir_errors = 1;
+    assert_string_equal(store_file(c, "a", "body"), "failed");
+    assert_string_equal(store_file(c, "a", "body"), ""); /* the retry */
+    assert_no_leftovers(c);
+}
+
+static void
+one_that_is_refused_does_not_hurt_the_others(void **state)
+{
+    struct context *c = *state;
+    struct store_put puts[200];
+
+    assert_string_equal(store_file(c, "taken", "x"), "");
+    faults.dir_syncs = 0;
+    for (unsigned i = 0; i < MS_ARRAY_LEN(puts); i++) {
+        char path[32];
+
+        snprintf(path, sizeof(path), i % 10 == 3 ? "taken" : "many/%u", i);
+        puts[i] = (struct store_put){.m = fixture_message(c->f, MESSAGE_FILE, path, "body", 4)};
+    }
+    store_run(&c->store, puts, MS_ARRAY_LEN(puts));
+    for (unsigned i = 0; i < MS_ARRAY_LEN(puts); i++) {
+        assert_int_equal(puts[i].outcome.is, i % 10 == 3 ? PROTO_REFUSED : PROTO_COMMITTED);
+        message_destroy(puts[i].m);
+    }
+    assert_int_equal(fixture_count(c->f, "files/many", "", NULL), 180);
+    assert_in_range(faults.dir_syncs, 2, 8); /* once each in a group, not once each file */
+}
+
+static void
+a_directory_that_is_swapped_for_a_link_leads_nowhere(void **state)
+{
+    struct context *c = *state;
+    pid_t pid;
+
+    assert_int_equal(mkdir(fixture_path(c->f, "outside"), 0750), 0);
+    assert_int_equal(mkdir(fixture_path(c->f, "files/swap"), 0750), 0);
+    assert_int_equal(symlink("../outside", fixture_path(c->f, "files/other")), 0);
+    pid = fork();
+    if (pid == 0) {
+        for (;;)
+            (void)renameat2(AT_FDCWD, fixture_path(c->f, "files/swap"), AT_FDCWD,
+                            fixture_path(c->f, "files/other"), RENAME_EXCHANGE);
+    }
+    for (unsigned i = 0; i < 3000; i++) {
+        char path[64];
+        const char *code;
+
+        snprintf(path, sizeof(path), i % 3 == 0 ? "swap/%u" : "swap/d%u/x", i);
+        faults.no_beneath = i % 2 == 0;
+        code = store_file(c, path, "x");
+        assert_true(strcmp(code, "") == 0 || strcmp(code, "bad-path") == 0);
+    }
+    kill(pid, 9);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_int_equal(fixture_count(c->f, "outside", "", NULL), 0);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_file_appears_whole_with_its_directories),
+        TEST(a_large_body_is_linked_and_not_copied),
+        TEST(a_body_that_cannot_be_linked_is_copied),
+        TEST(what_is_there_is_kept_and_the_same_again_is_a_duplicate),
+        TEST(a_file_is_replaced_in_one_step),
+        TEST(a_file_gets_the_next_free_number),
+        TEST(no_link_and_no_file_in_the_way_is_followed),
+        TEST(a_path_that_was_never_checked_is_refused_all_the_same),
+        TEST(without_openat2_and_unnamed_files_all_is_the_same),
+        TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
+        TEST(one_that_is_refused_does_not_hurt_the_others),
+        TEST(a_directory_that_is_swapped_for_a_link_leads_nowhere),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,584 @@
+#include "handler_fixture.h"
+
+#include "handler/handler_list.h"
+#include "handler/journal.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+static const struct handler_ops *const journal = &journal_handler;
+
+static void
+start(struct fixture *f)
+{
+    char error[HANDLER_ERROR_LEN];
+
+    f->handler = journal_create_with(&f->host, faulty_ops(), error);
+    assert_non_null(f->handler);
+    faults = (struct faults){0};
+}
+
+static int
+setup(void **state)
+{
+    *state = fixture_create();
+    start(*state);
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->handler != NULL)
+        journal->destroy(f->handler);
+    fixture_destroy(f);
+    return 0;
+}
+
+static void
+submit(struct fixture *f, enum message_kind kind, const char *value, const char *body)
+{
+    journal->submit(f->handler, fixture_message(f, kind, value, body, strlen(body)));
+}
+
+/* Waits for the commit thread and lets it be settled, until all is. */
+static void
+complete_all(struct fixture *f, unsigned expected)
+{
+    while (f->settled_count < expected) {
+        struct pollfd event = {.fd = journal->event_fd(f->handler), .events = POLLIN};
+
+        assert_int_equal(poll(&event, 1, 20000), 1);
+        journal->complete(f->handler);
+    }
+    assert_int_equal(f->settled_count, expected);
+}
+
+/* Settled once each, in the order in which they came. */
+static void
+assert_in_order(struct fixture *f, unsigned count)
+{
+    assert_int_equal(f->settled_count, count);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(f->settled[i].number, i);
+}
+
+static void
+assert_line_count(struct fixture *f, size_t count)
+{
+    json_t *lines = fixture_journal(f);
+
+    assert_int_equal(json_array_size(lines), count);
+    json_decref(lines);
+}
+
+static void
+a_commit_in_the_workers_thread_is_settled_when_flush_returns(void **state)
+{
+    struct fixture *f = *state;
+    json_t *lines, *receipt;
+
+    submit(f, MESSAGE_JSON, "id-1", "{\"a\":1}");
+    submit(f, MESSAGE_PLAIN, "", "text");
+    submit(f, MESSAGE_PLAIN, "", "\xff");
+    assert_int_equal(f->settled_count, 0);
+    assert_int_equal(faults.writes, 0);
+    journal->flush(f->handler, false);
+    assert_in_order(f, 3);
+    assert_int_equal(faults.writes, 1);
+    assert_int_equal(faults.data_syncs, 1);
+    assert_int_equal(f->committed_calls, 1);
+    assert_int_equal(f->committed_messages, 3);
+    lines = fixture_journal(f);
+    assert_int_equal(json_array_size(lines), 3);
+    assert_string_equal(fixture_member(json_array_get(lines, 0), "key"), "id-1");
+    assert_string_equal(fixture_member(json_array_get(lines, 2), "base64"), "/w==");
+    receipt = json_loads(f->settled[0].reply, 0, NULL);
+    assert_non_null(receipt);
+    assert_string_equal(fixture_member(receipt, "id"),
+                        fixture_member(json_array_get(lines, 0), "id"));
+    assert_string_equal(fixture_member(receipt, "sha256"),
+                        fixture_member(json_array_get(lines, 0), "sha256"));
+    json_decref(receipt);
+    json_decref(lines);
+}
+
+static void
+a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 0; i < 500; i++) {
+        submit(f, MESSAGE_PLAIN, "", "text");
+        journal->flush(f->handler, true);
+    }
+    journal->flush(f->handler, false); /* one is under way: this must not start another */
+    complete_all(f, 500);
+    assert_in_order(f, 500);
+    assert_true(f->committed_calls < 500); /* they were grouped */
+    assert_int_equal(f->committed_messages, 500);
+    assert_line_count(f, 500);
+}
+
+static void
+finish_settles_everything(void **state)
+{
+    struct fixture *f = *state;
+
+    submit(f, MESSAGE_PLAIN, "", "under way");
+    journal->flush(f->handler, true);
+    submit(f, MESSAGE_PLAIN, "", "not flushed");
+    submit(f, MESSAGE_FILE, "file", "a file");
+    journal->finish(f->handler);
+    assert_in_order(f, 3);
+    assert_line_count(f, 3);
+    journal->finish(f->handler);
+    assert_in_order(f, 3);
+}
+
+static void
+without_a_wish_there_is_no_reply(void **state)
+{
+    struct fixture *f = *state;
+    struct message *m = fixture_message(f, MESSAGE_PLAIN, "", "x", 1);
+
+    m->wants_reply = false;
+    journal->submit(f->handler, m);
+    journal->flush(f->handler, false);
+    assert_null(f->settled[0].reply);
+}
+
+static void
+large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines(void **state)
+{
+    struct fixture *f = *state;
+    char body[20001];
+    json_t *lines;
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    submit(f, MESSAGE_PLAIN, "", "first");
+    submit(f, MESSAGE_FILE, "dir/file", "content");
+    submit(f, MESSAGE_PLAIN, "", body);
+    submit(f, MESSAGE_FILE, "dir/file", "other content");
+    submit(f, MESSAGE_FILE, "dir/file", "content");
+    submit(f, MESSAGE_PLAIN, "", "last");
+    journal->flush(f->handler, false);
+    assert_in_order(f, 6);
+    assert_string_equal(f->settled[3].code, "exists");
+    lines = fixture_journal(f);
+    assert_int_equal(json_array_size(lines), 5);
+    assert_string_equal(fixture_member(json_array_get(lines, 0), "text"), "first");
+    assert_string_equal(fixture_member(json_array_get(lines, 1), "file"), "files/dir/file");
+    assert_memory_equal(fixture_member(json_array_get(lines, 2), "blob"), "blobs/", 6);
+    assert_true(fixture_exists(f, fixture_member(json_array_get(lines, 2), "blob")));
+    assert_string_equal(fixture_member(json_array_get(lines, 4), "text"), "last");
+    assert_non_null(strstr(f->settled[1].reply, ",\"file\":\"files/dir/file\"}"));
+    assert_non_null(strstr(f->settled[2].reply, ",\"blob\":\"blobs/"));
+    assert_non_null(strstr(f->settled[4].reply, "\"files/dir/file\",\"duplicate\":true}"));
+    for (size_t i = 1; i < 5; i++)
+        assert_true(strcmp(fixture_member(json_array_get(lines, i - 1), "id"),
+                           fixture_member(json_array_get(lines, i), "id")) < 0);
+    json_decref(lines);
+}
+
+static void
+a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file(void **state)
+{
+    struct fixture *f = *state;
+    char body[8001];
+    json_t *lines;
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    f->config.inline_max = sizeof(body) - 1;
+    submit(f, MESSAGE_PLAIN, "", body);
+    journal->flush(f->handler, false);
+    lines = fixture_journal(f);
+    assert_string_equal(fixture_member(json_array_get(lines, 0), "text"), body);
+    json_decref(lines);
+}
+
+/* Both ways to commit, for the tests of failures. */
+static void
+commit(struct fixture *f, bool in_thread, unsigned expected)
+{
+    journal->flush(f->handler, in_thread);
+    if (in_thread)
+        complete_all(f, expected);
+    assert_in_order(f, expected);
+}
+
+static void
+failing_writes(struct fixture *f, bool in_thread)
+{
+    submit(f, MESSAGE_PLAIN, "", "good");
+    commit(f, in_thread, 1);
+    faults.write_error = ENOSPC;
+    faults.write_errors = 1;
+    submit(f, MESSAGE_PLAIN, "", "no room");
+    submit(f, MESSAGE_PLAIN, "", "no room");
+    commit(f, in_thread, 3);
+    for (unsigned i = 1; i < 3; i++) {
+        assert_int_equal(f->settled[i].outcome, PROTO_REFUSED);
+        assert_string_equal(f->settled[i].code, "no-space");
+        assert_string_equal(f->settled[i].text,
+                            "the journal cannot be written: No space left on device");
+    }
+    faults.write_error = EIO;
+    faults.write_errors = 1;
+    submit(f, MESSAGE_PLAIN, "", "broken");
+    commit(f, in_thread, 4);
+    assert_int_equal(f->settled[3].outcome, PROTO_FAILED);
+    submit(f, MESSAGE_PLAIN, "", "good again");
+    commit(f, in_thread, 5);
+    assert_int_equal(f->settled[4].outcome, PROTO_COMMITTED);
+    assert_int_equal(f->committed_messages, 2);
+    assert_line_count(f, 2);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
+}
+
+static void
+a_failed_write_refuses_its_batch_and_the_next_goes_to_a_new_segment(void **state)
+{
+    failing_writes(*state, false);
+}
+
+static void
+a_failed_write_in_the_thread_does_the_same(void **state)
+{
+    failing_writes(*state, true);
+}
+
+static void
+failing_syncs(struct fixture *f, bool in_thread)
+{
+    submit(f, MESSAGE_PLAIN, "", "good");
+    commit(f, in_thread, 1);
+    faults.data_error = EIO;
+    faults.data_errors = 1;
+    submit(f, MESSAGE_PLAIN, "", "lost");
+    commit(f, in_thread, 2);
+    assert_int_equal(f->settled[1].outcome, PROTO_FAILED);
+    assert_string_equal(f->settled[1].text, "the journal cannot be written: Input/output error");
+    submit(f, MESSAGE_PLAIN, "", "good again");
+    commit(f, in_thread, 3);
+    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 2);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
+}
+
+static void
+a_failed_sync_fails_its_batch_and_the_next_goes_to_a_new_segment(void **state)
+{
+    failing_syncs(*state, false);
+}
+
+static void
+a_failed_sync_in_the_thread_does_the_same(void **state)
+{
+    failing_syncs(*state, true);
+}
+
+static void
+a_file_that_fails_alone_does_not_hurt_the_others(void **state)
+{
+    struct fixture *f = *state;
+
+    faults.data_error = ENOSPC;
+    faults.data_errors = 1;
+    submit(f, MESSAGE_PLAIN, "", "before");
+    submit(f, MESSAGE_FILE, "no/room", "content");
+    submit(f, MESSAGE_FILE, "room", "content");
+    commit(f, true, 3);
+    assert_int_equal(f->settled[0].outcome, PROTO_COMMITTED);
+    assert_string_equal(f->settled[1].code, "no-space");
+    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    assert_false(fixture_exists(f, "files/no/room"));
+    assert_line_count(f, 2);
+}
+
+static void
+files_whose_lines_fail_are_not_acknowledged_and_a_retry_is(void **state)
+{
+    struct fixture *f = *state;
+
+    faults.skip_data = 1; /* the body is safe, the line not */
+    faults.data_error = EIO;
+    faults.data_errors = 1;
+    submit(f, MESSAGE_FILE, "a", "content");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[0].outcome, PROTO_FAILED);
+    assert_line_count(f, 0);
+    submit(f, MESSAGE_FILE, "a", "content");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 1);
+}
+
+static void
+a_message_that_could_not_be_kept_is_settled_at_once(void **state)
+{
+    struct fixture *f = *state;
+    struct message *m = fixture_message(f, MESSAGE_PLAIN, "", "x", 1);
+
+    m->error = ENOSPC;
+    journal->submit(f->handler, m);
+    assert_string_equal(f->settled[0].code, "no-space");
+    m = fixture_message(f, MESSAGE_FILE, "x", "x", 1);
+    m->error = EIO;
+    journal->submit(f->handler, m);
+    assert_int_equal(f->settled[1].outcome, PROTO_FAILED);
+}
+
+static void
+directories_that_go_away_are_no_reason_for_a_restart(void **state)
+{
+    struct fixture *f = *state;
+
+    submit(f, MESSAGE_PLAIN, "", "one");
+    journal->flush(f->handler, false);
+    fixture_remove_tree(fixture_path(f, "journal"));
+    fixture_remove_tree(fixture_path(f, "files"));
+    submit(f, MESSAGE_PLAIN, "", "two");
+    submit(f, MESSAGE_FILE, "d/file", "content");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
+    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 2);
+    fixture_remove_tree(f->dir);
+    submit(f, MESSAGE_PLAIN, "", "three");
+    submit(f, MESSAGE_FILE, "d/file2", "content");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[3].outcome, PROTO_FAILED);
+    assert_int_equal(f->settled[4].outcome, PROTO_FAILED);
+    assert_int_equal(mkdir(f->dir, 0750), 0);
+    submit(f, MESSAGE_PLAIN, "", "four");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[5].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 1);
+}
+
+static void
+a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
+{
+    struct fixture *f = *state;
+
+    submit(f, MESSAGE_PLAIN, "", "one");
+    journal->flush(f->handler, false);
+    journal->tick(f->handler, 0);
+    submit(f, MESSAGE_PLAIN, "", "two");
+    journal->flush(f->handler, false);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 1);
+    journal->tick(f->handler, UINT64_MAX / 2);
+    submit(f, MESSAGE_PLAIN, "", "three");
+    journal->flush(f->handler, false);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
+    journal->reopen(f->handler);
+    submit(f, MESSAGE_PLAIN, "", "four");
+    journal->flush(f->handler, true);
+    journal->reopen(f->handler); /* while one is under way */
+    submit(f, MESSAGE_PLAIN, "", "five");
+    complete_all(f, 5);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 4);
+    f->config.segment_size = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        submit(f, MESSAGE_PLAIN, "", "six");
+        journal->flush(f->handler, false);
+    }
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 6);
+    assert_line_count(f, 8);
+}
+
+static void
+without_sync_nothing_waits_for_the_disk(void **state)
+{
+    struct fixture *f = *state;
+    char error[HANDLER_ERROR_LEN];
+
+    journal->destroy(f->handler);
+    f->config.sync = false;
+    f->handler = journal->create(&f->host, error);
+    assert_non_null(f->handler);
+    submit(f, MESSAGE_FILE, "a", "content");
+    submit(f, MESSAGE_PLAIN, "", "text");
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 2);
+}
+
+static void
+a_journal_that_cannot_be_written_says_so_when_it_is_created(void **state)
+{
+    struct fixture *f = *state;
+    char error[HANDLER_ERROR_LEN], expected[HANDLER_ERROR_LEN + 300];
+
+    fixture_remove_tree(fixture_path(f, "journal"));
+    fixture_write(f, "journal", "x", 1);
+    assert_null(journal->create(&f->host, error));
+    snprintf(expected, sizeof(expected), "the journal in %s cannot be used: Not a directory",
+             f->dir);
+    assert_string_equal(error, expected);
+    assert_int_equal(unlink(fixture_path(f, "journal")), 0);
+}
+
+static void
+messages_that_are_out_when_it_is_destroyed_are_freed(void **state)
+{
+    struct fixture *f = *state;
+
+    submit(f, MESSAGE_PLAIN, "", "under way");
+    journal->flush(f->handler, true);
+    submit(f, MESSAGE_PLAIN, "", "not flushed");
+    journal->destroy(f->handler);
+    f->handler = NULL;
+    assert_int_equal(f->settled_count, 0);
+}
+
+/* Writes "1" for each message that was settled as committed, until it is killed. */
+static unsigned told_fd;
+
+static void
+tell_settle(void *ctx, struct message *m, const struct verdict *verdict)
+{
+    (void)ctx;
+    if (verdict->outcome != PROTO_COMMITTED || write((int)told_fd, "1", 1) != 1)
+        _exit(1);
+    message_destroy(m);
+}
+
+_Noreturn static void
+commit_until_killed(struct fixture *f, int fd)
+{
+    char error[HANDLER_ERROR_LEN];
+    struct handler *h;
+
+    told_fd = (unsigned)fd;
+    f->host.settle = tell_settle;
+    h = journal->create(&f->host, error);
+    if (h == NULL)
+        _exit(1);
+    for (unsigned i = 0;; i++) {
+        char path[32];
+
+        snprintf(path, sizeof(path), "%d-%u", (int)getpid(), i);
+        journal->submit(
+            h, fixture_message(f, i % 5 == 0 ? MESSAGE_FILE : MESSAGE_JSON, path, "[1,2,3]", 7));
+        journal->flush(h, i % 2 == 0);
+        journal->complete(h);
+    }
+}
+
+static void
+what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
+{
+    struct fixture *f = *state;
+    size_t told = 0;
+    json_t *lines;
+
+    journal->destroy(f->handler);
+    for (unsigned round = 0; round < 5; round++) {
+        int fds[2];
+        char bytes[4096];
+        ssize_t n;
+        pid_t pid;
+
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0)
+            commit_until_killed(f, fds[1]);
+        fd_close(&fds[1]);
+        for (size_t before = told; told < before + 40;) {
+            n = fd_read(fds[0], bytes, sizeof(bytes));
+            assert_true(n > 0);
+            told += (size_t)n;
+        }
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        while ((n = fd_read(fds[0], bytes, sizeof(bytes))) > 0)
+            told += (size_t)n;
+        fd_close(&fds[0]);
+    }
+    start(f);
+    lines = fixture_journal(f);
+    assert_true(json_array_size(lines) >= told);
+    for (size_t i = 0; i < json_array_size(lines); i++) {
+        const char *file = fixture_member(json_array_get(lines, i), "file");
+
+        assert_true(*file == '\0' || fixture_exists(f, file));
+    }
+    assert_int_equal(fixture_count(f, ".", ".msockd", NULL), 0);
+    json_decref(lines);
+}
+
+static void
+every_message_is_settled_exactly_once_whatever_fails(void **state)
+{
+    struct fixture *f = *state;
+    unsigned count = 0, committed = 0;
+    unsigned char seen[4000] = {0};
+
+    for (unsigned round = 0; round < 400; round++) {
+        bool idle = f->settled_count == count; /* the faults are the commit thread's otherwise */
+
+        for (unsigned i = 0; i < 1 + round % 9; i++) {
+            char path[32];
+
+            snprintf(path, sizeof(path), "p%u", (round * 7 + i) % 50);
+            submit(f, (round + i) % 4 == 0 ? MESSAGE_FILE : MESSAGE_PLAIN, path, path);
+            count++;
+        }
+        if (idle && round % 3 == 0) {
+            faults.write_error = faults.data_error = faults.dir_error =
+                round % 2 != 0 ? ENOSPC : EIO;
+            faults.write_errors = round % 5 == 0;
+            faults.data_errors = round % 7 == 0;
+            faults.dir_errors = round % 11 == 0;
+        }
+        journal->flush(f->handler, round % 2 == 0);
+        if (round % 4 == 0)
+            journal->complete(f->handler);
+        if (round % 13 == 0)
+            complete_all(f, count);
+    }
+    journal->finish(f->handler);
+    assert_int_equal(f->settled_count, count);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(seen[f->settled[i].number]++, 0);
+        committed += f->settled[i].outcome == PROTO_COMMITTED;
+    }
+    assert_int_equal(committed, f->committed_messages);
+    assert_line_count(f, committed);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_commit_in_the_workers_thread_is_settled_when_flush_returns),
+        TEST(a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile),
+        TEST(finish_settles_everything),
+        TEST(without_a_wish_there_is_no_reply),
+        TEST(large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines),
+        TEST(a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file),
+        TEST(a_failed_write_refuses_its_batch_and_the_next_goes_to_a_new_segment),
+        TEST(a_failed_write_in_the_thread_does_the_same),
+        TEST(a_failed_sync_fails_its_batch_and_the_next_goes_to_a_new_segment),
+        TEST(a_failed_sync_in_the_thread_does_the_same),
+        TEST(a_file_that_fails_alone_does_not_hurt_the_others),
+        TEST(files_whose_lines_fail_are_not_acknowledged_and_a_retry_is),
+        TEST(a_message_that_could_not_be_kept_is_settled_at_once),
+        TEST(directories_that_go_away_are_no_reason_for_a_restart),
+        TEST(a_segment_is_left_when_it_is_large_or_old_or_on_demand),
+        TEST(without_sync_nothing_waits_for_the_disk),
+        TEST(a_journal_that_cannot_be_written_says_so_when_it_is_created),
+        TEST(messages_that_are_out_when_it_is_destroyed_are_freed),
+        TEST(what_was_settled_before_a_kill_is_in_the_journal_after_recovery),
+        TEST(every_message_is_settled_exactly_once_whatever_fails),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,198 @@
+#include "handler_fixture.h"
+
+#include "handler/record.h"
+
+static const char test_id[ULID_LEN + 1] = "01ARYZ6S410000000000000000";
+
+/* The line of a message, made and parsed again; its text in *text_out where that is not NULL. */
+static json_t *
+line_of(enum message_kind kind, const void *value, size_t value_len, const void *body, size_t n,
+        char **text_out)
+{
+    struct message m = {.kind = kind, .size = n, .fd = -1};
+    struct message_origin origin = {"msp://127.0.0.1:8000", "msp", "unix:/tmp/\"a\xff"};
+    struct record_clock clock = {0};
+    struct buffer out;
+    json_error_t error;
+    json_t *json;
+
+    buffer_init(&out);
+    message_set_value(&m, value, value_len);
+    memset(m.sha256, 0xab, sizeof(m.sha256));
+    record_head(&out, test_id, UINT64_C(1469918176385001), &clock, &origin, &m);
+    if (kind == MESSAGE_FILE)
+        record_place(&out, "file", "files/", m.value);
+    else
+        record_body(&out, kind, body, n);
+    assert_int_equal(buffer_bytes(&out)[out.len - 1], '\n');
+    assert_null(memchr(buffer_bytes(&out), '\n', out.len - 1));
+    assert_null(memchr(buffer_bytes(&out), '\r', out.len));
+    json = json_loadb(buffer_bytes(&out), out.len, JSON_REJECT_DUPLICATES, &error);
+    assert_non_null(json);
+    if (text_out != NULL)
+        *text_out = strndup(buffer_bytes(&out), out.len);
+    free(m.value);
+    buffer_fini(&out);
+    return json;
+}
+
+static void
+a_line_has_its_members_in_the_order_of_the_documentation(void **state)
+{
+    static const char body[] = "{\"hello\":\"world\"}";
+    char *text;
+    json_t *line = line_of(MESSAGE_JSON, "my-id", 5, body, sizeof(body) - 1, &text);
+
+    (void)state;
+    assert_string_equal(
+        text, "{\"id\":\"01ARYZ6S410000000000000000\",\"time\":\"2016-07-30T22:36:16.385001Z\","
+              "\"listener\":\"msp://127.0.0.1:8000\",\"proto\":\"msp\","
+              "\"peer\":\"unix:/tmp/\\\"a\\\\xFF\",\"kind\":\"json\",\"key\":\"my-id\",\"size\":17,"
+              "\"sha256\":\"abababababababababababababababababababababababababababababababab\","
+              "\"json\":{\"hello\":\"world\"}}\n");
+    json_decref(line);
+    free(text);
+}
+
+static void
+a_document_stands_as_sent_but_for_its_newlines(void **state)
+{
+    static const char body[] = "\r\n{ \"a\":\t[1,\n\r\n 2.50 ],\n\"\xc3\xa4\\n\":1e2}\n";
+    char *text;
+    json_t *line = line_of(MESSAGE_JSON, "", 0, body, sizeof(body) - 1, &text);
+
+    (void)state;
+    assert_non_null(strstr(text, ",\"json\":  { \"a\":\t[1,    2.50 ], \"\xc3\xa4\\n\":1e2} }\n"));
+    assert_null(json_object_get(line, "key"));
+    json_decref(line);
+    free(text);
+}
+
+static void
+text_is_a_string_and_other_bytes_are_base64(void **state)
+{
+    static const struct {
+        const char *body;
+        size_t n;
+        const char *key, *value;
+    } cases[] = {
+        {"", 0, "text", ""},
+        {"plain", 5, "text", "plain"},
+        {"a\"b\\c\n\x01\x7f", 8, "text", "a\"b\\c\n\x01\x7f"},
+        {"\xe2\x82\xac", 3, "text", "\xe2\x82\xac"},
+        {"a\0b", 3, "base64", "YQBi"},
+        {"\xff\xfe", 2, "base64", "//4="},
+        {"\xed\xa0\x80", 3, "base64", "7aCA"}, /* a surrogate */
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        json_t *line = line_of(MESSAGE_PLAIN, "", 0, cases[i].body, cases[i].n, NULL);
+
+        assert_string_equal(fixture_member(line, "kind"), "plain");
+        assert_string_equal(fixture_member(line, cases[i].key), cases[i].value);
+        assert_int_equal(json_integer_value(json_object_get(line, "size")), cases[i].n);
+        json_decref(line);
+    }
+}
+
+static void
+every_byte_survives_in_a_line(void **state)
+{
+    char body[4] = "a?z";
+
+    (void)state;
+    for (unsigned c = 1; c < 0x80; c++) {
+        json_t *line;
+
+        body[1] = (char)c;
+        line = line_of(MESSAGE_PLAIN, "", 0, body, 3, NULL);
+        assert_string_equal(fixture_member(line, "text"), body);
+        json_decref(line);
+    }
+}
+
+static void
+an_id_of_any_bytes_is_a_key(void **state)
+{
+    json_t *line = line_of(MESSAGE_PLAIN, "\"k\n", 3, "x", 1, NULL);
+
+    (void)state;
+    assert_string_equal(fixture_member(line, "key"), "\"k\n");
+    json_decref(line);
+    line = line_of(MESSAGE_PLAIN, "\xff\x00", 2, "x", 1, NULL);
+    assert_string_equal(fixture_member(line, "key_base64"), "/wA=");
+    assert_null(json_object_get(line, "key"));
+    json_decref(line);
+}
+
+static void
+a_file_is_named_and_its_path_is_no_key(void **state)
+{
+    json_t *line = line_of(MESSAGE_FILE, "dir/a \"b\"", 9, NULL, 70000, NULL);
+
+    (void)state;
+    assert_string_equal(fixture_member(line, "kind"), "file");
+    assert_string_equal(fixture_member(line, "file"), "files/dir/a \"b\"");
+    assert_null(json_object_get(line, "key"));
+    json_decref(line);
+}
+
+static void
+times_are_right_when_the_second_is_kept_and_when_it_changes(void **state)
+{
+    static const uint64_t times[] = {0, 999999, 1000000, 1000001, 59999999, 60000000, 1};
+    struct message m = {.kind = MESSAGE_PLAIN, .fd = -1};
+    struct message_origin origin = {"l", "p", "q"};
+    struct record_clock clock = {0};
+    struct buffer out;
+
+    (void)state;
+    buffer_init(&out);
+    for (size_t i = 0; i < MS_ARRAY_LEN(times); i++) {
+        char expected[CLOCK_RFC3339_LEN];
+
+        clock_format(times[i], expected);
+        buffer_clear(&out);
+        record_head(&out, test_id, times[i], &clock, &origin, &m);
+        assert_non_null(strstr(buffer_cstr(&out), expected));
+    }
+    buffer_fini(&out);
+}
+
+static void
+a_receipt_says_what_is_known_of_the_message(void **state)
+{
+    struct message m = {.size = UINT64_MAX};
+    struct buffer out;
+
+    (void)state;
+    buffer_init(&out);
+    record_receipt(&out, test_id, &m, NULL, NULL, NULL, false);
+    assert_string_equal(
+        buffer_cstr(&out),
+        "{\"id\":\"01ARYZ6S410000000000000000\",\"size\":18446744073709551615,\"sha256\":"
+        "\"0000000000000000000000000000000000000000000000000000000000000000\"}");
+    buffer_clear(&out);
+    m.size = 0;
+    record_receipt(&out, test_id, &m, "file", "files/", "a.1", true);
+    assert_non_null(strstr(buffer_cstr(&out), ",\"file\":\"files/a.1\",\"duplicate\":true}"));
+    buffer_fini(&out);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_line_has_its_members_in_the_order_of_the_documentation),
+        cmocka_unit_test(a_document_stands_as_sent_but_for_its_newlines),
+        cmocka_unit_test(text_is_a_string_and_other_bytes_are_base64),
+        cmocka_unit_test(every_byte_survives_in_a_line),
+        cmocka_unit_test(an_id_of_any_bytes_is_a_key),
+        cmocka_unit_test(a_file_is_named_and_its_path_is_no_key),
+        cmocka_unit_test(times_are_right_when_the_second_is_kept_and_when_it_changes),
+        cmocka_unit_test(a_receipt_says_what_is_known_of_the_message),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
