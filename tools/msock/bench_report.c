@@ -192,8 +192,8 @@ report_text(const struct bench_options *options, const struct bench_result *resu
     printf("load         %s messages of %llu bytes to %s, %u connections, %u ahead\n",
            report_kind(options->kind), (unsigned long long)options->size,
            options->raw ? "a bare ping-pong" : options->url, options->connections, options->ahead);
-    printf("messages     %llu in %.2f s: %.0f/s, %.1f MB/s%s\n",
-           (unsigned long long)result->messages, result->seconds, rate,
+    printf("messages     %llu in %.2f s: %.*f/s, %.1f MB/s%s\n",
+           (unsigned long long)result->messages, result->seconds, rate < 100 ? 2 : 0, rate,
            rate * (double)options->size / 1e6, result->interrupted ? " (interrupted)" : "");
     printf("latency      p50 %.1f us, p90 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n",
            report_us(result, 0.5), report_us(result, 0.9), report_us(result, 0.99),

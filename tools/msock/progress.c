@@ -70,7 +70,7 @@ progress_format(const char *label, uint64_t done, uint64_t total, double rate, u
     number_bytes(rate, rate_text);
     if (rate > 0)
         number_clock((double)(total - (done < total ? done : total)) / rate + 0.5, left_text);
-    used = (unsigned)label_len + 6 +
+    used = (unsigned)label_len + 7 +
            (unsigned)snprintf(rest, sizeof(rest), "%s of %s  %s/s  %s left", done_text, total_text,
                               rate_text, left_text);
     if (used + 14 <= width)
