@@ -45,8 +45,9 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
 /* --- handle --- */
 
 /* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock".
- * Does not connect. NULL for a URL that cannot be used (msock_url_error says why) or without memory.
- * The handle is the caller's; msock_close frees it. */
+ * The port is 8000 where none is given; a name is resolved at each connection, and its first address is
+ * taken. Does not connect. NULL for a URL that cannot be used (msock_url_error says why) or without
+ * memory. The handle is the caller's; msock_close frees it. */
 MSOCK_API msock *msock_open(const char *url);
 
 /* Why msock_open refuses this URL, as a sentence in error (at most n bytes with NUL); returns
@@ -63,27 +64,35 @@ MSOCK_API void msock_close(msock *m);
 /* --- options: set them any time between two messages --- */
 
 /* How long to wait for a connection and for each answer, milliseconds; default 2000, and 30000 for
- * the answer to a trailer, since the server may have to make a large file durable. 0 keeps a value. */
+ * the answer to a trailer (also one sent ahead), since the server may have to make a large file durable.
+ * While a packet is on its way, answer_ms is the longest standstill. 0 keeps a value. */
 MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms);
 
 /* How often a message is begun again after ERR, a lost connection or too many NACKs (1.7); default 5.
  * The wait before the first is base_ms (default 50), then doubles up to max_ms (default 5000); a
- * random half of it is left out, so that many clients do not come back at once. */
+ * random part, up to half, is left out, so that many clients do not come back at once. Not counted: a
+ * connection that was closed while it was idle, and a message sent ahead that got a NACK (1.6). No wait
+ * is made before the first retry where the server left an idle connection just then. The ERR codes
+ * bad-header, too-long and denied are tried once more only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
 /* NACKs within one message before the connection is given up; default 10. */
 MSOCK_API void msock_set_nack_limit(msock *m, unsigned limit);
 
-/* Called while a message is being sent: done bytes of total have been acknowledged or are on their
- * way. A return value other than 0 stops: the message is not committed, the connection is closed and
- * the call returns MSOCK_CANCELLED. NULL: none. Called in the thread that sends. */
+/* Called before each packet and before the trailer, and once at the end: done bytes of total have been
+ * acknowledged. An attempt that begins again begins again at 0. A return value other than 0 stops: the
+ * message is not committed (unless an earlier attempt is in doubt), the connection is closed and the
+ * call returns MSOCK_CANCELLED. At the end the message is committed and the value does not matter.
+ * NULL: none. Called in the thread that sends. */
 typedef int (*msock_progress_fn)(void *arg, uint64_t done, uint64_t total);
 MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
 
 /* Called with each message body before it is sent (encryption, compression): it returns the bytes to
  * send instead in *out, malloc'ed, and their number in *out_len; the library frees them. Returns 0, or
- * another value to fail the call with MSOCK_LOCAL. Not called for files given by path, which are
- * streamed. What arrives is what the transform returned, so the receiver must know of it. */
+ * another value to fail the call with MSOCK_LOCAL (and then leaves nothing to free). Called once a
+ * message, not once an attempt. Not called for files given by path, which are streamed. A JSON document
+ * must be one afterwards, too, or the server refuses it. What arrives is what the transform returned,
+ * so the receiver must know of it. */
 typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void **out,
                                   size_t *out_len);
 MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
@@ -109,8 +118,8 @@ MSOCK_API enum msock_status msock_send_json_text(msock *m, const char *text, siz
 MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
 
 /* A file (KIND F), streamed from disk and read once; stored by the server under remote_path, a
- * relative path, or under the file's own name where that is NULL. A file that changes its size while
- * it is sent fails with MSOCK_LOCAL. */
+ * relative path of 1 to 2006 bytes, or under the file's own name where that is NULL. Only regular files.
+ * A file that changes its size while it is sent fails with MSOCK_LOCAL. */
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
 

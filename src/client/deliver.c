@@ -9,8 +9,8 @@
 #include <string.h>
 #include <time.h>
 
-/* A server that takes a size as undetermined gives up after so many full packets (1.4); what is larger
- * is not worth reading twice. */
+/* A server that takes a size as undetermined gives up after so many full packets (1.4); what is
+ * larger is not worth reading twice. */
 #define DELIVER_UNDETERMINED_MAX (10ull * MSP_GRANT_MAX)
 
 struct delivery {
@@ -95,8 +95,8 @@ delivery_give_up(struct delivery *d)
     return delivery_decided(d, MSOCK_GIVEN_UP);
 }
 
-/* ERR codes that say that the server will not take this, now or later: tried once more only, in case
- * the connection and not the message was to blame. */
+/* ERR codes that say that the server will not take this, now or later: tried once more only, in
+ * case the connection and not the message was to blame. */
 static bool
 code_hopeless(const char *code)
 {

@@ -1,5 +1,5 @@
-/* One question and its answer: a packet goes out, an answer line comes back, and while the socket is
- * busy the caller's own work gets done. */
+/* One question and its answer: a packet goes out, an answer line comes back, and while the socket
+ * is busy the caller's own work gets done. */
 #ifndef CLIENT_EXCHANGE_H
 #define CLIENT_EXCHANGE_H
 
@@ -22,8 +22,8 @@ struct exchange {
     void *arg;
 };
 
-/* Sends and waits for the next answer line. Bytes on their way count as progress also when the kernel
- * has already taken them from us. */
+/* Sends and waits for the next answer line. Bytes on their way count as progress also when the
+ * kernel has already taken them from us. */
 MS_MUST_CHECK enum exchange_end exchange_run(struct exchange *x, struct msp_answer *answer_out);
 
 #endif

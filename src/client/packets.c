@@ -1,5 +1,5 @@
-/* What makes a large message go at the speed of one core's SHA-256: while packet k is on its way, what
- * is left of k - 1 is hashed, then k + 1 is read and summed, then k is hashed. */
+/* What makes a large message go at the speed of one core's SHA-256: while packet k is on its way,
+ * what is left of k - 1 is hashed, then k + 1 is read and summed, then k is hashed. */
 #include "client/packets.h"
 
 #include "proto/msp_wire.h"
@@ -30,11 +30,16 @@ packets_fini(struct packets *p)
 static bool
 packets_hash(struct packets *p, uint64_t until)
 {
-    const struct chunk *c = p->hashed < p->current.offset ? &p->other : &p->current;
-    uint64_t n = until - p->hashed;
+    const struct chunk *c = &p->current;
+    uint64_t n;
 
     if (p->sha == NULL || p->hashed >= until)
         return false;
+    if (p->hashed < p->current.offset) {
+        c = &p->other; /* the packet before; a bite must not run over its end */
+        until = p->current.offset;
+    }
+    n = until - p->hashed;
     if (n > PACKETS_HASH_BITE)
         n = PACKETS_HASH_BITE;
     sha256_update(p->sha, c->data + (p->hashed - c->offset), (size_t)n);

@@ -38,10 +38,12 @@ packets_at_end(const struct packets *p)
     return p->current.offset + p->current.want == p->source->size;
 }
 
-/* Does a bite of what will be needed soon; false where nothing is left to do. For struct exchange. */
+/* Does a bite of what will be needed soon; false where nothing is left to do. For struct
+ * exchange. */
 bool packets_work(void *packets);
 
-/* The digest of the whole message; the last packet must be the current one, a digest must be kept. */
+/* The digest of the whole message; the last packet must be the current one, a digest must be
+ * kept. */
 void packets_digest(struct packets *p, uint8_t out[SHA256_LEN]);
 
 #endif

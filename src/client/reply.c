@@ -1,4 +1,4 @@
-/* Receiving a reply: its size is checked before memory is taken, its sums before anybody sees it. */
+/* Receiving a reply: its size is checked before memory is taken, its sums before it is shown. */
 #include "client/reply.h"
 
 #include "common/clock.h"

@@ -1,4 +1,5 @@
-/* Exponential back-off with jitter, apart from clocks and sleeping so that it can be tested whole. */
+/* Exponential back-off with jitter, apart from clocks and sleeping so that it can be tested
+ * whole. */
 #include "client/retry.h"
 
 uint64_t

@@ -1,5 +1,5 @@
-/* One message over one connection. Whatever the server says that section 1 does not foresee ends the
- * connection: a new one is the only place where both sides agree again on where they are. */
+/* One message over one connection. Whatever the server says that section 1 does not foresee ends
+ * the connection: a new one is the only place where both sides agree again on where they are. */
 #include "client/session.h"
 
 #include "client/exchange.h"
@@ -348,8 +348,8 @@ session_ahead_ack(struct session *s, struct iovec *iov, int count)
     return false;
 }
 
-/* Packet and trailer in one write (1.6). Both answers get the time of a commit, since the server may
- * hold back the first one to send both together. */
+/* Packet and trailer in one write (1.6). Both answers get the time of a commit, since the server
+ * may hold back the first one to send both together. */
 static void
 session_ahead(struct session *s)
 {
@@ -364,7 +364,7 @@ session_ahead(struct session *s)
         return;
     s->trailer_sent = true;
     if (!session_ahead_ack(s, iov, 3)) {
-        /* The server does not say whether the trailer behind a refused packet gets an answer too. */
+        /* Nothing says whether the trailer behind a refused packet is answered too. */
         transport_close(&s->m->transport);
         return;
     }

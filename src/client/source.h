@@ -1,7 +1,7 @@
-/* Where a message's bytes come from: memory of the caller, or a file that is read piece by piece. A
- * chunk is the body of one packet with its CRC-32.
- * Invariant: a file's bytes pass through a chunk's own memory, never through a mapping, since a file
- * that shrinks would then raise SIGBUS in the host program. */
+/* Where a message's bytes come from: memory of the caller, or a file that is read piece by piece.
+ * A chunk is the body of one packet with its CRC-32.
+ * Invariant: a file's bytes pass through a chunk's own memory, never through a mapping, since a
+ * file that shrinks would then raise SIGBUS in the host program. */
 #ifndef CLIENT_SOURCE_H
 #define CLIENT_SOURCE_H
 
@@ -17,14 +17,15 @@ struct source {
 
 void source_memory(struct source *source_out, const void *data, size_t n);
 
-/* Opens a regular file. Returns 0, or -1 with errno (EISDIR, ENXIO for what is not a regular file). */
+/* Opens a regular file. Returns 0, or -1 with errno (EISDIR, ENXIO for what is not a regular
+ * file). */
 MS_MUST_CHECK int source_open(struct source *source_out, const char *path);
 void source_close(struct source *source);
 
-/* Returns 0 where the file still has the size it had, else -1 with errno (EBUSY: it has changed). */
+/* Returns 0 where the file still has the size it had, else -1 with errno (EBUSY: changed). */
 MS_MUST_CHECK int source_unchanged(const struct source *source);
 
-/* The digest of the whole source, read for this alone. Returns 0, or -1 with errno as chunk_more. */
+/* The digest of the whole source, read for this alone. Returns 0, or -1 as chunk_more. */
 MS_MUST_CHECK int
 source_digest(const struct source *source, struct digester *dg, uint8_t out[SHA256_LEN]);
 
@@ -40,12 +41,13 @@ struct chunk {
 
 void chunk_fini(struct chunk *c);
 
-/* Begins a chunk of want bytes at offset; both must lie in the source. Returns 0, or -1 with ENOMEM. */
+/* Begins a chunk of want bytes at offset; both must lie in the source. Returns 0, or -1 with
+ * ENOMEM. */
 MS_MUST_CHECK int
 chunk_begin(struct chunk *c, const struct source *source, uint64_t offset, size_t want);
 
-/* Reads and sums one bite more. Returns 1 where the chunk is whole, 0 where it is not, -1 with errno
- * (EBUSY: the file ends before). */
+/* Reads and sums one bite more. Returns 1 where the chunk is whole, 0 where it is not, -1 with
+ * errno (EBUSY: the file ends before). */
 MS_MUST_CHECK int chunk_more(struct chunk *c, const struct source *source);
 
 /* Another size for the same place, keeping what is there. Returns 0, or -1 with ENOMEM. */

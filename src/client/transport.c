@@ -39,8 +39,8 @@ poll_until(int fd, short events, uint64_t deadline_us)
     }
 }
 
-/* A full backlog makes connect(2) on a non-blocking Unix socket fail with EAGAIN and nothing to poll
- * for, so there the kernel does the waiting. */
+/* A full backlog makes connect(2) on a non-blocking Unix socket fail with EAGAIN and nothing to
+ * poll for, so there the kernel does the waiting. */
 static int
 connect_unix(int fd, const struct endpoint *ep, unsigned timeout_ms)
 {

@@ -56,15 +56,15 @@ void transport_consume(struct transport *t, size_t n);
 /* Reads up to n bytes to buf, from the buffer first, without waiting; *got_out is how many. */
 enum transport_io transport_read(struct transport *t, void *buf, size_t n, size_t *got_out);
 
-/* Waits until one of the poll(2) events is there or the monotonic time is deadline_us; false where the
- * time is over. An error on the socket counts as an event. */
+/* Waits until one of the poll(2) events is there or the monotonic time is deadline_us; false
+ * where the time is over. An error on the socket counts as an event. */
 bool transport_wait(struct transport *t, short events, uint64_t deadline_us);
 
 /* Bytes sent that the other side has not taken yet, as far as the kernel knows. */
 unsigned transport_unsent(const struct transport *t);
 
-/* True where an idle connection is still good: neither closed nor spoken on. Does not wait. What the
- * server has said is then in the buffer. */
+/* True where an idle connection is still good: neither closed nor spoken on. Does not wait. What
+ * the server has said is then in the buffer. */
 bool transport_quiet(struct transport *t);
 
 #endif

@@ -1,7 +1,7 @@
 /* A server of msp for the client's tests, written from the protocol's text and from none of the
- * project's code: zlib and libcrypto check what arrives. It answers what is right, unless its script
- * says otherwise, and writes down everything that it saw. One connection at a time, in a thread; what
- * it saw may be read after server_stop. */
+ * project's code: zlib and libcrypto check what arrives. It answers what is right, unless its
+ * script says otherwise, and writes down everything that it saw. One connection at a time, in a
+ * thread; what it saw may be read after server_stop. */
 #ifndef TESTS_SCRIPTED_SERVER_H
 #define TESTS_SCRIPTED_SERVER_H
 

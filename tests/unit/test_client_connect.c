@@ -1,4 +1,5 @@
-/* Connections: refused, lost at every byte, idle ones that have gone stale, addresses of each kind. */
+/* Connections: refused, lost at every byte, idle ones that have gone stale, addresses of each
+ * kind. */
 #include "msock.h"
 #include "scripted_server.h"
 

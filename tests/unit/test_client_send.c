@@ -1,5 +1,5 @@
-/* What the ways to send have in common, and what they do not: kinds, ids, values, transforms, progress,
- * files. */
+/* What the ways to send have in common, and what they do not: kinds, ids, values, transforms,
+ * progress, files. */
 #include "msock.h"
 #include "scripted_server.h"
 
