@@ -1,0 +1,63 @@
+#!/bin/sh
+# Who may include whom: arrows between the folders of src/ and tools/ point down only. Prints every
+# include that points elsewhere as FILE:LINE: text, and exits 1 where there is one.
+set -eu
+cd "$(dirname "$0")/.."
+
+# The folders that a file may include from, besides its own.
+allowed() {
+    case $1 in
+    src/common/*) echo ;;
+    src/proto/*) echo common ;;
+    src/stats/*) echo common ;;
+    src/config/*) echo common proto ;; # the limits of the protocols
+    src/handler/*) echo proto config common ;;
+    src/worker/*) echo common proto stats config handler ;;
+    src/master/main.c) echo stats config common worker ;;
+    src/master/*) echo stats config common ;;
+    src/client/*) echo proto common ;;
+    tools/msockctl/*) echo stats common ;;
+    tools/msock/*) echo ;;
+    *) echo NOTHING ;;
+    esac
+}
+
+# Headers that a file may include beyond its folders.
+excepted() {
+    case $1:$2 in
+    src/worker/*:master/child.h) return 0 ;;         # what a worker inherits
+    src/master/main.c:handler/data_dir.h) return 0 ;; # main puts the parts together
+    src/client/*:msock.h | tools/msock/*:msock.h) return 0 ;; # the installed header
+    esac
+    return 1
+}
+
+check() { # FILE HEADER
+    case $2 in
+    ../* | */../* | ./*) return 1 ;;
+    esac
+    excepted "$1" "$2" && return 0
+    own=${1%/*}
+    case $2 in
+    */*) from=${2%/*} ;;
+    *) [ -e "$own/$2" ] && return 0; return 1 ;;
+    esac
+    [ "src/$from" = "$own" ] && return 0
+    [ "$from" = "${own#tools/}" ] && return 0
+    for folder in $(allowed "$1"); do
+        [ "$from" = "$folder" ] && return 0
+    done
+    return 1
+}
+
+found=$(find src tools -name '*.[ch]' | LC_ALL=C sort | while IFS= read -r file; do
+    grep -n '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$file" | while IFS= read -r line; do
+        header=${line#*\"}
+        header=${header%%\"*}
+        check "$file" "$header" || printf '%s:%s\n' "$file" "$line"
+    done
+done)
+
+[ -z "$found" ] && exit 0
+printf '%s\n' "$found"
+exit 1
