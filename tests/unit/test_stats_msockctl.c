@@ -122,6 +122,7 @@ set_up(void **state)
 
     snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-ctl-XXXXXX", tmp != NULL ? tmp : "/tmp");
     assert_non_null(mkdtemp(f->dir));
+    *state = f;
     assert_int_equal(pipe(ready), 0);
     f->master = fork();
     assert_true(f->master >= 0);
@@ -130,7 +131,6 @@ set_up(void **state)
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
-    *state = f;
     return 0;
 }
 
