@@ -5,8 +5,15 @@
 #include "config/config.h"
 #include "stats/stats_writer.h"
 
-/* A worker says on ready_fd that it can accept: one byte CHILD_READY. Where it cannot start, it
- * writes a sentence instead and exits; the master only logs it, escaped. Then it closes ready_fd. */
+/* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
+ * the configured user, log, log level and name; with no descriptors of the master's but those in
+ * struct child. When the master is gone it also gets QUIT, as a second line to master_fd.
+ *
+ * It says on ready_fd that it can accept: one byte CHILD_READY. Where it cannot start, it writes a
+ * sentence (of more than one byte, in one write, at most 256 bytes count) instead and exits; the
+ * master only logs it, escaped. Then it closes ready_fd. It may accept from then on; where the other
+ * workers of its generation do not get ready, it is told QUIT and finishes what it has begun. One
+ * that is not ready may be killed at any time. */
 #define CHILD_READY 'R'
 
 /* Exit statuses of a worker that mean something to the master; any other is a crash. */

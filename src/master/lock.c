@@ -52,10 +52,12 @@ lock_held(const char *path, int fd, struct failure *why)
 }
 
 static int
-lock_sign(int fd)
+lock_sign(int fd, gid_t gid)
 {
     char text[32];
 
+    if (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)
+        return -1;
     snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0)
         return -1;
@@ -63,7 +65,7 @@ lock_sign(int fd)
 }
 
 int
-lock_take(const char *dir, struct failure *why)
+lock_take(const char *dir, gid_t gid, struct failure *why)
 {
     char path[PATH_MAX];
     int rc = -1;
@@ -85,7 +87,7 @@ lock_take(const char *dir, struct failure *why)
             failure_set(why, EX_OSERR, "cannot lock %s: %s", path, strerror(errno));
         goto out;
     }
-    if (lock_sign(fd) < 0) {
+    if (lock_sign(fd, gid) < 0) {
         failure_set(why, EX_CANTCREAT, "cannot write %s: %s", path, strerror(errno));
         goto out;
     }

@@ -6,9 +6,11 @@
 
 #include "master/failure.h"
 
-/* Takes the lock and writes this process's id into the file. A holder that is about to die is waited
+#include <sys/types.h>
+
+/* Takes the lock, on a file of mode 0640 and group gid unless that is (gid_t)-1, and writes this process's id into the file. A holder that is about to die is waited
  * for, at most 200 ms. Returns the descriptor (the caller closes it to let go), or -1 with the
  * reason: EX_TEMPFAIL and the holder's pid where another has it. */
-MS_MUST_CHECK int lock_take(const char *dir, struct failure *why);
+MS_MUST_CHECK int lock_take(const char *dir, gid_t gid, struct failure *why);
 
 #endif

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "master/daemonize.h"
 #include "master/lock.h"
+#include "master/log_file.h"
 #include "master/reload.h"
 #include "master/run_dir.h"
 #include "master/supervise.h"
@@ -37,6 +38,8 @@ start_log(struct master *m, const struct config *config)
 {
     log_set_name("master");
     log_set_level(config->log_level);
+    if (log_file_prepare(config, &m->failure) < 0)
+        return -1;
     if (log_open(config->log_file) < 0) {
         failure_set(&m->failure, EX_CANTCREAT, "cannot open log file %s: %s", config->log_file,
                     strerror(errno));
@@ -65,7 +68,7 @@ start_runtime(struct master *m, const struct config *config)
 
     if (run_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
         return -1;
-    m->lock_fd = lock_take(config->runtime_dir, &m->failure);
+    m->lock_fd = lock_take(config->runtime_dir, gid, &m->failure);
     if (m->lock_fd < 0)
         return -1;
     m->runtime_dir = ms_strdup(config->runtime_dir);
@@ -218,6 +221,10 @@ master_reap(struct master *m)
 static void
 master_reopen(struct master *m)
 {
+    struct failure why;
+
+    if (m->current != NULL && log_file_prepare(m->current->config, &why) < 0)
+        log_error("%s", why.text);
     if (log_reopen() < 0)
         log_error("cannot open the log file again: %s", strerror(errno));
     supervise_reopen(m);

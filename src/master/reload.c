@@ -3,6 +3,7 @@
 
 #include "common/buffer.h"
 #include "common/log.h"
+#include "master/log_file.h"
 #include "master/supervise.h"
 
 #include <errno.h>
@@ -124,7 +125,7 @@ reload_begin(struct master *m, struct config *config, struct failure *why)
 
     MS_ASSERT(m->pending == NULL);
     m->pending = generation_create(config, number);
-    if (reload_check(m, config, why) < 0)
+    if (reload_check(m, config, why) < 0 || log_file_prepare(config, why) < 0)
         goto fail;
     if (m->hooks->prepare(m->hooks->arg, config, error) < 0) {
         failure_set(why, EX_CANTCREAT, "%s", error);

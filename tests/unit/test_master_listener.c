@@ -36,8 +36,9 @@ static int
 setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
+    const char *tmp = getenv("TMPDIR");
 
-    strcpy(p->dir, "/tmp/msockd-XXXXXX");
+    snprintf(p->dir, sizeof(p->dir), "%.40s/msockd-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(p->dir) == NULL)
         return -1;
     snprintf(p->path, sizeof(p->path), "%s/s", p->dir);

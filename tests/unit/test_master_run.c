@@ -27,8 +27,8 @@ it_says_ready_when_all_workers_are(void **state)
     bench_start_ready(b);
     assert_int_equal(atomic_load(&b->toy->forks), 4);
     assert_int_equal(bench_rows(b), 4);
+    WAIT_UNTIL(bench_logged(b, "ready: 4 workers, listening on msp://127.0.0.1:"));
     assert_true(bench_logged(b, "notice master ["));
-    assert_true(bench_logged(b, "ready: 4 workers, listening on msp://127.0.0.1:"));
     assert_false(bench_logged(b, "listening on msp://127.0.0.1:0"));
     assert_int_equal(atomic_load(&b->reader.control->generation), 1);
     snprintf(path, sizeof(path), "%s/msockd.pid", b->run);

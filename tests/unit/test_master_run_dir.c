@@ -24,8 +24,9 @@ static int
 setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
+    const char *tmp = getenv("TMPDIR");
 
-    strcpy(p->dir, "/tmp/msockd-XXXXXX");
+    snprintf(p->dir, sizeof(p->dir), "%.40s/msockd-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(p->dir) == NULL)
         return -1;
     snprintf(p->run, sizeof(p->run), "%s/run", p->dir);
@@ -137,15 +138,15 @@ the_lock_has_one_holder_and_says_who(void **state)
     int fd, second;
 
     assert_int_equal(run_dir_prepare(p->run, (gid_t)-1, &why), 0);
-    fd = lock_take(p->run, &why);
+    fd = lock_take(p->run, (gid_t)-1, &why);
     assert_true(fd >= 0);
-    assert_int_equal(lock_take(p->run, &why), -1);
+    assert_int_equal(lock_take(p->run, (gid_t)-1, &why), -1);
     assert_int_equal(why.code, EX_TEMPFAIL);
     snprintf(expected, sizeof(expected), "another msockd (pid %d) holds %s/lock", (int)getpid(),
              p->run);
     assert_string_equal(why.text, expected);
     fd_close(&fd);
-    second = lock_take(p->run, &why);
+    second = lock_take(p->run, (gid_t)-1, &why);
     assert_true(second >= 0);
     fd_close(&second);
 }
