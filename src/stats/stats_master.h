@@ -25,8 +25,8 @@ MS_MUST_CHECK int
 stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256]);
 void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
 
-/* In the child, after stats_writer_open: unmaps, keeps the descriptors. Only stats_master_close may
- * follow. */
+/* In the child: unmaps, keeps the descriptors, so a place claimed before can still be opened. Of this
+ * half only stats_master_close may follow. */
 void stats_master_forget(struct stats_master *sm);
 
 /* Everything is in place: readers may read. The caller is the master from now on (its pid is taken
