@@ -8,9 +8,10 @@
 
 #include <sys/types.h>
 
-/* Takes the lock, on a file of mode 0640 and group gid unless that is (gid_t)-1, and writes this process's id into the file. A holder that is about to die is waited
- * for, at most 200 ms. Returns the descriptor (the caller closes it to let go), or -1 with the
- * reason: EX_TEMPFAIL and the holder's pid where another has it. */
+/* Takes the lock, on a file of mode 0640 and group gid unless that is (gid_t)-1, and writes this
+ * process's id into the file. A holder that is about to die is waited for, at most 200 ms. Returns
+ * the descriptor (the caller closes it to let go), or -1 with the reason: EX_TEMPFAIL and the
+ * holder's pid where another has it. */
 MS_MUST_CHECK int lock_take(const char *dir, gid_t gid, struct failure *why);
 
 #endif
