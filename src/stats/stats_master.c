@@ -58,6 +58,15 @@ shm_path(char path[PATH_MAX], const char *dir, const char *name, const char *suf
     return -1;
 }
 
+static void
+shm_discard(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+
+    if (shm_path(path, dir, name, ".new") == 0)
+        unlink(path);
+}
+
 static int
 shm_rename(const char *dir, const char *name)
 {
@@ -128,6 +137,7 @@ int
 stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256])
 {
     const char *file = STATS_CONTROL_FILE;
+    int saved;
 
     *sm = (struct stats_master){.control_ro_fd = -1, .stats_fd = -1, .next_incarnation = 1};
     sm->dir = ms_strdup(dir);
@@ -142,8 +152,12 @@ stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char erro
         goto out;
     return 0;
 out:
-    snprintf(error, 256, "cannot create %s in %.180s: %s", file, dir, strerror(errno));
+    saved = errno;
+    snprintf(error, 256, "cannot create %s in %.180s: %s", file, dir, strerror(saved));
+    shm_discard(dir, STATS_CONTROL_FILE);
+    shm_discard(dir, STATS_STATS_FILE);
     stats_master_close(sm);
+    errno = saved;
     return -1;
 }
 

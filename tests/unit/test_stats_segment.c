@@ -565,6 +565,25 @@ a_missing_directory_is_said_by_both_halves(void **state)
 }
 
 static void
+a_master_that_cannot_begin_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    struct stats_master second;
+    struct stats_reader reader;
+    char obstacle[256], error[256], path[256];
+
+    path_of(f, "stats.new", obstacle);
+    assert_int_equal(mkdir(obstacle, 0700), 0);
+    assert_int_equal(stats_master_open(&second, f->dir, (gid_t)-1, error), -1);
+    assert_non_null(strstr(error, "cannot create stats"));
+    path_of(f, "control.new", path);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(rmdir(obstacle), 0);
+    assert_int_equal(stats_reader_open(&reader, f->dir, error), 0); /* of the run before */
+    stats_reader_close(&reader);
+}
+
+static void
 the_lock_tells_whether_the_master_lives(void **state)
 {
     struct fixture *f = *state;
@@ -623,6 +642,7 @@ main(void)
         TEST(files_are_for_owner_and_group),
         TEST(another_layout_is_refused),
         TEST(a_missing_directory_is_said_by_both_halves),
+        TEST(a_master_that_cannot_begin_leaves_nothing_behind),
         TEST(the_lock_tells_whether_the_master_lives),
         TEST(the_master_forgets_in_the_child),
     };
