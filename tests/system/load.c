@@ -238,6 +238,19 @@ check_message(const struct load_thread *t, uint64_t number, const struct entry *
         fail_msg("message %s has another body in the journal", id);
 }
 
+static void
+check_rejected(const struct load_thread *t, uint64_t number, const struct entry **index,
+               size_t count)
+{
+    char id[ID_LEN];
+    struct entry wanted = {.key = id};
+    const struct entry *key = &wanted;
+
+    make_id(t, number, id);
+    if (bsearch(&key, index, count, sizeof(*index), compare_keys) != NULL)
+        fail_msg("message %s was refused and is in the journal", id);
+}
+
 static uint64_t
 count_doubles(const struct entry **index, size_t count)
 {
@@ -260,7 +273,9 @@ load_check_journal(const struct load *l, const struct journal *j)
 
         assert_true(t->joined);
         for (uint64_t n = 0; n < t->acked; n++)
-            if (n >= t->rejected_cap || !t->rejected[n])
+            if (n < t->rejected_cap && t->rejected[n])
+                check_rejected(t, n, index, j->count);
+            else
                 check_message(t, n, index, j->count);
     }
     free(index);

@@ -40,7 +40,7 @@ void load_stop(struct load *l);
 /* Waits until that many messages more were acknowledged than at this call. */
 void load_advance(struct load *l, uint64_t messages, unsigned timeout_ms);
 
-/* Every acknowledged message is in the journal, with its body. Ends the test otherwise. Returns how
+/* Every acknowledged message is in the journal, with its body, and no refused one is. Ends the test otherwise. Returns how
  * many entries were doubles of another. */
 uint64_t load_check_journal(const struct load *l, const struct journal *j);
 

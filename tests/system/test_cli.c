@@ -1,0 +1,300 @@
+/* What the three programs say and how they end when something is wrong, and the options that only
+ * tell something. */
+#include "stats.h"
+#include "target.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define WORDS_MAX 12
+
+struct row {
+    const char *program;
+    const char *words[WORDS_MAX];
+    int status;
+    const char *said[3]; /* parts of what stands on standard error, or on standard output for 0 */
+};
+
+static unsigned
+count_lines(const char *text)
+{
+    unsigned lines = 0;
+
+    for (; *text != '\0'; text++)
+        lines += *text == '\n';
+    return lines;
+}
+
+/* Runs a row in a directory; a failure must be told in one sentence. */
+static void
+run_row(const struct row *row, const char *cwd)
+{
+    const char *argv[WORDS_MAX + 2] = {harness_program(row->program)};
+    struct run_options how = {.cwd = cwd};
+    struct run_result result;
+    struct running r;
+    const char *said;
+
+    for (size_t i = 0; i < WORDS_MAX && row->words[i] != NULL; i++)
+        argv[i + 1] = row->words[i];
+    run_start(&r, argv, &how);
+    run_finish(&r, 20000, &result);
+    said = row->status == 0 ? result.out : result.err;
+    if (result.status != row->status)
+        fail_msg("%s %s ...: status %d, not %d; it said: %s%s", row->program,
+                 row->words[0] != NULL ? row->words[0] : "", result.status, row->status, result.out,
+                 result.err);
+    for (size_t i = 0; i < 3 && row->said[i] != NULL; i++)
+        if (strstr(said, row->said[i]) == NULL)
+            fail_msg("%s %s: no \"%s\" in: %s", row->program, row->words[0], row->said[i], said);
+    if (row->status != 0 && count_lines(result.err) > (row->status == 64 ? 2u : 1u))
+        fail_msg("%s %s: more than a sentence: %s", row->program, row->words[0], result.err);
+    run_result_free(&result);
+}
+
+static void
+run_rows(const struct row *rows, size_t count, const char *cwd)
+{
+    for (size_t i = 0; i < count; i++)
+        run_row(&rows[i], cwd);
+}
+
+static void
+the_telling_options_tell(void **state)
+{
+    static const struct row rows[] = {
+        {"msockd", {"-h"}, 0, {"--workers", "--listen", "--config"}},
+        {"msockd", {"--help"}, 0, {"--workers", NULL}},
+        {"msockd", {"-V"}, 0, {MSOCK_VERSION_TEXT, NULL}},
+        {"msockd", {"--version"}, 0, {MSOCK_VERSION_TEXT, NULL}},
+        {"msockctl", {"-h"}, 0, {"stats", "conns", "reload"}},
+        {"msockctl", {"-V"}, 0, {MSOCK_VERSION_TEXT, NULL}},
+        {"msock", {"-h"}, 0, {"send", "send-json", "send-file"}},
+        {"msock", {"-V"}, 0, {MSOCK_VERSION_TEXT, NULL}},
+    };
+    char dir[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_directory(dir);
+    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+}
+
+static void
+wrong_usage_ends_with_64(void **state)
+{
+    static const struct row rows[] = {
+        {"msockd", {"--no-such-option"}, 64, {"no-such-option", NULL}},
+        {"msockd", {"-w"}, 64, {NULL}},
+        {"msockd", {"surplus"}, 64, {"surplus", NULL}},
+        {"msockctl", {NULL}, 64, {NULL}},
+        {"msockctl", {"no-such-command"}, 64, {"no-such-command", NULL}},
+        {"msockctl", {"stats", "--no-such-option"}, 64, {"no-such-option", NULL}},
+        {"msock", {NULL}, 64, {NULL}},
+        {"msock", {"no-such-command"}, 64, {"no-such-command", NULL}},
+        {"msock", {"send", "--no-such-option", "x"}, 64, {"no-such-option", NULL}},
+        {"msock", {"-u", "gopher://127.0.0.1:1", "send", "x"}, 64, {"gopher", NULL}},
+    };
+    char dir[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_directory(dir);
+    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+}
+
+static void
+a_wrong_configuration_ends_with_78_and_names_its_place(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } files[] = {
+        {"workers = 2\n\nno_such_option = 1\n", "bad.conf:3"},
+        {"workers = many\n", "bad.conf:1"},
+        {"timeout = \"soon\"\n", "timeout"},
+        {"workers = 2\nlisten = {\"msp://127.0.0.1:99999\"}\n", "99999"},
+        {"listen = {\n", "bad.conf"},
+    };
+    static const struct row rows[] = {
+        {"msockd", {"-t", "-o", "no_such_option=1"}, 78, {"no_such_option", NULL}},
+        {"msockd", {"-t", "-o", "timeout=soon"}, 78, {"timeout", "soon", NULL}},
+        {"msockd", {"-t", "-w", "0"}, 78, {"0", NULL}},
+        {"msockd", {"-t", "-w", "1000"}, 78, {"1000", NULL}},
+        {"msockd", {"-t", "-l", "gopher://127.0.0.1:0"}, 78, {"gopher", NULL}},
+        {"msockd", {"-t", "-l", "msp://127.0.0.1:0?no=1"}, 78, {"no", NULL}},
+        {"msockd", {"-t", "-H", "nobody"}, 78, {"nobody", NULL}},
+        {"msockd", {"-t", "-c", "not-there.conf"}, 78, {"not-there.conf", NULL}},
+        {"msockd", {"-w", "0"}, 78, {"0", NULL}},
+    };
+    char dir[HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(path, dir, "bad.conf");
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct row row = {"msockd", {"-t", "-c", "bad.conf"}, 78, {files[i].said}};
+
+        harness_write_file(path, files[i].text, strlen(files[i].text));
+        run_row(&row, dir);
+    }
+    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0); /* a test of the configuration creates nothing */
+}
+
+static void
+a_right_configuration_passes_the_test(void **state)
+{
+    struct run_result result;
+    const char *sample = harness_source("etc/msockd.conf");
+
+    (void)state;
+    result = run_program(harness_program("msockd"), "-t", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    result = run_program(harness_program("msockd"), "-t", "-c", sample, NULL);
+    if (result.status != 0)
+        fail_msg("the sample configuration: %s", result.err);
+    run_result_free(&result);
+}
+
+static void
+a_port_in_use_ends_with_69_and_names_it(void **state)
+{
+    struct daemon *first = daemon_start(&(struct daemon_options){.workers = 1});
+    struct daemon *second = daemon_create(&(struct daemon_options){.workers = 1});
+    struct run_result result;
+    char port[16];
+
+    (void)state;
+    second->options.listen[0] = first->listeners[0].url;
+    snprintf(port, sizeof(port), ":%u", target_port(&first->listeners[0]));
+    result = daemon_fail(second);
+    assert_int_equal(result.status, 69);
+    assert_non_null(strstr(result.err, port));
+    assert_int_equal(count_lines(result.err), 1);
+    run_result_free(&result);
+    daemon_stop(first);
+}
+
+static void
+a_directory_that_cannot_be_made_ends_with_73(void **state)
+{
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1});
+    char file[HARNESS_PATH_LEN], below[HARNESS_PATH_LEN], good[HARNESS_PATH_LEN];
+    struct run_result result;
+
+    (void)state;
+    harness_join(file, d->dir, "file");
+    harness_write_file(file, "x", 1);
+    harness_join(below, file, "data");
+    memcpy(good, d->data_dir, sizeof(good));
+    memcpy(d->data_dir, below, sizeof(below));
+    result = daemon_fail(d);
+    assert_int_equal(result.status, 73);
+    assert_non_null(strstr(result.err, file));
+    assert_int_equal(count_lines(result.err), 1);
+    run_result_free(&result);
+    memcpy(d->data_dir, good, sizeof(good));
+    memcpy(d->runtime_dir, below, sizeof(below));
+    result = daemon_fail(d);
+    assert_int_equal(result.status, 73);
+    assert_non_null(strstr(result.err, file));
+    run_result_free(&result);
+}
+
+/* As root everything is writable, so the workers are somebody else. */
+static void
+a_data_directory_that_workers_cannot_write_ends_with_73(void **state)
+{
+    struct daemon *d =
+        daemon_create(&(struct daemon_options){.workers = 1, .set = {"user=nobody"}});
+    struct run_result result;
+    char files[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_need_root();
+    assert_int_equal(chmod(d->dir, 0700), 0); /* they do not even get there */
+    assert_int_equal(mkdir(d->data_dir, 0700), 0);
+    harness_join(files, d->data_dir, "files");
+    assert_int_equal(mkdir(files, 0500), 0);
+    result = daemon_fail(d);
+    if (result.status != 73 && result.status != 77)
+        fail_msg("status %d: %s", result.status, result.err);
+    assert_non_null(strstr(result.err, d->data_dir));
+    run_result_free(&result);
+}
+
+static void
+msockctl_without_a_daemon_says_so(void **state)
+{
+    static const char *const commands[] = {"stats",  "conns", "workers", "listeners",
+                                           "reload", "stop",  "quit",    "reopen"};
+    char dir[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_directory(dir);
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        struct run_result result =
+            run_program(harness_program("msockctl"), "-r", dir, commands[i], NULL);
+
+        if (result.status == 0 || count_lines(result.err) != 1)
+            fail_msg("msockctl %s: status %d, %s", commands[i], result.status, result.err);
+        run_result_free(&result);
+    }
+}
+
+static void
+every_view_of_msockctl_works_on_a_running_daemon(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
+    static const char *const commands[] = {"stats", "conns", "workers", "listeners"};
+    struct run_result result;
+    struct answer a;
+    struct peer p;
+    json_t *value;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
+    for (size_t i = 0; i < 4; i++) {
+        result = daemon_control(d, commands[i], NULL);
+        assert_int_equal(result.status, 0);
+        assert_true(count_lines(result.out) >= 1);
+        run_result_free(&result);
+        value = stats_read(d, commands[i]);
+        assert_true(json_is_array(value) == (i > 0));
+        json_decref(value);
+    }
+    result = daemon_control(d, "conns", "--sort", "bytes_in", NULL);
+    assert_int_equal(result.status, 0);
+    assert_non_null(strstr(result.out, p.name));
+    run_result_free(&result);
+    result = daemon_control(d, "conns", "--listener", d->listeners[0].url, "--json", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    result = daemon_control(d, "conns", "--sort", "no_such_column", NULL);
+    assert_int_equal(result.status, 64);
+    run_result_free(&result);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(the_telling_options_tell),
+        SYSTEM_TEST(wrong_usage_ends_with_64),
+        SYSTEM_TEST(a_wrong_configuration_ends_with_78_and_names_its_place),
+        SYSTEM_TEST(a_right_configuration_passes_the_test),
+        SYSTEM_TEST(a_port_in_use_ends_with_69_and_names_it),
+        SYSTEM_TEST(a_directory_that_cannot_be_made_ends_with_73),
+        SYSTEM_TEST(a_data_directory_that_workers_cannot_write_ends_with_73),
+        SYSTEM_TEST(msockctl_without_a_daemon_says_so),
+        SYSTEM_TEST(every_view_of_msockctl_works_on_a_running_daemon),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}

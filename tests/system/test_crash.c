@@ -1,0 +1,182 @@
+/* Workers that die: nothing acknowledged is lost, the neighbours do not notice, and one that keeps
+ * dying is not forked again without end. */
+#include "faults.h"
+#include "load.h"
+#include "stats.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KILLS 50
+
+static uint64_t
+restarts(const struct daemon *d)
+{
+    return stats_workers_sum(d, "restarts");
+}
+
+static void
+fifty_killed_workers_lose_no_acknowledged_message(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 3, .errors_expected = true});
+    struct load *l = load_start(&d->listeners[0], "k", 6, 5000);
+    struct proc_list workers;
+    struct journal j;
+    uint64_t doubles;
+
+    (void)state;
+    for (unsigned i = 0; i < KILLS; i++) {
+        load_advance(l, 20, 20000);
+        WAIT_FOR((daemon_workers(d, &workers), workers.count == 3), 15000);
+        kill(workers.pid[i % 3], SIGKILL);
+        WAIT_FOR(!proc_alive(workers.pid[i % 3]), 5000);
+    }
+    load_advance(l, 20, 20000);
+    load_stop(l);
+    assert_int_equal(l->rejected, 0);
+    assert_int_equal(l->broken, 0);
+    WAIT_FOR(restarts(d) == KILLS, 15000);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    doubles = load_check_journal(l, &j);
+    assert_in_range(doubles, 0, l->repeated);
+    journal_free(&j);
+}
+
+static void
+a_killed_worker_is_replaced_and_its_neighbour_goes_on(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 2, .errors_expected = true});
+    struct proc_list before, after;
+    struct peer peers[16];
+    struct answer a;
+    unsigned survivors = 0;
+    uint64_t killed;
+
+    (void)state;
+    for (unsigned i = 0; i < 16; i++) {
+        peer_connect(&peers[i], &d->listeners[0]);
+        assert_int_equal(peer_send_plain(&peers[i], NULL, "a", 1, &a), ANSWER_ACK);
+    }
+    daemon_workers(d, &before);
+    killed = now_us();
+    kill(before.pid[0], SIGKILL);
+    WAIT_FOR((daemon_workers(d, &after), after.count == 2 && !proc_list_has(&after, before.pid[0])),
+             5000);
+    print_message("replaced within %llu ms\n", (unsigned long long)(now_us() - killed) / 1000);
+    assert_true(proc_list_has(&after, before.pid[1]));
+    for (unsigned i = 0; i < 16; i++)
+        survivors += peer_send_plain(&peers[i], NULL, "b", 1, &a) == ANSWER_ACK;
+    assert_in_range(survivors, 1, 15);
+    assert_int_equal(restarts(d), 1);
+    daemon_stop(d);
+}
+
+/* Every new worker dies at once. Delays of 0, 10, 20, 40 ... ms must lie between them. */
+static void
+a_worker_that_dies_at_its_start_is_forked_ever_more_rarely(void **state)
+{
+    struct daemon *d;
+    struct proc_list workers;
+    struct peer p;
+    struct answer a;
+    uint64_t began, strikes;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
+    daemon_workers(d, &workers);
+    faults_set(d, "fork abort - 1\n");
+    began = now_us();
+    kill(workers.pid[0], SIGKILL);
+    WAIT_FOR(faults_struck(d) >= 7, 20000);
+    strikes = faults_struck(d);
+    if (now_us() - began < 300000)
+        fail_msg("%llu forks within %llu us", (unsigned long long)strikes,
+                 (unsigned long long)(now_us() - began));
+    WAIT_FOR(daemon_logged(d, "degraded"), 5000);
+    faults_set(d, "");
+    WAIT_FOR(peer_try_connect(&p, &d->listeners[0], NULL) == 0, 5000);
+    p.answer_ms = 20000;
+    assert_int_equal(peer_send_plain(&p, NULL, "well again", 10, &a), ANSWER_ACK);
+    peer_close(&p);
+    assert_in_range(faults_struck(d), strikes, strikes + 4);
+    daemon_stop(d);
+}
+
+static void
+a_message_that_kills_every_worker_makes_no_storm(void **state)
+{
+    struct daemon *d;
+    struct load *l;
+    struct journal j;
+    uint64_t began, struck;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 2, .faults = true, .errors_expected = true});
+    l = load_start(&d->listeners[0], "c", 4, 100);
+    load_advance(l, 50, 10000);
+    faults_set(d, "write abort /journal/ 1\n");
+    began = now_us();
+    WAIT_FOR(faults_struck(d) >= 12, 20000);
+    struck = now_us() - began;
+    if (struck < 200000)
+        fail_msg("12 deaths within %llu us", (unsigned long long)struck);
+    faults_set(d, "");
+    load_advance(l, 50, 30000);
+    load_stop(l);
+    assert_int_equal(l->broken, 0);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    load_check_journal(l, &j);
+    journal_free(&j);
+}
+
+/* What a crash left at the end of a segment is cut off; what stood before it stays. */
+static void
+a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    char path[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN];
+    struct journal j;
+    struct peer p;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, "whole", "w", 1, &a), ANSWER_ACK);
+    daemon_kill(d);
+    harness_join(dir, d->data_dir, "journal");
+    harness_join(path, dir, "20260101T000000Z-torn.ndjson");
+    harness_write_file(path, "{\"id\":\"01\",\"time", 16);
+    daemon_launch(d);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, "after", "a", 1, &a), ANSWER_ACK);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, 2);
+    journal_free(&j);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(fifty_killed_workers_lose_no_acknowledged_message),
+        SYSTEM_TEST(a_killed_worker_is_replaced_and_its_neighbour_goes_on),
+        SYSTEM_TEST(a_worker_that_dies_at_its_start_is_forked_ever_more_rarely),
+        SYSTEM_TEST(a_message_that_kills_every_worker_makes_no_storm),
+        SYSTEM_TEST(a_line_cut_by_a_crash_is_mended_at_the_next_start),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}

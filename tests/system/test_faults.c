@@ -1,0 +1,396 @@
+/* The disk fails in all the ways it can. Whatever is refused is not in the journal, whatever is
+ * acknowledged is, and the same workers go on when the disk is well again. */
+#include "faults.h"
+#include "load.h"
+#include "stats.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BIG (1u << 20) /* does not stay in memory */
+
+static char *
+big_body(void)
+{
+    char *body = malloc(BIG);
+
+    assert_non_null(body);
+    memset(body, 'b', BIG);
+    return body;
+}
+
+/* Sends on p, which is connected anew where an ERR has ended it. */
+static enum answer_kind
+send_kind(const struct daemon *d, struct peer *p, char kind, const char *name, const void *body,
+          size_t n, struct answer *a)
+{
+    struct outgoing m = {
+        .kind = kind, .value = name, .value_len = strlen(name), .body = body, .len = n};
+    enum answer_kind got;
+
+    if (p->fd < 0)
+        peer_connect(p, &d->listeners[0]);
+    got = peer_send(p, &m, a);
+    if (got != ANSWER_ACK && got != ANSWER_REJ)
+        peer_close(p);
+    return got;
+}
+
+static void
+expect_refusal(enum answer_kind got, const struct answer *a, bool no_space, const char *what)
+{
+    if (no_space && got == ANSWER_REJ && strcmp(a->code, "no-space") == 0)
+        return;
+    if (!no_space && got == ANSWER_ERR && strcmp(a->code, "internal") == 0)
+        return;
+    fail_msg("%s: \"%s\"", what, a->text);
+}
+
+static void
+a_failed_write_or_sync_is_refused_and_forgotten(void **state)
+{
+    static const struct {
+        const char *rules;
+        char kind;
+        bool big, no_space;
+    } rows[] = {
+        {"write ENOSPC /journal/ 1\n", 'A', false, true},
+        {"write EDQUOT /journal/ 1\n", 'A', false, true},
+        {"write EIO /journal/ 1\n", 'A', false, false},
+        {"sync EIO /journal/ 1\n", 'A', false, false},
+        {"sync ENOSPC /journal/ 1\n", 'A', false, true},
+        {"write ENOSPC /journal/ 1\n", 'F', false, true},
+        {"sync EIO /journal/ 1\n", 'F', false, false},
+        {"sync EIO /data/ 1\n", 'F', false, false},
+        {"sync ENOSPC /data/ 1\n", 'F', true, true},
+        {"write ENOSPC /data/ 1\n", 'F', true, true},
+        {"write EIO /data/ 1\n", 'F', true, false},
+        {"write ENOSPC /data/ 1\n", 'A', true, true},
+        {"sync EIO /data/ 1\n", 'A', true, false},
+        {"link EIO - 1\n", 'F', false, false},
+        {"link ENOSPC - 1\n", 'F', true, true},
+    };
+    struct daemon *d;
+    struct proc_list before, after;
+    struct peer p = {.fd = -1};
+    struct journal j;
+    struct answer a;
+    char *body = big_body();
+    char good[32], bad[32];
+
+    (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
+    daemon_workers(d, &before);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        size_t n = rows[i].big ? BIG : 100;
+        uint64_t struck = faults_struck(d);
+        enum answer_kind got;
+
+        snprintf(good, sizeof(good), "good-%zu", i);
+        snprintf(bad, sizeof(bad), "bad-%zu", i);
+        assert_int_equal(send_kind(d, &p, rows[i].kind, good, body, n, &a), ANSWER_ACK);
+        faults_set(d, rows[i].rules);
+        got = send_kind(d, &p, rows[i].kind, bad, body, n, &a);
+        faults_set(d, "");
+        if (faults_struck(d) == struck)
+            fail_msg("row %zu: nothing struck, and the answer was \"%s\"", i, a.text);
+        expect_refusal(got, &a, rows[i].no_space, rows[i].rules);
+        snprintf(good, sizeof(good), "again-%zu", i);
+        if (send_kind(d, &p, rows[i].kind, good, body, n, &a) != ANSWER_ACK)
+            fail_msg("row %zu, well again: \"%s\"", i, a.text);
+    }
+    daemon_workers(d, &after);
+    assert_true(proc_list_equal(&before, &after));
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, 2 * sizeof(rows) / sizeof(rows[0]));
+    for (size_t i = 0; i < j.count; i++)
+        if (strncmp(j.entries[i].key, "bad", 3) == 0 || strstr(j.entries[i].file, "/bad") != NULL)
+            fail_msg("what was refused is in the journal: %s", j.entries[i].id);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char path[HARNESS_PATH_LEN + 32];
+
+        snprintf(path, sizeof(path), "%s/files/bad-%zu", d->data_dir, i);
+        if (access(path, F_OK) == 0)
+            fail_msg("row %zu: the file that was refused is there", i);
+    }
+    journal_free(&j);
+    free(body);
+}
+
+static void
+short_writes_are_completed(void **state)
+{
+    struct daemon *d;
+    struct peer p = {.fd = -1};
+    struct journal j;
+    struct answer a;
+    char *body = big_body();
+    char name[32];
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){.workers = 1, .faults = true});
+    faults_set(d, "write short /data/ 2\n");
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(name, sizeof(name), "short-%u", i);
+        assert_int_equal(
+            send_kind(d, &p, i % 3 == 0 ? 'F' : 'A', name, body, i % 4 == 0 ? BIG : 3000 + i, &a),
+            ANSWER_ACK);
+    }
+    assert_true(faults_struck(d) >= 20);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, 40);
+    journal_free(&j);
+    free(body);
+}
+
+static void
+faults_under_load_lose_nothing_and_keep_nothing_refused(void **state)
+{
+    static const char *const rules[] = {"sync EIO /journal/ 3\n",     "",
+                                        "write ENOSPC /journal/ 2\n", "",
+                                        "write EIO /journal/ 5\n",    "write short /journal/ 2\n",
+                                        "sync ENOSPC /journal/ 2\n",  ""};
+    struct daemon *d;
+    struct load *l;
+    struct journal j;
+    uint64_t struck;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 2, .faults = true, .errors_expected = true});
+    l = load_start(&d->listeners[0], "f", 5, 4000);
+    for (unsigned i = 0; i < 32; i++) {
+        load_advance(l, 20, 20000);
+        struck = faults_struck(d);
+        faults_set(d, rules[i % 8]);
+        if (rules[i % 8][0] != '\0')
+            WAIT_FOR(faults_struck(d) > struck, 10000);
+    }
+    faults_set(d, "");
+    load_advance(l, 50, 20000);
+    load_stop(l);
+    assert_int_equal(l->broken, 0);
+    assert_true(l->rejected > 0 && l->errors > 0);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    load_check_journal(l, &j);
+    journal_free(&j);
+}
+
+static void
+fill_disk(const char *dir, char path[HARNESS_PATH_LEN])
+{
+    static char block[65536];
+    size_t n = sizeof(block);
+    int fd;
+
+    harness_join(path, dir, "filler");
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    while (n > 0)
+        if (write(fd, block, n) <= 0)
+            n /= 2;
+    close(fd);
+}
+
+/* Sends until the disk is full; returns how many were acknowledged. */
+static unsigned
+send_until_refused(const struct daemon *d, struct peer *p, unsigned first)
+{
+    static char body[1500];
+    struct answer a;
+    char id[32];
+    unsigned i = first;
+
+    memset(body, 'd', sizeof(body));
+    for (;; i++) {
+        snprintf(id, sizeof(id), "disk-%u", i);
+        if (send_kind(d, p, 'A', id, body, sizeof(body), &a) != ANSWER_ACK)
+            break;
+        if (i > first + 10000)
+            fail_msg("the disk is full and nothing is refused");
+    }
+    if (a.kind != ANSWER_REJ || strcmp(a.code, "no-space") != 0)
+        fail_msg("disk full: \"%s\"", a.text);
+    return i - first;
+}
+
+static void
+a_full_disk_is_no_space_and_recovers_when_there_is_room(void **state)
+{
+    char disk[HARNESS_PATH_LEN], filler[HARNESS_PATH_LEN];
+    struct daemon *d;
+    struct proc_list before, after;
+    struct peer p = {.fd = -1};
+    struct journal j;
+    struct answer a;
+    char *body = big_body();
+    unsigned acked = 0, files = 0;
+
+    (void)state;
+    harness_small_disk(6144, disk);
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .data_dir = disk, .errors_expected = true});
+    daemon_workers(d, &before);
+    for (unsigned round = 0; round < 4; round++) {
+        char name[32];
+
+        fill_disk(disk, filler);
+        acked += send_until_refused(d, &p, acked);
+        snprintf(name, sizeof(name), "full-%u", round);
+        assert_int_equal(send_kind(d, &p, 'F', name, body, BIG, &a), ANSWER_REJ);
+        assert_string_equal(a.code, "no-space");
+        assert_int_equal(send_kind(d, &p, 'A', name, body, BIG, &a), ANSWER_REJ);
+        assert_string_equal(a.code, "no-space");
+        assert_int_equal(unlink(filler), 0);
+        snprintf(name, sizeof(name), "room-%u", round);
+        if (send_kind(d, &p, 'F', name, body, 100000, &a) != ANSWER_ACK)
+            fail_msg("there is room again: \"%s\"", a.text);
+        files++;
+    }
+    daemon_workers(d, &after);
+    assert_true(proc_list_equal(&before, &after));
+    daemon_stop(d);
+    journal_load(disk, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, acked + files);
+    journal_free(&j);
+    free(body);
+}
+
+static void
+a_disk_that_fills_and_empties_under_load_loses_nothing(void **state)
+{
+    char disk[HARNESS_PATH_LEN], filler[HARNESS_PATH_LEN];
+    struct daemon *d;
+    struct load *l;
+    struct journal j;
+
+    (void)state;
+    harness_small_disk(65536, disk);
+    d = daemon_start(
+        &(struct daemon_options){.workers = 2, .data_dir = disk, .errors_expected = true});
+    l = load_start(&d->listeners[0], "d", 4, 3000);
+    for (unsigned i = 0; i < 10; i++) {
+        uint64_t rejected = l->rejected;
+
+        load_advance(l, 20, 20000);
+        fill_disk(disk, filler);
+        WAIT_FOR((fill_disk(disk, filler), l->rejected > rejected), 20000);
+        assert_int_equal(unlink(filler), 0);
+    }
+    load_advance(l, 20, 20000);
+    load_stop(l);
+    assert_int_equal(l->broken, 0);
+    daemon_stop(d);
+    journal_load(disk, false, &j);
+    load_check_journal(l, &j);
+    journal_free(&j);
+}
+
+/* Sends the same id until it is acknowledged; refusals on the way must be honest ones. */
+static bool
+acknowledged(const struct daemon *d, struct peer *p, const char *id)
+{
+    struct answer a;
+    enum answer_kind got = send_kind(d, p, 'A', id, "x", 1, &a);
+
+    if (got != ANSWER_ACK && strcmp(a.code, "internal") != 0 && strcmp(a.code, "no-space") != 0)
+        fail_msg("without a journal directory: \"%s\"", a.text);
+    return got == ANSWER_ACK;
+}
+
+static void
+a_journal_directory_that_is_gone_is_no_acknowledgement(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1, .errors_expected = true});
+    char dir[HARNESS_PATH_LEN];
+    struct proc_list before, after;
+    struct peer p = {.fd = -1};
+    struct journal j;
+    bool without;
+
+    (void)state;
+    daemon_workers(d, &before);
+    assert_true(acknowledged(d, &p, "before"));
+    harness_join(dir, d->data_dir, "journal");
+    harness_remove_tree(dir);
+    without = acknowledged(d, &p, "without");
+    if (access(dir, F_OK) < 0)
+        assert_int_equal(mkdir(dir, 0750), 0);
+    WAIT_FOR(acknowledged(d, &p, "again"), 10000);
+    daemon_workers(d, &after);
+    assert_true(proc_list_equal(&before, &after));
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(journal_find_key(&j, "again", NULL), 1);
+    if (without && journal_find_key(&j, "without", NULL) == 0)
+        fail_msg("a message was acknowledged into a directory that was gone");
+    journal_free(&j);
+}
+
+static void
+a_read_only_journal_directory_recovers_without_a_restart(void **state)
+{
+    struct daemon *d;
+    char dir[HARNESS_PATH_LEN];
+    struct proc_list before, after;
+    struct peer p = {.fd = -1};
+    struct run_result result;
+    struct journal j;
+    struct stat st;
+
+    (void)state;
+    harness_need_root();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .set = {"user=nobody"}, .errors_expected = true});
+    harness_join(dir, d->data_dir, "journal");
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_not_equal(st.st_uid, 0);
+    daemon_workers(d, &before);
+    assert_true(acknowledged(d, &p, "before"));
+    assert_int_equal(chmod(dir, 0550), 0);
+    result = daemon_control(d, "reopen", NULL); /* its next segment cannot be made */
+    run_result_free(&result);
+    assert_false(acknowledged(d, &p, "read-only"));
+    assert_int_equal(chmod(dir, 0750), 0);
+    WAIT_FOR(acknowledged(d, &p, "again"), 10000);
+    daemon_workers(d, &after);
+    assert_true(proc_list_equal(&before, &after));
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(journal_find_key(&j, "read-only", NULL), 0);
+    assert_int_equal(journal_find_key(&j, "again", NULL), 1);
+    journal_free(&j);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_failed_write_or_sync_is_refused_and_forgotten),
+        SYSTEM_TEST(short_writes_are_completed),
+        SYSTEM_TEST(faults_under_load_lose_nothing_and_keep_nothing_refused),
+        SYSTEM_TEST(a_full_disk_is_no_space_and_recovers_when_there_is_room),
+        SYSTEM_TEST(a_disk_that_fills_and_empties_under_load_loses_nothing),
+        SYSTEM_TEST(a_journal_directory_that_is_gone_is_no_acknowledgement),
+        SYSTEM_TEST(a_read_only_journal_directory_recovers_without_a_restart),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}

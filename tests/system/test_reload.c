@@ -1,0 +1,368 @@
+/* A reload disturbs nobody, and a reload that fails changes nothing. */
+#include "faults.h"
+#include "load.h"
+#include "stats.h"
+#include "target.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RELOADS 100
+
+static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
+
+/* Waits until the workers are two others than before. */
+static void
+expect_new_workers(const struct daemon *d, const struct proc_list *before)
+{
+    struct proc_list now;
+
+    WAIT_FOR((daemon_workers(d, &now), now.count == 2 && !proc_list_has(before, now.pid[0]) &&
+                                           !proc_list_has(before, now.pid[1])),
+             10000);
+}
+
+static void
+a_hundred_reloads_under_load_lose_nothing(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
+    struct load *l = load_start(&d->listeners[0], "r", 4, 6000);
+    const char *bench[] = {harness_program("msock"),
+                           "-u",
+                           d->listeners[0].url,
+                           "bench",
+                           "--json",
+                           "--messages",
+                           "20000",
+                           "--connections",
+                           "4",
+                           "--size",
+                           "300",
+                           NULL};
+    struct running bench_run;
+    struct run_result result;
+    struct journal j;
+
+    (void)state;
+    run_start(&bench_run, bench, NULL);
+    for (unsigned i = 0; i < RELOADS; i++) {
+        load_advance(l, 5, 20000);
+        daemon_reload(d);
+    }
+    run_finish(&bench_run, 60000, &result);
+    if (result.status != 0)
+        fail_msg("bench: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+    load_stop(l);
+    assert_int_equal(l->refused_connects, 0);
+    assert_int_equal(l->rejected, 0);
+    assert_int_equal(l->cut, 0);
+    assert_int_equal(l->errors, 0);
+    assert_int_equal(l->broken, 0);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    load_check_journal(l, &j);
+    journal_free(&j);
+}
+
+static void
+what_waits_in_the_backlog_is_served_after_a_reload(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
+    struct proc_list old;
+    struct peer p;
+    struct answer a;
+    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+    struct outgoing m = {.kind = 'A', .body = "waiting", .len = 7};
+
+    (void)state;
+    daemon_workers(d, &old);
+    for (size_t i = 0; i < old.count; i++)
+        kill(old.pid[i], SIGSTOP);
+    WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, packet, wire_ahead(packet, &m)), 0);
+    daemon_reload(d);
+    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
+    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
+    for (size_t i = 0; i < old.count; i++)
+        kill(old.pid[i], SIGCONT);
+    expect_new_workers(d, &old);
+    daemon_stop(d);
+}
+
+static void
+a_message_under_way_is_finished_by_the_old_worker(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2, .set = {"timeout=20s"}});
+    struct outgoing m = {
+        .kind = 'A', .value = "half", .value_len = 4, .body = "0123456789", .len = 10};
+    struct proc_list old;
+    struct journal j;
+    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+    struct peer p;
+    struct answer a;
+    size_t n = wire_first(packet, &m);
+
+    (void)state;
+    daemon_workers(d, &old);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, packet, n - 3), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == n - 3, 5000);
+    daemon_reload(d);
+    assert_int_equal(peer_write(&p, packet + n - 3, 3), 0);
+    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
+    assert_int_equal(peer_write(&p, packet, wire_trailer(packet, &m)), 0);
+    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
+    assert_true(peer_closed(&p, 5000)); /* now that it is between messages */
+    expect_new_workers(d, &old);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    assert_int_equal(journal_find_key(&j, "half", NULL), 1);
+    journal_free(&j);
+}
+
+static void
+a_message_that_never_ends_holds_its_worker_only_for_drain_timeout(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 2, .set = {"timeout=60s", "min_rate=0", "drain_timeout=300ms"}});
+    struct proc_list old;
+    struct peer p;
+
+    (void)state;
+    daemon_workers(d, &old);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, "\0\0\0", 3), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == 3, 5000);
+    daemon_reload(d);
+    expect_new_workers(d, &old);
+    assert_true(peer_closed(&p, 5000));
+    daemon_stop(d);
+}
+
+/* A reload that must fail: nothing may be different afterwards. */
+static void
+expect_failed_reload(struct daemon *d, struct peer *witness, const char *said)
+{
+    struct proc_list before, after;
+    struct run_result result;
+    struct answer a;
+
+    daemon_workers(d, &before);
+    result = daemon_control(d, "reload", NULL);
+    daemon_workers(d, &after);
+    if (result.status == 0)
+        fail_msg("msockctl reload said it went well: %s", result.out);
+    if (strstr(result.out, said) == NULL && strstr(result.err, said) == NULL)
+        fail_msg("no \"%s\" in what msockctl reload said: %s%s", said, result.out, result.err);
+    run_result_free(&result);
+    if (!proc_list_equal(&before, &after))
+        fail_msg("the workers are others after a reload that failed");
+    assert_int_equal(peer_send_plain(witness, NULL, "still here", 10, &a), ANSWER_ACK);
+}
+
+static void
+a_wrong_configuration_changes_nothing(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } rows[] = {
+        {"workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\nno_such_option = 1\n", "msockd.conf:3"},
+        {"workers = 0\nlisten = {\"msp://127.0.0.1:0\"}\n", "workers"},
+        {"workers = 2\nlisten = {\"msp://127.0.0.1:0\"\n", "msockd.conf"},
+        {"workers = 2\nlisten = {\"gopher://127.0.0.1:0\"}\n", "gopher"},
+        {"workers = 2\nlisten = {\"msp://127.0.0.1:0?handler=nobody\"}\n", "nobody"},
+        {"workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\ntimeout = \"soon\"\n", "timeout"},
+    };
+    struct daemon *d = daemon_start(&(struct daemon_options){.config = two_workers});
+    struct proc_list before;
+    struct peer witness;
+
+    (void)state;
+    peer_connect(&witness, &d->listeners[0]);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        daemon_configure(d, rows[i].text);
+        expect_failed_reload(d, &witness, rows[i].said);
+    }
+    unlink(d->config_path);
+    expect_failed_reload(d, &witness, "msockd.conf");
+    daemon_configure(d, two_workers);
+    daemon_workers(d, &before);
+    daemon_reload(d);
+    expect_new_workers(d, &before);
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
+static void
+a_port_that_another_program_has_changes_nothing(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.config = two_workers});
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(addr);
+    int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct peer witness;
+    char text[256], port[16];
+
+    (void)state;
+    assert_int_equal(bind(other, (struct sockaddr *)&addr, len), 0);
+    assert_int_equal(listen(other, 1), 0);
+    assert_int_equal(getsockname(other, (struct sockaddr *)&addr, &len), 0);
+    snprintf(port, sizeof(port), "%u", ntohs(addr.sin_port));
+    snprintf(text, sizeof(text),
+             "workers = 2\nlisten = {\"msp://127.0.0.1:0\", \"msp://127.0.0.1:%s\"}\n", port);
+    peer_connect(&witness, &d->listeners[0]);
+    daemon_configure(d, text);
+    expect_failed_reload(d, &witness, port);
+    close(other);
+    daemon_reload(d);
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
+static void
+workers_that_die_before_they_are_ready_change_nothing(void **state)
+{
+    struct daemon *d;
+    struct peer witness;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){.config = two_workers, .faults = true});
+    peer_connect(&witness, &d->listeners[0]);
+    faults_set(d, "fork abort - 1\n");
+    expect_failed_reload(d, &witness, "worker");
+    assert_true(faults_struck(d) > 0);
+    faults_set(d, "");
+    daemon_reload(d);
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
+static void
+workers_that_hang_before_they_are_ready_change_nothing(void **state)
+{
+    struct daemon *d;
+    struct peer witness;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){
+        .config = two_workers, .set = {"ready_timeout=400ms"}, .faults = true});
+    peer_connect(&witness, &d->listeners[0]);
+    faults_set(d, "fork hang - 1\n");
+    expect_failed_reload(d, &witness, "ready");
+    faults_set(d, "");
+    WAIT_FOR(daemon_has_workers(d, 2), 5000); /* those that hung are gone */
+    daemon_reload(d);
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
+static void
+workers_that_cannot_use_the_new_data_directory_change_nothing(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.config = two_workers, .errors_expected = true});
+    char journal[HARNESS_PATH_LEN], aside[HARNESS_PATH_LEN];
+    struct peer witness;
+
+    (void)state;
+    harness_join(journal, d->data_dir, "journal");
+    harness_join(aside, d->data_dir, "aside");
+    peer_connect(&witness, &d->listeners[0]);
+    assert_int_equal(rename(journal, aside), 0);
+    harness_write_file(journal, "not a directory", 15);
+    expect_failed_reload(d, &witness, "journal");
+    assert_int_equal(unlink(journal), 0);
+    assert_int_equal(rename(aside, journal), 0);
+    daemon_reload(d);
+    daemon_stop(d);
+}
+
+static void
+a_reload_opens_new_listeners_and_closes_removed_ones(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.config = two_workers});
+    struct target first = d->listeners[0], second;
+    json_t *listeners;
+    char text[1024], path[HARNESS_PATH_LEN + 16];
+    struct peer kept, fresh;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&kept, &first);
+    snprintf(path, sizeof(path), "msp://%s/sock", d->dir);
+    snprintf(text, sizeof(text), "workers = 3\nlisten = {\"%s\", \"msp://127.0.0.1:0\"}\n", path);
+    daemon_configure(d, text);
+    daemon_reload(d);
+    target_from_url(path, &second);
+    peer_connect(&fresh, &second);
+    assert_int_equal(peer_send_plain(&fresh, NULL, "new", 3, &a), ANSWER_ACK);
+    peer_close(&fresh);
+    peer_connect(&fresh, &first); /* unchanged, so the same port */
+    assert_int_equal(peer_send_plain(&fresh, NULL, "same", 4, &a), ANSWER_ACK);
+    peer_close(&fresh);
+    WAIT_FOR(daemon_has_workers(d, 3), 5000);
+    listeners = stats_read(d, "listeners");
+    assert_int_equal(json_array_size(listeners), 2);
+    json_decref(listeners);
+
+    snprintf(text, sizeof(text), "workers = 1\nlisten = {\"%s\"}\n", path);
+    daemon_configure(d, text);
+    daemon_reload(d);
+    WAIT_FOR(daemon_has_workers(d, 1), 5000);
+    assert_int_equal(peer_try_connect(&fresh, &first, NULL), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    peer_connect(&fresh, &second);
+    assert_int_equal(peer_send_plain(&fresh, NULL, "kept", 4, &a), ANSWER_ACK);
+    daemon_stop(d);
+}
+
+static void
+a_reload_brings_new_options_into_force(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.config = two_workers});
+    struct outgoing deep = {.kind = 'J', .body = "[[[1]]]", .len = 7};
+    struct peer p;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send(&p, &deep, &a), ANSWER_ACK);
+    peer_close(&p);
+    daemon_configure(d, "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\nmax_json_depth = 2\n");
+    daemon_reload(d);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send(&p, &deep, &a), ANSWER_REJ);
+    assert_string_equal(a.code, "bad-json");
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_hundred_reloads_under_load_lose_nothing),
+        SYSTEM_TEST(what_waits_in_the_backlog_is_served_after_a_reload),
+        SYSTEM_TEST(a_message_under_way_is_finished_by_the_old_worker),
+        SYSTEM_TEST(a_message_that_never_ends_holds_its_worker_only_for_drain_timeout),
+        SYSTEM_TEST(a_wrong_configuration_changes_nothing),
+        SYSTEM_TEST(a_port_that_another_program_has_changes_nothing),
+        SYSTEM_TEST(workers_that_die_before_they_are_ready_change_nothing),
+        SYSTEM_TEST(workers_that_hang_before_they_are_ready_change_nothing),
+        SYSTEM_TEST(workers_that_cannot_use_the_new_data_directory_change_nothing),
+        SYSTEM_TEST(a_reload_opens_new_listeners_and_closes_removed_ones),
+        SYSTEM_TEST(a_reload_brings_new_options_into_force),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
