@@ -6,6 +6,7 @@
 #include "bench_raw.h"
 #include "command.h"
 #include "message.h"
+#include "msock.h"
 #include "numbers.h"
 
 #include <errno.h>
@@ -314,7 +315,8 @@ bench_run_at(const struct bench_options *options, const struct endpoint *ep,
     }
     rc = bench_status(result);
     if (rc == EX_UNAVAILABLE)
-        message_error("cannot connect to %s: %s", options->url, strerror(result->connect_error));
+        message_error("cannot connect to %s: %s", options->url,
+                      strerror(result->connect_error != 0 ? result->connect_error : EINTR));
     else
         bench_report(options, result);
     free(result->connection);
@@ -347,9 +349,13 @@ bench_run(const struct bench_options *options)
     char error[512];
     int rc;
 
-    if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
+    if (!options->raw && msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
         message_error("%s", error);
         return EX_USAGE;
+    }
+    if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
+        message_error("%s", error);
+        return EX_UNAVAILABLE;
     }
     if (options->bind_from > 0 && !options->raw && ep.addr.ss_family != AF_INET) {
         message_error("--bind-from needs a server with an IPv4 address");

@@ -98,12 +98,13 @@ static void
 load_connect(struct load *load)
 {
     const struct bench_result *result = load->result;
+    uint32_t first = load->options->connections < LOAD_CONNECTING_MAX ? load->options->connections
+                                                                      : LOAD_CONNECTING_MAX;
 
     while (load->next_new < load->options->connections &&
            load->count[CONN_CONNECTING] < LOAD_CONNECTING_MAX)
         conn_open(&load->conns[load->next_new++]);
-    if (load_signal != 0 ||
-        (result->connected == 0 && result->connect_failures >= load->options->connections))
+    if (load_signal != 0 || (result->connected == 0 && result->connect_failures >= first))
         load_enter(load, LOAD_DONE);
     else if (load_unsettled(load) == 0)
         load_begin(load);

@@ -11,7 +11,7 @@
 #define PROGRESS_PATIENCE_NS 200000000u
 #define PROGRESS_INTERVAL_NS 100000000u
 #define PROGRESS_BAR_MAX     40u
-#define PROGRESS_LABEL_MAX   30
+#define PROGRESS_LABEL_MAX   30u
 
 void
 progress_init(struct progress *progress, const char *label)
@@ -62,7 +62,8 @@ progress_format(const char *label, uint64_t done, uint64_t total, double rate, u
     unsigned percent = total == 0 || done >= total ? 100 : (unsigned)((double)done / total * 100);
     char done_text[NUMBER_TEXT_LEN], total_text[NUMBER_TEXT_LEN], rate_text[NUMBER_TEXT_LEN];
     char left_text[NUMBER_TEXT_LEN] = "-:--", bar[PROGRESS_BAR_MAX + 3] = "", rest[128];
-    int label_len = progress_label_len(label, PROGRESS_LABEL_MAX);
+    unsigned label_max = width / 4 < PROGRESS_LABEL_MAX ? width / 4 : PROGRESS_LABEL_MAX;
+    int label_len = progress_label_len(label, label_max);
     unsigned used;
 
     number_bytes((double)done, done_text);
