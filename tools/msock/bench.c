@@ -24,6 +24,7 @@
 enum {
     OPT_AHEAD = 256,
     OPT_BIND_FROM,
+    OPT_HOLD,
     OPT_IDLE,
     OPT_IDS,
     OPT_LATE_DIGEST,
@@ -68,8 +69,9 @@ bench_help(FILE *out)
           "                         success, and it is given up; default 30\n",
           out);
     fputs("      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
-          "      --idle             one message a connection, then print \"ready N\" and hold the\n"
-          "                         connections until standard input ends\n"
+          "      --hold             at the end print \"ready N\" and keep the N connections open\n"
+          "                         until standard input ends\n"
+          "      --idle             send one message on each connection, and --hold\n"
           "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
           "                         server of its own: the ceiling of this machine\n"
           "      --per-connection   also what each connection counted, with its local port\n"
@@ -183,8 +185,11 @@ bench_option(struct bench_options *options, int c, const char *value)
     case OPT_LATE_DIGEST:
         options->late_digest = true;
         return 0;
+    case OPT_HOLD:
+        options->hold = true;
+        return 0;
     case OPT_IDLE:
-        options->idle = true;
+        options->idle = options->hold = true;
         return 0;
     case OPT_RAW:
         options->raw = true;
@@ -259,6 +264,7 @@ bench_parse(struct bench_options *options, int argc, char **argv)
         {"retry", required_argument, NULL, OPT_RETRY},
         {"timeout", required_argument, NULL, OPT_TIMEOUT},
         {"bind-from", required_argument, NULL, OPT_BIND_FROM},
+        {"hold", no_argument, NULL, OPT_HOLD},
         {"idle", no_argument, NULL, OPT_IDLE},
         {"raw", no_argument, NULL, OPT_RAW},
         {"per-connection", no_argument, NULL, OPT_PER_CONNECTION},

@@ -31,7 +31,8 @@ struct bench_options {
     bool late_digest;
     bool retry;
     bool raw;
-    bool idle;
+    bool idle; /* one message a connection */
+    bool hold; /* keep the connections open until standard input ends */
     bool json;
     bool per_connection;
 };

@@ -116,11 +116,21 @@ load_hold(struct load *load)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 
-    load_measured(load, LOAD_HOLD);
+    load_enter(load, LOAD_HOLD);
     printf("ready %u\n", load->count[CONN_UP]);
     fflush(stdout);
     if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0)
         load_enter(load, LOAD_DONE); /* a file, or none: it ends here and now */
+}
+
+/* Everything is answered. */
+static void
+load_end(struct load *load)
+{
+    if (load->options->hold && load_signal == 0)
+        load_hold(load);
+    else
+        load_enter(load, LOAD_DONE);
 }
 
 static void
@@ -148,14 +158,16 @@ load_timed(const struct load *load)
 static void
 load_measure(struct load *load)
 {
-    if (load->count[CONN_DEAD] == load->options->connections)
+    if (load->count[CONN_DEAD] == load->options->connections) {
         load_measured(load, LOAD_DONE);
-    else if (load_signal != 0 || (load_timed(load) && load_passed(load, load->options->seconds)))
+    } else if (load_signal != 0 ||
+               (load_timed(load) && load_passed(load, load->options->seconds))) {
+        load->result->interrupted = load_signal != 0;
         load_measured(load, LOAD_DRAIN);
-    else if (load->left == 0 && load->open_messages == 0 && load->options->idle)
-        load_hold(load);
-    else if (load->left == 0 && load->open_messages == 0)
-        load_measured(load, LOAD_DONE);
+    } else if (load->left == 0 && load->open_messages == 0) {
+        load_measured(load, LOAD_DRAIN);
+        load_end(load);
+    }
 }
 
 /* Moves on to the next phase where its time has come. */
@@ -174,8 +186,8 @@ load_step(struct load *load)
         load_measure(load);
         break;
     case LOAD_DRAIN:
-        if (load->open_messages == 0 || load->count[CONN_DEAD] == load->options->connections)
-            load_enter(load, LOAD_DONE);
+        if (load->open_messages == 0)
+            load_end(load);
         break;
     case LOAD_HOLD:
         if (load_signal != 0)
@@ -323,7 +335,6 @@ load_run(const struct bench_options *options, const struct endpoint *endpoint,
     if (load_prepare(load) == 0) {
         load_catch_signals();
         load_loop(load);
-        result->interrupted = load_signal != 0 && !options->idle;
         rc = 0;
     }
     load_fini(load);

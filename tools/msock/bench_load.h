@@ -9,7 +9,7 @@ enum load_phase {
     LOAD_WARMUP,  /* sending, not measured */
     LOAD_MEASURE, /* sending, measured */
     LOAD_DRAIN,   /* nothing new is begun, answers are awaited */
-    LOAD_HOLD,    /* --idle: all are answered, and connections stay open */
+    LOAD_HOLD,    /* all are answered, and connections stay open */
     LOAD_DONE,
 };
 
