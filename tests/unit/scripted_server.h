@@ -7,9 +7,11 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/sha.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,6 +79,7 @@ struct server {
 
     /* its own */
     int listener, fd;
+    int stop[2]; /* a pipe; closed for writing: end when nobody is waiting any more */
     char url[160], directory[64], path[100];
     size_t read_total, written_total;
     pthread_t thread;
@@ -431,6 +434,17 @@ server_message_read(struct server *s)
     return stays;
 }
 
+/* The next connection, or -1: those that wait are served also after the call to stop. */
+static inline int
+server_accept(struct server *s)
+{
+    struct pollfd p[2] = {{.fd = s->listener, .events = POLLIN}, {.fd = s->stop[0]}};
+
+    while (poll(p, 2, -1) < 0 && errno == EINTR)
+        continue;
+    return (p[0].revents & POLLIN) != 0 ? accept4(s->listener, NULL, NULL, SOCK_CLOEXEC) : -1;
+}
+
 static inline void *
 server_main(void *arg)
 {
@@ -438,7 +452,7 @@ server_main(void *arg)
     struct timeval limit = {.tv_sec = 10};
     int on = 1;
 
-    while ((s->fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+    while ((s->fd = server_accept(s)) >= 0) {
         setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
         setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         s->read_total = s->written_total = 0;
@@ -492,6 +506,7 @@ server_start(struct server *s, int family)
     else
         server_listen_inet(s, family);
     assert_int_equal(listen(s->listener, 64), 0);
+    assert_int_equal(pipe2(s->stop, O_CLOEXEC), 0);
     assert_int_equal(pthread_create(&s->thread, NULL, server_main, s), 0);
 }
 
@@ -499,8 +514,9 @@ server_start(struct server *s, int family)
 static inline void
 server_stop(struct server *s)
 {
-    shutdown(s->listener, SHUT_RDWR);
+    close(s->stop[1]);
     pthread_join(s->thread, NULL);
+    close(s->stop[0]);
     close(s->listener);
     if (s->path[0] != '\0') {
         unlink(s->path);

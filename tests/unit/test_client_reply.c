@@ -159,7 +159,7 @@ check_raw(const void *says, size_t n, const char *error)
     assert_int_equal(pthread_create(&thread, NULL, raw_main, &r), 0);
     snprintf(url, sizeof(url), "msp://127.0.0.1:%d", ntohs(sa.sin_port));
     m = msock_open(url);
-    msock_set_timeouts(m, 100, 100);
+    msock_set_timeouts(m, 100, 5000);
     msock_set_retries(m, 0, 1, 1);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
