@@ -5,9 +5,9 @@
 #include "bench_load.h"
 #include "bench_raw.h"
 #include "command.h"
-#include "message.h"
 #include "msock.h"
 #include "numbers.h"
+#include "say.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -87,7 +87,7 @@ bench_help(FILE *out)
 static int
 bench_wrong(const char *option, const char *wants, const char *value)
 {
-    message_error("%s wants %s, not '%s'", option, wants, value);
+    say_error("%s wants %s, not '%s'", option, wants, value);
     return -1;
 }
 
@@ -235,7 +235,7 @@ bench_complete(struct bench_options *options)
     const char *conflict = bench_conflict(options);
 
     if (conflict != NULL) {
-        message_error("%s", conflict);
+        say_error("%s", conflict);
         return -1;
     }
     if (options->seconds < 0)
@@ -283,7 +283,7 @@ bench_parse(struct bench_options *options, int argc, char **argv)
             return -1;
     }
     if (optind < argc) {
-        message_error("there is nothing to give besides options: '%s'", argv[optind]);
+        say_error("there is nothing to give besides options: '%s'", argv[optind]);
         return -1;
     }
     return bench_complete(options);
@@ -302,8 +302,8 @@ bench_raise_limit(const struct bench_options *options)
     setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur >= options->connections + BENCH_SPARE_DESCRIPTORS)
         return 0;
-    message_error("%u connections need more descriptors than the limit of %llu (ulimit -Hn)",
-                  options->connections, (unsigned long long)limit.rlim_cur);
+    say_error("%u connections need more descriptors than the limit of %llu (ulimit -Hn)",
+              options->connections, (unsigned long long)limit.rlim_cur);
     return -1;
 }
 
@@ -315,14 +315,14 @@ bench_run_at(const struct bench_options *options, const struct endpoint *ep,
     int rc;
 
     if (result == NULL || load_run(options, ep, message, result) < 0) {
-        message_error("cannot begin: %s", strerror(errno));
+        say_error("cannot begin: %s", strerror(errno));
         free(result);
         return EX_OSERR;
     }
     rc = bench_status(result);
     if (rc == EX_UNAVAILABLE)
-        message_error("cannot connect to %s: %s", options->url,
-                      strerror(result->connect_error != 0 ? result->connect_error : EINTR));
+        say_error("cannot connect to %s: %s", options->url,
+                  strerror(result->connect_error != 0 ? result->connect_error : EINTR));
     else
         bench_report(options, result);
     free(result->connection);
@@ -338,7 +338,7 @@ bench_run_raw(const struct bench_options *options, struct bench_message *message
     int rc;
 
     if (raw_start(message->whole_len, &server) < 0) {
-        message_error("cannot start the server of --raw: %s", strerror(errno));
+        say_error("cannot start the server of --raw: %s", strerror(errno));
         return EX_OSERR;
     }
     ep = endpoint_loopback(server.port);
@@ -356,21 +356,21 @@ bench_run(const struct bench_options *options)
     int rc;
 
     if (!options->raw && msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
-        message_error("%s", error);
+        say_error("%s", error);
         return EX_USAGE;
     }
     if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
-        message_error("%s", error);
+        say_error("%s", error);
         return EX_UNAVAILABLE;
     }
     if (options->bind_from > 0 && !options->raw && ep.addr.ss_family != AF_INET) {
-        message_error("--bind-from needs a server with an IPv4 address");
+        say_error("--bind-from needs a server with an IPv4 address");
         return EX_USAGE;
     }
     if (bench_raise_limit(options) < 0)
         return EX_OSERR;
     if (message_init(&message, options) < 0) {
-        message_error("no memory for a message of %llu bytes", (unsigned long long)options->size);
+        say_error("no memory for a message of %llu bytes", (unsigned long long)options->size);
         rc = EX_OSERR;
     } else if (options->raw) {
         rc = bench_run_raw(options, &message);
@@ -398,7 +398,7 @@ command_bench(int argc, char **argv, const char *url)
     if (parsed > 0)
         return EX_OK;
     if (parsed < 0) {
-        message_hint("msock bench --help");
+        say_hint("msock bench --help");
         return EX_USAGE;
     }
     return bench_run(&options);

@@ -83,6 +83,12 @@ void conn_open(struct conn *conn);
 /* Deals with what epoll said about it. */
 void conn_event(struct conn *conn, uint32_t events);
 
+/* Makes epoll watch it (how: EPOLL_CTL_ADD or _MOD) for input, and for room to send where out is set. */
+void conn_watch(struct conn *conn, int how, bool out);
+
+/* Sends on what is on its way out, as far as the socket takes it. The connection may be lost by it. */
+void conn_push(struct conn *conn);
+
 /* Begins and sends what may be sent now. */
 void conn_send(struct conn *conn);
 

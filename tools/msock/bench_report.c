@@ -1,6 +1,6 @@
 /* What a load came to, for people and as JSON. */
 #include "bench.h"
-#include "message.h"
+#include "say.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -132,7 +132,7 @@ report_json(const struct bench_options *options, const struct bench_result *resu
     if (options->per_connection)
         json_object_set_new(object, "per_connection", report_connections(result));
     if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
-        message_error("no memory for the JSON object");
+        say_error("no memory for the JSON object");
     putchar('\n');
     json_decref(object);
 }

@@ -1,6 +1,6 @@
 #include "input.h"
 
-#include "message.h"
+#include "say.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,11 +68,11 @@ static int
 input_stdin(const char *argument, char **data_out, size_t *len_out)
 {
     if (argument == NULL && isatty(STDIN_FILENO)) {
-        message_error("nothing to send: give it as an argument, or - to type it in");
+        say_error("nothing to send: give it as an argument, or - to type it in");
         return EX_USAGE;
     }
     if (input_read_fd(STDIN_FILENO, data_out, len_out) < 0) {
-        message_error("cannot read standard input: %s", strerror(errno));
+        say_error("cannot read standard input: %s", strerror(errno));
         return EX_NOINPUT;
     }
     return EX_OK;
@@ -88,12 +88,12 @@ input_message(const char *argument, int at_file, char **data_out, size_t *len_ou
     if (at_file && argument[0] == '@') {
         if (input_read_file(argument + 1, data_out, len_out) == 0)
             return EX_OK;
-        message_error("cannot read %s: %s", argument + 1, strerror(errno));
+        say_error("cannot read %s: %s", argument + 1, strerror(errno));
         return EX_NOINPUT;
     }
     copy = strdup(argument);
     if (copy == NULL) {
-        message_error("no memory");
+        say_error("no memory");
         return EX_OSERR;
     }
     *data_out = copy;

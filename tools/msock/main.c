@@ -1,7 +1,7 @@
 /* msock: send messages, JSON documents and files from the command line, and load a server. */
 #include "command.h"
-#include "message.h"
 #include "msock.h"
+#include "say.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -56,7 +56,7 @@ main_flush(int status)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))
         return status;
-    message_error("cannot write to standard output: %s", strerror(errno));
+    say_error("cannot write to standard output: %s", strerror(errno));
     return status == EX_OK ? EX_IOERR : status;
 }
 
@@ -66,8 +66,8 @@ main_command(int argc, char **argv, const char *url)
     const struct command *command = command_find(argv[0]);
 
     if (command == NULL) {
-        message_error("there is no command '%s'", argv[0]);
-        message_hint("msock --help");
+        say_error("there is no command '%s'", argv[0]);
+        say_hint("msock --help");
         return EX_USAGE;
     }
     argv[0] = (char *)"msock";
@@ -101,7 +101,7 @@ main(int argc, char **argv)
             printf("msock %s\n", msock_version());
             return main_flush(EX_OK);
         default:
-            message_hint("msock --help");
+            say_hint("msock --help");
             return EX_USAGE;
         }
     }

@@ -1,7 +1,7 @@
 #include "progress.h"
 
-#include "message.h"
 #include "numbers.h"
+#include "say.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +17,7 @@ void
 progress_init(struct progress *progress, const char *label)
 {
     *progress = (struct progress){.began_ns = number_now_ns()};
-    message_clean(label, progress->label, sizeof(progress->label));
+    say_clean(label, progress->label, sizeof(progress->label));
 }
 
 static unsigned

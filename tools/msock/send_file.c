@@ -1,8 +1,8 @@
 /* msock send-file: files, one after the other over one connection. A failure does not stop the files
  * behind it; the worst status is the command's. */
 #include "command.h"
-#include "message.h"
 #include "numbers.h"
+#include "say.h"
 #include "session.h"
 
 #include <stdlib.h>
@@ -51,12 +51,12 @@ send_file_parse(struct send_file_options *options, int argc, char **argv)
             return -1;
     }
     if (optind >= argc) {
-        message_error("no file is named");
+        say_error("no file is named");
         return -1;
     }
     if (options->as != NULL && argc - optind > 1 &&
         (*options->as == '\0' || options->as[strlen(options->as) - 1] != '/')) {
-        message_error("--as needs a slash at its end for several files, such as backup/");
+        say_error("--as needs a slash at its end for several files, such as backup/");
         return -1;
     }
     return 0;
@@ -123,7 +123,7 @@ send_file_all(const struct send_file_options *options, msock *m, int count, char
         char *path = send_file_path(options->as, files[i]);
 
         if (path == NULL) {
-            message_error("no memory");
+            say_error("no memory");
             return EX_OSERR;
         }
         worst = session_worse(worst, send_file_deliver(options, m, files[i], path));
@@ -143,7 +143,7 @@ command_send_file(int argc, char **argv, const char *url)
     if (parsed > 0)
         return EX_OK;
     if (parsed < 0) {
-        message_hint("msock send-file --help");
+        say_hint("msock send-file --help");
         return EX_USAGE;
     }
     rc = session_open(&options.session, &m);

@@ -1,8 +1,8 @@
 #include "send_message.h"
 
 #include "input.h"
-#include "message.h"
 #include "numbers.h"
+#include "say.h"
 #include "session.h"
 
 #include <stdlib.h>
@@ -27,7 +27,7 @@ send_parse(const struct send_kind *kind, struct session_options *options, int ar
             return -1;
     }
     if (argc - optind > 1) {
-        message_error("one message at a time; quote what has spaces in it");
+        say_error("one message at a time; quote what has spaces in it");
         return -1;
     }
     return 0;
@@ -67,7 +67,7 @@ send_message(const struct send_kind *kind, int argc, char **argv, const char *ur
     if (parsed > 0)
         return EX_OK;
     if (parsed < 0) {
-        message_hint(kind->command);
+        say_hint(kind->command);
         return EX_USAGE;
     }
     rc = session_open(&options, &m);

@@ -1,7 +1,7 @@
 #include "session.h"
 
-#include "message.h"
 #include "numbers.h"
+#include "say.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -35,11 +35,11 @@ session_number(struct session_options *options, int c, const char *value)
     if (c == 't') {
         if (number_seconds(value, 1e6, &options->timeout_s) && options->timeout_s >= 0.001)
             return 0;
-        message_error("--timeout wants seconds, such as 0.5 or 10, not '%s'", value);
+        say_error("--timeout wants seconds, such as 0.5 or 10, not '%s'", value);
         return -1;
     }
     if (!number_parse(value, 1000000, &n)) {
-        message_error("--retries wants a number from 0 to 1000000, not '%s'", value);
+        say_error("--retries wants a number from 0 to 1000000, not '%s'", value);
         return -1;
     }
     options->retries = (int)n;
@@ -97,12 +97,12 @@ session_open(const struct session_options *options, msock **m_out)
     msock *m;
 
     if (msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
-        message_error("%s", error);
+        say_error("%s", error);
         return EX_USAGE;
     }
     m = msock_open(options->url);
     if (m == NULL) {
-        message_error("no memory");
+        say_error("no memory");
         return EX_OSERR;
     }
     msock_set_timeouts(m, ms, ms);
@@ -110,7 +110,7 @@ session_open(const struct session_options *options, msock **m_out)
         msock_set_retries(m, (unsigned)options->retries, 50, 5000);
     msock_set_want_reply(m, options->want_reply);
     if (options->id != NULL && msock_set_id(m, options->id, strlen(options->id)) != MSOCK_OK) {
-        message_error("%s", msock_error(m));
+        say_error("%s", msock_error(m));
         msock_close(m);
         return EX_USAGE;
     }
@@ -228,7 +228,7 @@ session_json(const struct session_options *options, const msock *m,
     if (options->want_reply)
         failed |= session_json_reply(object, m);
     if (failed != 0 || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
-        message_error("no memory for the JSON object");
+        say_error("no memory for the JSON object");
     putchar('\n');
     fflush(stdout);
     json_decref(object);
@@ -245,7 +245,7 @@ session_committed(const msock *m, const struct session_result *result)
         return;
     }
     number_bytes(result->seconds > 0 ? (double)result->bytes / result->seconds : 0, rate);
-    message_clean(result->path, name, sizeof(name));
+    say_clean(result->path, name, sizeof(name));
     printf("committed, %llu bytes, %s, %.2f s, %s/s\n", (unsigned long long)result->bytes, name,
            result->seconds, rate);
 }
@@ -272,9 +272,9 @@ session_failed(const msock *m, const struct session_result *result)
     if (*error == '\0')
         error = msock_status_name(result->status);
     if (result->file != NULL && strstr(error, result->file) == NULL)
-        message_error("%s: %s", result->file, error);
+        say_error("%s: %s", result->file, error);
     else
-        message_error("%s", error);
+        say_error("%s", error);
 }
 
 int

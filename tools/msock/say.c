@@ -1,10 +1,10 @@
-#include "message.h"
+#include "say.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 void
-message_clean(const char *text, char *out, size_t n)
+say_clean(const char *text, char *out, size_t n)
 {
     size_t i = 0;
 
@@ -17,7 +17,7 @@ message_clean(const char *text, char *out, size_t n)
 }
 
 void
-message_error(const char *format, ...)
+say_error(const char *format, ...)
 {
     char text[2048], clean[2048];
     va_list args;
@@ -25,13 +25,13 @@ message_error(const char *format, ...)
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    message_clean(text, clean, sizeof(clean));
+    say_clean(text, clean, sizeof(clean));
     fflush(stdout);
     fprintf(stderr, "msock: %s\n", clean);
 }
 
 void
-message_hint(const char *command)
+say_hint(const char *command)
 {
-    message_error("see `%s`", command);
+    say_error("see `%s`", command);
 }
