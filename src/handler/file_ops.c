@@ -81,6 +81,7 @@ const struct file_ops file_ops_synced = {
     .open_unnamed = file_open_unnamed,
     .link_fd = file_link_fd,
     .open_beneath = file_open_beneath,
+    .sync_at_once = true,
 };
 
 const struct file_ops file_ops_unsynced = {

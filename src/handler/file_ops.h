@@ -5,6 +5,7 @@
 
 #include "common/base.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* Each returns 0 (a descriptor where it opens something), or -1 with errno. */
@@ -19,6 +20,7 @@ struct file_ops {
     int (*link_fd)(int fd, int dir_fd, const char *name); /* gives a descriptor's file a name */
     /* openat2 beneath dir_fd, through no symbolic link; ENOSYS where there is none. */
     int (*open_beneath)(int dir_fd, const char *path, int flags);
+    bool sync_at_once; /* many calls of sync_data may be made as one, by other means */
 };
 
 extern const struct file_ops file_ops_synced;

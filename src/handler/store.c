@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define STORE_GROUP 64 /* bounds the descriptors in use */
+#define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
 
 int
 store_init(struct store *store, enum on_conflict on_conflict, const struct data_dirs *dirs,
@@ -19,6 +19,7 @@ store_init(struct store *store, enum on_conflict on_conflict, const struct data_
 {
     *store = (struct store){.on_conflict = on_conflict, .ops = ops, .dirs = dirs};
     temp_maker_init(&store->maker, ops);
+    sync_group_init(&store->syncs, ops);
     store->digester = digester_create();
     return store->digester != NULL ? 0 : -1;
 }
@@ -26,6 +27,7 @@ store_init(struct store *store, enum on_conflict on_conflict, const struct data_
 void
 store_fini(struct store *store)
 {
+    sync_group_fini(&store->syncs);
     digester_destroy(store->digester);
     store->digester = NULL;
 }
@@ -112,10 +114,22 @@ store_goes_on(const struct store_put *put)
 }
 
 static void
-store_sync(struct store *store, struct store_put *put)
+store_sync(struct store *store, struct store_put *puts, size_t count)
 {
-    if (store_goes_on(put) && store->ops->sync_data(put->temp.fd) < 0)
-        put->outcome = outcome_failed("the body cannot be made safe", errno);
+    struct store_put *under_way[STORE_GROUP];
+    int fds[STORE_GROUP] = {-1}, errors[STORE_GROUP];
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!store_goes_on(&puts[i]))
+            continue;
+        fds[n] = puts[i].temp.fd;
+        under_way[n++] = &puts[i];
+    }
+    sync_group_run(&store->syncs, fds, n, errors);
+    for (size_t i = 0; i < n; i++)
+        if (errors[i] != 0)
+            under_way[i]->outcome = outcome_failed("the body cannot be made safe", errors[i]);
 }
 
 int
@@ -152,8 +166,7 @@ store_run_group(struct store *store, struct store_put *puts, size_t count)
     store->changed_error = 0;
     for (size_t i = 0; i < count; i++)
         store_write(store, &puts[i]);
-    for (size_t i = 0; i < count; i++)
-        store_sync(store, &puts[i]);
+    store_sync(store, puts, count);
     for (size_t i = 0; i < count; i++)
         store_link(store, &puts[i]);
     store_sync_changed(store);

@@ -4,6 +4,7 @@
 #define HANDLER_STORE_H
 
 #include "handler/outcome.h"
+#include "handler/sync_group.h"
 #include "handler/temp_file.h"
 
 /* One body to be stored. */
@@ -31,6 +32,7 @@ struct store {
     const struct file_ops *ops;
     const struct data_dirs *dirs; /* borrowed; open during store_run */
     struct temp_maker maker;
+    struct sync_group syncs;
     struct digester *digester;                /* of its own: it may run beside the worker */
     struct store_dir changed[STORE_DIRS_MAX]; /* directories to be made safe */
     size_t changed_count;

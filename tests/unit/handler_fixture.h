@@ -358,6 +358,7 @@ faulty_ops(void)
     ops.sync_dir = faulty_sync_dir;
     ops.open_unnamed = faulty_open_unnamed;
     ops.open_beneath = faulty_open_beneath;
+    ops.sync_at_once = false;
     return &ops;
 }
 

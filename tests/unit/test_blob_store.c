@@ -52,7 +52,7 @@ store_blob(struct context *c, const void *body, size_t n, char path_out[300])
 static void
 assert_blob(struct context *c, const char *path, const void *body, size_t n)
 {
-    size_t got;
+    size_t got = 0;
     char *data = fixture_read(c->f, path, &got);
 
     assert_non_null(data);

@@ -143,7 +143,7 @@ a_body_that_cannot_be_linked_is_copied(void **state)
     }
     message_destroy(m);
     for (unsigned round = 0; round < 2; round++) {
-        size_t n;
+        size_t n = 0;
         char *data = fixture_read(c->f, round == 0 ? "files/copied" : "files/copied-to-a-name", &n);
 
         assert_int_equal(n, sizeof(body));

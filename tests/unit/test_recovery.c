@@ -195,7 +195,7 @@ a_killed_writer_leaves_whole_lines(void **state)
     assert_int_equal(fixture_count(c->f, "journal", ".ndjson", NULL), 20);
     for (;;) {
         char name[256], path[300], *data;
-        size_t n;
+        size_t n = 0;
 
         if (fixture_count(c->f, "journal", ".ndjson", name) == 0)
             break;
