@@ -72,18 +72,27 @@ batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool 
     memcpy(entry->id, id, ULID_LEN);
 }
 
+struct record_place
+batch_place(const struct store_put *put, char name_out[STORE_NAME_LEN])
+{
+    const char *name = store_name(put, name_out);
+
+    if (put->blob)
+        return (struct record_place){"blob", "blobs/", name};
+    return (struct record_place){"file", "files/", name};
+}
+
 static void
 batch_join_put(struct batch *batch, const struct store_put *put, const char *head, size_t n)
 {
     char name[STORE_NAME_LEN];
+    struct record_place place;
 
     if (put->outcome.is != PROTO_COMMITTED)
         return;
+    place = batch_place(put, name);
     buffer_append(&batch->joined, head, n);
-    if (put->blob)
-        record_place(&batch->joined, "blob", "blobs/", store_name(put, name));
-    else
-        record_place(&batch->joined, "file", "files/", store_name(put, name));
+    record_end_with_place(&batch->joined, &place);
 }
 
 const struct buffer *

@@ -52,6 +52,9 @@ batch_put(const struct batch *batch, const struct batch_entry *entry)
     return entry->put == BATCH_NO_PUT ? NULL : &batch->puts[entry->put];
 }
 
+/* Where a put's body is; the name is in name_out. */
+struct record_place batch_place(const struct store_put *put, char name_out[STORE_NAME_LEN]);
+
 /* Forgets its messages, which have been settled, and keeps a moderate amount of memory. */
 void batch_reset(struct batch *batch);
 

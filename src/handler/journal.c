@@ -177,16 +177,15 @@ journal_write_receipt(struct handler *h, const struct batch_entry *entry,
                       const struct store_put *put)
 {
     char name[STORE_NAME_LEN];
+    struct record_place place;
 
     buffer_clear(&h->receipt);
-    if (put == NULL)
-        record_receipt(&h->receipt, entry->id, entry->m, NULL, NULL, NULL, false);
-    else if (put->blob)
-        record_receipt(&h->receipt, entry->id, entry->m, "blob", "blobs/", store_name(put, name),
-                       false);
-    else
-        record_receipt(&h->receipt, entry->id, entry->m, "file", "files/", store_name(put, name),
-                       put->duplicate);
+    if (put == NULL) {
+        record_receipt(&h->receipt, entry->id, entry->m, NULL, false);
+        return;
+    }
+    place = batch_place(put, name);
+    record_receipt(&h->receipt, entry->id, entry->m, &place, put->duplicate);
 }
 
 static void

@@ -148,36 +148,36 @@ record_body(struct buffer *out, enum message_kind kind, const char *body, size_t
 }
 
 static void
-record_path(struct buffer *out, const char *key, const char *directory, const char *name)
+record_place(struct buffer *out, const struct record_place *place)
 {
     char path[RECORD_PATH_MAX];
-    int n = snprintf(path, sizeof(path), "%s%s", directory, name);
+    int n = snprintf(path, sizeof(path), "%s%s", place->directory, place->name);
 
     MS_ASSERT(n >= 0 && (size_t)n < sizeof(path));
     RECORD_LITERAL(out, ",\"");
-    buffer_append_str(out, key);
+    buffer_append_str(out, place->key);
     RECORD_LITERAL(out, "\":");
     record_string(out, path, (size_t)n);
 }
 
 void
-record_place(struct buffer *out, const char *key, const char *directory, const char *name)
+record_end_with_place(struct buffer *out, const struct record_place *place)
 {
-    record_path(out, key, directory, name);
+    record_place(out, place);
     RECORD_LITERAL(out, "}\n");
 }
 
 void
 record_receipt(struct buffer *out, const char id[ULID_LEN], const struct message *m,
-               const char *key, const char *directory, const char *name, bool duplicate)
+               const struct record_place *place, bool duplicate)
 {
     RECORD_LITERAL(out, "{\"id\":\"");
     buffer_append(out, id, ULID_LEN);
     RECORD_LITERAL(out, "\",\"size\":");
     record_number(out, m->size);
     record_sha256(out, m);
-    if (key != NULL)
-        record_path(out, key, directory, name);
+    if (place != NULL)
+        record_place(out, place);
     if (duplicate)
         RECORD_LITERAL(out, ",\"duplicate\":true");
     RECORD_LITERAL(out, "}");

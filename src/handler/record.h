@@ -24,11 +24,18 @@ void record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
  * "base64". */
 void record_body(struct buffer *out, enum message_kind kind, const char *body, size_t n);
 
-/* Ends the line with where the body is: key "blob" or "file", directory "blobs/" or "files/". */
-void record_place(struct buffer *out, const char *key, const char *directory, const char *name);
+/* Where a body is that is not in its line: "blob" in "blobs/", "file" in "files/". */
+struct record_place {
+    const char *key;
+    const char *directory;
+    const char *name;
+};
 
-/* The reply to a committed message; key NULL where its body is in the line. */
+/* Ends the line with where the body is. */
+void record_end_with_place(struct buffer *out, const struct record_place *place);
+
+/* The reply to a committed message; place NULL where its body is in the line. */
 void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct message *m,
-                    const char *key, const char *directory, const char *name, bool duplicate);
+                    const struct record_place *place, bool duplicate);
 
 #endif

@@ -118,6 +118,7 @@ fixture_create(void)
     assert_int_equal(data_dir_prepare(&f->config, error), 0);
     f->store = (struct message_store){.digester = digester_create(),
                                       .memory_max = 4096,
+                                      .memory_limit = 1 << 30,
                                       .spill_open = fixture_spill_open,
                                       .spill_arg = &f->config};
     f->host = (struct handler_host){.config = &f->config,
