@@ -2,8 +2,8 @@
  * half-way stays odd and is left out after a few tries. */
 #include "stats/stats_reader.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
+#include "stats/stats_peer.h"
+
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,32 +15,6 @@ struct slot_identity {
     uint16_t listener, port;
     uint8_t address[16];
 };
-
-static void
-peer_format(const struct slot_identity *slot, char out[ENDPOINT_TEXT_LEN])
-{
-    struct endpoint ep = {0};
-    struct sockaddr_in *in4 = (void *)&ep.addr;
-    struct sockaddr_in6 *in6 = (void *)&ep.addr;
-    uint32_t pid;
-
-    if (slot->family == STATS_FAMILY_IPV4) {
-        in4->sin_family = AF_INET;
-        in4->sin_port = htons(slot->port);
-        memcpy(&in4->sin_addr, slot->address, 4);
-        ep.len = sizeof(*in4);
-    } else if (slot->family == STATS_FAMILY_IPV6) {
-        in6->sin6_family = AF_INET6;
-        in6->sin6_port = htons(slot->port);
-        memcpy(&in6->sin6_addr, slot->address, 16);
-        ep.len = sizeof(*in6);
-    } else {
-        memcpy(&pid, slot->address, sizeof(pid));
-        snprintf(out, ENDPOINT_TEXT_LEN, pid == 0 ? "unix:" : "unix:pid %u", ntohl(pid));
-        return;
-    }
-    endpoint_format(&ep, out);
-}
 
 /* False where the slot is free, or changed while it was copied. */
 static bool
@@ -78,7 +52,7 @@ slot_view(const struct stats_slot *slot, struct stats_conn_view *view)
         if (view->state == STATS_CONN_FREE)
             return false;
         view->listener = identity.listener;
-        peer_format(&identity, view->peer);
+        stats_peer_format(identity.family, identity.address, identity.port, view->peer);
         return true;
     }
     return false;

@@ -2,8 +2,8 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "stats/stats_peer.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #define READ_SHARE      (1024 * 1024) /* bytes of one connection in one turn */
 #define WAITING_MAX     1024          /* messages of one connection with their handler */
 #define READY_MAX       (256 * 1024)  /* bytes of answers a peer may leave unread */
+#define FIRST_WORD_US   1000000       /* for a new connection to send something while we drain */
 #define LINGER_US       2000000       /* for a peer to read its last answer */
 #define SEND_TIMEOUT_US 60000000      /* for a peer to read any of its answers */
 
@@ -38,7 +39,6 @@ struct conn {
     uint32_t waiting;        /* messages with the handler */
     uint32_t window;         /* worker->window when it last sent something */
     struct stats_slot *slot; /* NULL for one that is turned away */
-    char *peer;              /* as text, made when first asked for */
     struct message *message; /* being built */
     struct answers answers;
     struct timer timer;
@@ -142,7 +142,6 @@ conn_free(struct conn *c)
     if (c->next != NULL)
         c->next->link = c->link;
     w->conn_count--;
-    free(c->peer);
     free(c);
 }
 
@@ -456,6 +455,17 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
         conn_close(c);
 }
 
+/* Who is at the other end of a Unix socket. */
+static void
+conn_note_pid(struct conn *c)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+        stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
+}
+
 void
 conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
 {
@@ -470,6 +480,8 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     }
     c = conn_create(listener, fd);
     c->slot = slot;
+    if (peer->addr.ss_family == AF_UNIX)
+        conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
     listener->proto->init(&c->state, &listener->limits, w->now_us);
     if (conn_watch(c) < 0)
@@ -514,21 +526,16 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
 void
 conn_origin(struct worker *w, const struct message *m, struct message_origin *origin_out)
 {
-    struct conn *c = m->owner;
+    const struct conn *c = m->owner;
+    const struct stats_slot *slot = c->slot;
 
-    (void)w;
-    if (c->peer == NULL) {
-        char text[ENDPOINT_TEXT_LEN] = "";
-        struct endpoint ep = {.len = sizeof(ep.addr)};
-
-        if (getpeername(c->fd, (struct sockaddr *)&ep.addr, &ep.len) == 0)
-            endpoint_format(&ep, text);
-        c->peer = ms_strdup(text);
-    }
+    w->peer[0] = '\0';
+    if (slot != NULL)
+        stats_peer_format(slot->family, slot->address, slot->port, w->peer);
     *origin_out = (struct message_origin){
         .listener = c->listener->child->config->name,
         .proto = c->listener->proto->name,
-        .peer = c->peer,
+        .peer = w->peer,
     };
 }
 
@@ -551,6 +558,15 @@ conn_between_messages(const struct conn *c)
     return c->waiting == 0 && answers_idle(&c->answers) && c->listener->proto->idle(&c->state);
 }
 
+/* Connected just now and silent so far: its first message is on its way, most likely. */
+static uint64_t
+conn_first_word_until(const struct conn *c)
+{
+    bool silent = c->slot != NULL && atomic_load(&c->slot->counters.bytes_in) == 0;
+
+    return silent ? c->slot->began_us + FIRST_WORD_US : 0;
+}
+
 static enum stats_conn_state
 conn_state(const struct conn *c)
 {
@@ -564,6 +580,8 @@ conn_state(const struct conn *c)
 static uint64_t
 conn_deadline(const struct conn *c)
 {
+    uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
+
     if (c->phase != CONN_SERVING || c->answers.ready.len > 0)
         return c->phase_end_us;
     /* Our own time, not the peer's. */
@@ -571,7 +589,18 @@ conn_deadline(const struct conn *c)
         return UINT64_MAX;
     if (c->waiting > 0 && c->listener->proto->idle(&c->state))
         return UINT64_MAX;
+    if (first_word != 0)
+        return first_word;
     return c->listener->proto->deadline(&c->state, &c->listener->limits);
+}
+
+/* The worker drains, and the connection is between messages: it can be told to go elsewhere. */
+static bool
+conn_may_leave(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    return w->draining && conn_between_messages(c) && conn_first_word_until(c) <= w->now_us;
 }
 
 /* Sends what is ready and goes on to the phase that follows from it. */
@@ -582,7 +611,7 @@ conn_advance(struct conn *c)
         conn_write(c);
     if (c->phase == CONN_SERVING && c->answers.ended)
         conn_begin_closing(c);
-    if (c->phase == CONN_SERVING && conn_worker(c)->draining && conn_between_messages(c)) {
+    if (c->phase == CONN_SERVING && conn_may_leave(c)) {
         conn_shutdown(c);
         conn_write(c);
     }
@@ -639,8 +668,8 @@ conn_timer(struct worker *w, struct timer *timer)
     struct proto_io io = conn_io(c, &tally);
 
     conn_touch(c);
-    if (conn_deadline(c) > w->now_us)
-        return; /* pushed back since: conn_finish sets it again */
+    if (conn_deadline(c) > w->now_us || conn_may_leave(c))
+        return; /* pushed back since, or for conn_finish to deal with */
     if (c->phase != CONN_SERVING || c->answers.ready.len > 0)
         conn_close(c);
     else if (c->listener->proto->expire(&c->state, &io) == PROTO_CLOSE)
@@ -654,8 +683,12 @@ void
 conn_drain_all(struct worker *w, bool force)
 {
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        if (c->phase == CONN_SERVING && force)
+        if (c->phase != CONN_SERVING)
+            continue;
+        if (force)
             conn_shutdown(c);
+        else
+            conn_read(c, true); /* a message that is here already is taken */
         conn_touch(c);
     }
 }

@@ -64,6 +64,7 @@ struct worker {
     struct conn *touched; /* looked at once more at the end of the turn */
     struct conn *unread;  /* with bytes left to read in the next turn */
     struct message *submitting;
+    char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
 
     uint64_t now_us;
     uint32_t window; /* counts spans of WORKER_WINDOW_US, to tell who is busy */

@@ -1,0 +1,61 @@
+#include "stats/stats_peer.h"
+
+#include "common/be.h"
+#include "stats/stats_layout.h"
+
+#include <netinet/in.h>
+#include <stdio.h>
+
+static char *
+decimal(char *to, unsigned v)
+{
+    char digits[12];
+    unsigned n = 0;
+
+    do
+        digits[n++] = (char)('0' + v % 10);
+    while ((v /= 10) != 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    return to;
+}
+
+/* Once for each message in the journal: several times faster than inet_ntop and snprintf. */
+static void
+format_ipv4(const uint8_t address[4], uint16_t port, char *out)
+{
+    for (int i = 0; i < 4; i++) {
+        out = decimal(out, address[i]);
+        *out++ = i < 3 ? '.' : ':';
+    }
+    *decimal(out, port) = '\0';
+}
+
+static void
+format_ipv6(const uint8_t address[16], uint16_t port, char out[ENDPOINT_TEXT_LEN])
+{
+    struct endpoint ep = {0};
+    struct sockaddr_in6 *in6 = (void *)&ep.addr;
+
+    in6->sin6_family = AF_INET6;
+    in6->sin6_port = htons(port);
+    memcpy(&in6->sin6_addr, address, 16);
+    ep.len = sizeof(*in6);
+    endpoint_format(&ep, out);
+}
+
+void
+stats_peer_format(uint8_t family, const uint8_t address[16], uint16_t port,
+                  char out[ENDPOINT_TEXT_LEN])
+{
+    uint32_t pid = be32_load(address);
+
+    if (family == STATS_FAMILY_IPV4)
+        format_ipv4(address, port, out);
+    else if (family == STATS_FAMILY_IPV6)
+        format_ipv6(address, port, out);
+    else if (pid != 0)
+        snprintf(out, ENDPOINT_TEXT_LEN, "unix:pid %u", pid);
+    else
+        snprintf(out, ENDPOINT_TEXT_LEN, "unix:");
+}
