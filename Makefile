@@ -69,7 +69,8 @@ SYSTEM_SRC := $(wildcard tests/system/test_*.c)
 UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
-BENCH_SRC  := $(wildcard bench/*.c)
+BENCH_SRC  := bench/load.c bench/ping.c
+BENCH_HELPER_SRC := bench/request.c tools/msock/bench_document.c tools/msock/histogram.c
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 pic = $(patsubst %.c,$(B)/pic/%.o,$(1))
@@ -201,12 +202,18 @@ fmt:
 	clang-format -i $(SOURCES)
 
 bench: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all
-	bench/run.sh
+	@$(MAKE) --no-print-directory -j$$(nproc) all bench-programs
+	B=$(B) bench/run.sh
 
-$(B)/bench/%: $(B)/obj/bench/%.o $(B)/libdaemon.a
+.PHONY: bench-programs
+bench-programs: $(BENCH)
+
+# The load's documents and its histogram are those of `msock bench`.
+$(B)/obj/bench/%.o: PIE_CFLAGS += -Itools/msock
+
+$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_HELPER_SRC)) $(B)/libdaemon.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -lm
 
 # --- installation ----------------------------------------------------------------------------------
 

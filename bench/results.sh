@@ -1,0 +1,89 @@
+# shellcheck shell=bash
+# Keeps what was measured and prints it: $WORK/samples has "KEY METRIC VALUE" lines, $WORK/rows one
+# tab-separated line for each row of the table.
+
+note() {
+    echo "bench: $*" >&2
+    echo "$*" >>"$WORK/notes"
+}
+
+# Remembers each kind of command once, without the names of temporary directories.
+note_command() {
+    local line="$*"
+    line=${line//"$WORK"/\$DIR}
+    line=${line//"$SHM"/\$SHM}
+    # shellcheck disable=SC2016 # the names stand for themselves
+    line=$(sed -E 's/(\$DIR\/[a-z]+|\$SHM\/run)\.[A-Za-z0-9]{6}/\1/g; s/\b79[0-9]{2}\b/PORT/g
+        s/(-C )[0-9,]+/\1PIDS/' <<<"$line")
+    grep -qxF -e "$line" "$WORK/commands" 2>/dev/null || printf '%s\n' "$line" >>"$WORK/commands"
+}
+
+sample() { # KEY METRIC VALUE
+    echo "$1 $2 $3" >>"$WORK/samples"
+}
+
+# From "name=value name=value ..." on standard input.
+samples() { # KEY
+    awk -v key="$1" '{for (i = 1; i <= NF; i++) {split($i, part, "="); print key, part[1], part[2]}}' \
+        >>"$WORK/samples"
+}
+
+# A row of the table: METRIC of OURS.w1 and OURS.w2 against that of THEIRS. Where THEIRS ends with a
+# dot, each is compared with its like (THEIRS w1, THEIRS w2). RELATION and TARGET are of ours / theirs.
+row() { # LABEL AGAINST OURS THEIRS METRIC RELATION TARGET UNIT
+    local IFS=$'\t'
+    echo "$*" >>"$WORK/rows"
+}
+
+version_of() { # PACKAGE
+    dpkg-query -W -f='${Package} ${Version}' "$1" 2>/dev/null
+}
+
+disk_of() { # DIRECTORY
+    df -PT "$1" | awk 'NR == 2 {print $1 ", " $2}'
+}
+
+print_machine() {
+    local package
+    echo "cores    $(nproc), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
+    echo "kernel   $(uname -sr)"
+    echo "disk     $(disk_of "$WORK"), under ${BENCH_DIR:-/var/tmp}"
+    echo "load     $(cut -d ' ' -f 1-3 /proc/loadavg) at the end (1, 5, 15 minutes)"
+    echo "msockd   $("$B/msockd" -V)"
+    for package in redis-server beanstalkd nginx rsync curl openssl; do
+        echo "peer     $(version_of "$package")"
+    done
+    echo "runs     $REPS of each side in turn, ${DURATION} s each after 0.2 s of warm-up"
+}
+
+print_results() { # GROUP...
+    echo
+    print_machine
+    echo
+    awk -f "$HERE/table.awk" "$WORK/samples" "$WORK/rows"
+    echo
+    echo 'all figures: median (lowest to highest)'
+    awk -v list=1 -f "$HERE/table.awk" "$WORK/samples"
+    echo
+    # shellcheck disable=SC2016 # as above
+    echo 'commands ($DIR on the disk, $SHM in memory)'
+    sed 's/^/  /' "$WORK/commands"
+    [ ! -s "$WORK/notes" ] || sed 's/^/note: /' "$WORK/notes"
+    [ -z "${BENCH_OUT:-}" ] || write_json "$*"
+}
+
+json_string() {
+    sed 's/["\\]/\\&/g; s/^/"/; s/$/"/'
+}
+
+write_json() { # GROUPS
+    {
+        printf '{"groups":%s,"machine":[' "$(json_string <<<"$1")"
+        print_machine | json_string | paste -s -d ,
+        printf '],"commands":['
+        json_string <"$WORK/commands" | paste -s -d ,
+        printf '],'
+        awk -v json=1 -f "$HERE/table.awk" "$WORK/samples" "$WORK/rows"
+        printf '}\n'
+    } >"$BENCH_OUT"
+}
