@@ -132,12 +132,27 @@ next_entry(struct reading *r)
     return &j->entries[j->count++];
 }
 
+/* jansson knows no NUL in a name, which is JSON all the same: another character stands in for it. */
+static json_t *
+parse_line(const char *text, size_t n, size_t flags)
+{
+    char *copy = strndup(text, n);
+    json_t *line;
+
+    assert_non_null(copy);
+    for (char *at = copy; (at = strstr(at, "\\u0000")) != NULL;)
+        at[5] = '1';
+    line = json_loadb(copy, n, flags, NULL);
+    free(copy);
+    return line;
+}
+
 /* Integers of any size are JSON and stand in the journal as sent, so they are read as reals here. */
 static void
 read_line(struct reading *r, const char *text, size_t n)
 {
-    json_t *line = json_loadb(text, n, JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
-    json_t *exact = json_loadb(text, n, JSON_ALLOW_NUL, NULL);
+    json_t *line = parse_line(text, n, JSON_DECODE_INT_AS_REAL);
+    json_t *exact = parse_line(text, n, 0);
     const json_t *use = exact != NULL ? exact : line;
     struct entry *e;
 

@@ -157,7 +157,8 @@ totals_stay_when_connections_close(void **state)
 static void
 totals_stay_when_workers_are_killed(void **state)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.errors_expected = true, .workers = 2});
     struct peer peers[PEERS];
     struct peer_counts sum = {0};
     struct proc_list before, now;
@@ -266,7 +267,8 @@ none_less(const struct peer_counts *before, const struct peer_counts *after)
 static void
 totals_never_go_backwards_under_load_kills_and_reloads(void **state)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2, .handler = "discard"});
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.errors_expected = true, .workers = 2, .handler = "discard"});
     struct load *l = load_start(&d->listeners[0], "t", 3, 600);
     struct peer_counts before = {0}, after;
     struct proc_list workers;

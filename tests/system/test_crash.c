@@ -10,7 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KILLS 50
+#define KILLS   50
+#define WORKERS 10 /* so many that none dies often enough to be held back for long */
 
 static uint64_t
 restarts(const struct daemon *d)
@@ -22,7 +23,7 @@ static void
 fifty_killed_workers_lose_no_acknowledged_message(void **state)
 {
     struct daemon *d =
-        daemon_start(&(struct daemon_options){.workers = 3, .errors_expected = true});
+        daemon_start(&(struct daemon_options){.workers = WORKERS, .errors_expected = true});
     struct load *l = load_start(&d->listeners[0], "k", 6, 5000);
     struct proc_list workers;
     struct journal j;
@@ -31,9 +32,9 @@ fifty_killed_workers_lose_no_acknowledged_message(void **state)
     (void)state;
     for (unsigned i = 0; i < KILLS; i++) {
         load_advance(l, 20, 20000);
-        WAIT_FOR((daemon_workers(d, &workers), workers.count == 3), 15000);
-        kill(workers.pid[i % 3], SIGKILL);
-        WAIT_FOR(!proc_alive(workers.pid[i % 3]), 5000);
+        WAIT_FOR((daemon_workers(d, &workers), workers.count == WORKERS), 15000);
+        kill(workers.pid[0], SIGKILL); /* the oldest, so each has its turn */
+        WAIT_FOR(!proc_alive(workers.pid[0]), 5000);
     }
     load_advance(l, 20, 20000);
     load_stop(l);
@@ -100,7 +101,7 @@ a_worker_that_dies_at_its_start_is_forked_ever_more_rarely(void **state)
     if (now_us() - began < 300000)
         fail_msg("%llu forks within %llu us", (unsigned long long)strikes,
                  (unsigned long long)(now_us() - began));
-    WAIT_FOR(daemon_logged(d, "degraded"), 5000);
+    WAIT_FOR(daemon_logged(d, "keeps dying"), 5000);
     faults_set(d, "");
     WAIT_FOR(peer_try_connect(&p, &d->listeners[0], NULL) == 0, 5000);
     p.answer_ms = 20000;
@@ -128,7 +129,7 @@ a_message_that_kills_every_worker_makes_no_storm(void **state)
     began = now_us();
     WAIT_FOR(faults_struck(d) >= 12, 20000);
     struck = now_us() - began;
-    if (struck < 200000)
+    if (struck < 140000) /* each of the two waits 0, 10, 20, 40 and 80 ms */
         fail_msg("12 deaths within %llu us", (unsigned long long)struck);
     faults_set(d, "");
     load_advance(l, 50, 30000);

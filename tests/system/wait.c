@@ -3,7 +3,8 @@
 
 #include <time.h>
 
-#define NAP_NS 1000000 /* between two looks at a condition */
+#define NAP_FIRST_NS 200000 /* between two looks at a condition; then twice as long, up to: */
+#define NAP_MAX_NS   8000000
 
 uint64_t
 now_us(void)
@@ -17,17 +18,20 @@ now_us(void)
 struct waiting
 waiting_begin(unsigned ms)
 {
-    return (struct waiting){.deadline_us = now_us() + (uint64_t)ms * 1000 * WAIT_SCALE};
+    return (struct waiting){.deadline_us = now_us() + (uint64_t)ms * 1000 * WAIT_SCALE,
+                            .nap_ns = NAP_FIRST_NS};
 }
 
 bool
 waiting_more(struct waiting *w)
 {
-    struct timespec nap = {.tv_nsec = NAP_NS};
+    struct timespec nap = {.tv_nsec = w->nap_ns};
 
     if (w->over)
         return false;
     w->over = now_us() >= w->deadline_us;
+    if (w->nap_ns < NAP_MAX_NS)
+        w->nap_ns *= 2;
     nanosleep(&nap, NULL);
     return true;
 }

@@ -14,6 +14,7 @@
 
 struct waiting {
     uint64_t deadline_us;
+    long nap_ns;
     bool over;
 };
 
