@@ -34,19 +34,13 @@ blob_link(struct store *store, struct store_put *put, const char *name)
 {
     int dir_fd = store->dirs->blobs;
 
-    if (temp_file_link(&store->maker, &put->temp, dir_fd, name) == 0)
+    if (store_link(store, put, dir_fd, name) == 0)
         return 0;
-    if (errno == EXDEV || errno == ENOENT) {
-        if (store_copy(store, put, dir_fd) < 0)
-            return -1;
-        if (temp_file_link(&store->maker, &put->temp, dir_fd, name) == 0)
-            return 0;
-    }
     if (errno != EEXIST)
         return -1;
     if (blob_is_there(store, put, name))
         return 0;
-    return temp_file_replace(&store->maker, &put->temp, store->dirs->root, dir_fd, name);
+    return store_replace(store, put, dir_fd, name);
 }
 
 void

@@ -99,7 +99,7 @@ file_keep(struct store *store, struct store_put *put, int dir_fd, const char *na
 static void
 file_replace(struct store *store, struct store_put *put, int dir_fd, const char *name)
 {
-    if (temp_file_replace(&store->maker, &put->temp, store->dirs->root, dir_fd, name) == 0)
+    if (store_replace(store, put, dir_fd, name) == 0)
         put->stored = true;
     else if (errno == EISDIR || errno == ENOTEMPTY)
         put->outcome = outcome_refused("exists", "a directory has this name");
@@ -117,7 +117,7 @@ file_number(struct store *store, struct store_put *put, int dir_fd, const char *
             put->outcome = file_failed(ENAMETOOLONG);
             return;
         }
-        if (temp_file_link(&store->maker, &put->temp, dir_fd, numbered) == 0) {
+        if (store_link(store, put, dir_fd, numbered) == 0) {
             put->number = number;
             put->stored = true;
             return;
@@ -160,25 +160,12 @@ file_conflict(struct store *store, struct store_put *put, int dir_fd, const char
 
 /* --- the way there --- */
 
-/* Returns 0, or -1 with errno; EEXIST: the name is taken. */
-static int
-file_link(struct store *store, struct store_put *put, int dir_fd, const char *name)
-{
-    if (temp_file_link(&store->maker, &put->temp, dir_fd, name) == 0)
-        return 0;
-    if (errno != EXDEV && errno != ENOENT)
-        return -1;
-    if (store_copy(store, put, dir_fd) < 0)
-        return -1;
-    return temp_file_link(&store->maker, &put->temp, dir_fd, name);
-}
-
 static void
 file_place(struct store *store, struct store_put *put, int dir_fd, const char *name)
 {
     for (unsigned tries = 0; tries < FILE_TRIES; tries++) {
         put->outcome = outcome_committed();
-        if (file_link(store, put, dir_fd, name) == 0) {
+        if (store_link(store, put, dir_fd, name) == 0) {
             put->stored = true;
             return;
         }

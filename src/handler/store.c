@@ -132,7 +132,9 @@ store_sync(struct store *store, struct store_put *puts, size_t count)
             under_way[i]->outcome = outcome_failed("the body cannot be made safe", errors[i]);
 }
 
-int
+/* Puts a safe copy, which can be linked into dir_fd, in the place of the temporary file. Returns 0, or
+ * -1 with errno. */
+static int
 store_copy(struct store *store, struct store_put *put, int dir_fd)
 {
     struct temp_file copy = TEMP_FILE_NONE;
@@ -149,8 +151,38 @@ store_copy(struct store *store, struct store_put *put, int dir_fd)
     return 0;
 }
 
+/* Another file system, or a file whose only name is gone. That the new name is taken is said before
+ * either, so both ways to a name have to expect it. */
+static bool
+store_must_copy(int error)
+{
+    return error == EXDEV || error == ENOENT;
+}
+
+int
+store_link(struct store *store, struct store_put *put, int dir_fd, const char *name)
+{
+    if (temp_file_link(&store->maker, &put->temp, dir_fd, name) == 0)
+        return 0;
+    if (!store_must_copy(errno) || store_copy(store, put, dir_fd) < 0)
+        return -1;
+    return temp_file_link(&store->maker, &put->temp, dir_fd, name);
+}
+
+int
+store_replace(struct store *store, struct store_put *put, int dir_fd, const char *name)
+{
+    int root_fd = store->dirs->root;
+
+    if (temp_file_replace(&store->maker, &put->temp, root_fd, dir_fd, name) == 0)
+        return 0;
+    if (!store_must_copy(errno) || store_copy(store, put, dir_fd) < 0)
+        return -1;
+    return temp_file_replace(&store->maker, &put->temp, root_fd, dir_fd, name);
+}
+
 static void
-store_link(struct store *store, struct store_put *put)
+store_place(struct store *store, struct store_put *put)
 {
     if (!store_goes_on(put))
         return;
@@ -168,7 +200,7 @@ store_run_group(struct store *store, struct store_put *puts, size_t count)
         store_write(store, &puts[i]);
     store_sync(store, puts, count);
     for (size_t i = 0; i < count; i++)
-        store_link(store, &puts[i]);
+        store_place(store, &puts[i]);
     store_sync_changed(store);
     for (size_t i = 0; i < count; i++) {
         temp_file_close(&puts[i].temp);

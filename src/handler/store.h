@@ -58,9 +58,12 @@ const char *store_name(const struct store_put *put, char out[STORE_NAME_LEN]);
 /* Notes a directory in which a name is new. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int store_changed(struct store *store, int dir_fd);
 
-/* Replaces a temporary file that cannot be linked into dir_fd by a copy that can, safe. Returns 0, or
- * -1 with errno. */
-MS_MUST_CHECK int store_copy(struct store *store, struct store_put *put, int dir_fd);
+/* As temp_file_link and temp_file_replace, with a safe copy where the file itself cannot be linked
+ * into dir_fd. */
+MS_MUST_CHECK int
+store_link(struct store *store, struct store_put *put, int dir_fd, const char *name);
+MS_MUST_CHECK int
+store_replace(struct store *store, struct store_put *put, int dir_fd, const char *name);
 
 /* Each gives the put its name and sets its outcome. */
 void file_store_link(struct store *store, struct store_put *put);

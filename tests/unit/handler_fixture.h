@@ -21,9 +21,11 @@
 #include <ftw.h>
 #include <jansson.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -146,6 +148,15 @@ fixture_destroy(struct fixture *f)
     fixture_remove_tree(f->dir);
     digester_destroy(f->store.digester);
     free(f);
+}
+
+/* Mounts a tmpfs on an absolute path, seen by this process alone. False where that is not allowed.
+ * umount2 with MNT_DETACH ends it. */
+static inline bool
+fixture_mount(const char *path, const char *options)
+{
+    return unshare(CLONE_NEWNS) == 0 && mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("tmpfs", path, "tmpfs", 0, options) == 0;
 }
 
 /* The path of something in the data directory; four at a time. */

@@ -131,9 +131,10 @@ a_body_that_cannot_be_linked_is_copied(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(fd_pwrite_all(m->fd, body, sizeof(body), 0), 0);
     m->size = sizeof(body);
-    for (unsigned round = 0; round < 2; round++) {
+    c->store.on_conflict = ON_CONFLICT_REPLACE;
+    for (unsigned round = 0; round < 4; round++) {
         c->put = (struct store_put){.m = m};
-        if (round == 1) {
+        if (round == 2) {
             faults.no_unnamed = true;
             message_set_value(m, "copied-to-a-name", 16);
         }
@@ -355,6 +356,32 @@ a_directory_that_is_swapped_for_a_link_leads_nowhere(void **state)
     assert_int_equal(fixture_count(c->f, "outside", "", NULL), 0);
 }
 
+static void
+another_file_system_beneath_gets_a_copy(void **state)
+{
+    struct context *c = *state;
+    char body[20000];
+
+    assert_int_equal(mkdir(fixture_path(c->f, "files/disk"), 0750), 0);
+    if (!fixture_mount(fixture_path(c->f, "files/disk"), "size=1m"))
+        skip();
+    data_dirs_close(&c->dirs); /* what was open before still sees what was there before */
+    assert_int_equal(data_dirs_open(&c->dirs, c->f->dir, c->store.ops), 0);
+    memset(body, 'x', sizeof(body));
+    assert_string_equal(store_file(c, "disk/small", "body"), "");
+    assert_string_equal(store_bytes(c, "disk/d/large", body, sizeof(body)), "");
+    assert_file(c, "disk/small", "body");
+    c->store.on_conflict = ON_CONFLICT_REPLACE;
+    assert_string_equal(store_file(c, "disk/small", "other"), "");
+    assert_file(c, "disk/small", "other");
+    c->store.on_conflict = ON_CONFLICT_NUMBER;
+    assert_string_equal(store_file(c, "disk/small", "third"), "");
+    assert_file(c, "disk/small.1", "third");
+    assert_int_equal(fixture_count(c->f, "files/disk", "", NULL), 3);
+    assert_no_leftovers(c);
+    assert_int_equal(umount2(fixture_path(c->f, "files/disk"), MNT_DETACH), 0);
+}
+
 int
 main(void)
 {
@@ -372,6 +399,7 @@ main(void)
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
         TEST(one_that_is_refused_does_not_hurt_the_others),
         TEST(a_directory_that_is_swapped_for_a_link_leads_nowhere),
+        TEST(another_file_system_beneath_gets_a_copy),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

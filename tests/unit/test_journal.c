@@ -4,6 +4,7 @@
 #include "handler/journal.h"
 
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static const struct handler_ops *const journal = &journal_handler;
@@ -393,6 +394,45 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
 }
 
 static void
+a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
+{
+    struct fixture *f = *state;
+    unsigned submitted = 0, committed;
+    char body[1000];
+
+    if (!fixture_mount(f->dir, "size=1m"))
+        skip();
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    do {
+        submit(f, MESSAGE_PLAIN, "", body);
+        journal->flush(f->handler, false);
+        submitted++;
+        assert_true(submitted < 3000);
+    } while (f->settled[submitted - 1].outcome == PROTO_COMMITTED);
+    assert_string_equal(f->settled[submitted - 1].code, "no-space");
+    committed = f->committed_messages;
+    assert_line_count(f, committed);
+    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT, "size=2m"), 0);
+    submit(f, MESSAGE_PLAIN, "", body);
+    submit(f, MESSAGE_FILE, "file", body);
+    journal->flush(f->handler, false);
+    assert_int_equal(f->committed_messages, committed + 2);
+    assert_line_count(f, committed + 2);
+
+    journal->reopen(f->handler); /* the kernel refuses while a file is open for writing */
+    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+    submit(f, MESSAGE_FILE, "file2", body);
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_FAILED);
+    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND, NULL), 0);
+    submit(f, MESSAGE_FILE, "file2", body);
+    journal->flush(f->handler, false);
+    assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_COMMITTED);
+    assert_int_equal(umount2(f->dir, MNT_DETACH), 0);
+}
+
+static void
 without_sync_nothing_waits_for_the_disk(void **state)
 {
     struct fixture *f = *state;
@@ -438,7 +478,7 @@ messages_that_are_out_when_it_is_destroyed_are_freed(void **state)
 }
 
 /* Writes "1" for each message that was settled as committed, until it is killed. */
-static unsigned told_fd;
+static unsigned told_fd, told_count;
 
 static void
 tell_settle(void *ctx, struct message *m, const struct verdict *verdict)
@@ -446,6 +486,7 @@ tell_settle(void *ctx, struct message *m, const struct verdict *verdict)
     (void)ctx;
     if (verdict->outcome != PROTO_COMMITTED || write((int)told_fd, "1", 1) != 1)
         _exit(1);
+    told_count++;
     message_destroy(m);
 }
 
@@ -455,6 +496,7 @@ commit_until_killed(struct fixture *f, int fd)
     char error[HANDLER_ERROR_LEN];
     struct handler *h;
 
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     told_fd = (unsigned)fd;
     f->host.settle = tell_settle;
     h = journal->create(&f->host, error);
@@ -468,6 +510,8 @@ commit_until_killed(struct fixture *f, int fd)
             h, fixture_message(f, i % 5 == 0 ? MESSAGE_FILE : MESSAGE_JSON, path, "[1,2,3]", 7));
         journal->flush(h, i % 2 == 0);
         journal->complete(h);
+        if (i - told_count > 64)
+            journal->finish(h); /* or the group under way would grow without an end */
     }
 }
 
@@ -573,6 +617,7 @@ main(void)
         TEST(a_message_that_could_not_be_kept_is_settled_at_once),
         TEST(directories_that_go_away_are_no_reason_for_a_restart),
         TEST(a_segment_is_left_when_it_is_large_or_old_or_on_demand),
+        TEST(a_disk_that_is_full_and_has_room_again_needs_no_restart),
         TEST(without_sync_nothing_waits_for_the_disk),
         TEST(a_journal_that_cannot_be_written_says_so_when_it_is_created),
         TEST(messages_that_are_out_when_it_is_destroyed_are_freed),
