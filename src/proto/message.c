@@ -138,8 +138,11 @@ message_append(struct message *m, const void *data, size_t n)
     sha256_update(m->digest, data, n);
     if (!m->body_dropped && m->size + n > m->keep_max)
         message_drop_body(m);
-    if (!m->body_dropped && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0)
+    if (!m->body_dropped && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
         m->error = errno;
+        if (m->store->failed != NULL)
+            m->store->failed(m->store->spill_arg, m->error);
+    }
     m->size += n;
 }
 

@@ -23,6 +23,7 @@ struct message_store {
     size_t memory_max;            /* bytes a message may hold in memory */
     int (*spill_open)(void *arg); /* a new unlinked file, read-write; -1 with errno */
     void *spill_arg;
+    void (*failed)(void *arg, int error); /* a body could not be stored; NULL: nobody is told */
     uint64_t memory_limit; /* of all messages together: beyond it all but small ones go to files */
     uint64_t memory_used;  /* bytes of bodies held in memory now */
 };

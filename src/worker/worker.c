@@ -123,6 +123,19 @@ worker_spill_open(void *arg)
     return data_dir_spill_open(w->config);
 }
 
+/* One line a second at most: a full disk fails every message. */
+static void
+worker_store_failed(void *arg, int error)
+{
+    struct worker *w = arg;
+
+    if (w->store_failed_us != 0 && w->now_us < w->store_failed_us + WORKER_TICK_US)
+        return;
+    w->store_failed_us = w->now_us;
+    log_error("a message that is arriving cannot be stored in %s: %s", w->config->data_dir,
+              strerror(error));
+}
+
 static void
 worker_handler_ready(struct watch *watch, uint32_t events)
 {
@@ -222,6 +235,7 @@ worker_store_open(struct worker *w)
         .memory_limit = w->config->worker_memory_max,
         .spill_open = worker_spill_open,
         .spill_arg = w,
+        .failed = worker_store_failed,
     };
     w->read_buf = ms_malloc(WORKER_READ_SIZE);
     return w->store.digester != NULL ? 0 : -1;

@@ -73,6 +73,7 @@ struct worker {
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;
 
+    uint64_t store_failed_us; /* when it was last said that messages cannot be stored */
     bool draining, stopping;
     uint64_t drain_end_us;
     uint8_t *read_buf; /* WORKER_READ_SIZE */
