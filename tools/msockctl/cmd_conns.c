@@ -261,10 +261,12 @@ conns_run(struct ctl *ctl, int argc, char *argv[])
         conns_filter(&conns, listener);
     if (conns.n > 0)
         qsort_r(conns.rows, conns.n, sizeof(conns.rows[0]), conn_compare, &sorting);
-    if (json)
+    if (json) {
         conns_json(&conns);
-    else
+    } else {
         conns_table(&conns);
+        ctl_note_dead(ctl);
+    }
     conns_fini(&conns);
     return ctl_finish(ctl, EX_OK);
 }

@@ -76,10 +76,12 @@ listeners_run(struct ctl *ctl, int argc, char *argv[])
     for (size_t i = 0; i < conns.n; i++)
         if (conns.rows[i].listener < STATS_LISTENERS)
             open[conns.rows[i].listener]++;
-    if (json)
+    if (json) {
         listeners_json(&conns, open);
-    else
+    } else {
         listeners_table(&conns, open);
+        ctl_note_dead(ctl);
+    }
     conns_fini(&conns);
     return ctl_finish(ctl, EX_OK);
 }

@@ -65,10 +65,12 @@ workers_run(struct ctl *ctl, int argc, char *argv[])
         ctl_error(ctl, "%s", error);
         return status;
     }
-    if (json)
+    if (json) {
         workers_json(&s);
-    else
+    } else {
         workers_table(&s);
+        ctl_note_dead(ctl);
+    }
     snapshot_fini(&s);
     return ctl_finish(ctl, EX_OK);
 }

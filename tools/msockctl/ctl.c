@@ -2,6 +2,7 @@
 #include "ctl.h"
 
 #include "common/text.h"
+#include "stats/stats_reader.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -96,6 +97,13 @@ ctl_options(struct ctl *ctl, int argc, char *argv[], const struct ctl_option *op
     if (optind < argc)
         return ctl_usage(ctl, "what is \"%s\" for? Nothing but options is expected", argv[optind]);
     return CTL_GO_ON;
+}
+
+void
+ctl_note_dead(const struct ctl *ctl)
+{
+    if (stats_reader_lock_held(ctl->dir) == 0)
+        ctl_error(ctl, "msockd is not running any more; this is what it left");
 }
 
 int

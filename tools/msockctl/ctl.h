@@ -48,6 +48,9 @@ int ctl_usage(const struct ctl *ctl, const char *fmt, ...) MS_PRINTF(2, 3);
 /* Prints a line on standard output, escaped. */
 void ctl_print(const char *fmt, ...) MS_PRINTF(1, 2);
 
+/* For a table: says on standard error where the msockd whose figures it shows is gone. */
+void ctl_note_dead(const struct ctl *ctl);
+
 /* The exit status for an errno of stats_reader_open. */
 int ctl_status(int err);
 
