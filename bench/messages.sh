@@ -82,9 +82,9 @@ compare_durable() { # SIZE CONNECTIONS
 durable_rows() { # SIZE CONNECTIONS
     local what="$1 B JSON, journal, fsync, $2 connections" name="durable.$1.c$2"
     row "$what" 'Redis XADD, appendfsync always' "$name" "$name.redis" rate '>=' 1.2 msg/s
-    row "$what, p99" 'the same' "$name" "$name.redis" p99_us '<=' 1.0 us
+    row "$what: p99" 'Redis XADD, appendfsync always' "$name" "$name.redis" p99_us '<=' 1.0 us
     row "$what" 'beanstalkd -f0' "$name" "$name.beanstalkd" rate '>=' 8 msg/s
-    row "$what, p99" 'the same' "$name" "$name.beanstalkd" p99_us '<=' 1.0 us
+    row "$what: p99" 'beanstalkd -f0' "$name" "$name.beanstalkd" p99_us '<=' 1.0 us
 }
 
 group_durable() {

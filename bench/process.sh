@@ -2,6 +2,7 @@
 # The temporary directories, and the processes started here: each is known by its pid and ended by it.
 
 PIDS=()
+LOGS=0   # how many logs of processes there are
 WORK=    # on the disk that is measured
 SHM=     # in memory: sources of transfers, runtime directories
 PORT=7900
@@ -39,7 +40,8 @@ free_kib() { # DIRECTORY
 # Runs in the background until stop; wait_port shows its output where it does not come up.
 start() { # COMMAND...
     note_command "$@"
-    "$@" >"$WORK/log.${#PIDS[@]}" 2>&1 </dev/null &
+    LOGS=$((LOGS + 1))
+    "$@" >"$WORK/log.$LOGS" 2>&1 </dev/null &
     STARTED=$!
     PIDS+=("$STARTED")
 }
@@ -78,7 +80,7 @@ wait_port() { # PORT PID
         kill -0 "$2" 2>/dev/null || break
         sleep 0.05
     done
-    cat "$WORK"/log.* >&2
+    cat "$WORK/log.$LOGS" >&2
     die "no server on port $1 (pid $2)"
 }
 

@@ -56,11 +56,19 @@ print_machine() {
     echo "runs     $REPS of each side in turn, ${DURATION} s each after 0.2 s of warm-up"
 }
 
+print_footnotes() {
+    echo 'Small messages: ours and theirs by the same generator, bench/load; the ping-pong is bench/ping.'
+    echo '(w1), (w2): whether -w 1 or -w 2 counted; a p99 is of the one whose rate is higher.'
+    awk -v cross=1 -f "$HERE/table.awk" "$WORK/samples"
+}
+
 print_results() { # GROUP...
     echo
     print_machine
     echo
     awk -f "$HERE/table.awk" "$WORK/samples" "$WORK/rows"
+    echo
+    print_footnotes
     echo
     echo 'all figures: median (lowest to highest)'
     awk -v list=1 -f "$HERE/table.awk" "$WORK/samples"

@@ -95,8 +95,7 @@ log file = $DIRECTORY/rsyncd.log
 port = $PORT
 address = 127.0.0.1
 use chroot = no
-uid = $(id -un)
-gid = $(id -gn)
+$([ "$(id -u)" != 0 ] || printf 'uid = root\ngid = root\n')
 [up]
 path = $DIRECTORY/up
 read only = no

@@ -1,5 +1,6 @@
-# Renders the figures: of the files samples and rows the table; with list=1, of samples alone, every
-# figure with its spread; with json=1 both as members of a JSON object.
+# Renders the figures: of the files samples and rows the table; of samples alone, with list=1 every
+# figure with its spread, with cross=1 how far both generators agree; with json=1 samples and rows as
+# members of a JSON object.
 
 BEGIN { FS = "[ \t]"; pass = 0 }
 FNR == 1 { pass++ }
@@ -110,6 +111,18 @@ function print_list(    k, part, key) {
     print ""
 }
 
+function print_cross_check(    i, name, both) {
+    name[1] = "small"
+    name[2] = "ahead"
+    for (i = 1; i <= 2; i++) {
+        both = median(name[i] ".msock-bench.w1", "rate")
+        if (both != "")
+            printf "Cross-check, %s, -w 1: msock bench %s msg/s, bench/load %s msg/s, ratio %.2f.\n",
+                name[i], shown(both), shown(median(name[i] ".w1", "rate")),
+                both / median(name[i] ".w1", "rate")
+    }
+}
+
 function print_json(    k, i, r, part, worker, ratio) {
     printf "\"figures\":["
     for (k = 1; k <= keys; k++) {
@@ -136,6 +149,8 @@ function print_json(    k, i, r, part, worker, ratio) {
 END {
     if (list)
         print_list()
+    else if (cross)
+        print_cross_check()
     else if (json)
         print_json()
     else
