@@ -33,11 +33,11 @@
     X(nack1, "packets refused: CRC-32 mismatch")            \
     X(nack2, "messages refused: SHA-256 mismatch")          \
     X(rej, "messages refused by a check or by the handler") \
-    X(err, "connections ended by an error")                 \
+    X(err, "ERR answers: connections ended by the server")  \
     X(messages, "messages committed")                       \
     X(bytes_in, "bytes received")                           \
     X(bytes_out, "bytes sent")                              \
-    X(packets, "packets received whole, trailers included")
+    X(packets, "packets accepted, trailers included")
 
 /* Counted for every worker and in total, besides the above. */
 #define STATS_WORKER_COUNTERS(X)                                       \

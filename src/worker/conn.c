@@ -1,60 +1,15 @@
-#include "worker/conn.h"
+#include "worker/conn_state.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
-#include "stats/stats_peer.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define READ_SHARE      (1024 * 1024) /* bytes of one connection in one turn */
-#define WAITING_MAX     1024          /* messages of one connection with their handler */
-#define READY_MAX       (256 * 1024)  /* bytes of answers a peer may leave unread */
-#define FIRST_WORD_US   1000000       /* for a new connection to send something while we drain */
-#define LINGER_US       2000000       /* for a peer to read its last answer */
-#define SEND_TIMEOUT_US 60000000      /* for a peer to read any of its answers */
+#define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
+#define LINGER_US     2000000 /* for a peer to read its last answer */
 
-enum conn_phase {
-    CONN_SERVING,
-    CONN_CLOSING,   /* nothing more is read; the last answers go out */
-    CONN_LINGERING, /* all is sent: reading on, so that the peer gets it, until it closes */
-    CONN_DEAD,      /* the socket is gone; messages are still with a handler */
-};
-
-struct conn {
-    struct watch watch;
-    struct worker_listener *listener;
-    int fd;
-    uint8_t phase; /* enum conn_phase */
-    bool is_touched;
-    bool is_unread;
-    bool peer_done;          /* the peer has shut down its writing side */
-    bool watches_write;      /* epoll tells when there is room to send */
-    bool read_paused;        /* left unread until there is room for its answers again */
-    uint32_t waiting;        /* messages with the handler */
-    uint32_t window;         /* worker->window when it last sent something */
-    struct stats_slot *slot; /* NULL for one that is turned away */
-    struct message *message; /* being built */
-    struct answers answers;
-    struct timer timer;
-    uint64_t phase_end_us;     /* closing, lingering, or unsent answers: when patience ends */
-    struct conn *next, **link; /* all connections of the worker */
-    struct conn *next_touched, *next_unread;
-    union proto_state state;
-};
-
-static struct worker *
-conn_worker(const struct conn *c)
-{
-    return c->listener->worker;
-}
-
-static void
+void
 conn_touch(struct conn *c)
 {
     struct worker *w = conn_worker(c);
@@ -66,7 +21,7 @@ conn_touch(struct conn *c)
     w->touched = c;
 }
 
-static void
+void
 conn_read_later(struct conn *c)
 {
     struct worker *w = conn_worker(c);
@@ -76,59 +31,6 @@ conn_read_later(struct conn *c)
     c->is_unread = true;
     c->next_unread = w->unread;
     w->unread = c;
-}
-
-/* --- counting --- */
-
-static void
-conn_add(struct conn *c, size_t cell, uint64_t n)
-{
-    struct stats_block *block = conn_worker(c)->stats.block;
-
-    if (n == 0)
-        return;
-    stats_add((_Atomic uint64_t *)((char *)&block->counters + cell), n);
-    if (c->slot != NULL)
-        stats_add((_Atomic uint64_t *)((char *)&c->slot->counters + cell), n);
-}
-
-/* The cells that a connection and its worker both count stand at the same offsets. */
-#define X(name, help)                                               \
-    static_assert(offsetof(struct stats_conn_counters, name) ==     \
-                      offsetof(struct stats_worker_counters, name), \
-                  "one offset for both");
-STATS_CONN_COUNTERS(X)
-#undef X
-
-static void
-conn_count(struct conn *c, const struct proto_tally *tally)
-{
-#define CELL(name) conn_add(c, offsetof(struct stats_conn_counters, name), tally->name)
-    CELL(acks);
-    CELL(nack1);
-    CELL(nack2);
-    CELL(rej);
-    CELL(err);
-    CELL(messages);
-    CELL(packets);
-#undef CELL
-}
-
-static struct proto_io
-conn_io(struct conn *c, struct proto_tally *tally)
-{
-    struct worker *w = conn_worker(c);
-
-    return (struct proto_io){
-        .limits = &c->listener->limits,
-        .store = &w->store,
-        .answers = &c->answers,
-        .message = &c->message,
-        .tally = tally,
-        .now_us = w->now_us,
-        .keep_max = c->listener->handler->keep_max,
-        .memory_low = w->store.memory_used > w->store.memory_limit / 2,
-    };
 }
 
 /* --- the end of a connection --- */
@@ -145,8 +47,7 @@ conn_free(struct conn *c)
     free(c);
 }
 
-/* The socket is gone. What is in the lists of this turn is freed at its end. */
-static void
+void
 conn_close(struct conn *c)
 {
     struct worker *w = conn_worker(c);
@@ -179,8 +80,7 @@ conn_linger(struct conn *c)
     conn_read_later(c);
 }
 
-/* Nothing more is read; what is ready still goes out. */
-static void
+void
 conn_begin_closing(struct conn *c)
 {
     if (c->phase != CONN_SERVING)
@@ -190,224 +90,6 @@ conn_begin_closing(struct conn *c)
     message_destroy(c->message);
     c->message = NULL;
     conn_touch(c);
-}
-
-/* --- sending --- */
-
-static void
-conn_watch_write(struct conn *c)
-{
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                             .data.ptr = &c->watch};
-
-    if (c->watches_write)
-        return;
-    c->watches_write = true;
-    c->phase_end_us = conn_worker(c)->now_us + SEND_TIMEOUT_US;
-    if (epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) < 0)
-        conn_close(c);
-}
-
-static void
-conn_write(struct conn *c)
-{
-    struct buffer *ready = &c->answers.ready;
-    ssize_t n;
-
-    while (ready->len > 0) {
-        n = send(c->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            conn_watch_write(c);
-            return;
-        }
-        if (n < 0) {
-            conn_close(c);
-            return;
-        }
-        conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
-        c->phase_end_us = conn_worker(c)->now_us + SEND_TIMEOUT_US;
-        buffer_consume(ready, (size_t)n);
-    }
-    buffer_fini(ready);
-}
-
-/* --- receiving --- */
-
-static void
-conn_submit(struct conn *c, struct message *m)
-{
-    struct worker *w = conn_worker(c);
-    struct worker_handler *wh = c->listener->handler;
-
-    m->owner = c;
-    m->place = NULL;
-    c->waiting++;
-    wh->submitted++;
-    w->submitting = m;
-    wh->ops->submit(wh->handler, m);
-    if (w->submitting == m)
-        m->place = answers_reserve(&c->answers, c->listener->proto->held_len);
-    w->submitting = NULL;
-}
-
-static void
-conn_feed(struct conn *c, const uint8_t *data, size_t n)
-{
-    const struct proto_ops *proto = c->listener->proto;
-    struct proto_tally tally = {0};
-    struct proto_io io = conn_io(c, &tally);
-
-    while (n > 0 && c->phase == CONN_SERVING) {
-        struct message *m = NULL;
-        size_t used = 0;
-        enum proto_event event = proto->feed(&c->state, &io, data, n, &used, &m);
-
-        data += used;
-        n -= used;
-        switch (event) {
-        case PROTO_MORE:
-            break;
-        case PROTO_FLUSH:
-            conn_write(c);
-            break;
-        case PROTO_MESSAGE:
-            conn_submit(c, m);
-            break;
-        case PROTO_CLOSE:
-            conn_begin_closing(c);
-            break;
-        }
-        if (c->answers.ended)
-            conn_begin_closing(c);
-    }
-    conn_count(c, &tally);
-}
-
-static void
-conn_drained(struct conn *c)
-{
-    struct proto_tally tally = {0};
-    struct proto_io io = conn_io(c, &tally);
-
-    if (c->phase == CONN_SERVING && c->listener->proto->drained(&c->state, &io) == PROTO_CLOSE)
-        conn_begin_closing(c);
-    conn_count(c, &tally);
-}
-
-/* The peer sends no more: what it left unfinished is dropped, what is being committed is answered. */
-static void
-conn_peer_done(struct conn *c)
-{
-    if (c->phase == CONN_LINGERING || (c->waiting == 0 && c->answers.ready.len == 0)) {
-        conn_close(c);
-        return;
-    }
-    c->peer_done = true;
-    message_destroy(c->message);
-    c->message = NULL;
-}
-
-static void
-conn_mark_busy(struct conn *c)
-{
-    struct worker *w = conn_worker(c);
-
-    if (c->window == w->window)
-        return;
-    c->window = w->window;
-    w->busy_now++;
-}
-
-static bool
-conn_wants_bytes(const struct conn *c)
-{
-    if (c->phase == CONN_LINGERING)
-        return true;
-    return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->answers.ready.len < READY_MAX;
-}
-
-/* Reads until the socket is empty or the connection has had its share of this turn. to_end: the peer
- * may have closed behind its last bytes, so a short read is not the end. */
-static void
-conn_read(struct conn *c, bool to_end)
-{
-    struct worker *w = conn_worker(c);
-    size_t share = READ_SHARE;
-
-    conn_touch(c);
-    while (conn_wants_bytes(c)) {
-        ssize_t n = recv(c->fd, w->read_buf, WORKER_READ_SIZE, 0);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            conn_drained(c);
-            return;
-        }
-        if (n < 0) {
-            conn_close(c);
-            return;
-        }
-        if (n == 0) {
-            conn_drained(c);
-            if (c->phase != CONN_DEAD)
-                conn_peer_done(c);
-            return;
-        }
-        conn_mark_busy(c);
-        conn_add(c, offsetof(struct stats_conn_counters, bytes_in), (uint64_t)n);
-        if (c->slot != NULL)
-            atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
-        conn_feed(c, w->read_buf, (size_t)n);
-        if (n < WORKER_READ_SIZE && !to_end) {
-            conn_drained(c);
-            return;
-        }
-        share -= (size_t)n < share ? (size_t)n : share;
-        if (share == 0) {
-            conn_read_later(c);
-            return;
-        }
-    }
-    /* Left unread on purpose: conn_finish_turn comes back to it when there is room again. */
-    if (c->phase == CONN_SERVING && !c->peer_done)
-        c->read_paused = true;
-}
-
-static void
-conn_ready(struct watch *watch, uint32_t events)
-{
-    struct conn *c = (struct conn *)watch;
-
-    if (c->phase == CONN_DEAD)
-        return;
-    conn_touch(c);
-    if ((events & EPOLLOUT) != 0)
-        conn_write(c);
-    if (c->phase != CONN_DEAD && (events & ~(uint32_t)EPOLLOUT) != 0)
-        conn_read(c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
-    if (c->phase != CONN_DEAD && c->answers.ready.len > 0)
-        conn_write(c);
-}
-
-void
-conn_read_unread(struct worker *w)
-{
-    struct conn *list = w->unread;
-
-    w->unread = NULL;
-    while (list != NULL) {
-        struct conn *c = list;
-
-        list = c->next_unread;
-        c->is_unread = false;
-        conn_touch(c);
-        if (c->phase != CONN_DEAD)
-            conn_read(c, true);
-    }
 }
 
 /* --- the beginning of a connection --- */
@@ -487,56 +169,6 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     if (conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);
-}
-
-/* --- answers --- */
-
-static void
-conn_note_latency(struct worker *w, uint64_t begun_us)
-{
-    if (w->settled_count == w->settled_cap) {
-        w->settled_cap = w->settled_cap != 0 ? w->settled_cap * 2 : 256;
-        w->settled_begun = realloc(w->settled_begun, w->settled_cap * sizeof(uint64_t));
-        MS_ASSERT(w->settled_begun != NULL);
-    }
-    w->settled_begun[w->settled_count++] = begun_us;
-}
-
-void
-conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
-{
-    struct conn *c = m->owner;
-    struct proto_tally tally = {0};
-    struct proto_io io = conn_io(c, &tally);
-
-    c->waiting--;
-    c->listener->handler->submitted--;
-    if (w->submitting == m)
-        w->submitting = NULL;
-    if (c->phase != CONN_DEAD)
-        c->listener->proto->settle(&io, m->place, m, verdict);
-    else
-        tally.messages = verdict->outcome == PROTO_COMMITTED;
-    conn_count(c, &tally);
-    conn_note_latency(w, m->begun_us);
-    message_destroy(m);
-    conn_touch(c);
-}
-
-void
-conn_origin(struct worker *w, const struct message *m, struct message_origin *origin_out)
-{
-    const struct conn *c = m->owner;
-    const struct stats_slot *slot = c->slot;
-
-    w->peer[0] = '\0';
-    if (slot != NULL)
-        stats_peer_format(slot->family, slot->address, slot->port, w->peer);
-    *origin_out = (struct message_origin){
-        .listener = c->listener->child->config->name,
-        .proto = c->listener->proto->name,
-        .peer = w->peer,
-    };
 }
 
 /* --- the end of a turn --- */

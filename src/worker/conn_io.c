@@ -1,0 +1,209 @@
+/* The bytes of a connection: from its socket to its protocol, and answers back. */
+#include "worker/conn_state.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define READ_SHARE  (1024 * 1024) /* bytes of one connection in one turn */
+#define WAITING_MAX 1024          /* messages of one connection with their handler */
+#define READY_MAX   (256 * 1024)  /* bytes of answers a peer may leave unread */
+
+/* --- sending --- */
+
+static void
+conn_watch_write(struct conn *c)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                             .data.ptr = &c->watch};
+
+    if (c->watches_write)
+        return;
+    c->watches_write = true;
+    c->phase_end_us = conn_worker(c)->now_us + CONN_SEND_TIMEOUT_US;
+    if (epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) < 0)
+        conn_close(c);
+}
+
+void
+conn_write(struct conn *c)
+{
+    struct buffer *ready = &c->answers.ready;
+    ssize_t n;
+
+    while (ready->len > 0) {
+        n = send(c->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            conn_watch_write(c);
+            return;
+        }
+        if (n < 0) {
+            conn_close(c);
+            return;
+        }
+        conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
+        c->phase_end_us = conn_worker(c)->now_us + CONN_SEND_TIMEOUT_US;
+        buffer_consume(ready, (size_t)n);
+    }
+    buffer_fini(ready);
+}
+
+/* --- receiving --- */
+
+static void
+conn_feed(struct conn *c, const uint8_t *data, size_t n)
+{
+    const struct proto_ops *proto = c->listener->proto;
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+
+    while (n > 0 && c->phase == CONN_SERVING) {
+        struct message *m = NULL;
+        size_t used = 0;
+        enum proto_event event = proto->feed(&c->state, &io, data, n, &used, &m);
+
+        data += used;
+        n -= used;
+        switch (event) {
+        case PROTO_MORE:
+            break;
+        case PROTO_FLUSH:
+            conn_write(c);
+            break;
+        case PROTO_MESSAGE:
+            conn_submit(c, m);
+            break;
+        case PROTO_CLOSE:
+            conn_begin_closing(c);
+            break;
+        }
+        if (c->answers.ended)
+            conn_begin_closing(c);
+    }
+    conn_count(c, &tally);
+}
+
+static void
+conn_drained(struct conn *c)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+
+    if (c->phase == CONN_SERVING && c->listener->proto->drained(&c->state, &io) == PROTO_CLOSE)
+        conn_begin_closing(c);
+    conn_count(c, &tally);
+}
+
+/* The peer sends no more: what it left unfinished is dropped, what is being committed is answered. */
+static void
+conn_peer_done(struct conn *c)
+{
+    if (c->phase == CONN_LINGERING || (c->waiting == 0 && c->answers.ready.len == 0)) {
+        conn_close(c);
+        return;
+    }
+    c->peer_done = true;
+    message_destroy(c->message);
+    c->message = NULL;
+}
+
+static void
+conn_mark_busy(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+
+    if (c->window == w->window)
+        return;
+    c->window = w->window;
+    w->busy_now++;
+}
+
+bool
+conn_wants_bytes(const struct conn *c)
+{
+    if (c->phase == CONN_LINGERING)
+        return true;
+    return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
+           c->answers.ready.len < READY_MAX;
+}
+
+void
+conn_read(struct conn *c, bool to_end)
+{
+    struct worker *w = conn_worker(c);
+    size_t share = READ_SHARE;
+
+    conn_touch(c);
+    while (conn_wants_bytes(c)) {
+        ssize_t n = recv(c->fd, w->read_buf, WORKER_READ_SIZE, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            conn_drained(c);
+            return;
+        }
+        if (n < 0) {
+            conn_close(c);
+            return;
+        }
+        if (n == 0) {
+            conn_drained(c);
+            if (c->phase != CONN_DEAD)
+                conn_peer_done(c);
+            return;
+        }
+        conn_mark_busy(c);
+        conn_add(c, offsetof(struct stats_conn_counters, bytes_in), (uint64_t)n);
+        if (c->slot != NULL)
+            atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
+        conn_feed(c, w->read_buf, (size_t)n);
+        if (n < WORKER_READ_SIZE && !to_end) {
+            conn_drained(c);
+            return;
+        }
+        share -= (size_t)n < share ? (size_t)n : share;
+        if (share == 0) {
+            conn_read_later(c);
+            return;
+        }
+    }
+    /* Left unread on purpose: conn_finish_turn comes back to it when there is room again. */
+    if (c->phase == CONN_SERVING && !c->peer_done)
+        c->read_paused = true;
+}
+
+void
+conn_ready(struct watch *watch, uint32_t events)
+{
+    struct conn *c = (struct conn *)watch;
+
+    if (c->phase == CONN_DEAD)
+        return;
+    conn_touch(c);
+    if ((events & EPOLLOUT) != 0)
+        conn_write(c);
+    if (c->phase != CONN_DEAD && (events & ~(uint32_t)EPOLLOUT) != 0)
+        conn_read(c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+    if (c->phase != CONN_DEAD && c->answers.ready.len > 0)
+        conn_write(c);
+}
+
+void
+conn_read_unread(struct worker *w)
+{
+    struct conn *list = w->unread;
+
+    w->unread = NULL;
+    while (list != NULL) {
+        struct conn *c = list;
+
+        list = c->next_unread;
+        c->is_unread = false;
+        conn_touch(c);
+        if (c->phase != CONN_DEAD)
+            conn_read(c, true);
+    }
+}

@@ -1,0 +1,86 @@
+/* The connection itself, for the files that serve it: conn.c (its life), conn_io.c (its bytes) and
+ * conn_message.c (its messages). */
+#ifndef WORKER_CONN_STATE_H
+#define WORKER_CONN_STATE_H
+
+#include "worker/conn.h"
+
+#define CONN_SEND_TIMEOUT_US 60000000 /* for a peer to read any of its answers */
+
+enum conn_phase {
+    CONN_SERVING,
+    CONN_CLOSING,   /* nothing more is read; the last answers go out */
+    CONN_LINGERING, /* all is sent: reading on, so that the peer gets it, until it closes */
+    CONN_DEAD,      /* the socket is gone; messages are still with a handler */
+};
+
+struct conn {
+    struct watch watch;
+    struct worker_listener *listener;
+    int fd;
+    uint8_t phase; /* enum conn_phase */
+    bool is_touched;
+    bool is_unread;
+    bool peer_done;          /* the peer has shut down its writing side */
+    bool watches_write;      /* epoll tells when there is room to send */
+    bool read_paused;        /* left unread until there is room for its answers again */
+    uint32_t waiting;        /* messages with the handler */
+    uint32_t window;         /* worker->window when it last sent something */
+    struct stats_slot *slot; /* NULL for one that is turned away */
+    struct message *message; /* being built */
+    struct answers answers;
+    struct timer timer;
+    uint64_t phase_end_us;     /* closing, lingering, or unsent answers: when patience ends */
+    struct conn *next, **link; /* all connections of the worker */
+    struct conn *next_touched, *next_unread;
+    union proto_state state;
+};
+
+static inline struct worker *
+conn_worker(const struct conn *c)
+{
+    return c->listener->worker;
+}
+
+/* The connection is looked at once more at the end of the turn. */
+void conn_touch(struct conn *c);
+
+/* It is read from in the next turn. */
+void conn_read_later(struct conn *c);
+
+/* The socket is gone. What is in the lists of this turn is freed at its end. */
+void conn_close(struct conn *c);
+
+/* Nothing more is read; what is ready still goes out. */
+void conn_begin_closing(struct conn *c);
+
+/* --- conn_io.c --- */
+
+/* An event of its socket. */
+void conn_ready(struct watch *watch, uint32_t events);
+
+/* Sends what is ready, as far as the peer takes it. */
+void conn_write(struct conn *c);
+
+/* Reads until the socket is empty or the connection has had its share of this turn. to_end: the peer
+ * may have closed behind its last bytes, so a short read is not the end. */
+void conn_read(struct conn *c, bool to_end);
+
+/* False while it has too many answers waiting, or is past reading. */
+bool conn_wants_bytes(const struct conn *c);
+
+/* --- conn_message.c --- */
+
+/* Adds n to the cell at that offset of the connection's and the worker's counters. */
+void conn_add(struct conn *c, size_t cell, uint64_t n);
+
+/* Adds what the protocol has counted. */
+void conn_count(struct conn *c, const struct proto_tally *tally);
+
+/* What the connection lends its protocol during a call. */
+struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
+
+/* Hands a whole message to the handler and keeps its answer's place. */
+void conn_submit(struct conn *c, struct message *m);
+
+#endif
