@@ -131,10 +131,11 @@ a_failed_write_or_sync_is_refused_and_forgotten(void **state)
     struct daemon *d;
     struct proc_list before, after;
     struct peer p = {.fd = -1};
-    char *body = big_body();
+    char *body;
 
     (void)state;
     faults_need();
+    body = big_body();
     d = daemon_start(
         &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
     daemon_workers(d, &before);
@@ -154,11 +155,12 @@ short_writes_are_completed(void **state)
     struct peer p = {.fd = -1};
     struct journal j;
     struct answer a;
-    char *body = big_body();
+    char *body;
     char name[32];
 
     (void)state;
     faults_need();
+    body = big_body();
     d = daemon_start(&(struct daemon_options){.workers = 1, .faults = true});
     faults_set(d, "write short /data/ 2\n");
     for (unsigned i = 0; i < 40; i++) {
@@ -258,11 +260,12 @@ a_full_disk_is_no_space_and_recovers_when_there_is_room(void **state)
     struct peer p = {.fd = -1};
     struct journal j;
     struct answer a;
-    char *body = big_body();
+    char *body;
     unsigned acked = 0, files = 0;
 
     (void)state;
     harness_small_disk(6144, disk);
+    body = big_body();
     d = daemon_start(
         &(struct daemon_options){.workers = 1, .data_dir = disk, .errors_expected = true});
     daemon_workers(d, &before);
