@@ -192,8 +192,8 @@ SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 lint:
 	clang-format --dry-run --Werror $(SOURCES)
-	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests
-	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests bench-programs
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests bench-programs
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
