@@ -1,12 +1,11 @@
-/* Is this JSON? jansson decides, after the nesting was bounded: first on a reduced copy (json_reduce.h),
- * which is quick and settles nearly all; then on the document itself, which tells what is wrong and
- * where, and perhaps on a masked copy (json_mask.h) of one that jansson cannot represent. */
+/* Is this JSON? A plain document is (json_plain.h), which settles nearly all. Of any other jansson
+ * decides, after the nesting was bounded, and says what is wrong and where; perhaps on a masked copy
+ * (json_mask.h) of a document with integers or keys that it cannot represent. */
 #include "proto/json_check.h"
 
 #include "common/text.h"
-#include "proto/json_arena.h"
 #include "proto/json_mask.h"
-#include "proto/json_reduce.h"
+#include "proto/json_plain.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -116,31 +115,10 @@ json_check_nul(const char *text, size_t n, char error[JSON_ERROR_LEN])
 static bool
 json_parse(const char *text, size_t n, json_error_t *error)
 {
-    bool ok;
-    json_t *value;
+    json_t *value = json_loadb(text, n, JSON_CHECK_FLAGS, error);
+    bool ok = value != NULL;
 
-    json_arena_begin();
-    value = json_loadb(text, n, JSON_CHECK_FLAGS, error);
-    ok = value != NULL;
-    if (!json_arena_holds_all())
-        json_decref(value);
-    json_arena_end();
-    return ok;
-}
-
-static bool
-json_parse_reduced(const char *text, size_t n)
-{
-    char local[4096];
-    char *copy = n <= sizeof(local) ? local : malloc(n);
-    json_error_t why;
-    bool ok;
-
-    if (copy == NULL)
-        return false;
-    ok = json_parse(copy, json_reduce(text, n, copy), &why);
-    if (copy != local)
-        free(copy);
+    json_decref(value);
     return ok;
 }
 
@@ -194,14 +172,15 @@ json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR
 
     if (max_depth > JSON_DEPTH_MAX_LIMIT)
         max_depth = JSON_DEPTH_MAX_LIMIT;
+    if (json_is_plain(text, n, max_depth))
+        return true;
     if (n == 0) {
         json_fail(error, 1, 1, "the document is empty");
         return false;
     }
     if (!json_check_depth(text, n, max_depth, error))
         return false;
-    if (json_parse_reduced(text, n) || json_parse(text, n, &why) ||
-        json_parse_masked(text, n, &why))
+    if (json_parse(text, n, &why) || json_parse_masked(text, n, &why))
         return json_check_nul(text, n, error);
     json_fail(error, why.line, why.column, why.text);
     return false;
@@ -216,5 +195,4 @@ json_seed(void)
     while (seed == 0)
         MS_ASSERT(getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed));
     json_object_seed(seed);
-    json_arena_install();
 }

