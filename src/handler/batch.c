@@ -117,14 +117,16 @@ batch_join(struct batch *batch)
     return &batch->joined;
 }
 
-const struct outcome *
+struct outcome
 batch_outcome(const struct batch *batch, const struct batch_entry *entry)
 {
     const struct store_put *put = batch_put(batch, entry);
 
     if (put != NULL && put->outcome.is != PROTO_COMMITTED)
-        return &put->outcome;
-    return &batch->outcome;
+        return put->outcome;
+    if (put != NULL && batch->outcome.is == PROTO_REFUSED)
+        return outcome_named_failed(batch->outcome.what, batch->outcome.error);
+    return batch->outcome;
 }
 
 void

@@ -44,7 +44,7 @@ void batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], 
 const struct buffer *batch_join(struct batch *batch);
 
 /* How the entry ended, after the commit. */
-const struct outcome *batch_outcome(const struct batch *batch, const struct batch_entry *entry);
+struct outcome batch_outcome(const struct batch *batch, const struct batch_entry *entry);
 
 static inline const struct store_put *
 batch_put(const struct batch *batch, const struct batch_entry *entry)

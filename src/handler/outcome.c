@@ -25,6 +25,12 @@ outcome_failed(const char *what, int error)
     return (struct outcome){PROTO_FAILED, error, NULL, what};
 }
 
+struct outcome
+outcome_named_failed(const char *what, int error)
+{
+    return (struct outcome){PROTO_FAILED, error, NULL, what};
+}
+
 struct verdict
 outcome_verdict(const struct outcome *outcome, char text[OUTCOME_TEXT_LEN])
 {

@@ -21,6 +21,10 @@ struct outcome outcome_refused(const char *code, const char *what);
  * has failed. */
 struct outcome outcome_failed(const char *what, int error);
 
+/* The same where the file or blob has got its name already: others may have seen it and rely on it, so
+ * it stays, and a message of which something stays has failed, and is not refused. */
+struct outcome outcome_named_failed(const char *what, int error);
+
 /* The verdict without a reply; its text is in `text` as long as that lives. */
 struct verdict outcome_verdict(const struct outcome *outcome, char text[OUTCOME_TEXT_LEN]);
 

@@ -206,7 +206,7 @@ store_run_group(struct store *store, struct store_put *puts, size_t count)
         temp_file_close(&puts[i].temp);
         if (store->changed_error != 0 && puts[i].outcome.is == PROTO_COMMITTED)
             puts[i].outcome =
-                outcome_failed("a directory cannot be made safe", store->changed_error);
+                outcome_named_failed("a directory cannot be made safe", store->changed_error);
     }
 }
 

@@ -63,7 +63,7 @@ static const struct fault_row fault_rows[] = {
     {"write EIO /journal/ 1\n", 'A', false, false},
     {"sync EIO /journal/ 1\n", 'A', false, false},
     {"sync ENOSPC /journal/ 1\n", 'A', false, true},
-    {"write ENOSPC /journal/ 1\n", 'F', false, true},
+    {"write ENOSPC /journal/ 1\n", 'F', false, false}, /* the file has its name: not refused */
     {"sync EIO /journal/ 1\n", 'F', false, false},
     {"sync EIO /data/ 1\n", 'F', false, false},
     {"sync ENOSPC /data/ 1\n", 'F', true, true},

@@ -63,9 +63,12 @@ what_was_stored_is_named_and_what_was_not_has_no_line(void **state)
         assert_joined(batch, "{1}\n{2,\"file\":\"files/a\"}\n{4}\n{5,\"file\":\"files/c.7\"}\n");
 
         batch->outcome = outcome_failed("disk", EIO);
-        assert_int_equal(batch_outcome(batch, &batch->entries[0])->is, PROTO_FAILED);
-        assert_int_equal(batch_outcome(batch, &batch->entries[1])->is, PROTO_FAILED);
-        assert_int_equal(batch_outcome(batch, &batch->entries[2])->is, PROTO_REFUSED);
+        assert_int_equal(batch_outcome(batch, &batch->entries[0]).is, PROTO_FAILED);
+        assert_int_equal(batch_outcome(batch, &batch->entries[1]).is, PROTO_FAILED);
+        assert_int_equal(batch_outcome(batch, &batch->entries[2]).is, PROTO_REFUSED);
+        batch->outcome = outcome_failed("disk", ENOSPC);
+        assert_int_equal(batch_outcome(batch, &batch->entries[0]).is, PROTO_REFUSED);
+        assert_int_equal(batch_outcome(batch, &batch->entries[1]).is, PROTO_FAILED);
         settle_and_reset(batch);
     }
     batch_destroy(batch);
