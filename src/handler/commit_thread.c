@@ -28,8 +28,8 @@ commit_thread_report(struct commit_thread *ct)
 
     pthread_mutex_lock(&ct->lock);
     ct->working = false;
-    pthread_cond_broadcast(&ct->changed);
     pthread_mutex_unlock(&ct->lock);
+    pthread_cond_broadcast(&ct->changed);
     MS_ASSERT(eventfd_write(ct->event_fd, one) == 0);
 }
 
@@ -89,8 +89,8 @@ commit_thread_give(struct commit_thread *ct, void *job)
     MS_ASSERT(!ct->working);
     ct->job = job;
     ct->working = true;
-    pthread_cond_broadcast(&ct->changed);
     pthread_mutex_unlock(&ct->lock);
+    pthread_cond_broadcast(&ct->changed); /* not before: who wakes finds the lock free */
     return 0;
 }
 

@@ -47,9 +47,11 @@ struct handler_ops {
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(struct handler *h, struct message *m);
 
-    /* The end of a loop turn: begin (and perhaps finish) the commit of what was submitted.
-     * more_to_come: other connections are busy, so there is something to do meanwhile. NULL: nothing. */
-    void (*flush)(struct handler *h, bool more_to_come);
+    /* The end of a loop turn in which messages are out: begin (and perhaps finish) the commit of what
+     * was submitted. expected: so many other connections may bring a message soon, so there is
+     * something to do meanwhile, or to wait for a moment. Returns the time (monotonic microseconds) at
+     * which it wants to be called again if no turn comes before, or 0. NULL: nothing to flush. */
+    uint64_t (*flush)(struct handler *h, unsigned expected);
 
     /* A descriptor that becomes readable when complete should be called, or -1. NULL: none. */
     int (*event_fd)(struct handler *h);

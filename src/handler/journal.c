@@ -1,6 +1,7 @@
 /* The journal, seen from the worker's thread: messages become lines as they come in, and batches are
  * committed one after the other. While one batch is made safe in the commit thread, the next one
- * fills: so the number of messages that share an fsync follows the load by itself, without a timer.
+ * fills: so the number of messages that share an fsync follows the load by itself. A batch that is
+ * still small when the disk is free waits a moment for the senders that were just answered.
  * Invariant: at most one batch is under way, and nobody else touches h->commit then. */
 #include "handler/journal.h"
 
@@ -42,6 +43,9 @@ struct handler {
     struct batch *spare;
     struct buffer receipt;
     struct journal_trouble trouble;
+    uint64_t begun_us;      /* of the batch under way */
+    uint64_t commit_us;     /* what a commit in the thread takes, a running mean */
+    uint64_t hold_until_us; /* when h->filling is committed however small it is; 0: not held */
 };
 
 /* --- batches --- */
@@ -107,6 +111,8 @@ journal_begin(struct handler *h, bool in_thread)
     if (batch->count == 0)
         return;
     h->filling = journal_take_spare(h);
+    h->hold_until_us = 0;
+    h->begun_us = clock_mono_us();
     if (in_thread && commit_thread_give(&h->thread, batch) == 0) {
         h->under_way = batch;
         return;
@@ -191,12 +197,12 @@ journal_write_receipt(struct handler *h, const struct batch_entry *entry,
 static void
 journal_settle_entry(struct handler *h, const struct batch *batch, const struct batch_entry *entry)
 {
-    const struct outcome *outcome = batch_outcome(batch, entry);
+    struct outcome outcome = batch_outcome(batch, entry);
     struct verdict verdict = {.outcome = PROTO_COMMITTED};
     char text[OUTCOME_TEXT_LEN];
 
-    if (outcome->is != PROTO_COMMITTED) {
-        verdict = outcome_verdict(outcome, text);
+    if (outcome.is != PROTO_COMMITTED) {
+        verdict = outcome_verdict(&outcome, text);
     } else if (entry->m->wants_reply) {
         journal_write_receipt(h, entry, batch_put(batch, entry));
         verdict.reply = buffer_bytes(&h->receipt);
@@ -213,7 +219,7 @@ journal_settle_batch(struct handler *h, struct batch *batch)
 
     journal_watch(h, batch);
     for (uint32_t i = 0; i < batch->count; i++)
-        committed += batch_outcome(batch, &batch->entries[i])->is == PROTO_COMMITTED;
+        committed += batch_outcome(batch, &batch->entries[i]).is == PROTO_COMMITTED;
     if (committed > 0)
         h->host.committed(h->host.ctx, committed);
     for (uint32_t i = 0; i < batch->count; i++)
@@ -292,13 +298,32 @@ journal_submit(struct handler *h, struct message *m)
     }
 }
 
-static void
-journal_flush(struct handler *h, bool more_to_come)
+/* True while it is better to wait for the messages that are expected: with less than half of all that
+ * could share it, a commit would only make the others wait for the next. Not for longer than half a
+ * commit takes. */
+static bool
+journal_holds(struct handler *h, unsigned expected)
 {
-    if (h->under_way != NULL)
-        return;
-    journal_begin(h, more_to_come || h->filling->put_bytes > JOURNAL_INLINE_BYTES);
+    uint64_t now_us;
+
+    if (h->filling->count >= expected)
+        return false;
+    now_us = clock_mono_us();
+    if (h->hold_until_us == 0)
+        h->hold_until_us = now_us + h->commit_us / 2;
+    return now_us < h->hold_until_us;
+}
+
+static uint64_t
+journal_flush(struct handler *h, unsigned expected)
+{
+    if (h->under_way != NULL || h->filling->count == 0)
+        return 0;
+    if (journal_holds(h, expected))
+        return h->hold_until_us;
+    journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES);
     journal_settle_done(h);
+    return 0;
 }
 
 static int
@@ -307,14 +332,16 @@ journal_event_fd(struct handler *h)
     return h->thread.event_fd;
 }
 
-/* The next commit begins before this one's messages are settled: the disk need not wait for us. */
+/* Settles only: the worker flushes at the end of the same turn, and knows then who is expected. */
 static void
 journal_complete(struct handler *h)
 {
-    if (!commit_thread_done(&h->thread))
+    uint64_t took_us = clock_mono_us() - h->begun_us;
+
+    if (!commit_thread_done(&h->thread) || h->under_way == NULL)
         return;
+    h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
     journal_await(h);
-    journal_begin(h, true);
     journal_settle_done(h);
 }
 

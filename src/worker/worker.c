@@ -116,11 +116,16 @@ worker_flush_handlers(struct worker *w)
 {
     unsigned busy = w->busy_now > w->busy_before ? w->busy_now : w->busy_before;
 
+    w->flush_us = 0;
     for (unsigned i = 0; i < w->handler_count; i++) {
         struct worker_handler *wh = &w->handlers[i];
+        uint64_t again_us;
 
-        if (wh->submitted > 0 && wh->ops->flush != NULL)
-            wh->ops->flush(wh->handler, busy > wh->submitted);
+        if (wh->submitted == 0 || wh->ops->flush == NULL)
+            continue;
+        again_us = wh->ops->flush(wh->handler, busy > wh->submitted ? busy - wh->submitted : 0);
+        if (again_us != 0 && (w->flush_us == 0 || again_us < w->flush_us))
+            w->flush_us = again_us;
     }
 }
 
@@ -137,12 +142,29 @@ worker_record_latencies(struct worker *w)
     w->settled_count = 0;
 }
 
+/* Waits for events; to the microsecond where a handler holds messages back. */
+static int
+worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS])
+{
+    struct timespec ts = {0, 0};
+    uint64_t now_us;
+
+    if (w->unread != NULL)
+        return epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
+    if (w->flush_us == 0)
+        return epoll_wait(w->epoll_fd, events, WORKER_EVENTS,
+                          timer_wait_ms(&w->wheel, w->now_us, WORKER_WAIT_MS));
+    now_us = clock_mono_us();
+    if (w->flush_us > now_us)
+        ts.tv_nsec = (long)(w->flush_us - now_us) * 1000;
+    return epoll_pwait2(w->epoll_fd, events, WORKER_EVENTS, &ts, NULL);
+}
+
 static void
 worker_turn(struct worker *w)
 {
     struct epoll_event events[WORKER_EVENTS];
-    int wait = w->unread != NULL ? 0 : timer_wait_ms(&w->wheel, w->now_us, WORKER_WAIT_MS);
-    int n = epoll_wait(w->epoll_fd, events, WORKER_EVENTS, wait);
+    int n = worker_wait(w, events);
 
     worker_advance_clock(w);
     for (int i = 0; i < n; i++) {

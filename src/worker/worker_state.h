@@ -69,6 +69,7 @@ struct worker {
     uint64_t now_us;
     uint32_t window; /* counts spans of WORKER_WINDOW_US, to tell who is busy */
     uint64_t window_end_us;
+    uint64_t flush_us; /* when a handler wants to be flushed again; 0: with the next turn */
     unsigned busy_now, busy_before; /* connections that sent something in this span and the last */
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;

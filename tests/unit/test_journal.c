@@ -1,5 +1,6 @@
 #include "handler_fixture.h"
 
+#include "common/clock.h"
 #include "handler/handler_list.h"
 #include "handler/journal.h"
 
@@ -44,7 +45,8 @@ submit(struct fixture *f, enum message_kind kind, const char *value, const char 
     journal->submit(f->handler, fixture_message(f, kind, value, body, strlen(body)));
 }
 
-/* Waits for the commit thread and lets it be settled, until all is. */
+/* As the worker's loop does it: waits for the commit thread, settles, flushes what came in meanwhile,
+ * until all is settled. */
 static void
 complete_all(struct fixture *f, unsigned expected)
 {
@@ -53,6 +55,7 @@ complete_all(struct fixture *f, unsigned expected)
 
         assert_int_equal(poll(&event, 1, 20000), 1);
         journal->complete(f->handler);
+        journal->flush(f->handler, 1);
     }
     assert_int_equal(f->settled_count, expected);
 }
@@ -86,7 +89,7 @@ a_commit_in_the_workers_thread_is_settled_when_flush_returns(void **state)
     submit(f, MESSAGE_PLAIN, "", "\xff");
     assert_int_equal(f->settled_count, 0);
     assert_int_equal(faults.writes, 0);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_in_order(f, 3);
     assert_int_equal(faults.writes, 1);
     assert_int_equal(faults.data_syncs, 1);
@@ -113,9 +116,9 @@ a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile
 
     for (unsigned i = 0; i < 500; i++) {
         submit(f, MESSAGE_PLAIN, "", "text");
-        journal->flush(f->handler, true);
+        journal->flush(f->handler, 1);
     }
-    journal->flush(f->handler, false); /* one is under way: this must not start another */
+    journal->flush(f->handler, 0); /* one is under way: this must not start another */
     complete_all(f, 500);
     assert_in_order(f, 500);
     assert_true(f->committed_calls < 500); /* they were grouped */
@@ -124,12 +127,40 @@ a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile
 }
 
 static void
+a_small_batch_waits_a_moment_for_the_messages_that_are_expected(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t until, again;
+
+    submit(f, MESSAGE_PLAIN, "", "this commit shows how long one takes");
+    journal->flush(f->handler, 1);
+    complete_all(f, 1);
+
+    submit(f, MESSAGE_PLAIN, "", "a few");
+    until = journal->flush(f->handler, 100);
+    assert_int_not_equal(until, 0);
+    submit(f, MESSAGE_PLAIN, "", "more");
+    while ((again = journal->flush(f->handler, 100)) != 0)
+        assert_int_equal(again, until); /* what comes does not push it back */
+    assert_true(clock_mono_us() >= until);
+    complete_all(f, 3);
+    assert_int_equal(f->committed_calls, 2);
+
+    submit(f, MESSAGE_PLAIN, "", "one");
+    submit(f, MESSAGE_PLAIN, "", "two");
+    assert_int_equal(journal->flush(f->handler, 2), 0); /* half of all is enough */
+    submit(f, MESSAGE_PLAIN, "", "three");
+    complete_all(f, 6);
+    assert_int_equal(f->committed_calls, 4);
+}
+
+static void
 finish_settles_everything(void **state)
 {
     struct fixture *f = *state;
 
     submit(f, MESSAGE_PLAIN, "", "under way");
-    journal->flush(f->handler, true);
+    journal->flush(f->handler, 1);
     submit(f, MESSAGE_PLAIN, "", "not flushed");
     submit(f, MESSAGE_FILE, "file", "a file");
     journal->finish(f->handler);
@@ -147,7 +178,7 @@ without_a_wish_there_is_no_reply(void **state)
 
     m->wants_reply = false;
     journal->submit(f->handler, m);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_null(f->settled[0].reply);
 }
 
@@ -166,7 +197,7 @@ large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines(void **
     submit(f, MESSAGE_FILE, "dir/file", "other content");
     submit(f, MESSAGE_FILE, "dir/file", "content");
     submit(f, MESSAGE_PLAIN, "", "last");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_in_order(f, 6);
     assert_string_equal(f->settled[3].code, "exists");
     lines = fixture_journal(f);
@@ -196,7 +227,7 @@ a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file(void **state
     body[sizeof(body) - 1] = '\0';
     f->config.inline_max = sizeof(body) - 1;
     submit(f, MESSAGE_PLAIN, "", body);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     lines = fixture_journal(f);
     assert_string_equal(fixture_member(json_array_get(lines, 0), "text"), body);
     json_decref(lines);
@@ -310,11 +341,11 @@ files_whose_lines_fail_are_not_acknowledged_and_a_retry_is(void **state)
     faults.data_error = EIO;
     faults.data_errors = 1;
     submit(f, MESSAGE_FILE, "a", "content");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[0].outcome, PROTO_FAILED);
     assert_line_count(f, 0);
     submit(f, MESSAGE_FILE, "a", "content");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_line_count(f, 1);
 }
@@ -340,24 +371,24 @@ directories_that_go_away_are_no_reason_for_a_restart(void **state)
     struct fixture *f = *state;
 
     submit(f, MESSAGE_PLAIN, "", "one");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     fixture_remove_tree(fixture_path(f, "journal"));
     fixture_remove_tree(fixture_path(f, "files"));
     submit(f, MESSAGE_PLAIN, "", "two");
     submit(f, MESSAGE_FILE, "d/file", "content");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
     assert_line_count(f, 2);
     fixture_remove_tree(f->dir);
     submit(f, MESSAGE_PLAIN, "", "three");
     submit(f, MESSAGE_FILE, "d/file2", "content");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[3].outcome, PROTO_FAILED);
     assert_int_equal(f->settled[4].outcome, PROTO_FAILED);
     assert_int_equal(mkdir(f->dir, 0750), 0);
     submit(f, MESSAGE_PLAIN, "", "four");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[5].outcome, PROTO_COMMITTED);
     assert_line_count(f, 1);
 }
@@ -368,18 +399,18 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
     struct fixture *f = *state;
 
     submit(f, MESSAGE_PLAIN, "", "one");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     journal->tick(f->handler, 0);
     submit(f, MESSAGE_PLAIN, "", "two");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 1);
     journal->tick(f->handler, UINT64_MAX / 2);
     submit(f, MESSAGE_PLAIN, "", "three");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
     journal->reopen(f->handler);
     submit(f, MESSAGE_PLAIN, "", "four");
-    journal->flush(f->handler, true);
+    journal->flush(f->handler, 1);
     journal->reopen(f->handler); /* while one is under way */
     submit(f, MESSAGE_PLAIN, "", "five");
     complete_all(f, 5);
@@ -387,7 +418,7 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
     f->config.segment_size = 1;
     for (unsigned i = 0; i < 3; i++) {
         submit(f, MESSAGE_PLAIN, "", "six");
-        journal->flush(f->handler, false);
+        journal->flush(f->handler, 0);
     }
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 6);
     assert_line_count(f, 8);
@@ -406,7 +437,7 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     body[sizeof(body) - 1] = '\0';
     do {
         submit(f, MESSAGE_PLAIN, "", body);
-        journal->flush(f->handler, false);
+        journal->flush(f->handler, 0);
         submitted++;
         assert_true(submitted < 3000);
     } while (f->settled[submitted - 1].outcome == PROTO_COMMITTED);
@@ -416,18 +447,18 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT, "size=2m"), 0);
     submit(f, MESSAGE_PLAIN, "", body);
     submit(f, MESSAGE_FILE, "file", body);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->committed_messages, committed + 2);
     assert_line_count(f, committed + 2);
 
     journal->reopen(f->handler); /* the kernel refuses while a file is open for writing */
     assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_FAILED);
     assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_COMMITTED);
     assert_int_equal(umount2(f->dir, MNT_DETACH), 0);
 }
@@ -444,7 +475,7 @@ without_sync_nothing_waits_for_the_disk(void **state)
     assert_non_null(f->handler);
     submit(f, MESSAGE_FILE, "a", "content");
     submit(f, MESSAGE_PLAIN, "", "text");
-    journal->flush(f->handler, false);
+    journal->flush(f->handler, 0);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_line_count(f, 2);
 }
@@ -470,7 +501,7 @@ messages_that_are_out_when_it_is_destroyed_are_freed(void **state)
     struct fixture *f = *state;
 
     submit(f, MESSAGE_PLAIN, "", "under way");
-    journal->flush(f->handler, true);
+    journal->flush(f->handler, 1);
     submit(f, MESSAGE_PLAIN, "", "not flushed");
     journal->destroy(f->handler);
     f->handler = NULL;
@@ -604,6 +635,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_commit_in_the_workers_thread_is_settled_when_flush_returns),
         TEST(a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile),
+        TEST(a_small_batch_waits_a_moment_for_the_messages_that_are_expected),
         TEST(finish_settles_everything),
         TEST(without_a_wish_there_is_no_reply),
         TEST(large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines),
