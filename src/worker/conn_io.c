@@ -175,6 +175,8 @@ conn_read(struct conn *c, bool to_end)
         c->read_paused = true;
 }
 
+/* Answers leave at the end of the turn, all together: a sender on this machine is woken once for many
+ * of them, and not for each. */
 void
 conn_ready(struct watch *watch, uint32_t events)
 {
@@ -187,8 +189,6 @@ conn_ready(struct watch *watch, uint32_t events)
         conn_write(c);
     if (c->phase != CONN_DEAD && (events & ~(uint32_t)EPOLLOUT) != 0)
         conn_read(c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
-    if (c->phase != CONN_DEAD && c->answers.ready.len > 0)
-        conn_write(c);
 }
 
 void
