@@ -73,11 +73,11 @@ function counted(r,    one, two, by_rate) {
     two = ratio_of(r, "w2")
     if (one == "" || two == "")
         return two == "" ? "w1" : "w2"
-    return (cell[r, 6] == ">=" ? one >= two : one <= two) ? "w1" : "w2"
+    return (cell[r, 6] != "<=" ? one >= two : one <= two) ? "w1" : "w2"
 }
 
 function verdict(r, ratio) {
-    if (ratio == "")
+    if (ratio == "" || cell[r, 6] == "")
         return "-"
     return (cell[r, 6] == ">=" ? ratio >= cell[r, 7] : ratio <= cell[r, 7]) ? "yes" : "NO"
 }
@@ -140,7 +140,8 @@ function print_json(    k, i, r, part, worker, ratio) {
         printf "%s{\"what\":\"%s\",\"against\":\"%s\",\"metric\":\"%s\",\"counted\":\"%s\",",
             (r > 1 ? "," : ""), cell[r, 1], cell[r, 2], cell[r, 5], worker
         printf "\"ratio\":%s,\"relation\":\"%s\",\"target\":%s,\"met\":%s}",
-            (ratio == "" ? "null" : sprintf("%.4f", ratio)), cell[r, 6], cell[r, 7],
+            (ratio == "" ? "null" : sprintf("%.4f", ratio)), cell[r, 6],
+            (cell[r, 7] == "" ? "null" : cell[r, 7]),
             (verdict(r, ratio) == "yes" ? "true" : "false")
     }
     printf "]"

@@ -104,7 +104,7 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_ON_CONFLICT] = {"on_conflict", CHOICE(OPTION_IN_FILE, option_conflicts),
                             .initial = "keep",
                             .help = "a file exists already: keep, replace, number"},
-    [OPTION_INLINE_MAX] = {"inline_max", SIZE(OPTION_IN_FILE, 0, GIB), .initial = "64K",
+    [OPTION_INLINE_MAX] = {"inline_max", SIZE(OPTION_IN_FILE, 0, 64 * MIB), .initial = "64K",
                            .help = "bytes; larger bodies become blobs"},
     [OPTION_SEGMENT_SIZE] = {"segment_size", SIZE(OPTION_IN_FILE, 4 * KIB, 1024 * GIB),
                              .initial = "64M", .help = "bytes; a fuller journal segment is closed"},

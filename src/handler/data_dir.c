@@ -34,9 +34,13 @@ static int
 data_dir_make(const struct config *config, int at_fd, const char *path)
 {
     bool created = mkdirat(at_fd, path, DATA_DIR_MODE) == 0;
+    int mkdir_error = errno;
     int fd = openat(at_fd, path, DATA_DIR_FLAGS);
 
-    /* Where something else is in the way, what openat says about it is more to the point. */
+    /* Where something else is in the way, what openat says about it is more to the point; where
+     * nothing is there, why it could not be made. */
+    if (fd < 0 && errno == ENOENT)
+        errno = mkdir_error;
     if (fd < 0 || !created || !data_dir_given_away(config))
         return fd;
     if (fchown(fd, config->uid, config->gid) < 0)
