@@ -1,5 +1,8 @@
 #include "handler_fixture.h"
 
+#include "config/config_options.h"
+#include "proto/proto_table.h"
+
 static void
 every_handler_that_is_named_is_found(void **state)
 {
@@ -24,6 +27,19 @@ every_handler_that_is_named_is_found(void **state)
 }
 
 static void
+what_the_configuration_takes_is_what_there_is(void **state)
+{
+    unsigned handlers = 0;
+
+    (void)state;
+    for (size_t i = 0; config_handlers[i] != NULL; i++, handlers++)
+        assert_non_null(handler_find(config_handlers[i]));
+    assert_int_equal(handlers, 3);
+    for (size_t i = 0; config_protocols[i] != NULL; i++)
+        assert_non_null(proto_find(config_protocols[i]));
+}
+
+static void
 other_names_are_not_found(void **state)
 {
     (void)state;
@@ -37,6 +53,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_handler_that_is_named_is_found),
+        cmocka_unit_test(what_the_configuration_takes_is_what_there_is),
         cmocka_unit_test(other_names_are_not_found),
     };
 
