@@ -64,19 +64,7 @@ reload_wait(const struct ctl *ctl, struct target *target)
 static int
 reload_run(struct ctl *ctl, int argc, char *argv[])
 {
-    const char *timeout = NULL;
-    const struct ctl_option options[] = {{"timeout", NULL, &timeout}};
-    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct target target;
-
-    if (status != CTL_GO_ON)
-        return status;
-    status = target_open(ctl, timeout, &target);
-    if (status != EX_OK)
-        return status;
-    status = reload_wait(ctl, &target);
-    target_close(&target);
-    return status;
+    return target_run(ctl, argc, argv, reload_wait);
 }
 
 const struct ctl_command ctl_reload = {

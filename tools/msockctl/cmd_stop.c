@@ -23,33 +23,27 @@ stop_wait(const struct ctl *ctl, struct target *target, int sig)
 }
 
 static int
-stop_with(struct ctl *ctl, int argc, char *argv[], int sig)
+stop_fast(const struct ctl *ctl, struct target *target)
 {
-    const char *timeout = NULL;
-    const struct ctl_option options[] = {{"timeout", NULL, &timeout}};
-    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct target target;
+    return stop_wait(ctl, target, SIGTERM);
+}
 
-    if (status != CTL_GO_ON)
-        return status;
-    status = target_open(ctl, timeout, &target);
-    if (status != EX_OK)
-        return status;
-    status = stop_wait(ctl, &target, sig);
-    target_close(&target);
-    return status;
+static int
+stop_graceful(const struct ctl *ctl, struct target *target)
+{
+    return stop_wait(ctl, target, SIGQUIT);
 }
 
 static int
 stop_run(struct ctl *ctl, int argc, char *argv[])
 {
-    return stop_with(ctl, argc, argv, SIGTERM);
+    return target_run(ctl, argc, argv, stop_fast);
 }
 
 static int
 quit_run(struct ctl *ctl, int argc, char *argv[])
 {
-    return stop_with(ctl, argc, argv, SIGQUIT);
+    return target_run(ctl, argc, argv, stop_graceful);
 }
 
 const struct ctl_command ctl_stop = {

@@ -184,3 +184,22 @@ target_wait(struct target *target, bool (*done)(const struct target *target, voi
             pause_us *= 2;
     }
 }
+
+int
+target_run(struct ctl *ctl, int argc, char *argv[],
+           int (*act)(const struct ctl *ctl, struct target *target))
+{
+    const char *timeout = NULL;
+    const struct ctl_option options[] = {{"timeout", NULL, &timeout}};
+    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    struct target target;
+
+    if (status != CTL_GO_ON)
+        return status;
+    status = target_open(ctl, timeout, &target);
+    if (status != EX_OK)
+        return status;
+    status = act(ctl, &target);
+    target_close(&target);
+    return status;
+}

@@ -30,4 +30,9 @@ enum target_event { TARGET_DONE, TARGET_GONE, TARGET_TIMEOUT };
 enum target_event
 target_wait(struct target *target, bool (*done)(const struct target *target, void *arg), void *arg);
 
+/* A whole subcommand whose only option is --timeout: opens the target, acts on it, closes it. Returns
+ * what act returned, or the status of what went wrong before. */
+int target_run(struct ctl *ctl, int argc, char *argv[],
+               int (*act)(const struct ctl *ctl, struct target *target));
+
 #endif
