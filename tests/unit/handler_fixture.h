@@ -155,7 +155,8 @@ fixture_destroy(struct fixture *f)
 static inline bool
 fixture_mount(const char *path, const char *options)
 {
-    return unshare(CLONE_NEWNS) == 0 && mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    return unshare(CLONE_NEWNS) == 0 &&
+           mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("tmpfs", path, "tmpfs", 0, options) == 0;
 }
 

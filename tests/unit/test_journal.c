@@ -444,7 +444,7 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     assert_string_equal(f->settled[submitted - 1].code, "no-space");
     committed = f->committed_messages;
     assert_line_count(f, committed);
-    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT, "size=2m"), 0);
+    assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT, "size=2m"), 0);
     submit(f, MESSAGE_PLAIN, "", body);
     submit(f, MESSAGE_FILE, "file", body);
     journal->flush(f->handler, 0);
@@ -452,11 +452,11 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     assert_line_count(f, committed + 2);
 
     journal->reopen(f->handler); /* the kernel refuses while a file is open for writing */
-    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+    assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
     journal->flush(f->handler, 0);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_FAILED);
-    assert_int_equal(mount(NULL, f->dir, NULL, MS_REMOUNT | MS_BIND, NULL), 0);
+    assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT | MS_BIND, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
     journal->flush(f->handler, 0);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_COMMITTED);

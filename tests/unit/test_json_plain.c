@@ -155,20 +155,19 @@ make_document(char *out)
                                          "[1,2,3]",
                                          "{\"x\":{\"y\":[]}}",
                                          "99999999999999999999"};
+    bool wrapped = rand() % 2 == 0;
     size_t n = 0;
 
+    if (wrapped)
+        out[n++] = '[';
     for (int k = rand() % 12; k >= 0; k--) {
         const char *piece = pieces[(size_t)rand() % MS_ARRAY_LEN(pieces)];
 
         memcpy(out + n, piece, strlen(piece));
         n += strlen(piece);
     }
-    if (rand() % 2 == 0) {
-        memmove(out + 1, out, n);
-        out[0] = '[';
-        out[n + 1] = ']';
-        n += 2;
-    }
+    if (wrapped)
+        out[n++] = ']';
     if (rand() % 8 == 0)
         out[(size_t)rand() % n] = (char)(rand() % 256);
     return n;
