@@ -319,9 +319,14 @@ msp_feed(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n, si
 enum proto_event
 msp_drained(struct msp *msp, struct proto_io *io)
 {
+    bool empty = msp->packet_left == msp->packet_len;
+
     msp->discard = false;
-    if (msp->state != MSP_BODY || !msp->undetermined || msp->packet_left == msp->packet_len ||
-        msp->header_bad || msp->crc != msp->crc_declared)
+    if (msp->state != MSP_BODY || !msp->undetermined || msp->header_bad ||
+        msp->crc != msp->crc_declared)
+        return PROTO_MORE;
+    /* No bytes match a CRC-32 of 0, but are a packet only where nothing else could come. */
+    if (empty && !msp->late_digest)
         return PROTO_MORE;
     return msp_undetermined_packet(msp, io);
 }

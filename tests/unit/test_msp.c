@@ -375,6 +375,20 @@ a_late_digest_with_an_undetermined_size_is_refused(void **state)
     msp_peer_fini(&p);
 }
 
+static void
+no_size_no_digest_and_no_body_is_refused_at_once(void **state)
+{
+    struct msp_peer p;
+    size_t n = build_first(wire, "", 0, true, true);
+
+    (void)state;
+    msp_peer_init(&p);
+    msp_peer_hear(&p, wire, n, n, true);
+    assert_int_equal(strncmp(msp_peer_said(&p), "REJ bad-flags ", 14), 0);
+    assert_false(p.closed);
+    msp_peer_fini(&p);
+}
+
 /* --- time --- */
 
 static void
@@ -569,6 +583,7 @@ main(void)
         cmocka_unit_test(an_undetermined_packet_that_matches_nothing_gets_nack1_in_time),
         cmocka_unit_test(a_huge_size_and_then_silence_is_a_timeout_and_costs_no_memory),
         cmocka_unit_test(a_late_digest_with_an_undetermined_size_is_refused),
+        cmocka_unit_test(no_size_no_digest_and_no_body_is_refused_at_once),
         cmocka_unit_test(silence_inside_a_message_is_a_timeout_in_every_state),
         cmocka_unit_test(an_idle_connection_is_closed_without_a_word),
         cmocka_unit_test(one_byte_a_second_is_too_slow_for_a_message_as_a_whole),
