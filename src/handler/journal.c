@@ -21,9 +21,10 @@
 
 #define JOURNAL_INLINE_BYTES (1u << 20) /* more to be stored is never done in the worker's thread */
 #define JOURNAL_BATCH_BYTES \
-    (64u << 20)                        /* of lines; where the disk is that slow, the worker waits */
-#define JOURNAL_INLINE_MAX (64u << 20) /* of a body in a line, whatever is configured */
-#define JOURNAL_SAY_US     10000000    /* a trouble that comes and goes is not said more often */
+    (64u << 20) /* of lines; where the disk is that slow, the worker waits */
+#define JOURNAL_INLINE_MAX  (64u << 20) /* of a body in a line, whatever is configured */
+#define JOURNAL_HOLD_MAX_US 40000       /* a commit that takes longer is not worth waiting for */
+#define JOURNAL_SAY_US      10000000    /* a trouble that comes and goes is not said more often */
 
 /* Trouble of the environment: said once when it begins, and once when it is over. */
 struct journal_trouble {
@@ -300,7 +301,7 @@ journal_submit(struct handler *h, struct message *m)
 
 /* True while it is better to wait for the messages that are expected: with less than half of all that
  * could share it, a commit would only make the others wait for the next. Not for longer than half a
- * commit takes. */
+ * commit takes, nor half of JOURNAL_HOLD_MAX_US. */
 static bool
 journal_holds(struct handler *h, unsigned expected)
 {
@@ -310,7 +311,8 @@ journal_holds(struct handler *h, unsigned expected)
         return false;
     now_us = clock_mono_us();
     if (h->hold_until_us == 0)
-        h->hold_until_us = now_us + h->commit_us / 2;
+        h->hold_until_us = now_us + (h->commit_us < JOURNAL_HOLD_MAX_US ? h->commit_us / 2
+                                                                        : JOURNAL_HOLD_MAX_US / 2);
     return now_us < h->hold_until_us;
 }
 

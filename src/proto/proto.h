@@ -87,6 +87,9 @@ struct proto_ops {
     /* The server leaves: tells the peer. Always PROTO_CLOSE. */
     enum proto_event (*shutdown)(void *state, struct proto_io *io);
 
+    /* Dropping what has arrived until the connection is drained: its answer must not leave before. */
+    bool (*discarding)(const void *state);
+
     /* Between messages: the connection may be closed without cutting anything off. */
     bool (*idle)(const void *state);
 

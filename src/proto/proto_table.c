@@ -40,6 +40,14 @@ msp_ops_shutdown(void *state, struct proto_io *io)
 }
 
 static bool
+msp_ops_discarding(const void *state)
+{
+    const struct msp *msp = state;
+
+    return msp->discard;
+}
+
+static bool
 msp_ops_idle(const void *state)
 {
     return msp_idle(state);
@@ -55,6 +63,7 @@ static const struct proto_ops protocols[] = {
         .deadline = msp_ops_deadline,
         .expire = msp_ops_expire,
         .shutdown = msp_ops_shutdown,
+        .discarding = msp_ops_discarding,
         .idle = msp_ops_idle,
         .settle = msp_settle,
         .refusal = msp_refusal,

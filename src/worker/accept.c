@@ -13,8 +13,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH 16     /* connections taken in one turn from one listener */
-#define PARK_US      20000  /* how long to leave the listeners to others */
+#define ACCEPT_BATCH 16    /* connections taken in one turn from one listener */
+#define PARK_US      20000 /* how long to leave the listeners to others */
+#define SAY_US       10000000
 #define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
 
 static int
@@ -64,6 +65,16 @@ accept_without_descriptor(struct worker *w, struct worker_listener *l)
     return fd >= 0 || w->spare_fd >= 0;
 }
 
+/* Peers can make this happen as often as they like; it is said now and then. */
+static void
+accept_say_full(struct worker *w)
+{
+    if (w->full_said_us != 0 && w->now_us < w->full_said_us + SAY_US)
+        return;
+    w->full_said_us = w->now_us;
+    log_warn("out of descriptors: connections are turned away");
+}
+
 /* Returns false where this turn should take no more. */
 static bool
 accept_failed(struct worker *w, struct worker_listener *l)
@@ -77,9 +88,7 @@ accept_failed(struct worker *w, struct worker_listener *l)
         return true;
     case EMFILE:
     case ENFILE:
-        if (!w->out_of_descriptors)
-            log_warn("out of descriptors: connections are turned away");
-        w->out_of_descriptors = true;
+        accept_say_full(w);
         if (w->spare_fd >= 0 && accept_without_descriptor(w, l))
             return true;
         break;
@@ -94,7 +103,6 @@ accept_failed(struct worker *w, struct worker_listener *l)
 static void
 accept_one(struct worker *w, struct worker_listener *l, int fd, const struct endpoint *peer)
 {
-    w->out_of_descriptors = false;
     if (stats_writer_open_total(&w->stats) >= w->config->max_connections)
         conn_refuse(l, fd, "busy", busy_text);
     else

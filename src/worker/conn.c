@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 
 #define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
-#define LINGER_US     2000000 /* for a peer to read its last answer */
 
 void
 conn_touch(struct conn *c)
@@ -75,7 +74,7 @@ conn_linger(struct conn *c)
         conn_close(c);
         return;
     }
-    c->phase_end_us = conn_worker(c)->now_us + LINGER_US;
+    c->phase_end_us = conn_worker(c)->now_us + CONN_LINGER_US;
     conn_touch(c);
     conn_read_later(c);
 }
@@ -86,7 +85,6 @@ conn_begin_closing(struct conn *c)
     if (c->phase != CONN_SERVING)
         return;
     c->phase = CONN_CLOSING;
-    c->phase_end_us = conn_worker(c)->now_us + LINGER_US;
     message_destroy(c->message);
     c->message = NULL;
     conn_touch(c);
@@ -173,7 +171,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
 
 /* --- the end of a turn --- */
 
-static void
+void
 conn_shutdown(struct conn *c)
 {
     struct proto_tally tally = {0};
@@ -214,10 +212,10 @@ conn_deadline(const struct conn *c)
 {
     uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
 
-    if (c->phase != CONN_SERVING || c->answers.ready.len > 0)
+    if (c->phase == CONN_LINGERING || c->send_blocked)
         return c->phase_end_us;
-    /* Our own time, not the peer's. */
-    if (c->read_paused || c->peer_done)
+    /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
+    if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
         return UINT64_MAX;
     if (c->waiting > 0 && c->listener->proto->idle(&c->state))
         return UINT64_MAX;
@@ -239,7 +237,8 @@ conn_may_leave(const struct conn *c)
 static void
 conn_advance(struct conn *c)
 {
-    if (c->answers.ready.len > 0)
+    /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
+    if (c->answers.ready.len > 0 && !(c->is_unread && c->listener->proto->discarding(&c->state)))
         conn_write(c);
     if (c->phase == CONN_SERVING && c->answers.ended)
         conn_begin_closing(c);
@@ -300,9 +299,12 @@ conn_timer(struct worker *w, struct timer *timer)
     struct proto_io io = conn_io(c, &tally);
 
     conn_touch(c);
-    if (conn_deadline(c) > w->now_us || conn_may_leave(c))
+    /* What came while this worker was held up is not late. */
+    if (c->phase == CONN_SERVING && conn_deadline(c) <= w->now_us)
+        conn_read(c, true);
+    if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
         return; /* pushed back since, or for conn_finish to deal with */
-    if (c->phase != CONN_SERVING || c->answers.ready.len > 0)
+    if (c->phase != CONN_SERVING || c->send_blocked)
         conn_close(c);
     else if (c->listener->proto->expire(&c->state, &io) == PROTO_CLOSE)
         conn_begin_closing(c);

@@ -20,9 +20,20 @@ conn_watch_write(struct conn *c)
     if (c->watches_write)
         return;
     c->watches_write = true;
-    c->phase_end_us = conn_worker(c)->now_us + CONN_SEND_TIMEOUT_US;
     if (epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) < 0)
         conn_close(c);
+}
+
+/* The peer leaves its answers unread; from here its time runs. */
+static void
+conn_blocked(struct conn *c)
+{
+    uint64_t patience = c->phase == CONN_SERVING ? CONN_SEND_TIMEOUT_US : CONN_LINGER_US;
+
+    if (!c->send_blocked)
+        c->phase_end_us = conn_worker(c)->now_us + patience;
+    c->send_blocked = true;
+    conn_watch_write(c);
 }
 
 void
@@ -36,7 +47,7 @@ conn_write(struct conn *c)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            conn_watch_write(c);
+            conn_blocked(c);
             return;
         }
         if (n < 0) {
@@ -44,7 +55,7 @@ conn_write(struct conn *c)
             return;
         }
         conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
-        c->phase_end_us = conn_worker(c)->now_us + CONN_SEND_TIMEOUT_US;
+        c->send_blocked = false;
         buffer_consume(ready, (size_t)n);
     }
     buffer_fini(ready);
@@ -81,6 +92,8 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         }
         if (c->answers.ended)
             conn_begin_closing(c);
+        else if (event == PROTO_MESSAGE && conn_worker(c)->draining)
+            conn_shutdown(c); /* what was sent ahead behind it goes elsewhere */
     }
     conn_count(c, &tally);
 }

@@ -6,6 +6,7 @@
 #include "worker/conn.h"
 
 #define CONN_SEND_TIMEOUT_US 60000000 /* for a peer to read any of its answers */
+#define CONN_LINGER_US       2000000  /* for a peer to read its last one */
 
 enum conn_phase {
     CONN_SERVING,
@@ -23,6 +24,7 @@ struct conn {
     bool is_unread;
     bool peer_done;          /* the peer has shut down its writing side */
     bool watches_write;      /* epoll tells when there is room to send */
+    bool send_blocked;       /* there is none: the peer does not read */
     bool read_paused;        /* left unread until there is room for its answers again */
     uint32_t waiting;        /* messages with the handler */
     uint32_t window;         /* worker->window when it last sent something */
@@ -30,7 +32,7 @@ struct conn {
     struct message *message; /* being built */
     struct answers answers;
     struct timer timer;
-    uint64_t phase_end_us;     /* closing, lingering, or unsent answers: when patience ends */
+    uint64_t phase_end_us;     /* lingering, or blocked: when patience ends */
     struct conn *next, **link; /* all connections of the worker */
     struct conn *next_touched, *next_unread;
     union proto_state state;
@@ -53,6 +55,9 @@ void conn_close(struct conn *c);
 
 /* Nothing more is read; what is ready still goes out. */
 void conn_begin_closing(struct conn *c);
+
+/* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
+void conn_shutdown(struct conn *c);
 
 /* --- conn_io.c --- */
 

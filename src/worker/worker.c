@@ -155,8 +155,10 @@ worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS])
         return epoll_wait(w->epoll_fd, events, WORKER_EVENTS,
                           timer_wait_ms(&w->wheel, w->now_us, WORKER_WAIT_MS));
     now_us = clock_mono_us();
-    if (w->flush_us > now_us)
-        ts.tv_nsec = (long)(w->flush_us - now_us) * 1000;
+    if (w->flush_us > now_us) {
+        ts.tv_sec = (time_t)((w->flush_us - now_us) / 1000000);
+        ts.tv_nsec = (long)((w->flush_us - now_us) % 1000000) * 1000;
+    }
     return epoll_pwait2(w->epoll_fd, events, WORKER_EVENTS, &ts, NULL);
 }
 
@@ -166,6 +168,7 @@ worker_turn(struct worker *w)
     struct epoll_event events[WORKER_EVENTS];
     int n = worker_wait(w, events);
 
+    MS_ASSERT(n >= 0 || errno == EINTR);
     worker_advance_clock(w);
     for (int i = 0; i < n; i++) {
         struct watch *watch = events[i].data.ptr;

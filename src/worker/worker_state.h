@@ -57,7 +57,7 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     bool parked;
-    bool out_of_descriptors; /* said so once */
+    uint64_t full_said_us; /* when it was last said that descriptors are out */
 
     struct conn *conns; /* all of them */
     unsigned conn_count;
