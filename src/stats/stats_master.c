@@ -1,10 +1,12 @@
 /* The master's half. Invariants: the copy of the folded totals that readers use is never written, and
  * a region belongs to one incarnation between claim and fold. What workers wrote is added up or shown
- * and decides nothing but which row of a full table of listeners is used again first. */
+ * and decides nothing but which row of a full table of listeners is used again first; it is read with
+ * pread, because workers can cut the file short, and then a mapping of it is a signal. */
 #include "stats/stats_master.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
+#include "common/log.h"
 #include "stats/stats_space.h"
 
 #include <errno.h>
@@ -17,6 +19,10 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Slots are looked at in steps of this many: 16 KiB. */
+#define SLOTS_AT_ONCE 128
+static_assert(STATS_SLOTS % SLOTS_AT_ONCE == 0, "the last step ends with the region");
 
 /* The folded totals are copied and added as a row of cells. */
 #define CELLS(bytes) ((bytes) / sizeof(_Atomic uint64_t))
@@ -106,16 +112,10 @@ static int
 regions_create(struct stats_master *sm, gid_t gid)
 {
     char path[PATH_MAX];
-    void *map;
 
-    if (shm_path(path, sm->dir, STATS_STATS_FILE, ".new") < 0 ||
-        shm_file_create(path, STATS_FILE_SIZE, gid, &sm->stats_fd) < 0)
+    if (shm_path(path, sm->dir, STATS_STATS_FILE, ".new") < 0)
         return -1;
-    map = mmap(NULL, STATS_FILE_SIZE, PROT_READ, MAP_SHARED, sm->stats_fd, 0);
-    if (map == MAP_FAILED)
-        return -1;
-    sm->regions = map;
-    return 0;
+    return shm_file_create(path, STATS_FILE_SIZE, gid, &sm->stats_fd);
 }
 
 static int
@@ -166,10 +166,7 @@ stats_master_forget(struct stats_master *sm)
 {
     if (sm->control != NULL)
         munmap(sm->control, sizeof(*sm->control));
-    if (sm->regions != NULL)
-        munmap((void *)(uintptr_t)sm->regions, STATS_FILE_SIZE);
     sm->control = NULL;
-    sm->regions = NULL;
     free(sm->dir);
     sm->dir = NULL;
 }
@@ -194,10 +191,30 @@ stats_master_ready(struct stats_master *sm)
 
 /* --- workers --- */
 
-static const struct stats_block *
-region_block(const struct stats_master *sm, unsigned region)
+/* Copies len bytes of a region. Returns 0, or -1 where they cannot be had, which is said once. */
+static int
+region_read(struct stats_master *sm, unsigned region, uint64_t offset, void *out, size_t len)
 {
-    return (const struct stats_block *)(const void *)(sm->regions + region * STATS_REGION_SIZE);
+    if (fd_pread_all(sm->stats_fd, out, len, (off_t)(region * STATS_REGION_SIZE + offset)) == 0)
+        return 0;
+    if (!sm->unreadable_said)
+        log_error("cannot read %.200s/%s (%s): numbers of workers that end are lost", sm->dir,
+                  STATS_STATS_FILE, strerror(errno));
+    sm->unreadable_said = true;
+    return -1;
+}
+
+/* Workers and readers map the whole file. One that a worker made shorter or longer gets its size
+ * back here, so that the workers that follow live. */
+static int
+regions_restore_size(const struct stats_master *sm)
+{
+    struct stat st;
+
+    if (fstat(sm->stats_fd, &st) < 0)
+        return -1;
+    return st.st_size == (off_t)STATS_FILE_SIZE ? 0
+                                                : ftruncate(sm->stats_fd, (off_t)STATS_FILE_SIZE);
 }
 
 int
@@ -214,7 +231,8 @@ stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
         errno = EAGAIN;
         return -1;
     }
-    if (stats_space_reserve(sm->stats_fd, r * STATS_REGION_SIZE, STATS_BLOCK_SIZE) < 0)
+    if (regions_restore_size(sm) < 0 ||
+        stats_space_reserve(sm->stats_fd, r * STATS_REGION_SIZE, STATS_BLOCK_SIZE) < 0)
         return -1;
     row = &c->worker[r];
     atomic_store(&row->state, STATS_WORKER_STARTING);
@@ -264,18 +282,21 @@ stats_master_fold(struct stats_master *sm, const struct stats_place *place)
 {
     struct stats_control *c = sm->control;
     struct stats_worker *row = &c->worker[place->region];
-    const struct stats_block *block = region_block(sm, place->region);
     uint32_t folds = atomic_load(&c->current);
     struct stats_folded *next = &c->folded[(folds + 1) & 1];
+    struct stats_block block;
+    bool counted;
 
     if (atomic_load(&row->incarnation) != place->incarnation)
         return;
+    counted = region_read(sm, place->region, 0, &block, sizeof(block)) == 0 &&
+              atomic_load(&block.incarnation) == place->incarnation;
     /* A reader that sees one of the following stores must see the last store to current as well. */
     atomic_thread_fence(memory_order_release);
     cells_copy((_Atomic uint64_t *)next, (const _Atomic uint64_t *)&c->folded[folds & 1],
                CELLS(sizeof(*next)));
-    if (atomic_load(&block->incarnation) == place->incarnation)
-        folded_add(next, block);
+    if (counted)
+        folded_add(next, &block);
     atomic_store_explicit(&next->incarnation[place->region], place->incarnation,
                           memory_order_relaxed);
     atomic_store_explicit(&c->current, folds + 1, memory_order_release);
@@ -293,22 +314,35 @@ stats_master_worker(struct stats_master *sm, const struct stats_place *place)
 
 /* --- listeners --- */
 
-/* Which listeners the slots of this region show; what a worker wrote is only looked at. */
 static void
-region_mark_listeners(const struct stats_master *sm, unsigned region, bool shown[STATS_LISTENERS])
+slots_mark_listeners(const struct stats_slot *slots, size_t n, bool shown[STATS_LISTENERS])
 {
-    const struct stats_block *block = region_block(sm, region);
-    const struct stats_slot *slots =
-        (const struct stats_slot *)(const void *)((const uint8_t *)block + STATS_BLOCK_SIZE);
-    uint32_t used = atomic_load(&block->slots_used);
-
-    for (uint32_t i = 0; i < used && i < STATS_SLOTS; i++)
+    for (size_t i = 0; i < n; i++)
         if (atomic_load(&slots[i].state) != STATS_CONN_FREE && slots[i].listener < STATS_LISTENERS)
             shown[slots[i].listener] = true;
 }
 
+/* Which listeners the slots of this region show; what a worker wrote is only looked at. */
 static void
-listeners_shown(const struct stats_master *sm, bool shown[STATS_LISTENERS])
+region_mark_listeners(struct stats_master *sm, unsigned region, bool shown[STATS_LISTENERS])
+{
+    struct stats_slot slots[SLOTS_AT_ONCE];
+    uint32_t used;
+
+    if (region_read(sm, region, offsetof(struct stats_block, slots_used), &used, sizeof(used)) < 0)
+        return;
+    for (uint32_t i = 0; i < used && i < STATS_SLOTS; i += SLOTS_AT_ONCE) {
+        uint32_t n = used - i < SLOTS_AT_ONCE ? used - i : SLOTS_AT_ONCE;
+
+        if (region_read(sm, region, STATS_BLOCK_SIZE + i * sizeof(slots[0]), slots,
+                        n * sizeof(slots[0])) < 0)
+            return;
+        slots_mark_listeners(slots, n, shown);
+    }
+}
+
+static void
+listeners_shown(struct stats_master *sm, bool shown[STATS_LISTENERS])
 {
     memset(shown, 0, STATS_LISTENERS * sizeof(shown[0]));
     for (unsigned r = 0; r < atomic_load(&sm->control->regions_used); r++)
@@ -319,7 +353,7 @@ listeners_shown(const struct stats_master *sm, bool shown[STATS_LISTENERS])
 /* A row that is not in use, best first. A worker that lies about its connections can make a row be
  * passed over here, but cannot make the table look full. */
 static int
-listener_free_row(const struct stats_master *sm)
+listener_free_row(struct stats_master *sm)
 {
     const struct stats_listener *rows = sm->control->listener;
     bool shown[STATS_LISTENERS];

@@ -1,5 +1,6 @@
 /* The master's half of the shared memory: it creates both files, writes control, and adds up what
- * workers left behind. It never acts on anything a worker can write. */
+ * workers left behind. It never acts on anything a worker can write, and nothing a worker does to
+ * the stats file can stop it. */
 #ifndef STATS_STATS_MASTER_H
 #define STATS_STATS_MASTER_H
 
@@ -11,11 +12,11 @@
 
 struct stats_master {
     struct stats_control *control; /* mapped read-write in the master only */
-    const uint8_t *regions;        /* the stats file, mapped read-only */
     int control_ro_fd;             /* for workers to map read-only */
     int stats_fd;                  /* read-write; workers map their region with it */
     uint64_t next_incarnation;
-    char *dir; /* heap */
+    char *dir;            /* heap */
+    bool unreadable_said; /* that the stats file cannot be read is logged once */
 };
 
 /* Creates both files anew in dir, mode 0640, by rename, so that readers of an earlier run keep what
@@ -34,7 +35,8 @@ void stats_master_forget(struct stats_master *sm);
 void stats_master_ready(struct stats_master *sm);
 
 /* A free region for a worker about to be forked: fills place_out (incarnation included) and the row
- * of the table (STARTING, pid 0, restarts 0). Returns 0, or -1 with errno EAGAIN where all regions
+ * of the table (STARTING, pid 0, restarts 0). A stats file of another size than it was created with
+ * gets its size back. Returns 0, or -1 with errno EAGAIN where all regions
  * are taken, ENOSPC or EDQUOT where the file system is full. */
 struct stats_place {
     int control_fd, stats_fd; /* borrowed from struct stats_master */
@@ -45,7 +47,8 @@ MS_MUST_CHECK int stats_master_claim(struct stats_master *sm, unsigned index, ui
                                      struct stats_place *place_out);
 
 /* The worker of that region is gone: adds its numbers to the folded totals, once, and frees region
- * and row. Numbers are added and never acted on. */
+ * and row. Numbers are added and never acted on; where they cannot be read any more (the worker cut
+ * the file short) none are added. */
 void stats_master_fold(struct stats_master *sm, const struct stats_place *place);
 
 /* Returns the row (state, pid and so on are stored with the atomic operations). */

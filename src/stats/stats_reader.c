@@ -72,6 +72,20 @@ control_check(int fd, const struct stat *st, const char *dir, char error[256])
     return 0;
 }
 
+/* A mapping that goes beyond the end of its file kills who reads there. */
+static int
+regions_check(const struct stat *st, const char *dir, char error[256])
+{
+    if (S_ISREG(st->st_mode) && st->st_size == (off_t)STATS_FILE_SIZE)
+        return 0;
+    snprintf(error, 256,
+             "%.120s/%s is damaged: it has not the %llu bytes that msockd gave it; the next start "
+             "of a worker mends it",
+             dir, STATS_STATS_FILE, (unsigned long long)STATS_FILE_SIZE);
+    errno = EINVAL;
+    return -1;
+}
+
 static void
 open_error(const char *dir, const char *name, char error[256])
 {
@@ -139,10 +153,9 @@ reader_try_open(struct stats_reader *sr, const char *dir, char error[256])
     if (!file_is_current(dir, STATS_CONTROL_FILE, &control_st))
         goto out;
     rc = -1;
-    if (stats_st.st_size != (off_t)STATS_FILE_SIZE)
-        errno = EINVAL;
-    else
-        rc = reader_map(sr, control_fd, stats_fd);
+    if (regions_check(&stats_st, dir, error) < 0)
+        goto out;
+    rc = reader_map(sr, control_fd, stats_fd);
     if (rc == 0)
         goto out;
 unreadable:

@@ -604,6 +604,66 @@ the_lock_tells_whether_the_master_lives(void **state)
 }
 
 static void
+a_stats_file_that_a_worker_cut_short_costs_its_own_numbers_alone(void **state)
+{
+    struct fixture *f = *state;
+    struct stats_totals before, after;
+    struct stats_place other, next;
+    struct stats_writer writer;
+    struct stat st;
+    char error[256];
+
+    stats_add(&f->writer.block->counters.messages, 5);
+    stats_writer_close(&f->writer);
+    stats_master_fold(&f->master, &f->place);
+    stats_reader_totals(&f->reader, &before);
+    assert_int_equal(before.counts.messages, 5);
+
+    assert_int_equal(stats_master_claim(&f->master, 0, 1, &other), 0);
+    assert_int_equal(ftruncate(other.stats_fd, 0), 0);
+    stats_reader_close(&f->reader);
+    assert_int_equal(stats_reader_open(&f->reader, f->dir, error), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_non_null(strstr(error, "/stats is damaged"));
+    stats_master_fold(&f->master, &other);
+
+    assert_int_equal(stats_master_claim(&f->master, 0, 1, &next), 0);
+    assert_int_equal(fstat(next.stats_fd, &st), 0);
+    assert_int_equal(st.st_size, STATS_FILE_SIZE);
+    assert_int_equal(stats_writer_open(&writer, &next), 0);
+    stats_add(&writer.block->counters.messages, 2);
+    assert_int_equal(stats_reader_open(&f->reader, f->dir, error), 0);
+    stats_reader_totals(&f->reader, &after);
+    assert_int_equal(after.counts.messages, before.counts.messages + 2);
+    stats_writer_close(&writer);
+    stats_master_fold(&f->master, &next);
+    stats_reader_totals(&f->reader, &after);
+    assert_int_equal(after.counts.messages, before.counts.messages + 2);
+}
+
+static void
+a_full_table_of_listeners_can_be_searched_in_a_stats_file_cut_short(void **state)
+{
+    struct fixture *f = *state;
+    char address[32];
+    int id = 0;
+
+    for (unsigned i = 0; i < STATS_LISTENERS; i++) {
+        snprintf(address, sizeof(address), "127.0.0.1:%u", i + 1);
+        id = stats_master_listener(&f->master, "msp://x:1", address, "msp", "echo");
+        assert_int_equal(id, i);
+        stats_master_listener_inactive(&f->master, i);
+    }
+    assert_int_equal(ftruncate(f->place.stats_fd, 0), 0);
+    assert_int_equal(stats_master_listener(&f->master, "msp://y:1", "y", "msp", "echo"), 0);
+    /* The block alone: the slots that it says are used are beyond the end. */
+    stats_master_listener_inactive(&f->master, 0);
+    assert_int_equal(ftruncate(f->place.stats_fd, STATS_BLOCK_SIZE), 0);
+    atomic_store(&f->writer.block->slots_used, 0xffffffffu);
+    assert_int_equal(stats_master_listener(&f->master, "msp://z:1", "z", "msp", "echo"), 0);
+}
+
+static void
 the_master_forgets_in_the_child(void **state)
 {
     struct fixture *f = *state;
@@ -644,6 +704,8 @@ main(void)
         TEST(a_missing_directory_is_said_by_both_halves),
         TEST(a_master_that_cannot_begin_leaves_nothing_behind),
         TEST(the_lock_tells_whether_the_master_lives),
+        TEST(a_stats_file_that_a_worker_cut_short_costs_its_own_numbers_alone),
+        TEST(a_full_table_of_listeners_can_be_searched_in_a_stats_file_cut_short),
         TEST(the_master_forgets_in_the_child),
     };
 
