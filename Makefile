@@ -84,7 +84,8 @@ LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
 # --- what is built ---------------------------------------------------------------------------------
 
-.PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps help
+.PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps help \
+        FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -127,10 +128,15 @@ $(B)/libmsock.a: $(call pic,$(CLIENT_SRC))
 	objcopy --localize-hidden $(B)/libmsock-all.o
 	$(AR) rcs $@ $(B)/libmsock-all.o
 
-$(B)/libmsock.pc: src/client/libmsock.pc.in Makefile
+# Holds the directories that this call of make was given, and `make install` may be given others: made
+# anew each time, and left alone where nothing differs.
+$(B)/libmsock.pc: src/client/libmsock.pc.in FORCE
 	@mkdir -p $(@D)
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
-	    -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS_COMMON)|' $< > $@
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+	    -e 's|@VERSION@|$(VERSION)|' -e 's|@PRIVATE@|$(LIBS_COMMON)|' $< > $@.new
+	@if cmp -s $@.new $@; then rm -f $@.new; else mv -f $@.new $@; fi
+
+FORCE:
 
 # --- set-up and the main job -----------------------------------------------------------------------
 
@@ -237,6 +243,7 @@ uninstall:
 	    $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
 	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+	! cmp -s etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/msockd.conf || rm -f $(DESTDIR)$(SYSCONFDIR)/msockd.conf
 
 clean:
 	rm -rf $(B)
