@@ -4,6 +4,7 @@
 
 #include "common/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -28,14 +29,49 @@ data_dir_given_away(const struct config *config)
     return geteuid() == 0 && config->user != NULL;
 }
 
-/* Opens a directory beneath at_fd, creating it (and giving it to the workers' user) where it is
- * missing. Returns its descriptor, or -1 with errno. */
+static bool
+dir_is_empty(int fd)
+{
+    int copy = openat(fd, ".", DATA_DIR_FLAGS);
+    DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+    const struct dirent *entry;
+    bool empty = dir != NULL;
+
+    if (dir == NULL) {
+        fd_close(&copy);
+        return false;
+    }
+    while (empty && (entry = readdir(dir)) != NULL)
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    closedir(dir);
+    return empty;
+}
+
+/* Gives away a directory made a moment ago. The workers' user may own what is above it and have put
+ * another one of ours there meanwhile. Returns 0, or -1 with errno. */
 static int
-data_dir_make(const struct config *config, int at_fd, const char *path)
+data_dir_give(const struct config *config, int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || !dir_is_empty(fd)) {
+        errno = EEXIST;
+        return -1;
+    }
+    return fchown(fd, config->uid, config->gid);
+}
+
+/* Opens a directory beneath at_fd, creating it (and giving it to the workers' user) where it is
+ * missing. Flags are O_NOFOLLOW or 0; what was just made is no link in any case. Returns its
+ * descriptor, or -1 with errno. */
+static int
+data_dir_make(const struct config *config, int at_fd, const char *path, int flags)
 {
     bool created = mkdirat(at_fd, path, DATA_DIR_MODE) == 0;
     int mkdir_error = errno;
-    int fd = openat(at_fd, path, DATA_DIR_FLAGS);
+    int fd = openat(at_fd, path, DATA_DIR_FLAGS | (created ? O_NOFOLLOW : flags));
 
     /* Where something else is in the way, what openat says about it is more to the point; where
      * nothing is there, why it could not be made. */
@@ -43,7 +79,7 @@ data_dir_make(const struct config *config, int at_fd, const char *path)
         errno = mkdir_error;
     if (fd < 0 || !created || !data_dir_given_away(config))
         return fd;
-    if (fchown(fd, config->uid, config->gid) < 0)
+    if (data_dir_give(config, fd) < 0)
         fd_close(&fd);
     return fd;
 }
@@ -146,14 +182,15 @@ data_dir_prepare(const struct config *config, char error[CONFIG_ERROR_LEN])
     int rc = -1, root, fd = -1;
 
     data_dir_make_parents(config->data_dir);
-    root = data_dir_make(config, AT_FDCWD, config->data_dir);
+    /* The administrator's name may be a link; the workers' user can put one only beneath it. */
+    root = data_dir_make(config, AT_FDCWD, config->data_dir, 0);
     if (root < 0) {
         snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be created: %s",
                  config->data_dir, strerror(errno));
         goto out;
     }
     for (size_t i = 0; i < MS_ARRAY_LEN(data_dir_parts); i++) {
-        fd = data_dir_make(config, root, data_dir_parts[i]);
+        fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
         if (fd < 0) {
             (void)data_dir_refuse(config, data_dir_parts[i], errno, error);
             goto out;

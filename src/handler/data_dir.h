@@ -8,7 +8,8 @@
 #include <stdbool.h>
 
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these are
- * set) and checks that the workers will be able to write there. In the master, before the fork. Returns
+ * set) and checks that the workers will be able to write there. The data directory may be a symbolic
+ * link, but none of its parts: they are the workers' to replace. In the master, before the fork. Returns
  * 0, or -1 with a sentence in error that names the directory and the reason. */
 MS_MUST_CHECK int data_dir_prepare(const struct config *config, char error[CONFIG_ERROR_LEN]);
 

@@ -1,6 +1,8 @@
 #include "handler_fixture.h"
 
+#include <poll.h>
 #include <pwd.h>
+#include <sys/wait.h>
 
 static struct config *
 config_for(struct fixture *f, const char *data_dir)
@@ -100,6 +102,105 @@ the_workers_user_gets_what_is_created_and_must_be_able_to_write(void **state)
     free(dir);
 }
 
+/* Makes f's workers run as nobody. False where that cannot be. */
+static bool
+workers_are_nobody(struct fixture *f)
+{
+    const struct passwd *nobody = getpwnam("nobody");
+
+    if (geteuid() != 0 || nobody == NULL)
+        return false;
+    f->config.user = (char *)(uintptr_t) "nobody";
+    f->config.uid = nobody->pw_uid;
+    f->config.gid = nobody->pw_gid;
+    return chmod(f->dir, 0755) == 0;
+}
+
+static void
+a_link_among_the_parts_is_not_followed_but_the_data_directory_may_be_one(void **state)
+{
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN];
+    char *dir = ms_strdup(fixture_path(f, "data")), *link = ms_strdup(fixture_path(f, "link"));
+
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(symlink("data", link), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, link), error), 0);
+    assert_directory(f, "data/journal", 0750);
+
+    assert_int_equal(rmdir(fixture_path(f, "data/journal")), 0);
+    assert_int_equal(symlink(f->dir, fixture_path(f, "data/journal")), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, link), error), -1);
+    assert_non_null(strstr(error, "link/journal cannot be written"));
+    assert_int_equal(unlink(fixture_path(f, "data/journal")), 0);
+    free(dir);
+    free(link);
+}
+
+/* As the workers' user: puts one directory of root's, and a link to it, under the name of a part as
+ * soon as that is made. */
+static _Noreturn void
+swap_run(const struct config *config, int data_fd, int stop_fd)
+{
+    struct pollfd stop = {.fd = stop_fd, .events = POLLIN};
+
+    if (setresgid(config->gid, config->gid, config->gid) < 0 ||
+        setresuid(config->uid, config->uid, config->uid) < 0)
+        _exit(1);
+    while (poll(&stop, 1, 0) == 0) {
+        if (unlinkat(data_fd, "files", AT_REMOVEDIR) == 0)
+            (void)!symlinkat("../roots", data_fd, "files");
+        (void)renameat2(data_fd, "own", data_fd, "blobs", RENAME_EXCHANGE);
+    }
+    _exit(0);
+}
+
+static void
+nothing_else_of_roots_is_ever_given_away(void **state)
+{
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN];
+    char *dir = ms_strdup(fixture_path(f, "data"));
+    int stop[2], status, data_fd;
+    struct stat st, own;
+    pid_t pid;
+
+    if (!workers_are_nobody(f)) {
+        free(dir);
+        skip();
+    }
+    assert_int_equal(data_dir_prepare(config_for(f, dir), error), 0);
+    assert_int_equal(mkdir(fixture_path(f, "roots"), 0755), 0);
+    assert_int_equal(mkdir(fixture_path(f, "data/own"), 0755), 0);
+    fixture_write(f, "data/own/kept", "x", 1);
+    assert_int_equal(stat(fixture_path(f, "data/own"), &own), 0);
+    data_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(pipe(stop), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0)
+        swap_run(&f->config, data_fd, stop[0]);
+    for (int i = 0; i < 300; i++) {
+        (void)unlinkat(data_fd, "files", 0);
+        (void)unlinkat(data_fd, "files", AT_REMOVEDIR);
+        (void)unlinkat(data_fd, "blobs", AT_REMOVEDIR);
+        (void)!data_dir_prepare(&f->config, error);
+    }
+    assert_int_equal(write(stop[1], "x", 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(stat(fixture_path(f, "roots"), &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    if (stat(fixture_path(f, "data/own"), &st) < 0 || st.st_ino != own.st_ino)
+        assert_int_equal(stat(fixture_path(f, "data/blobs"), &st), 0);
+    assert_int_equal(st.st_ino, own.st_ino);
+    assert_int_equal(st.st_uid, 0);
+    close(stop[0]);
+    close(stop[1]);
+    close(data_fd);
+    free(dir);
+}
+
 static void
 a_spill_file_can_be_linked_into_files(void **state)
 {
@@ -169,6 +270,8 @@ main(void)
         TEST(all_that_is_missing_is_created),
         TEST(what_is_in_the_way_is_named),
         TEST(the_workers_user_gets_what_is_created_and_must_be_able_to_write),
+        TEST(a_link_among_the_parts_is_not_followed_but_the_data_directory_may_be_one),
+        TEST(nothing_else_of_roots_is_ever_given_away),
         TEST(a_spill_file_can_be_linked_into_files),
         TEST(a_spill_file_needs_the_data_directory_only),
         TEST(directories_that_go_away_are_created_again_but_not_the_data_directory),
