@@ -5,6 +5,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,19 +116,56 @@ unix_bind(int fd, const struct endpoint *ep)
     return rc;
 }
 
+/* The file that path names, even where it is a link. Returns a descriptor that can do nothing but
+ * stand for it, or -1 with errno. */
+static int
+unix_file_open(const char *path, struct stat *st_out)
+{
+    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+    if (fd >= 0 && fstat(fd, st_out) < 0)
+        fd_close(&fd);
+    return fd;
+}
+
+/* chmod by name would follow a link put there meanwhile, and fchmod refuses such a descriptor. */
+static int
+unix_file_chmod(int fd, mode_t mode)
+{
+    char path[32];
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return chmod(path, mode);
+}
+
+/* True where this is the socket file that was just bound. Whoever owns the directory can put anything
+ * there, but a file of ours with one name only by moving one that is there already. */
+static bool
+unix_file_is_new(const struct stat *st)
+{
+    return S_ISSOCK(st->st_mode) && st->st_uid == geteuid() && st->st_nlink == 1;
+}
+
 static int
 unix_own(struct listener *l, const struct listener_config *lc, gid_t gid)
 {
-    const char *path = endpoint_path(&lc->endpoint);
     struct stat st;
+    int rc = -1;
+    int fd = unix_file_open(endpoint_path(&lc->endpoint), &st);
 
-    if (lstat(path, &st) < 0)
-        return -1;
+    if (fd < 0)
+        goto out;
+    errno = EEXIST;
+    if (!unix_file_is_new(&st))
+        goto out;
     l->dev = st.st_dev;
     l->ino = st.st_ino;
-    if (gid != (gid_t)-1 && lchown(path, (uid_t)-1, gid) < 0)
-        return -1;
-    return chmod(path, lc->mode);
+    if (gid != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) < 0)
+        goto out;
+    rc = unix_file_chmod(fd, lc->mode);
+out:
+    fd_close(&fd);
+    return rc;
 }
 
 static int
@@ -228,13 +266,27 @@ listener_serves(const struct listener *l, const struct listener_config *lc)
     return endpoint_equal(&l->bound, &lc->endpoint);
 }
 
+static void
+unix_apply_mode(const struct listener *l, const struct listener_config *lc)
+{
+    struct stat st;
+    int fd = unix_file_open(endpoint_path(&l->bound), &st);
+
+    if (fd >= 0 && (st.st_dev != l->dev || st.st_ino != l->ino))
+        log_warn("%s: another file has taken the socket's name: left alone, and nobody can connect",
+                 lc->name);
+    else if (fd < 0 || unix_file_chmod(fd, lc->mode) < 0)
+        log_warn("%s: cannot change the mode: %s", lc->name, strerror(errno));
+    fd_close(&fd);
+}
+
 void
 listener_apply(const struct listener *l, const struct listener_config *lc)
 {
     if (listen(l->fd, lc->backlog) < 0)
         log_warn("%s: cannot change the backlog: %s", lc->name, strerror(errno));
-    if (endpoint_is_unix(&l->bound) && chmod(endpoint_path(&l->bound), lc->mode) < 0)
-        log_warn("%s: cannot change the mode: %s", lc->name, strerror(errno));
+    if (endpoint_is_unix(&l->bound))
+        unix_apply_mode(l, lc);
 }
 
 void

@@ -37,7 +37,8 @@ void listener_forget(struct listener *l);
 bool listener_serves(const struct listener *l, const struct listener_config *lc);
 
 /* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. A failure is
- * logged; the socket goes on as it was. */
+ * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
+ * touched. */
 void listener_apply(const struct listener *l, const struct listener_config *lc);
 
 #define LISTENER_TEXT_LEN (ENDPOINT_TEXT_LEN + 32)

@@ -2,6 +2,7 @@
 #include "common/fd.h"
 #include "master/listener.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -217,6 +218,71 @@ a_file_that_took_the_sockets_name_is_not_removed(void **state)
     assert_int_equal(access(p->path, F_OK), 0);
 }
 
+static mode_t
+mode_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(lstat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+static void
+a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name(void **state)
+{
+    struct place *p = *state;
+    char url[128], name[128], other[96];
+    struct listener_config lc;
+    struct failure why;
+    struct listener *l;
+    int fd;
+
+    snprintf(url, sizeof(url), "msp://%s", p->path);
+    snprintf(other, sizeof(other), "%s/other", p->dir);
+    lc = config_for(url, name);
+    l = listener_open(&lc, (gid_t)-1, &why);
+    assert_non_null(l);
+    lc.mode = 0666;
+    listener_apply(l, &lc);
+    assert_int_equal(mode_of(p->path), 0666);
+
+    fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    assert_int_equal(unlink(p->path), 0);
+    assert_int_equal(symlink(other, p->path), 0);
+    listener_apply(l, &lc);
+    assert_int_equal(mode_of(other), 0600);
+    assert_int_equal(rename(other, p->path), 0);
+    listener_apply(l, &lc);
+    assert_int_equal(mode_of(p->path), 0600);
+    listener_unref(l);
+    assert_int_equal(access(p->path, F_OK), 0);
+}
+
+static void
+the_socket_is_given_to_the_group(void **state)
+{
+    struct place *p = *state;
+    char url[128], name[128];
+    struct listener_config lc;
+    struct failure why;
+    struct listener *l;
+    struct stat st;
+
+    if (geteuid() != 0)
+        skip();
+    snprintf(url, sizeof(url), "msp://%s", p->path);
+    lc = config_for(url, name);
+    l = listener_open(&lc, 65534, &why);
+    assert_non_null(l);
+    assert_int_equal(lstat(p->path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_int_equal(st.st_gid, 65534);
+    assert_int_equal(st.st_mode & 07777, 0640);
+    listener_unref(l);
+}
+
 int
 main(void)
 {
@@ -230,6 +296,9 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_file_that_took_the_sockets_name_is_not_removed, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_socket_is_given_to_the_group, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
