@@ -28,14 +28,17 @@ static const char *const log_level_names[] = {
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
-/* Opens what path names; standard error is never closed. */
+/* Opens what path names; standard error is never closed. Whoever owns the directory may have put a
+ * link there, or a FIFO that nobody reads: the one is not followed, the other not waited for. */
 static int
 log_attach(const char *path)
 {
     int fd = STDERR_FILENO;
 
     if (path != NULL) {
-        fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        fd = open(path,
+                  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+                  0640);
         if (fd < 0)
             return -1;
     }

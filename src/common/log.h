@@ -18,7 +18,7 @@ enum log_level {
 };
 
 /* Opens path for appending (NULL: standard error) and logs there from now on. Returns 0, or -1 with
- * errno and the log as it was. */
+ * errno (ELOOP: a symbolic link, ENXIO: a FIFO that nobody reads) and the log as it was. */
 MS_MUST_CHECK int log_open(const char *path);
 
 /* Opens the same path again (after a rotation). Returns as log_open. */

@@ -6,6 +6,7 @@
 #include "guard.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 static char *dir;
@@ -194,6 +195,42 @@ a_log_that_cannot_be_opened_leaves_the_old_one(void **state)
 }
 
 static void
+a_link_in_the_place_of_the_log_is_not_followed(void **state)
+{
+    char other[4210], *text;
+    size_t n;
+    int fd;
+
+    (void)state;
+    snprintf(other, sizeof(other), "%s.other", path);
+    fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    fd_close(&fd);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink(other, path), 0);
+    assert_int_equal(log_reopen(), -1);
+    assert_int_equal(errno, ELOOP);
+    log_notice("to the old one");
+    text = logged(&n);
+    assert_int_equal(n, 0);
+    free(text);
+    /* Nor is a file made where a link points to none. */
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(log_open(path), -1);
+    assert_int_equal(access(other, F_OK), -1);
+}
+
+static void
+a_fifo_that_nobody_reads_is_not_waited_for(void **state)
+{
+    (void)state;
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(log_reopen(), -1);
+    assert_int_equal(errno, ENXIO);
+}
+
+static void
 levels_have_names(void **state)
 {
     enum log_level level = LOG_LEVEL_ERROR;
@@ -222,6 +259,10 @@ main(void)
         cmocka_unit_test_setup_teardown(logging_keeps_errno_and_can_say_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reopening_follows_a_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_leaves_the_old_one, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_link_in_the_place_of_the_log_is_not_followed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_fifo_that_nobody_reads_is_not_waited_for, set_up,
                                         tear_down),
         cmocka_unit_test(levels_have_names),
     };
