@@ -38,6 +38,8 @@ struct handler {
     struct record_clock clock;
     struct commit commit;
     struct commit_thread thread;
+    struct commit_thread mender; /* does what recovery.h says, once */
+    struct data_dirs mended;     /* descriptors of its own: the commit may open others meanwhile */
     struct batch *filling;
     struct batch *under_way;              /* in the commit thread, or NULL */
     struct batch *done_first, *done_last; /* committed and not settled yet */
@@ -399,6 +401,8 @@ journal_drop_batches(struct batch *batch)
 static void
 journal_destroy(struct handler *h)
 {
+    commit_thread_fini(&h->mender); /* waits for it */
+    data_dirs_close(&h->mended);
     commit_thread_fini(&h->thread);
     commit_fini(&h->commit);
     batch_destroy(h->filling);
@@ -409,12 +413,11 @@ journal_destroy(struct handler *h)
     free(h);
 }
 
-/* Says early what the first message would otherwise say, and mends what a crash left. */
+/* Says early what the first message would otherwise say. */
 static int
 journal_open(struct handler *h)
 {
     struct data_dirs *dirs = &h->commit.dirs;
-    struct recovery_tally tally;
 
     if (data_dirs_open(dirs, h->host.config->data_dir, h->commit.ops) < 0)
         return -1;
@@ -422,7 +425,29 @@ journal_open(struct handler *h)
         faccessat(dirs->files, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
         faccessat(dirs->blobs, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return -1;
-    recovery_run(dirs, h->commit.ops, &tally);
+    return 0;
+}
+
+static void
+journal_mend_job(void *arg, void *job)
+{
+    const struct handler *h = arg;
+    struct recovery_tally tally;
+
+    recovery_run(job, h->commit.ops, &tally);
+}
+
+/* In a thread of its own: each segment of the journal is looked at, and whoever waits for this worker
+ * to be ready need not wait for that. */
+static int
+journal_mend(struct handler *h)
+{
+    h->mended.root = fcntl(h->commit.dirs.root, F_DUPFD_CLOEXEC, 0);
+    h->mended.journal = fcntl(h->commit.dirs.journal, F_DUPFD_CLOEXEC, 0);
+    if (h->mended.root < 0 || h->mended.journal < 0)
+        return -1;
+    if (commit_thread_give(&h->mender, &h->mended) < 0)
+        journal_mend_job(h, &h->mended);
     return 0;
 }
 
@@ -433,11 +458,14 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     struct handler *h = ms_calloc(1, sizeof(*h));
 
     h->host = *host;
-    h->thread.event_fd = -1;
+    h->thread.event_fd = h->mender.event_fd = -1;
+    h->mended = DATA_DIRS_CLOSED;
     ulid_init(&h->ids);
     h->filling = batch_create();
     if (commit_init(&h->commit, host->config, ops, host->worker) == 0 &&
-        commit_thread_init(&h->thread, journal_commit_job, &h->commit) == 0 && journal_open(h) == 0)
+        commit_thread_init(&h->thread, journal_commit_job, &h->commit) == 0 &&
+        commit_thread_init(&h->mender, journal_mend_job, h) == 0 && journal_open(h) == 0 &&
+        journal_mend(h) == 0)
         return h;
     snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used: %s",
              host->config->data_dir, strerror(errno));

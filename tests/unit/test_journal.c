@@ -4,6 +4,7 @@
 #include "handler/handler_list.h"
 #include "handler/journal.h"
 
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -577,6 +578,8 @@ what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
         fd_close(&fds[0]);
     }
     start(f);
+    journal->destroy(f->handler); /* it recovers beside us, and waits for that in the end */
+    f->handler = NULL;
     lines = fixture_journal(f);
     assert_true(json_array_size(lines) >= told);
     for (size_t i = 0; i < json_array_size(lines); i++) {
@@ -586,6 +589,47 @@ what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
     }
     assert_int_equal(fixture_count(f, ".", ".msockd", NULL), 0);
     json_decref(lines);
+}
+
+static sem_t truncate_begun, truncate_may;
+
+static int
+held_truncate(int fd, off_t n)
+{
+    sem_post(&truncate_begun);
+    while (sem_wait(&truncate_may) < 0)
+        ;
+    return ftruncate(fd, n);
+}
+
+static void
+a_worker_takes_messages_while_a_cut_line_is_still_being_mended(void **state)
+{
+    struct fixture *f = *state;
+    struct file_ops ops = file_ops_synced;
+    char error[HANDLER_ERROR_LEN];
+    size_t n;
+
+    journal->destroy(f->handler);
+    fixture_write(f, "journal/x.ndjson", "{}\n{\"a\":", 8);
+    assert_int_equal(sem_init(&truncate_begun, 0, 0), 0);
+    assert_int_equal(sem_init(&truncate_may, 0, 0), 0);
+    ops.truncate = held_truncate;
+    f->handler = journal_create_with(&f->host, &ops, error);
+    assert_non_null(f->handler);
+    assert_int_equal(sem_wait(&truncate_begun), 0);
+    submit(f, MESSAGE_PLAIN, "", "text");
+    journal->flush(f->handler, 0);
+    assert_in_order(f, 1);
+    assert_int_equal(f->settled[0].outcome, PROTO_COMMITTED);
+    assert_int_equal(sem_post(&truncate_may), 0);
+    journal->destroy(f->handler);
+    f->handler = NULL;
+    free(fixture_read(f, "journal/x.ndjson", &n));
+    assert_int_equal(n, 3);
+    assert_line_count(f, 2);
+    sem_destroy(&truncate_begun);
+    sem_destroy(&truncate_may);
 }
 
 static void
@@ -654,6 +698,7 @@ main(void)
         TEST(a_journal_that_cannot_be_written_says_so_when_it_is_created),
         TEST(messages_that_are_out_when_it_is_destroyed_are_freed),
         TEST(what_was_settled_before_a_kill_is_in_the_journal_after_recovery),
+        TEST(a_worker_takes_messages_while_a_cut_line_is_still_being_mended),
         TEST(every_message_is_settled_exactly_once_whatever_fails),
     };
 
