@@ -1,13 +1,13 @@
-/* Is this JSON? A plain document is (json_plain.h), which settles nearly all. Of any other jansson
- * decides, after the nesting was bounded, and says what is wrong and where; perhaps on a masked copy
+/* Is this JSON? The recogniser (json_plain.h) knows. Of what it does not take jansson says what is
+ * wrong and where, after the nesting and the number of values were bounded; perhaps on a masked copy
  * (json_mask.h) of a document with integers or keys that it cannot represent. */
 #include "proto/json_check.h"
 
-#include "common/text.h"
 #include "proto/json_mask.h"
 #include "proto/json_plain.h"
 
 #include <jansson.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +15,14 @@
 
 #define JSON_CHECK_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
 #define JSON_COUNT_BLOCK 64
+#define JSON_PARSE_MARKS 500000 /* brackets and commas: jansson needs up to 190 bytes for each */
+#define JSON_TRIM_SIZE   (256 << 10)
 
-/* Counts [ and {, which differ in one bit: an upper bound of the nesting. In blocks of a size that
- * the compiler knows, so that it uses vectors, with a sum that fits into a byte. */
+/* Counts [ and {, which differ in one bit: an upper bound of the nesting; and commas: together one of
+ * the values. In blocks of a size that the compiler knows, so that it uses vectors, with a sum that
+ * fits into a byte. */
 static size_t
-json_count_openers(const char *text, size_t n)
+json_count_marks(const char *text, size_t n)
 {
     size_t count = 0, i = 0;
 
@@ -27,22 +30,19 @@ json_count_openers(const char *text, size_t n)
         uint8_t sum = 0;
 
         for (size_t k = 0; k < JSON_COUNT_BLOCK; k++)
-            sum += (text[i + k] | 0x20) == '{';
+            sum += ((text[i + k] | 0x20) == '{') + (text[i + k] == ',');
         count += sum;
     }
     for (; i < n; i++)
-        count += (text[i] | 0x20) == '{';
+        count += ((text[i] | 0x20) == '{') + (text[i] == ',');
     return count;
 }
 
 static void
 json_fail(char error[JSON_ERROR_LEN], int line, int column, const char *reason)
 {
-    char escaped[160]; /* leaves room for the place */
-
-    text_escape(reason, strlen(reason), escaped, sizeof(escaped));
     snprintf(error, JSON_ERROR_LEN, "line %d column %d: %s", line > 0 ? line : 1,
-             column > 0 ? column : 1, escaped);
+             column > 0 ? column : 1, reason);
 }
 
 /* The same for a place in the text. Lines and columns count as jansson's do: characters. */
@@ -90,7 +90,7 @@ json_check_depth(const char *text, size_t n, unsigned max_depth, char error[JSON
     char reason[64];
     size_t offset;
 
-    if (n <= max_depth || json_count_openers(text, n) <= max_depth)
+    if (n <= max_depth || json_count_marks(text, n) <= max_depth)
         return true;
     offset = json_find_too_deep(text, n, max_depth);
     if (offset >= n)
@@ -147,6 +147,16 @@ json_parse_copy(char *copy, size_t n, json_error_t *error)
     }
 }
 
+/* Takes what stood in for the document's own bytes out of the text. */
+static void
+json_cut_near(json_error_t *error)
+{
+    char *near = strstr(error->text, " near '");
+
+    if (near != NULL)
+        *near = '\0';
+}
+
 static bool
 json_parse_masked(const char *text, size_t n, json_error_t *error)
 {
@@ -161,18 +171,34 @@ json_parse_masked(const char *text, size_t n, json_error_t *error)
         return false;
     memcpy(copy, text, n);
     ok = json_parse_copy(copy, n, error);
+    if (!ok && memcmp(copy, text, n) != 0)
+        json_cut_near(error);
     free(copy);
     return ok;
+}
+
+static bool
+json_judge(const char *text, size_t n, char error[JSON_ERROR_LEN])
+{
+    json_error_t why;
+    bool ok = json_parse(text, n, &why) || json_parse_masked(text, n, &why);
+
+    if (n >= JSON_TRIM_SIZE)
+        malloc_trim(0);
+    if (ok)
+        return json_check_nul(text, n, error);
+    json_fail(error, why.line, why.column, why.text);
+    return false;
 }
 
 bool
 json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR_LEN])
 {
-    json_error_t why;
+    struct json_stop stop;
 
     if (max_depth > JSON_DEPTH_MAX_LIMIT)
         max_depth = JSON_DEPTH_MAX_LIMIT;
-    if (json_is_plain(text, n, max_depth))
+    if (json_is_plain(text, n, max_depth, &stop))
         return true;
     if (n == 0) {
         json_fail(error, 1, 1, "the document is empty");
@@ -180,9 +206,9 @@ json_check(const char *text, size_t n, unsigned max_depth, char error[JSON_ERROR
     }
     if (!json_check_depth(text, n, max_depth, error))
         return false;
-    if (json_parse(text, n, &why) || json_parse_masked(text, n, &why))
-        return json_check_nul(text, n, error);
-    json_fail(error, why.line, why.column, why.text);
+    if (json_count_marks(text, n) <= JSON_PARSE_MARKS)
+        return json_judge(text, n, error);
+    json_fail_at(error, text, stop.offset, stop.why);
     return false;
 }
 

@@ -3,6 +3,7 @@
 #include "proto/json_mask.h"
 
 #include "common/base.h"
+#include "proto/json_keys.h"
 
 #include <string.h>
 
@@ -79,31 +80,6 @@ json_seen_add(struct json_seen *seen, unsigned c)
     seen->bits[c >> 3] |= (uint8_t)(1u << (c & 7));
 }
 
-static int
-json_mask_hex(char c)
-{
-    if (json_mask_is_digit(c))
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* The value of the four hexadecimal digits at s, or -1. */
-static int
-json_mask_hex4(const char *s)
-{
-    int value = 0;
-
-    for (int i = 0; i < 4; i++) {
-        int digit = json_mask_hex(s[i]);
-
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
-
 /* Notes every character of three bytes and every escape. Too many do no harm, so strings, and what
  * only looks like an escape, need no care here. */
 static void
@@ -116,7 +92,7 @@ json_seen_fill(struct json_seen *seen, const char *text, size_t n)
             json_seen_add(seen, (c & 15u) << 12 | ((unsigned char)text[i + 1] & 63u) << 6 |
                                     ((unsigned char)text[i + 2] & 63u));
         } else if (c == '\\' && n - i >= 6 && text[i + 1] == 'u') {
-            int value = json_mask_hex4(text + i + 2);
+            int value = json_hex4(text + i + 2);
 
             if (value >= 0)
                 json_seen_add(seen, (unsigned)value);

@@ -2,20 +2,23 @@
  * byte behind it, or NULL where it is not plain. */
 #include "proto/json_plain.h"
 
-#include <stdint.h>
+#include "common/base.h"
+#include "proto/json_keys.h"
+
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define INTEGER_DIGITS  18 /* any such integer fits 64 bits */
-#define EXPONENT_DIGITS 2  /* with INTEGER_DIGITS in front: far below the largest double */
+#define REAL_DIGITS 308 /* whatever is below 1e308 fits a double */
+#define REAL_SHORT  64  /* a longer number is copied to the heap */
 
 struct scan {
     const char *end;
-    unsigned depth; /* levels still allowed */
-};
-
-struct key {
-    const char *at;
-    size_t len;
+    const char *at;  /* the token that is looked at; where it stopped, what is wrong */
+    const char *why; /* what is wrong there */
+    size_t size;     /* of the whole document */
+    unsigned depth;  /* levels still allowed */
+    struct json_keys keys;
 };
 
 static const char *scan_value(struct scan *s, const char *p);
@@ -89,17 +92,36 @@ scan_ascii(const struct scan *s, const char *p)
     return p;
 }
 
+/* \uXXXX; the second half of a pair only behind the first, and that one only with it. */
 static const char *
-scan_escape(const struct scan *s, const char *p)
+scan_unicode(const struct scan *s, const char *p)
 {
-    if (s->end - p < 2 || memchr("\"\\/bfnrt", p[1], 8) == NULL)
+    int unit = s->end - p >= 6 ? json_hex4(p + 2) : -1;
+
+    if (unit < 0 || (unit >= 0xdc00 && unit <= 0xdfff))
         return NULL;
-    return p + 2;
+    if (unit < 0xd800 || unit > 0xdbff)
+        return p + 6;
+    if (s->end - p < 12 || p[6] != '\\' || p[7] != 'u')
+        return NULL;
+    unit = json_hex4(p + 8);
+    return unit >= 0xdc00 && unit <= 0xdfff ? p + 12 : NULL;
 }
 
 static const char *
-scan_string(const struct scan *s, const char *p, bool is_key)
+scan_escape(const struct scan *s, const char *p)
 {
+    if (s->end - p < 2)
+        return NULL;
+    if (p[1] == 'u')
+        return scan_unicode(s, p);
+    return memchr("\"\\/bfnrt", p[1], 8) != NULL ? p + 2 : NULL;
+}
+
+static const char *
+scan_string(const struct scan *s, const char *p, bool *escaped)
+{
+    *escaped = false;
     p++;
     for (;;) {
         p = scan_ascii(s, p);
@@ -107,10 +129,12 @@ scan_string(const struct scan *s, const char *p, bool is_key)
             return NULL;
         if (*p == '"')
             return p + 1;
-        if (*p == '\\')
-            p = is_key ? NULL : scan_escape(s, p);
-        else
+        if (*p == '\\') {
+            *escaped = true;
+            p = scan_escape(s, p);
+        } else {
             p = scan_utf8(s, p);
+        }
         if (p == NULL)
             return NULL;
     }
@@ -126,37 +150,72 @@ scan_digits(const struct scan *s, const char *p)
     return p;
 }
 
+/* How many places the exponent moves the point to the right; above REAL_DIGITS it does not matter. */
 static const char *
-scan_exponent(const struct scan *s, const char *p)
+scan_exponent(const struct scan *s, const char *p, size_t *places)
 {
+    bool negative = p < s->end && *p == '-';
     const char *first;
 
     if (p < s->end && (*p == '+' || *p == '-'))
         p++;
     first = p;
-    p = scan_digits(s, p);
-    return p > first && p - first <= EXPONENT_DIGITS ? p : NULL;
+    for (*places = 0; p < s->end && is_digit(*p); p++)
+        if (*places <= REAL_DIGITS)
+            *places = *places * 10 + (size_t)(*p - '0');
+    if (negative)
+        *places = 0;
+    return p > first ? p : NULL;
 }
 
-static const char *
-scan_number(const struct scan *s, const char *p)
+static bool
+real_fits(const char *p, size_t n)
 {
-    const char *first;
+    char brief[REAL_SHORT], *copy = n < REAL_SHORT ? brief : ms_malloc(n + 1);
+    double value;
 
-    if (*p == '-')
-        p++;
-    first = p;
-    p = scan_digits(s, p);
-    if (p == first || p - first > INTEGER_DIGITS || (*first == '0' && p - first > 1))
-        return NULL;
-    if (p < s->end && *p == '.') {
-        first = p + 1;
+    memcpy(copy, p, n);
+    copy[n] = '\0';
+    value = strtod(copy, NULL);
+    if (copy != brief)
+        free(copy);
+    return isfinite(value);
+}
+
+/* The rest of a number that has a fraction or an exponent, from behind its digits on. */
+static const char *
+scan_real(struct scan *s, const char *number, const char *p)
+{
+    size_t digits = (size_t)(p - number), places = 0;
+
+    if (*p == '.') {
+        const char *first = p + 1;
+
         p = scan_digits(s, first);
         if (p == first)
             return NULL;
     }
     if (p < s->end && (*p == 'e' || *p == 'E'))
-        return scan_exponent(s, p + 1);
+        p = scan_exponent(s, p + 1, &places);
+    if (p == NULL || digits + places <= REAL_DIGITS || real_fits(number, (size_t)(p - number)))
+        return p;
+    s->why = "real number overflow";
+    return NULL;
+}
+
+static const char *
+scan_number(struct scan *s, const char *p)
+{
+    const char *number = p, *first;
+
+    if (*p == '-')
+        p++;
+    first = p;
+    p = scan_digits(s, p);
+    if (p == first || (*first == '0' && p - first > 1))
+        return NULL;
+    if (p < s->end && (*p == '.' || *p == 'e' || *p == 'E'))
+        return scan_real(s, number, p);
     return p;
 }
 
@@ -174,86 +233,78 @@ scan_array(struct scan *s, const char *p)
     p = scan_blanks(s, p + 1);
     if (p < s->end && *p == ']')
         return p + 1;
-    while (p < s->end) {
+    for (;;) {
         p = scan_value(s, p);
         if (p == NULL)
             return NULL;
-        p = scan_blanks(s, p);
+        p = s->at = scan_blanks(s, p);
         if (p == s->end || (*p != ',' && *p != ']'))
             return NULL;
         if (*p == ']')
             return p + 1;
         p = scan_blanks(s, p + 1);
     }
-    return NULL;
-}
-
-/* Two keys can only be the same where their lengths and ends give the same bit. */
-static bool
-keys_differ(const struct key *keys, unsigned n)
-{
-    uint64_t seen = 0;
-    bool may_meet = false;
-
-    for (unsigned i = 0; i < n; i++) {
-        size_t len = keys[i].len;
-        unsigned char first = (unsigned char)keys[i].at[0];
-        unsigned char last = len > 0 ? (unsigned char)keys[i].at[len - 1] : 0;
-        uint64_t bit = (uint64_t)1 << ((len * 31 + first * 7u + last) % 64);
-
-        may_meet = may_meet || (seen & bit) != 0;
-        seen |= bit;
-    }
-    for (unsigned i = 1; may_meet && i < n; i++)
-        for (unsigned j = 0; j < i; j++)
-            if (keys[i].len == keys[j].len && memcmp(keys[i].at, keys[j].at, keys[i].len) == 0)
-                return false;
-    return true;
 }
 
 /* "key" : value */
 static const char *
-scan_member(struct scan *s, const char *p, struct key *key)
+scan_member(struct scan *s, const char *p)
 {
-    key->at = p + 1;
-    p = scan_string(s, p, true);
+    const char *key = p + 1;
+    bool escaped;
+
+    s->at = p;
+    if (p == s->end || *p != '"')
+        return NULL;
+    p = scan_string(s, p, &escaped);
     if (p == NULL)
         return NULL;
-    key->len = (size_t)(p - 1 - key->at);
-    p = scan_blanks(s, p);
+    json_keys_add(&s->keys, key, (size_t)(p - 1 - key), escaped, s->size);
+    p = s->at = scan_blanks(s, p);
     if (p == s->end || *p != ':')
         return NULL;
     return scan_value(s, scan_blanks(s, p + 1));
 }
 
 static const char *
+scan_object_end(struct scan *s, const char *p, size_t first_key)
+{
+    if (!json_keys_differ(&s->keys, first_key)) {
+        s->why = "the object that ends here has a key twice";
+        return NULL;
+    }
+    s->keys.n = first_key;
+    return p + 1;
+}
+
+static const char *
 scan_object(struct scan *s, const char *p)
 {
-    struct key keys[JSON_PLAIN_KEYS];
-    unsigned n = 0;
+    size_t first_key = s->keys.n;
 
     p = scan_blanks(s, p + 1);
     if (p < s->end && *p == '}')
         return p + 1;
-    while (p < s->end && *p == '"' && n < JSON_PLAIN_KEYS) {
-        p = scan_member(s, p, &keys[n++]);
+    for (;;) {
+        p = scan_member(s, p);
         if (p == NULL)
             return NULL;
-        p = scan_blanks(s, p);
+        p = s->at = scan_blanks(s, p);
         if (p == s->end || (*p != ',' && *p != '}'))
             return NULL;
         if (*p == '}')
-            return keys_differ(keys, n) ? p + 1 : NULL;
+            return scan_object_end(s, p, first_key);
         p = scan_blanks(s, p + 1);
     }
-    return NULL;
 }
 
 static const char *
 scan_nested(struct scan *s, const char *p)
 {
-    if (s->depth == 0)
+    if (s->depth == 0) {
+        s->why = "nested too deep";
         return NULL;
+    }
     s->depth--;
     p = *p == '{' ? scan_object(s, p) : scan_array(s, p);
     s->depth++;
@@ -263,11 +314,14 @@ scan_nested(struct scan *s, const char *p)
 static const char *
 scan_value(struct scan *s, const char *p)
 {
+    bool escaped;
+
+    s->at = p;
     if (p == s->end)
         return NULL;
     switch (*p) {
     case '"':
-        return scan_string(s, p, false);
+        return scan_string(s, p, &escaped);
     case '{':
     case '[':
         return scan_nested(s, p);
@@ -283,11 +337,21 @@ scan_value(struct scan *s, const char *p)
 }
 
 bool
-json_is_plain(const char *text, size_t n, unsigned max_depth)
+json_is_plain(const char *text, size_t n, unsigned max_depth, struct json_stop *stop)
 {
-    struct scan s = {.end = text + n,
-                     .depth = max_depth < JSON_PLAIN_DEPTH ? max_depth : JSON_PLAIN_DEPTH};
-    const char *p = scan_value(&s, scan_blanks(&s, text));
+    struct scan s;
+    const char *p;
 
-    return p != NULL && scan_blanks(&s, p) == s.end;
+    s.end = text + n;
+    s.why = "no JSON from here on";
+    s.size = n;
+    s.depth = max_depth;
+    json_keys_init(&s.keys);
+    p = scan_value(&s, scan_blanks(&s, text));
+    if (p != NULL)
+        p = s.at = scan_blanks(&s, p);
+    json_keys_fini(&s.keys);
+    stop->offset = (size_t)(s.at - text);
+    stop->why = s.why;
+    return p != NULL && p == s.end;
 }

@@ -5,6 +5,7 @@
 #include "guard.h"
 
 #include <jansson.h>
+#include <sys/resource.h>
 
 static struct guard guard;
 
@@ -176,10 +177,13 @@ the_error_says_line_column_and_reason(void **state)
         {"[1,\n 2,\n  x]", "line 3 column 3: invalid token near 'x'"},
         {"{\"a\":1,\"a\":2}", "line 1 column 10: duplicate object key near '\"a\"'"},
         {"[1e400]", "line 1 column 6: real number overflow near '1e400'"},
-        {"[99999999999999999999, x]", "line 1 column 24: invalid token near 'x'"},
+        {"[99999999999999999999, x]", "line 1 column 24: invalid token"},
+        {"{\"\\u0000\":1,\"\\u0000\":2}", "line 1 column 20: duplicate object key"},
+        {"{\"\\u0061\":1,\"a\":2}", "line 1 column 15: duplicate object key near '\"a\"'"},
+        {"[\"\\x\"]", "line 1 column 4: invalid escape near '\"\\x'"},
         {"", "line 1 column 1: the document is empty"},
         {"[\"a\x1b[2J\"]", "line 1 column 3: control character 0x1b near '\"a'"},
-        {"\x1b[2J", "line 1 column 1: invalid token near '\\x1B'"},
+        {"\x1b[2J", "line 1 column 1: invalid token near '\x1b'"},
     };
     char error[JSON_ERROR_LEN];
 
@@ -285,7 +289,39 @@ a_stand_in_for_nul_is_found_beside_all_of_private_use(void **state)
         buffer_printf(&b, c % 2 == 0 ? ",\"\\u%04x\":1" : ",\"\\u%04X\":1", c);
     buffer_append_str(&b, "}");
     assert_true(json_check(buffer_bytes(&b), b.len, 512, error));
+    buffer_unappend(&b, 1);
+    buffer_append_str(&b, ",\n\"\\ue777\":2}");
+    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
+    assert_string_equal(error, "line 2 column 8: duplicate object key");
     buffer_fini(&b);
+}
+
+/* So many that jansson would need hundreds of megabytes for them. */
+static void
+a_document_of_millions_of_values_is_judged_in_little_memory(void **state)
+{
+    struct rusage before, after;
+    struct buffer b;
+    char error[JSON_ERROR_LEN];
+
+    (void)state;
+    assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
+    buffer_init(&b);
+    buffer_append_str(&b, "[\n");
+    for (int i = 0; i < 2000000; i++)
+        buffer_append(&b, "{},", 3);
+    buffer_append_str(&b, "\"\\u0041\"]");
+    assert_true(json_check(buffer_bytes(&b), b.len, 512, error));
+    buffer_append_str(&b, "]");
+    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
+    assert_string_equal(error, "line 2 column 6000010: no JSON from here on");
+    buffer_unappend(&b, 2);
+    buffer_append_str(&b, ",{\"a\":1,\"\\u0061\":2}]");
+    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
+    assert_string_equal(error, "line 2 column 6000027: the object that ends here has a key twice");
+    buffer_fini(&b);
+    assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
+    assert_true(after.ru_maxrss - before.ru_maxrss < 100 << 10); /* KiB */
 }
 
 int
@@ -301,6 +337,7 @@ main(void)
         cmocka_unit_test(a_megabyte_of_brackets_is_refused_by_its_depth),
         cmocka_unit_test(a_large_document_is_checked_as_well),
         cmocka_unit_test(a_stand_in_for_nul_is_found_beside_all_of_private_use),
+        cmocka_unit_test(a_document_of_millions_of_values_is_judged_in_little_memory),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

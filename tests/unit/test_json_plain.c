@@ -1,24 +1,36 @@
-/* What is plain, what is left to jansson, and that nothing is taken for JSON that jansson refuses. */
+/* What is recognised, and that it is what jansson takes: nothing more, and but for what jansson cannot
+ * represent nothing less. */
 #include "guard.h"
 
 #include "proto/json_plain.h"
 
 #include "common/base.h"
+#include "common/buffer.h"
+#include "proto/json_mask.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+#define DOCUMENT_MAX 16384
+#define FLAGS        (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+
+static bool
+plain_n(const char *text, size_t n, unsigned max_depth)
+{
+    struct json_stop stop;
+
+    return json_is_plain(text, n, max_depth, &stop);
+}
 
 static bool
 plain(const char *text)
 {
-    return json_is_plain(text, strlen(text), 512);
+    return plain_n(text, strlen(text), 512);
 }
 
 static void
-ordinary_documents_are_plain(void **state)
+json_is_recognised(void **state)
 {
     static const char *const cases[] = {
         "{}",
@@ -35,6 +47,18 @@ ordinary_documents_are_plain(void **state)
         "{\"\":1,\"a\":2,\"aa\":3}",
         "\"\x7f\"",
         "[[[[[[]]]]]]",
+        "\"\\u0041\\u0000\\uFfFf\\ud83d\\ude00\"",
+        "{\"a\\u0062\":1,\"a\":2,\"b\":3}",
+        "{\"\\u0000\":1,\"\":2,\"\\u0001\":3}",
+        "1234567890123456789012345678901234567890",
+        "-99999999999999999999",
+        "1e100",
+        "1e308",
+        "1.7976931348623157e308",
+        "0.00000000000000000000000000000000000000000000000000000000000000000000001e370",
+        "0e999999999999999999999",
+        "1e-999999999999999999999",
+        "99999999999999999999.5e280",
     };
 
     (void)state;
@@ -44,7 +68,7 @@ ordinary_documents_are_plain(void **state)
 }
 
 static void
-what_needs_a_judge_is_not_plain(void **state)
+what_is_no_json_is_not_plain(void **state)
 {
     static const char *const cases[] = {
         "",
@@ -60,7 +84,11 @@ what_needs_a_judge_is_not_plain(void **state)
         "{a:1}",
         "{\"a\":1,\"a\":2}",
         "{\"aXb\":1,\"c\":2,\"aXb\":3}",
-        "{\"a\\u0062\":1}",
+        "{\"a\\u0062\":1,\"ab\":2}",
+        "{\"a\\u00e9\":1,\"a\xc3\xa9\":2}",
+        "{\"\\ud83d\\ude00\":1,\"\xf0\x9f\x98\x80\":2}",
+        "{\"\\u20ac\":1,\"\xe2\x82\xac\":2}",
+        "{\"\\n\\/\":1,\"\\u000a/\":2}",
         "01",
         "-",
         "1.",
@@ -68,15 +96,23 @@ what_needs_a_judge_is_not_plain(void **state)
         "+1",
         "1e",
         "1e400",
-        "1e100",
-        "1234567890123456789",
+        "1.8e308",
+        "-1e309",
+        "1e99999999999999999999999",
+        "00000000000000000001.5",
         "nul",
         "nulll",
         "True",
         "1 2",
         "\"open",
         "\"bad \\x escape\"",
-        "\"\\u0041\"",
+        "\"\\u00g1\"",
+        "\"\\u004",
+        "\"\\ud83d\"",
+        "\"\\ud83dx\\ude00\"",
+        "\"\\ud83d\\u0041\"",
+        "\"\\ud83d\\ud83d\"",
+        "\"\\ude00\"",
         "\"tab\there\"",
         "\"\xc3\"",
         "\"\xc0\x80\"",
@@ -92,9 +128,9 @@ what_needs_a_judge_is_not_plain(void **state)
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++)
         if (plain(cases[i]))
             fail_msg("plain: %s", cases[i]);
-    assert_false(json_is_plain("1\0", 2, 512));
-    assert_false(json_is_plain("[[[]]]", 6, 2));
-    assert_true(json_is_plain("[[[]]]", 6, 3));
+    assert_false(plain_n("1\0", 2, 512));
+    assert_false(plain_n("[[[]]]", 6, 2));
+    assert_true(plain_n("[[[]]]", 6, 3));
 }
 
 static void
@@ -107,19 +143,44 @@ nothing_is_read_beyond_the_end(void **state)
 
     (void)state;
     for (size_t n = 0; n < sizeof(text); n++)
-        assert_int_equal(json_is_plain(guard_copy(&guard, text, n), n, 512), n == sizeof(text) - 1);
+        assert_int_equal(plain_n(guard_copy(&guard, text, n), n, 512), n == sizeof(text) - 1);
     guard_destroy(&guard);
 }
 
-static bool
-is_json(const char *text, size_t n)
+static enum json_error_code
+judge(const char *text, size_t n)
 {
     json_error_t error;
     json_t *value = json_loadb(text, n, FLAGS, &error);
-    bool ok = value != NULL;
 
+    if (value == NULL)
+        return json_error_code(&error);
     json_decref(value);
-    return ok;
+    return json_error_unknown;
+}
+
+/* What jansson says, with integers and NUL in keys masked for it; and it reads on no further than to
+ * a NUL byte between tokens. */
+static bool
+is_json(const char *text, size_t n)
+{
+    enum json_error_code code = judge(text, n);
+    char copy[DOCUMENT_MAX];
+
+    memcpy(copy, text, n);
+    if (code == json_error_numeric_overflow) {
+        json_mask_integers(copy, n);
+        code = judge(copy, n);
+    }
+    if (code == json_error_null_byte_in_key) {
+        json_mask_nul(copy, n);
+        code = judge(copy, n);
+    }
+    if (code == json_error_numeric_overflow) {
+        json_mask_integers(copy, n);
+        code = judge(copy, n);
+    }
+    return code == json_error_unknown && memchr(text, '\0', n) == NULL;
 }
 
 /* Documents that are nearly JSON: pieces in random order, now and then a byte changed. */
@@ -146,6 +207,12 @@ make_document(char *out)
                                          "\\",
                                          "\\u0000",
                                          "\\\"",
+                                         "\"\\u0061\":",
+                                         "{\"a\":1,",
+                                         "\\ud83d",
+                                         "\\ude00",
+                                         "e308",
+                                         "{\"\\u0000\":",
                                          "true",
                                          "null",
                                          "\xc3\xa9",
@@ -178,8 +245,8 @@ mutate_event(char *out)
 {
     static const char event[] =
         "{\"id\":18446,\"time\":\"2026-03-01T09:30:12Z\",\"ok\":true,\"v\":[1,"
-        "2.5,-3e2,null],\"who\":{\"name\":\"J\xc3\xb6rg\",\"note\":\"a\\nb\"},"
-        "\"when\":0.25,\"tags\":[\"x\",\"yy\"],\"id2\":{}}";
+        "2.5,-3e2,null],\"who\":{\"name\":\"J\xc3\xb6rg\",\"note\":\"a\\nb\\u00e9\\ud83d\\ude00\"},"
+        "\"when\":0.25,\"tags\":[\"x\",\"yy\"],\"id2\":{},\"\\u0069d3\":1e306}";
     size_t n = sizeof(event) - 1;
 
     memcpy(out, event, n);
@@ -189,7 +256,7 @@ mutate_event(char *out)
 }
 
 static void
-nothing_is_plain_that_jansson_refuses(void **state)
+what_is_plain_is_what_jansson_takes(void **state)
 {
     unsigned found = 0;
 
@@ -198,24 +265,106 @@ nothing_is_plain_that_jansson_refuses(void **state)
     for (int i = 0; i < 400000; i++) {
         char text[512];
         size_t n = i % 2 == 0 ? make_document(text) : mutate_event(text);
+        bool taken = plain_n(text, n, 512);
 
-        if (!json_is_plain(text, n, 512))
-            continue;
-        found++;
-        if (!is_json(text, n))
-            fail_msg("taken for JSON: %.*s", (int)n, text);
+        if (taken != is_json(text, n))
+            fail_msg("%s: %.*s", taken ? "taken for JSON" : "not taken", (int)n, text);
+        found += taken;
     }
     assert_true(found > 50000);
+}
+
+/* Hundreds of keys, half of them with an escape; the one at again once more, where that is less. */
+static void
+make_large_object(struct buffer *b, unsigned keys, unsigned at, unsigned again)
+{
+    buffer_clear(b);
+    for (unsigned i = 0; i < keys; i++) {
+        unsigned name = i == at && again < keys ? again : i;
+
+        buffer_append_str(b, i == 0 ? "{" : ",");
+        buffer_printf(b, rand() % 2 == 0 ? "\"k%u\":" : "\"\\u006b%u\":", name);
+        buffer_append_str(b, i % 7 == 0 ? "{\"k1\":[{\"k1\":2}],\"k2\":{}}" : "1");
+    }
+    buffer_append_str(b, "}");
+}
+
+static void
+a_key_is_found_again_in_an_object_of_any_size(void **state)
+{
+    static const unsigned sizes[] = {2, 3, 15, 16, 17, 18, 63, 64, 65, 66, 128, 129, 500};
+    struct buffer b;
+
+    (void)state;
+    buffer_init(&b);
+    for (size_t k = 0; k < 20 * MS_ARRAY_LEN(sizes); k++) {
+        unsigned n = sizes[k % MS_ARRAY_LEN(sizes)], at = (unsigned)rand() % n;
+        unsigned again = (at + 1 + (unsigned)rand() % (n - 1)) % n;
+
+        make_large_object(&b, n, at, n);
+        assert_true(plain_n(buffer_bytes(&b), b.len, 512));
+        assert_true(is_json(buffer_bytes(&b), b.len));
+        make_large_object(&b, n, at, again);
+        assert_false(plain_n(buffer_bytes(&b), b.len, 512));
+        assert_false(is_json(buffer_bytes(&b), b.len));
+    }
+    buffer_fini(&b);
+}
+
+static void
+deep_nesting_is_followed_to_the_limit(void **state)
+{
+    struct buffer b;
+
+    (void)state;
+    buffer_init(&b);
+    for (unsigned i = 0; i < 2000; i++)
+        buffer_append_str(&b, i % 2 == 0 ? "[" : "{\"\\u006b\":");
+    for (unsigned i = 2000; i-- > 0;)
+        buffer_append_str(&b, i == 1999 ? "1}" : i % 2 == 0 ? "]" : "}");
+    assert_true(plain_n(buffer_bytes(&b), b.len, 2000));
+    assert_true(is_json(buffer_bytes(&b), b.len));
+    assert_false(plain_n(buffer_bytes(&b), b.len, 1999));
+    buffer_fini(&b);
+}
+
+static void
+where_it_stops_the_wrong_token_begins(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t offset;
+        const char *why;
+    } cases[] = {
+        {"[1, 2, nul]", 7, "no JSON from here on"},
+        {"[1, 2", 5, "no JSON from here on"},
+        {"[1] 2", 4, "no JSON from here on"},
+        {"{\"a\" 1}", 5, "no JSON from here on"},
+        {"{\"a\":1, b:2}", 8, "no JSON from here on"},
+        {"[1, 1e999]", 4, "real number overflow"},
+        {"[{\"a\":1,\"a\":2 }]", 14, "the object that ends here has a key twice"},
+    };
+    struct json_stop stop;
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        assert_false(json_is_plain(cases[i].text, strlen(cases[i].text), 9, &stop));
+        assert_int_equal(stop.offset, cases[i].offset);
+        assert_string_equal(stop.why, cases[i].why);
+    }
 }
 
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ordinary_documents_are_plain),
-        cmocka_unit_test(what_needs_a_judge_is_not_plain),
+        cmocka_unit_test(json_is_recognised),
+        cmocka_unit_test(what_is_no_json_is_not_plain),
         cmocka_unit_test(nothing_is_read_beyond_the_end),
-        cmocka_unit_test(nothing_is_plain_that_jansson_refuses),
+        cmocka_unit_test(what_is_plain_is_what_jansson_takes),
+        cmocka_unit_test(a_key_is_found_again_in_an_object_of_any_size),
+        cmocka_unit_test(deep_nesting_is_followed_to_the_limit),
+        cmocka_unit_test(where_it_stops_the_wrong_token_begins),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
