@@ -14,10 +14,13 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #define RULES_LEN 1024
 #define NAME_LEN  64
+
+#define DELAY "delay-"
 
 enum action { ACTION_NONE, ACTION_FAIL, ACTION_SHORT };
 
@@ -62,6 +65,15 @@ note_strike(void)
     close(fd);
 }
 
+static void
+delay(unsigned long ms)
+{
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        ;
+}
+
 static enum action
 strike(const char *action)
 {
@@ -74,6 +86,8 @@ strike(const char *action)
     note_strike();
     if (strcmp(action, "abort") == 0)
         abort();
+    if (strncmp(action, DELAY, sizeof(DELAY) - 1) == 0)
+        delay(strtoul(action + sizeof(DELAY) - 1, NULL, 10));
     if (strcmp(action, "hang") == 0)
         for (;;)
             pause();
