@@ -19,6 +19,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define JOURNAL_INLINE_US    20000      /* nor is any commit, while the disk is that slow */
 #define JOURNAL_INLINE_BYTES (1u << 20) /* more to be stored is never done in the worker's thread */
 #define JOURNAL_BATCH_BYTES \
     (64u << 20) /* of lines; where the disk is that slow, the worker waits */
@@ -47,7 +48,7 @@ struct handler {
     struct buffer receipt;
     struct journal_trouble trouble;
     uint64_t begun_us;      /* of the batch under way */
-    uint64_t commit_us;     /* what a commit in the thread takes, a running mean */
+    uint64_t commit_us;     /* what a commit takes, a running mean */
     uint64_t hold_until_us; /* when h->filling is committed however small it is; 0: not held */
 };
 
@@ -104,6 +105,14 @@ journal_commit_job(void *arg, void *job)
     commit_run(arg, job);
 }
 
+static void
+journal_note_time(struct handler *h)
+{
+    uint64_t took_us = clock_mono_us() - h->begun_us;
+
+    h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
+}
+
 /* Begins the commit of what has filled up, in the thread where there is one. */
 static void
 journal_begin(struct handler *h, bool in_thread)
@@ -121,6 +130,7 @@ journal_begin(struct handler *h, bool in_thread)
         return;
     }
     commit_run(&h->commit, batch);
+    journal_note_time(h);
     journal_done(h, batch);
 }
 
@@ -325,7 +335,8 @@ journal_flush(struct handler *h, unsigned expected)
         return 0;
     if (journal_holds(h, expected))
         return h->hold_until_us;
-    journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES);
+    journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES ||
+                         h->commit_us > JOURNAL_INLINE_US);
     journal_settle_done(h);
     return 0;
 }
@@ -340,11 +351,9 @@ journal_event_fd(struct handler *h)
 static void
 journal_complete(struct handler *h)
 {
-    uint64_t took_us = clock_mono_us() - h->begun_us;
-
     if (!commit_thread_done(&h->thread) || h->under_way == NULL)
         return;
-    h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
+    journal_note_time(h);
     journal_await(h);
     journal_settle_done(h);
 }
