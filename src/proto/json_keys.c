@@ -125,13 +125,13 @@ json_keys_decode(struct json_keys *keys, struct json_key *key, size_t document_s
 static void
 json_keys_grow(struct json_keys *keys)
 {
-    struct json_key *at = keys->at == keys->first ? NULL : keys->at;
+    struct json_key *own = keys->at == keys->first ? NULL : keys->at;
+    struct json_key *grown = realloc(own, 2 * keys->cap * sizeof(*grown));
 
-    at = realloc(at, 2 * keys->cap * sizeof(*at));
-    MS_ASSERT(at != NULL);
-    if (keys->at == keys->first)
-        memcpy(at, keys->first, sizeof(keys->first));
-    keys->at = at;
+    MS_ASSERT(grown != NULL);
+    if (own == NULL)
+        memcpy(grown, keys->first, sizeof(keys->first));
+    keys->at = grown;
     keys->cap *= 2;
 }
 
