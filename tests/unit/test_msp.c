@@ -547,6 +547,24 @@ a_document_larger_than_the_limit_is_refused_and_the_rest_goes_on(void **state)
 }
 
 static void
+what_a_refusal_quotes_is_escaped_once(void **state)
+{
+    static const char doc[] = "[\"a\\x\n\"]";
+    struct msp_peer p;
+    const char *said;
+    size_t n = build_message(wire, 'J', doc, sizeof(doc) - 1, NULL);
+
+    (void)state;
+    msp_peer_init(&p);
+    msp_peer_hear(&p, wire, n, n, true);
+    said = msp_peer_said(&p);
+    assert_non_null(strstr(said, "REJ bad-json line 1 column "));
+    assert_non_null(strstr(said, "\\x5C"));
+    assert_null(strstr(said, "\\x5Cx5C"));
+    msp_peer_fini(&p);
+}
+
+static void
 leaving_is_said_and_nothing_is_taken_afterwards(void **state)
 {
     struct msp_peer p;
@@ -591,6 +609,7 @@ main(void)
         cmocka_unit_test(a_failed_commit_ends_the_connection_in_its_place),
         cmocka_unit_test(a_reply_follows_its_ack_with_both_sums),
         cmocka_unit_test(a_document_larger_than_the_limit_is_refused_and_the_rest_goes_on),
+        cmocka_unit_test(what_a_refusal_quotes_is_escaped_once),
         cmocka_unit_test(leaving_is_said_and_nothing_is_taken_afterwards),
     };
 
