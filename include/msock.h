@@ -1,5 +1,6 @@
 /* libmsock: send messages, JSON documents and files so that they are known to have arrived, whole,
- * and safe. The wire is msp, docs/protocol.md section 1; section numbers below are of that document.
+ * and safe; and talk to servers that speak the smaller protocols. Section numbers below are those of
+ * docs/protocol.md. Receiving in one's own program is msock_server.h.
  *
  * A handle is one connection, opened when it is first needed and opened again when it was lost. The
  * library keeps no global state, prints nothing, installs no signal handler and raises no SIGPIPE.
@@ -32,6 +33,7 @@ enum msock_status {
     MSOCK_GIVEN_UP, /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
     MSOCK_LOCAL, /* the caller's side failed: a file that cannot be read, no memory, a transform */
     MSOCK_CANCELLED, /* the progress callback said stop; the message is not committed */
+    MSOCK_TIMEOUT,   /* nothing came within the time given; nothing is lost by it */
 };
 
 typedef struct msock msock;
@@ -44,8 +46,9 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
 
 /* --- handle --- */
 
-/* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock".
- * The port is 8000 where none is given; a name is resolved at each connection, and its first address is
+/* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock"; or
+ * with tinyproto, cnp or frame for msp. frame takes ?framing= and &delimiter= (4), cnp ?mode=burst (or
+ * step-by-step, the default) and &window_size= (3.2), all of them ?key_file= (msock_set_key). The port is 8000 where none is given; a name is resolved at each connection, and its first address is
  * taken. Does not connect. NULL for a URL that cannot be used (msock_url_error says why) or without
  * memory. The handle is the caller's; msock_close frees it. */
 MSOCK_API msock *msock_open(const char *url);
@@ -97,6 +100,19 @@ typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void
                                   size_t *out_len);
 MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
 
+/* Appends to the list of transforms: on_send is applied to every message, first to last, on_receive to
+ * every reply and received message, last to first (2); either may be NULL. With any transform set, also
+ * files are read into memory and transformed, up to 256 MiB; beyond, the call fails with MSOCK_USAGE, and
+ * nothing ever leaves as it was. msock_set_transform replaces the list by one that sends. MSOCK_OK,
+ * MSOCK_USAGE (more than 8). */
+MSOCK_API enum msock_status
+msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_receive, void *arg);
+
+/* Appends the transform that seals with AES-256-GCM under the key in the file (32 bytes or 64 hex digits,
+ * readable by its owner alone); the server has the same file as ?key_file=. What cannot be opened is an
+ * error, never data. MSOCK_OK, MSOCK_LOCAL. */
+MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
+
 /* The id of the next message (UTF-8 or any bytes, 1 to 2006 of them), which the receiver sees and may
  * use to drop a double (1.7). Used up by the next send or send_json. Without one the library makes a
  * random id of 32 hex digits for each message when ids are on. MSOCK_OK, MSOCK_USAGE. */
@@ -122,6 +138,22 @@ MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
  * A file that changes its size while it is sent fails with MSOCK_LOCAL. */
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
+
+/* What these calls promise over the other protocols: over cnp the same as over msp (3.3: the server
+ * acknowledges what its handler has taken), without the kind, id and path, which cnp does not carry; over
+ * tinyproto and frame, which know no acknowledgement, MSOCK_OK means that the message is in the kernel's
+ * hands, and with msock_set_want_reply that the server's reply is here. A message that fails over these
+ * two is never sent twice: after MSOCK_GIVEN_UP the program must know by itself. */
+
+/* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself, over
+ * tinyproto, cnp and frame; a reply that was waited for is not among them. Connects where there is no
+ * connection. MSOCK_OK and *n bytes, NUL-terminated besides, the handle's until its next call;
+ * MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended; MSOCK_USAGE: msp. */
+MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
+
+/* The connection's descriptor, to wait for with poll(2) before msock_recv(m, 0, ...), which is to be
+ * called until it returns MSOCK_TIMEOUT; -1 where there is none. */
+MSOCK_API int msock_fd(const msock *m);
 
 /* --- what the last call said --- */
 

@@ -15,27 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The path itself where it is absolute, else below cwd, without slashes at its end; the caller frees. */
-static char *
-config_path(const char *cwd, const char *path)
-{
-    size_t cwd_len = path[0] == '/' ? 0 : strlen(cwd), len, size;
-    char *joined;
-
-    while (strncmp(path, "./", 2) == 0)
-        path += strspn(path + 1, "/") + 1;
-    path += strspn(path, "/");
-    len = strlen(path);
-    while (len > 0 && path[len - 1] == '/')
-        len--;
-    while (cwd_len > 0 && cwd[cwd_len - 1] == '/')
-        cwd_len--;
-    size = cwd_len + len + 2;
-    joined = ms_malloc(size);
-    snprintf(joined, size, "%.*s/%.*s", (int)cwd_len, cwd, (int)len, path);
-    return joined;
-}
-
 /* The processors that this process may run on, which in a container are fewer than there are. */
 static unsigned
 config_cores(void)
@@ -290,7 +269,7 @@ config_build(const struct config_args *args, const char *cwd, struct config **co
     struct settings settings;
     int rc;
 
-    settings_init(&settings);
+    settings_init(&settings, cwd);
     rc = config_gather(&settings, args, cwd, error);
     if (rc == 0)
         rc = config_fill(config, args, &settings, cwd, error);

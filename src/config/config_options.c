@@ -21,11 +21,14 @@
 #define NAME_LENGTH 255
 #define BOTH        (OPTION_IN_FILE | OPTION_IN_URL)
 
-const char *const config_protocols[] = {"msp", NULL};
-const char *const config_handlers[] = {"journal", "echo", "discard", NULL};
+const char *const config_protocols[] = {"auto", "msp", "tinyproto", "cnp", "frame", NULL};
+const char *const config_handlers[] = {"journal", "echo",   "discard",  "exec",
+                                       "module",  "broadcast", NULL};
 
 /* In the order of enum log_level and of enum on_conflict. */
 static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
+static const char *const option_replies[] = {"auto", "yes", "no", NULL};
+static const char *const option_execs[] = {"pool", "once", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
 
 static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
@@ -33,6 +36,8 @@ static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflict
 
 #define TEXT(least, most) \
     .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_FILE, .min = (least), .max = (most)
+#define URL_TEXT(least, most) \
+    .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_URL, .min = (least), .max = (most)
 #define NUMBER(where, least, most, what) \
     .type = OPTION_TYPE_NUMBER, .scope = (where), .min = (least), .max = (most), .unit = (what)
 #define SIZE(where, least, most) \
@@ -47,10 +52,10 @@ const struct config_option config_options[OPTION_COUNT] = {
                         .initial = "auto", .word = "auto",
                         .help = "worker processes; auto: one a core"},
     [OPTION_LISTEN] = {"listen", .type = OPTION_TYPE_LIST, .scope = OPTION_IN_FILE, .min = 1,
-                       .max = PATH_LENGTH, .initial = "msp://127.0.0.1:8000",
+                       .max = PATH_LENGTH, .initial = "auto://127.0.0.1:8000",
                        .help = "listeners' URLs, a list"},
     [OPTION_HANDLER] = {"handler", CHOICE(BOTH, config_handlers), .initial = "journal",
-                        .help = "for listeners that name none: journal, echo, discard"},
+                        .help = "for listeners that name none: journal, echo, discard, broadcast"},
     [OPTION_DATA_DIR] = {"data_dir", TEXT(1, PATH_LENGTH), .initial = "./msockd-data",
                          .help = "journal, files and blobs"},
     [OPTION_RUNTIME_DIR] = {"runtime_dir", TEXT(0, PATH_LENGTH), .initial = "",
@@ -115,6 +120,35 @@ const struct config_option config_options[OPTION_COUNT] = {
                         .initial = "1024", .help = "connections that wait to be accepted"},
     [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,
                      .initial = "0660", .help = "permissions of a Unix socket, octal"},
+    [OPTION_FRAMING] = {"framing", URL_TEXT(1, 32), .initial = "length32",
+                        .help = "frame: length32, fixed:N, delimiter, delimiter:X, eof"},
+    [OPTION_DELIMITER] = {"delimiter", URL_TEXT(1, 64), .initial = "\\n",
+                          .help = "frame: 1 to 8 bytes, with escapes as in C"},
+    [OPTION_REPLY] = {"reply", CHOICE(OPTION_IN_URL, option_replies), .initial = "auto",
+                      .help = "tinyproto, cnp, frame: replies go back: auto, yes, no"},
+    [OPTION_SEND_QUEUE_MAX] = {"send_queue_max", SIZE(OPTION_IN_URL, 4 * KIB, GIB),
+                               .initial = "1M",
+                               .help = "bytes a peer may leave unread of what is sent unasked"},
+    [OPTION_KEEPALIVE] = {"keepalive", DURATION(OPTION_IN_URL, 10 * MS, DAY), .initial = "30s",
+                          .help = "cnp: nothing heard for so long: ask"},
+    [OPTION_WINDOW_SIZE] = {"window_size", NUMBER(OPTION_IN_URL, 1, 1024, "packets"),
+                            .initial = "64", .help = "cnp: most packets without an ACK"},
+    [OPTION_RETRIES] = {"retries", NUMBER(OPTION_IN_URL, 0, 100, "times"), .initial = "5",
+                        .help = "cnp: how often a packet is sent again"},
+    [OPTION_KEY_FILE] = {"key_file", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+                         .help = "payloads are sealed with the key in this file"},
+    [OPTION_COMMAND] = {"command", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+                        .help = "handler=exec: what /bin/sh runs"},
+    [OPTION_EXEC] = {"exec", CHOICE(OPTION_IN_URL, option_execs), .initial = "pool",
+                     .help = "pool: children fed one message after the other; once: a child each"},
+    [OPTION_EXEC_CHILDREN] = {"exec_children", NUMBER(OPTION_IN_URL, 1, 256, "children"),
+                              .initial = "4", .help = "most children at a time in each worker"},
+    [OPTION_EXEC_TIMEOUT] = {"exec_timeout", DURATION(OPTION_IN_URL, 10 * MS, DAY),
+                             .initial = "30s", .help = "for one message; then the child is ended"},
+    [OPTION_PATH] = {"path", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+                     .help = "handler=module: the shared object"},
+    [OPTION_ARGS] = {"args", URL_TEXT(0, PATH_LENGTH), .initial = "",
+                     .help = "handler=module: for the module's start"},
 };
 
 const struct config_option *

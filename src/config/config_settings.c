@@ -40,10 +40,30 @@ config_quote(const char *text, char out[CONFIG_QUOTED_LEN])
     return out;
 }
 
-void
-settings_init(struct settings *s)
+char *
+config_path(const char *cwd, const char *path)
 {
-    *s = (struct settings){0};
+    size_t cwd_len = path[0] == '/' ? 0 : strlen(cwd), len, size;
+    char *joined;
+
+    while (strncmp(path, "./", 2) == 0)
+        path += strspn(path + 1, "/") + 1;
+    path += strspn(path, "/");
+    len = strlen(path);
+    while (len > 0 && path[len - 1] == '/')
+        len--;
+    while (cwd_len > 0 && cwd[cwd_len - 1] == '/')
+        cwd_len--;
+    size = cwd_len + len + 2;
+    joined = ms_malloc(size);
+    snprintf(joined, size, "%.*s/%.*s", (int)cwd_len, cwd, (int)len, path);
+    return joined;
+}
+
+void
+settings_init(struct settings *s, const char *cwd)
+{
+    *s = (struct settings){.cwd = cwd};
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct config_option *o = &config_options[i];
         char reason[OPTION_REASON_LEN];

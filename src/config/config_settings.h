@@ -12,6 +12,7 @@ struct settings_listener {
 };
 
 struct settings {
+    const char *cwd; /* what relative paths are below; the caller's */
     uint64_t number[OPTION_COUNT];
     char *text[OPTION_COUNT];
     char *origin[OPTION_COUNT]; /* "msockd.conf:12: timeout = \"2s\"", "-w 8"; NULL: the default */
@@ -20,7 +21,7 @@ struct settings {
 };
 
 /* Every option at its default, and no listener. settings_fini afterwards. */
-void settings_init(struct settings *s);
+void settings_init(struct settings *s, const char *cwd);
 void settings_fini(struct settings *s);
 
 /* Sets an option (adds to the listeners, for OPTION_LISTEN). The origin is copied. Returns 0, or -1
@@ -37,6 +38,9 @@ settings_option(const char *name, const char *origin, char error[CONFIG_ERROR_LE
 
 /* Writes a sentence to error and returns -1. */
 int config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...) MS_PRINTF(2, 3);
+
+/* The path itself where it is absolute, else below cwd, without slashes at its end; the caller frees. */
+char *config_path(const char *cwd, const char *path);
 
 #define CONFIG_QUOTED_LEN 128
 

@@ -3,6 +3,7 @@
 #include "config/listener_url.h"
 
 #include "common/text.h"
+#include "config/framing.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -69,6 +70,46 @@ listener_unknown_option(const struct listener_place *at, const char *name)
     return listener_fail(at, "unknown option \"%.40s\", expected %s", name, list);
 }
 
+/* An option that belongs to one handler or protocol, where the listener has another. */
+static int
+listener_misplaced(const struct listener_place *at, const struct url *url, const char *name,
+                   const char *handler)
+{
+    static const struct {
+        enum option_id id;
+        const char *handler, *proto;
+    } owners[] = {
+        {OPTION_COMMAND, "exec", NULL},       {OPTION_EXEC, "exec", NULL},
+        {OPTION_EXEC_CHILDREN, "exec", NULL}, {OPTION_EXEC_TIMEOUT, "exec", NULL},
+        {OPTION_PATH, "module", NULL},        {OPTION_ARGS, "module", NULL},
+        {OPTION_FRAMING, NULL, "frame"},      {OPTION_DELIMITER, NULL, "frame"},
+    };
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(owners); i++) {
+        if (strcmp(config_options[owners[i].id].name, name) != 0)
+            continue;
+        if (owners[i].handler != NULL && strcmp(owners[i].handler, handler) != 0)
+            return listener_fail(at, "%s is for handler=%s only", name, owners[i].handler);
+        if (owners[i].proto != NULL && strcmp(owners[i].proto, url->scheme) != 0)
+            return listener_fail(at, "%s is for %s:// only", name, owners[i].proto);
+    }
+    return 0;
+}
+
+/* What a handler cannot do without. */
+static int
+listener_check_handler(const struct listener_place *at, const struct url *url, const char *handler)
+{
+    if (strcmp(handler, "exec") == 0 && url_option(url, "command") == NULL)
+        return listener_fail(at, "handler=exec needs command=...");
+    if (strcmp(handler, "module") == 0 && url_option(url, "path") == NULL)
+        return listener_fail(at, "handler=module needs path=...");
+    for (size_t i = 0; i < url->option_count; i++)
+        if (listener_misplaced(at, url, url->options[i].name, handler) < 0)
+            return -1;
+    return 0;
+}
+
 /* Puts the URL's own values over the general ones. */
 static int
 listener_read_options(const struct listener_place *at, const struct url *url,
@@ -107,6 +148,10 @@ listener_limits(const uint64_t number[OPTION_COUNT], struct proto_limits *limits
         .packet_size_max = (uint32_t)number[OPTION_PACKET_SIZE_MAX],
         .nack_limit = (uint32_t)number[OPTION_NACK_LIMIT],
         .reread_limit = (uint32_t)number[OPTION_REREAD_LIMIT],
+        .keepalive_us = number[OPTION_KEEPALIVE],
+        .window_size = (uint32_t)number[OPTION_WINDOW_SIZE],
+        .retries = (uint32_t)number[OPTION_RETRIES],
+        .reply = (enum reply_policy)number[OPTION_REPLY],
     };
 }
 
@@ -121,15 +166,57 @@ listener_name(const char *text)
 }
 
 static int
+listener_read_framing(const struct listener_place *at, const struct url *url,
+                      struct proto_limits *limits)
+{
+    const char *framing = url_option(url, "framing"), *delimiter = url_option(url, "delimiter");
+    char reason[FRAMING_REASON_LEN];
+
+    if (delimiter != NULL && (framing == NULL || strcmp(framing, "delimiter") != 0))
+        return listener_fail(at, "delimiter is for framing=delimiter only");
+    if (framing_parse(framing, delimiter, limits->max_message_size, &limits->framing, reason) < 0)
+        return listener_fail(at, "framing: %s", reason);
+    return 0;
+}
+
+/* What names a file or a program. */
+static void
+listener_read_files(const struct url *url, const char *cwd, const uint64_t number[OPTION_COUNT],
+                    struct listener_config *l)
+{
+    const char *key = url_option(url, "key_file"), *path = url_option(url, "path");
+    const char *command = url_option(url, "command"), *args = url_option(url, "args");
+
+    if (key != NULL)
+        l->key_file = config_path(cwd, key);
+    if (command != NULL)
+        l->exec = (struct exec_config){
+            .command = ms_strdup(command),
+            .once = number[OPTION_EXEC] == 1,
+            .children = (unsigned)number[OPTION_EXEC_CHILDREN],
+            .timeout_us = number[OPTION_EXEC_TIMEOUT],
+        };
+    if (path != NULL)
+        l->module = (struct module_config){
+            .path = config_path(cwd, path),
+            .args = ms_strdup(args != NULL ? args : ""),
+        };
+}
+
+static int
 listener_read_parts(const struct listener_place *at, const struct url *url,
                     const struct settings *settings, struct listener_config *listener_out)
 {
     struct listener_config l = {0};
     uint64_t number[OPTION_COUNT];
     char reason[URL_ERROR_LEN];
+    const char *handler;
 
     memcpy(number, settings->number, sizeof(number));
     if (listener_check_scheme(at, url) < 0 || listener_read_options(at, url, number) < 0)
+        return -1;
+    handler = config_handlers[number[OPTION_HANDLER]];
+    if (listener_check_handler(at, url, handler) < 0)
         return -1;
     if (url->path == NULL && !url->has_port)
         return listener_fail(at, "there is no port; the usual one is :8000, and with :0 the kernel"
@@ -139,10 +226,16 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.url = ms_strdup(at->text);
     l.name = listener_name(at->text);
     l.proto = ms_strdup(url->scheme);
-    l.handler = ms_strdup(config_handlers[number[OPTION_HANDLER]]);
+    l.handler = ms_strdup(handler);
     l.backlog = (int)number[OPTION_BACKLOG];
     l.mode = (mode_t)number[OPTION_MODE];
+    l.send_queue_max = number[OPTION_SEND_QUEUE_MAX];
     listener_limits(number, &l.limits);
+    listener_read_files(url, settings->cwd, number, &l);
+    if (listener_read_framing(at, url, &l.limits) < 0) {
+        listener_config_fini(&l);
+        return -1;
+    }
     *listener_out = l;
     return 0;
 }
@@ -169,6 +262,10 @@ listener_config_fini(struct listener_config *listener)
     free(listener->name);
     free(listener->proto);
     free(listener->handler);
+    free(listener->key_file);
+    free(listener->exec.command);
+    free(listener->module.path);
+    free(listener->module.args);
     *listener = (struct listener_config){0};
 }
 

@@ -2,6 +2,7 @@
 #ifndef MASTER_CHILD_H
 #define MASTER_CHILD_H
 
+#include "bus/bus.h"
 #include "config/config.h"
 #include "stats/stats_writer.h"
 
@@ -36,6 +37,8 @@ struct child {
     const struct config *config;
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
+    struct bus_place bus;     /* between all workers; memory_fd -1: there is none */
+    int handover_fd; /* connections from workers that leave: a datagram socket that all share, or -1 */
     struct stats_place stats; /* this worker's block; attach with stats_writer_open */
     int ready_fd;
     int master_fd; /* reads EOF when the master is gone */

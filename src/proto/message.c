@@ -51,6 +51,14 @@ message_destroy(struct message *m)
     free(m);
 }
 
+void
+message_skip_digest(struct message *m)
+{
+    MS_ASSERT(m->size == 0);
+    sha256_release(m->store->digester, m->digest);
+    m->digest = NULL;
+}
+
 static void
 message_drop_body(struct message *m)
 {
@@ -135,7 +143,8 @@ message_store_bytes(struct message *m, const void *data, size_t n)
 void
 message_append(struct message *m, const void *data, size_t n)
 {
-    sha256_update(m->digest, data, n);
+    if (m->digest != NULL)
+        sha256_update(m->digest, data, n);
     if (!m->body_dropped && m->size + n > m->keep_max)
         message_drop_body(m);
     if (!m->body_dropped && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
@@ -150,7 +159,7 @@ void
 message_mark(struct message *m)
 {
     m->mark_size = m->size;
-    if (m->size == 0)
+    if (m->size == 0 || m->digest == NULL)
         return;
     if (m->mark_digest == NULL)
         m->mark_digest = sha256_begin(m->store->digester);
@@ -163,6 +172,8 @@ message_rollback(struct message *m)
     m->size = m->mark_size;
     if (m->fd < 0 && m->mem_len > m->size)
         m->mem_len = m->size;
+    if (m->digest == NULL)
+        return;
     if (m->size == 0)
         sha256_reset(m->store->digester, m->digest);
     else
@@ -178,7 +189,8 @@ message_peek(const struct message *m, uint8_t out[SHA256_LEN])
 void
 message_finish(struct message *m)
 {
-    sha256_finish(m->digest, m->sha256);
+    if (m->digest != NULL)
+        sha256_finish(m->digest, m->sha256);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
     m->digest = m->mark_digest = NULL;

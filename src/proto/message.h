@@ -38,10 +38,11 @@ struct message {
     int fd;    /* the unlinked file, or -1 */
     int error; /* errno of the first failed store, sticky; 0 while all is well */
     enum message_kind kind;
-    bool wants_reply;  /* the sender asked for the handler's reply */
+    bool wants_reply;  /* a reply of the handler's goes back */
     bool body_dropped; /* more than keep_max bytes: mem and fd hold nothing */
     uint16_t value_len;
-    char *value; /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
+    uint32_t tag; /* the protocol's: which of the peer's packets the answer is for */
+    char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
@@ -58,6 +59,9 @@ struct message {
 struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);
 void message_destroy(struct message *m); /* NULL is fine */
+
+/* Nobody wants the digest of this message, which is new and empty: sha256 stays zero. */
+void message_skip_digest(struct message *m);
 
 /* Stores and hashes n more bytes. A failure of the file is kept in m->error and further bytes are
  * only counted. */

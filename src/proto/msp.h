@@ -87,4 +87,6 @@ void msp_settle(struct proto_io *io, struct answer *place, const struct message 
 /* "ERR busy" or another refusal for a connection that is turned away before it said anything. */
 size_t msp_refusal(const char *code, const char *text, char out[MSP_LINE_MAX]);
 
+extern const struct proto_ops msp_protocol;
+
 #endif

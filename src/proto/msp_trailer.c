@@ -1,11 +1,10 @@
 #include "proto/msp_trailer.h"
 
 #include "common/be.h"
-#include "proto/json_check.h"
+#include "proto/json_message.h"
 #include "proto/msp_answer.h"
 #include "proto/path_check.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define CRC_FROM 6 /* the trailer's CRC-32 covers KIND and all behind it */
@@ -50,20 +49,19 @@ msp_late_digest_holds(struct message *m)
 static enum proto_event
 msp_check_json(struct msp *msp, struct proto_io *io, bool *passed_out)
 {
-    struct message *m = *io->message;
     char error[JSON_ERROR_LEN];
-    const char *body;
 
-    if (m->body_dropped || m->size > io->limits->max_json_size) {
-        snprintf(error, sizeof(error), "a document of over %llu bytes is not taken",
-                 (unsigned long long)io->limits->max_json_size);
+    switch (message_check_json(*io->message, io->limits->max_json_size, io->limits->max_json_depth,
+                               error)) {
+    case JSON_MESSAGE_GOOD:
+        *passed_out = true;
+        return PROTO_MORE;
+    case JSON_MESSAGE_BAD:
         return msp_say_rej(msp, io, "bad-json", error);
+    case JSON_MESSAGE_UNREADABLE:
+        break;
     }
-    if (message_body(m, &body) < 0)
-        return msp_say_err(msp, io, "internal", "the server cannot read the message");
-    *passed_out = json_check(body, m->size, io->limits->max_json_depth, error);
-    message_body_release(m, body);
-    return *passed_out ? PROTO_MORE : msp_say_rej(msp, io, "bad-json", error);
+    return msp_say_err(msp, io, "internal", error);
 }
 
 /* The checks that only one kind needs. */
@@ -75,7 +73,9 @@ msp_check_kind(struct msp *msp, struct proto_io *io, bool *passed_out)
 
     switch (m->kind) {
     case MESSAGE_JSON:
-        return msp_check_json(msp, io, passed_out);
+        if (!io->limits->transformed)
+            return msp_check_json(msp, io, passed_out);
+        break;
     case MESSAGE_FILE:
         reason = path_check(m->value, m->value_len);
         break;

@@ -1,12 +1,16 @@
-/* What every wire protocol looks like to the worker: bytes in, events out. A protocol sees no
- * descriptor, clock, log or socket; time is an argument, answers go to a queue, whole verified
- * messages are handed over one at a time. Its state between two packets is a plain struct without
- * pointers, so that a connection can be given to another process. */
+/* What every wire protocol looks like to the worker, and to a client: bytes in, events out. A protocol
+ * sees no descriptor, clock, log or socket; time is an argument, what it says goes to a queue, whole
+ * verified messages are handed over one at a time. Its state between two packets is a plain struct
+ * without pointers, so that a connection can be given to another process; what does not fit there
+ * is lent by the connection (struct proto_io). */
 #ifndef PROTO_PROTO_H
 #define PROTO_PROTO_H
 
 #include "proto/answers.h"
+#include "proto/limits.h"
 #include "proto/message.h"
+#include "proto/outbox.h"
+#include "proto/packet_window.h"
 
 #include <stdbool.h>
 
@@ -17,19 +21,17 @@ struct proto_tally {
     uint32_t acks, nack1, nack2, rej, err, messages, packets;
 };
 
-/* The limits of one listener. Durations in microseconds, sizes in bytes. */
-struct proto_limits {
-    uint64_t max_message_size; /* msp: a larger SIZE is taken as undetermined (1.3) */
-    uint64_t timeout_us;       /* no byte inside a message for so long: ERR timeout */
-    uint64_t idle_timeout_us;  /* no message for so long: close */
-    uint64_t min_rate;         /* bytes/s a message must make after its first rate_grace_us */
-    uint64_t rate_grace_us;
-    uint64_t max_json_size; /* a larger JSON document is refused */
-    uint32_t max_json_depth;
-    uint32_t packet_size;     /* smallest grant */
-    uint32_t packet_size_max; /* largest grant */
-    uint32_t nack_limit;      /* NACKs within one message */
-    uint32_t reread_limit;    /* packets of an undetermined message without an end */
+enum proto_role {
+    PROTO_SERVER, /* accepted the connection */
+    PROTO_CLIENT, /* made it */
+};
+
+/* What a connection begins with. */
+struct proto_begin {
+    const struct proto_limits *limits;
+    enum proto_role role;
+    uint64_t nonce; /* random, for a session's id */
+    uint64_t now_us;
 };
 
 enum proto_event {
@@ -37,6 +39,8 @@ enum proto_event {
     PROTO_FLUSH,   /* send what is ready before feeding the rest: the peer waits for it */
     PROTO_MESSAGE, /* *message_out is whole and verified; the caller owns it now */
     PROTO_CLOSE,   /* send what is ready, then close; further bytes are not consumed */
+    PROTO_BECOME,  /* it is another protocol: io->become. That one begins, is fed what io->lookahead
+                      holds, and then the bytes that were not consumed */
 };
 
 /* What one connection lends its protocol during a call. */
@@ -45,10 +49,15 @@ struct proto_io {
     struct message_store *store;
     struct answers *answers;
     struct message **message; /* the message being built, kept by the connection */
+    struct outbox *outbox;    /* whole messages for the peer, where they cannot go out at once */
+    struct packet_window **window;  /* NULL until a protocol needs one; freed by the connection */
+    struct buffer *lookahead;       /* bytes consumed before it was known what they are */
+    const struct proto_ops *become; /* of PROTO_BECOME */
     struct proto_tally *tally;
     uint64_t now_us;   /* monotonic */
     uint64_t keep_max; /* see struct message: what the handler wants of a body */
     bool memory_low;   /* the worker is short of memory: grant little */
+    bool want_digest;  /* the handler looks at the SHA-256 of messages (message_skip_digest) */
 };
 
 /* How the handler decided; the worker passes it back to the protocol. */
@@ -62,42 +71,69 @@ struct verdict {
     enum proto_outcome outcome;
     const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
     const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
-    const void *reply; /* of PROTO_COMMITTED, where the sender wants one; valid during the call */
+    const void *reply; /* of PROTO_COMMITTED: what goes back where the message wants a reply; valid
+                          during the call; NULL: there is none (msp sends an empty block then, 1.5;
+                          the others send nothing) */
     size_t reply_len;
 };
 
 /* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. */
 struct proto_ops {
     const char *name; /* the scheme of its URLs */
-    size_t held_len;  /* bytes of ready answers that may wait for the final one: answers_reserve */
-    void (*init)(void *state, const struct proto_limits *limits, uint64_t now_us);
+
+    /* An idle connection cannot be told to go elsewhere, so a worker that leaves hands it to its
+     * successor, state and descriptor. */
+    bool hand_over;
+
+    void (*init)(void *state, const struct proto_begin *begin);
+
+    /* Says what this side says first (a client's opening), right after init, where there is something.
+     * NULL: nothing. */
+    void (*open)(void *state, struct proto_io *io);
 
     /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to
      * be fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the caller's. */
     enum proto_event (*feed)(void *state, struct proto_io *io, const uint8_t *data, size_t n,
                              size_t *consumed_out, struct message **message_out);
 
-    /* No more bytes are waiting on the connection. Call before the answers go out. */
+    /* No more bytes are waiting on the connection. Call before the answers go out. PROTO_MORE,
+     * PROTO_CLOSE, or PROTO_BECOME. NULL: nothing to do. */
     enum proto_event (*drained)(void *state, struct proto_io *io);
+
+    /* The peer has shut down its writing side in order. PROTO_MESSAGE where that ends a message; then it
+     * is called again. Otherwise PROTO_CLOSE (what is being committed is still answered), or
+     * PROTO_BECOME. NULL: PROTO_CLOSE. */
+    enum proto_event (*eof)(void *state, struct proto_io *io, struct message **message_out);
 
     /* When (monotonic) expire must be called, if no byte comes before; and that it has come. */
     uint64_t (*deadline)(const void *state, const struct proto_limits *limits);
     enum proto_event (*expire)(void *state, struct proto_io *io);
 
-    /* The server leaves: tells the peer. Always PROTO_CLOSE. */
+    /* This side leaves: tells the peer. Always PROTO_CLOSE. */
     enum proto_event (*shutdown)(void *state, struct proto_io *io);
 
-    /* Dropping what has arrived until the connection is drained: its answer must not leave before. */
+    /* Dropping what has arrived until the connection is drained: its answer must not leave before.
+     * NULL: never. */
     bool (*discarding)(const void *state);
 
-    /* Between messages: the connection may be closed without cutting anything off. */
+    /* Between messages, in both directions: the connection may be closed without cutting anything off.
+     * The worker itself looks at answers, outbox and window. */
     bool (*idle)(const void *state);
 
-    /* The final answer for a message that feed handed over, at its place (NULL: at the end). */
-    void (*settle)(struct proto_io *io, struct answer *place, const struct message *m,
+    /* Keeps a place in the order of answers for a message that feed handed over and the handler has
+     * taken: what settle is given for it. NULL where order does not matter for this one. */
+    void *(*reserve)(void *state, struct proto_io *io, const struct message *m);
+
+    /* The answer and reply for a message that feed handed over, at its place, or (NULL) at the end. */
+    void (*settle)(void *state, struct proto_io *io, void *place, const struct message *m,
                    const struct verdict *verdict);
 
-    /* What a connection that is turned away is told. Returns its length. */
+    /* A message for the peer that is no reply: copied and sent as soon as the protocol may. Where the
+     * peer is known not to be there yet it waits. NULL: the protocol has no way to (msp). Returns 0, or
+     * -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
+    int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
+
+    /* What a connection that is turned away is told. Returns its length, which may be 0. */
     size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
 

@@ -13,4 +13,8 @@ union proto_state {
 /* The protocol of that name, or NULL. */
 const struct proto_ops *proto_find(const char *name);
 
+/* The protocol in that row of the table, or NULL behind its end; and the row of a protocol. */
+const struct proto_ops *proto_at(size_t row);
+size_t proto_row(const struct proto_ops *proto);
+
 #endif

@@ -18,10 +18,11 @@
 #define STATS_STATS_FILE   "stats"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      1u
+#define STATS_VERSION      2u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
+#define STATS_PROTOCOLS        16
 #define STATS_LISTENERS        128   /* two configurations, while a reload lasts */
 #define STATS_HISTOGRAM_GROUPS 28    /* powers of two above the exact part */
 #define STATS_HISTOGRAM_SUB    16    /* steps in each, so a value is known to 6 % */
@@ -45,7 +46,9 @@
     X(refused, "connections turned away: too many, or no descriptors") \
     X(turns, "turns of the event loop")                                \
     X(commits, "commits by a handler, each of one or more messages")   \
-    X(committed, "messages in those commits")
+    X(committed, "messages in those commits")                         \
+    X(adopted, "connections taken over from a worker that left")      \
+    X(lost, "deliveries not made: the peer did not read")
 
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;
@@ -80,7 +83,8 @@ struct stats_slot {
     uint8_t address
         [16]; /* network order; IPv4 in the first 4; Unix: the peer's pid in the first 4, network order */
     uint16_t port; /* host order */
-    uint16_t pad16;
+    _Atomic uint8_t proto; /* row in control.protocols */
+    uint8_t pad8;
     uint32_t pad32;
     uint64_t began_us;          /* monotonic */
     _Atomic uint64_t active_us; /* last byte in or out, monotonic */
@@ -98,7 +102,6 @@ struct stats_block {
     _Atomic uint32_t reopened;    /* USR1s done */
     uint8_t pad[40];
     struct stats_worker_counters counters;
-    uint8_t pad2[16];
     _Atomic uint64_t latency[STATS_HISTOGRAM]; /* first byte to final answer, microseconds */
 };
 static_assert(offsetof(struct stats_block, counters) == 64, "layout of a block");
@@ -172,6 +175,7 @@ struct stats_control {
     char version_text[32];
     _Atomic uint32_t current;      /* workers folded so far; folded[current & 1] is valid */
     _Atomic uint32_t regions_used; /* regions at and above this have never been used */
+    char protocols[STATS_PROTOCOLS][16]; /* their names */
     struct stats_folded folded[2];
     struct stats_worker worker[STATS_REGIONS];
     struct stats_listener listener[STATS_LISTENERS];

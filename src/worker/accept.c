@@ -47,8 +47,11 @@ static bool
 accept_without_descriptor(struct worker *w, struct worker_listener *l)
 {
     char line[PROTO_REFUSAL_MAX], heard[4096];
-    size_t n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
+    size_t n = 0;
     int fd;
+
+    if (l->proto->refusal != NULL)
+        n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
 
     fd_close(&w->spare_fd);
     fd = accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -46,6 +46,40 @@ conn_free(struct conn *c)
     free(c);
 }
 
+/* The handler is told once, while what it may ask about the connection is still there. */
+static void
+conn_tell_closed(struct conn *c, bool moved)
+{
+    struct worker_handler *wh = c->listener->handler;
+
+    if (c->is_opened && wh->ops->conn_closed != NULL)
+        wh->ops->conn_closed(wh->handler, c, moved);
+    c->is_opened = false;
+}
+
+static void
+conn_tell_opened(struct conn *c, bool moved)
+{
+    struct worker_handler *wh = c->listener->handler;
+
+    c->is_opened = true;
+    if (wh->ops->conn_opened != NULL)
+        wh->ops->conn_opened(wh->handler, c, moved);
+}
+
+/* All that it held for its peer and of it. */
+static void
+conn_forget(struct conn *c)
+{
+    answers_fini(&c->answers);
+    outbox_fini(&c->outbox);
+    packet_window_destroy(c->window_held);
+    c->window_held = NULL;
+    buffer_fini(&c->lookahead);
+    message_destroy(c->message);
+    c->message = NULL;
+}
+
 void
 conn_close(struct conn *c)
 {
@@ -54,10 +88,9 @@ conn_close(struct conn *c)
     MS_ASSERT(c->phase != CONN_DEAD);
     c->phase = CONN_DEAD;
     timer_cancel(&w->wheel, &c->timer);
+    conn_tell_closed(c, false);
     fd_close(&c->fd);
-    answers_fini(&c->answers);
-    message_destroy(c->message);
-    c->message = NULL;
+    conn_forget(c);
     if (c->slot != NULL) {
         stats_writer_release(&w->stats, c->slot);
         c->slot = NULL;
@@ -102,7 +135,10 @@ conn_create(struct worker_listener *listener, int fd)
     c->listener = listener;
     c->fd = fd;
     c->window = w->window - 1;
+    c->proto = listener->proto;
     answers_init(&c->answers);
+    outbox_init(&c->outbox);
+    buffer_init(&c->lookahead);
     c->next = w->conns;
     c->link = &w->conns;
     if (c->next != NULL)
@@ -121,18 +157,60 @@ conn_watch(struct conn *c)
 }
 
 void
-conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text)
+conn_begin(struct conn *c, const struct proto_ops *proto)
 {
-    struct conn *c = conn_create(listener, fd);
-    char line[PROTO_REFUSAL_MAX];
-    size_t n = listener->proto->refusal(code, text, line);
+    struct worker *w = conn_worker(c);
+    struct proto_begin begin = {
+        .limits = &c->listener->limits,
+        .role = PROTO_SERVER,
+        .nonce = worker_nonce(w),
+        .now_us = w->now_us,
+    };
+    struct proto_tally tally = {0};
+    struct proto_io io;
 
-    stats_add(&listener->worker->stats.block->counters.refused, 1);
+    c->proto = proto;
+    if (c->slot != NULL)
+        atomic_store_explicit(&c->slot->proto, (uint8_t)proto_row(proto), memory_order_relaxed);
+    proto->init(&c->state, &begin);
+    io = conn_io(c, &tally);
+    if (proto->open != NULL)
+        proto->open(&c->state, &io);
+    conn_count(c, &tally);
+}
+
+/* Says no in the connection's protocol, and that is the end of it. */
+static void
+conn_say_refusal(struct conn *c, const char *code, const char *text)
+{
+    char line[PROTO_REFUSAL_MAX];
+    size_t n = c->proto->refusal(code, text, line);
+
     conn_add(c, offsetof(struct stats_conn_counters, err), 1);
     answers_append(&c->answers, line, n, true);
     conn_begin_closing(c);
+}
+
+void
+conn_turn_away(struct conn *c)
+{
+    conn_say_refusal(c, "busy", "too many connections; try again later");
+}
+
+void
+conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text)
+{
+    struct conn *c = conn_create(listener, fd);
+
+    stats_add(&listener->worker->stats.block->counters.refused, 1);
+    conn_begin(c, listener->proto);
+    if (c->proto->refusal != NULL)
+        conn_say_refusal(c, code, text);
+    else
+        c->is_turned_away = true; /* when it is known what it speaks */
     if (conn_watch(c) < 0)
         conn_close(c);
+    conn_touch(c);
 }
 
 /* Who is at the other end of a Unix socket. */
@@ -163,7 +241,8 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     if (peer->addr.ss_family == AF_UNIX)
         conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
-    listener->proto->init(&c->state, &listener->limits, w->now_us);
+    conn_begin(c, listener->proto);
+    conn_tell_opened(c, false);
     if (conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);
@@ -177,7 +256,7 @@ conn_shutdown(struct conn *c)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    c->listener->proto->shutdown(&c->state, &io);
+    c->proto->shutdown(&c->state, &io);
     conn_count(c, &tally);
     conn_begin_closing(c);
 }
@@ -185,7 +264,8 @@ conn_shutdown(struct conn *c)
 static bool
 conn_between_messages(const struct conn *c)
 {
-    return c->waiting == 0 && answers_idle(&c->answers) && c->listener->proto->idle(&c->state);
+    return c->waiting == 0 && answers_idle(&c->answers) && outbox_idle(&c->outbox) &&
+           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
 }
 
 /* Connected just now and silent so far: its first message is on its way, most likely. */
@@ -204,7 +284,7 @@ conn_state(const struct conn *c)
         return STATS_CONN_CLOSING;
     if (c->waiting > 0)
         return STATS_CONN_COMMITTING;
-    return c->listener->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
+    return c->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
 }
 
 static uint64_t
@@ -217,11 +297,11 @@ conn_deadline(const struct conn *c)
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
     if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
         return UINT64_MAX;
-    if (c->waiting > 0 && c->listener->proto->idle(&c->state))
+    if (c->waiting > 0 && c->proto->idle(&c->state))
         return UINT64_MAX;
     if (first_word != 0)
         return first_word;
-    return c->listener->proto->deadline(&c->state, &c->listener->limits);
+    return c->proto->deadline(&c->state, &c->listener->limits);
 }
 
 /* The worker drains, and the connection is between messages: it can be told to go elsewhere. */
@@ -233,12 +313,22 @@ conn_may_leave(const struct conn *c)
     return w->draining && conn_between_messages(c) && conn_first_word_until(c) <= w->now_us;
 }
 
+static bool
+conn_is_discarding(const struct conn *c)
+{
+    return c->proto->discarding != NULL && c->proto->discarding(&c->state);
+}
+
 /* Sends what is ready and goes on to the phase that follows from it. */
 static void
 conn_advance(struct conn *c)
 {
+    if (c->is_overrun) {
+        conn_close(c);
+        return;
+    }
     /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
-    if (c->answers.ready.len > 0 && !(c->is_unread && c->listener->proto->discarding(&c->state)))
+    if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
         conn_write(c);
     if (c->phase == CONN_SERVING && c->answers.ended)
         conn_begin_closing(c);
@@ -306,8 +396,8 @@ conn_timer(struct worker *w, struct timer *timer)
         return; /* pushed back since, or for conn_finish to deal with */
     if (c->phase != CONN_SERVING || c->send_blocked)
         conn_close(c);
-    else if (c->listener->proto->expire(&c->state, &io) == PROTO_CLOSE)
-        conn_begin_closing(c);
+    else
+        conn_happened(c, c->proto->expire(&c->state, &io), &io);
     conn_count(c, &tally);
 }
 

@@ -32,7 +32,19 @@ void conn_drain_all(struct worker *w, bool force);
 /* Closes everything at once. */
 void conn_close_all(struct worker *w);
 
-/* "127.0.0.1:50412" of the connection that submitted m. */
-void conn_origin(struct worker *w, const struct message *m, struct message_origin *origin_out);
+/* Where the connection comes from: listener, protocol, "127.0.0.1:50412". */
+void conn_origin(struct worker *w, const struct conn *c, struct message_origin *origin_out);
+
+/* The connection that submitted m, or NULL where it is gone. */
+struct conn *conn_sender(const struct message *m);
+
+/* A message for a peer that asked for nothing; struct handler_host push. */
+int conn_push(struct conn *c, const void *data, size_t n);
+
+/* The connection after c (NULL: the first) whose messages go to that handler; NULL: no more. */
+struct conn *conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c);
+
+/* Ends a connection in order. */
+void conn_disconnect(struct conn *c);
 
 #endif

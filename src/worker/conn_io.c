@@ -63,17 +63,42 @@ conn_write(struct conn *c)
 
 /* --- receiving --- */
 
+static void conn_feed(struct conn *c, const uint8_t *data, size_t n);
+
+/* It is known now what the connection speaks; that one gets the bytes from the first on. */
+static void
+conn_become(struct conn *c, const struct proto_ops *proto)
+{
+    struct buffer held = c->lookahead;
+
+    buffer_init(&c->lookahead);
+    conn_begin(c, proto);
+    if (c->is_turned_away)
+        conn_turn_away(c);
+    else if (held.len > 0)
+        conn_feed(c, (const uint8_t *)buffer_bytes(&held), held.len);
+    buffer_fini(&held);
+}
+
+void
+conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
+{
+    if (event == PROTO_CLOSE)
+        conn_begin_closing(c);
+    else if (event == PROTO_BECOME)
+        conn_become(c, io->become);
+}
+
 static void
 conn_feed(struct conn *c, const uint8_t *data, size_t n)
 {
-    const struct proto_ops *proto = c->listener->proto;
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
     while (n > 0 && c->phase == CONN_SERVING) {
         struct message *m = NULL;
         size_t used = 0;
-        enum proto_event event = proto->feed(&c->state, &io, data, n, &used, &m);
+        enum proto_event event = c->proto->feed(&c->state, &io, data, n, &used, &m);
 
         data += used;
         n -= used;
@@ -87,7 +112,8 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_submit(c, m);
             break;
         case PROTO_CLOSE:
-            conn_begin_closing(c);
+        case PROTO_BECOME:
+            conn_happened(c, event, &io);
             break;
         }
         if (c->answers.ended)
@@ -104,8 +130,30 @@ conn_drained(struct conn *c)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    if (c->phase == CONN_SERVING && c->listener->proto->drained(&c->state, &io) == PROTO_CLOSE)
-        conn_begin_closing(c);
+    if (c->phase == CONN_SERVING && c->proto->drained != NULL)
+        conn_happened(c, c->proto->drained(&c->state, &io), &io);
+    conn_count(c, &tally);
+}
+
+/* The peer sends no more, which for some protocols is the end of a message. */
+static void
+conn_eof(struct conn *c)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+    enum proto_event event = PROTO_MESSAGE;
+
+    while (c->phase == CONN_SERVING && event != PROTO_CLOSE) {
+        struct message *m = NULL;
+
+        event = c->proto->eof != NULL ? c->proto->eof(&c->state, &io, &m) : PROTO_CLOSE;
+        if (event == PROTO_MESSAGE)
+            conn_submit(c, m);
+        else if (event == PROTO_BECOME)
+            conn_become(c, io.become);
+        else
+            event = PROTO_CLOSE;
+    }
     conn_count(c, &tally);
 }
 
@@ -164,6 +212,7 @@ conn_read(struct conn *c, bool to_end)
         }
         if (n == 0) {
             conn_drained(c);
+            conn_eof(c);
             if (c->phase != CONN_DEAD)
                 conn_peer_done(c);
             return;

@@ -1,8 +1,10 @@
 /* The messages of a connection: to the handler and back, and what is counted on the way. */
 #include "worker/conn_state.h"
 
+#include "proto/json_message.h"
 #include "stats/stats_peer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* --- counting --- */
@@ -51,17 +53,50 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .store = &w->store,
         .answers = &c->answers,
         .message = &c->message,
+        .outbox = &c->outbox,
+        .window = &c->window_held,
+        .lookahead = &c->lookahead,
         .tally = tally,
         .now_us = w->now_us,
         .keep_max = c->listener->handler->keep_max,
         .memory_low = w->store.memory_used > w->store.memory_limit / 2,
+        .want_digest = !c->listener->handler->ops->no_digest,
     };
 }
 
 /* --- to the handler and back --- */
 
-void
-conn_submit(struct conn *c, struct message *m)
+static void *
+conn_reserve(struct conn *c, const struct message *m)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+
+    return c->proto->reserve(&c->state, &io, m);
+}
+
+/* Puts what the transforms make of a message in its place. Returns a sentence where it is refused. */
+static const char *
+conn_transform(struct conn *c, struct message **m, const char **code_out,
+               char error[JSON_ERROR_LEN])
+{
+    const struct worker_listener *l = c->listener;
+    struct message *plain = transforms_receive_message(&l->transforms, *m);
+
+    *code_out = "refused";
+    if (plain == NULL)
+        return "the message cannot be opened with this listener's key or transforms";
+    message_destroy(*m);
+    *m = plain;
+    *code_out = "bad-json";
+    if (plain->kind == MESSAGE_JSON &&
+        message_check_json(plain, l->limits.max_json_size, l->limits.max_json_depth, error) != 0)
+        return error;
+    return NULL;
+}
+
+static void
+conn_take(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
     struct worker_handler *wh = c->listener->handler;
@@ -73,7 +108,7 @@ conn_submit(struct conn *c, struct message *m)
     w->submitting = m;
     wh->ops->submit(wh->handler, m);
     if (w->submitting == m)
-        m->place = answers_reserve(&c->answers, c->listener->proto->held_len);
+        m->place = conn_reserve(c, m);
     w->submitting = NULL;
 }
 
@@ -88,6 +123,30 @@ conn_note_latency(struct worker *w, uint64_t begun_us)
     w->settled_begun[w->settled_count++] = begun_us;
 }
 
+/* The reply as the peer is to see it. Where it cannot be made so, the sender must not take the message
+ * for answered. */
+static void
+conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
+            const struct verdict *verdict)
+{
+    static const struct verdict failed = {
+        .outcome = PROTO_FAILED,
+        .text = "the reply cannot be made ready",
+    };
+    const struct transforms *transforms = &c->listener->transforms;
+    struct verdict changed = *verdict;
+    void *reply = NULL;
+
+    if (transforms->count > 0 && m->wants_reply && verdict->reply != NULL) {
+        if (transforms_send(transforms, verdict->reply, verdict->reply_len, &reply,
+                            &changed.reply_len) < 0)
+            changed = failed;
+        changed.reply = reply;
+    }
+    c->proto->settle(&c->state, io, m->place, m, &changed);
+    free(reply);
+}
+
 void
 conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
 {
@@ -100,7 +159,7 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     if (w->submitting == m)
         w->submitting = NULL;
     if (c->phase != CONN_DEAD)
-        c->listener->proto->settle(&io, m->place, m, verdict);
+        conn_answer(c, &io, m, verdict);
     else
         tally.messages = verdict->outcome == PROTO_COMMITTED;
     conn_count(c, &tally);
@@ -109,10 +168,105 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     conn_touch(c);
 }
 
-void
-conn_origin(struct worker *w, const struct message *m, struct message_origin *origin_out)
+static void
+conn_refuse_message(struct conn *c, struct message *m, const char *code, const char *text)
 {
-    const struct conn *c = m->owner;
+    struct verdict no = {.outcome = PROTO_REFUSED, .code = code, .text = text};
+
+    m->owner = c;
+    c->waiting++;
+    c->listener->handler->submitted++;
+    conn_settle(conn_worker(c), m, &no);
+}
+
+void
+conn_submit(struct conn *c, struct message *m)
+{
+    char error[JSON_ERROR_LEN];
+    const char *code, *text = NULL;
+
+    if (c->listener->transforms.count > 0)
+        text = conn_transform(c, &m, &code, error);
+    if (text != NULL)
+        conn_refuse_message(c, m, code, text);
+    else
+        conn_take(c, m);
+}
+
+struct conn *
+conn_sender(const struct message *m)
+{
+    struct conn *c = m->owner;
+
+    return c->phase == CONN_SERVING ? c : NULL;
+}
+
+size_t
+conn_queued(const struct conn *c)
+{
+    return c->answers.ready.len + c->outbox.bytes + packet_window_bytes(c->window_held);
+}
+
+static int
+conn_push_bytes(struct conn *c, const void *data, size_t n)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+    int rc = c->proto->push(&c->state, &io, data, n);
+
+    conn_count(c, &tally);
+    conn_touch(c);
+    return rc;
+}
+
+static int
+conn_push_transformed(struct conn *c, const void *data, size_t n)
+{
+    size_t len;
+    void *out;
+    int rc;
+
+    if (c->listener->transforms.count == 0)
+        return conn_push_bytes(c, data, n);
+    if (transforms_send(&c->listener->transforms, data, n, &out, &len) < 0) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    rc = conn_push_bytes(c, out, len);
+    free(out);
+    return rc;
+}
+
+int
+conn_push(struct conn *c, const void *data, size_t n)
+{
+    if (c->phase != CONN_SERVING || c->peer_done || c->is_turned_away)
+        errno = ENOTCONN;
+    else if (c->proto->push == NULL)
+        errno = ENOTSUP;
+    else if (!c->is_overrun && conn_queued(c) + n <= c->listener->child->config->send_queue_max)
+        return conn_push_transformed(c, data, n);
+    else {
+        c->is_overrun = true;
+        conn_touch(c);
+        errno = ENOBUFS;
+    }
+    return -1;
+}
+
+struct conn *
+conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c)
+{
+    for (c = c == NULL ? w->conns : c->next; c != NULL; c = c->next)
+        if (c->listener->handler == wh && c->is_opened && c->phase == CONN_SERVING &&
+            !c->is_overrun)
+            return c;
+    return NULL;
+}
+
+void
+conn_origin(struct worker *w, const struct conn *c, struct message_origin *origin_out)
+{
     const struct stats_slot *slot = c->slot;
 
     w->peer[0] = '\0';
@@ -120,7 +274,8 @@ conn_origin(struct worker *w, const struct message *m, struct message_origin *or
         stats_peer_format(slot->family, slot->address, slot->port, w->peer);
     *origin_out = (struct message_origin){
         .listener = c->listener->child->config->name,
-        .proto = c->listener->proto->name,
+        .proto = c->proto->name,
         .peer = w->peer,
+        .conn_id = slot != NULL ? slot->id : 0,
     };
 }

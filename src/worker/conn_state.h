@@ -18,10 +18,14 @@ enum conn_phase {
 struct conn {
     struct watch watch;
     struct worker_listener *listener;
+    const struct proto_ops *proto; /* the listener's, until it becomes another */
     int fd;
     uint8_t phase; /* enum conn_phase */
     bool is_touched;
     bool is_unread;
+    bool is_turned_away;     /* ends as soon as it is known how to say so */
+    bool is_opened;          /* the handler knows of it */
+    bool is_overrun;         /* left too much unread: it ends with this turn */
     bool peer_done;          /* the peer has shut down its writing side */
     bool watches_write;      /* epoll tells when there is room to send */
     bool send_blocked;       /* there is none: the peer does not read */
@@ -31,6 +35,9 @@ struct conn {
     struct stats_slot *slot; /* NULL for one that is turned away */
     struct message *message; /* being built */
     struct answers answers;
+    struct outbox outbox;
+    struct packet_window *window_held; /* NULL, but with a protocol that needs one */
+    struct buffer lookahead;
     struct timer timer;
     uint64_t phase_end_us;     /* lingering, or blocked: when patience ends */
     struct conn *next, **link; /* all connections of the worker */
@@ -56,10 +63,19 @@ void conn_close(struct conn *c);
 /* Nothing more is read; what is ready still goes out. */
 void conn_begin_closing(struct conn *c);
 
+/* Speaks that protocol from here on. */
+void conn_begin(struct conn *c, const struct proto_ops *proto);
+
+/* Says, now that its protocol is known, that it is one connection too many. */
+void conn_turn_away(struct conn *c);
+
 /* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
 void conn_shutdown(struct conn *c);
 
 /* --- conn_io.c --- */
+
+/* What its protocol made of something that was not bytes: PROTO_CLOSE or PROTO_BECOME is acted on. */
+void conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io);
 
 /* An event of its socket. */
 void conn_ready(struct watch *watch, uint32_t events);
@@ -87,5 +103,8 @@ struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
 
 /* Hands a whole message to the handler and keeps its answer's place. */
 void conn_submit(struct conn *c, struct message *m);
+
+/* Bytes that wait for the peer, in whatever queue. */
+size_t conn_queued(const struct conn *c);
 
 #endif

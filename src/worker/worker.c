@@ -1,25 +1,20 @@
 #include "worker/worker.h"
 
+#include "bus/bus.h"
 #include "common/clock.h"
-#include "common/fd.h"
 #include "common/log.h"
 #include "worker/accept.h"
 #include "worker/conn.h"
 #include "worker/worker_open.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 
 #define WORKER_WINDOW_US 10000 /* how far back "busy" looks */
 #define WORKER_WAIT_MS   60000
 
-/* --- leaving --- */
-
-static void
+void
 worker_drain(struct worker *w, const char *why)
 {
     if (w->draining)
@@ -29,53 +24,6 @@ worker_drain(struct worker *w, const char *why)
     w->drain_end_us = w->now_us + w->config->drain_timeout_us;
     accept_stop(w);
     conn_drain_all(w, false);
-}
-
-static void
-worker_reopen(struct worker *w)
-{
-    _Atomic uint32_t *reopened = &w->stats.block->reopened;
-
-    if (log_reopen() < 0)
-        log_error("cannot reopen the log file: %s", strerror(errno));
-    for (unsigned i = 0; i < w->handler_count; i++)
-        if (w->handlers[i].ops->reopen != NULL)
-            w->handlers[i].ops->reopen(w->handlers[i].handler);
-    atomic_fetch_add_explicit(reopened, 1, memory_order_release);
-}
-
-/* Everything that was signalled since the last turn, the strongest first. */
-static void
-worker_signals(struct watch *watch, uint32_t events)
-{
-    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, signal_watch));
-    struct signalfd_siginfo info;
-    bool quit = false, reopen = false;
-
-    (void)events;
-    while (fd_read(w->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-        w->stopping = w->stopping || info.ssi_signo == SIGTERM;
-        quit = quit || info.ssi_signo == SIGQUIT;
-        reopen = reopen || info.ssi_signo == SIGUSR1;
-    }
-    if (w->stopping)
-        return;
-    if (quit)
-        worker_drain(w, "told to leave");
-    if (reopen)
-        worker_reopen(w);
-}
-
-static void
-worker_master_gone(struct watch *watch, uint32_t events)
-{
-    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, master_watch));
-
-    (void)events;
-    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->master_fd, NULL);
-    if (!w->draining)
-        log_warn("the master is gone; finishing what is under way");
-    worker_drain(w, "the master is gone");
 }
 
 /* --- the loop --- */
@@ -144,17 +92,18 @@ worker_record_latencies(struct worker *w)
 
 /* Waits for events; to the microsecond where a handler holds messages back. */
 static int
-worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS])
+worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS], int timeout_ms)
 {
+    int most_ms = timeout_ms < 0 || timeout_ms > WORKER_WAIT_MS ? WORKER_WAIT_MS : timeout_ms;
     struct timespec ts = {0, 0};
     uint64_t now_us;
 
-    if (w->unread != NULL)
+    if (w->unread != NULL || w->touched != NULL)
         return epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
-    if (w->flush_us == 0)
-        return epoll_wait(w->epoll_fd, events, WORKER_EVENTS,
-                          timer_wait_ms(&w->wheel, w->now_us, WORKER_WAIT_MS));
     now_us = clock_mono_us();
+    if (w->flush_us == 0 || w->flush_us >= now_us + (uint64_t)most_ms * 1000)
+        return epoll_wait(w->epoll_fd, events, WORKER_EVENTS,
+                          timer_wait_ms(&w->wheel, now_us, most_ms));
     if (w->flush_us > now_us) {
         ts.tv_sec = (time_t)((w->flush_us - now_us) / 1000000);
         ts.tv_nsec = (long)((w->flush_us - now_us) % 1000000) * 1000;
@@ -162,11 +111,11 @@ worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS])
     return epoll_pwait2(w->epoll_fd, events, WORKER_EVENTS, &ts, NULL);
 }
 
-static void
-worker_turn(struct worker *w)
+void
+worker_turn(struct worker *w, int timeout_ms)
 {
     struct epoll_event events[WORKER_EVENTS];
-    int n = worker_wait(w, events);
+    int n = worker_wait(w, events, timeout_ms);
 
     MS_ASSERT(n >= 0 || errno == EINTR);
     worker_advance_clock(w);
@@ -179,49 +128,36 @@ worker_turn(struct worker *w)
     worker_timers(w);
     worker_flush_handlers(w);
     conn_finish_turn(w);
+    if (w->bus != NULL)
+        bus_ring(w->bus);
     worker_record_latencies(w);
     stats_add(&w->stats.block->counters.turns, 1);
 }
 
-static void
-worker_run(struct worker *w)
+struct worker *
+worker_create(const struct child *child, const struct worker_setup *setup,
+              char error[HANDLER_ERROR_LEN])
 {
-    while (!w->stopping && (!w->draining || w->conn_count > 0)) {
-        worker_turn(w);
-        if (w->draining && w->now_us >= w->drain_end_us) {
-            conn_drain_all(w, true);
-            conn_finish_turn(w);
-            break;
-        }
-    }
+    struct worker *w = ms_calloc(1, sizeof(*w));
+
+    if (worker_open(w, child, setup, NULL, error) == 0)
+        return w;
+    worker_close(w);
+    free(w);
+    return NULL;
 }
 
-static void
-worker_say(const struct child *child, const char *text, size_t n)
+void
+worker_destroy(struct worker *w)
 {
-    int fd = child->ready_fd;
-
-    if (fd_write_all(fd, text, n) < 0)
-        log_debug("the master does not listen: %s", strerror(errno));
-    fd_close(&fd);
+    if (w == NULL)
+        return;
+    worker_close(w);
+    free(w);
 }
 
-int
-worker_main(const struct child *child)
+unsigned
+worker_connections(const struct worker *w)
 {
-    static const struct worker_events events = {worker_signals, worker_master_gone};
-    static struct worker worker; /* large; one in a process */
-    char error[HANDLER_ERROR_LEN] = "";
-    char name[32];
-
-    snprintf(name, sizeof(name), "worker %u", child->index);
-    log_set_name(name);
-    if (worker_open(&worker, child, &events, error) < 0) {
-        worker_say(child, error, strlen(error));
-        return CHILD_EXIT_NOT_READY;
-    }
-    worker_say(child, (const char[]){CHILD_READY}, 1);
-    worker_run(&worker);
-    worker_close(&worker);
-    return CHILD_EXIT_DONE;
+    return w->conn_count;
 }

@@ -1,11 +1,50 @@
-/* A worker: accepts, speaks the protocols, calls the handlers, counts. One process each, forked by
- * the master; this header is all that the master knows of it. */
+/* A worker: accepts, speaks the protocols, calls the handlers, counts. In msockd it is a process, forked
+ * by the master (worker_main); in a program that receives by itself it is a part of that (libmsock),
+ * turned by the program's own thread. */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "handler/handler.h"
 #include "master/child.h"
+#include "proto/transform.h"
 
-/* Runs until it is told to leave or the master is gone. Returns the exit status. */
+struct worker;
+
+/* What differs between the two. */
+struct worker_setup {
+    bool is_process; /* takes signals, heeds the master's end, seeds jansson, raises limits */
+
+    /* The handler of that name; never NULL for a name that the configuration has. */
+    const struct handler_ops *(*find_handler)(const char *name);
+
+    /* A new unlinked file for a message that is too large for memory; -1 with errno. */
+    int (*spill_open)(const struct config *config);
+
+    /* Transforms of all listeners besides a listener's key; or NULL. */
+    const struct transforms *transforms;
+};
+
+/* A whole process: runs until it is told to leave or the master is gone. Returns the exit status. */
 int worker_main(const struct child *child);
+
+/* --- as a part of another program: one thread at a time --- */
+
+/* Opens a worker: child, setup and what they point to stay the caller's, and valid. The worker owns the
+ * listeners' descriptors. Returns it, or NULL with a sentence in error. */
+struct worker *worker_create(const struct child *child, const struct worker_setup *setup,
+                             char error[HANDLER_ERROR_LEN]);
+
+/* Commits what is under way, closes everything, frees. NULL is fine. */
+void worker_destroy(struct worker *w);
+
+/* Waits for events up to timeout_ms (-1: until there is one) and deals with them: one turn of the
+ * loop. */
+void worker_turn(struct worker *w, int timeout_ms);
+
+/* Takes no new connections and tells those between messages; the turns go on. */
+void worker_drain(struct worker *w, const char *why);
+
+/* Connections that are not closed yet. */
+unsigned worker_connections(const struct worker *w);
 
 #endif

@@ -1,10 +1,12 @@
 #include "worker/worker_open.h"
 
+#include "bus/bus.h"
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "handler/data_dir.h"
+#include "common/seal.h"
 #include "proto/json_check.h"
+#include "proto/transform_seal.h"
 #include "worker/accept.h"
 #include "worker/conn.h"
 
@@ -14,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 
 static int
@@ -25,16 +28,83 @@ worker_watch(struct worker *w, int fd, struct watch *watch, void (*ready)(struct
     return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
 }
 
+static uint64_t
+worker_seed(void)
+{
+    uint64_t seed;
+
+    while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+        ;
+    return seed;
+}
+
+/* SplitMix64: what it is for must not repeat; nobody is kept out by it. */
+uint64_t
+worker_nonce(struct worker *w)
+{
+    uint64_t x = w->nonce += UINT64_C(0x9e3779b97f4a7c15);
+
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
 static void
 worker_settle(void *ctx, struct message *m, const struct verdict *verdict)
 {
     conn_settle(ctx, m, verdict);
 }
 
+static struct conn *
+worker_sender(void *ctx, const struct message *m)
+{
+    (void)ctx;
+    return conn_sender(m);
+}
+
 static void
 worker_origin(void *ctx, const struct message *m, struct message_origin *origin_out)
 {
-    conn_origin(ctx, m, origin_out);
+    conn_origin(ctx, m->owner, origin_out);
+}
+
+static void
+worker_conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out)
+{
+    conn_origin(ctx, c, origin_out);
+}
+
+static int
+worker_push(void *ctx, struct conn *c, const void *data, size_t n)
+{
+    (void)ctx;
+    return conn_push(c, data, n);
+}
+
+static struct conn *
+worker_next_conn(void *ctx, void *instance, struct conn *c)
+{
+    return conn_next(ctx, instance, c);
+}
+
+static void
+worker_disconnect(void *ctx, struct conn *c)
+{
+    (void)ctx;
+    conn_disconnect(c);
+}
+
+/* Peers can make this happen as often as they like; it is said now and then. */
+static void
+worker_lost(void *ctx, uint64_t n)
+{
+    struct worker *w = ctx;
+
+    stats_add(&w->stats.block->counters.lost, n);
+    if (w->lost_said_us != 0 && w->now_us < w->lost_said_us + WORKER_TICK_US)
+        return;
+    w->lost_said_us = w->now_us;
+    log_warn("messages for peers that do not read are lost, and these peers are closed");
 }
 
 static void
@@ -51,7 +121,7 @@ worker_spill_open(void *arg)
 {
     const struct worker *w = arg;
 
-    return data_dir_spill_open(w->config);
+    return w->setup->spill_open(w->config);
 }
 
 /* One line a second at most: a full disk fails every message. */
@@ -76,29 +146,35 @@ worker_handler_ready(struct watch *watch, uint32_t events)
     wh->ops->complete(wh->handler);
 }
 
-/* The running handler of that name; started where no listener before named it. */
 static struct worker_handler *
-worker_handler(struct worker *w, const char *name, char error[HANDLER_ERROR_LEN])
+worker_handler_start(struct worker *w, const struct handler_ops *ops,
+                     const struct child_listener *cl, char error[HANDLER_ERROR_LEN])
 {
+    struct worker_handler *wh = &w->handlers[w->handler_count];
     struct handler_host host = {
         .config = w->config,
+        .listener = ops->per_listener ? cl->config : NULL,
         .worker = w->child->index,
+        .bus = w->bus,
+        .bus_channel = cl->stats_id,
         .ctx = w,
-        .settle = worker_settle,
-        .origin = worker_origin,
-        .committed = worker_committed,
+        .instance = wh,
         .digester = w->store.digester,
+        .settle = worker_settle,
+        .sender = worker_sender,
+        .origin = worker_origin,
+        .conn_origin = worker_conn_origin,
+        .committed = worker_committed,
+        .push = worker_push,
+        .next_conn = worker_next_conn,
+        .disconnect = worker_disconnect,
+        .lost = worker_lost,
     };
-    struct worker_handler *wh = &w->handlers[w->handler_count];
     int fd = -1;
 
-    for (unsigned i = 0; i < w->handler_count; i++)
-        if (strcmp(w->handlers[i].ops->name, name) == 0)
-            return &w->handlers[i];
     MS_ASSERT(w->handler_count < WORKER_HANDLERS_MAX);
     wh->worker = w;
-    wh->ops = handler_find(name);
-    MS_ASSERT(wh->ops != NULL);
+    wh->ops = ops;
     wh->keep_max = wh->ops->keep_max(w->config);
     wh->handler = wh->ops->create(&host, error);
     if (wh->handler == NULL)
@@ -113,6 +189,35 @@ worker_handler(struct worker *w, const char *name, char error[HANDLER_ERROR_LEN]
     return wh;
 }
 
+/* The running handler for that listener; started where there is none that it may share. */
+static struct worker_handler *
+worker_handler(struct worker *w, const struct child_listener *cl, char error[HANDLER_ERROR_LEN])
+{
+    const struct handler_ops *ops = w->setup->find_handler(cl->config->handler);
+
+    MS_ASSERT(ops != NULL);
+    for (unsigned i = 0; i < w->handler_count && !ops->per_listener; i++)
+        if (w->handlers[i].ops == ops)
+            return &w->handlers[i];
+    return worker_handler_start(w, ops, cl, error);
+}
+
+static int
+worker_transforms_open(struct worker *w, struct worker_listener *l, char error[HANDLER_ERROR_LEN])
+{
+    const struct transforms *common = w->setup->transforms;
+    struct transform sealing;
+
+    for (size_t i = 0; common != NULL && i < common->count; i++)
+        if (transforms_add(&l->transforms, &common->list[i]) < 0)
+            return -1;
+    if (l->child->config->key_file == NULL)
+        return 0;
+    if (transform_seal(l->child->config->key_file, SEAL_TO_CLIENT, &sealing, error) < 0)
+        return -1;
+    return transforms_add(&l->transforms, &sealing);
+}
+
 static int
 worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
 {
@@ -125,16 +230,18 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         l->limits = cl->config->limits;
         l->proto = proto_find(cl->config->proto);
         MS_ASSERT(l->proto != NULL);
-        l->handler = worker_handler(w, cl->config->handler, error);
-        if (l->handler == NULL)
+        l->handler = worker_handler(w, cl, error);
+        if (l->handler == NULL || worker_transforms_open(w, l, error) < 0)
             return -1;
+        l->limits.answers = l->handler->ops->answers;
+        l->limits.transformed = l->transforms.count > 0;
         w->listener_count++;
     }
     return 0;
 }
 
 static int
-worker_events_open(struct worker *w, const struct worker_events *events)
+worker_signals_open(struct worker *w, const struct worker_events *events)
 {
     sigset_t set;
 
@@ -148,13 +255,38 @@ worker_events_open(struct worker *w, const struct worker_events *events)
     signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -1;
-    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     w->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (w->epoll_fd < 0 || w->signal_fd < 0)
+    if (w->signal_fd < 0)
         return -1;
     if (worker_watch(w, w->signal_fd, &w->signal_watch, events->signals) < 0)
         return -1;
     return worker_watch(w, w->child->master_fd, &w->master_watch, events->master_gone);
+}
+
+/* The bell is never read: edge-triggered, it wakes every worker once each time it is rung. */
+static void
+worker_bell(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, bus_watch));
+
+    (void)events;
+    for (unsigned i = 0; i < w->handler_count; i++)
+        if (w->handlers[i].ops->heard != NULL)
+            w->handlers[i].ops->heard(w->handlers[i].handler);
+}
+
+static int
+worker_bus_open(struct worker *w)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = &w->bus_watch};
+
+    if (w->child->bus.memory_fd < 0)
+        return 0;
+    w->bus_watch.ready = worker_bell;
+    w->bus = bus_open(&w->child->bus, w->child->stats.region);
+    if (w->bus == NULL)
+        return -1;
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, bus_bell(w->bus), &ev);
 }
 
 static int
@@ -173,8 +305,8 @@ worker_store_open(struct worker *w)
 }
 
 int
-worker_open(struct worker *w, const struct child *child, const struct worker_events *events,
-            char error[HANDLER_ERROR_LEN])
+worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
+            const struct worker_events *events, char error[HANDLER_ERROR_LEN])
 {
     const char *step = "shared memory";
 
@@ -183,15 +315,23 @@ worker_open(struct worker *w, const struct child *child, const struct worker_eve
     w->epoll_fd = w->signal_fd = w->spare_fd = -1;
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
-    json_seed();
-    (void)fd_raise_limit();
+    w->setup = setup;
+    w->nonce = worker_seed();
+    if (setup->is_process) {
+        json_seed();
+        (void)fd_raise_limit();
+    }
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
     step = "digests";
     if (worker_store_open(w) < 0)
         goto failed;
     step = "event loop";
-    if (worker_events_open(w, events) < 0)
+    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (w->epoll_fd < 0 || (setup->is_process && worker_signals_open(w, events) < 0))
+        goto failed;
+    step = "the bus between the workers";
+    if (worker_bus_open(w) < 0)
         goto failed;
     if (worker_listeners_open(w, error) < 0)
         return -1;
@@ -218,6 +358,9 @@ worker_close(struct worker *w)
     conn_finish_turn(w);
     for (unsigned i = 0; i < w->handler_count; i++)
         w->handlers[i].ops->destroy(w->handlers[i].handler);
+    for (size_t i = 0; i < w->listener_count; i++)
+        transforms_fini(&w->listeners[i].transforms);
+    bus_close(w->bus);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);
     fd_close(&w->epoll_fd);

@@ -6,7 +6,7 @@
 
 #define WORKER_TICK_US 1000000 /* the handlers' clockwork, and how often a failure is said again */
 
-/* What the loop does with signals, and when the master is gone. */
+/* What the loop of a process does with signals, and when the master is gone. */
 struct worker_events {
     void (*signals)(struct watch *watch, uint32_t events);
     void (*master_gone)(struct watch *watch, uint32_t events);
@@ -14,8 +14,9 @@ struct worker_events {
 
 /* Shared memory, store, event loop, handlers, listeners: in the end it accepts. Returns 0, or -1 with
  * a sentence in error. */
-MS_MUST_CHECK int worker_open(struct worker *w, const struct child *child,
-                              const struct worker_events *events, char error[HANDLER_ERROR_LEN]);
+MS_MUST_CHECK int
+worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
+            const struct worker_events *events, char error[HANDLER_ERROR_LEN]);
 
 /* Waits for what is being committed, answers it, closes everything. */
 void worker_close(struct worker *w);

@@ -5,10 +5,12 @@
 #include "handler/handler.h"
 #include "master/child.h"
 #include "proto/proto_table.h"
+#include "proto/transform.h"
 #include "stats/stats_writer.h"
 #include "worker/timer.h"
+#include "worker/worker.h"
 
-#define WORKER_HANDLERS_MAX 8
+#define WORKER_HANDLERS_MAX (CONFIG_LISTENERS_MAX + 8) /* one a listener, and the shared ones */
 #define WORKER_READ_SIZE    (256 * 1024)
 #define WORKER_EVENTS       256
 
@@ -19,7 +21,7 @@ struct watch {
     void (*ready)(struct watch *watch, uint32_t events);
 };
 
-/* A handler runs once in a worker, for all listeners that name it. */
+/* A handler runs once in a worker for all listeners that name it, or once for each of them. */
 struct worker_handler {
     struct watch watch; /* its event_fd */
     struct worker *worker;
@@ -36,14 +38,19 @@ struct worker_listener {
     const struct proto_ops *proto;
     struct worker_handler *handler;
     struct proto_limits limits;
+    struct transforms transforms;
 };
 
 struct worker {
     const struct child *child;
     const struct config *config;
+    const struct worker_setup *setup;
     int epoll_fd;
     struct watch signal_watch, master_watch;
     int signal_fd;
+    struct bus *bus;        /* between the workers; or NULL */
+    struct watch bus_watch; /* its bell */
+    uint64_t nonce;
     int spare_fd; /* given up for a moment to turn a connection away when descriptors are out */
 
     struct stats_writer stats;
@@ -74,10 +81,14 @@ struct worker {
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;
 
+    uint64_t lost_said_us;    /* when it was last said that a peer does not read */
     uint64_t store_failed_us; /* when it was last said that messages cannot be stored */
     bool draining, stopping;
     uint64_t drain_end_us;
     uint8_t *read_buf; /* WORKER_READ_SIZE */
 };
+
+/* A random number, another one with each call. */
+uint64_t worker_nonce(struct worker *w);
 
 #endif

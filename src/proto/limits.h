@@ -1,0 +1,66 @@
+/* The limits and choices of one listener, for the protocols. */
+#ifndef PROTO_LIMITS_H
+#define PROTO_LIMITS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define FRAMING_DELIMITER_MAX 8
+
+enum framing_kind {
+    FRAMING_LENGTH32,  /* a length of 4 bytes before each message */
+    FRAMING_FIXED,     /* all messages of one size */
+    FRAMING_DELIMITER, /* a delimiter behind each message */
+    FRAMING_EOF,       /* one message, up to the end of the connection */
+};
+
+/* How frames are told apart (docs/protocol.md 4). */
+struct framing {
+    enum framing_kind kind;
+    uint32_t fixed_len; /* of FRAMING_FIXED, 1 or more */
+    uint8_t delimiter_len;
+    uint8_t delimiter[FRAMING_DELIMITER_MAX];
+    bool drop_cr; /* the delimiter is the default one: a CR before it belongs to it */
+};
+
+/* Which replies go back over a protocol whose messages cannot ask for one. */
+enum reply_policy {
+    REPLY_AUTO, /* those of handlers that are there to answer; of the others, where no peer that only
+                   sends could be harmed: docs/protocol.md 6 */
+    REPLY_YES,
+    REPLY_NO,
+};
+
+/* Durations in microseconds, sizes in bytes. */
+struct proto_limits {
+    uint64_t max_message_size; /* msp: a larger SIZE is taken as undetermined (1.3) */
+    uint64_t timeout_us;       /* no byte inside a message for so long: ERR timeout */
+    uint64_t idle_timeout_us;  /* no message for so long: close */
+    uint64_t min_rate;         /* bytes/s a message must make after its first rate_grace_us */
+    uint64_t rate_grace_us;
+    uint64_t max_json_size; /* a larger JSON document is refused */
+    uint64_t keepalive_us;  /* cnp: nothing heard for so long: ask (3.3) */
+    uint32_t max_json_depth;
+    uint32_t packet_size;     /* msp: smallest grant */
+    uint32_t packet_size_max; /* msp: largest grant; cnp: largest payload */
+    uint32_t nack_limit;      /* NACKs within one message */
+    uint32_t reread_limit;    /* packets of an undetermined message without an end */
+    uint32_t window_size;     /* cnp: most packets without an ACK */
+    uint32_t retries;         /* cnp: how often a packet is sent again */
+    enum reply_policy reply;
+    bool answers; /* the handler is there to answer (echo, not journal) */
+    struct framing framing;
+    bool transformed; /* bodies are not what they will be yet: what they hold is checked later */
+};
+
+/* Whether a reply goes back over a protocol whose messages cannot ask for one. harmless: a receipt
+ * does no harm there to a peer that does not expect it. */
+static inline bool
+limits_want_reply(const struct proto_limits *limits, bool harmless)
+{
+    if (limits->reply == REPLY_AUTO)
+        return limits->answers || harmless;
+    return limits->reply == REPLY_YES;
+}
+
+#endif

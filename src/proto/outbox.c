@@ -1,0 +1,149 @@
+#include "proto/outbox.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct outbox_item {
+    struct outbox_item *next;
+    bool complete; /* of a reserved one: its reply is there, or there will be none */
+    bool cancelled;
+    size_t len;
+    uint8_t *data;
+};
+
+void
+outbox_init(struct outbox *ob)
+{
+    *ob = (struct outbox){0};
+}
+
+static void
+outbox_item_destroy(struct outbox_item *item)
+{
+    free(item->data);
+    free(item);
+}
+
+static void
+outbox_list_destroy(struct outbox_item *item)
+{
+    struct outbox_item *next;
+
+    for (; item != NULL; item = next) {
+        next = item->next;
+        outbox_item_destroy(item);
+    }
+}
+
+void
+outbox_fini(struct outbox *ob)
+{
+    outbox_list_destroy(ob->first);
+    outbox_list_destroy(ob->reserved_first);
+    *ob = (struct outbox){.results = ob->results};
+}
+
+static void
+outbox_item_set(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
+{
+    item->complete = true;
+    item->len = n;
+    ob->bytes += n;
+    if (n == 0)
+        return;
+    item->data = ms_malloc(n);
+    memcpy(item->data, data, n);
+}
+
+static void
+outbox_append(struct outbox_item **first, struct outbox_item **last, struct outbox_item *item)
+{
+    item->next = NULL;
+    if (*last != NULL)
+        (*last)->next = item;
+    else
+        *first = item;
+    *last = item;
+}
+
+void
+outbox_push(struct outbox *ob, const void *data, size_t n)
+{
+    struct outbox_item *item = ms_calloc(1, sizeof(*item));
+
+    outbox_item_set(ob, item, data, n);
+    outbox_append(&ob->first, &ob->last, item);
+}
+
+struct outbox_item *
+outbox_reserve(struct outbox *ob)
+{
+    struct outbox_item *item = ms_calloc(1, sizeof(*item));
+
+    outbox_append(&ob->reserved_first, &ob->reserved_last, item);
+    return item;
+}
+
+/* Replies that are complete and next in order may leave. */
+static void
+outbox_release(struct outbox *ob)
+{
+    while (ob->reserved_first != NULL && ob->reserved_first->complete) {
+        struct outbox_item *item = ob->reserved_first;
+
+        ob->reserved_first = item->next;
+        if (ob->reserved_first == NULL)
+            ob->reserved_last = NULL;
+        if (item->cancelled)
+            outbox_item_destroy(item);
+        else
+            outbox_append(&ob->first, &ob->last, item);
+    }
+}
+
+void
+outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
+{
+    MS_ASSERT(!item->complete);
+    outbox_item_set(ob, item, data, n);
+    outbox_release(ob);
+}
+
+void
+outbox_cancel(struct outbox *ob, struct outbox_item *item)
+{
+    MS_ASSERT(!item->complete);
+    item->complete = item->cancelled = true;
+    outbox_release(ob);
+}
+
+struct outbox_item *
+outbox_first(struct outbox *ob)
+{
+    return ob->first;
+}
+
+const uint8_t *
+outbox_data(const struct outbox_item *item)
+{
+    return item->data;
+}
+
+size_t
+outbox_len(const struct outbox_item *item)
+{
+    return item->len;
+}
+
+void
+outbox_pop(struct outbox *ob)
+{
+    struct outbox_item *item = ob->first;
+
+    MS_ASSERT(item != NULL);
+    ob->first = item->next;
+    if (ob->first == NULL)
+        ob->last = NULL;
+    ob->bytes -= item->len;
+    outbox_item_destroy(item);
+}

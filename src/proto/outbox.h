@@ -1,0 +1,58 @@
+/* Whole messages on their way to the peer of one connection, for protocols that cannot send one at any
+ * moment: replies in the order of the messages they answer, and pushes as they come.
+ * Invariant: items that outbox_first returns are complete; a reserved item blocks the replies behind
+ * it, not the pushes. */
+#ifndef PROTO_OUTBOX_H
+#define PROTO_OUTBOX_H
+
+#include "common/base.h"
+
+#include <stdbool.h>
+
+/* What became of the messages that left: for a client. */
+struct outbox_results {
+    uint64_t sent; /* messages whose last byte is among the answers */
+    uint64_t
+        delivered; /* of these, acknowledged as taken; only where the protocol has such a thing */
+    uint64_t refused;  /* of these, refused by the peer's handler */
+    char refusal[256]; /* the text of the last refusal, NUL-terminated, as it came */
+};
+
+struct outbox_item; /* one message, or the place of a reply that is not known yet */
+
+/* In the connection; an empty one owns no memory. */
+struct outbox {
+    struct outbox_item *first, *last; /* complete, in the order in which they leave */
+    struct outbox_item *reserved_first, *reserved_last; /* replies to come, in order, some filled */
+    size_t bytes; /* of all complete messages that are waiting, filled places included */
+    struct outbox_results *results; /* the caller's, where it wants to know; or NULL */
+};
+
+void outbox_init(struct outbox *ob);
+void outbox_fini(struct outbox *ob); /* frees all; reserved items become invalid, results stay */
+
+/* A message that may leave now, behind those that are complete already. Copies data. */
+void outbox_push(struct outbox *ob, const void *data, size_t n);
+
+/* The place of a reply: replies leave in the order in which their places were reserved. Every place
+ * must be filled or cancelled, or outbox_fini be called. Never NULL. */
+struct outbox_item *outbox_reserve(struct outbox *ob);
+void outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n);
+void outbox_cancel(struct outbox *ob, struct outbox_item *item); /* no reply */
+
+/* The oldest complete message, or NULL; its bytes stay in place until outbox_pop. */
+struct outbox_item *outbox_first(struct outbox *ob);
+const uint8_t *outbox_data(const struct outbox_item *item);
+size_t outbox_len(const struct outbox_item *item);
+
+/* Takes the oldest complete message off and frees it. */
+void outbox_pop(struct outbox *ob);
+
+/* Nothing to send and no reply to come. */
+static inline bool
+outbox_idle(const struct outbox *ob)
+{
+    return ob->first == NULL && ob->reserved_first == NULL;
+}
+
+#endif

@@ -1,0 +1,108 @@
+/* A worker as a process of its own: its signals, its master, its exit status. */
+#include "common/fd.h"
+#include "common/log.h"
+#include "handler/data_dir.h"
+#include "worker/conn.h"
+#include "worker/worker_open.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+static void
+worker_reopen(struct worker *w)
+{
+    _Atomic uint32_t *reopened = &w->stats.block->reopened;
+
+    if (log_reopen() < 0)
+        log_error("cannot reopen the log file: %s", strerror(errno));
+    for (unsigned i = 0; i < w->handler_count; i++)
+        if (w->handlers[i].ops->reopen != NULL)
+            w->handlers[i].ops->reopen(w->handlers[i].handler);
+    atomic_fetch_add_explicit(reopened, 1, memory_order_release);
+}
+
+/* Everything that was signalled since the last turn, the strongest first. */
+static void
+worker_signals(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, signal_watch));
+    struct signalfd_siginfo info;
+    bool quit = false, reopen = false;
+
+    (void)events;
+    while (fd_read(w->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        w->stopping = w->stopping || info.ssi_signo == SIGTERM;
+        quit = quit || info.ssi_signo == SIGQUIT;
+        reopen = reopen || info.ssi_signo == SIGUSR1;
+    }
+    if (w->stopping)
+        return;
+    if (quit)
+        worker_drain(w, "told to leave");
+    if (reopen)
+        worker_reopen(w);
+}
+
+static void
+worker_master_gone(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, master_watch));
+
+    (void)events;
+    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->master_fd, NULL);
+    if (!w->draining)
+        log_warn("the master is gone; finishing what is under way");
+    worker_drain(w, "the master is gone");
+}
+
+static void
+worker_run(struct worker *w)
+{
+    while (!w->stopping && (!w->draining || w->conn_count > 0)) {
+        worker_turn(w, -1);
+        if (w->draining && w->now_us >= w->drain_end_us) {
+            conn_drain_all(w, true);
+            conn_finish_turn(w);
+            break;
+        }
+    }
+}
+
+static void
+worker_say(const struct child *child, const char *text, size_t n)
+{
+    int fd = child->ready_fd;
+
+    if (fd_write_all(fd, text, n) < 0)
+        log_debug("the master does not listen: %s", strerror(errno));
+    fd_close(&fd);
+}
+
+int
+worker_main(const struct child *child)
+{
+    static const struct worker_events events = {worker_signals, worker_master_gone};
+    static const struct worker_setup setup = {
+        .is_process = true,
+        .find_handler = handler_find,
+        .spill_open = data_dir_spill_open,
+    };
+    static struct worker worker; /* large; one in a process */
+    char error[HANDLER_ERROR_LEN] = "";
+    char name[32];
+
+    snprintf(name, sizeof(name), "worker %u", child->index);
+    log_set_name(name);
+    if (worker_open(&worker, child, &setup, &events, error) < 0) {
+        worker_say(child, error, strlen(error));
+        return CHILD_EXIT_NOT_READY;
+    }
+    worker_say(child, (const char[]){CHILD_READY}, 1);
+    worker_run(&worker);
+    worker_close(&worker);
+    return CHILD_EXIT_DONE;
+}
