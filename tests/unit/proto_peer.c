@@ -1,0 +1,429 @@
+#include "proto_peer.h"
+
+#define GUARD_ROOM ((size_t)1 << 20)
+
+static int
+peer_spill_open(void *arg)
+{
+    FILE *f = tmpfile();
+    int fd;
+
+    (void)arg;
+    if (f == NULL)
+        return -1;
+    fd = dup(fileno(f));
+    fclose(f);
+    return fd;
+}
+
+void
+proto_peer_init(struct proto_peer *p, const struct proto_ops *proto)
+{
+    *p = (struct proto_peer){.proto = proto, .keep_max = UINT64_MAX, .want_digest = true};
+    p->limits = (struct proto_limits){
+        .max_message_size = UINT32_MAX,
+        .timeout_us = 2000000,
+        .idle_timeout_us = 60000000,
+        .min_rate = 1024,
+        .rate_grace_us = 10000000,
+        .max_json_size = 16 << 20,
+        .keepalive_us = 30000000,
+        .max_json_depth = 512,
+        .packet_size = 2048,
+        .packet_size_max = 1048576,
+        .nack_limit = 10,
+        .reread_limit = 10,
+        .window_size = 64,
+        .retries = 5,
+        .reply = REPLY_NO,
+    };
+    p->store = (struct message_store){
+        .digester = digester_create(),
+        .memory_max = 256 * 1024,
+        .memory_limit = 64 << 20,
+        .spill_open = peer_spill_open,
+    };
+    p->verdict = (struct verdict){.outcome = PROTO_COMMITTED};
+    p->now_us = 1000000;
+    p->guard = guard_create(GUARD_ROOM);
+    answers_init(&p->answers);
+    outbox_init(&p->outbox);
+    p->outbox.results = &p->results;
+    buffer_init(&p->lookahead);
+    buffer_init(&p->said);
+}
+
+static struct proto_io
+peer_io(struct proto_peer *p)
+{
+    return (struct proto_io){
+        .limits = &p->limits,
+        .store = &p->store,
+        .answers = &p->answers,
+        .message = &p->message,
+        .outbox = &p->outbox,
+        .window = &p->window,
+        .lookahead = &p->lookahead,
+        .tally = &p->tally,
+        .now_us = p->now_us,
+        .keep_max = p->keep_max,
+        .memory_low = p->memory_low,
+        .want_digest = p->want_digest,
+    };
+}
+
+/* What is ready leaves, and with the last answer the connection ends. */
+static void
+peer_flush(struct proto_peer *p)
+{
+    struct buffer *ready = &p->answers.ready;
+
+    if (ready->len > 0)
+        buffer_append(&p->said, buffer_bytes(ready), ready->len);
+    buffer_consume(ready, ready->len);
+    if (p->answers.ended)
+        p->closed = true;
+}
+
+static void
+peer_start(struct proto_peer *p)
+{
+    struct proto_begin begin = {
+        .limits = &p->limits, .role = p->role, .nonce = 0x0123456789abcdef, .now_us = p->now_us};
+    struct proto_io io = peer_io(p);
+
+    memset(&p->state, 0xa5, sizeof(p->state)); /* init leaves nothing of it to chance */
+    p->proto->init(&p->state, &begin);
+    if (p->proto->open != NULL)
+        p->proto->open(&p->state, &io);
+    peer_flush(p);
+}
+
+void
+proto_peer_begin(struct proto_peer *p, enum proto_role role)
+{
+    p->role = role;
+    peer_start(p);
+}
+
+void
+proto_peer_fini(struct proto_peer *p)
+{
+    for (size_t i = 0; i < p->delivered_count; i++)
+        free(p->delivered[i].body);
+    for (size_t i = 0; i < p->held_count; i++)
+        message_destroy(p->held[i].message);
+    free(p->delivered);
+    free(p->held);
+    message_destroy(p->message);
+    answers_fini(&p->answers);
+    outbox_fini(&p->outbox);
+    packet_window_destroy(p->window);
+    buffer_fini(&p->lookahead);
+    buffer_fini(&p->said);
+    assert_int_equal(p->store.memory_used, 0);
+    digester_destroy(p->store.digester);
+    guard_destroy(&p->guard);
+}
+
+/* --- the handler --- */
+
+static const struct peer_delivered *
+peer_note(struct proto_peer *p, struct message *m)
+{
+    struct peer_delivered *d;
+    const char *body;
+
+    p->delivered = realloc(p->delivered, (p->delivered_count + 1) * sizeof(*p->delivered));
+    assert_non_null(p->delivered);
+    d = &p->delivered[p->delivered_count++];
+    *d = (struct peer_delivered){
+        .size = (size_t)m->size, .tag = m->tag, .wants_reply = m->wants_reply};
+    assert_int_equal(m->error, 0);
+    assert_non_null(m->value);
+    assert_null(m->digest); /* finished */
+    if (m->body_dropped)
+        return d;
+    assert_int_equal(message_body(m, &body), 0);
+    d->body = ms_calloc(1, d->size + 1);
+    memcpy(d->body, body, d->size);
+    message_body_release(m, body);
+    return d;
+}
+
+static void
+peer_hold(struct proto_peer *p, struct message *m)
+{
+    struct proto_io io = peer_io(p);
+
+    p->held = realloc(p->held, (p->held_count + 1) * sizeof(*p->held));
+    assert_non_null(p->held);
+    p->held[p->held_count++] = (struct peer_held){
+        .message = m,
+        .place = p->proto->reserve(&p->state, &io, m),
+    };
+}
+
+static void
+peer_take(struct proto_peer *p, struct message *m)
+{
+    const struct peer_delivered *d = peer_note(p, m);
+    struct verdict verdict = p->verdict;
+    struct proto_io io = peer_io(p);
+
+    if (p->hold) {
+        peer_hold(p, m);
+        return;
+    }
+    if (p->echo)
+        verdict =
+            (struct verdict){.outcome = PROTO_COMMITTED, .reply = d->body, .reply_len = d->size};
+    p->proto->settle(&p->state, &io, NULL, m, &verdict);
+    message_destroy(m);
+}
+
+void
+proto_peer_settle(struct proto_peer *p, size_t i, const struct verdict *verdict)
+{
+    struct proto_io io = peer_io(p);
+
+    assert_true(i < p->held_count);
+    assert_non_null(p->held[i].message);
+    p->proto->settle(&p->state, &io, p->held[i].place, p->held[i].message, verdict);
+    message_destroy(p->held[i].message);
+    p->held[i].message = NULL;
+    peer_flush(p);
+}
+
+int
+proto_peer_push(struct proto_peer *p, const void *data, size_t n)
+{
+    struct proto_io io = peer_io(p);
+    int rc = p->proto->push(&p->state, &io, data, n);
+
+    peer_flush(p);
+    return rc;
+}
+
+/* --- the connection --- */
+
+static void peer_feed(struct proto_peer *p, const uint8_t *at, size_t n);
+
+static void
+peer_become(struct proto_peer *p, const struct proto_ops *proto)
+{
+    struct buffer seen = p->lookahead;
+    struct guard guard = guard_create(seen.len);
+
+    assert_non_null(proto);
+    buffer_init(&p->lookahead);
+    p->proto = proto;
+    peer_start(p);
+    peer_feed(p, (const uint8_t *)guard_copy(&guard, buffer_bytes(&seen), seen.len), seen.len);
+    guard_destroy(&guard);
+    buffer_fini(&seen);
+}
+
+static void
+peer_happened(struct proto_peer *p, enum proto_event event, const struct proto_io *io)
+{
+    if (event == PROTO_CLOSE)
+        p->closed = true;
+    else if (event == PROTO_BECOME)
+        peer_become(p, io->become);
+}
+
+static void
+peer_feed(struct proto_peer *p, const uint8_t *at, size_t n)
+{
+    while (n > 0 && !p->closed) {
+        struct proto_io io = peer_io(p);
+        struct message *m = NULL;
+        size_t used = 0;
+        enum proto_event event = p->proto->feed(&p->state, &io, at, n, &used, &m);
+
+        assert_true(used <= n);
+        at += used;
+        n -= used;
+        assert_true(event != PROTO_MORE || n == 0);
+        if (event == PROTO_FLUSH)
+            peer_flush(p);
+        else if (event == PROTO_MESSAGE)
+            peer_take(p, m);
+        else
+            peer_happened(p, event, &io);
+        if (p->answers.ended)
+            p->closed = true;
+    }
+}
+
+static void
+peer_drain(struct proto_peer *p)
+{
+    struct proto_io io = peer_io(p);
+
+    if (!p->closed && p->proto->drained != NULL)
+        peer_happened(p, p->proto->drained(&p->state, &io), &io);
+    peer_flush(p);
+}
+
+/* Nobody knows yet whether more is waiting. */
+static void
+peer_arrive(struct proto_peer *p, const uint8_t *data, size_t n)
+{
+    peer_feed(p, (const uint8_t *)guard_copy(&p->guard, data, n), n);
+}
+
+void
+proto_peer_hear(struct proto_peer *p, const void *data, size_t n, size_t piece, bool together)
+{
+    const uint8_t *at = data;
+
+    while (n > 0) {
+        size_t k = n < piece ? n : piece;
+
+        peer_arrive(p, at, k);
+        at += k;
+        n -= k;
+        if (!together || n == 0)
+            peer_drain(p);
+    }
+}
+
+void
+proto_peer_eof(struct proto_peer *p)
+{
+    peer_drain(p);
+    while (!p->closed) {
+        struct proto_io io = peer_io(p);
+        struct message *m = NULL;
+        enum proto_event event =
+            p->proto->eof != NULL ? p->proto->eof(&p->state, &io, &m) : PROTO_CLOSE;
+
+        if (event == PROTO_MESSAGE)
+            peer_take(p, m);
+        else
+            peer_happened(p, event == PROTO_BECOME ? event : PROTO_CLOSE, &io);
+    }
+    peer_flush(p);
+}
+
+void
+proto_peer_shutdown(struct proto_peer *p)
+{
+    struct proto_io io = peer_io(p);
+
+    assert_int_equal(p->proto->shutdown(&p->state, &io), PROTO_CLOSE);
+    peer_flush(p);
+    p->closed = true;
+}
+
+void
+proto_peer_wait(struct proto_peer *p, uint64_t us)
+{
+    struct proto_io io;
+
+    p->now_us += us;
+    io = peer_io(p);
+    if (p->closed || p->proto->deadline(&p->state, &p->limits) > p->now_us)
+        return;
+    peer_happened(p, p->proto->expire(&p->state, &io), &io);
+    peer_flush(p);
+}
+
+uint64_t
+proto_peer_patience(const struct proto_peer *p)
+{
+    uint64_t at = p->proto->deadline(&p->state, &p->limits);
+
+    if (at == UINT64_MAX)
+        return at;
+    return at > p->now_us ? at - p->now_us : 0;
+}
+
+/* --- looking at it --- */
+
+void
+proto_peer_expect_said(struct proto_peer *p, const void *data, size_t n)
+{
+    peer_flush(p);
+    assert_int_equal(p->said.len, n);
+    if (n > 0)
+        assert_memory_equal(buffer_bytes(&p->said), data, n);
+    buffer_consume(&p->said, n);
+}
+
+void
+proto_peer_expect_delivered(const struct proto_peer *p, size_t i, const void *body, size_t n)
+{
+    assert_true(i < p->delivered_count);
+    assert_int_equal(p->delivered[i].size, n);
+    assert_non_null(p->delivered[i].body);
+    if (n > 0)
+        assert_memory_equal(p->delivered[i].body, body, n);
+}
+
+static bool
+peer_pass_on(struct proto_peer *from, struct proto_peer *to, size_t piece)
+{
+    struct buffer said = from->said;
+
+    buffer_init(&from->said);
+    if (said.len > 0)
+        proto_peer_hear(to, buffer_bytes(&said), said.len, piece, false);
+    buffer_fini(&said);
+    return from->said.len > 0 || to->said.len > 0;
+}
+
+void
+proto_peer_talk(struct proto_peer *a, struct proto_peer *b, size_t piece)
+{
+    bool more;
+
+    peer_flush(a);
+    peer_flush(b);
+    do {
+        more = peer_pass_on(a, b, piece);
+        more = peer_pass_on(b, a, piece) || more;
+    } while (more);
+}
+
+static void
+peer_case_begin(const struct peer_case *c, struct proto_peer *p)
+{
+    proto_peer_init(p, c->proto);
+    if (c->prepare != NULL)
+        c->prepare(p, c->arg);
+    proto_peer_begin(p, PROTO_SERVER);
+}
+
+static void
+peer_case_end(const struct peer_case *c, struct proto_peer *p)
+{
+    c->check(p, c->arg);
+    proto_peer_fini(p);
+}
+
+void
+peer_case_run(const struct peer_case *c)
+{
+    static const size_t pieces[] = {PEER_WHOLE, 1, 2, 3, 7};
+    const uint8_t *data = c->data;
+    struct proto_peer p;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(pieces); i++)
+        for (int together = 0; together < 2; together++) {
+            peer_case_begin(c, &p);
+            proto_peer_hear(&p, data, c->n, pieces[i], together != 0);
+            peer_case_end(c, &p);
+        }
+    for (size_t cut = 1; cut < c->n; cut++)
+        for (int together = 0; together < 2; together++) {
+            peer_case_begin(c, &p);
+            peer_arrive(&p, data, cut);
+            if (together == 0)
+                peer_drain(&p);
+            proto_peer_hear(&p, data + cut, c->n - cut, PEER_WHOLE, true);
+            peer_case_end(c, &p);
+        }
+}
