@@ -19,6 +19,7 @@
 
 #define BUS_RINGS       256 /* as many as STATS_REGIONS: a worker's ring is that of its region */
 #define BUS_MESSAGE_MAX (1 << 20) /* bytes of one message */
+#define BUS_RING_SIZE   (4 << 20) /* bytes, what msockd uses */
 #define BUS_PATIENCE_US 1000000
 
 /* What a worker inherits. */

@@ -22,7 +22,7 @@
 #define BOTH        (OPTION_IN_FILE | OPTION_IN_URL)
 
 const char *const config_protocols[] = {"auto", "msp", "tinyproto", "cnp", "frame", NULL};
-const char *const config_handlers[] = {"journal", "echo",   "discard",  "exec",
+const char *const config_handlers[] = {"journal", "echo",      "discard", "exec",
                                        "module",  "broadcast", NULL};
 
 /* In the order of enum log_level and of enum on_conflict. */
@@ -126,8 +126,7 @@ const struct config_option config_options[OPTION_COUNT] = {
                           .help = "frame: 1 to 8 bytes, with escapes as in C"},
     [OPTION_REPLY] = {"reply", CHOICE(OPTION_IN_URL, option_replies), .initial = "auto",
                       .help = "tinyproto, cnp, frame: replies go back: auto, yes, no"},
-    [OPTION_SEND_QUEUE_MAX] = {"send_queue_max", SIZE(OPTION_IN_URL, 4 * KIB, GIB),
-                               .initial = "1M",
+    [OPTION_SEND_QUEUE_MAX] = {"send_queue_max", SIZE(OPTION_IN_URL, 4 * KIB, GIB), .initial = "1M",
                                .help = "bytes a peer may leave unread of what is sent unasked"},
     [OPTION_KEEPALIVE] = {"keepalive", DURATION(OPTION_IN_URL, 10 * MS, DAY), .initial = "30s",
                           .help = "cnp: nothing heard for so long: ask"},

@@ -37,8 +37,10 @@ struct child {
     const struct config *config;
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
-    struct bus_place bus;     /* between all workers; memory_fd -1: there is none */
-    int handover_fd; /* connections from workers that leave: a datagram socket that all share, or -1 */
+    struct bus_place bus; /* between all workers; memory_fd -1: there is none */
+    int handover_fds
+        [2]; /* connections from workers that leave go in at [1] and out at [0]: two ends
+                                 that all workers share, non-blocking, packets; or -1 */
     struct stats_place stats; /* this worker's block; attach with stats_writer_open */
     int ready_fd;
     int master_fd; /* reads EOF when the master is gone */

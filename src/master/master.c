@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "config/config_options.h"
 #include "master/daemonize.h"
 #include "master/lock.h"
 #include "master/log_file.h"
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -77,6 +79,24 @@ start_runtime(struct master *m, const struct config *config)
         return -1;
     }
     m->has_stats = true;
+    stats_master_protocols(&m->stats, config_protocols);
+    return 0;
+}
+
+/* What workers of all generations share. */
+static int
+start_shared(struct master *m)
+{
+    if (bus_place_create(BUS_RING_SIZE, &m->bus) < 0) {
+        failure_set(&m->failure, EX_OSERR, "no memory for the bus between the workers: %s",
+                    strerror(errno));
+        return -1;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, m->handover_fds) <
+        0) {
+        failure_set(&m->failure, EX_OSERR, "no sockets between the workers: %s", strerror(errno));
+        return -1;
+    }
     return 0;
 }
 
@@ -84,7 +104,8 @@ start_runtime(struct master *m, const struct config *config)
 static int
 master_start(struct master *m, struct config *config)
 {
-    if (start_descriptors(m) < 0 || start_log(m, config) < 0 || start_runtime(m, config) < 0) {
+    if (start_descriptors(m) < 0 || start_log(m, config) < 0 || start_runtime(m, config) < 0 ||
+        start_shared(m) < 0) {
         config_destroy(config);
         return -1;
     }
@@ -341,6 +362,9 @@ master_fini(struct master *m)
         stats_master_close(&m->stats);
     fd_close(&m->death_fds[0]);
     fd_close(&m->death_fds[1]);
+    fd_close(&m->handover_fds[0]);
+    fd_close(&m->handover_fds[1]);
+    bus_place_close(&m->bus);
     fd_close(&m->lock_fd);
     signals_close(&m->signals);
     free(m->runtime_dir);
@@ -355,7 +379,9 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .signals = {.fd = -1},
                        .lock_fd = -1,
                        .verdict_fd = hooks->verdict_fd,
-                       .death_fds = {-1, -1}};
+                       .death_fds = {-1, -1},
+                       .handover_fds = {-1, -1},
+                       .bus = {.memory_fd = -1, .bell_fd = -1}};
     int code = 0;
 
     if (master_start(&m, config) < 0)

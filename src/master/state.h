@@ -3,6 +3,7 @@
 #ifndef MASTER_STATE_H
 #define MASTER_STATE_H
 
+#include "bus/bus.h"
 #include "master/generation.h"
 #include "master/master.h"
 #include "master/signals.h"
@@ -27,6 +28,8 @@ struct master {
     char *runtime_dir; /* heap */
     char *log_file;    /* heap; what the log goes to now, NULL: standard error */
     bool has_stats;
+    struct bus_place bus; /* for all workers, as long as the master lives */
+    int handover_fds[2];  /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
     struct generation *current; /* NULL while starting and stopping */
     struct generation *pending; /* forked, not all ready yet */

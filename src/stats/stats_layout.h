@@ -23,9 +23,9 @@
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
 #define STATS_PROTOCOLS        16
-#define STATS_LISTENERS        128   /* two configurations, while a reload lasts */
-#define STATS_HISTOGRAM_GROUPS 28    /* powers of two above the exact part */
-#define STATS_HISTOGRAM_SUB    16    /* steps in each, so a value is known to 6 % */
+#define STATS_LISTENERS        128 /* two configurations, while a reload lasts */
+#define STATS_HISTOGRAM_GROUPS 28  /* powers of two above the exact part */
+#define STATS_HISTOGRAM_SUB    16  /* steps in each, so a value is known to 6 % */
 #define STATS_HISTOGRAM        (STATS_HISTOGRAM_GROUPS * STATS_HISTOGRAM_SUB)
 
 /* Counted for every connection and in total. X(name, help); the name is the JSON key. */
@@ -46,8 +46,8 @@
     X(refused, "connections turned away: too many, or no descriptors") \
     X(turns, "turns of the event loop")                                \
     X(commits, "commits by a handler, each of one or more messages")   \
-    X(committed, "messages in those commits")                         \
-    X(adopted, "connections taken over from a worker that left")      \
+    X(committed, "messages in those commits")                          \
+    X(adopted, "connections taken over from a worker that left")       \
     X(lost, "deliveries not made: the peer did not read")
 
 struct stats_conn_counters {
@@ -82,7 +82,7 @@ struct stats_slot {
     uint16_t listener;     /* row in control.listeners */
     uint8_t address
         [16]; /* network order; IPv4 in the first 4; Unix: the peer's pid in the first 4, network order */
-    uint16_t port; /* host order */
+    uint16_t port;         /* host order */
     _Atomic uint8_t proto; /* row in control.protocols */
     uint8_t pad8;
     uint32_t pad32;
@@ -173,8 +173,8 @@ struct stats_control {
     char config_file[256];
     char data_dir[256];
     char version_text[32];
-    _Atomic uint32_t current;      /* workers folded so far; folded[current & 1] is valid */
-    _Atomic uint32_t regions_used; /* regions at and above this have never been used */
+    _Atomic uint32_t current;            /* workers folded so far; folded[current & 1] is valid */
+    _Atomic uint32_t regions_used;       /* regions at and above this have never been used */
     char protocols[STATS_PROTOCOLS][16]; /* their names */
     struct stats_folded folded[2];
     struct stats_worker worker[STATS_REGIONS];

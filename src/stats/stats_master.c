@@ -162,6 +162,17 @@ out:
 }
 
 void
+stats_master_protocols(struct stats_master *sm, const char *const *names)
+{
+    char(*rows)[sizeof(sm->control->protocols[0])] = sm->control->protocols;
+
+    for (size_t i = 0; names[i] != NULL; i++) {
+        MS_ASSERT(i < STATS_PROTOCOLS);
+        snprintf(rows[i], sizeof(rows[i]), "%s", names[i]);
+    }
+}
+
+void
 stats_master_forget(struct stats_master *sm)
 {
     if (sm->control != NULL)

@@ -10,10 +10,18 @@
 
 #define SLOT_TRIES 20
 
+static void
+text_copy(char *out, const char *field, size_t size)
+{
+    memcpy(out, field, size);
+    out[size - 1] = '\0';
+}
+
 struct slot_identity {
     uint8_t family;
     uint16_t listener, port;
     uint8_t address[16];
+    uint8_t proto;
 };
 
 /* False where the slot is free, or changed while it was copied. */
@@ -28,6 +36,7 @@ slot_copy(const struct stats_slot *slot, struct slot_identity *identity,
     identity->listener = slot->listener;
     identity->port = slot->port;
     memcpy(identity->address, slot->address, sizeof(identity->address));
+    identity->proto = atomic_load_explicit(&slot->proto, memory_order_relaxed);
     view->began_us = slot->began_us;
     view->id = slot->id;
     view->active_us = atomic_load_explicit(&slot->active_us, memory_order_relaxed);
@@ -40,7 +49,8 @@ slot_copy(const struct stats_slot *slot, struct slot_identity *identity,
 }
 
 static bool
-slot_view(const struct stats_slot *slot, struct stats_conn_view *view)
+slot_view(const struct stats_control *control, const struct stats_slot *slot,
+          struct stats_conn_view *view)
 {
     struct slot_identity identity;
 
@@ -52,6 +62,8 @@ slot_view(const struct stats_slot *slot, struct stats_conn_view *view)
         if (view->state == STATS_CONN_FREE)
             return false;
         view->listener = identity.listener;
+        text_copy(view->proto, control->protocols[identity.proto % STATS_PROTOCOLS],
+                  sizeof(view->proto));
         stats_peer_format(identity.family, identity.address, identity.port, view->peer);
         return true;
     }
@@ -75,7 +87,7 @@ region_conns(const struct stats_reader *sr, unsigned region,
         return;
     used = atomic_load_explicit(&block->slots_used, memory_order_acquire);
     for (uint32_t i = 0; i < used && i < STATS_SLOTS; i++) {
-        bool open = slot_view(&slots[i], &view);
+        bool open = slot_view(sr->control, &slots[i], &view);
 
         atomic_thread_fence(memory_order_acquire);
         if (atomic_load_explicit(&block->incarnation, memory_order_relaxed) != incarnation)
@@ -93,13 +105,6 @@ stats_reader_conns(struct stats_reader *sr,
 
     for (unsigned r = 0; r < used && r < STATS_REGIONS; r++)
         region_conns(sr, r, fn, arg);
-}
-
-static void
-text_copy(char *out, const char *field, size_t size)
-{
-    memcpy(out, field, size);
-    out[size - 1] = '\0';
 }
 
 bool

@@ -1,11 +1,13 @@
 #include "worker/conn_state.h"
 
 #include "common/fd.h"
+#include "worker/handover.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#define MOVE_AGAIN_US 10000   /* how soon to try again to give a connection away */
 #define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
 
 void
@@ -213,6 +215,36 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
     conn_touch(c);
 }
 
+void
+conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *moved)
+{
+    struct worker *w = listener->worker;
+    struct worker_handler *wh = listener->handler;
+    struct stats_slot *slot =
+        stats_writer_claim(&w->stats, listener->child->stats_id, &moved->peer, moved->began_us);
+    struct conn *c;
+
+    if (slot == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    c = conn_create(listener, fd);
+    c->slot = slot;
+    c->proto = moved->proto;
+    c->state = *moved->state;
+    if (moved->pid != 0)
+        stats_writer_peer_pid(slot, moved->pid);
+    atomic_store_explicit(&slot->active_us, w->now_us, memory_order_relaxed);
+    atomic_store_explicit(&slot->proto, (uint8_t)proto_row(c->proto), memory_order_relaxed);
+    stats_add(&w->stats.block->counters.adopted, 1);
+    conn_tell_opened(c, true);
+    if (wh->ops->conn_adopted != NULL)
+        wh->ops->conn_adopted(wh->handler, c, moved->mark, moved->mark_len);
+    if (conn_watch(c) < 0)
+        conn_close(c);
+    conn_touch(c);
+}
+
 /* Who is at the other end of a Unix socket. */
 static void
 conn_note_pid(struct conn *c)
@@ -277,6 +309,15 @@ conn_first_word_until(const struct conn *c)
     return silent ? c->slot->began_us + FIRST_WORD_US : 0;
 }
 
+bool
+conn_awaits_move(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
+           c->proto->idle(&c->state) && handover_wanted(w, c->listener->handler, c->proto);
+}
+
 static enum stats_conn_state
 conn_state(const struct conn *c)
 {
@@ -294,6 +335,8 @@ conn_deadline(const struct conn *c)
 
     if (c->phase == CONN_LINGERING || c->send_blocked)
         return c->phase_end_us;
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+        return conn_worker(c)->now_us + MOVE_AGAIN_US;
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
     if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
         return UINT64_MAX;
@@ -304,13 +347,41 @@ conn_deadline(const struct conn *c)
     return c->proto->deadline(&c->state, &c->listener->limits);
 }
 
-/* The worker drains, and the connection is between messages: it can be told to go elsewhere. */
+/* The connection is between messages and is to end: it can be told to go elsewhere. */
 static bool
 conn_may_leave(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    return w->draining && conn_between_messages(c) && conn_first_word_until(c) <= w->now_us;
+    if (!conn_between_messages(c))
+        return false;
+    return c->is_leaving || (w->draining && conn_first_word_until(c) <= w->now_us);
+}
+
+static void
+conn_leave(struct conn *c)
+{
+    conn_shutdown(c);
+    conn_write(c);
+}
+
+/* Gives the connection away; where that has to wait, or cannot be, it stays. */
+static void
+conn_move(struct conn *c)
+{
+    switch (handover_give(c)) {
+    case HANDOVER_DONE:
+        conn_tell_closed(c, true);
+        /* Another process has the socket, so closing it here would not end what epoll says of it. */
+        (void)epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+        conn_close(c);
+        break;
+    case HANDOVER_AGAIN:
+        break;
+    case HANDOVER_NO:
+        c->is_leaving = true;
+        break;
+    }
 }
 
 static bool
@@ -332,11 +403,11 @@ conn_advance(struct conn *c)
         conn_write(c);
     if (c->phase == CONN_SERVING && c->answers.ended)
         conn_begin_closing(c);
-    if (c->phase == CONN_SERVING && conn_may_leave(c)) {
-        conn_shutdown(c);
-        conn_write(c);
-    }
-    if (c->answers.ready.len > 0)
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+        conn_move(c);
+    else if (c->phase == CONN_SERVING && conn_may_leave(c))
+        conn_leave(c);
+    if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
         return;
     if (c->phase == CONN_CLOSING && c->answers.ended)
         conn_linger(c);
@@ -399,6 +470,13 @@ conn_timer(struct worker *w, struct timer *timer)
     else
         conn_happened(c, c->proto->expire(&c->state, &io), &io);
     conn_count(c, &tally);
+}
+
+void
+conn_disconnect(struct conn *c)
+{
+    c->is_leaving = true;
+    conn_touch(c);
 }
 
 /* --- all of them --- */

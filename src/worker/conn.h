@@ -44,7 +44,21 @@ int conn_push(struct conn *c, const void *data, size_t n);
 /* The connection after c (NULL: the first) whose messages go to that handler; NULL: no more. */
 struct conn *conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c);
 
-/* Ends a connection in order. */
+/* A connection that another worker gave away. */
+struct conn_moved {
+    struct endpoint peer;
+    uint32_t pid; /* of a peer at a Unix socket, or 0 */
+    uint64_t began_us;
+    const struct proto_ops *proto;
+    const union proto_state *state;
+    const void *mark; /* the handler's bytes */
+    size_t mark_len;
+};
+
+/* Goes on with it: its descriptor is this worker's now. */
+void conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *moved);
+
+/* Ends a connection in order: what is on its way to the peer still goes there. */
 void conn_disconnect(struct conn *c);
 
 #endif

@@ -1,5 +1,6 @@
 /* The bytes of a connection: from its socket to its protocol, and answers back. */
 #include "worker/conn_state.h"
+#include "worker/handover.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -63,6 +64,18 @@ conn_write(struct conn *c)
 
 /* --- receiving --- */
 
+/* Whether the present message is its last one. A connection that another worker takes over goes on as
+ * long as there are bytes here already; the rest is left for that worker. */
+static bool
+conn_ends(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    if (c->is_leaving)
+        return true;
+    return w->draining && !handover_wanted(w, c->listener->handler, c->proto);
+}
+
 static void conn_feed(struct conn *c, const uint8_t *data, size_t n);
 
 /* It is known now what the connection speaks; that one gets the bytes from the first on. */
@@ -118,7 +131,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         }
         if (c->answers.ended)
             conn_begin_closing(c);
-        else if (event == PROTO_MESSAGE && conn_worker(c)->draining)
+        else if (event == PROTO_MESSAGE && conn_ends(c))
             conn_shutdown(c); /* what was sent ahead behind it goes elsewhere */
     }
     conn_count(c, &tally);
@@ -187,7 +200,7 @@ conn_wants_bytes(const struct conn *c)
     if (c->phase == CONN_LINGERING)
         return true;
     return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->answers.ready.len < READY_MAX;
+           c->answers.ready.len < READY_MAX && !conn_awaits_move(c);
 }
 
 void

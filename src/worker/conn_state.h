@@ -25,6 +25,7 @@ struct conn {
     bool is_unread;
     bool is_turned_away;     /* ends as soon as it is known how to say so */
     bool is_opened;          /* the handler knows of it */
+    bool is_leaving;         /* ends when it is between messages */
     bool is_overrun;         /* left too much unread: it ends with this turn */
     bool peer_done;          /* the peer has shut down its writing side */
     bool watches_write;      /* epoll tells when there is room to send */
@@ -71,6 +72,10 @@ void conn_turn_away(struct conn *c);
 
 /* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
 void conn_shutdown(struct conn *c);
+
+/* The worker drains, and the connection waits, or will wait at its next boundary between messages, to be
+ * taken over by another worker: nothing more is read. */
+bool conn_awaits_move(const struct conn *c);
 
 /* --- conn_io.c --- */
 

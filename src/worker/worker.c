@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "worker/accept.h"
 #include "worker/conn.h"
+#include "worker/handover.h"
 #include "worker/worker_open.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@ worker_drain(struct worker *w, const char *why)
     w->draining = true;
     w->drain_end_us = w->now_us + w->config->drain_timeout_us;
     accept_stop(w);
+    handover_stop(w);
     conn_drain_all(w, false);
 }
 

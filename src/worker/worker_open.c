@@ -9,6 +9,7 @@
 #include "proto/transform_seal.h"
 #include "worker/accept.h"
 #include "worker/conn.h"
+#include "worker/handover.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -275,12 +276,25 @@ worker_bell(struct watch *watch, uint32_t events)
             w->handlers[i].ops->heard(w->handlers[i].handler);
 }
 
+/* Only where a handler listens: the others need not be woken. */
+static bool
+worker_needs_bus(const struct worker *w)
+{
+    for (size_t i = 0; i < w->child->listener_count; i++) {
+        const char *name = w->child->listeners[i].config->handler;
+
+        if (w->child->bus.memory_fd >= 0 && w->setup->find_handler(name)->heard != NULL)
+            return true;
+    }
+    return false;
+}
+
 static int
 worker_bus_open(struct worker *w)
 {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = &w->bus_watch};
 
-    if (w->child->bus.memory_fd < 0)
+    if (!worker_needs_bus(w))
         return 0;
     w->bus_watch.ready = worker_bell;
     w->bus = bus_open(&w->child->bus, w->child->stats.region);
@@ -336,7 +350,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     if (worker_listeners_open(w, error) < 0)
         return -1;
     step = "listeners";
-    if (accept_start(w) < 0)
+    if (accept_start(w) < 0 || handover_start(w) < 0)
         goto failed;
     timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
     return 0;

@@ -50,6 +50,7 @@ struct worker {
     int signal_fd;
     struct bus *bus;        /* between the workers; or NULL */
     struct watch bus_watch; /* its bell */
+    struct watch handover_watch;
     uint64_t nonce;
     int spare_fd; /* given up for a moment to turn a connection away when descriptors are out */
 

@@ -47,7 +47,8 @@ cell_listener(const struct conns *conns, const struct stats_conn_view *conn)
 static struct cell
 cell_proto(const struct conns *conns, const struct stats_conn_view *conn)
 {
-    return (struct cell){.text = conns_listener(conns, conn)->proto};
+    (void)conns;
+    return (struct cell){.text = conn->proto};
 }
 
 static struct cell

@@ -1,0 +1,206 @@
+#include "worker/handover.h"
+
+#include "common/fd.h"
+#include "worker/conn_state.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define HANDOVER_MARK_MAX 4096 /* bytes of a handler's own */
+#define HANDOVER_BATCH    64   /* connections taken in one turn */
+
+/* One packet; the handler's bytes follow it. Both ends are the same program. */
+struct handover_packet {
+    uint32_t size; /* of this struct: another build's is not understood */
+    uint32_t proto;
+    struct endpoint peer;
+    uint32_t pid; /* of a peer at a Unix socket; 0: not known */
+    uint32_t mark_len;
+    uint64_t began_us;
+    union proto_state state;
+    char listener[256];
+};
+
+bool
+handover_wanted(const struct worker *w, const struct worker_handler *wh,
+                const struct proto_ops *proto)
+{
+    bool keeps = wh->ops->conn_opened != NULL;
+    bool moves = wh->ops->may_move || (wh->ops->moves != NULL && wh->ops->moves(wh->handler));
+    uint64_t newest = atomic_load_explicit(&w->stats.control->generation, memory_order_acquire);
+
+    return w->child->handover_fds[1] >= 0 && newest > w->child->generation && proto->hand_over &&
+           (moves || !keeps);
+}
+
+/* --- giving --- */
+
+static ssize_t
+handover_send(int to, const struct handover_packet *packet, const void *mark, int fd)
+{
+    struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)},
+                           {.iov_base = (void *)(uintptr_t)mark, .iov_len = packet->mark_len}};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct msghdr msg = {.msg_iov = iov,
+                         .msg_iovlen = 2,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
+
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+    return sendmsg(to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static void
+handover_fill(const struct conn *c, struct handover_packet *packet)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    *packet = (struct handover_packet){
+        .size = sizeof(*packet),
+        .proto = (uint32_t)proto_row(c->proto),
+        .began_us = c->slot->began_us,
+    };
+    packet->state = c->state;
+    packet->peer.len = sizeof(packet->peer.addr);
+    if (getpeername(c->fd, (struct sockaddr *)&packet->peer.addr, &packet->peer.len) < 0)
+        packet->peer.len = 0;
+    if (packet->peer.addr.ss_family == AF_UNIX &&
+        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+        packet->pid = (uint32_t)cred.pid;
+}
+
+enum handover
+handover_give(struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+    struct worker_handler *wh = c->listener->handler;
+    const char *name = c->listener->child->config->name;
+    uint8_t mark[HANDOVER_MARK_MAX];
+    struct handover_packet packet;
+
+    if (strlen(name) >= sizeof(packet.listener))
+        return HANDOVER_NO;
+    handover_fill(c, &packet);
+    memcpy(packet.listener, name, strlen(name));
+    if (wh->ops->conn_moving != NULL)
+        packet.mark_len = (uint32_t)wh->ops->conn_moving(wh->handler, c, mark, sizeof(mark));
+    if (handover_send(w->child->handover_fds[1], &packet, mark, c->fd) >= 0)
+        return HANDOVER_DONE;
+    /* The queue is full, or too many descriptors are on their way. */
+    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ETOOMANYREFS
+               ? HANDOVER_AGAIN
+               : HANDOVER_NO;
+}
+
+/* --- taking --- */
+
+static int
+handover_fd(struct msghdr *msg)
+{
+    struct cmsghdr *header = CMSG_FIRSTHDR(msg);
+    int fd = -1;
+
+    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
+        header->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+    return fd;
+}
+
+/* Returns false where there is none. */
+static bool
+handover_receive(int from, struct handover_packet *packet, uint8_t mark[HANDOVER_MARK_MAX],
+                 int *fd_out)
+{
+    struct iovec iov[2] = {{.iov_base = packet, .iov_len = sizeof(*packet)},
+                           {.iov_base = mark, .iov_len = HANDOVER_MARK_MAX}};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control;
+    struct msghdr msg = {.msg_iov = iov,
+                         .msg_iovlen = 2,
+                         .msg_control = control.bytes,
+                         .msg_controllen = sizeof(control.bytes)};
+    ssize_t n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+    if (n <= 0)
+        return false;
+    *fd_out = handover_fd(&msg);
+    if ((size_t)n < sizeof(*packet) || packet->size != sizeof(*packet) ||
+        (size_t)n != sizeof(*packet) + packet->mark_len)
+        packet->size = 0;
+    return true;
+}
+
+static struct worker_listener *
+handover_listener(struct worker *w, const struct handover_packet *packet)
+{
+    for (size_t i = 0; i < w->listener_count; i++)
+        if (strncmp(w->listeners[i].child->config->name, packet->listener,
+                    sizeof(packet->listener)) == 0)
+            return &w->listeners[i];
+    return NULL;
+}
+
+static void
+handover_ready(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, handover_watch));
+
+    (void)events;
+    for (int i = 0; i < HANDOVER_BATCH; i++) {
+        uint8_t mark[HANDOVER_MARK_MAX];
+        struct handover_packet packet = {0};
+        struct worker_listener *listener = NULL;
+        const struct proto_ops *proto = NULL;
+        int fd = -1;
+
+        if (!handover_receive(w->child->handover_fds[0], &packet, mark, &fd))
+            return;
+        if (packet.size != 0) {
+            listener = handover_listener(w, &packet);
+            proto = proto_at(packet.proto);
+        }
+        if (fd >= 0 && listener != NULL && proto != NULL) {
+            struct conn_moved moved = {.peer = packet.peer,
+                                       .pid = packet.pid,
+                                       .began_us = packet.began_us,
+                                       .proto = proto,
+                                       .state = &packet.state,
+                                       .mark = mark,
+                                       .mark_len = packet.mark_len};
+
+            conn_adopt(listener, fd, &moved);
+        } else {
+            fd_close(&fd); /* the new configuration has no place for it */
+        }
+    }
+}
+
+int
+handover_start(struct worker *w)
+{
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &w->handover_watch};
+
+    if (w->child->handover_fds[0] < 0)
+        return 0;
+    w->handover_watch.ready = handover_ready;
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->handover_fds[0], &ev);
+}
+
+void
+handover_stop(struct worker *w)
+{
+    if (w->child->handover_fds[0] >= 0)
+        (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->handover_fds[0], NULL);
+}
