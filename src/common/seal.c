@@ -1,0 +1,227 @@
+/* AES-256-GCM by libcrypto's EVP. Whatever goes wrong, nothing half done is left in the caller's memory. */
+#include "common/seal.h"
+
+#include "common/fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+
+#define SEAL_MAGIC     "MSK1"
+#define SEAL_MAGIC_LEN 4
+#define SEAL_NONCE_LEN 12
+#define SEAL_HEADER    (SEAL_MAGIC_LEN + SEAL_NONCE_LEN)
+#define SEAL_TAG_LEN   16
+#define SEAL_BITE      ((size_t)1 << 30) /* libcrypto counts in int */
+#define SEAL_FILE_MAX  (2 * SEAL_KEY_LEN + 1)
+
+static_assert(SEAL_HEADER + SEAL_TAG_LEN == SEAL_OVERHEAD, "the layout in seal.h");
+
+struct seal {
+    EVP_CIPHER *cipher;
+    EVP_CIPHER_CTX *ctx;
+    uint8_t key[SEAL_KEY_LEN];
+};
+
+/* --- the key file --- */
+
+static int
+seal_hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+/* What the file holds becomes the key. */
+static bool
+seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
+{
+    if (n == SEAL_KEY_LEN) {
+        memcpy(key_out, text, n);
+        return true;
+    }
+    if (n == 2 * SEAL_KEY_LEN + 1 && text[n - 1] == '\n')
+        n--;
+    if (n != 2 * SEAL_KEY_LEN)
+        return false;
+    for (size_t i = 0; i < SEAL_KEY_LEN; i++) {
+        int high = seal_hex_digit(text[2 * i]), low = seal_hex_digit(text[2 * i + 1]);
+
+        if (high < 0 || low < 0)
+            return false;
+        key_out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}
+
+/* Returns the descriptor of a regular file that only its owner can read, or -1 with a sentence. */
+static int
+seal_key_file(const char *path, char error[SEAL_ERROR_LEN])
+{
+    struct stat st;
+    /* O_NONBLOCK: a FIFO of that name must not hold us up. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        snprintf(error, SEAL_ERROR_LEN, "the key file %.100s cannot be opened: %s", path,
+                 strerror(errno));
+    else if (!S_ISREG(st.st_mode))
+        snprintf(error, SEAL_ERROR_LEN, "the key file %.100s is not a regular file", path);
+    else if ((st.st_mode & 077) != 0)
+        snprintf(error, SEAL_ERROR_LEN,
+                 "the key file %.60s is open to others than its owner (mode %03o): chmod 600 %.60s",
+                 path, (unsigned)st.st_mode & 0777, path);
+    else
+        return fd;
+    fd_close(&fd);
+    return -1;
+}
+
+static int
+seal_key_read(const char *path, uint8_t key_out[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
+{
+    char text[SEAL_FILE_MAX + 1];
+    int fd = seal_key_file(path, error), rc = -1;
+    size_t len = 0;
+    ssize_t got;
+
+    if (fd < 0)
+        return -1;
+    while (len < sizeof(text) && (got = fd_read(fd, text + len, sizeof(text) - len)) != 0) {
+        if (got < 0) {
+            snprintf(error, SEAL_ERROR_LEN, "the key file %.100s cannot be read: %s", path,
+                     strerror(errno));
+            goto out;
+        }
+        len += (size_t)got;
+    }
+    if (seal_key_parse(text, len, key_out))
+        rc = 0;
+    else
+        snprintf(error, SEAL_ERROR_LEN,
+                 "the key file %.100s holds neither 32 bytes nor 64 hex digits", path);
+out:
+    OPENSSL_cleanse(text, sizeof(text));
+    fd_close(&fd);
+    return rc;
+}
+
+struct seal *
+seal_open(const char *path, char error[SEAL_ERROR_LEN])
+{
+    struct seal *seal = ms_calloc(1, sizeof(*seal));
+
+    if (seal_key_read(path, seal->key, error) < 0)
+        goto fail;
+    seal->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    seal->ctx = EVP_CIPHER_CTX_new();
+    if (seal->cipher == NULL || seal->ctx == NULL) {
+        snprintf(error, SEAL_ERROR_LEN, "libcrypto has no AES-256-GCM here");
+        goto fail;
+    }
+    return seal;
+fail:
+    seal_close(seal);
+    return NULL;
+}
+
+void
+seal_close(struct seal *seal)
+{
+    if (seal == NULL)
+        return;
+    EVP_CIPHER_CTX_free(seal->ctx);
+    EVP_CIPHER_free(seal->cipher);
+    OPENSSL_cleanse(seal->key, sizeof(seal->key));
+    free(seal);
+}
+
+/* --- sealing --- */
+
+static bool
+seal_random(uint8_t *out, size_t n)
+{
+    ssize_t got;
+
+    do {
+        got = getrandom(out, n, 0); /* up to 256 bytes come whole */
+    } while (got < 0 && errno == EINTR);
+    return got == (ssize_t)n;
+}
+
+/* Sets key, nonce and direction for one payload. */
+static bool
+seal_begin(struct seal *seal, enum seal_direction to, const uint8_t *nonce, int encrypt)
+{
+    uint8_t aad = (uint8_t)to;
+    int len;
+
+    return EVP_CipherInit_ex2(seal->ctx, seal->cipher, seal->key, nonce, encrypt, NULL) == 1 &&
+           EVP_CipherUpdate(seal->ctx, NULL, &len, &aad, 1) == 1;
+}
+
+static bool
+seal_run(struct seal *seal, const uint8_t *in, size_t n, uint8_t *out)
+{
+    for (size_t done = 0; done < n;) {
+        size_t bite = n - done < SEAL_BITE ? n - done : SEAL_BITE;
+        int len;
+
+        if (EVP_CipherUpdate(seal->ctx, out + done, &len, in + done, (int)bite) != 1 ||
+            len != (int)bite)
+            return false;
+        done += bite;
+    }
+    return true;
+}
+
+int
+seal_encrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out)
+{
+    uint8_t *body = out + SEAL_HEADER, *tag = body + n;
+    int len;
+
+    memcpy(out, SEAL_MAGIC, SEAL_MAGIC_LEN);
+    if (seal_random(out + SEAL_MAGIC_LEN, SEAL_NONCE_LEN) &&
+        seal_begin(seal, to, out + SEAL_MAGIC_LEN, 1) && seal_run(seal, in, n, body) &&
+        EVP_CipherFinal_ex(seal->ctx, tag, &len) == 1 &&
+        EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, tag) == 1)
+        return 0;
+    OPENSSL_cleanse(out, n + SEAL_OVERHEAD);
+    return -1;
+}
+
+int
+seal_decrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out)
+{
+    const uint8_t *bytes = in;
+    uint8_t tag[SEAL_TAG_LEN], rest[EVP_MAX_BLOCK_LENGTH];
+    size_t body_len;
+    int len;
+
+    if (n < SEAL_OVERHEAD)
+        return -1;
+    body_len = n - SEAL_OVERHEAD;
+    memcpy(tag, bytes + SEAL_HEADER + body_len, SEAL_TAG_LEN);
+    if (memcmp(bytes, SEAL_MAGIC, SEAL_MAGIC_LEN) == 0 &&
+        seal_begin(seal, to, bytes + SEAL_MAGIC_LEN, 0) &&
+        seal_run(seal, bytes + SEAL_HEADER, body_len, out) &&
+        EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) == 1 &&
+        EVP_CipherFinal_ex(seal->ctx, rest, &len) == 1)
+        return 0;
+    OPENSSL_cleanse(out, body_len);
+    return -1;
+}
