@@ -4,6 +4,7 @@
 #ifndef MASTER_LISTENER_H
 #define MASTER_LISTENER_H
 
+#include "common/listen.h"
 #include "config/config.h"
 #include "master/failure.h"
 
@@ -11,12 +12,9 @@
 
 struct listener {
     unsigned refs;
-    int fd;                /* listening, non-blocking */
-    struct endpoint bound; /* where it really is, port 0 resolved */
-    char *name;            /* of the configuration that bound it */
-    bool any_port;         /* the kernel chose the port */
-    dev_t dev;             /* of a Unix socket's file, so that only our own is removed */
-    ino_t ino;
+    struct listen_socket socket;
+    char *name;    /* of the configuration that bound it */
+    bool any_port; /* the kernel chose the port */
 };
 
 /* Binds and listens; a Unix socket's file gets lc->mode and group gid unless that is (gid_t)-1, and a

@@ -72,7 +72,7 @@ rows_claim(struct master *m, struct generation *g, struct failure *why)
         const struct listener_config *lc = &g->config->listeners[i];
         int row;
 
-        endpoint_format(&g->listeners[i]->bound, address);
+        endpoint_format(&g->listeners[i]->socket.bound, address);
         row = stats_master_listener(&m->stats, lc->name, address, lc->proto, lc->handler);
         if (row < 0) {
             failure_set(why, EX_OSERR, "%s: the statistics have no row left for another listener",

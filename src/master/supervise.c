@@ -83,8 +83,9 @@ spawn_fill(const struct master *m, const struct generation *g, const struct work
     c->config = g->config;
     c->listener_count = g->listener_count;
     for (size_t i = 0; i < g->listener_count; i++)
-        c->listeners[i] = (struct child_listener){
-            .fd = g->listeners[i]->fd, .stats_id = g->rows[i], .config = &g->config->listeners[i]};
+        c->listeners[i] = (struct child_listener){.fd = g->listeners[i]->socket.fd,
+                                                  .stats_id = g->rows[i],
+                                                  .config = &g->config->listeners[i]};
     c->bus = m->bus;
     c->handover_fds[0] = m->handover_fds[0];
     c->handover_fds[1] = m->handover_fds[1];

@@ -83,7 +83,7 @@ port_0_is_resolved_for_ipv4_and_ipv6(void **state)
         if (l == NULL && i == 1)
             skip(); /* a machine without IPv6 */
         assert_non_null(l);
-        assert_int_equal(connect_to(&l->bound), 0);
+        assert_int_equal(connect_to(&l->socket.bound), 0);
         listener_text(l, &lc, text);
         assert_int_equal(strncmp(text, urls[i], strlen(urls[i]) - 1), 0);
         assert_true(text[strlen(urls[i]) - 1] != '0');
@@ -137,7 +137,7 @@ it_stays_open_until_the_last_reference_is_gone(void **state)
     struct listener_config lc = config_for("msp://127.0.0.1:0", name);
     struct failure why;
     struct listener *l = listener_open(&lc, (gid_t)-1, &why);
-    struct endpoint bound = l->bound;
+    struct endpoint bound = l->socket.bound;
 
     (void)state;
     listener_ref(l);
@@ -165,7 +165,7 @@ a_unix_socket_in_use_is_left_alone(void **state)
     assert_int_equal(st.st_mode & 0777, 0640);
     assert_null(listener_open(&lc, (gid_t)-1, &why));
     assert_int_equal(why.code, EX_UNAVAILABLE);
-    assert_int_equal(connect_to(&l->bound), 0);
+    assert_int_equal(connect_to(&l->socket.bound), 0);
     listener_unref(l);
     assert_int_equal(stat(p->path, &st), -1);
 }
