@@ -20,7 +20,7 @@ struct args_row {
 static const struct args_row args_rows[] = {
     {'w', "workers", "N", "worker processes (default: one a core)"},
     {'l', "listen", "URL", "PROTOCOL://ADDRESS:PORT[?option=value&...]; repeatable"},
-    {'H', "handler", "NAME", "for listeners that name none: journal, echo, discard"},
+    {'H', "handler", "NAME", "for listeners that name none (default: journal)"},
     {'d', "data-dir", "DIR", "journal, files and blobs (default: ./msockd-data)"},
     {'r', "runtime-dir", "DIR", "statistics, lock and pid file (default: see msockd(8))"},
     {'c', "config", "FILE", "read a configuration file; the command line wins"},
@@ -231,7 +231,7 @@ args_help(FILE *out)
         "acknowledges\n"
         "them when they are safe on disk. Everything has a default.\n\n"
         "  msockd -w 8\n"
-        "      8 workers on msp://127.0.0.1:8000, journal in ./msockd-data\n"
+        "      8 workers on auto://127.0.0.1:8000, journal in ./msockd-data\n"
         "  msockd -l 'msp://[::]:8000?timeout=5s' -l msp:///run/msock.sock -d /var/lib/msockd -D\n"
         "      all addresses and a Unix socket, in the background\n\n",
         out);

@@ -91,7 +91,8 @@ fixture_origin(void *ctx, const struct message *m, struct message_origin *origin
 {
     (void)ctx;
     (void)m;
-    *origin_out = (struct message_origin){"msp://127.0.0.1:8000", "msp", "127.0.0.1:50412"};
+    *origin_out = (struct message_origin){
+        .listener = "msp://127.0.0.1:8000", .proto = "msp", .peer = "127.0.0.1:50412"};
 }
 
 static inline void

@@ -162,9 +162,9 @@ assert_defaults(const struct config *c)
     assert_null(c->group);
     assert_null(c->log_file);
     assert_int_equal(c->listener_count, 1);
-    assert_string_equal(l->url, "msp://127.0.0.1:8000");
-    assert_string_equal(l->name, "msp://127.0.0.1:8000");
-    assert_string_equal(l->proto, "msp");
+    assert_string_equal(l->url, "auto://127.0.0.1:8000");
+    assert_string_equal(l->name, "auto://127.0.0.1:8000");
+    assert_string_equal(l->proto, "auto");
     assert_string_equal(l->handler, "journal");
     assert_int_equal(l->backlog, 1024);
     assert_int_equal(l->mode, 0660);
@@ -355,7 +355,7 @@ host_and_port_change_the_first_listener(void **state)
     struct config *c = build(&alone);
 
     (void)state;
-    assert_string_equal(c->listeners[0].name, "msp://[::1]:0");
+    assert_string_equal(c->listeners[0].name, "auto://[::1]:0");
     config_destroy(c);
     c = build(&listed);
     assert_string_equal(c->listeners[0].url, "msp://127.0.0.1:3?timeout=9s");
@@ -420,7 +420,9 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"listen = {\n\n \"msp://127.0.0.1:1?foo=1\" }",
          "3: listen: \"msp://127.0.0.1:1?foo=1\": unknown option \"foo\", expected handler, "
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
-         "max_json_depth, max_json_size, backlog or mode"},
+         "max_json_depth, max_json_size, backlog, mode, framing, delimiter, reply, "
+         "send_queue_max, keepalive, window_size, retries, key_file, command, exec, "
+         "exec_children, exec_timeout, path or args"},
         {"listen = 'msp://127.0.0.1:1'\nlisten = 'msp://127.0.0.1:2'",
          "2: listen is set already on line 1; list all in one: listen = { ..., ... }"},
         {"timeout = 1s\n# x\ntimeout = 1s", "3: timeout is set already on line 1"},
@@ -503,7 +505,8 @@ wrong_words_of_the_command_line_are_named(void **state)
     } cases[] = {
         {{.workers = "0"}, "-w 0: expected a number of workers from 1 to 64, or auto"},
         {{.workers = ""}, "-w : expected a number of workers from 1 to 64, or auto"},
-        {{.handler = "nats"}, "-H nats: expected journal, echo or discard"},
+        {{.handler = "nats"},
+         "-H nats: expected journal, echo, discard, exec, module or broadcast"},
         {{.data_dir = ""}, "-d : expected 1 to 4000 bytes of text"},
         {{.max_size = "0"},
          "--max-size 0: expected a number of bytes from 1 to 9223372036854775807, such as "
@@ -512,7 +515,8 @@ wrong_words_of_the_command_line_are_named(void **state)
         {{.port = "x"}, "--port x: expected a number from 0 to 65535"},
         {{.host = ""}, "--host : expected a host name or an address"},
         {{.listen_count = 1, .listen = {"http://h:1"}},
-         "-l: \"http://h:1\": unknown protocol \"http\", expected msp"},
+         "-l: \"http://h:1\": unknown protocol \"http\", expected auto, msp, tinyproto, cnp or "
+         "frame"},
         {{.listen_count = 1, .listen = {""}}, "-l: expected 1 to 4000 bytes of text"},
         {{.set_count = 1, .set = {"timeout"}},
          "-o timeout: expected OPTION=VALUE, such as timeout=5s"},
@@ -713,7 +717,9 @@ check_manual_entry(const char *text, const struct config_option *o)
         return;
     }
     end = strstr(entry + 1, "\n.It ");
-    snprintf(wanted, sizeof(wanted), "\nDefault: %s\n", initial);
+    /* A backslash stands as \e in a manual page. */
+    snprintf(wanted, sizeof(wanted), "\nDefault: %s%s\n", initial[0] == '\\' ? "\\e" : "",
+             initial + (initial[0] == '\\'));
     found = strstr(entry, wanted);
     if (found == NULL || (end != NULL && found > end))
         fail_msg("docs/man/msockd.conf.5 lacks the default of %s, %s", o->name, initial);

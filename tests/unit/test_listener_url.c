@@ -15,7 +15,7 @@ static int
 set_up(void **state)
 {
     (void)state;
-    settings_init(&settings);
+    settings_init(&settings, "/");
     return 0;
 }
 
@@ -123,22 +123,79 @@ addresses_are_read_as_written(void **state)
 }
 
 static void
+options_of_handlers_and_protocols_are_read(void **state)
+{
+    struct listener_config l;
+
+    (void)state;
+    read_ok("frame://127.0.0.1:0?framing=delimiter&delimiter=%0A&reply=no&send_queue_max=8K", &l);
+    assert_int_equal(l.limits.framing.kind, FRAMING_DELIMITER);
+    assert_int_equal(l.limits.framing.delimiter_len, 1);
+    assert_int_equal(l.limits.framing.delimiter[0], '\n');
+    assert_true(l.limits.framing.drop_cr);
+    assert_int_equal(l.limits.reply, REPLY_NO);
+    assert_int_equal(l.send_queue_max, 8192);
+    assert_null(l.exec.command);
+    assert_null(l.module.path);
+    assert_null(l.key_file);
+    listener_config_fini(&l);
+
+    read_ok("cnp://127.0.0.1:0?window_size=7&retries=2&keepalive=3s&key_file=a.key", &l);
+    assert_int_equal(l.limits.window_size, 7);
+    assert_int_equal(l.limits.retries, 2);
+    assert_int_equal(l.limits.keepalive_us, 3000000);
+    assert_string_equal(l.key_file, "/a.key");
+    listener_config_fini(&l);
+
+    read_ok("auto://127.0.0.1:0?handler=exec&command=tr%20a%20b&exec=once&exec_timeout=1s", &l);
+    assert_string_equal(l.exec.command, "tr a b");
+    assert_true(l.exec.once);
+    assert_int_equal(l.exec.children, 4);
+    assert_int_equal(l.exec.timeout_us, 1000000);
+    listener_config_fini(&l);
+
+    read_ok("auto://127.0.0.1:0?handler=module&path=./m.so&args=x%3D1", &l);
+    assert_string_equal(l.module.path, "/m.so");
+    assert_string_equal(l.module.args, "x=1");
+    listener_config_fini(&l);
+}
+
+static void
 what_is_wrong_is_said_with_the_url(void **state)
 {
     static const struct {
         const char *url, *error;
     } cases[] = {
-        {"tcp://127.0.0.1:1", "unknown protocol \"tcp\", expected msp"},
+        {"tcp://127.0.0.1:1",
+         "unknown protocol \"tcp\", expected auto, msp, tinyproto, cnp or frame"},
         {"msp://127.0.0.1",
          "there is no port; the usual one is :8000, and with :0 the kernel chooses"},
         {"msp://127.0.0.1:1?tiemout=1s",
          "unknown option \"tiemout\", expected handler, max_message_size, timeout, idle_timeout, "
-         "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, backlog or mode"},
+         "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, backlog, mode, "
+         "framing, delimiter, reply, send_queue_max, keepalive, window_size, retries, key_file, "
+         "command, exec, exec_children, exec_timeout, path or args"},
+        {"frame://127.0.0.1:1?framing=lines",
+         "framing: expected length32, fixed:N, delimiter, delimiter:X or eof"},
+        {"frame://127.0.0.1:1?framing=fixed:0",
+         "framing: fixed:N has an N from 1 to max_message_size"},
+        {"frame://127.0.0.1:1?framing=delimiter:123456789",
+         "framing: a delimiter has 1 to 8 bytes"},
+        {"frame://127.0.0.1:1?delimiter=%0A", "delimiter is for framing=delimiter only"},
+        {"msp://127.0.0.1:1?framing=eof", "framing is for frame:// only"},
+        {"auto://127.0.0.1:1?handler=exec", "handler=exec needs command=..."},
+        {"auto://127.0.0.1:1?handler=module", "handler=module needs path=..."},
+        {"auto://127.0.0.1:1?command=cat", "command is for handler=exec only"},
+        {"auto://127.0.0.1:1?handler=exec&command=cat&path=x", "path is for handler=module only"},
+        {"auto://127.0.0.1:1?reply=perhaps", "reply = \"perhaps\": expected auto, yes or no"},
+        {"cnp://127.0.0.1:1?window_size=0",
+         "window_size = \"0\": expected a number of packets from 1 to 1024"},
         {"msp://127.0.0.1:1?workers=2", NULL},
         {"msp://127.0.0.1:1?timeout=x",
          "timeout = \"x\": expected a duration such as \"2s\", \"500ms\" or \"5m\""},
         {"msp://127.0.0.1:1?timeout=1us", "timeout = \"1us\": expected a duration from 10ms to 1d"},
-        {"msp://127.0.0.1:1?handler=nats", "handler = \"nats\": expected journal, echo or discard"},
+        {"msp://127.0.0.1:1?handler=nats",
+         "handler = \"nats\": expected journal, echo, discard, exec, module or broadcast"},
         {"msp://127.0.0.1:1?backlog=0",
          "backlog = \"0\": expected a number of connections from 1 to 65535"},
         {"msp://127.0.0.1:1?mode=0600", "mode is for Unix sockets only"},
@@ -232,6 +289,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(options_of_the_url_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(addresses_are_read_as_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(options_of_handlers_and_protocols_are_read, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said_with_the_url, set_up, tear_down),
         cmocka_unit_test(host_and_port_replace_those_of_the_url),
         cmocka_unit_test(a_host_or_port_that_cannot_be_is_refused),
