@@ -45,6 +45,7 @@ discard_submit(struct handler *h, struct message *m)
 
 const struct handler_ops discard_handler = {
     .name = "discard",
+    .no_digest = true,
     .create = discard_create,
     .destroy = discard_destroy,
     .keep_max = discard_keep_max,

@@ -1,4 +1,4 @@
-/* Sends every message back to who asked for a reply. */
+/* Sends every message back, where a reply is wanted. */
 #include "common/fd.h"
 #include "handler/handler_list.h"
 #include "handler/outcome.h"
@@ -88,6 +88,8 @@ echo_submit(struct handler *h, struct message *m)
 
 const struct handler_ops echo_handler = {
     .name = "echo",
+    .answers = true,
+    .no_digest = true,
     .create = echo_create,
     .destroy = echo_destroy,
     .keep_max = echo_keep_max,
