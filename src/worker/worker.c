@@ -136,6 +136,16 @@ worker_turn(struct worker *w, int timeout_ms)
     stats_add(&w->stats.block->counters.turns, 1);
 }
 
+void
+worker_send(struct worker *w)
+{
+    worker_advance_clock(w);
+    conn_finish_turn(w);
+    if (w->bus != NULL)
+        bus_ring(w->bus);
+    worker_record_latencies(w);
+}
+
 struct worker *
 worker_create(const struct child *child, const struct worker_setup *setup,
               char error[HANDLER_ERROR_LEN])

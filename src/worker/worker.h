@@ -22,6 +22,9 @@ struct worker_setup {
 
     /* Transforms of all listeners besides a listener's key; or NULL. */
     const struct transforms *transforms;
+
+    /* An eventfd, non-blocking: a turn that waits returns when it is written to; or -1. */
+    int wake_fd;
 };
 
 /* A whole process: runs until it is told to leave or the master is gone. Returns the exit status. */
@@ -29,8 +32,8 @@ int worker_main(const struct child *child);
 
 /* --- as a part of another program: one thread at a time --- */
 
-/* Opens a worker: child, setup and what they point to stay the caller's, and valid. The worker owns the
- * listeners' descriptors. Returns it, or NULL with a sentence in error. */
+/* Opens a worker: child, setup and what they point to stay the caller's, and valid. The worker closes the
+ * listeners' descriptors, also where it cannot be opened. Returns it, or NULL with a sentence in error. */
 struct worker *worker_create(const struct child *child, const struct worker_setup *setup,
                              char error[HANDLER_ERROR_LEN]);
 
@@ -40,6 +43,10 @@ void worker_destroy(struct worker *w);
 /* Waits for events up to timeout_ms (-1: until there is one) and deals with them: one turn of the
  * loop. */
 void worker_turn(struct worker *w, int timeout_ms);
+
+/* Between two turns: sends what was settled and pushed since the last one. Nothing is received, and no
+ * message is submitted. */
+void worker_send(struct worker *w);
 
 /* Takes no new connections and tells those between messages; the turns go on. */
 void worker_drain(struct worker *w, const char *why);

@@ -264,6 +264,25 @@ worker_signals_open(struct worker *w, const struct worker_events *events)
     return worker_watch(w, w->child->master_fd, &w->master_watch, events->master_gone);
 }
 
+/* That the turn ends is all that it is for. */
+static void
+worker_wake(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, wake_watch));
+    uint64_t count;
+
+    (void)events;
+    (void)fd_read(w->setup->wake_fd, &count, sizeof(count));
+}
+
+static int
+worker_wake_open(struct worker *w)
+{
+    int fd = w->setup->wake_fd;
+
+    return fd < 0 ? 0 : worker_watch(w, fd, &w->wake_watch, worker_wake);
+}
+
 /* The bell is never read: edge-triggered, it wakes every worker once each time it is rung. */
 static void
 worker_bell(struct watch *watch, uint32_t events)
@@ -342,7 +361,8 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
         goto failed;
     step = "event loop";
     w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (w->epoll_fd < 0 || (setup->is_process && worker_signals_open(w, events) < 0))
+    if (w->epoll_fd < 0 || (setup->is_process && worker_signals_open(w, events) < 0) ||
+        worker_wake_open(w) < 0)
         goto failed;
     step = "the bus between the workers";
     if (worker_bus_open(w) < 0)
@@ -357,6 +377,17 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
 failed:
     snprintf(error, HANDLER_ERROR_LEN, "%s: %s", step, strerror(errno));
     return -1;
+}
+
+/* A worker that drains has closed them already. */
+static void
+worker_listeners_close(const struct worker *w)
+{
+    for (size_t i = 0; i < w->child->listener_count && !w->draining; i++) {
+        int fd = w->child->listeners[i].fd;
+
+        fd_close(&fd);
+    }
 }
 
 void
@@ -374,6 +405,7 @@ worker_close(struct worker *w)
         w->handlers[i].ops->destroy(w->handlers[i].handler);
     for (size_t i = 0; i < w->listener_count; i++)
         transforms_fini(&w->listeners[i].transforms);
+    worker_listeners_close(w);
     bus_close(w->bus);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);

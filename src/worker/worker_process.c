@@ -90,6 +90,7 @@ worker_main(const struct child *child)
         .is_process = true,
         .find_handler = handler_find,
         .spill_open = data_dir_spill_open,
+        .wake_fd = -1,
     };
     static struct worker worker; /* large; one in a process */
     char error[HANDLER_ERROR_LEN] = "";

@@ -48,6 +48,7 @@ struct worker {
     int epoll_fd;
     struct watch signal_watch, master_watch;
     int signal_fd;
+    struct watch wake_watch;
     struct bus *bus;        /* between the workers; or NULL */
     struct watch bus_watch; /* its bell */
     struct watch handover_watch;
