@@ -33,6 +33,8 @@ master_group(const struct config *config)
     return geteuid() == 0 && changes ? config->gid : (gid_t)-1;
 }
 
+#define RING_SIZE ((size_t)4 << 20) /* bytes; of the bus, for each worker */
+
 /* --- start --- */
 
 static int
@@ -87,7 +89,7 @@ start_runtime(struct master *m, const struct config *config)
 static int
 start_shared(struct master *m)
 {
-    if (bus_place_create(BUS_RING_SIZE, &m->bus) < 0) {
+    if (bus_place_create(RING_SIZE, &m->bus) < 0) {
         failure_set(&m->failure, EX_OSERR, "no memory for the bus between the workers: %s",
                     strerror(errno));
         return -1;

@@ -1,5 +1,5 @@
-/* The connection itself, for the files that serve it: conn.c (its life), conn_io.c (its bytes) and
- * conn_message.c (its messages). */
+/* The connection itself, for the files that serve it: conn.c (its life), conn_turn.c (the end of each
+ * turn), conn_io.c (its bytes) and conn_message.c (its messages). */
 #ifndef WORKER_CONN_STATE_H
 #define WORKER_CONN_STATE_H
 
@@ -60,6 +60,15 @@ void conn_read_later(struct conn *c);
 
 /* The socket is gone. What is in the lists of this turn is freed at its end. */
 void conn_close(struct conn *c);
+
+/* It is out of every list: its memory goes. */
+void conn_free(struct conn *c);
+
+/* All is said: waits for the peer to close first, so that no reset destroys what it has not read. */
+void conn_linger(struct conn *c);
+
+/* Gives the connection to another worker; where that has to wait, or cannot be, it stays. */
+void conn_move(struct conn *c);
 
 /* Nothing more is read; what is ready still goes out. */
 void conn_begin_closing(struct conn *c);

@@ -1,0 +1,195 @@
+/* What becomes of a connection at the end of a turn, or when its time is over: what is ready is sent, and
+ * the phase that follows from it begins. */
+#include "worker/conn_state.h"
+#include "worker/handover.h"
+
+#define MOVE_AGAIN_US 10000   /* how soon to try again to give a connection away */
+#define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
+
+static bool
+conn_between_messages(const struct conn *c)
+{
+    return c->waiting == 0 && answers_idle(&c->answers) && outbox_idle(&c->outbox) &&
+           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
+}
+
+/* Connected just now and silent so far: its first message is on its way, most likely. */
+static uint64_t
+conn_first_word_until(const struct conn *c)
+{
+    bool silent = c->slot != NULL && atomic_load(&c->slot->counters.bytes_in) == 0;
+
+    return silent ? c->slot->began_us + FIRST_WORD_US : 0;
+}
+
+bool
+conn_awaits_move(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
+           c->proto->idle(&c->state) && handover_wanted(w, c->listener->handler, c->proto);
+}
+
+static enum stats_conn_state
+conn_state(const struct conn *c)
+{
+    if (c->phase != CONN_SERVING)
+        return STATS_CONN_CLOSING;
+    if (c->waiting > 0)
+        return STATS_CONN_COMMITTING;
+    return c->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
+}
+
+static uint64_t
+conn_deadline(const struct conn *c)
+{
+    uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
+
+    if (c->phase == CONN_LINGERING || c->send_blocked)
+        return c->phase_end_us;
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+        return conn_worker(c)->now_us + MOVE_AGAIN_US;
+    /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
+    if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
+        return UINT64_MAX;
+    if (c->waiting > 0 && c->proto->idle(&c->state))
+        return UINT64_MAX;
+    if (first_word != 0)
+        return first_word;
+    return c->proto->deadline(&c->state, &c->listener->limits);
+}
+
+/* The connection is between messages and is to end: it can be told to go elsewhere. */
+static bool
+conn_may_leave(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    if (!conn_between_messages(c))
+        return false;
+    return c->is_leaving || (w->draining && conn_first_word_until(c) <= w->now_us);
+}
+
+static void
+conn_leave(struct conn *c)
+{
+    conn_shutdown(c);
+    conn_write(c);
+}
+
+static bool
+conn_is_discarding(const struct conn *c)
+{
+    return c->proto->discarding != NULL && c->proto->discarding(&c->state);
+}
+
+/* Sends what is ready and goes on to the phase that follows from it. */
+static void
+conn_advance(struct conn *c)
+{
+    if (c->is_overrun) {
+        conn_close(c);
+        return;
+    }
+    /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
+    if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
+        conn_write(c);
+    if (c->phase == CONN_SERVING && c->answers.ended)
+        conn_begin_closing(c);
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+        conn_move(c);
+    else if (c->phase == CONN_SERVING && conn_may_leave(c))
+        conn_leave(c);
+    if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
+        return;
+    if (c->phase == CONN_CLOSING && c->answers.ended)
+        conn_linger(c);
+    else if (c->phase == CONN_CLOSING && c->waiting == 0)
+        conn_close(c);
+    else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)
+        conn_close(c);
+    if (c->phase == CONN_SERVING && c->read_paused && conn_wants_bytes(c)) {
+        c->read_paused = false;
+        conn_read_later(c);
+    }
+}
+
+static void
+conn_finish(struct conn *c)
+{
+    uint64_t deadline;
+
+    if (c->phase != CONN_DEAD)
+        conn_advance(c);
+    if (c->phase == CONN_DEAD) {
+        if (c->waiting == 0 && !c->is_unread && !c->is_touched)
+            conn_free(c);
+        return;
+    }
+    if (c->slot != NULL)
+        atomic_store_explicit(&c->slot->state, (uint8_t)conn_state(c), memory_order_relaxed);
+    deadline = conn_deadline(c);
+    if (deadline != UINT64_MAX)
+        timer_set(&conn_worker(c)->wheel, &c->timer, deadline);
+}
+
+void
+conn_finish_turn(struct worker *w)
+{
+    while (w->touched != NULL) {
+        struct conn *c = w->touched;
+
+        w->touched = c->next_touched;
+        c->is_touched = false;
+        conn_finish(c);
+    }
+}
+
+void
+conn_timer(struct worker *w, struct timer *timer)
+{
+    struct conn *c = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+
+    conn_touch(c);
+    /* What came while this worker was held up is not late. */
+    if (c->phase == CONN_SERVING && conn_deadline(c) <= w->now_us)
+        conn_read(c, true);
+    if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
+        return; /* pushed back since, or for conn_finish to deal with */
+    if (c->phase != CONN_SERVING || c->send_blocked)
+        conn_close(c);
+    else
+        conn_happened(c, c->proto->expire(&c->state, &io), &io);
+    conn_count(c, &tally);
+}
+
+/* --- all of them --- */
+
+void
+conn_drain_all(struct worker *w, bool force)
+{
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        if (c->phase != CONN_SERVING)
+            continue;
+        if (force)
+            conn_shutdown(c);
+        else
+            conn_read(c, true); /* a message that is here already is taken */
+        conn_touch(c);
+    }
+}
+
+void
+conn_close_all(struct worker *w)
+{
+    struct conn *next;
+
+    for (struct conn *c = w->conns; c != NULL; c = next) {
+        next = c->next;
+        if (c->phase != CONN_DEAD)
+            conn_close(c);
+    }
+}
