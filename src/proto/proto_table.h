@@ -2,12 +2,14 @@
 #ifndef PROTO_PROTO_TABLE_H
 #define PROTO_PROTO_TABLE_H
 
+#include "proto/frame.h"
 #include "proto/msp.h"
 #include "proto/proto.h"
 
 /* Room for the state of any of them. */
 union proto_state {
     struct msp msp;
+    struct frame frame;
 };
 
 /* The protocol of that name, or NULL. */

@@ -1,0 +1,497 @@
+#include "proto/frame.h"
+
+#include "common/be.h"
+#include "proto/frame_delimiter.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SMALL 1024 /* bytes of a message that are framed on the stack, to be appended once */
+
+static void
+frame_init(void *state, const struct proto_begin *begin)
+{
+    struct frame *f = state;
+
+    *f = (struct frame){
+        .state = FRAME_IDLE, .role = (uint8_t)begin->role, .heard_us = begin->now_us};
+}
+
+/* --- the message being built --- */
+
+static void
+frame_begin(struct frame *f, const struct proto_io *io)
+{
+    f->have = 0;
+    f->begun_us = io->now_us;
+    f->received = 0;
+}
+
+static enum proto_event
+frame_fail(struct frame *f, struct proto_io *io)
+{
+    message_destroy(*io->message);
+    *io->message = NULL;
+    f->state = FRAME_CLOSED;
+    io->tally->err++;
+    return PROTO_CLOSE;
+}
+
+static struct message *
+frame_message(const struct frame *f, struct proto_io *io, uint64_t size_hint)
+{
+    if (*io->message != NULL)
+        return *io->message;
+    *io->message = message_create(io->store, size_hint, io->keep_max, f->begun_us);
+    if (!io->want_digest)
+        message_skip_digest(*io->message);
+    return *io->message;
+}
+
+/* A receipt does no harm where frames come with their length, or when the peer has sent all it had. A
+ * client answers nothing. */
+static bool
+frame_wants_reply(const struct frame *f, const struct proto_limits *limits)
+{
+    enum framing_kind kind = limits->framing.kind;
+
+    return f->role == PROTO_SERVER &&
+           limits_want_reply(limits, kind == FRAMING_LENGTH32 || kind == FRAMING_EOF);
+}
+
+static enum proto_event
+frame_whole(struct frame *f, struct proto_io *io, struct message **message_out)
+{
+    struct message *m = frame_message(f, io, 0);
+
+    message_finish(m);
+    if (m->error != 0)
+        return frame_fail(f, io);
+    message_set_value(m, "", 0);
+    m->wants_reply = frame_wants_reply(f, io->limits);
+    f->state = FRAME_IDLE;
+    io->tally->packets++;
+    *io->message = NULL;
+    *message_out = m;
+    return PROTO_MESSAGE;
+}
+
+/* --- lengths that are known --- */
+
+static enum proto_event
+frame_body_begin(struct frame *f, struct proto_io *io, uint32_t len, struct message **message_out)
+{
+    if (len > io->limits->max_message_size)
+        return frame_fail(f, io);
+    f->state = FRAME_BODY;
+    f->left = len;
+    (void)frame_message(f, io, len);
+    return len == 0 ? frame_whole(f, io, message_out) : PROTO_MORE;
+}
+
+static enum proto_event
+frame_body(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, size_t *used,
+           struct message **message_out)
+{
+    size_t take = n < f->left ? n : f->left;
+
+    message_append(*io->message, data, take);
+    f->left -= (uint32_t)take;
+    *used = take;
+    if ((*io->message)->error != 0)
+        return frame_fail(f, io);
+    return f->left == 0 ? frame_whole(f, io, message_out) : PROTO_MORE;
+}
+
+static enum proto_event
+frame_length(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, size_t *used,
+             struct message **message_out)
+{
+    size_t take = (size_t)FRAME_HEADER - f->have;
+
+    if (take > n)
+        take = n;
+    memcpy(f->held + f->have, data, take);
+    f->have = (uint8_t)(f->have + take);
+    *used = take;
+    if (f->have < FRAME_HEADER)
+        return PROTO_MORE;
+    return frame_body_begin(f, io, be32_load(f->held), message_out);
+}
+
+/* --- ends that have to be found --- */
+
+/* Adds to a body whose length nobody has said. PROTO_CLOSE where it is too long or cannot be stored. */
+static enum proto_event
+frame_add(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
+{
+    uint64_t size = *io->message != NULL ? (*io->message)->size : 0;
+    struct message *m;
+
+    if (n > io->limits->max_message_size - size)
+        return frame_fail(f, io);
+    if (n == 0)
+        return PROTO_MORE;
+    m = frame_message(f, io, n);
+    message_append(m, data, n);
+    return m->error != 0 ? frame_fail(f, io) : PROTO_MORE;
+}
+
+/* The body ends with these n bytes; the delimiter comes right behind them. */
+static enum proto_event
+frame_delimited(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n,
+                struct message **message_out)
+{
+    if (io->limits->framing.drop_cr && n > 0 && data[n - 1] == '\r')
+        n--;
+    if (frame_add(f, io, data, n) == PROTO_CLOSE)
+        return PROTO_CLOSE;
+    return frame_whole(f, io, message_out);
+}
+
+/* Bytes of an earlier chunk are held back: decides them with as many new ones as that takes. */
+static enum proto_event
+frame_delimiter_held(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n,
+                     size_t *used, struct message **message_out)
+{
+    const struct framing *framing = &io->limits->framing;
+    size_t take = n < framing->delimiter_len ? n : framing->delimiter_len;
+    uint8_t seen[2 * FRAMING_DELIMITER_MAX];
+    size_t len = f->have + take, at, keep;
+
+    memcpy(seen, f->held, f->have);
+    memcpy(seen + f->have, data, take);
+    at = delimiter_find(framing, seen, len);
+    if (at < len) {
+        *used = at + framing->delimiter_len - f->have;
+        return frame_delimited(f, io, seen, at, message_out);
+    }
+    keep = delimiter_undecided(framing, seen, len);
+    *used = take;
+    f->have = (uint8_t)keep;
+    if (keep <= take) { /* all of them in the new chunk, where they are looked at once more */
+        *used -= keep;
+        f->have = 0;
+    }
+    memcpy(f->held, seen + len - keep, keep);
+    return frame_add(f, io, seen, len - keep);
+}
+
+static enum proto_event
+frame_delimiter(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, size_t *used,
+                struct message **message_out)
+{
+    const struct framing *framing = &io->limits->framing;
+    size_t at;
+
+    if (f->have > 0)
+        return frame_delimiter_held(f, io, data, n, used, message_out);
+    at = delimiter_find(framing, data, n);
+    if (at < n) {
+        *used = at + framing->delimiter_len;
+        return frame_delimited(f, io, data, at, message_out);
+    }
+    f->have = (uint8_t)delimiter_undecided(framing, data, n);
+    memcpy(f->held, data + n - f->have, f->have);
+    *used = n;
+    return frame_add(f, io, data, n - f->have);
+}
+
+/* --- bytes --- */
+
+/* The first byte of a message is there. */
+static enum proto_event
+frame_first(struct frame *f, struct proto_io *io, struct message **message_out)
+{
+    frame_begin(f, io);
+    switch (io->limits->framing.kind) {
+    case FRAMING_LENGTH32:
+        f->state = FRAME_LENGTH;
+        return PROTO_MORE;
+    case FRAMING_FIXED:
+        return frame_body_begin(f, io, io->limits->framing.fixed_len, message_out);
+    case FRAMING_DELIMITER:
+    case FRAMING_EOF:
+        f->state = FRAME_BODY;
+        return PROTO_MORE;
+    }
+    MS_ASSERT(!"a framing");
+}
+
+static enum proto_event
+frame_inside(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, size_t *used,
+             struct message **message_out)
+{
+    switch (io->limits->framing.kind) {
+    case FRAMING_LENGTH32:
+    case FRAMING_FIXED:
+        return frame_body(f, io, data, n, used, message_out);
+    case FRAMING_DELIMITER:
+        return frame_delimiter(f, io, data, n, used, message_out);
+    case FRAMING_EOF:
+        *used = n;
+        return frame_add(f, io, data, n);
+    }
+    MS_ASSERT(!"a framing");
+}
+
+static enum proto_event
+frame_step(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, size_t *used,
+           struct message **message_out)
+{
+    switch ((enum frame_state)f->state) {
+    case FRAME_IDLE:
+        return frame_first(f, io, message_out);
+    case FRAME_LENGTH:
+        return frame_length(f, io, data, n, used, message_out);
+    case FRAME_BODY:
+        return frame_inside(f, io, data, n, used, message_out);
+    case FRAME_CLOSED:
+        *used = n;
+        return PROTO_CLOSE;
+    }
+    MS_ASSERT(!"a state of frame");
+}
+
+static enum proto_event
+frame_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
+           struct message **message_out)
+{
+    struct frame *f = state;
+    enum proto_event event = PROTO_MORE;
+    size_t done = 0;
+
+    f->heard_us = io->now_us;
+    while (done < n && event == PROTO_MORE) {
+        size_t used = 0;
+
+        event = frame_step(f, io, data + done, n - done, &used, message_out);
+        f->received += used;
+        done += used;
+    }
+    *consumed_out = done;
+    return event;
+}
+
+static enum proto_event
+frame_eof(void *state, struct proto_io *io, struct message **message_out)
+{
+    struct frame *f = state;
+    enum proto_event event;
+
+    if (io->limits->framing.kind != FRAMING_EOF || f->state == FRAME_CLOSED)
+        return PROTO_CLOSE;
+    if (f->state == FRAME_IDLE)
+        frame_begin(f, io);
+    event = frame_whole(f, io, message_out);
+    f->state = FRAME_CLOSED;
+    return event;
+}
+
+static bool
+frame_idle(const void *state)
+{
+    const struct frame *f = state;
+
+    return f->state == FRAME_IDLE || f->state == FRAME_CLOSED;
+}
+
+/* --- time --- */
+
+/* When the message as a whole must have made more progress (min_rate after rate_grace). */
+static uint64_t
+frame_rate_deadline(const struct frame *f, const struct proto_limits *limits)
+{
+    if (limits->min_rate == 0)
+        return UINT64_MAX;
+    return f->begun_us + limits->rate_grace_us + f->received * 1000000 / limits->min_rate;
+}
+
+static uint64_t
+frame_deadline(const void *state, const struct proto_limits *limits)
+{
+    const struct frame *f = state;
+    uint64_t silence, rate;
+
+    switch ((enum frame_state)f->state) {
+    case FRAME_IDLE:
+        return f->heard_us + limits->idle_timeout_us;
+    case FRAME_LENGTH:
+    case FRAME_BODY:
+        silence = f->heard_us + limits->timeout_us;
+        rate = frame_rate_deadline(f, limits);
+        return silence < rate ? silence : rate;
+    case FRAME_CLOSED:
+        return UINT64_MAX;
+    }
+    MS_ASSERT(!"a state of frame");
+}
+
+static enum proto_event
+frame_expire(void *state, struct proto_io *io)
+{
+    struct frame *f = state;
+
+    return frame_idle(f) ? PROTO_CLOSE : frame_fail(f, io);
+}
+
+static enum proto_event
+frame_shutdown(void *state, struct proto_io *io)
+{
+    (void)state;
+    (void)io;
+    return PROTO_CLOSE;
+}
+
+/* --- sending --- */
+
+static bool
+frame_can_send(const struct frame *f, const struct framing *framing, const void *data, size_t n)
+{
+    if (n > FRAME_SEND_MAX)
+        return false;
+    switch (framing->kind) {
+    case FRAMING_LENGTH32:
+        return true;
+    case FRAMING_FIXED:
+        return n == framing->fixed_len;
+    case FRAMING_DELIMITER:
+        return !delimiter_inside(framing, data, n);
+    case FRAMING_EOF:
+        return !f->sent;
+    }
+    MS_ASSERT(!"a framing");
+}
+
+/* Answers at the place, or (NULL) behind what was appended last. */
+static void
+frame_answer(struct proto_io *io, struct answer *place, const void *data, size_t n, bool last)
+{
+    if (place != NULL)
+        answers_settle(io->answers, place, data, n, last);
+    else if (n > 0 || last)
+        answers_append(io->answers, data, n, last);
+}
+
+/* With its length before it, or its delimiter behind it. */
+static void
+frame_send_framed(struct proto_io *io, struct answer *place, const void *data, size_t n)
+{
+    const struct framing *framing = &io->limits->framing;
+    size_t before = framing->kind == FRAMING_LENGTH32 ? FRAME_HEADER : 0;
+    size_t behind = framing->kind == FRAMING_DELIMITER ? framing->delimiter_len : 0;
+    size_t len = before + n + behind;
+    uint8_t small[SMALL], *wire = len <= sizeof(small) ? small : ms_malloc(len);
+
+    if (before > 0)
+        be32_store(wire, (uint32_t)n);
+    if (n > 0)
+        memcpy(wire + before, data, n);
+    memcpy(wire + before + n, framing->delimiter, behind);
+    frame_answer(io, place, wire, len, false);
+    if (wire != small)
+        free(wire);
+}
+
+/* A message that frame_can_send has found good. last: with eof framing it ends the connection. */
+static void
+frame_send(struct frame *f, struct proto_io *io, struct answer *place, const void *data, size_t n,
+           bool last)
+{
+    switch (io->limits->framing.kind) {
+    case FRAMING_LENGTH32:
+    case FRAMING_DELIMITER:
+        frame_send_framed(io, place, data, n);
+        return;
+    case FRAMING_FIXED:
+        frame_answer(io, place, data, n, false);
+        return;
+    case FRAMING_EOF:
+        f->sent = true;
+        frame_answer(io, place, data, n, last);
+        return;
+    }
+}
+
+static void *
+frame_reserve(void *state, struct proto_io *io, const struct message *m)
+{
+    (void)state;
+    /* Where no message gets a reply there is no order to keep, not even for the end. */
+    return m->wants_reply ? answers_reserve(io->answers, 0) : NULL;
+}
+
+static void
+frame_committed(struct frame *f, struct proto_io *io, struct answer *place, const struct message *m,
+                const struct verdict *verdict)
+{
+    const void *reply = m->wants_reply ? verdict->reply : NULL;
+
+    io->tally->messages++;
+    if (reply == NULL) {
+        frame_answer(io, place, NULL, 0, false);
+        return;
+    }
+    if (frame_can_send(f, &io->limits->framing, reply, verdict->reply_len)) {
+        frame_send(f, io, place, reply, verdict->reply_len, true);
+        return;
+    }
+    io->tally->err++;
+    frame_answer(io, place, NULL, 0, true);
+}
+
+static void
+frame_settle(void *state, struct proto_io *io, void *place, const struct message *m,
+             const struct verdict *verdict)
+{
+    switch (verdict->outcome) {
+    case PROTO_COMMITTED:
+        frame_committed(state, io, place, m, verdict);
+        return;
+    case PROTO_REFUSED:
+        io->tally->rej++;
+        frame_answer(io, place, NULL, 0, m->wants_reply);
+        return;
+    case PROTO_FAILED:
+        io->tally->err++;
+        frame_answer(io, place, NULL, 0, true);
+        return;
+    }
+}
+
+static int
+frame_push(void *state, struct proto_io *io, const void *data, size_t n)
+{
+    if (!frame_can_send(state, &io->limits->framing, data, n)) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    frame_send(state, io, NULL, data, n, false);
+    return 0;
+}
+
+static size_t
+frame_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
+{
+    (void)code;
+    (void)text;
+    (void)out;
+    return 0;
+}
+
+const struct proto_ops frame_protocol = {
+    .name = "frame",
+    .hand_over = true,
+    .init = frame_init,
+    .feed = frame_feed,
+    .eof = frame_eof,
+    .deadline = frame_deadline,
+    .expire = frame_expire,
+    .shutdown = frame_shutdown,
+    .idle = frame_idle,
+    .reserve = frame_reserve,
+    .settle = frame_settle,
+    .push = frame_push,
+    .refusal = frame_refusal,
+};
