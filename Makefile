@@ -58,7 +58,7 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 
 # --- sources ---------------------------------------------------------------------------------------
 
-DAEMON_SRC := $(filter-out src/master/main.c,$(wildcard $(addsuffix /*.c,$(addprefix src/,common proto \
+DAEMON_SRC := $(filter-out src/master/main.c,$(wildcard $(addsuffix /*.c,$(addprefix src/,common bus proto \
               stats config handler worker master))))
 CLIENT_SRC := $(wildcard src/client/*.c) src/proto/msp_wire.c \
               $(addprefix src/common/,base.c buffer.c clock.c digest.c fd.c text.c url.c)

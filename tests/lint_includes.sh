@@ -8,13 +8,14 @@ cd "$(dirname "$0")/.."
 allowed() {
     case $1 in
     src/common/*) echo ;;
+    src/bus/*) echo common ;;
     src/proto/*) echo common ;;
     src/stats/*) echo common ;;
     src/config/*) echo common proto ;; # the limits of the protocols
-    src/handler/*) echo proto config common ;;
-    src/worker/*) echo common proto stats config handler ;;
-    src/master/main.c) echo stats config common worker ;;
-    src/master/*) echo stats config common ;;
+    src/handler/*) echo proto config common bus ;;
+    src/worker/*) echo common proto stats config handler bus ;;
+    src/master/main.c) echo stats config common worker bus ;;
+    src/master/*) echo stats config common bus ;;
     src/client/*) echo proto common ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo ;;

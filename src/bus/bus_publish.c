@@ -1,0 +1,127 @@
+/* The writer's half: a message's bytes are there before head says so, and what they overwrite is given up
+ * by reserve before. So a reader that looks at reserve after it has copied knows whether its copy is
+ * whole, and a writer that dies at any instruction leaves a ring that can be read and continued. */
+#include "bus/bus_state.h"
+
+#include <errno.h>
+#include <string.h>
+
+static void
+bus_write_at(struct bus *bus, uint64_t position, const void *data, size_t n)
+{
+    size_t at = (size_t)(position & (bus->size - 1));
+    size_t first = n < bus->size - at ? n : (size_t)bus->size - at;
+
+    if (n == 0)
+        return;
+    memcpy(bus->own_bytes + at, data, first);
+    memcpy(bus->own_bytes, (const uint8_t *)data + first, n - first);
+}
+
+/* What is between head and head + sizeof(struct bus_prefix) + len is a message now. */
+static void
+bus_commit(struct bus *bus, uint16_t channel, size_t len)
+{
+    struct bus_prefix prefix = {.len = (uint32_t)len, .channel = channel};
+
+    bus_write_at(bus, bus->head, &prefix, sizeof(prefix));
+    bus->head += sizeof(prefix) + len;
+    atomic_store_explicit(&bus->own->count, ++bus->count, memory_order_relaxed);
+    atomic_store_explicit(&bus->own->head, bus->head, memory_order_release);
+}
+
+void
+bus_writer_begin(struct bus *bus)
+{
+    uint64_t torn;
+    uint32_t used = atomic_load(&bus->header->rings_used);
+
+    bus->head = bus->room_to = atomic_load(&bus->own->head);
+    bus->count = atomic_load(&bus->own->count);
+    torn = atomic_load(&bus->own->reserve) - bus->head;
+    /* The one before died while it wrote. Bytes that it overwrote were given up, and stay so. */
+    if (torn >= sizeof(struct bus_prefix) && torn <= sizeof(struct bus_prefix) + BUS_MESSAGE_MAX)
+        bus_commit(bus, BUS_CHANNEL_NONE, torn - sizeof(struct bus_prefix));
+    atomic_store(&bus->own->reserve, bus->head);
+    atomic_store(&bus->own->waiting, 0);
+    while (used <= bus->ring &&
+           !atomic_compare_exchange_weak(&bus->header->rings_used, &used, bus->ring + 1))
+        ;
+}
+
+/* Bytes that can be written without overwriting what a reader has before it; of readers that are in the
+ * way of `need` bytes where `overwrite` says so nothing is heard. One that has been overwritten, and
+ * whose position therefore cannot be, is waited for no more until it has moved. */
+static uint64_t
+bus_room(const struct bus *bus, uint64_t need, bool overwrite)
+{
+    unsigned used = bus_rings_used(bus);
+    uint64_t room = bus->size;
+
+    for (unsigned i = 0; i < used; i++) {
+        const struct bus_words *words = bus_words(bus, i);
+        uint64_t behind;
+
+        if (i == bus->ring || atomic_load_explicit(&words->reading, memory_order_acquire) == 0)
+            continue;
+        behind = bus->head - atomic_load_explicit(&words->read_to[bus->ring], memory_order_acquire);
+        if (behind > bus->size || (overwrite && need > bus->size - behind))
+            continue;
+        if (room > bus->size - behind)
+            room = bus->size - behind;
+    }
+    return room;
+}
+
+/* True when there is room for need bytes, be it because patience has ended. */
+static bool
+bus_make_room(struct bus *bus, uint64_t need, uint64_t now_us)
+{
+    uint64_t room;
+
+    if (need <= bus->room_to - bus->head)
+        return true;
+    if (bus->full_since_us == 0) {
+        room = bus_room(bus, need, false);
+        if (room < need) {
+            /* Either a reader that moves on sees this, or it is seen here that it has moved. */
+            atomic_store_explicit(&bus->own->waiting, 1, memory_order_relaxed);
+            atomic_thread_fence(memory_order_seq_cst);
+            bus->full_since_us = now_us;
+            room = bus_room(bus, need, false);
+        }
+    } else {
+        room = bus_room(bus, need, now_us - bus->full_since_us >= BUS_PATIENCE_US);
+    }
+    if (room < need)
+        return false;
+    bus->room_to = bus->head + room;
+    if (bus->full_since_us != 0)
+        atomic_store_explicit(&bus->own->waiting, 0, memory_order_relaxed);
+    bus->full_since_us = 0;
+    return true;
+}
+
+int
+bus_publish(struct bus *bus, uint16_t channel, const void *head, size_t head_len, const void *data,
+            size_t n, uint64_t now_us)
+{
+    uint64_t begin = bus->head + sizeof(struct bus_prefix);
+
+    MS_ASSERT(channel != BUS_CHANNEL_NONE);
+    if (head_len > BUS_MESSAGE_MAX || n > BUS_MESSAGE_MAX - head_len) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    if (!bus_make_room(bus, sizeof(struct bus_prefix) + head_len + n, now_us)) {
+        errno = EAGAIN;
+        return -1;
+    }
+    atomic_store_explicit(&bus->own->reserve, begin + head_len + n, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    bus_write_at(bus, begin, head, head_len);
+    bus_write_at(bus, begin + head_len, data, n);
+    bus_commit(bus, channel, head_len + n);
+    bus->bell_due = true;
+    return 0;
+}
