@@ -132,6 +132,7 @@ session_status(const struct session_result *result)
         return EX_UNAVAILABLE;
     case MSOCK_GIVEN_UP:
     case MSOCK_CANCELLED:
+    case MSOCK_TIMEOUT:
         return EX_TEMPFAIL;
     case MSOCK_LOCAL:
         return result->file != NULL ? EX_NOINPUT : EX_OSERR;
