@@ -7,6 +7,7 @@ static const struct handler_ops *const handlers[] = {
     &journal_handler,
     &echo_handler,
     &discard_handler,
+    &broadcast_handler,
 };
 
 const struct handler_ops *
@@ -21,5 +22,5 @@ handler_find(const char *name)
 const char *
 handler_names(void)
 {
-    return "journal, echo, discard";
+    return "journal, echo, discard, broadcast";
 }

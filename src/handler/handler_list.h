@@ -4,8 +4,9 @@
 
 #include "handler/handler.h"
 
-extern const struct handler_ops journal_handler; /* journal.c */
-extern const struct handler_ops echo_handler;    /* echo.c */
-extern const struct handler_ops discard_handler; /* discard.c */
+extern const struct handler_ops journal_handler;   /* journal.c */
+extern const struct handler_ops echo_handler;      /* echo.c */
+extern const struct handler_ops discard_handler;   /* discard.c */
+extern const struct handler_ops broadcast_handler; /* broadcast.c */
 
 #endif

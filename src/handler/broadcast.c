@@ -1,0 +1,177 @@
+/* Sends every message to all other connections of the listener, in whichever worker they are. While other
+ * workers are behind, messages wait here in the order in which they came. */
+#include "bus/bus.h"
+#include "common/clock.h"
+#include "handler/fanout.h"
+#include "handler/handler_list.h"
+#include "handler/outcome.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define BROADCAST_AGAIN_US 1000
+
+struct handler {
+    struct handler_host host;
+    struct fanout *fanout;
+    struct message *first, *last; /* not sent yet */
+};
+
+static struct handler *
+broadcast_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
+{
+    struct handler *h = ms_calloc(1, sizeof(*h));
+
+    (void)error;
+    h->host = *host;
+    h->fanout = fanout_create(host);
+    return h;
+}
+
+static void
+broadcast_destroy(struct handler *h)
+{
+    fanout_destroy(h->fanout);
+    free(h);
+}
+
+/* One byte more than can be sent, so that what is too long is known by its size alone; and a JSON
+ * document has to be there until it was checked. */
+static uint64_t
+broadcast_keep_max(const struct config *config)
+{
+    uint64_t most = BUS_MESSAGE_MAX + 1;
+
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (config->listeners[i].limits.max_json_size > most)
+            most = config->listeners[i].limits.max_json_size;
+    return most;
+}
+
+static void
+broadcast_settle(struct handler *h, struct message *m, struct outcome outcome)
+{
+    char text[OUTCOME_TEXT_LEN];
+    struct verdict verdict = outcome_verdict(&outcome, text);
+
+    if (outcome.is == PROTO_COMMITTED)
+        h->host.committed(h->host.ctx, 1);
+    h->host.settle(h->host.ctx, m, &verdict);
+}
+
+/* Sends and settles m. False where that has to wait. */
+static bool
+broadcast_send(struct handler *h, struct message *m)
+{
+    struct outcome outcome = outcome_committed();
+    const char *body;
+    int rc;
+
+    if (message_body(m, &body) < 0) {
+        broadcast_settle(h, m, outcome_failed("the message cannot be read back", errno));
+        return true;
+    }
+    rc = fanout_send(h->fanout, h->host.sender(h->host.ctx, m), body, (size_t)m->size);
+    if (rc < 0 && errno == EAGAIN) {
+        message_body_release(m, body);
+        return false;
+    }
+    if (rc < 0)
+        outcome = outcome_failed("the message cannot be sent on", errno);
+    message_body_release(m, body);
+    broadcast_settle(h, m, outcome);
+    return true;
+}
+
+static void
+broadcast_wait(struct handler *h, struct message *m)
+{
+    m->next = NULL;
+    if (h->first == NULL)
+        h->first = m;
+    else
+        h->last->next = m;
+    h->last = m;
+}
+
+static void
+broadcast_submit(struct handler *h, struct message *m)
+{
+    if (m->error != 0)
+        broadcast_settle(h, m, outcome_failed("the message could not be kept", m->error));
+    else if (m->size > BUS_MESSAGE_MAX)
+        broadcast_settle(h, m, outcome_refused("refused", "the message is over 1 MiB"));
+    else if (h->first != NULL || !broadcast_send(h, m))
+        broadcast_wait(h, m);
+}
+
+/* Settling may bring new messages in: what waits is before them, and m has been sent by then. */
+static void
+broadcast_send_waiting(struct handler *h)
+{
+    struct message *m;
+
+    while ((m = h->first) != NULL) {
+        h->first = m->next;
+        if (broadcast_send(h, m))
+            continue;
+        m->next = h->first;
+        if (h->first == NULL)
+            h->last = m;
+        h->first = m;
+        return;
+    }
+}
+
+static uint64_t
+broadcast_flush(struct handler *h, unsigned expected)
+{
+    (void)expected;
+    broadcast_send_waiting(h);
+    return h->first != NULL ? clock_mono_us() + BROADCAST_AGAIN_US : 0;
+}
+
+static void
+broadcast_heard(struct handler *h)
+{
+    fanout_heard(h->fanout);
+    broadcast_send_waiting(h);
+}
+
+static void
+broadcast_finish(struct handler *h)
+{
+    broadcast_send_waiting(h);
+    while (h->first != NULL) {
+        fanout_wait(h->fanout);
+        broadcast_send_waiting(h);
+    }
+}
+
+static size_t
+broadcast_conn_moving(struct handler *h, struct conn *c, void *out, size_t size)
+{
+    return fanout_moving(h->fanout, c, out, size);
+}
+
+static void
+broadcast_conn_adopted(struct handler *h, struct conn *c, const void *data, size_t n)
+{
+    fanout_adopted(h->fanout, c, data, n);
+}
+
+const struct handler_ops broadcast_handler = {
+    .name = "broadcast",
+    .per_listener = true,
+    .no_digest = true,
+    .may_move = true,
+    .create = broadcast_create,
+    .destroy = broadcast_destroy,
+    .keep_max = broadcast_keep_max,
+    .submit = broadcast_submit,
+    .flush = broadcast_flush,
+    .conn_moving = broadcast_conn_moving,
+    .conn_adopted = broadcast_conn_adopted,
+    .heard = broadcast_heard,
+    .finish = broadcast_finish,
+};
