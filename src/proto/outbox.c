@@ -7,6 +7,7 @@ struct outbox_item {
     struct outbox_item *next;
     bool complete; /* of a reserved one: its reply is there, or there will be none */
     bool cancelled;
+    bool ends; /* the connection, in place of a message */
     size_t len;
     uint8_t *data;
 };
@@ -43,12 +44,19 @@ outbox_fini(struct outbox *ob)
     *ob = (struct outbox){.results = ob->results};
 }
 
+/* Empty messages need memory too: whoever bounds what waits must see them. */
+static size_t
+outbox_item_bytes(const struct outbox_item *item)
+{
+    return sizeof(*item) + item->len;
+}
+
 static void
 outbox_item_set(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
 {
     item->complete = true;
     item->len = n;
-    ob->bytes += n;
+    ob->bytes += outbox_item_bytes(item);
     if (n == 0)
         return;
     item->data = ms_malloc(n);
@@ -117,10 +125,25 @@ outbox_cancel(struct outbox *ob, struct outbox_item *item)
     outbox_release(ob);
 }
 
+void
+outbox_end(struct outbox *ob, struct outbox_item *item)
+{
+    MS_ASSERT(!item->complete);
+    item->ends = true;
+    outbox_item_set(ob, item, NULL, 0);
+    outbox_release(ob);
+}
+
 struct outbox_item *
 outbox_first(struct outbox *ob)
 {
     return ob->first;
+}
+
+bool
+outbox_is_end(const struct outbox_item *item)
+{
+    return item->ends;
 }
 
 const uint8_t *
@@ -144,6 +167,6 @@ outbox_pop(struct outbox *ob)
     ob->first = item->next;
     if (ob->first == NULL)
         ob->last = NULL;
-    ob->bytes -= item->len;
+    ob->bytes -= outbox_item_bytes(item);
     outbox_item_destroy(item);
 }

@@ -24,7 +24,7 @@ struct outbox_item; /* one message, or the place of a reply that is not known ye
 struct outbox {
     struct outbox_item *first, *last; /* complete, in the order in which they leave */
     struct outbox_item *reserved_first, *reserved_last; /* replies to come, in order, some filled */
-    size_t bytes; /* of all complete messages that are waiting, filled places included */
+    size_t bytes; /* memory of all complete messages that are waiting, filled places included */
     struct outbox_results *results; /* the caller's, where it wants to know; or NULL */
 };
 
@@ -40,9 +40,13 @@ struct outbox_item *outbox_reserve(struct outbox *ob);
 void outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n);
 void outbox_cancel(struct outbox *ob, struct outbox_item *item); /* no reply */
 
+/* No reply, and the connection is to end at this place, behind the replies before. */
+void outbox_end(struct outbox *ob, struct outbox_item *item);
+
 /* The oldest complete message, or NULL; its bytes stay in place until outbox_pop. */
 struct outbox_item *outbox_first(struct outbox *ob);
-const uint8_t *outbox_data(const struct outbox_item *item);
+bool outbox_is_end(const struct outbox_item *item);         /* it is no message: see outbox_end */
+const uint8_t *outbox_data(const struct outbox_item *item); /* may be NULL where it is empty */
 size_t outbox_len(const struct outbox_item *item);
 
 /* Takes the oldest complete message off and frees it. */

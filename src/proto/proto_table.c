@@ -4,6 +4,7 @@
 
 static const struct proto_ops *const protocols[] = {
     &msp_protocol,
+    &tinyproto_protocol,
     &frame_protocol,
 };
 

@@ -5,10 +5,12 @@
 #include "proto/frame.h"
 #include "proto/msp.h"
 #include "proto/proto.h"
+#include "proto/tinyproto.h"
 
 /* Room for the state of any of them. */
 union proto_state {
     struct msp msp;
+    struct tinyproto tinyproto;
     struct frame frame;
 };
 

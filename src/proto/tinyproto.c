@@ -1,0 +1,404 @@
+/* A signal is told from a SIZE by its first byte: none is above F0. Only GENERIC_ERROR in place of an OK
+ * looks like the beginning of a SIZE; it needs no case of its own, for the peer closes behind it. */
+#include "proto/tinyproto.h"
+
+#include "common/be.h"
+
+#include <errno.h>
+
+#define SIZE_FIRST_BYTE_MAX 0xf0
+
+/* --- what this side says --- */
+
+static void
+tinyproto_say(struct proto_io *io, enum tinyproto_signal signal, bool last)
+{
+    answers_append(io->answers, &(uint8_t){(uint8_t)signal}, 1, last);
+}
+
+static enum proto_event
+tinyproto_end(struct tinyproto *tp)
+{
+    tp->state = TINYPROTO_CLOSED;
+    return PROTO_CLOSE;
+}
+
+static enum proto_event
+tinyproto_fault(struct tinyproto *tp, struct proto_io *io)
+{
+    io->tally->err++;
+    tinyproto_say(io, TINYPROTO_GENERIC_ERROR, true);
+    return tinyproto_end(tp);
+}
+
+/* Begins with the next message for the peer, where there is one and this is the time for it. */
+static void
+tinyproto_offer(struct tinyproto *tp, struct proto_io *io)
+{
+    struct outbox_item *next = outbox_first(io->outbox);
+    uint8_t size[TINYPROTO_SIZE_LEN];
+
+    if (tp->state != TINYPROTO_BETWEEN || tp->asking || next == NULL)
+        return;
+    if (outbox_is_end(next)) {
+        tinyproto_fault(tp, io);
+        return;
+    }
+    be32_store(size, (uint32_t)outbox_len(next));
+    answers_append(io->answers, size, sizeof(size), false);
+    tp->asking = true;
+    tp->passed = false;
+    tp->asked_us = io->now_us;
+}
+
+/* --- what the peer says --- */
+
+static void
+tinyproto_settle(void *state, struct proto_io *io, void *place, const struct message *m,
+                 const struct verdict *verdict)
+{
+    struct tinyproto *tp = state;
+    bool ends = verdict->outcome == PROTO_FAILED;
+    bool replies = false;
+
+    switch (verdict->outcome) {
+    case PROTO_COMMITTED:
+        io->tally->messages++;
+        replies = m->wants_reply && verdict->reply != NULL;
+        ends = replies && verdict->reply_len > TINYPROTO_SEND_MAX;
+        break;
+    case PROTO_REFUSED:
+        io->tally->rej++;
+        ends = m->wants_reply; /* or the peer would take the next reply for this one */
+        break;
+    case PROTO_FAILED:
+        break;
+    }
+    if (place == NULL && (ends || replies))
+        place = outbox_reserve(io->outbox);
+    if (ends)
+        outbox_end(io->outbox, place);
+    else if (replies)
+        outbox_fill(io->outbox, place, verdict->reply, verdict->reply_len);
+    else if (place != NULL)
+        outbox_cancel(io->outbox, place);
+    tinyproto_offer(tp, io);
+}
+
+static enum proto_event
+tinyproto_message(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
+{
+    struct message *m = *io->message;
+
+    *io->message = NULL;
+    tp->state = TINYPROTO_BETWEEN;
+    io->tally->packets++;
+    message_finish(m);
+    message_set_value(m, "", 0);
+    m->wants_reply = limits_want_reply(io->limits, false);
+    if (m->error == 0) {
+        *message_out = m;
+        return PROTO_MESSAGE;
+    }
+    tinyproto_settle(tp, io, NULL, m, &(struct verdict){.outcome = PROTO_FAILED});
+    message_destroy(m);
+    return PROTO_MORE;
+}
+
+/* The peer may send its payload. */
+static enum proto_event
+tinyproto_consent(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
+{
+    tinyproto_say(io, TINYPROTO_OK, false);
+    io->tally->acks++;
+    *io->message = message_create(io->store, tp->left, io->keep_max, tp->begun_us);
+    if (!io->want_digest)
+        message_skip_digest(*io->message);
+    tp->state = TINYPROTO_PAYLOAD;
+    tp->begun_us = io->now_us;
+    tp->received = 0;
+    return tp->left == 0 ? tinyproto_message(tp, io, message_out) : PROTO_MORE;
+}
+
+static enum proto_event
+tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
+{
+    tp->left = be32_load(tp->head);
+    if (tp->left > TINYPROTO_SIZE_MAX || tp->left > io->limits->max_message_size)
+        return tinyproto_fault(tp, io);
+    if (tp->asking && tp->role == PROTO_CLIENT) {
+        tp->state = TINYPROTO_HELD;
+        return PROTO_MORE;
+    }
+    /* Once it was let go first it has seen our SIZE; more than a few messages further on it has no
+     * mind to answer, and what waits for it would grow without end. */
+    if (tp->asking && tp->passed && io->outbox->bytes > TINYPROTO_BACKLOG_MAX)
+        return tinyproto_fault(tp, io);
+    tp->passed = tp->asking;
+    return tinyproto_consent(tp, io, message_out);
+}
+
+/* OK for our SIZE. */
+static enum proto_event
+tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
+{
+    const struct outbox_item *first = outbox_first(io->outbox);
+
+    answers_append(io->answers, outbox_data(first), outbox_len(first), false);
+    outbox_pop(io->outbox);
+    if (io->outbox->results != NULL)
+        io->outbox->results->sent++;
+    tp->asking = false;
+    if (tp->state == TINYPROTO_HELD)
+        return tinyproto_consent(tp, io, message_out);
+    return PROTO_MORE;
+}
+
+static enum proto_event
+tinyproto_opening(struct tinyproto *tp, struct proto_io *io, uint8_t signal)
+{
+    if (signal == TINYPROTO_OK) {
+        tp->state = TINYPROTO_BETWEEN;
+        if (tp->role == PROTO_SERVER)
+            tinyproto_say(io, TINYPROTO_OK, false);
+        return PROTO_MORE;
+    }
+    if (tp->role == PROTO_CLIENT && (signal == TINYPROTO_CONLIMIT || signal == TINYPROTO_CONFLICT ||
+                                     signal == TINYPROTO_GENERIC_ERROR))
+        return tinyproto_end(tp);
+    return tinyproto_fault(tp, io);
+}
+
+static enum proto_event
+tinyproto_signal(struct tinyproto *tp, struct proto_io *io, uint8_t signal,
+                 struct message **message_out)
+{
+    if (signal == TINYPROTO_OK && tp->asking)
+        return tinyproto_transmit(tp, io, message_out);
+    return tinyproto_fault(tp, io);
+}
+
+static enum proto_event
+tinyproto_gather(struct tinyproto *tp, struct proto_io *io, const uint8_t *data, size_t n,
+                 size_t *used, struct message **message_out)
+{
+    size_t take = (size_t)(TINYPROTO_SIZE_LEN - tp->have);
+
+    if (take > n)
+        take = n;
+    memcpy(tp->head + tp->have, data, take);
+    tp->have = (uint8_t)(tp->have + take);
+    *used = take;
+    return tp->have == TINYPROTO_SIZE_LEN ? tinyproto_size(tp, io, message_out) : PROTO_MORE;
+}
+
+static enum proto_event
+tinyproto_payload(struct tinyproto *tp, struct proto_io *io, const uint8_t *data, size_t n,
+                  size_t *used, struct message **message_out)
+{
+    size_t take = n < tp->left ? n : tp->left;
+
+    message_append(*io->message, data, take);
+    tp->left -= (uint32_t)take;
+    *used = take;
+    return tp->left == 0 ? tinyproto_message(tp, io, message_out) : PROTO_MORE;
+}
+
+/* One step: some bytes of the present state, none only where another state begins with them. */
+static enum proto_event
+tinyproto_step(struct tinyproto *tp, struct proto_io *io, const uint8_t *data, size_t n,
+               size_t *used, struct message **message_out)
+{
+    *used = 1;
+    switch ((enum tinyproto_state)tp->state) {
+    case TINYPROTO_OPENING:
+        return tinyproto_opening(tp, io, data[0]);
+    case TINYPROTO_BETWEEN:
+        if (data[0] > SIZE_FIRST_BYTE_MAX)
+            return tinyproto_signal(tp, io, data[0], message_out);
+        tp->state = TINYPROTO_SIZE;
+        tp->have = 0;
+        tp->begun_us = io->now_us;
+        tp->received = 0;
+        *used = 0;
+        return PROTO_MORE;
+    case TINYPROTO_SIZE:
+        return tinyproto_gather(tp, io, data, n, used, message_out);
+    case TINYPROTO_HELD:
+        return tinyproto_signal(tp, io, data[0], message_out);
+    case TINYPROTO_PAYLOAD:
+        return tinyproto_payload(tp, io, data, n, used, message_out);
+    case TINYPROTO_CLOSED:
+        *used = n;
+        return PROTO_CLOSE;
+    }
+    MS_ASSERT(!"a state of tinyproto");
+}
+
+static enum proto_event
+tinyproto_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n,
+               size_t *consumed_out, struct message **message_out)
+{
+    struct tinyproto *tp = state;
+    enum proto_event event = PROTO_MORE;
+    size_t done = 0;
+
+    tp->heard_us = io->now_us;
+    while (done < n && event == PROTO_MORE) {
+        size_t used;
+
+        event = tinyproto_step(tp, io, data + done, n - done, &used, message_out);
+        tp->received += used;
+        done += used;
+    }
+    *consumed_out = done;
+    tinyproto_offer(tp, io);
+    if (event == PROTO_MORE && tp->state == TINYPROTO_CLOSED)
+        return PROTO_CLOSE;
+    return event;
+}
+
+/* --- time --- */
+
+static uint64_t
+tinyproto_later(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* When the peer must have said more, or (min_rate after rate_grace) more in all. */
+static uint64_t
+tinyproto_progress_deadline(const struct tinyproto *tp, const struct proto_limits *limits)
+{
+    uint64_t silence = tp->heard_us + limits->timeout_us, rate;
+
+    if (limits->min_rate == 0)
+        return silence;
+    rate = tp->begun_us + limits->rate_grace_us + tp->received * 1000000 / limits->min_rate;
+    return silence < rate ? silence : rate;
+}
+
+static bool
+tinyproto_idle(const void *state)
+{
+    const struct tinyproto *tp = state;
+
+    if (tp->state == TINYPROTO_OPENING)
+        return tp->role == PROTO_SERVER;
+    return tp->state == TINYPROTO_BETWEEN && !tp->asking;
+}
+
+static uint64_t
+tinyproto_deadline(const void *state, const struct proto_limits *limits)
+{
+    const struct tinyproto *tp = state;
+
+    switch ((enum tinyproto_state)tp->state) {
+    case TINYPROTO_OPENING:
+    case TINYPROTO_BETWEEN:
+    case TINYPROTO_HELD:
+        if (tinyproto_idle(tp))
+            return tp->heard_us + limits->idle_timeout_us;
+        return tinyproto_later(tp->heard_us, tp->asked_us) + limits->timeout_us;
+    case TINYPROTO_SIZE:
+    case TINYPROTO_PAYLOAD:
+        return tinyproto_progress_deadline(tp, limits);
+    case TINYPROTO_CLOSED:
+        return UINT64_MAX;
+    }
+    MS_ASSERT(!"a state of tinyproto");
+}
+
+static enum proto_event
+tinyproto_expire(void *state, struct proto_io *io)
+{
+    struct tinyproto *tp = state;
+
+    if (tinyproto_idle(tp) || tp->state == TINYPROTO_CLOSED)
+        return tinyproto_end(tp);
+    return tinyproto_fault(tp, io);
+}
+
+/* --- the rest of what a protocol does --- */
+
+static void
+tinyproto_init(void *state, const struct proto_begin *begin)
+{
+    struct tinyproto *tp = state;
+
+    *tp = (struct tinyproto){
+        .state = TINYPROTO_OPENING,
+        .role = (uint8_t)begin->role,
+        .heard_us = begin->now_us,
+        .asked_us = begin->now_us,
+    };
+}
+
+/* The server's OK waits for the client's, so that the server speaks first in no protocol (5). */
+static void
+tinyproto_open(void *state, struct proto_io *io)
+{
+    const struct tinyproto *tp = state;
+
+    if (tp->role == PROTO_CLIENT)
+        tinyproto_say(io, TINYPROTO_OK, false);
+}
+
+/* Between messages the end says enough, and a GENERIC_ERROR would look like the beginning of a SIZE. */
+static enum proto_event
+tinyproto_shutdown(void *state, struct proto_io *io)
+{
+    struct tinyproto *tp = state;
+
+    if (tp->state == TINYPROTO_CLOSED)
+        return PROTO_CLOSE;
+    if (!tinyproto_idle(tp))
+        return tinyproto_fault(tp, io);
+    answers_append(io->answers, NULL, 0, true);
+    return tinyproto_end(tp);
+}
+
+static void *
+tinyproto_reserve(void *state, struct proto_io *io, const struct message *m)
+{
+    (void)state;
+    return m->wants_reply ? outbox_reserve(io->outbox) : NULL;
+}
+
+static int
+tinyproto_push(void *state, struct proto_io *io, const void *data, size_t n)
+{
+    if (n > TINYPROTO_SEND_MAX) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    outbox_push(io->outbox, data, n);
+    tinyproto_offer(state, io);
+    return 0;
+}
+
+static size_t
+tinyproto_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
+{
+    bool busy = strcmp(code, "busy") == 0;
+
+    (void)text;
+    out[0] = (char)(busy ? TINYPROTO_CONLIMIT : TINYPROTO_GENERIC_ERROR);
+    return 1;
+}
+
+const struct proto_ops tinyproto_protocol = {
+    .name = "tinyproto",
+    .hand_over = true,
+    .init = tinyproto_init,
+    .open = tinyproto_open,
+    .feed = tinyproto_feed,
+    .deadline = tinyproto_deadline,
+    .expire = tinyproto_expire,
+    .shutdown = tinyproto_shutdown,
+    .idle = tinyproto_idle,
+    .reserve = tinyproto_reserve,
+    .settle = tinyproto_settle,
+    .push = tinyproto_push,
+    .refusal = tinyproto_refusal,
+};
