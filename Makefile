@@ -60,8 +60,12 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 
 DAEMON_SRC := $(filter-out src/master/main.c,$(wildcard $(addsuffix /*.c,$(addprefix src/,common bus proto \
               stats config handler worker master))))
-CLIENT_SRC := $(wildcard src/client/*.c) src/proto/msp_wire.c \
-              $(addprefix src/common/,base.c buffer.c clock.c digest.c fd.c text.c url.c)
+# The client, and a worker to receive with; inside another program that has no process and no log.
+CLIENT_SRC := $(wildcard src/client/*.c src/server/*.c src/proto/*.c src/bus/*.c) src/handler/outcome.c \
+              $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
+              $(filter-out %/log.c %/runtime_dir.c,$(wildcard src/common/*.c)) \
+              $(addprefix src/config/,config_options.c config_settings.c framing.c listener_url.c) \
+              $(addprefix src/stats/stats_,histogram.c peer.c private.c space.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)

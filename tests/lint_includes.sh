@@ -17,6 +17,7 @@ allowed() {
     src/master/main.c) echo stats config common worker bus ;;
     src/master/*) echo stats config common bus ;;
     src/client/*) echo proto common ;;
+    src/server/*) echo common proto stats config worker ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo ;;
     *) echo NOTHING ;;
@@ -29,6 +30,9 @@ excepted() {
     src/worker/*:master/child.h) return 0 ;;         # what a worker inherits
     src/master/main.c:handler/data_dir.h) return 0 ;; # main puts the parts together
     src/client/*:msock.h | tools/msock/*:msock.h) return 0 ;; # the installed header
+    src/server/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
+    src/server/*:handler/handler.h | src/server/*:handler/outcome.h) return 0 ;;
+    src/server/*:master/child.h) return 0 ;;
     esac
     return 1
 }
