@@ -73,7 +73,8 @@ SYSTEM_SRC := $(wildcard tests/system/test_*.c)
 UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
-BENCH_SRC  := bench/load.c bench/ping.c
+MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
+BENCH_SRC  := $(addprefix bench/,load.c ping.c burst.c fanout.c)
 BENCH_HELPER_SRC := bench/request.c tools/msock/bench_document.c tools/msock/histogram.c
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -82,6 +83,7 @@ pic = $(patsubst %.c,$(B)/pic/%.o,$(1))
 UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
+MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
 BENCH   := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
@@ -176,23 +178,28 @@ $(B)/tests/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
+# As their authors build them: with the installed header alone.
+$(MODULES): $(B)/%.so: %.c include/msock_module.h
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<
+
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@sh tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
 .PHONY: tests
-tests: all $(UNIT) $(SYSTEM) $(PRELOAD)
+tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES)
 
-check-unit: all $(UNIT)
+check-unit: all $(UNIT) $(MODULES)
 	@sh tests/run.sh $(B) $(UNIT)
 
-check-system: all $(SYSTEM) $(PRELOAD)
+check-system: all $(SYSTEM) $(PRELOAD) $(MODULES)
 	@sh tests/run.sh $(B) $(SYSTEM)
 
 asan: deps
 	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
 
-valgrind: all $(UNIT)
+valgrind: all $(UNIT) $(MODULES)
 	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
 	    sh tests/run.sh $(B) $(UNIT)
 

@@ -46,6 +46,7 @@ struct conn {
     uint32_t unsent; /* bytes, from offset at of the block */
     uint32_t at;     /* less than a request's length */
     bool want_out;
+    uint32_t step; /* the trip that was begun last */
     struct reply_reader reader;
     uint32_t oldest; /* index in began */
     uint64_t *began; /* when each request in flight was written, nanoseconds; a ring of ahead */
@@ -111,6 +112,21 @@ load_connect(const struct load *load, unsigned source)
     return fd;
 }
 
+/* What a connection begins with, before its first request. */
+static void
+load_greet(const struct load *load, int fd)
+{
+    const char *opening = load->request.opening;
+    char answer[64];
+    size_t n;
+
+    if (opening == NULL)
+        return;
+    n = strlen(opening);
+    if (fd_write_all(fd, opening, n) < 0 || fd_read(fd, answer, n) != (ssize_t)n)
+        load_fail("a connection could not be opened");
+}
+
 /* One request and its whole reply, then silence. */
 static void
 load_connect_idle(struct load *load, unsigned i)
@@ -166,8 +182,19 @@ conn_fill(const struct load *load, struct conn *conn, uint64_t now)
     while (conn->in_flight < ahead) {
         conn->began[(conn->oldest + conn->in_flight) % ahead] = now;
         conn->in_flight++;
-        conn->unsent += (uint32_t)load->request.len;
+        conn->unsent +=
+            load->request.steps > 0 ? load->request.step[0].len : (uint32_t)load->request.len;
     }
+    conn_write(load, conn);
+}
+
+/* A request of several trips goes on. After the last one conn_fill begins the next request. */
+static void
+conn_next_step(const struct load *load, struct conn *conn)
+{
+    if (conn->step == 0)
+        return;
+    conn->unsent += load->request.step[conn->step].len;
     conn_write(load, conn);
 }
 
@@ -199,6 +226,10 @@ conn_read(struct load *load, struct conn *conn)
     }
     while (replies-- > 0)
         conn_take(load, conn, now);
+    if (conn->reader.step != conn->step) {
+        conn->step = conn->reader.step;
+        conn_next_step(load, conn);
+    }
     if (conn->in_flight <= load->options.ahead / 2 && conn->unsent == 0)
         conn_fill(load, conn, now);
 }
@@ -361,6 +392,7 @@ load_open(struct load *load)
 
         conn->began = ms_calloc(options->ahead, sizeof(*conn->began));
         conn->fd = load_connect(load, 0);
+        load_greet(load, conn->fd);
         if (fd_set_nonblock(conn->fd, 1) < 0)
             load_fail("fcntl");
         load_watch(load, conn, EPOLL_CTL_ADD, false);
@@ -410,9 +442,10 @@ static _Noreturn void
 load_usage(void)
 {
     fprintf(stderr,
-            "usage: load -p msp|raw|redis|beanstalkd|http -P PORT [-c CONNECTIONS]\n"
+            "usage: load -p PROTOCOL -P PORT [-c CONNECTIONS]\n"
             "    [-i IDLE-CONNECTIONS] [-s BYTES] [-a AHEAD] [-d SECONDS] [-u WARM-UP]\n"
             "    [-C PID,...] [-D PATH] [-H]\n"
+            "PROTOCOL: msp, raw, redis, beanstalkd, http, frame, tinyproto\n"
             "-C also the CPU time of these processes; -D also the flushes of the disk under\n"
             "PATH; -H connect, print \"ready\" and hold until standard input ends\n");
     exit(2);
@@ -451,6 +484,9 @@ load_options(struct options *options, int argc, char **argv)
         else
             load_usage();
     }
+    if (options->protocol != NULL && strcmp(options->protocol, "tinyproto") == 0 &&
+        options->ahead > 1)
+        load_usage(); /* one transmission at a time, by its protocol */
     if (options->protocol == NULL || options->port == 0 || options->ahead == 0 || optind < argc)
         load_usage();
 }

@@ -3,6 +3,7 @@
 
 #include "bench_document.h"
 #include "common/base.h"
+#include "common/be.h"
 #include "common/digest.h"
 #include "proto/msp_wire.h"
 
@@ -80,6 +81,31 @@ request_beanstalkd(struct request *request, size_t size)
 }
 
 static bool
+request_frame(struct request *request, size_t size)
+{
+    be32_store(request->data, (uint32_t)size);
+    document_json(request->data + 4, size);
+    request->len = request->reply_len = 4 + size;
+    return true;
+}
+
+/* SIZE and its OK; the document, and the echo's SIZE; its OK, and the echo. */
+static bool
+request_tinyproto(struct request *request, size_t size)
+{
+    be32_store(request->data, (uint32_t)size);
+    document_json(request->data + 4, size);
+    request->data[4 + size] = 0xff;
+    request->len = 4 + size + 1;
+    request->steps = 3;
+    request->step[0] = (struct request_step){4, 1};
+    request->step[1] = (struct request_step){(uint32_t)size, 4};
+    request->step[2] = (struct request_step){1, (uint32_t)size};
+    request->opening = "\xff";
+    return true;
+}
+
+static bool
 request_http(struct request *request, size_t size)
 {
     static const char text[] = "GET /idle HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -98,9 +124,13 @@ request_init(struct request *request, const char *protocol, size_t size)
         const char *name;
         bool (*build)(struct request *, size_t);
     } builders[] = {
-        {"msp", request_msp},     {"raw", request_raw},
-        {"redis", request_redis}, {"beanstalkd", request_beanstalkd},
+        {"msp", request_msp},
+        {"raw", request_raw},
+        {"redis", request_redis},
+        {"beanstalkd", request_beanstalkd},
         {"http", request_http},
+        {"frame", request_frame},
+        {"tinyproto", request_tinyproto},
     };
 
     *request = (struct request){.data = ms_malloc(size + REQUEST_AROUND)};
@@ -125,6 +155,20 @@ reply_feed_fixed(const struct request *request, struct reply_reader *reader, siz
 
     reader->at = (uint32_t)(bytes % request->reply_len);
     return (int)(bytes / request->reply_len);
+}
+
+/* The next trip is the caller's to begin: it sees that step has changed. */
+static int
+reply_feed_steps(const struct request *request, struct reply_reader *reader, size_t n)
+{
+    reader->at += (uint32_t)n;
+    if (reader->at < request->step[reader->step].reply_len)
+        return 0;
+    if (reader->at > request->step[reader->step].reply_len)
+        return -1;
+    reader->at = 0;
+    reader->step = (reader->step + 1) % request->steps;
+    return reader->step == 0;
 }
 
 static bool
@@ -153,6 +197,8 @@ reply_feed(const struct request *request, struct reply_reader *reader, const uin
     const uint8_t *end = data + n;
     int replies = 0;
 
+    if (request->steps > 0)
+        return reply_feed_steps(request, reader, n);
     if (request->reply_len > 0)
         return reply_feed_fixed(request, reader, n);
     while (data < end) {

@@ -7,9 +7,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define REQUEST_STEPS_MAX 3
+
+/* One trip: so many bytes of the request, then so many of the reply. */
+struct request_step {
+    uint32_t len, reply_len;
+};
+
 struct request {
     uint8_t *data; /* heap; request_fini frees it */
     size_t len;
+    unsigned steps; /* of a request that takes several trips; 0: it is one */
+    struct request_step step[REQUEST_STEPS_MAX];
+    const char *opening; /* sent on each new connection, and as many bytes come back; or NULL */
     size_t reply_len;    /* a reply of so many bytes; 0: it is made of lines */
     unsigned lines;      /* of a reply; 0: as many as there are up to an empty one */
     const char *initial; /* of each line in turn that a good reply begins with; '*': any */
@@ -19,11 +29,12 @@ struct request {
 struct reply_reader {
     uint32_t at;   /* bytes of the line or the fixed reply under way */
     uint32_t line; /* lines that the reply under way has already */
+    uint32_t step; /* trips that the request under way has made */
 };
 
 /* Builds the request: "msp" (first packet and trailer sent ahead), "raw" (the same bytes, and any ten
- * bytes back), "redis" (XADD), "beanstalkd" (put), "http" (GET /idle). The first four carry the same
- * JSON document of size bytes. False where the protocol is unknown or the document does not fit. */
+ * bytes back), "redis" (XADD), "beanstalkd" (put), "http" (GET /idle), "frame" (an echo by length), "tinyproto"
+ * (an echo in three trips). All but http carry the same JSON document of size bytes. False where the protocol is unknown or the document does not fit. */
 bool request_init(struct request *request, const char *protocol, size_t size);
 void request_fini(struct request *request);
 

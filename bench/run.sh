@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead durable file discard files memory scale)
+ALL_GROUPS=(small ahead durable file discard files memory scale echo burst fanout)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -24,6 +24,8 @@ ALL_GROUPS=(small ahead durable file discard files memory scale)
 . "$HERE/results.sh"
 # shellcheck source=bench/messages.sh
 . "$HERE/messages.sh"
+# shellcheck source=bench/protocols.sh
+. "$HERE/protocols.sh"
 # shellcheck source=bench/transfers.sh
 . "$HERE/transfers.sh"
 # shellcheck source=bench/connections.sh
@@ -44,7 +46,7 @@ check_arguments() {
 
 check_programs() {
     local program
-    for program in msockd msock bench/load bench/ping; do
+    for program in msockd msock bench/load bench/ping bench/burst bench/fanout; do
         [ -x "$B/$program" ] || die "no $B/$program; build it by: make B=$B all bench-programs"
     done
 }

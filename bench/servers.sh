@@ -7,12 +7,16 @@ next_directory() { # NAME; leaves DIRECTORY
 
 # The runtime directory is in memory, as /run is.
 start_msockd() { # WORKERS HANDLER [OPTION...]
-    local workers=$1 handler=$2 runtime
-    shift 2
+    start_msockd_at msp "$@"
+}
+
+start_msockd_at() { # PROTOCOL WORKERS HANDLER [OPTION...]
+    local protocol=$1 workers=$2 handler=$3 runtime
+    shift 3
     next_port
     next_directory msockd
     runtime=$(mktemp -d "$SHM/run.XXXXXX")
-    start "$B/msockd" -q -w "$workers" -l "msp://127.0.0.1:$PORT?handler=$handler&backlog=4096" \
+    start "$B/msockd" -q -w "$workers" -l "$protocol://127.0.0.1:$PORT?handler=$handler&backlog=4096" \
         -d "$DIRECTORY" -r "$runtime" -o idle_timeout=600s "$@"
     wait_port "$PORT" "$STARTED"
 }
@@ -40,9 +44,9 @@ start_beanstalkd() {
     wait_port "$PORT" "$STARTED"
 }
 
-start_ping() { # REQUEST-BYTES
+start_ping() { # REQUEST-BYTES [REPLY-BYTES]
     next_port
-    start "$B/bench/ping" "$PORT" "$1" 10
+    start "$B/bench/ping" "$PORT" "$1" "${2:-10}"
     wait_port "$PORT" "$STARTED"
 }
 
