@@ -219,7 +219,7 @@ main(int argc, char **argv)
     begin = fanout_now();
     fanout_until(&f, begin + f.seconds);
     seconds = fanout_now() - begin;
-    printf("rate=%.0f mb_s=%.1f seconds=%.3f\n",
+    printf("rate=%.0f mb_per_s=%.1f seconds=%.3f\n",
            (double)(f.received - before) / (double)f.frame_len / seconds,
            (double)(f.received - before) / 1e6 / seconds, seconds);
     return 0;

@@ -327,6 +327,7 @@ load_report(const struct load *load, const struct mark *begin, const struct mark
     printf("rate=%.0f p50_us=%.1f p99_us=%.1f max_us=%.1f messages=%.0f seconds=%.3f",
            replies / seconds, (double)histogram_quantile(h, 0.5) / 1e3,
            (double)histogram_quantile(h, 0.99) / 1e3, (double)h->max / 1e3, replies, seconds);
+    printf(" mb_per_s=%.1f", replies * (double)load->options.size / seconds / 1e6);
     printf(" generator_cpu=%.2f", (end->own_cpu - begin->own_cpu) / seconds);
     if (load->options.pids != NULL)
         printf(" server_cpu=%.2f cpu_us=%.3f", (end->server_cpu - begin->server_cpu) / seconds,

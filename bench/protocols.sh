@@ -19,7 +19,7 @@ compare_echo() { # PROTOCOL SIZE CONNECTIONS
 }
 
 group_echo() {
-    local conns target
+    local conns protocol target
     for conns in 1 50 200; do
         target=
         [ "$conns" != 50 ] || target=0.85
@@ -33,9 +33,12 @@ group_echo() {
             "$target" echoes/s
     done
     for protocol in frame tinyproto; do
-        compare_echo "$protocol" 65536 50
-        row "$protocol, echo of 64 KiB, 50 connections" 'bare epoll ping-pong of the same bytes' \
-            "echo.$protocol.65536.c50" "echo.$protocol.65536.c50.ping" mb_s '' '' MB/s
+        for conns in 1 50 200; do
+            compare_echo "$protocol" 65536 "$conns"
+            row "$protocol, echo of 64 KiB, $conns connections" \
+                'bare epoll ping-pong of the same bytes' "echo.$protocol.65536.c$conns" \
+                "echo.$protocol.65536.c$conns.ping" mb_per_s '' '' MB/s
+        done
     done
 }
 
@@ -52,7 +55,7 @@ measure_burst() { # KEY PORT OPTION...
 measure_md5() { # KEY
     set -- "$1" openssl speed -mr -seconds 1 -bytes 65536 -evp md5
     note_command "${@:2}"
-    "${@:2}" 2>/dev/null | awk -F: '/^\+F/ {printf "mb_s=%.1f\n", $NF / 1e6}' >"$WORK/measured"
+    "${@:2}" 2>/dev/null | awk -F: '/^\+F/ {printf "mb_per_s=%.1f\n", $NF / 1e6}' >"$WORK/measured"
     [ -s "$WORK/measured" ] || die "openssl speed failed"
     samples "$1" <"$WORK/measured"
 }
@@ -75,7 +78,7 @@ group_burst() {
     row 'cnp, 1 KiB packets, window 64, one connection' 'step-by-step' \
         burst.1024 burst.step. rate '>=' 20 packets/s
     row 'cnp, 64 KiB packets, window 64, one connection' 'openssl speed of MD5' \
-        burst.65536 burst.md5 mb_s '>=' 0.7 MB/s
+        burst.65536 burst.md5 mb_per_s '>=' 0.7 MB/s
 }
 
 # The target is a number of deliveries; the ping-pong, which delivers once for each message it gets, is

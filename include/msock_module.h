@@ -5,11 +5,15 @@
  * and that defines one symbol, msock_module, of the type struct msock_module. Build it with
  * `cc -shared -fPIC -o my.so my.c`; it links with nothing of msockd.
  *
- * Each worker process loads it once for every listener that names it, after it has become its
- * configured user. Everything is called from the worker's one thread, and so must the functions of the
- * host be: what blocks in a callback blocks all connections of the worker. A module that crashes takes
- * its worker with it; the master replaces that worker, the others go on, and messages that were not
- * settled were not acknowledged, so their senders send them again. */
+ * Each worker process loads it after it has become its configured user, and starts it once for every
+ * listener that names it; what is not in the state that start sets, all these share. Everything is called
+ * from the worker's one thread, and so must the functions of the host be: what blocks in a callback blocks
+ * all connections of the worker. A module that crashes takes its worker with it; the master replaces that
+ * worker, the others go on, and messages that were not settled were not acknowledged, so their senders
+ * send them again.
+ *
+ * A file that everybody may write to is not loaded. Put a new version in its place with mv, then reload:
+ * workers that run still use the old file, and writing into it would crash them. */
 #ifndef MSOCK_MODULE_H
 #define MSOCK_MODULE_H
 
@@ -23,6 +27,9 @@ extern "C" {
 /* Changes whenever something below changes its meaning or layout; a module of another one is refused,
  * at start and at reload. */
 #define MSOCK_MODULE_ABI 1
+
+#define MSOCK_MODULE_REPLY_MAX (16u << 20) /* bytes of a reply */
+#define MSOCK_MODULE_KEEP_MAX  1024        /* bytes that are kept with a connection */
 
 struct msock_module_conn;  /* a connection; valid from conn_open until conn_close has returned */
 struct msock_module_token; /* a message that is to be settled; valid until it is */
@@ -56,7 +63,7 @@ struct msock_module_message {
     const unsigned char *sha256; /* of data, 32 bytes */
 };
 
-/* Where a connection comes from. Valid during the callback. */
+/* Where a connection comes from. Valid during the callback, until peer is called again. */
 struct msock_module_peer {
     const char *listener; /* its URL without options */
     const char *proto;    /* "frame" */
@@ -74,11 +81,13 @@ struct msock_module_host {
     const char *data_dir; /* absolute */
     const char *args;     /* the listener's ?args=, or "" */
 
-    /* The reply to a message, before it is settled; copied. The last one counts. */
+    /* The reply to a message, before it is settled; copied. The last one counts, and is sent where the
+     * message is committed. With more than MSOCK_MODULE_REPLY_MAX bytes the message fails. */
     void (*reply)(void *ctx, struct msock_module_token *token, const void *data, size_t n);
 
-    /* Settles a message for which message returned MSOCK_MODULE_LATER, once. text: a sentence for the
-     * sender of a refused or failed message, or NULL. The token is gone afterwards. */
+    /* Settles a message for which message returned, or is about to return, MSOCK_MODULE_LATER, once. text: a
+     * sentence for the sender of a refused or failed message, or NULL. The token is gone afterwards. When
+     * the worker leaves, messages that are not settled by then fail, and settling them does nothing. */
     void (*settle)(void *ctx, struct msock_module_token *token, enum msock_module_result result,
                    const char *text);
 
@@ -91,8 +100,8 @@ struct msock_module_host {
      * ENOBUFS: it does not read, and will be closed. */
     int (*push)(void *ctx, struct msock_module_conn *conn, const void *data, size_t n);
 
-    /* Sends a message to every connection of this listener, in all workers, but except (may be NULL).
-     * Returns 0, or -1 with errno EMSGSIZE (over 1 MiB) or EAGAIN: other workers are behind, try
+    /* Sends a message to every connection of this listener, in all workers, but except (may be NULL);
+     * copied. Returns 0, or -1 with errno EMSGSIZE (over 1 MiB) or EAGAIN: other workers are behind, try
      * again in tick. */
     int (*broadcast)(void *ctx, struct msock_module_conn *except, const void *data, size_t n);
 
@@ -105,6 +114,15 @@ struct msock_module_host {
     /* A pointer of the module's own with each connection; NULL at first. */
     void (*set_data)(void *ctx, struct msock_module_conn *conn, void *data);
     void *(*data)(void *ctx, const struct msock_module_conn *conn);
+
+    /* Bytes that go with a connection when it moves to another worker (MSOCK_MODULE_MOVABLE); copied, in
+     * place of those kept before. Returns 0, or -1 with errno EMSGSIZE: over MSOCK_MODULE_KEEP_MAX. */
+    int (*keep)(void *ctx, struct msock_module_conn *conn, const void *data, size_t n);
+
+    /* What was kept last, in whichever worker: *n_out bytes (n_out may be NULL), NUL-terminated besides;
+     * NULL and 0 at first. Valid until keep is called or conn_close has returned. After a reload it may come from an older
+     * version of the module. */
+    const void *(*kept)(void *ctx, const struct msock_module_conn *conn, size_t *n_out);
 
     /* Ends a connection; what was pushed before is still sent. */
     void (*disconnect)(void *ctx, struct msock_module_conn *conn);
@@ -126,20 +144,22 @@ struct msock_module {
     uint32_t flags; /* MSOCK_MODULE_..., ored */
 
     /* Called once before all others. Sets *state_out, the first argument of all below. Returns 0, or -1
-     * with a sentence in error (error_len bytes with NUL): the worker does not start. host is valid
-     * until stop has returned. */
+     * with a sentence in error (error_len bytes with NUL): the worker does not start, and stop is not
+     * called. host is valid until stop has returned. Never NULL. */
     int (*start)(const struct msock_module_host *host, void **state_out, char *error,
                  size_t error_len);
 
-    void (*conn_open)(void *state, struct msock_module_conn *conn, int moved); /* NULL: none */
+    /* A connection begins, or ends. moved: it comes from, or goes to, another worker. What is pushed to it
+     * in conn_close is not sent. NULL: none. */
+    void (*conn_open)(void *state, struct msock_module_conn *conn, int moved);
+    void (*conn_close)(void *state, struct msock_module_conn *conn, int moved);
 
     /* One message. Never NULL. */
     enum msock_module_result (*message)(void *state, const struct msock_module_message *message);
 
     void (*tick)(void *state); /* about once a second; NULL: none */
-    void (*conn_close)(void *state, struct msock_module_conn *conn, int moved); /* NULL: none */
 
-    /* The last call; messages that are not settled yet fail. NULL: none. */
+    /* The last call; messages that were not settled have failed, all connections are closed. NULL: none. */
     void (*stop)(void *state);
 };
 

@@ -60,8 +60,9 @@ void bus_ring(struct bus *bus);
  * may publish; bus_dispatch and bus_replay do nothing within it. */
 typedef void (*bus_heard_fn)(void *arg, const void *data, size_t n);
 
-/* Hears a channel (not UINT16_MAX, and nobody's yet) from here on. The others wait for this worker when
- * it is behind only as long as it hears any channel. */
+/* Hears a channel (not UINT16_MAX, and nobody's yet) from here on; of a worker that hears another channel
+ * already, what it has not read yet included. The others wait for this worker when it is behind only as
+ * long as it hears any channel. */
 void bus_subscribe(struct bus *bus, uint16_t channel, bus_heard_fn heard, void *arg);
 void bus_unsubscribe(struct bus *bus, uint16_t channel);
 

@@ -73,32 +73,42 @@ bus_room(const struct bus *bus, uint64_t need, bool overwrite)
     return room;
 }
 
+/* From now on readers that move on say so. */
+static void
+bus_begin_waiting(struct bus *bus, uint64_t now_us)
+{
+    bus->waiting = true;
+    bus->waiting_since_us = now_us;
+    atomic_store_explicit(&bus->own->waiting, 1, memory_order_relaxed);
+    /* Either such a reader sees this, or it is seen here, when it is looked for again, that it moved. */
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void
+bus_end_waiting(struct bus *bus)
+{
+    bus->waiting = false;
+    atomic_store_explicit(&bus->own->waiting, 0, memory_order_relaxed);
+}
+
 /* True when there is room for need bytes, be it because patience has ended. */
 static bool
 bus_make_room(struct bus *bus, uint64_t need, uint64_t now_us)
 {
-    uint64_t room;
+    uint64_t room = bus->room_to - bus->head;
 
-    if (need <= bus->room_to - bus->head)
-        return true;
-    if (bus->full_since_us == 0) {
+    if (need > room)
+        room =
+            bus_room(bus, need, bus->waiting && now_us - bus->waiting_since_us >= BUS_PATIENCE_US);
+    if (need > room && !bus->waiting) {
+        bus_begin_waiting(bus, now_us);
         room = bus_room(bus, need, false);
-        if (room < need) {
-            /* Either a reader that moves on sees this, or it is seen here that it has moved. */
-            atomic_store_explicit(&bus->own->waiting, 1, memory_order_relaxed);
-            atomic_thread_fence(memory_order_seq_cst);
-            bus->full_since_us = now_us;
-            room = bus_room(bus, need, false);
-        }
-    } else {
-        room = bus_room(bus, need, now_us - bus->full_since_us >= BUS_PATIENCE_US);
     }
-    if (room < need)
-        return false;
     bus->room_to = bus->head + room;
-    if (bus->full_since_us != 0)
-        atomic_store_explicit(&bus->own->waiting, 0, memory_order_relaxed);
-    bus->full_since_us = 0;
+    if (need > room)
+        return false;
+    if (bus->waiting)
+        bus_end_waiting(bus);
     return true;
 }
 

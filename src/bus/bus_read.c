@@ -120,6 +120,16 @@ bus_read_ring(struct bus *bus, unsigned ring, bool all)
     return lost;
 }
 
+static bool
+bus_has_more(const struct bus *bus, unsigned used)
+{
+    for (unsigned i = 0; i < used; i++)
+        if (i != bus->ring &&
+            atomic_load_explicit(&bus_words(bus, i)->head, memory_order_relaxed) != bus->read_to[i])
+            return true;
+    return false;
+}
+
 uint64_t
 bus_dispatch(struct bus *bus, bool all)
 {
@@ -138,9 +148,9 @@ bus_dispatch(struct bus *bus, bool all)
         lost += bus_read_ring(bus, ring, all);
         bus->first_ring = ring + 1;
     }
-    if (!all && bus->budget == 0)
-        bus->bell_due = true;
     bus->dispatching = false;
+    if (!all && bus->budget == 0 && bus_has_more(bus, used))
+        bus->bell_due = true;
     return lost;
 }
 

@@ -23,8 +23,9 @@ struct bus {
 
     /* The writer. */
     uint64_t head, count;
-    uint64_t room_to;       /* up to here there is room, whatever the readers do */
-    uint64_t full_since_us; /* 0: it is not full */
+    uint64_t room_to; /* up to here there is room, whatever the readers do */
+    bool waiting;     /* as own->waiting */
+    uint64_t waiting_since_us;
 
     /* The reader. */
     bool dispatching;

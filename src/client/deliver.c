@@ -2,12 +2,10 @@
  * laid out then, and how long to wait before it. */
 #include "client/deliver.h"
 
-#include "client/retry.h"
+#include "client/post.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 /* A server that takes a size as undetermined gives up after so many full packets (1.4); what is
  * larger is not worth reading twice. */
@@ -29,21 +27,6 @@ struct delivery {
     char refusal_code[HANDLE_CODE_LEN];
 };
 
-static void
-deliver_wait(const struct msock *m, unsigned nth)
-{
-    uint32_t random;
-    uint64_t us;
-    struct timespec left;
-
-    handle_random(&random, sizeof(random));
-    us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
-    left.tv_sec = (time_t)(us / 1000000);
-    left.tv_nsec = (long)(us % 1000000) * 1000;
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        continue;
-}
-
 /* Drops a connection on which the server has closed or spoken while nobody listened. */
 static void
 connection_check(struct msock *m)
@@ -51,7 +34,9 @@ connection_check(struct msock *m)
     struct transport *t = &m->transport;
     struct msp_answer answer;
 
-    if (t->fd < 0 || transport_quiet(t))
+    if (m->peer != NULL)
+        post_check(m);
+    if (m->peer != NULL || t->fd < 0 || transport_quiet(t))
         return;
     if (msp_answer_decode(transport_bytes(t), t->in_len, &answer) > 0 &&
         answer.kind == MSP_ANSWER_ERR)
@@ -59,15 +44,23 @@ connection_check(struct msock *m)
     transport_close(t);
 }
 
+int
+deliver_connect_once(struct msock *m)
+{
+    if (handle_connect_once(m) < 0)
+        return -1;
+    return m->peer != NULL ? post_open(m) : 0;
+}
+
 enum msock_status
 msock_connect(msock *m)
 {
     handle_begin(m);
     connection_check(m);
-    for (unsigned nth = 0; m->transport.fd < 0 && handle_connect_once(m) < 0; nth++) {
+    for (unsigned nth = 0; m->transport.fd < 0 && deliver_connect_once(m) < 0; nth++) {
         if (nth >= m->retries)
             return MSOCK_UNREACHABLE;
-        deliver_wait(m, nth);
+        handle_back_off(m, nth);
     }
     handle_begin(m);
     return MSOCK_OK;
@@ -116,14 +109,15 @@ delivery_again(struct delivery *d)
         snprintf(m->code, sizeof(m->code), "%s", d->refusal_code);
         return delivery_decided(d, MSOCK_REFUSED);
     }
-    if (d->attempts > m->retries || (hopeless && d->hopeless))
+    if (d->attempts > m->retries || (hopeless && d->hopeless) ||
+        (m->peer != NULL && d->out->in_doubt)) /* no id goes with it that would show a double */
         return delivery_give_up(d);
     d->hopeless |= hopeless;
     /* An idle connection that the server has just closed says nothing about the next one. */
     if (d->reused && !d->hurried && (m->code[0] == '\0' || strcmp(m->code, "shutdown") == 0))
         d->hurried = true;
     else
-        deliver_wait(m, d->waits++);
+        handle_back_off(m, d->waits++);
     return false;
 }
 
@@ -134,8 +128,8 @@ delivery_refused(struct delivery *d)
 {
     struct msock *m = d->m;
 
-    if (d->mode != SESSION_LATE || d->out->source.size > DELIVER_UNDETERMINED_MAX ||
-        strcmp(m->code, "bad-flags") != 0)
+    if (m->peer != NULL || d->mode != SESSION_LATE ||
+        d->out->source.size > DELIVER_UNDETERMINED_MAX || strcmp(m->code, "bad-flags") != 0)
         return delivery_decided(d, MSOCK_REFUSED);
     snprintf(d->refusal, sizeof(d->refusal), "%s", m->error);
     snprintf(d->refusal_code, sizeof(d->refusal_code), "%s", m->code);
@@ -153,7 +147,7 @@ delivery_connect(struct delivery *d)
 
     connection_check(m);
     d->reused = m->transport.fd >= 0;
-    if (!d->reused && handle_connect_once(m) < 0)
+    if (!d->reused && deliver_connect_once(m) < 0)
         return false;
     m->counts.retries += d->begun;
     d->begun = true;
@@ -171,7 +165,7 @@ delivery_attempt(struct delivery *d)
         return delivery_again(d);
     if (mode == SESSION_AHEAD)
         d->mode = SESSION_STRICT;
-    switch (session_run(d->m, d->out, mode)) {
+    switch (d->m->peer != NULL ? post_run(d->m, d->out) : session_run(d->m, d->out, mode)) {
     case SESSION_COMMITTED:
         return delivery_decided(d, MSOCK_OK);
     case SESSION_REFUSED:
@@ -187,6 +181,10 @@ delivery_attempt(struct delivery *d)
         return delivery_decided(d, MSOCK_LOCAL);
     case SESSION_CANCELLED:
         return delivery_decided(d, MSOCK_CANCELLED);
+    case SESSION_UNFIT:
+        return delivery_decided(d, MSOCK_USAGE);
+    case SESSION_UNANSWERED:
+        return delivery_decided(d, MSOCK_TIMEOUT);
     }
     return delivery_decided(d, MSOCK_LOCAL);
 }

@@ -1,12 +1,16 @@
 /* Opening and closing a handle, its options, and what it tells afterwards. Nothing here sends. */
 #include "client/handle.h"
 
+#include "client/retry.h"
+#include "proto/transform_seal.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 const char *
 msock_version(void)
@@ -32,56 +36,21 @@ msock_status_name(enum msock_status status)
         return "local";
     case MSOCK_CANCELLED:
         return "cancelled";
+    case MSOCK_TIMEOUT:
+        return "timeout";
     }
     return "unknown";
-}
-
-/* What url_parse takes, but a client cannot use. Returns NULL where it can. */
-static const char *
-url_unfit(const struct url *url)
-{
-    if (strcmp(url->scheme, "msp") != 0)
-        return "only msp:// addresses can be sent to";
-    if (url->host == NULL && url->path == NULL)
-        return "neither an address nor the path of a Unix socket is given";
-    if (url->host != NULL && url->has_port && url->port == 0)
-        return "port 0 cannot be connected to";
-    if (url->option_count > 0)
-        return "options after ? are for servers; a client has none";
-    return NULL;
-}
-
-static int
-url_for_client(const char *text, struct url *url_out, char error[URL_ERROR_LEN])
-{
-    const char *unfit;
-
-    if (text == NULL) {
-        snprintf(error, URL_ERROR_LEN, "no address is given");
-        return -1;
-    }
-    if (url_parse(text, url_out, error) < 0)
-        return -1;
-    unfit = url_unfit(url_out);
-    if (unfit != NULL) {
-        snprintf(error, URL_ERROR_LEN, "\"%.80s\": %s", text, unfit);
-        url_fini(url_out);
-        return -1;
-    }
-    if (!url_out->has_port)
-        url_out->port = HANDLE_PORT;
-    return 0;
 }
 
 enum msock_status
 msock_url_error(const char *url, char *error, size_t n)
 {
-    char sentence[URL_ERROR_LEN] = "";
-    struct url parsed;
-    int rc = url_for_client(url, &parsed, sentence);
+    char sentence[ADDRESS_ERROR_LEN] = "";
+    struct address at;
+    int rc = address_read(url, &at, sentence);
 
     if (rc == 0)
-        url_fini(&parsed);
+        address_fini(&at);
     if (error != NULL && n > 0)
         snprintf(error, n, "%s", sentence);
     return rc == 0 ? MSOCK_OK : MSOCK_USAGE;
@@ -90,7 +59,7 @@ msock_url_error(const char *url, char *error, size_t n)
 static void
 handle_name_address(struct msock *m)
 {
-    const struct url *url = &m->url;
+    const struct url *url = &m->at.url;
 
     if (url->path != NULL)
         snprintf(m->address, sizeof(m->address), "unix:%s", url->path);
@@ -99,23 +68,76 @@ handle_name_address(struct msock *m)
                  url->host, url->port);
 }
 
+/* 1 where the list ends with the key of the URL: as on the server's side, it is applied last, and no call
+ * takes it away. */
+static size_t
+handle_sealed(const struct msock *m)
+{
+    return m->at.seal.send != NULL;
+}
+
+/* Returns 0, or -1 where there are too many. */
+static int
+handle_add_transform(struct msock *m, const struct transform *one)
+{
+    struct transforms *t = &m->transforms;
+
+    if (t->count == TRANSFORMS_MAX)
+        return -1;
+    t->count -= handle_sealed(m);
+    t->list[t->count++] = *one;
+    if (handle_sealed(m))
+        t->list[t->count++] = m->at.seal;
+    return 0;
+}
+
+/* Nothing but the key of the URL stays. */
+static void
+handle_clear_transforms(struct msock *m)
+{
+    struct transforms *t = &m->transforms;
+
+    if (t->count > 0)
+        t->count -= handle_sealed(m);
+    transforms_fini(t);
+    if (handle_sealed(m))
+        t->list[t->count++] = m->at.seal;
+}
+
+/* The state machine for all protocols but msp. */
+static void
+handle_make_peer(struct msock *m)
+{
+    struct peer *p = peer_create(m->at.ops, &m->transport, m->digester);
+
+    p->limits.framing = m->at.framing;
+    p->limits.window_size = m->at.window_size;
+    p->limits.retries = HANDLE_NACK_LIMIT;
+    p->limits.nack_limit = HANDLE_NACK_LIMIT;
+    p->limits.timeout_us = (uint64_t)HANDLE_ANSWER_MS * 1000;
+    m->peer = p;
+}
+
 msock *
 msock_open(const char *url)
 {
-    char error[URL_ERROR_LEN];
+    char error[ADDRESS_ERROR_LEN];
     struct msock *m = calloc(1, sizeof(*m));
 
-    if (m == NULL || url_for_client(url, &m->url, error) < 0) {
+    if (m == NULL || address_read(url, &m->at, error) < 0) {
         free(m);
         return NULL;
     }
     transport_init(&m->transport);
+    handle_clear_transforms(m);
     m->digester = digester_create();
     if (m->digester == NULL) {
         msock_close(m);
         return NULL;
     }
     handle_name_address(m);
+    if (m->at.ops != NULL)
+        handle_make_peer(m);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
     m->retries = HANDLE_RETRIES;
@@ -132,10 +154,15 @@ msock_close(msock *m)
 {
     if (m == NULL)
         return;
+    if (m->peer != NULL)
+        peer_leave(m->peer, m->answer_ms);
+    peer_destroy(m->peer);
     transport_close(&m->transport);
+    handle_clear_transforms(m);
     digester_destroy(m->digester);
     handle_drop_reply(m);
-    url_fini(&m->url);
+    free(m->received);
+    address_fini(&m->at);
     free(m);
 }
 
@@ -146,6 +173,8 @@ msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms)
         m->answer_ms = answer_ms;
     if (commit_ms > 0)
         m->commit_ms = commit_ms;
+    if (m->peer != NULL)
+        m->peer->limits.timeout_us = (uint64_t)m->answer_ms * 1000;
 }
 
 void
@@ -160,6 +189,8 @@ void
 msock_set_nack_limit(msock *m, unsigned limit)
 {
     m->nack_limit = limit;
+    if (m->peer != NULL)
+        m->peer->limits.nack_limit = m->peer->limits.retries = limit;
 }
 
 void
@@ -172,8 +203,37 @@ msock_set_progress(msock *m, msock_progress_fn fn, void *arg)
 void
 msock_set_transform(msock *m, msock_transform_fn fn, void *arg)
 {
-    m->transform = fn;
-    m->transform_arg = arg;
+    handle_clear_transforms(m);
+    if (fn != NULL)
+        (void)msock_add_transform(m, fn, NULL, arg);
+}
+
+enum msock_status
+msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_receive, void *arg)
+{
+    struct transform one = {.send = on_send, .receive = on_receive, .arg = arg};
+
+    handle_begin(m);
+    if (handle_add_transform(m, &one) < 0)
+        return handle_fail(m, MSOCK_USAGE, "there are %d transforms already", TRANSFORMS_MAX);
+    return MSOCK_OK;
+}
+
+enum msock_status
+msock_set_key(msock *m, const char *path)
+{
+    char error[SEAL_ERROR_LEN];
+    struct transform one;
+
+    handle_begin(m);
+    if (path == NULL)
+        return handle_fail(m, MSOCK_LOCAL, "there is no key file");
+    if (transform_seal(path, SEAL_TO_SERVER, &one, error) < 0)
+        return handle_fail(m, MSOCK_LOCAL, "%s", error);
+    if (handle_add_transform(m, &one) == 0)
+        return MSOCK_OK;
+    one.free_arg(one.arg);
+    return handle_fail(m, MSOCK_LOCAL, "there are %d transforms already", TRANSFORMS_MAX);
 }
 
 enum msock_status
@@ -286,7 +346,7 @@ handle_connect_once(struct msock *m)
     char error[URL_ERROR_LEN];
     struct endpoint ep;
 
-    if (endpoint_resolve(&m->url, &ep, error) < 0) {
+    if (endpoint_resolve(&m->at.url, &ep, error) < 0) {
         handle_fail(m, MSOCK_OK, "%s", error);
         return -1;
     }
@@ -305,6 +365,21 @@ handle_connect_once(struct msock *m)
     }
     m->counts.connects++;
     return 0;
+}
+
+void
+handle_back_off(const struct msock *m, unsigned nth)
+{
+    uint32_t random;
+    uint64_t us;
+    struct timespec left;
+
+    handle_random(&random, sizeof(random));
+    us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
+    left.tv_sec = (time_t)(us / 1000000);
+    left.tv_nsec = (long)(us % 1000000) * 1000;
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
 }
 
 void

@@ -3,6 +3,8 @@
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
+#include "client/address.h"
+#include "client/peer.h"
 #include "client/transport.h"
 #include "common/digest.h"
 #include "msock.h"
@@ -20,15 +22,15 @@
 #define HANDLE_BASE_MS     50
 #define HANDLE_MAX_MS      5000
 #define HANDLE_NACK_LIMIT  10
-#define HANDLE_PORT        8000
 #define HANDLE_ERROR_LEN   2560
 #define HANDLE_CODE_LEN    32
 #define HANDLE_GRANT_GUESS 65536
 
 struct msock {
-    struct url url;
+    struct address at;
     char address[HANDLE_ERROR_LEN / 4]; /* for sentences: "127.0.0.1:8000" */
     struct transport transport;
+    struct peer *peer; /* what speaks on it; NULL: msp (session.h) */
     struct digester *digester;
     uint32_t grant; /* the last one that the server gave: what to read ahead for */
 
@@ -38,8 +40,7 @@ struct msock {
     bool auto_id, want_reply;
     msock_progress_fn progress;
     void *progress_arg;
-    msock_transform_fn transform;
-    void *transform_arg;
+    struct transforms transforms;
 
     char next_id[HANDLE_VALUE_MAX];
     size_t next_id_len; /* 0: none was set */
@@ -50,6 +51,7 @@ struct msock {
     char code[HANDLE_CODE_LEN];
     char *reply; /* NUL-terminated besides; NULL: none */
     size_t reply_len;
+    char *received;             /* what msock_recv returned last */
     struct msock_counts counts; /* but the bytes, which the transport counts */
 };
 
@@ -67,8 +69,11 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
 /* Sets sentence and code from a REJ or ERR line. */
 void handle_fail_answer(struct msock *m, const struct msp_answer *answer);
 
-/* One connection attempt, without retries; counts it. Returns 0, or -1 with the sentence set. */
+/* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set. */
 MS_MUST_CHECK int handle_connect_once(struct msock *m);
+
+/* The wait before the nth attempt more, counted from 0. */
+void handle_back_off(const struct msock *m, unsigned nth);
 
 /* Random bytes from the kernel. */
 void handle_random(void *out, size_t n);

@@ -1,6 +1,7 @@
 /* Receiving a reply: its size is checked before memory is taken, its sums before it is shown. */
 #include "client/reply.h"
 
+#include "client/received.h"
 #include "common/clock.h"
 
 #include <poll.h>
@@ -50,6 +51,32 @@ reply_holds(struct msock *m, const struct msp_first *first, const char *body)
     return memcmp(sha256, first->sha256, SHA256_LEN) == 0;
 }
 
+/* The reply as the program sees it. Where there are transforms no bytes are no reply, since what a
+ * handler has said would not arrive empty. */
+static enum reply_end
+reply_keep(struct msock *m, char **body, size_t n)
+{
+    char *opened;
+    size_t len;
+
+    handle_drop_reply(m);
+    if (m->transforms.count > 0 && n == 0)
+        return REPLY_READ;
+    if (m->transforms.count > 0) {
+        opened = received_bytes(m, *body, n, &len);
+        if (opened == NULL)
+            return REPLY_LOCAL;
+        free(*body);
+        *body = opened;
+        n = len;
+    }
+    m->reply = *body;
+    m->reply[n] = '\0';
+    m->reply_len = n;
+    *body = NULL;
+    return REPLY_READ;
+}
+
 enum reply_end
 reply_read(struct msock *m)
 {
@@ -79,11 +106,7 @@ reply_read(struct msock *m)
         end = REPLY_BAD;
         goto out;
     }
-    body[first.size] = '\0';
-    handle_drop_reply(m);
-    m->reply = body;
-    m->reply_len = first.size;
-    body = NULL;
+    end = reply_keep(m, &body, first.size);
 out:
     free(body);
     return end;

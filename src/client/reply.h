@@ -7,7 +7,7 @@
 enum reply_end {
     REPLY_READ, /* whole, both sums hold; it is the handle's now */
     REPLY_BAD,  /* lost, late, too large or damaged: the sentence is set */
-    REPLY_LOCAL /* no memory: the sentence is set */
+    REPLY_LOCAL /* no memory, or transforms that reject it: the sentence is set */
 };
 
 MS_MUST_CHECK enum reply_end reply_read(struct msock *m);

@@ -10,7 +10,9 @@ send_choose_id(struct msock *m)
 {
     uint8_t random[HANDLE_AUTO_ID / 2];
 
-    if (m->next_id_len > 0) {
+    if (m->peer != NULL) {
+        m->next_id_len = 0; /* only msp carries one */
+    } else if (m->next_id_len > 0) {
         memcpy(m->last_id, m->next_id, m->next_id_len);
         m->last_id_len = m->next_id_len;
         m->last_id[m->last_id_len] = '\0';
@@ -31,30 +33,42 @@ send_begin(struct msock *m)
     m->last_id[0] = '\0';
 }
 
+/* Sends bytes that are what they will be. */
+static enum msock_status
+send_plain(struct msock *m, struct outgoing *out, const void *data, size_t n)
+{
+    if (m->peer != NULL && n > PEER_MESSAGE_MAX)
+        return handle_fail(m, MSOCK_USAGE, "over %s a message has at most %d MiB", m->at.ops->name,
+                           (int)(PEER_MESSAGE_MAX >> 20));
+    source_memory(&out->source, data, n);
+    return deliver(m, out);
+}
+
+/* The transforms are applied here, once a message and not once an attempt. */
+static enum msock_status
+send_changed(struct msock *m, struct outgoing *out, const void *data, size_t n)
+{
+    enum msock_status status;
+    void *changed;
+
+    if (m->transforms.count == 0)
+        return send_plain(m, out, data, n);
+    if (transforms_send(&m->transforms, data, n, &changed, &n) < 0)
+        return handle_fail(m, MSOCK_LOCAL, "a transform has failed: nothing was sent");
+    status = send_plain(m, out, changed, n);
+    free(changed);
+    return status;
+}
+
 static enum msock_status
 send_bytes(struct msock *m, char kind, const void *data, size_t n)
 {
     struct outgoing out = {.kind = kind};
-    enum msock_status status;
-    void *changed = NULL;
-    size_t changed_len = 0;
 
     send_choose_id(m);
     out.value = m->last_id;
     out.value_len = m->last_id_len;
-    source_memory(&out.source, data, n);
-    if (m->transform != NULL) {
-        int rc = m->transform(m->transform_arg, data, n, &changed, &changed_len);
-
-        if (rc != 0)
-            return handle_fail(m, MSOCK_LOCAL, "the transform has failed (%d)", rc);
-        if (changed == NULL && changed_len > 0)
-            return handle_fail(m, MSOCK_LOCAL, "the transform has returned no bytes");
-        source_memory(&out.source, changed, changed_len);
-    }
-    status = deliver(m, &out);
-    free(changed);
-    return status;
+    return send_changed(m, &out, data, n);
 }
 
 enum msock_status
@@ -107,11 +121,31 @@ send_remote_path(const char *local_path, const char *remote_path)
     return slash != NULL ? slash + 1 : local_path;
 }
 
+/* A file that cannot be streamed: it is read into memory, to be transformed or sent as a message. */
+static enum msock_status
+send_file_whole(struct msock *m, struct outgoing *out, struct source *file, const char *local_path)
+{
+    enum msock_status status;
+    uint8_t *data;
+
+    if (file->size > PEER_MESSAGE_MAX)
+        return handle_fail(m, MSOCK_USAGE,
+                           "%s is over %d MiB and can only be sent over msp and"
+                           " without transforms",
+                           local_path, (int)(PEER_MESSAGE_MAX >> 20));
+    if (source_read(file, &data) < 0)
+        return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be read", local_path);
+    status = send_changed(m, out, data, file->size);
+    free(data);
+    return status;
+}
+
 enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path)
 {
     struct outgoing out = {.kind = 'F'};
     enum msock_status status;
+    struct source file;
 
     send_begin(m);
     if (local_path == NULL)
@@ -121,9 +155,14 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
     if (out.value_len == 0 || out.value_len > HANDLE_VALUE_MAX)
         return handle_fail(m, MSOCK_USAGE, "the path on the server has 1 to %d bytes",
                            HANDLE_VALUE_MAX);
-    if (source_open(&out.source, local_path) < 0)
+    if (source_open(&file, local_path) < 0)
         return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be sent", local_path);
-    status = deliver(m, &out);
-    source_close(&out.source);
+    if (m->peer != NULL || m->transforms.count > 0) {
+        status = send_file_whole(m, &out, &file, local_path);
+    } else {
+        out.source = file;
+        status = deliver(m, &out);
+    }
+    source_close(&file);
     return status;
 }

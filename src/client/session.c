@@ -426,6 +426,8 @@ session_leave(struct msock *m, enum session_end end)
     case SESSION_NACKED:
     case SESSION_LOCAL:
     case SESSION_CANCELLED:
+    case SESSION_UNFIT:
+    case SESSION_UNANSWERED:
         transport_close(&m->transport);
         break;
     }

@@ -70,6 +70,24 @@ source_unchanged(const struct source *source)
     return -1;
 }
 
+int
+source_read(const struct source *source, uint8_t **data_out)
+{
+    uint8_t *data = malloc(source->size > 0 ? source->size : 1);
+    int rc;
+
+    if (data == NULL)
+        return -1;
+    rc = fd_pread_all(source->fd, data, source->size, 0);
+    if (rc == 0 || errno == EIO) /* EIO also where it ends before */
+        rc |= source_unchanged(source);
+    if (rc == 0)
+        *data_out = data;
+    else
+        free(data);
+    return rc;
+}
+
 void
 chunk_fini(struct chunk *c)
 {

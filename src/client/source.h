@@ -29,6 +29,10 @@ MS_MUST_CHECK int source_unchanged(const struct source *source);
 MS_MUST_CHECK int
 source_digest(const struct source *source, struct digester *dg, uint8_t out[SHA256_LEN]);
 
+/* All bytes of a file in memory of their own (free). Returns 0, or -1 with errno (EBUSY: changed
+ * meanwhile). */
+MS_MUST_CHECK int source_read(const struct source *source, uint8_t **data_out);
+
 struct chunk {
     const uint8_t *data; /* the bytes: the caller's memory, or memory below */
     uint8_t *memory;     /* own; NULL until a file needs it */

@@ -7,6 +7,8 @@ static const struct handler_ops *const handlers[] = {
     &journal_handler,
     &echo_handler,
     &discard_handler,
+    &exec_handler,
+    &module_handler,
     &broadcast_handler,
 };
 
@@ -22,5 +24,5 @@ handler_find(const char *name)
 const char *
 handler_names(void)
 {
-    return "journal, echo, discard, broadcast";
+    return "journal, echo, discard, exec, module, broadcast";
 }

@@ -14,8 +14,16 @@ static void
 addresses_of_servers_are_taken(void **state)
 {
     static const char *const good[] = {
-        "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock",
-        "msp://example.org:1",  "msp://localhost",
+        "msp://127.0.0.1:8000",
+        "msp://[::1]:8000",
+        "msp:///run/msock.sock",
+        "msp://example.org:1",
+        "msp://localhost",
+        "tinyproto://127.0.0.1",
+        "frame://127.0.0.1:8000",
+        "frame:///run/msock.sock?framing=fixed:16",
+        "frame://[::1]:8000?framing=delimiter&delimiter=%0A",
+        "frame://[::1]:8000?framing=eof",
     };
     char error[200];
 
@@ -41,11 +49,19 @@ other_addresses_are_refused_with_a_reason(void **state)
         "",
         "127.0.0.1:8000",
         "http://127.0.0.1:8000",
-        "cnp://127.0.0.1:8000",
+        "auto://127.0.0.1:8000",
         "msp://127.0.0.1:0",
         "msp://127.0.0.1:70000",
         "msp://",
         "msp://127.0.0.1:8000?handler=echo",
+        "msp://127.0.0.1:8000?framing=eof",
+        "tinyproto://127.0.0.1:0",
+        "tinyproto://127.0.0.1:8000?window_size=8",
+        "tinyproto://127.0.0.1:8000?key_file=/nonexistent/key",
+        "frame://127.0.0.1:8000?framing=none",
+        "frame://127.0.0.1:8000?framing=fixed:0",
+        "frame://127.0.0.1:8000?framing=length32&delimiter=x",
+        "frame://127.0.0.1:8000?mode=burst",
         "msp://[::1",
     };
     char error[200], small[8];
@@ -69,7 +85,7 @@ statuses_have_names(void **state)
     (void)state;
     assert_string_equal(msock_version(), MSOCK_VERSION);
     assert_string_equal(msock_status_name(MSOCK_OK), "ok");
-    for (int i = MSOCK_USAGE; i <= MSOCK_CANCELLED; i++)
+    for (int i = MSOCK_USAGE; i <= MSOCK_TIMEOUT; i++)
         assert_string_not_equal(msock_status_name((enum msock_status)i), "unknown");
     assert_string_equal(msock_status_name((enum msock_status)99), "unknown");
 }
