@@ -227,6 +227,21 @@ everything_until_the_end_is_one_message_and_its_reply_ends_the_connection(void *
 }
 
 static void
+an_empty_stream_is_a_message_that_began_with_its_end(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, (struct framing)UNTIL_EOF);
+    p.hold = true;
+    proto_peer_wait(&p, 5000000);
+    proto_peer_eof(&p);
+    assert_int_equal(p.held_count, 1);
+    assert_int_equal(p.held[0].message->begun_us, p.now_us);
+    proto_peer_fini(&p);
+}
+
+static void
 a_stream_that_breaks_off_is_no_message(void **state)
 {
     struct proto_peer p;
@@ -337,7 +352,7 @@ no_room(void *arg)
 static void
 a_body_that_cannot_be_stored_ends_the_connection(void **state)
 {
-    static const struct framing framings[] = {LENGTH32, FIXED(5000), LINES, UNTIL_EOF};
+    static const struct framing framings[] = {LENGTH32, FIXED(8192), LINES, UNTIL_EOF};
 
     (void)state;
     for (size_t i = 0; i < MS_ARRAY_LEN(framings); i++) {
@@ -347,10 +362,9 @@ a_body_that_cannot_be_stored_ends_the_connection(void **state)
         p.store.memory_max = 1000;
         p.store.spill_open = no_room;
         if (framings[i].kind == FRAMING_LENGTH32)
-            hear(&p, "\0\0\x13\x88", 4);
+            hear(&p, "\0\0\x20\0", 4);
         hear(&p, sample_stream(5000), 5000);
-        hear(&p, "\n", 1);
-        assert_true(p.closed);
+        assert_true(p.closed); /* at once: the rest would only be thrown away */
         assert_int_equal(p.delivered_count, 0);
         assert_int_equal(p.tally.err, 1);
         assert_null(p.message);
@@ -455,6 +469,10 @@ one_byte_a_second_is_too_slow_for_a_message_as_a_whole(void **state)
 
     (void)state;
     begin(&p, (struct framing)LENGTH32);
+    hear(&p, "\0\0\x80\0", 4); /* what one before has earned does not count */
+    hear(&p, sample_stream(0x8000), 0x8000);
+    proto_peer_wait(&p, 30000000);
+    assert_false(p.closed);
     hear(&p, "\0\0\1\0", 4);
     while (!p.closed && sent < 100) {
         hear(&p, "x", 1);
@@ -851,6 +869,7 @@ main(void)
         cmocka_unit_test(every_framing_is_read_however_it_is_cut),
         cmocka_unit_test(random_text_of_few_letters_is_cut_where_a_simple_reader_cuts_it),
         cmocka_unit_test(everything_until_the_end_is_one_message_and_its_reply_ends_the_connection),
+        cmocka_unit_test(an_empty_stream_is_a_message_that_began_with_its_end),
         cmocka_unit_test(a_stream_that_breaks_off_is_no_message),
         cmocka_unit_test(a_length_over_the_limit_ends_the_connection_before_it_costs_anything),
         cmocka_unit_test(an_end_must_come_within_the_limit),
