@@ -48,7 +48,9 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
 
 /* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock"; or
  * with tinyproto, cnp or frame for msp. frame takes ?framing= and &delimiter= (4), cnp ?mode=burst (or
- * step-by-step, the default) and &window_size= (3.2), all of them ?key_file= (msock_set_key). The port is 8000 where none is given; a name is resolved at each connection, and its first address is
+ * step-by-step, the default) and &window_size= (3.2; default 64), all of them ?key_file=, which is read
+ * here: as msock_set_key, but always the last transform on the way out, and no call takes it away. The
+ * port is 8000 where none is given; a name is resolved at each connection, and its first address is
  * taken. Does not connect. NULL for a URL that cannot be used (msock_url_error says why) or without
  * memory. The handle is the caller's; msock_close frees it. */
 MSOCK_API msock *msock_open(const char *url);
@@ -61,7 +63,9 @@ MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t
  * Tries again as msock_set_retries says. MSOCK_OK, MSOCK_UNREACHABLE. */
 MSOCK_API enum msock_status msock_connect(msock *m);
 
-/* Closes the connection, between messages, and frees the handle. NULL is fine. */
+/* Closes the connection, between messages, and frees the handle. NULL is fine. Over tinyproto, cnp and
+ * frame it waits, up to answer_ms, until the server has read what was sent and closes: a connection that
+ * is dropped with bytes of the server's unread would take back what is still on its way. */
 MSOCK_API void msock_close(msock *m);
 
 /* --- options: set them any time between two messages --- */
@@ -139,16 +143,21 @@ MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
 
-/* What these calls promise over the other protocols: over cnp the same as over msp (3.3: the server
- * acknowledges what its handler has taken), without the kind, id and path, which cnp does not carry; over
- * tinyproto and frame, which know no acknowledgement, MSOCK_OK means that the message is in the kernel's
- * hands, and with msock_set_want_reply that the server's reply is here. A message that fails over these
- * two is never sent twice: after MSOCK_GIVEN_UP the program must know by itself. */
+/* What these calls promise over the other protocols, whose messages have up to 256 MiB and no kind, id or
+ * path: what is sent are the bytes, of a file its contents. Over cnp the same as over msp (3.3: the
+ * server acknowledges what its handler has taken), and MSOCK_TIMEOUT means that the message was taken, but
+ * that the reply that was wanted did not come. Over tinyproto and frame, which know no acknowledgement,
+ * MSOCK_OK means that the message is in the kernel's hands, and with msock_set_want_reply that the server's
+ * reply is here. Over all three a message whose last byte has left is never sent again: after
+ * MSOCK_GIVEN_UP the program must know by itself. MSOCK_USAGE: the protocol cannot carry this message (a
+ * fixed frame of another size, a delimiter in it). With framing=eof each message has a connection of its
+ * own. */
 
 /* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself, over
  * tinyproto, cnp and frame; a reply that was waited for is not among them. Connects where there is no
- * connection. MSOCK_OK and *n bytes, NUL-terminated besides, the handle's until its next call;
- * MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended; MSOCK_USAGE: msp. */
+ * connection, once. MSOCK_OK and *n bytes (n may be NULL), NUL-terminated besides, the handle's until its
+ * next msock_recv; MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended; MSOCK_LOCAL: a message came
+ * that a transform rejects, and is dropped; MSOCK_USAGE: msp. */
 MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
 
 /* The connection's descriptor, to wait for with poll(2) before msock_recv(m, 0, ...), which is to be
@@ -175,7 +184,8 @@ MSOCK_API const char *msock_last_id(const msock *m);
 
 /* What this handle has counted since it was made. */
 struct msock_counts {
-    uint64_t acks, nack1, nack2, rej, err; /* answers received */
+    uint64_t acks, nack1, nack2, rej, err; /* answers received, or what the protocol has in their
+                                              place; err: connections that ended with an error */
     uint64_t messages;                     /* committed */
     uint64_t retries;                      /* messages begun again on a new connection */
     uint64_t connects;                     /* connections made */

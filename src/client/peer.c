@@ -1,0 +1,484 @@
+#include "client/peer.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MEMORY_MAX  ((size_t)1 << 20)    /* bytes of one received message in memory */
+#define MEMORY_ALL  ((uint64_t)16 << 20) /* of all of them */
+#define INBOX_MAX   16384                /* messages, and bytes below: nothing more is read then */
+#define INBOX_BYTES PEER_MESSAGE_MAX
+#define NEVER_US    ((uint64_t)1 << 60)
+#define KEEPALIVE   30000000 /* microseconds */
+
+/* A file without a name, where received messages go that are too large for memory. */
+static int
+peer_spill_open(void *arg)
+{
+    const char *dir = secure_getenv("TMPDIR");
+    char path[4096];
+    int fd;
+
+    (void)arg;
+    if (dir == NULL || dir[0] == '\0')
+        dir = "/tmp";
+    fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+        return fd;
+    if (snprintf(path, sizeof(path), "%s/msockXXXXXX", dir) >= (int)sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        (void)unlink(path);
+    return fd;
+}
+
+struct peer *
+peer_create(const struct proto_ops *ops, struct transport *transport, struct digester *digester)
+{
+    struct peer *p = ms_calloc(1, sizeof(*p));
+
+    p->ops = ops;
+    p->transport = transport;
+    p->limits = (struct proto_limits){
+        .max_message_size = PEER_MESSAGE_MAX,
+        .idle_timeout_us = NEVER_US,
+        .keepalive_us = KEEPALIVE,
+        .packet_size = 2048,
+        .packet_size_max = 1 << 20,
+        .window_size = 1,
+        .reply = REPLY_NO,
+    };
+    p->store = (struct message_store){
+        .digester = digester,
+        .memory_max = MEMORY_MAX,
+        .memory_limit = MEMORY_ALL,
+        .spill_open = peer_spill_open,
+    };
+    answers_init(&p->answers);
+    outbox_init(&p->outbox);
+    buffer_init(&p->lookahead);
+    return p;
+}
+
+static void
+peer_drop_reply(struct peer *p)
+{
+    message_destroy(p->awaited);
+    p->awaited = NULL;
+    p->awaiting = false;
+}
+
+void
+peer_close(struct peer *p)
+{
+    transport_close(p->transport);
+    answers_fini(&p->answers);
+    outbox_fini(&p->outbox);
+    buffer_fini(&p->lookahead);
+    packet_window_destroy(p->window);
+    p->window = NULL;
+    message_destroy(p->building);
+    p->building = NULL;
+    p->in_head = p->in_len = 0;
+}
+
+void
+peer_destroy(struct peer *p)
+{
+    struct message *m;
+
+    if (p == NULL)
+        return;
+    peer_close(p);
+    peer_drop_reply(p);
+    while ((m = peer_take(p)) != NULL)
+        message_destroy(m);
+    free(p->in);
+    free(p);
+}
+
+static struct proto_io
+peer_io(struct peer *p)
+{
+    return (struct proto_io){
+        .limits = &p->limits,
+        .store = &p->store,
+        .answers = &p->answers,
+        .message = &p->building,
+        .outbox = &p->outbox,
+        .window = &p->window,
+        .lookahead = &p->lookahead,
+        .tally = &p->tally,
+        .now_us = clock_mono_us(),
+        .keep_max = UINT64_MAX,
+    };
+}
+
+void
+peer_begin(struct peer *p)
+{
+    struct proto_begin begin = {
+        .limits = &p->limits, .role = PROTO_CLIENT, .now_us = clock_mono_us()};
+    struct proto_io io = peer_io(p);
+
+    MS_ASSERT(peer_alive(p));
+    if (getrandom(&begin.nonce, sizeof(begin.nonce), 0) != (ssize_t)sizeof(begin.nonce))
+        begin.nonce = begin.now_us; /* only the server's is ever a secret */
+    peer_drop_reply(p);
+    p->results = (struct outbox_results){0};
+    p->outbox.results = &p->results;
+    p->pushed = p->flushed = 0;
+    p->shut = false;
+    p->ops->init(&p->state, &begin);
+    if (p->ops->open != NULL)
+        p->ops->open(&p->state, &io);
+}
+
+/* --- messages from the server --- */
+
+bool
+peer_full(const struct peer *p)
+{
+    return p->inbox_count >= INBOX_MAX || p->inbox_bytes >= INBOX_BYTES;
+}
+
+/* Takes a message, which the server may then forget. */
+static void
+peer_receive(struct peer *p, struct proto_io *io, struct message *m)
+{
+    static const struct verdict taken = {.outcome = PROTO_COMMITTED};
+
+    p->ops->settle(&p->state, io, NULL, m, &taken);
+    m->next = NULL;
+    if (p->awaiting && p->awaited == NULL) {
+        p->awaited = m;
+        return;
+    }
+    if (p->inbox_last != NULL)
+        p->inbox_last->next = m;
+    else
+        p->inbox_first = m;
+    p->inbox_last = m;
+    p->inbox_count++;
+    p->inbox_bytes += m->size;
+}
+
+struct message *
+peer_take(struct peer *p)
+{
+    struct message *m = p->inbox_first;
+
+    if (m == NULL)
+        return NULL;
+    p->inbox_first = m->next;
+    if (p->inbox_first == NULL)
+        p->inbox_last = NULL;
+    p->inbox_count--;
+    p->inbox_bytes -= m->size;
+    return m;
+}
+
+struct message *
+peer_reply(struct peer *p)
+{
+    struct message *m = p->awaited;
+
+    if (m == NULL)
+        return NULL;
+    p->awaited = NULL;
+    p->awaiting = false;
+    return m;
+}
+
+/* --- bytes --- */
+
+/* False where the connection is lost. */
+static bool
+peer_send(struct peer *p, bool *moved)
+{
+    struct buffer *ready = &p->answers.ready;
+
+    while (ready->len > 0) {
+        struct iovec piece = {(void *)(uintptr_t)buffer_bytes(ready), ready->len}, *iov = &piece;
+        size_t before = ready->len;
+        int count = 1;
+
+        switch (transport_send(p->transport, &iov, &count)) {
+        case TRANSPORT_DONE:
+            buffer_consume(ready, count == 0 ? before : before - piece.iov_len);
+            *moved = true;
+            break;
+        case TRANSPORT_WAIT:
+            return true;
+        case TRANSPORT_LOST:
+            return false;
+        }
+    }
+    buffer_fini(ready);
+    p->flushed = p->results.sent;
+    return true;
+}
+
+/* Sends the last answers, as far as they go out at once, and ends. */
+static enum peer_turn
+peer_finish(struct peer *p, enum peer_end end)
+{
+    bool moved;
+
+    (void)peer_send(p, &moved);
+    p->end = end;
+    peer_close(p);
+    return PEER_ENDED;
+}
+
+static enum peer_turn
+peer_lost(struct peer *p)
+{
+    p->end = PEER_LOST;
+    peer_close(p);
+    return PEER_ENDED;
+}
+
+/* Feeds what was read, as long as there is room for messages. */
+static enum peer_turn
+peer_feed(struct peer *p, bool *moved)
+{
+    while (p->in_len > 0 && !peer_full(p)) {
+        struct proto_io io = peer_io(p);
+        struct message *m = NULL;
+        size_t used = 0;
+        enum proto_event event =
+            p->ops->feed(&p->state, &io, p->in + p->in_head, p->in_len, &used, &m);
+
+        *moved = true;
+        p->in_head += used;
+        p->in_len -= used;
+        switch (event) {
+        case PROTO_MORE:
+        case PROTO_FLUSH: /* what is ready leaves with this turn */
+            break;
+        case PROTO_MESSAGE:
+            peer_receive(p, &io, m);
+            break;
+        case PROTO_CLOSE:
+        case PROTO_BECOME: /* a client knows what it speaks */
+            return peer_finish(p, PEER_FINISHED);
+        }
+        if (p->answers.ended)
+            return peer_finish(p, PEER_FINISHED);
+    }
+    return PEER_MOVED;
+}
+
+/* The server sends no more, which for some protocols is the end of a message. */
+static enum peer_turn
+peer_at_eof(struct peer *p)
+{
+    enum proto_event event = PROTO_MESSAGE;
+
+    while (event == PROTO_MESSAGE && p->ops->eof != NULL) {
+        struct proto_io io = peer_io(p);
+        struct message *m = NULL;
+
+        event = p->ops->eof(&p->state, &io, &m);
+        if (event == PROTO_MESSAGE)
+            peer_receive(p, &io, m);
+    }
+    return peer_finish(p, PEER_CLOSED);
+}
+
+static enum peer_turn
+peer_drained(struct peer *p)
+{
+    struct proto_io io = peer_io(p);
+
+    if (p->ops->drained == NULL || p->ops->drained(&p->state, &io) == PROTO_MORE)
+        return PEER_MOVED;
+    return peer_finish(p, PEER_FINISHED);
+}
+
+static enum peer_turn
+peer_read(struct peer *p, bool *moved)
+{
+    size_t got = 0;
+
+    if (p->in_len > 0 || peer_full(p))
+        return PEER_MOVED;
+    if (p->in == NULL)
+        p->in = ms_malloc(PEER_READ);
+    p->in_head = 0;
+    switch (transport_read(p->transport, p->in, PEER_READ, &got)) {
+    case TRANSPORT_DONE:
+        p->in_len = got;
+        return peer_feed(p, moved);
+    case TRANSPORT_WAIT:
+        return peer_drained(p);
+    case TRANSPORT_LOST:
+        return p->transport->error == 0 ? peer_at_eof(p) : peer_lost(p);
+    }
+    return PEER_MOVED;
+}
+
+static enum peer_turn
+peer_expire(struct peer *p, bool *moved)
+{
+    struct proto_io io = peer_io(p);
+
+    /* Where we do not read, it is not the server that is silent. */
+    if (p->in_len > 0 || p->ops->deadline(&p->state, &p->limits) > io.now_us)
+        return PEER_MOVED;
+    *moved = true;
+    if (p->ops->expire(&p->state, &io) == PROTO_CLOSE)
+        return peer_finish(p, PEER_EXPIRED);
+    return PEER_MOVED;
+}
+
+/* Nothing more can be sent, but the server's last words may still be there to read. */
+static enum peer_turn
+peer_last_words(struct peer *p)
+{
+    int error = p->transport->error;
+    bool moved;
+
+    do {
+        moved = false;
+        if (peer_feed(p, &moved) == PEER_ENDED || peer_read(p, &moved) == PEER_ENDED)
+            return PEER_ENDED;
+    } while (moved);
+    p->transport->error = error;
+    return peer_lost(p);
+}
+
+static enum peer_turn
+peer_move(struct peer *p, bool *moved)
+{
+    if (!peer_send(p, moved))
+        return peer_last_words(p);
+    if (peer_feed(p, moved) == PEER_ENDED || peer_read(p, moved) == PEER_ENDED ||
+        peer_expire(p, moved) == PEER_ENDED)
+        return PEER_ENDED;
+    return peer_send(p, moved) ? PEER_MOVED : peer_last_words(p);
+}
+
+enum peer_turn
+peer_turn(struct peer *p, uint64_t deadline_us)
+{
+    uint64_t due;
+    short events = 0;
+    bool moved = false;
+
+    if (!peer_alive(p))
+        return PEER_ENDED;
+    if (peer_move(p, &moved) == PEER_ENDED)
+        return PEER_ENDED;
+    if (moved)
+        return PEER_MOVED;
+    if (!peer_full(p))
+        events |= POLLIN;
+    if (p->answers.ready.len > 0)
+        events |= POLLOUT;
+    if (events == 0)
+        return PEER_QUIET;
+    due = p->in_len > 0 ? UINT64_MAX : p->ops->deadline(&p->state, &p->limits);
+    if (transport_wait(p->transport, events, due < deadline_us ? due : deadline_us) ||
+        due < deadline_us)
+        return PEER_MOVED;
+    return PEER_QUIET;
+}
+
+bool
+peer_catch_up(struct peer *p)
+{
+    enum peer_turn turn;
+
+    do {
+        turn = peer_turn(p, 0);
+    } while (turn == PEER_MOVED && !peer_full(p));
+    return turn != PEER_ENDED;
+}
+
+/* --- sending --- */
+
+bool
+peer_ready(const struct peer *p)
+{
+    return p->ops->idle(&p->state) || p->building != NULL;
+}
+
+int
+peer_push(struct peer *p, const void *data, size_t n, bool reply)
+{
+    struct proto_io io = peer_io(p);
+
+    if (p->ops->push(&p->state, &io, data, n) < 0)
+        return -1;
+    p->pushed++;
+    peer_drop_reply(p);
+    p->awaiting = reply;
+    return 0;
+}
+
+void
+peer_shut(struct peer *p)
+{
+    if (!p->shut)
+        (void)shutdown(p->transport->fd, SHUT_WR);
+    p->shut = true;
+}
+
+uint64_t
+peer_unsent(const struct peer *p)
+{
+    return p->answers.ready.len + p->outbox.bytes + packet_window_bytes(p->window);
+}
+
+static void
+peer_drain(struct peer *p, uint64_t deadline_us)
+{
+    size_t got;
+
+    if (p->in == NULL)
+        p->in = ms_malloc(PEER_READ);
+    for (;;) {
+        switch (transport_read(p->transport, p->in, PEER_READ, &got)) {
+        case TRANSPORT_DONE:
+            if (clock_mono_us() >= deadline_us)
+                return;
+            break;
+        case TRANSPORT_WAIT:
+            if (!transport_wait(p->transport, POLLIN, deadline_us))
+                return;
+            break;
+        case TRANSPORT_LOST:
+            return;
+        }
+    }
+}
+
+void
+peer_leave(struct peer *p, unsigned ms)
+{
+    struct proto_io io = peer_io(p);
+    bool moved;
+
+    if (!peer_alive(p))
+        return;
+    (void)p->ops->shutdown(&p->state, &io);
+    if (peer_send(p, &moved) && p->pushed > 0) {
+        peer_shut(p);
+        peer_drain(p, clock_mono_us() + (uint64_t)ms * 1000);
+    }
+    peer_close(p);
+}

@@ -1,0 +1,106 @@
+/* One connection to a server, spoken by a protocol's state machine in the client's role: bytes go from
+ * the transport to the machine, its answers and messages go out, and what the server sends by itself
+ * waits in an inbox.
+ * Invariant: where the transport has no connection, nothing of one is left but the inbox. */
+#ifndef CLIENT_PEER_H
+#define CLIENT_PEER_H
+
+#include "client/transport.h"
+#include "proto/proto_table.h"
+
+#define PEER_MESSAGE_MAX ((uint64_t)256 << 20) /* bytes of one message, in both directions */
+#define PEER_READ        65536
+
+enum peer_turn {
+    PEER_MOVED, /* something was sent, received or due */
+    PEER_QUIET, /* nothing, and the time is over, or the inbox is full (and may not be waited for) */
+    PEER_ENDED, /* the connection has ended; peer->end says how */
+};
+
+enum peer_end {
+    PEER_CLOSED,   /* by the server, in order */
+    PEER_LOST,     /* by an error; transport.error is its errno */
+    PEER_FINISHED, /* by the protocol: the server's word, or bytes that make no sense in it */
+    PEER_EXPIRED,  /* by the protocol: the server is silent where it must speak */
+};
+
+struct peer {
+    const struct proto_ops *ops;
+    struct transport *transport; /* the caller's */
+    struct proto_limits limits;  /* may be changed between two calls */
+    struct message_store store;
+    enum peer_end end;
+
+    struct answers answers;
+    struct outbox outbox;
+    struct outbox_results results; /* of this connection */
+    struct packet_window *window;
+    struct buffer lookahead;
+    struct message *building;
+    struct proto_tally tally; /* over all connections */
+    uint64_t pushed;          /* messages, on this connection */
+    uint64_t flushed;         /* of these, in the kernel's hands with their last byte */
+    bool shut;                /* our writing side is shut down */
+
+    uint8_t *in; /* read and not fed yet: PEER_READ bytes, made by the first read */
+    size_t in_head, in_len;
+
+    struct message *inbox_first, *inbox_last; /* linked by next */
+    unsigned inbox_count;
+    uint64_t inbox_bytes;
+    bool awaiting;           /* the next message is a reply and goes to awaited */
+    struct message *awaited; /* until peer_reply takes it */
+
+    union proto_state state;
+};
+
+/* digester and transport are the caller's and must stay as long as the peer. Never NULL. */
+struct peer *
+peer_create(const struct proto_ops *ops, struct transport *transport, struct digester *digester);
+void peer_destroy(struct peer *p); /* closes the connection; NULL is fine */
+
+/* The transport has just been connected: the protocol begins. */
+void peer_begin(struct peer *p);
+
+/* Closes the connection; the inbox stays. */
+void peer_close(struct peer *p);
+
+/* The same in good order: says goodbye and waits up to ms until the server has read what was sent and
+ * closes, since a close over unread bytes would take back what is still on its way. */
+void peer_leave(struct peer *p, unsigned ms);
+
+static inline bool
+peer_alive(const struct peer *p)
+{
+    return p->transport->fd >= 0;
+}
+
+/* The protocol's opening is over and messages may be pushed. */
+bool peer_ready(const struct peer *p);
+
+/* Moves what can be moved; where there is nothing, waits until the monotonic time deadline_us. */
+MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
+
+/* Turns without waiting until nothing moves. False where the connection has ended. */
+bool peer_catch_up(struct peer *p);
+
+/* A message for the server, copied. With reply, the next message of the server's is kept for peer_reply.
+ * Returns 0, or -1 with errno EMSGSIZE. */
+MS_MUST_CHECK int peer_push(struct peer *p, const void *data, size_t n, bool reply);
+
+/* No more messages from this side: the server is to see the end. */
+void peer_shut(struct peer *p);
+
+/* So many messages wait in the inbox that nothing more is read. */
+bool peer_full(const struct peer *p);
+
+/* Bytes of messages and answers that the kernel has not taken, or the server not acknowledged. */
+uint64_t peer_unsent(const struct peer *p);
+
+/* The oldest message that the server has sent by itself; the caller destroys it. NULL: none. */
+struct message *peer_take(struct peer *p);
+
+/* The reply; the caller destroys it. NULL: not there yet. */
+struct message *peer_reply(struct peer *p);
+
+#endif

@@ -1,0 +1,110 @@
+/* Receiving: what a transform rejects is an error and never data. */
+#include "client/received.h"
+
+#include "client/deliver.h"
+#include "client/post.h"
+#include "common/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+char *
+received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
+{
+    void *bytes;
+    char *longer;
+
+    if (transforms_receive(&m->transforms, data, n, &bytes, &n) < 0) {
+        handle_fail(m, MSOCK_LOCAL,
+                    "%s: what the server has sent cannot be opened with the key or transforms",
+                    m->address);
+        return NULL;
+    }
+    longer = realloc(bytes, n + 1);
+    if (longer == NULL) {
+        free(bytes);
+        handle_fail(m, MSOCK_LOCAL, "there is no memory for what the server has sent");
+        return NULL;
+    }
+    longer[n] = '\0';
+    *n_out = n;
+    return longer;
+}
+
+char *
+received_message(struct msock *m, struct message *message, size_t *n_out)
+{
+    const char *body;
+    char *bytes = NULL;
+
+    if (message_body(message, &body) < 0) {
+        handle_fail_errno(m, MSOCK_LOCAL, "what the server has sent cannot be read back");
+    } else {
+        bytes = received_bytes(m, body, message->size, n_out);
+        message_body_release(message, body);
+    }
+    message_destroy(message);
+    return bytes;
+}
+
+static enum msock_status
+recv_hand_out(struct msock *m, struct message *message, const void **data_out, size_t *n)
+{
+    size_t len;
+
+    m->received = received_message(m, message, &len);
+    if (m->received == NULL)
+        return MSOCK_LOCAL;
+    *data_out = m->received;
+    if (n != NULL)
+        *n = len;
+    return MSOCK_OK;
+}
+
+/* Turns the connection until there is a message. NULL where the time is over or the connection ended. */
+static struct message *
+recv_wait(struct peer *p, uint64_t deadline_us)
+{
+    struct message *message = peer_take(p);
+    enum peer_turn turn = PEER_MOVED;
+
+    while (message == NULL && turn == PEER_MOVED) {
+        turn = peer_turn(p, deadline_us);
+        message = peer_take(p);
+    }
+    return message;
+}
+
+enum msock_status
+msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
+{
+    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : clock_mono_us() + (uint64_t)timeout_ms * 1000;
+    struct message *message;
+
+    handle_begin(m);
+    free(m->received);
+    m->received = NULL;
+    if (m->peer == NULL || data_out == NULL)
+        return handle_fail(m, MSOCK_USAGE,
+                           m->peer == NULL ? "over msp a server sends nothing by itself"
+                                           : "there is no place for a message");
+    message = peer_take(m->peer);
+    if (message == NULL) {
+        if (!peer_alive(m->peer) && deliver_connect_once(m) < 0)
+            return MSOCK_UNREACHABLE;
+        message = recv_wait(m->peer, deadline);
+    }
+    post_count(m);
+    if (message != NULL)
+        return recv_hand_out(m, message, data_out, n);
+    if (peer_alive(m->peer))
+        return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
+    post_say_end(m);
+    return MSOCK_UNREACHABLE;
+}
+
+int
+msock_fd(const msock *m)
+{
+    return m->transport.fd;
+}
