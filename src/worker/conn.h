@@ -29,7 +29,7 @@ void conn_timer(struct worker *w, struct timer *timer);
  * message is answered. force: also those inside a message. */
 void conn_drain_all(struct worker *w, bool force);
 
-/* Closes everything at once. */
+/* Closes everything at once; the next conn_finish_turn frees it. */
 void conn_close_all(struct worker *w);
 
 /* Where the connection comes from: listener, protocol, "127.0.0.1:50412". */

@@ -185,11 +185,11 @@ conn_drain_all(struct worker *w, bool force)
 void
 conn_close_all(struct worker *w)
 {
-    struct conn *next;
-
-    for (struct conn *c = w->conns; c != NULL; c = next) {
-        next = c->next;
+    w->unread = NULL; /* nothing is read any more */
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        c->is_unread = false;
         if (c->phase != CONN_DEAD)
             conn_close(c);
+        conn_touch(c);
     }
 }
