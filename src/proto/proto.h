@@ -15,6 +15,7 @@
 #include <stdbool.h>
 
 #define PROTO_REFUSAL_MAX 512
+#define PROTO_REPLY_MAX   (16u << 20) /* bytes of a reply, over whatever protocol (1.5) */
 
 /* Counted by the protocol, added to the shared counters by the worker. */
 struct proto_tally {
@@ -74,7 +75,7 @@ struct verdict {
     const void *reply; /* of PROTO_COMMITTED: what goes back where the message wants a reply; valid
                           during the call; NULL: there is none (msp sends an empty block then, 1.5;
                           the others send nothing) */
-    size_t reply_len;
+    size_t reply_len;  /* at most PROTO_REPLY_MAX */
 };
 
 /* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. */

@@ -20,7 +20,6 @@
 
 #define SERVER_ERROR_LEN 640
 #define SERVER_BUCKETS   4096
-#define SERVER_REPLY_MAX (16u << 20) /* bytes */
 
 struct msock_message {
     struct msock_conn *conn; /* never NULL */

@@ -165,7 +165,7 @@ msock_message_commit(msock_message *m, const void *reply, size_t n)
     const struct verdict committed = {
         .outcome = PROTO_COMMITTED, .reply = reply, .reply_len = reply != NULL ? n : 0};
 
-    if (reply != NULL && n > SERVER_REPLY_MAX && m->core->wants_reply)
+    if (reply != NULL && n > PROTO_REPLY_MAX && m->core->wants_reply)
         msock_message_fail(m, "the reply is over 16 MiB");
     else
         message_settle(m, &committed);

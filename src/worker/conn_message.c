@@ -139,7 +139,8 @@ conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
 
     if (transforms->count > 0 && m->wants_reply && verdict->reply != NULL) {
         if (transforms_send(transforms, verdict->reply, verdict->reply_len, &reply,
-                            &changed.reply_len) < 0)
+                            &changed.reply_len) < 0 ||
+            changed.reply_len > PROTO_REPLY_MAX)
             changed = failed;
         changed.reply = reply;
     }
