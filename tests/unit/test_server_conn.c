@@ -1,0 +1,249 @@
+/* One connection of one's own server, like a socket. */
+#include "server_fixture.h"
+
+static msock_conn *
+accept_one(msock_server *s)
+{
+    msock_conn *c = NULL;
+
+    assert_int_equal(msock_server_accept(s, PATIENCE_MS, &c), MSOCK_OK);
+    assert_non_null(c);
+    return c;
+}
+
+static void
+read_expect(msock_conn *c, const char *text)
+{
+    msock_message *m = NULL;
+
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &m), MSOCK_OK);
+    fixture_expect(m, text);
+    msock_message_commit(m, NULL, 0);
+}
+
+static void
+a_connection_is_read_and_written(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+    msock_message *m;
+
+    (void)state;
+    assert_int_equal(strncmp(msock_conn_peer(c), "127.0.0.1:", 10), 0);
+    assert_string_equal(msock_conn_protocol(c), "frame");
+    assert_int_equal(msock_conn_read(c, 5, &m), MSOCK_TIMEOUT);
+    assert_int_equal(msock_conn_write(c, "unasked", 7, 0), MSOCK_OK);
+    frame_expect(fd, "unasked");
+    assert_int_equal(msock_conn_write(c, NULL, 0, 0), MSOCK_OK);
+    frame_expect(fd, "");
+    frame_send(fd, "one");
+    read_expect(c, "one");
+    msock_conn_disconnect(c);
+    raw_expect_end(s, fd);
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
+each_connection_has_its_own_messages(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int a = raw_connect(s, 0), b = raw_connect(s, 0), other;
+    msock_conn *first = accept_one(s), *second = accept_one(s);
+    msock_message *m;
+
+    (void)state;
+    frame_send(a, "from a");
+    frame_send(b, "from b");
+    read_expect(second, "from b");
+    read_expect(first, "from a");
+    frame_send(a, "not for recv");
+    other = raw_connect(s, 0);
+    frame_send(other, "for recv");
+    m = fixture_recv(s);
+    fixture_expect(m, "for recv");
+    msock_message_commit(m, NULL, 0);
+    read_expect(first, "not for recv");
+    close(a);
+    close(b);
+    close(other);
+    msock_server_destroy(s);
+}
+
+static void
+what_came_before_the_accept_is_read_after_it(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_message *m;
+    msock_conn *c;
+
+    (void)state;
+    frame_send(fd, "one");
+    frame_send(fd, "two");
+    m = fixture_recv(s);
+    c = accept_one(s);
+    assert_ptr_equal(msock_message_conn(m), c);
+    read_expect(c, "two");
+    msock_message_commit(m, NULL, 0);
+    assert_int_equal(msock_server_recv(s, 0, &m), MSOCK_TIMEOUT);
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
+a_connection_outlives_its_peer(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_message *m, *late;
+    msock_conn *c, *none;
+
+    (void)state;
+    frame_send(fd, "one");
+    frame_send(fd, "two");
+    close(fd);
+    c = accept_one(s);
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &m), MSOCK_OK);
+    read_expect(c, "two");
+    msock_message_commit(m, NULL, 0);
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &late), MSOCK_UNREACHABLE);
+    assert_non_null(strstr(msock_server_error(s), "ended"));
+    assert_int_equal(msock_conn_write(c, "x", 1, 0), MSOCK_UNREACHABLE);
+    assert_string_equal(msock_conn_protocol(c), "frame");
+    assert_int_equal(strncmp(msock_conn_peer(c), "127.0.0.1:", 10), 0);
+    msock_conn_disconnect(c);
+    assert_int_equal(msock_server_accept(s, 0, &none), MSOCK_TIMEOUT);
+    msock_server_destroy(s);
+}
+
+static void
+a_message_outlives_its_connection(void **state)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_message *m, *none;
+
+    (void)state;
+    frame_send(fd, "last words");
+    m = fixture_recv(s);
+    assert_non_null(msock_message_conn(m));
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)), 0);
+    close(fd);
+    while (msock_message_conn(m) != NULL)
+        assert_int_equal(msock_server_recv(s, 1, &none), MSOCK_TIMEOUT);
+    fixture_expect(m, "last words");
+    assert_int_equal(strncmp(msock_message_peer(m), "127.0.0.1:", 10), 0);
+    assert_string_equal(msock_message_protocol(m), "frame");
+    msock_message_commit(m, "too late", 8);
+    msock_server_destroy(s);
+}
+
+static void
+a_peer_that_does_not_read_makes_a_write_wait(void **state)
+{
+    static char block[256 * 1024];
+    msock_server *s = fixture_server("frame://127.0.0.1:0?send_queue_max=64K");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+    enum msock_status status;
+    unsigned written = 0;
+    uint32_t wire;
+
+    (void)state;
+    while ((status = msock_conn_write(c, block, sizeof(block), 5)) == MSOCK_OK)
+        assert_true(++written < 1000);
+    assert_int_equal(status, MSOCK_TIMEOUT);
+    for (unsigned i = 0; i < written; i++) {
+        assert_true(raw_read(fd, &wire, sizeof(wire)));
+        for (size_t left = ntohl(wire), n; left > 0; left -= n) {
+            char some[4096];
+            msock_message *none;
+
+            n = left < sizeof(some) ? left : sizeof(some);
+            (void)msock_server_recv(s, 0, &none);
+            assert_true(raw_read(fd, some, n));
+        }
+    }
+    assert_int_equal(msock_conn_write(c, "again", 5, PATIENCE_MS), MSOCK_OK);
+    frame_expect(fd, "again");
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
+what_was_written_before_the_end_arrives(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+
+    (void)state;
+    assert_int_equal(msock_conn_write(c, "goodbye", 7, 0), MSOCK_OK);
+    msock_conn_disconnect(c);
+    frame_expect(fd, "goodbye");
+    raw_expect_end(s, fd);
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
+messages_that_were_not_read_fail_at_the_end(void **state)
+{
+    msock_server *s = fixture_server("msp://127.0.0.1:0");
+    struct client c = {0};
+    msock_message *m;
+    msock_conn *conn;
+
+    (void)state;
+    client_start(&c, s, "unread");
+    conn = accept_one(s);
+    assert_int_equal(msock_conn_write(conn, "x", 1, 0), MSOCK_USAGE);
+    assert_non_null(strstr(msock_server_error(s), "msp"));
+    /* Until it is there, but still in the queue. */
+    for (int i = 0; i < 100; i++)
+        (void)msock_server_recv(s, 1, &m);
+    msock_conn_disconnect(conn);
+    while (pthread_tryjoin_np(c.thread, NULL) != 0)
+        (void)msock_server_recv(s, 1, &m);
+    assert_int_not_equal(c.status, MSOCK_OK);
+    msock_server_destroy(s);
+}
+
+static void
+a_stop_ends_all_waiting(void **state)
+{
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+    msock_message *m;
+
+    (void)state;
+    frame_send(fd, "before");
+    msock_server_stop(s);
+    assert_int_equal(msock_conn_read(c, -1, &m), MSOCK_OK);
+    msock_message_commit(m, NULL, 0);
+    assert_int_equal(msock_conn_read(c, -1, &m), MSOCK_CANCELLED);
+    close(fd);
+    msock_server_destroy(s);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_connection_is_read_and_written),
+        cmocka_unit_test(each_connection_has_its_own_messages),
+        cmocka_unit_test(what_came_before_the_accept_is_read_after_it),
+        cmocka_unit_test(a_connection_outlives_its_peer),
+        cmocka_unit_test(a_message_outlives_its_connection),
+        cmocka_unit_test(a_peer_that_does_not_read_makes_a_write_wait),
+        cmocka_unit_test(what_was_written_before_the_end_arrives),
+        cmocka_unit_test(messages_that_were_not_read_fail_at_the_end),
+        cmocka_unit_test(a_stop_ends_all_waiting),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
