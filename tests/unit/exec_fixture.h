@@ -1,0 +1,150 @@
+/* What the tests of the exec handler share: a command that runs behind the fixture's host, the loop that
+ * waits for its events, and, at the end of every test, the look for processes that were left. */
+#ifndef TESTS_UNIT_EXEC_FIXTURE_H
+#define TESTS_UNIT_EXEC_FIXTURE_H
+
+#include "handler_fixture.h"
+
+#include "common/clock.h"
+#include "handler/handler_list.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#define EXEC_FIXTURE_WAIT_US 30000000
+
+static struct listener_config exec_listener;
+
+static inline struct fixture *
+exec_fixture_create(void)
+{
+    struct fixture *f = fixture_create();
+
+    signal(SIGPIPE, SIG_IGN);
+    exec_listener = (struct listener_config){.name = (char *)"msp://127.0.0.1:8000"};
+    exec_listener.exec.children = 1;
+    exec_listener.exec.timeout_us = EXEC_FIXTURE_WAIT_US;
+    f->host.listener = &exec_listener;
+    return f;
+}
+
+static inline int
+exec_setup_pool(void **state)
+{
+    *state = exec_fixture_create();
+    return 0;
+}
+
+static inline int
+exec_setup_once(void **state)
+{
+    *state = exec_fixture_create();
+    exec_listener.exec.once = true;
+    return 0;
+}
+
+static inline void
+exec_start(struct fixture *f, const char *command)
+{
+    char error[HANDLER_ERROR_LEN];
+
+    exec_listener.exec.command = (char *)command;
+    f->handler = exec_handler.create(&f->host, error);
+    assert_non_null(f->handler);
+}
+
+static inline void
+exec_stop(struct fixture *f)
+{
+    exec_handler.destroy(f->handler);
+    f->handler = NULL;
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+}
+
+static inline int
+exec_teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    if (f->handler != NULL)
+        exec_stop(f);
+    fixture_destroy(f);
+    return 0;
+}
+
+static inline void
+exec_give(struct fixture *f, const void *body, size_t n)
+{
+    exec_handler.submit(f->handler, fixture_message(f, MESSAGE_PLAIN, "", body, n));
+}
+
+static inline void
+exec_turn(struct fixture *f)
+{
+    struct pollfd event = {.fd = exec_handler.event_fd(f->handler), .events = POLLIN};
+
+    assert_true(poll(&event, 1, EXEC_FIXTURE_WAIT_US / 1000) > 0);
+    exec_handler.complete(f->handler);
+}
+
+static inline void
+exec_settle_all(struct fixture *f, unsigned count)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
+
+    while (f->settled_count < count) {
+        assert_true(clock_mono_us() < until_us);
+        exec_turn(f);
+    }
+    assert_int_equal(f->settled_count, count);
+}
+
+/* The one message of that body, and what became of it. */
+static inline const struct settled *
+exec_one(struct fixture *f, const void *body, size_t n)
+{
+    exec_give(f, body, n);
+    exec_settle_all(f, f->settled_count + 1);
+    return &f->settled[f->settled_count - 1];
+}
+
+static inline void
+assert_verdict(const struct settled *s, enum proto_outcome outcome, const char *text)
+{
+    assert_string_equal(s->text, text);
+    assert_int_equal(s->outcome, outcome);
+    assert_string_equal(s->code, outcome == PROTO_REFUSED ? "refused" : "");
+}
+
+/* A number that the command wrote into a file of the data directory, once it is there. */
+static inline long
+exec_number(struct fixture *f, const char *name)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
+    char *text = NULL;
+    long number = 0;
+
+    while (number == 0) {
+        assert_true(clock_mono_us() < until_us);
+        sched_yield();
+        text = fixture_read(f, name, NULL);
+        if (text != NULL && strchr(text, '\n') != NULL)
+            number = strtol(text, NULL, 10);
+        free(text);
+    }
+    return number;
+}
+
+/* A process that was killed stays a moment where init has not reaped it yet; it does nothing there. */
+static inline bool
+exec_group_is_gone(pid_t group)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
+
+    while (kill(-group, 0) == 0 && clock_mono_us() < until_us)
+        sched_yield();
+    return kill(-group, 0) < 0 && errno == ESRCH;
+}
+
+#endif
