@@ -3,6 +3,7 @@
 #include <string.h>
 
 static const struct proto_ops *const protocols[] = {
+    &auto_protocol,
     &msp_protocol,
     &tinyproto_protocol,
     &frame_protocol,

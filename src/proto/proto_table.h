@@ -2,6 +2,7 @@
 #ifndef PROTO_PROTO_TABLE_H
 #define PROTO_PROTO_TABLE_H
 
+#include "proto/auto.h"
 #include "proto/frame.h"
 #include "proto/msp.h"
 #include "proto/proto.h"
@@ -9,6 +10,7 @@
 
 /* Room for the state of any of them. */
 union proto_state {
+    struct auto_detect auto_detect;
     struct msp msp;
     struct tinyproto tinyproto;
     struct frame frame;
