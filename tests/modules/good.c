@@ -11,6 +11,7 @@ struct good {
     const struct msock_module_host *host;
     struct msock_module_token *last_token; /* of the last message, settled or not */
     struct msock_module_conn *last_conn;
+    int waits; /* the last message is to be settled later */
 };
 
 extern char good_trace[4096];
@@ -214,7 +215,8 @@ good_message(void *state, const struct msock_module_message *m)
         host->reply(host->ctx, m->token, line, (size_t)MSOCK_MODULE_REPLY_MAX + 1);
         host->reply(host->ctx, m->token, text, strlen(text));
     }
-    if (strcmp(word, "later") == 0)
+    g->waits = strcmp(word, "later") == 0;
+    if (g->waits)
         return MSOCK_MODULE_LATER;
     if (strcmp(word, "now") == 0) {
         host->reply(host->ctx, m->token, "at once", 7);
@@ -239,7 +241,8 @@ good_tick(void *state)
     struct good *g = state;
 
     trace("tick;");
-    g->host->settle(g->host->ctx, g->last_token, MSOCK_MODULE_REFUSE, "it took too long");
+    if (g->waits)
+        g->host->settle(g->host->ctx, g->last_token, MSOCK_MODULE_REFUSE, "it took too long");
 }
 
 static void
@@ -248,7 +251,8 @@ good_stop(void *state)
     struct good *g = state;
 
     trace("stop;");
-    g->host->settle(g->host->ctx, g->last_token, MSOCK_MODULE_COMMIT, NULL);
+    if (g->waits)
+        g->host->settle(g->host->ctx, g->last_token, MSOCK_MODULE_COMMIT, NULL);
     free(g);
 }
 

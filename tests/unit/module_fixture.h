@@ -145,8 +145,20 @@ module_test_start(struct module_test *t, const char *name, char error[HANDLER_ER
 }
 
 static inline void
+module_test_close(struct module_test *t, struct conn *c, bool moved)
+{
+    c->is_open = moved; /* its worker lists one that moves until it is gone */
+    module_handler.conn_closed(t->f->handler, c, moved);
+    c->is_open = false;
+}
+
+/* As a worker ends: its connections are closed, then the handler goes. */
+static inline void
 module_test_stop(struct module_test *t)
 {
+    for (int i = 0; i < MODULE_CONNS && t->is_up; i++)
+        if (t->conns[i].is_open)
+            module_test_close(t, &t->conns[i], false);
     if (t->is_up)
         module_handler.destroy(t->f->handler);
     t->is_up = false;
@@ -167,14 +179,6 @@ module_test_open(struct module_test *t, unsigned i)
     t->conns[i].is_open = true;
     module_handler.conn_opened(t->f->handler, &t->conns[i], false);
     return &t->conns[i];
-}
-
-static inline void
-module_test_close(struct module_test *t, struct conn *c, bool moved)
-{
-    c->is_open = moved; /* its worker lists one that moves until it is gone */
-    module_handler.conn_closed(t->f->handler, c, moved);
-    c->is_open = false;
 }
 
 /* A message of that connection, or of one that is gone (NULL). Returns what was settled last. */
