@@ -468,6 +468,8 @@ frame_push(void *state, struct proto_io *io, const void *data, size_t n)
         return -1;
     }
     frame_send(state, io, NULL, data, n, false);
+    if (io->outbox->results != NULL)
+        io->outbox->results->sent++;
     return 0;
 }
 
