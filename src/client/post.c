@@ -200,11 +200,12 @@ enum posting_stop {
 static enum posting_stop
 posting_wait(struct posting *w)
 {
+    uint64_t until_us = 0; /* what has no bytes has left without any event to wait for */
     enum peer_turn turn;
 
     posting_renew(w);
-    for (;;) {
-        turn = peer_turn(w->peer, w->deadline_us);
+    for (;; until_us = w->deadline_us) {
+        turn = peer_turn(w->peer, until_us);
         if (posting_done(w))
             return POSTING_DONE;
         if (turn == PEER_ENDED)
