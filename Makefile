@@ -84,6 +84,7 @@ UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
+EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out examples/chat.c,$(wildcard examples/*.c)))
 BENCH   := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
@@ -183,17 +184,22 @@ $(MODULES): $(B)/%.so: %.c include/msock_module.h
 	@mkdir -p $(@D)
 	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<
 
+$(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
+	@mkdir -p $(@D)
+	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) -Iinclude $(LDFLAGS) -o $@ $< \
+	    $(B)/libmsock.a $(CLIENT_LIBS)
+
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@sh tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
 .PHONY: tests
-tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES)
+tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
 	@sh tests/run.sh $(B) $(UNIT)
 
-check-system: all $(SYSTEM) $(PRELOAD) $(MODULES)
+check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
 	@sh tests/run.sh $(B) $(SYSTEM)
 
 asan: deps
