@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#define SIZE_FIRST_BYTE_MAX 0xf0
+#define SIZE_FIRST_BYTE_MAX 0xf0 /* so that no SIZE is over F0FFFFFF */
 
 /* --- what this side says --- */
 
@@ -124,7 +124,7 @@ static enum proto_event
 tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
     tp->left = be32_load(tp->head);
-    if (tp->left > TINYPROTO_SIZE_MAX || tp->left > io->limits->max_message_size)
+    if (tp->left > io->limits->max_message_size)
         return tinyproto_fault(tp, io);
     if (tp->asking && tp->role == PROTO_CLIENT) {
         tp->state = TINYPROTO_HELD;

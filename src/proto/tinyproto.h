@@ -20,8 +20,7 @@
 #include "proto/proto.h"
 
 #define TINYPROTO_SIZE_LEN 4
-#define TINYPROTO_SIZE_MAX UINT32_C(0xf0ffffff) /* the protocol's own maximum */
-#define TINYPROTO_SEND_MAX (UINT32_C(1) << 30)  /* what the queue of answers takes in one piece */
+#define TINYPROTO_SEND_MAX (UINT32_C(1) << 30) /* what the queue of answers takes in one piece */
 
 /* Memory of messages that may wait for a peer that sends on without taking them. */
 #define TINYPROTO_BACKLOG_MAX (UINT32_C(1) << 20)

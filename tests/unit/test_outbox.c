@@ -195,6 +195,22 @@ replies_leave_in_the_order_of_their_places_in_whatever_order_they_come(void **st
 }
 
 static void
+places_can_be_taken_when_all_others_are_gone(void **state)
+{
+    struct outbox ob;
+
+    (void)state;
+    outbox_init(&ob);
+    for (unsigned i = 0; i < 3; i++) {
+        fill(&ob, outbox_reserve(&ob), "reply");
+        outbox_cancel(&ob, outbox_reserve(&ob));
+        assert_leaves(&ob, "reply,");
+        assert_true(outbox_idle(&ob));
+    }
+    outbox_fini(&ob);
+}
+
+static void
 a_push_waits_for_no_place(void **state)
 {
     struct outbox_item *place;
@@ -294,6 +310,7 @@ main(void)
         cmocka_unit_test(pushes_leave_as_they_came),
         cmocka_unit_test(the_bytes_are_a_copy),
         cmocka_unit_test(replies_leave_in_the_order_of_their_places_in_whatever_order_they_come),
+        cmocka_unit_test(places_can_be_taken_when_all_others_are_gone),
         cmocka_unit_test(a_push_waits_for_no_place),
         cmocka_unit_test(the_first_stays_the_first_until_it_is_taken_off),
         cmocka_unit_test(what_waits_is_weighed_also_where_it_is_empty),
