@@ -26,6 +26,8 @@
 #define EXEC_GONE_US        1000000 /* the same for children: then SIGKILL */
 #define EXEC_REAP_US        1000000 /* and after that they are nobody's */
 
+static const char exec_leaves[] = "the server leaves before the command has answered";
+
 /* --- the time --- */
 
 void
@@ -177,6 +179,8 @@ exec_submit(struct handler *h, struct message *m)
         exec_settle_failed(h, job, "the message could not be kept", m->error);
     } else if (refusal != NULL) {
         exec_settle_unfit(h, job, refusal);
+    } else if (h->is_leaving) {
+        exec_settle_failed(h, job, exec_leaves, 0);
     } else {
         job->queued_us = clock_mono_us();
         if (h->config->once)
@@ -255,11 +259,10 @@ exec_finish(struct handler *h)
         return;
     h->is_leaving = true;
     while ((job = exec_take_first(h)) != NULL)
-        exec_settle_failed(h, job, "the server leaves before the command was ready", 0);
+        exec_settle_failed(h, job, exec_leaves, 0);
     for (unsigned i = 0; i < h->config->children; i++)
         if (h->slots[i].state == EXEC_SLOT_BUSY)
-            exec_slot_fail(h, &h->slots[i], EXEC_END_TERM,
-                           "the server leaves before the command has answered", 0);
+            exec_slot_fail(h, &h->slots[i], EXEC_END_TERM, exec_leaves, 0);
 }
 
 static void
