@@ -473,6 +473,18 @@ frame_push(void *state, struct proto_io *io, const void *data, size_t n)
     return 0;
 }
 
+/* What was pushed before it was known that frames are spoken here. One that they cannot carry is lost. */
+static void
+frame_open(void *state, struct proto_io *io)
+{
+    struct outbox_item *item;
+
+    while ((item = outbox_first(io->outbox)) != NULL) {
+        (void)frame_push(state, io, outbox_data(item), outbox_len(item));
+        outbox_pop(io->outbox);
+    }
+}
+
 static size_t
 frame_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
 {
@@ -486,6 +498,7 @@ const struct proto_ops frame_protocol = {
     .name = "frame",
     .hand_over = true,
     .init = frame_init,
+    .open = frame_open,
     .feed = frame_feed,
     .eof = frame_eof,
     .deadline = frame_deadline,
