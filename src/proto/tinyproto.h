@@ -10,8 +10,9 @@
  * not take, a reply over TINYPROTO_SEND_MAX. A message that the handler refuses counts as rej. If a
  * reply would have gone back for it, the connection ends at that place: replies are matched to messages
  * by their order alone, so none may be left out. Otherwise nothing is sent and the connection goes on.
- * The last four leave the replies before their way. A message cut short by the end of the stream is
- * dropped without being counted, and a connection that is idle for too long closed without a word.
+ * Where a message of the peer or the reply to it is at fault, and not what the peer does, the replies
+ * before still leave. A message cut short by the end of the stream is dropped without being counted, and
+ * a connection that is idle for too long closed without a word.
  *
  * Invariant: while asking, the message whose SIZE is out is the first of io->outbox. No pointers. */
 #ifndef PROTO_TINYPROTO_H
