@@ -833,6 +833,7 @@ a_client_and_a_server_understand_each_other_in_every_framing(void **state)
             proto_peer_begin(&client, PROTO_CLIENT);
             assert_int_equal(proto_peer_push(&client, "hello", 5), 0);
             assert_int_equal(proto_peer_push(&client, "world", 5), eof ? -1 : 0);
+            assert_int_equal(client.results.sent, eof ? 1 : 2);
             proto_peer_talk(&client, &server, piece);
             if (eof) {
                 proto_peer_eof(&server);
