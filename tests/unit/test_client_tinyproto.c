@@ -1,0 +1,291 @@
+/* The client over tinyproto: the opening, consent, crossing transmissions, and servers that say no. */
+#include "byte_server.h"
+#include "msock.h"
+
+#define SEND(s, payload)                                   \
+    do {                                                   \
+        uint8_t size_[4] = {0, 0, 0, sizeof(payload) - 1}; \
+        byte_say(s, size_, 4);                             \
+        EXPECT(s, "\xff");                                 \
+        SAY(s, payload);                                   \
+    } while (0)
+
+static msock *
+open_tiny(const struct byte_server *s)
+{
+    char url[100];
+    msock *m;
+
+    snprintf(url, sizeof(url), "tinyproto://%s", s->at);
+    m = msock_open(url);
+    assert_non_null(m);
+    msock_set_timeouts(m, 5000, 5000);
+    msock_set_retries(m, 2, 1, 2);
+    return m;
+}
+
+static void
+assert_received(msock *m, const char *expected)
+{
+    const void *data;
+    size_t n;
+
+    assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_OK);
+    assert_int_equal(n, strlen(expected));
+    assert_string_equal(data, expected);
+}
+
+static void
+greet(struct byte_server *s)
+{
+    SAY(s, "\xff");
+    EXPECT(s, "\xff");
+}
+
+static void
+serve_echo(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\5");
+    SAY(s, "\xff");
+    EXPECT(s, "hello");
+    SEND(s, "you");
+    EXPECT(s, "\0\0\0\0");
+    SAY(s, "\xff");
+    SEND(s, "");
+    byte_expect_end(s);
+}
+
+static void
+messages_and_replies_have_consent(void **state)
+{
+    struct msock_counts counts;
+    struct byte_server s;
+    msock *m;
+    size_t n;
+
+    (void)state;
+    byte_server_start(&s, serve_echo, NULL);
+    m = open_tiny(&s);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
+    assert_string_equal(msock_reply(m, &n), "you");
+    assert_int_equal(n, 3);
+    assert_int_equal(msock_send(m, NULL, 0), MSOCK_OK);
+    assert_string_equal(msock_reply(m, &n), "");
+    assert_int_equal(n, 0);
+    msock_get_counts(m, &counts);
+    assert_int_equal(counts.messages, 2);
+    assert_int_equal(counts.connects, 1);
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
+serve_crossing(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\5");
+    SAY(s, "\0\0\0\4\xff"); /* a SIZE that crossed the client's, and then consent to that one */
+    EXPECT(s, "hello\xff");
+    SAY(s, "news");
+    SEND(s, "reply");
+    byte_expect_end(s);
+}
+
+static void
+where_both_begin_the_server_yields(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_crossing, NULL);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
+    assert_received(m, "news");
+    assert_received(m, "reply");
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+/* What the nth connection hears in place of the first OK; after them all is well. */
+struct opening {
+    const char *signals[4];
+    size_t count;
+};
+
+static void
+serve_opening(struct byte_server *s)
+{
+    const struct opening *o = s->arg;
+
+    if ((size_t)s->connections < o->count) {
+        byte_say(s, o->signals[s->connections], strlen(o->signals[s->connections]));
+        if (o->signals[s->connections][0] != '\0')
+            byte_until_end(s);
+        return;
+    }
+    greet(s);
+    EXPECT(s, "\0\0\0\1");
+    SAY(s, "\xff");
+    EXPECT(s, "x");
+    byte_expect_end(s);
+}
+
+static void
+a_server_that_is_full_is_asked_again(void **state)
+{
+    static const struct opening some = {{"\xfe", "", "\xfd"}, 2},
+                                all = {{"\xfe", "\xfe", "\xfe"}, 3};
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_opening, (void *)(uintptr_t)&some);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 3);
+
+    byte_server_start(&s, serve_opening, (void *)(uintptr_t)&all);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_UNREACHABLE);
+    assert_true(strlen(msock_error(m)) > 10);
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 4);
+}
+
+static void
+serve_silence(struct byte_server *s)
+{
+    byte_until_end(s);
+}
+
+static void
+a_server_that_never_greets_is_unreachable(void **state)
+{
+    struct byte_server s;
+    const void *data;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_silence, NULL);
+    m = open_tiny(&s);
+    msock_set_timeouts(m, 30, 30);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_UNREACHABLE);
+    assert_int_equal(msock_recv(m, 5000, &data, NULL), MSOCK_UNREACHABLE);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 4);
+}
+
+static void
+serve_loss_before_consent(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\1");
+    if (s->connections == 0)
+        return;
+    if (s->connections == 1) {
+        SAY(s, "\0"); /* GENERIC_ERROR, which is told from a SIZE by the end behind it */
+        return;
+    }
+    SAY(s, "\xff");
+    EXPECT(s, "x");
+    byte_expect_end(s);
+}
+
+static void
+what_nobody_has_consented_to_is_offered_again(void **state)
+{
+    struct msock_counts counts;
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_loss_before_consent, NULL);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_get_counts(m, &counts);
+    assert_int_equal(counts.connects, 3);
+    assert_int_equal(counts.retries, 2);
+    assert_int_equal(counts.messages, 1);
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
+serve_loss_after_payload(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\1");
+    SAY(s, "\xff");
+    EXPECT(s, "x");
+    SAY(s, "\0\0\0\5");
+    EXPECT(s, "\xff");
+    SAY(s, "rep");
+}
+
+static void
+what_has_left_is_not_sent_again(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_loss_after_payload, NULL);
+    m = open_tiny(&s);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
+    assert_non_null(strstr(msock_error(m), "may have been committed"));
+    assert_null(msock_reply(m, NULL));
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 1);
+}
+
+static void
+serve_unwilling(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\1");
+    byte_until_end(s);
+}
+
+static void
+a_server_that_never_consents_is_given_up(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_unwilling, NULL);
+    m = open_tiny(&s);
+    msock_set_timeouts(m, 30, 30);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
+    assert_non_null(strstr(msock_error(m), "is not committed"));
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 3);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_and_replies_have_consent),
+        cmocka_unit_test(where_both_begin_the_server_yields),
+        cmocka_unit_test(a_server_that_is_full_is_asked_again),
+        cmocka_unit_test(a_server_that_never_greets_is_unreachable),
+        cmocka_unit_test(what_nobody_has_consented_to_is_offered_again),
+        cmocka_unit_test(what_has_left_is_not_sent_again),
+        cmocka_unit_test(a_server_that_never_consents_is_given_up),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,389 @@
+/* Transforms and keys on the client's side: what leaves is what they made of it, and what they reject never
+ * becomes data. */
+#include "byte_server.h"
+#include "common/seal.h"
+#include "msock.h"
+#include "scripted_server.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+/* --- transforms that put a letter in front and take it off --- */
+
+static int
+letter_put(void *arg, const void *in, size_t n, void **out, size_t *out_len)
+{
+    char *made = malloc(n + 1);
+
+    made[0] = *(const char *)arg;
+    if (n > 0)
+        memcpy(made + 1, in, n);
+    *out = made;
+    *out_len = n + 1;
+    return 0;
+}
+
+static int
+letter_take(void *arg, const void *in, size_t n, void **out, size_t *out_len)
+{
+    if (n == 0 || *(const char *)in != *(const char *)arg)
+        return 1;
+    *out = malloc(n);
+    memcpy(*out, (const char *)in + 1, n - 1);
+    *out_len = n - 1;
+    return 0;
+}
+
+static char a[] = "a", b[] = "b";
+
+static void
+add_letters(msock *m)
+{
+    assert_int_equal(msock_add_transform(m, letter_put, letter_take, a), MSOCK_OK);
+    assert_int_equal(msock_add_transform(m, letter_put, letter_take, b), MSOCK_OK);
+}
+
+static void
+write_file(const char *path, const void *data, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, data, n), n);
+    close(fd);
+}
+
+static void
+file_of(char path[64], const void *data, size_t n)
+{
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(path, 64, "%.40s/msockXXXXXX", tmp != NULL ? tmp : "/tmp");
+    close(mkstemp(path));
+    write_file(path, data, n);
+}
+
+static msock *
+open_at(const char *scheme, const char *at, const char *options)
+{
+    char url[300];
+    msock *m;
+
+    snprintf(url, sizeof(url), "%s://%s%s", scheme, at, options);
+    m = msock_open(url);
+    assert_non_null(m);
+    msock_set_timeouts(m, 5000, 5000);
+    msock_set_retries(m, 2, 1, 2);
+    return m;
+}
+
+static void
+check_body(const struct server *s, size_t i, char kind, const char *body)
+{
+    assert_true(i < s->message_count);
+    assert_int_equal(s->messages[i].kind, kind);
+    assert_int_equal(s->messages[i].size, strlen(body));
+    assert_memory_equal(s->messages[i].body, body, strlen(body));
+}
+
+static void
+over_msp_they_change_messages_files_and_replies(void **state)
+{
+    struct server *s = server_create();
+    char path[64];
+    msock *m;
+    size_t n;
+
+    (void)state;
+    file_of(path, "file", 4);
+    s->reply = "bareply";
+    server_start(s, AF_INET);
+    m = msock_open(s->url);
+    msock_set_timeouts(m, 5000, 5000);
+    add_letters(m);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    assert_string_equal(msock_reply(m, &n), "reply");
+    assert_int_equal(n, 5);
+    assert_int_equal(msock_send_file(m, path, "to/here"), MSOCK_OK);
+    assert_int_equal(msock_send(m, NULL, 0), MSOCK_OK);
+    msock_set_transform(m, letter_put, a);
+    assert_int_equal(msock_send_json_text(m, "1", 1), MSOCK_OK);
+    assert_string_equal(msock_reply(m, &n), "bareply");
+    msock_set_transform(m, NULL, NULL);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_close(m);
+    server_stop(s);
+    check_body(s, 0, 'A', "bax");
+    check_body(s, 1, 'F', "bafile");
+    assert_string_equal(s->messages[1].value, "to/here");
+    check_body(s, 2, 'A', "ba");
+    check_body(s, 3, 'J', "a1");
+    check_body(s, 4, 'A', "x");
+    server_destroy(s);
+    unlink(path);
+}
+
+static void
+over_msp_a_reply_that_is_rejected_is_an_error_and_none_is_none(void **state)
+{
+    static const char *const replies[] = {"reply", "bxreply", "b", ""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+        struct server *s = server_create();
+        bool empty = replies[i][0] == '\0';
+        msock *m;
+
+        s->reply = replies[i];
+        server_start(s, AF_INET);
+        m = msock_open(s->url);
+        msock_set_timeouts(m, 5000, 5000);
+        add_letters(m);
+        msock_set_want_reply(m, 1);
+        assert_int_equal(msock_send(m, "x", 1), empty ? MSOCK_OK : MSOCK_LOCAL);
+        assert_null(msock_reply(m, NULL));
+        if (!empty)
+            assert_non_null(strstr(msock_error(m), "cannot be opened"));
+        msock_close(m);
+        server_stop(s);
+        assert_int_equal(s->message_count, 1);
+        server_destroy(s);
+    }
+}
+
+static void
+there_are_eight_at_most(void **state)
+{
+    msock *m = msock_open("msp://127.0.0.1:1");
+
+    (void)state;
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(msock_add_transform(m, letter_put, NULL, a), MSOCK_OK);
+    assert_int_equal(msock_add_transform(m, letter_put, NULL, a), MSOCK_USAGE);
+    msock_close(m);
+}
+
+static void
+a_file_too_large_to_be_transformed_is_not_sent(void **state)
+{
+    struct byte_server s;
+    char path[64];
+    msock *m;
+
+    (void)state;
+    file_of(path, "", 0);
+    assert_int_equal(truncate(path, (256 << 20) + 1), 0);
+    byte_server_start(&s, byte_expect_end, NULL);
+    m = open_at("msp", s.at, "");
+    add_letters(m);
+    assert_int_equal(msock_send_file(m, path, NULL), MSOCK_USAGE);
+    msock_close(m);
+    m = open_at("frame", s.at, "");
+    assert_int_equal(msock_send_file(m, path, NULL), MSOCK_USAGE);
+    msock_close(m);
+    byte_server_stop(&s);
+    unlink(path);
+}
+
+/* --- keys --- */
+
+struct keys {
+    char path[64];
+    struct seal *seal;  /* that of the client, too */
+    struct seal *other; /* not */
+};
+
+static struct keys
+keys_make(void)
+{
+    struct keys k;
+    char error[SEAL_ERROR_LEN], text[80];
+
+    snprintf(text, sizeof(text), "%064d", 2);
+    file_of(k.path, text, 64);
+    k.other = seal_open(k.path, error);
+    snprintf(text, sizeof(text), "%064d\n", 1);
+    write_file(k.path, text, 65);
+    k.seal = seal_open(k.path, error);
+    assert_non_null(k.seal);
+    assert_non_null(k.other);
+    return k;
+}
+
+static void
+keys_drop(struct keys *k)
+{
+    seal_close(k->seal);
+    seal_close(k->other);
+    unlink(k->path);
+}
+
+/* Says a sealed frame of n bytes. */
+static void
+say_sealed(struct byte_server *s, struct seal *seal, enum seal_direction to, const char *text)
+{
+    size_t n = strlen(text);
+    uint8_t frame[200] = {0};
+
+    frame[3] = (uint8_t)(n + SEAL_OVERHEAD);
+    assert_int_equal(seal_encrypt(seal, to, text, n, frame + 4), 0);
+    byte_say(s, frame, 4 + n + SEAL_OVERHEAD);
+}
+
+/* Reads a sealed frame that holds this. */
+static void
+expect_sealed(struct byte_server *s, struct seal *seal, const char *text)
+{
+    size_t n = strlen(text);
+    uint8_t frame[200], opened[200];
+
+    if (!byte_read(s, frame, 4 + n + SEAL_OVERHEAD) || frame[3] != n + SEAL_OVERHEAD ||
+        seal_decrypt(seal, SEAL_TO_SERVER, frame + 4, n + SEAL_OVERHEAD, opened) != 0 ||
+        memcmp(opened, text, n) != 0)
+        byte_wrong(s, "a sealed message");
+}
+
+static void
+serve_sealed(struct byte_server *s)
+{
+    struct keys *k = s->arg;
+
+    if (s->connections > 0) {
+        byte_until_end(s);
+        return;
+    }
+    expect_sealed(s, k->seal, "secret");
+    say_sealed(s, k->seal, SEAL_TO_CLIENT, "answer");
+    say_sealed(s, k->other, SEAL_TO_CLIENT, "forged");
+    say_sealed(s, k->seal, SEAL_TO_SERVER, "turned round");
+    byte_say(s, "\0\0\0\0\0\0\0\5plain", 13);
+    say_sealed(s, k->seal, SEAL_TO_CLIENT, "");
+    expect_sealed(s, k->seal, "more");
+    say_sealed(s, k->other, SEAL_TO_CLIENT, "forged");
+    expect_sealed(s, k->seal, "last");
+    byte_expect_end(s);
+}
+
+static void
+send_and_receive_sealed(msock *m)
+{
+    const void *data;
+    size_t n;
+
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "secret", 6), MSOCK_OK);
+    assert_string_equal(msock_reply(m, &n), "answer");
+    assert_int_equal(n, 6);
+    for (int i = 0; i < 4; i++) {
+        data = NULL;
+        assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_LOCAL);
+        assert_non_null(strstr(msock_error(m), "cannot be opened"));
+        assert_null(data);
+    }
+    assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_OK);
+    assert_int_equal(n, 0);
+    assert_string_equal(data, "");
+    assert_int_equal(msock_send(m, "more", 4), MSOCK_LOCAL);
+    assert_null(msock_reply(m, &n));
+    msock_set_want_reply(m, 0);
+    assert_int_equal(msock_send(m, "last", 4), MSOCK_OK);
+}
+
+static void
+with_a_key_only_what_is_sealed_for_us_is_data(void **state)
+{
+    struct keys k = keys_make();
+    char option[100];
+
+    (void)state;
+    snprintf(option, sizeof(option), "?key_file=%s", k.path);
+    for (int by_url = 0; by_url < 2; by_url++) {
+        struct byte_server s;
+        msock *m;
+
+        byte_server_start(&s, serve_sealed, &k);
+        m = open_at("frame", s.at, by_url ? option : "");
+        if (!by_url)
+            assert_int_equal(msock_set_key(m, k.path), MSOCK_OK);
+        send_and_receive_sealed(m);
+        msock_close(m);
+        byte_server_stop(&s);
+    }
+    keys_drop(&k);
+}
+
+static void
+serve_letter_in_seal(struct byte_server *s)
+{
+    struct keys *k = s->arg;
+
+    expect_sealed(s, k->seal, "ax");
+    say_sealed(s, k->seal, SEAL_TO_CLIENT, "ay");
+    expect_sealed(s, k->seal, "bx");
+    expect_sealed(s, k->seal, "x");
+    byte_expect_end(s);
+}
+
+static void
+the_key_of_the_address_is_outermost_and_stays(void **state)
+{
+    struct keys k = keys_make();
+    struct byte_server s;
+    char option[100];
+    msock *m;
+
+    (void)state;
+    snprintf(option, sizeof(option), "?key_file=%s", k.path);
+    byte_server_start(&s, serve_letter_in_seal, &k);
+    m = open_at("frame", s.at, option);
+    assert_int_equal(msock_add_transform(m, letter_put, letter_take, a), MSOCK_OK);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "y");
+    msock_set_want_reply(m, 0);
+    msock_set_transform(m, letter_put, b);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_set_transform(m, NULL, NULL);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    msock_close(m);
+    byte_server_stop(&s);
+    keys_drop(&k);
+}
+
+static void
+a_key_that_cannot_be_used_is_an_error(void **state)
+{
+    struct keys k = keys_make();
+    char url[200], error[300];
+    msock *m = msock_open("frame://127.0.0.1:1");
+
+    (void)state;
+    assert_int_equal(msock_set_key(m, "/nonexistent/key"), MSOCK_LOCAL);
+    assert_int_equal(msock_set_key(m, NULL), MSOCK_LOCAL);
+    assert_int_equal(chmod(k.path, 0644), 0);
+    assert_int_equal(msock_set_key(m, k.path), MSOCK_LOCAL);
+    assert_non_null(strstr(msock_error(m), "chmod 600"));
+    msock_close(m);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:1?key_file=%s", k.path);
+    assert_null(msock_open(url));
+    assert_int_equal(msock_url_error(url, error, sizeof(error)), MSOCK_USAGE);
+    assert_non_null(strstr(error, "chmod 600"));
+    keys_drop(&k);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(over_msp_they_change_messages_files_and_replies),
+        cmocka_unit_test(over_msp_a_reply_that_is_rejected_is_an_error_and_none_is_none),
+        cmocka_unit_test(there_are_eight_at_most),
+        cmocka_unit_test(a_file_too_large_to_be_transformed_is_not_sent),
+        cmocka_unit_test(with_a_key_only_what_is_sealed_for_us_is_data),
+        cmocka_unit_test(the_key_of_the_address_is_outermost_and_stays),
+        cmocka_unit_test(a_key_that_cannot_be_used_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
