@@ -36,12 +36,13 @@ bus_writer_begin(struct bus *bus)
     uint64_t torn;
     uint32_t used = atomic_load(&bus->header->rings_used);
 
-    bus->head = bus->room_to = atomic_load(&bus->own->head);
+    bus->head = atomic_load(&bus->own->head);
     bus->count = atomic_load(&bus->own->count);
     torn = atomic_load(&bus->own->reserve) - bus->head;
     /* The one before died while it wrote. Bytes that it overwrote were given up, and stay so. */
     if (torn >= sizeof(struct bus_prefix) && torn <= sizeof(struct bus_prefix) + BUS_MESSAGE_MAX)
         bus_commit(bus, BUS_CHANNEL_NONE, torn - sizeof(struct bus_prefix));
+    bus->room_to = bus->head;
     atomic_store(&bus->own->reserve, bus->head);
     atomic_store(&bus->own->waiting, 0);
     while (used <= bus->ring &&
