@@ -20,7 +20,7 @@ CC := gcc
 endif
 
 PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
-            libconfuse-dev libdeflate-dev
+            libconfuse-dev libdeflate-dev libedit-dev
 
 # --- flags -----------------------------------------------------------------------------------------
 
@@ -31,6 +31,7 @@ LIBS_COMMON += libdeflate
 DEFS += -DHAVE_LIBDEFLATE=1
 endif
 DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson libconfuse) -pthread
+MSOCK_LIBS  = $(shell $(PKG_CONFIG) --libs libedit)
 CLIENT_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson)
 TEST_LIBS   = $(shell $(PKG_CONFIG) --libs cmocka)
 
@@ -118,7 +119,7 @@ $(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
 	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 $(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) -lm
+	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(MSOCK_LIBS) -lm
 
 $(B)/libmsock.so.$(VERSION): $(call pic,$(CLIENT_SRC))
 	$(CC) -shared $(SAN) -Wl,-soname,libmsock.so.$(SOVER) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) \

@@ -63,6 +63,10 @@ MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t
  * Tries again as msock_set_retries says. MSOCK_OK, MSOCK_UNREACHABLE. */
 MSOCK_API enum msock_status msock_connect(msock *m);
 
+/* 1 where MSOCK_OK from a sending call means that the server has taken the message (msp, cnp); 0 where it
+ * means that it was sent, and the protocol has no acknowledgement (tinyproto, frame). */
+MSOCK_API int msock_acknowledges(const msock *m);
+
 /* Closes the connection, between messages, and frees the handle. NULL is fine. Over tinyproto, cnp and
  * frame it waits, up to answer_ms, until the server has read what was sent and closes: a connection that
  * is dropped with bytes of the server's unread would take back what is still on its way. */

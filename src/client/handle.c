@@ -405,3 +405,9 @@ handle_drop_reply(struct msock *m)
     m->reply = NULL;
     m->reply_len = 0;
 }
+
+int
+msock_acknowledges(const msock *m)
+{
+    return m->at.ops == NULL || m->at.ops->acknowledges;
+}

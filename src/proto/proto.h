@@ -86,6 +86,9 @@ struct proto_ops {
      * successor, state and descriptor. */
     bool hand_over;
 
+    /* The peer says which messages it has taken (outbox_results). */
+    bool acknowledges;
+
     void (*init)(void *state, const struct proto_begin *begin);
 
     /* Says what this side says first (a client's opening), right after init, where there is something.

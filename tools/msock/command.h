@@ -17,6 +17,8 @@ struct command {
 int command_send(int argc, char **argv, const char *url);
 int command_send_json(int argc, char **argv, const char *url);
 int command_send_file(int argc, char **argv, const char *url);
+int command_listen(int argc, char **argv, const char *url);
+int command_chat(int argc, char **argv, const char *url);
 int command_bench(int argc, char **argv, const char *url);
 
 #endif

@@ -14,6 +14,8 @@ static const struct command commands[] = {
     {"send", command_send, "send a message from the argument or standard input"},
     {"send-json", command_send_json, "send a JSON document"},
     {"send-file", command_send_file, "send files"},
+    {"listen", command_listen, "receive messages and print them, or run a command for each"},
+    {"chat", command_chat, "send lines and print what comes, over tinyproto, frame or cnp"},
     {"bench", command_bench, "load a server and measure it"},
 };
 

@@ -13,6 +13,8 @@ void
 session_help(FILE *out)
 {
     fputs("  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n"
+          "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex "
+          "digits)\n"
           "      --reply            ask for the reply and print it on standard output\n"
           "  -t, --timeout SECONDS  how long to wait for a connection and for each answer;\n"
           "                         default 2, and 30 for the last answer\n"
@@ -52,6 +54,9 @@ session_option(struct session_options *options, int c, const char *value)
     switch (c) {
     case 'u':
         options->url = value;
+        return 0;
+    case 'k':
+        options->key = value;
         return 0;
     case 't':
     case 'r':
@@ -109,7 +114,8 @@ session_open(const struct session_options *options, msock **m_out)
     if (options->retries >= 0)
         msock_set_retries(m, (unsigned)options->retries, 50, 5000);
     msock_set_want_reply(m, options->want_reply);
-    if (options->id != NULL && msock_set_id(m, options->id, strlen(options->id)) != MSOCK_OK) {
+    if ((options->id != NULL && msock_set_id(m, options->id, strlen(options->id)) != MSOCK_OK) ||
+        (options->key != NULL && msock_set_key(m, options->key) != MSOCK_OK)) {
         say_error("%s", msock_error(m));
         msock_close(m);
         return EX_USAGE;
@@ -235,20 +241,38 @@ session_json(const struct session_options *options, const msock *m,
     json_decref(object);
 }
 
+/* Over a protocol without acknowledgements nobody has said that it arrived. */
+static void
+session_sent(const struct session_result *result)
+{
+    printf("sent, %llu bytes; this protocol does not tell whether they arrived\n",
+           (unsigned long long)result->bytes);
+}
+
 static void
 session_committed(const msock *m, const struct session_result *result)
 {
+    const char *id = msock_last_id(m);
     char rate[NUMBER_TEXT_LEN], name[512];
 
     if (result->file == NULL) {
-        printf("committed, %llu bytes, id %s\n", (unsigned long long)result->bytes,
-               msock_last_id(m));
+        printf("committed, %llu bytes%s%s\n", (unsigned long long)result->bytes,
+               *id != '\0' ? ", id " : "", id);
         return;
     }
     number_bytes(result->seconds > 0 ? (double)result->bytes / result->seconds : 0, rate);
     say_clean(result->path, name, sizeof(name));
     printf("committed, %llu bytes, %s, %.2f s, %s/s\n", (unsigned long long)result->bytes, name,
            result->seconds, rate);
+}
+
+static void
+session_done(const msock *m, const struct session_result *result)
+{
+    if (msock_acknowledges(m))
+        session_committed(m, result);
+    else
+        session_sent(result);
 }
 
 static void
@@ -289,6 +313,6 @@ session_report(const struct session_options *options, const msock *m,
     else if (result->status == MSOCK_OK && options->want_reply)
         session_reply(m);
     else if (result->status == MSOCK_OK && !options->quiet && isatty(STDOUT_FILENO))
-        session_committed(m, result);
+        session_done(m, result);
     return session_status(result);
 }

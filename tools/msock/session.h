@@ -14,6 +14,7 @@ enum session_progress { SESSION_PROGRESS_TERMINAL, SESSION_PROGRESS_ON, SESSION_
 struct session_options {
     const char *url;
     const char *id;   /* NULL: the library makes one */
+    const char *key;  /* a file; NULL: nothing is sealed */
     double timeout_s; /* below 0: the library's defaults */
     int retries;      /* below 0: the library's default */
     enum session_progress progress;
@@ -28,14 +29,15 @@ struct session_options {
     }
 
 /* For getopt_long: the short ones, and the members of the array of long ones. */
-#define SESSION_SHORT "u:t:r:jqh"
-#define SESSION_LONG                                                                   \
-    {"url", required_argument, NULL, 'u'}, {"timeout", required_argument, NULL, 't'},  \
-        {"retries", required_argument, NULL, 'r'}, {"reply", no_argument, NULL, 'R'},  \
-        {"progress", no_argument, NULL, 'p'}, {"no-progress", no_argument, NULL, 'P'}, \
-        {"json", no_argument, NULL, 'j'}, {"quiet", no_argument, NULL, 'q'},           \
-    {                                                                                  \
-        "help", no_argument, NULL, 'h'                                                 \
+#define SESSION_SHORT "u:k:t:r:jqh"
+#define SESSION_LONG                                                                          \
+    {"url", required_argument, NULL, 'u'}, {"key", required_argument, NULL, 'k'},             \
+        {"timeout", required_argument, NULL, 't'}, {"retries", required_argument, NULL, 'r'}, \
+        {"reply", no_argument, NULL, 'R'}, {"progress", no_argument, NULL, 'p'},              \
+        {"no-progress", no_argument, NULL, 'P'}, {"json", no_argument, NULL, 'j'},            \
+        {"quiet", no_argument, NULL, 'q'},                                                    \
+    {                                                                                         \
+        "help", no_argument, NULL, 'h'                                                        \
     }
 
 /* Takes an option from the lists above. Returns 0, or -1 where it is none of them or its value is
