@@ -120,7 +120,7 @@ const struct config_option config_options[OPTION_COUNT] = {
                         .initial = "1024", .help = "connections that wait to be accepted"},
     [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,
                      .initial = "0660", .help = "permissions of a Unix socket, octal"},
-    [OPTION_FRAMING] = {"framing", URL_TEXT(1, 32), .initial = "length32",
+    [OPTION_FRAMING] = {"framing", URL_TEXT(1, 64), .initial = "length32",
                         .help = "frame: length32, fixed:N, delimiter[:X], eof"},
     [OPTION_DELIMITER] = {"delimiter", URL_TEXT(1, 64), .initial = "\\n",
                           .help = "frame: 1 to 8 bytes, with escapes as in C"},

@@ -76,6 +76,17 @@ conn_ends(const struct conn *c)
     return w->draining && !handover_wanted(w, c->listener->handler, c->proto);
 }
 
+/* The present message was its last one. Where the peer can be told, what it sent ahead behind it goes
+ * elsewhere; else it leaves when all that is under way is done, replies that need its consent too. */
+static void
+conn_end_here(struct conn *c)
+{
+    if (c->proto->hand_over)
+        c->is_leaving = true;
+    else
+        conn_shutdown(c);
+}
+
 static void conn_feed(struct conn *c, const uint8_t *data, size_t n);
 
 /* It is known now what the connection speaks; that one gets the bytes from the first on. */
@@ -132,7 +143,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         if (c->answers.ended)
             conn_begin_closing(c);
         else if (event == PROTO_MESSAGE && conn_ends(c))
-            conn_shutdown(c); /* what was sent ahead behind it goes elsewhere */
+            conn_end_here(c);
     }
     conn_count(c, &tally);
 }
@@ -200,7 +211,8 @@ conn_wants_bytes(const struct conn *c)
     if (c->phase == CONN_LINGERING)
         return true;
     return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->answers.ready.len < READY_MAX && !conn_awaits_move(c);
+           c->answers.ready.len < READY_MAX && !conn_awaits_move(c) &&
+           !(c->is_leaving && c->proto->idle(&c->state));
 }
 
 void
