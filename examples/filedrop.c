@@ -82,6 +82,8 @@ main(int argc, char **argv)
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     status = msock_server_add_listener(server, argv[1]);
+    if (status == MSOCK_OK)
+        fprintf(stderr, "listening on %s\n", msock_server_address(server, 0));
     while (status == MSOCK_OK && (status = msock_server_recv(server, -1, &m)) == MSOCK_OK)
         take(m);
     if (status != MSOCK_CANCELLED)
