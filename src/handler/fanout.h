@@ -1,8 +1,8 @@
 /* One message to many: to every other connection of the handler in this worker, and over the bus to those
  * of the same listener in other workers. What handlers that run once a listener have in common that
  * let their connections hear each other.
- * Every connection gets each message at most once, and those of one sender in their order; also while
- * it moves to another worker. */
+ * Every connection gets each message at most once, also while it moves to another worker, and those that
+ * came through one worker in their order: between two workers there is none. */
 #ifndef HANDLER_FANOUT_H
 #define HANDLER_FANOUT_H
 
