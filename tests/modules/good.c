@@ -77,9 +77,13 @@ good_conn_close(void *state, struct msock_module_conn *conn, int moved)
 {
     struct good *g = state;
     int pushed = g->host->push(g->host->ctx, conn, "bye", 3);
+    struct msock_module_conn *other = NULL;
+    unsigned others = 0;
 
-    trace("close %s%s %s %d;", address(g, conn), moved ? " moved" : "",
-          (const char *)g->host->data(g->host->ctx, conn), pushed);
+    while ((other = g->host->next_conn(g->host->ctx, other)) != NULL)
+        others++;
+    trace("close %s%s %s %d %u;", address(g, conn), moved ? " moved" : "",
+          (const char *)g->host->data(g->host->ctx, conn), pushed, others);
 }
 
 /* The addresses of all connections, and of those that it has named with "name". */

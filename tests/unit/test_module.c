@@ -78,7 +78,7 @@ every_callback_comes_in_its_turn(void **state)
     module_test_close(t, c, false);
     module_test_stop(t);
     assert_string_equal(traced(), "open 10.0.0.0:1;message 10.0.0.0:1 name ann/8 A /0 1 51;tick;"
-                                  "close 10.0.0.0:1 Ann -1;stop;");
+                                  "close 10.0.0.0:1 Ann -1 0;stop;");
 }
 
 static void
@@ -403,7 +403,7 @@ a_connection_moves_with_what_was_kept(void **state)
     n = module_handler.conn_moving(t->f->handler, c, mark, sizeof(mark));
     c->push_count = 0;
     module_test_close(t, c, true);
-    assert_string_equal(traced(), "close 10.0.0.0:1 moved (null) -1;");
+    assert_string_equal(traced(), "close 10.0.0.0:1 moved (null) -1 0;");
     assert_int_equal(c->push_count, 0);
 
     there->is_open = true;
@@ -425,17 +425,20 @@ a_connection_can_come_with_anything(void **state)
 
     module_test_send(t, c, "keep this");
     n = module_handler.conn_moving(t->f->handler, c, mark, sizeof(mark));
-    assert_true(n >= 10);
-    for (size_t cut = 0; cut < 11; cut++) {
-        uint8_t *copy = ms_malloc(cut + 1);
+    assert_int_equal(n, 10);
+    for (size_t cut = 0; cut < 12; cut++) {
+        size_t len = cut < n ? cut : n;
+        uint8_t *copy = ms_malloc(len + 1);
 
-        memcpy(copy, mark, cut);
+        memcpy(copy, mark, len);
         if (cut == 10)
             copy[4] = 0xff; /* the length */
+        if (cut == 11)
+            copy[0] ^= 1; /* who wrote it */
         traced();
         there->is_open = true;
         module_handler.conn_opened(t->f->handler, there, true);
-        module_handler.conn_adopted(t->f->handler, there, copy, cut);
+        module_handler.conn_adopted(t->f->handler, there, copy, len);
         assert_string_equal(traced(), "open 10.0.0.1:1 moved;");
         module_test_close(t, there, false);
         free(copy);
