@@ -7,15 +7,15 @@
 #include <assert.h>
 #include <string.h>
 
-#define TINYPROTO_OK    0xff
-#define CNP_TYPE_AT     4
-#define CNP_CHECKSUM_AT 7
-#define CNP_PAYLOAD     11 /* in the second dialect one further on (3.4) */
-#define CNP_TYPE_SYN    1
-#define CNP_SYN_MIN     2
-#define CNP_SYN_MAX     65535
+#define OPENING_OK      0xff
+#define SYN_TYPE_AT     4
+#define SYN_CHECKSUM_AT 7
+#define SYN_PAYLOAD_AT  11 /* in the second dialect one further on (3.4) */
+#define SYN_TYPE        1
+#define SYN_MIN         2
+#define SYN_MAX         65535
 
-static_assert(AUTO_LOOKAHEAD_MAX == CNP_PAYLOAD + 1 + CNP_SYN_MAX,
+static_assert(AUTO_LOOKAHEAD_MAX == SYN_PAYLOAD_AT + 1 + SYN_MAX,
               "room for the largest first packet");
 
 /* How bytes agree with a protocol. */
@@ -79,7 +79,7 @@ auto_match_cnp_payload(const uint8_t *at, size_t n, size_t payload)
     if (n < payload + len)
         return AUTO_POSSIBLE;
     cnp_sum_of(at + payload, len, sum);
-    return memcmp(sum, at + CNP_CHECKSUM_AT, sizeof(sum)) == 0 ? AUTO_CERTAIN : AUTO_EXCLUDED;
+    return memcmp(sum, at + SYN_CHECKSUM_AT, sizeof(sum)) == 0 ? AUTO_CERTAIN : AUTO_EXCLUDED;
 }
 
 static enum auto_match
@@ -91,10 +91,10 @@ auto_match_cnp(const uint8_t *at, size_t n)
         return AUTO_EXCLUDED;
     if (n < 4)
         return AUTO_POSSIBLE;
-    if (be32_load(at) < CNP_SYN_MIN || (n > CNP_TYPE_AT && at[CNP_TYPE_AT] != CNP_TYPE_SYN))
+    if (be32_load(at) < SYN_MIN || (n > SYN_TYPE_AT && at[SYN_TYPE_AT] != SYN_TYPE))
         return AUTO_EXCLUDED;
-    first = auto_match_cnp_payload(at, n, CNP_PAYLOAD);
-    second = auto_match_cnp_payload(at, n, CNP_PAYLOAD + 1);
+    first = auto_match_cnp_payload(at, n, SYN_PAYLOAD_AT);
+    second = auto_match_cnp_payload(at, n, SYN_PAYLOAD_AT + 1);
     return first > second ? first : second;
 }
 
@@ -105,7 +105,7 @@ auto_judge(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {
     enum auto_match msp = auto_match_msp(at, n), cnp = auto_match_cnp(at, n);
 
-    if (at[0] == TINYPROTO_OK)
+    if (at[0] == OPENING_OK)
         return AUTO_TINYPROTO;
     if (msp == AUTO_CERTAIN)
         return AUTO_MSP;
