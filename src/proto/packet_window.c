@@ -1,25 +1,253 @@
 #include "proto/packet_window.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-struct packet_window {
-    size_t bytes;
-};
+struct packet_window *
+packet_window_create(struct message_store *store)
+{
+    struct cnp_sum *sum = cnp_sum_create();
+    struct packet_window *pw;
+
+    if (sum == NULL)
+        return NULL;
+    pw = ms_calloc(1, sizeof(*pw));
+    pw->sum = sum;
+    pw->store = store;
+    buffer_init(&pw->control);
+    buffer_init(&pw->farewell);
+    return pw;
+}
+
+void
+packet_destroy(struct packet *p)
+{
+    buffer_fini(&p->bytes);
+    free(p);
+}
+
+static void
+packet_list_destroy(struct packet_list *list)
+{
+    struct packet *next;
+
+    for (struct packet *p = list->first; p != NULL; p = next) {
+        next = p->next;
+        packet_destroy(p);
+    }
+    *list = (struct packet_list){0};
+}
+
+static void
+packet_list_append(struct packet_list *list, struct packet *p)
+{
+    p->next = NULL;
+    if (list->last != NULL)
+        list->last->next = p;
+    else
+        list->first = p;
+    list->last = p;
+    list->count++;
+}
+
+static void
+packet_list_remove(struct packet_list *list, struct packet *p)
+{
+    struct packet **at = &list->first, *before = NULL;
+
+    for (; *at != p; at = &(*at)->next) {
+        MS_ASSERT(*at != NULL);
+        before = *at;
+    }
+    *at = p->next;
+    if (list->last == p)
+        list->last = before;
+    list->count--;
+}
 
 void
 packet_window_destroy(struct packet_window *pw)
 {
+    if (pw == NULL)
+        return;
+    packet_window_drop(pw);
+    packet_window_forget(pw);
+    packet_list_destroy(&pw->flight);
+    buffer_fini(&pw->control);
+    buffer_fini(&pw->farewell);
+    message_destroy(pw->aside);
+    cnp_sum_destroy(pw->sum);
+    free(pw->marks);
     free(pw);
 }
 
 bool
 packet_window_idle(const struct packet_window *pw)
 {
-    return pw == NULL || pw->bytes == 0;
+    return pw == NULL || (pw->early.count == 0 && pw->flight.count == 0 && pw->arriving == NULL &&
+                          pw->aside == NULL);
 }
 
 size_t
 packet_window_bytes(const struct packet_window *pw)
 {
     return pw == NULL ? 0 : pw->bytes;
+}
+
+/* --- before their turn --- */
+
+static void
+packet_window_account(struct packet_window *pw, size_t n, bool more)
+{
+    if (more) {
+        pw->bytes += n;
+        pw->store->memory_used += n;
+    } else {
+        pw->bytes -= n;
+        pw->store->memory_used -= n;
+    }
+}
+
+void
+packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends)
+{
+    struct packet *p = ms_calloc(1, sizeof(*p));
+
+    MS_ASSERT(pw->arriving == NULL);
+    p->index = index;
+    p->sequence = sequence;
+    p->ends = ends;
+    buffer_init(&p->bytes);
+    pw->arriving = p;
+}
+
+void
+packet_window_append(struct packet_window *pw, const void *data, size_t n)
+{
+    buffer_append(&pw->arriving->bytes, data, n);
+    packet_window_account(pw, n, true);
+}
+
+void
+packet_window_keep(struct packet_window *pw)
+{
+    struct packet *p = pw->arriving;
+    struct packet **at = &pw->early.first;
+
+    pw->arriving = NULL;
+    if (pw->early.last == NULL || pw->early.last->index < p->index) {
+        packet_list_append(&pw->early, p);
+        return;
+    }
+    while ((*at)->index < p->index)
+        at = &(*at)->next;
+    MS_ASSERT((*at)->index != p->index);
+    p->next = *at;
+    *at = p;
+    pw->early.count++;
+}
+
+void
+packet_window_drop(struct packet_window *pw)
+{
+    if (pw->arriving == NULL)
+        return;
+    packet_window_account(pw, pw->arriving->bytes.len, false);
+    packet_destroy(pw->arriving);
+    pw->arriving = NULL;
+}
+
+const struct packet *
+packet_window_kept(const struct packet_window *pw, uint64_t index)
+{
+    const struct packet *p = pw->early.first;
+
+    if (p == NULL || pw->early.last->index < index)
+        return NULL;
+    while (p->index < index)
+        p = p->next;
+    return p->index == index ? p : NULL;
+}
+
+struct packet *
+packet_window_take(struct packet_window *pw)
+{
+    struct packet *p = pw->early.first;
+
+    MS_ASSERT(p != NULL);
+    packet_list_remove(&pw->early, p);
+    packet_window_account(pw, p->bytes.len, false);
+    return p;
+}
+
+void
+packet_window_forget(struct packet_window *pw)
+{
+    while (pw->early.first != NULL)
+        packet_destroy(packet_window_take(pw));
+}
+
+/* --- on their way --- */
+
+struct packet *
+packet_window_send(struct packet_window *pw, uint16_t sequence, bool ends, size_t n)
+{
+    struct packet *p = ms_calloc(1, sizeof(*p));
+
+    p->sequence = sequence;
+    p->ends = ends;
+    buffer_init(&p->bytes);
+    buffer_reserve(&p->bytes, n);
+    packet_list_append(&pw->flight, p);
+    pw->bytes += n;
+    return p;
+}
+
+struct packet *
+packet_window_in_flight(struct packet_window *pw, uint16_t sequence)
+{
+    struct packet *p = pw->flight.first;
+
+    while (p != NULL && p->sequence != sequence)
+        p = p->next;
+    return p;
+}
+
+void
+packet_window_arrived(struct packet_window *pw, struct packet *p)
+{
+    packet_list_remove(&pw->flight, p);
+    pw->bytes -= p->bytes.len;
+    packet_destroy(p);
+}
+
+/* --- marks --- */
+
+void
+packet_window_mark(struct packet_window *pw, uint16_t sequence)
+{
+    if (pw->marks_len == pw->marks_cap) {
+        pw->marks_cap = pw->marks_cap != 0 ? pw->marks_cap * 2 : 16;
+        pw->marks = realloc(pw->marks, pw->marks_cap * sizeof(*pw->marks));
+        MS_ASSERT(pw->marks != NULL);
+    }
+    pw->marks[pw->marks_len++] = (struct packet_mark){.sequence = sequence};
+}
+
+struct packet_mark *
+packet_window_marked(struct packet_window *pw, uint16_t sequence)
+{
+    for (uint32_t i = 0; i < pw->marks_len; i++)
+        if (pw->marks[i].sequence == sequence)
+            return &pw->marks[i];
+    return NULL;
+}
+
+void
+packet_window_unmark(struct packet_window *pw, struct packet_mark *mark)
+{
+    size_t at = (size_t)(mark - pw->marks);
+
+    memmove(mark, mark + 1, (pw->marks_len - at - 1) * sizeof(*mark));
+    pw->marks_len--;
 }

@@ -6,6 +6,7 @@ static const struct proto_ops *const protocols[] = {
     &auto_protocol,
     &msp_protocol,
     &tinyproto_protocol,
+    &cnp_protocol,
     &frame_protocol,
 };
 

@@ -3,6 +3,7 @@
 #define PROTO_PROTO_TABLE_H
 
 #include "proto/auto.h"
+#include "proto/cnp.h"
 #include "proto/frame.h"
 #include "proto/msp.h"
 #include "proto/proto.h"
@@ -13,6 +14,7 @@ union proto_state {
     struct auto_detect auto_detect;
     struct msp msp;
     struct tinyproto tinyproto;
+    struct cnp cnp;
     struct frame frame;
 };
 
