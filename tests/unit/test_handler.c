@@ -22,7 +22,7 @@ every_handler_that_is_named_is_found(void **state)
         assert_non_null(ops->submit);
         count++;
     }
-    assert_int_equal(count, 3);
+    assert_int_equal(count, 6);
     free(names);
 }
 
@@ -34,7 +34,7 @@ what_the_configuration_takes_is_what_there_is(void **state)
     (void)state;
     for (size_t i = 0; config_handlers[i] != NULL; i++, handlers++)
         assert_non_null(handler_find(config_handlers[i]));
-    assert_int_equal(handlers, 3);
+    assert_int_equal(handlers, 6);
     for (size_t i = 0; config_protocols[i] != NULL; i++)
         assert_non_null(proto_find(config_protocols[i]));
 }
