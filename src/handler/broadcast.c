@@ -115,9 +115,7 @@ broadcast_send_waiting(struct handler *h)
         h->first = m->next;
         if (broadcast_send(h, m))
             continue;
-        m->next = h->first;
-        if (h->first == NULL)
-            h->last = m;
+        m->next = h->first; /* where there is none, m is the last still */
         h->first = m;
         return;
     }

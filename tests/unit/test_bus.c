@@ -664,6 +664,23 @@ a_length_that_cannot_be_ends_what_is_read_of_that_ring(void **state)
     words_drop(words);
 }
 
+/* Though the ring has so many bytes. */
+static void
+a_message_over_the_limit_is_not_copied(void **state)
+{
+    struct table *t = *state;
+    struct bus_words *words = words_of(t, 0);
+    uint32_t len = BUS_MESSAGE_MAX + 1;
+
+    for (unsigned i = 0; i < 7; i++)
+        assert_int_equal(bus_publish(t->bus[0], CHANNEL, NULL, 0, t->body, BIG, 0), 0);
+    memcpy((uint8_t *)words + BUS_PAGE, &len, sizeof(len));
+    atomic_store(&words->count, UINT64_MAX / 2); /* nor is that many believed */
+    assert_int_equal(bus_dispatch(t->bus[1], true), 1);
+    assert_int_equal(t->ear[1].count, 0);
+    words_drop(words);
+}
+
 static void
 positions_that_cannot_be_are_survived(void **state)
 {
@@ -1088,6 +1105,7 @@ main(void)
         TEST(a_message_whose_writer_died_is_passed_over),
         TEST(what_a_dead_writer_overwrote_stays_lost),
         TEST(a_length_that_cannot_be_ends_what_is_read_of_that_ring),
+        TEST(a_message_over_the_limit_is_not_copied),
         TEST(positions_that_cannot_be_are_survived),
         TEST(a_reader_that_claims_to_be_ahead_holds_nobody_up),
         cmocka_unit_test(memory_of_another_size_is_not_taken),
