@@ -160,8 +160,9 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path);
 /* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself, over
  * tinyproto, cnp and frame; a reply that was waited for is not among them. Connects where there is no
  * connection, once. MSOCK_OK and *n bytes (n may be NULL), NUL-terminated besides, the handle's until its
- * next msock_recv; MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended; MSOCK_LOCAL: a message came
- * that a transform rejects, and is dropped; MSOCK_USAGE: msp. */
+ * next msock_recv; MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended, or there is none to be had
+ * (the next call connects again); MSOCK_LOCAL: a message came that a transform rejects, and is dropped;
+ * MSOCK_USAGE: msp. */
 MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
 
 /* The connection's descriptor, to wait for with poll(2) before msock_recv(m, 0, ...), which is to be

@@ -14,15 +14,14 @@
 
 struct scheme {
     const char *name;
-    bool acknowledged;
     const char *options[4]; /* ends with NULL */
 };
 
 static const struct scheme schemes[] = {
-    {"msp", true, {"key_file"}},
-    {"tinyproto", false, {"key_file"}},
-    {"cnp", true, {"mode", "window_size", "key_file"}},
-    {"frame", false, {"framing", "delimiter", "key_file"}},
+    {"msp", {"key_file"}},
+    {"tinyproto", {"key_file"}},
+    {"cnp", {"mode", "window_size", "key_file"}},
+    {"frame", {"framing", "delimiter", "key_file"}},
 };
 
 static int MS_PRINTF(2, 3) address_fail(char error[ADDRESS_ERROR_LEN], const char *fmt, ...)
@@ -120,7 +119,6 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
     if (address_check_options(scheme, &a->url, error) < 0 || address_read_framing(a, error) < 0 ||
         address_read_window(a, error) < 0)
         return -1;
-    a->acknowledged = scheme->acknowledged;
     a->ops = proto_find(scheme->name);
     MS_ASSERT(a->ops != NULL);
     if (a->ops == &msp_protocol)

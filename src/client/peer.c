@@ -141,6 +141,7 @@ peer_begin(struct peer *p)
     p->outbox.results = &p->results;
     p->pushed = p->flushed = 0;
     p->shut = false;
+    p->end_untold = false;
     p->ops->init(&p->state, &begin);
     if (p->ops->open != NULL)
         p->ops->open(&p->state, &io);
@@ -231,6 +232,15 @@ peer_send(struct peer *p, bool *moved)
     return true;
 }
 
+static enum peer_turn
+peer_ended(struct peer *p, enum peer_end end)
+{
+    p->end = end;
+    p->end_untold = true;
+    peer_close(p);
+    return PEER_ENDED;
+}
+
 /* Sends the last answers, as far as they go out at once, and ends. */
 static enum peer_turn
 peer_finish(struct peer *p, enum peer_end end)
@@ -238,17 +248,7 @@ peer_finish(struct peer *p, enum peer_end end)
     bool moved;
 
     (void)peer_send(p, &moved);
-    p->end = end;
-    peer_close(p);
-    return PEER_ENDED;
-}
-
-static enum peer_turn
-peer_lost(struct peer *p)
-{
-    p->end = PEER_LOST;
-    peer_close(p);
-    return PEER_ENDED;
+    return peer_ended(p, end);
 }
 
 /* Feeds what was read, as long as there is room for messages. */
@@ -326,7 +326,7 @@ peer_read(struct peer *p, bool *moved)
     case TRANSPORT_WAIT:
         return peer_drained(p);
     case TRANSPORT_LOST:
-        return p->transport->error == 0 ? peer_at_eof(p) : peer_lost(p);
+        return p->transport->error == 0 ? peer_at_eof(p) : peer_ended(p, PEER_LOST);
     }
     return PEER_MOVED;
 }
@@ -358,7 +358,7 @@ peer_last_words(struct peer *p)
             return PEER_ENDED;
     } while (moved);
     p->transport->error = error;
-    return peer_lost(p);
+    return peer_ended(p, PEER_LOST);
 }
 
 static enum peer_turn

@@ -29,7 +29,8 @@ struct peer {
     struct transport *transport; /* the caller's */
     struct proto_limits limits;  /* may be changed between two calls */
     struct message_store store;
-    enum peer_end end;
+    enum peer_end end; /* how the last connection ended */
+    bool end_untold;   /* and the program does not know yet: post_say_end */
 
     struct answers answers;
     struct outbox outbox;

@@ -30,7 +30,6 @@ post_count(struct msock *m)
 {
     struct peer *p = m->peer;
 
-    m->counts.nack1 += p->tally.nack1;
     m->counts.err += p->tally.err;
     p->tally = (struct proto_tally){0};
 }
@@ -38,9 +37,10 @@ post_count(struct msock *m)
 void
 post_say_end(struct msock *m)
 {
-    const struct peer *p = m->peer;
+    struct peer *p = m->peer;
     char word[sizeof(p->results.refusal) * 4];
 
+    p->end_untold = false;
     text_escape(p->results.refusal, strlen(p->results.refusal), word, sizeof(word));
     switch (p->end) {
     case PEER_CLOSED:
@@ -105,7 +105,7 @@ posting_limit_ms(const struct posting *w)
 {
     const struct msock *m = w->m;
 
-    return posting_flushed(w) || m->at.acknowledged ? m->commit_ms : m->answer_ms;
+    return posting_flushed(w) || w->peer->ops->acknowledges ? m->commit_ms : m->answer_ms;
 }
 
 static void
@@ -151,7 +151,7 @@ posting_extended(struct posting *w)
 static bool
 posting_taken(const struct posting *w)
 {
-    if (!w->m->at.acknowledged)
+    if (!w->peer->ops->acknowledges)
         return posting_flushed(w);
     return w->peer->results.delivered > w->at_begin.delivered;
 }
@@ -278,7 +278,7 @@ static enum session_end
 posting_fail(struct posting *w, enum posting_stop stop)
 {
     struct msock *m = w->m;
-    bool taken = posting_taken(w) && m->at.acknowledged;
+    bool taken = posting_taken(w) && w->peer->ops->acknowledges;
     char why[HANDLE_ERROR_LEN];
 
     posting_say(w, stop);
@@ -301,6 +301,7 @@ posting_count(struct posting *w)
     w->out->in_doubt |= w->peer->results.sent > w->at_begin.sent;
     m->counts.acks += w->peer->results.delivered - w->at_begin.delivered;
     m->counts.rej += w->peer->results.refused - w->at_begin.refused;
+    m->counts.nack1 += w->peer->results.damaged - w->at_begin.damaged;
     post_count(m);
 }
 

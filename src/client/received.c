@@ -89,7 +89,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
                            m->peer == NULL ? "over msp a server sends nothing by itself"
                                            : "there is no place for a message");
     message = peer_take(m->peer);
-    if (message == NULL) {
+    if (message == NULL && !m->peer->end_untold) {
         if (!peer_alive(m->peer) && deliver_connect_once(m) < 0)
             return MSOCK_UNREACHABLE;
         message = recv_wait(m->peer, deadline);

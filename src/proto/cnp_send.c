@@ -213,6 +213,8 @@ cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     if (!damaged)
         cnp_note_refusal(io, text != NULL ? text : code != NULL ? code : "");
     json_decref(error);
+    if (damaged && io->outbox->results != NULL)
+        io->outbox->results->damaged++;
     if (p != NULL)
         return refused ? cnp_refused(cnp, io, p) : cnp_resend(cnp, io, p);
     if (damaged && !cnp->second)

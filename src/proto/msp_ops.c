@@ -71,6 +71,7 @@ msp_ops_settle(void *state, struct proto_io *io, void *place, const struct messa
 
 const struct proto_ops msp_protocol = {
     .name = "msp",
+    .acknowledges = true,
     .init = msp_ops_init,
     .feed = msp_ops_feed,
     .drained = msp_ops_drained,

@@ -15,6 +15,7 @@ struct outbox_results {
     uint64_t
         delivered; /* of these, acknowledged as taken; only where the protocol has such a thing */
     uint64_t refused;  /* of these, refused by the peer's handler */
+    uint64_t damaged;  /* packets that the peer found damaged and got again */
     char refusal[256]; /* the text of the last refusal, NUL-terminated, as it came */
 };
 

@@ -312,6 +312,42 @@ three_mebibytes_go_and_come_back(void **state)
     free(data);
 }
 
+static void
+serve_too_large_for_memory(struct byte_server *s)
+{
+    uint8_t *body = calloc(1, 4 + LARGE);
+
+    memcpy(body, "\0\x30\0\0", 4);
+    EXPECT(s, "\0\0\0\3ask");
+    byte_say(s, body, 4 + LARGE);
+    byte_until_end(s);
+    free(body);
+}
+
+static void
+a_reply_that_cannot_be_stored_is_none(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    char *before = tmp != NULL ? strdup(tmp) : NULL;
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_too_large_for_memory, NULL);
+    setenv("TMPDIR", "/nonexistent/directory", 1);
+    m = open_frame(&s, "");
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "ask", 3), MSOCK_GIVEN_UP);
+    assert_null(msock_reply(m, NULL));
+    msock_close(m);
+    if (before != NULL)
+        setenv("TMPDIR", before, 1);
+    else
+        unsetenv("TMPDIR");
+    free(before);
+    byte_server_stop(&s);
+}
+
 /* --- closing --- */
 
 static void
@@ -535,6 +571,7 @@ main(void)
         cmocka_unit_test(messages_of_the_server_come_in_order_and_then_the_time_is_over),
         cmocka_unit_test(a_reply_is_what_comes_after_the_message),
         cmocka_unit_test(three_mebibytes_go_and_come_back),
+        cmocka_unit_test(a_reply_that_cannot_be_stored_is_none),
         cmocka_unit_test(receipts_that_nobody_reads_take_no_message_back),
         cmocka_unit_test(a_message_whose_connection_is_lost_is_not_sent_twice),
         cmocka_unit_test(half_a_reply_is_none),

@@ -20,6 +20,7 @@ addresses_of_servers_are_taken(void **state)
         "msp://example.org:1",
         "msp://localhost",
         "tinyproto://127.0.0.1",
+        "cnp://127.0.0.1:8000?mode=burst",
         "frame://127.0.0.1:8000",
         "frame:///run/msock.sock?framing=fixed:16",
         "frame://[::1]:8000?framing=delimiter&delimiter=%0A",
@@ -77,6 +78,30 @@ other_addresses_are_refused_with_a_reason(void **state)
     }
     assert_null(msock_open(NULL));
     assert_int_equal(msock_url_error(NULL, error, sizeof(error)), MSOCK_USAGE);
+}
+
+static void
+some_protocols_acknowledge(void **state)
+{
+    static const struct {
+        const char *url;
+        int acknowledges;
+    } cases[] = {
+        {"msp://127.0.0.1:1", 1},
+        {"cnp://127.0.0.1:1", 1},
+        {"tinyproto://127.0.0.1:1", 0},
+        {"frame://127.0.0.1:1", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        msock *m = msock_open(cases[i].url);
+
+        assert_non_null(m);
+        assert_int_equal(msock_acknowledges(m), cases[i].acknowledges);
+        assert_int_equal(msock_fd(m), -1);
+        msock_close(m);
+    }
 }
 
 static void
@@ -152,6 +177,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_of_servers_are_taken),
         cmocka_unit_test(other_addresses_are_refused_with_a_reason),
+        cmocka_unit_test(some_protocols_acknowledge),
         cmocka_unit_test(statuses_have_names),
         cmocka_unit_test(the_manual_has_an_entry_for_every_function),
     };
