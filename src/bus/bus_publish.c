@@ -50,9 +50,9 @@ bus_writer_begin(struct bus *bus)
         ;
 }
 
-/* Bytes that can be written without overwriting what a reader has before it; of readers that are in the
- * way of `need` bytes where `overwrite` says so nothing is heard. One that has been overwritten, and
- * whose position therefore cannot be, is waited for no more until it has moved. */
+/* How many bytes can be written before a reader has something overwritten that it has not read. With
+ * `overwrite`, readers that leave no room for `need` bytes do not count. One that was overwritten, so
+ * that its position is no place in the ring any more, does not either, until it has moved on. */
 static uint64_t
 bus_room(const struct bus *bus, uint64_t need, bool overwrite)
 {
