@@ -19,6 +19,7 @@ int command_send_json(int argc, char **argv, const char *url);
 int command_send_file(int argc, char **argv, const char *url);
 int command_listen(int argc, char **argv, const char *url);
 int command_chat(int argc, char **argv, const char *url);
+int command_selftest(int argc, char **argv, const char *url);
 int command_bench(int argc, char **argv, const char *url);
 
 #endif

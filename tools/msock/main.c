@@ -16,6 +16,7 @@ static const struct command commands[] = {
     {"send-file", command_send_file, "send files"},
     {"listen", command_listen, "receive messages and print them, or run a command for each"},
     {"chat", command_chat, "send lines and print what comes, over tinyproto, frame or cnp"},
+    {"selftest", command_selftest, "run a server and clients in this process: what works"},
     {"bench", command_bench, "load a server and measure it"},
 };
 
