@@ -80,11 +80,10 @@ chat_message(void *state, const struct msock_module_message *m)
     if (n == 0 || m->conn == NULL)
         return MSOCK_MODULE_COMMIT;
     trouble = m->size > LINE_MAX ? "a line is too long" : chat_line(host, m->conn, line);
-    if (trouble == NULL)
+    if (trouble == NULL || host->push(host->ctx, m->conn, trouble, strlen(trouble)) == 0)
         return MSOCK_MODULE_COMMIT;
-    host->push(host->ctx, m->conn, trouble, strlen(trouble));
     host->why(host->ctx, m->token, trouble);
-    return MSOCK_MODULE_REFUSE;
+    return MSOCK_MODULE_REFUSE; /* msp cannot be told otherwise */
 }
 
 const struct msock_module msock_module = {

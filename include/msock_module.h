@@ -37,8 +37,10 @@ struct msock_module_token; /* a message that is to be settled; valid until it is
 /* What message returns, or settle is given. */
 enum msock_module_result {
     MSOCK_MODULE_COMMIT = 0, /* taken: the sender gets its final answer and may forget it */
-    MSOCK_MODULE_REFUSE = 1, /* the sender is told that it was refused; nothing of it is kept */
-    MSOCK_MODULE_FAIL = 2,   /* our side failed: the sender may send it again */
+    /* The sender is told that it was refused, and nothing of it is kept. tinyproto and frame cannot say so:
+     * where a reply is wanted the connection ends. */
+    MSOCK_MODULE_REFUSE = 1,
+    MSOCK_MODULE_FAIL = 2, /* our side failed: the connection ends, the sender may send it again */
     MSOCK_MODULE_LATER = 3,  /* only from message: settle will be called with its token */
 };
 
