@@ -40,8 +40,8 @@ enum msock_module_result {
     /* The sender is told that it was refused, and nothing of it is kept. tinyproto and frame cannot say so:
      * where a reply is wanted the connection ends. */
     MSOCK_MODULE_REFUSE = 1,
-    MSOCK_MODULE_FAIL = 2, /* our side failed: the connection ends, the sender may send it again */
-    MSOCK_MODULE_LATER = 3,  /* only from message: settle will be called with its token */
+    MSOCK_MODULE_FAIL = 2,  /* our side failed: the connection ends, the sender may send it again */
+    MSOCK_MODULE_LATER = 3, /* only from message: settle will be called with its token */
 };
 
 enum msock_module_level {
