@@ -89,6 +89,16 @@ conn_end_here(struct conn *c)
 
 static void conn_feed(struct conn *c, const uint8_t *data, size_t n);
 
+/* What was to be sent unasked cannot be. */
+static void
+conn_drop_pushes(struct conn *c)
+{
+    struct stats_worker_counters *counters = &conn_worker(c)->stats.block->counters;
+
+    for (; outbox_first(&c->outbox) != NULL; outbox_pop(&c->outbox))
+        stats_add(&counters->lost, 1);
+}
+
 /* It is known now what the connection speaks; that one gets the bytes from the first on. */
 static void
 conn_become(struct conn *c, const struct proto_ops *proto)
@@ -97,6 +107,8 @@ conn_become(struct conn *c, const struct proto_ops *proto)
 
     buffer_init(&c->lookahead);
     conn_begin(c, proto);
+    if (proto->push == NULL)
+        conn_drop_pushes(c);
     if (c->is_turned_away)
         conn_turn_away(c);
     else if (held.len > 0)
