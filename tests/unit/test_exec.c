@@ -135,6 +135,42 @@ a_child_that_speaks_unasked_is_replaced(void **state)
     assert_string_equal(exec_one(f, "again", 5)->reply, "again");
 }
 
+/* The first child does that with its first message; every later one copies. */
+static void
+a_child_that_says_too_much_or_no_more_is_replaced(void **state)
+{
+    static const char *const commands[] = {
+        "mkdir once || exec cat; head -c 9 >&2; printf '\\0\\0\\0\\2ok\\0\\0\\0\\1x'; cat >&2",
+        "mkdir once || exec cat; head -c 9 >&2; printf '\\0\\0\\0\\2ok'; exec >&-; cat >&2",
+        "mkdir once || exec cat; head -c 9 >&2; exec <&-; printf '\\0\\0\\0\\2ok'; exit 3",
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
+        char command[256];
+
+        snprintf(command, sizeof(command), "cd $MSOCK_DATA_DIR; %s", commands[i]);
+        exec_start(f, command);
+        assert_string_equal(exec_one(f, "hello", 5)->reply, "ok");
+        while (waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0)
+            exec_turn(f);
+        assert_string_equal(exec_one(f, "again", 5)->reply, "again");
+        exec_stop(f);
+        assert_int_equal(rmdir(fixture_path(f, "once")), 0);
+    }
+}
+
+static void
+an_answer_counts_also_where_the_child_ends_without_reading(void **state)
+{
+    struct fixture *f = *state;
+
+    f->store.memory_max = sizeof(large);
+    exec_start(f, "printf '\\0\\0\\0\\2ok'");
+    assert_verdict(exec_one(f, large, sizeof(large)), PROTO_COMMITTED, "");
+    assert_string_equal(f->settled[0].reply, "ok");
+}
+
 static void
 an_early_answer_waits_until_its_message_is_read(void **state)
 {
@@ -196,16 +232,19 @@ static void
 a_command_that_dies_at_once_is_started_less_and_less_often(void **state)
 {
     struct fixture *f = *state;
+    uint64_t begun_us = clock_mono_us();
 
     exec_start(f, "exit 3");
     for (unsigned i = 0; i < 7; i++)
         assert_int_equal(exec_one(f, "hello", 5)->outcome, PROTO_FAILED);
-    exec_give(f, "hello", 5); /* 640 ms later, at the earliest */
+    exec_give(f, "hello", 5);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
     assert_int_equal(f->settled_count, 7);
     exec_settle_all(f, 8);
     assert_int_equal(f->settled[7].outcome, PROTO_FAILED);
+    /* 10, 20, 40 ... 640 ms: at least, however slow the machine is */
+    assert_true(clock_mono_us() - begun_us >= 1270000);
 }
 
 static void
@@ -374,6 +413,8 @@ main(void)
         TEST(a_hundred_messages_share_three_children),
         TEST(what_a_child_says_and_ends_with_decides),
         TEST(a_child_that_speaks_unasked_is_replaced),
+        TEST(a_child_that_says_too_much_or_no_more_is_replaced),
+        TEST(an_answer_counts_also_where_the_child_ends_without_reading),
         TEST(an_early_answer_waits_until_its_message_is_read),
         TEST(a_message_that_a_child_left_behind_goes_to_another),
         TEST(children_may_end_after_every_message),
