@@ -1,0 +1,131 @@
+/* Connections of raw peers, and the bodies they send. */
+#include "harness.h"
+
+#include "raw.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE_MAX 1500
+
+void
+raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
+            enum raw_manner manner)
+{
+    memset(r, 0, sizeof(*r));
+    peer_connect(&r->peer, target);
+    r->kind = kind;
+    r->manner = manner;
+    r->seed = 20261121;
+    if (kind->open(r) < 0)
+        fail_msg("%s at %s: it was not opened", kind->name, target->url);
+}
+
+void
+raw_close(struct raw *r)
+{
+    size_t n;
+    char *data;
+
+    peer_close(&r->peer);
+    while ((data = raw_take(r, &n)) != NULL)
+        free(data);
+    free(r->part);
+    r->part = NULL;
+}
+
+static size_t
+piece(struct raw *r)
+{
+    switch (r->manner) {
+    case RAW_WHOLE:
+        return SIZE_MAX;
+    case RAW_BYTES:
+        return 1;
+    case RAW_PIECES:
+        r->seed = r->seed * 6364136223846793005u + 1442695040888963407u;
+        return 1 + (r->seed >> 33) % PIECE_MAX;
+    }
+    return SIZE_MAX;
+}
+
+int
+raw_write(struct raw *r, const void *data, size_t n)
+{
+    const char *at = data;
+
+    while (n > 0) {
+        size_t take = piece(r);
+
+        if (take > n)
+            take = n;
+        if (peer_write(&r->peer, at, take) < 0)
+            return -1;
+        at += take;
+        n -= take;
+    }
+    return 0;
+}
+
+void
+raw_keep(struct raw *r, char *data, size_t n)
+{
+    struct raw_message *m = calloc(1, sizeof(*m));
+
+    assert_non_null(m);
+    m->data = data;
+    m->len = n;
+    if (r->last != NULL)
+        r->last->next = m;
+    else
+        r->first = m;
+    r->last = m;
+}
+
+char *
+raw_take(struct raw *r, size_t *n_out)
+{
+    struct raw_message *m = r->first;
+    char *data;
+
+    if (m == NULL)
+        return NULL;
+    data = m->data;
+    *n_out = m->len;
+    r->first = m->next;
+    if (r->first == NULL)
+        r->last = NULL;
+    free(m);
+    return data;
+}
+
+char *
+raw_body(size_t n, unsigned number)
+{
+    char *body = malloc(n + 1), head[16];
+    int len = snprintf(head, sizeof(head), "%u.", number);
+
+    assert_non_null(body);
+    for (size_t i = 0; i < n; i++)
+        body[i] = (char)(i < (size_t)len ? head[i] : ' ' + (int)((i * 7 + i / 251 + number) % 95));
+    body[n] = '\0';
+    return body;
+}
+
+void
+raw_echo(struct raw *r, size_t n, unsigned number)
+{
+    char *body = raw_body(n, number), *back = NULL;
+    size_t len = 0;
+
+    if (r->kind->send(r, body, n) < 0)
+        fail_msg("%s: message %u of %zu bytes was not taken", r->kind->name, number, n);
+    back = r->kind->receive(r, &len);
+    if (back == NULL || len != n || memcmp(back, body, n) != 0)
+        fail_msg("%s: message %u of %zu bytes came back as %zu others", r->kind->name, number, n,
+                 back == NULL ? 0 : len);
+    free(back);
+    free(body);
+}
