@@ -35,19 +35,6 @@ broadcast_destroy(struct handler *h)
     free(h);
 }
 
-/* One byte more than can be sent, so that what is too long is known by its size alone; and a JSON
- * document has to be there until it was checked. */
-static uint64_t
-broadcast_keep_max(const struct config *config)
-{
-    uint64_t most = BUS_MESSAGE_MAX + 1;
-
-    for (size_t i = 0; i < config->listener_count; i++)
-        if (config->listeners[i].limits.max_json_size > most)
-            most = config->listeners[i].limits.max_json_size;
-    return most;
-}
-
 static void
 broadcast_settle(struct handler *h, struct message *m, struct outcome outcome)
 {
@@ -165,7 +152,7 @@ const struct handler_ops broadcast_handler = {
     .may_move = true,
     .create = broadcast_create,
     .destroy = broadcast_destroy,
-    .keep_max = broadcast_keep_max,
+    .keep_max = BUS_MESSAGE_MAX + 1, /* what is too long is known by its size alone */
     .submit = broadcast_submit,
     .flush = broadcast_flush,
     .conn_moving = broadcast_conn_moving,

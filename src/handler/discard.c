@@ -23,18 +23,6 @@ discard_destroy(struct handler *h)
     free(h);
 }
 
-/* Nobody wants the bodies, but a JSON document has to be there until it was checked. */
-static uint64_t
-discard_keep_max(const struct config *config)
-{
-    uint64_t most = 0;
-
-    for (size_t i = 0; i < config->listener_count; i++)
-        if (config->listeners[i].limits.max_json_size > most)
-            most = config->listeners[i].limits.max_json_size;
-    return most;
-}
-
 static void
 discard_submit(struct handler *h, struct message *m)
 {
@@ -48,6 +36,5 @@ const struct handler_ops discard_handler = {
     .no_digest = true,
     .create = discard_create,
     .destroy = discard_destroy,
-    .keep_max = discard_keep_max,
     .submit = discard_submit,
 };

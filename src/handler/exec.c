@@ -336,13 +336,6 @@ exec_destroy(struct handler *h)
 
 /* --- life --- */
 
-static uint64_t
-exec_keep_max(const struct config *config)
-{
-    (void)config;
-    return UINT64_MAX;
-}
-
 static int
 exec_open(struct handler *h)
 {
@@ -390,7 +383,7 @@ const struct handler_ops exec_handler = {
     .may_move = true,
     .create = exec_create,
     .destroy = exec_destroy,
-    .keep_max = exec_keep_max,
+    .keep_max = UINT64_MAX,
     .submit = exec_submit,
     .event_fd = exec_event_fd,
     .complete = exec_complete,

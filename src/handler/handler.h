@@ -79,8 +79,8 @@ struct handler_ops {
     /* Settles nothing any more: call it when no message is out, or when the answers do not matter. */
     void (*destroy)(struct handler *h);
 
-    /* Bytes of a body beyond which the handler does not want it (struct message keep_max). */
-    uint64_t (*keep_max)(const struct config *config);
+    uint64_t
+        keep_max; /* bytes of a body beyond which it does not want it (struct message keep_max) */
 
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(struct handler *h, struct message *m);

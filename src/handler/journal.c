@@ -389,13 +389,6 @@ journal_tick(struct handler *h, uint64_t now_us)
 
 /* --- life --- */
 
-static uint64_t
-journal_keep_max(const struct config *config)
-{
-    (void)config;
-    return UINT64_MAX;
-}
-
 static void
 journal_drop_batches(struct batch *batch)
 {
@@ -493,7 +486,7 @@ const struct handler_ops journal_handler = {
     .name = "journal",
     .create = journal_create,
     .destroy = journal_destroy,
-    .keep_max = journal_keep_max,
+    .keep_max = UINT64_MAX,
     .submit = journal_submit,
     .flush = journal_flush,
     .event_fd = journal_event_fd,

@@ -188,13 +188,6 @@ module_moves(struct handler *h)
 
 /* --- life --- */
 
-static uint64_t
-module_keep_max(const struct config *config)
-{
-    (void)config;
-    return UINT64_MAX;
-}
-
 /* Everything but the module's own state. */
 static void
 module_free(struct handler *h)
@@ -256,7 +249,7 @@ const struct handler_ops module_handler = {
     .moves = module_moves,
     .create = module_create,
     .destroy = module_destroy,
-    .keep_max = module_keep_max,
+    .keep_max = UINT64_MAX,
     .submit = module_submit,
     .conn_opened = module_conn_opened,
     .conn_closed = module_conn_closed,

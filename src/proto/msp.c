@@ -207,6 +207,15 @@ msp_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n, si
 
 /* --- headers --- */
 
+/* A JSON document has to be there until it was checked, and only the trailer says that it is one. */
+static uint64_t
+msp_keep_max(const struct proto_io *io)
+{
+    uint64_t json = io->limits->max_json_size;
+
+    return io->keep_max > json ? io->keep_max : json;
+}
+
 /* The 50 bytes of a first packet are in head[]. */
 static enum proto_event
 msp_first_header(struct msp *msp, struct proto_io *io)
@@ -228,7 +237,7 @@ msp_first_header(struct msp *msp, struct proto_io *io)
         msp->left -= msp->packet_len;
     }
     *io->message = message_create(io->store, msp->undetermined ? MSP_FIRST_BODY : first.size,
-                                  io->keep_max, msp->begun_us);
+                                  msp_keep_max(io), msp->begun_us);
     msp_packet_begin(msp, first.crc, true);
     if (first.size == 0 && first.crc == 0 && memcmp(first.sha256, empty_digest, SHA256_LEN) == 0)
         return msp_undetermined_packet(msp, io);

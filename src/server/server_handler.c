@@ -28,13 +28,6 @@ server_handler_destroy(struct handler *h)
     free(h);
 }
 
-static uint64_t
-server_handler_keep_max(const struct config *config)
-{
-    (void)config;
-    return UINT64_MAX;
-}
-
 static void
 server_handler_refuse(struct handler *h, struct message *m, struct outcome outcome)
 {
@@ -82,7 +75,7 @@ const struct handler_ops server_handler = {
     .answers = true,
     .create = server_handler_create,
     .destroy = server_handler_destroy,
-    .keep_max = server_handler_keep_max,
+    .keep_max = UINT64_MAX,
     .submit = server_handler_submit,
     .conn_opened = server_handler_opened,
     .conn_closed = server_handler_closed,

@@ -43,6 +43,17 @@ conn_count(struct conn *c, const struct proto_tally *tally)
 #undef CELL
 }
 
+/* What is to be transformed has to be there as a whole. */
+static uint64_t
+conn_keep_max(const struct conn *c)
+{
+    uint64_t wanted = c->listener->handler->ops->keep_max;
+
+    if (c->listener->transforms.count > 0 && wanted < TRANSFORM_BODY_MAX)
+        return TRANSFORM_BODY_MAX;
+    return wanted;
+}
+
 struct proto_io
 conn_io(struct conn *c, struct proto_tally *tally)
 {
@@ -58,7 +69,7 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .lookahead = &c->lookahead,
         .tally = tally,
         .now_us = w->now_us,
-        .keep_max = c->listener->handler->keep_max,
+        .keep_max = conn_keep_max(c),
         .memory_low = w->store.memory_used > w->store.memory_limit / 2,
         .want_digest = !c->listener->handler->ops->no_digest,
     };

@@ -176,7 +176,6 @@ worker_handler_start(struct worker *w, const struct handler_ops *ops,
     MS_ASSERT(w->handler_count < WORKER_HANDLERS_MAX);
     wh->worker = w;
     wh->ops = ops;
-    wh->keep_max = wh->ops->keep_max(w->config);
     wh->handler = wh->ops->create(&host, error);
     if (wh->handler == NULL)
         return NULL;

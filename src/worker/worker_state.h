@@ -27,7 +27,6 @@ struct worker_handler {
     struct worker *worker;
     const struct handler_ops *ops;
     struct handler *handler;
-    uint64_t keep_max;
     unsigned submitted; /* messages it has not settled */
 };
 

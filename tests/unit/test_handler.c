@@ -18,7 +18,6 @@ every_handler_that_is_named_is_found(void **state)
         assert_string_equal(ops->name, name);
         assert_non_null(ops->create);
         assert_non_null(ops->destroy);
-        assert_non_null(ops->keep_max);
         assert_non_null(ops->submit);
         count++;
     }
