@@ -76,7 +76,7 @@ msock_server_create(void)
 void
 msock_server_set_connections(msock_server *s, unsigned max)
 {
-    s->config.max_connections = max;
+    s->config.max_connections = max > 0 ? max : 1;
 }
 
 void

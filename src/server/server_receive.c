@@ -87,23 +87,26 @@ msock_server_stop(msock_server *s)
 
 /* --- one at a time --- */
 
-/* Each connection in turn. */
+/* Each connection in turn. Within msock_server_run those without messages have something else to say. */
 static struct msock_message *
 server_next_message(struct msock_server *s)
 {
-    struct msock_conn *c;
+    struct msock_conn *c, *next;
+    struct msock_message *m;
 
-    while ((c = TAILQ_FIRST(&s->ready)) != NULL) {
-        struct msock_message *m = NULL;
-
+    for (c = TAILQ_FIRST(&s->ready); c != NULL; c = next) {
+        next = TAILQ_NEXT(c, ready);
+        if (TAILQ_EMPTY(&c->queue) && s->run != NULL)
+            continue;
         server_conn_not_ready(c);
-        if (!TAILQ_EMPTY(&c->queue))
-            m = server_message_take(c);
-        if (!TAILQ_EMPTY(&c->queue))
+        if (TAILQ_EMPTY(&c->queue)) {
+            server_conn_put(c);
+            continue;
+        }
+        m = server_message_take(c);
+        if (!TAILQ_EMPTY(&c->queue) || s->run != NULL)
             server_conn_ready(c);
-        if (m != NULL)
-            return m;
-        server_conn_put(c);
+        return m;
     }
     return NULL;
 }
@@ -158,9 +161,10 @@ run_step(struct msock_server *s)
     if (c == NULL)
         return false;
     server_conn_not_ready(c);
+    server_conn_ready(c); /* the last one now; a callback may ask for its messages */
     c->holds++;
-    if (run_say(s, c))
-        server_conn_ready(c);
+    if (!run_say(s, c))
+        server_conn_not_ready(c);
     c->holds--;
     server_conn_put(c);
     return true;

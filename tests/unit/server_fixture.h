@@ -74,8 +74,8 @@ struct client {
     char url[192];
     const char *body;
     size_t size;
-    char kind; /* 'A', 'J' */
-    const char *id, *key;
+    char kind;            /* 'A', 'J' */
+    const char *id, *key; /* key: a file */
     bool want_reply;
     unsigned retries;
     enum msock_status status;
@@ -96,6 +96,8 @@ client_main(void *arg)
     msock_set_timeouts(m, PATIENCE_MS, PATIENCE_MS);
     msock_set_retries(m, c->retries, 1, 2);
     msock_set_want_reply(m, c->want_reply);
+    if (c->key != NULL && msock_set_key(m, c->key) != MSOCK_OK)
+        abort();
     if (c->id != NULL)
         (void)msock_set_id(m, c->id, strlen(c->id));
     c->status = c->kind == 'J' ? msock_send_json_text(m, c->body, c->size)

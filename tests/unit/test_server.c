@@ -114,28 +114,97 @@ what_shapes_a_server_comes_before_it_receives(void **state)
 }
 
 static void
+key_make(const char *path, const char *key)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    assert_int_equal(fchmod(fileno(file), 0600), 0);
+    assert_int_equal(fwrite(key, 1, 32, file), 32);
+    fclose(file);
+}
+
+static void
 there_are_at_most_8_transforms_keys_included(void **state)
 {
     msock_server *s = msock_server_create();
     struct place p;
     char url[160];
-    FILE *key;
 
     (void)state;
     place_make(&p);
     snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", p.path);
     assert_int_equal(msock_server_add_listener(s, url), MSOCK_LOCAL);
-    key = fopen(p.path, "w");
-    assert_non_null(key);
-    assert_int_equal(fchmod(fileno(key), 0600), 0);
-    fputs("0123456789abcdef0123456789abcdef", key);
-    fclose(key);
+    key_make(p.path, "0123456789abcdef0123456789abcdef");
     assert_int_equal(msock_server_add_listener(s, url), MSOCK_OK);
     for (int i = 0; i < 7; i++)
         assert_int_equal(msock_server_add_transform(s, NULL, NULL, NULL), MSOCK_OK);
     assert_int_equal(msock_server_add_transform(s, NULL, NULL, NULL), MSOCK_USAGE);
     msock_server_destroy(s);
     place_remove(&p);
+}
+
+static void
+who_has_the_key_is_understood_and_nobody_else(void **state)
+{
+    struct client with = {.want_reply = true}, without = {0}, wrong = {0};
+    struct place p, q;
+    msock_server *s;
+    msock_message *m;
+    char url[160];
+
+    (void)state;
+    place_make(&p);
+    place_make(&q);
+    key_make(p.path, "0123456789abcdef0123456789abcdef");
+    key_make(q.path, "another key, which is not that one");
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", p.path);
+    s = fixture_server(url);
+    with.key = p.path;
+    client_start(&with, s, "secret");
+    m = fixture_recv(s);
+    fixture_expect(m, "secret");
+    msock_message_commit(m, "whisper", 7);
+    client_join(&with);
+    assert_int_equal(with.status, MSOCK_OK);
+    assert_string_equal(with.reply, "whisper");
+    wrong.key = q.path;
+    client_start(&wrong, s, "secret");
+    while (msock_server_recv(s, 1, &m) == MSOCK_TIMEOUT && pthread_tryjoin_np(wrong.thread, NULL))
+        ;
+    client_start(&without, s, "secret");
+    while (msock_server_recv(s, 1, &m) == MSOCK_TIMEOUT && pthread_tryjoin_np(without.thread, NULL))
+        ;
+    assert_int_equal(wrong.status, MSOCK_REFUSED);
+    assert_int_equal(without.status, MSOCK_REFUSED);
+    msock_server_destroy(s);
+    place_remove(&p);
+    place_remove(&q);
+}
+
+static void
+auto_takes_what_it_is_spoken_to(void **state)
+{
+    msock_server *s = fixture_server("auto://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    struct client c = {0};
+    msock_message *m;
+
+    (void)state;
+    frame_send(fd, "a frame");
+    m = fixture_recv(s);
+    fixture_expect(m, "a frame");
+    assert_string_equal(msock_message_protocol(m), "frame");
+    msock_message_commit(m, "answer", 6);
+    frame_expect(fd, "answer");
+    client_start(&c, s, "msp");
+    m = fixture_recv(s);
+    assert_string_equal(msock_message_protocol(m), "msp");
+    msock_message_commit(m, NULL, 0);
+    client_join(&c);
+    assert_int_equal(c.status, MSOCK_OK);
+    close(fd);
+    msock_server_destroy(s);
 }
 
 static void
@@ -298,6 +367,8 @@ main(void)
         cmocka_unit_test(an_address_in_use_is_a_local_failure),
         cmocka_unit_test(what_shapes_a_server_comes_before_it_receives),
         cmocka_unit_test(there_are_at_most_8_transforms_keys_included),
+        cmocka_unit_test(who_has_the_key_is_understood_and_nobody_else),
+        cmocka_unit_test(auto_takes_what_it_is_spoken_to),
         cmocka_unit_test(a_unix_socket_has_its_mode_and_goes_with_the_server),
         cmocka_unit_test(one_connection_too_many_is_told_so_and_the_others_go_on),
         cmocka_unit_test(a_silent_message_ends_after_the_timeout_that_was_set),

@@ -443,6 +443,44 @@ a_message_under_way_is_finished_when_the_server_stops(void **state)
     msock_server_destroy(s);
 }
 
+/* Takes the second message itself, and ends the connection. */
+static void
+seen_first(void *arg, msock_server *s, msock_message *m)
+{
+    struct seen *seen = arg;
+    msock_conn *c = msock_message_conn(m);
+    msock_message *next;
+
+    seen_message(arg, s, m);
+    assert_int_equal(msock_server_recv(s, PATIENCE_MS, &next), MSOCK_OK);
+    seen_message(arg, s, next);
+    msock_conn_disconnect(c);
+    assert_int_equal(msock_server_run(s, &(struct msock_server_callbacks){0}, seen, 0),
+                     MSOCK_USAGE);
+}
+
+static void
+callbacks_may_receive_and_disconnect(void **state)
+{
+    const struct msock_server_callbacks callbacks = {
+        .message = seen_first, .opened = seen_opened, .closed = seen_closed};
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    struct seen seen = {.stop_after = UINT_MAX};
+    int fd = raw_connect(s, 0);
+
+    (void)state;
+    frame_send(fd, "one");
+    frame_send(fd, "two");
+    frame_send(fd, "three");
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(msock_server_run(s, &callbacks, &seen, PATIENCE_MS), MSOCK_OK);
+    assert_string_equal(seen.text, "opened one two closed ");
+    frame_expect(fd, "thanks");
+    frame_expect(fd, "thanks");
+    close(fd);
+    msock_server_destroy(s);
+}
+
 /* --- transforms --- */
 
 static int
@@ -541,6 +579,7 @@ main(void)
         cmocka_unit_test(run_ticks_while_nothing_happens),
         cmocka_unit_test(a_message_may_be_settled_after_its_callback),
         cmocka_unit_test(a_message_under_way_is_finished_when_the_server_stops),
+        cmocka_unit_test(callbacks_may_receive_and_disconnect),
         cmocka_unit_test(transforms_are_undone_in_turn_and_failing_ones_refuse),
         cmocka_unit_test(a_reply_that_a_transform_makes_too_long_fails_the_message),
     };
