@@ -101,12 +101,25 @@ byte_until_end(struct byte_server *s)
     return total;
 }
 
-/* Nothing more is to come. */
+/* Nothing more is to come but the end, and that in order. */
 static inline void
 byte_expect_end(struct byte_server *s)
 {
+    unsigned before = s->resets;
+
     if (byte_until_end(s) > 0)
         byte_wrong(s, "bytes behind the last message");
+    if (s->resets > before)
+        byte_wrong(s, "no orderly end");
+}
+
+/* Waits for an event on the connection, at most ms. */
+static inline bool
+byte_wait(struct byte_server *s, short events, int ms)
+{
+    struct pollfd p = {.fd = s->fd, .events = events};
+
+    return poll(&p, 1, ms) > 0;
 }
 
 /* The connection is to end with a reset. */
