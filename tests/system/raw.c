@@ -1,7 +1,9 @@
 /* Connections of raw peers, and the bodies they send. */
 #include "harness.h"
 
+#include "journal.h"
 #include "raw.h"
+#include "stats.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -70,6 +72,21 @@ raw_write(struct raw *r, const void *data, size_t n)
 }
 
 void
+raw_say(struct raw *r, const void *data, size_t n)
+{
+    if (raw_write(r, data, n) < 0)
+        fail_msg("%s: %zu bytes were not taken: %s", r->kind->name, n, strerror(errno));
+}
+
+bool
+raw_was_read(const struct daemon *d, const struct raw *r)
+{
+    struct peer_counts c;
+
+    return stats_conn(d, r->peer.name, &c, NULL) && c.bytes_in == r->peer.counts.bytes_in;
+}
+
+void
 raw_keep(struct raw *r, char *data, size_t n)
 {
     struct raw_message *m = calloc(1, sizeof(*m));
@@ -128,4 +145,62 @@ raw_echo(struct raw *r, size_t n, unsigned number)
                  back == NULL ? 0 : len);
     free(back);
     free(body);
+}
+
+void
+raw_expect(struct raw *r, const char *text, size_t n)
+{
+    size_t len = 0;
+    char *got = r->kind->receive(r, &len);
+
+    if (got == NULL || len != n || memcmp(got, text, n) != 0)
+        fail_msg("%s: \"%s\" instead of \"%s\"", r->kind->name, got == NULL ? "(nothing)" : got,
+                 text);
+    free(got);
+}
+
+void
+raw_expect_end(struct raw *r)
+{
+    char extra[16];
+    ssize_t got;
+
+    errno = 0;
+    got = peer_read_some(&r->peer, extra, sizeof(extra), 5000 * WAIT_SCALE);
+    if (got > 0)
+        fail_msg("%s: %zd bytes instead of the end, the first %02x", r->kind->name, got,
+                 (unsigned char)extra[0]);
+    if (errno == ETIMEDOUT)
+        fail_msg("%s: the server does not close", r->kind->name);
+    raw_close(r);
+}
+
+void
+raw_expect_counts(const struct daemon *d, uint64_t messages, uint64_t rej, uint64_t nack1,
+                  uint64_t err)
+{
+    struct waiting w = waiting_begin(3000);
+    struct peer_counts c;
+
+    do {
+        stats_totals(d, &c);
+        if (c.messages == messages && c.rej == rej && c.nack1 == nack1 && c.err == err)
+            return;
+    } while (waiting_more(&w));
+    fail_msg("not messages %llu rej %llu nack1 %llu err %llu: %s", (unsigned long long)messages,
+             (unsigned long long)rej, (unsigned long long)nack1, (unsigned long long)err,
+             counts_text(&c));
+}
+
+size_t
+raw_journal_count(const struct daemon *d)
+{
+    struct journal j;
+    size_t count;
+
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    count = j.count;
+    journal_free(&j);
+    return count;
 }

@@ -4,7 +4,7 @@
 #ifndef SYSTEM_RAW_H
 #define SYSTEM_RAW_H
 
-#include "peer.h"
+#include "daemon.h"
 
 /* How bytes are given to the kernel. */
 enum raw_manner {
@@ -69,6 +69,12 @@ void raw_close(struct raw *r);
 /* Writes all of it in the connection's manner. Returns 0, or -1 with errno. */
 int raw_write(struct raw *r, const void *data, size_t n);
 
+/* The same; ends the test where it fails. */
+void raw_say(struct raw *r, const void *data, size_t n);
+
+/* The daemon has read all that was sent: what is sent next comes to it in a read of its own. */
+bool raw_was_read(const struct daemon *d, const struct raw *r);
+
 /* Keeps a message that came; takes the data over. raw_take gives the oldest one, or NULL. */
 void raw_keep(struct raw *r, char *data, size_t n);
 char *raw_take(struct raw *r, size_t *n_out);
@@ -78,5 +84,18 @@ char *raw_body(size_t n, unsigned number);
 
 /* Sends a body and waits until it has come back, both of that size; ends the test where it does not. */
 void raw_echo(struct raw *r, size_t n, unsigned number);
+
+/* Ends the test where the next message from the server is another one. */
+void raw_expect(struct raw *r, const char *text, size_t n);
+
+/* Ends the test where anything but the end of the connection comes, or nothing; closes it. */
+void raw_expect_end(struct raw *r);
+
+/* Ends the test where the daemon does not come to these totals. */
+void raw_expect_counts(const struct daemon *d, uint64_t messages, uint64_t rej, uint64_t nack1,
+                       uint64_t err);
+
+/* Lines of a stopped daemon's journal; ends the test where one is not sound. */
+size_t raw_journal_count(const struct daemon *d);
 
 #endif
