@@ -91,7 +91,7 @@ MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, u
 MSOCK_API void msock_set_nack_limit(msock *m, unsigned limit);
 
 /* Called before each packet and before the trailer, and once at the end: done bytes of total have been
- * acknowledged. An attempt that begins again begins again at 0. A return value other than 0 stops: the
+ * acknowledged (tinyproto, frame: have left). An attempt that begins again begins again at 0. A return value other than 0 stops: the
  * message is not committed (unless an earlier attempt is in doubt), the connection is closed and the
  * call returns MSOCK_CANCELLED. At the end the message is committed and the value does not matter.
  * NULL: none. Called in the thread that sends. */
