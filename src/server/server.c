@@ -287,8 +287,8 @@ server_fail_queues(struct conn_list *list)
 {
     struct msock_conn *c;
 
-    TAILQ_FOREACH(c, list, link)
-    server_conn_fail_queue(c, "the receiving program has ended");
+    for (c = TAILQ_FIRST(list); c != NULL; c = TAILQ_NEXT(c, link))
+        server_conn_fail_queue(c, "the receiving program has ended");
 }
 
 static void

@@ -124,9 +124,9 @@ conn_waiting(const struct msock_server *s)
 {
     struct msock_conn *c;
 
-    TAILQ_FOREACH(c, &s->fresh, link)
-    if (!c->is_dismissed && (c->core != NULL || !TAILQ_EMPTY(&c->queue)))
-        return c;
+    for (c = TAILQ_FIRST(&s->fresh); c != NULL; c = TAILQ_NEXT(c, link))
+        if (!c->is_dismissed && (c->core != NULL || !TAILQ_EMPTY(&c->queue)))
+            return c;
     return NULL;
 }
 

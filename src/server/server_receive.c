@@ -227,9 +227,9 @@ run_announce(struct msock_server *s)
 {
     struct msock_conn *c;
 
-    TAILQ_FOREACH(c, &s->fresh, link)
-    if (!c->said_opened && !c->is_dismissed)
-        server_conn_ready(c);
+    for (c = TAILQ_FIRST(&s->fresh); c != NULL; c = TAILQ_NEXT(c, link))
+        if (!c->said_opened && !c->is_dismissed)
+            server_conn_ready(c);
 }
 
 enum msock_status
