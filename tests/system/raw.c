@@ -6,6 +6,7 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,4 +204,36 @@ raw_journal_count(const struct daemon *d)
     count = j.count;
     journal_free(&j);
     return count;
+}
+
+uint8_t *
+raw_vector(const char *protocol, const char *name, size_t *n_out)
+{
+    json_t *all = json_load_file(harness_source("tests/vectors/packets.json"), 0, NULL);
+    const char *hex = json_string_value(json_object_get(json_object_get(all, protocol), name));
+    uint8_t *out;
+
+    if (hex == NULL)
+        fail_msg("no packet %s of %s", name, protocol);
+    *n_out = strlen(hex) / 2;
+    out = calloc(1, *n_out + 1);
+    assert_non_null(out);
+    for (size_t i = 0; i < *n_out; i++) {
+        unsigned value = 0;
+
+        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
+        out[i] = (uint8_t)value;
+    }
+    json_decref(all);
+    return out;
+}
+
+void
+raw_say_vector(struct raw *r, const char *protocol, const char *name)
+{
+    size_t n;
+    uint8_t *bytes = raw_vector(protocol, name, &n);
+
+    raw_say(r, bytes, n);
+    free(bytes);
 }

@@ -50,6 +50,10 @@ struct raw {
 
     struct raw_message *first, *last;
 
+    /* tinyproto */
+    bool held; /* a SIZE of the server has come that we have not answered */
+    uint32_t held_size;
+
     /* cnp */
     uint16_t sequence;    /* of the next packet of ours; 0: not sequenced */
     uint16_t expected;    /* of the next packet of the server */
@@ -94,6 +98,12 @@ void raw_expect_end(struct raw *r);
 /* Ends the test where the daemon does not come to these totals. */
 void raw_expect_counts(const struct daemon *d, uint64_t messages, uint64_t rej, uint64_t nack1,
                        uint64_t err);
+
+/* A packet of tests/vectors/packets.json, to be freed. Ends the test where there is none. */
+uint8_t *raw_vector(const char *protocol, const char *name, size_t *n_out);
+
+/* Sends it. */
+void raw_say_vector(struct raw *r, const char *protocol, const char *name);
 
 /* Lines of a stopped daemon's journal; ends the test where one is not sound. */
 size_t raw_journal_count(const struct daemon *d);

@@ -69,41 +69,47 @@ raw_tiny_payload(struct raw *r, uint32_t size)
     return body;
 }
 
-static char *
-take_transmission(struct raw *r, int first, size_t *n_out)
-{
-    uint32_t size;
-
-    if (raw_tiny_size(r, first, &size) < 0)
-        return NULL;
-    *n_out = size;
-    return raw_tiny_payload(r, size);
-}
-
+/* Where both sides began, ours goes first: the server's SIZE is answered behind our payload. */
 int
 raw_tiny_await_ok(struct raw *r)
 {
-    for (;;) {
-        int byte = raw_tiny_byte(r);
-        size_t n;
-        char *data;
+    int byte = raw_tiny_byte(r);
 
-        r->peer.counts.acks += byte == RAW_TINY_OK;
-        if (byte == RAW_TINY_OK)
-            return 0;
-        if ((data = take_transmission(r, byte, &n)) == NULL)
+    if (byte != RAW_TINY_OK && !r->held) {
+        if (raw_tiny_size(r, byte, &r->held_size) < 0)
             return -1;
-        raw_keep(r, data, n);
+        r->held = true;
+        byte = raw_tiny_byte(r);
     }
+    r->peer.counts.acks += byte == RAW_TINY_OK;
+    return byte == RAW_TINY_OK ? 0 : -1;
+}
+
+static char *
+take_transmission(struct raw *r, size_t *n_out)
+{
+    if (!r->held && raw_tiny_size(r, raw_tiny_byte(r), &r->held_size) < 0)
+        return NULL;
+    r->held = false;
+    *n_out = r->held_size;
+    return raw_tiny_payload(r, r->held_size);
 }
 
 static int
 tiny_send(struct raw *r, const void *data, size_t n)
 {
+    char *crossed;
+    size_t len;
+
     if (raw_tiny_ask(r, (uint32_t)n) < 0 || raw_tiny_await_ok(r) < 0 || raw_write(r, data, n) < 0)
         return -1;
     r->peer.counts.packets++;
     r->peer.counts.messages++;
+    if (!r->held)
+        return 0;
+    if ((crossed = take_transmission(r, &len)) == NULL)
+        return -1;
+    raw_keep(r, crossed, len);
     return 0;
 }
 
@@ -112,7 +118,7 @@ tiny_receive(struct raw *r, size_t *n_out)
 {
     char *data = raw_take(r, n_out);
 
-    return data != NULL ? data : take_transmission(r, raw_tiny_byte(r), n_out);
+    return data != NULL ? data : take_transmission(r, n_out);
 }
 
 static void

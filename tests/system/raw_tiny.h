@@ -14,7 +14,8 @@ extern const struct raw_kind raw_tiny;
 /* Says SIZE. */
 int raw_tiny_ask(struct raw *r, uint32_t size);
 
-/* Waits for the OK to our SIZE. Transmissions of the server that come before it are answered and kept. */
+/* Waits for the OK to our SIZE. A SIZE of the server that comes before it is held, to be answered by the
+ * next receive. */
 int raw_tiny_await_ok(struct raw *r);
 
 /* The next byte, or -1. */
