@@ -10,7 +10,8 @@ line_of(enum message_kind kind, const void *value, size_t value_len, const void 
         char **text_out)
 {
     struct message m = {.kind = kind, .size = n, .fd = -1};
-    struct message_origin origin = {"msp://127.0.0.1:8000", "msp", "unix:/tmp/\"a\xff"};
+    struct message_origin origin = {
+        .listener = "msp://127.0.0.1:8000", .proto = "msp", .peer = "unix:/tmp/\"a\xff"};
     struct record_clock clock = {0};
     struct buffer out;
     json_error_t error;
@@ -143,7 +144,7 @@ times_are_right_when_the_second_is_kept_and_when_it_changes(void **state)
 {
     static const uint64_t times[] = {0, 999999, 1000000, 1000001, 59999999, 60000000, 1};
     struct message m = {.kind = MESSAGE_PLAIN, .fd = -1};
-    struct message_origin origin = {"l", "p", "q"};
+    struct message_origin origin = {.listener = "l", .proto = "p", .peer = "q"};
     struct record_clock clock = {0};
     struct buffer out;
 
