@@ -18,6 +18,7 @@ struct handover_packet {
     struct endpoint peer;
     uint32_t pid; /* of a peer at a Unix socket; 0: not known */
     uint32_t mark_len;
+    uint32_t stats_id; /* of the listener: several may be called port 0 */
     uint64_t began_us;
     union proto_state state;
     char listener[256];
@@ -69,6 +70,7 @@ handover_fill(const struct conn *c, struct handover_packet *packet)
         .size = sizeof(*packet),
         .proto = (uint32_t)proto_row(c->proto),
         .began_us = c->slot->began_us,
+        .stats_id = c->listener->child->stats_id,
     };
     packet->state = c->state;
     packet->peer.len = sizeof(packet->peer.addr);
@@ -142,13 +144,17 @@ handover_receive(int from, struct handover_packet *packet, uint8_t mark[HANDOVER
     return true;
 }
 
+/* A row of the statistics may be another listener's by now, so the name has to fit as well. */
 static struct worker_listener *
 handover_listener(struct worker *w, const struct handover_packet *packet)
 {
-    for (size_t i = 0; i < w->listener_count; i++)
-        if (strncmp(w->listeners[i].child->config->name, packet->listener,
-                    sizeof(packet->listener)) == 0)
+    for (size_t i = 0; i < w->listener_count; i++) {
+        const struct child_listener *child = w->listeners[i].child;
+
+        if (child->stats_id == packet->stats_id &&
+            strncmp(child->config->name, packet->listener, sizeof(packet->listener)) == 0)
             return &w->listeners[i];
+    }
     return NULL;
 }
 
