@@ -64,14 +64,19 @@ cnp_control_begin(struct cnp *cnp, struct proto_io *io)
 
 /* --- any packet --- */
 
-/* Its header is whole. */
+/* Its header is whole. What is no ERROR shows a client that its last handshake step has arrived. */
 static enum proto_event
 cnp_packet_begin(struct cnp *cnp, struct proto_io *io)
 {
+    enum cnp_kind kind;
+
     cnp_header_decode(cnp->head, cnp->second, &cnp->header);
+    kind = cnp_kind(&cnp->header, cnp->second);
     if (cnp->state != CNP_READY)
         return cnp_step_begin(cnp, io);
-    switch (cnp_kind(&cnp->header, cnp->second)) {
+    if (kind != CNP_ERROR)
+        buffer_fini(&(*io->window)->step);
+    switch (kind) {
     case CNP_DATA:
     case CNP_FRAGMENT:
         return cnp_data_begin(cnp, io);
@@ -119,8 +124,10 @@ cnp_packet_end(struct cnp *cnp, struct proto_io *io, const uint8_t *rest, size_t
     cnp->in_payload = false;
     if (memcmp(sum, cnp->header.sum, CNP_SUM_LEN) != 0) {
         event = cnp_packet_damaged(cnp, io);
+    } else if (cnp->state != CNP_READY) {
+        event = cnp_step_end(cnp, io);
     } else if (cnp->into == CNP_INTO_CONTROL) {
-        event = cnp->state == CNP_READY ? cnp_control_end(cnp, io) : cnp_step_end(cnp, io);
+        event = cnp_control_end(cnp, io);
     } else {
         if (cnp->into == CNP_INTO_MESSAGE)
             message_append(*io->message, rest, n);

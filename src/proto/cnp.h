@@ -11,6 +11,8 @@
  *  - A reply that does not fit into the peer's packets, where no fragments were agreed: ERROR
  *    `too-large`, close; a push then fails with EMSGSIZE. More than PROTO_REPLY_MAX waiting for a peer
  *    that sends on without taking it: ERROR `backlog`, close.
+ *  - Where the last step of the handshake came damaged, DATA that was sent behind it is dropped until it
+ *    comes again, and no error.
  *  - Other ERRORs with which the connection ends: `bad-type`, `fragments`, `timeout`, `retries`,
  *    `internal`, `shutdown`. A connection on which nothing was ever said is closed silently.
  *  - A client whose window_size is 1 asks for step-by-step, otherwise for burst; always for fragments.
@@ -54,6 +56,7 @@ struct cnp {
     uint8_t have;  /* bytes of head[] that are there; CNP_OPENING: 1 inside the SYN */
     uint8_t head[CNP_HEADER_MAX]; /* the header under way */
     uint8_t nacks;                /* of the handshake */
+    bool awaited;                 /* server: the last handshake step came damaged */
     bool second;                  /* dialect */
     bool burst;                   /* negotiated; in the second dialect always */
     bool selective;               /* packets beyond a gap are kept: not with gbn */

@@ -56,6 +56,16 @@ cnp_read_object(const void *data, size_t n)
     return NULL;
 }
 
+/* Counts one more damaged packet of the handshake, of either side's. False: that is too many. */
+static bool
+cnp_may_repeat(struct cnp *cnp, const struct proto_io *io)
+{
+    if (cnp->nacks >= io->limits->nack_limit || cnp->nacks == UINT8_MAX)
+        return false;
+    cnp->nacks++;
+    return true;
+}
+
 static void
 cnp_session_id(const struct cnp *cnp, char out[SESSION_LEN + 1])
 {
@@ -273,6 +283,15 @@ cnp_syn_feed(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n
 
 /* --- the server: the session's id comes back --- */
 
+/* An ERROR has the TYPE of an old client's last step. The one that can come now is about SYN-ACK. */
+static bool
+cnp_is_damage(const json_t *error)
+{
+    const char *code = json_string_value(json_object_get(error, "error"));
+
+    return code != NULL && strcmp(code, "checksum") == 0;
+}
+
 static enum proto_event
 cnp_session_end(struct cnp *cnp, struct proto_io *io)
 {
@@ -281,11 +300,16 @@ cnp_session_end(struct cnp *cnp, struct proto_io *io)
     const json_t *member = json_object_get(object, "session_id");
     const char *said = json_string_value(member);
     char id[SESSION_LEN + 1];
-    bool right;
+    bool right, again;
 
     cnp_session_id(cnp, id);
     right = said != NULL ? strcmp(said, id) == 0 : cnp->second && member == NULL;
+    again = cnp->header.type == CNP_STEP_OLD && cnp_is_damage(object) && cnp_may_repeat(cnp, io);
     json_decref(object);
+    if (again) {
+        cnp_say_syn_ack(cnp, io, cnp->header.sequence);
+        return PROTO_MORE;
+    }
     if (!right)
         return cnp_say_close(cnp, io, cnp->header.sequence, "bad-session",
                              "this is not the session's id");
@@ -321,15 +345,27 @@ cnp_not_accepted(struct cnp *cnp, struct proto_io *io, const char *text)
 static enum proto_event
 cnp_asked_error(struct cnp *cnp, struct proto_io *io, const json_t *error)
 {
-    const char *code = json_string_value(json_object_get(error, "error"));
     const char *text = json_string_value(json_object_get(error, "message"));
 
-    if (code != NULL && strcmp(code, "checksum") == 0 && cnp->nacks < io->limits->nack_limit) {
-        cnp->nacks++;
+    if (cnp_is_damage(error) && cnp_may_repeat(cnp, io)) {
         cnp_say_syn(cnp, io);
         return PROTO_MORE;
     }
     return cnp_not_accepted(cnp, io, text != NULL ? text : "the handshake was refused");
+}
+
+/* Says the last step, and keeps it in case it is damaged on its way. */
+static void
+cnp_say_step(struct cnp *cnp, struct proto_io *io, const char *json, size_t n)
+{
+    struct buffer *step = &(*io->window)->step;
+    struct cnp_header header = {.length = (uint32_t)n, .type = CNP_STEP_SYN_ACK};
+    uint8_t head[CNP_HEADER_MAX];
+
+    cnp_sum_whole((*io->window)->sum, json, n, header.sum);
+    buffer_append(step, head, cnp_header_encode(head, cnp->second, &header));
+    buffer_append(step, json, n);
+    answers_append(io->answers, buffer_bytes(step), step->len, false);
 }
 
 static enum proto_event
@@ -345,7 +381,7 @@ cnp_accepted(struct cnp *cnp, struct proto_io *io, const json_t *syn_ack)
     step = json_pack("{s:s}", "session_id", id);
     json = step == NULL ? NULL : json_dumps(step, 0);
     MS_ASSERT(json != NULL);
-    cnp_say(cnp, io, CNP_STEP_SYN_ACK, cnp->header.sequence, json, strlen(json), false);
+    cnp_say_step(cnp, io, json, strlen(json));
     free(json);
     json_decref(step);
     cnp->state = CNP_READY;
@@ -387,11 +423,24 @@ cnp_step_expected(const struct cnp *cnp)
     return type == CNP_STEP_SYN_ACK || type == CNP_STEP_OLD;
 }
 
+/* DATA that left before its sender could know that the step was damaged. */
+static bool
+cnp_step_overtaken(const struct cnp *cnp)
+{
+    enum cnp_kind kind = cnp_kind(&cnp->header, cnp->second);
+
+    return cnp->awaited && (kind == CNP_DATA || kind == CNP_FRAGMENT) &&
+           cnp->header.length <= cnp->packet_max;
+}
+
 enum proto_event
 cnp_step_begin(struct cnp *cnp, struct proto_io *io)
 {
     const struct cnp_header *h = &cnp->header;
 
+    cnp->into = CNP_INTO_NOTHING;
+    if (cnp_step_overtaken(cnp))
+        return PROTO_MORE;
     if (!cnp_step_expected(cnp))
         return cnp_say_close(cnp, io, h->sequence, "handshake", "the handshake is not complete");
     if (h->length > CNP_CONTROL_MAX)
@@ -403,6 +452,8 @@ cnp_step_begin(struct cnp *cnp, struct proto_io *io)
 enum proto_event
 cnp_step_end(struct cnp *cnp, struct proto_io *io)
 {
+    if (cnp->into == CNP_INTO_NOTHING)
+        return PROTO_MORE;
     if (cnp->state == CNP_ASKED)
         return cnp_asked_end(cnp, io);
     if (cnp->second && cnp_kind(&cnp->header, true) == CNP_CHANNEL)
@@ -413,9 +464,11 @@ cnp_step_end(struct cnp *cnp, struct proto_io *io)
 enum proto_event
 cnp_step_damaged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
-    if (cnp->nacks >= io->limits->nack_limit || cnp->nacks == UINT8_MAX)
+    if (cnp->state != CNP_OPENING && cnp->into == CNP_INTO_NOTHING)
+        return PROTO_MORE;
+    if (!cnp_may_repeat(cnp, io))
         return cnp_say_close(cnp, io, sequence, "retries", "too many damaged packets");
-    cnp->nacks++;
+    cnp->awaited = cnp->state == CNP_SESSION;
     cnp->begun_us = io->now_us;
     cnp_say_damaged(cnp, io, sequence);
     return PROTO_MORE;

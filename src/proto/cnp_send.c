@@ -30,9 +30,10 @@ cnp_has_room(const struct cnp *cnp, const struct packet_window *pw)
     /* The numbers of the next message begin at 0 again, so all ACKs of this one must be there. */
     if (cnp->second && pw->sent_len == 0 && cnp->sent == 0)
         return cnp->flight == 0;
-    if (cnp->burst && cnp_numbers_ours(cnp))
-        return cnp->flight < cnp->window;
-    return cnp->flight == 0;
+    if (cnp->flight == 0 || !cnp->burst || !cnp_numbers_ours(cnp))
+        return cnp->flight == 0;
+    /* The oldest one holds up the window, whatever behind it has its ACK. */
+    return cnp->sent - pw->flight.first->index < cnp->window;
 }
 
 static uint16_t
@@ -61,6 +62,7 @@ cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_
     buffer_append(&p->bytes, head, cnp_header_encode(head, cnp->second, &header));
     buffer_append(&p->bytes, data, n);
     answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
+    p->index = cnp->sent;
     p->due_us = io->now_us + io->limits->timeout_us;
     if (cnp->flight++ == 0 || p->due_us < cnp->resend_us)
         cnp->resend_us = p->due_us;
@@ -197,6 +199,21 @@ cnp_refused(struct cnp *cnp, struct proto_io *io, struct packet *p)
     return cnp_pump(cnp, io);
 }
 
+/* Something of ours did not arrive: the last step of the handshake, a packet, or else an ACK. */
+static enum proto_event
+cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t sequence, bool damaged)
+{
+    const struct buffer *step = &(*io->window)->step;
+
+    if (damaged && sequence == 0 && step->len > 0)
+        answers_append(io->answers, buffer_bytes(step), step->len, false);
+    else if (p != NULL)
+        return cnp_resend(cnp, io, p);
+    else if (damaged && !cnp->second)
+        cnp_repeat_ack(cnp, io, sequence);
+    return PROTO_MORE;
+}
+
 enum proto_event
 cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
@@ -215,9 +232,7 @@ cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     json_decref(error);
     if (damaged && io->outbox->results != NULL)
         io->outbox->results->damaged++;
-    if (p != NULL)
-        return refused ? cnp_refused(cnp, io, p) : cnp_resend(cnp, io, p);
-    if (damaged && !cnp->second)
-        cnp_repeat_ack(cnp, io, sequence);
-    return PROTO_MORE;
+    if (refused && p != NULL)
+        return cnp_refused(cnp, io, p);
+    return cnp_again(cnp, io, p, sequence, damaged);
 }

@@ -16,6 +16,7 @@ packet_window_create(struct message_store *store)
     pw->store = store;
     buffer_init(&pw->control);
     buffer_init(&pw->farewell);
+    buffer_init(&pw->step);
     return pw;
 }
 
@@ -75,6 +76,7 @@ packet_window_destroy(struct packet_window *pw)
     packet_list_destroy(&pw->flight);
     buffer_fini(&pw->control);
     buffer_fini(&pw->farewell);
+    buffer_fini(&pw->step);
     message_destroy(pw->aside);
     cnp_sum_destroy(pw->sum);
     free(pw->marks);

@@ -12,7 +12,7 @@
 
 struct packet {
     struct packet *next;
-    uint64_t index;    /* early: its place among all packets of its kind, from 0 */
+    uint64_t index;    /* its place among all packets of its direction, from 0 */
     uint64_t due_us;   /* flight: when it is sent again, monotonic */
     uint16_t sequence; /* as on the wire */
     uint8_t tries;     /* flight: how often it was sent again */
@@ -37,7 +37,8 @@ struct packet_window {
     struct packet *arriving;   /* is coming before its turn, not whole yet; or NULL */
     struct buffer control;     /* the payload under way that belongs to no message */
     struct buffer farewell;    /* what is said last, once no handler has a message any more */
-    struct message *aside;     /* a second message under way, or NULL */
+    struct buffer step;    /* a client's last handshake step, until it is known to have arrived */
+    struct message *aside; /* a second message under way, or NULL */
     struct cnp_sum *sum;
     struct packet_mark *marks; /* in the order in which they were set */
     uint32_t marks_len, marks_cap;

@@ -291,6 +291,56 @@ a_damaged_step_is_waited_for_again(void **state)
 }
 
 static void
+a_syn_ack_that_was_damaged_is_said_again(void **state)
+{
+    struct proto_peer p;
+    struct buffer wire = {0};
+
+    (void)state;
+    proto_peer_init(&p, &cnp_protocol);
+    proto_peer_begin(&p, PROTO_SERVER);
+    put(&wire, T_DATA, 0, "{}");
+    hear(&p, &wire);
+    for (unsigned i = 0; i < p.limits.nack_limit; i++) {
+        expect(&p, T_ACK, 0, "\"ok\"");
+        put(&wire, T_ERROR, 0, "{\"error\": \"checksum\", \"message\": \"\"}");
+        hear(&p, &wire);
+    }
+    expect(&p, T_ACK, 0, "\"ok\"");
+    put(&wire, T_ERROR, 0, "{\"error\": \"checksum\", \"message\": \"\"}");
+    hear(&p, &wire);
+    expect(&p, T_ERROR, 0, "\"bad-session\"");
+    assert_true(p.closed);
+    proto_peer_fini(&p);
+}
+
+static void
+data_behind_a_damaged_step_is_dropped_until_it_comes_again(void **state)
+{
+    struct proto_peer p;
+    struct buffer wire = {0};
+
+    (void)state;
+    proto_peer_init(&p, &cnp_protocol);
+    proto_peer_begin(&p, PROTO_SERVER);
+    put(&wire, T_DATA, 0, "{\"max_packet_size\": 8}");
+    put_damaged(&wire, T_ACK, 0, PEER_SESSION);
+    put(&wire, T_DATA, 1, "dropped");
+    put_damaged(&wire, T_DATA, 2, "dropped");
+    put(&wire, T_DATA, 0, "");
+    put(&wire, T_ACK, 0, PEER_SESSION);
+    put(&wire, T_DATA, 1, "taken");
+    hear(&p, &wire);
+    expect(&p, T_ACK, 0, "\"ok\"");
+    expect(&p, T_ERROR, 0, "\"checksum\"");
+    expect_ack(&p, 1);
+    expect_silence(&p);
+    assert_int_equal(p.delivered_count, 1);
+    proto_peer_expect_delivered(&p, 0, "taken", 5);
+    proto_peer_fini(&p);
+}
+
+static void
 damage_without_end_is_the_end(void **state)
 {
     struct proto_peer p;
@@ -419,6 +469,8 @@ main(void)
         cmocka_unit_test(a_step_may_not_be_longer_than_4096_bytes),
         cmocka_unit_test(what_is_turned_away_is_told_so_in_a_packet),
         cmocka_unit_test(a_damaged_step_is_waited_for_again),
+        cmocka_unit_test(a_syn_ack_that_was_damaged_is_said_again),
+        cmocka_unit_test(data_behind_a_damaged_step_is_dropped_until_it_comes_again),
         cmocka_unit_test(damage_without_end_is_the_end),
         cmocka_unit_test(a_handshake_that_never_ends_is_ended),
         cmocka_unit_test(silence_from_the_first_is_closed_in_silence),
