@@ -7,7 +7,7 @@
 #include "proc.h"
 #include "run.h"
 
-#define DAEMON_LISTEN_MAX 8
+#define DAEMON_LISTEN_MAX 20
 #define DAEMON_WORDS_MAX  16
 
 struct daemon_options {

@@ -10,14 +10,14 @@
 #include <string.h>
 #include <time.h>
 
-#define ID_LEN 40
+#define ID_LEN 64
 
 struct load_thread {
     struct load *load;
     pthread_t thread;
     bool joined;
     unsigned index;
-    char tag[16];
+    char tag[24];
     uint64_t seed;
     uint64_t acked; /* numbers 0 to acked - 1 have their final ACK, or were rejected */
     size_t body_cap;
@@ -28,26 +28,35 @@ struct load_thread {
 
 static struct load *loads;
 
-/* The same bytes for the same number, without keeping them. */
+static int
+make_id(const struct load_thread *t, uint64_t number, char out[ID_LEN])
+{
+    return snprintf(out, ID_LEN, "%s-%u-%llu", t->tag, t->index, (unsigned long long)number);
+}
+
+/* The same bytes for the same number, without keeping them. Where no id goes with a message, it stands in
+ * the body. */
 static size_t
 make_body(const struct load_thread *t, uint64_t number, char *out)
 {
+    const struct way *way = t->load->way;
     uint64_t x = (number + 1) * 0x9e3779b97f4a7c15ull ^ t->seed;
-    size_t n = 1 + (size_t)(x >> 33) % t->load->body_max;
+    size_t n = 1 + (size_t)(x >> 33) % t->load->body_max, head = 0;
+    char id[ID_LEN];
 
-    for (size_t i = 0; i < n; i++) {
+    if (way->kind != NULL) {
+        head = (size_t)make_id(t, number, id);
+        memcpy(out, id, head);
+        out[head++] = ' ';
+        n = way->fixed != 0 ? way->fixed : n < head ? head : n;
+    }
+    for (size_t i = head; i < n; i++) {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
         out[i] = (char)('a' + x % 26);
     }
     return n;
-}
-
-static void
-make_id(const struct load_thread *t, uint64_t number, char out[ID_LEN])
-{
-    snprintf(out, ID_LEN, "%s-%u-%llu", t->tag, t->index, (unsigned long long)number);
 }
 
 static void
@@ -74,6 +83,7 @@ reconnect(struct load_thread *t, struct peer *p)
             return false;
         nap();
     }
+    t->load->connects++;
     return true;
 }
 
@@ -130,6 +140,8 @@ settle(struct load_thread *t, struct peer *p, enum answer_kind kind, const struc
     return false;
 }
 
+/* --- msp --- */
+
 static void *
 send_all(void *arg)
 {
@@ -154,13 +166,105 @@ send_all(void *arg)
     return NULL;
 }
 
+/* --- the other protocols --- */
+
+static bool
+raw_reconnect(struct load_thread *t, struct raw *r)
+{
+    memset(r, 0, sizeof(*r));
+    r->kind = t->load->way->kind;
+    r->seed = t->seed;
+    if (!reconnect(t, &r->peer))
+        return false;
+    if (r->kind->open(r) == 0)
+        return true;
+    raw_close(r);
+    t->load->repeated++;
+    return false;
+}
+
+static bool
+raw_receipt(struct raw *r)
+{
+    size_t n = 0;
+    char *receipt = r->kind->receive(r, &n);
+    bool good = receipt != NULL && n > 1 && receipt[0] == '{' && receipt[n - 1] == '}';
+
+    free(receipt);
+    return good;
+}
+
+/* True when it is settled; a connection that is lost is closed. */
+static bool
+raw_settle(struct load_thread *t, struct raw *r, size_t n)
+{
+    struct load *l = t->load;
+
+    if (r->kind->send(r, t->body, n) == 0 && (!l->way->receipts || raw_receipt(r))) {
+        l->acked++;
+        return true;
+    }
+    if (!peer_closed(&r->peer, 100)) {
+        l->broken++;
+        complain(l, "another answer, or none in time");
+    }
+    l->repeated++;
+    raw_close(r);
+    return false;
+}
+
+/* Waits until the server has read everything, and closes for its part. */
+static void
+raw_end(struct load_thread *t, struct raw *r)
+{
+    r->kind->finish(r);
+    if (!peer_closed(&r->peer, 10000)) {
+        t->load->broken++;
+        complain(t->load, "the server does not close");
+    }
+    raw_close(r);
+}
+
+static void *
+raw_send_all(void *arg)
+{
+    struct load_thread *t = arg;
+    const struct way *way = t->load->way;
+    struct raw r = {.peer.fd = -1};
+
+    while (!t->load->stop) {
+        size_t n = make_body(t, t->acked, t->body);
+
+        if (r.peer.fd < 0 && !raw_reconnect(t, &r))
+            continue;
+        t->acked += raw_settle(t, &r, n);
+        if (way->kind->once)
+            raw_close(&r);
+        else if (!way->acknowledges)
+            nap(); /* nothing else would slow it */
+    }
+    if (r.peer.fd >= 0)
+        raw_end(t, &r);
+    return NULL;
+}
+
 struct load *
 load_start(const struct target *target, const char *tag, unsigned threads, size_t body_max)
+{
+    static const struct way msp = {.name = "msp", .acknowledges = true};
+
+    return load_start_way(&msp, target, tag, threads, body_max);
+}
+
+struct load *
+load_start_way(const struct way *way, const struct target *target, const char *tag,
+               unsigned threads, size_t body_max)
 {
     struct load *l = calloc(1, sizeof(*l));
 
     assert_non_null(l);
     assert_in_range(threads, 1, LOAD_THREADS_MAX);
+    l->way = way;
     l->target = *target;
     l->body_max = body_max;
     l->threads = calloc(threads, sizeof(*l->threads));
@@ -174,9 +278,10 @@ load_start(const struct target *target, const char *tag, unsigned threads, size_
         t->index = i;
         t->seed = 0x6d736f636bull * (i + 1);
         snprintf(t->tag, sizeof(t->tag), "%s", tag);
-        t->body = malloc(body_max);
+        t->body = malloc(body_max + 2 * ID_LEN + way->fixed);
         assert_non_null(t->body);
-        assert_int_equal(pthread_create(&t->thread, NULL, send_all, t), 0);
+        assert_int_equal(
+            pthread_create(&t->thread, NULL, way->kind != NULL ? raw_send_all : send_all, t), 0);
         l->thread_count++;
     }
     return l;
@@ -201,82 +306,103 @@ load_advance(struct load *l, uint64_t messages, unsigned timeout_ms)
     WAIT_FOR(l->acked >= want, timeout_ms);
 }
 
-static int
-compare_keys(const void *a, const void *b)
-{
-    const struct entry *const *x = a, *const *y = b;
+/* --- the journal --- */
 
-    return strcmp((*x)->key, (*y)->key);
+/* An entry and its id, which the body begins with where the protocol has none. */
+struct found {
+    char id[ID_LEN];
+    const struct entry *entry;
+};
+
+static int
+compare_ids(const void *a, const void *b)
+{
+    const struct found *x = a, *y = b;
+
+    return strcmp(x->id, y->id);
 }
 
-static const struct entry **
-sorted_by_key(const struct journal *j)
+static struct found *
+sorted_by_id(const struct journal *j)
 {
-    const struct entry **index = calloc(j->count + 1, sizeof(*index));
+    struct found *index = calloc(j->count + 1, sizeof(*index));
 
     assert_non_null(index);
-    for (size_t i = 0; i < j->count; i++)
-        index[i] = &j->entries[i];
-    qsort(index, j->count, sizeof(*index), compare_keys);
+    for (size_t i = 0; i < j->count; i++) {
+        const struct entry *e = &j->entries[i];
+        const char *from = e->key[0] != '\0' ? e->key : e->body;
+
+        index[i].entry = e;
+        snprintf(index[i].id, ID_LEN, "%.*s", (int)strcspn(from, " "), from);
+    }
+    qsort(index, j->count, sizeof(*index), compare_ids);
     return index;
 }
 
-static void
-check_message(const struct load_thread *t, uint64_t number, const struct entry **index,
-              size_t count)
+static const struct found *
+find_message(const struct load_thread *t, uint64_t number, const struct found *index, size_t count)
 {
-    char id[ID_LEN];
-    struct entry wanted = {.key = id};
-    const struct entry *key = &wanted, **found;
-    size_t n = make_body(t, number, t->body);
+    struct found wanted;
 
-    make_id(t, number, id);
-    found = bsearch(&key, index, count, sizeof(*index), compare_keys);
-    if (found == NULL)
-        fail_msg("message %s was acknowledged and is not in the journal", id);
-    if ((*found)->body_len != n || memcmp((*found)->body, t->body, n) != 0)
-        fail_msg("message %s has another body in the journal", id);
+    make_id(t, number, wanted.id);
+    return bsearch(&wanted, index, count, sizeof(*index), compare_ids);
 }
 
 static void
-check_rejected(const struct load_thread *t, uint64_t number, const struct entry **index,
-               size_t count)
+check_message(const struct load_thread *t, uint64_t number, const struct found *index, size_t count)
 {
-    char id[ID_LEN];
-    struct entry wanted = {.key = id};
-    const struct entry *key = &wanted;
+    bool rejected = number < t->rejected_cap && t->rejected[number];
+    const struct found *found = find_message(t, number, index, count);
 
-    make_id(t, number, id);
-    if (bsearch(&key, index, count, sizeof(*index), compare_keys) != NULL)
-        fail_msg("message %s was refused and is in the journal", id);
+    if (!rejected && found == NULL)
+        fail_msg("%s: message %s-%u-%llu was acknowledged and is not in the journal",
+                 t->load->way->name, t->tag, t->index, (unsigned long long)number);
+    if (rejected && found != NULL)
+        fail_msg("message %s was refused and is in the journal", found->id);
 }
 
-static uint64_t
-count_doubles(const struct entry **index, size_t count)
+/* Whatever is in the journal is a message as it was sent, also one that was never acknowledged. */
+static void
+check_found(const struct load *l, const struct found *found)
 {
-    uint64_t doubles = 0;
+    const struct entry *e = found->entry;
+    unsigned long long number;
+    unsigned thread = 0;
+    size_t n;
 
-    for (size_t i = 1; i < count; i++)
-        doubles += strcmp(index[i - 1]->key, index[i]->key) == 0;
-    return doubles;
+    if (sscanf(found->id + strlen(l->threads[0].tag), "-%u-%llu", &thread, &number) != 2 ||
+        thread >= l->thread_count || number > l->threads[thread].acked)
+        fail_msg("nobody has sent a message %s", found->id);
+    n = make_body(&l->threads[thread], number, l->threads[thread].body);
+    if (e->body_len != n || memcmp(e->body, l->threads[thread].body, n) != 0)
+        fail_msg("message %s has another body in the journal", found->id);
+}
+
+static bool
+is_ours(const struct load *l, const struct found *found)
+{
+    size_t n = strlen(l->threads[0].tag);
+
+    return strncmp(found->id, l->threads[0].tag, n) == 0 && found->id[n] == '-';
 }
 
 uint64_t
 load_check_journal(const struct load *l, const struct journal *j)
 {
-    const struct entry **index = sorted_by_key(j);
-    uint64_t doubles = count_doubles(index, j->count);
+    struct found *index = sorted_by_id(j);
+    uint64_t doubles = 0;
 
     journal_check(j);
+    for (size_t i = 0; i < j->count; i++) {
+        if (!is_ours(l, &index[i]))
+            continue;
+        check_found(l, &index[i]);
+        doubles += i > 0 && strcmp(index[i - 1].id, index[i].id) == 0;
+    }
     for (unsigned i = 0; i < l->thread_count; i++) {
-        const struct load_thread *t = &l->threads[i];
-
-        assert_true(t->joined);
-        for (uint64_t n = 0; n < t->acked; n++)
-            if (n < t->rejected_cap && t->rejected[n])
-                check_rejected(t, n, index, j->count);
-            else
-                check_message(t, n, index, j->count);
+        assert_true(l->threads[i].joined);
+        for (uint64_t n = 0; n < l->threads[i].acked; n++)
+            check_message(&l->threads[i], n, index, j->count);
     }
     free(index);
     return doubles;
