@@ -20,28 +20,12 @@
 #define NEVER_US    ((uint64_t)1 << 60)
 #define KEEPALIVE   30000000 /* microseconds */
 
-/* A file without a name, where received messages go that are too large for memory. */
+/* Received messages that are too large for memory. */
 static int
 peer_spill_open(void *arg)
 {
-    const char *dir = secure_getenv("TMPDIR");
-    char path[4096];
-    int fd;
-
     (void)arg;
-    if (dir == NULL || dir[0] == '\0')
-        dir = "/tmp";
-    fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
-        return fd;
-    if (snprintf(path, sizeof(path), "%s/msockXXXXXX", dir) >= (int)sizeof(path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        (void)unlink(path);
-    return fd;
+    return fd_open_scratch();
 }
 
 struct peer *

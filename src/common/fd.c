@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -196,4 +198,28 @@ fd_raise_limit(void)
             limit = raised;
     }
     return limit.rlim_cur;
+}
+
+int
+fd_open_unlinked(const char *dir, const char *prefix)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    if (snprintf(path, sizeof(path), "%s/%sXXXXXX", dir, prefix) >= (int)sizeof(path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        (void)unlink(path);
+    return fd;
+}
+
+int
+fd_open_scratch(void)
+{
+    const char *dir = secure_getenv("TMPDIR");
+
+    return fd_open_unlinked(dir != NULL && dir[0] != '\0' ? dir : "/tmp", "msock-");
 }

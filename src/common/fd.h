@@ -31,6 +31,13 @@ MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, si
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
 
+/* A new file without a name, read-write: made in dir as prefix and six more characters, and unlinked at
+ * once. Returns the descriptor, or -1 with errno. */
+MS_MUST_CHECK int fd_open_unlinked(const char *dir, const char *prefix);
+
+/* The same in $TMPDIR, or else /tmp. */
+MS_MUST_CHECK int fd_open_scratch(void);
+
 /* Raises the soft limit of open descriptors to the hard one. Returns the limit now in force. */
 unsigned long fd_raise_limit(void);
 

@@ -205,23 +205,12 @@ out:
 
 /* --- in a worker --- */
 
-/* For file systems that cannot open a file without a name: its name is gone at once. What is written
- * there has to be copied where it is to have a name. */
+/* For file systems that cannot open a file without a name. What is written there has to be copied where it
+ * is to have one. */
 static int
 data_dir_spill_named(const struct config *config)
 {
-    char path[PATH_MAX];
-    int fd;
-
-    if (snprintf(path, sizeof(path), "%s/%sXXXXXX", config->data_dir, DATA_DIR_TEMP_PREFIX) >=
-        (int)sizeof(path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        (void)unlink(path);
-    return fd;
+    return fd_open_unlinked(config->data_dir, DATA_DIR_TEMP_PREFIX);
 }
 
 int

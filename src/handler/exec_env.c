@@ -36,20 +36,6 @@ static void MS_PRINTF(2, 3) exec_env_add(struct exec_env *env, const char *fmt, 
     env->owned++;
 }
 
-static const char *
-exec_env_kind(enum message_kind kind)
-{
-    switch (kind) {
-    case MESSAGE_PLAIN:
-        return "plain";
-    case MESSAGE_JSON:
-        return "json";
-    case MESSAGE_FILE:
-        return "file";
-    }
-    return "";
-}
-
 static void
 exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
 {
@@ -61,7 +47,7 @@ exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
     (void)clock_format(clock_real_us(), time);
     exec_env_add(env, "MSOCK_PROTO=%s", facts->proto);
     exec_env_add(env, "MSOCK_PEER=%s", facts->peer);
-    exec_env_add(env, "MSOCK_KIND=%s", exec_env_kind(m->kind));
+    exec_env_add(env, "MSOCK_KIND=%s", message_kind_name(m->kind));
     exec_env_add(env, "%s=%s", m->kind == MESSAGE_FILE ? "MSOCK_FILE" : "MSOCK_ID", m->value);
     exec_env_add(env, "MSOCK_SIZE=%llu", (unsigned long long)m->size);
     exec_env_add(env, "MSOCK_SHA256=%s", hex);

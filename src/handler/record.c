@@ -10,20 +10,6 @@
 #define RECORD_FOREIGN_MAX 512  /* of a name that is not UTF-8, escaped */
 #define RECORD_PATH_MAX    2304 /* a trailer's whole VALUE, a directory and a number */
 
-static const char *
-record_kind(enum message_kind kind)
-{
-    switch (kind) {
-    case MESSAGE_PLAIN:
-        return "plain";
-    case MESSAGE_JSON:
-        return "json";
-    case MESSAGE_FILE:
-        return "file";
-    }
-    return "plain";
-}
-
 /* Appends a literal; its length is known to the compiler. */
 #define RECORD_LITERAL(out, text) buffer_append(out, text, sizeof(text) - 1)
 
@@ -107,7 +93,7 @@ record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
     RECORD_LITERAL(out, ",\"peer\":");
     record_string(out, origin->peer, strlen(origin->peer));
     RECORD_LITERAL(out, ",\"kind\":\"");
-    buffer_append_str(out, record_kind(m->kind));
+    buffer_append_str(out, message_kind_name(m->kind));
     RECORD_LITERAL(out, "\"");
     record_key(out, m);
     RECORD_LITERAL(out, ",\"size\":");

@@ -14,6 +14,20 @@
 #define WRITE_BACK_STEP \
     (8u << 20) /* begin to write a file back this often, so that fsync is short */
 
+const char *
+message_kind_name(enum message_kind kind)
+{
+    switch (kind) {
+    case MESSAGE_PLAIN:
+        return "plain";
+    case MESSAGE_JSON:
+        return "json";
+    case MESSAGE_FILE:
+        return "file";
+    }
+    return "plain";
+}
+
 struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us)
 {

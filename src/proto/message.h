@@ -17,6 +17,9 @@ enum message_kind {
     MESSAGE_FILE = 'F',  /* a file; value is its checked relative path */
 };
 
+/* "plain", "json", "file". Static. */
+const char *message_kind_name(enum message_kind kind);
+
 /* Where messages are kept; one a worker, shared by all its connections. */
 struct message_store {
     struct digester *digester;

@@ -223,16 +223,8 @@ server_find_handler(const char *name)
 static int
 server_spill_open(const struct config *config)
 {
-    const char *tmp = secure_getenv("TMPDIR");
-    char path[4096];
-    int fd;
-
     (void)config;
-    snprintf(path, sizeof(path), "%s/msock-XXXXXX", tmp != NULL && *tmp != '\0' ? tmp : "/tmp");
-    fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0)
-        unlink(path);
-    return fd;
+    return fd_open_scratch();
 }
 
 static void
