@@ -210,7 +210,7 @@ raw_cnp_shake(struct raw *r, const char *syn)
     struct raw_packet p;
     long long size;
 
-    if (raw_cnp_put(r, RAW_CNP_DATA, 0, syn, strlen(syn)) < 0 || raw_cnp_get(r, &p) < 0)
+    if (put(r, RAW_CNP_DATA, 0, false, 0, syn, strlen(syn)) < 0 || raw_cnp_get(r, &p) < 0)
         return -1;
     raw_cnp_word(p.payload, "status", status);
     raw_cnp_word(p.payload, "session_id", r->session);
