@@ -1,0 +1,644 @@
+/* cnp: the handshake (PROTOCOL.md 3.2), what keeps a connection alive and ends it (3.3), the second
+ * dialect (3.4), and the packets of clients that others have written. */
+#include "journal.h"
+#include "raw_cnp.h"
+#include "stats.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct daemon *
+start(const char *url, const char *handler)
+{
+    return daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=300ms"}});
+}
+
+static void
+connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
+{
+    raw_cnp_connect(r, kind, &d->listeners[0], RAW_WHOLE);
+}
+
+static void
+put(struct raw *r, uint8_t type, uint16_t sequence, const char *text)
+{
+    assert_int_equal(raw_cnp_put(r, type, sequence, text, strlen(text)), 0);
+}
+
+/* Sends a SYN and returns the SYN-ACK's payload, which the caller frees. */
+static char *
+syn(struct raw *r, const char *json)
+{
+    struct raw_packet p;
+
+    put(r, RAW_CNP_DATA, 7, json);
+    if (raw_cnp_get(r, &p) < 0)
+        fail_msg("no SYN-ACK to %s", json);
+    if (p.type != RAW_CNP_ACK || p.sequence != 7 || !p.sound)
+        fail_msg("type %u, sequence %u to %s: %.200s", p.type, p.sequence, json, p.payload);
+    return p.payload;
+}
+
+static void
+expect_word(const char *json, const char *name, const char *want)
+{
+    char word[64];
+
+    raw_cnp_word(json, name, word);
+    if (strcmp(word, want) != 0)
+        fail_msg("%s is \"%s\", not \"%s\", in %s", name, word, want, json);
+}
+
+static void
+expect_number(const char *json, const char *name, long long want)
+{
+    if (raw_cnp_number(json, name) != want)
+        fail_msg("%s is not %lld in %s", name, want, json);
+}
+
+/* --- the handshake --- */
+
+static void
+the_handshake_takes_the_smaller_of_both(void **state)
+{
+    static const struct {
+        const char *syn;
+        long long size, window; /* window -1: the server's own */
+        const char *mode;
+    } rows[] = {
+        {"{}", 5000, -1, "step-by-step"},
+        {"{\"operation_mode\": \"step-by-step\"}", 5000, -1, "step-by-step"},
+        {"{\"operation_mode\": \"burst\", \"max_packet_size\": 1000}", 1000, -1, "burst"},
+        {"{\"operation_mode\": \"burst\", \"max_packet_size\": 6000, \"window_size\": 5}", 5000, 5,
+         "burst"},
+        {"{\"operation_mode\": \"burst\", \"window_size\": 500}", 5000, 20, "burst"},
+        {"{\"max_size\": 999}", 999, -1, "step-by-step"},
+        {"{\"max_size\": 999, \"client_id\": \"\\u00e9\", \"more\": [1, {\"a\": null}]}", 999, -1,
+         "step-by-step"},
+        {" { \"window_size\" : 1,\n\"operation_mode\":\"burst\" } ", 5000, 1, "burst"},
+        {"{\"max_packet_size\": 4294967296}", 5000, -1, "step-by-step"},
+    };
+    struct daemon *d = start("cnp://127.0.0.1:0?packet_size_max=5000&window_size=20", "echo");
+    char session[64], last[64] = "", text[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct raw r;
+        char *json;
+
+        connect_only(&r, &raw_cnp_step, d);
+        r.manner = i % 2 == 0 ? RAW_WHOLE : RAW_BYTES;
+        json = syn(&r, rows[i].syn);
+        expect_word(json, "status", "ok");
+        expect_word(json, "operation_mode", rows[i].mode);
+        expect_number(json, "max_packet_size", rows[i].size);
+        expect_number(json, "max_size", rows[i].size);
+        assert_non_null(strstr(json, "\"fragments\":"));
+        assert_non_null(strstr(json, "\"message\":"));
+        if (rows[i].window >= 0)
+            expect_number(json, "window_size", rows[i].window);
+        raw_cnp_word(json, "session_id", session);
+        assert_int_equal(strspn(session, "0123456789abcdef"), 16);
+        assert_int_equal(strlen(session), 16);
+        assert_string_not_equal(session, last);
+        memcpy(last, session, sizeof(last));
+        free(json);
+        snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
+        put(&r, i % 3 == 0 ? 0x03 : 0x02, 0, text);
+        put(&r, RAW_CNP_DATA, 1, "hello");
+        raw_cnp_expect_ack(&r, 1);
+        raw_close(&r);
+    }
+    daemon_stop(d);
+}
+
+static void
+unacceptable_parameters_are_told_and_end_the_connection(void **state)
+{
+    static const char *const syns[] = {
+        "[]",
+        "{",
+        "\"burst\"",
+        "{\"operation_mode\": \"both\"}",
+        "{\"operation_mode\": 1}",
+        "{\"max_packet_size\": 0}",
+        "{\"max_packet_size\": -1}",
+        "{\"max_packet_size\": \"many\"}",
+        "{\"max_packet_size\": 1.5}",
+        "{\"window_size\": 0}",
+        "{\"window_size\": []}",
+        "{\"fragments\": 1}",
+        "{\"fragments\": true} x",
+        "\xff\xfe",
+        "{\"client_id\": \"\xc0\x80\"}",
+    };
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
+        struct raw r;
+        char *json;
+
+        connect_only(&r, &raw_cnp_step, d);
+        json = syn(&r, syns[i]);
+        expect_word(json, "status", "error");
+        assert_non_null(strstr(json, "\"message\":"));
+        free(json);
+        raw_expect_end(&r);
+        raw_expect_counts(d, 0, 0, 0, i + 1);
+    }
+    daemon_stop(d);
+}
+
+static void
+a_wrong_session_ends_the_connection(void **state)
+{
+    static const char *const steps[] = {
+        "{\"session_id\": \"0123456789abcdef\"}",
+        "{\"session_id\": 7}",
+        "{}",
+        "[]",
+        "{\"session",
+        "{\"session_id\": \"\"}",
+    };
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct raw r;
+
+        connect_only(&r, &raw_cnp_step, d);
+        free(syn(&r, "{}"));
+        put(&r, i % 2 == 0 ? 0x02 : 0x03, 3, steps[i]);
+        put(&r, RAW_CNP_DATA, 1, "never");
+        raw_cnp_expect_error(&r, "bad-session", 3);
+        raw_expect_end(&r);
+        raw_expect_counts(d, 0, 0, 0, i + 1);
+    }
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 0);
+}
+
+static void
+nothing_else_may_come_before_the_handshake_is_complete(void **state)
+{
+    static const uint8_t first[] = {0x00, 0x02, 0x03, 0x04, 0x05, 0x06, 0x63};
+    static const uint8_t second[] = {0x00, 0x01, 0x04, 0x05, 0x06, 0x07};
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    unsigned errors = 0;
+    struct raw r;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(first); i++) {
+        connect_only(&r, &raw_cnp_step, d);
+        put(&r, first[i], 9, "{}");
+        raw_cnp_expect_error(&r, "handshake", 9);
+        raw_expect_end(&r);
+        raw_expect_counts(d, 0, 0, 0, ++errors);
+    }
+    for (size_t i = 0; i < sizeof(second); i++) {
+        connect_only(&r, &raw_cnp_step, d);
+        free(syn(&r, "{}"));
+        put(&r, second[i], 9, "early");
+        raw_cnp_expect_error(&r, "handshake", 9);
+        raw_expect_end(&r);
+        raw_expect_counts(d, 0, 0, 0, ++errors);
+    }
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 0);
+}
+
+static void
+a_damaged_handshake_is_asked_for_again(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    char session[64], text[128];
+    struct raw r;
+    char *json;
+
+    (void)state;
+    connect_only(&r, &raw_cnp_step, d);
+    assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_DATA, 7, "{\"window_size\": 3}", 18), 0);
+    raw_cnp_expect_error(&r, "checksum", 7);
+    json = syn(&r, "{\"window_size\": 3}");
+    raw_cnp_word(json, "session_id", session);
+    free(json);
+    snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
+    assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_ACK, 8, text, strlen(text)), 0);
+    raw_cnp_expect_error(&r, "checksum", 8);
+    put(&r, RAW_CNP_ACK, 8, text);
+    put(&r, RAW_CNP_DATA, 1, "hello");
+    raw_cnp_expect_ack(&r, 1);
+    raw_expect_counts(d, 1, 0, 2, 0);
+    raw_close(&r);
+    daemon_stop(d);
+}
+
+static void
+a_handshake_that_does_not_end_is_a_timeout_at_every_place(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    uint8_t packet[64];
+    struct raw r[14];
+    size_t n;
+
+    (void)state;
+    memset(r, 0, sizeof(r));
+    n = raw_cnp_encode(&r[0], packet, RAW_CNP_DATA, 0, "{}", 2);
+    assert_int_equal(n, 13);
+    for (size_t cut = 1; cut <= n; cut++) {
+        connect_only(&r[cut], &raw_cnp_step, d);
+        raw_say(&r[cut], packet, cut);
+    }
+    for (size_t cut = 1; cut <= n; cut++) {
+        struct raw_packet p;
+
+        if (cut == n) {
+            assert_int_equal(raw_cnp_get(&r[cut], &p), 0);
+            free(p.payload);
+        }
+        raw_cnp_expect_error(&r[cut], "timeout", 0);
+        raw_expect_end(&r[cut]);
+    }
+    raw_expect_counts(d, 0, 0, 0, n);
+    daemon_stop(d);
+}
+
+static void
+a_syn_that_is_too_long_is_refused_at_once(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct raw r;
+
+    (void)state;
+    connect_only(&r, &raw_cnp_step, d);
+    raw_say(&r, "\xff\xff\xff\xff\1\0\0abcd", 11);
+    raw_cnp_expect_error(&r, "handshake", 0);
+    raw_expect_end(&r);
+    raw_expect_counts(d, 0, 0, 0, 1);
+    daemon_stop(d);
+}
+
+static void
+one_connection_too_many_is_told_so_in_a_packet(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1,
+                                                             .handler = "echo",
+                                                             .listen = {"cnp://127.0.0.1:0"},
+                                                             .set = {"max_connections=1"}});
+    struct raw held, extra;
+
+    (void)state;
+    raw_connect(&held, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
+    for (unsigned i = 0; i < 4; i++) {
+        connect_only(&extra, &raw_cnp_step, d);
+        if (i % 2 == 0)
+            put(&extra, RAW_CNP_DATA, 0, "{}");
+        raw_cnp_expect_error(&extra, "busy", 0);
+        raw_expect_end(&extra);
+    }
+    WAIT_FOR(stats_total(d, "refused") == 4, 5000);
+    raw_echo(&held, 1000, 0);
+    daemon_stop(d);
+}
+
+/* --- alive, and leaving --- */
+
+static void
+both_sides_may_ask_whether_the_other_is_there(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0?keepalive=100ms", "echo");
+    struct raw_packet p;
+    struct raw r;
+
+    (void)state;
+    raw_connect(&r, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
+    put(&r, RAW_CNP_KEEPALIVE, 4711, "");
+    raw_cnp_expect_ack(&r, 4711);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(raw_cnp_get(&r, &p), 0);
+        assert_int_equal(p.type, RAW_CNP_KEEPALIVE);
+        assert_int_equal(p.len, 0);
+        assert_true(p.sound);
+        put(&r, RAW_CNP_ACK, p.sequence, "ACK");
+        free(p.payload);
+    }
+    raw_echo(&r, 100, 0);
+    assert_int_equal(raw_cnp_get(&r, &p), 0);
+    assert_int_equal(p.type, RAW_CNP_KEEPALIVE); /* and now no answer */
+    free(p.payload);
+    raw_expect_end(&r);
+    assert_int_equal(stats_total(d, "messages"), 1);
+    daemon_stop(d);
+}
+
+/* What was sent before it is still committed and acknowledged. */
+static void
+disconnect_is_acknowledged_behind_everything_else(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    uint8_t bytes[256];
+    size_t n = 0;
+    struct raw r;
+
+    (void)state;
+    raw_connect(&r, &raw_cnp_burst, &d->listeners[0], RAW_WHOLE);
+    n += raw_cnp_encode(&r, bytes + n, RAW_CNP_DATA, 1, "one", 3);
+    n += raw_cnp_encode(&r, bytes + n, RAW_CNP_DATA, 2, "two", 3);
+    n += raw_cnp_encode(&r, bytes + n, RAW_CNP_FRAGMENT, 3, "never whole", 11);
+    n += raw_cnp_encode(&r, bytes + n, RAW_CNP_DISCONNECT, 4, "bye", 3);
+    raw_say(&r, bytes, n);
+    raw_cnp_expect_ack(&r, 3);
+    raw_cnp_expect_ack(&r, 1);
+    raw_cnp_expect_ack(&r, 2);
+    raw_cnp_expect_ack(&r, 4);
+    raw_expect_end(&r);
+    raw_expect_counts(d, 2, 0, 0, 0);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 2);
+}
+
+static void
+a_packet_cut_short_is_never_handed_on(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    uint8_t packet[64];
+    struct raw r;
+    size_t n;
+
+    (void)state;
+    for (size_t cut = 1; cut < 16; cut++)
+        for (unsigned reset = 0; reset < 2; reset++) {
+            raw_connect(&r, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
+            n = raw_cnp_encode(&r, packet, RAW_CNP_DATA, 1, "hello", 5);
+            assert_int_equal(n, 16);
+            raw_say(&r, packet, cut);
+            if (reset)
+                peer_reset_on_close(&r.peer);
+            raw_close(&r);
+        }
+    WAIT_FOR(stats_total(d, "accepted") == 30 && stats_total(d, "open") == 0, 5000);
+    raw_expect_counts(d, 0, 0, 0, 0);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 0);
+}
+
+static void
+silence_inside_a_packet_is_a_timeout(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    uint8_t packet[64];
+    struct raw r[16];
+
+    (void)state;
+    for (size_t cut = 1; cut < 16; cut++) {
+        raw_connect(&r[cut], &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
+        raw_cnp_encode(&r[cut], packet, RAW_CNP_DATA, 1, "hello", 5);
+        raw_say(&r[cut], packet, cut);
+    }
+    for (size_t cut = 1; cut < 16; cut++) {
+        raw_cnp_expect_error(&r[cut], "timeout", 0);
+        raw_expect_end(&r[cut]);
+    }
+    raw_expect_counts(d, 0, 0, 0, 15);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 0);
+}
+
+/* --- packets of others --- */
+
+/* The server's next bytes are these. */
+static void
+expect_vector(struct raw *r, const char *name)
+{
+    size_t n;
+    uint8_t *want = raw_vector("cnp", name, &n), got[64];
+
+    assert_int_equal(peer_read(&r->peer, got, n), 0);
+    assert_memory_equal(got, want, n);
+    free(want);
+}
+
+static void
+packets_of_old_clients_are_understood(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+
+    (void)state;
+    for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
+        char session[64], text[128];
+        struct raw_packet p;
+        struct raw r;
+
+        connect_only(&r, &raw_cnp_burst, d);
+        r.manner = manner;
+        raw_say_vector(&r, "cnp", "syn");
+        assert_int_equal(raw_cnp_get(&r, &p), 0);
+        expect_word(p.payload, "operation_mode", "burst");
+        expect_number(p.payload, "max_packet_size", 1024);
+        expect_number(p.payload, "window_size", 5);
+        raw_cnp_word(p.payload, "session_id", session);
+        free(p.payload);
+        snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
+        put(&r, 0x03, 0, text);
+        raw_say_vector(&r, "cnp", "data-bad-checksum");
+        raw_cnp_expect_error(&r, "checksum", 1);
+        raw_say_vector(&r, "cnp", "data-1");
+        expect_vector(&r, "ack-1");
+        raw_say_vector(&r, "cnp", "disconnect");
+        raw_cnp_expect_ack(&r, 0);
+        raw_expect_end(&r);
+    }
+    raw_expect_counts(d, 2, 0, 2, 0);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 2);
+}
+
+/* --- the second dialect --- */
+
+/* A DATA packet that is not the last of its message. */
+static void
+put_more(struct raw *r, uint16_t sequence, const char *text)
+{
+    uint8_t packet[256];
+
+    raw_say(r, packet,
+            raw_cnp_encode_more(r, packet, RAW_SECOND_DATA, sequence, text, strlen(text)));
+}
+
+static void
+shake_second(struct raw *r, const struct daemon *d, const char *json)
+{
+    connect_only(r, &raw_cnp_second, d);
+    if (raw_cnp_shake(r, json) < 0)
+        fail_msg("no handshake with %s", json);
+}
+
+static void
+packets_of_the_second_dialect_are_understood(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+
+    (void)state;
+    for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
+        char session[64], text[128];
+        struct raw_packet p;
+        struct raw r;
+
+        connect_only(&r, &raw_cnp_second, d);
+        r.manner = manner;
+        raw_say_vector(&r, "cnp", "second-dialect-syn");
+        assert_int_equal(raw_cnp_get(&r, &p), 0);
+        assert_int_equal(p.type, RAW_SECOND_ACK);
+        assert_true(p.sound);
+        assert_true(p.len + 12 < 1024);
+        expect_word(p.payload, "status", "ok");
+        expect_word(p.payload, "protocol", "gbn");
+        expect_number(p.payload, "max_fragment_size", 3);
+        expect_number(p.payload, "window_size", 4);
+        assert_non_null(strstr(p.payload, "\"message\":"));
+        raw_cnp_word(p.payload, "session_id", session);
+        free(p.payload);
+        snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
+        put(&r, RAW_SECOND_STEP, 0, text);
+        raw_say_vector(&r, "cnp", "second-dialect-data-0");
+        raw_cnp_expect_ack(&r, 0);
+        put(&r, RAW_SECOND_DATA, 1, "lo");
+        raw_cnp_expect_ack(&r, 1);
+        raw_expect(&r, "Hello", 5);
+        put(&r, RAW_SECOND_DISCONNECT, 9, "");
+        raw_cnp_expect_ack(&r, 9);
+        raw_expect_end(&r);
+    }
+    raw_expect_counts(d, 2, 0, 0, 0);
+    daemon_stop(d);
+}
+
+static void
+the_second_dialect_nacks_what_is_damaged(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct raw r;
+
+    (void)state;
+    shake_second(&r, d, "{\"protocol\": \"sr\", \"window_size\": 4}");
+    put_more(&r, 0, "one, ");
+    raw_cnp_expect_ack(&r, 0);
+    assert_int_equal(raw_cnp_put_damaged(&r, RAW_SECOND_DATA, 1, "two", 3), 0);
+    raw_cnp_expect_error(&r, "checksum", 1);
+    put(&r, RAW_SECOND_DATA, 1, "two");
+    raw_cnp_expect_ack(&r, 1);
+    put(&r, RAW_SECOND_CHANNEL, 0, "{\"loss\": 0.1}");
+    put(&r, RAW_SECOND_DATA, 0, "three");
+    raw_cnp_expect_ack(&r, 0);
+    raw_expect_counts(d, 2, 0, 1, 0);
+    raw_close(&r);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 2);
+}
+
+/* sr keeps what is beyond a gap, gbn waits for it to be sent again. */
+static void
+gaps_of_the_second_dialect_depend_on_its_protocol(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct journal j;
+    struct raw r;
+
+    (void)state;
+    shake_second(&r, d, "{\"protocol\": \"sr\", \"window_size\": 4}");
+    put(&r, RAW_SECOND_DATA, 2, "c");
+    put_more(&r, 1, "b");
+    raw_cnp_expect_ack(&r, 1);
+    put_more(&r, 0, "a");
+    raw_cnp_expect_ack(&r, 0);
+    raw_cnp_expect_ack(&r, 2);
+    put_more(&r, 0, "d");
+    raw_cnp_expect_ack(&r, 0);
+    put_more(&r, 0, "d");
+    raw_cnp_expect_ack(&r, 0);
+    put(&r, RAW_SECOND_DATA, 1, "e");
+    raw_cnp_expect_ack(&r, 1);
+    raw_close(&r);
+    shake_second(&r, d, "{\"protocol\": \"gbn\", \"window_size\": 4}");
+    put_more(&r, 1, "b");
+    put(&r, RAW_SECOND_DATA, 2, "c");
+    put_more(&r, 0, "a");
+    raw_cnp_expect_ack(&r, 0);
+    put_more(&r, 1, "b");
+    raw_cnp_expect_ack(&r, 1);
+    put(&r, RAW_SECOND_DATA, 2, "c");
+    raw_cnp_expect_ack(&r, 2);
+    raw_close(&r);
+    raw_expect_counts(d, 3, 0, 0, 0);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, 3);
+    for (size_t i = 0; i < j.count; i++)
+        assert_true(strcmp(j.entries[i].body, "abc") == 0 || strcmp(j.entries[i].body, "de") == 0);
+    journal_free(&j);
+}
+
+static void
+the_second_dialect_is_answered_under_1024_bytes(void **state)
+{
+    static const char *const syns[] = {
+        "{}",
+        "{\"protocol\": \"sr\", \"max_fragment_size\": 4294967295, \"window_size\": 4294967295}",
+        "{\"protocol\": \"tcp\"}",
+        "{\"max_fragment_size\": 0}",
+        "{\"window_size\": -4}",
+        "[1, 2]",
+    };
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
+        struct raw_packet p;
+        struct raw r;
+
+        connect_only(&r, &raw_cnp_second, d);
+        put(&r, RAW_SECOND_SYN, 0, syns[i]);
+        assert_int_equal(raw_cnp_get(&r, &p), 0);
+        assert_int_equal(p.type, RAW_SECOND_ACK);
+        assert_true(p.sound);
+        assert_true(p.len + 12 < 1024);
+        expect_word(p.payload, "status", i < 2 ? "ok" : "error");
+        free(p.payload);
+        if (i >= 2)
+            raw_expect_end(&r);
+        else
+            raw_close(&r);
+    }
+    raw_expect_counts(d, 0, 0, 0, 4);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(the_handshake_takes_the_smaller_of_both),
+        SYSTEM_TEST(unacceptable_parameters_are_told_and_end_the_connection),
+        SYSTEM_TEST(a_wrong_session_ends_the_connection),
+        SYSTEM_TEST(nothing_else_may_come_before_the_handshake_is_complete),
+        SYSTEM_TEST(a_damaged_handshake_is_asked_for_again),
+        SYSTEM_TEST(a_handshake_that_does_not_end_is_a_timeout_at_every_place),
+        SYSTEM_TEST(a_syn_that_is_too_long_is_refused_at_once),
+        SYSTEM_TEST(one_connection_too_many_is_told_so_in_a_packet),
+        SYSTEM_TEST(both_sides_may_ask_whether_the_other_is_there),
+        SYSTEM_TEST(disconnect_is_acknowledged_behind_everything_else),
+        SYSTEM_TEST(a_packet_cut_short_is_never_handed_on),
+        SYSTEM_TEST(silence_inside_a_packet_is_a_timeout),
+        SYSTEM_TEST(packets_of_old_clients_are_understood),
+        SYSTEM_TEST(packets_of_the_second_dialect_are_understood),
+        SYSTEM_TEST(the_second_dialect_nacks_what_is_damaged),
+        SYSTEM_TEST(gaps_of_the_second_dialect_depend_on_its_protocol),
+        SYSTEM_TEST(the_second_dialect_is_answered_under_1024_bytes),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
