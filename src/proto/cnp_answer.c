@@ -3,21 +3,32 @@
 #include <string.h>
 
 void
+cnp_packet(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
+           struct cnp_header *header, const void *payload, size_t n)
+{
+    struct packet_window *pw = *io->window;
+    uint8_t head[CNP_HEADER_MAX];
+    size_t head_len;
+
+    header->length = (uint32_t)n;
+    if (pw != NULL)
+        cnp_sum_whole(pw->sum, payload, n, header->sum);
+    else
+        cnp_sum_of(payload, n, header->sum);
+    head_len = cnp_header_encode(head, cnp->second, header);
+    buffer_append(out, head, head_len);
+    buffer_append(out, payload, n);
+}
+
+void
 cnp_say(struct cnp *cnp, struct proto_io *io, uint8_t type, uint16_t sequence, const void *payload,
         size_t n, bool last)
 {
-    struct cnp_header header = {.length = (uint32_t)n, .type = type, .sequence = sequence};
-    struct packet_window *pw = *io->window;
-    uint8_t head[CNP_HEADER_MAX];
+    struct cnp_header header = {.type = type, .sequence = sequence};
     struct buffer packet;
 
-    if (pw != NULL)
-        cnp_sum_whole(pw->sum, payload, n, header.sum);
-    else
-        cnp_sum_of(payload, n, header.sum);
     buffer_init(&packet);
-    buffer_append(&packet, head, cnp_header_encode(head, cnp->second, &header));
-    buffer_append(&packet, payload, n);
+    cnp_packet(cnp, io, &packet, &header, payload, n);
     if (last)
         (void)cnp_farewell(cnp, io, buffer_bytes(&packet), packet.len);
     else

@@ -1,11 +1,11 @@
 #include "proto/cnp_handshake.h"
 
+#include "common/text.h"
 #include "proto/cnp_answer.h"
 #include "proto/cnp_send.h"
 
 #include <jansson.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SESSION_LEN 16
@@ -356,16 +356,18 @@ cnp_asked_error(struct cnp *cnp, struct proto_io *io, const json_t *error)
 
 /* Says the last step, and keeps it in case it is damaged on its way. */
 static void
-cnp_say_step(struct cnp *cnp, struct proto_io *io, const char *json, size_t n)
+cnp_say_step(struct cnp *cnp, struct proto_io *io, const char *id)
 {
-    struct buffer *step = &(*io->window)->step;
-    struct cnp_header header = {.length = (uint32_t)n, .type = CNP_STEP_SYN_ACK};
-    uint8_t head[CNP_HEADER_MAX];
+    struct buffer *step = &(*io->window)->step, json;
+    struct cnp_header header = {.type = CNP_STEP_SYN_ACK};
 
-    cnp_sum_whole((*io->window)->sum, json, n, header.sum);
-    buffer_append(step, head, cnp_header_encode(head, cnp->second, &header));
-    buffer_append(step, json, n);
+    buffer_init(&json);
+    buffer_append_str(&json, "{\"session_id\": ");
+    text_json_string(&json, id, strlen(id));
+    buffer_append_str(&json, "}");
+    cnp_packet(cnp, io, step, &header, buffer_bytes(&json), json.len);
     answers_append(io->answers, buffer_bytes(step), step->len, false);
+    buffer_fini(&json);
 }
 
 static enum proto_event
@@ -373,17 +375,10 @@ cnp_accepted(struct cnp *cnp, struct proto_io *io, const json_t *syn_ack)
 {
     const char *id = json_string_value(json_object_get(syn_ack, "session_id"));
     const char *wrong = cnp_negotiate(cnp, io->limits, syn_ack);
-    json_t *step;
-    char *json;
 
     if (id == NULL || wrong != NULL)
         return cnp_not_accepted(cnp, io, wrong != NULL ? wrong : "there is no session_id");
-    step = json_pack("{s:s}", "session_id", id);
-    json = step == NULL ? NULL : json_dumps(step, 0);
-    MS_ASSERT(json != NULL);
-    cnp_say_step(cnp, io, json, strlen(json));
-    free(json);
-    json_decref(step);
+    cnp_say_step(cnp, io, id);
     cnp->state = CNP_READY;
     return cnp_pump(cnp, io);
 }

@@ -47,20 +47,15 @@ cnp_next_number(const struct cnp *cnp)
 static void
 cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, bool ends)
 {
-    struct packet_window *pw = *io->window;
     struct cnp_header header = {
-        .length = (uint32_t)n,
         .type = cnp_type(ends ? CNP_DATA : CNP_FRAGMENT, cnp->second),
         .sequence = cnp_next_number(cnp),
         .last = ends,
     };
     struct packet *p =
-        packet_window_send(pw, header.sequence, ends, cnp_header_len(cnp->second) + n);
-    uint8_t head[CNP_HEADER_MAX];
+        packet_window_send(*io->window, header.sequence, ends, cnp_header_len(cnp->second) + n);
 
-    cnp_sum_whole(pw->sum, data, n, header.sum);
-    buffer_append(&p->bytes, head, cnp_header_encode(head, cnp->second, &header));
-    buffer_append(&p->bytes, data, n);
+    cnp_packet(cnp, io, &p->bytes, &header, data, n);
     answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
     p->index = cnp->sent;
     p->due_us = io->now_us + io->limits->timeout_us;
