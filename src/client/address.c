@@ -86,6 +86,9 @@ address_read_framing(struct address *a, char error[ADDRESS_ERROR_LEN])
         return address_fail(error, "delimiter is for framing=delimiter only");
     if (framing_parse(framing, delimiter, TRANSFORM_BODY_MAX, &a->framing, reason) < 0)
         return address_fail(error, "framing: %s", reason);
+    if (a->framing.kind == FRAMING_DELIMITER && url_option(&a->url, "key_file") != NULL)
+        return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"
+                                   " hold the delimiter");
     return 0;
 }
 

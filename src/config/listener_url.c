@@ -176,6 +176,9 @@ listener_read_framing(const struct listener_place *at, const struct url *url,
         return listener_fail(at, "delimiter is for framing=delimiter only");
     if (framing_parse(framing, delimiter, limits->max_message_size, &limits->framing, reason) < 0)
         return listener_fail(at, "framing: %s", reason);
+    if (limits->framing.kind == FRAMING_DELIMITER && url_option(url, "key_file") != NULL)
+        return listener_fail(at, "key_file does not go with framing=delimiter: what is sealed may"
+                                 " hold any bytes, the delimiter too");
     return 0;
 }
 

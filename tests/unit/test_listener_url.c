@@ -182,6 +182,9 @@ what_is_wrong_is_said_with_the_url(void **state)
         {"frame://127.0.0.1:1?framing=delimiter:123456789",
          "framing: a delimiter has 1 to 8 bytes"},
         {"frame://127.0.0.1:1?delimiter=%0A", "delimiter is for framing=delimiter only"},
+        {"frame://127.0.0.1:1?framing=delimiter&key_file=a",
+         "key_file does not go with framing=delimiter: what is sealed may hold any bytes, the "
+         "delimiter too"},
         {"msp://127.0.0.1:1?framing=eof", "framing is for frame:// only"},
         {"auto://127.0.0.1:1?handler=exec", "handler=exec needs command=..."},
         {"auto://127.0.0.1:1?handler=module", "handler=module needs path=..."},

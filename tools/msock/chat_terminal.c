@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TERMINAL_PROMPT "> "
+
 static struct {
     bool is_open;
     bool at_end;
+    bool is_fresh; /* nothing was typed since the last line */
     chat_typed_fn typed;
     void *arg;
 } terminal; /* libedit has one as well */
@@ -18,6 +21,7 @@ static struct {
 static void
 terminal_line(char *line)
 {
+    terminal.is_fresh = true;
     if (line == NULL) {
         terminal.at_end = true;
         rl_callback_handler_remove();
@@ -29,6 +33,26 @@ terminal_line(char *line)
     free(line);
 }
 
+/* The line that is being typed makes room, and comes back below. */
+static void
+terminal_hide(void)
+{
+    if (terminal.is_open && !terminal.at_end)
+        fputs("\r\033[K", stdout);
+}
+
+/* libedit draws only what differs from what it has drawn before, and takes that for still there; after a
+ * change of the terminal's size it does not. */
+static void
+terminal_show(void)
+{
+    if (terminal.is_open && !terminal.at_end) {
+        rl_resize_terminal();
+        rl_forced_update_display();
+    }
+    fflush(stdout);
+}
+
 void
 chat_terminal_open(chat_typed_fn typed, void *arg)
 {
@@ -36,7 +60,8 @@ chat_terminal_open(chat_typed_fn typed, void *arg)
     terminal.at_end = false;
     terminal.typed = typed;
     terminal.arg = arg;
-    rl_callback_handler_install("> ", terminal_line);
+    terminal.is_fresh = true;
+    rl_callback_handler_install(TERMINAL_PROMPT, terminal_line);
 }
 
 void
@@ -45,7 +70,10 @@ chat_terminal_close(void)
     if (terminal.is_open && !terminal.at_end) {
         rl_callback_handler_remove();
         putchar('\n');
+    } else if (terminal.is_open) {
+        fputs("\r\033[K", stdout); /* the prompt, which libedit shows again behind the last line */
     }
+    fflush(stdout);
     terminal.is_open = false;
 }
 
@@ -58,23 +86,12 @@ chat_terminal_is_open(void)
 void
 chat_terminal_read(void)
 {
+    terminal.is_fresh = false; /* the callback says otherwise */
     rl_callback_read_char();
-}
-
-/* The line that is being typed makes room, and comes back below. */
-static void
-terminal_hide(void)
-{
-    if (terminal.is_open && !terminal.at_end)
-        fputs("\r\033[K", stdout);
-}
-
-static void
-terminal_show(void)
-{
-    if (terminal.is_open && !terminal.at_end)
-        rl_forced_update_display();
-    fflush(stdout);
+    if (terminal.is_fresh && !terminal.at_end) {
+        /* Else libedit leaves the terminal to itself until the next whole line. */
+        rl_callback_handler_install(TERMINAL_PROMPT, terminal_line);
+    }
 }
 
 void
