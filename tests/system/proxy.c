@@ -19,11 +19,23 @@
 
 #define PAIRS_MAX 64
 #define PIECE_MAX 16384
+#define CNP_HEAD  11
+
+/* Where one direction of cnp stands. */
+struct packets {
+    uint8_t head[CNP_HEAD];
+    size_t have;
+    uint64_t left;     /* bytes of the payload */
+    uint64_t spoil_in; /* the bit is flipped in so many bytes; 0: not in this packet */
+    uint64_t begun;
+};
 
 struct pair {
-    int client, server; /* -1: free */
-    size_t line_len;    /* of the answer line under way */
-    char line[8];       /* its beginning */
+    int client, server;      /* -1: free */
+    bool up_done, down_done; /* that side sends no more, and the other one knows */
+    struct packets up, down;
+    size_t line_len; /* of the answer line under way */
+    char line[8];    /* its beginning */
 };
 
 struct proxy_state {
@@ -85,8 +97,7 @@ pair_open(struct proxy *x, int client)
 
         if (pair->client >= 0)
             continue;
-        pair->client = client;
-        pair->line_len = 0;
+        *pair = (struct pair){.client = client};
         pair->server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         x->connections++;
         if (pair->server < 0 ||
@@ -101,6 +112,12 @@ pair_open(struct proxy *x, int client)
 }
 
 static void
+flip_bit(struct proxy_state *s, char *byte)
+{
+    *byte = (char)(*byte ^ 1 << draw(s, 8));
+}
+
+static void
 flip_bits(struct proxy *x, char *data, size_t n)
 {
     struct proxy_state *s = x->state;
@@ -108,12 +125,48 @@ flip_bits(struct proxy *x, char *data, size_t n)
 
     while (s->next_flip <= n - at) {
         at += (size_t)s->next_flip;
-        data[at - 1] = (char)(data[at - 1] ^ 1 << draw(s, 8));
+        flip_bit(s, &data[at - 1]);
         s->next_flip = draw_distance(s, s->options.flip_every);
         x->flips++;
     }
     if (s->options.flip_every > 0)
         s->next_flip -= n - at;
+}
+
+/* A header is whole, and last is its last byte, which belongs to the checksum. */
+static bool
+begin_packet(struct proxy_state *s, struct packets *p, char *last, unsigned handshake)
+{
+    p->have = 0;
+    p->left = 0;
+    for (size_t i = 0; i < 4; i++)
+        p->left = p->left << 8 | p->head[i];
+    if (++p->begun <= handshake || draw(s, s->options.spoil_every) != 0)
+        return false;
+    p->spoil_in = draw(s, p->left + 1);
+    if (p->spoil_in == 0)
+        flip_bit(s, last);
+    return true;
+}
+
+/* Returns how many packets have been spoiled. */
+static uint64_t
+spoil_packets(struct proxy_state *s, struct packets *p, unsigned handshake, char *data, size_t n)
+{
+    uint64_t spoiled = 0;
+
+    for (size_t i = 0; i < n && s->options.spoil_every > 0; i++) {
+        if (p->left > 0) {
+            p->left--;
+            if (p->spoil_in > 0 && --p->spoil_in == 0)
+                flip_bit(s, &data[i]);
+        } else {
+            p->head[p->have++] = (uint8_t)data[i];
+            if (p->have == CNP_HEAD)
+                spoiled += begin_packet(s, p, &data[i], handshake);
+        }
+    }
+    return spoiled;
 }
 
 static void
@@ -157,6 +210,24 @@ hand_on(struct proxy_state *s, int fd, const char *data, size_t n)
     return true;
 }
 
+static void
+reset_on_close(const struct proxy_state *s, const struct pair *pair)
+{
+    struct linger linger = {.l_onoff = s->options.reset};
+
+    setsockopt(pair->client, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    setsockopt(pair->server, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+}
+
+/* The end of one direction. */
+static bool
+hand_on_end(struct pair *pair, bool up)
+{
+    *(up ? &pair->up_done : &pair->down_done) = true;
+    shutdown(up ? pair->server : pair->client, SHUT_WR);
+    return !(pair->up_done && pair->down_done);
+}
+
 /* Moves one piece. False when the pair is at its end. */
 static bool
 move_piece(struct proxy *x, struct pair *pair, bool up)
@@ -166,19 +237,24 @@ move_piece(struct proxy *x, struct pair *pair, bool up)
     ssize_t got = recv(up ? pair->client : pair->server, data, sizeof(data), MSG_DONTWAIT);
     size_t n = (size_t)got;
 
-    if (got <= 0)
+    if (got == 0)
+        return hand_on_end(pair, up);
+    if (got < 0)
         return false;
     hold_back(s);
     if (up) {
         x->bytes_up += n;
         flip_bits(x, data, n);
+        x->spoiled_up += spoil_packets(s, &pair->up, 2, data, n);
     } else {
         x->bytes_down += n;
         count_lines(x, pair, data, n);
+        x->spoiled_down += spoil_packets(s, &pair->down, 1, data, n);
     }
     if (s->options.cut_every > 0 && s->next_cut <= n) {
         s->next_cut = draw_distance(s, s->options.cut_every);
         x->cuts++;
+        reset_on_close(s, pair);
         return false;
     }
     if (s->options.cut_every > 0)
@@ -195,9 +271,9 @@ serve_pair(struct proxy *x, struct pair *pair, const struct pollfd *client,
     if (pair->client != client->fd || pair->server != server->fd)
         return; /* opened in this round */
     if (server->revents != 0)
-        good = move_piece(x, pair, false);
+        good = !pair->down_done && move_piece(x, pair, false);
     if (good && client->revents != 0)
-        good = move_piece(x, pair, true);
+        good = !pair->up_done && move_piece(x, pair, true);
     if (!good)
         pair_close(pair);
 }
@@ -213,8 +289,12 @@ proxy_run(void *arg)
                                                 {.fd = s->listener, .events = POLLIN}};
 
         for (size_t i = 0; i < PAIRS_MAX; i++) {
-            fds[2 + 2 * i] = (struct pollfd){.fd = s->pairs[i].client, .events = POLLIN};
-            fds[3 + 2 * i] = (struct pollfd){.fd = s->pairs[i].server, .events = POLLIN};
+            const struct pair *pair = &s->pairs[i];
+
+            fds[2 + 2 * i] =
+                (struct pollfd){.fd = pair->client, .events = pair->up_done ? 0 : POLLIN};
+            fds[3 + 2 * i] =
+                (struct pollfd){.fd = pair->server, .events = pair->down_done ? 0 : POLLIN};
         }
         if (poll(fds, 2 + 2 * PAIRS_MAX, -1) < 0)
             continue;

@@ -11,15 +11,20 @@ struct proxy_options {
     uint64_t seed;
     uint64_t flip_every; /* mean number of bytes to the server between two flipped bits; 0: none */
     uint64_t cut_every; /* mean number of bytes, either way, between two cut connections; 0: none */
-    unsigned delay_us;  /* each piece is held back for up to so long */
-    bool split;         /* hand on single bytes */
+    uint64_t
+        spoil_every; /* of the packets of cnp (its first dialect) behind the handshake, each way, one
+                             in so many on average gets a flipped bit in its checksum or payload */
+    bool reset;      /* connections are cut by a reset, not by an end in order */
+    unsigned delay_us; /* each piece is held back for up to so long */
+    bool split;        /* hand on single bytes */
 };
 
 struct proxy {
     struct target target; /* connect here */
     _Atomic uint64_t connections, flips, cuts;
-    _Atomic uint64_t bytes_up, bytes_down; /* to the server, from it */
-    _Atomic uint64_t nack1, nack2, err;    /* lines that came from the server */
+    _Atomic uint64_t spoiled_up, spoiled_down; /* packets of cnp */
+    _Atomic uint64_t bytes_up, bytes_down;     /* to the server, from it */
+    _Atomic uint64_t nack1, nack2, err;        /* lines that came from the server */
     struct proxy_state *state;
     struct proxy *next;
 };
