@@ -1,5 +1,6 @@
-/* Every conversation of the vectors with the real daemon: whole, one byte at a time, and cut in two
- * at every byte. What came out at the other end is read from the journal. */
+/* Every conversation of the vectors with the real daemon, on a listener of msp and on one that has to find
+ * out what it is: whole, one byte at a time, and cut in two at every byte (where it has to be found out, at
+ * every byte that can matter for that). What came out at the other end is read from the journal. */
 #include "journal.h"
 #include "stats.h"
 #include "vectors.h"
@@ -8,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BATCH 512 /* conversations that go on at the same time */
+#define BATCH     512 /* conversations that go on at the same time */
+#define AUTO_CUTS 64  /* behind so many bytes it is known that they are msp */
 
 enum manner { MANNER_WHOLE, MANNER_BYTES, MANNER_CUT };
 
@@ -138,16 +140,17 @@ run_batch(const struct daemon *d, const struct vector *v, const char *source, si
 }
 
 static size_t
-run_vector(const struct daemon *d, const struct vector *v, const char *source, enum manner manner)
+run_vector(const struct daemon *d, const struct vector *v, const char *source, enum manner manner,
+           size_t cuts)
 {
-    size_t done = 0;
+    size_t done = 0, end = v->client_len < cuts ? v->client_len : cuts;
 
     if (manner != MANNER_CUT) {
         run_batch(d, v, source, 0, 1, manner);
         return 1;
     }
-    for (size_t first = 1; first < v->client_len; first += BATCH) {
-        size_t count = v->client_len - first < BATCH ? v->client_len - first : BATCH;
+    for (size_t first = 1; first < end; first += BATCH) {
+        size_t count = end - first < BATCH ? end - first : BATCH;
 
         run_batch(d, v, source, first, count, manner);
         done += count;
@@ -169,8 +172,8 @@ check_entry(const struct vector *v, const struct entry *e, const struct vector_d
     bool is_file = strcmp(want->kind, "file") == 0;
 
     snprintf(file, sizeof(file), "files/%s", want->value);
-    if (strcmp(e->kind, want->kind) != 0 || e->body_len != want->body_len ||
-        memcmp(e->body, want->body, want->body_len) != 0 ||
+    if (strcmp(e->proto, "msp") != 0 || strcmp(e->kind, want->kind) != 0 ||
+        e->body_len != want->body_len || memcmp(e->body, want->body, want->body_len) != 0 ||
         strcmp(is_file ? e->file : e->key, is_file ? file : want->value) != 0)
         fail_msg("%s: entry %s is %s, key \"%s\", file \"%s\", %zu bytes", v->name, e->id, e->kind,
                  e->key, e->file, e->body_len);
@@ -195,24 +198,38 @@ check_deliveries(const struct journal *j, const struct vector *v, const char *so
         fail_msg("%s: %zu deliveries from %zu conversations", v->name, found, talked);
 }
 
-static void
-run_all(enum manner manner)
+/* What does not begin as msp is no msp where other protocols are spoken, too. */
+static bool
+fits(const struct vector *v, const char *scheme, enum manner manner)
 {
-    struct daemon_options options = {
-        .listen = {"msp://127.0.0.1:0", "msp://127.0.0.1:0?packet_size=2048&packet_size_max=2048"},
-        .set = {"timeout=30s", "on_conflict=replace"}};
-    struct daemon *d = daemon_start(&options);
+    if (strcmp(scheme, "auto") == 0 && strcmp(v->name, "bad-header") == 0)
+        return false;
+    return manner == MANNER_WHOLE || !v->undetermined;
+}
+
+static void
+run_all(const char *scheme, enum manner manner)
+{
+    size_t cuts = strcmp(scheme, "auto") == 0 ? AUTO_CUTS : SIZE_MAX;
+    char plain[40], small[100];
+    struct daemon_options options = {.listen = {plain, small},
+                                     .set = {"timeout=30s", "on_conflict=replace"}};
+    struct vector *vectors;
     size_t count, talked[128];
-    struct vector *vectors = vectors_load(&count);
+    struct daemon *d;
     struct journal j;
     char source[32];
 
+    snprintf(plain, sizeof(plain), "%s://127.0.0.1:0", scheme);
+    snprintf(small, sizeof(small), "%s?packet_size=2048&packet_size_max=2048", plain);
+    d = daemon_start(&options);
+    vectors = vectors_load(&count);
     assert_true(count <= 128);
     for (size_t i = 0; i < count; i++) {
         source_of(i, source);
         talked[i] = 0;
-        if (manner == MANNER_WHOLE || !vectors[i].undetermined)
-            talked[i] = run_vector(d, &vectors[i], source, manner);
+        if (fits(&vectors[i], scheme, manner))
+            talked[i] = run_vector(d, &vectors[i], source, manner, cuts);
     }
     daemon_stop(d);
     journal_load(d->data_dir, false, &j);
@@ -229,21 +246,36 @@ static void
 every_vector_holds_whole(void **state)
 {
     (void)state;
-    run_all(MANNER_WHOLE);
+    run_all("msp", MANNER_WHOLE);
 }
 
 static void
 every_vector_holds_one_byte_at_a_time(void **state)
 {
     (void)state;
-    run_all(MANNER_BYTES);
+    run_all("msp", MANNER_BYTES);
 }
 
 static void
 every_vector_holds_cut_at_every_byte(void **state)
 {
     (void)state;
-    run_all(MANNER_CUT);
+    run_all("msp", MANNER_CUT);
+}
+
+static void
+every_vector_holds_where_other_protocols_are_spoken_too(void **state)
+{
+    (void)state;
+    run_all("auto", MANNER_WHOLE);
+    run_all("auto", MANNER_BYTES);
+}
+
+static void
+every_vector_holds_there_cut_while_it_is_found_out(void **state)
+{
+    (void)state;
+    run_all("auto", MANNER_CUT);
 }
 
 int
@@ -253,6 +285,8 @@ main(void)
         SYSTEM_TEST(every_vector_holds_whole),
         SYSTEM_TEST(every_vector_holds_one_byte_at_a_time),
         SYSTEM_TEST(every_vector_holds_cut_at_every_byte),
+        SYSTEM_TEST(every_vector_holds_where_other_protocols_are_spoken_too),
+        SYSTEM_TEST(every_vector_holds_there_cut_while_it_is_found_out),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
