@@ -170,3 +170,33 @@ outbox_pop(struct outbox *ob)
     ob->bytes -= outbox_item_bytes(item);
     outbox_item_destroy(item);
 }
+
+void
+outbox_save(const struct outbox *ob, struct buffer *out)
+{
+    for (const struct outbox_item *item = ob->first; item != NULL; item = item->next) {
+        uint64_t len = item->len;
+
+        buffer_append(out, &len, sizeof(len));
+        buffer_append(out, item->data, item->len);
+    }
+}
+
+int
+outbox_restore(struct outbox *ob, const void *data, size_t n)
+{
+    const uint8_t *at = data;
+    uint64_t len;
+
+    while (n >= sizeof(len)) {
+        memcpy(&len, at, sizeof(len));
+        at += sizeof(len);
+        n -= sizeof(len);
+        if (len > n)
+            return -1;
+        outbox_push(ob, at, (size_t)len);
+        at += len;
+        n -= (size_t)len;
+    }
+    return n == 0 ? 0 : -1;
+}

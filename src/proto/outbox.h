@@ -5,7 +5,7 @@
 #ifndef PROTO_OUTBOX_H
 #define PROTO_OUTBOX_H
 
-#include "common/base.h"
+#include "common/buffer.h"
 
 #include <stdbool.h>
 
@@ -52,6 +52,11 @@ size_t outbox_len(const struct outbox_item *item);
 
 /* Takes the oldest complete message off and frees it. */
 void outbox_pop(struct outbox *ob);
+
+/* For a connection that moves to another process: appends all complete messages that wait to out, and
+ * pushes what was written so. What was not written by outbox_save gives -1; some may be pushed then. */
+void outbox_save(const struct outbox *ob, struct buffer *out);
+MS_MUST_CHECK int outbox_restore(struct outbox *ob, const void *data, size_t n);
 
 /* Nothing to send and no reply to come. */
 static inline bool

@@ -1,5 +1,6 @@
 #include "proto/packet_window.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -228,6 +229,10 @@ packet_window_arrived(struct packet_window *pw, struct packet *p)
 void
 packet_window_mark(struct packet_window *pw, uint16_t sequence)
 {
+    struct packet_mark *old = packet_window_marked(pw, sequence);
+
+    if (old != NULL && old->refused)
+        packet_window_unmark(pw, old);
     if (pw->marks_len == pw->marks_cap) {
         pw->marks_cap = pw->marks_cap != 0 ? pw->marks_cap * 2 : 16;
         pw->marks = realloc(pw->marks, pw->marks_cap * sizeof(*pw->marks));
@@ -252,4 +257,32 @@ packet_window_unmark(struct packet_window *pw, struct packet_mark *mark)
 
     memmove(mark, mark + 1, (pw->marks_len - at - 1) * sizeof(*mark));
     pw->marks_len--;
+}
+
+void
+packet_window_save(const struct packet_window *pw, struct buffer *out)
+{
+    MS_ASSERT(packet_window_idle(pw));
+    if (pw != NULL)
+        buffer_append(out, pw->marks, pw->marks_len * sizeof(*pw->marks));
+}
+
+struct packet_window *
+packet_window_restore(struct message_store *store, const void *data, size_t n)
+{
+    struct packet_window *pw;
+
+    if (n % sizeof(*pw->marks) != 0) {
+        errno = EINVAL;
+        return NULL;
+    }
+    pw = packet_window_create(store);
+    for (size_t i = 0; pw != NULL && i < n / sizeof(*pw->marks); i++) {
+        struct packet_mark mark;
+
+        memcpy(&mark, (const char *)data + i * sizeof(mark), sizeof(mark));
+        packet_window_mark(pw, mark.sequence);
+        pw->marks[pw->marks_len - 1].refused = mark.refused;
+    }
+    return pw;
 }

@@ -93,10 +93,18 @@ void packet_window_arrived(struct packet_window *pw, struct packet *p);
 
 /* --- marks --- */
 
+/* Handed on just now. A mark of a message that had this number before the numbers came round is gone. */
 void packet_window_mark(struct packet_window *pw, uint16_t sequence);
 
 /* The mark of that number, or NULL; valid until the next call. */
 struct packet_mark *packet_window_marked(struct packet_window *pw, uint16_t sequence);
 void packet_window_unmark(struct packet_window *pw, struct packet_mark *mark);
+
+/* For a connection that moves to another process, with an idle window: appends what is left to remember to
+ * out (nothing, for NULL), and makes a window of what was written so. NULL with errno where that makes no
+ * sense (EINVAL), or as packet_window_create. */
+void packet_window_save(const struct packet_window *pw, struct buffer *out);
+MS_MUST_CHECK struct packet_window *
+packet_window_restore(struct message_store *store, const void *data, size_t n);
 
 #endif

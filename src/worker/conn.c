@@ -2,6 +2,7 @@
 #include "worker/conn_state.h"
 
 #include "common/fd.h"
+#include "common/log.h"
 #include "worker/handover.h"
 
 #include <stdlib.h>
@@ -148,7 +149,7 @@ conn_shutdown(struct conn *c)
 
     c->proto->shutdown(&c->state, &io);
     conn_count(c, &tally);
-    conn_begin_closing(c);
+    conn_end(c);
 }
 
 void
@@ -156,6 +157,15 @@ conn_disconnect(struct conn *c)
 {
     c->is_leaving = true;
     conn_touch(c);
+}
+
+/* What was said last may be nothing; the peer gets time to read what came before all the same, since a close
+ * over bytes that nobody has read would destroy it. */
+void
+conn_end(struct conn *c)
+{
+    answers_append(&c->answers, "", 0, true);
+    conn_begin_closing(c);
 }
 
 /* --- the beginning of a connection --- */
@@ -265,6 +275,10 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     c->slot = slot;
     c->proto = moved->proto;
     c->state = *moved->state;
+    if (outbox_restore(&c->outbox, moved->outbox, moved->outbox_len) < 0)
+        log_warn("messages for a connection that moved here cannot be read");
+    if (moved->window_len > 0)
+        c->window_held = packet_window_restore(&w->store, moved->window, moved->window_len);
     if (moved->pid != 0)
         stats_writer_peer_pid(slot, moved->pid);
     atomic_store_explicit(&slot->active_us, w->now_us, memory_order_relaxed);

@@ -53,6 +53,10 @@ struct conn_moved {
     const union proto_state *state;
     const void *mark; /* the handler's bytes */
     size_t mark_len;
+    const void *outbox; /* as outbox_save wrote it */
+    size_t outbox_len;
+    const void *window; /* as packet_window_save wrote it */
+    size_t window_len;
 };
 
 /* Goes on with it: its descriptor is this worker's now. */

@@ -120,7 +120,7 @@ void
 conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
 {
     if (event == PROTO_CLOSE)
-        conn_begin_closing(c);
+        conn_end(c);
     else if (event == PROTO_BECOME)
         conn_become(c, io->become);
 }
@@ -217,14 +217,21 @@ conn_mark_busy(struct conn *c)
     w->busy_now++;
 }
 
+/* It is to end, and nothing that is on its way needs a word of the peer's. */
+static bool
+conn_awaits_end(const struct conn *c)
+{
+    return c->is_leaving && c->proto->idle(&c->state) && c->outbox.first == NULL &&
+           packet_window_idle(c->window_held);
+}
+
 bool
 conn_wants_bytes(const struct conn *c)
 {
     if (c->phase == CONN_LINGERING)
         return true;
     return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->answers.ready.len < READY_MAX && !conn_awaits_move(c) &&
-           !(c->is_leaving && c->proto->idle(&c->state));
+           c->answers.ready.len < READY_MAX && !conn_awaits_move(c) && !conn_awaits_end(c);
 }
 
 void

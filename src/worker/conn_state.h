@@ -70,6 +70,9 @@ void conn_linger(struct conn *c);
 /* Gives the connection to another worker; where that has to wait, or cannot be, it stays. */
 void conn_move(struct conn *c);
 
+/* The protocol has said its last: the connection ends behind what is still to be answered. */
+void conn_end(struct conn *c);
+
 /* Nothing more is read; what is ready still goes out. */
 void conn_begin_closing(struct conn *c);
 

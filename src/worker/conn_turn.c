@@ -6,11 +6,19 @@
 #define MOVE_AGAIN_US 10000   /* how soon to try again to give a connection away */
 #define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
 
+/* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has not said
+ * a word yet. */
+static bool
+conn_at_rest(const struct conn *c)
+{
+    return c->waiting == 0 && answers_idle(&c->answers) && c->outbox.reserved_first == NULL &&
+           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
+}
+
 static bool
 conn_between_messages(const struct conn *c)
 {
-    return c->waiting == 0 && answers_idle(&c->answers) && outbox_idle(&c->outbox) &&
-           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
+    return conn_at_rest(c) && outbox_idle(&c->outbox);
 }
 
 /* Connected just now and silent so far: its first message is on its way, most likely. */
@@ -28,7 +36,8 @@ conn_awaits_move(const struct conn *c)
     const struct worker *w = conn_worker(c);
 
     return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
-           c->proto->idle(&c->state) && handover_wanted(w, c->listener->handler, c->proto);
+           c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
+           handover_wanted(w, c->listener->handler, c->proto);
 }
 
 static enum stats_conn_state
@@ -48,7 +57,7 @@ conn_deadline(const struct conn *c)
 
     if (c->phase == CONN_LINGERING || c->send_blocked)
         return c->phase_end_us;
-    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
         return conn_worker(c)->now_us + MOVE_AGAIN_US;
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
     if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
@@ -66,9 +75,9 @@ conn_may_leave(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    if (!conn_between_messages(c))
-        return false;
-    return c->is_leaving || (w->draining && conn_first_word_until(c) <= w->now_us);
+    if (c->is_leaving)
+        return conn_between_messages(c);
+    return w->draining && conn_at_rest(c) && conn_first_word_until(c) <= w->now_us;
 }
 
 static void
@@ -97,7 +106,7 @@ conn_advance(struct conn *c)
         conn_write(c);
     if (c->phase == CONN_SERVING && c->answers.ended)
         conn_begin_closing(c);
-    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_between_messages(c))
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
         conn_move(c);
     else if (c->phase == CONN_SERVING && conn_may_leave(c))
         conn_leave(c);

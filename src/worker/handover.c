@@ -8,16 +8,18 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define HANDOVER_MARK_MAX 4096 /* bytes of a handler's own */
-#define HANDOVER_BATCH    64   /* connections taken in one turn */
+#define HANDOVER_MARK_MAX 4096          /* bytes of a handler's own */
+#define HANDOVER_REST_MAX (64u * 1024u) /* bytes behind the packet's fixed part */
+#define HANDOVER_BATCH    64            /* connections taken in one turn */
 
-/* One packet; the handler's bytes follow it. Both ends are the same program. */
+/* One packet. Behind it come the handler's bytes, messages that wait for a peer that has not said a word yet,
+ * and what the window remembers. Both ends are the same program. */
 struct handover_packet {
     uint32_t size; /* of this struct: another build's is not understood */
     uint32_t proto;
     struct endpoint peer;
     uint32_t pid; /* of a peer at a Unix socket; 0: not known */
-    uint32_t mark_len;
+    uint32_t mark_len, outbox_len, window_len;
     uint32_t stats_id; /* of the listener: several may be called port 0 */
     uint64_t began_us;
     union proto_state state;
@@ -39,10 +41,11 @@ handover_wanted(const struct worker *w, const struct worker_handler *wh,
 /* --- giving --- */
 
 static ssize_t
-handover_send(int to, const struct handover_packet *packet, const void *mark, int fd)
+handover_send(int to, const struct handover_packet *packet, const struct buffer *rest, int fd)
 {
-    struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)},
-                           {.iov_base = (void *)(uintptr_t)mark, .iov_len = packet->mark_len}};
+    struct iovec iov[2] = {
+        {.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)},
+        {.iov_base = (void *)(uintptr_t)buffer_bytes(rest), .iov_len = rest->len}};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -81,27 +84,47 @@ handover_fill(const struct conn *c, struct handover_packet *packet)
         packet->pid = (uint32_t)cred.pid;
 }
 
+static void
+handover_fill_rest(struct conn *c, struct handover_packet *packet, struct buffer *rest)
+{
+    struct worker_handler *wh = c->listener->handler;
+
+    if (wh->ops->conn_moving != NULL) {
+        char *mark = buffer_reserve(rest, HANDOVER_MARK_MAX);
+
+        packet->mark_len = (uint32_t)wh->ops->conn_moving(wh->handler, c, mark, HANDOVER_MARK_MAX);
+        buffer_added(rest, packet->mark_len);
+    }
+    outbox_save(&c->outbox, rest);
+    packet->outbox_len = rest->len - packet->mark_len;
+    packet_window_save(c->window_held, rest);
+    packet->window_len = rest->len - packet->mark_len - packet->outbox_len;
+}
+
 enum handover
 handover_give(struct conn *c)
 {
     const struct worker *w = conn_worker(c);
-    struct worker_handler *wh = c->listener->handler;
     const char *name = c->listener->child->config->name;
-    uint8_t mark[HANDOVER_MARK_MAX];
     struct handover_packet packet;
+    enum handover given = HANDOVER_NO;
+    struct buffer rest;
 
-    if (strlen(name) >= sizeof(packet.listener))
+    if (strlen(name) >= sizeof(packet.listener) || c->outbox.bytes > HANDOVER_REST_MAX / 2)
         return HANDOVER_NO;
+    buffer_init(&rest);
     handover_fill(c, &packet);
     memcpy(packet.listener, name, strlen(name));
-    if (wh->ops->conn_moving != NULL)
-        packet.mark_len = (uint32_t)wh->ops->conn_moving(wh->handler, c, mark, sizeof(mark));
-    if (handover_send(w->child->handover_fds[1], &packet, mark, c->fd) >= 0)
-        return HANDOVER_DONE;
+    handover_fill_rest(c, &packet, &rest);
+    if (rest.len > HANDOVER_REST_MAX)
+        given = HANDOVER_NO;
+    else if (handover_send(w->child->handover_fds[1], &packet, &rest, c->fd) >= 0)
+        given = HANDOVER_DONE;
     /* The queue is full, or too many descriptors are on their way. */
-    return errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ETOOMANYREFS
-               ? HANDOVER_AGAIN
-               : HANDOVER_NO;
+    else if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ETOOMANYREFS)
+        given = HANDOVER_AGAIN;
+    buffer_fini(&rest);
+    return given;
 }
 
 /* --- taking --- */
@@ -120,11 +143,10 @@ handover_fd(struct msghdr *msg)
 
 /* Returns false where there is none. */
 static bool
-handover_receive(int from, struct handover_packet *packet, uint8_t mark[HANDOVER_MARK_MAX],
-                 int *fd_out)
+handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *fd_out)
 {
     struct iovec iov[2] = {{.iov_base = packet, .iov_len = sizeof(*packet)},
-                           {.iov_base = mark, .iov_len = HANDOVER_MARK_MAX}};
+                           {.iov_base = rest, .iov_len = HANDOVER_REST_MAX}};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -139,7 +161,8 @@ handover_receive(int from, struct handover_packet *packet, uint8_t mark[HANDOVER
         return false;
     *fd_out = handover_fd(&msg);
     if ((size_t)n < sizeof(*packet) || packet->size != sizeof(*packet) ||
-        (size_t)n != sizeof(*packet) + packet->mark_len)
+        (uint64_t)n !=
+            (uint64_t)sizeof(*packet) + packet->mark_len + packet->outbox_len + packet->window_len)
         packet->size = 0;
     return true;
 }
@@ -158,39 +181,52 @@ handover_listener(struct worker *w, const struct handover_packet *packet)
     return NULL;
 }
 
+/* False where there was none. */
+static bool
+handover_take(struct worker *w)
+{
+    uint8_t *rest = w->read_buf; /* WORKER_READ_SIZE is more than enough */
+    struct handover_packet packet = {0};
+    struct worker_listener *listener = NULL;
+    const struct proto_ops *proto = NULL;
+    int fd = -1;
+
+    static_assert(WORKER_READ_SIZE >= HANDOVER_REST_MAX, "one of them");
+    if (!handover_receive(w->child->handover_fds[0], &packet, rest, &fd))
+        return false;
+    if (packet.size != 0) {
+        listener = handover_listener(w, &packet);
+        proto = proto_at(packet.proto);
+    }
+    if (fd >= 0 && listener != NULL && proto != NULL) {
+        struct conn_moved moved = {.peer = packet.peer,
+                                   .pid = packet.pid,
+                                   .began_us = packet.began_us,
+                                   .proto = proto,
+                                   .state = &packet.state,
+                                   .mark = rest,
+                                   .mark_len = packet.mark_len,
+                                   .outbox = rest + packet.mark_len,
+                                   .outbox_len = packet.outbox_len,
+                                   .window = rest + packet.mark_len + packet.outbox_len,
+                                   .window_len = packet.window_len};
+
+        conn_adopt(listener, fd, &moved);
+    } else {
+        fd_close(&fd); /* the new configuration has no place for it */
+    }
+    return true;
+}
+
 static void
 handover_ready(struct watch *watch, uint32_t events)
 {
     struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, handover_watch));
 
     (void)events;
-    for (int i = 0; i < HANDOVER_BATCH; i++) {
-        uint8_t mark[HANDOVER_MARK_MAX];
-        struct handover_packet packet = {0};
-        struct worker_listener *listener = NULL;
-        const struct proto_ops *proto = NULL;
-        int fd = -1;
-
-        if (!handover_receive(w->child->handover_fds[0], &packet, mark, &fd))
+    for (int i = 0; i < HANDOVER_BATCH; i++)
+        if (!handover_take(w))
             return;
-        if (packet.size != 0) {
-            listener = handover_listener(w, &packet);
-            proto = proto_at(packet.proto);
-        }
-        if (fd >= 0 && listener != NULL && proto != NULL) {
-            struct conn_moved moved = {.peer = packet.peer,
-                                       .pid = packet.pid,
-                                       .began_us = packet.began_us,
-                                       .proto = proto,
-                                       .state = &packet.state,
-                                       .mark = mark,
-                                       .mark_len = packet.mark_len};
-
-            conn_adopt(listener, fd, &moved);
-        } else {
-            fd_close(&fd); /* the new configuration has no place for it */
-        }
-    }
 }
 
 int
