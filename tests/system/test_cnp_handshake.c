@@ -81,7 +81,7 @@ the_handshake_takes_the_smaller_of_both(void **state)
         {"{\"max_packet_size\": 4294967296}", 5000, -1, "step-by-step"},
     };
     struct daemon *d = start("cnp://127.0.0.1:0?packet_size_max=5000&window_size=20", "echo");
-    char session[64], last[64] = "", text[64];
+    char session[64], last[64] = "", text[128];
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
