@@ -86,6 +86,13 @@ raw_cnp_put(struct raw *r, uint8_t type, uint16_t sequence, const void *payload,
     return put(r, type, sequence, true, 0, payload, n);
 }
 
+void
+raw_cnp_say(struct raw *r, uint8_t type, uint16_t sequence, const char *text)
+{
+    if (raw_cnp_put(r, type, sequence, text, strlen(text)) < 0)
+        fail_msg("%s: a packet was not taken", r->kind->name);
+}
+
 int
 raw_cnp_put_damaged(struct raw *r, uint8_t type, uint16_t sequence, const void *payload, size_t n)
 {
@@ -156,6 +163,23 @@ raw_cnp_word(const char *json, const char *name, char out[64])
 
     snprintf(out, 64, "%s", text != NULL ? text : "");
     json_decref(object);
+}
+
+void
+raw_cnp_expect_word(const char *json, const char *name, const char *want)
+{
+    char word[64];
+
+    raw_cnp_word(json, name, word);
+    if (strcmp(word, want) != 0)
+        fail_msg("%s is \"%s\", not \"%s\", in %s", name, word, want, json);
+}
+
+void
+raw_cnp_expect_number(const char *json, const char *name, long long want)
+{
+    if (raw_cnp_number(json, name) != want)
+        fail_msg("%s is not %lld in %s", name, want, json);
 }
 
 void

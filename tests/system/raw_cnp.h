@@ -46,7 +46,10 @@ size_t raw_cnp_encode_more(const struct raw *r, uint8_t *out, uint8_t type, uint
 /* Sends one. Returns 0, or -1. */
 int raw_cnp_put(struct raw *r, uint8_t type, uint16_t sequence, const void *payload, size_t n);
 
-/* The same with a CHECKSUM that does not hold. */
+/* The same with a text; ends the test where it fails. */
+void raw_cnp_say(struct raw *r, uint8_t type, uint16_t sequence, const char *text);
+
+/* Sends one with a CHECKSUM that does not hold. Returns 0, or -1. */
 int
 raw_cnp_put_damaged(struct raw *r, uint8_t type, uint16_t sequence, const void *payload, size_t n);
 
@@ -69,5 +72,9 @@ void raw_cnp_expect_error(struct raw *r, const char *code, uint16_t sequence);
 /* A number of the JSON object in the text, or a word: "" where there is none. */
 long long raw_cnp_number(const char *json, const char *name);
 void raw_cnp_word(const char *json, const char *name, char out[64]);
+
+/* End the test where it is another one. */
+void raw_cnp_expect_word(const char *json, const char *name, const char *want);
+void raw_cnp_expect_number(const char *json, const char *name, long long want);
 
 #endif

@@ -24,12 +24,6 @@ connect_to(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
     raw_connect(r, kind, &d->listeners[0], RAW_WHOLE);
 }
 
-static void
-put(struct raw *r, uint8_t type, uint16_t sequence, const char *text)
-{
-    assert_int_equal(raw_cnp_put(r, type, sequence, text, strlen(text)), 0);
-}
-
 /* The next packet is DATA with that number and text. It is not acknowledged. */
 static void
 expect_data(struct raw *r, uint16_t sequence, const char *text)
@@ -74,17 +68,17 @@ a_damaged_packet_is_asked_for_again(void **state)
         assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_DATA, 1, "one", 3), 0);
         raw_cnp_expect_error(&r, "checksum", 1);
     }
-    put(&r, RAW_CNP_DATA, 1, "one");
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "one");
     raw_cnp_expect_ack(&r, 1);
-    put(&r, RAW_CNP_FRAGMENT, 2, "two, ");
+    raw_cnp_say(&r, RAW_CNP_FRAGMENT, 2, "two, ");
     raw_cnp_expect_ack(&r, 2);
     assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_FRAGMENT, 3, "in XX", 5), 0);
     raw_cnp_expect_error(&r, "checksum", 3);
-    put(&r, RAW_CNP_FRAGMENT, 3, "in p");
+    raw_cnp_say(&r, RAW_CNP_FRAGMENT, 3, "in p");
     raw_cnp_expect_ack(&r, 3);
     assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_DATA, 4, "much too long", 13), 0);
     raw_cnp_expect_error(&r, "checksum", 4);
-    put(&r, RAW_CNP_DATA, 4, "arts");
+    raw_cnp_say(&r, RAW_CNP_DATA, 4, "arts");
     raw_cnp_expect_ack(&r, 4);
     raw_expect_counts(d, 2, 0, 5, 0);
     raw_close(&r);
@@ -103,20 +97,20 @@ a_double_is_acknowledged_again_and_not_handed_on(void **state)
     for (unsigned kind = 0; kind < 2; kind++) {
         connect_to(&r, kind == 0 ? &raw_cnp_step : &raw_cnp_burst, d);
         for (unsigned i = 0; i < 3; i++) {
-            put(&r, RAW_CNP_DATA, 1, "one");
+            raw_cnp_say(&r, RAW_CNP_DATA, 1, "one");
             raw_cnp_expect_ack(&r, 1);
         }
         for (unsigned i = 0; i < 3; i++) {
-            put(&r, RAW_CNP_FRAGMENT, 2, "two, ");
+            raw_cnp_say(&r, RAW_CNP_FRAGMENT, 2, "two, ");
             raw_cnp_expect_ack(&r, 2);
         }
-        put(&r, RAW_CNP_DATA, 3, "in parts");
+        raw_cnp_say(&r, RAW_CNP_DATA, 3, "in parts");
         raw_cnp_expect_ack(&r, 3);
-        put(&r, RAW_CNP_FRAGMENT, 2, "two, ");
+        raw_cnp_say(&r, RAW_CNP_FRAGMENT, 2, "two, ");
         raw_cnp_expect_ack(&r, 2);
-        put(&r, RAW_CNP_DATA, 4, "three");
+        raw_cnp_say(&r, RAW_CNP_DATA, 4, "three");
         raw_cnp_expect_ack(&r, 4);
-        put(&r, RAW_CNP_DATA, 1, "one");
+        raw_cnp_say(&r, RAW_CNP_DATA, 1, "one");
         raw_cnp_expect_ack(&r, 1);
         raw_expect_counts(d, 3, 0, 0, 0);
         raw_close(&r);
@@ -136,17 +130,17 @@ packets_without_a_number_are_always_taken(void **state)
 
     (void)state;
     connect_to(&r, &raw_cnp_step, d);
-    put(&r, RAW_CNP_DATA, 0, "zero");
+    raw_cnp_say(&r, RAW_CNP_DATA, 0, "zero");
     raw_cnp_expect_ack(&r, 0);
-    put(&r, RAW_CNP_DATA, 0, "zero");
+    raw_cnp_say(&r, RAW_CNP_DATA, 0, "zero");
     raw_cnp_expect_ack(&r, 0);
-    put(&r, RAW_CNP_FRAGMENT, 1, "one and ");
+    raw_cnp_say(&r, RAW_CNP_FRAGMENT, 1, "one and ");
     raw_cnp_expect_ack(&r, 1);
-    put(&r, RAW_CNP_DATA, 0, "between");
+    raw_cnp_say(&r, RAW_CNP_DATA, 0, "between");
     raw_cnp_expect_ack(&r, 0);
-    put(&r, RAW_CNP_DATA, 2, "two");
+    raw_cnp_say(&r, RAW_CNP_DATA, 2, "two");
     raw_cnp_expect_ack(&r, 2);
-    put(&r, RAW_CNP_DATA, 3, "three");
+    raw_cnp_say(&r, RAW_CNP_DATA, 3, "three");
     raw_cnp_expect_ack(&r, 3);
     raw_expect_counts(d, 5, 0, 0, 0);
     raw_close(&r);
@@ -208,7 +202,8 @@ gaps_are_filled_in_any_order(void **state)
             char text[32];
 
             snprintf(text, sizeof(text), "%u.", base + order[i]);
-            put(&r, part ? RAW_CNP_FRAGMENT : RAW_CNP_DATA, (uint16_t)(base + order[i] + 1), text);
+            raw_cnp_say(&r, part ? RAW_CNP_FRAGMENT : RAW_CNP_DATA, (uint16_t)(base + order[i] + 1),
+                        text);
         }
         expect_window_of_acks(&r, base);
         lines += round % 2 == 1 ? 2 : WINDOW;
@@ -241,13 +236,13 @@ nothing_overtakes_a_gap(void **state)
 
     (void)state;
     connect_to(&r, &raw_cnp_burst, d);
-    put(&r, RAW_CNP_DATA, 3, "three");
-    put(&r, RAW_CNP_DATA, 2, "two");
-    put(&r, RAW_CNP_DATA, 3, "three");
+    raw_cnp_say(&r, RAW_CNP_DATA, 3, "three");
+    raw_cnp_say(&r, RAW_CNP_DATA, 2, "two");
+    raw_cnp_say(&r, RAW_CNP_DATA, 3, "three");
     assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_DATA, 1, "one", 3), 0);
     raw_cnp_expect_error(&r, "checksum", 1);
     assert_int_equal(stats_total(d, "messages"), 0);
-    put(&r, RAW_CNP_DATA, 1, "one");
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "one");
     raw_cnp_expect_ack(&r, 1);
     raw_cnp_expect_ack(&r, 2);
     raw_cnp_expect_ack(&r, 3);
@@ -266,13 +261,13 @@ more_than_the_window_ends_the_connection(void **state)
     (void)state;
     connect_to(&r, &raw_cnp_burst, d);
     for (uint16_t i = 2; i <= 4; i++)
-        put(&r, RAW_CNP_DATA, i, "early");
-    put(&r, RAW_CNP_DATA, 5, "too early");
+        raw_cnp_say(&r, RAW_CNP_DATA, i, "early");
+    raw_cnp_say(&r, RAW_CNP_DATA, 5, "too early");
     raw_cnp_expect_error(&r, "window", 5);
     raw_expect_end(&r);
     raw_expect_counts(d, 0, 0, 0, 1);
     connect_to(&r, &raw_cnp_burst, d);
-    put(&r, RAW_CNP_DATA, 65535, "from before the beginning");
+    raw_cnp_say(&r, RAW_CNP_DATA, 65535, "from before the beginning");
     raw_cnp_expect_error(&r, "window", 65535);
     raw_expect_end(&r);
     daemon_stop(d);
@@ -336,9 +331,9 @@ numbers_go_round_in_both_directions(void **state)
         raw_say(&r, bytes, len);
         take_answers(&r, WINDOW, &acked, &replied, seen);
     }
-    put(&r, RAW_CNP_DATA, WRAP_COUNT % 65535, "a double");
+    raw_cnp_say(&r, RAW_CNP_DATA, WRAP_COUNT % 65535, "a double");
     raw_cnp_expect_ack(&r, WRAP_COUNT % 65535);
-    put(&r, RAW_CNP_DATA, 65535, "not a double any more, or one");
+    raw_cnp_say(&r, RAW_CNP_DATA, 65535, "not a double any more, or one");
     raw_cnp_expect_ack(&r, 65535);
     raw_expect_counts(d, WRAP_COUNT, 0, 0, 0);
     raw_close(&r);
@@ -408,7 +403,7 @@ what_was_not_agreed_ends_the_connection(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         connect_to(&r, &raw_cnp_old, d);
-        put(&r, rows[i].type, 5, "something");
+        raw_cnp_say(&r, rows[i].type, 5, "something");
         raw_cnp_expect_error(&r, rows[i].code, 5);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, i + 1);
@@ -429,15 +424,15 @@ a_refused_message_gets_an_error_and_the_connection_goes_on(void **state)
 
     (void)state;
     connect_to(&r, &raw_cnp_burst, d);
-    put(&r, RAW_CNP_DATA, 1, "no");
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "no");
     raw_cnp_expect_error(&r, "refused", 1);
-    put(&r, RAW_CNP_DATA, 2, "yes");
+    raw_cnp_say(&r, RAW_CNP_DATA, 2, "yes");
     raw_cnp_expect_ack(&r, 2);
     expect_data(&r, 1, "yes\n");
-    put(&r, RAW_CNP_ACK, 1, "ACK");
-    put(&r, RAW_CNP_DATA, 1, "no");
+    raw_cnp_say(&r, RAW_CNP_ACK, 1, "ACK");
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "no");
     raw_cnp_expect_error(&r, "refused", 1);
-    put(&r, RAW_CNP_DATA, 0, "no");
+    raw_cnp_say(&r, RAW_CNP_DATA, 0, "no");
     raw_cnp_expect_error(&r, "refused", 0);
     raw_expect_counts(d, 1, 2, 0, 0);
     raw_close(&r);
@@ -454,13 +449,13 @@ the_server_sends_again_what_was_damaged_or_not_acknowledged(void **state)
 
     (void)state;
     connect_to(&r, &raw_cnp_step, d);
-    put(&r, RAW_CNP_DATA, 1, "hello");
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "hello");
     raw_cnp_expect_ack(&r, 1);
     expect_data(&r, 1, "hello");
-    put(&r, RAW_CNP_ERROR, 1, "{\"error\": \"checksum\", \"message\": \"damaged\"}");
+    raw_cnp_say(&r, RAW_CNP_ERROR, 1, "{\"error\": \"checksum\", \"message\": \"damaged\"}");
     expect_data(&r, 1, "hello");
-    put(&r, RAW_CNP_ACK, 1, "ACK");
-    put(&r, RAW_CNP_DATA, 2, "deaf");
+    raw_cnp_say(&r, RAW_CNP_ACK, 1, "ACK");
+    raw_cnp_say(&r, RAW_CNP_DATA, 2, "deaf");
     raw_cnp_expect_ack(&r, 2);
     for (unsigned i = 0; i < 3; i++)
         expect_data(&r, 2, "deaf");
@@ -486,14 +481,14 @@ the_server_keeps_to_the_window(void **state)
 
         connect_to(&r, kinds[k], d);
         for (uint16_t i = 1; i <= 12; i++) {
-            put(&r, RAW_CNP_DATA, i, "hello");
+            raw_cnp_say(&r, RAW_CNP_DATA, i, "hello");
             do {
                 assert_int_equal(raw_cnp_get(&r, &p), 0);
                 replies += p.type == RAW_CNP_DATA;
                 free(p.payload);
             } while (p.type != RAW_CNP_ACK);
         }
-        put(&r, RAW_CNP_KEEPALIVE, 77, "");
+        raw_cnp_say(&r, RAW_CNP_KEEPALIVE, 77, "");
         do {
             assert_int_equal(raw_cnp_get(&r, &p), 0);
             replies += p.type == RAW_CNP_DATA;
@@ -501,11 +496,11 @@ the_server_keeps_to_the_window(void **state)
         } while (p.type != RAW_CNP_ACK || p.sequence != 77);
         assert_int_equal(replies, window);
         for (uint16_t i = 1; i <= 12; i++) {
-            put(&r, RAW_CNP_ACK, i, "ACK");
+            raw_cnp_say(&r, RAW_CNP_ACK, i, "ACK");
             if (i + window <= 12)
                 expect_data(&r, (uint16_t)(i + window), "hello");
         }
-        put(&r, RAW_CNP_DISCONNECT, 78, "");
+        raw_cnp_say(&r, RAW_CNP_DISCONNECT, 78, "");
         raw_cnp_expect_ack(&r, 78);
         raw_expect_end(&r);
     }

@@ -1,5 +1,5 @@
-/* cnp: the handshake (PROTOCOL.md 3.2), what keeps a connection alive and ends it (3.3), the second
- * dialect (3.4), and the packets of clients that others have written. */
+/* cnp: the handshake (PROTOCOL.md 3.2), what keeps a connection alive and ends it (3.3), and the
+ * packets of clients that others have written. */
 #include "journal.h"
 #include "raw_cnp.h"
 #include "stats.h"
@@ -21,41 +21,18 @@ connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
     raw_cnp_connect(r, kind, &d->listeners[0], RAW_WHOLE);
 }
 
-static void
-put(struct raw *r, uint8_t type, uint16_t sequence, const char *text)
-{
-    assert_int_equal(raw_cnp_put(r, type, sequence, text, strlen(text)), 0);
-}
-
 /* Sends a SYN and returns the SYN-ACK's payload, which the caller frees. */
 static char *
 syn(struct raw *r, const char *json)
 {
     struct raw_packet p;
 
-    put(r, RAW_CNP_DATA, 7, json);
+    raw_cnp_say(r, RAW_CNP_DATA, 7, json);
     if (raw_cnp_get(r, &p) < 0)
         fail_msg("no SYN-ACK to %s", json);
     if (p.type != RAW_CNP_ACK || p.sequence != 7 || !p.sound)
         fail_msg("type %u, sequence %u to %s: %.200s", p.type, p.sequence, json, p.payload);
     return p.payload;
-}
-
-static void
-expect_word(const char *json, const char *name, const char *want)
-{
-    char word[64];
-
-    raw_cnp_word(json, name, word);
-    if (strcmp(word, want) != 0)
-        fail_msg("%s is \"%s\", not \"%s\", in %s", name, word, want, json);
-}
-
-static void
-expect_number(const char *json, const char *name, long long want)
-{
-    if (raw_cnp_number(json, name) != want)
-        fail_msg("%s is not %lld in %s", name, want, json);
 }
 
 /* --- the handshake --- */
@@ -91,14 +68,14 @@ the_handshake_takes_the_smaller_of_both(void **state)
         connect_only(&r, &raw_cnp_step, d);
         r.manner = i % 2 == 0 ? RAW_WHOLE : RAW_BYTES;
         json = syn(&r, rows[i].syn);
-        expect_word(json, "status", "ok");
-        expect_word(json, "operation_mode", rows[i].mode);
-        expect_number(json, "max_packet_size", rows[i].size);
-        expect_number(json, "max_size", rows[i].size);
+        raw_cnp_expect_word(json, "status", "ok");
+        raw_cnp_expect_word(json, "operation_mode", rows[i].mode);
+        raw_cnp_expect_number(json, "max_packet_size", rows[i].size);
+        raw_cnp_expect_number(json, "max_size", rows[i].size);
         assert_non_null(strstr(json, "\"fragments\":"));
         assert_non_null(strstr(json, "\"message\":"));
         if (rows[i].window >= 0)
-            expect_number(json, "window_size", rows[i].window);
+            raw_cnp_expect_number(json, "window_size", rows[i].window);
         raw_cnp_word(json, "session_id", session);
         assert_int_equal(strspn(session, "0123456789abcdef"), 16);
         assert_int_equal(strlen(session), 16);
@@ -106,8 +83,8 @@ the_handshake_takes_the_smaller_of_both(void **state)
         memcpy(last, session, sizeof(last));
         free(json);
         snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
-        put(&r, i % 3 == 0 ? 0x03 : 0x02, 0, text);
-        put(&r, RAW_CNP_DATA, 1, "hello");
+        raw_cnp_say(&r, i % 3 == 0 ? 0x03 : 0x02, 0, text);
+        raw_cnp_say(&r, RAW_CNP_DATA, 1, "hello");
         raw_cnp_expect_ack(&r, 1);
         raw_close(&r);
     }
@@ -143,7 +120,7 @@ unacceptable_parameters_are_told_and_end_the_connection(void **state)
 
         connect_only(&r, &raw_cnp_step, d);
         json = syn(&r, syns[i]);
-        expect_word(json, "status", "error");
+        raw_cnp_expect_word(json, "status", "error");
         assert_non_null(strstr(json, "\"message\":"));
         free(json);
         raw_expect_end(&r);
@@ -171,8 +148,8 @@ a_wrong_session_ends_the_connection(void **state)
 
         connect_only(&r, &raw_cnp_step, d);
         free(syn(&r, "{}"));
-        put(&r, i % 2 == 0 ? 0x02 : 0x03, 3, steps[i]);
-        put(&r, RAW_CNP_DATA, 1, "never");
+        raw_cnp_say(&r, i % 2 == 0 ? 0x02 : 0x03, 3, steps[i]);
+        raw_cnp_say(&r, RAW_CNP_DATA, 1, "never");
         raw_cnp_expect_error(&r, "bad-session", 3);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, i + 1);
@@ -193,7 +170,7 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(first); i++) {
         connect_only(&r, &raw_cnp_step, d);
-        put(&r, first[i], 9, "{}");
+        raw_cnp_say(&r, first[i], 9, "{}");
         raw_cnp_expect_error(&r, "handshake", 9);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, ++errors);
@@ -201,7 +178,7 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
     for (size_t i = 0; i < sizeof(second); i++) {
         connect_only(&r, &raw_cnp_step, d);
         free(syn(&r, "{}"));
-        put(&r, second[i], 9, "early");
+        raw_cnp_say(&r, second[i], 9, "early");
         raw_cnp_expect_error(&r, "handshake", 9);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, ++errors);
@@ -228,8 +205,8 @@ a_damaged_handshake_is_asked_for_again(void **state)
     snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
     assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_ACK, 8, text, strlen(text)), 0);
     raw_cnp_expect_error(&r, "checksum", 8);
-    put(&r, RAW_CNP_ACK, 8, text);
-    put(&r, RAW_CNP_DATA, 1, "hello");
+    raw_cnp_say(&r, RAW_CNP_ACK, 8, text);
+    raw_cnp_say(&r, RAW_CNP_DATA, 1, "hello");
     raw_cnp_expect_ack(&r, 1);
     raw_expect_counts(d, 1, 0, 2, 0);
     raw_close(&r);
@@ -295,7 +272,7 @@ one_connection_too_many_is_told_so_in_a_packet(void **state)
     for (unsigned i = 0; i < 4; i++) {
         connect_only(&extra, &raw_cnp_step, d);
         if (i % 2 == 0)
-            put(&extra, RAW_CNP_DATA, 0, "{}");
+            raw_cnp_say(&extra, RAW_CNP_DATA, 0, "{}");
         raw_cnp_expect_error(&extra, "busy", 0);
         raw_expect_end(&extra);
     }
@@ -315,14 +292,14 @@ both_sides_may_ask_whether_the_other_is_there(void **state)
 
     (void)state;
     raw_connect(&r, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
-    put(&r, RAW_CNP_KEEPALIVE, 4711, "");
+    raw_cnp_say(&r, RAW_CNP_KEEPALIVE, 4711, "");
     raw_cnp_expect_ack(&r, 4711);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(raw_cnp_get(&r, &p), 0);
         assert_int_equal(p.type, RAW_CNP_KEEPALIVE);
         assert_int_equal(p.len, 0);
         assert_true(p.sound);
-        put(&r, RAW_CNP_ACK, p.sequence, "ACK");
+        raw_cnp_say(&r, RAW_CNP_ACK, p.sequence, "ACK");
         free(p.payload);
     }
     raw_echo(&r, 100, 0);
@@ -436,13 +413,13 @@ packets_of_old_clients_are_understood(void **state)
         r.manner = manner;
         raw_say_vector(&r, "cnp", "syn");
         assert_int_equal(raw_cnp_get(&r, &p), 0);
-        expect_word(p.payload, "operation_mode", "burst");
-        expect_number(p.payload, "max_packet_size", 1024);
-        expect_number(p.payload, "window_size", 5);
+        raw_cnp_expect_word(p.payload, "operation_mode", "burst");
+        raw_cnp_expect_number(p.payload, "max_packet_size", 1024);
+        raw_cnp_expect_number(p.payload, "window_size", 5);
         raw_cnp_word(p.payload, "session_id", session);
         free(p.payload);
         snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
-        put(&r, 0x03, 0, text);
+        raw_cnp_say(&r, 0x03, 0, text);
         raw_say_vector(&r, "cnp", "data-bad-checksum");
         raw_cnp_expect_error(&r, "checksum", 1);
         raw_say_vector(&r, "cnp", "data-1");
@@ -454,167 +431,6 @@ packets_of_old_clients_are_understood(void **state)
     raw_expect_counts(d, 2, 0, 2, 0);
     daemon_stop(d);
     assert_int_equal(raw_journal_count(d), 2);
-}
-
-/* --- the second dialect --- */
-
-/* A DATA packet that is not the last of its message. */
-static void
-put_more(struct raw *r, uint16_t sequence, const char *text)
-{
-    uint8_t packet[256];
-
-    raw_say(r, packet,
-            raw_cnp_encode_more(r, packet, RAW_SECOND_DATA, sequence, text, strlen(text)));
-}
-
-static void
-shake_second(struct raw *r, const struct daemon *d, const char *json)
-{
-    connect_only(r, &raw_cnp_second, d);
-    if (raw_cnp_shake(r, json) < 0)
-        fail_msg("no handshake with %s", json);
-}
-
-static void
-packets_of_the_second_dialect_are_understood(void **state)
-{
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
-
-    (void)state;
-    for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
-        char session[64], text[128];
-        struct raw_packet p;
-        struct raw r;
-
-        connect_only(&r, &raw_cnp_second, d);
-        r.manner = manner;
-        raw_say_vector(&r, "cnp", "second-dialect-syn");
-        assert_int_equal(raw_cnp_get(&r, &p), 0);
-        assert_int_equal(p.type, RAW_SECOND_ACK);
-        assert_true(p.sound);
-        assert_true(p.len + 12 < 1024);
-        expect_word(p.payload, "status", "ok");
-        expect_word(p.payload, "protocol", "gbn");
-        expect_number(p.payload, "max_fragment_size", 3);
-        expect_number(p.payload, "window_size", 4);
-        assert_non_null(strstr(p.payload, "\"message\":"));
-        raw_cnp_word(p.payload, "session_id", session);
-        free(p.payload);
-        snprintf(text, sizeof(text), "{\"session_id\": \"%s\"}", session);
-        put(&r, RAW_SECOND_STEP, 0, text);
-        raw_say_vector(&r, "cnp", "second-dialect-data-0");
-        raw_cnp_expect_ack(&r, 0);
-        put(&r, RAW_SECOND_DATA, 1, "lo");
-        raw_cnp_expect_ack(&r, 1);
-        raw_expect(&r, "Hello", 5);
-        put(&r, RAW_SECOND_DISCONNECT, 9, "");
-        raw_cnp_expect_ack(&r, 9);
-        raw_expect_end(&r);
-    }
-    raw_expect_counts(d, 2, 0, 0, 0);
-    daemon_stop(d);
-}
-
-static void
-the_second_dialect_nacks_what_is_damaged(void **state)
-{
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
-    struct raw r;
-
-    (void)state;
-    shake_second(&r, d, "{\"protocol\": \"sr\", \"window_size\": 4}");
-    put_more(&r, 0, "one, ");
-    raw_cnp_expect_ack(&r, 0);
-    assert_int_equal(raw_cnp_put_damaged(&r, RAW_SECOND_DATA, 1, "two", 3), 0);
-    raw_cnp_expect_error(&r, "checksum", 1);
-    put(&r, RAW_SECOND_DATA, 1, "two");
-    raw_cnp_expect_ack(&r, 1);
-    put(&r, RAW_SECOND_CHANNEL, 0, "{\"loss\": 0.1}");
-    put(&r, RAW_SECOND_DATA, 0, "three");
-    raw_cnp_expect_ack(&r, 0);
-    raw_expect_counts(d, 2, 0, 1, 0);
-    raw_close(&r);
-    daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
-}
-
-/* sr keeps what is beyond a gap, gbn waits for it to be sent again. */
-static void
-gaps_of_the_second_dialect_depend_on_its_protocol(void **state)
-{
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
-    struct journal j;
-    struct raw r;
-
-    (void)state;
-    shake_second(&r, d, "{\"protocol\": \"sr\", \"window_size\": 4}");
-    put(&r, RAW_SECOND_DATA, 2, "c");
-    put_more(&r, 1, "b");
-    raw_cnp_expect_ack(&r, 1);
-    put_more(&r, 0, "a");
-    raw_cnp_expect_ack(&r, 0);
-    raw_cnp_expect_ack(&r, 2);
-    put_more(&r, 0, "d");
-    raw_cnp_expect_ack(&r, 0);
-    put_more(&r, 0, "d");
-    raw_cnp_expect_ack(&r, 0);
-    put(&r, RAW_SECOND_DATA, 1, "e");
-    raw_cnp_expect_ack(&r, 1);
-    raw_close(&r);
-    shake_second(&r, d, "{\"protocol\": \"gbn\", \"window_size\": 4}");
-    put_more(&r, 1, "b");
-    put(&r, RAW_SECOND_DATA, 2, "c");
-    put_more(&r, 0, "a");
-    raw_cnp_expect_ack(&r, 0);
-    put_more(&r, 1, "b");
-    raw_cnp_expect_ack(&r, 1);
-    put(&r, RAW_SECOND_DATA, 2, "c");
-    raw_cnp_expect_ack(&r, 2);
-    raw_close(&r);
-    raw_expect_counts(d, 3, 0, 0, 0);
-    daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, 3);
-    for (size_t i = 0; i < j.count; i++)
-        assert_true(strcmp(j.entries[i].body, "abc") == 0 || strcmp(j.entries[i].body, "de") == 0);
-    journal_free(&j);
-}
-
-static void
-the_second_dialect_is_answered_under_1024_bytes(void **state)
-{
-    static const char *const syns[] = {
-        "{}",
-        "{\"protocol\": \"sr\", \"max_fragment_size\": 4294967295, \"window_size\": 4294967295}",
-        "{\"protocol\": \"tcp\"}",
-        "{\"max_fragment_size\": 0}",
-        "{\"window_size\": -4}",
-        "[1, 2]",
-    };
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
-
-    (void)state;
-    for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
-        struct raw_packet p;
-        struct raw r;
-
-        connect_only(&r, &raw_cnp_second, d);
-        put(&r, RAW_SECOND_SYN, 0, syns[i]);
-        assert_int_equal(raw_cnp_get(&r, &p), 0);
-        assert_int_equal(p.type, RAW_SECOND_ACK);
-        assert_true(p.sound);
-        assert_true(p.len + 12 < 1024);
-        expect_word(p.payload, "status", i < 2 ? "ok" : "error");
-        free(p.payload);
-        if (i >= 2)
-            raw_expect_end(&r);
-        else
-            raw_close(&r);
-    }
-    raw_expect_counts(d, 0, 0, 0, 4);
-    daemon_stop(d);
 }
 
 int
@@ -634,10 +450,6 @@ main(void)
         SYSTEM_TEST(a_packet_cut_short_is_never_handed_on),
         SYSTEM_TEST(silence_inside_a_packet_is_a_timeout),
         SYSTEM_TEST(packets_of_old_clients_are_understood),
-        SYSTEM_TEST(packets_of_the_second_dialect_are_understood),
-        SYSTEM_TEST(the_second_dialect_nacks_what_is_damaged),
-        SYSTEM_TEST(gaps_of_the_second_dialect_depend_on_its_protocol),
-        SYSTEM_TEST(the_second_dialect_is_answered_under_1024_bytes),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
