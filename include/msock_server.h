@@ -121,7 +121,7 @@ MSOCK_API int msock_message_wants_reply(const msock_message *m);
 MSOCK_API msock_conn *msock_message_conn(const msock_message *m);
 
 /* Each settles the message and frees it. Commit: the sender is told that it is safe, with n bytes of reply
- * (copied; at most 16 MiB, or the message fails; NULL: none) where one is wanted. Refuse: REJ refused with a
+ * (copied; at most 16 MiB, what transforms add included, or the message fails; NULL: none) where one is wanted. Refuse: REJ refused with a
  * sentence, or NULL; over tinyproto and frame, which have no word for it, a connection that waits for a
  * reply ends. Fail: our side could not, the connection ends and the sender may send it again. */
 MSOCK_API void msock_message_commit(msock_message *m, const void *reply, size_t n);

@@ -9,6 +9,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#define TURNED_AWAY_MAX 256 /* connections one too many that wait to be told so in their protocol */
+
 void
 conn_touch(struct conn *c)
 {
@@ -89,6 +91,10 @@ conn_close(struct conn *c)
     MS_ASSERT(c->phase != CONN_DEAD);
     c->phase = CONN_DEAD;
     timer_cancel(&w->wheel, &c->timer);
+    w->turned_away -= c->is_turned_away;
+    c->is_turned_away = false;
+    w->unsent -= c->unsent;
+    c->unsent = 0;
     conn_tell_closed(c, false);
     fd_close(&c->fd);
     conn_forget(c);
@@ -242,6 +248,21 @@ conn_turn_away(struct conn *c)
     conn_say_refusal(c, "busy", "too many connections; try again later");
 }
 
+/* When it is known what it speaks; it has a moment to say so, and only so many have one at a time. */
+static void
+conn_refuse_later(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+
+    if (w->turned_away >= TURNED_AWAY_MAX) {
+        conn_end(c);
+        return;
+    }
+    w->turned_away++;
+    c->is_turned_away = true;
+    c->phase_end_us = w->now_us + CONN_LINGER_US;
+}
+
 void
 conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text)
 {
@@ -252,7 +273,7 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
     if (c->proto->refusal != NULL)
         conn_say_refusal(c, code, text);
     else
-        c->is_turned_away = true; /* when it is known what it speaks */
+        conn_refuse_later(c);
     if (conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);

@@ -29,6 +29,10 @@ void conn_timer(struct worker *w, struct timer *timer);
  * message is answered. force: also those inside a message. */
 void conn_drain_all(struct worker *w, bool force);
 
+/* Closes peers that do not read, those with the most first, while all that waits for peers together is more
+ * than the worker's memory allows. */
+void conn_evict(struct worker *w);
+
 /* Closes everything at once; the next conn_finish_turn frees it. */
 void conn_close_all(struct worker *w);
 

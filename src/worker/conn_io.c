@@ -8,6 +8,7 @@
 
 #define READ_SHARE  (1024 * 1024) /* bytes of one connection in one turn */
 #define WAITING_MAX 1024          /* messages of one connection with their handler */
+#define FILES_MAX   32            /* of these, in files: each takes a descriptor */
 #define READY_MAX   (256 * 1024)  /* bytes of answers a peer may leave unread */
 
 /* --- sending --- */
@@ -33,6 +34,8 @@ conn_blocked(struct conn *c)
 
     if (!c->send_blocked)
         c->phase_end_us = conn_worker(c)->now_us + patience;
+    if (c->blocked_us == 0)
+        c->blocked_us = conn_worker(c)->now_us;
     c->send_blocked = true;
     conn_watch_write(c);
 }
@@ -59,6 +62,7 @@ conn_write(struct conn *c)
         c->send_blocked = false;
         buffer_consume(ready, (size_t)n);
     }
+    c->blocked_us = 0;
     buffer_fini(ready);
 }
 
@@ -231,7 +235,8 @@ conn_wants_bytes(const struct conn *c)
     if (c->phase == CONN_LINGERING)
         return true;
     return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->answers.ready.len < READY_MAX && !conn_awaits_move(c) && !conn_awaits_end(c);
+           c->waiting_files < FILES_MAX && c->answers.ready.len < READY_MAX &&
+           !conn_awaits_move(c) && !conn_awaits_end(c);
 }
 
 void

@@ -115,6 +115,8 @@ conn_take(struct conn *c, struct message *m)
     m->owner = c;
     m->place = NULL;
     c->waiting++;
+    m->is_file = m->fd >= 0;
+    c->waiting_files += m->is_file;
     wh->submitted++;
     w->submitting = m;
     wh->ops->submit(wh->handler, m);
@@ -167,6 +169,7 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     struct proto_io io = conn_io(c, &tally);
 
     c->waiting--;
+    c->waiting_files -= m->is_file;
     c->listener->handler->submitted--;
     if (w->submitting == m)
         w->submitting = NULL;

@@ -32,6 +32,8 @@ struct conn {
     bool send_blocked;       /* there is none: the peer does not read */
     bool read_paused;        /* left unread until there is room for its answers again */
     uint32_t waiting;        /* messages with the handler */
+    uint32_t waiting_files;  /* of these, those that are in files */
+    size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
     uint32_t window;         /* worker->window when it last sent something */
     struct stats_slot *slot; /* NULL for one that is turned away */
     struct message *message; /* being built */
@@ -40,7 +42,9 @@ struct conn {
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
     struct buffer lookahead;
     struct timer timer;
-    uint64_t phase_end_us;     /* lingering, or blocked: when patience ends */
+    uint64_t phase_end_us; /* lingering, blocked or turned away: when patience ends */
+    uint64_t
+        blocked_us; /* since when something has been waiting for the peer to read; 0: nothing */
     struct conn *next, **link; /* all connections of the worker */
     struct conn *next_touched, *next_unread;
     union proto_state state;

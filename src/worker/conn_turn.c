@@ -1,10 +1,14 @@
 /* What becomes of a connection at the end of a turn, or when its time is over: what is ready is sent, and
  * the phase that follows from it begins. */
+#include "common/log.h"
 #include "worker/conn_state.h"
 #include "worker/handover.h"
 
-#define MOVE_AGAIN_US 10000   /* how soon to try again to give a connection away */
-#define FIRST_WORD_US 1000000 /* for a new connection to send something while we drain */
+#define MOVE_AGAIN_US  10000   /* how soon to try again to give a connection away */
+#define EVICT_AFTER_US 1000000 /* for a peer to read all that waits for it, when memory is short */
+#define EVICT_HARD     4       /* times the worker's memory: then it gets no time */
+#define EVICT_SAY_US   10000000
+#define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
 
 /* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has not said
  * a word yet. */
@@ -57,6 +61,8 @@ conn_deadline(const struct conn *c)
 
     if (c->phase == CONN_LINGERING || c->send_blocked)
         return c->phase_end_us;
+    if (c->phase == CONN_SERVING && c->is_turned_away)
+        return c->phase_end_us;
     if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
         return conn_worker(c)->now_us + MOVE_AGAIN_US;
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
@@ -64,7 +70,8 @@ conn_deadline(const struct conn *c)
         return UINT64_MAX;
     if (c->waiting > 0 && c->proto->idle(&c->state))
         return UINT64_MAX;
-    if (first_word != 0)
+    /* One that has moved here is silent so far as well, but it may have been asked for something. */
+    if (first_word != 0 && c->proto->idle(&c->state))
         return first_word;
     return c->proto->deadline(&c->state, &c->listener->limits);
 }
@@ -124,6 +131,16 @@ conn_advance(struct conn *c)
     }
 }
 
+/* What the peer leaves unread counts for the worker as a whole, too. */
+static void
+conn_count_unsent(struct conn *c)
+{
+    size_t unsent = conn_queued(c);
+
+    conn_worker(c)->unsent += unsent - c->unsent; /* unsigned: it may also become less */
+    c->unsent = unsent;
+}
+
 static void
 conn_finish(struct conn *c)
 {
@@ -131,6 +148,8 @@ conn_finish(struct conn *c)
 
     if (c->phase != CONN_DEAD)
         conn_advance(c);
+    if (c->phase != CONN_DEAD)
+        conn_count_unsent(c);
     if (c->phase == CONN_DEAD) {
         if (c->waiting == 0 && !c->is_unread && !c->is_touched)
             conn_free(c);
@@ -168,7 +187,7 @@ conn_timer(struct worker *w, struct timer *timer)
         conn_read(c, true);
     if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
         return; /* pushed back since, or for conn_finish to deal with */
-    if (c->phase != CONN_SERVING || c->send_blocked)
+    if (c->phase != CONN_SERVING || c->send_blocked || c->is_turned_away)
         conn_close(c);
     else
         conn_happened(c, c->proto->expire(&c->state, &io), &io);
@@ -176,6 +195,46 @@ conn_timer(struct worker *w, struct timer *timer)
 }
 
 /* --- all of them --- */
+
+/* Of the peers that have been reading for too long, or (hard) of all, the one with the most unread. */
+static struct conn *
+conn_slowest(struct worker *w, bool hard)
+{
+    struct conn *slowest = NULL;
+
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        bool is_late = c->blocked_us != 0 && c->blocked_us + EVICT_AFTER_US <= w->now_us;
+
+        if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || is_late))
+            continue;
+        if (slowest == NULL || c->unsent > slowest->unsent)
+            slowest = c;
+    }
+    return slowest;
+}
+
+static void
+conn_say_evicted(struct worker *w)
+{
+    if (w->evicted_said_us != 0 && w->now_us < w->evicted_said_us + EVICT_SAY_US)
+        return;
+    w->evicted_said_us = w->now_us;
+    log_warn("peers leave more than worker_memory_max unread: those with the most are closed");
+}
+
+void
+conn_evict(struct worker *w)
+{
+    struct conn *c;
+
+    while (w->unsent > w->store.memory_limit &&
+           (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.memory_limit)) != NULL) {
+        conn_say_evicted(w);
+        conn_add(c, offsetof(struct stats_conn_counters, err), 1);
+        conn_close(c);
+    }
+    conn_finish_turn(w);
+}
 
 void
 conn_drain_all(struct worker *w, bool force)

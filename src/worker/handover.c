@@ -26,15 +26,22 @@ struct handover_packet {
     char listener[256];
 };
 
+/* There are newer workers than this one. */
+static bool
+handover_is_old(const struct worker *w)
+{
+    return atomic_load_explicit(&w->stats.control->generation, memory_order_acquire) >
+           w->child->generation;
+}
+
 bool
 handover_wanted(const struct worker *w, const struct worker_handler *wh,
                 const struct proto_ops *proto)
 {
     bool keeps = wh->ops->conn_opened != NULL;
     bool moves = wh->ops->may_move || (wh->ops->moves != NULL && wh->ops->moves(wh->handler));
-    uint64_t newest = atomic_load_explicit(&w->stats.control->generation, memory_order_acquire);
 
-    return w->child->handover_fds[1] >= 0 && newest > w->child->generation && proto->hand_over &&
+    return w->child->handover_fds[1] >= 0 && handover_is_old(w) && proto->hand_over &&
            (moves || !keeps);
 }
 
@@ -224,6 +231,10 @@ handover_ready(struct watch *watch, uint32_t events)
     struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, handover_watch));
 
     (void)events;
+    if (handover_is_old(w)) {
+        handover_stop(w); /* to be told to leave in a moment; the new workers are woken as well */
+        return;
+    }
     for (int i = 0; i < HANDOVER_BATCH; i++)
         if (!handover_take(w))
             return;
@@ -232,7 +243,7 @@ handover_ready(struct watch *watch, uint32_t events)
 int
 handover_start(struct worker *w)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &w->handover_watch};
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &w->handover_watch};
 
     if (w->child->handover_fds[0] < 0)
         return 0;

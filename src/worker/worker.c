@@ -130,6 +130,8 @@ worker_turn(struct worker *w, int timeout_ms)
     worker_timers(w);
     worker_flush_handlers(w);
     conn_finish_turn(w);
+    if (w->unsent > w->store.memory_limit)
+        conn_evict(w);
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);

@@ -69,6 +69,8 @@ struct worker {
 
     struct conn *conns; /* all of them */
     unsigned conn_count;
+    unsigned turned_away; /* of these, those that are told so when it is known what they speak */
+    uint64_t unsent;      /* bytes that wait for peers to read, of all connections */
     struct conn *touched; /* looked at once more at the end of the turn */
     struct conn *unread;  /* with bytes left to read in the next turn */
     struct message *submitting;
@@ -82,6 +84,7 @@ struct worker {
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;
 
+    uint64_t evicted_said_us; /* when it was last said that peers were closed for memory */
     uint64_t lost_said_us;    /* when it was last said that a peer does not read */
     uint64_t store_failed_us; /* when it was last said that messages cannot be stored */
     bool draining, stopping;
