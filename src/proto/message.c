@@ -159,9 +159,8 @@ message_append(struct message *m, const void *data, size_t n)
 {
     if (m->digest != NULL)
         sha256_update(m->digest, data, n);
-    if (!m->body_dropped && m->size + n > m->keep_max)
-        message_drop_body(m);
-    if (!m->body_dropped && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
+    m->is_over = m->is_over || m->size + n > m->keep_max;
+    if (!m->is_over && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
         m->error = errno;
         if (m->store->failed != NULL)
             m->store->failed(m->store->spill_arg, m->error);
@@ -172,6 +171,8 @@ message_append(struct message *m, const void *data, size_t n)
 void
 message_mark(struct message *m)
 {
+    if (m->is_over)
+        message_drop_body(m);
     m->mark_size = m->size;
     if (m->size == 0 || m->digest == NULL)
         return;
@@ -184,6 +185,7 @@ void
 message_rollback(struct message *m)
 {
     m->size = m->mark_size;
+    m->is_over = m->body_dropped;
     if (m->fd < 0 && m->mem_len > m->size)
         m->mem_len = m->size;
     if (m->digest == NULL)
@@ -203,6 +205,8 @@ message_peek(const struct message *m, uint8_t out[SHA256_LEN])
 void
 message_finish(struct message *m)
 {
+    if (m->is_over)
+        message_drop_body(m);
     if (m->digest != NULL)
         sha256_finish(m->digest, m->sha256);
     sha256_release(m->store->digester, m->digest);

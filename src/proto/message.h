@@ -1,7 +1,7 @@
 /* One message on its way from the wire to a handler: built packet by packet, hashed while its bytes
  * are hot, rolled back where a packet turns out bad. In memory up to memory_max bytes, beyond that in
  * an unlinked file, so that memory stays bounded whatever a peer sends.
- * Invariant: size bytes are stored (unless body_dropped) and all of them are in the running digest. */
+ * Invariant: size bytes are stored (unless is_over or body_dropped), all of them are in the running digest. */
 #ifndef PROTO_MESSAGE_H
 #define PROTO_MESSAGE_H
 
@@ -42,7 +42,8 @@ struct message {
     int error; /* errno of the first failed store, sticky; 0 while all is well */
     enum message_kind kind;
     bool wants_reply;  /* a reply of the handler's goes back */
-    bool body_dropped; /* more than keep_max bytes: mem and fd hold nothing */
+    bool body_dropped; /* more than keep_max bytes, in the end: mem and fd hold nothing */
+    bool is_over; /* more than keep_max bytes so far: what comes is not stored, until a rollback */
     uint16_t value_len;
     uint32_t tag; /* the protocol's: which of the peer's packets the answer is for */
     char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */

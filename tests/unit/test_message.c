@@ -169,12 +169,60 @@ a_body_that_nobody_wants_is_only_summed(void **state)
     (void)state;
     for (size_t at = 0; at < 300000; at += 500)
         message_append(m, bytes + at, 500);
-    assert_true(m->body_dropped);
     assert_int_equal(spill.opened, 0);
-    assert_int_equal(store.memory_used, 0);
     message_finish(m);
+    assert_true(m->body_dropped);
+    assert_int_equal(store.memory_used, 0);
     digest_sha256(store.digester, bytes, 300000, digest);
     assert_memory_equal(m->sha256, digest, SHA256_LEN);
+    message_destroy(m);
+    free(bytes);
+}
+
+static void
+a_packet_that_is_taken_back_takes_no_body_with_it(void **state)
+{
+    uint8_t *bytes = pattern(3000);
+    struct message *m = message_create(&store, 0, 1000, 0);
+    uint8_t digest[SHA256_LEN];
+    const char *body;
+
+    (void)state;
+    message_append(m, bytes, 600);
+    message_mark(m);
+    message_append(m, bytes, 300);
+    message_append(m, bytes, 900);
+    message_rollback(m);
+    message_append(m, bytes + 600, 400);
+    message_finish(m);
+    assert_false(m->body_dropped);
+    assert_int_equal(m->size, 1000);
+    assert_int_equal(message_body(m, &body), 0);
+    assert_memory_equal(body, bytes, 1000);
+    message_body_release(m, body);
+    digest_sha256(store.digester, bytes, 1000, digest);
+    assert_memory_equal(m->sha256, digest, SHA256_LEN);
+    message_destroy(m);
+    free(bytes);
+}
+
+static void
+what_is_over_at_a_mark_stays_dropped(void **state)
+{
+    uint8_t *bytes = pattern(3000);
+    struct message *m = message_create(&store, 0, 1000, 0);
+
+    (void)state;
+    message_append(m, bytes, 1500);
+    message_mark(m);
+    assert_true(m->body_dropped);
+    message_append(m, bytes, 10);
+    message_rollback(m);
+    message_append(m, bytes, 20);
+    message_finish(m);
+    assert_true(m->body_dropped);
+    assert_int_equal(m->size, 1520);
+    assert_int_equal(store.memory_used, 0);
     message_destroy(m);
     free(bytes);
 }
@@ -262,6 +310,8 @@ main(void)
         TEST(what_is_rolled_back_leaves_no_trace),
         TEST(a_shorter_body_behind_a_rollback_ends_where_it_should),
         TEST(a_body_that_nobody_wants_is_only_summed),
+        TEST(a_packet_that_is_taken_back_takes_no_body_with_it),
+        TEST(what_is_over_at_a_mark_stays_dropped),
         TEST(the_first_failure_stays_and_is_told_once),
         TEST(where_all_together_use_too_much_only_small_ones_stay_in_memory),
         TEST(a_size_from_the_wire_earns_little_memory),
