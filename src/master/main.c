@@ -1,5 +1,6 @@
 /* msockd: reads the command line, and starts the supervisor with the real worker. */
 #include "common/fd.h"
+#include "common/seal.h"
 #include "config/args.h"
 #include "handler/data_dir.h"
 #include "master/daemonize.h"
@@ -54,9 +55,30 @@ program_say(int code, const char *sentence)
     return code;
 }
 
+/* What a worker would refuse to start with. */
+static int
+program_check_keys(const struct config *config, char error[SEAL_ERROR_LEN])
+{
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const char *path = config->listeners[i].key_file;
+        struct seal *seal = path == NULL ? NULL : seal_open(path, error);
+
+        if (path != NULL && seal == NULL)
+            return -1;
+        seal_close(seal);
+    }
+    return 0;
+}
+
 static int
 program_tested(struct config *config)
 {
+    char error[SEAL_ERROR_LEN];
+
+    if (program_check_keys(config, error) < 0) {
+        config_destroy(config);
+        return program_say(EX_CONFIG, error);
+    }
     printf("msockd: the configuration is right: %u worker%s, %zu listener%s\n", config->workers,
            config->workers == 1 ? "" : "s", config->listener_count,
            config->listener_count == 1 ? "" : "s");
