@@ -3,6 +3,8 @@
 #include "bench.h"
 
 #include "bench_load.h"
+#include "bench_msp_wire.h"
+#include "bench_protocol.h"
 #include "bench_raw.h"
 #include "command.h"
 #include "msock.h"
@@ -41,28 +43,35 @@ bench_help(FILE *out)
 {
     fputs("usage: msock bench [OPTION...]\n\n"
           "Loads a server and measures it: a connection sends its next message when one is\n"
-          "answered. Latency is from the first byte of a message to its final answer.\n\n"
+          "answered. Latency is from the first byte of a message to its final answer. Over\n"
+          "tinyproto and frame nothing is answered but by a reply: without --reply on, a\n"
+          "message counts when it was sent.\n\n"
           "examples:\n"
           "  msock bench --kind json --size 256 --seconds 10\n"
           "  msock bench -c 200 --ahead 16 --json | jq .messages_per_second\n"
           "  msock bench -c 8 --kind file --size 64K --messages 2000\n"
+          "  msock bench -u 'cnp://127.0.0.1:8000?mode=burst'\n"
+          "  msock bench -u frame://127.0.0.1:8000 --reply on\n"
           "  msock bench --raw --size 256\n"
           "  msock bench --idle -c 10000 --bind-from 4 < fifo\n\n",
           out);
     fputs("options:\n"
-          "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n"
+          "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
+          "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"
           "  -c, --connections N    default 50\n"
           "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
           "  -n, --messages N       in all, or\n"
           "  -d, --seconds S        for so long; default 5\n"
           "      --warmup S         before the measured time with --seconds; default 0.2\n"
           "  -k, --kind KIND        plain (default), json or file; a file is stored as\n"
-          "                         bench/<run>/<connection>/<number>\n"
-          "      --ahead N          messages in flight on a connection; default 1; 0 waits for\n"
-          "                         the answer to the body before the trailer is sent\n"
-          "      --ids              give each message an id of its own\n"
-          "      --late-digest      send the SHA-256 behind the message\n"
-          "      --reply on|off     ask for replies and check them; default off\n"
+          "                         bench/<run>/<connection>/<number>, over msp only\n"
+          "      --ahead N          messages in flight on a connection; default 1; over msp 0\n"
+          "                         waits for the answer to the body before the trailer is\n"
+          "                         sent; over cnp the window, in packets\n"
+          "      --ids              give each message an id of its own (msp)\n"
+          "      --late-digest      send the SHA-256 behind the message (msp)\n"
+          "      --reply on|off     wait for replies and check them: over msp their sums,\n"
+          "                         else they have to be the message; default off\n"
           "      --retry on|off     reconnect when a connection is lost, and send again what\n"
           "                         has no final answer; default on\n"
           "      --timeout SECONDS  without a byte, and a connection is lost; without a\n"
@@ -77,7 +86,7 @@ bench_help(FILE *out)
           "      --per-connection   also what each connection counted, with its local port\n"
           "  -j, --json             one JSON object\n"
           "  -h, --help             this text\n\n"
-          "exit status: 0 all committed, 64 usage, 65 some refused, 69 not reachable,\n"
+          "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
           "75 some lost or without an answer\n",
           out);
 }
@@ -148,6 +157,7 @@ bench_value(struct bench_options *options, int c, const char *value)
         return bench_count_option(&options->connections, "--connections", 1, BENCH_CONNECTIONS_MAX,
                                   value);
     case 's':
+        options->size_said = true;
         if (number_parse(value, BENCH_SIZE_MAX, &options->size))
             return 0;
         return bench_wrong("--size", "bytes up to 16G", value);
@@ -162,6 +172,7 @@ bench_value(struct bench_options *options, int c, const char *value)
     case OPT_WARMUP:
         return bench_seconds_option(&options->warmup_s, "--warmup", value);
     case OPT_AHEAD:
+        options->ahead_said = true;
         return bench_count_option(&options->ahead, "--ahead", 0, BENCH_AHEAD_MAX, value);
     case OPT_REPLY:
         return bench_switch_option(&options->want_reply, "--reply", value);
@@ -214,26 +225,56 @@ bench_conflict(const struct bench_options *options)
         return "--idle sends one message a connection: no --messages, --seconds or --raw";
     if (options->warmup_s >= 0 && (options->messages > 0 || options->idle))
         return "--warmup goes with --seconds only";
-    if (options->size > MESSAGE_FIRST_BODY && options->ahead > 1)
-        return "messages over 1998 bytes cannot be sent ahead: --ahead wants to be 0 or 1";
-    if (options->size > MESSAGE_FIRST_BODY && options->raw)
-        return "--raw compares messages of one packet: --size goes up to 1998";
-    if (options->raw && (options->want_reply || options->ahead == 0))
-        return "--raw answers a whole message with two ACKs: no --reply on, no --ahead 0";
     if (options->kind == BENCH_JSON && options->size == 0)
         return "an empty message is not JSON: --size wants to be at least 1";
-    if (options->late_digest && options->size == 0)
-        return "an empty message has no late digest: --size wants to be at least 1";
     if (options->timeout_s <= 0)
         return "--timeout wants to be above 0";
     return NULL;
 }
 
+/* What only msp has, and what is of no URL. */
+static const char *
+bench_protocol_conflict(const struct bench_options *options)
+{
+    if (!options->raw &&
+        (strstr(options->url, "?key_file=") != NULL || strstr(options->url, "&key_file=") != NULL))
+        return "bench sends nothing sealed: leave key_file out of the URL";
+    if (options->protocol == &bench_msp)
+        return NULL;
+    if (options->ids || options->late_digest || options->kind == BENCH_FILE)
+        return "only msp has ids, paths and digests: no --ids, --kind file or --late-digest";
+    return options->ahead == 0 ? "--ahead 0 is about the trailer, which only msp has" : NULL;
+}
+
+/* False where the URL cannot be used, which was said. With --raw it is not. */
+static bool
+bench_find_protocol(struct bench_options *options)
+{
+    char error[512];
+
+    options->protocol = &bench_msp;
+    if (options->raw)
+        return true;
+    if (msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
+        say_error("%s", error);
+        return false;
+    }
+    options->protocol = bench_protocol_of(options->url);
+    return true;
+}
+
 static int
 bench_complete(struct bench_options *options)
 {
-    const char *conflict = bench_conflict(options);
+    const char *conflict;
 
+    if (!bench_find_protocol(options))
+        return -1;
+    conflict = bench_conflict(options);
+    if (conflict == NULL)
+        conflict = bench_protocol_conflict(options);
+    if (conflict == NULL)
+        conflict = options->protocol->complete(options);
     if (conflict != NULL) {
         say_error("%s", conflict);
         return -1;
@@ -333,11 +374,12 @@ bench_run_at(const struct bench_options *options, const struct endpoint *ep,
 static int
 bench_run_raw(const struct bench_options *options, struct bench_message *message)
 {
+    const struct msp_wire *wire = message->wire;
     struct raw_server server;
     struct endpoint ep;
     int rc;
 
-    if (raw_start(message->whole_len, &server) < 0) {
+    if (raw_start(wire->whole_len, &server) < 0) {
         say_error("cannot start the server of --raw: %s", strerror(errno));
         return EX_OSERR;
     }
@@ -355,10 +397,6 @@ bench_run(const struct bench_options *options)
     char error[512];
     int rc;
 
-    if (!options->raw && msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
-        say_error("%s", error);
-        return EX_USAGE;
-    }
     if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
         say_error("%s", error);
         return EX_UNAVAILABLE;
@@ -377,7 +415,7 @@ bench_run(const struct bench_options *options)
     } else {
         rc = bench_run_at(options, &ep, &message);
     }
-    message_fini(&message);
+    message_fini(&message, options);
     return rc;
 }
 

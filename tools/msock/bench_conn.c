@@ -1,8 +1,9 @@
-/* Connecting, receiving and losing; what goes out is in bench_send.c, what an answer means in
- * bench_answer.c. */
+/* Connecting, receiving and losing. */
 #include "bench_conn.h"
 
 #include "bench_load.h"
+#include "bench_msp.h"
+#include "bench_protocol.h"
 #include "numbers.h"
 
 #include <arpa/inet.h>
@@ -23,15 +24,6 @@ conn_set_state(struct conn *conn, enum conn_state state)
     conn->load->count[conn->state]--;
     conn->state = (uint8_t)state;
     conn->load->count[state]++;
-}
-
-void
-conn_watch(struct conn *conn, int how, bool out)
-{
-    struct epoll_event event = {.events = out ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = conn};
-
-    epoll_ctl(conn->load->epoll, how, conn->fd, &event);
-    conn->want_out = out;
 }
 
 /* --- losing --- */
@@ -65,21 +57,15 @@ conn_sum(struct bench_counts *total, const struct bench_counts *counts)
     total->bytes_out += counts->bytes_out;
 }
 
-static void
-conn_out_clear(struct conn *conn)
-{
-    free(conn->out.owned);
-    conn->out.owned = NULL;
-    conn->out.head_len = conn->out.data_len = conn->out.sent = 0;
-}
-
 /* Ends the TCP connection and what belongs to it alone. */
 static void
 conn_detach(struct conn *conn)
 {
-    if (conn->state == CONN_UP) {
+    const struct bench_options *options = conn->load->options;
+
+    if (conn->state == CONN_UP || conn->state == CONN_OPENING) {
         conn_sum(&conn->load->result->total, &conn->counts);
-        if (conn->load->options->per_connection)
+        if (options->per_connection)
             conn_keep_record(conn);
     }
     conn->counts = (struct bench_counts){.acks = 0};
@@ -87,9 +73,10 @@ conn_detach(struct conn *conn)
         close(conn->fd);
     conn->fd = -1;
     conn->kept_len = 0;
-    conn->phase = CONN_BODY;
-    conn->nacks = 0;
-    conn_out_clear(conn);
+    conn->want_out = conn->no_memory = false;
+    conn_out_drop(conn);
+    memset(&conn->protocol, 0, sizeof(conn->protocol));
+    memset(conn->marks, 0, options->ahead);
 }
 
 static void
@@ -129,7 +116,7 @@ conn_retry(struct conn *conn)
 {
     conn->load->result->retried += conn->next_seq - conn->done_seq;
     conn->next_seq = conn->done_seq;
-    conn->strict_until = conn->begun_seq;
+    conn->again_until = conn->begun_seq;
     conn->retry_ns = conn->load->now_ns + (conn->failures > 0 ? conn_backoff(conn) : 0);
     conn->failures++;
     if (conn->retry_ns < conn->load->retry_ns)
@@ -137,17 +124,30 @@ conn_retry(struct conn *conn)
     conn_set_state(conn, CONN_WAITING);
 }
 
+/* Nothing is left that it could be needed for. */
+static bool
+conn_useless(const struct conn *conn)
+{
+    const struct load *load = conn->load;
+
+    return conn->begun_seq == conn->done_seq && load->phase != LOAD_HOLD &&
+           (load->phase == LOAD_DRAIN || load->phase == LOAD_LEAVE || load->left == 0);
+}
+
 void
 conn_lose(struct conn *conn, bool counted)
 {
     struct load *load = conn->load;
-    bool useless = conn->begun_seq == conn->done_seq &&
-                   (load->phase == LOAD_DRAIN || load->left == 0) && load->phase != LOAD_HOLD;
+    /* what only was sent may have been lost with it */
+    bool doubtful = bench_only_sends(load->options) && conn->counts.messages > 0;
 
+    /* no message of it tells of one that never was ready */
+    counted = counted && conn->state == CONN_UP;
     conn_detach(conn);
     if (conn->trouble_ns == 0)
         conn->trouble_ns = load->now_ns;
-    if (useless) {
+    load->result->lost += doubtful;
+    if (conn_useless(conn)) {
         conn_bury(conn);
         return;
     }
@@ -155,18 +155,38 @@ conn_lose(struct conn *conn, bool counted)
         conn_retry(conn);
         return;
     }
-    if (!counted)
+    if (!counted && !doubtful)
         load->result->lost++;
     conn_bury(conn);
+}
+
+/* It has ended as it should: a new one, where there is anything left to do. */
+static void
+conn_renew(struct conn *conn)
+{
+    conn_detach(conn);
+    if (conn_useless(conn)) {
+        conn_bury(conn);
+        return;
+    }
+    conn->renewed = true;
+    conn->retry_ns = conn->load->now_ns;
+    conn->load->retry_ns = conn->load->now_ns;
+    conn_set_state(conn, CONN_WAITING);
+}
+
+void
+conn_leave(struct conn *conn)
+{
+    conn->heard_ns = conn->load->now_ns;
+    shutdown(conn->fd, SHUT_WR);
 }
 
 void
 conn_fini(struct conn *conn)
 {
     conn_detach(conn);
-    if (conn->reply != NULL)
-        EVP_MD_CTX_free(conn->reply->digest);
-    free(conn->reply);
+    msp_reply_destroy(conn->reply);
     free(conn->kept);
     conn->reply = NULL;
     conn->kept = NULL;
@@ -185,10 +205,20 @@ conn_refused(struct conn *conn, int error)
     if (conn->trouble_ns == 0)
         conn->trouble_ns = load->now_ns;
     conn->failures += conn->failures == 0;
-    if (conn_hopeless(conn))
-        conn_bury(conn);
-    else
+    if (!conn_hopeless(conn)) {
         conn_retry(conn);
+        return;
+    }
+    load->result->lost += conn->was_up;
+    conn_bury(conn);
+}
+
+bool
+conn_awaits(const struct conn *conn)
+{
+    return conn->state == CONN_CONNECTING || conn->state == CONN_OPENING ||
+           (conn->state == CONN_UP &&
+            (conn->done_seq < conn->next_seq || conn->load->phase == LOAD_LEAVE));
 }
 
 void
@@ -215,18 +245,43 @@ conn_bind(const struct conn *conn, int fd)
     return bind(fd, (struct sockaddr *)&from, sizeof(from));
 }
 
+void
+conn_send(struct conn *conn)
+{
+    if (conn->state == CONN_UP && conn_quiet(conn) && conn->load->phase != LOAD_CONNECT)
+        conn->load->options->protocol->send(conn);
+}
+
+void
+conn_ready(struct conn *conn)
+{
+    conn_set_state(conn, CONN_UP);
+    if (conn->load->phase == LOAD_LEAVE)
+        conn_leave(conn);
+    else
+        conn_send(conn);
+}
+
 static void
 conn_connected(struct conn *conn)
 {
+    const struct bench_protocol *protocol = conn->load->options->protocol;
     struct bench_result *result = conn->load->result;
 
     conn->port = endpoint_local_port(conn->fd);
     conn->heard_ns = conn->load->now_ns;
     result->connected++;
-    result->reconnects += conn->was_up;
+    result->reconnects += conn->was_up && !conn->renewed;
     conn->was_up = true;
-    conn_set_state(conn, CONN_UP);
-    conn_send(conn);
+    conn->renewed = false;
+    if (protocol->open == NULL) {
+        conn_ready(conn);
+        return;
+    }
+    conn_set_state(conn, CONN_OPENING);
+    protocol->open(conn);
+    if (!conn_quiet(conn))
+        conn_push(conn);
 }
 
 void
@@ -289,30 +344,66 @@ conn_keep_rest(struct conn *conn, const uint8_t *rest, size_t n)
     conn->kept_len = (uint16_t)n;
 }
 
+static bool
+conn_is_there(const struct conn *conn)
+{
+    return conn->state == CONN_OPENING || conn->state == CONN_UP;
+}
+
+/* The server has closed, in good order or (reset) not. */
+static void
+conn_closed(struct conn *conn, bool reset)
+{
+    const struct bench_protocol *protocol = conn->load->options->protocol;
+
+    if (reset) {
+        conn_lose(conn, false);
+    } else if (conn->load->phase == LOAD_LEAVE) {
+        conn_detach(conn);
+        conn_bury(conn);
+    } else if (protocol->ended != NULL && protocol->ended(conn)) {
+        conn_renew(conn);
+    } else if (conn_is_there(conn)) {
+        conn_lose(conn, false);
+    }
+}
+
+static void
+conn_feed(struct conn *conn, size_t n)
+{
+    struct load *load = conn->load;
+    size_t have = conn->kept_len, used;
+
+    if (have > 0)
+        memcpy(load->input, conn->kept, have);
+    have += n;
+    used = load->options->protocol->feed(conn, load->input, have);
+    if (!conn_is_there(conn))
+        return;
+    conn_keep_rest(conn, load->input + used, have - used);
+    if (!conn_quiet(conn))
+        conn_push(conn);
+    conn_send(conn);
+}
+
+/* While it leaves, what comes is of no interest any more. */
 static void
 conn_receive(struct conn *conn)
 {
     struct load *load = conn->load;
-    size_t have = conn->kept_len, used;
-    ssize_t n = recv(conn->fd, load->input + have, LOAD_INPUT, 0);
+    ssize_t n = recv(conn->fd, load->input + conn->kept_len, LOAD_INPUT, 0);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     load->now_ns = number_now_ns();
     if (n <= 0) {
-        conn_lose(conn, false);
+        conn_closed(conn, n < 0);
         return;
     }
-    if (have > 0)
-        memcpy(load->input, conn->kept, have);
-    have += (size_t)n;
     conn->counts.bytes_in += (uint64_t)n;
     conn->heard_ns = load->now_ns;
-    used = answer_feed(conn, load->input, have);
-    if (conn->state != CONN_UP)
-        return;
-    conn_keep_rest(conn, load->input + used, have - used);
-    conn_send(conn);
+    if (load->phase != LOAD_LEAVE)
+        conn_feed(conn, (size_t)n);
 }
 
 void
@@ -322,10 +413,11 @@ conn_event(struct conn *conn, uint32_t events)
         conn_finish_connect(conn);
         return;
     }
-    if (conn->state == CONN_UP && (events & ~(uint32_t)EPOLLOUT) != 0)
+    if (conn_is_there(conn) && (events & ~(uint32_t)EPOLLOUT) != 0)
         conn_receive(conn);
-    if (conn->state == CONN_UP && (events & EPOLLOUT) != 0) {
-        conn_push(conn);
+    if (conn_is_there(conn) && (events & EPOLLOUT) != 0) {
+        if (!conn_quiet(conn))
+            conn_push(conn);
         conn_send(conn);
     }
 }

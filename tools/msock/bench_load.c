@@ -91,7 +91,8 @@ load_begin(struct load *load)
 static uint32_t
 load_unsettled(const struct load *load)
 {
-    return load->count[CONN_NEW] + load->count[CONN_CONNECTING] + load->count[CONN_WAITING];
+    return load->count[CONN_NEW] + load->count[CONN_CONNECTING] + load->count[CONN_OPENING] +
+           load->count[CONN_WAITING];
 }
 
 static void
@@ -110,6 +111,20 @@ load_connect(struct load *load)
         load_begin(load);
 }
 
+/* What was sent and is not acknowledged must not be taken back by closing: the server closes first. */
+static void
+load_leave(struct load *load)
+{
+    if (!bench_only_sends(load->options)) {
+        load_enter(load, LOAD_DONE);
+        return;
+    }
+    load_enter(load, LOAD_LEAVE);
+    for (uint32_t i = 0; i < load->options->connections; i++)
+        if (load->conns[i].state == CONN_UP)
+            conn_leave(&load->conns[i]);
+}
+
 /* Connections stay open until whoever started this has seen enough. */
 static void
 load_hold(struct load *load)
@@ -120,7 +135,7 @@ load_hold(struct load *load)
     printf("ready %u\n", load->count[CONN_UP]);
     fflush(stdout);
     if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event) < 0)
-        load_enter(load, LOAD_DONE); /* a file, or none: it ends here and now */
+        load_leave(load); /* a file, or none: it ends here and now */
 }
 
 /* Everything is answered. */
@@ -130,7 +145,7 @@ load_end(struct load *load)
     if (load->options->hold && load_signal == 0)
         load_hold(load);
     else
-        load_enter(load, LOAD_DONE);
+        load_leave(load);
 }
 
 static void
@@ -139,8 +154,10 @@ load_input_event(struct load *load)
     char ignored[4096];
     ssize_t n = read(STDIN_FILENO, ignored, sizeof(ignored));
 
-    if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN))
-        load_enter(load, LOAD_DONE);
+    if (n > 0 || (n < 0 && (errno == EINTR || errno == EAGAIN)))
+        return;
+    epoll_ctl(load->epoll, EPOLL_CTL_DEL, STDIN_FILENO, NULL);
+    load_leave(load);
 }
 
 static bool
@@ -191,6 +208,10 @@ load_step(struct load *load)
         break;
     case LOAD_HOLD:
         if (load_signal != 0)
+            load_leave(load);
+        break;
+    case LOAD_LEAVE:
+        if (load->count[CONN_UP] == 0)
             load_enter(load, LOAD_DONE);
         break;
     case LOAD_DONE:
@@ -203,7 +224,7 @@ load_retry(struct load *load)
 {
     uint64_t due = load->retry_ns;
 
-    if (load->count[CONN_WAITING] == 0 || load->now_ns < due)
+    if (load->count[CONN_WAITING] == 0 || load->now_ns < due || load->phase == LOAD_LEAVE)
         return;
     load->retry_ns = UINT64_MAX;
     for (uint32_t i = 0; i < load->options->connections; i++) {
@@ -228,10 +249,8 @@ load_scan(struct load *load)
     load->scan_ns = load->now_ns + LOAD_SCAN_NS;
     for (uint32_t i = 0; i < load->options->connections; i++) {
         struct conn *conn = &load->conns[i];
-        bool awaited = conn->state == CONN_CONNECTING ||
-                       (conn->state == CONN_UP && conn->done_seq < conn->next_seq);
 
-        if (awaited && conn->heard_ns + limit_ns < load->now_ns)
+        if (conn_awaits(conn) && conn->heard_ns + limit_ns < load->now_ns)
             conn_expire(conn);
     }
 }
@@ -287,7 +306,8 @@ load_prepare(struct load *load)
     load->epoll = epoll_create1(EPOLL_CLOEXEC);
     load->conns = calloc(options->connections, sizeof(*load->conns));
     load->stamps = calloc(options->connections * ahead, sizeof(*load->stamps));
-    if (load->epoll < 0 || load->conns == NULL || load->stamps == NULL)
+    load->marks = calloc(options->connections * ahead, sizeof(*load->marks));
+    if (load->epoll < 0 || load->conns == NULL || load->stamps == NULL || load->marks == NULL)
         return -1;
     load->left = options->idle           ? options->connections
                  : options->messages > 0 ? options->messages
@@ -300,6 +320,7 @@ load_prepare(struct load *load)
         load->conns[i].index = i;
         load->conns[i].fd = -1;
         load->conns[i].stamps = load->stamps + i * ahead;
+        load->conns[i].marks = load->marks + i * ahead;
     }
     return 0;
 }
@@ -314,6 +335,7 @@ load_fini(struct load *load)
         }
     free(load->conns);
     free(load->stamps);
+    free(load->marks);
     if (load->epoll >= 0)
         close(load->epoll);
     free(load);

@@ -10,6 +10,7 @@ enum load_phase {
     LOAD_MEASURE, /* sending, measured */
     LOAD_DRAIN,   /* nothing new is begun, answers are awaited */
     LOAD_HOLD,    /* all are answered, and connections stay open */
+    LOAD_LEAVE,   /* all is sent, and the server closes when it has read it */
     LOAD_DONE,
 };
 
@@ -24,6 +25,7 @@ struct load {
     int epoll;
     struct conn *conns;
     uint64_t *stamps;            /* of all connections: when their messages in flight were begun */
+    uint8_t *marks;              /* of all connections, for their protocol */
     uint64_t left;               /* messages that may still be begun */
     uint64_t open_messages;      /* begun, on connections that live, and without a final answer */
     uint32_t count[CONN_STATES]; /* connections in each state */

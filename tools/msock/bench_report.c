@@ -1,5 +1,6 @@
 /* What a load came to, for people and as JSON. */
 #include "bench.h"
+#include "bench_protocol.h"
 #include "say.h"
 
 #include <jansson.h>
@@ -20,6 +21,21 @@ report_kind(enum bench_kind kind)
         return "file";
     }
     return "";
+}
+
+bool
+bench_only_sends(const struct bench_options *options)
+{
+    return !options->protocol->acknowledges && !options->want_reply &&
+           options->framing != FRAMING_EOF;
+}
+
+const char *
+bench_counted(const struct bench_options *options)
+{
+    if (options->protocol->acknowledges)
+        return "committed";
+    return options->want_reply ? "answered" : "sent";
 }
 
 static double
@@ -113,6 +129,8 @@ report_json(const struct bench_options *options, const struct bench_result *resu
     double bytes = report_rate(result) * (double)options->size;
 
     json_object_set_new(object, "server", json_string(options->raw ? "raw" : options->url));
+    json_object_set_new(object, "protocol", json_string(options->protocol->name));
+    json_object_set_new(object, "counted", json_string(bench_counted(options)));
     json_object_set_new(object, "kind", json_string(report_kind(options->kind)));
     json_object_set_new(object, "size", report_integer(options->size));
     json_object_set_new(object, "connections", json_integer(options->connections));
@@ -192,9 +210,10 @@ report_text(const struct bench_options *options, const struct bench_result *resu
     printf("load         %s messages of %llu bytes to %s, %u connections, %u ahead\n",
            report_kind(options->kind), (unsigned long long)options->size,
            options->raw ? "a bare ping-pong" : options->url, options->connections, options->ahead);
-    printf("messages     %llu in %.2f s: %.*f/s, %.1f MB/s%s\n",
-           (unsigned long long)result->messages, result->seconds, rate < 100 ? 2 : 0, rate,
-           rate * (double)options->size / 1e6, result->interrupted ? " (interrupted)" : "");
+    printf("messages     %llu %s in %.2f s: %.*f/s, %.1f MB/s%s\n",
+           (unsigned long long)result->messages, bench_counted(options), result->seconds,
+           rate < 100 ? 2 : 0, rate, rate * (double)options->size / 1e6,
+           result->interrupted ? " (interrupted)" : "");
     printf("latency      p50 %.1f us, p90 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n",
            report_us(result, 0.5), report_us(result, 0.9), report_us(result, 0.99),
            report_us(result, 0.999), (double)result->latency_ns.max / 1e3);

@@ -1,5 +1,6 @@
 /* What the server says, and what follows from it (docs/protocol.md 1.5 to 1.7). */
 #include "bench_load.h"
+#include "bench_msp.h"
 #include "msock.h"
 
 #include <stdlib.h>
@@ -11,73 +12,54 @@
 #define ANSWER_PAIR       "ACK\r\nACK\r\n" /* to a whole message that was sent ahead */
 #define ANSWER_PAIR_LEN   (sizeof(ANSWER_PAIR) - 1)
 
-/* The oldest message in flight has its final answer. */
+/* The next answer is about the next message. */
 static void
-answer_done(struct conn *conn)
+answer_next(struct conn *conn)
 {
-    conn->done_seq++;
-    conn->load->open_messages--;
-    conn->phase = CONN_BODY;
-    conn->nacks = 0;
-    conn->failures = 0;
-    conn->trouble_ns = 0;
+    conn->protocol.msp.phase = MSP_BODY;
+    conn->protocol.msp.nacks = 0;
 }
 
 static void
 answer_committed(struct conn *conn)
 {
-    struct load *load = conn->load;
-    uint32_t ahead = load->options->ahead;
-
-    conn->counts.messages++;
-    if (load->phase == LOAD_MEASURE) {
-        load->result->messages++;
-        histogram_add(&load->result->latency_ns,
-                      load->now_ns - conn->stamps[conn->done_seq % (ahead > 0 ? ahead : 1)]);
-    }
-    answer_done(conn);
-}
-
-static void
-answer_bad(struct conn *conn)
-{
-    conn->load->result->bad_answers++;
-    conn_lose(conn, true);
+    conn_commit(conn);
+    answer_next(conn);
 }
 
 static void
 answer_ack(struct conn *conn, uint32_t grant)
 {
-    const struct bench_message *message = conn->load->message;
-    bool more = conn_strict(conn) && conn->phase == CONN_BODY &&
-                conn->offset + conn->packet_len < message->size;
+    const struct msp_wire *wire = msp_wire(conn);
+    bool more = msp_strict(conn) && conn->protocol.msp.phase == MSP_BODY &&
+                conn->protocol.msp.offset + conn->protocol.msp.packet_len < wire->size;
 
     conn->counts.acks++;
-    if (more != (grant > 0) || (grant > 0 && grant <= MESSAGE_PACKET_HEADER))
-        answer_bad(conn);
+    if (more != (grant > 0) || (grant > 0 && grant <= MSP_PACKET_HEADER))
+        conn_bad_answer(conn);
     else if (more)
-        conn_send_packet(conn, grant);
-    else if (conn->phase == CONN_FINAL && conn->load->options->want_reply)
-        conn->phase = CONN_HEADER;
-    else if (conn->phase == CONN_FINAL)
+        msp_send_packet(conn, grant);
+    else if (conn->protocol.msp.phase == MSP_FINAL && conn->load->options->want_reply)
+        conn->protocol.msp.phase = MSP_HEADER;
+    else if (conn->protocol.msp.phase == MSP_FINAL)
         answer_committed(conn);
-    else if (conn_strict(conn))
-        conn_send_trailer(conn);
+    else if (msp_strict(conn))
+        msp_send_trailer(conn);
     else
-        conn->phase = CONN_FINAL;
+        conn->protocol.msp.phase = MSP_FINAL;
 }
 
 /* After a NACK the server has dropped what was sent ahead, so that has to begin anew (1.6). */
 static void
 answer_nack(struct conn *conn, bool from_start)
 {
-    conn->nacks++;
-    if (!conn_strict(conn) || conn->nacks > ANSWER_NACK_LIMIT)
+    conn->protocol.msp.nacks++;
+    if (!msp_strict(conn) || conn->protocol.msp.nacks > ANSWER_NACK_LIMIT)
         conn_lose(conn, true);
     else if (from_start)
-        conn_send_first(conn);
+        msp_send_first(conn);
     else
-        conn_send_again(conn);
+        conn_push_again(conn);
 }
 
 static void
@@ -101,11 +83,11 @@ answer_line(struct conn *conn, const uint8_t *data, size_t n)
     if (used == 0)
         return 0;
     if (used < 0) {
-        answer_bad(conn);
+        conn_bad_answer(conn);
         return n;
     }
     if (conn->next_seq == conn->done_seq && answer != MSOCK_ANSWER_ERR) {
-        answer_bad(conn); /* an answer to nothing */
+        conn_bad_answer(conn); /* an answer to nothing */
         return n;
     }
     switch (answer) {
@@ -122,7 +104,8 @@ answer_line(struct conn *conn, const uint8_t *data, size_t n)
         break;
     case MSOCK_ANSWER_REJ:
         conn->counts.rej++;
-        answer_done(conn);
+        conn_settle(conn);
+        answer_next(conn);
         break;
     case MSOCK_ANSWER_ERR:
         answer_err(conn, data, (size_t)used);
@@ -133,33 +116,23 @@ answer_line(struct conn *conn, const uint8_t *data, size_t n)
 
 /* --- replies --- */
 
-static uint64_t
-answer_be(const uint8_t *in, unsigned bytes)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < bytes; i++)
-        value = value << 8 | in[i];
-    return value;
-}
-
 static void
 answer_reply_end(struct conn *conn)
 {
-    struct conn_reply *reply = conn->reply;
+    struct msp_reply *reply = conn->reply;
     uint8_t digest[EVP_MAX_MD_SIZE];
 
     if (EVP_DigestFinal_ex(reply->digest, digest, NULL) != 1 ||
         memcmp(digest, reply->header + 10, 32) != 0 ||
-        reply->crc != (uint32_t)answer_be(reply->header + 44, 4))
+        reply->crc != (uint32_t)get_be(reply->header + 44, 4))
         conn->load->result->bad_replies++;
     answer_committed(conn);
 }
 
-static struct conn_reply *
+static struct msp_reply *
 answer_reply(struct conn *conn)
 {
-    struct conn_reply *reply = conn->reply;
+    struct msp_reply *reply = conn->reply;
 
     if (reply != NULL)
         return reply;
@@ -171,34 +144,42 @@ answer_reply(struct conn *conn)
     return reply;
 }
 
+void
+msp_reply_destroy(struct msp_reply *reply)
+{
+    if (reply != NULL)
+        EVP_MD_CTX_free(reply->digest);
+    free(reply);
+}
+
 static size_t
 answer_reply_header(struct conn *conn, const uint8_t *data, size_t n)
 {
-    struct conn_reply *reply;
+    struct msp_reply *reply;
 
-    if (n < MESSAGE_FIRST_HEADER)
+    if (n < MSP_FIRST_HEADER)
         return 0;
     reply = answer_reply(conn);
     if (reply == NULL || reply->digest == NULL ||
         EVP_DigestInit_ex(reply->digest, EVP_sha256(), NULL) != 1 ||
         memcmp(data + 8, "\r\n", 2) != 0 || memcmp(data + 42, "\r\n", 2) != 0 ||
-        memcmp(data + 48, "\r\n", 2) != 0 || answer_be(data, 8) > ANSWER_REPLY_MAX) {
-        answer_bad(conn);
+        memcmp(data + 48, "\r\n", 2) != 0 || get_be(data, 8) > ANSWER_REPLY_MAX) {
+        conn_bad_answer(conn);
         return n;
     }
-    memcpy(reply->header, data, MESSAGE_FIRST_HEADER);
-    reply->left = answer_be(data, 8);
+    memcpy(reply->header, data, MSP_FIRST_HEADER);
+    reply->left = get_be(data, 8);
     reply->crc = 0;
-    conn->phase = CONN_REPLY;
+    conn->protocol.msp.phase = MSP_REPLY;
     if (reply->left == 0)
         answer_reply_end(conn);
-    return MESSAGE_FIRST_HEADER;
+    return MSP_FIRST_HEADER;
 }
 
 static size_t
 answer_reply_body(struct conn *conn, const uint8_t *data, size_t n)
 {
-    struct conn_reply *reply = conn->reply;
+    struct msp_reply *reply = conn->reply;
 
     if (n > reply->left)
         n = (size_t)reply->left;
@@ -218,7 +199,7 @@ answer_pairs(struct conn *conn, const uint8_t *data, size_t n)
 {
     size_t used = 0;
 
-    if (conn->phase != CONN_BODY || conn->load->options->want_reply || conn_strict(conn))
+    if (conn->protocol.msp.phase != MSP_BODY || conn->load->options->want_reply || msp_strict(conn))
         return 0;
     while (n - used >= ANSWER_PAIR_LEN && conn->done_seq < conn->next_seq &&
            memcmp(data + used, ANSWER_PAIR, ANSWER_PAIR_LEN) == 0) {
@@ -232,20 +213,20 @@ answer_pairs(struct conn *conn, const uint8_t *data, size_t n)
 static size_t
 answer_step(struct conn *conn, const uint8_t *data, size_t n)
 {
-    switch ((enum conn_phase)conn->phase) {
-    case CONN_HEADER:
+    switch ((enum msp_phase)conn->protocol.msp.phase) {
+    case MSP_HEADER:
         return answer_reply_header(conn, data, n);
-    case CONN_REPLY:
+    case MSP_REPLY:
         return answer_reply_body(conn, data, n);
-    case CONN_BODY:
-    case CONN_FINAL:
+    case MSP_BODY:
+    case MSP_FINAL:
         break;
     }
     return answer_line(conn, data, n);
 }
 
 size_t
-answer_feed(struct conn *conn, const uint8_t *data, size_t n)
+msp_answer_feed(struct conn *conn, const uint8_t *data, size_t n)
 {
     size_t used = answer_pairs(conn, data, n);
 

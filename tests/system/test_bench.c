@@ -1,0 +1,462 @@
+/* The load generator over every protocol: what it counts is what the daemon counts, and what goes wrong
+ * is told by its exit status. */
+#include "proxy.h"
+#include "stats.h"
+#include "target.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define MESSAGES  600
+#define WORDS_MAX 32
+#define URL_SIZE  256
+
+/* Everything that the load can speak: how a listener is told, how the load is. */
+static const struct kind {
+    const char *listen;
+    const char *options; /* of the client's URL */
+    const char *words[3];
+    bool acknowledged; /* messages count as committed */
+
+} kinds[] = {
+    {.listen = "msp://127.0.0.1:0", .options = "", .acknowledged = true},
+    {.listen = "frame://127.0.0.1:0", .options = ""},
+    {.listen = "frame://127.0.0.1:0", .options = "", .words = {"--ahead", "16"}},
+    {.listen = "frame://127.0.0.1:0?framing=fixed:700", .options = "?framing=fixed:700"},
+    {.listen = "frame://127.0.0.1:0?framing=delimiter", .options = "?framing=delimiter"},
+    {.listen = "frame://127.0.0.1:0?framing=delimiter:%5Cx00valve", /* words of the messages */
+     .options = "?framing=delimiter&delimiter=%5C0valve",
+     .words = {"--ahead", "3"}},
+    {.listen = "frame://127.0.0.1:0?framing=eof", .options = "?framing=eof"},
+    {.listen = "tinyproto://127.0.0.1:0", .options = ""},
+    {.listen = "cnp://127.0.0.1:0", .options = "", .acknowledged = true},
+    {.listen = "cnp://127.0.0.1:0", .options = "?mode=burst", .acknowledged = true},
+    {.listen =
+         "cnp://127.0.0.1:0?packet_size=64&packet_size_max=64&window_size=4", /* five fragments each */
+     .options = "",
+     .words = {"--ahead", "16"},
+     .acknowledged = true},
+};
+
+#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+/* One worker: which of several takes a connection does not matter here. */
+static struct daemon *
+start(const char *handler, const struct kind *kind)
+{
+    struct daemon_options options = {
+        .workers = 1, .handler = handler, .listen = {kind->listen}, .errors_expected = true};
+
+    return daemon_start(&options);
+}
+
+static void
+bench_start(struct running *r, const char *server, const struct kind *kind,
+            const char *const *words)
+{
+    const char *argv[WORDS_MAX] = {harness_program("msock"), "bench", "--json", "-u"};
+    char url[URL_SIZE];
+    size_t n = 5;
+
+    snprintf(url, sizeof(url), "%s%s", server, kind->options);
+    argv[4] = url;
+    for (size_t i = 0; kind->words[i] != NULL; i++)
+        argv[n++] = kind->words[i];
+    while (n < WORDS_MAX - 1 && (argv[n] = *words++) != NULL)
+        n++;
+    run_start(r, argv, NULL);
+}
+
+#define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Ends the test where it ends otherwise, or does not print one JSON object (none where it says nothing at
+ * all). The caller owns it. */
+static json_t *
+bench_finish(struct running *r, const struct kind *kind, int status)
+{
+    struct run_result result;
+    json_t *value;
+
+    run_finish(r, 60000, &result);
+    value = json_loads(result.out, 0, NULL);
+    if (result.status != status || !json_is_object(value))
+        fail_msg("%s%s: status %d, not %d; %s%s", kind->listen, kind->options, result.status,
+                 status, result.out, result.err);
+    run_result_free(&result);
+    return value;
+}
+
+static json_t *
+bench(const struct daemon *d, const struct kind *kind, const char *const *words, int status)
+{
+    struct running r;
+
+    bench_start(&r, d->listeners[0].url, kind, words);
+    return bench_finish(&r, kind, status);
+}
+
+static uint64_t
+number(const json_t *value, const char *group, const char *name)
+{
+    const json_t *object = group != NULL ? json_object_get(value, group) : value;
+    const json_t *member = json_object_get(object, name);
+
+    if (!json_is_integer(member))
+        fail_msg("there is no number %s", name);
+    return (uint64_t)json_integer_value(member);
+}
+
+static void
+expect_text(const json_t *value, const char *name, const char *text)
+{
+    assert_string_equal(json_string_value(json_object_get(value, name)), text);
+}
+
+/* Each side counts what the other does, byte for byte. */
+static void
+expect_same_counts(const struct daemon *d, const struct kind *kind, const json_t *value)
+{
+    static const char *const names[][2] = {
+        {"acks", "acks"},          {"nack1", "nack1"},
+        {"nack2", "nack2"},        {"rej", "rej"},
+        {"messages", "messages"},  {"bytes_in", "bytes_out"},
+        {"bytes_out", "bytes_in"},
+    };
+
+    WAIT_FOR(stats_total(d, "open") == 0, 5000);
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (number(value, "total", names[i][0]) != stats_total(d, names[i][1]))
+            fail_msg("%s%s: %s is %llu here, %llu there", kind->listen, kind->options, names[i][0],
+                     (unsigned long long)number(value, "total", names[i][0]),
+                     (unsigned long long)stats_total(d, names[i][1]));
+}
+
+static void
+expect_counts(const char *handler, const char *reply)
+{
+    bool answers = strcmp(reply, "on") == 0;
+
+    for (size_t i = 0; i < KINDS; i++) {
+        struct daemon *d = start(handler, &kinds[i]);
+        json_t *value =
+            bench(d, &kinds[i],
+                  WORDS("-c", "5", "--messages", "600", "--reply", reply, "--timeout", "10"), 0);
+
+        assert_int_equal(number(value, NULL, "messages"), MESSAGES);
+        expect_text(value, "counted",
+                    kinds[i].acknowledged ? "committed"
+                    : answers             ? "answered"
+                                          : "sent");
+        expect_same_counts(d, &kinds[i], value);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+static void
+messages_that_are_discarded_are_counted_on_both_sides(void **state)
+{
+    (void)state;
+    expect_counts("discard", "off");
+}
+
+static void
+messages_that_come_back_are_counted_on_both_sides(void **state)
+{
+    (void)state;
+    expect_counts("echo", "on");
+}
+
+static void
+messages_that_are_kept_are_counted_on_both_sides(void **state)
+{
+    (void)state;
+    expect_counts("journal", "off");
+}
+
+static void
+replies_that_nobody_wants_hold_nothing_up(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct daemon *d = start("echo", &kinds[i]);
+
+        json_decref(bench(d, &kinds[i], WORDS("-c", "5", "--messages", "600"), 0));
+        WAIT_FOR(stats_total(d, "messages") == MESSAGES, 5000);
+        daemon_stop(d);
+    }
+}
+
+static void
+large_messages_are_cut_and_come_back(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct daemon *d;
+        json_t *value;
+
+        if (strstr(kinds[i].options, "fixed") != NULL || strstr(kinds[i].listen, "_max=64") != NULL)
+            continue;
+        d = start("echo", &kinds[i]);
+        value = bench(d, &kinds[i],
+                      WORDS("-c", "2", "--messages", "20", "--size", "2500000", "--reply", "on",
+                            "--ahead", strstr(kinds[i].options, "burst") != NULL ? "64" : "1"),
+                      0);
+        assert_int_equal(number(value, NULL, "messages"), 20);
+        expect_same_counts(d, &kinds[i], value);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+static void
+a_load_for_some_time_counts_all_of_its_phases(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct daemon *d = start("discard", &kinds[i]);
+        json_t *value =
+            bench(d, &kinds[i], WORDS("-c", "3", "--seconds", "0.2", "--warmup", "0.1"), 0);
+        const json_t *latency = json_object_get(value, "latency_us");
+
+        assert_in_range(number(value, NULL, "messages"), 1, number(value, "total", "messages"));
+        assert_true(json_real_value(json_object_get(value, "messages_per_second")) > 0);
+        assert_true(json_real_value(json_object_get(value, "mb_per_second")) > 0);
+        assert_true(json_real_value(json_object_get(latency, "p50")) <=
+                    json_real_value(json_object_get(latency, "max")));
+        expect_same_counts(d, &kinds[i], value);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+/* --- what goes wrong --- */
+
+static void
+a_daemon_that_leaves_for_good_is_told_by_the_exit_status(void **state)
+{
+    static const char *const replies[] = {"off", "on"};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * KINDS; i++) {
+        const struct kind *kind = &kinds[i / 2];
+        struct daemon *d = start("echo", kind);
+        struct running r;
+        json_t *value;
+
+        bench_start(
+            &r, d->listeners[0].url, kind,
+            WORDS("-c", "3", "--seconds", "600", "--timeout", "0.3", "--reply", replies[i % 2]));
+        WAIT_FOR(stats_total(d, "messages") > 100, 20000);
+        kill(d->run.pid, SIGTERM);
+        value = bench_finish(&r, kind, EX_TEMPFAIL);
+        daemon_finish(d, 10000);
+        assert_true(number(value, "errors", "lost") + number(value, "errors", "unanswered") > 0);
+        json_decref(value);
+    }
+}
+
+static void
+messages_that_are_answered_survive_reloads(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KINDS; i++) {
+        struct daemon *d = start("echo", &kinds[i]);
+        struct running r;
+        json_t *value;
+
+        bench_start(&r, d->listeners[0].url, &kinds[i],
+                    WORDS("-c", "3", "--messages", "30000", "--reply", "on"));
+        WAIT_FOR(stats_total(d, "messages") > 100, 20000);
+        daemon_reload(d);
+        value = bench_finish(&r, &kinds[i], 0);
+        assert_int_equal(number(value, NULL, "messages"), 30000);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+static void
+wrong_replies_are_counted_and_do_not_count(void **state)
+{
+    static const struct kind receipts[] = {
+        {.listen = "frame://127.0.0.1:0?reply=yes", .options = ""},
+        {.listen = "frame://127.0.0.1:0?reply=yes&framing=delimiter",
+         .options = "?framing=delimiter"},
+        {.listen = "frame://127.0.0.1:0?reply=yes&framing=eof", .options = "?framing=eof"},
+        {.listen = "tinyproto://127.0.0.1:0?reply=yes", .options = ""},
+        {.listen = "cnp://127.0.0.1:0?reply=yes", .options = "?mode=burst"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(receipts) / sizeof(receipts[0]); i++) {
+        struct daemon *d = start("journal", &receipts[i]);
+        json_t *value = bench(d, &receipts[i],
+                              WORDS("-c", "2", "--messages", "50", "--reply", "on"), EX_TEMPFAIL);
+
+        assert_int_equal(number(value, "errors", "bad_replies"), 50);
+        assert_int_equal(number(value, NULL, "messages"), 0);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+static void
+refused_messages_are_counted(void **state)
+{
+    static const struct kind refusing[] = {
+        {.listen = "cnp://127.0.0.1:0?handler=exec&exec=once&command=exit%2065", .options = ""},
+        {.listen = "cnp://127.0.0.1:0?handler=exec&exec=once&command=exit%2065",
+         .options = "?mode=burst"},
+    };
+    static const char *const replies[] = {"off", "on"};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct daemon *d = start(NULL, &refusing[i / 2]);
+        json_t *value =
+            bench(d, &refusing[i / 2],
+                  WORDS("-c", "2", "--messages", "40", "--reply", replies[i % 2]), EX_DATAERR);
+
+        assert_int_equal(number(value, "errors", "rej"), 40);
+        assert_int_equal(number(value, NULL, "messages"), 0);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+/* Packets so large that hardly any damage is to a header, which would end the connection. */
+static void
+damaged_packets_of_cnp_are_sent_again(void **state)
+{
+    static const struct kind kind = {.listen = "cnp://127.0.0.1:0", .options = "?mode=burst"};
+    struct daemon *d = start("discard", &kind);
+    struct proxy *x =
+        proxy_start(&d->listeners[0], &(struct proxy_options){.seed = 7, .flip_every = 1500000});
+    char url[64];
+    struct running r;
+    json_t *value;
+
+    (void)state;
+    snprintf(url, sizeof(url), "cnp://127.0.0.1:%u", target_port(&x->target));
+    bench_start(&r, url, &kind,
+                WORDS("-c", "2", "--messages", "200", "--size", "60000", "--retry", "off"));
+    value = bench_finish(&r, &kind, 0);
+    proxy_stop(x);
+    assert_int_equal(number(value, NULL, "messages"), 200);
+    assert_int_equal(number(value, NULL, "connected"), 2);
+    assert_true(number(value, "errors", "nack1") > 0);
+    expect_same_counts(d, &kind, value);
+    json_decref(value);
+    daemon_stop(d);
+}
+
+static void
+nobody_there_is_told(void **state)
+{
+    static const char *const schemes[] = {"msp", "frame", "tinyproto", "cnp"};
+    char url[URL_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        struct run_result result;
+
+        snprintf(url, sizeof(url), "%s:///nowhere/at/all", schemes[i]);
+        result = run_program(harness_program("msock"), "bench", "-u", url, "-c", "2", "-n", "2",
+                             "--retry", "off", NULL);
+        assert_int_equal(result.status, EX_UNAVAILABLE);
+        run_result_free(&result);
+    }
+}
+
+/* A server that speaks something else never makes a good load. */
+static void
+another_protocol_is_no_success(void **state)
+{
+    static const struct kind speaks = {.listen = "msp://127.0.0.1:0", .options = ""};
+    static const char *const schemes[] = {"tinyproto", "cnp"};
+    struct daemon *d = start("discard", &speaks);
+    char url[URL_SIZE];
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct run_result result;
+
+        snprintf(url, sizeof(url), "%s://127.0.0.1:%u", schemes[i], target_port(&d->listeners[0]));
+        result = run_program(harness_program("msock"), "bench", "-u", url, "-c", "2", "-n", "2",
+                             "--timeout", "0.3", NULL);
+        if (result.status != EX_TEMPFAIL)
+            fail_msg("%s: status %d, %s%s", url, result.status, result.out, result.err);
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
+static void
+what_cannot_be_is_said(void **state)
+{
+    static const struct {
+        const char *url, *words[3], *says;
+    } rows[] = {
+        {"auto://127.0.0.1:8000", {NULL}, "auto is for servers"},
+        {"http://127.0.0.1:8000", {NULL}, "what can be spoken is"},
+        {"frame://127.0.0.1:8000?framing=lines", {NULL}, "framing"},
+        {"frame://127.0.0.1:8000?mode=burst", {NULL}, "has no option"},
+        {"cnp://127.0.0.1:8000?mode=fast", {NULL}, "mode is"},
+        {"frame://127.0.0.1:8000?key_file=/dev/null", {NULL}, "key"},
+        {"frame://127.0.0.1:8000?framing=fixed:9", {"--size", "10"}, "--size"},
+        {"frame://127.0.0.1:8000?framing=eof", {"--ahead", "2"}, "--ahead"},
+        {"frame://127.0.0.1:8000?framing=eof", {"--idle"}, "--hold"},
+        {"frame://127.0.0.1:8000?framing=eof", {"--size", "0"}, "--size"},
+        {"frame://127.0.0.1:8000", {"--size", "4G"}, "--size"},
+        {"frame://127.0.0.1:8000", {"--ahead", "0"}, "--ahead"},
+        {"frame://127.0.0.1:8000", {"--ids"}, "only msp"},
+        {"cnp://127.0.0.1:8000", {"--late-digest"}, "only msp"},
+        {"tinyproto://127.0.0.1:8000", {"--kind", "file"}, "only msp"},
+        {"tinyproto://127.0.0.1:8000", {"--ahead", "2"}, "--ahead"},
+        {"tinyproto://127.0.0.1:8000", {"--size", "4G"}, "--size"},
+        {"cnp://127.0.0.1:8000", {"--ahead", "1025"}, "1024"},
+        {"cnp://127.0.0.1:8000?mode=burst&window_size=9", {"--ahead", "8"}, "--ahead"},
+        {"cnp://127.0.0.1:8000?mode=step-by-step", {"--ahead", "2"}, "--ahead"},
+        {"msp://127.0.0.1:8000", {"--size", "1999", "--ahead"}, "--ahead"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *last = i + 1 == sizeof(rows) / sizeof(rows[0]) ? "2" : NULL;
+        struct run_result result =
+            run_program(harness_program("msock"), "bench", "-u", rows[i].url, rows[i].words[0],
+                        rows[i].words[1], rows[i].words[2], last, NULL);
+
+        if (result.status != EX_USAGE || strstr(result.err, rows[i].says) == NULL)
+            fail_msg("%s %s: status %d, %s", rows[i].url, rows[i].words[0], result.status,
+                     result.err);
+        run_result_free(&result);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(messages_that_are_discarded_are_counted_on_both_sides),
+        SYSTEM_TEST(messages_that_come_back_are_counted_on_both_sides),
+        SYSTEM_TEST(messages_that_are_kept_are_counted_on_both_sides),
+        SYSTEM_TEST(replies_that_nobody_wants_hold_nothing_up),
+        SYSTEM_TEST(large_messages_are_cut_and_come_back),
+        SYSTEM_TEST(a_load_for_some_time_counts_all_of_its_phases),
+        SYSTEM_TEST(a_daemon_that_leaves_for_good_is_told_by_the_exit_status),
+        SYSTEM_TEST(messages_that_are_answered_survive_reloads),
+        SYSTEM_TEST(wrong_replies_are_counted_and_do_not_count),
+        SYSTEM_TEST(refused_messages_are_counted),
+        SYSTEM_TEST(damaged_packets_of_cnp_are_sent_again),
+        SYSTEM_TEST(nobody_there_is_told),
+        SYSTEM_TEST(another_protocol_is_no_success),
+        SYSTEM_TEST(what_cannot_be_is_said),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
