@@ -366,7 +366,7 @@ each_protocol_has_its_own_word_for_too_many(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){
         .workers = 2,
         .handler = "echo",
-        .listen = {"auto://127.0.0.1:0"},
+        .listen = {"auto://127.0.0.1:0", "tinyproto://127.0.0.1:0?idle_timeout=60s"},
         .set = {"max_connections=1", "idle_timeout=300ms", "timeout=200ms"}});
     struct answer answer;
     struct peer msp;
@@ -374,7 +374,7 @@ each_protocol_has_its_own_word_for_too_many(void **state)
 
     (void)state;
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
-        raw_connect(&held, &raw_tiny, &d->listeners[0], RAW_WHOLE);
+        raw_connect(&held, &raw_tiny, &d->listeners[1], RAW_WHOLE);
         connect_only(&r, &raw_tiny, d);
         raw_say(&r, "\xff", 1);
         assert_int_equal(raw_tiny_byte(&r), RAW_TINY_CONLIMIT);

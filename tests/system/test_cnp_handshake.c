@@ -12,7 +12,7 @@ static struct daemon *
 start(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=300ms"}});
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
 static void
@@ -216,7 +216,7 @@ a_damaged_handshake_is_asked_for_again(void **state)
 static void
 a_handshake_that_does_not_end_is_a_timeout_at_every_place(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = start("cnp://127.0.0.1:0?timeout=300ms", "journal");
     uint8_t packet[64];
     struct raw r[14];
     size_t n;
@@ -284,16 +284,31 @@ one_connection_too_many_is_told_so_in_a_packet(void **state)
 /* --- alive, and leaving --- */
 
 static void
-both_sides_may_ask_whether_the_other_is_there(void **state)
+a_keepalive_is_answered(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?keepalive=100ms", "echo");
-    struct raw_packet p;
+    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
     raw_connect(&r, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
     raw_cnp_say(&r, RAW_CNP_KEEPALIVE, 4711, "");
     raw_cnp_expect_ack(&r, 4711);
+    raw_cnp_say(&r, RAW_CNP_KEEPALIVE, 0, "");
+    raw_cnp_expect_ack(&r, 0);
+    raw_echo(&r, 100, 0);
+    raw_close(&r);
+    daemon_stop(d);
+}
+
+static void
+a_client_that_is_silent_is_asked_and_then_left(void **state)
+{
+    struct daemon *d = start("cnp://127.0.0.1:0?keepalive=100ms&timeout=300ms", "echo");
+    struct raw_packet p;
+    struct raw r;
+
+    (void)state;
+    raw_connect(&r, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
     for (unsigned i = 0; i < 4; i++) {
         assert_int_equal(raw_cnp_get(&r, &p), 0);
         assert_int_equal(p.type, RAW_CNP_KEEPALIVE);
@@ -365,7 +380,7 @@ a_packet_cut_short_is_never_handed_on(void **state)
 static void
 silence_inside_a_packet_is_a_timeout(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = start("cnp://127.0.0.1:0?timeout=300ms", "journal");
     uint8_t packet[64];
     struct raw r[16];
 
@@ -445,7 +460,8 @@ main(void)
         SYSTEM_TEST(a_handshake_that_does_not_end_is_a_timeout_at_every_place),
         SYSTEM_TEST(a_syn_that_is_too_long_is_refused_at_once),
         SYSTEM_TEST(one_connection_too_many_is_told_so_in_a_packet),
-        SYSTEM_TEST(both_sides_may_ask_whether_the_other_is_there),
+        SYSTEM_TEST(a_keepalive_is_answered),
+        SYSTEM_TEST(a_client_that_is_silent_is_asked_and_then_left),
         SYSTEM_TEST(disconnect_is_acknowledged_behind_everything_else),
         SYSTEM_TEST(a_packet_cut_short_is_never_handed_on),
         SYSTEM_TEST(silence_inside_a_packet_is_a_timeout),

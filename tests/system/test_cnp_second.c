@@ -10,7 +10,7 @@ static struct daemon *
 start(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=300ms"}});
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
 static void

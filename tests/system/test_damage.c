@@ -115,7 +115,7 @@ converse(const struct target *target, const struct raw_kind *kind, bool opened, 
     (void)raw_write(&r, bytes, n);
     if (draw(seed) % 2 == 0)
         shutdown(r.peer.fd, SHUT_WR);
-    if (draw(seed) % 64 == 0 && !peer_closed(&r.peer, 20000))
+    if (draw(seed) % 256 == 0 && !peer_closed(&r.peer, 20000))
         fail_msg("%s: it does not end", kind->name);
     if (draw(seed) % 4 == 0)
         peer_reset_on_close(&r.peer);
@@ -130,12 +130,12 @@ start(const char *handler)
     struct daemon_options options = {
         .workers = 1,
         .handler = handler,
-        .set = {"timeout=100ms", "idle_timeout=100ms", "max_message_size=1M"}};
+        .set = {"timeout=500ms", "idle_timeout=500ms", "max_message_size=1M"}};
 
     for (size_t i = 0; i < ALL; i++) {
         snprintf(urls[i], sizeof(urls[i]), "%s://127.0.0.1:0?reply=yes%s%s%s", kinds[i]->proto,
                  kinds[i]->options[0] != '\0' ? "&" : "", kinds[i]->options,
-                 kinds[i]->proto[0] == 'c' ? "&keepalive=100ms" : "");
+                 kinds[i]->proto[0] == 'c' ? "&keepalive=500ms" : "");
         options.listen[i] = urls[i];
     }
     options.listen[ALL] = "auto://127.0.0.1:0";

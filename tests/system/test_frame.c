@@ -15,7 +15,7 @@ static struct daemon *
 start(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=300ms"}});
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
 /* --- ends that are found --- */
@@ -173,6 +173,30 @@ a_message_over_the_limit_ends_the_connection_behind_earlier_replies(void **state
     }
 }
 
+/* Receipts take longer than the length that is too large: they leave all the same. */
+static void
+what_ends_a_connection_leaves_receipts_on_their_way(void **state)
+{
+    struct daemon *d = start("frame://127.0.0.1:0?max_message_size=1000", "journal");
+    struct raw r;
+    size_t n;
+
+    (void)state;
+    raw_connect(&r, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    raw_say(&r, "\0\0\0\3one\0\0\0\3two\0\1\0\0", 18);
+    for (unsigned i = 0; i < 2; i++) {
+        char *receipt = r.kind->receive(&r, &n);
+
+        assert_non_null(receipt);
+        assert_non_null(strstr(receipt, "\"sha256\""));
+        free(receipt);
+    }
+    raw_expect_end(&r);
+    raw_expect_counts(d, 2, 0, 0, 1);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 2);
+}
+
 static void
 a_delimiter_that_never_comes_ends_the_connection(void **state)
 {
@@ -313,12 +337,12 @@ silence_inside_a_frame_ends_the_connection(void **state)
         const char *url, *bytes;
         size_t n;
     } rows[] = {
-        {&raw_frame_length32, "frame://127.0.0.1:0", "\0\0", 2},
-        {&raw_frame_length32, "frame://127.0.0.1:0", "\0\0\0\x05hell", 8},
-        {&raw_frame_length32, "frame://127.0.0.1:0", "\xff\xff\xff\xfe", 4},
-        {&raw_frame_fixed, "frame://127.0.0.1:0?framing=fixed:9", "hell", 4},
-        {&raw_frame_delimiter, "frame://127.0.0.1:0?framing=delimiter", "hello\r", 6},
-        {&raw_frame_eof, "frame://127.0.0.1:0?framing=eof", "hello", 5},
+        {&raw_frame_length32, "frame://127.0.0.1:0?timeout=300ms", "\0\0", 2},
+        {&raw_frame_length32, "frame://127.0.0.1:0?timeout=300ms", "\0\0\0\x05hell", 8},
+        {&raw_frame_length32, "frame://127.0.0.1:0?timeout=300ms", "\xff\xff\xff\xfe", 4},
+        {&raw_frame_fixed, "frame://127.0.0.1:0?framing=fixed:9&timeout=300ms", "hell", 4},
+        {&raw_frame_delimiter, "frame://127.0.0.1:0?framing=delimiter&timeout=300ms", "hello\r", 6},
+        {&raw_frame_eof, "frame://127.0.0.1:0?framing=eof&timeout=300ms", "hello", 5},
     };
 
     (void)state;
@@ -338,7 +362,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
 static void
 an_idle_connection_is_closed_without_an_error(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?idle_timeout=200ms", "echo");
+    struct daemon *d = start("frame://127.0.0.1:0?idle_timeout=500ms", "echo");
     struct raw r;
 
     (void)state;
@@ -429,6 +453,7 @@ main(void)
         SYSTEM_TEST(a_delimiter_of_several_bytes_is_found_across_packets),
         SYSTEM_TEST(any_bytes_can_be_a_delimiter_and_a_body),
         SYSTEM_TEST(a_message_over_the_limit_ends_the_connection_behind_earlier_replies),
+        SYSTEM_TEST(what_ends_a_connection_leaves_receipts_on_their_way),
         SYSTEM_TEST(a_delimiter_that_never_comes_ends_the_connection),
         SYSTEM_TEST(more_than_the_limit_up_to_the_end_is_not_handed_on),
         SYSTEM_TEST(a_frame_cut_short_is_never_handed_on),

@@ -13,7 +13,7 @@ static struct daemon *
 start(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=300ms"}});
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
 /* Connects and says nothing. */
@@ -89,7 +89,7 @@ a_wrong_opening_ends_the_connection(void **state)
 static void
 an_opening_that_never_comes_is_closed_without_a_word(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?idle_timeout=200ms", "echo");
+    struct daemon *d = start("tinyproto://127.0.0.1:0?idle_timeout=500ms", "echo");
     struct raw r;
 
     (void)state;
@@ -173,7 +173,7 @@ no_size_begins_with_more_than_f0(void **state)
 static void
 a_huge_size_and_then_silence_ends_as_an_error(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "journal");
+    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
     struct raw r[20];
 
     (void)state;
@@ -312,7 +312,7 @@ anything_but_ok_to_the_server_s_size_ends_the_connection(void **state)
 static void
 no_answer_to_the_server_s_size_ends_the_connection(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "echo");
     struct raw r;
 
     (void)state;
@@ -435,7 +435,7 @@ static void
 silence_inside_a_transmission_is_an_error_at_every_place(void **state)
 {
     static const char bytes[] = "\0\0\0\x05hello";
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "journal");
+    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
     struct raw r[8];
 
     (void)state;
