@@ -1,0 +1,258 @@
+/* Programs that misbehave behind a running msockd: each message gets the answer that is due, others are
+ * served meanwhile, and no process is left behind. */
+#include "load.h"
+#include "raw_cnp.h"
+#include "stats.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define URL_SIZE 400
+#define IDS_MAX  100000
+
+/* The URL of a listener with that command. Static, as many as a daemon has, by turns. */
+static const char *
+exec_url(const char *proto, const char *options, const char *command)
+{
+    static char urls[DAEMON_LISTEN_MAX][URL_SIZE];
+    static unsigned turn;
+    char *url = urls[turn++ % DAEMON_LISTEN_MAX];
+    int n = snprintf(url, URL_SIZE, "%s://127.0.0.1:0?handler=exec&%s&command=", proto, options);
+
+    for (const char *c = command; *c != '\0'; c++)
+        n += snprintf(url + n, URL_SIZE - (size_t)n, isalnum((unsigned char)*c) ? "%c" : "%%%02X",
+                      (unsigned char)*c);
+    return url;
+}
+
+/* Processes of commands, and of what they have started: all have the data directory in their environment. */
+static size_t
+count_children(const struct daemon *d)
+{
+    char mark[HARNESS_PATH_LEN + 20], path[64];
+    DIR *dir = opendir("/proc");
+    struct dirent *entry;
+    size_t count = 0, n;
+
+    assert_non_null(dir);
+    snprintf(mark, sizeof(mark), "MSOCK_DATA_DIR=%s", d->data_dir);
+    while ((entry = readdir(dir)) != NULL) {
+        char *env;
+
+        if (!isdigit((unsigned char)entry->d_name[0]))
+            continue;
+        snprintf(path, sizeof(path), "/proc/%.20s/environ", entry->d_name);
+        env = harness_read_file(path, &n);
+        count += env != NULL && memmem(env, n, mark, strlen(mark)) != NULL;
+        free(env);
+    }
+    closedir(dir);
+    return count;
+}
+
+static const struct {
+    const char *name, *command;
+    bool refused;
+    bool committed;
+} commands[] = {
+    {.name = "hangs", .command = "exec sleep 1000"},
+    {.name = "prints a gigabyte", .command = "exec head -c 1000000000 /dev/zero"},
+    {.name = "complains by the gigabyte",
+     .command = "head -c 100000000 /dev/zero >&2; cat; exit 0",
+     .committed = true},
+    {.name = "forks", .command = "sleep 1000 >/dev/null 2>&1 & cat", .committed = true},
+    {.name = "ignores SIGTERM", .command = "trap '' TERM; while :; do sleep 1; done"},
+    {.name = "dies by a signal", .command = "kill -SEGV $$"},
+    {.name = "fails", .command = "cat; exit 1"},
+    {.name = "refuses", .command = "cat >/dev/null; echo not today >&2; exit 65", .refused = true},
+};
+
+#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void
+check_msp(const struct daemon *d, size_t i)
+{
+    struct peer p;
+    struct answer a;
+    enum answer_kind kind;
+
+    peer_connect(&p, &d->listeners[2 * i]);
+    kind = peer_send_plain(&p, "m", "hello", 5, &a);
+    if (commands[i].committed ? kind != ANSWER_ACK
+        : commands[i].refused ? strcmp(a.text, "REJ refused not today") != 0
+                              : kind != ANSWER_ERR || strcmp(a.code, "internal") != 0)
+        fail_msg("over msp, it %s: %s", commands[i].name, a.text);
+    peer_close(&p);
+}
+
+static void
+check_cnp(const struct daemon *d, size_t i)
+{
+    struct raw r;
+    struct raw_packet p;
+    char code[64], text[64];
+
+    raw_connect(&r, &raw_cnp_step, &d->listeners[2 * i + 1], RAW_WHOLE);
+    assert_int_equal(raw_cnp_put(&r, RAW_CNP_DATA, 1, "hello", 5), 0);
+    assert_int_equal(raw_cnp_get(&r, &p), 0);
+    raw_cnp_word(p.payload, "error", code);
+    raw_cnp_word(p.payload, "message", text);
+    if (commands[i].committed ? p.type != RAW_CNP_ACK
+        : commands[i].refused ? strcmp(code, "refused") != 0 || strcmp(text, "not today") != 0
+                              : strcmp(code, "internal") != 0)
+        fail_msg("over cnp, it %s: type %u, %.100s", commands[i].name, p.type, p.payload);
+    if (!commands[i].committed && !commands[i].refused)
+        assert_true(peer_closed(&r.peer, 5000));
+    free(p.payload);
+    raw_close(&r);
+}
+
+static void
+each_misbehaviour_gets_its_answer_and_leaves_no_process(void **state)
+{
+    static const char once[] = "exec=once&exec_timeout=300ms";
+    struct daemon_options options = {.errors_expected = true};
+    struct daemon *d;
+
+    (void)state;
+    for (size_t i = 0; i < COMMANDS; i++) {
+        options.listen[2 * i] = exec_url("msp", once, commands[i].command);
+        options.listen[2 * i + 1] = exec_url("cnp", once, commands[i].command);
+    }
+    d = daemon_start(&options);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        check_msp(d, i);
+        check_cnp(d, i);
+    }
+    WAIT_FOR(count_children(d) == 0, 5000);
+    daemon_stop(d);
+}
+
+/* Children that hang hold up neither the other listeners nor the end of the daemon. */
+static void
+serve_others(const char *options)
+{
+    static const char stubborn[] = "trap '' TERM; while :; do sleep 1; done";
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .listen = {exec_url("msp", options, stubborn), "msp://127.0.0.1:0"},
+        .set = {"drain_timeout=500ms"},
+        .errors_expected = true});
+    struct outgoing m = {.kind = 'A', .body = "hangs", .len = 5};
+    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+    struct peer hung[8], p;
+    struct proc_list before, after;
+    struct answer a;
+
+    daemon_workers(d, &before);
+    for (unsigned i = 0; i < 8; i++) {
+        peer_connect(&hung[i], &d->listeners[0]);
+        assert_int_equal(peer_write(&hung[i], packet, wire_ahead(packet, &m)), 0);
+    }
+    WAIT_FOR(count_children(d) >= 3, 5000);
+    peer_connect(&p, &d->listeners[1]);
+    assert_int_equal(peer_send_plain(&p, NULL, "goes on", 7, &a), ANSWER_ACK);
+    daemon_reload(d);
+    peer_connect(&p, &d->listeners[1]);
+    assert_int_equal(peer_send_plain(&p, NULL, "goes on", 7, &a), ANSWER_ACK);
+    WAIT_FOR((daemon_workers(d, &after), after.count == 2 &&
+                                             !proc_list_has(&after, before.pid[0]) &&
+                                             !proc_list_has(&after, before.pid[1])),
+             15000);
+    WAIT_FOR(count_children(d) == 0, 5000);
+    peer_connect(&hung[0], &d->listeners[0]);
+    assert_int_equal(peer_write(&hung[0], packet, wire_ahead(packet, &m)), 0);
+    WAIT_FOR(count_children(d) > 0, 5000);
+    daemon_stop(d);
+    WAIT_FOR(count_children(d) == 0, 5000);
+}
+
+static void
+others_are_served_while_children_hang_and_none_of_them_is_left(void **state)
+{
+    (void)state;
+    serve_others("exec=once&exec_children=3");
+    serve_others("exec=pool&exec_children=3");
+}
+
+/* --- what was acknowledged has been done --- */
+
+/* Each line of the file is an id "TAG-THREAD-NUMBER". Of each thread the numbers from 0 on must be there. */
+static uint64_t
+count_done(const struct daemon *d, const char *tag, unsigned threads)
+{
+    char path[HARNESS_PATH_LEN];
+    bool *has = calloc((size_t)threads * IDS_MAX, sizeof(*has));
+    char *text, *at;
+    uint64_t done = 0;
+
+    assert_non_null(has);
+    harness_join(path, d->data_dir, "done");
+    text = at = harness_read_file(path, NULL);
+    assert_non_null(text);
+    for (char *line; (line = strsep(&at, "\n")) != NULL && *line != '\0';) {
+        unsigned thread, number;
+
+        assert_int_equal(strncmp(line, tag, strlen(tag)), 0);
+        assert_int_equal(sscanf(line + strlen(tag), "-%u-%u", &thread, &number), 2);
+        assert_true(thread < threads && number < IDS_MAX);
+        has[thread * IDS_MAX + number] = true;
+    }
+    for (unsigned t = 0; t < threads; t++)
+        for (unsigned n = 0; n < IDS_MAX && has[t * IDS_MAX + n]; n++)
+            done++;
+    free(text);
+    free(has);
+    return done;
+}
+
+static const struct {
+    const char *name, *options, *command;
+} workers_at_work[] = {
+    {"once", "exec=once", "cat >/dev/null; printf '%s\\n' $MSOCK_ID >>$MSOCK_DATA_DIR/done"},
+    {"once, slowly", "exec=once",
+     "cat >/dev/null; sleep 0.02; printf '%s\\n' $MSOCK_ID >>$MSOCK_DATA_DIR/done"},
+};
+
+static void
+what_was_acknowledged_is_done_over_reloads_and_at_the_end(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(workers_at_work) / sizeof(workers_at_work[0]); i++) {
+        struct daemon *d = daemon_start(&(struct daemon_options){
+            .listen = {exec_url("msp", workers_at_work[i].options, workers_at_work[i].command)},
+            .errors_expected = true});
+        struct load *l = load_start(&d->listeners[0], "e", 4, 200);
+        uint64_t done;
+
+        for (unsigned k = 0; k < 10; k++) {
+            load_advance(l, 20, 20000);
+            daemon_reload(d);
+        }
+        load_advance(l, 20, 20000);
+        if (l->cut + l->errors + l->rejected + l->broken != 0)
+            fail_msg("%s: %s", workers_at_work[i].name, l->complaint);
+        daemon_stop(d); /* while they send */
+        load_stop(l);
+        assert_int_equal(count_children(d), 0);
+        done = count_done(d, "e", 4);
+        if (done < l->acked)
+            fail_msg("%s: %llu acknowledged, %llu done", workers_at_work[i].name,
+                     (unsigned long long)l->acked, (unsigned long long)done);
+        load_end_all();
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(each_misbehaviour_gets_its_answer_and_leaves_no_process),
+        SYSTEM_TEST(others_are_served_while_children_hang_and_none_of_them_is_left),
+        SYSTEM_TEST(what_was_acknowledged_is_done_over_reloads_and_at_the_end),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
