@@ -127,7 +127,12 @@ MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
 MSOCK_API enum msock_status msock_set_id(msock *m, const void *id, size_t n);
 MSOCK_API void msock_set_auto_id(msock *m, int on); /* default on */
 
-/* Ask for the handler's reply with each message (1.5); default off. */
+/* Ask for the handler's reply with each message (1.5); default off. Over the other protocols nothing on the
+ * wire says what is a reply: it is the first message that begins to come after ours has left (tinyproto,
+ * frame) or was acknowledged (cnp); everything before is for msock_recv. So one that the server sends by
+ * itself in between is taken for the reply, and the reply then comes out of msock_recv, or is taken for
+ * that of the next message: a server that does both on one connection must mark its replies. The same holds
+ * for replies that were not asked for. */
 MSOCK_API void msock_set_want_reply(msock *m, int on);
 
 /* --- sending: each returns only when the message is committed, refused or given up --- */
@@ -155,7 +160,8 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path);
  * reply is here. Over all three a message whose last byte has left is never sent again: after
  * MSOCK_GIVEN_UP the program must know by itself. MSOCK_USAGE: the protocol cannot carry this message (a
  * fixed frame of another size, a delimiter in it). With framing=eof each message has a connection of its
- * own. */
+ * own. Where a reply that was wanted does not come in time the connection is closed, so that it cannot be
+ * taken for that of a later message. */
 
 /* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself, over
  * tinyproto, cnp and frame; a reply that was waited for is not among them. Connects where there is no

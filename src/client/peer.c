@@ -93,6 +93,16 @@ peer_destroy(struct peer *p)
     free(p);
 }
 
+static uint64_t
+peer_now(struct peer *p)
+{
+    uint64_t now = clock_mono_us();
+
+    if (now > p->now_us)
+        p->now_us = now;
+    return p->now_us;
+}
+
 static struct proto_io
 peer_io(struct peer *p)
 {
@@ -105,7 +115,7 @@ peer_io(struct peer *p)
         .window = &p->window,
         .lookahead = &p->lookahead,
         .tally = &p->tally,
-        .now_us = clock_mono_us(),
+        .now_us = peer_now(p),
         .keep_max = UINT64_MAX,
     };
 }
@@ -113,8 +123,7 @@ peer_io(struct peer *p)
 void
 peer_begin(struct peer *p)
 {
-    struct proto_begin begin = {
-        .limits = &p->limits, .role = PROTO_CLIENT, .now_us = clock_mono_us()};
+    struct proto_begin begin = {.limits = &p->limits, .role = PROTO_CLIENT, .now_us = peer_now(p)};
     struct proto_io io = peer_io(p);
 
     MS_ASSERT(peer_alive(p));
@@ -133,6 +142,33 @@ peer_begin(struct peer *p)
 
 /* --- messages from the server --- */
 
+/* So many messages of ours on this connection may the server have answered. */
+static uint64_t
+peer_answerable(const struct peer *p)
+{
+    return p->ops->acknowledges ? p->results.answered : p->flushed;
+}
+
+/* Nothing that has begun to come before this call began in the same microsecond as what follows. */
+static void
+peer_expect_reply(struct peer *p)
+{
+    if (p->awaiting && p->reply_from_us == UINT64_MAX && peer_answerable(p) > p->asked)
+        p->reply_from_us = ++p->now_us;
+}
+
+static bool
+peer_is_reply(const struct peer *p, const struct message *m)
+{
+    return p->awaiting && p->awaited == NULL && m->begun_us >= p->reply_from_us;
+}
+
+uint64_t
+peer_reply_bytes(const struct peer *p)
+{
+    return p->building != NULL && peer_is_reply(p, p->building) ? p->building->size : 0;
+}
+
 bool
 peer_full(const struct peer *p)
 {
@@ -147,7 +183,7 @@ peer_receive(struct peer *p, struct proto_io *io, struct message *m)
 
     p->ops->settle(&p->state, io, NULL, m, &taken);
     m->next = NULL;
-    if (p->awaiting && p->awaited == NULL) {
+    if (peer_is_reply(p, m)) {
         p->awaited = m;
         return;
     }
@@ -213,6 +249,7 @@ peer_send(struct peer *p, bool *moved)
     }
     buffer_fini(ready);
     p->flushed = p->results.sent;
+    peer_expect_reply(p);
     return true;
 }
 
@@ -251,7 +288,9 @@ peer_feed(struct peer *p, bool *moved)
         p->in_len -= used;
         switch (event) {
         case PROTO_MORE:
+            break;
         case PROTO_FLUSH: /* what is ready leaves with this turn */
+            peer_expect_reply(p);
             break;
         case PROTO_MESSAGE:
             peer_receive(p, &io, m);
@@ -411,6 +450,8 @@ peer_push(struct peer *p, const void *data, size_t n, bool reply)
     p->pushed++;
     peer_drop_reply(p);
     p->awaiting = reply;
+    p->asked = peer_answerable(p);
+    p->reply_from_us = UINT64_MAX;
     return 0;
 }
 

@@ -49,8 +49,11 @@ struct peer {
     struct message *inbox_first, *inbox_last; /* linked by next */
     unsigned inbox_count;
     uint64_t inbox_bytes;
-    bool awaiting;           /* the next message is a reply and goes to awaited */
+    bool awaiting;           /* the next message that may be a reply goes to awaited */
     struct message *awaited; /* until peer_reply takes it */
+    uint64_t asked;          /* what peer_answerable must be beyond */
+    uint64_t reply_from_us;  /* what began to come before is no reply; UINT64_MAX: nothing is yet */
+    uint64_t now_us;         /* monotonic; moves on where a reply becomes possible */
 
     union proto_state state;
 };
@@ -85,7 +88,9 @@ MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
 /* Turns without waiting until nothing moves. False where the connection has ended. */
 bool peer_catch_up(struct peer *p);
 
-/* A message for the server, copied. With reply, the next message of the server's is kept for peer_reply.
+/* A message for the server, copied. With reply, the next message of the server's is kept for peer_reply
+ * that begins to come when the server may have answered: when the last byte of ours has left, or where
+ * the protocol acknowledges, with the acknowledgement.
  * Returns 0, or -1 with errno EMSGSIZE. */
 MS_MUST_CHECK int peer_push(struct peer *p, const void *data, size_t n, bool reply);
 
@@ -100,6 +105,9 @@ uint64_t peer_unsent(const struct peer *p);
 
 /* The oldest message that the server has sent by itself; the caller destroys it. NULL: none. */
 struct message *peer_take(struct peer *p);
+
+/* Bytes of the reply, or of what must be taken for it, that are there while it is coming. */
+uint64_t peer_reply_bytes(const struct peer *p);
 
 /* The reply; the caller destroys it. NULL: not there yet. */
 struct message *peer_reply(struct peer *p);

@@ -17,7 +17,7 @@ struct posting {
     struct outgoing *out;
     uint64_t deadline_us;
     uint64_t unsent;                /* the least so far: peer_unsent */
-    uint64_t building;              /* bytes of the message that is coming in */
+    uint64_t reply_bytes;           /* that have come in */
     unsigned in_kernel;             /* bytes the server had not taken at the last look */
     struct outbox_results results;  /* at the last look */
     struct outbox_results at_begin; /* before the message */
@@ -119,10 +119,10 @@ static void
 posting_look(struct posting *w)
 {
     const struct peer *p = w->peer;
-    uint64_t unsent = peer_unsent(p), building = p->building != NULL ? p->building->size : 0;
-    bool reply = p->awaiting && building != w->building;
+    uint64_t unsent = peer_unsent(p), reply_bytes = peer_reply_bytes(p);
+    bool reply = reply_bytes != w->reply_bytes;
 
-    w->building = building;
+    w->reply_bytes = reply_bytes;
     if (unsent >= w->unsent && p->results.sent == w->results.sent &&
         p->results.delivered == w->results.delivered && !reply)
         return;

@@ -109,7 +109,7 @@ cnp_packet_damaged(struct cnp *cnp, struct proto_io *io)
         io->tally->nack1++;
     else
         cnp_say_damaged(cnp, io, cnp->header.sequence);
-    return PROTO_MORE;
+    return kind == CNP_ACK ? cnp_damaged_ack(cnp, io, cnp->header.sequence) : PROTO_MORE;
 }
 
 /* Its payload is whole: rest are the bytes of a message's packet that are not in the message yet. */

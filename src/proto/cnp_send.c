@@ -119,6 +119,17 @@ cnp_meant(const struct cnp *cnp, struct packet_window *pw, uint16_t sequence)
     return p;
 }
 
+/* An ACK, damaged or not: a client's caller looks before it is fed what came behind, which may be the
+ * reply. */
+static enum proto_event
+cnp_answered(const struct proto_io *io, const struct packet *p)
+{
+    if (!p->ends || io->outbox->results == NULL)
+        return PROTO_MORE;
+    io->outbox->results->answered++;
+    return PROTO_FLUSH;
+}
+
 static void
 cnp_landed(struct cnp *cnp, struct packet_window *pw, struct packet *p)
 {
@@ -129,6 +140,7 @@ cnp_landed(struct cnp *cnp, struct packet_window *pw, struct packet *p)
 enum proto_event
 cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
+    enum proto_event event;
     struct packet *p;
 
     if (cnp->asked && sequence == 0 && !cnp->second) {
@@ -138,10 +150,19 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     p = cnp_meant(cnp, *io->window, sequence);
     if (p == NULL)
         return PROTO_MORE;
+    event = cnp_answered(io, p);
     if (p->ends && io->outbox->results != NULL)
         io->outbox->results->delivered++;
     cnp_landed(cnp, *io->window, p);
-    return cnp_pump(cnp, io);
+    return cnp_pump(cnp, io) == PROTO_CLOSE ? PROTO_CLOSE : event;
+}
+
+enum proto_event
+cnp_damaged_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
+{
+    const struct packet *p = cnp_meant(cnp, *io->window, sequence);
+
+    return p != NULL ? cnp_answered(io, p) : PROTO_MORE;
 }
 
 /* --- again --- */

@@ -12,8 +12,13 @@ enum proto_event cnp_pump(struct cnp *cnp, struct proto_io *io);
 /* Whether a message of n bytes can go to this peer. The handshake is complete. */
 bool cnp_fits(const struct cnp *cnp, size_t n);
 
-/* The peer has the packet; more may leave. */
+/* The peer has the packet; more may leave. PROTO_FLUSH where it was the last one of a message of a
+ * client's. */
 enum proto_event cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence);
+
+/* An ACK that does not have its checksum, and hence takes nothing off. PROTO_MORE, or PROTO_FLUSH as
+ * above. */
+enum proto_event cnp_damaged_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence);
 
 /* ERROR, or NACK, whose payload is in the window's control buffer. */
 enum proto_event cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence);

@@ -14,8 +14,11 @@ struct outbox_results {
     uint64_t sent; /* messages whose last byte is among the answers */
     uint64_t
         delivered; /* of these, acknowledged as taken; only where the protocol has such a thing */
-    uint64_t refused;  /* of these, refused by the peer's handler */
-    uint64_t damaged;  /* packets that the peer found damaged and got again */
+    uint64_t refused; /* of these, refused by the peer's handler */
+    uint64_t
+        answered;     /* acknowledgements of whole messages that came, also damaged: a reply is only
+                          what begins behind one */
+    uint64_t damaged; /* packets that the peer found damaged and got again */
     char refusal[256]; /* the text of the last refusal, NUL-terminated, as it came */
 };
 

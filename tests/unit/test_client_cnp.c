@@ -46,7 +46,8 @@ packet_read(struct byte_server *s, struct packet *p)
 }
 
 static void
-packet_say(struct byte_server *s, uint8_t type, uint16_t sequence, const char *payload)
+packet_say_with(struct byte_server *s, uint8_t type, uint16_t sequence, const char *payload,
+                uint8_t damage)
 {
     uint32_t n = (uint32_t)strlen(payload);
     uint8_t packet[2048] = {
@@ -54,8 +55,15 @@ packet_say(struct byte_server *s, uint8_t type, uint16_t sequence, const char *p
         (uint8_t)(sequence >> 8), (uint8_t)sequence};
 
     sum(payload, n, packet + 7);
+    packet[7] ^= damage;
     memcpy(packet + 11, payload, n);
     byte_say(s, packet, 11 + n);
+}
+
+static void
+packet_say(struct byte_server *s, uint8_t type, uint16_t sequence, const char *payload)
+{
+    packet_say_with(s, type, sequence, payload, 0);
 }
 
 /* Reads a packet, which must be this one. Returns its SEQUENCE. */
@@ -299,6 +307,64 @@ replies_and_messages_of_the_server_are_acknowledged(void **state)
     byte_server_stop(&s);
 }
 
+/* A message of its own crosses the client's, in front of its ACK or around it; of the third message the
+ * ACK is damaged. */
+static void
+serve_crossings(struct byte_server *s)
+{
+    uint16_t sequence;
+
+    greet(s, "step-by-step", 1);
+    sequence = packet_expect(s, DATA, "one");
+    packet_say(s, DATA, 1, "news");
+    packet_say(s, ACK, sequence, "ACK");
+    packet_say(s, DATA, 2, "reply to one");
+    (void)packet_expect(s, ACK, "ACK");
+    (void)packet_expect(s, ACK, "ACK");
+    sequence = packet_expect(s, DATA, "two");
+    packet_say(s, FRAGMENT, 3, "more ");
+    packet_say(s, ACK, sequence, "ACK");
+    packet_say(s, DATA, 4, "news");
+    packet_say(s, DATA, 5, "reply to two");
+    for (int i = 0; i < 3; i++)
+        (void)packet_expect(s, ACK, "ACK");
+    sequence = packet_expect(s, DATA, "three");
+    packet_say_with(s, ACK, sequence, "ACK", 1);
+    packet_say(s, DATA, 6, "reply to three");
+    (void)packet_expect(s, ERROR,
+                        "{\"error\": \"checksum\", \"message\": "
+                        "\"the payload does not have this checksum\"}");
+    packet_say(s, ACK, sequence, "ACK");
+    expect_goodbye(s);
+}
+
+static void
+what_begins_before_its_ack_is_no_reply_to_a_message(void **state)
+{
+    static const char *const words[] = {"one", "two", "three"};
+    static const char *const news[] = {"news", "more news"};
+    struct byte_server s;
+    const void *data;
+    char reply[40];
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_crossings, NULL);
+    m = open_cnp(&s, "");
+    msock_set_want_reply(m, 1);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(msock_send(m, words[i], strlen(words[i])), MSOCK_OK);
+        snprintf(reply, sizeof(reply), "reply to %s", words[i]);
+        assert_string_equal(msock_reply(m, NULL), reply);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(msock_recv(m, 5000, &data, NULL), MSOCK_OK);
+        assert_string_equal(data, news[i]);
+    }
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
 static void
 addresses_say_mode_and_window(void **state)
 {
@@ -328,6 +394,7 @@ main(void)
         cmocka_unit_test(without_its_ack_a_message_is_in_doubt_and_not_sent_again),
         cmocka_unit_test(a_burst_fills_the_window),
         cmocka_unit_test(replies_and_messages_of_the_server_are_acknowledged),
+        cmocka_unit_test(what_begins_before_its_ack_is_no_reply_to_a_message),
         cmocka_unit_test(addresses_say_mode_and_window),
     };
 

@@ -230,6 +230,36 @@ messages_of_the_server_come_in_order_and_then_the_time_is_over(void **state)
 }
 
 static void
+serve_half_a_push(struct byte_server *s)
+{
+    SAY(s, "\0\0\0\4ne");
+    EXPECT(s, "\0\0\0\3ask");
+    SAY(s, "ws\0\0\0\6answer");
+    byte_expect_end(s);
+}
+
+static void
+what_began_to_come_before_the_message_is_no_reply(void **state)
+{
+    struct byte_server s;
+    struct pollfd p;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_half_a_push, NULL);
+    m = open_frame(&s, "");
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    p = (struct pollfd){.fd = msock_fd(m), .events = POLLIN};
+    assert_int_equal(poll(&p, 1, 5000), 1);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "ask", 3), MSOCK_OK);
+    assert_reply(m, "answer");
+    assert_received(m, "news");
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
 serve_push_then_reply(struct byte_server *s)
 {
     SAY(s, "\0\0\0\4news");
@@ -591,6 +621,7 @@ main(void)
         cmocka_unit_test(what_a_framing_cannot_carry_is_not_sent),
         cmocka_unit_test(messages_of_the_server_come_in_order_and_then_the_time_is_over),
         cmocka_unit_test(a_reply_is_what_comes_after_the_message),
+        cmocka_unit_test(what_began_to_come_before_the_message_is_no_reply),
         cmocka_unit_test(three_mebibytes_go_and_come_back),
         cmocka_unit_test(a_reply_that_cannot_be_stored_is_none),
         cmocka_unit_test(receipts_that_nobody_reads_take_no_message_back),

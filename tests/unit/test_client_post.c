@@ -67,7 +67,8 @@ toy_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t
         break;
     case 'A':
         io->outbox->results->delivered++;
-        break;
+        io->outbox->results->answered++;
+        return PROTO_FLUSH;
     case 'R':
         io->outbox->results->refused++;
         snprintf(io->outbox->results->refusal, 256, "not \x1b today");
@@ -303,6 +304,41 @@ taken_but_without_its_reply_it_is_not_in_doubt(void **state)
 }
 
 static void
+serve_news_before_the_word(struct byte_server *s)
+{
+    SAY(s, "G");
+    EXPECT(s, "hione");
+    SAY(s, "mnAmr");
+    EXPECT(s, "!!two");
+    SAY(s, "mxA");
+    byte_until_end(s);
+}
+
+static void
+what_came_before_the_word_is_no_reply(void **state)
+{
+    struct byte_server s;
+    const void *data;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_news_before_the_word, NULL);
+    m = open_toy(&s);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "one", 3), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "r");
+    msock_set_timeouts(m, 5000, 40);
+    assert_int_equal(msock_send(m, "two", 3), MSOCK_TIMEOUT);
+    assert_null(msock_reply(m, NULL));
+    for (const char *c = "nx"; *c != '\0'; c++) {
+        assert_int_equal(msock_recv(m, 5000, &data, NULL), MSOCK_OK);
+        assert_int_equal(*(const char *)data, *c);
+    }
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
 serve_refused_opening(struct byte_server *s)
 {
     EXPECT(s, "hi");
@@ -450,6 +486,7 @@ main(void)
         cmocka_unit_test(it_is_taken_or_refused_as_the_server_says),
         cmocka_unit_test(without_a_word_it_is_in_doubt_and_not_sent_again),
         cmocka_unit_test(taken_but_without_its_reply_it_is_not_in_doubt),
+        cmocka_unit_test(what_came_before_the_word_is_no_reply),
         cmocka_unit_test(an_opening_that_is_refused_says_why),
         cmocka_unit_test(what_is_due_is_done_while_waiting),
         cmocka_unit_test(a_silence_that_the_protocol_ends_is_said),

@@ -109,6 +109,43 @@ where_both_begin_the_server_yields(void **state)
     byte_server_stop(&s);
 }
 
+static void
+serve_crossings(struct byte_server *s)
+{
+    greet(s);
+    EXPECT(s, "\0\0\0\5");
+    SAY(s, "\0\0\0\4\xff");
+    EXPECT(s, "hello\xff");
+    SAY(s, "news");
+    SEND(s, "reply");
+    EXPECT(s, "\0\0\0\5");
+    SAY(s, "\xff\0\0\0\4"); /* the same, but behind the consent */
+    EXPECT(s, "again\xff");
+    SAY(s, "more");
+    SEND(s, "and its reply");
+    byte_expect_end(s);
+}
+
+static void
+what_crosses_a_message_is_no_reply_to_it(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_crossings, NULL);
+    m = open_tiny(&s);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "reply");
+    assert_int_equal(msock_send(m, "again", 5), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "and its reply");
+    assert_received(m, "news");
+    assert_received(m, "more");
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
 /* What the nth connection hears in place of the first OK; after them all is well. */
 struct opening {
     const char *signals[4];
@@ -280,6 +317,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_and_replies_have_consent),
         cmocka_unit_test(where_both_begin_the_server_yields),
+        cmocka_unit_test(what_crosses_a_message_is_no_reply_to_it),
         cmocka_unit_test(a_server_that_is_full_is_asked_again),
         cmocka_unit_test(a_server_that_never_greets_is_unreachable),
         cmocka_unit_test(what_nobody_has_consented_to_is_offered_again),
