@@ -1,11 +1,11 @@
 #include "handler/exec_child.h"
 
 #include "common/fd.h"
+#include "handler/exec_spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -40,68 +40,6 @@ exec_child_pipes(struct exec_child *child, int input, struct exec_child_ends *en
     return exec_child_pipe(&child->err, &ends->err, false);
 }
 
-/* The worker blocks signals and ignores some: none of that is the child's. */
-static int
-exec_child_attributes(posix_spawnattr_t *attr)
-{
-    sigset_t all, none;
-    int error;
-
-    sigfillset(&all);
-    sigemptyset(&none);
-    error = posix_spawnattr_setsigdefault(attr, &all);
-    if (error == 0)
-        error = posix_spawnattr_setsigmask(attr, &none);
-    if (error == 0)
-        error = posix_spawnattr_setpgroup(attr, 0);
-    if (error == 0)
-        error = posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK |
-                                                   POSIX_SPAWN_SETPGROUP);
-    return error;
-}
-
-static int
-exec_child_descriptors(posix_spawn_file_actions_t *actions, const struct exec_child_ends *ends,
-                       int input)
-{
-    int error = posix_spawn_file_actions_adddup2(actions, input >= 0 ? input : ends->in, 0);
-
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(actions, ends->out, 1);
-    if (error == 0)
-        error = posix_spawn_file_actions_adddup2(actions, ends->err, 2);
-    if (error == 0)
-        error = posix_spawn_file_actions_addclosefrom_np(actions, 3);
-    return error;
-}
-
-/* Returns 0, or an errno. */
-static int
-exec_child_spawn(struct exec_child *child, const struct exec_child_setup *setup,
-                 const struct exec_child_ends *ends)
-{
-    char *const argv[] = {(char *)"sh", (char *)"-c", (char *)setup->command, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attr;
-    int error;
-
-    if ((error = posix_spawn_file_actions_init(&actions)) != 0)
-        return error;
-    if ((error = posix_spawnattr_init(&attr)) != 0)
-        goto no_attr;
-    error = exec_child_attributes(&attr);
-    if (error == 0)
-        error = exec_child_descriptors(&actions, ends, setup->input);
-    if (error == 0)
-        error = posix_spawn(&child->pid, "/bin/sh", &actions, &attr, argv, setup->env);
-    if (error != 0)
-        child->pid = 0;
-    posix_spawnattr_destroy(&attr);
-no_attr:
-    posix_spawn_file_actions_destroy(&actions);
-    return error;
-}
-
 static int
 exec_child_watch(const struct exec_child *child, int fd, enum exec_child_part part, uint32_t events)
 {
@@ -127,6 +65,7 @@ int
 exec_child_start(struct exec_child *child, const struct exec_child_setup *setup)
 {
     struct exec_child_ends ends = {-1, -1, -1};
+    struct exec_spawn spawn;
     int rc = -1, error;
 
     *child = EXEC_CHILD_NONE;
@@ -134,7 +73,12 @@ exec_child_start(struct exec_child *child, const struct exec_child_setup *setup)
     child->key = setup->key;
     if (exec_child_pipes(child, setup->input, &ends) < 0)
         goto out;
-    error = exec_child_spawn(child, setup, &ends);
+    spawn = (struct exec_spawn){.command = setup->command,
+                                .env = setup->env,
+                                .in = setup->input >= 0 ? setup->input : ends.in,
+                                .out = ends.out,
+                                .err = ends.err};
+    error = exec_spawn(&spawn, &child->pid);
     if (error != 0) {
         errno = error;
         goto out;

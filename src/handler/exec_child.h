@@ -1,6 +1,7 @@
 /* One child process: /bin/sh -c COMMAND with its three pipes, as the leader of a process group of its
- * own, watched by an epoll descriptor of the caller's. Nothing here blocks. Its end is known by a pidfd,
- * so no SIGCHLD is needed and nobody else's children are touched. */
+ * own, watched by an epoll descriptor of the caller's. Nothing here waits for it. Its end is known by a pidfd,
+ * so no SIGCHLD is needed and nobody else's children are touched; it is killed when the thread that started it
+ * ends. */
 #ifndef HANDLER_EXEC_CHILD_H
 #define HANDLER_EXEC_CHILD_H
 

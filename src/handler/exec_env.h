@@ -13,7 +13,7 @@ struct exec_facts {
 };
 
 struct exec_env {
-    char **vars;  /* NULL-terminated, for posix_spawn(3) */
+    char **vars;  /* NULL-terminated, for execve(2) */
     size_t owned; /* of these, the first so many; the others belong to environ */
 };
 

@@ -1,0 +1,132 @@
+/* How a child begins: what it may not begin with, what becomes of it when its worker is killed, and what is
+ * left of a beginning that failed. */
+#include "exec_fixture.h"
+
+#include "handler/exec_spawn.h"
+
+#include <fcntl.h>
+
+extern char **environ;
+
+static int
+spawn(const char *command, pid_t *pid_out)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), error;
+    struct exec_spawn setup = {
+        .command = command, .env = environ, .in = null, .out = null, .err = null};
+
+    assert_true(null > 2);
+    error = exec_spawn(&setup, pid_out);
+    close(null);
+    return error;
+}
+
+static void
+its_end_is_the_commands(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    assert_int_equal(spawn("exit 7", &pid), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 7);
+}
+
+static void
+what_cannot_begin_is_told_and_leaves_no_process(void **state)
+{
+    size_t n = 1 << 20; /* more than one argument may have */
+    char *command = ms_malloc(n);
+    pid_t pid = 17;
+
+    (void)state;
+    memset(command, '#', n - 1);
+    command[n - 1] = '\0';
+    assert_int_equal(spawn(command, &pid), E2BIG);
+    assert_int_equal(pid, 17);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+    free(command);
+}
+
+static void
+ignore_signal(int signo)
+{
+    (void)signo;
+}
+
+static void
+the_workers_own_signals_stay_as_they_were(void **state)
+{
+    struct sigaction handler = {.sa_handler = ignore_signal}, after;
+    sigset_t blocked, mask;
+    pid_t pid;
+
+    (void)state;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR2);
+    assert_int_equal(sigprocmask(SIG_SETMASK, &blocked, NULL), 0);
+    assert_int_equal(sigaction(SIGUSR1, &handler, NULL), 0);
+    assert_int_equal(spawn("exit 0", &pid), 0);
+    assert_int_equal(sigprocmask(SIG_SETMASK, NULL, &mask), 0);
+    assert_int_equal(sigaction(SIGUSR1, NULL, &after), 0);
+    assert_ptr_equal(after.sa_handler, ignore_signal);
+    for (int signo = 1; signo < 32; signo++)
+        assert_int_equal(sigismember(&mask, signo), signo == SIGUSR2);
+    sigemptyset(&blocked);
+    sigprocmask(SIG_SETMASK, &blocked, NULL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+/* A process that gives its command one message and waits for its own end. */
+static pid_t
+start_worker(struct fixture *f, const char *command)
+{
+    pid_t worker = fork();
+
+    assert_true(worker >= 0);
+    if (worker > 0)
+        return worker;
+    exec_start(f, command);
+    exec_give(f, "x", 1);
+    for (;;)
+        pause();
+}
+
+static void
+the_children_of_a_killed_worker_are_killed(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int once = 0; once <= 1; once++) {
+        pid_t worker, child;
+
+        exec_listener.exec.once = once;
+        worker = start_worker(f, "trap '' HUP TERM; echo $$ >$MSOCK_DATA_DIR/pid; exec sleep 1000");
+        child = (pid_t)exec_number(f, "pid");
+        assert_true(exec_group_runs(child));
+        assert_int_equal(kill(worker, SIGKILL), 0);
+        assert_int_equal(waitpid(worker, NULL, 0), worker);
+        if (!exec_group_is_gone(child)) {
+            kill(-child, SIGKILL);
+            fail_msg("once %d: the child still runs", once);
+        }
+        assert_int_equal(unlink(fixture_path(f, "pid")), 0);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(its_end_is_the_commands),
+        cmocka_unit_test(what_cannot_begin_is_told_and_leaves_no_process),
+        cmocka_unit_test(the_workers_own_signals_stay_as_they_were),
+        cmocka_unit_test_setup_teardown(the_children_of_a_killed_worker_are_killed, exec_setup_pool,
+                                        exec_teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
