@@ -372,6 +372,7 @@ peer_expire(struct peer *p, bool *moved)
 static enum peer_turn
 peer_last_words(struct peer *p)
 {
+    uint64_t deadline = clock_mono_us() + p->limits.timeout_us;
     int error = p->transport->error;
     bool moved;
 
@@ -379,7 +380,7 @@ peer_last_words(struct peer *p)
         moved = false;
         if (peer_feed(p, &moved) == PEER_ENDED || peer_read(p, &moved) == PEER_ENDED)
             return PEER_ENDED;
-    } while (moved);
+    } while (moved && clock_mono_us() < deadline);
     p->transport->error = error;
     return peer_ended(p, PEER_LOST);
 }
@@ -422,13 +423,13 @@ peer_turn(struct peer *p, uint64_t deadline_us)
 }
 
 bool
-peer_catch_up(struct peer *p)
+peer_catch_up(struct peer *p, uint64_t deadline_us)
 {
     enum peer_turn turn;
 
     do {
         turn = peer_turn(p, 0);
-    } while (turn == PEER_MOVED && !peer_full(p));
+    } while (turn == PEER_MOVED && !peer_full(p) && clock_mono_us() < deadline_us);
     return turn != PEER_ENDED;
 }
 

@@ -85,8 +85,9 @@ bool peer_ready(const struct peer *p);
 /* Moves what can be moved; where there is nothing, waits until the monotonic time deadline_us. */
 MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
 
-/* Turns without waiting until nothing moves. False where the connection has ended. */
-bool peer_catch_up(struct peer *p);
+/* Turns without waiting until nothing moves, or until the monotonic time deadline_us under a server that never
+ * stops. False where the connection has ended. */
+bool peer_catch_up(struct peer *p, uint64_t deadline_us);
 
 /* A message for the server, copied. With reply, the next message of the server's is kept for peer_reply
  * that begins to come when the server may have answered: when the last byte of ours has left, or where

@@ -86,8 +86,10 @@ post_open(struct msock *m)
 void
 post_check(struct msock *m)
 {
+    uint64_t deadline = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
+
     /* After the end of one's own side no message can follow. */
-    if (peer_alive(m->peer) && peer_catch_up(m->peer) && m->peer->shut)
+    if (peer_alive(m->peer) && peer_catch_up(m->peer, deadline) && m->peer->shut)
         peer_leave(m->peer, m->answer_ms);
     post_count(m);
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RECV_TURNS 64 /* of up to PEER_READ bytes each, whatever the time */
+
 char *
 received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
 {
@@ -61,14 +63,17 @@ recv_hand_out(struct msock *m, struct message *message, const void **data_out, s
     return MSOCK_OK;
 }
 
-/* Turns the connection until there is a message. NULL where the time is over or the connection ended. */
+/* Turns the connection until there is a message. NULL where the time is over, also while bytes keep coming
+ * that make none, or the connection ended. Without any time, what is there is still looked at. */
 static struct message *
 recv_wait(struct peer *p, uint64_t deadline_us)
 {
     struct message *message = peer_take(p);
     enum peer_turn turn = PEER_MOVED;
 
-    while (message == NULL && turn == PEER_MOVED) {
+    for (unsigned turns = 0; message == NULL && turn == PEER_MOVED; turns++) {
+        if (turns >= RECV_TURNS && clock_mono_us() >= deadline_us)
+            break;
         turn = peer_turn(p, deadline_us);
         message = peer_take(p);
     }

@@ -4,6 +4,7 @@
 #include "msock.h"
 
 #include <openssl/evp.h>
+#include <time.h>
 
 enum { DATA = 1, ACK = 2, ERROR = 3, DISCONNECT = 5, FRAGMENT = 6 };
 
@@ -365,6 +366,42 @@ what_begins_before_its_ack_is_no_reply_to_a_message(void **state)
     byte_server_stop(&s);
 }
 
+#define CHATTER_S 10 /* much longer than the client's patience */
+
+/* Packets that make no message, until the client closes. */
+static void
+serve_chatter(struct byte_server *s)
+{
+    time_t end = time(NULL) + CHATTER_S;
+    uint8_t packets[200 * 14], one[14] = {0, 0, 0, 3, ACK, 0, 7, 0, 0, 0, 0, 'A', 'C', 'K'};
+
+    greet(s, "step-by-step", 1);
+    sum("ACK", 3, one + 7);
+    for (size_t i = 0; i < sizeof(packets); i += sizeof(one))
+        memcpy(packets + i, one, sizeof(one));
+    while (time(NULL) < end && send(s->fd, packets, sizeof(packets), MSG_NOSIGNAL) > 0)
+        continue;
+}
+
+static void
+chatter_without_end_holds_up_no_call(void **state)
+{
+    struct byte_server s;
+    const void *data;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_chatter, NULL);
+    m = open_cnp(&s, "");
+    assert_int_equal(msock_recv(m, 50, &data, NULL), MSOCK_TIMEOUT);
+    assert_int_equal(msock_recv(m, 0, &data, NULL), MSOCK_TIMEOUT);
+    msock_set_timeouts(m, 50, 50);
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    assert_int_equal(msock_send(m, "one", 3), MSOCK_GIVEN_UP);
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
 static void
 addresses_say_mode_and_window(void **state)
 {
@@ -395,6 +432,7 @@ main(void)
         cmocka_unit_test(a_burst_fills_the_window),
         cmocka_unit_test(replies_and_messages_of_the_server_are_acknowledged),
         cmocka_unit_test(what_begins_before_its_ack_is_no_reply_to_a_message),
+        cmocka_unit_test(chatter_without_end_holds_up_no_call),
         cmocka_unit_test(addresses_say_mode_and_window),
     };
 
