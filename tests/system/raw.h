@@ -61,7 +61,6 @@ struct raw {
     char session[64];
     char *part; /* fragments so far */
     size_t part_len;
-    char error[64]; /* code of the last ERROR */
 };
 
 /* Connects and opens; ends the test where that fails. Main thread only. Teardown of the test closes the

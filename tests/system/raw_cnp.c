@@ -110,7 +110,6 @@ count(struct raw *r, const struct raw_packet *p)
     if (!nack)
         return;
     raw_cnp_word(p->payload, "error", code);
-    snprintf(r->error, sizeof(r->error), "%s", code);
     r->peer.counts.nack1 += strcmp(code, "checksum") == 0;
     r->peer.counts.rej += strcmp(code, "refused") == 0;
     r->peer.counts.err += strcmp(code, "checksum") != 0 && strcmp(code, "refused") != 0;
