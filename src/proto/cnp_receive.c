@@ -126,6 +126,17 @@ cnp_message_end(struct cnp *cnp, struct proto_io *io, uint16_t sequence,
     return PROTO_MESSAGE;
 }
 
+/* A refused message that had this number before the numbers came round has no doubles any more: what comes
+ * with it from now on are doubles of this packet. */
+static void
+cnp_number_comes_round(struct packet_window *pw, uint16_t sequence)
+{
+    struct packet_mark *mark = packet_window_marked(pw, sequence);
+
+    if (mark != NULL && mark->refused)
+        packet_window_unmark(pw, mark);
+}
+
 /* A packet is in its message, at its turn. acked: it was acknowledged when it was kept. */
 static enum proto_event
 cnp_accept(struct cnp *cnp, struct proto_io *io, uint16_t sequence, bool ends, bool acked,
@@ -133,6 +144,8 @@ cnp_accept(struct cnp *cnp, struct proto_io *io, uint16_t sequence, bool ends, b
 {
     if (cnp->second || sequence != 0)
         cnp->accepted++;
+    if (!cnp->second && sequence != 0)
+        cnp_number_comes_round(*io->window, sequence);
     if (ends)
         return cnp_message_end(cnp, io, sequence, message_out);
     if (!acked)

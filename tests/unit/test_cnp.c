@@ -526,6 +526,59 @@ a_refused_message_is_said_to_be_and_stays_so(void **state)
     proto_peer_fini(&p);
 }
 
+/* Message 1 is refused, and all others up to the last number are taken. */
+static void
+begin_and_go_round(struct proto_peer *p)
+{
+    begin(p, FRAGMENTS);
+    p->verdict = refused;
+    hear_one(p, T_DATA, 1, "no");
+    expect(p, T_ERROR, 1, "\"refused\"");
+    p->verdict = committed;
+    for (unsigned i = 2; i <= 65535; i++) {
+        hear_one(p, T_DATA, i, "yes");
+        expect_ack(p, i);
+    }
+}
+
+static void
+a_number_that_comes_round_has_nothing_of_a_refused_message(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_and_go_round(&p);
+    p.hold = true;
+    hear_one(&p, T_DATA, 1, "new");
+    hear_one(&p, T_DATA, 1, "new");
+    expect_silence(&p); /* its fate is open */
+    proto_peer_settle(&p, 0, &committed);
+    expect_ack(&p, 1);
+    hear_one(&p, T_DATA, 1, "new");
+    expect_ack(&p, 1);
+    expect_silence(&p);
+    proto_peer_fini(&p);
+}
+
+static void
+a_fragment_whose_number_was_a_refused_messages_is_acknowledged_again(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_and_go_round(&p);
+    hear_one(&p, T_FRAGMENT, 1, "ne");
+    expect_ack(&p, 1);
+    hear_one(&p, T_FRAGMENT, 1, "ne");
+    expect_ack(&p, 1);
+    hear_one(&p, T_DATA, 2, "w");
+    expect_ack(&p, 2);
+    hear_one(&p, T_FRAGMENT, 1, "ne");
+    expect_ack(&p, 1);
+    proto_peer_expect_delivered(&p, 65535, "new", 3);
+    proto_peer_fini(&p);
+}
+
 static void
 a_failed_message_ends_the_connection_behind_the_others(void **state)
 {
@@ -784,6 +837,34 @@ a_connection_goes_on_with_its_struct_alone(void **state)
     proto_peer_fini(&p);
 }
 
+static void
+a_refused_message_stays_refused_in_the_next_process(void **state)
+{
+    struct proto_peer p;
+    struct buffer saved = {0};
+
+    (void)state;
+    begin(&p, BURST);
+    hear_one(&p, T_DATA, 1, "one");
+    expect_ack(&p, 1);
+    p.verdict = refused;
+    hear_one(&p, T_DATA, 2, "two");
+    expect(&p, T_ERROR, 2, "\"refused\"");
+    assert_true(cnp_protocol.idle(&p.state));
+    packet_window_save(p.window, &saved);
+    packet_window_destroy(p.window);
+    p.window = packet_window_restore(&p.store, buffer_bytes(&saved), saved.len);
+    assert_non_null(p.window);
+    hear_one(&p, T_DATA, 2, "two");
+    expect(&p, T_ERROR, 2, "\"refused\"");
+    hear_one(&p, T_DATA, 1, "one");
+    expect_ack(&p, 1);
+    assert_int_equal(p.delivered_count, 2);
+    assert_int_equal(p.tally.rej, 1);
+    buffer_fini(&saved);
+    proto_peer_fini(&p);
+}
+
 int
 main(void)
 {
@@ -803,6 +884,8 @@ main(void)
         cmocka_unit_test(fragments_make_no_message_over_the_limit),
         cmocka_unit_test(control_packets_may_be_larger_than_the_packets_agreed),
         cmocka_unit_test(a_refused_message_is_said_to_be_and_stays_so),
+        cmocka_unit_test(a_number_that_comes_round_has_nothing_of_a_refused_message),
+        cmocka_unit_test(a_fragment_whose_number_was_a_refused_messages_is_acknowledged_again),
         cmocka_unit_test(a_failed_message_ends_the_connection_behind_the_others),
         cmocka_unit_test(what_cannot_be_stored_is_refused_or_the_end),
         cmocka_unit_test(nobody_pays_for_a_digest_that_nobody_wants),
@@ -813,6 +896,7 @@ main(void)
         cmocka_unit_test(a_packet_that_never_ends_is_ended),
         cmocka_unit_test(a_message_that_comes_too_slowly_is_ended),
         cmocka_unit_test(a_connection_goes_on_with_its_struct_alone),
+        cmocka_unit_test(a_refused_message_stays_refused_in_the_next_process),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

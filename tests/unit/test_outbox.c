@@ -302,6 +302,102 @@ all_of_it_can_be_dropped_at_any_time(void **state)
     outbox_fini(&ob);
 }
 
+/* --- from one process to the next --- */
+
+static void
+what_waits_moves_to_the_next_process(void **state)
+{
+    char large[70000];
+    struct outbox ob, next;
+    struct buffer saved = {0};
+    struct outbox_item *item;
+
+    (void)state;
+    memset(large, 'l', sizeof(large));
+    outbox_init(&ob);
+    outbox_init(&next);
+    push(&ob, "one");
+    push(&ob, "");
+    fill(&ob, outbox_reserve(&ob), "reply");
+    outbox_push(&ob, "a\0b", 3);
+    outbox_push(&ob, large, sizeof(large));
+    buffer_append(&saved, "before", 6);
+    outbox_save(&ob, &saved);
+    assert_int_equal(outbox_restore(&next, (const char *)buffer_bytes(&saved) + 6, saved.len - 6),
+                     0);
+    assert_int_equal(next.bytes, ob.bytes);
+    for (unsigned i = 0; i < 3; i++) {
+        static const char *const texts[] = {"one", "", "reply"};
+
+        item = outbox_first(&next);
+        assert_int_equal(outbox_len(item), strlen(texts[i]));
+        assert_memory_equal(outbox_data(item), texts[i], outbox_len(item));
+        outbox_pop(&next);
+    }
+    item = outbox_first(&next);
+    assert_int_equal(outbox_len(item), 3);
+    assert_memory_equal(outbox_data(item), "a\0b", 3);
+    outbox_pop(&next);
+    item = outbox_first(&next);
+    assert_int_equal(outbox_len(item), sizeof(large));
+    assert_memory_equal(outbox_data(item), large, sizeof(large));
+    outbox_pop(&next);
+    assert_true(outbox_idle(&next));
+    outbox_fini(&ob);
+    outbox_fini(&next);
+    buffer_fini(&saved);
+}
+
+static void
+an_empty_one_moves_as_nothing(void **state)
+{
+    struct buffer saved = {0};
+    struct outbox ob;
+
+    (void)state;
+    outbox_init(&ob);
+    outbox_save(&ob, &saved);
+    assert_int_equal(saved.len, 0);
+    assert_int_equal(outbox_restore(&ob, "", 0), 0);
+    assert_true(outbox_idle(&ob));
+    buffer_fini(&saved);
+}
+
+/* Cut anywhere but between two messages, or with a length that no message can have. */
+static void
+what_was_not_saved_so_is_said_to_be_wrong(void **state)
+{
+    static const uint64_t lengths[] = {4, 1 << 20, UINT64_MAX - 7, UINT64_MAX};
+    struct buffer saved = {0};
+    struct guard guard;
+    struct outbox ob;
+
+    (void)state;
+    outbox_init(&ob);
+    push(&ob, "one");
+    push(&ob, "three");
+    outbox_save(&ob, &saved);
+    outbox_fini(&ob);
+    guard = guard_create(saved.len + 16);
+    for (size_t n = 0; n <= saved.len; n++) {
+        bool whole = n == 0 || n == 8 + 3 || n == saved.len;
+
+        assert_int_equal(outbox_restore(&ob, guard_copy(&guard, buffer_bytes(&saved), n), n),
+                         whole ? 0 : -1);
+        outbox_fini(&ob);
+    }
+    for (size_t i = 0; i < MS_ARRAY_LEN(lengths); i++) {
+        uint8_t bytes[8 + 3] = {0};
+
+        memcpy(bytes, &lengths[i], 8);
+        assert_int_equal(
+            outbox_restore(&ob, guard_copy(&guard, bytes, sizeof(bytes)), sizeof(bytes)), -1);
+        assert_true(outbox_idle(&ob));
+    }
+    guard_destroy(&guard);
+    buffer_fini(&saved);
+}
+
 int
 main(void)
 {
@@ -315,6 +411,9 @@ main(void)
         cmocka_unit_test(the_first_stays_the_first_until_it_is_taken_off),
         cmocka_unit_test(what_waits_is_weighed_also_where_it_is_empty),
         cmocka_unit_test(all_of_it_can_be_dropped_at_any_time),
+        cmocka_unit_test(what_waits_moves_to_the_next_process),
+        cmocka_unit_test(an_empty_one_moves_as_nothing),
+        cmocka_unit_test(what_was_not_saved_so_is_said_to_be_wrong),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,8 @@
 
 #include "proto/packet_window.h"
 
+#include <errno.h>
+
 static void
 keep(struct packet_window *pw, uint64_t index, const char *text)
 {
@@ -111,6 +113,84 @@ marks_are_found_and_taken_off(void **state)
 }
 
 static void
+the_mark_of_a_refused_message_ends_when_its_number_comes_round(void **state)
+{
+    struct message_store store = {0};
+    struct packet_window *pw = packet_window_create(&store);
+
+    (void)state;
+    packet_window_mark(pw, 1);
+    packet_window_marked(pw, 1)->refused = true;
+    packet_window_mark(pw, 2);
+    packet_window_mark(pw, 1);
+    assert_false(packet_window_marked(pw, 1)->refused);
+    packet_window_unmark(pw, packet_window_marked(pw, 1));
+    assert_null(packet_window_marked(pw, 1));
+    assert_non_null(packet_window_marked(pw, 2));
+    packet_window_destroy(pw);
+}
+
+static void
+marks_move_to_the_next_process(void **state)
+{
+    static const uint32_t counts[] = {0, 1, 2, 17, 300};
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(counts); i++) {
+        struct message_store store = {0};
+        struct packet_window *pw = packet_window_create(&store), *next;
+        struct buffer saved = {0};
+
+        for (uint16_t k = 1; k <= counts[i]; k++) {
+            packet_window_mark(pw, k);
+            packet_window_marked(pw, k)->refused = k % 3 != 0;
+        }
+        buffer_append(&saved, "what came before", 16);
+        packet_window_save(pw, &saved);
+        packet_window_destroy(pw);
+        next =
+            packet_window_restore(&store, (const char *)buffer_bytes(&saved) + 16, saved.len - 16);
+        assert_non_null(next);
+        assert_true(packet_window_idle(next));
+        assert_int_equal(next->marks_len, counts[i]);
+        for (uint16_t k = 1; k <= counts[i]; k++) {
+            assert_non_null(packet_window_marked(next, k));
+            assert_int_equal(packet_window_marked(next, k)->refused, k % 3 != 0);
+        }
+        assert_null(packet_window_marked(next, (uint16_t)(counts[i] + 1)));
+        packet_window_destroy(next);
+        buffer_fini(&saved);
+    }
+}
+
+static void
+what_no_window_has_saved_is_no_window(void **state)
+{
+    struct message_store store = {0};
+    struct packet_window *pw = packet_window_create(&store);
+    struct buffer saved = {0};
+    struct guard guard;
+
+    (void)state;
+    packet_window_save(NULL, &saved);
+    assert_int_equal(saved.len, 0);
+    packet_window_mark(pw, 7);
+    packet_window_mark(pw, 9);
+    packet_window_save(pw, &saved);
+    packet_window_destroy(pw);
+    guard = guard_create(saved.len + 16);
+    for (size_t n = 1; n < saved.len; n++) {
+        if (n == saved.len / 2)
+            continue;
+        errno = 0;
+        assert_null(packet_window_restore(&store, guard_copy(&guard, buffer_bytes(&saved), n), n));
+        assert_int_equal(errno, EINVAL);
+    }
+    guard_destroy(&guard);
+    buffer_fini(&saved);
+}
+
+static void
 none_is_idle_and_empty(void **state)
 {
     (void)state;
@@ -127,6 +207,9 @@ main(void)
         cmocka_unit_test(memory_is_given_back_whatever_was_under_way),
         cmocka_unit_test(what_is_in_flight_is_found_oldest_first_and_taken_off_anywhere),
         cmocka_unit_test(marks_are_found_and_taken_off),
+        cmocka_unit_test(the_mark_of_a_refused_message_ends_when_its_number_comes_round),
+        cmocka_unit_test(marks_move_to_the_next_process),
+        cmocka_unit_test(what_no_window_has_saved_is_no_window),
         cmocka_unit_test(none_is_idle_and_empty),
     };
 
