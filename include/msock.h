@@ -33,7 +33,8 @@ enum msock_status {
     MSOCK_GIVEN_UP, /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
     MSOCK_LOCAL, /* the caller's side failed: a file that cannot be read, no memory, a transform */
     MSOCK_CANCELLED, /* the progress callback said stop; the message is not committed */
-    MSOCK_TIMEOUT,   /* nothing came within the time given; nothing is lost by it */
+    MSOCK_TIMEOUT, /* sending: the message was taken, but the reply that was wanted was lost or did
+                      not come in time; receiving: nothing came in time, and nothing is lost by it */
 };
 
 typedef struct msock msock;
@@ -154,8 +155,7 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path);
 
 /* What these calls promise over the other protocols, whose messages have up to 256 MiB and no kind, id or
  * path: what is sent are the bytes, of a file its contents. Over cnp the same as over msp (3.3: the
- * server acknowledges what its handler has taken), and MSOCK_TIMEOUT means that the message was taken, but
- * that the reply that was wanted did not come. Over tinyproto and frame, which know no acknowledgement,
+ * server acknowledges what its handler has taken). Over tinyproto and frame, which know no acknowledgement,
  * MSOCK_OK means that the message is in the kernel's hands, and with msock_set_want_reply that the server's
  * reply is here. Over all three a message whose last byte has left is never sent again: after
  * MSOCK_GIVEN_UP the program must know by itself. MSOCK_USAGE: the protocol cannot carry this message (a

@@ -340,6 +340,15 @@ handle_fail_answer(struct msock *m, const struct msp_answer *answer)
     snprintf(m->code, sizeof(m->code), "%s", answer->code);
 }
 
+void
+handle_say_unanswered(struct msock *m)
+{
+    char why[HANDLE_ERROR_LEN];
+
+    snprintf(why, sizeof(why), "%s", m->error);
+    handle_fail(m, MSOCK_OK, "%.2000s (the message was taken, but its reply did not come)", why);
+}
+
 int
 handle_connect_once(struct msock *m)
 {

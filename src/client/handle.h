@@ -69,6 +69,9 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
 /* Sets sentence and code from a REJ or ERR line. */
 void handle_fail_answer(struct msock *m, const struct msp_answer *answer);
 
+/* Adds to the sentence about a lost reply that its message was taken. */
+void handle_say_unanswered(struct msock *m);
+
 /* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set. */
 MS_MUST_CHECK int handle_connect_once(struct msock *m);
 

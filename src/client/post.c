@@ -281,7 +281,6 @@ posting_fail(struct posting *w, enum posting_stop stop)
 {
     struct msock *m = w->m;
     bool taken = posting_taken(w) && w->peer->ops->acknowledges;
-    char why[HANDLE_ERROR_LEN];
 
     posting_say(w, stop);
     peer_close(w->peer);
@@ -290,8 +289,7 @@ posting_fail(struct posting *w, enum posting_stop stop)
     if (!taken)
         return SESSION_LOST;
     m->counts.messages++;
-    snprintf(why, sizeof(why), "%s", m->error);
-    handle_fail(m, MSOCK_OK, "%.2000s (the message was taken, but its reply did not come)", why);
+    handle_say_unanswered(m);
     return SESSION_UNANSWERED;
 }
 

@@ -372,6 +372,17 @@ session_ahead(struct session *s)
         session_acknowledged(s);
 }
 
+/* It has its final ACK, so it is not sent again (1.6). */
+static void
+session_unanswered(struct session *s)
+{
+    struct msock *m = s->m;
+
+    m->counts.messages++;
+    handle_say_unanswered(m);
+    session_finish(s, SESSION_UNANSWERED);
+}
+
 static void
 session_reply(struct session *s)
 {
@@ -380,7 +391,7 @@ session_reply(struct session *s)
         session_finish(s, SESSION_COMMITTED);
         break;
     case REPLY_BAD:
-        session_lost(s);
+        session_unanswered(s);
         break;
     case REPLY_LOCAL:
         session_finish(s, SESSION_LOCAL);

@@ -33,10 +33,8 @@ enum session_end {
     SESSION_NACKED,    /* only SESSION_AHEAD: to be sent again strictly; the connection is closed */
     SESSION_LOCAL,     /* our own side; the connection is closed */
     SESSION_CANCELLED, /* by the progress callback; the connection is closed */
-
-    /* only of post_run */
-    SESSION_UNFIT,      /* the protocol cannot carry this message; nothing was sent */
     SESSION_UNANSWERED, /* taken, but the reply did not come; the connection is closed */
+    SESSION_UNFIT, /* only of post_run: the protocol cannot carry this message; nothing was sent */
 };
 
 /* The handle must be connected. Does not return before the outcome is clear or the time is over. */
