@@ -102,6 +102,16 @@ posting_flushed(const struct posting *w)
     return w->peer->flushed > w->flushed_at_begin;
 }
 
+/* The server may have the whole message. With eof framing whatever has come is one, where our end of the
+ * connection looks orderly. */
+static bool
+posting_left(const struct posting *w)
+{
+    if (w->m->at.framing.kind == FRAMING_EOF)
+        return w->peer->results.sent > w->at_begin.sent;
+    return posting_flushed(w);
+}
+
 static unsigned
 posting_limit_ms(const struct posting *w)
 {
@@ -298,7 +308,7 @@ posting_count(struct posting *w)
 {
     struct msock *m = w->m;
 
-    w->out->in_doubt |= w->peer->results.sent > w->at_begin.sent;
+    w->out->in_doubt |= posting_left(w);
     m->counts.acks += w->peer->results.delivered - w->at_begin.delivered;
     m->counts.rej += w->peer->results.refused - w->at_begin.refused;
     m->counts.nack1 += w->peer->results.damaged - w->at_begin.damaged;

@@ -12,8 +12,8 @@ MS_MUST_CHECK int post_open(struct msock *m);
 /* Reads what the server has said meanwhile; afterwards a connection that has ended is closed. */
 void post_check(struct msock *m);
 
-/* The handle must be connected, the source be in memory. Sets out->in_doubt with the last byte of the
- * message that left. */
+/* The handle must be connected, the source be in memory. Sets out->in_doubt when the
+ * last byte of the message has left. */
 MS_MUST_CHECK enum session_end post_run(struct msock *m, struct outgoing *out);
 
 /* Adds what the protocol has counted. */

@@ -286,6 +286,37 @@ what_has_left_is_not_sent_again(void **state)
     assert_int_equal(s.connections, 1);
 }
 
+#define LARGE (32u << 20)
+
+static void
+serve_loss_in_payload(struct byte_server *s)
+{
+    char some[1000];
+
+    greet(s);
+    EXPECT(s, "\2\0\0\0");
+    SAY(s, "\xff");
+    byte_read(s, some, sizeof(some));
+}
+
+static void
+what_has_left_in_part_is_sent_again(void **state)
+{
+    char *data = calloc(1, LARGE);
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_loss_in_payload, NULL);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, data, LARGE), MSOCK_GIVEN_UP);
+    assert_non_null(strstr(msock_error(m), "is not committed"));
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 3);
+    free(data);
+}
+
 static void
 serve_unwilling(struct byte_server *s)
 {
@@ -322,6 +353,7 @@ main(void)
         cmocka_unit_test(a_server_that_never_greets_is_unreachable),
         cmocka_unit_test(what_nobody_has_consented_to_is_offered_again),
         cmocka_unit_test(what_has_left_is_not_sent_again),
+        cmocka_unit_test(what_has_left_in_part_is_sent_again),
         cmocka_unit_test(a_server_that_never_consents_is_given_up),
     };
 
