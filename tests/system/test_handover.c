@@ -1,0 +1,438 @@
+/* How a connection moves to another worker on a reload, seen from its two ends and by msockctl. */
+#include "journal.h"
+#include "msock.h"
+#include "raw_cnp.h"
+#include "raw_frame.h"
+#include "raw_tiny.h"
+#include "stats.h"
+#include "target.h"
+#include "ways.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* A connection of each way that stays. */
+struct stayers {
+    struct daemon *d;
+    struct raw raw[WAYS_MAX];
+    const struct way *way[WAYS_MAX];
+    size_t count;
+    uint64_t sent;
+};
+
+static void
+connect_all(struct stayers *s)
+{
+    struct daemon_options options = {.set = {"timeout=20s", "drain_timeout=100s"}};
+
+    ways_listen(&options);
+    *s = (struct stayers){.d = daemon_start(&options)};
+    for (size_t i = 0; i < way_count; i++) {
+        if (!ways[i].stays)
+            continue;
+        raw_connect(&s->raw[s->count], ways[i].kind, &s->d->listeners[i], RAW_WHOLE);
+        s->way[s->count++] = &ways[i];
+    }
+}
+
+static void
+expect_receipt(struct raw *r, const struct way *way)
+{
+    size_t n = 0;
+    char *receipt = way->receipts ? r->kind->receive(r, &n) : NULL;
+
+    if (way->receipts && (receipt == NULL || receipt[0] != '{'))
+        fail_msg("%s: no receipt", way->name);
+    free(receipt);
+}
+
+static void
+send_one(struct stayers *s, size_t i)
+{
+    char body[RAW_FRAME_FIXED + 1];
+
+    memset(body, 'b', sizeof(body));
+    if (s->way[i]->kind->send(&s->raw[i], body, s->way[i]->fixed != 0 ? s->way[i]->fixed : 20) < 0)
+        fail_msg("%s: a message was not taken", s->way[i]->name);
+    expect_receipt(&s->raw[i], s->way[i]);
+    s->sent++;
+}
+
+static void
+send_all(struct stayers *s)
+{
+    for (size_t i = 0; i < s->count; i++)
+        send_one(s, i);
+}
+
+static bool
+all_are_new(const struct daemon *d, const struct proc_list *before)
+{
+    struct proc_list now;
+
+    daemon_workers(d, &now);
+    return now.count == 2 && !proc_list_has(before, now.pid[0]) &&
+           !proc_list_has(before, now.pid[1]);
+}
+
+/* Reloads, and waits until the old workers have left. */
+static void
+reload_through(struct daemon *d)
+{
+    struct proc_list before;
+
+    daemon_workers(d, &before);
+    daemon_reload(d);
+    WAIT_FOR(all_are_new(d, &before), 10000);
+}
+
+/* Everything that was sent is in the journal once, and nobody had to connect again. */
+static void
+finish(struct stayers *s)
+{
+    struct journal j;
+
+    WAIT_FOR(stats_total(s->d, "messages") == s->sent, 5000);
+    assert_int_equal(stats_total(s->d, "accepted"), s->count);
+    for (size_t i = 0; i < s->count; i++)
+        raw_close(&s->raw[i]);
+    daemon_stop(s->d);
+    journal_load(s->d->data_dir, false, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, s->sent);
+    journal_free(&j);
+}
+
+static void
+check_shown(const struct stayers *s)
+{
+    for (size_t i = 0; i < s->count; i++) {
+        struct peer_counts counts;
+        char state[32];
+
+        if (!stats_conn(s->d, s->raw[i].peer.name, &counts, state))
+            fail_msg("%s: msockctl conns does not show %s", s->way[i]->name, s->raw[i].peer.name);
+        assert_string_equal(state, "idle");
+    }
+    assert_int_equal(stats_total(s->d, "open"), s->count);
+}
+
+static void
+a_connection_between_messages_moves_and_is_shown_as_before(void **state)
+{
+    struct stayers s;
+
+    (void)state;
+    connect_all(&s);
+    send_all(&s);
+    for (unsigned i = 1; i <= 3; i++) {
+        reload_through(s.d);
+        assert_int_equal(stats_total(s.d, "adopted"), i * s.count);
+        check_shown(&s);
+        send_all(&s);
+    }
+    finish(&s);
+}
+
+static void
+a_connection_that_has_said_no_word_of_a_message_moves_too(void **state)
+{
+    struct stayers s;
+
+    (void)state;
+    connect_all(&s);
+    WAIT_FOR(stats_total(s.d, "accepted") == s.count, 5000);
+    reload_through(s.d);
+    check_shown(&s);
+    send_all(&s);
+    finish(&s);
+}
+
+/* The old workers are held while the messages arrive and the new ones start. */
+static void
+what_lies_unread_in_the_socket_is_taken_once(void **state)
+{
+    struct stayers s;
+    struct proc_list old;
+    uint8_t head[4], packet[RAW_CNP_HEADER_MAX + 5];
+
+    (void)state;
+    connect_all(&s);
+    send_all(&s);
+    daemon_workers(s.d, &old);
+    for (size_t i = 0; i < old.count; i++)
+        kill(old.pid[i], SIGSTOP);
+    WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
+    for (size_t i = 0; i < s.count; i++) {
+        struct raw *r = &s.raw[i];
+
+        raw_frame_head(head, 5);
+        if (r->kind == &raw_frame_delimiter)
+            raw_write(r, "early\n", 6);
+        else if (r->kind == &raw_frame_length32 || r->kind == &raw_tiny)
+            raw_write(r, head, 4);
+        else if (r->kind == &raw_cnp_burst || r->kind == &raw_cnp_step)
+            raw_write(r, packet,
+                      raw_cnp_encode(r, packet, RAW_CNP_DATA, r->sequence++, "early", 5));
+    }
+    daemon_reload(s.d);
+    for (size_t i = 0; i < old.count; i++)
+        kill(old.pid[i], SIGCONT);
+    for (size_t i = 0; i < s.count; i++) {
+        struct raw *r = &s.raw[i];
+
+        if (r->kind == &raw_tiny)
+            assert_int_equal(raw_tiny_await_ok(r), 0);
+        if (r->kind == &raw_frame_length32 || r->kind == &raw_tiny)
+            raw_write(r, "early", 5);
+        if (r->kind == &raw_cnp_burst || r->kind == &raw_cnp_step)
+            raw_cnp_expect_ack(r, (uint16_t)(r->sequence - 1));
+        if (r->kind == &raw_frame_fixed || r->kind == &raw_cnp_old || r->kind == &raw_cnp_second)
+            continue;
+        expect_receipt(r, s.way[i]);
+        s.sent++;
+    }
+    WAIT_FOR(all_are_new(s.d, &old), 10000);
+    send_all(&s);
+    finish(&s);
+}
+
+/* --- inside a message --- */
+
+/* The first bytes of a message of 5 bytes, and the rest of it. */
+struct halves {
+    uint8_t first[32], rest[32];
+    size_t first_len, rest_len;
+};
+
+static void
+halve(struct halves *h, const void *bytes, size_t n, size_t at)
+{
+    memcpy(h->first, bytes, at);
+    memcpy(h->rest, (const uint8_t *)bytes + at, n - at);
+    h->first_len = at;
+    h->rest_len = n - at;
+}
+
+/* False for a way that is like another one here. */
+static bool
+make_halves(struct raw *r, const struct way *way, struct halves *h)
+{
+    uint8_t packet[RAW_CNP_HEADER_MAX + 5], frame[9] = {0, 0, 0, 5, 'h', 'a', 'l', 'v', 'e'};
+
+    if (r->kind == &raw_frame_delimiter) {
+        halve(h, "halve\n", 6, 3);
+    } else if (r->kind == &raw_frame_length32) {
+        halve(h, frame, 9, strncmp(way->name, "auto", 4) == 0 ? 2 : 6);
+    } else if (r->kind == &raw_tiny) {
+        halve(h, "halve", 5, 3);
+    } else if (r->kind == &raw_cnp_burst || r->kind == &raw_cnp_step) {
+        size_t n = raw_cnp_encode(r, packet, RAW_CNP_DATA, r->sequence++, "halve", 5);
+
+        halve(h, packet, n, r->kind == &raw_cnp_burst ? 13 : 5);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void
+a_message_under_way_is_finished_where_it_began_and_then_the_connection_moves(void **state)
+{
+    struct stayers s;
+    struct halves halves[WAYS_MAX];
+    bool is_halved[WAYS_MAX] = {false};
+    struct proc_list old, now;
+    uint64_t bytes = 0, before;
+
+    (void)state;
+    connect_all(&s);
+    for (size_t i = 0; i < s.count; i++) /* the cnp handshakes; auto is left undecided */
+        if (s.way[i]->kind->proto[0] == 'c')
+            send_one(&s, i);
+    WAIT_FOR(stats_total(s.d, "messages") == s.sent, 5000);
+    before = stats_total(s.d, "bytes_in");
+    for (size_t i = 0; i < s.count; i++) {
+        struct raw *r = &s.raw[i];
+
+        is_halved[i] = make_halves(r, s.way[i], &halves[i]);
+        if (!is_halved[i])
+            continue;
+        if (r->kind == &raw_tiny) {
+            assert_int_equal(raw_tiny_ask(r, 5), 0);
+            assert_int_equal(raw_tiny_await_ok(r), 0);
+            bytes += 4;
+        }
+        raw_write(r, halves[i].first, halves[i].first_len);
+        bytes += halves[i].first_len;
+    }
+    WAIT_FOR(stats_total(s.d, "bytes_in") >= before + bytes, 5000);
+    daemon_workers(s.d, &old);
+    daemon_reload(s.d);
+    daemon_workers(s.d, &now);
+    assert_true(proc_list_has(&now, old.pid[0]) || proc_list_has(&now, old.pid[1]));
+    for (size_t i = 0; i < s.count; i++) {
+        struct raw *r = &s.raw[i];
+
+        if (!is_halved[i])
+            continue;
+        raw_write(r, halves[i].rest, halves[i].rest_len);
+        if (s.way[i]->kind->proto[0] == 'c')
+            raw_cnp_expect_ack(r, (uint16_t)(r->sequence - 1));
+        expect_receipt(r, s.way[i]);
+        s.sent++;
+    }
+    WAIT_FOR(all_are_new(s.d, &old), 10000);
+    assert_int_equal(stats_total(s.d, "adopted"), s.count);
+    send_all(&s);
+    finish(&s);
+}
+
+/* --- those that cannot move --- */
+
+static void
+connections_of_a_removed_listener_are_closed_and_the_others_stay(void **state)
+{
+    static const struct raw_kind *const kinds[] = {&raw_frame_length32, &raw_tiny, &raw_cnp_step};
+    char text[600];
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .config = "workers = 2\nlisten = {\"auto://127.0.0.1:0\", \"auto://localhost:0\"}\n"});
+    struct raw gone[3], stays[3];
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        raw_connect(&gone[i], kinds[i], &d->listeners[0], RAW_WHOLE);
+        raw_connect(&stays[i], kinds[i], &d->listeners[1], RAW_WHOLE);
+        assert_int_equal(kinds[i]->send(&gone[i], "first", 5), 0);
+    }
+    WAIT_FOR(stats_total(d, "messages") == 3, 5000);
+    snprintf(text, sizeof(text), "workers = 2\nlisten = {\"auto://localhost:0\"}\n");
+    daemon_configure(d, text);
+    reload_through(d);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_true(peer_closed(&gone[i].peer, 5000));
+        assert_int_equal(kinds[i]->send(&stays[i], "second", 6), 0);
+        raw_close(&gone[i]);
+    }
+    WAIT_FOR(stats_total(d, "messages") == 6, 5000);
+    for (unsigned i = 0; i < 3; i++)
+        raw_close(&stays[i]);
+    daemon_stop(d);
+}
+
+static void
+at_a_graceful_stop_all_connections_are_closed(void **state)
+{
+    struct stayers s;
+    struct run_result result;
+    struct journal j;
+
+    (void)state;
+    connect_all(&s);
+    send_all(&s);
+    reload_through(s.d); /* also those that have moved */
+    WAIT_FOR(stats_total(s.d, "messages") == s.sent, 5000);
+    result = daemon_control(s.d, "quit", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    for (size_t i = 0; i < s.count; i++) {
+        assert_true(peer_closed(&s.raw[i].peer, 5000));
+        raw_close(&s.raw[i]);
+    }
+    daemon_finish(s.d, 10000);
+    journal_load(s.d->data_dir, false, &j);
+    assert_int_equal(j.count, s.sent);
+    journal_free(&j);
+}
+
+/* --- other sockets, other listeners --- */
+
+static void
+connections_of_unix_sockets_move(void **state)
+{
+    static const struct raw_kind *const kinds[] = {&raw_frame_length32, &raw_tiny, &raw_cnp_step};
+    struct daemon *d;
+    struct raw r[3];
+    char dir[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 32];
+
+    (void)state;
+    harness_directory(dir);
+    snprintf(url, sizeof(url), "auto://%s/s", dir);
+    d = daemon_start(&(struct daemon_options){.listen = {url}});
+    for (unsigned i = 0; i < 3; i++) {
+        raw_connect(&r[i], kinds[i], &d->listeners[0], RAW_WHOLE);
+        assert_int_equal(kinds[i]->send(&r[i], "before", 6), 0);
+    }
+    WAIT_FOR(stats_total(d, "messages") == 3, 5000);
+    reload_through(d);
+    assert_int_equal(stats_total(d, "adopted"), 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(kinds[i]->send(&r[i], "after", 5), 0);
+    WAIT_FOR(stats_total(d, "messages") == 6, 5000);
+    for (unsigned i = 0; i < 3; i++)
+        raw_close(&r[i]);
+    daemon_stop(d);
+}
+
+static void
+connections_whose_messages_are_sealed_move(void **state)
+{
+    static const char *const schemes[] = {"frame", "tinyproto", "cnp"};
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
+    struct msock_counts counts;
+    struct daemon *d;
+    struct journal j;
+    msock *m[3];
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    snprintf(url, sizeof(url), "auto://127.0.0.1:0?reply=yes&key_file=%s", key);
+    d = daemon_start(&(struct daemon_options){.listen = {url}});
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(url, sizeof(url), "%s://127.0.0.1:%u?key_file=%s", schemes[i],
+                 target_port(&d->listeners[0]), key);
+        m[i] = msock_open(url);
+        assert_non_null(m[i]);
+        msock_set_want_reply(m[i], 1);
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 3; i++)
+            if (msock_send(m[i], "sealed", 6) != MSOCK_OK)
+                fail_msg("%s: %s", schemes[i], msock_error(m[i]));
+        reload_through(d);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        msock_get_counts(m[i], &counts);
+        assert_int_equal(counts.connects, 1);
+        msock_close(m[i]);
+    }
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    assert_int_equal(j.count, 9);
+    for (size_t i = 0; i < j.count; i++)
+        assert_string_equal(j.entries[i].body, "sealed");
+    journal_free(&j);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_connection_between_messages_moves_and_is_shown_as_before),
+        SYSTEM_TEST(a_connection_that_has_said_no_word_of_a_message_moves_too),
+        SYSTEM_TEST(what_lies_unread_in_the_socket_is_taken_once),
+        SYSTEM_TEST(a_message_under_way_is_finished_where_it_began_and_then_the_connection_moves),
+        SYSTEM_TEST(connections_of_a_removed_listener_are_closed_and_the_others_stay),
+        SYSTEM_TEST(at_a_graceful_stop_all_connections_are_closed),
+        SYSTEM_TEST(connections_of_unix_sockets_move),
+        SYSTEM_TEST(connections_whose_messages_are_sealed_move),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
