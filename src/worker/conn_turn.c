@@ -1,248 +1,265 @@
-/* What becomes of a connection at the end of a turn, or when its time is over:
- * what is ready is sent, and the phase that follows from it begins. */
+/* What becomes of a connection at the end of a turn, or when its time is over: what is ready is sent, and
+ * the phase that follows from it begins. */
 #include "common/log.h"
 #include "worker/conn_state.h"
 #include "worker/handover.h"
 
-#define MOVE_AGAIN_US                                                          \
-  10000 /* how soon to try again to give a connection away */
-#define EVICT_AFTER_US                                                         \
-  1000000 /* for a peer to read all that waits for it, when memory is short */
-#define EVICT_HARD 4 /* times the worker's memory: then it gets no time */
-#define EVICT_SAY_US 10000000
-#define FIRST_WORD_US                                                          \
-  1000000 /* for a new connection to send something while we drain */
+#define MOVE_AGAIN_US  10000   /* how soon to try again to give a connection away */
+#define EVICT_AFTER_US 1000000 /* for a peer to read all that waits for it, when memory is short */
+#define EVICT_HARD     4       /* times the worker's memory: then it gets no time */
+#define EVICT_SAY_US   10000000
+#define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
 
-/* Nothing is under way in either direction; what is to be sent unasked may wait
- * for a peer that has not said a word yet. */
-static bool conn_at_rest(const struct conn *c) {
-  return c->waiting == 0 && answers_idle(&c->answers) &&
-         c->outbox.reserved_first == NULL &&
-         packet_window_idle(c->window_held) && c->proto->idle(&c->state);
+/* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has not said
+ * a word yet. */
+static bool
+conn_at_rest(const struct conn *c)
+{
+    return c->waiting == 0 && answers_idle(&c->answers) && c->outbox.reserved_first == NULL &&
+           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
 }
 
-static bool conn_between_messages(const struct conn *c) {
-  return conn_at_rest(c) && outbox_idle(&c->outbox);
+static bool
+conn_between_messages(const struct conn *c)
+{
+    return conn_at_rest(c) && outbox_idle(&c->outbox);
 }
 
-/* Connected just now and silent so far: its first message is on its way, most
- * likely. */
-static uint64_t conn_first_word_until(const struct conn *c) {
-  bool silent =
-      c->slot != NULL && atomic_load(&c->slot->counters.bytes_in) == 0;
+/* Connected just now and silent so far: its first message is on its way, most likely. */
+static uint64_t
+conn_first_word_until(const struct conn *c)
+{
+    bool silent = c->slot != NULL && atomic_load(&c->slot->counters.bytes_in) == 0;
 
-  return silent ? c->slot->began_us + FIRST_WORD_US : 0;
+    return silent ? c->slot->began_us + FIRST_WORD_US : 0;
 }
 
-bool conn_awaits_move(const struct conn *c) {
-  const struct worker *w = conn_worker(c);
+bool
+conn_awaits_move(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
 
-  return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
-         c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
-         handover_wanted(w, c->listener->handler, c->proto);
+    return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
+           c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
+           handover_wanted(w, c->listener->handler, c->proto);
 }
 
-static enum stats_conn_state conn_state(const struct conn *c) {
-  if (c->phase != CONN_SERVING)
-    return STATS_CONN_CLOSING;
-  if (c->waiting > 0)
-    return STATS_CONN_COMMITTING;
-  return c->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
+static enum stats_conn_state
+conn_state(const struct conn *c)
+{
+    if (c->phase != CONN_SERVING)
+        return STATS_CONN_CLOSING;
+    if (c->waiting > 0)
+        return STATS_CONN_COMMITTING;
+    return c->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
 }
 
-static uint64_t conn_deadline(const struct conn *c) {
-  uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
+static uint64_t
+conn_deadline(const struct conn *c)
+{
+    uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
 
-  if (c->phase == CONN_LINGERING || c->send_blocked)
-    return c->phase_end_us;
-  if (c->phase == CONN_SERVING && c->is_turned_away)
-    return c->phase_end_us;
-  if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
-    return conn_worker(c)->now_us + MOVE_AGAIN_US;
-  /* Our own time, not the peer's: a commit under way, or answers that leave
-   * with this turn. */
-  if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused ||
-      c->peer_done)
-    return UINT64_MAX;
-  if (c->waiting > 0 && c->proto->idle(&c->state))
-    return UINT64_MAX;
-  /* One that has moved here is silent so far as well, but it may have been
-   * asked for something. */
-  if (first_word != 0 && c->proto->idle(&c->state))
-    return first_word;
-  return c->proto->deadline(&c->state, &c->listener->limits);
+    if (c->phase == CONN_LINGERING || c->send_blocked)
+        return c->phase_end_us;
+    if (c->phase == CONN_SERVING && c->is_turned_away)
+        return c->phase_end_us;
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
+        return conn_worker(c)->now_us + MOVE_AGAIN_US;
+    /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
+    if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
+        return UINT64_MAX;
+    if (c->waiting > 0 && c->proto->idle(&c->state))
+        return UINT64_MAX;
+    /* One that has moved here is silent so far as well, but it may have been asked for something. */
+    if (first_word != 0 && c->proto->idle(&c->state))
+        return first_word;
+    return c->proto->deadline(&c->state, &c->listener->limits);
 }
 
-/* The connection is between messages and is to end: it can be told to go
- * elsewhere. */
-static bool conn_may_leave(const struct conn *c) {
-  const struct worker *w = conn_worker(c);
+/* The connection is between messages and is to end: it can be told to go elsewhere. */
+static bool
+conn_may_leave(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
 
-  if (c->phase != CONN_SERVING)
-    return false; /* it has left already, and its peer has only so long to close
-                   */
-  if (c->is_leaving)
-    return conn_between_messages(c);
-  return w->draining && conn_at_rest(c) &&
-         conn_first_word_until(c) <= w->now_us;
+    if (c->phase != CONN_SERVING)
+        return false; /* it has left already, and its peer has only so long to close */
+    if (c->is_leaving)
+        return conn_between_messages(c);
+    return w->draining && conn_at_rest(c) && conn_first_word_until(c) <= w->now_us;
 }
 
-static void conn_leave(struct conn *c) {
-  conn_shutdown(c);
-  conn_write(c);
+static void
+conn_leave(struct conn *c)
+{
+    conn_shutdown(c);
+    conn_write(c);
 }
 
-static bool conn_is_discarding(const struct conn *c) {
-  return c->proto->discarding != NULL && c->proto->discarding(&c->state);
+static bool
+conn_is_discarding(const struct conn *c)
+{
+    return c->proto->discarding != NULL && c->proto->discarding(&c->state);
 }
 
 /* Sends what is ready and goes on to the phase that follows from it. */
-static void conn_advance(struct conn *c) {
-  if (c->is_overrun) {
-    conn_close(c);
-    return;
-  }
-  /* A NACK leaves when all that it drops has been read, or it would drop the
-   * answer to it. */
-  if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
-    conn_write(c);
-  if (c->phase == CONN_SERVING && c->answers.ended)
-    conn_begin_closing(c);
-  if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
-    conn_move(c);
-  else if (c->phase == CONN_SERVING && conn_may_leave(c))
-    conn_leave(c);
-  if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
-    return;
-  if (c->phase == CONN_CLOSING && c->answers.ended)
-    conn_linger(c);
-  else if (c->phase == CONN_CLOSING && c->waiting == 0)
-    conn_close(c);
-  else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)
-    conn_close(c);
-  if (c->phase == CONN_SERVING && c->read_paused && conn_wants_bytes(c)) {
-    c->read_paused = false;
-    conn_read_later(c);
-  }
+static void
+conn_advance(struct conn *c)
+{
+    if (c->is_overrun) {
+        conn_close(c);
+        return;
+    }
+    /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
+    if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
+        conn_write(c);
+    if (c->phase == CONN_SERVING && c->answers.ended)
+        conn_begin_closing(c);
+    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
+        conn_move(c);
+    else if (c->phase == CONN_SERVING && conn_may_leave(c))
+        conn_leave(c);
+    if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
+        return;
+    if (c->phase == CONN_CLOSING && c->answers.ended)
+        conn_linger(c);
+    else if (c->phase == CONN_CLOSING && c->waiting == 0)
+        conn_close(c);
+    else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)
+        conn_close(c);
+    if (c->phase == CONN_SERVING && c->read_paused && conn_wants_bytes(c)) {
+        c->read_paused = false;
+        conn_read_later(c);
+    }
 }
 
 /* What the peer leaves unread counts for the worker as a whole, too. */
-static void conn_count_unsent(struct conn *c) {
-  size_t unsent = conn_queued(c);
+static void
+conn_count_unsent(struct conn *c)
+{
+    size_t unsent = conn_queued(c);
 
-  conn_worker(c)->unsent +=
-      unsent - c->unsent; /* unsigned: it may also become less */
-  c->unsent = unsent;
+    conn_worker(c)->unsent += unsent - c->unsent; /* unsigned: it may also become less */
+    c->unsent = unsent;
 }
 
-static void conn_finish(struct conn *c) {
-  uint64_t deadline;
+static void
+conn_finish(struct conn *c)
+{
+    uint64_t deadline;
 
-  if (c->phase != CONN_DEAD)
-    conn_advance(c);
-  if (c->phase != CONN_DEAD)
-    conn_count_unsent(c);
-  if (c->phase == CONN_DEAD) {
-    if (c->waiting == 0 && !c->is_unread && !c->is_touched)
-      conn_free(c);
-    return;
-  }
-  if (c->slot != NULL)
-    atomic_store_explicit(&c->slot->state, (uint8_t)conn_state(c),
-                          memory_order_relaxed);
-  deadline = conn_deadline(c);
-  if (deadline != UINT64_MAX)
-    timer_set(&conn_worker(c)->wheel, &c->timer, deadline);
+    if (c->phase != CONN_DEAD)
+        conn_advance(c);
+    if (c->phase != CONN_DEAD)
+        conn_count_unsent(c);
+    if (c->phase == CONN_DEAD) {
+        if (c->waiting == 0 && !c->is_unread && !c->is_touched)
+            conn_free(c);
+        return;
+    }
+    if (c->slot != NULL)
+        atomic_store_explicit(&c->slot->state, (uint8_t)conn_state(c), memory_order_relaxed);
+    deadline = conn_deadline(c);
+    if (deadline != UINT64_MAX)
+        timer_set(&conn_worker(c)->wheel, &c->timer, deadline);
 }
 
-void conn_finish_turn(struct worker *w) {
-  while (w->touched != NULL) {
-    struct conn *c = w->touched;
+void
+conn_finish_turn(struct worker *w)
+{
+    while (w->touched != NULL) {
+        struct conn *c = w->touched;
 
-    w->touched = c->next_touched;
-    c->is_touched = false;
-    conn_finish(c);
-  }
+        w->touched = c->next_touched;
+        c->is_touched = false;
+        conn_finish(c);
+    }
 }
 
-void conn_timer(struct worker *w, struct timer *timer) {
-  struct conn *c =
-      (struct conn *)((char *)timer - offsetof(struct conn, timer));
-  struct proto_tally tally = {0};
-  struct proto_io io = conn_io(c, &tally);
+void
+conn_timer(struct worker *w, struct timer *timer)
+{
+    struct conn *c = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
 
-  conn_touch(c);
-  /* What came while this worker was held up is not late. */
-  if (c->phase == CONN_SERVING && conn_deadline(c) <= w->now_us)
-    conn_read(c, true);
-  if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us ||
-      conn_may_leave(c))
-    return; /* pushed back since, or for conn_finish to deal with */
-  if (c->phase != CONN_SERVING || c->send_blocked || c->is_turned_away)
-    conn_close(c);
-  else
-    conn_happened(c, c->proto->expire(&c->state, &io), &io);
-  conn_count(c, &tally);
+    conn_touch(c);
+    /* What came while this worker was held up is not late. */
+    if (c->phase == CONN_SERVING && conn_deadline(c) <= w->now_us)
+        conn_read(c, true);
+    if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
+        return; /* pushed back since, or for conn_finish to deal with */
+    if (c->phase != CONN_SERVING || c->send_blocked || c->is_turned_away)
+        conn_close(c);
+    else
+        conn_happened(c, c->proto->expire(&c->state, &io), &io);
+    conn_count(c, &tally);
 }
 
 /* --- all of them --- */
 
-/* Of the peers that have been reading for too long, or (hard) of all, the one
- * with the most unread. */
-static struct conn *conn_slowest(struct worker *w, bool hard) {
-  struct conn *slowest = NULL;
+/* Of the peers that have been reading for too long, or (hard) of all, the one with the most unread. */
+static struct conn *
+conn_slowest(struct worker *w, bool hard)
+{
+    struct conn *slowest = NULL;
 
-  for (struct conn *c = w->conns; c != NULL; c = c->next) {
-    bool is_late =
-        c->blocked_us != 0 && c->blocked_us + EVICT_AFTER_US <= w->now_us;
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        bool is_late = c->blocked_us != 0 && c->blocked_us + EVICT_AFTER_US <= w->now_us;
 
-    if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || is_late))
-      continue;
-    if (slowest == NULL || c->unsent > slowest->unsent)
-      slowest = c;
-  }
-  return slowest;
+        if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || is_late))
+            continue;
+        if (slowest == NULL || c->unsent > slowest->unsent)
+            slowest = c;
+    }
+    return slowest;
 }
 
-static void conn_say_evicted(struct worker *w) {
-  if (w->evicted_said_us != 0 && w->now_us < w->evicted_said_us + EVICT_SAY_US)
-    return;
-  w->evicted_said_us = w->now_us;
-  log_warn("peers leave more than worker_memory_max unread: those with the "
-           "most are closed");
+static void
+conn_say_evicted(struct worker *w)
+{
+    if (w->evicted_said_us != 0 && w->now_us < w->evicted_said_us + EVICT_SAY_US)
+        return;
+    w->evicted_said_us = w->now_us;
+    log_warn("peers leave more than worker_memory_max unread: those with the most are closed");
 }
 
-void conn_evict(struct worker *w) {
-  struct conn *c;
+void
+conn_evict(struct worker *w)
+{
+    struct conn *c;
 
-  while (w->unsent > w->store.memory_limit &&
-         (c = conn_slowest(w, w->unsent > EVICT_HARD *
-                                              w->store.memory_limit)) != NULL) {
-    conn_say_evicted(w);
-    conn_add(c, offsetof(struct stats_conn_counters, err), 1);
-    conn_close(c);
-  }
-  conn_finish_turn(w);
+    while (w->unsent > w->store.memory_limit &&
+           (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.memory_limit)) != NULL) {
+        conn_say_evicted(w);
+        conn_add(c, offsetof(struct stats_conn_counters, err), 1);
+        conn_close(c);
+    }
+    conn_finish_turn(w);
 }
 
-void conn_drain_all(struct worker *w, bool force) {
-  for (struct conn *c = w->conns; c != NULL; c = c->next) {
-    if (c->phase != CONN_SERVING)
-      continue;
-    if (force)
-      conn_shutdown(c);
-    else
-      conn_read(c, true); /* a message that is here already is taken */
-    conn_touch(c);
-  }
+void
+conn_drain_all(struct worker *w, bool force)
+{
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        if (c->phase != CONN_SERVING)
+            continue;
+        if (force)
+            conn_shutdown(c);
+        else
+            conn_read(c, true); /* a message that is here already is taken */
+        conn_touch(c);
+    }
 }
 
-void conn_close_all(struct worker *w) {
-  w->unread = NULL; /* nothing is read any more */
-  for (struct conn *c = w->conns; c != NULL; c = c->next) {
-    c->is_unread = false;
-    if (c->phase != CONN_DEAD)
-      conn_close(c);
-    conn_touch(c);
-  }
+void
+conn_close_all(struct worker *w)
+{
+    w->unread = NULL; /* nothing is read any more */
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        c->is_unread = false;
+        if (c->phase != CONN_DEAD)
+            conn_close(c);
+        conn_touch(c);
+    }
 }
