@@ -8,6 +8,10 @@
  *    word, and the sender's timeout brings them again. Beyond the window: ERROR `window`, close.
  *  - A double is acknowledged again only when the ACK has been sent once: not while the handler has
  *    its message. The double of a refused message gets ERROR `refused` again.
+ *  - SEQUENCE 0 in an ACK or ERROR from a peer that has sent no numbers means our oldest packet. After
+ *    one was sent again, as many answers are first expected as copies of it have left; where the peer
+ *    does not answer doubles, that costs the next packet a timeout, but no ACK counts for a packet that
+ *    nobody has acknowledged.
  *  - A reply that does not fit into the peer's packets, where no fragments were agreed: ERROR
  *    `too-large`, close; a push then fails with EMSGSIZE. More than PROTO_REPLY_MAX waiting for a peer
  *    that sends on without taking it: ERROR `backlog`, close.
@@ -77,6 +81,7 @@ struct cnp {
     uint16_t window;          /* negotiated */
     uint16_t early;           /* packets kept beyond a gap */
     uint16_t flight;          /* packets of ours without their ACK */
+    uint32_t echoes;          /* answers without a number to come, to doubles of what has its ACK */
     uint32_t with_handlers;   /* messages */
     uint16_t done_sequence;   /* second dialect: the packet that ended the last message */
     uint32_t done_length;

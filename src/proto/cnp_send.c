@@ -130,6 +130,34 @@ cnp_answered(const struct proto_io *io, const struct packet *p)
     return PROTO_FLUSH;
 }
 
+/* A peer that knows one number only answers each copy of a packet with it, and what it says about a
+ * double may come when the next packet is on its way. */
+static void
+cnp_expect_echoes(struct cnp *cnp, const struct packet *p, uint16_t sequence)
+{
+    unsigned copies = p->tries + 1u;
+
+    if (!cnp->second && sequence == 0 && copies > p->answers)
+        cnp->echoes += copies - p->answers;
+}
+
+/* An answer without a number is to a double. */
+static bool
+cnp_is_echo(struct cnp *cnp, uint16_t sequence)
+{
+    if (cnp->second || sequence != 0 || cnp->echoes == 0)
+        return false;
+    cnp->echoes--;
+    return true;
+}
+
+static void
+cnp_note_answer(struct packet *p)
+{
+    if (p->answers < UINT8_MAX)
+        p->answers++;
+}
+
 static void
 cnp_landed(struct cnp *cnp, struct packet_window *pw, struct packet *p)
 {
@@ -147,10 +175,14 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
         cnp->asked = false;
         return PROTO_MORE;
     }
+    if (cnp_is_echo(cnp, sequence))
+        return PROTO_MORE;
     p = cnp_meant(cnp, *io->window, sequence);
     if (p == NULL)
         return PROTO_MORE;
     event = cnp_answered(io, p);
+    cnp_note_answer(p);
+    cnp_expect_echoes(cnp, p, sequence);
     if (p->ends && io->outbox->results != NULL)
         io->outbox->results->delivered++;
     cnp_landed(cnp, *io->window, p);
@@ -160,9 +192,15 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 enum proto_event
 cnp_damaged_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
-    const struct packet *p = cnp_meant(cnp, *io->window, sequence);
+    struct packet *p;
 
-    return p != NULL ? cnp_answered(io, p) : PROTO_MORE;
+    if (cnp_is_echo(cnp, sequence))
+        return PROTO_MORE;
+    p = cnp_meant(cnp, *io->window, sequence);
+    if (p == NULL)
+        return PROTO_MORE;
+    cnp_note_answer(p);
+    return cnp_answered(io, p);
 }
 
 /* --- again --- */
@@ -207,8 +245,10 @@ cnp_note_refusal(struct proto_io *io, const char *text)
 }
 
 static enum proto_event
-cnp_refused(struct cnp *cnp, struct proto_io *io, struct packet *p)
+cnp_refused(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t sequence)
 {
+    cnp_note_answer(p);
+    cnp_expect_echoes(cnp, p, sequence);
     if (io->outbox->results != NULL)
         io->outbox->results->refused++;
     cnp_landed(cnp, *io->window, p);
@@ -221,11 +261,15 @@ cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t seque
 {
     const struct buffer *step = &(*io->window)->step;
 
-    if (damaged && sequence == 0 && step->len > 0)
+    if (damaged && sequence == 0 && step->len > 0) {
         answers_append(io->answers, buffer_bytes(step), step->len, false);
-    else if (p != NULL)
+        return PROTO_MORE;
+    }
+    if (p != NULL) {
+        cnp_note_answer(p);
         return cnp_resend(cnp, io, p);
-    else if (damaged && !cnp->second)
+    }
+    if (damaged && !cnp->second)
         cnp_repeat_ack(cnp, io, sequence);
     return PROTO_MORE;
 }
@@ -239,16 +283,21 @@ cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
                                                       JSON_REJECT_DUPLICATES, NULL);
     const char *code = json_string_value(json_object_get(error, "error"));
     const char *text = json_string_value(json_object_get(error, "message"));
-    struct packet *p = cnp_meant(cnp, pw, sequence);
+    struct packet *p;
     bool refused = code != NULL && strcmp(code, "refused") == 0;
     bool damaged = cnp->second || (code != NULL && strcmp(code, "checksum") == 0);
 
+    if ((refused || damaged) && cnp_is_echo(cnp, sequence)) {
+        json_decref(error);
+        return PROTO_MORE;
+    }
+    p = cnp_meant(cnp, pw, sequence);
     if (!damaged)
         cnp_note_refusal(io, text != NULL ? text : code != NULL ? code : "");
     json_decref(error);
     if (damaged && io->outbox->results != NULL)
         io->outbox->results->damaged++;
     if (refused && p != NULL)
-        return cnp_refused(cnp, io, p);
+        return cnp_refused(cnp, io, p, sequence);
     return cnp_again(cnp, io, p, sequence, damaged);
 }

@@ -16,6 +16,7 @@ struct packet {
     uint64_t due_us;   /* flight: when it is sent again, monotonic */
     uint16_t sequence; /* as on the wire */
     uint8_t tries;     /* flight: how often it was sent again */
+    uint8_t answers;   /* flight: what the peer has said about it, copy by copy */
     bool ends;         /* the last one of its message */
     struct buffer bytes;
 };

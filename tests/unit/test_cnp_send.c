@@ -406,6 +406,60 @@ a_damaged_packet_is_sent_again_at_once(void **state)
     proto_peer_fini(&p);
 }
 
+/* A peer that knows one number only, and was slower than our patience, answers both copies with it. */
+static void
+an_answer_to_a_double_is_none_to_the_next_packet(void **state)
+{
+    static const struct {
+        int type;
+        const char *payload;
+    } answers[] = {
+        {T_ACK, "ACK"},
+        {T_ERROR, "{\"error\": \"refused\"}"},
+        {T_ERROR, "{\"error\": \"checksum\"}"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(answers); i++) {
+        struct proto_peer p;
+
+        begin_echo(&p, "{}");
+        push(&p, "one");
+        expect(&p, T_DATA, 1, "one");
+        proto_peer_wait(&p, p.limits.timeout_us);
+        expect(&p, T_DATA, 1, "one");
+        push(&p, "two");
+        hear_one(&p, T_ACK, 0, "ACK");
+        expect(&p, T_DATA, 2, "two");
+        hear_one(&p, answers[i].type, 0, answers[i].payload);
+        expect_silence(&p);
+        assert_int_equal(p.results.delivered, 1);
+        assert_int_equal(p.results.refused, 0);
+        hear_one(&p, T_ACK, 0, "ACK");
+        assert_int_equal(p.results.delivered, 2);
+        proto_peer_fini(&p);
+    }
+}
+
+static void
+a_copy_that_came_damaged_has_its_answer(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_echo(&p, "{}");
+    push(&p, "one");
+    push(&p, "two");
+    expect(&p, T_DATA, 1, "one");
+    hear_one(&p, T_ERROR, 0, "{\"error\": \"checksum\"}");
+    expect(&p, T_DATA, 1, "one");
+    hear_one(&p, T_ACK, 0, "ACK");
+    expect(&p, T_DATA, 2, "two");
+    hear_one(&p, T_ACK, 0, "ACK");
+    assert_int_equal(p.results.delivered, 2);
+    proto_peer_fini(&p);
+}
+
 static void
 a_damaged_ack_is_said_again(void **state)
 {
@@ -611,6 +665,8 @@ main(void)
         cmocka_unit_test(what_has_no_ack_is_sent_again_later_and_later),
         cmocka_unit_test(only_what_is_due_is_sent_again),
         cmocka_unit_test(a_damaged_packet_is_sent_again_at_once),
+        cmocka_unit_test(an_answer_to_a_double_is_none_to_the_next_packet),
+        cmocka_unit_test(a_copy_that_came_damaged_has_its_answer),
         cmocka_unit_test(a_damaged_ack_is_said_again),
         cmocka_unit_test(a_refusal_of_the_peers_is_kept_for_who_asks),
         cmocka_unit_test(a_client_asks_and_takes_what_it_is_given),
