@@ -96,7 +96,7 @@ bench_notices_no_reload(void **state)
                            "bench",
                            "--json",
                            "--messages",
-                           "10000",
+                           "4000",
                            "--connections",
                            "4",
                            "--size",
