@@ -171,8 +171,9 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path);
  * MSOCK_USAGE: msp. */
 MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
 
-/* The connection's descriptor, to wait for with poll(2) before msock_recv(m, 0, ...), which is to be
- * called until it returns MSOCK_TIMEOUT; -1 where there is none. */
+/* The connection's descriptor, to wait for with poll(2); -1 where there is none. Every call on the handle may
+ * have read messages for which there is nothing to wait any more: before waiting, msock_recv(m, 0, ...) is
+ * to be called until it returns MSOCK_TIMEOUT. */
 MSOCK_API int msock_fd(const msock *m);
 
 /* --- what the last call said --- */

@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define CHAT_LINE_MAX 65536u
-#define CHAT_AGAIN_MS 1000 /* how soon to connect again */
+#define CHAT_AGAIN_S  1.0 /* from one connection to the next, at least */
+#define CHAT_TURN_MAX 64  /* messages that are printed before anything else has its turn */
 
 struct chat {
     msock *m;
@@ -26,6 +27,8 @@ struct chat {
     bool json;
     bool input_done;
     bool failed;              /* a line could not be sent */
+    bool more;                /* messages may be there, whatever poll(2) says */
+    double again;             /* when to connect, where there is no connection */
     double end;               /* with input_done: when to leave */
     char line[CHAT_LINE_MAX]; /* from a pipe: what is there of the next line */
     size_t line_len;
@@ -139,23 +142,28 @@ chat_print(const struct chat *chat, const char *data, size_t n)
     fflush(stdout);
 }
 
-/* Everything that has come. Returns false where the connection has ended. */
+/* What has come, up to a limit, or else nobody could leave while messages keep coming; sets more. Returns
+ * false where the connection has ended. */
 static bool
 chat_receive(struct chat *chat)
 {
-    for (;;) {
+    chat->more = false;
+    for (int i = 0; i < CHAT_TURN_MAX; i++) {
         const void *data;
         size_t n;
         enum msock_status status = msock_recv(chat->m, 0, &data, &n);
 
         if (status == MSOCK_TIMEOUT)
             return true;
-        if (status != MSOCK_OK) {
+        if (status == MSOCK_OK)
+            chat_print(chat, data, n);
+        else
             chat_terminal_note(msock_error(chat->m));
+        if (status != MSOCK_OK && status != MSOCK_LOCAL)
             return false;
-        }
-        chat_print(chat, data, n);
     }
+    chat->more = true;
+    return true;
 }
 
 /* --- the loop --- */
@@ -163,44 +171,60 @@ chat_receive(struct chat *chat)
 static int
 chat_wait_ms(const struct chat *chat)
 {
-    double left;
+    double now = chat_now(), left = 3600;
 
-    if (!chat->input_done)
-        return -1;
-    left = chat->end - chat_now();
+    if (chat->more)
+        return 0;
+    if (chat->input_done)
+        left = chat->end - now;
+    if (msock_fd(chat->m) < 0 && chat->again - now < left)
+        left = chat->again - now;
     return left <= 0 ? 0 : (int)(left * 1000) + 1;
 }
 
-/* Returns false where the connection has ended. */
-static bool
-chat_turn(struct chat *chat)
+static void
+chat_wait(struct chat *chat)
 {
     struct pollfd p[2] = {
         {.fd = msock_fd(chat->m), .events = POLLIN},
         {.fd = chat->input_done ? -1 : STDIN_FILENO, .events = POLLIN},
     };
 
-    if (poll(p, 2, chat_wait_ms(chat)) < 0 && errno != EINTR)
-        return false;
+    if (poll(p, 2, chat_wait_ms(chat)) <= 0)
+        return;
     if (p[1].revents != 0 && chat_terminal_is_open())
         chat_terminal_read();
     else if (p[1].revents != 0)
         chat_read_pipe(chat);
-    return p[0].revents == 0 || chat_receive(chat);
 }
 
-/* Until the end of input, or the server is gone for good. */
+/* Connects where there is no connection and it is time to. Returns false where there is none to be had. */
+static bool
+chat_connect(struct chat *chat)
+{
+    if (msock_fd(chat->m) >= 0 || chat->more || chat_now() < chat->again)
+        return true;
+    chat->again = chat_now() + CHAT_AGAIN_S;
+    if (msock_connect(chat->m) == MSOCK_OK)
+        return true;
+    chat_terminal_note(msock_error(chat->m));
+    return false;
+}
+
+/* Until the end of input, or the server is gone for good. Every call on the handle may have read messages
+ * for which there is nothing to poll any more. */
 static int
 chat_run(struct chat *chat)
 {
     while (!chat->input_done || chat_now() < chat->end) {
-        if (msock_fd(chat->m) < 0 && msock_connect(chat->m) != MSOCK_OK) {
-            chat_terminal_note(msock_error(chat->m));
+        if (!chat_connect(chat))
             return EX_UNAVAILABLE;
-        }
-        if (!chat_turn(chat) && chat->input_done)
+        if ((msock_fd(chat->m) >= 0 || chat->more) && !chat_receive(chat) && chat->input_done)
             return EX_UNAVAILABLE;
+        chat_wait(chat);
     }
+    if (msock_fd(chat->m) >= 0)
+        (void)chat_receive(chat);
     return chat->failed ? EX_TEMPFAIL : EX_OK;
 }
 
