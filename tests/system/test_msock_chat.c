@@ -1,6 +1,14 @@
-/* msock chat from a pipe: what comes in is printed, also where it was read while a line was sent. */
+/* msock chat: from a pipe what comes in is printed, also where it was read while a line was sent; on a
+ * terminal characters are text, whatever the locale, and cannot drive it. */
 #include "daemon.h"
+#include "raw_frame.h"
 #include "target.h"
+
+#include <poll.h>
+#include <pty.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -38,11 +46,101 @@ answers_are_printed_over_every_protocol(void **state)
     daemon_stop(d);
 }
 
+/* --- on a terminal --- */
+
+struct terminal {
+    pid_t pid;
+    int fd;
+    char shown[4096];
+    size_t len;
+};
+
+static void
+terminal_start(struct terminal *t, const struct target *server)
+{
+    char url[80];
+
+    snprintf(url, sizeof(url), "frame://127.0.0.1:%u", target_port(server));
+    t->len = 0;
+    t->pid = forkpty(&t->fd, NULL, NULL, NULL);
+    assert_true(t->pid >= 0);
+    if (t->pid > 0)
+        return;
+    setenv("TERM", "xterm", 1);
+    setenv("LC_ALL", "C", 1);
+    execl(harness_program("msock"), "msock", "chat", "-u", url, (char *)NULL);
+    _exit(127);
+}
+
+static void
+terminal_type(const struct terminal *t, const char *text)
+{
+    assert_int_equal(write(t->fd, text, strlen(text)), strlen(text));
+}
+
+/* Reads until the text is there; ends the test where it does not come. */
+static void
+terminal_expect(struct terminal *t, const char *text)
+{
+    struct pollfd p = {.fd = t->fd, .events = POLLIN};
+
+    t->shown[t->len] = '\0';
+    while (strstr(t->shown, text) == NULL) {
+        ssize_t n = poll(&p, 1, 10000) > 0
+                        ? read(t->fd, t->shown + t->len, sizeof(t->shown) - 1 - t->len)
+                        : 0;
+
+        if (n <= 0)
+            fail_msg("the terminal shows \"%s\", not \"%s\"", t->shown, text);
+        t->len += (size_t)n;
+        t->shown[t->len] = '\0';
+    }
+}
+
+/* ^D, which ends it with status 0. */
+static void
+terminal_leave(struct terminal *t)
+{
+    int status;
+
+    terminal_type(t, "\x04");
+    while (read(t->fd, t->shown, sizeof(t->shown)) > 0)
+        continue;
+    assert_int_equal(waitpid(t->pid, &status, 0), t->pid);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    close(t->fd);
+}
+
+static void
+on_a_terminal_characters_are_text_and_nothing_else(void **state)
+{
+    static const char text[] = "\xc2\x9b"
+                               "2J \x9b"
+                               "1m \x1b[2J \xe2\x80\xae \xc3\xa9 end";
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = "broadcast", .listen = {"frame://127.0.0.1:0"}});
+    struct terminal t;
+    struct raw other;
+
+    (void)state;
+    raw_connect(&other, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    terminal_start(&t, &d->listeners[0]);
+    terminal_expect(&t, "> ");
+    terminal_type(&t, "\xe6\x97\xa5\xe6\x9c\xac x\r");
+    raw_expect(&other, "\xe6\x97\xa5\xe6\x9c\xac x", 8);
+    assert_int_equal(other.kind->send(&other, text, sizeof(text) - 1), 0);
+    terminal_expect(&t, "?2J ?1m ?[2J ??? \xc3\xa9 end");
+    terminal_leave(&t);
+    raw_close(&other);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(answers_are_printed_over_every_protocol),
+        SYSTEM_TEST(on_a_terminal_characters_are_text_and_nothing_else),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

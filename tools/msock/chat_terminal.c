@@ -3,9 +3,11 @@
 #include "say.h"
 
 #include <editline/readline.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TERMINAL_PROMPT "> "
 
@@ -53,9 +55,21 @@ terminal_show(void)
     fflush(stdout);
 }
 
+/* libedit reads characters as the locale has them, and drops what is none. A terminal of which nothing is
+ * said takes UTF-8. */
+static void
+terminal_locale(void)
+{
+    const char *name = setlocale(LC_CTYPE, "");
+
+    if (name == NULL || strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0)
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
+}
+
 void
 chat_terminal_open(chat_typed_fn typed, void *arg)
 {
+    terminal_locale();
     terminal.is_open = true;
     terminal.at_end = false;
     terminal.typed = typed;
@@ -97,22 +111,17 @@ chat_terminal_read(void)
 void
 chat_terminal_print(const char *data, size_t n)
 {
-    char *text = malloc(n + 1), *clean = malloc(n + 1);
+    char *clean = malloc(n + 1);
 
     terminal_hide();
-    if (text != NULL && clean != NULL && terminal.is_open) {
-        memcpy(text, data, n);
-        for (size_t i = 0; i < n; i++) /* say_clean takes a string */
-            text[i] = text[i] == '\0' ? '\1' : text[i];
-        text[n] = '\0';
-        say_clean(text, clean, n + 1);
+    if (clean != NULL && isatty(STDOUT_FILENO)) {
+        say_clean_bytes(data, n, clean);
         fputs(clean, stdout);
     } else {
         fwrite(data, 1, n, stdout); /* a program reads it, as it came */
     }
     putchar('\n');
     terminal_show();
-    free(text);
     free(clean);
 }
 

@@ -1,5 +1,7 @@
 #include "listen_message.h"
 
+#include "say.h"
+
 #include <errno.h>
 #include <openssl/evp.h>
 #include <spawn.h>
@@ -83,12 +85,13 @@ print_json(const msock_message *m, const void *data, size_t n)
 static int
 print_clean(const char *data, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)data[i];
-        bool harmless = c == '\n' || c == '\t' || (c >= 0x20 && c != 0x7f);
+    for (size_t i = 0; i < n;) {
+        bool layout = data[i] == '\n' || data[i] == '\t';
+        size_t len = layout ? 1 : say_harmless(data + i, n - i);
 
-        if (putchar(harmless ? c : '?') == EOF)
+        if (len > 0 ? fwrite(data + i, 1, len, stdout) != len : putchar('?') == EOF)
             return -1;
+        i += len > 0 ? len : 1;
     }
     return 0;
 }
