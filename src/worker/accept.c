@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH 16    /* connections taken in one turn from one listener */
-#define PARK_US      20000 /* how long to leave the listeners to others */
+#define ACCEPT_BATCH 16   /* connections taken in one turn from one listener */
+#define PARK_US      2000 /* how long to leave the listeners to others */
 #define SAY_US       10000000
 #define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
 

@@ -79,6 +79,7 @@ conn_forget(struct conn *c)
     packet_window_destroy(c->window_held);
     c->window_held = NULL;
     buffer_fini(&c->lookahead);
+    buffer_fini(&c->unfed);
     message_destroy(c->message);
     c->message = NULL;
 }
@@ -155,7 +156,7 @@ conn_shutdown(struct conn *c)
 
     c->proto->shutdown(&c->state, &io);
     conn_count(c, &tally);
-    conn_end(c);
+    conn_begin_closing(c);
 }
 
 void
@@ -163,15 +164,6 @@ conn_disconnect(struct conn *c)
 {
     c->is_leaving = true;
     conn_touch(c);
-}
-
-/* What was said last may be nothing; the peer gets time to read what came before all the same, since a close
- * over bytes that nobody has read would destroy it. */
-void
-conn_end(struct conn *c)
-{
-    answers_append(&c->answers, "", 0, true);
-    conn_begin_closing(c);
 }
 
 /* --- the beginning of a connection --- */
@@ -190,6 +182,7 @@ conn_create(struct worker_listener *listener, int fd)
     answers_init(&c->answers);
     outbox_init(&c->outbox);
     buffer_init(&c->lookahead);
+    buffer_init(&c->unfed);
     c->next = w->conns;
     c->link = &w->conns;
     if (c->next != NULL)
@@ -255,7 +248,7 @@ conn_refuse_later(struct conn *c)
     struct worker *w = conn_worker(c);
 
     if (w->turned_away >= TURNED_AWAY_MAX) {
-        conn_end(c);
+        conn_begin_closing(c);
         return;
     }
     w->turned_away++;

@@ -34,8 +34,10 @@ conn_blocked(struct conn *c)
 
     if (!c->send_blocked)
         c->phase_end_us = conn_worker(c)->now_us + patience;
-    if (c->blocked_us == 0)
+    if (c->blocked_us == 0) {
         c->blocked_us = conn_worker(c)->now_us;
+        c->blocked_sent = 0;
+    }
     c->send_blocked = true;
     conn_watch_write(c);
 }
@@ -59,6 +61,7 @@ conn_write(struct conn *c)
             return;
         }
         conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
+        c->blocked_sent += (uint64_t)n;
         c->send_blocked = false;
         buffer_consume(ready, (size_t)n);
     }
@@ -67,6 +70,17 @@ conn_write(struct conn *c)
 }
 
 /* --- receiving --- */
+
+/* There is room for the messages that more bytes may bring, and for the answers to them. */
+static bool
+conn_has_room(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+    uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
+
+    return c->waiting < WAITING_MAX && c->waiting_files < files_max &&
+           c->answers.ready.len < READY_MAX;
+}
 
 /* Whether the present message is its last one. A connection that another worker takes over goes on as
  * long as there are bytes here already; the rest is left for that worker. */
@@ -124,7 +138,7 @@ void
 conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
 {
     if (event == PROTO_CLOSE)
-        conn_end(c);
+        conn_begin_closing(c);
     else if (event == PROTO_BECOME)
         conn_become(c, io->become);
 }
@@ -135,7 +149,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    while (n > 0 && c->phase == CONN_SERVING) {
+    while (n > 0 && c->phase == CONN_SERVING && c->unfed.len == 0 && conn_has_room(c)) {
         struct message *m = NULL;
         size_t used = 0;
         enum proto_event event = c->proto->feed(&c->state, &io, data, n, &used, &m);
@@ -162,6 +176,8 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_end_here(c);
     }
     conn_count(c, &tally);
+    if (n > 0 && c->phase == CONN_SERVING)
+        buffer_append(&c->unfed, data, n);
 }
 
 static void
@@ -225,8 +241,8 @@ conn_mark_busy(struct conn *c)
 static bool
 conn_awaits_end(const struct conn *c)
 {
-    return c->is_leaving && c->proto->idle(&c->state) && c->outbox.first == NULL &&
-           packet_window_idle(c->window_held);
+    return c->is_leaving && c->unfed.len == 0 && c->proto->idle(&c->state) &&
+           c->outbox.first == NULL && packet_window_idle(c->window_held);
 }
 
 bool
@@ -234,9 +250,21 @@ conn_wants_bytes(const struct conn *c)
 {
     if (c->phase == CONN_LINGERING)
         return true;
-    return c->phase == CONN_SERVING && !c->peer_done && c->waiting < WAITING_MAX &&
-           c->waiting_files < FILES_MAX && c->answers.ready.len < READY_MAX &&
-           !conn_awaits_move(c) && !conn_awaits_end(c);
+    return c->phase == CONN_SERVING && !c->peer_done && conn_has_room(c) && !conn_awaits_move(c) &&
+           !conn_awaits_end(c);
+}
+
+/* What was received before and had to wait. */
+static void
+conn_feed_rest(struct conn *c)
+{
+    struct buffer rest = c->unfed;
+
+    if (rest.len == 0 || !conn_wants_bytes(c))
+        return;
+    buffer_init(&c->unfed);
+    conn_feed(c, (const uint8_t *)buffer_bytes(&rest), rest.len);
+    buffer_fini(&rest);
 }
 
 void
@@ -246,7 +274,8 @@ conn_read(struct conn *c, bool to_end)
     size_t share = READ_SHARE;
 
     conn_touch(c);
-    while (conn_wants_bytes(c)) {
+    conn_feed_rest(c);
+    while (conn_wants_bytes(c) && c->unfed.len == 0) {
         ssize_t n = recv(c->fd, w->read_buf, WORKER_READ_SIZE, 0);
 
         if (n < 0 && errno == EINTR)
@@ -271,7 +300,7 @@ conn_read(struct conn *c, bool to_end)
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);
-        if (n < WORKER_READ_SIZE && !to_end) {
+        if (n < WORKER_READ_SIZE && !to_end && c->unfed.len == 0) {
             conn_drained(c);
             return;
         }

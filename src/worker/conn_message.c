@@ -117,6 +117,7 @@ conn_take(struct conn *c, struct message *m)
     c->waiting++;
     m->is_file = m->fd >= 0;
     c->waiting_files += m->is_file;
+    w->waiting_files += m->is_file;
     wh->submitted++;
     w->submitting = m;
     wh->ops->submit(wh->handler, m);
@@ -170,6 +171,7 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
 
     c->waiting--;
     c->waiting_files -= m->is_file;
+    w->waiting_files -= m->is_file;
     c->listener->handler->submitted--;
     if (w->submitting == m)
         w->submitting = NULL;

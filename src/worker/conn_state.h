@@ -41,8 +41,10 @@ struct conn {
     struct outbox outbox;
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
     struct buffer lookahead;
+    struct buffer unfed; /* received, and left until there is room for what it leads to */
     struct timer timer;
     uint64_t phase_end_us; /* lingering, blocked or turned away: when patience ends */
+    uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
     uint64_t
         blocked_us; /* since when something has been waiting for the peer to read; 0: nothing */
     struct conn *next, **link; /* all connections of the worker */
@@ -73,9 +75,6 @@ void conn_linger(struct conn *c);
 
 /* Gives the connection to another worker; where that has to wait, or cannot be, it stays. */
 void conn_move(struct conn *c);
-
-/* The protocol has said its last: the connection ends behind what is still to be answered. */
-void conn_end(struct conn *c);
 
 /* Nothing more is read; what is ready still goes out. */
 void conn_begin_closing(struct conn *c);

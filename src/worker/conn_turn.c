@@ -5,7 +5,8 @@
 #include "worker/handover.h"
 
 #define MOVE_AGAIN_US  10000   /* how soon to try again to give a connection away */
-#define EVICT_AFTER_US 1000000 /* for a peer to read all that waits for it, when memory is short */
+#define EVICT_AFTER_US 5000000 /* for a peer to read all that waits for it, when memory is short */
+#define EVICT_RATE     262144  /* bytes a second that it has to take then */
 #define EVICT_HARD     4       /* times the worker's memory: then it gets no time */
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
@@ -15,8 +16,9 @@
 static bool
 conn_at_rest(const struct conn *c)
 {
-    return c->waiting == 0 && answers_idle(&c->answers) && c->outbox.reserved_first == NULL &&
-           packet_window_idle(c->window_held) && c->proto->idle(&c->state);
+    return c->waiting == 0 && c->unfed.len == 0 && answers_idle(&c->answers) &&
+           c->outbox.reserved_first == NULL && packet_window_idle(c->window_held) &&
+           c->proto->idle(&c->state);
 }
 
 static bool
@@ -39,7 +41,7 @@ conn_awaits_move(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    return w->draining && !c->is_leaving && !c->peer_done && c->slot != NULL &&
+    return w->draining && !c->is_leaving && !c->peer_done && c->unfed.len == 0 && c->slot != NULL &&
            c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
            handover_wanted(w, c->listener->handler, c->proto);
 }
@@ -121,10 +123,10 @@ conn_advance(struct conn *c)
         conn_leave(c);
     if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
         return;
-    if (c->phase == CONN_CLOSING && c->answers.ended)
+    /* Also where nothing was said last: a close over bytes that nobody has read would destroy what came
+     * before. */
+    if (c->phase == CONN_CLOSING && (c->answers.ended || c->waiting == 0))
         conn_linger(c);
-    else if (c->phase == CONN_CLOSING && c->waiting == 0)
-        conn_close(c);
     else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)
         conn_close(c);
     if (c->phase == CONN_SERVING && c->read_paused && conn_wants_bytes(c)) {
@@ -198,16 +200,24 @@ conn_timer(struct worker *w, struct timer *timer)
 
 /* --- all of them --- */
 
-/* Of the peers that have been reading for too long, or (hard) of all, the one with the most unread. */
+/* Something has been waiting for a while, and the peer takes little of it. */
+static bool
+conn_reads_slowly(const struct conn *c)
+{
+    uint64_t since_us = conn_worker(c)->now_us - c->blocked_us;
+
+    return c->blocked_us != 0 && since_us >= EVICT_AFTER_US &&
+           c->blocked_sent < since_us / 1000000 * EVICT_RATE;
+}
+
+/* Of the peers that read slowly, or (hard) of all, the one with the most unread. */
 static struct conn *
 conn_slowest(struct worker *w, bool hard)
 {
     struct conn *slowest = NULL;
 
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        bool is_late = c->blocked_us != 0 && c->blocked_us + EVICT_AFTER_US <= w->now_us;
-
-        if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || is_late))
+        if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || conn_reads_slowly(c)))
             continue;
         if (slowest == NULL || c->unsent > slowest->unsent)
             slowest = c;

@@ -143,6 +143,8 @@ worker_send(struct worker *w)
 {
     worker_advance_clock(w);
     conn_finish_turn(w);
+    if (w->unsent > w->store.memory_limit)
+        conn_evict(w);
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);

@@ -18,7 +18,10 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+
+#define FILES_ENOUGH 65536u
 
 static int
 worker_watch(struct worker *w, int fd, struct watch *watch, void (*ready)(struct watch *, uint32_t))
@@ -48,6 +51,17 @@ worker_nonce(struct worker *w)
     x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
     return x ^ (x >> 31);
+}
+
+/* A quarter of the descriptors that it may have. */
+static unsigned
+worker_files_max(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > FILES_ENOUGH * 4)
+        return FILES_ENOUGH;
+    return (unsigned)(limit.rlim_cur / 4);
 }
 
 static void
@@ -353,6 +367,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
         json_seed();
         (void)fd_raise_limit();
     }
+    w->files_max = worker_files_max();
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
     step = "digests";

@@ -69,10 +69,12 @@ struct worker {
 
     struct conn *conns; /* all of them */
     unsigned conn_count;
-    unsigned turned_away; /* of these, those that are told so when it is known what they speak */
-    uint64_t unsent;      /* bytes that wait for peers to read, of all connections */
-    struct conn *touched; /* looked at once more at the end of the turn */
-    struct conn *unread;  /* with bytes left to read in the next turn */
+    unsigned waiting_files; /* messages in files that handlers have */
+    unsigned files_max;     /* of these; beyond, a connection has one at a time */
+    unsigned turned_away;   /* of these, those that are told so when it is known what they speak */
+    uint64_t unsent;        /* bytes that wait for peers to read, of all connections */
+    struct conn *touched;   /* looked at once more at the end of the turn */
+    struct conn *unread;    /* with bytes left to read in the next turn */
     struct message *submitting;
     char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
 
