@@ -170,6 +170,43 @@ the_selftest_finds_every_protocol_working(void **state)
     run_result_free(&result);
 }
 
+static bool
+file_says(const char *path, const char *text)
+{
+    char *said = harness_read_file(path, NULL);
+    bool same = said != NULL && strcmp(said, text) == 0;
+
+    free(said);
+    return same;
+}
+
+static void
+a_reader_that_has_left_ends_it_with_74(void **state)
+{
+    static const char script[] = "{ \"$0\" listen -l msp://127.0.0.1:0; echo $? > \"$1\"; } | :";
+    char dir[HARNESS_PATH_LEN], status[HARNESS_PATH_LEN];
+    const char *argv[] = {"/bin/sh", "-c", script, harness_program("msock"), status, NULL};
+    struct listening l = {0};
+    struct run_result result;
+    char *said;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(l.err, dir, "err");
+    harness_join(status, dir, "status");
+    l.how = (struct run_options){.error_file = l.err};
+    run_start(&l.running, argv, &l.how);
+    WAIT_FOR(listen_ready(&l), 10000);
+    assert_int_not_equal(send_one(&l, "1", "x"), 0);
+    WAIT_FOR(file_says(status, "74\n"), 10000);
+    run_finish(&l.running, 10000, &result);
+    run_result_free(&result);
+    said = harness_read_file(l.err, NULL);
+    assert_non_null(strstr(said, "cannot write"));
+    assert_null(strstr(strstr(said, "cannot write") + 1, "cannot write"));
+    free(said);
+}
+
 int
 main(void)
 {
@@ -179,6 +216,7 @@ main(void)
         SYSTEM_TEST(a_command_decides_what_becomes_of_a_message),
         SYSTEM_TEST(what_cannot_be_listened_on_is_said),
         SYSTEM_TEST(the_selftest_finds_every_protocol_working),
+        SYSTEM_TEST(a_reader_that_has_left_ends_it_with_74),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -140,16 +140,26 @@ listen_on_signal(int signal)
     msock_server_stop(listen_server);
 }
 
+/* Who reads what is printed may leave before us, which the write says, too. Not SIG_IGN, which commands
+ * would inherit. */
+static void
+listen_on_pipe(int signal)
+{
+    (void)signal;
+}
+
 /* The second ^C does not wait any more. */
 static void
 listen_catch_signals(const struct listening *l)
 {
     const struct sigaction action = {.sa_handler = listen_on_signal,
                                      .sa_flags = SA_RESTART | (int)SA_RESETHAND};
+    const struct sigaction broken = {.sa_handler = listen_on_pipe, .sa_flags = SA_RESTART};
 
     listen_server = l->server;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGPIPE, &broken, NULL);
 }
 
 static void

@@ -57,8 +57,8 @@ command_find(const char *name)
 static int
 main_flush(int status)
 {
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return status;
+    if (status == EX_IOERR || (fflush(stdout) == 0 && !ferror(stdout)))
+        return status; /* EX_IOERR: it was said */
     say_error("cannot write to standard output: %s", strerror(errno));
     return status == EX_OK ? EX_IOERR : status;
 }
