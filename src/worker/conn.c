@@ -279,16 +279,17 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     struct worker_handler *wh = listener->handler;
     struct stats_slot *slot =
         stats_writer_claim(&w->stats, listener->child->stats_id, &moved->peer, moved->began_us);
-    struct conn *c;
+    struct conn *c = conn_create(listener, fd);
 
-    if (slot == NULL) {
-        fd_close(&fd);
-        return;
-    }
-    c = conn_create(listener, fd);
     c->slot = slot;
     c->proto = moved->proto;
     c->state = *moved->state;
+    if (slot == NULL) {
+        conn_shutdown(c); /* this worker has all the connections it can count */
+        if (conn_watch(c) < 0)
+            conn_close(c);
+        return;
+    }
     if (outbox_restore(&c->outbox, moved->outbox, moved->outbox_len) < 0)
         log_warn("messages for a connection that moved here cannot be read");
     if (moved->window_len > 0)

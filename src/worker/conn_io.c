@@ -91,7 +91,7 @@ conn_ends(const struct conn *c)
 
     if (c->is_leaving)
         return true;
-    return w->draining && !handover_wanted(w, c->listener->handler, c->proto);
+    return w->draining && !handover_wanted(c->listener, c->proto);
 }
 
 /* The present message was its last one. Where the peer can be told, what it sent ahead behind it goes

@@ -43,7 +43,7 @@ conn_awaits_move(const struct conn *c)
 
     return w->draining && !c->is_leaving && !c->peer_done && c->unfed.len == 0 && c->slot != NULL &&
            c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
-           handover_wanted(w, c->listener->handler, c->proto);
+           handover_wanted(c->listener, c->proto);
 }
 
 static enum stats_conn_state

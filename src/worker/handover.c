@@ -34,15 +34,26 @@ handover_is_old(const struct worker *w)
            w->child->generation;
 }
 
-bool
-handover_wanted(const struct worker *w, const struct worker_handler *wh,
-                const struct proto_ops *proto)
+/* The new configuration has that listener as well. */
+static bool
+handover_has_place(const struct worker_listener *listener)
 {
+    const struct stats_control *control = listener->worker->stats.control;
+    const struct stats_listener *row = &control->listener[listener->child->stats_id];
+
+    return atomic_load_explicit(&row->active, memory_order_acquire) != 0;
+}
+
+bool
+handover_wanted(const struct worker_listener *listener, const struct proto_ops *proto)
+{
+    const struct worker *w = listener->worker;
+    const struct worker_handler *wh = listener->handler;
     bool keeps = wh->ops->conn_opened != NULL;
     bool moves = wh->ops->may_move || (wh->ops->moves != NULL && wh->ops->moves(wh->handler));
 
-    return w->child->handover_fds[1] >= 0 && handover_is_old(w) && proto->hand_over &&
-           (moves || !keeps);
+    return w->child->handover_fds[1] >= 0 && handover_is_old(w) && handover_has_place(listener) &&
+           proto->hand_over && (moves || !keeps);
 }
 
 /* --- giving --- */

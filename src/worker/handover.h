@@ -20,9 +20,8 @@ enum handover {
     HANDOVER_NO,    /* it cannot move */
 };
 
-/* Whether connections of that handler and protocol may move, while there is somebody to take them. */
-bool handover_wanted(const struct worker *w, const struct worker_handler *wh,
-                     const struct proto_ops *proto);
+/* Whether connections of that listener, with that protocol, may move, while there is somebody to take them. */
+bool handover_wanted(const struct worker_listener *listener, const struct proto_ops *proto);
 
 /* Gives it away. The connection is between messages. */
 enum handover handover_give(struct conn *c);
