@@ -119,7 +119,8 @@ msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_
 
 /* Appends the transform that seals with AES-256-GCM under the key in the file (32 bytes or 64 hex digits,
  * readable by its owner alone); the server has the same file as ?key_file=. What cannot be opened is an
- * error, never data. MSOCK_OK, MSOCK_LOCAL. */
+ * error, never data. MSOCK_OK, MSOCK_LOCAL, MSOCK_USAGE (with framing=delimiter, since what is sealed may
+ * hold a delimiter). */
 MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
 
 /* The id of the next message (UTF-8 or any bytes, 1 to 2006 of them), which the receiver sees and may

@@ -228,6 +228,9 @@ msock_set_key(msock *m, const char *path)
     handle_begin(m);
     if (path == NULL)
         return handle_fail(m, MSOCK_LOCAL, "there is no key file");
+    if (m->at.framing.kind == FRAMING_DELIMITER)
+        return handle_fail(m, MSOCK_USAGE,
+                           "a key does not go with framing=delimiter: what is sealed may hold one");
     if (transform_seal(path, SEAL_TO_SERVER, &one, error) < 0)
         return handle_fail(m, MSOCK_LOCAL, "%s", error);
     if (handle_add_transform(m, &one) == 0)

@@ -356,11 +356,14 @@ a_key_that_cannot_be_used_is_an_error(void **state)
 {
     struct keys k = keys_make();
     char url[200], error[300];
-    msock *m = msock_open("frame://127.0.0.1:1");
+    msock *m = msock_open("frame://127.0.0.1:1"), *lines;
 
     (void)state;
     assert_int_equal(msock_set_key(m, "/nonexistent/key"), MSOCK_LOCAL);
     assert_int_equal(msock_set_key(m, NULL), MSOCK_LOCAL);
+    lines = msock_open("frame://127.0.0.1:1?framing=delimiter");
+    assert_int_equal(msock_set_key(lines, k.path), MSOCK_USAGE);
+    msock_close(lines);
     assert_int_equal(chmod(k.path, 0644), 0);
     assert_int_equal(msock_set_key(m, k.path), MSOCK_LOCAL);
     assert_non_null(strstr(msock_error(m), "chmod 600"));
