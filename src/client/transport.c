@@ -45,14 +45,15 @@ static int
 connect_unix(int fd, const struct endpoint *ep, unsigned timeout_ms)
 {
     struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
+    uint64_t deadline = clock_mono_us() + (uint64_t)timeout_ms * 1000;
     int rc;
 
     if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
         return -1;
     do {
         rc = connect(fd, (const struct sockaddr *)&ep->addr, ep->len);
-    } while (rc < 0 && errno == EINTR);
-    if (rc < 0 && errno == EAGAIN)
+    } while (rc < 0 && errno == EINTR && clock_mono_us() < deadline);
+    if (rc < 0 && (errno == EAGAIN || errno == EINTR))
         errno = ETIMEDOUT;
     return rc < 0 ? -1 : fd_set_nonblock(fd, 1);
 }
