@@ -83,7 +83,8 @@ struct cnp {
     uint16_t flight;          /* packets of ours without their ACK */
     uint32_t echoes;          /* answers without a number to come, to doubles of what has its ACK */
     uint32_t with_handlers;   /* messages */
-    uint16_t done_sequence;   /* second dialect: the packet that ended the last message */
+    bool done;              /* second dialect: a message has ended, nothing of the next has come */
+    uint16_t done_sequence; /* the packet that ended it */
     uint32_t done_length;
     uint8_t done_sum[CNP_SUM_LEN];
     uint64_t session;

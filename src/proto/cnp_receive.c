@@ -32,13 +32,14 @@ cnp_is_double(const struct cnp *cnp, uint32_t ahead)
     return behind <= cnp->accepted && behind <= CNP_WINDOW_MAX;
 }
 
-/* Second dialect: the end of the last message once more, on its way when its ACK was. */
+/* Second dialect: the end of the last message once more, since its ACK got lost or was on its way. A new
+ * message begins with number 0, also one that consists of nothing else. */
 static bool
 cnp_is_last_end(const struct cnp *cnp)
 {
     const struct cnp_header *h = &cnp->header;
 
-    return cnp->second && cnp->accepted == 0 && h->last && h->sequence == cnp->done_sequence &&
+    return cnp->done && h->last && h->sequence != 0 && h->sequence == cnp->done_sequence &&
            h->length == cnp->done_length && memcmp(h->sum, cnp->done_sum, CNP_SUM_LEN) == 0;
 }
 
@@ -95,6 +96,7 @@ cnp_number_done(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 
     if (cnp->second) {
         cnp->with_handler = true;
+        cnp->done = true;
         cnp->accepted = 0;
         packet_window_forget(pw); /* nothing of a message comes behind its end */
         cnp->early = 0;
@@ -235,6 +237,12 @@ cnp_skipped(struct cnp *cnp, struct proto_io *io)
     uint32_t ahead = cnp_ahead(cnp, h->sequence);
     const struct packet *kept;
 
+    if (cnp->with_handler)
+        return;
+    if (cnp_is_last_end(cnp)) {
+        cnp_say_ack(cnp, io, h->sequence);
+        return;
+    }
     if (cnp_is_double(cnp, ahead)) {
         cnp_answer_again(cnp, io, h->sequence);
         return;
@@ -253,8 +261,7 @@ cnp_early_begin(struct cnp *cnp, struct proto_io *io, uint32_t ahead)
     uint64_t index = cnp->accepted + ahead;
     bool full = io->memory_low || io->store->memory_used + h->length > io->store->memory_limit;
 
-    if (full || !cnp->selective || cnp_is_last_end(cnp) ||
-        packet_window_kept(*io->window, index) != NULL)
+    if (full || !cnp->selective || packet_window_kept(*io->window, index) != NULL)
         return;
     packet_window_begin(*io->window, index, h->sequence, cnp_kind(h, cnp->second) == CNP_DATA);
     cnp->into = CNP_INTO_EARLY;
@@ -284,8 +291,9 @@ cnp_data_begin(struct cnp *cnp, struct proto_io *io)
     if (cnp_kind(h, cnp->second) == CNP_FRAGMENT && !cnp->fragments)
         return cnp_say_close(cnp, io, h->sequence, "fragments", "fragments were not agreed");
     cnp->into = CNP_INTO_NOTHING;
-    if (cnp->with_handler)
+    if (cnp->with_handler || cnp_is_last_end(cnp))
         return PROTO_MORE;
+    cnp->done = false;
     if (plain)
         cnp->heard_plain = true;
     else

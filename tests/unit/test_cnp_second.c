@@ -162,14 +162,48 @@ selective_repeat_keeps_what_is_beyond_a_gap(void **state)
     proto_peer_expect_delivered(&p, 0, "onetwothreefour", 15);
     /* The end once more, and then a message that looks like it from behind. */
     hear_one(&p, S_DATA, 3, 1, "four");
+    expect2(&p, S_ACK, 3, 0, "ACK");
     expect_silence(&p);
     assert_true(cnp_protocol.idle(&p.state));
     hear_one(&p, S_DATA, 0, 0, "1");
+    expect2(&p, S_ACK, 0, 0, "ACK");
     hear_one(&p, S_DATA, 3, 1, "four");
+    expect_silence(&p);
     hear_one(&p, S_DATA, 1, 0, "2");
     hear_one(&p, S_DATA, 2, 0, "3");
     proto_peer_expect_delivered(&p, 1, "123four", 7);
     proto_peer_fini(&p);
+}
+
+/* Its ACK got lost. The number may be beyond the window of the next message. */
+static void
+the_end_of_a_message_is_acknowledged_again(void **state)
+{
+    static const char *const protocols[] = {GBN, SR};
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(protocols); i++) {
+        struct proto_peer p;
+
+        begin(&p, protocols[i]);
+        for (unsigned k = 0; k < 6; k++) {
+            hear_one(&p, S_DATA, k, k == 5, "part");
+            expect2(&p, S_ACK, k, 0, "ACK");
+        }
+        for (int k = 0; k < 2; k++) {
+            hear_damaged(&p, 5, 1, "part");
+            expect2(&p, S_NACK, 5, 0, "checksum");
+            hear_one(&p, S_DATA, 5, 1, "part");
+            expect2(&p, S_ACK, 5, 0, "ACK");
+        }
+        hear_damaged(&p, 0, 0, "next"); /* has begun all the same */
+        expect2(&p, S_NACK, 0, 0, "checksum");
+        hear_one(&p, S_DATA, 5, 1, "part");
+        expect2(&p, S_NACK, 5, 0, "\"window\"");
+        assert_true(p.closed);
+        assert_int_equal(p.delivered_count, 1);
+        proto_peer_fini(&p);
+    }
 }
 
 static void
@@ -283,6 +317,7 @@ main(void)
         cmocka_unit_test(numbers_begin_at_0_with_each_message),
         cmocka_unit_test(a_damaged_packet_gets_a_nack_with_its_number),
         cmocka_unit_test(selective_repeat_keeps_what_is_beyond_a_gap),
+        cmocka_unit_test(the_end_of_a_message_is_acknowledged_again),
         cmocka_unit_test(a_packet_beyond_the_window_or_too_large_is_the_end),
         cmocka_unit_test(the_last_ack_waits_for_the_handler),
         cmocka_unit_test(a_refused_message_is_the_end),
