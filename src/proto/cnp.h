@@ -5,7 +5,10 @@
  *    one. A peer that has sent only such packets gets them from us too, one at a time; everybody else
  *    gets sequenced ones.
  *  - Packets beyond a gap are kept within the window; while memory is short they are dropped without a
- *    word, and the sender's timeout brings them again. Beyond the window: ERROR `window`, close.
+ *    word, and the sender's timeout brings them again. A window counts packets without an ACK: every
+ *    FRAGMENT that was acknowledged beyond a gap lets the sender go one further. No more than a window
+ *    of packets is kept all the same, and the others are dropped as well. Further than that: ERROR
+ *    `window`, close.
  *  - A double is acknowledged again only when the ACK has been sent once: not while the handler has
  *    its message. The double of a refused message gets ERROR `refused` again.
  *  - SEQUENCE 0 in an ACK or ERROR from a peer that has sent no numbers means our oldest packet. After
@@ -79,7 +82,8 @@ struct cnp {
     uint32_t left;            /* bytes of its payload still to come */
     uint32_t packet_max;      /* negotiated */
     uint16_t window;          /* negotiated */
-    uint16_t early;           /* packets kept beyond a gap */
+    uint16_t early;           /* packets kept beyond a gap, at most a window */
+    uint16_t early_acked;     /* of these, the FRAGMENTs: they have their ACK */
     uint16_t flight;          /* packets of ours without their ACK */
     uint32_t echoes;          /* answers without a number to come, to doubles of what has its ACK */
     uint32_t with_handlers;   /* messages */

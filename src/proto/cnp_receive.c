@@ -99,7 +99,7 @@ cnp_number_done(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
         cnp->done = true;
         cnp->accepted = 0;
         packet_window_forget(pw); /* nothing of a message comes behind its end */
-        cnp->early = 0;
+        cnp->early = cnp->early_acked = 0;
     } else if (sequence != 0) {
         packet_window_mark(pw, sequence);
     }
@@ -172,6 +172,7 @@ cnp_release(struct cnp *cnp, struct proto_io *io, struct message **message_out)
         struct packet *p = packet_window_take(*io->window);
 
         cnp->early--;
+        cnp->early_acked -= !p->ends;
         cnp_message_pick(cnp, io, false, p->bytes.len);
         if ((*io->message)->size + p->bytes.len > io->limits->max_message_size) {
             event = cnp_too_large(cnp, io, p->sequence);
@@ -203,10 +204,12 @@ cnp_keep(struct cnp *cnp, struct proto_io *io)
     packet_window_keep(*io->window);
     cnp->early++;
     io->tally->packets++;
-    if (cnp_kind(h, cnp->second) == CNP_FRAGMENT)
+    if (cnp_kind(h, cnp->second) == CNP_FRAGMENT) {
+        cnp->early_acked++;
         cnp_say_ack(cnp, io, h->sequence);
-    else
+    } else {
         cnp_note_end(cnp);
+    }
 }
 
 /* --- doubles --- */
@@ -261,7 +264,8 @@ cnp_early_begin(struct cnp *cnp, struct proto_io *io, uint32_t ahead)
     uint64_t index = cnp->accepted + ahead;
     bool full = io->memory_low || io->store->memory_used + h->length > io->store->memory_limit;
 
-    if (full || !cnp->selective || packet_window_kept(*io->window, index) != NULL)
+    if (full || !cnp->selective || cnp->early >= cnp->window ||
+        packet_window_kept(*io->window, index) != NULL)
         return;
     packet_window_begin(*io->window, index, h->sequence, cnp_kind(h, cnp->second) == CNP_DATA);
     cnp->into = CNP_INTO_EARLY;
@@ -301,9 +305,11 @@ cnp_data_begin(struct cnp *cnp, struct proto_io *io)
     ahead = plain ? 0 : cnp_ahead(cnp, h->sequence);
     if (ahead == 0)
         return cnp_turn_begin(cnp, io, plain);
-    if (ahead < cnp->window)
+    if (ahead >= cnp->window && cnp_is_double(cnp, ahead))
+        return PROTO_MORE;
+    if (ahead < (uint32_t)cnp->window + cnp->early_acked)
         cnp_early_begin(cnp, io, ahead);
-    else if (!cnp_is_double(cnp, ahead))
+    else
         return cnp_say_close(cnp, io, h->sequence, "window", "beyond the window");
     return PROTO_MORE;
 }

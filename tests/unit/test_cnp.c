@@ -274,6 +274,68 @@ a_packet_beyond_the_window_is_the_end(void **state)
     }
 }
 
+/* The window counts packets without an ACK, and FRAGMENTs beyond a gap have theirs. */
+static void
+acknowledged_fragments_beyond_a_gap_let_the_sender_go_further(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, FRAGMENTS); /* a window of 4 */
+    for (unsigned i = 2; i <= 5; i++) {
+        hear_one(&p, T_FRAGMENT, i, (const char[]){(char)('0' + i), '\0'});
+        expect_ack(&p, i);
+    }
+    hear_one(&p, T_FRAGMENT, 6, "6"); /* no more than a window is kept */
+    hear_one(&p, T_FRAGMENT, 8, "8");
+    expect_silence(&p);
+    hear_one(&p, T_FRAGMENT, 5, "5"); /* a double of one that is kept */
+    expect_ack(&p, 5);
+    hear_one(&p, T_FRAGMENT, 1, "1");
+    expect_ack(&p, 1);
+    hear_one(&p, T_FRAGMENT, 6, "6");
+    expect_ack(&p, 6);
+    hear_one(&p, T_DATA, 7, "7");
+    expect_ack(&p, 7);
+    expect_silence(&p);
+    expect_bodies(&p, (const char *const[]){"1234567"}, 1);
+    hear_one(&p, T_DATA, 12, "beyond");
+    expect(&p, T_ERROR, 12, "\"window\"");
+    assert_true(p.closed);
+    proto_peer_fini(&p);
+}
+
+static void
+what_no_fragment_explains_is_beyond_the_window(void **state)
+{
+    static const struct {
+        unsigned fragments, ends; /* kept beyond the missing packet 1 */
+        unsigned last;            /* still within what the sender may send */
+    } cases[] = {{0, 0, 4}, {0, 3, 4}, {1, 2, 5}, {3, 0, 7}, {4, 0, 8}};
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++)
+        for (unsigned over = 0; over <= 1; over++) {
+            unsigned next = 2;
+            struct proto_peer p;
+
+            begin(&p, FRAGMENTS);
+            for (unsigned k = 0; k < cases[i].fragments; k++, next++) {
+                hear_one(&p, T_FRAGMENT, next, "x");
+                expect_ack(&p, next);
+            }
+            for (unsigned k = 0; k < cases[i].ends; k++, next++)
+                hear_one(&p, T_DATA, next, "x");
+            expect_silence(&p);
+            hear_one(&p, T_DATA, cases[i].last + over, "x");
+            assert_int_equal(p.closed, over);
+            if (over)
+                expect(&p, T_ERROR, cases[i].last + 1, "\"window\"");
+            expect_silence(&p);
+            proto_peer_fini(&p);
+        }
+}
+
 static void
 numbers_go_round_after_65535(void **state)
 {
@@ -876,6 +938,8 @@ main(void)
         cmocka_unit_test(doubles_are_acknowledged_again_and_handed_on_once),
         cmocka_unit_test(a_double_is_not_acknowledged_before_its_message_is_taken),
         cmocka_unit_test(a_packet_beyond_the_window_is_the_end),
+        cmocka_unit_test(acknowledged_fragments_beyond_a_gap_let_the_sender_go_further),
+        cmocka_unit_test(what_no_fragment_explains_is_beyond_the_window),
         cmocka_unit_test(numbers_go_round_after_65535),
         cmocka_unit_test(what_is_beyond_a_gap_is_dropped_while_memory_is_short),
         cmocka_unit_test(a_damaged_packet_leaves_no_trace),
