@@ -316,7 +316,7 @@ frame_deadline(const void *state, const struct proto_limits *limits)
 
     switch ((enum frame_state)f->state) {
     case FRAME_IDLE:
-        return f->heard_us + limits->idle_timeout_us;
+        return (f->heard_us > f->said_us ? f->heard_us : f->said_us) + limits->idle_timeout_us;
     case FRAME_LENGTH:
     case FRAME_BODY:
         silence = f->heard_us + limits->timeout_us;
@@ -399,6 +399,7 @@ static void
 frame_send(struct frame *f, struct proto_io *io, struct answer *place, const void *data, size_t n,
            bool last)
 {
+    f->said_us = io->now_us;
     switch (io->limits->framing.kind) {
     case FRAMING_LENGTH32:
     case FRAMING_DELIMITER:

@@ -12,6 +12,9 @@
  * cut short by the end of the stream is dropped without being counted. In all these cases the replies
  * before still leave.
  *
+ * Nothing answers a frame, so between messages one that leaves is a sign of life too: a peer that takes what
+ * it is sent need not speak. One that takes nothing is the connection's business.
+ *
  * eof: one message in each direction, which ends with the stream. A server's connection ends behind the
  * reply. What push takes is the one message of this side; a client then shuts down its writing side. A
  * peer that closes without a word has sent an empty message.
@@ -44,6 +47,7 @@ struct frame {
     uint32_t left;                   /* length32 and fixed: bytes of the body still to come */
     uint64_t begun_us;               /* first byte of the message, monotonic */
     uint64_t heard_us;               /* last byte, monotonic */
+    uint64_t said_us;                /* last message for the peer, monotonic; 0: none yet */
     uint64_t received;               /* bytes since begun_us, for the minimal rate */
 };
 

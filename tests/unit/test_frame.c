@@ -462,6 +462,52 @@ an_idle_connection_is_closed_without_an_error(void **state)
 }
 
 static void
+who_is_sent_messages_need_not_speak(void **state)
+{
+    static const struct verdict reply = {
+        .outcome = PROTO_COMMITTED, .reply = "reply", .reply_len = 5};
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, (struct framing)LENGTH32);
+    p.limits.reply = REPLY_YES;
+    p.hold = true;
+    hear(&p, "\0\0\0\1x", 5);
+    for (unsigned i = 0; i < 3; i++) {
+        proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
+        assert_int_equal(proto_peer_push(&p, "push", 4), 0);
+        assert_int_equal(proto_peer_patience(&p), p.limits.idle_timeout_us);
+    }
+    proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
+    proto_peer_settle(&p, 0, &reply);
+    assert_int_equal(proto_peer_patience(&p), p.limits.idle_timeout_us);
+    assert_int_equal(proto_peer_push(&p, "", (size_t)1 << 31), -1); /* not sent: no sign of life */
+    proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
+    assert_false(p.closed);
+    proto_peer_wait(&p, 1);
+    assert_true(p.closed);
+    assert_int_equal(p.tally.err, 0);
+    proto_peer_fini(&p);
+}
+
+static void
+what_is_sent_gives_no_time_for_a_message_under_way(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, (struct framing)LENGTH32);
+    hear(&p, "\0\0\0\2x", 5);
+    proto_peer_wait(&p, p.limits.timeout_us - 1);
+    assert_int_equal(proto_peer_push(&p, "push", 4), 0);
+    assert_false(p.closed);
+    proto_peer_wait(&p, 1);
+    assert_true(p.closed);
+    assert_int_equal(p.tally.err, 1);
+    proto_peer_fini(&p);
+}
+
+static void
 one_byte_a_second_is_too_slow_for_a_message_as_a_whole(void **state)
 {
     struct proto_peer p;
@@ -880,6 +926,8 @@ main(void)
         cmocka_unit_test(a_digest_is_made_only_for_who_looks_at_it),
         cmocka_unit_test(silence_inside_a_message_ends_the_connection_and_is_an_error),
         cmocka_unit_test(an_idle_connection_is_closed_without_an_error),
+        cmocka_unit_test(who_is_sent_messages_need_not_speak),
+        cmocka_unit_test(what_is_sent_gives_no_time_for_a_message_under_way),
         cmocka_unit_test(one_byte_a_second_is_too_slow_for_a_message_as_a_whole),
         cmocka_unit_test(an_echo_comes_back_in_the_framing_it_came_in),
         cmocka_unit_test(a_long_echo_comes_back_at_once_or_at_its_place),
