@@ -38,6 +38,8 @@ struct child {
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
     struct bus_place bus; /* between all workers; memory_fd -1: there is none */
+    int accept_bell; /* an eventfd that all share, or -1: connections wait that one worker leaves to
+                             the others */
     int handover_fds
         [2]; /* connections from workers that leave go in at [1] and out at [0]: two ends
                                  that all workers share, non-blocking, packets; or -1 */

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <time.h>
@@ -94,8 +95,9 @@ start_shared(struct master *m)
                     strerror(errno));
         return -1;
     }
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, m->handover_fds) <
-        0) {
+    m->accept_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (m->accept_bell < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                                         m->handover_fds) < 0) {
         failure_set(&m->failure, EX_OSERR, "no sockets between the workers: %s", strerror(errno));
         return -1;
     }
@@ -364,6 +366,7 @@ master_fini(struct master *m)
         stats_master_close(&m->stats);
     fd_close(&m->death_fds[0]);
     fd_close(&m->death_fds[1]);
+    fd_close(&m->accept_bell);
     fd_close(&m->handover_fds[0]);
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
@@ -382,6 +385,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .lock_fd = -1,
                        .verdict_fd = hooks->verdict_fd,
                        .death_fds = {-1, -1},
+                       .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .bell_fd = -1}};
     int code = 0;

@@ -29,6 +29,7 @@ struct master {
     char *log_file;    /* heap; what the log goes to now, NULL: standard error */
     bool has_stats;
     struct bus_place bus; /* for all workers, as long as the master lives */
+    int accept_bell;      /* see struct child */
     int handover_fds[2];  /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
     struct generation *current; /* NULL while starting and stopping */

@@ -87,6 +87,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct work
                                                   .stats_id = g->rows[i],
                                                   .config = &g->config->listeners[i]};
     c->bus = m->bus;
+    c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];
     c->handover_fds[1] = m->handover_fds[1];
     c->stats = w->place;

@@ -235,6 +235,7 @@ server_fill_child(struct msock_server *s)
         .config = &s->config,
         .listener_count = s->config.listener_count,
         .bus = {.memory_fd = -1, .bell_fd = -1},
+        .accept_bell = -1,
         .handover_fds = {-1, -1},
         .stats = s->stats,
         .ready_fd = -1,

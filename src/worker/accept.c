@@ -13,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ACCEPT_BATCH 16   /* connections taken in one turn from one listener */
-#define PARK_US      2000 /* how long to leave the listeners to others */
+#define ACCEPT_BATCH 16    /* connections taken in one turn from one listener */
+#define PARK_US      20000 /* how long to leave the listeners to others */
 #define SAY_US       10000000
 #define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
 
@@ -100,6 +100,7 @@ accept_failed(struct worker *w, struct worker_listener *l)
         break;
     }
     accept_park(w, PAUSE_US);
+    w->parked_for_share = false;
     return false;
 }
 
@@ -110,6 +111,17 @@ accept_one(struct worker *w, struct worker_listener *l, int fd, const struct end
         conn_refuse(l, fd, "busy", busy_text);
     else
         conn_open(l, fd, peer);
+}
+
+/* Whoever was woken and declines has used the wake-up: the others have to be told that connections may
+ * wait. The bell is never read; edge-triggered, it wakes each of them once. */
+static void
+accept_tell_others(const struct worker *w)
+{
+    static const uint64_t once = 1;
+
+    if (w->child->accept_bell >= 0 && fd_write_all(w->child->accept_bell, &once, sizeof(once)) < 0)
+        log_debug("the bell is full: %s", strerror(errno));
 }
 
 /* may_decline: leave the rest to others once this worker has more than its share; but never the first,
@@ -126,6 +138,8 @@ accept_batch(struct worker_listener *l, bool may_decline)
 
         if (may_decline && taken > 0 && stats_writer_overfull(&w->stats)) {
             accept_park(w, PARK_US);
+            w->parked_for_share = true;
+            accept_tell_others(w);
             break;
         }
         fd = accept4(l->child->fd, (struct sockaddr *)&peer.addr, &peer.len,
@@ -161,18 +175,40 @@ accept_unpark(struct worker *w)
         (void)accept_batch(&w->listeners[i], false);
     if (stats_writer_overfull(&w->stats)) {
         accept_park(w, PARK_US);
+        w->parked_for_share = true;
         return;
     }
-    w->parked = false;
+    w->parked = w->parked_for_share = false;
     for (size_t i = 0; i < w->listener_count; i++)
         if (accept_watch(&w->listeners[i]) < 0)
             log_error("%s: cannot watch the listener: %s", w->listeners[i].child->config->name,
                       strerror(errno));
 }
 
+void
+accept_reconsider(struct worker *w)
+{
+    if (w->parked && w->parked_for_share && !w->draining && !stats_writer_overfull(&w->stats))
+        accept_unpark(w);
+}
+
+static void
+accept_bell(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, accept_watch));
+
+    (void)events;
+    if (w->draining || stats_writer_overfull(&w->stats))
+        return;
+    accept_unpark(w);
+    for (size_t i = 0; i < w->listener_count && !w->parked; i++)
+        (void)accept_batch(&w->listeners[i], true);
+}
+
 int
 accept_start(struct worker *w)
 {
+    struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.ptr = &w->accept_watch};
     int on = 1;
 
     w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -185,6 +221,10 @@ accept_start(struct worker *w)
         if (accept_watch(l) < 0)
             return -1;
     }
+    w->accept_watch.ready = accept_bell;
+    if (w->child->accept_bell >= 0 &&
+        epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->accept_bell, &bell) < 0)
+        return -1;
     atomic_store_explicit(&w->stats.block->accepting, 1, memory_order_relaxed);
     return 0;
 }
@@ -194,6 +234,8 @@ accept_stop(struct worker *w)
 {
     atomic_store_explicit(&w->stats.block->accepting, 0, memory_order_relaxed);
     timer_cancel(&w->wheel, &w->park_timer);
+    if (w->child->accept_bell >= 0)
+        (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->accept_bell, NULL);
     for (size_t i = 0; i < w->listener_count; i++) {
         int fd = w->listeners[i].child->fd;
 

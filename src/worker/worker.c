@@ -132,6 +132,7 @@ worker_turn(struct worker *w, int timeout_ms)
     conn_finish_turn(w);
     if (w->unsent > w->store.memory_limit)
         conn_evict(w);
+    accept_reconsider(w);
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);

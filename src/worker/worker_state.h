@@ -51,6 +51,7 @@ struct worker {
     struct bus *bus;        /* between the workers; or NULL */
     struct watch bus_watch; /* its bell */
     struct watch handover_watch;
+    struct watch accept_watch; /* its bell */
     uint64_t nonce;
     int spare_fd; /* given up for a moment to turn a connection away when descriptors are out */
 
@@ -65,6 +66,7 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     bool parked;
+    bool parked_for_share; /* it has more connections than the others */
     uint64_t full_said_us; /* when it was last said that descriptors are out */
 
     struct conn *conns; /* all of them */
