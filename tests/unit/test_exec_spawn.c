@@ -34,6 +34,22 @@ its_end_is_the_commands(void **state)
     assert_int_equal(WEXITSTATUS(status), 7);
 }
 
+/* Where a tool that watches the program makes a vfork(2) a fork(2), what a child found out is known by its
+ * exit status alone. */
+static bool
+children_share_memory(void)
+{
+    volatile bool shared = false;
+    pid_t pid = vfork();
+
+    if (pid == 0) {
+        shared = true;
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return shared;
+}
+
 static void
 what_cannot_begin_is_told_and_leaves_no_process(void **state)
 {
@@ -42,6 +58,10 @@ what_cannot_begin_is_told_and_leaves_no_process(void **state)
     pid_t pid = 17;
 
     (void)state;
+    if (!children_share_memory()) {
+        free(command);
+        skip();
+    }
     memset(command, '#', n - 1);
     command[n - 1] = '\0';
     assert_int_equal(spawn(command, &pid), E2BIG);
