@@ -267,7 +267,8 @@ main(int argc, char **argv)
     begin = burst_now();
     burst_until(&b, begin + b.seconds);
     seconds = burst_now() - begin;
-    printf("rate=%.0f mb_per_s=%.1f packets=%.0f seconds=%.3f\n", (double)(b.acked - before) / seconds,
+    printf("rate=%.0f mb_per_s=%.1f packets=%.0f seconds=%.3f\n",
+           (double)(b.acked - before) / seconds,
            (double)(b.acked - before) * (double)b.size / seconds / 1e6, (double)(b.acked - before),
            seconds);
     fd_close(&b.fd);

@@ -4,12 +4,8 @@
 #include <string.h>
 
 static const struct handler_ops *const handlers[] = {
-    &journal_handler,
-    &echo_handler,
-    &discard_handler,
-    &exec_handler,
-    &module_handler,
-    &broadcast_handler,
+    &journal_handler, &echo_handler,   &discard_handler,
+    &exec_handler,    &module_handler, &broadcast_handler,
 };
 
 const struct handler_ops *

@@ -3,11 +3,7 @@
 #include <string.h>
 
 static const struct proto_ops *const protocols[] = {
-    &auto_protocol,
-    &msp_protocol,
-    &tinyproto_protocol,
-    &cnp_protocol,
-    &frame_protocol,
+    &auto_protocol, &msp_protocol, &tinyproto_protocol, &cnp_protocol, &frame_protocol,
 };
 
 const struct proto_ops *
