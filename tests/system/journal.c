@@ -198,13 +198,17 @@ read_segment(struct reading *r, const char *path)
     free(data);
 }
 
+/* Ids tell milliseconds, and within one the order of one worker only: a connection that moves to another
+ * worker goes on in the same millisecond. */
 static int
 compare_entries(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
-    int peers = strcmp(x->peer, y->peer);
+    int peers = strcmp(x->peer, y->peer), times = strcmp(x->time, y->time);
 
-    return peers != 0 ? peers : strcmp(x->id, y->id);
+    if (peers != 0)
+        return peers;
+    return times != 0 ? times : strcmp(x->id, y->id);
 }
 
 static int

@@ -119,6 +119,18 @@ send_all(struct burst *b)
     }
 }
 
+/* What is still on its way, as answers to doubles. A last word would be damaged itself now and then. */
+static void
+hear_rest(struct burst *b)
+{
+    struct raw_packet p;
+
+    while (has_answer(b) && raw_cnp_get(&b->raw, &p) == 0) {
+        hear(b, &p);
+        free(p.payload);
+    }
+}
+
 static void
 check_order(const struct daemon *d, unsigned count)
 {
@@ -133,7 +145,7 @@ check_order(const struct daemon *d, unsigned count)
     journal_free(&j);
 }
 
-/* Sends that many, and leaves in order. Returns what it has seen. */
+/* Sends that many, and leaves when all are acknowledged. Returns what it has seen. */
 static struct burst
 run(const struct target *target, unsigned count)
 {
@@ -144,8 +156,7 @@ run(const struct target *target, unsigned count)
     raw_cnp_connect(&b.raw, &raw_cnp_burst, target, RAW_WHOLE);
     assert_int_equal(raw_cnp_shake(&b.raw, syn), 0);
     send_all(&b);
-    raw_cnp_burst.finish(&b.raw);
-    assert_true(peer_closed(&b.raw.peer, 10000));
+    hear_rest(&b);
     raw_close(&b.raw);
     return b;
 }
