@@ -41,7 +41,8 @@ typedef struct msock_message msock_message; /* one received message */
 MSOCK_API msock_server *msock_server_create(void);
 
 /* Closes all connections (messages that are not settled fail), frees the server and what it handed out,
- * and removes the files of its Unix sockets. Not within a callback. NULL is fine. */
+ * and removes the files of its Unix sockets. Not within a callback, and not in a child of a fork, which shares
+ * sockets and files with its parent. NULL is fine. */
 MSOCK_API void msock_server_destroy(msock_server *s);
 
 /* Binds a listener: "auto://127.0.0.1:8000", "msp:///run/my.sock", "frame://[::1]:0?framing=fixed:16", with
