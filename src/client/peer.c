@@ -67,7 +67,12 @@ peer_drop_reply(struct peer *p)
 void
 peer_close(struct peer *p)
 {
-    transport_close(p->transport);
+    bool is_cut = p->limits.framing.kind == FRAMING_EOF && p->answers.ready.len > 0;
+
+    if (is_cut)
+        transport_reset(p->transport);
+    else
+        transport_close(p->transport);
     answers_fini(&p->answers);
     outbox_fini(&p->outbox);
     buffer_fini(&p->lookahead);

@@ -111,6 +111,16 @@ transport_close(struct transport *t)
     t->in_head = t->in_len = 0;
 }
 
+void
+transport_reset(struct transport *t)
+{
+    struct linger now = {.l_onoff = 1};
+
+    if (t->fd >= 0)
+        (void)setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    transport_close(t);
+}
+
 static void
 iov_advance(struct iovec **iov, int *count, size_t n)
 {

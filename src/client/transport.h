@@ -37,6 +37,9 @@ transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_
 /* Closes, if open, and forgets what was buffered. */
 void transport_close(struct transport *t);
 
+/* The same by a reset, so that the other side does not take what it has got for all there is. */
+void transport_reset(struct transport *t);
+
 /* Sends what the kernel takes of *count pieces at *iov, and moves both on (the pieces are written
  * to). TRANSPORT_DONE where at least one byte went out. */
 enum transport_io transport_send(struct transport *t, struct iovec **iov, int *count);

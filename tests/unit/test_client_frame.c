@@ -474,6 +474,47 @@ a_message_that_has_left_in_part_is_sent_again_but_at_the_end_of_a_stream(void **
     free(data);
 }
 
+/* Reads some, and the rest when the client has given up. */
+static void
+serve_late(struct byte_server *s)
+{
+    const int *given_up = s->arg;
+    char some[65536];
+    ssize_t n;
+
+    byte_read(s, some, 1000);
+    if (read(given_up[0], some, 1) != 1)
+        byte_wrong(s, "the client says nothing");
+    while ((n = recv(s->fd, some, sizeof(some), 0)) > 0)
+        continue;
+    s->resets += n < 0 && errno == ECONNRESET;
+}
+
+static void
+a_message_up_to_the_end_that_is_given_up_half_way_ends_in_a_reset(void **state)
+{
+    size_t n = 32u << 20;
+    char *data = calloc(1, n);
+    struct byte_server s;
+    int given_up[2];
+    msock *m;
+
+    (void)state;
+    assert_int_equal(pipe(given_up), 0);
+    byte_server_start(&s, serve_late, given_up);
+    m = open_frame(&s, "?framing=eof");
+    msock_set_timeouts(m, 100, 100);
+    assert_int_equal(msock_send(m, data, n), MSOCK_GIVEN_UP);
+    assert_int_equal(write(given_up[1], "", 1), 1);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.wrong, 0);
+    assert_int_equal(s.resets, 1);
+    close(given_up[0]);
+    close(given_up[1]);
+    free(data);
+}
+
 static void
 serve_half_a_reply(struct byte_server *s)
 {
@@ -632,6 +673,7 @@ main(void)
         cmocka_unit_test(a_reply_that_cannot_be_stored_is_none),
         cmocka_unit_test(receipts_that_nobody_reads_take_no_message_back),
         cmocka_unit_test(a_message_that_has_left_in_part_is_sent_again_but_at_the_end_of_a_stream),
+        cmocka_unit_test(a_message_up_to_the_end_that_is_given_up_half_way_ends_in_a_reset),
         cmocka_unit_test(half_a_reply_is_none),
         cmocka_unit_test(a_reply_that_comes_too_late_is_not_that_of_the_next_message),
         cmocka_unit_test(a_connection_that_ended_meanwhile_is_made_again),
