@@ -128,14 +128,24 @@ proto_peer_fini(struct proto_peer *p)
 
 /* --- the handler --- */
 
+/* An array of count items with room for one more: it doubles when it is full. */
+static void *
+grown(void *items, size_t count, size_t size)
+{
+    if ((count & (count - 1)) != 0)
+        return items;
+    items = realloc(items, (count == 0 ? 1 : 2 * count) * size);
+    assert_non_null(items);
+    return items;
+}
+
 static const struct peer_delivered *
 peer_note(struct proto_peer *p, struct message *m)
 {
     struct peer_delivered *d;
     const char *body;
 
-    p->delivered = realloc(p->delivered, (p->delivered_count + 1) * sizeof(*p->delivered));
-    assert_non_null(p->delivered);
+    p->delivered = grown(p->delivered, p->delivered_count, sizeof(*p->delivered));
     d = &p->delivered[p->delivered_count++];
     *d = (struct peer_delivered){
         .size = (size_t)m->size, .tag = m->tag, .wants_reply = m->wants_reply};
@@ -156,7 +166,7 @@ peer_hold(struct proto_peer *p, struct message *m)
 {
     struct proto_io io = peer_io(p);
 
-    p->held = realloc(p->held, (p->held_count + 1) * sizeof(*p->held));
+    p->held = grown(p->held, p->held_count, sizeof(*p->held));
     assert_non_null(p->held);
     p->held[p->held_count++] = (struct peer_held){
         .message = m,
