@@ -560,6 +560,35 @@ a_reply_that_a_transform_makes_too_long_fails_the_message(void **state)
     msock_server_destroy(s);
 }
 
+/* All of them come with one read; more than 1024 that are not settled would be without a bound. */
+static void
+a_program_that_settles_nothing_gets_so_many_messages_of_a_connection(void **state)
+{
+    enum { SENT = 5000, BOUND = 1024 };
+    msock_server *s = fixture_server("frame://127.0.0.1:0");
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(fixture_port(s, 0))};
+    static msock_message *taken[SENT];
+    char frames[SENT * 5];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    unsigned count = 0;
+
+    (void)state;
+    for (size_t i = 0; i < SENT; i++)
+        memcpy(frames + 5 * i, "\0\0\0\1x", 5);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    assert_int_equal(write(fd, frames, sizeof(frames)), sizeof(frames));
+    while (msock_server_recv(s, 300, &taken[count]) == MSOCK_OK)
+        count++;
+    assert_int_equal(count, BOUND);
+    for (unsigned i = 0; i < count; i++)
+        msock_message_commit(taken[i], NULL, 0);
+    for (; count < SENT; count++)
+        msock_message_commit(fixture_recv(s), NULL, 0);
+    close(fd);
+    msock_server_destroy(s);
+}
+
 int
 main(void)
 {
@@ -582,6 +611,7 @@ main(void)
         cmocka_unit_test(callbacks_may_receive_and_disconnect),
         cmocka_unit_test(transforms_are_undone_in_turn_and_failing_ones_refuse),
         cmocka_unit_test(a_reply_that_a_transform_makes_too_long_fails_the_message),
+        cmocka_unit_test(a_program_that_settles_nothing_gets_so_many_messages_of_a_connection),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

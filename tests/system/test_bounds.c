@@ -1,0 +1,86 @@
+/* What many peers together may take of a worker: connections one too many, and
+ * replies that nobody reads. */
+#include "raw_frame.h"
+#include "stats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SILENT 600        /* more than a worker keeps waiting to be told that they are too many */
+#define UNREAD 6          /* peers that do not read */
+#define LARGE  (8u << 20) /* bytes of what each of them asks for */
+
+static struct peer silent[SILENT];
+
+static void
+silent_connections_over_the_limit_take_nothing_from_those_that_are_served(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1,
+                                                             .handler = "echo",
+                                                             .listen = {"auto://127.0.0.1:0"},
+                                                             .set = {"max_connections=1"}});
+    size_t n;
+    struct raw served;
+    char *reply;
+
+    (void)state;
+    raw_connect(&served, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    assert_int_equal(served.kind->send(&served, "before", 6), 0);
+    free(served.kind->receive(&served, &n));
+    for (unsigned i = 0; i < SILENT; i++)
+        peer_connect(&silent[i], &d->listeners[0]);
+    for (unsigned i = 0; i < SILENT; i++) /* idle_timeout is a minute */
+        assert_true(peer_closed(&silent[i], 20000));
+    for (unsigned i = 0; i < SILENT; i++)
+        peer_close(&silent[i]);
+    assert_int_equal(stats_total(d, "refused"), SILENT);
+    assert_int_equal(served.kind->send(&served, "after", 5), 0);
+    reply = served.kind->receive(&served, &n);
+    assert_non_null(reply);
+    assert_int_equal(n, 5);
+    free(reply);
+    raw_close(&served);
+    daemon_stop(d);
+}
+
+static void
+peers_that_read_nothing_are_closed_when_they_hold_too_much_together(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1,
+                                                             .handler = "echo",
+                                                             .listen = {"frame://127.0.0.1:0"},
+                                                             .set = {"worker_memory_max=1M"}});
+    struct raw unread[UNREAD], reader;
+    char *large = calloc(1, LARGE), *reply;
+    size_t n;
+
+    (void)state;
+    for (unsigned i = 0; i < UNREAD; i++) {
+        raw_connect(&unread[i], &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+        assert_int_equal(unread[i].kind->send(&unread[i], large, LARGE), 0);
+    }
+    WAIT_FOR(stats_total(d, "err") >= UNREAD - 1,
+             20000); /* a minute is what one alone would have */
+    raw_connect(&reader, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    assert_int_equal(reader.kind->send(&reader, "small", 5), 0);
+    reply = reader.kind->receive(&reader, &n);
+    assert_non_null(reply);
+    assert_int_equal(n, 5);
+    free(reply);
+    for (unsigned i = 0; i < UNREAD; i++)
+        raw_close(&unread[i]);
+    raw_close(&reader);
+    free(large);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(silent_connections_over_the_limit_take_nothing_from_those_that_are_served),
+        SYSTEM_TEST(peers_that_read_nothing_are_closed_when_they_hold_too_much_together),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
