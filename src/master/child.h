@@ -38,11 +38,11 @@ struct child {
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
     struct bus_place bus; /* between all workers; memory_fd -1: there is none */
-    int accept_bell; /* an eventfd that all share, or -1: connections wait that one worker leaves to
-                             the others */
-    int handover_fds
-        [2]; /* connections from workers that leave go in at [1] and out at [0]: two ends
-                                 that all workers share, non-blocking, packets; or -1 */
+    /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker leaves
+     * connections to the others; connections of workers that leave go in at [1] and come out at [0], a
+     * pair of packet sockets that all share. */
+    int accept_bell;
+    int handover_fds[2];
     struct stats_place stats; /* this worker's block; attach with stats_writer_open */
     int ready_fd;
     int master_fd; /* reads EOF when the master is gone */

@@ -73,7 +73,7 @@ struct worker {
     unsigned conn_count;
     unsigned waiting_files; /* messages in files that handlers have */
     unsigned files_max;     /* of these; beyond, a connection has one at a time */
-    unsigned turned_away;   /* of these, those that are told so when it is known what they speak */
+    unsigned turned_away;   /* connections that are told so when it is known what they speak */
     uint64_t unsent;        /* bytes that wait for peers to read, of all connections */
     struct conn *touched;   /* looked at once more at the end of the turn */
     struct conn *unread;    /* with bytes left to read in the next turn */
