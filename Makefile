@@ -59,10 +59,12 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 
 # --- sources ---------------------------------------------------------------------------------------
 
-DAEMON_SRC := $(filter-out src/master/main.c,$(wildcard $(addsuffix /*.c,$(addprefix src/,common bus proto \
-              stats config handler worker master))))
+# The sources of some folders of src/, with the folders inside them.
+sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
+
+DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto stats config handler worker master))
 # The client, and a worker to receive with; inside another program that has no process and no log.
-CLIENT_SRC := $(wildcard src/client/*.c src/server/*.c src/proto/*.c src/bus/*.c) src/handler/outcome.c \
+CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/log.c %/runtime_dir.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c framing.c listener_url.c) \

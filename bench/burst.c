@@ -1,6 +1,6 @@
 /* One connection of cnp that sends DATA packets as fast as its window allows and counts their ACKs
- * (docs/protocol.md 3.3): step-by-step with a window of 1, burst with more. Payload and checksum are
- * computed once, so that the server's work is what is measured; only the SEQUENCE changes.
+ * (docs/protocol.md 3.3): step-by-step with a window of 1, burst with more. Payload and checksum
+ * are computed once, so that the server's work is what is measured; only the SEQUENCE changes.
  * usage: burst -P PORT [-s BYTES] [-w WINDOW] [-d SECONDS] [-u WARM-UP] */
 #include "common/base.h"
 #include "common/be.h"
@@ -154,8 +154,8 @@ burst_open(struct burst *b)
 
 /* --- sending and counting --- */
 
-/* A place of the ring is used again only when its packet was acknowledged, so nothing in it is on its way
- * while its number changes. */
+/* A place of the ring is used again only when its packet was acknowledged, so nothing in it is on
+ * its way while its number changes. */
 static void
 burst_fill(struct burst *b)
 {

@@ -1,7 +1,8 @@
-/* Members of a broadcast: one of them publishes frames (docs/protocol.md 4, length32), all others count what
- * they get. The publisher keeps a number of messages in flight: it begins the next when the slowest
- * member has one less, so nobody is dropped and nothing is measured that was not delivered.
- * usage: fanout -P PORT [-c MEMBERS] [-s BYTES] [-a IN-FLIGHT] [-d SECONDS] [-u WARM-UP] */
+/* Members of a broadcast: one of them publishes frames (docs/protocol.md 4, length32), all others
+ * count what they get. The publisher keeps a number of messages in flight: it begins the next when
+ * the slowest member has one less, so nobody is dropped and nothing is measured that was not
+ * delivered. usage: fanout -P PORT [-c MEMBERS] [-s BYTES] [-a IN-FLIGHT] [-d SECONDS] [-u
+ * WARM-UP] */
 #include "common/base.h"
 #include "common/be.h"
 #include "common/fd.h"
@@ -137,8 +138,8 @@ fanout_slowest(const struct fanout *f)
     return least / f->frame_len;
 }
 
-/* A connection is a member when a worker has taken it, which only a message can tell: publishes one now and
- * then until all have got one, and then waits until nothing more comes. */
+/* A connection is a member when a worker has taken it, which only a message can tell: publishes one
+ * now and then until all have got one, and then waits until nothing more comes. */
 static void
 fanout_settle(struct fanout *f)
 {

@@ -1,7 +1,8 @@
 /* The generator of every comparison: a closed loop in one thread. It keeps a number of requests in
  * flight on each connection and measures from the writing of a request to the end of its reply.
- * Invariant: all requests are the same bytes, so what a connection has to write is an offset into one
- * shared block, and no protocol costs the generator a copy or a parser that another does not have. */
+ * Invariant: all requests are the same bytes, so what a connection has to write is an offset into
+ * one shared block, and no protocol costs the generator a copy or a parser that another does not
+ * have. */
 #include "common/base.h"
 #include "common/fd.h"
 #include "histogram.h"
@@ -23,9 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOAD_EVENTS    256
-#define LOAD_BUFFER    65536u
-#define LOAD_ADDRESSES 8u /* sources of idle connections: 127.0.0.2 and on, for the sake of ports */
+#define LOAD_EVENTS 256
+#define LOAD_BUFFER 65536u
+/* sources of idle connections: 127.0.0.2 and on, for the sake of ports */
+#define LOAD_ADDRESSES 8u
 
 struct options {
     const char *protocol;

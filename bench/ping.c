@@ -1,6 +1,6 @@
-/* The ceiling: a server that computes nothing. It answers every REQUEST bytes with REPLY bytes in a bare
- * epoll loop, so no server of the same bytes can be faster with this generator on this machine. Runs
- * until a signal ends it. usage: ping PORT REQUEST REPLY [WORKERS] */
+/* The ceiling: a server that computes nothing. It answers every REQUEST bytes with REPLY bytes in a
+ * bare epoll loop, so no server of the same bytes can be faster with this generator on this
+ * machine. Runs until a signal ends it. usage: ping PORT REQUEST REPLY [WORKERS] */
 #include "common/base.h"
 #include "common/fd.h"
 

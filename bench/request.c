@@ -5,7 +5,7 @@
 #include "common/base.h"
 #include "common/be.h"
 #include "common/digest.h"
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>

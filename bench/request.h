@@ -32,9 +32,10 @@ struct reply_reader {
     uint32_t step; /* trips that the request under way has made */
 };
 
-/* Builds the request: "msp" (first packet and trailer sent ahead), "raw" (the same bytes, and any ten
- * bytes back), "redis" (XADD), "beanstalkd" (put), "http" (GET /idle), "frame" (an echo by length), "tinyproto"
- * (an echo in three trips). All but http carry the same JSON document of size bytes. False where the protocol is unknown or the document does not fit. */
+/* Builds the request: "msp" (first packet and trailer sent ahead), "raw" (the same bytes, and any
+ * ten bytes back), "redis" (XADD), "beanstalkd" (put), "http" (GET /idle), "frame" (an echo by
+ * length), "tinyproto" (an echo in three trips). All but http carry the same JSON document of size
+ * bytes. False where the protocol is unknown or the document does not fit. */
 bool request_init(struct request *request, const char *protocol, size_t size);
 void request_fini(struct request *request);
 

@@ -1,8 +1,7 @@
-/* Takes files and puts each whole into a directory: a file is seen under its name when it is on the disk
- * and not before, and only then its sender is told.
- *     cc -o filedrop filedrop.c $(pkg-config --cflags --libs libmsock)
- *     ./filedrop msp://127.0.0.1:8000 /srv/incoming
- *     msock send-file report.pdf */
+/* Takes files and puts each whole into a directory: a file is seen under its name when it is on the
+ * disk and not before, and only then its sender is told. cc -o filedrop filedrop.c $(pkg-config
+ * --cflags --libs libmsock) ./filedrop msp://127.0.0.1:8000 /srv/incoming msock send-file
+ * report.pdf */
 #include <fcntl.h>
 #include <msock_server.h>
 #include <signal.h>
@@ -34,7 +33,8 @@ write_all(int fd, const char *data, size_t n)
     return fsync(fd);
 }
 
-/* In the working directory, in place of a file that is there. Returns 0, or -1: it is not safe there. */
+/* In the working directory, in place of a file that is there. Returns 0, or -1: it is not safe
+ * there. */
 static int
 put(const char *name, const char *data, size_t n)
 {

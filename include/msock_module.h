@@ -1,19 +1,19 @@
 /* Handlers of one's own for msockd: a shared object that a listener names,
  *
- *     msockd -l 'frame://127.0.0.1:8001?handler=module&path=./my.so&args=...'
+ * msockd -l 'frame://127.0.0.1:8001?handler=module&path=./my.so&args=...'
  *
- * and that defines one symbol, msock_module, of the type struct msock_module. Build it with
- * `cc -shared -fPIC -o my.so my.c`; it links with nothing of msockd.
+ * and that defines one symbol, msock_module, of the type struct msock_module. Build it with `cc
+ * -shared -fPIC -o my.so my.c`; it links with nothing of msockd.
  *
- * Each worker process loads it after it has become its configured user, and starts it once for every
- * listener that names it; what is not in the state that start sets, all these share. Everything is called
- * from the worker's one thread, and so must the functions of the host be: what blocks in a callback blocks
- * all connections of the worker. A module that crashes takes its worker with it; the master replaces that
- * worker, the others go on, and messages that were not settled were not acknowledged, so their senders
- * send them again.
+ * Each worker process loads it after it has become its configured user, and starts it once for
+ * every listener that names it; what is not in the state that start sets, all these share.
+ * Everything is called from the worker's one thread, and so must the functions of the host be: what
+ * blocks in a callback blocks all connections of the worker. A module that crashes takes its worker
+ * with it; the master replaces that worker, the others go on, and messages that were not settled
+ * were not acknowledged, so their senders send them again.
  *
- * A file that everybody may write to is not loaded. Put a new version in its place with mv, then reload:
- * workers that run still use the old file, and writing into it would crash them. */
+ * A file that everybody may write to is not loaded. Put a new version in its place with mv, then
+ * reload: workers that run still use the old file, and writing into it would crash them. */
 #ifndef MSOCK_MODULE_H
 #define MSOCK_MODULE_H
 
@@ -24,8 +24,8 @@
 extern "C" {
 #endif
 
-/* Changes whenever something below changes its meaning or layout; a module of another one is refused,
- * at start and at reload. */
+/* Changes whenever something below changes its meaning or layout; a module of another one is
+ * refused, at start and at reload. */
 #define MSOCK_MODULE_ABI 1
 
 #define MSOCK_MODULE_REPLY_MAX (16u << 20) /* bytes of a reply */
@@ -37,8 +37,8 @@ struct msock_module_token; /* a message that is to be settled; valid until it is
 /* What message returns, or settle is given. */
 enum msock_module_result {
     MSOCK_MODULE_COMMIT = 0, /* taken: the sender gets its final answer and may forget it */
-    /* The sender is told that it was refused, and nothing of it is kept. tinyproto and frame cannot say so:
-     * where a reply is wanted the connection ends. */
+    /* The sender is told that it was refused, and nothing of it is kept. tinyproto and frame cannot
+     * say so: where a reply is wanted the connection ends. */
     MSOCK_MODULE_REFUSE = 1,
     MSOCK_MODULE_FAIL = 2,  /* our side failed: the connection ends, the sender may send it again */
     MSOCK_MODULE_LATER = 3, /* only from message: settle will be called with its token */
@@ -83,13 +83,14 @@ struct msock_module_host {
     const char *data_dir; /* absolute */
     const char *args;     /* the listener's ?args=, or "" */
 
-    /* The reply to a message, before it is settled; copied. The last one counts, and is sent where the
-     * message is committed. With more than MSOCK_MODULE_REPLY_MAX bytes the message fails. */
+    /* The reply to a message, before it is settled; copied. The last one counts, and is sent where
+     * the message is committed. With more than MSOCK_MODULE_REPLY_MAX bytes the message fails. */
     void (*reply)(void *ctx, struct msock_module_token *token, const void *data, size_t n);
 
-    /* Settles a message for which message returned, or is about to return, MSOCK_MODULE_LATER, once. text: a
-     * sentence for the sender of a refused or failed message, or NULL. The token is gone afterwards. When
-     * the worker leaves, messages that are not settled by then fail, and settling them does nothing. */
+    /* Settles a message for which message returned, or is about to return, MSOCK_MODULE_LATER,
+     * once. text: a sentence for the sender of a refused or failed message, or NULL. The token is
+     * gone afterwards. When the worker leaves, messages that are not settled by then fail, and
+     * settling them does nothing. */
     void (*settle)(void *ctx, struct msock_module_token *token, enum msock_module_result result,
                    const char *text);
 
@@ -97,18 +98,18 @@ struct msock_module_host {
      * MSOCK_MODULE_REFUSE or MSOCK_MODULE_FAIL; copied. */
     void (*why)(void *ctx, struct msock_module_token *token, const char *text);
 
-    /* Sends a message to a connection of this worker, whether it asked or not; copied. Returns 0, or -1
-     * with errno ENOTSUP (its protocol has no way to: msp), EMSGSIZE, ENOTCONN (it is closing), or
-     * ENOBUFS: it does not read, and will be closed. */
+    /* Sends a message to a connection of this worker, whether it asked or not; copied. Returns 0,
+     * or -1 with errno ENOTSUP (its protocol has no way to: msp), EMSGSIZE, ENOTCONN (it is
+     * closing), or ENOBUFS: it does not read, and will be closed. */
     int (*push)(void *ctx, struct msock_module_conn *conn, const void *data, size_t n);
 
-    /* Sends a message to every connection of this listener, in all workers, but except (may be NULL);
-     * copied. Returns 0, or -1 with errno EMSGSIZE (over 1 MiB) or EAGAIN: other workers are behind, try
-     * again in tick. */
+    /* Sends a message to every connection of this listener, in all workers, but except (may be
+     * NULL); copied. Returns 0, or -1 with errno EMSGSIZE (over 1 MiB) or EAGAIN: other workers are
+     * behind, try again in tick. */
     int (*broadcast)(void *ctx, struct msock_module_conn *except, const void *data, size_t n);
 
-    /* The connections of this listener in this worker, in no order: the first for NULL, then the one
-     * after conn; NULL at the end. */
+    /* The connections of this listener in this worker, in no order: the first for NULL, then the
+     * one after conn; NULL at the end. */
     struct msock_module_conn *(*next_conn)(void *ctx, struct msock_module_conn *conn);
     void (*peer)(void *ctx, const struct msock_module_conn *conn,
                  struct msock_module_peer *peer_out);
@@ -117,13 +118,14 @@ struct msock_module_host {
     void (*set_data)(void *ctx, struct msock_module_conn *conn, void *data);
     void *(*data)(void *ctx, const struct msock_module_conn *conn);
 
-    /* Bytes that go with a connection when it moves to another worker (MSOCK_MODULE_MOVABLE); copied, in
-     * place of those kept before. Returns 0, or -1 with errno EMSGSIZE: over MSOCK_MODULE_KEEP_MAX. */
+    /* Bytes that go with a connection when it moves to another worker (MSOCK_MODULE_MOVABLE);
+     * copied, in place of those kept before. Returns 0, or -1 with errno EMSGSIZE: over
+     * MSOCK_MODULE_KEEP_MAX. */
     int (*keep)(void *ctx, struct msock_module_conn *conn, const void *data, size_t n);
 
-    /* What was kept last, in whichever worker: *n_out bytes (n_out may be NULL), NUL-terminated besides;
-     * NULL and 0 at first. Valid until keep is called or conn_close has returned. After a reload it may come from an older
-     * version of the module. */
+    /* What was kept last, in whichever worker: *n_out bytes (n_out may be NULL), NUL-terminated
+     * besides; NULL and 0 at first. Valid until keep is called or conn_close has returned. After a
+     * reload it may come from an older version of the module. */
     const void *(*kept)(void *ctx, const struct msock_module_conn *conn, size_t *n_out);
 
     /* Ends a connection; what was pushed before is still sent. */
@@ -134,9 +136,9 @@ struct msock_module_host {
         __attribute__((format(printf, 3, 4)));
 };
 
-/* The connection may be given to the worker that takes this one's place on a reload, without its peer
- * noticing: conn_close is called here and conn_open there, with moved set. Without this flag it is
- * closed between messages, as the protocol has it. */
+/* The connection may be given to the worker that takes this one's place on a reload, without its
+ * peer noticing: conn_close is called here and conn_open there, with moved set. Without this flag
+ * it is closed between messages, as the protocol has it. */
 #define MSOCK_MODULE_MOVABLE 1u
 
 struct msock_module {
@@ -145,14 +147,14 @@ struct msock_module {
     const char *name;
     uint32_t flags; /* MSOCK_MODULE_..., ored */
 
-    /* Called once before all others. Sets *state_out, the first argument of all below. Returns 0, or -1
-     * with a sentence in error (error_len bytes with NUL): the worker does not start, and stop is not
-     * called. host is valid until stop has returned. Never NULL. */
+    /* Called once before all others. Sets *state_out, the first argument of all below. Returns 0,
+     * or -1 with a sentence in error (error_len bytes with NUL): the worker does not start, and
+     * stop is not called. host is valid until stop has returned. Never NULL. */
     int (*start)(const struct msock_module_host *host, void **state_out, char *error,
                  size_t error_len);
 
-    /* A connection begins, or ends. moved: it comes from, or goes to, another worker. What is pushed to it
-     * in conn_close is not sent. NULL: none. */
+    /* A connection begins, or ends. moved: it comes from, or goes to, another worker. What is
+     * pushed to it in conn_close is not sent. NULL: none. */
     void (*conn_open)(void *state, struct msock_module_conn *conn, int moved);
     void (*conn_close)(void *state, struct msock_module_conn *conn, int moved);
 
@@ -161,7 +163,8 @@ struct msock_module {
 
     void (*tick)(void *state); /* about once a second; NULL: none */
 
-    /* The last call; messages that were not settled have failed, all connections are closed. NULL: none. */
+    /* The last call; messages that were not settled have failed, all connections are closed. NULL:
+     * none. */
     void (*stop)(void *state);
 };
 

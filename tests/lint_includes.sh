@@ -17,9 +17,10 @@ allowed() {
     src/master/main.c) echo stats config common worker bus ;;
     src/master/*) echo stats config common bus ;;
     src/client/*) echo proto common ;;
-    src/server/*) echo common proto stats config worker ;;
+    src/embed/*) echo common proto stats config worker ;;
     tools/msockctl/*) echo stats common ;;
-    tools/msock/*) echo ;;
+    tools/msock/*) echo common ;;
+    tools/bench/*) echo common proto ;;
     *) echo NOTHING ;;
     esac
 }
@@ -27,14 +28,13 @@ allowed() {
 # Headers that a file may include beyond its folders.
 excepted() {
     case $1:$2 in
-    src/worker/*:master/child.h) return 0 ;;         # what a worker inherits
-    src/master/main.c:handler/data_dir.h) return 0 ;; # main puts the parts together
+    src/master/*:worker/child.h) return 0 ;; # what a worker inherits
+    src/master/main.c:handler/journal/data_dir.h) return 0 ;; # main puts the parts together
     src/client/*:config/framing.h) return 0 ;;       # ?framing= means the same on both sides
     src/client/*:msock.h | tools/msock/*:msock.h) return 0 ;; # the installed header
-    src/server/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
-    src/server/*:handler/handler.h | src/server/*:handler/outcome.h) return 0 ;;
-    src/server/*:master/child.h) return 0 ;;
-    src/handler/module*:msock_module.h) return 0 ;;  # what modules are written against
+    src/embed/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
+    src/embed/*:handler/handler.h | src/embed/*:handler/outcome.h) return 0 ;;
+    src/handler/module/*:msock_module.h) return 0 ;;  # what modules are written against
     esac
     return 1
 }
@@ -44,13 +44,13 @@ check() { # FILE HEADER
     ../* | */../* | ./*) return 1 ;;
     esac
     excepted "$1" "$2" && return 0
-    own=${1%/*}
+    own=${1#*/}
+    own=${own%%/*}
     case $2 in
-    */*) from=${2%/*} ;;
-    *) [ -e "$own/$2" ] && return 0; return 1 ;;
+    */*) from=${2%%/*} ;;
+    *) [ -e "${1%/*}/$2" ] && return 0; return 1 ;;
     esac
-    [ "src/$from" = "$own" ] && return 0
-    [ "$from" = "${own#tools/}" ] && return 0
+    [ "$from" = "$own" ] && return 0
     for folder in $(allowed "$1"); do
         [ "$from" = "$folder" ] && return 0
     done

@@ -1,6 +1,7 @@
-/* The writer's half: a message's bytes are there before head says so, and what they overwrite is given up
- * by reserve before. So a reader that looks at reserve after it has copied knows whether its copy is
- * whole, and a writer that dies at any instruction leaves a ring that can be read and continued. */
+/* The writer's half: a message's bytes are there before head says so, and what they overwrite is
+ * given up by reserve before. So a reader that looks at reserve after it has copied knows whether
+ * its copy is whole, and a writer that dies at any instruction leaves a ring that can be read and
+ * continued. */
 #include "bus/bus_state.h"
 
 #include <errno.h>
@@ -50,9 +51,10 @@ bus_writer_begin(struct bus *bus)
         ;
 }
 
-/* How many bytes can be written before a reader has something overwritten that it has not read. With
- * `overwrite`, readers that leave no room for `need` bytes do not count. One that was overwritten, so
- * that its position is no place in the ring any more, does not either, until it has moved on. */
+/* How many bytes can be written before a reader has something overwritten that it has not read.
+ * With `overwrite`, readers that leave no room for `need` bytes do not count. One that was
+ * overwritten, so that its position is no place in the ring any more, does not either, until it has
+ * moved on. */
 static uint64_t
 bus_room(const struct bus *bus, uint64_t need, bool overwrite)
 {
@@ -81,7 +83,8 @@ bus_begin_waiting(struct bus *bus, uint64_t now_us)
     bus->waiting = true;
     bus->waiting_since_us = now_us;
     atomic_store_explicit(&bus->own->waiting, 1, memory_order_relaxed);
-    /* Either such a reader sees this, or it is seen here, when it is looked for again, that it moved. */
+    /* Either such a reader sees this, or it is seen here, when it is looked for again, that it
+     * moved. */
     atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -1,5 +1,5 @@
-/* The reader's half. What stands in another worker's ring may be overwritten while it is read, or be
- * nonsense: everything is copied out first, and then it is seen whether the copy was whole. */
+/* The reader's half. What stands in another worker's ring may be overwritten while it is read, or
+ * be nonsense: everything is copied out first, and then it is seen whether the copy was whole. */
 #include "bus/bus_state.h"
 #include "common/be.h"
 
@@ -26,8 +26,8 @@ bus_was_whole(const struct bus *bus, unsigned ring, uint64_t position)
            bus->size;
 }
 
-/* Whether a message on the channel is to be copied: one on `only`, or, where that is BUS_CHANNEL_NONE, one
- * that somebody here hears. */
+/* Whether a message on the channel is to be copied: one on `only`, or, where that is
+ * BUS_CHANNEL_NONE, one that somebody here hears. */
 static bool
 bus_wants(const struct bus *bus, uint16_t channel, uint16_t only)
 {
@@ -60,7 +60,8 @@ bus_read_message(struct bus *bus, unsigned ring, uint64_t position, uint64_t end
     return true;
 }
 
-/* Goes on at the end of a ring that cannot be read from here. Returns how many messages that skips. */
+/* Goes on at the end of a ring that cannot be read from here. Returns how many messages that
+ * skips. */
 static uint64_t
 bus_skip(struct bus *bus, unsigned ring)
 {

@@ -1,4 +1,5 @@
-/* What the URL of a server says to a client: where it is, which protocol is spoken there, and how. */
+/* What the URL of a server says to a client: where it is, which protocol is spoken there, and
+ * how. */
 #ifndef CLIENT_ADDRESS_H
 #define CLIENT_ADDRESS_H
 
@@ -22,8 +23,8 @@ struct address {
     struct transform seal; /* of ?key_file=; send is NULL without one */
 };
 
-/* Reads a URL and the key file that it names. Returns 0, or -1 with a sentence in error. address_fini
- * after success only. */
+/* Reads a URL and the key file that it names. Returns 0, or -1 with a sentence in error.
+ * address_fini after success only. */
 MS_MUST_CHECK int
 address_read(const char *text, struct address *address_out, char error[ADDRESS_ERROR_LEN]);
 void address_fini(struct address *address);

@@ -1,5 +1,5 @@
 /* A message until it is committed, refused or given up: connections, attempts and the waits between
- * them (PROTOCOL 1.7). */
+ * them (docs/protocol.md 1.7). */
 #ifndef CLIENT_DELIVER_H
 #define CLIENT_DELIVER_H
 
@@ -8,7 +8,8 @@
 /* Blocks until the outcome is clear. The sentence in the handle is set where it is not MSOCK_OK. */
 MS_MUST_CHECK enum msock_status deliver(struct msock *m, struct outgoing *out);
 
-/* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence set. */
+/* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence
+ * set. */
 MS_MUST_CHECK int deliver_connect_once(struct msock *m);
 
 #endif

@@ -1,6 +1,6 @@
 /* msp's bytes for programs with an event loop of their own: no handle, no socket, no state. */
 #include "msock.h"
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
 #define CLIENT_EXCHANGE_H
 
 #include "client/transport.h"
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 enum exchange_end {
     EXCHANGE_ANSWER,    /* a whole answer line */

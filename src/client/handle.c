@@ -68,8 +68,8 @@ handle_name_address(struct msock *m)
                  url->host, url->port);
 }
 
-/* 1 where the list ends with the key of the URL: as on the server's side, it is applied last, and no call
- * takes it away. */
+/* 1 where the list ends with the key of the URL: as on the server's side, it is applied last, and
+ * no call takes it away. */
 static size_t
 handle_sealed(const struct msock *m)
 {

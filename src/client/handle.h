@@ -8,7 +8,7 @@
 #include "client/transport.h"
 #include "common/digest.h"
 #include "msock.h"
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <stdbool.h>
 

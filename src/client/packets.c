@@ -2,7 +2,7 @@
  * what is left of k - 1 is hashed, then k + 1 is read and summed, then k is hashed. */
 #include "client/packets.h"
 
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <errno.h>
 

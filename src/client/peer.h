@@ -1,7 +1,7 @@
-/* One connection to a server, spoken by a protocol's state machine in the client's role: bytes go from
- * the transport to the machine, its answers and messages go out, and what the server sends by itself
- * waits in an inbox.
- * Invariant: where the transport has no connection, nothing of one is left but the inbox. */
+/* One connection to a server, spoken by a protocol's state machine in the client's role: bytes go
+ * from the transport to the machine, its answers and messages go out, and what the server sends by
+ * itself waits in an inbox. Invariant: where the transport has no connection, nothing of one is
+ * left but the inbox. */
 #ifndef CLIENT_PEER_H
 #define CLIENT_PEER_H
 
@@ -13,7 +13,8 @@
 
 enum peer_turn {
     PEER_MOVED, /* something was sent, received or due */
-    PEER_QUIET, /* nothing, and the time is over, or the inbox is full (and may not be waited for) */
+    /* nothing, and the time is over, or the inbox is full (and may not be waited for) */
+    PEER_QUIET,
     PEER_ENDED, /* the connection has ended; peer->end says how */
 };
 
@@ -69,8 +70,8 @@ void peer_begin(struct peer *p);
 /* Closes the connection; the inbox stays. */
 void peer_close(struct peer *p);
 
-/* The same in good order: says goodbye and waits up to ms until the server has read what was sent and
- * closes, since a close over unread bytes would take back what is still on its way. */
+/* The same in good order: says goodbye and waits up to ms until the server has read what was sent
+ * and closes, since a close over unread bytes would take back what is still on its way. */
 void peer_leave(struct peer *p, unsigned ms);
 
 static inline bool
@@ -85,14 +86,14 @@ bool peer_ready(const struct peer *p);
 /* Moves what can be moved; where there is nothing, waits until the monotonic time deadline_us. */
 MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
 
-/* Turns without waiting until nothing moves, or until the monotonic time deadline_us under a server that never
- * stops. False where the connection has ended. */
+/* Turns without waiting until nothing moves, or until the monotonic time deadline_us under a server
+ * that never stops. False where the connection has ended. */
 bool peer_catch_up(struct peer *p, uint64_t deadline_us);
 
-/* A message for the server, copied. With reply, the next message of the server's is kept for peer_reply
- * that begins to come when the server may have answered: when the last byte of ours has left, or where
- * the protocol acknowledges, with the acknowledgement.
- * Returns 0, or -1 with errno EMSGSIZE. */
+/* A message for the server, copied. With reply, the next message of the server's is kept for
+ * peer_reply that begins to come when the server may have answered: when the last byte of ours has
+ * left, or where the protocol acknowledges, with the acknowledgement. Returns 0, or -1 with errno
+ * EMSGSIZE. */
 MS_MUST_CHECK int peer_push(struct peer *p, const void *data, size_t n, bool reply);
 
 /* No more messages from this side: the server is to see the end. */

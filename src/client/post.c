@@ -102,8 +102,8 @@ posting_flushed(const struct posting *w)
     return w->peer->flushed > w->flushed_at_begin;
 }
 
-/* The server may have the whole message. With eof framing whatever has come is one, where our end of the
- * connection looks orderly. */
+/* The server may have the whole message. With eof framing whatever has come is one, where our end
+ * of the connection looks orderly. */
 static bool
 posting_left(const struct posting *w)
 {

@@ -1,12 +1,12 @@
-/* One attempt to send one message over a connection that a peer speaks on (peer.h), and what was said on
- * it. Reconnecting and trying again is deliver.h. */
+/* One attempt to send one message over a connection that a peer speaks on (peer.h), and what was
+ * said on it. Reconnecting and trying again is deliver.h. */
 #ifndef CLIENT_POST_H
 #define CLIENT_POST_H
 
 #include "client/session.h"
 
-/* The transport is connected: begins the protocol and waits until it takes messages. Returns 0, or -1 with
- * the sentence set and the connection closed. */
+/* The transport is connected: begins the protocol and waits until it takes messages. Returns 0, or
+ * -1 with the sentence set and the connection closed. */
 MS_MUST_CHECK int post_open(struct msock *m);
 
 /* Reads what the server has said meanwhile; afterwards a connection that has ended is closed. */

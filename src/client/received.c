@@ -63,8 +63,9 @@ recv_hand_out(struct msock *m, struct message *message, const void **data_out, s
     return MSOCK_OK;
 }
 
-/* Turns the connection until there is a message. NULL where the time is over, also while bytes keep coming
- * that make none, or the connection ended. Without any time, what is there is still looked at. */
+/* Turns the connection until there is a message. NULL where the time is over, also while bytes keep
+ * coming that make none, or the connection ended. Without any time, what is there is still looked
+ * at. */
 static struct message *
 recv_wait(struct peer *p, uint64_t deadline_us)
 {

@@ -1,4 +1,4 @@
-/* The reply block behind a final ACK (PROTOCOL 1.5). */
+/* The reply block behind a final ACK (docs/protocol.md 1.5). */
 #ifndef CLIENT_REPLY_H
 #define CLIENT_REPLY_H
 

@@ -1,4 +1,4 @@
-/* How long to wait before a message is begun again (PROTOCOL 1.7). Pure. */
+/* How long to wait before a message is begun again (docs/protocol.md 1.7). Pure. */
 #ifndef CLIENT_RETRY_H
 #define CLIENT_RETRY_H
 

@@ -121,7 +121,8 @@ send_remote_path(const char *local_path, const char *remote_path)
     return slash != NULL ? slash + 1 : local_path;
 }
 
-/* A file that cannot be streamed: it is read into memory, to be transformed or sent as a message. */
+/* A file that cannot be streamed: it is read into memory, to be transformed or sent as a
+ * message. */
 static enum msock_status
 send_file_whole(struct msock *m, struct outgoing *out, struct source *file, const char *local_path)
 {

@@ -1,5 +1,5 @@
-/* One attempt to send one message over one connection: the client's side of PROTOCOL 1.1 to 1.8
- * as a state machine. Reconnecting and trying again is deliver.h. */
+/* One attempt to send one message over one connection: the client's side of docs/protocol.md 1.1 to
+ * 1.8 as a state machine. Reconnecting and trying again is deliver.h. */
 #ifndef CLIENT_SESSION_H
 #define CLIENT_SESSION_H
 

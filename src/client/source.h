@@ -7,7 +7,8 @@
 
 #include "common/digest.h"
 
-#define SOURCE_BITE 262144 /* bytes read or summed at a time: they stay in the second-level cache */
+/* bytes read or summed at a time: they stay in the second-level cache */
+#define SOURCE_BITE 262144
 
 struct source {
     const uint8_t *data; /* memory; NULL for a file */

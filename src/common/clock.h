@@ -4,7 +4,8 @@
 
 #include <stdint.h>
 
-/* Microseconds on the monotonic clock, which no one sets back. Equal in all processes of a machine. */
+/* Microseconds on the monotonic clock, which no one sets back. Equal in all processes of a
+ * machine. */
 uint64_t clock_mono_us(void);
 
 /* Microseconds since 1970 (UTC). */

@@ -15,13 +15,15 @@ int fd_steal(int *fd);
 /* read(2), again after EINTR. Returns what read returns. */
 ssize_t fd_read(int fd, void *buf, size_t n);
 
-/* Writes all n bytes to a blocking descriptor. Returns 0, or -1 with errno (some bytes may be out). */
+/* Writes all n bytes to a blocking descriptor. Returns 0, or -1 with errno (some bytes may be
+ * out). */
 MS_MUST_CHECK int fd_write_all(int fd, const void *buf, size_t n);
 
 /* The same at an offset; the file position stays. */
 MS_MUST_CHECK int fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset);
 
-/* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends before). */
+/* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends
+ * before). */
 MS_MUST_CHECK int fd_pread_all(int fd, void *buf, size_t n, off_t offset);
 
 /* Reads a whole regular file into a NUL-terminated heap string (caller frees); refuses more than
@@ -31,8 +33,8 @@ MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, si
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
 
-/* A new file without a name, read-write: made in dir as prefix and six more characters, and unlinked at
- * once. Returns the descriptor, or -1 with errno. */
+/* A new file without a name, read-write: made in dir as prefix and six more characters, and
+ * unlinked at once. Returns the descriptor, or -1 with errno. */
 MS_MUST_CHECK int fd_open_unlinked(const char *dir, const char *prefix);
 
 /* The same in $TMPDIR, or else /tmp. */

@@ -77,8 +77,8 @@ unix_file_chmod(int fd, mode_t mode)
     return chmod(path, mode);
 }
 
-/* True where this is the socket file that was just bound. Whoever owns the directory can put anything
- * there, but a file of ours with one name only by moving one that is there already. */
+/* True where this is the socket file that was just bound. Whoever owns the directory can put
+ * anything there, but a file of ours with one name only by moving one that is there already. */
 static bool
 unix_file_is_new(const struct stat *st)
 {

@@ -5,9 +5,9 @@
 
 #include "common/base.h"
 
-/* $RUNTIME_DIRECTORY (the first one, where systemd names several), else $XDG_RUNTIME_DIR/msockd, else
- * /run/msockd for root, else /tmp/msockd-<uid>. Variables that hold no absolute path count as unset.
- * Heap string, caller frees. */
+/* $RUNTIME_DIRECTORY (the first one, where systemd names several), else $XDG_RUNTIME_DIR/msockd,
+ * else /run/msockd for root, else /tmp/msockd-<uid>. Variables that hold no absolute path count as
+ * unset. Heap string, caller frees. */
 MS_MUST_CHECK char *runtime_dir_default(void);
 
 #endif

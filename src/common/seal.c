@@ -1,4 +1,5 @@
-/* AES-256-GCM by libcrypto's EVP. Whatever goes wrong, nothing half done is left in the caller's memory. */
+/* AES-256-GCM by libcrypto's EVP. Whatever goes wrong, nothing half done is left in the caller's
+ * memory. */
 #include "common/seal.h"
 
 #include "common/fd.h"

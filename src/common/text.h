@@ -1,5 +1,5 @@
-/* Text that comes from outside, on its way to a terminal, a log or a JSON document; and numbers with
- * units on their way in. */
+/* Text that comes from outside, on its way to a terminal, a log or a JSON document; and numbers
+ * with units on their way in. */
 #ifndef COMMON_TEXT_H
 #define COMMON_TEXT_H
 
@@ -22,14 +22,16 @@ void text_json_string(struct buffer *out, const void *data, size_t n);
 /* Appends base64 (RFC 4648, padded). */
 void text_base64(struct buffer *out, const void *data, size_t n);
 
-/* "64", "64K", "1M", "4G" (powers of 1024, optional "iB" or "B"). Returns 0, or -1 with EINVAL, ERANGE. */
+/* "64", "64K", "1M", "4G" (powers of 1024, optional "iB" or "B"). Returns 0, or -1 with EINVAL,
+ * ERANGE. */
 MS_MUST_CHECK int text_parse_size(const char *s, uint64_t *bytes_out);
 
 /* "2", "2s", "500ms", "250us", "5m", "1h", "1d", "1.5s"; no unit means seconds. Returns 0, or -1
  * with EINVAL, ERANGE. */
 MS_MUST_CHECK int text_parse_duration(const char *s, uint64_t *us_out);
 
-/* A whole decimal number within [min, max] and nothing else. Returns 0, or -1 with EINVAL, ERANGE. */
+/* A whole decimal number within [min, max] and nothing else. Returns 0, or -1 with EINVAL,
+ * ERANGE. */
 MS_MUST_CHECK int text_parse_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);
 
 #endif

@@ -105,7 +105,8 @@ args_place(struct config_args *c, int code)
     }
 }
 
-/* -t does not undo what -h or -V before it asked for, nor the other way round: the first one stands. */
+/* -t does not undo what -h or -V before it asked for, nor the other way round: the first one
+ * stands. */
 static void
 args_want(struct args *args, enum args_action action)
 {

@@ -1,5 +1,5 @@
-/* Defaults, file, -o and the rest of the command line, in this order, become one checked struct config.
- * Nothing is kept from one build to the next: a reload is a new build. */
+/* Defaults, file, -o and the rest of the command line, in this order, become one checked struct
+ * config. Nothing is kept from one build to the next: a reload is a new build. */
 #include "config/config.h"
 
 #include "common/runtime_dir.h"

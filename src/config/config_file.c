@@ -1,6 +1,6 @@
 /* libconfuse does the syntax. It gets the text without its comments, for it counts the lines of a
- * comment twice, takes none within a list, and keeps silent about one that is never closed; and it gets
- * text rather than a file, since its scanner ends the process when a read fails. */
+ * comment twice, takes none within a list, and keeps silent about one that is never closed; and it
+ * gets text rather than a file, since its scanner ends the process when a read fails. */
 #include "config/config_file.h"
 
 #include "common/fd.h"
@@ -99,7 +99,8 @@ file_cuts_word(const char *s)
     return *s == '#' || (*s == '+' && s[1] != '=');
 }
 
-/* The end of the string or comment at s; s itself where none begins; NULL where it is not closed. */
+/* The end of the string or comment at s; s itself where none begins; NULL where it is not
+ * closed. */
 static char *
 file_piece_end(char *s)
 {
@@ -154,7 +155,8 @@ file_check_repeated(struct config_parse *p, const cfg_t *cfg, const cfg_opt_t *o
     return 0;
 }
 
-/* "msockd.conf:12: timeout = "2s"", and for lists, whose elements are quoted later, without value. */
+/* "msockd.conf:12: timeout = "2s"", and for lists, whose elements are quoted later, without
+ * value. */
 static void
 file_origin(const struct config_parse *p, const cfg_t *cfg, const struct config_option *option,
             const char *value, char *out, size_t size)

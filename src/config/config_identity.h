@@ -11,8 +11,8 @@ struct identity {
 };
 
 /* Resolves the options user and group. Without root only one's own are allowed, and then there is
- * nothing to change. Returns 0 and an identity, whose strings the caller frees, or -1 with a sentence
- * in error. */
+ * nothing to change. Returns 0 and an identity, whose strings the caller frees, or -1 with a
+ * sentence in error. */
 MS_MUST_CHECK int identity_resolve(const struct settings *settings, struct identity *identity_out,
                                    char error[CONFIG_ERROR_LEN]);
 

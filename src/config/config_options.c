@@ -170,7 +170,8 @@ option_fold(char c)
 
 #define OPTION_NAME_MAX 32
 
-/* How many letters must be changed, added, dropped or swapped with their neighbour to make b of a. */
+/* How many letters must be changed, added, dropped or swapped with their neighbour to make b of
+ * a. */
 static size_t
 option_distance(const char *a, const char *b)
 {

@@ -1,5 +1,5 @@
-/* One table of everything that can be set: the file, -o, listener URLs, the help and the tests of the
- * manual pages all read it, so a name, a default or a range stands in one place only. */
+/* One table of everything that can be set: the file, -o, listener URLs, the help and the tests of
+ * the manual pages all read it, so a name, a default or a range stands in one place only. */
 #ifndef CONFIG_CONFIG_OPTIONS_H
 #define CONFIG_CONFIG_OPTIONS_H
 

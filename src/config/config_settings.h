@@ -1,5 +1,5 @@
-/* The values of all options while a configuration is being put together: each with the place that set
- * it last, so that whoever finds it wrong can say where it stands. */
+/* The values of all options while a configuration is being put together: each with the place that
+ * set it last, so that whoever finds it wrong can say where it stands. */
 #ifndef CONFIG_CONFIG_SETTINGS_H
 #define CONFIG_CONFIG_SETTINGS_H
 
@@ -31,15 +31,16 @@ MS_MUST_CHECK int settings_set(struct settings *s, const struct config_option *o
 
 void settings_clear_listeners(struct settings *s);
 
-/* The option of the file or of -o, or NULL with a sentence in error that begins with origin and names
- * the nearest one. */
+/* The option of the file or of -o, or NULL with a sentence in error that begins with origin and
+ * names the nearest one. */
 const struct config_option *
 settings_option(const char *name, const char *origin, char error[CONFIG_ERROR_LEN]);
 
 /* Writes a sentence to error and returns -1. */
 int config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...) MS_PRINTF(2, 3);
 
-/* The path itself where it is absolute, else below cwd, without slashes at its end; the caller frees. */
+/* The path itself where it is absolute, else below cwd, without slashes at its end; the caller
+ * frees. */
 char *config_path(const char *cwd, const char *path);
 
 #define CONFIG_QUOTED_LEN 128

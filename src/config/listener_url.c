@@ -1,5 +1,5 @@
-/* Listener URLs: see the header. The URL is taken apart by common/url; here its protocol, options and
- * values are checked, one sentence for each thing that can be wrong. */
+/* Listener URLs: see the header. The URL is taken apart by common/url; here its protocol, options
+ * and values are checked, one sentence for each thing that can be wrong. */
 #include "config/listener_url.h"
 
 #include "common/text.h"

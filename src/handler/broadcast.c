@@ -1,5 +1,5 @@
-/* Sends every message to all other connections of the listener, in whichever worker they are. While other
- * workers are behind, messages wait here in the order in which they came. */
+/* Sends every message to all other connections of the listener, in whichever worker they are. While
+ * other workers are behind, messages wait here in the order in which they came. */
 #include "bus/bus.h"
 #include "common/clock.h"
 #include "handler/fanout.h"

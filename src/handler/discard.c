@@ -1,4 +1,5 @@
-/* Takes everything and keeps nothing: for measuring, and for senders that only want the verification. */
+/* Takes everything and keeps nothing: for measuring, and for senders that only want the
+ * verification. */
 #include "handler/handler_list.h"
 
 #include <stdlib.h>

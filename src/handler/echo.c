@@ -2,7 +2,7 @@
 #include "common/fd.h"
 #include "handler/handler_list.h"
 #include "handler/outcome.h"
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <errno.h>
 #include <stdlib.h>

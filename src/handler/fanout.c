@@ -1,5 +1,6 @@
-/* A message is published first and given to the connections here afterwards: so it is sent as a whole or
- * not at all, and whoever leaves this worker has got all that this worker had published by then. */
+/* A message is published first and given to the connections here afterwards: so it is sent as a
+ * whole or not at all, and whoever leaves this worker has got all that this worker had published by
+ * then. */
 #include "handler/fanout.h"
 
 #include "bus/bus.h"
@@ -118,8 +119,8 @@ fanout_wait(struct fanout *f)
     nanosleep(&ts, NULL);
 }
 
-/* What was not read yet is left to the worker that c goes to, where it is beyond the mark. Read now it
- * would be pushed to c, which has nothing more to send. */
+/* What was not read yet is left to the worker that c goes to, where it is beyond the mark. Read now
+ * it would be pushed to c, which has nothing more to send. */
 size_t
 fanout_moving(struct fanout *f, const struct conn *c, void *out, size_t size)
 {
@@ -127,8 +128,8 @@ fanout_moving(struct fanout *f, const struct conn *c, void *out, size_t size)
     return f->host.bus != NULL ? bus_mark(f->host.bus, out, size) : 0;
 }
 
-/* Afterwards this worker has read at least as far as the one that made the mark, so that c misses nothing
- * between the two and gets nothing twice. */
+/* Afterwards this worker has read at least as far as the one that made the mark, so that c misses
+ * nothing between the two and gets nothing twice. */
 void
 fanout_adopted(struct fanout *f, struct conn *c, const void *data, size_t n)
 {

@@ -1,8 +1,8 @@
-/* One message to many: to every other connection of the handler in this worker, and over the bus to those
- * of the same listener in other workers. What handlers that run once a listener have in common that
- * let their connections hear each other.
- * Every connection gets each message at most once, also while it moves to another worker, and those that
- * came through one worker in their order: between two workers there is none. */
+/* One message to many: to every other connection of the handler in this worker, and over the bus to
+ * those of the same listener in other workers. What handlers that run once a listener have in
+ * common that let their connections hear each other. Every connection gets each message at most
+ * once, also while it moves to another worker, and those that came through one worker in their
+ * order: between two workers there is none. */
 #ifndef HANDLER_FANOUT_H
 #define HANDLER_FANOUT_H
 
@@ -22,17 +22,19 @@ void fanout_destroy(struct fanout *f); /* NULL is fine */
  * where the message does not fit its framing, that is counted as lost. */
 MS_MUST_CHECK int fanout_send(struct fanout *f, struct conn *except, const void *data, size_t n);
 
-/* Gives what came over the bus to the connections here: the handler's heard. All listeners of the worker
- * are served by one call, whichever makes it. */
+/* Gives what came over the bus to the connections here: the handler's heard. All listeners of the
+ * worker are served by one call, whichever makes it. */
 void fanout_heard(struct fanout *f);
 
-/* The worker leaves and something was not sent (EAGAIN): waits a moment for the other workers, hearing
- * what they have to say meanwhile, since they may wait for this one. Blocks for a millisecond. */
+/* The worker leaves and something was not sent (EAGAIN): waits a moment for the other workers,
+ * hearing what they have to say meanwhile, since they may wait for this one. Blocks for a
+ * millisecond. */
 void fanout_wait(struct fanout *f);
 
 /* What conn_moving and conn_adopted need: the messages that c has got so far, in at most size bytes
  * (BUS_MARK_MAX is always enough; with less than it takes, nothing is written); and the ones it has
- * not got yet sent to it, where c is one of the connections already. c gets nothing in fanout_moving. */
+ * not got yet sent to it, where c is one of the connections already. c gets nothing in
+ * fanout_moving. */
 size_t fanout_moving(struct fanout *f, const struct conn *c, void *out, size_t size);
 void fanout_adopted(struct fanout *f, struct conn *c, const void *data, size_t n);
 

@@ -1,7 +1,7 @@
 /* What becomes of a message. A handler takes whole verified messages and settles each one exactly
  * once, now or later; the worker calls flush once a loop turn, so that whatever a commit costs is
- * shared by all messages of the turn. All calls come from the worker's one thread, and the functions of
- * the host must be called from it too. */
+ * shared by all messages of the turn. All calls come from the worker's one thread, and the
+ * functions of the host must be called from it too. */
 #ifndef HANDLER_HANDLER_H
 #define HANDLER_HANDLER_H
 
@@ -45,14 +45,14 @@ struct handler_host {
     void (*committed)(void *ctx, unsigned messages);
 
     /* Sends a message to a connection that asked for nothing. Copies. Returns 0, or -1 with errno
-     * ENOTSUP (its protocol cannot carry it), EMSGSIZE, ENOTCONN (it is closing), or ENOBUFS: it has
-     * more unread than its listener's send_queue_max, and it is closed and counted as lost. Nothing is
-     * closed within the call: conn_closed comes in a later turn. */
+     * ENOTSUP (its protocol cannot carry it), EMSGSIZE, ENOTCONN (it is closing), or ENOBUFS: it
+     * has more unread than its listener's send_queue_max, and it is closed and counted as lost.
+     * Nothing is closed within the call: conn_closed comes in a later turn. */
     int (*push)(void *ctx, struct conn *c, const void *data, size_t n);
 
-    /* The connections whose messages come to this handler, in no order: the first for NULL, then the
-     * one after c; NULL at the end. None of them may be closed by others meanwhile; those that are
-     * closing are left out. */
+    /* The connections whose messages come to this handler, in no order: the first for NULL, then
+     * the one after c; NULL at the end. None of them may be closed by others meanwhile; those that
+     * are closing are left out. */
     struct conn *(*next_conn)(void *ctx, void *instance, struct conn *c);
 
     /* Ends a connection as the worker would when it leaves; what is on its way is still sent. */
@@ -67,16 +67,17 @@ struct handler; /* one running handler; each implementation has its own */
 struct handler_ops {
     const char *name; /* as in ?handler=name */
 
-    bool
-        per_listener; /* runs once for each listener, which has options for it; else once a worker */
-    bool answers;     /* there to reply: REPLY_AUTO sends its replies back over every protocol */
-    bool no_digest;   /* does not look at the SHA-256 of a message */
-    bool may_move;    /* its connections may be given to a worker that takes this one's place */
+    /* runs once for each listener, which has options for it; else once a worker */
+    bool per_listener;
+    bool answers;   /* there to reply: REPLY_AUTO sends its replies back over every protocol */
+    bool no_digest; /* does not look at the SHA-256 of a message */
+    bool may_move;  /* its connections may be given to a worker that takes this one's place */
     bool (*moves)(struct handler *h); /* the same, asked; NULL: may_move says it */
 
     /* NULL where it cannot start, with a sentence in error. May block. */
     struct handler *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
-    /* Settles nothing any more: call it when no message is out, or when the answers do not matter. */
+    /* Settles nothing any more: call it when no message is out, or when the answers do not
+     * matter. */
     void (*destroy)(struct handler *h);
 
     uint64_t
@@ -85,24 +86,26 @@ struct handler_ops {
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(struct handler *h, struct message *m);
 
-    /* The end of a loop turn in which messages are out: begin (and perhaps finish) the commit of what
-     * was submitted. expected: so many other connections may bring a message soon, so there is
-     * something to do meanwhile, or to wait for a moment. Returns the time (monotonic microseconds) at
-     * which it wants to be called again if no turn comes before, or 0. NULL: nothing to flush. */
+    /* The end of a loop turn in which messages are out: begin (and perhaps finish) the commit of
+     * what was submitted. expected: so many other connections may bring a message soon, so there is
+     * something to do meanwhile, or to wait for a moment. Returns the time (monotonic microseconds)
+     * at which it wants to be called again if no turn comes before, or 0. NULL: nothing to
+     * flush. */
     uint64_t (*flush)(struct handler *h, unsigned expected);
 
-    /* A descriptor that becomes readable when complete should be called, or -1. A handler with several
-     * gives an epoll descriptor of its own. NULL: none. */
+    /* A descriptor that becomes readable when complete should be called, or -1. A handler with
+     * several gives an epoll descriptor of its own. NULL: none. */
     int (*event_fd)(struct handler *h);
     void (*complete)(struct handler *h);
 
-    /* A connection of a listener that names this handler begins, or has ended: c is valid in between.
-     * moved: it comes from, or goes to, another worker. NULL: does not matter. */
+    /* A connection of a listener that names this handler begins, or has ended: c is valid in
+     * between. moved: it comes from, or goes to, another worker. NULL: does not matter. */
     void (*conn_opened)(struct handler *h, struct conn *c, bool moved);
     void (*conn_closed)(struct handler *h, struct conn *c, bool moved);
 
-    /* What the same handler of another worker needs to know of a connection that moves there: writes at
-     * most size bytes and returns how many. conn_adopted gets them, after conn_opened. NULL: nothing. */
+    /* What the same handler of another worker needs to know of a connection that moves there:
+     * writes at most size bytes and returns how many. conn_adopted gets them, after conn_opened.
+     * NULL: nothing. */
     size_t (*conn_moving)(struct handler *h, struct conn *c, void *out, size_t size);
     void (*conn_adopted)(struct handler *h, struct conn *c, const void *data, size_t n);
 

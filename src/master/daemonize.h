@@ -1,5 +1,5 @@
-/* To the background: the process that was started waits until the daemon has said how its start went,
- * and leaves with that verdict. */
+/* To the background: the process that was started waits until the daemon has said how its start
+ * went, and leaves with that verdict. */
 #ifndef MASTER_DAEMONIZE_H
 #define MASTER_DAEMONIZE_H
 
@@ -10,11 +10,13 @@
 enum daemonize_side {
     DAEMONIZE_ERROR,  /* could not fork; the reason is in the verdict */
     DAEMONIZE_DAEMON, /* the daemon: verdict_fd_out is its own */
-    DAEMONIZE_WAITER, /* the process that was started: the verdict is complete, code 0 means ready */
+    /* the process that was started: the verdict is complete, code 0 means ready */
+    DAEMONIZE_WAITER,
 };
 
-/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input and
- * output, and as standard error unless keep_stderr. The waiter blocks until the daemon has told. */
+/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input
+ * and output, and as standard error unless keep_stderr. The waiter blocks until the daemon has
+ * told. */
 enum daemonize_side daemonize(bool keep_stderr, int *verdict_fd_out, struct failure *verdict_out);
 
 /* Tells the waiter, once, and closes; does nothing where *verdict_fd is -1. */

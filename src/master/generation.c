@@ -3,7 +3,7 @@
 
 #include "common/fd.h"
 #include "common/text.h"
-#include "master/child.h"
+#include "worker/child.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* A generation: the workers that run with one configuration, that configuration, and its listening
- * sockets. It lives until its last worker is gone. Plain bookkeeping; what is done about a worker is
- * decided in supervise.h. */
+ * sockets. It lives until its last worker is gone. Plain bookkeeping; what is done about a worker
+ * is decided in supervise.h. */
 #ifndef MASTER_GENERATION_H
 #define MASTER_GENERATION_H
 
@@ -58,8 +58,9 @@ struct generation *generation_create(struct config *config, uint64_t number);
 /* No worker may be left. */
 void generation_destroy(struct generation *g);
 
-/* Gives every listener of the configuration its socket: old's where it has it (old may be NULL), else
- * a new one. Returns 0, or -1 with the reason; what it has by then goes with generation_unlisten. */
+/* Gives every listener of the configuration its socket: old's where it has it (old may be NULL),
+ * else a new one. Returns 0, or -1 with the reason; what it has by then goes with
+ * generation_unlisten. */
 MS_MUST_CHECK int generation_listen(struct generation *g, const struct generation *old, gid_t gid,
                                     struct failure *why);
 
@@ -79,8 +80,8 @@ size_t generation_ready(const struct generation *g);
 /* The earliest time at which something is due, UINT64_MAX where nothing is. */
 uint64_t generation_wake_us(const struct generation *g);
 
-/* Reads what the worker has written on its readiness pipe so far. Returns true where that is the one
- * byte that means ready; else sentence holds what came. Closes the pipe when it has served. */
+/* Reads what the worker has written on its readiness pipe so far. Returns true where that is the
+ * one byte that means ready; else sentence holds what came. Closes the pipe when it has served. */
 bool worker_hear(struct worker *w);
 
 /* sentence, escaped for a log; "" where the worker said nothing. */

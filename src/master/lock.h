@@ -1,6 +1,6 @@
-/* The lock that keeps a second master out of a runtime directory: an OFD lock on DIR/lock, which the
- * kernel drops when its last descriptor is closed, however the master died. Workers therefore close
- * theirs, so that one that still drains does not keep a new master out. */
+/* The lock that keeps a second master out of a runtime directory: an OFD lock on DIR/lock, which
+ * the kernel drops when its last descriptor is closed, however the master died. Workers therefore
+ * close theirs, so that one that still drains does not keep a new master out. */
 #ifndef MASTER_LOCK_H
 #define MASTER_LOCK_H
 

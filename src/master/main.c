@@ -2,7 +2,7 @@
 #include "common/fd.h"
 #include "common/seal.h"
 #include "config/args.h"
-#include "handler/data_dir.h"
+#include "handler/journal/data_dir.h"
 #include "master/daemonize.h"
 #include "master/master.h"
 #include "worker/worker.h"

@@ -196,7 +196,8 @@ reload_commit(struct master *m)
     m->pending = NULL;
     for (size_t i = 0; i < g->listener_count; i++)
         listener_apply(g->listeners[i], &g->config->listeners[i]);
-    /* Before the old workers are told: they look whether there are new ones for their connections. */
+    /* Before the old workers are told: they look whether there are new ones for their
+     * connections. */
     reload_publish(m, g);
     if (old != NULL) {
         rows_release(m, old, g);

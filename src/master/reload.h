@@ -1,6 +1,6 @@
-/* A change of configuration as a transaction; the start is one that begins with nothing. Either every
- * worker of the new generation says that it is ready, and then it takes over, or everything is as it
- * was. */
+/* A change of configuration as a transaction; the start is one that begins with nothing. Either
+ * every worker of the new generation says that it is ready, and then it takes over, or everything
+ * is as it was. */
 #ifndef MASTER_RELOAD_H
 #define MASTER_RELOAD_H
 

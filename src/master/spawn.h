@@ -3,8 +3,8 @@
 #ifndef MASTER_SPAWN_H
 #define MASTER_SPAWN_H
 
-#include "master/child.h"
 #include "master/failure.h"
+#include "worker/child.h"
 
 #include <sys/types.h>
 
@@ -17,9 +17,9 @@ struct spawn {
     void *forget_arg;
 };
 
-/* Returns the worker's pid and the reading end of its readiness pipe (non-blocking, the caller's), or
- * -1 with the reason. What goes wrong in the child before the worker's entry is told on that pipe as
- * a sentence, and the child exits with CHILD_EXIT_NOT_READY. */
+/* Returns the worker's pid and the reading end of its readiness pipe (non-blocking, the caller's),
+ * or -1 with the reason. What goes wrong in the child before the worker's entry is told on that
+ * pipe as a sentence, and the child exits with CHILD_EXIT_NOT_READY. */
 MS_MUST_CHECK pid_t spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why);
 
 #endif

@@ -22,9 +22,9 @@ struct master {
     enum master_phase phase;
     struct signals signals;
     int lock_fd;
-    int verdict_fd; /* hooks', until it was told */
-    int death_fds
-        [2]; /* workers read end-of-file on [0] when this process, which alone holds [1], is gone */
+    int verdict_fd;    /* hooks', until it was told */
+    int death_fds[2];  /* workers read end-of-file on [0] when this process, which alone holds [1],
+                          is gone */
     char *runtime_dir; /* heap */
     char *log_file;    /* heap; what the log goes to now, NULL: standard error */
     bool has_stats;

@@ -1,4 +1,5 @@
-/* What is done about workers: fork, hear that they are ready, reap, replace, tell to leave, kill. */
+/* What is done about workers: fork, hear that they are ready, reap, replace, tell to leave,
+ * kill. */
 #ifndef MASTER_SUPERVISE_H
 #define MASTER_SUPERVISE_H
 
@@ -18,13 +19,14 @@ void supervise_hear(struct master *m);
  * pending is among them, the reason is in why and false is returned. */
 MS_MUST_CHECK bool supervise_reap(struct master *m, struct failure *why);
 
-/* Does what is due: kills, replaces. Returns as supervise_reap where a worker of pending is late. */
+/* Does what is due: kills, replaces. Returns as supervise_reap where a worker of pending is
+ * late. */
 MS_MUST_CHECK bool supervise_timers(struct master *m, uint64_t now_us, struct failure *why);
 
-/* Moves g, which is neither current nor pending any more, to those that drain: sockets closed, ready
- * workers told to leave with signo (QUIT: when they have finished what they have begun, TERM: now),
- * and killed when they are still there limit_us and SUPERVISE_GRACE_US later. Those that are not
- * ready are killed at once: they have begun nothing. */
+/* Moves g, which is neither current nor pending any more, to those that drain: sockets closed,
+ * ready workers told to leave with signo (QUIT: when they have finished what they have begun, TERM:
+ * now), and killed when they are still there limit_us and SUPERVISE_GRACE_US later. Those that are
+ * not ready are killed at once: they have begun nothing. */
 void supervise_drain(struct master *m, struct generation *g, int signo, uint64_t limit_us);
 
 /* Tells the workers of g, which drains, to leave now. */

@@ -1,7 +1,7 @@
 #include "proto/auto.h"
 
 #include "common/be.h"
-#include "proto/cnp_sum.h"
+#include "proto/cnp/cnp_sum.h"
 #include "proto/proto_table.h"
 
 #include <assert.h>
@@ -98,8 +98,8 @@ auto_match_cnp(const uint8_t *at, size_t n)
     return first > second ? first : second;
 }
 
-/* What the bytes alone say. A whole cnp packet is one also where an msp could still begin so: that its
- * checksum holds by chance is out of the question. */
+/* What the bytes alone say. A whole cnp packet is one also where an msp could still begin so: that
+ * its checksum holds by chance is out of the question. */
 static enum auto_verdict
 auto_judge(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {
@@ -137,8 +137,8 @@ auto_judge_drained(const uint8_t *at, size_t n, const struct proto_limits *limit
     return auto_msp_size_min(at, n) > limits->max_message_size ? AUTO_FRAME : AUTO_UNDECIDED;
 }
 
-/* What they are, if any, where nothing more comes. The last of several frames must be whole, too, so that
- * the beginning of an msp is not mistaken for an empty frame and more. */
+/* What they are, if any, where nothing more comes. The last of several frames must be whole, too,
+ * so that the beginning of an msp is not mistaken for an empty frame and more. */
 static enum auto_verdict
 auto_judge_late(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {

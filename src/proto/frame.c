@@ -49,8 +49,8 @@ frame_message(const struct frame *f, struct proto_io *io, uint64_t size_hint)
     return *io->message;
 }
 
-/* A receipt does no harm where frames come with their length, or when the peer has sent all it had. A
- * client answers nothing. */
+/* A receipt does no harm where frames come with their length, or when the peer has sent all it had.
+ * A client answers nothing. */
 static bool
 frame_wants_reply(const struct frame *f, const struct proto_limits *limits)
 {
@@ -122,7 +122,8 @@ frame_length(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n
 
 /* --- ends that have to be found --- */
 
-/* Adds to a body whose length nobody has said. PROTO_CLOSE where it is too long or cannot be stored. */
+/* Adds to a body whose length nobody has said. PROTO_CLOSE where it is too long or cannot be
+ * stored. */
 static enum proto_event
 frame_add(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
 {
@@ -474,7 +475,8 @@ frame_push(void *state, struct proto_io *io, const void *data, size_t n)
     return 0;
 }
 
-/* What was pushed before it was known that frames are spoken here. One that they cannot carry is lost. */
+/* What was pushed before it was known that frames are spoken here. One that they cannot carry is
+ * lost. */
 static void
 frame_open(void *state, struct proto_io *io)
 {

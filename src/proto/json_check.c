@@ -1,6 +1,6 @@
 /* Is this JSON? The recogniser (json_plain.h) knows. Of what it does not take jansson says what is
- * wrong and where, after the nesting and the number of values were bounded; perhaps on a masked copy
- * (json_mask.h) of a document with integers or keys that it cannot represent. */
+ * wrong and where, after the nesting and the number of values were bounded; perhaps on a masked
+ * copy (json_mask.h) of a document with integers or keys that it cannot represent. */
 #include "proto/json_check.h"
 
 #include "proto/json_mask.h"
@@ -18,9 +18,9 @@
 #define JSON_PARSE_MARKS 500000 /* brackets and commas: jansson needs up to 190 bytes for each */
 #define JSON_TRIM_SIZE   (256 << 10)
 
-/* Counts [ and {, which differ in one bit: an upper bound of the nesting; and commas: together one of
- * the values. In blocks of a size that the compiler knows, so that it uses vectors, with a sum that
- * fits into a byte. */
+/* Counts [ and {, which differ in one bit: an upper bound of the nesting; and commas: together one
+ * of the values. In blocks of a size that the compiler knows, so that it uses vectors, with a sum
+ * that fits into a byte. */
 static size_t
 json_count_marks(const char *text, size_t n)
 {
@@ -62,7 +62,8 @@ json_fail_at(char error[JSON_ERROR_LEN], const char *text, size_t offset, const 
     json_fail(error, line, column, reason);
 }
 
-/* The offset of the bracket, outside of strings, that nests deeper than max_depth; n where none does. */
+/* The offset of the bracket, outside of strings, that nests deeper than max_depth; n where none
+ * does. */
 static size_t
 json_find_too_deep(const char *text, size_t n, unsigned max_depth)
 {

@@ -1,5 +1,5 @@
-/* Few keys are compared with each other, many are sorted: unlike a hash table, that needs no secret to
- * be safe from keys that were chosen to collide. */
+/* Few keys are compared with each other, many are sorted: unlike a hash table, that needs no secret
+ * to be safe from keys that were chosen to collide. */
 #include "proto/json_keys.h"
 
 #include "common/base.h"

@@ -1,5 +1,5 @@
-/* The keys of all objects that are open while a document is read, the innermost object's last; and are
- * they different? */
+/* The keys of all objects that are open while a document is read, the innermost object's last; and
+ * are they different? */
 #ifndef PROTO_JSON_KEYS_H
 #define PROTO_JSON_KEYS_H
 
@@ -26,8 +26,8 @@ struct json_keys {
 void json_keys_init(struct json_keys *keys);
 void json_keys_fini(struct json_keys *keys);
 
-/* A key of len bytes at text, which stays; its escapes, if any, were found to be valid. document_size
- * is what all keys of the document have together, at most. */
+/* A key of len bytes at text, which stays; its escapes, if any, were found to be valid.
+ * document_size is what all keys of the document have together, at most. */
 void json_keys_add(struct json_keys *keys, const char *text, size_t len, bool escaped,
                    size_t document_size);
 

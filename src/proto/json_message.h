@@ -1,4 +1,5 @@
-/* Whether the body of a message is JSON as PROTOCOL.md 1.3 has it, for everyone who takes documents. */
+/* Whether the body of a message is JSON as docs/protocol.md 1.3 has it, for everyone who takes
+ * documents. */
 #ifndef PROTO_JSON_MESSAGE_H
 #define PROTO_JSON_MESSAGE_H
 

@@ -1,5 +1,5 @@
-/* A recursive descent over the text. Each function takes the first byte of something and returns the
- * byte behind it, or NULL where it is not plain. */
+/* A recursive descent over the text. Each function takes the first byte of something and returns
+ * the byte behind it, or NULL where it is not plain. */
 #include "proto/json_plain.h"
 
 #include "common/base.h"
@@ -70,8 +70,8 @@ scan_utf8(const struct scan *s, const char *p)
 }
 
 /* ASCII that stands for itself, eight bytes at a time: a high bit in the sum tells that one of them
- * is a control byte, a quote, a backslash or no ASCII (or stands beside one; then they are looked at
- * one by one). */
+ * is a control byte, a quote, a backslash or no ASCII (or stands beside one; then they are looked
+ * at one by one). */
 static const char *
 scan_ascii(const struct scan *s, const char *p)
 {
@@ -150,7 +150,8 @@ scan_digits(const struct scan *s, const char *p)
     return p;
 }
 
-/* How many places the exponent moves the point to the right; above REAL_DIGITS it does not matter. */
+/* How many places the exponent moves the point to the right; above REAL_DIGITS it does not
+ * matter. */
 static const char *
 scan_exponent(const struct scan *s, const char *p, size_t *places)
 {

@@ -1,7 +1,7 @@
 /* One message on its way from the wire to a handler: built packet by packet, hashed while its bytes
- * are hot, rolled back where a packet turns out bad. In memory up to memory_max bytes, beyond that in
- * an unlinked file, so that memory stays bounded whatever a peer sends.
- * Invariant: size bytes are stored (unless is_over or body_dropped), all of them are in the running digest. */
+ * are hot, rolled back where a packet turns out bad. In memory up to memory_max bytes, beyond that
+ * in an unlinked file, so that memory stays bounded whatever a peer sends. Invariant: size bytes
+ * are stored (unless is_over or body_dropped), all of them are in the running digest. */
 #ifndef PROTO_MESSAGE_H
 #define PROTO_MESSAGE_H
 
@@ -60,7 +60,8 @@ struct message {
     void *next;            /* the handler's, until it settles: a list link */
 };
 
-/* A new empty message. size_hint only sizes the first allocation, within a small limit. Never NULL. */
+/* A new empty message. size_hint only sizes the first allocation, within a small limit. Never
+ * NULL. */
 struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);
 void message_destroy(struct message *m); /* NULL is fine */
@@ -92,12 +93,13 @@ void message_set_value(struct message *m, const void *value, size_t n);
 void message_value_cut_front(struct message *m, size_t n);
 
 /* The whole body in one piece: the memory itself, or a read-only mapping of the file. Returns 0 and
- * the bytes, which stay valid until message_body_release, or -1 with errno. Not for dropped bodies. */
+ * the bytes, which stay valid until message_body_release, or -1 with errno. Not for dropped
+ * bodies. */
 MS_MUST_CHECK int message_body(struct message *m, const char **data_out);
 void message_body_release(struct message *m, const char *data);
 
-/* Moves a body that is in memory (m->fd is -1) into an empty file that the caller opened. On success
- * the descriptor is the message's. Returns 0, or -1 with errno. */
+/* Moves a body that is in memory (m->fd is -1) into an empty file that the caller opened. On
+ * success the descriptor is the message's. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int message_spill_to(struct message *m, int fd);
 
 #endif

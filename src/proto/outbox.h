@@ -1,7 +1,7 @@
-/* Whole messages on their way to the peer of one connection, for protocols that cannot send one at any
- * moment: replies in the order of the messages they answer, and pushes as they come.
- * Invariant: items that outbox_first returns are complete; a reserved item blocks the replies behind
- * it, not the pushes. */
+/* Whole messages on their way to the peer of one connection, for protocols that cannot send one at
+ * any moment: replies in the order of the messages they answer, and pushes as they come. Invariant:
+ * items that outbox_first returns are complete; a reserved item blocks the replies behind it, not
+ * the pushes. */
 #ifndef PROTO_OUTBOX_H
 #define PROTO_OUTBOX_H
 
@@ -14,11 +14,10 @@ struct outbox_results {
     uint64_t sent; /* messages whose last byte is among the answers */
     uint64_t
         delivered; /* of these, acknowledged as taken; only where the protocol has such a thing */
-    uint64_t refused; /* of these, refused by the peer's handler */
-    uint64_t
-        answered;     /* acknowledgements of whole messages that came, also damaged: a reply is only
-                          what begins behind one */
-    uint64_t damaged; /* packets that the peer found damaged and got again */
+    uint64_t refused;  /* of these, refused by the peer's handler */
+    uint64_t answered; /* acknowledgements of whole messages that came, also damaged: a reply is
+                          only what begins behind one */
+    uint64_t damaged;  /* packets that the peer found damaged and got again */
     char refusal[256]; /* the text of the last refusal, NUL-terminated, as it came */
 };
 
@@ -56,8 +55,9 @@ size_t outbox_len(const struct outbox_item *item);
 /* Takes the oldest complete message off and frees it. */
 void outbox_pop(struct outbox *ob);
 
-/* For a connection that moves to another process: appends all complete messages that wait to out, and
- * pushes what was written so. What was not written by outbox_save gives -1; some may be pushed then. */
+/* For a connection that moves to another process: appends all complete messages that wait to out,
+ * and pushes what was written so. What was not written by outbox_save gives -1; some may be pushed
+ * then. */
 void outbox_save(const struct outbox *ob, struct buffer *out);
 MS_MUST_CHECK int outbox_restore(struct outbox *ob, const void *data, size_t n);
 

@@ -1,11 +1,11 @@
-/* Packets of one connection of a protocol with a window: those that came before their turn, and those
- * that were sent and are not acknowledged. Lent by the connection; made by the protocol that needs
- * it. What a packet's number and index mean is the protocol's business. */
+/* Packets of one connection of a protocol with a window: those that came before their turn, and
+ * those that were sent and are not acknowledged. Lent by the connection; made by the protocol that
+ * needs it. What a packet's number and index mean is the protocol's business. */
 #ifndef PROTO_PACKET_WINDOW_H
 #define PROTO_PACKET_WINDOW_H
 
 #include "common/buffer.h"
-#include "proto/cnp_sum.h"
+#include "proto/cnp/cnp_sum.h"
 #include "proto/message.h"
 
 #include <stdbool.h>
@@ -66,8 +66,8 @@ size_t packet_window_bytes(const struct packet_window *pw);
 void packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends);
 void packet_window_append(struct packet_window *pw, const void *data, size_t n);
 
-/* It is whole and is kept; or it was damaged and is dropped (also where there is none). No packet of
- * the same index may be kept already. */
+/* It is whole and is kept; or it was damaged and is dropped (also where there is none). No packet
+ * of the same index may be kept already. */
 void packet_window_keep(struct packet_window *pw);
 void packet_window_drop(struct packet_window *pw);
 
@@ -94,16 +94,17 @@ void packet_window_arrived(struct packet_window *pw, struct packet *p);
 
 /* --- marks --- */
 
-/* Handed on just now. A mark of a message that had this number before the numbers came round is gone. */
+/* Handed on just now. A mark of a message that had this number before the numbers came round is
+ * gone. */
 void packet_window_mark(struct packet_window *pw, uint16_t sequence);
 
 /* The mark of that number, or NULL; valid until the next call. */
 struct packet_mark *packet_window_marked(struct packet_window *pw, uint16_t sequence);
 void packet_window_unmark(struct packet_window *pw, struct packet_mark *mark);
 
-/* For a connection that moves to another process, with an idle window: appends what is left to remember to
- * out (nothing, for NULL), and makes a window of what was written so. NULL with errno where that makes no
- * sense (EINVAL), or as packet_window_create. */
+/* For a connection that moves to another process, with an idle window: appends what is left to
+ * remember to out (nothing, for NULL), and makes a window of what was written so. NULL with errno
+ * where that makes no sense (EINVAL), or as packet_window_create. */
 void packet_window_save(const struct packet_window *pw, struct buffer *out);
 MS_MUST_CHECK struct packet_window *
 packet_window_restore(struct message_store *store, const void *data, size_t n);

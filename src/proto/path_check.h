@@ -1,4 +1,4 @@
-/* Which paths a sender may name (PROTOCOL.md 1.3, kind F). */
+/* Which paths a sender may name (docs/protocol.md 1.3, kind F). */
 #ifndef PROTO_PATH_CHECK_H
 #define PROTO_PATH_CHECK_H
 

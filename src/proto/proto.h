@@ -1,8 +1,8 @@
-/* What every wire protocol looks like to the worker, and to a client: bytes in, events out. A protocol
- * sees no descriptor, clock, log or socket; time is an argument, what it says goes to a queue, whole
- * verified messages are handed over one at a time. Its state between two packets is a plain struct
- * without pointers, so that a connection can be given to another process; what does not fit there
- * is lent by the connection (struct proto_io). */
+/* What every wire protocol looks like to the worker, and to a client: bytes in, events out. A
+ * protocol sees no descriptor, clock, log or socket; time is an argument, what it says goes to a
+ * queue, whole verified messages are handed over one at a time. Its state between two packets is a
+ * plain struct without pointers, so that a connection can be given to another process; what does
+ * not fit there is lent by the connection (struct proto_io). */
 #ifndef PROTO_PROTO_H
 #define PROTO_PROTO_H
 
@@ -91,12 +91,13 @@ struct proto_ops {
 
     void (*init)(void *state, const struct proto_begin *begin);
 
-    /* Says what this side says first (a client's opening), right after init, where there is something.
-     * NULL: nothing. */
+    /* Says what this side says first (a client's opening), right after init, where there is
+     * something. NULL: nothing. */
     void (*open)(void *state, struct proto_io *io);
 
-    /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to
-     * be fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the caller's. */
+    /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is
+     * to be fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the
+     * caller's. */
     enum proto_event (*feed)(void *state, struct proto_io *io, const uint8_t *data, size_t n,
                              size_t *consumed_out, struct message **message_out);
 
@@ -104,9 +105,9 @@ struct proto_ops {
      * PROTO_CLOSE, or PROTO_BECOME. NULL: nothing to do. */
     enum proto_event (*drained)(void *state, struct proto_io *io);
 
-    /* The peer has shut down its writing side in order. PROTO_MESSAGE where that ends a message; then it
-     * is called again. Otherwise PROTO_CLOSE (what is being committed is still answered), or
-     * PROTO_BECOME. NULL: PROTO_CLOSE. */
+    /* The peer has shut down its writing side in order. PROTO_MESSAGE where that ends a message;
+     * then it is called again. Otherwise PROTO_CLOSE (what is being committed is still answered),
+     * or PROTO_BECOME. NULL: PROTO_CLOSE. */
     enum proto_event (*eof)(void *state, struct proto_io *io, struct message **message_out);
 
     /* When (monotonic) expire must be called, if no byte comes before; and that it has come. */
@@ -120,21 +121,22 @@ struct proto_ops {
      * NULL: never. */
     bool (*discarding)(const void *state);
 
-    /* Between messages, in both directions: the connection may be closed without cutting anything off.
-     * The worker itself looks at answers, outbox and window. */
+    /* Between messages, in both directions: the connection may be closed without cutting anything
+     * off. The worker itself looks at answers, outbox and window. */
     bool (*idle)(const void *state);
 
     /* Keeps a place in the order of answers for a message that feed handed over and the handler has
      * taken: what settle is given for it. NULL where order does not matter for this one. */
     void *(*reserve)(void *state, struct proto_io *io, const struct message *m);
 
-    /* The answer and reply for a message that feed handed over, at its place, or (NULL) at the end. */
+    /* The answer and reply for a message that feed handed over, at its place, or (NULL) at the
+     * end. */
     void (*settle)(void *state, struct proto_io *io, void *place, const struct message *m,
                    const struct verdict *verdict);
 
-    /* A message for the peer that is no reply: copied and sent as soon as the protocol may. Where the
-     * peer is known not to be there yet it waits. NULL: the protocol has no way to (msp). Returns 0, or
-     * -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
+    /* A message for the peer that is no reply: copied and sent as soon as the protocol may. Where
+     * the peer is known not to be there yet it waits. NULL: the protocol has no way to (msp).
+     * Returns 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
     int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
 
     /* What a connection that is turned away is told. Returns its length, which may be 0. */

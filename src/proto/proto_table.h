@@ -3,9 +3,9 @@
 #define PROTO_PROTO_TABLE_H
 
 #include "proto/auto.h"
-#include "proto/cnp.h"
+#include "proto/cnp/cnp.h"
 #include "proto/frame.h"
-#include "proto/msp.h"
+#include "proto/msp/msp.h"
 #include "proto/proto.h"
 #include "proto/tinyproto.h"
 

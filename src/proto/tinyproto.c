@@ -1,5 +1,6 @@
-/* A signal is told from a SIZE by its first byte: none is above F0. Only GENERIC_ERROR in place of an OK
- * looks like the beginning of a SIZE; it needs no case of its own, for the peer closes behind it. */
+/* A signal is told from a SIZE by its first byte: none is above F0. Only GENERIC_ERROR in place of
+ * an OK looks like the beginning of a SIZE; it needs no case of its own, for the peer closes behind
+ * it. */
 #include "proto/tinyproto.h"
 
 #include "common/be.h"
@@ -344,7 +345,8 @@ tinyproto_open(void *state, struct proto_io *io)
         tinyproto_say(io, TINYPROTO_OK, false);
 }
 
-/* Between messages the end says enough, and a GENERIC_ERROR would look like the beginning of a SIZE. */
+/* Between messages the end says enough, and a GENERIC_ERROR would look like the beginning of a
+ * SIZE. */
 static enum proto_event
 tinyproto_shutdown(void *state, struct proto_io *io)
 {

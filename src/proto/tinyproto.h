@@ -1,20 +1,22 @@
-/* tinyproto (PROTOCOL.md section 2), on either side of the connection.
+/* tinyproto (docs/protocol.md 2), on either side of the connection.
  *
- * This side begins a transmission only between those of the peer. Where both begin at once the server
- * answers the client's SIZE and keeps waiting for the OK to its own; the client keeps the server's SIZE
- * and answers it behind its own payload.
+ * This side begins a transmission only between those of the peer. Where both begin at once the
+ * server answers the client's SIZE and keeps waiting for the OK to its own; the client keeps the
+ * server's SIZE and answers it behind its own payload.
  *
- * There is one word for everything that goes wrong, GENERIC_ERROR, and the connection ends with it and
- * err counted: a signal where none belongs, a SIZE over the limit, silence or too slow a pace inside a
- * message, silence in place of an OK, a body that cannot be stored, a message that the handler could
- * not take, a reply over TINYPROTO_SEND_MAX. A message that the handler refuses counts as rej. If a
- * reply would have gone back for it, the connection ends at that place: replies are matched to messages
- * by their order alone, so none may be left out. Otherwise nothing is sent and the connection goes on.
- * Where a message of the peer or the reply to it is at fault, and not what the peer does, the replies
- * before still leave. A message cut short by the end of the stream is dropped without being counted, and
- * a connection that is idle for too long closed without a word.
+ * There is one word for everything that goes wrong, GENERIC_ERROR, and the connection ends with it
+ * and err counted: a signal where none belongs, a SIZE over the limit, silence or too slow a pace
+ * inside a message, silence in place of an OK, a body that cannot be stored, a message that the
+ * handler could not take, a reply over TINYPROTO_SEND_MAX. A message that the handler refuses
+ * counts as rej. If a reply would have gone back for it, the connection ends at that place: replies
+ * are matched to messages by their order alone, so none may be left out. Otherwise nothing is sent
+ * and the connection goes on. Where a message of the peer or the reply to it is at fault, and not
+ * what the peer does, the replies before still leave. A message cut short by the end of the stream
+ * is dropped without being counted, and a connection that is idle for too long closed without a
+ * word.
  *
- * Invariant: while asking, the message whose SIZE is out is the first of io->outbox. No pointers. */
+ * Invariant: while asking, the message whose SIZE is out is the first of io->outbox. No
+ * pointers. */
 #ifndef PROTO_TINYPROTO_H
 #define PROTO_TINYPROTO_H
 
@@ -37,7 +39,8 @@ enum tinyproto_state {
     TINYPROTO_OPENING, /* the peer's first OK has not come */
     TINYPROTO_BETWEEN, /* between the peer's messages */
     TINYPROTO_SIZE,    /* inside the 4 bytes of a SIZE */
-    TINYPROTO_HELD, /* client: a SIZE that crossed ours is whole; it is answered behind our payload */
+    /* client: a SIZE that crossed ours is whole; it is answered behind our payload */
+    TINYPROTO_HELD,
     TINYPROTO_PAYLOAD, /* inside the peer's payload */
     TINYPROTO_CLOSED,  /* nothing is consumed any more */
 };

@@ -1,6 +1,7 @@
-/* Transforms ("plugins", docs/protocol.md 2): an ordered list of callbacks that change a payload before
- * it is sent, first to last, and after it was received, last to first. They change the payload, not the
- * framing, and stand between the protocol and the handler: the same for every protocol. */
+/* Transforms ("plugins", docs/protocol.md 2): an ordered list of callbacks that change a payload
+ * before it is sent, first to last, and after it was received, last to first. They change the
+ * payload, not the framing, and stand between the protocol and the handler: the same for every
+ * protocol. */
 #ifndef PROTO_TRANSFORM_H
 #define PROTO_TRANSFORM_H
 
@@ -12,8 +13,8 @@
 #define TRANSFORMS_MAX     8
 #define TRANSFORM_BODY_MAX ((uint64_t)256 << 20) /* bytes; a larger payload is not transformed */
 
-/* in_len bytes become *out_len bytes in *out, malloc'ed. Returns 0, or another value where the payload
- * cannot be transformed, and then leaves nothing to free. */
+/* in_len bytes become *out_len bytes in *out, malloc'ed. Returns 0, or another value where the
+ * payload cannot be transformed, and then leaves nothing to free. */
 typedef int (*transform_fn)(void *arg, const void *in, size_t in_len, void **out, size_t *out_len);
 
 struct transform {
@@ -27,20 +28,21 @@ struct transforms {
     struct transform list[TRANSFORMS_MAX];
 };
 
-/* Appends one; its arg is the list's where it has a free_arg. Returns 0, or -1 with errno ENOSPC. */
+/* Appends one; its arg is the list's where it has a free_arg. Returns 0, or -1 with errno
+ * ENOSPC. */
 MS_MUST_CHECK int transforms_add(struct transforms *t, const struct transform *transform);
 void transforms_fini(struct transforms *t);
 
-/* Returns 0 and *out_out, which the caller frees, or -1: one of them refused. With an empty list the
- * result is a copy. */
+/* Returns 0 and *out_out, which the caller frees, or -1: one of them refused. With an empty list
+ * the result is a copy. */
 MS_MUST_CHECK int transforms_send(const struct transforms *t, const void *in, size_t n,
                                   void **out_out, size_t *out_len_out);
 MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in, size_t n,
                                      void **out_out, size_t *out_len_out);
 
 /* A new message with the body that `m` (received, finished) becomes, everything else as in m: kind,
- * value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays the caller's. NULL
- * where a transform refused, the body is over TRANSFORM_BODY_MAX, or it cannot be read. */
+ * value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays the caller's.
+ * NULL where a transform refused, the body is over TRANSFORM_BODY_MAX, or it cannot be read. */
 struct message *transforms_receive_message(const struct transforms *t, struct message *m);
 
 #endif

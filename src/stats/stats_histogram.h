@@ -1,6 +1,6 @@
-/* The log-linear histogram of durations: exact below 16 microseconds, then 16 steps to every power of
- * two, so a value is known to 6.25 %. Durations of 2^31 microseconds (36 minutes) and more share the
- * last bucket. */
+/* The log-linear histogram of durations: exact below 16 microseconds, then 16 steps to every power
+ * of two, so a value is known to 6.25 %. Durations of 2^31 microseconds (36 minutes) and more share
+ * the last bucket. */
 #ifndef STATS_STATS_HISTOGRAM_H
 #define STATS_STATS_HISTOGRAM_H
 
@@ -26,7 +26,8 @@ uint64_t stats_histogram_low(unsigned index);
 /* The middle of a bucket's range, microseconds. */
 uint64_t stats_histogram_value(unsigned index);
 
-/* The value below which a part p (0 to 1) of the durations lie, microseconds; 0 where there are none. */
+/* The value below which a part p (0 to 1) of the durations lie, microseconds; 0 where there are
+ * none. */
 uint64_t stats_percentile(const uint64_t latency[STATS_HISTOGRAM], double p);
 
 /* The longest duration, as the middle of its bucket; 0 where there are none. */

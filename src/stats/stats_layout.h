@@ -1,11 +1,11 @@
-/* The layout of the two files in the runtime directory, shared by everyone who maps them. Fixed-width
- * types, no pointers; every cell has one writer. A reader that finds another version stops.
+/* The layout of the two files in the runtime directory, shared by everyone who maps them.
+ * Fixed-width types, no pointers; every cell has one writer. A reader that finds another version
+ * stops.
  *
- *   control  written by the master alone: who runs, with what, what the last reload said, and the
- *            totals of the workers that are gone
- *   stats    one region a worker: a block, then a slot for each connection. A region is written by
- *            the worker whose incarnation it carries, and by nobody else.
- */
+ * control  written by the master alone: who runs, with what, what the last reload said, and the
+ * totals of the workers that are gone stats    one region a worker: a block, then a slot for each
+ * connection. A region is written by the worker whose incarnation it carries, and by nobody
+ * else. */
 #ifndef STATS_STATS_LAYOUT_H
 #define STATS_STATS_LAYOUT_H
 
@@ -80,9 +80,9 @@ struct stats_slot {
     _Atomic uint8_t state; /* enum stats_conn_state */
     uint8_t family;        /* enum stats_family */
     uint16_t listener;     /* row in control.listeners */
-    uint8_t address
-        [16]; /* network order; IPv4 in the first 4; Unix: the peer's pid in the first 4, network order */
-    uint16_t port;         /* host order */
+    uint8_t address[16]; /* network order; IPv4 in the first 4; Unix: the peer's pid in the first 4,
+                            network order */
+    uint16_t port;       /* host order */
     _Atomic uint8_t proto; /* row in control.protocols */
     uint8_t pad8;
     uint32_t pad32;
@@ -141,8 +141,8 @@ struct stats_listener {
 };
 
 /* Totals of workers that are gone. Kept twice; the master writes the copy that is not current, then
- * makes it current, so a reader always finds a whole one, even after the master died meanwhile. Every
- * member is one cell of 64 bits. */
+ * makes it current, so a reader always finds a whole one, even after the master died meanwhile.
+ * Every member is one cell of 64 bits. */
 struct stats_folded {
     struct stats_worker_counters counters;
     _Atomic uint64_t latency[STATS_HISTOGRAM];

@@ -26,12 +26,12 @@ MS_MUST_CHECK int
 stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256]);
 void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
 
-/* The names of the protocols that slots refer to by row, NULL at the end; at most STATS_PROTOCOLS. Once,
- * before the first worker. */
+/* The names of the protocols that slots refer to by row, NULL at the end; at most STATS_PROTOCOLS.
+ * Once, before the first worker. */
 void stats_master_protocols(struct stats_master *sm, const char *const *names);
 
-/* In the child: unmaps, keeps the descriptors, so a place claimed before can still be opened. Of this
- * half only stats_master_close may follow. */
+/* In the child: unmaps, keeps the descriptors, so a place claimed before can still be opened. Of
+ * this half only stats_master_close may follow. */
 void stats_master_forget(struct stats_master *sm);
 
 /* Everything is in place: readers may read. The caller is the master from now on (its pid is taken

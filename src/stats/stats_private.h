@@ -1,5 +1,5 @@
-/* The shared memory of a worker that is alone and that nobody looks at: a part of another program. The
- * same layout, in memory without a name. */
+/* The shared memory of a worker that is alone and that nobody looks at: a part of another program.
+ * The same layout, in memory without a name. */
 #ifndef STATS_STATS_PRIVATE_H
 #define STATS_STATS_PRIVATE_H
 

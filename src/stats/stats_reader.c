@@ -1,6 +1,6 @@
-/* Opens and adds up. A total is consistent when the folded copy it began with was not replaced while
- * the live regions were added: a worker is then counted either there or here, never twice or not at
- * all. */
+/* Opens and adds up. A total is consistent when the folded copy it began with was not replaced
+ * while the live regions were added: a worker is then counted either there or here, never twice or
+ * not at all. */
 #include "stats/stats_reader.h"
 
 #include "common/fd.h"

@@ -1,5 +1,5 @@
-/* Blocks of the sparse files are taken and given back through the descriptor, where a full disk is an
- * error that can be answered, and not through the mapping, where it is a signal. */
+/* Blocks of the sparse files are taken and given back through the descriptor, where a full disk is
+ * an error that can be answered, and not through the mapping, where it is a signal. */
 #include "stats/stats_space.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* The worker's half. Invariant: a slot's identity changes only while its seq is odd, and seq only
- * rises within an incarnation; slots below `reserved` have room in the file, so a store there cannot
- * fail. */
+ * rises within an incarnation; slots below `reserved` have room in the file, so a store there
+ * cannot fail. */
 #include "stats/stats_writer.h"
 
 #include "stats/stats_space.h"

@@ -25,15 +25,15 @@ struct stats_writer {
     void *own_map;
 };
 
-/* Maps, clears the region and puts its incarnation in place. In the worker, after the fork; then the
- * master's read-write mapping of control (inherited) is unmapped with stats_master_forget. The
+/* Maps, clears the region and puts its incarnation in place. In the worker, after the fork; then
+ * the master's read-write mapping of control (inherited) is unmapped with stats_master_forget. The
  * descriptors of place stay open as long as sw is used. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int stats_writer_open(struct stats_writer *sw, const struct stats_place *place);
 void stats_writer_close(struct stats_writer *sw);
 
-/* A slot for a new connection: identity filled in, state IDLE, counters 0. Slots given back are taken
- * before new ones, and new ones in rising order. NULL where all STATS_SLOTS are taken or the file
- * system of the runtime directory is full: the connection cannot be taken. */
+/* A slot for a new connection: identity filled in, state IDLE, counters 0. Slots given back are
+ * taken before new ones, and new ones in rising order. NULL where all STATS_SLOTS are taken or the
+ * file system of the runtime directory is full: the connection cannot be taken. */
 struct stats_slot *stats_writer_claim(struct stats_writer *sw, uint16_t listener,
                                       const struct endpoint *peer, uint64_t now_us);
 void stats_writer_release(struct stats_writer *sw, struct stats_slot *slot);
@@ -42,7 +42,8 @@ void stats_writer_release(struct stats_writer *sw, struct stats_slot *slot);
 void stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid);
 
 /* The fair share: true where this worker has clearly more open connections than the mean of all
- * workers that accept (itself included), and should leave new ones to others: open > mean * 9 / 8 + 1. */
+ * workers that accept (itself included), and should leave new ones to others: open > mean * 9 / 8 +
+ * 1. */
 bool stats_writer_overfull(const struct stats_writer *sw);
 
 /* Open connections of all live workers. */

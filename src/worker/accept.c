@@ -113,8 +113,8 @@ accept_one(struct worker *w, struct worker_listener *l, int fd, const struct end
         conn_open(l, fd, peer);
 }
 
-/* Whoever was woken and declines has used the wake-up: the others have to be told that connections may
- * wait. The bell is never read; edge-triggered, it wakes each of them once. */
+/* Whoever was woken and declines has used the wake-up: the others have to be told that connections
+ * may wait. The bell is never read; edge-triggered, it wakes each of them once. */
 static void
 accept_tell_others(const struct worker *w)
 {
@@ -124,8 +124,8 @@ accept_tell_others(const struct worker *w)
         log_debug("the bell is full: %s", strerror(errno));
 }
 
-/* may_decline: leave the rest to others once this worker has more than its share; but never the first,
- * of which nobody else was told. */
+/* may_decline: leave the rest to others once this worker has more than its share; but never the
+ * first, of which nobody else was told. */
 static unsigned
 accept_batch(struct worker_listener *l, bool may_decline)
 {

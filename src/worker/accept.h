@@ -10,8 +10,8 @@ MS_MUST_CHECK int accept_start(struct worker *w);
 /* Takes none any more and lets go of the listeners' descriptors. */
 void accept_stop(struct worker *w);
 
-/* Where the listeners are left to others because this worker has too many connections: back to them as soon
- * as it has no longer. Once a turn. */
+/* Where the listeners are left to others because this worker has too many connections: back to them
+ * as soon as it has no longer. Once a turn. */
 void accept_reconsider(struct worker *w);
 
 /* The park timer has fired: back to the listeners, and first to what nobody else took. */

@@ -9,7 +9,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define TURNED_AWAY_MAX 256 /* connections one too many that wait to be told so in their protocol */
+/* connections one too many that wait to be told so in their protocol */
+#define TURNED_AWAY_MAX 256
 
 void
 conn_touch(struct conn *c)
@@ -136,7 +137,8 @@ conn_move(struct conn *c)
     switch (handover_give(c)) {
     case HANDOVER_DONE:
         conn_tell_closed(c, true);
-        /* Another process has the socket, so closing it here would not end what epoll says of it. */
+        /* Another process has the socket, so closing it here would not end what epoll says of
+         * it. */
         (void)epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
         conn_close(c);
         break;
@@ -241,7 +243,8 @@ conn_turn_away(struct conn *c)
     conn_say_refusal(c, "busy", "too many connections; try again later");
 }
 
-/* When it is known what it speaks; it has a moment to say so, and only so many have one at a time. */
+/* When it is known what it speaks; it has a moment to say so, and only so many have one at a
+ * time. */
 static void
 conn_refuse_later(struct conn *c)
 {

@@ -1,6 +1,6 @@
 /* A connection: bytes from its socket to its protocol, messages to its handler, answers back.
- * Invariant: a connection whose messages are still with a handler is not freed, even when its socket
- * is gone. */
+ * Invariant: a connection whose messages are still with a handler is not freed, even when its
+ * socket is gone. */
 #ifndef WORKER_CONN_H
 #define WORKER_CONN_H
 
@@ -13,7 +13,8 @@ void conn_open(struct worker_listener *listener, int fd, const struct endpoint *
 /* Turns an accepted socket away: says ERR code text and lingers until the peer has read it. */
 void conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text);
 
-/* The handler's decision about a message that conn_open's connection had submitted; m is destroyed. */
+/* The handler's decision about a message that conn_open's connection had submitted; m is
+ * destroyed. */
 void conn_settle(struct worker *w, struct message *m, const struct verdict *verdict);
 
 /* Reads on where a connection had its share of the turn. */
@@ -29,8 +30,8 @@ void conn_timer(struct worker *w, struct timer *timer);
  * message is answered. force: also those inside a message. */
 void conn_drain_all(struct worker *w, bool force);
 
-/* Closes peers that do not read, those with the most first, while all that waits for peers together is more
- * than the worker's memory allows. */
+/* Closes peers that do not read, those with the most first, while all that waits for peers together
+ * is more than the worker's memory allows. */
 void conn_evict(struct worker *w);
 
 /* Closes everything at once; the next conn_finish_turn frees it. */

@@ -82,8 +82,8 @@ conn_has_room(const struct conn *c)
            c->answers.ready.len < READY_MAX;
 }
 
-/* Whether the present message is its last one. A connection that another worker takes over goes on as
- * long as there are bytes here already; the rest is left for that worker. */
+/* Whether the present message is its last one. A connection that another worker takes over goes on
+ * as long as there are bytes here already; the rest is left for that worker. */
 static bool
 conn_ends(const struct conn *c)
 {
@@ -94,8 +94,9 @@ conn_ends(const struct conn *c)
     return w->draining && !handover_wanted(c->listener, c->proto);
 }
 
-/* The present message was its last one. Where the peer can be told, what it sent ahead behind it goes
- * elsewhere; else it leaves when all that is under way is done, replies that need its consent too. */
+/* The present message was its last one. Where the peer can be told, what it sent ahead behind it
+ * goes elsewhere; else it leaves when all that is under way is done, replies that need its consent
+ * too. */
 static void
 conn_end_here(struct conn *c)
 {
@@ -213,7 +214,8 @@ conn_eof(struct conn *c)
     conn_count(c, &tally);
 }
 
-/* The peer sends no more: what it left unfinished is dropped, what is being committed is answered. */
+/* The peer sends no more: what it left unfinished is dropped, what is being committed is
+ * answered. */
 static void
 conn_peer_done(struct conn *c)
 {
@@ -315,8 +317,8 @@ conn_read(struct conn *c, bool to_end)
         c->read_paused = true;
 }
 
-/* Answers leave at the end of the turn, all together: a sender on this machine is woken once for many
- * of them, and not for each. */
+/* Answers leave at the end of the turn, all together: a sender on this machine is woken once for
+ * many of them, and not for each. */
 void
 conn_ready(struct watch *watch, uint32_t events)
 {

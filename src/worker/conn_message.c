@@ -86,7 +86,8 @@ conn_reserve(struct conn *c, const struct message *m)
     return c->proto->reserve(&c->state, &io, m);
 }
 
-/* Puts what the transforms make of a message in its place. Returns a sentence where it is refused. */
+/* Puts what the transforms make of a message in its place. Returns a sentence where it is
+ * refused. */
 static const char *
 conn_transform(struct conn *c, struct message **m, const char **code_out,
                char error[JSON_ERROR_LEN])
@@ -137,8 +138,8 @@ conn_note_latency(struct worker *w, uint64_t begun_us)
     w->settled_begun[w->settled_count++] = begun_us;
 }
 
-/* The reply as the peer is to see it. Where it cannot be made so, the sender must not take the message
- * for answered. */
+/* The reply as the peer is to see it. Where it cannot be made so, the sender must not take the
+ * message for answered. */
 static void
 conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
             const struct verdict *verdict)

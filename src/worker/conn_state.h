@@ -1,5 +1,5 @@
-/* The connection itself, for the files that serve it: conn.c (its life), conn_turn.c (the end of each
- * turn), conn_io.c (its bytes) and conn_message.c (its messages). */
+/* The connection itself, for the files that serve it: conn.c (its life), conn_turn.c (the end of
+ * each turn), conn_io.c (its bytes) and conn_message.c (its messages). */
 #ifndef WORKER_CONN_STATE_H
 #define WORKER_CONN_STATE_H
 
@@ -70,7 +70,8 @@ void conn_close(struct conn *c);
 /* It is out of every list: its memory goes. */
 void conn_free(struct conn *c);
 
-/* All is said: waits for the peer to close first, so that no reset destroys what it has not read. */
+/* All is said: waits for the peer to close first, so that no reset destroys what it has not
+ * read. */
 void conn_linger(struct conn *c);
 
 /* Gives the connection to another worker; where that has to wait, or cannot be, it stays. */
@@ -88,13 +89,14 @@ void conn_turn_away(struct conn *c);
 /* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
 void conn_shutdown(struct conn *c);
 
-/* The worker drains, and the connection waits, or will wait at its next boundary between messages, to be
- * taken over by another worker: nothing more is read. */
+/* The worker drains, and the connection waits, or will wait at its next boundary between messages,
+ * to be taken over by another worker: nothing more is read. */
 bool conn_awaits_move(const struct conn *c);
 
 /* --- conn_io.c --- */
 
-/* What its protocol made of something that was not bytes: PROTO_CLOSE or PROTO_BECOME is acted on. */
+/* What its protocol made of something that was not bytes: PROTO_CLOSE or PROTO_BECOME is acted
+ * on. */
 void conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io);
 
 /* An event of its socket. */
@@ -103,8 +105,8 @@ void conn_ready(struct watch *watch, uint32_t events);
 /* Sends what is ready, as far as the peer takes it. */
 void conn_write(struct conn *c);
 
-/* Reads until the socket is empty or the connection has had its share of this turn. to_end: the peer
- * may have closed behind its last bytes, so a short read is not the end. */
+/* Reads until the socket is empty or the connection has had its share of this turn. to_end: the
+ * peer may have closed behind its last bytes, so a short read is not the end. */
 void conn_read(struct conn *c, bool to_end);
 
 /* False while it has too many answers waiting, or is past reading. */

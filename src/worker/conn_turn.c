@@ -1,18 +1,19 @@
-/* What becomes of a connection at the end of a turn, or when its time is over: what is ready is sent, and
- * the phase that follows from it begins. */
+/* What becomes of a connection at the end of a turn, or when its time is over: what is ready is
+ * sent, and the phase that follows from it begins. */
 #include "common/log.h"
 #include "worker/conn_state.h"
 #include "worker/handover.h"
 
-#define MOVE_AGAIN_US  10000   /* how soon to try again to give a connection away */
-#define EVICT_AFTER_US 5000000 /* for a peer to read all that waits for it, when memory is short */
-#define EVICT_RATE     262144  /* bytes a second that it has to take then */
-#define EVICT_HARD     4       /* times the worker's memory: then it gets no time */
+#define MOVE_AGAIN_US 10000 /* how soon to try again to give a connection away */
+/* for a peer to read all that waits for it, when memory is short */
+#define EVICT_AFTER_US 5000000
+#define EVICT_RATE     262144 /* bytes a second that it has to take then */
+#define EVICT_HARD     4      /* times the worker's memory: then it gets no time */
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
 
-/* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has not said
- * a word yet. */
+/* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has
+ * not said a word yet. */
 static bool
 conn_at_rest(const struct conn *c)
 {
@@ -72,7 +73,8 @@ conn_deadline(const struct conn *c)
         return UINT64_MAX;
     if (c->waiting > 0 && c->proto->idle(&c->state))
         return UINT64_MAX;
-    /* One that has moved here is silent so far as well, but it may have been asked for something. */
+    /* One that has moved here is silent so far as well, but it may have been asked for
+     * something. */
     if (first_word != 0 && c->proto->idle(&c->state))
         return first_word;
     return c->proto->deadline(&c->state, &c->listener->limits);
@@ -123,8 +125,8 @@ conn_advance(struct conn *c)
         conn_leave(c);
     if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
         return;
-    /* Also where nothing was said last: a close over bytes that nobody has read would destroy what came
-     * before. */
+    /* Also where nothing was said last: a close over bytes that nobody has read would destroy what
+     * came before. */
     if (c->phase == CONN_CLOSING && (c->answers.ended || c->waiting == 0))
         conn_linger(c);
     else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)

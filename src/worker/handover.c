@@ -12,8 +12,8 @@
 #define HANDOVER_REST_MAX (64u * 1024u) /* bytes behind the packet's fixed part */
 #define HANDOVER_BATCH    64            /* connections taken in one turn */
 
-/* One packet. Behind it come the handler's bytes, messages that wait for a peer that has not said a word yet,
- * and what the window remembers. Both ends are the same program. */
+/* One packet. Behind it come the handler's bytes, messages that wait for a peer that has not said a
+ * word yet, and what the window remembers. Both ends are the same program. */
 struct handover_packet {
     uint32_t size; /* of this struct: another build's is not understood */
     uint32_t proto;

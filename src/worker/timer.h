@@ -1,7 +1,8 @@
-/* A timing wheel for very many deadlines that are nearly always pushed back before they come. A timer
- * is only ever moved when it fires or when its deadline comes nearer; pushing one back costs nothing:
- * the owner finds, when it fires early, that it has time left, and sets it again.
- * Invariant: a timer that is set fires at or after its deadline, at most one tick late, or early. */
+/* A timing wheel for very many deadlines that are nearly always pushed back before they come. A
+ * timer is only ever moved when it fires or when its deadline comes nearer; pushing one back costs
+ * nothing: the owner finds, when it fires early, that it has time left, and sets it again.
+ * Invariant: a timer that is set fires at or after its deadline, at most one tick late, or
+ * early. */
 #ifndef WORKER_TIMER_H
 #define WORKER_TIMER_H
 

@@ -1,12 +1,12 @@
-/* A worker: accepts, speaks the protocols, calls the handlers, counts. In msockd it is a process, forked
- * by the master (worker_main); in a program that receives by itself it is a part of that (libmsock),
- * turned by the program's own thread. */
+/* A worker: accepts, speaks the protocols, calls the handlers, counts. In msockd it is a process,
+ * forked by the master (worker_main); in a program that receives by itself it is a part of that
+ * (libmsock), turned by the program's own thread. */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
 #include "handler/handler.h"
-#include "master/child.h"
 #include "proto/transform.h"
+#include "worker/child.h"
 
 struct worker;
 
@@ -27,13 +27,15 @@ struct worker_setup {
     int wake_fd;
 };
 
-/* A whole process: runs until it is told to leave or the master is gone. Returns the exit status. */
+/* A whole process: runs until it is told to leave or the master is gone. Returns the exit
+ * status. */
 int worker_main(const struct child *child);
 
 /* --- as a part of another program: one thread at a time --- */
 
-/* Opens a worker: child, setup and what they point to stay the caller's, and valid. The worker closes the
- * listeners' descriptors, also where it cannot be opened. Returns it, or NULL with a sentence in error. */
+/* Opens a worker: child, setup and what they point to stay the caller's, and valid. The worker
+ * closes the listeners' descriptors, also where it cannot be opened. Returns it, or NULL with a
+ * sentence in error. */
 struct worker *worker_create(const struct child *child, const struct worker_setup *setup,
                              char error[HANDLER_ERROR_LEN]);
 
@@ -44,8 +46,8 @@ void worker_destroy(struct worker *w);
  * loop. */
 void worker_turn(struct worker *w, int timeout_ms);
 
-/* Between two turns: sends what was settled and pushed since the last one. Nothing is received, and no
- * message is submitted. */
+/* Between two turns: sends what was settled and pushed since the last one. Nothing is received, and
+ * no message is submitted. */
 void worker_send(struct worker *w);
 
 /* Takes no new connections and tells those between messages; the turns go on. */

@@ -4,7 +4,8 @@
 
 #include "worker/worker_state.h"
 
-#define WORKER_TICK_US 1000000 /* the handlers' clockwork, and how often a failure is said again */
+/* the handlers' clockwork, and how often a failure is said again */
+#define WORKER_TICK_US 1000000
 
 /* What the loop of a process does with signals, and when the master is gone. */
 struct worker_events {
@@ -12,8 +13,8 @@ struct worker_events {
     void (*master_gone)(struct watch *watch, uint32_t events);
 };
 
-/* Shared memory, store, event loop, handlers, listeners: in the end it accepts. Returns 0, or -1 with
- * a sentence in error. */
+/* Shared memory, store, event loop, handlers, listeners: in the end it accepts. Returns 0, or -1
+ * with a sentence in error. */
 MS_MUST_CHECK int
 worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
             const struct worker_events *events, char error[HANDLER_ERROR_LEN]);

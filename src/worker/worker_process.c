@@ -1,7 +1,7 @@
 /* A worker as a process of its own: its signals, its master, its exit status. */
 #include "common/fd.h"
 #include "common/log.h"
-#include "handler/data_dir.h"
+#include "handler/journal/data_dir.h"
 #include "worker/conn.h"
 #include "worker/worker_open.h"
 

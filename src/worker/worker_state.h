@@ -3,10 +3,10 @@
 #define WORKER_WORKER_STATE_H
 
 #include "handler/handler.h"
-#include "master/child.h"
 #include "proto/proto_table.h"
 #include "proto/transform.h"
 #include "stats/stats_writer.h"
+#include "worker/child.h"
 #include "worker/timer.h"
 #include "worker/worker.h"
 

@@ -1,5 +1,5 @@
-/* Does what messages tell it to, and writes down what it was called for in good_trace, which the tests look
- * at. A message is a word and what belongs to it: "reply hello". */
+/* Does what messages tell it to, and writes down what it was called for in good_trace, which the
+ * tests look at. A message is a word and what belongs to it: "reply hello". */
 #include <msock_module.h>
 
 #include <stdarg.h>

@@ -1,8 +1,8 @@
 /* Preloaded into the daemon by the system tests: makes calls fail on demand. The file named by
- * $MSOCK_FAULTS holds the rules, one a line, CALL ACTION WHERE EVERY, as tests/system/faults.h says; it
- * is read anew at each call, so that it can be changed while the daemon runs. One byte is appended to
- * the same name with ".log" for each strike.
- * Invariant: without a rule that matches, a call is exactly the real one. */
+ * $MSOCK_FAULTS holds the rules, one a line, CALL ACTION WHERE EVERY, as tests/system/faults.h
+ * says; it is read anew at each call, so that it can be changed while the daemon runs. One byte is
+ * appended to the same name with ".log" for each strike. Invariant: without a rule that matches, a
+ * call is exactly the real one. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -16,8 +16,8 @@ struct daemon_options {
     const char *listen[DAEMON_LISTEN_MAX]; /* none: one on msp://127.0.0.1:0 */
     const char *set[DAEMON_WORDS_MAX];     /* "option=value" */
     const char *more[DAEMON_WORDS_MAX];    /* further words of the command line */
-    /* Text of the configuration file. With it, workers, handler and listen are not put on the command
-     * line, so that the file decides. */
+    /* Text of the configuration file. With it, workers, handler and listen are not put on the
+     * command line, so that the file decides. */
     const char *config;
     const char *data_dir; /* NULL: "data" in the daemon's directory */
     bool faults;          /* with the fault library preloaded; see faults.h */

@@ -1,5 +1,5 @@
-/* The journal as a reader sees it. A JSON body is taken from the line's own text, not from jansson's
- * value, since what counts is the bytes as they were sent. */
+/* The journal as a reader sees it. A JSON body is taken from the line's own text, not from
+ * jansson's value, since what counts is the bytes as they were sent. */
 #include "harness.h"
 
 #include "journal.h"
@@ -132,7 +132,8 @@ next_entry(struct reading *r)
     return &j->entries[j->count++];
 }
 
-/* jansson knows no NUL in a name, which is JSON all the same: another character stands in for it. */
+/* jansson knows no NUL in a name, which is JSON all the same: another character stands in for
+ * it. */
 static json_t *
 parse_line(const char *text, size_t n, size_t flags)
 {
@@ -147,7 +148,8 @@ parse_line(const char *text, size_t n, size_t flags)
     return line;
 }
 
-/* Integers of any size are JSON and stand in the journal as sent, so they are read as reals here. */
+/* Integers of any size are JSON and stand in the journal as sent, so they are read as reals
+ * here. */
 static void
 read_line(struct reading *r, const char *text, size_t n)
 {
@@ -198,8 +200,8 @@ read_segment(struct reading *r, const char *path)
     free(data);
 }
 
-/* Ids tell milliseconds, and within one the order of one worker only: a connection that moves to another
- * worker goes on in the same millisecond. */
+/* Ids tell milliseconds, and within one the order of one worker only: a connection that moves to
+ * another worker goes on in the same millisecond. */
 static int
 compare_entries(const void *a, const void *b)
 {

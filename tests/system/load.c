@@ -1,4 +1,5 @@
-/* The senders. An id tells everything that is needed to check a body: its thread, number and length. */
+/* The senders. An id tells everything that is needed to check a body: its thread, number and
+ * length. */
 #include "harness.h"
 
 #include "load.h"
@@ -34,8 +35,8 @@ make_id(const struct load_thread *t, uint64_t number, char out[ID_LEN])
     return snprintf(out, ID_LEN, "%s-%u-%llu", t->tag, t->index, (unsigned long long)number);
 }
 
-/* The same bytes for the same number, without keeping them. Where no id goes with a message, it stands in
- * the body. */
+/* The same bytes for the same number, without keeping them. Where no id goes with a message, it
+ * stands in the body. */
 static size_t
 make_body(const struct load_thread *t, uint64_t number, char *out)
 {

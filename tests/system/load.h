@@ -1,7 +1,7 @@
 /* Senders that work while something happens to the daemon: threads of raw peers that remember what
- * was acknowledged, and behave as PROTOCOL 1.6 and 1.7 tell a client to. Over the other protocols the
- * same: a message that was not answered for is sent again on a new connection; where none is ever
- * answered for (struct way), a message counts as acknowledged once it has left. */
+ * was acknowledged, and behave as docs/protocol.md 1.6 and 1.7 tell a client to. Over the other
+ * protocols the same: a message that was not answered for is sent again on a new connection; where
+ * none is ever answered for (struct way), a message counts as acknowledged once it has left. */
 #ifndef SYSTEM_LOAD_H
 #define SYSTEM_LOAD_H
 
@@ -34,8 +34,8 @@ struct load {
     struct load *next;
 };
 
-/* Starts the senders over msp. tag goes into every id, so that several loads of a test stay apart. Teardown
- * stops them and frees. */
+/* Starts the senders over msp. tag goes into every id, so that several loads of a test stay apart.
+ * Teardown stops them and frees. */
 struct load *
 load_start(const struct target *target, const char *tag, unsigned threads, size_t body_max);
 
@@ -49,12 +49,13 @@ void load_stop(struct load *l);
 /* Waits until that many messages more were acknowledged than at this call. */
 void load_advance(struct load *l, uint64_t messages, unsigned timeout_ms);
 
-/* Every acknowledged message is in the journal, with its body, no refused one is, and nothing that a
- * sender has not sent so. Ends the test otherwise. Returns how many entries were doubles of another. */
+/* Every acknowledged message is in the journal, with its body, no refused one is, and nothing that
+ * a sender has not sent so. Ends the test otherwise. Returns how many entries were doubles of
+ * another. */
 uint64_t load_check_journal(const struct load *l, const struct journal *j);
 
-/* Only this: every acknowledged message is in the journal, with its body. For a network that changes
- * bodies on their way, and protocols that cannot notice. */
+/* Only this: every acknowledged message is in the journal, with its body. For a network that
+ * changes bodies on their way, and protocols that cannot notice. */
 void load_check_acked(const struct load *l, const struct journal *j);
 
 void load_end_all(void);

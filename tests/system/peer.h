@@ -52,7 +52,8 @@ struct peer {
     char in[4096];
 };
 
-/* Connects, from the given local IPv4 address where source is not NULL. Returns 0, or -1 with errno. */
+/* Connects, from the given local IPv4 address where source is not NULL. Returns 0, or -1 with
+ * errno. */
 int peer_try_connect(struct peer *p, const struct target *target, const char *source);
 
 /* The same; ends the test where it fails, and teardown closes it. Main thread only. */
@@ -67,8 +68,8 @@ int peer_write(struct peer *p, const void *data, size_t n);
 /* Reads exactly n bytes. Returns 0, or -1 at the end of the stream or of the time. */
 int peer_read(struct peer *p, void *data, size_t n);
 
-/* Bytes that are there, at most n, waiting for the first up to timeout_ms. 0 at the end of the stream,
- * -1 on silence, reset and the like. Not counted apart from bytes_out. */
+/* Bytes that are there, at most n, waiting for the first up to timeout_ms. 0 at the end of the
+ * stream, -1 on silence, reset and the like. Not counted apart from bytes_out. */
 ssize_t peer_read_some(struct peer *p, void *data, size_t n, unsigned timeout_ms);
 
 /* The next line from the server, counted. */

@@ -23,7 +23,8 @@ bool proc_list_has(const struct proc_list *list, pid_t pid);
 /* False for zombies too. */
 bool proc_alive(pid_t pid);
 
-/* User and system time so far, in clock ticks (sysconf(_SC_CLK_TCK) a second); 0 where it is gone. */
+/* User and system time so far, in clock ticks (sysconf(_SC_CLK_TCK) a second); 0 where it is
+ * gone. */
 uint64_t proc_cpu_ticks(pid_t pid);
 
 /* Open descriptors, or -1. */

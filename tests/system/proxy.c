@@ -1,5 +1,5 @@
-/* One thread and poll(2). Reads do not block; writes may, up to a limit, since answers are short and
- * the senders of the tests always read them. */
+/* One thread and poll(2). Reads do not block; writes may, up to a limit, since answers are short
+ * and the senders of the tests always read them. */
 #include "harness.h"
 
 #include "proxy.h"

@@ -1,5 +1,5 @@
-/* A bad network: a TCP proxy that flips bits, cuts connections, holds bytes back and hands them on one
- * by one, all from a seed, and counts what it did and saw. */
+/* A bad network: a TCP proxy that flips bits, cuts connections, holds bytes back and hands them on
+ * one by one, all from a seed, and counts what it did and saw. */
 #ifndef SYSTEM_PROXY_H
 #define SYSTEM_PROXY_H
 
@@ -12,9 +12,9 @@ struct proxy_options {
     uint64_t flip_every; /* mean number of bytes to the server between two flipped bits; 0: none */
     uint64_t cut_every; /* mean number of bytes, either way, between two cut connections; 0: none */
     uint64_t
-        spoil_every; /* of the packets of cnp (its first dialect) behind the handshake, each way, one
-                             in so many on average gets a flipped bit in its checksum or payload */
-    bool reset;      /* connections are cut by a reset, not by an end in order */
+        spoil_every;   /* of the packets of cnp (its first dialect) behind the handshake, each way,
+                          one in so many on average gets a flipped bit in its checksum or payload */
+    bool reset;        /* connections are cut by a reset, not by an end in order */
     unsigned delay_us; /* each piece is held back for up to so long */
     bool split;        /* hand on single bytes */
 };

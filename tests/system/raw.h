@@ -1,6 +1,6 @@
-/* What the raw peers of all protocols share: a connection whose bytes go out in a chosen manner, and a
- * table of the protocols, for tests that are the same for each. They are written from the protocols'
- * text alone and share no code with the daemon or the library. */
+/* What the raw peers of all protocols share: a connection whose bytes go out in a chosen manner,
+ * and a table of the protocols, for tests that are the same for each. They are written from the
+ * protocols' text alone and share no code with the daemon or the library. */
 #ifndef SYSTEM_RAW_H
 #define SYSTEM_RAW_H
 
@@ -25,7 +25,8 @@ struct raw_kind {
 
     int (*open)(struct raw *r);
 
-    /* Sends one message, up to the point where the server has said everything about it but a reply. */
+    /* Sends one message, up to the point where the server has said everything about it but a
+     * reply. */
     int (*send)(struct raw *r, const void *data, size_t n);
 
     /* The next message from the server. Caller frees; NULL: none came, the connection is closed. */
@@ -63,8 +64,8 @@ struct raw {
     size_t part_len;
 };
 
-/* Connects and opens; ends the test where that fails. Main thread only. Teardown of the test closes the
- * socket; raw_close frees the rest. */
+/* Connects and opens; ends the test where that fails. Main thread only. Teardown of the test closes
+ * the socket; raw_close frees the rest. */
 void raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
                  enum raw_manner manner);
 void raw_close(struct raw *r);
@@ -85,7 +86,8 @@ char *raw_take(struct raw *r, size_t *n_out);
 /* n bytes that begin with a number of their own and hold no control characters. Caller frees. */
 char *raw_body(size_t n, unsigned number);
 
-/* Sends a body and waits until it has come back, both of that size; ends the test where it does not. */
+/* Sends a body and waits until it has come back, both of that size; ends the test where it does
+ * not. */
 void raw_echo(struct raw *r, size_t n, unsigned number);
 
 /* Ends the test where the next message from the server is another one. */

@@ -1,4 +1,4 @@
-/* cnp (PROTOCOL.md 3) on a bare socket, in both dialects. */
+/* cnp (docs/protocol.md 3) on a bare socket, in both dialects. */
 #ifndef SYSTEM_RAW_CNP_H
 #define SYSTEM_RAW_CNP_H
 
@@ -30,12 +30,12 @@ struct raw_packet {
     bool sound; /* its CHECKSUM holds */
 };
 
-/* Step by step, in bursts, as old clients do (SEQUENCE 0), and the second dialect (sr). All but the old
- * one agree on fragments. */
+/* Step by step, in bursts, as old clients do (SEQUENCE 0), and the second dialect (sr). All but the
+ * old one agree on fragments. */
 extern const struct raw_kind raw_cnp_step, raw_cnp_burst, raw_cnp_old, raw_cnp_second;
 
-/* A packet of the connection's dialect with a CHECKSUM that holds. Returns its length; out has room for
- * RAW_CNP_HEADER_MAX + n bytes. */
+/* A packet of the connection's dialect with a CHECKSUM that holds. Returns its length; out has room
+ * for RAW_CNP_HEADER_MAX + n bytes. */
 size_t raw_cnp_encode(const struct raw *r, uint8_t *out, uint8_t type, uint16_t sequence,
                       const void *payload, size_t n);
 

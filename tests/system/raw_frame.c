@@ -115,8 +115,8 @@ delimiter_send(struct raw *r, const void *data, size_t n)
     return frame_write(r, NULL, 0, data, n, "\n");
 }
 
-/* Everything up to a newline, or to the end of the stream where to_end is set. What was read behind the
- * newline goes back. */
+/* Everything up to a newline, or to the end of the stream where to_end is set. What was read behind
+ * the newline goes back. */
 static char *
 read_until(struct raw *r, bool to_end, size_t *n_out)
 {

@@ -1,4 +1,4 @@
-/* Plain frames (PROTOCOL.md 4) on a bare socket. */
+/* Plain frames (docs/protocol.md 4) on a bare socket. */
 #ifndef SYSTEM_RAW_FRAME_H
 #define SYSTEM_RAW_FRAME_H
 

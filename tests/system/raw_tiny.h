@@ -1,4 +1,4 @@
-/* tinyproto (PROTOCOL.md 2) on a bare socket. */
+/* tinyproto (docs/protocol.md 2) on a bare socket. */
 #ifndef SYSTEM_RAW_TINY_H
 #define SYSTEM_RAW_TINY_H
 
@@ -14,8 +14,8 @@ extern const struct raw_kind raw_tiny;
 /* Says SIZE. */
 int raw_tiny_ask(struct raw *r, uint32_t size);
 
-/* Waits for the OK to our SIZE. A SIZE of the server that comes before it is held, to be answered by the
- * next receive. */
+/* Waits for the OK to our SIZE. A SIZE of the server that comes before it is held, to be answered
+ * by the next receive. */
 int raw_tiny_await_ok(struct raw *r);
 
 /* The next byte, or -1. */

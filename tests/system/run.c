@@ -1,5 +1,5 @@
-/* fork, exec and memory files, so that a program's output never blocks it. Between fork and exec only
- * async-signal-safe calls: other threads of the test may hold locks. */
+/* fork, exec and memory files, so that a program's output never blocks it. Between fork and exec
+ * only async-signal-safe calls: other threads of the test may hold locks. */
 #include "harness.h"
 
 #include "run.h"

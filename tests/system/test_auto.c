@@ -1,5 +1,5 @@
-/* One port for all protocols (PROTOCOL.md 5): each is found out and spoken, however its bytes come, and
- * what is none of them gets nothing. */
+/* One port for all protocols (docs/protocol.md 5): each is found out and spoken, however its bytes
+ * come, and what is none of them gets nothing. */
 #include "journal.h"
 #include "raw_cnp.h"
 #include "raw_frame.h"
@@ -193,8 +193,8 @@ the_journal_names_what_was_found(void **state)
 
 /* --- frames, which have nothing to be known by --- */
 
-/* Their sender waits for the answer, so nothing more will come; the time-out is longer than the test
- * waits. */
+/* Their sender waits for the answer, so nothing more will come; the time-out is longer than the
+ * test waits. */
 static void
 short_frames_are_answered_without_waiting(void **state)
 {

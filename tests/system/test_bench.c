@@ -1,5 +1,5 @@
-/* The load generator over every protocol: what it counts is what the daemon counts, and what goes wrong
- * is told by its exit status. */
+/* The load generator over every protocol: what it counts is what the daemon counts, and what goes
+ * wrong is told by its exit status. */
 #include "proxy.h"
 #include "stats.h"
 #include "target.h"
@@ -35,7 +35,8 @@ static const struct kind {
     {.listen = "cnp://127.0.0.1:0", .options = "", .acknowledged = true},
     {.listen = "cnp://127.0.0.1:0", .options = "?mode=burst", .acknowledged = true},
     {.listen =
-         "cnp://127.0.0.1:0?packet_size=64&packet_size_max=64&window_size=4", /* five fragments each */
+         /* five fragments each */
+     "cnp://127.0.0.1:0?packet_size=64&packet_size_max=64&window_size=4",
      .options = "",
      .words = {"--ahead", "16"},
      .acknowledged = true},
@@ -72,8 +73,8 @@ bench_start(struct running *r, const char *server, const struct kind *kind,
 
 #define WORDS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* Ends the test where it ends otherwise, or does not print one JSON object (none where it says nothing at
- * all). The caller owns it. */
+/* Ends the test where it ends otherwise, or does not print one JSON object (none where it says
+ * nothing at all). The caller owns it. */
 static json_t *
 bench_finish(struct running *r, const struct kind *kind, int status)
 {

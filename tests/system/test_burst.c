@@ -1,5 +1,5 @@
-/* A sender of cnp with a window (PROTOCOL.md 3.3), written here on a bare socket: what it sends arrives once
- * each and in order, however many packets are damaged on either way. */
+/* A sender of cnp with a window (docs/protocol.md 3.3), written here on a bare socket: what it
+ * sends arrives once each and in order, however many packets are damaged on either way. */
 #include "journal.h"
 #include "proxy.h"
 #include "raw_cnp.h"
@@ -15,7 +15,8 @@
 #define STALL_MS 50 /* nothing came for so long: the oldest packet is sent again */
 #define STALLS   2000
 
-/* Packets first to next - 1 are on their way; the others before are acknowledged, or not sent yet. */
+/* Packets first to next - 1 are on their way; the others before are acknowledged, or not sent
+ * yet. */
 struct burst {
     struct raw raw;
     unsigned count, first, next;
@@ -119,7 +120,8 @@ send_all(struct burst *b)
     }
 }
 
-/* What is still on its way, as answers to doubles. A last word would be damaged itself now and then. */
+/* What is still on its way, as answers to doubles. A last word would be damaged itself now and
+ * then. */
 static void
 hear_rest(struct burst *b)
 {

@@ -1,5 +1,5 @@
-/* A chat of fifty over four workers: every line comes to everybody else once, and those of one member in
- * their order; over reloads, when a worker dies, and when some do not read. */
+/* A chat of fifty over four workers: every line comes to everybody else once, and those of one
+ * member in their order; over reloads, when a worker dies, and when some do not read. */
 #include "daemon.h"
 #include "raw_cnp.h"
 #include "raw_frame.h"
@@ -192,8 +192,8 @@ check_members(const struct chat *c)
             fail_msg("%s", c->members[i].complaint);
 }
 
-/* The first member that has not said so many lines, or not heard so many of each other one; NULL: all have.
- * Those whose connection has ended do not count, where that is to be expected. */
+/* The first member that has not said so many lines, or not heard so many of each other one; NULL:
+ * all have. Those whose connection has ended do not count, where that is to be expected. */
 static const struct member *
 first_behind(const struct chat *c, unsigned lines, bool without_lost)
 {

@@ -1,5 +1,5 @@
-/* The command-line sender: what arrives, what it says, and that it does not give up on a server that
- * is killed and comes back. */
+/* The command-line sender: what arrives, what it says, and that it does not give up on a server
+ * that is killed and comes back. */
 #include "journal.h"
 #include "stats.h"
 

@@ -1,5 +1,5 @@
-/* cnp (PROTOCOL.md 3.3): what becomes of packets that are damaged, doubled, early, late, too large or not
- * agreed on, in both directions. */
+/* cnp (docs/protocol.md 3.3): what becomes of packets that are damaged, doubled, early, late, too
+ * large or not agreed on, in both directions. */
 #include "journal.h"
 #include "raw_cnp.h"
 #include "stats.h"

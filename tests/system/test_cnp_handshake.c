@@ -1,5 +1,5 @@
-/* cnp: the handshake (PROTOCOL.md 3.2), what keeps a connection alive and ends it (3.3), and the
- * packets of clients that others have written. */
+/* cnp: the handshake (docs/protocol.md 3.2), what keeps a connection alive and ends it (3.3), and
+ * the packets of clients that others have written. */
 #include "journal.h"
 #include "raw_cnp.h"
 #include "stats.h"

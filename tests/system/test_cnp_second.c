@@ -1,4 +1,4 @@
-/* The second dialect of cnp (PROTOCOL.md 3.4), as later clients speak it. */
+/* The second dialect of cnp (docs/protocol.md 3.4), as later clients speak it. */
 #include "journal.h"
 #include "raw_cnp.h"
 
@@ -157,7 +157,8 @@ expect_second_data(struct raw *r, uint16_t sequence, bool last, const char *text
     free(p.payload);
 }
 
-/* Sequence numbers begin at 0 with each message, so a second one waits for all ACKs of the first. */
+/* Sequence numbers begin at 0 with each message, so a second one waits for all ACKs of the
+ * first. */
 static void
 replies_of_the_second_dialect_are_sent_again_after_a_nack(void **state)
 {

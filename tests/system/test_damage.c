@@ -1,5 +1,5 @@
-/* Conversations of tinyproto, cnp and frame with a few bits changed, cut and thrown together: they come
- * further than noise does, and harm nothing. */
+/* Conversations of tinyproto, cnp and frame with a few bits changed, cut and thrown together: they
+ * come further than noise does, and harm nothing. */
 #include "raw_cnp.h"
 #include "raw_frame.h"
 #include "raw_tiny.h"

@@ -1,5 +1,5 @@
-/* Programs that misbehave behind a running msockd: each message gets the answer that is due, others are
- * served meanwhile, and no process is left behind. */
+/* Programs that misbehave behind a running msockd: each message gets the answer that is due, others
+ * are served meanwhile, and no process is left behind. */
 #include "load.h"
 #include "raw_cnp.h"
 #include "stats.h"
@@ -28,7 +28,8 @@ exec_url(const char *proto, const char *options, const char *command)
     return url;
 }
 
-/* Processes of commands, and of what they have started: all have the data directory in their environment. */
+/* Processes of commands, and of what they have started: all have the data directory in their
+ * environment. */
 static size_t
 count_children(const struct daemon *d)
 {
@@ -180,7 +181,8 @@ others_are_served_while_children_hang_and_none_of_them_is_left(void **state)
 
 /* --- what was acknowledged has been done --- */
 
-/* Each line of the file is an id "TAG-THREAD-NUMBER". Of each thread the numbers from 0 on must be there. */
+/* Each line of the file is an id "TAG-THREAD-NUMBER". Of each thread the numbers from 0 on must be
+ * there. */
 static uint64_t
 count_done(const struct daemon *d, const char *tag, unsigned threads)
 {

@@ -1,5 +1,5 @@
-/* Plain frames (PROTOCOL.md 4): where each framing finds its ends, and what becomes of those that have
- * none. */
+/* Plain frames (docs/protocol.md 4): where each framing finds its ends, and what becomes of those
+ * that have none. */
 #include "journal.h"
 #include "raw_frame.h"
 #include "stats.h"

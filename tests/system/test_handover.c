@@ -312,7 +312,8 @@ connections_of_a_removed_listener_are_closed_and_the_others_stay(void **state)
     snprintf(text, sizeof(text), "workers = 2\nlisten = {\"auto://localhost:0\"}\n");
     daemon_configure(d, text);
     reload_through(d);
-    /* By the worker that had it, which says so: nobody is given a connection that he has no place for. */
+    /* By the worker that had it, which says so: nobody is given a connection that he has no place
+     * for. */
     raw_cnp_expect_error(&gone[2], "shutdown", 0);
     for (unsigned i = 0; i < 3; i++) {
         assert_true(peer_closed(&gone[i].peer, 5000));

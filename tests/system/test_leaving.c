@@ -1,5 +1,5 @@
-/* What has begun comes to its end whoever leaves: the server, a worker, or somebody who has not said a word
- * yet; and nobody who has left is kept. */
+/* What has begun comes to its end whoever leaves: the server, a worker, or somebody who has not
+ * said a word yet; and nobody who has left is kept. */
 #include "raw_cnp.h"
 #include "raw_frame.h"
 #include "raw_tiny.h"
@@ -196,8 +196,8 @@ a_refused_message_is_refused_by_the_next_worker_too(void **state)
 
 /* --- receipts on their way --- */
 
-/* A sender that hears little at a time, so that most of what is said to it waits at the other end. Its
- * buffer must be small before it connects, or more is promised than it holds. */
+/* A sender that hears little at a time, so that most of what is said to it waits at the other end.
+ * Its buffer must be small before it connects, or more is promised than it holds. */
 static void
 connect_hard_of_hearing(struct peer *p, const struct daemon *d)
 {

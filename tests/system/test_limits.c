@@ -1,5 +1,5 @@
-/* More connections than allowed, and no descriptors left: each is told so, nobody else notices, and no
- * worker burns its core over it. */
+/* More connections than allowed, and no descriptors left: each is told so, nobody else notices, and
+ * no worker burns its core over it. */
 #include "load.h"
 #include "stats.h"
 

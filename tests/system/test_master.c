@@ -327,8 +327,8 @@ only_workers(pid_t master, size_t count)
     return list.count == count;
 }
 
-/* In a process namespace of its own msockd is process 1. Two orphans are made there: each is a shell
- * whose own child outlives it. */
+/* In a process namespace of its own msockd is process 1. Two orphans are made there: each is a
+ * shell whose own child outlives it. */
 static void
 as_process_one_it_reaps_children_that_are_not_its_own(void **state)
 {

@@ -1,4 +1,5 @@
-/* Modules in a running msockd: one that crashes, one that does not fit, and the chat of the examples. */
+/* Modules in a running msockd: one that crashes, one that does not fit, and the chat of the
+ * examples. */
 #include "daemon.h"
 #include "peer.h"
 #include "stats.h"
@@ -11,7 +12,8 @@
 #define PEERS   8
 #define MEMBERS 6
 
-/* A listener with the module that is called so below the build directory. Static until the next call. */
+/* A listener with the module that is called so below the build directory. Static until the next
+ * call. */
 static const char *
 module_listener(const char *url, const char *module)
 {
@@ -165,8 +167,8 @@ everybody_says_something(struct peer *members, int round)
     }
 }
 
-/* Who has come to which worker when, nobody knows; but what one says comes in its order, so when p has
- * heard this of all others, it has heard all that was before. */
+/* Who has come to which worker when, nobody knows; but what one says comes in its order, so when p
+ * has heard this of all others, it has heard all that was before. */
 static void
 wait_for_all_to_be_there(struct peer *p, int own)
 {

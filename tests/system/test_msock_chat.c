@@ -1,5 +1,5 @@
-/* msock chat: from a pipe what comes in is printed, also where it was read while a line was sent; on a
- * terminal characters are text, whatever the locale, and cannot drive it. */
+/* msock chat: from a pipe what comes in is printed, also where it was read while a line was sent;
+ * on a terminal characters are text, whatever the locale, and cannot drive it. */
 #include "daemon.h"
 #include "raw_frame.h"
 #include "target.h"

@@ -1,5 +1,5 @@
-/* Through a bad network: over msp and cnp every body is right in the end, and what was damaged is counted
- * on both sides; over all protocols nothing is handed on that is not whole. */
+/* Through a bad network: over msp and cnp every body is right in the end, and what was damaged is
+ * counted on both sides; over all protocols nothing is handed on that is not whole. */
 #include "journal.h"
 #include "load.h"
 #include "msock.h"

@@ -1,5 +1,6 @@
-/* What is the same for tinyproto, cnp and frame: messages come back as they were sent, are in the journal
- * as they were sent, are counted as the client counted them, and are answered where that was asked for. */
+/* What is the same for tinyproto, cnp and frame: messages come back as they were sent, are in the
+ * journal as they were sent, are counted as the client counted them, and are answered where that
+ * was asked for. */
 #include "journal.h"
 #include "raw_cnp.h"
 #include "raw_frame.h"
@@ -24,7 +25,8 @@ static const struct raw_kind *const kinds[] = {
 
 static char urls[DAEMON_LISTEN_MAX][URL_SIZE];
 
-/* A daemon with one listener for each kind, at that place (without the scheme) and with these options. */
+/* A daemon with one listener for each kind, at that place (without the scheme) and with these
+ * options. */
 static struct daemon *
 start(struct daemon_options options, const char *place, const char *more)
 {
@@ -149,7 +151,8 @@ unix_sockets_and_ipv6_carry_all_of_them(void **state)
 
 /* --- the journal --- */
 
-/* Two connections may have had the same port, one after the other: an entry is known by its body. */
+/* Two connections may have had the same port, one after the other: an entry is known by its
+ * body. */
 static void
 check_entry(const struct journal *j, const struct raw_kind *kind, const char *body)
 {
@@ -276,8 +279,8 @@ connections_show_what_their_clients_counted(void **state)
 
 /* --- replies --- */
 
-/* Sends a message, the one that makes it committed so many, and returns how many messages come back for
- * it: takes as many as are wanted, then says that nothing more comes, and takes the rest. */
+/* Sends a message, the one that makes it committed so many, and returns how many messages come back
+ * for it: takes as many as are wanted, then says that nothing more comes, and takes the rest. */
 static unsigned
 replies_to_one(const struct daemon *d, struct raw *r, unsigned want, uint64_t committed)
 {

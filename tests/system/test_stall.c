@@ -1,5 +1,5 @@
-/* A worker that stands still for seconds, because the disk does or because it got no time: nobody pays
- * for that but with the wait, and no deadline counts it against a sender who was in time. */
+/* A worker that stands still for seconds, because the disk does or because it got no time: nobody
+ * pays for that but with the wait, and no deadline counts it against a sender who was in time. */
 #include "faults.h"
 #include "stats.h"
 

@@ -1,5 +1,5 @@
-/* tinyproto (PROTOCOL.md 2): openings, limits, transmissions that cross, and everything that ends a
- * connection. */
+/* tinyproto (docs/protocol.md 2): openings, limits, transmissions that cross, and everything that
+ * ends a connection. */
 #include "raw_tiny.h"
 #include "stats.h"
 
@@ -232,7 +232,8 @@ an_empty_message_is_taken_with_its_size(void **state)
     assert_int_equal(raw_journal_count(d), 3);
 }
 
-/* A client that does not wait for any OK, not even that of the opening: it knows each by its place. */
+/* A client that does not wait for any OK, not even that of the opening: it knows each by its
+ * place. */
 static void
 messages_sent_without_waiting_are_answered_in_order(void **state)
 {
@@ -372,8 +373,8 @@ the_server_yields_where_both_begin(void **state)
     daemon_stop(d);
 }
 
-/* Both SIZEs are on their way at the same time: the server finds the client's in its socket when it has
- * something to send. */
+/* Both SIZEs are on their way at the same time: the server finds the client's in its socket when it
+ * has something to send. */
 static void
 transmissions_that_cross_on_their_way_both_arrive(void **state)
 {

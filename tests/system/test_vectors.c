@@ -1,6 +1,7 @@
-/* Every conversation of the vectors with the real daemon, on a listener of msp and on one that has to find
- * out what it is: whole, one byte at a time, and cut in two at every byte (where it has to be found out, at
- * every byte that can matter for that). What came out at the other end is read from the journal. */
+/* Every conversation of the vectors with the real daemon, on a listener of msp and on one that has
+ * to find out what it is: whole, one byte at a time, and cut in two at every byte (where it has to
+ * be found out, at every byte that can matter for that). What came out at the other end is read
+ * from the journal. */
 #include "journal.h"
 #include "stats.h"
 #include "vectors.h"

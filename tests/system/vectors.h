@@ -32,7 +32,8 @@ struct vector {
     struct vector_delivery deliveries[VECTOR_DELIVERS_MAX];
 };
 
-/* Reads them all; ends the test where the file is not as expected. Returns an array of *count_out. */
+/* Reads them all; ends the test where the file is not as expected. Returns an array of
+ * *count_out. */
 struct vector *vectors_load(size_t *count_out);
 void vectors_free(struct vector *vectors, size_t count);
 

@@ -1,5 +1,6 @@
-/* The ways to send for which the promises under disturbance are tested: every protocol and framing, alone
- * on its listener and found out on one that tells protocols apart. One table for all of these tests. */
+/* The ways to send for which the promises under disturbance are tested: every protocol and framing,
+ * alone on its listener and found out on one that tells protocols apart. One table for all of these
+ * tests. */
 #ifndef SYSTEM_WAYS_H
 #define SYSTEM_WAYS_H
 
@@ -22,7 +23,8 @@ struct way {
 extern const struct way ways[];
 extern const size_t way_count; /* at most WAYS_MAX */
 
-/* Appends the listener of each way, so that the listeners of the daemon stand in the order of the table. */
+/* Appends the listener of each way, so that the listeners of the daemon stand in the order of the
+ * table. */
 void ways_listen(struct daemon_options *options);
 
 #endif

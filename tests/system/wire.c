@@ -1,4 +1,4 @@
-/* Lays out packets field by field, as the tables of PROTOCOL 1.1 give them. */
+/* Lays out packets field by field, as the tables of docs/protocol.md 1.1 give them. */
 #include "wire.h"
 
 #include <openssl/sha.h>

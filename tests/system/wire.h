@@ -1,5 +1,5 @@
-/* The bytes of msp (PROTOCOL 1.1), laid out a second time and independently of src/proto, with zlib
- * and libcrypto directly. */
+/* The bytes of msp (docs/protocol.md 1.1), laid out a second time and independently of src/proto,
+ * with zlib and libcrypto directly. */
 #ifndef SYSTEM_WIRE_H
 #define SYSTEM_WIRE_H
 
@@ -43,8 +43,8 @@ size_t wire_next(uint8_t *out, const void *data, size_t n);
 /* The trailer of m. Returns its length. */
 size_t wire_trailer(uint8_t *out, const struct outgoing *m);
 
-/* First packet and trailer of a message that fits into one packet (1.6). Returns the length, at most
- * WIRE_FIRST_MAX + WIRE_TRAILER_MAX. */
+/* First packet and trailer of a message that fits into one packet (1.6). Returns the length, at
+ * most WIRE_FIRST_MAX + WIRE_TRAILER_MAX. */
 size_t wire_ahead(uint8_t *out, const struct outgoing *m);
 
 #endif

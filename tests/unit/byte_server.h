@@ -1,6 +1,6 @@
-/* A server of bytes for the client's tests: it accepts on loopback, one connection at a time, in a thread,
- * and a function of the test's says and expects on each. It knows no protocol and none of the project's
- * code. What it saw may be read after byte_server_stop. */
+/* A server of bytes for the client's tests: it accepts on loopback, one connection at a time, in a
+ * thread, and a function of the test's says and expects on each. It knows no protocol and none of
+ * the project's code. What it saw may be read after byte_server_stop. */
 #ifndef TESTS_BYTE_SERVER_H
 #define TESTS_BYTE_SERVER_H
 

@@ -1,11 +1,11 @@
-/* Packets of cnp written and read by hand, for its tests: from PROTOCOL.md 3, not with the code that is
- * tested (but for MD5). */
+/* Packets of cnp written and read by hand, for its tests: from docs/protocol.md 3, not with the
+ * code that is tested (but for MD5). */
 #ifndef TESTS_UNIT_CNP_PACKETS_H
 #define TESTS_UNIT_CNP_PACKETS_H
 
 #include "proto_peer.h"
 
-#include "proto/cnp_sum.h"
+#include "proto/cnp/cnp_sum.h"
 
 enum {
     T_DATA = 1,

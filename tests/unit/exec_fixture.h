@@ -1,5 +1,6 @@
-/* What the tests of the exec handler share: a command that runs behind the fixture's host, the loop that
- * waits for its events, and, at the end of every test, the look for processes that were left. */
+/* What the tests of the exec handler share: a command that runs behind the fixture's host, the loop
+ * that waits for its events, and, at the end of every test, the look for processes that were
+ * left. */
 #ifndef TESTS_UNIT_EXEC_FIXTURE_H
 #define TESTS_UNIT_EXEC_FIXTURE_H
 

@@ -1,5 +1,5 @@
-/* Workers that exist only as hosts of handlers: each has connections that write down what is pushed to
- * them, and all are on one bus. */
+/* Workers that exist only as hosts of handlers: each has connections that write down what is pushed
+ * to them, and all are on one bus. */
 #ifndef TESTS_UNIT_FANOUT_FIXTURE_H
 #define TESTS_UNIT_FANOUT_FIXTURE_H
 

@@ -11,9 +11,9 @@
 #include <cmocka.h>
 
 #include "common/fd.h"
-#include "handler/data_dir.h"
-#include "handler/file_ops.h"
 #include "handler/handler.h"
+#include "handler/journal/data_dir.h"
+#include "handler/journal/file_ops.h"
 
 #include <dirent.h>
 #include <errno.h>

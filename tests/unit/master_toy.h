@@ -1,5 +1,6 @@
-/* A toy worker, and a master that runs it in a process of its own, for the tests of src/master. What
- * the toy does is told in memory shared with the test, which also learns there what happened. */
+/* A toy worker, and a master that runs it in a process of its own, for the tests of src/master.
+ * What the toy does is told in memory shared with the test, which also learns there what
+ * happened. */
 #ifndef TESTS_MASTER_TOY_H
 #define TESTS_MASTER_TOY_H
 

@@ -1,5 +1,5 @@
-/* What the tests of modules share: a host with connections that write down what is pushed to them, and the
- * handler over a module of tests/modules or examples. */
+/* What the tests of modules share: a host with connections that write down what is pushed to them,
+ * and the handler over a module of tests/modules or examples. */
 #ifndef TESTS_UNIT_MODULE_FIXTURE_H
 #define TESTS_UNIT_MODULE_FIXTURE_H
 

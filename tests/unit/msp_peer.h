@@ -1,9 +1,9 @@
-/* A server of msp without a socket, for tests: feeds bytes as they would arrive, keeps what it answers
- * and what it hands over. Its input always ends at a page that cannot be read. */
+/* A server of msp without a socket, for tests: feeds bytes as they would arrive, keeps what it
+ * answers and what it hands over. Its input always ends at a page that cannot be read. */
 #ifndef TESTS_UNIT_MSP_PEER_H
 #define TESTS_UNIT_MSP_PEER_H
 
-#include "proto/msp.h"
+#include "proto/msp/msp.h"
 
 struct delivered {
     char kind;
@@ -34,8 +34,8 @@ struct msp_peer {
 void msp_peer_init(struct msp_peer *p);
 void msp_peer_fini(struct msp_peer *p);
 
-/* Bytes arrive in pieces of at most `piece`; the connection is drained after each piece, or only after
- * the last where together is set. */
+/* Bytes arrive in pieces of at most `piece`; the connection is drained after each piece, or only
+ * after the last where together is set. */
 void msp_peer_hear(struct msp_peer *p, const void *data, size_t n, size_t piece, bool together);
 
 /* Time passes and the deadline is served if it has come. */

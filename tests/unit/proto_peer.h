@@ -1,15 +1,13 @@
-/* One end of a connection without a socket, for tests of any protocol: feeds bytes as they would arrive,
- * keeps what the protocol says and what it hands over, and is the handler. It follows io->become as a
- * worker does. What it is fed always ends at a page that cannot be read.
+/* One end of a connection without a socket, for tests of any protocol: feeds bytes as they would
+ * arrive, keeps what the protocol says and what it hands over, and is the handler. It follows
+ * io->become as a worker does. What it is fed always ends at a page that cannot be read.
  *
- *     struct proto_peer p;
+ * struct proto_peer p;
  *
- *     proto_peer_init(&p, &frame_protocol);    default limits; change p.limits now
- *     proto_peer_begin(&p, PROTO_SERVER);      init and open
- *     proto_peer_hear(&p, bytes, n, 1, false); one byte at a time, drained after each
- *     proto_peer_expect_said(&p, "...", 3);    all it has said since the last look, and nothing else
- *     proto_peer_fini(&p);
- */
+ * proto_peer_init(&p, &frame_protocol);    default limits; change p.limits now proto_peer_begin(&p,
+ * PROTO_SERVER);      init and open proto_peer_hear(&p, bytes, n, 1, false); one byte at a time,
+ * drained after each proto_peer_expect_said(&p, "...", 3);    all it has said since the last look,
+ * and nothing else proto_peer_fini(&p); */
 #ifndef TESTS_UNIT_PROTO_PEER_H
 #define TESTS_UNIT_PROTO_PEER_H
 
@@ -70,8 +68,8 @@ void proto_peer_init(struct proto_peer *p, const struct proto_ops *proto);
 void proto_peer_begin(struct proto_peer *p, enum proto_role role);
 void proto_peer_fini(struct proto_peer *p);
 
-/* Bytes arrive in pieces of at most `piece`; the connection is drained after each piece, or only after
- * the last where together is set. At most 1 MiB a piece. */
+/* Bytes arrive in pieces of at most `piece`; the connection is drained after each piece, or only
+ * after the last where together is set. At most 1 MiB a piece. */
 void proto_peer_hear(struct proto_peer *p, const void *data, size_t n, size_t piece, bool together);
 
 /* The other side has shut down its writing side. */
@@ -102,8 +100,8 @@ void proto_peer_expect_delivered(const struct proto_peer *p, size_t i, const voi
 void proto_peer_talk(struct proto_peer *a, struct proto_peer *b, size_t piece);
 
 /* A conversation in which only the other side speaks: run whole, in pieces of 1, 2, 3, 7 bytes, and
- * split in two at every place, each drained after each piece and only at the end; with a new peer (a
- * server) each time. */
+ * split in two at every place, each drained after each piece and only at the end; with a new peer
+ * (a server) each time. */
 struct peer_case {
     const struct proto_ops *proto;
     void (*prepare)(struct proto_peer *p, const void *arg); /* before it begins; NULL: nothing */

@@ -1,5 +1,5 @@
-/* For the tests of the receiving half of libmsock: a server in the test's own thread, and peers beside
- * it, some of them written from the protocols' text alone. */
+/* For the tests of the receiving half of libmsock: a server in the test's own thread, and peers
+ * beside it, some of them written from the protocols' text alone. */
 #ifndef TESTS_SERVER_FIXTURE_H
 #define TESTS_SERVER_FIXTURE_H
 

@@ -53,8 +53,8 @@ what_comes_behind_an_open_place_waits(void **state)
     answers_fini(&a);
 }
 
-/* Five places p0 .. p4, each with a prefix and with text behind it, settled in the order given. After
- * each settling, what is ready must be all up to the first place that is still open. */
+/* Five places p0 .. p4, each with a prefix and with text behind it, settled in the order given.
+ * After each settling, what is ready must be all up to the first place that is still open. */
 static void
 settle_in_order(const unsigned order[PLACES])
 {

@@ -1,11 +1,11 @@
-/* Which protocol a connection speaks, told by its first bytes: whole, a byte at a time and split anywhere;
- * and what becomes of bytes that do not say it (PROTOCOL.md section 5). */
+/* Which protocol a connection speaks, told by its first bytes: whole, a byte at a time and split
+ * anywhere; and what becomes of bytes that do not say it (docs/protocol.md 5). */
 #include "msp_peer.h"
 #include "proto_peer.h"
 
 #include "common/be.h"
 #include "proto/auto.h"
-#include "proto/cnp_sum.h"
+#include "proto/cnp/cnp_sum.h"
 
 #define TEXT(text) (text), sizeof(text) - 1
 
@@ -41,7 +41,8 @@ opening_add_bytes(const char *name, const char *proto, const char *message, cons
     o->n = n;
 }
 
-/* A first packet of cnp, with LAST behind its checksum in the second dialect. Returns its length. */
+/* A first packet of cnp, with LAST behind its checksum in the second dialect. Returns its
+ * length. */
 static size_t
 build_syn(uint8_t *out, const char *json, size_t n, bool second)
 {

@@ -3,8 +3,8 @@
 
 static const struct handler_ops *broadcast;
 
-/* The messages are those of the first worker, and what becomes of them is written down; other workers
- * only hear. */
+/* The messages are those of the first worker, and what becomes of them is written down; other
+ * workers only hear. */
 struct chat {
     struct hall *hall;
     struct fixture *f;

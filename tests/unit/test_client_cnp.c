@@ -1,5 +1,5 @@
-/* The client over cnp, against a server written from the protocol's text: handshake, acknowledgement,
- * refusal, damage, fragments, the window, and what comes by itself. */
+/* The client over cnp, against a server written from the protocol's text: handshake,
+ * acknowledgement, refusal, damage, fragments, the window, and what comes by itself. */
 #include "byte_server.h"
 #include "msock.h"
 
@@ -308,8 +308,8 @@ replies_and_messages_of_the_server_are_acknowledged(void **state)
     byte_server_stop(&s);
 }
 
-/* A message of its own crosses the client's, in front of its ACK or around it; of the third message the
- * ACK is damaged. */
+/* A message of its own crosses the client's, in front of its ACK or around it; of the third message
+ * the ACK is damaged. */
 static void
 serve_crossings(struct byte_server *s)
 {

@@ -1,5 +1,5 @@
-/* What becomes of a message over a protocol that acknowledges, with a protocol of the test's own: bytes of
- * the server's are its events, one each. */
+/* What becomes of a message over a protocol that acknowledges, with a protocol of the test's own:
+ * bytes of the server's are its events, one each. */
 #include "byte_server.h"
 #include "client/handle.h"
 #include "common/clock.h"

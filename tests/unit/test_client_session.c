@@ -1,4 +1,4 @@
-/* The client against every answer that PROTOCOL.md section 1.2 knows, and against some that it does
+/* The client against every answer that docs/protocol.md 1.2 knows, and against some that it does
  * not, at every place of a message where they can come. */
 #include "msock.h"
 #include "scripted_server.h"

@@ -1,4 +1,5 @@
-/* The client over tinyproto: the opening, consent, crossing transmissions, and servers that say no. */
+/* The client over tinyproto: the opening, consent, crossing transmissions, and servers that say
+ * no. */
 #include "byte_server.h"
 #include "msock.h"
 

@@ -1,5 +1,5 @@
-/* Transforms and keys on the client's side: what leaves is what they made of it, and what they reject never
- * becomes data. */
+/* Transforms and keys on the client's side: what leaves is what they made of it, and what they
+ * reject never becomes data. */
 #include "byte_server.h"
 #include "common/seal.h"
 #include "msock.h"

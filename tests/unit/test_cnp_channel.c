@@ -1,6 +1,6 @@
-/* A client and a server of cnp talk over a channel that damages payloads, doubles packets, swaps them
- * and, in one test, loses them: every message arrives once, whole and in order, both ways. The same
- * seeds each time. */
+/* A client and a server of cnp talk over a channel that damages payloads, doubles packets, swaps
+ * them and, in one test, loses them: every message arrives once, whole and in order, both ways. The
+ * same seeds each time. */
 #include "cnp_packets.h"
 
 struct channel {

@@ -1,5 +1,5 @@
-/* The handshake of cnp on the server's side: what it agrees to in either dialect, what it refuses, and
- * how long it waits. */
+/* The handshake of cnp on the server's side: what it agrees to in either dialect, what it refuses,
+ * and how long it waits. */
 #include "cnp_packets.h"
 
 #include <jansson.h>

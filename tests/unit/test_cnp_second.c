@@ -1,5 +1,5 @@
-/* The second dialect of cnp (PROTOCOL.md 3.4): 12-byte headers, numbers that begin at 0 with each
- * message, NACK. */
+/* The second dialect of cnp (docs/protocol.md 3.4): 12-byte headers, numbers that begin at 0 with
+ * each message, NACK. */
 #include "cnp_packets.h"
 
 enum {

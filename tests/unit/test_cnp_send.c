@@ -1,5 +1,5 @@
-/* Messages of ours over cnp: replies and pushes cut into packets, kept until their ACK, sent again; and
- * the client's side of the handshake. */
+/* Messages of ours over cnp: replies and pushes cut into packets, kept until their ACK, sent again;
+ * and the client's side of the handshake. */
 #include "cnp_packets.h"
 
 #include <errno.h>
@@ -406,7 +406,8 @@ a_damaged_packet_is_sent_again_at_once(void **state)
     proto_peer_fini(&p);
 }
 
-/* A peer that knows one number only, and was slower than our patience, answers both copies with it. */
+/* A peer that knows one number only, and was slower than our patience, answers both copies with
+ * it. */
 static void
 an_answer_to_a_double_is_none_to_the_next_packet(void **state)
 {

@@ -1,8 +1,8 @@
-/* cnp's packets as bytes: the vectors, both headers, the kinds, and the payload of an ERROR whatever
- * its text. */
+/* cnp's packets as bytes: the vectors, both headers, the kinds, and the payload of an ERROR
+ * whatever its text. */
 #include "guard.h"
 
-#include "proto/cnp_wire.h"
+#include "proto/cnp/cnp_wire.h"
 
 #include <jansson.h>
 #include <stdbool.h>

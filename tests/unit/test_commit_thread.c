@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/commit_thread.h"
+#include "handler/journal/commit_thread.h"
 
 #include <signal.h>
 

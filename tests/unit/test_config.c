@@ -1,5 +1,6 @@
 /* The whole way to a configuration: defaults, file, -o and command line, what wins, what is refused
- * and in which words; and that the sample file and the manual page agree with the table of options. */
+ * and in which words; and that the sample file and the manual page agree with the table of
+ * options. */
 #include "config/config.h"
 
 #include "common/fd.h"

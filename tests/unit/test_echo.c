@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 static const struct handler_ops *echo;
 

@@ -1,5 +1,5 @@
-/* A pool of children, fed one message after the other. Messages here have five bytes, so that `head -c 9`
- * takes exactly one of them. */
+/* A pool of children, fed one message after the other. Messages here have five bytes, so that `head
+ * -c 9` takes exactly one of them. */
 #include "exec_fixture.h"
 
 static char large[300000]; /* more than a pipe holds */

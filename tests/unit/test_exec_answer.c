@@ -1,7 +1,7 @@
 #include "guard.h"
 
-#include "handler/exec_answer.h"
-#include "proto/msp_wire.h"
+#include "handler/exec/exec_answer.h"
+#include "proto/msp/msp_wire.h"
 
 #define ANSWER_SIZE 16
 

@@ -1,6 +1,6 @@
 #include "exec_fixture.h"
 
-#include "proto/msp_wire.h"
+#include "proto/msp/msp_wire.h"
 
 #include <sys/resource.h>
 

@@ -1,8 +1,8 @@
-/* How a child begins: what it may not begin with, what becomes of it when its worker is killed, and what is
- * left of a beginning that failed. */
+/* How a child begins: what it may not begin with, what becomes of it when its worker is killed, and
+ * what is left of a beginning that failed. */
 #include "exec_fixture.h"
 
-#include "handler/exec_spawn.h"
+#include "handler/exec/exec_spawn.h"
 
 #include <fcntl.h>
 
@@ -34,8 +34,8 @@ its_end_is_the_commands(void **state)
     assert_int_equal(WEXITSTATUS(status), 7);
 }
 
-/* Where a tool that watches the program makes a vfork(2) a fork(2), what a child found out is known by its
- * exit status alone. */
+/* Where a tool that watches the program makes a vfork(2) a fork(2), what a child found out is known
+ * by its exit status alone. */
 static bool
 children_share_memory(void)
 {

@@ -1,6 +1,6 @@
 #include "guard.h"
 
-#include "handler/exec_tail.h"
+#include "handler/exec/exec_tail.h"
 
 static unsigned said_count;
 

@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/store.h"
+#include "handler/journal/store.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,5 +1,5 @@
 /* Plain frames: every framing cut in every way, every limit, and what becomes of each verdict
- * (PROTOCOL.md section 4). */
+ * (docs/protocol.md 4). */
 #include "proto_peer.h"
 
 #include "common/be.h"

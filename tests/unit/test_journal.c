@@ -2,7 +2,7 @@
 
 #include "common/clock.h"
 #include "handler/handler_list.h"
-#include "handler/journal.h"
+#include "handler/journal/journal.h"
 
 #include <semaphore.h>
 #include <signal.h>
@@ -46,8 +46,8 @@ submit(struct fixture *f, enum message_kind kind, const char *value, const char 
     journal->submit(f->handler, fixture_message(f, kind, value, body, strlen(body)));
 }
 
-/* As the worker's loop does it: waits for the commit thread, settles, flushes what came in meanwhile,
- * until all is settled. */
+/* As the worker's loop does it: waits for the commit thread, settles, flushes what came in
+ * meanwhile, until all is settled. */
 static void
 complete_all(struct fixture *f, unsigned expected)
 {

@@ -1,4 +1,4 @@
-/* JSON as PROTOCOL 1.3 wants it. */
+/* JSON as docs/protocol.md 1.3 wants it. */
 #include "proto/json_check.h"
 
 #include "common/buffer.h"

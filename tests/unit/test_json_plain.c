@@ -1,5 +1,5 @@
-/* What is recognised, and that it is what jansson takes: nothing more, and but for what jansson cannot
- * represent nothing less. */
+/* What is recognised, and that it is what jansson takes: nothing more, and but for what jansson
+ * cannot represent nothing less. */
 #include "guard.h"
 
 #include "proto/json_plain.h"
@@ -159,8 +159,8 @@ judge(const char *text, size_t n)
     return json_error_unknown;
 }
 
-/* What jansson says, with integers and NUL in keys masked for it; and it reads on no further than to
- * a NUL byte between tokens. */
+/* What jansson says, with integers and NUL in keys masked for it; and it reads on no further than
+ * to a NUL byte between tokens. */
 static bool
 is_json(const char *text, size_t n)
 {

@@ -1,4 +1,5 @@
-/* The supervisor with a toy worker: start, replacement, stop, and what workers learn of its death. */
+/* The supervisor with a toy worker: start, replacement, stop, and what workers learn of its
+ * death. */
 #include "master_toy.h"
 
 #include "master/backoff.h"

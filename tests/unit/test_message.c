@@ -1,5 +1,5 @@
-/* A message is built in memory or in a file, rolled back to its mark, and summed whatever becomes of
- * its body. */
+/* A message is built in memory or in a file, rolled back to its mark, and summed whatever becomes
+ * of its body. */
 #include "proto/message.h"
 
 #include "guard.h"

@@ -1,4 +1,5 @@
-/* The handler over tests/modules/good.c, which does as it is told and writes down what it was called for. */
+/* The handler over tests/modules/good.c, which does as it is told and writes down what it was
+ * called for. */
 #include "module_fixture.h"
 
 #include "common/log.h"

@@ -1,5 +1,5 @@
 /* The server's side of msp: every conversation of the vectors, cut in every way, and every state,
- * limit and code of PROTOCOL.md section 1. */
+ * limit and code of docs/protocol.md 1. */
 #include "msp_peer.h"
 
 #include "common/be.h"
@@ -131,7 +131,8 @@ every_vector_passes_whole_and_in_pieces_of_every_size(void **state)
 
 /* --- sizes and grants --- */
 
-/* Sends size bytes of body[] as a strict client would and returns the largest grant it was given. */
+/* Sends size bytes of body[] as a strict client would and returns the largest grant it was
+ * given. */
 static uint32_t
 send_strictly(struct msp_peer *p, size_t size, bool late, size_t piece)
 {

@@ -1,5 +1,6 @@
-/* The bytes of msp: packets as PROTOCOL's tables lay them out, answers as its grammar has them. */
-#include "proto/msp_wire.h"
+/* The bytes of msp: packets as the tables of docs/protocol.md lay them out, answers as its grammar
+ * has them. */
+#include "proto/msp/msp_wire.h"
 
 #include "common/be.h"
 #include "guard.h"

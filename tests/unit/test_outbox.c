@@ -1,4 +1,5 @@
-/* The outbox: replies in the order of their places, pushes as they come, and what all that weighs. */
+/* The outbox: replies in the order of their places, pushes as they come, and what all that
+ * weighs. */
 #include "proto/outbox.h"
 
 #include "guard.h"

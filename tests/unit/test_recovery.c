@@ -1,8 +1,8 @@
 #include "handler_fixture.h"
 
-#include "handler/recovery.h"
-#include "handler/segment.h"
-#include "handler/temp_file.h"
+#include "handler/journal/recovery.h"
+#include "handler/journal/segment.h"
+#include "handler/journal/temp_file.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -1,7 +1,7 @@
 #include "handler_fixture.h"
 
-#include "handler/segment.h"
-#include "handler/temp_file.h"
+#include "handler/journal/segment.h"
+#include "handler/journal/temp_file.h"
 
 struct context {
     struct fixture *f;

@@ -313,7 +313,8 @@ what_is_not_settled_when_the_server_goes_fails(void **state)
     assert_int_equal(open_descriptors(), before);
 }
 
-/* Runs a whole exchange, a refusal and a failure among it, with standard output and error in a pipe. */
+/* Runs a whole exchange, a refusal and a failure among it, with standard output and error in a
+ * pipe. */
 static void
 exchange(void)
 {

@@ -1,5 +1,5 @@
-/* The program msockctl against shared memory that a toy master wrote: what it prints, what it signals,
- * how it ends. */
+/* The program msockctl against shared memory that a toy master wrote: what it prints, what it
+ * signals, how it ends. */
 #include "common/clock.h"
 #include "stats/stats_writer.h"
 

@@ -1,4 +1,5 @@
-/* The three halves of the shared memory together, in one process: slots, rows, refusals, a corpse. */
+/* The three halves of the shared memory together, in one process: slots, rows, refusals, a
+ * corpse. */
 #include "stats/stats_reader.h"
 #include "stats/stats_writer.h"
 

@@ -1,5 +1,5 @@
 /* tinyproto at either end of a connection: what it says to what it hears, byte for byte
- * (PROTOCOL.md section 2), and every signal where none belongs. */
+ * (docs/protocol.md 2), and every signal where none belongs. */
 #include "tinyproto_peer.h"
 
 /* --- conversations --- */

@@ -1,5 +1,5 @@
-/* Two machines of tinyproto, client and server, back to back: whatever is said when, and however its
- * bytes are cut and delayed, every message arrives once, whole and in order. */
+/* Two machines of tinyproto, client and server, back to back: whatever is said when, and however
+ * its bytes are cut and delayed, every message arrives once, whole and in order. */
 #include "proto_peer.h"
 
 #define BODY_MAX 48
@@ -267,8 +267,8 @@ act(struct pair *pr, enum act what)
     }
 }
 
-/* Each of the orders of so many acts, as the digits of a number, from a connection that is open and on
- * which both sides have begun at once, or none has. */
+/* Each of the orders of so many acts, as the digits of a number, from a connection that is open and
+ * on which both sides have begun at once, or none has. */
 static void
 every_order_of_what_can_happen_ends_well(void **state)
 {

@@ -1,5 +1,5 @@
-/* Transforms are applied in order on the way out and backwards on the way in, and a payload that one of
- * them rejects goes nowhere. */
+/* Transforms are applied in order on the way out and backwards on the way in, and a payload that
+ * one of them rejects goes nowhere. */
 #include "proto/transform_seal.h"
 
 #include "guard.h"

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "handler/ulid.h"
+#include "handler/journal/ulid.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* msock bench: a load generator. One thread, epoll, closed loop: a connection sends its next message
- * when one is answered, so that a slow server is not buried but measured. */
+/* msock bench: a load generator. One thread, epoll, closed loop: a connection sends its next
+ * message when one is answered, so that a slow server is not buried but measured. */
 #include "bench.h"
 
 #include "bench_load.h"

@@ -86,7 +86,8 @@ struct bench_result {
     size_t connection_count;
 };
 
-/* A message counts when it was sent, and the server says nothing at all about it. (With eof it closes.) */
+/* A message counts when it was sent, and the server says nothing at all about it. (With eof it
+ * closes.) */
 bool bench_only_sends(const struct bench_options *options);
 
 /* What is true of a message that counts: "committed", "answered", "sent". */

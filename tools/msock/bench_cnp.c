@@ -1,10 +1,10 @@
-/* cnp (docs/protocol.md 3) on a connection of the load: its handshake, and our packets. All messages
- * are of the same packets, so a packet's number says which part of which message it is, and how far
- * the connection has come are three numbers: packets below base are settled, those from there to sent
- * in flight. What comes is in bench_cnp_answer.c.
+/* cnp (docs/protocol.md 3) on a connection of the load: its handshake, and our packets. All
+ * messages are of the same packets, so a packet's number says which part of which message it is,
+ * and how far the connection has come are three numbers: packets below base are settled, those from
+ * there to sent in flight. What comes is in bench_cnp_answer.c.
  *
- * A packet is sent again when the server says that it is damaged. One that is never answered makes the
- * connection a lost one: below there is TCP, which loses no single packet. */
+ * A packet is sent again when the server says that it is damaged. One that is never answered makes
+ * the connection a lost one: below there is TCP, which loses no single packet. */
 #include "bench_cnp.h"
 
 #include "bench_load.h"

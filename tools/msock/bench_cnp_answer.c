@@ -1,6 +1,6 @@
-/* What the server says over cnp, and what follows from it: the end of the handshake, ACKs and ERRORs, and
- * its replies, which are read as they come and acknowledged. A reply that is not the message, packet
- * by packet, is wrong; it is not asked for again. */
+/* What the server says over cnp, and what follows from it: the end of the handshake, ACKs and
+ * ERRORs, and its replies, which are read as they come and acknowledged. A reply that is not the
+ * message, packet by packet, is wrong; it is not asked for again. */
 #include "bench_cnp.h"
 
 #include "bench_load.h"

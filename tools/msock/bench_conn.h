@@ -2,8 +2,8 @@
  * affair (bench_protocol.h); how it is made, lost and made again is the same for all.
  *
  * Messages are numbered; the oldest in flight is the next to be settled, so three numbers say
- * everything: those below done_seq are settled, those from there to next_seq are in flight, those from
- * there to begun_seq were in flight on a connection that was lost and are to be sent again. */
+ * everything: those below done_seq are settled, those from there to next_seq are in flight, those
+ * from there to begun_seq were in flight on a connection that was lost and are to be sent again. */
 #ifndef MSOCK_BENCH_CONN_H
 #define MSOCK_BENCH_CONN_H
 
@@ -32,8 +32,8 @@ struct conn_out {
     const uint8_t *data; /* somebody else's */
     size_t data_len;
     size_t sent; /* of both together; all of it: the connection is quiet */
-    bool
-        shared; /* data changes when another connection sends: what is left of it has to be copied */
+    /* data changes when another connection sends: what is left of it has to be copied */
+    bool shared;
 };
 
 /* What the oldest message in flight waits for. */
@@ -136,8 +136,8 @@ void conn_event(struct conn *conn, uint32_t events);
 /* Begins and sends what may be sent now. */
 void conn_send(struct conn *conn);
 
-/* Takes the connection as lost: what is in flight is sent again on a new one, or given up. counted: the
- * reason is in some other counter already. */
+/* Takes the connection as lost: what is in flight is sent again on a new one, or given up. counted:
+ * the reason is in some other counter already. */
 void conn_lose(struct conn *conn, bool counted);
 
 /* It has been silent for too long while something was awaited from it. */
@@ -173,7 +173,8 @@ void conn_push_again(struct conn *conn);
 /* Nothing is on its way out any more. */
 void conn_out_drop(struct conn *conn);
 
-/* Makes epoll watch it (how: EPOLL_CTL_ADD or _MOD) for input, and for room to send where out is set. */
+/* Makes epoll watch it (how: EPOLL_CTL_ADD or _MOD) for input, and for room to send where out is
+ * set. */
 void conn_watch(struct conn *conn, int how, bool out);
 void conn_want_out(struct conn *conn, bool out);
 

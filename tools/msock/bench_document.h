@@ -6,7 +6,8 @@
 #include <stdint.h>
 
 /* Writes a JSON document of exactly size bytes (at least 1), built like an event of a real program:
- * an object of strings, numbers, a nested object and arrays, with more readings the larger it is. */
+ * an object of strings, numbers, a nested object and arrays, with more readings the larger it
+ * is. */
 void document_json(uint8_t *out, size_t size);
 
 /* Writes size bytes of text in lines. */

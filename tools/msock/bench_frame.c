@@ -1,5 +1,5 @@
-/* Frames (docs/protocol.md 4). What the server makes of a message it says, if at all, by a reply: with
- * one wanted, it has to be the message itself. */
+/* Frames (docs/protocol.md 4). What the server makes of a message it says, if at all, by a reply:
+ * with one wanted, it has to be the message itself. */
 #include "bench_load.h"
 #include "bench_protocol.h"
 #include "numbers.h"
@@ -102,8 +102,8 @@ frame_complete(struct bench_options *options)
 
 /* --- the messages --- */
 
-/* A body without the delimiter's first byte has no delimiter in it, and none across its end. One of so
- * many letters is not in the delimiter. */
+/* A body without the delimiter's first byte has no delimiter in it, and none across its end. One of
+ * so many letters is not in the delimiter. */
 static void
 frame_spare_delimiter(struct bench_message *m, const struct bench_options *options)
 {
@@ -323,8 +323,8 @@ frame_feed(struct conn *conn, const uint8_t *data, size_t n)
     return used;
 }
 
-/* With eof this is the end of the reply. A server that has none to give where one is wanted does not
- * say whether it has taken the message. */
+/* With eof this is the end of the reply. A server that has none to give where one is wanted does
+ * not say whether it has taken the message. */
 static bool
 frame_ended(struct conn *conn)
 {

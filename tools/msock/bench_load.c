@@ -111,7 +111,8 @@ load_connect(struct load *load)
         load_begin(load);
 }
 
-/* What was sent and is not acknowledged must not be taken back by closing: the server closes first. */
+/* What was sent and is not acknowledged must not be taken back by closing: the server closes
+ * first. */
 static void
 load_leave(struct load *load)
 {

@@ -39,8 +39,8 @@ struct load {
     uint8_t input[CONN_KEPT_MAX + LOAD_INPUT];
 };
 
-/* Runs the load; what was counted is in result, also after a failure. Returns 0, or -1 with errno where
- * it could not even begin. result->connection is the caller's to free. */
+/* Runs the load; what was counted is in result, also after a failure. Returns 0, or -1 with errno
+ * where it could not even begin. result->connection is the caller's to free. */
 int load_run(const struct bench_options *options, const struct endpoint *endpoint,
              struct bench_message *message, struct bench_result *result);
 

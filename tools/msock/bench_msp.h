@@ -1,5 +1,6 @@
-/* msp on a connection of the load (docs/protocol.md 1.6, 1.7): messages ahead, or packet by packet. What
- * was in flight on a connection that was lost is sent again in strict mode, waiting for every answer. */
+/* msp on a connection of the load (docs/protocol.md 1.6, 1.7): messages ahead, or packet by packet.
+ * What was in flight on a connection that was lost is sent again in strict mode, waiting for every
+ * answer. */
 #ifndef MSOCK_BENCH_MSP_H
 #define MSOCK_BENCH_MSP_H
 
@@ -29,7 +30,8 @@ void msp_send_first(struct conn *conn);
 /* bench_msp_answer.c: frees it; NULL is fine. */
 void msp_reply_destroy(struct msp_reply *reply);
 
-/* bench_msp_answer.c: consumes answers and replies; acts on each. As feed of struct bench_protocol. */
+/* bench_msp_answer.c: consumes answers and replies; acts on each. As feed of struct
+ * bench_protocol. */
 size_t msp_answer_feed(struct conn *conn, const uint8_t *data, size_t n);
 
 #endif

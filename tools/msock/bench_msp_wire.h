@@ -1,6 +1,6 @@
-/* The load's messages as bytes of msp (docs/protocol.md 1.1). What can be computed once is: the digest,
- * the first packet, whole messages to be sent ahead, and sums from which the CRC-32 of any further
- * packet follows without reading it again. */
+/* The load's messages as bytes of msp (docs/protocol.md 1.1). What can be computed once is: the
+ * digest, the first packet, whole messages to be sent ahead, and sums from which the CRC-32 of any
+ * further packet follows without reading it again. */
 #ifndef MSOCK_BENCH_MSP_WIRE_H
 #define MSOCK_BENCH_MSP_WIRE_H
 
@@ -41,8 +41,8 @@ void msp_packet(const struct msp_wire *wire, uint64_t offset, size_t len,
 size_t msp_trailer(const struct msp_wire *wire, uint32_t connection, uint64_t seq,
                    uint8_t out[MSP_TRAILER_MAX]);
 
-/* Whole messages from number seq on, at most burst_count; the bytes are valid until the next call where
- * the messages are unique. Returns how many bytes that are. */
+/* Whole messages from number seq on, at most burst_count; the bytes are valid until the next call
+ * where the messages are unique. Returns how many bytes that are. */
 size_t msp_burst(const struct msp_wire *wire, uint32_t connection, uint64_t seq, uint32_t count,
                  const uint8_t **data_out);
 

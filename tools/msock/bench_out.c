@@ -114,8 +114,8 @@ out_write(struct conn *conn)
     return sendmsg(conn->fd, &header, MSG_NOSIGNAL);
 }
 
-/* Bytes that another connection is about to change: what is left of them is copied. Nothing is put in
- * front of such. */
+/* Bytes that another connection is about to change: what is left of them is copied. Nothing is put
+ * in front of such. */
 static bool
 out_own(struct conn_out *out)
 {
@@ -131,7 +131,8 @@ out_own(struct conn_out *out)
     return true;
 }
 
-/* Returns 1 where all is sent, 0 where the socket takes no more, -1 where the connection is lost. */
+/* Returns 1 where all is sent, 0 where the socket takes no more, -1 where the connection is
+ * lost. */
 static int
 out_flush(struct conn *conn)
 {

@@ -1,4 +1,5 @@
-/* The child leaves when its pipe ends, and by signal when the parent dies: it never outlives the load. */
+/* The child leaves when its pipe ends, and by signal when the parent dies: it never outlives the
+ * load. */
 #include "bench_raw.h"
 
 #include "endpoint.h"

@@ -13,8 +13,8 @@ struct raw_server {
     uint16_t port;
 };
 
-/* Starts it on a port of its own on 127.0.0.1, for requests of request_len bytes. Returns 0, or -1 with
- * errno. */
+/* Starts it on a port of its own on 127.0.0.1, for requests of request_len bytes. Returns 0, or -1
+ * with errno. */
 int raw_start(size_t request_len, struct raw_server *server_out);
 
 /* Ends it and waits for it. */

@@ -1,6 +1,6 @@
-/* tinyproto (docs/protocol.md 2): a message takes a trip for the consent to its SIZE, and with a reply
- * two more. The server's own messages are taken whether they are of interest or not: one that waits
- * for its consent holds up others. */
+/* tinyproto (docs/protocol.md 2): a message takes a trip for the consent to its SIZE, and with a
+ * reply two more. The server's own messages are taken whether they are of interest or not: one that
+ * waits for its consent holds up others. */
 #include "bench_load.h"
 #include "bench_protocol.h"
 #include "numbers.h"

@@ -1,5 +1,5 @@
-/* msock chat: lines from the keyboard go out, messages that come in are printed above them. Works over
- * every protocol whose server may speak by itself: tinyproto, frame and cnp. */
+/* msock chat: lines from the keyboard go out, messages that come in are printed above them. Works
+ * over every protocol whose server may speak by itself: tinyproto, frame and cnp. */
 #include "chat_terminal.h"
 #include "command.h"
 #include "input.h"
@@ -142,8 +142,8 @@ chat_print(const struct chat *chat, const char *data, size_t n)
     fflush(stdout);
 }
 
-/* What has come, up to a limit, or else nobody could leave while messages keep coming; sets more. Returns
- * false where the connection has ended. */
+/* What has come, up to a limit, or else nobody could leave while messages keep coming; sets more.
+ * Returns false where the connection has ended. */
 static bool
 chat_receive(struct chat *chat)
 {
@@ -198,7 +198,8 @@ chat_wait(struct chat *chat)
         chat_read_pipe(chat);
 }
 
-/* Connects where there is no connection and it is time to. Returns false where there is none to be had. */
+/* Connects where there is no connection and it is time to. Returns false where there is none to be
+ * had. */
 static bool
 chat_connect(struct chat *chat)
 {
@@ -211,8 +212,8 @@ chat_connect(struct chat *chat)
     return false;
 }
 
-/* Until the end of input, or the server is gone for good. Every call on the handle may have read messages
- * for which there is nothing to poll any more. */
+/* Until the end of input, or the server is gone for good. Every call on the handle may have read
+ * messages for which there is nothing to poll any more. */
 static int
 chat_run(struct chat *chat)
 {

@@ -43,8 +43,8 @@ terminal_hide(void)
         fputs("\r\033[K", stdout);
 }
 
-/* libedit draws only what differs from what it has drawn before, and takes that for still there; after a
- * change of the terminal's size it does not. */
+/* libedit draws only what differs from what it has drawn before, and takes that for still there;
+ * after a change of the terminal's size it does not. */
 static void
 terminal_show(void)
 {
@@ -55,8 +55,8 @@ terminal_show(void)
     fflush(stdout);
 }
 
-/* libedit reads characters as the locale has them, and drops what is none. A terminal of which nothing is
- * said takes UTF-8. */
+/* libedit reads characters as the locale has them, and drops what is none. A terminal of which
+ * nothing is said takes UTF-8. */
 static void
 terminal_locale(void)
 {

@@ -1,5 +1,5 @@
-/* The terminal of a chat: a line that can be edited (libedit), and what comes in above it. Where none was
- * opened, messages are plain lines on standard output and notes go to standard error. */
+/* The terminal of a chat: a line that can be edited (libedit), and what comes in above it. Where
+ * none was opened, messages are plain lines on standard output and notes go to standard error. */
 #ifndef MSOCK_CHAT_TERMINAL_H
 #define MSOCK_CHAT_TERMINAL_H
 

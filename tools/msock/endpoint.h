@@ -11,8 +11,8 @@ struct endpoint {
     socklen_t len;
 };
 
-/* Resolves "msp://host:port", "msp://[::1]:port" or "msp:///path" (may block on a name). Returns 0, or
- * -1 with a sentence in error (n bytes). */
+/* Resolves "msp://host:port", "msp://[::1]:port" or "msp:///path" (may block on a name). Returns 0,
+ * or -1 with a sentence in error (n bytes). */
 int endpoint_from_url(const char *url, struct endpoint *ep_out, char *error, size_t n);
 
 /* A loopback address with that port. */

@@ -12,8 +12,8 @@ struct listen_options {
     const char *command; /* for /bin/sh -c; NULL: none */
 };
 
-/* Settles the message, and only after what was printed has left. Returns 0, or -1 where it could not be
- * printed, with errno; the message has failed then. */
+/* Settles the message, and only after what was printed has left. Returns 0, or -1 where it could
+ * not be printed, with errno; the message has failed then. */
 int listen_message(const struct listen_options *options, msock_message *m);
 
 #endif

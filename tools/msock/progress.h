@@ -16,8 +16,8 @@ struct progress {
 
 void progress_init(struct progress *progress, const char *label);
 
-/* A msock_progress_fn, arg is a struct progress. Draws at most ten times a second, and not at all for
- * what is done before anyone could read it. */
+/* A msock_progress_fn, arg is a struct progress. Draws at most ten times a second, and not at all
+ * for what is done before anyone could read it. */
 int progress_show(void *arg, uint64_t done, uint64_t total);
 
 /* Takes the bar off the terminal, if there is one. */

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How many bytes follow the first one of a character; *bits_out are the bits that the first one gives. */
+/* How many bytes follow the first one of a character; *bits_out are the bits that the first one
+ * gives. */
 static size_t
 utf8_more(unsigned char c, uint32_t *bits_out)
 {

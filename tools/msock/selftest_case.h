@@ -1,5 +1,5 @@
-/* One protocol of `msock selftest`: a server in a thread of its own that answers each message with itself
- * and then sends it unasked, where the protocol can; and a client that expects this. */
+/* One protocol of `msock selftest`: a server in a thread of its own that answers each message with
+ * itself and then sends it unasked, where the protocol can; and a client that expects this. */
 #ifndef MSOCK_SELFTEST_CASE_H
 #define MSOCK_SELFTEST_CASE_H
 

@@ -1,5 +1,5 @@
-/* msock send-file: files, one after the other over one connection. A failure does not stop the files
- * behind it; the worst status is the command's. */
+/* msock send-file: files, one after the other over one connection. A failure does not stop the
+ * files behind it; the worst status is the command's. */
 #include "command.h"
 #include "numbers.h"
 #include "say.h"

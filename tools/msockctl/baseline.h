@@ -1,5 +1,5 @@
-/* The baseline of `stats --since FILE`: the numbers at one moment, kept by the reader, so that nobody
- * ever has to set the daemon's counters back. */
+/* The baseline of `stats --since FILE`: the numbers at one moment, kept by the reader, so that
+ * nobody ever has to set the daemon's counters back. */
 #ifndef MSOCKCTL_BASELINE_H
 #define MSOCKCTL_BASELINE_H
 

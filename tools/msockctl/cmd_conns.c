@@ -1,5 +1,5 @@
-/* msockctl conns: every open connection. One table says what its columns are; the printed table, the
- * JSON and --sort follow it. */
+/* msockctl conns: every open connection. One table says what its columns are; the printed table,
+ * the JSON and --sort follow it. */
 #include "conns.h"
 #include "json.h"
 #include "table.h"

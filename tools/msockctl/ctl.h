@@ -54,8 +54,8 @@ void ctl_note_dead(const struct ctl *ctl);
 /* The exit status for an errno of stats_reader_open. */
 int ctl_status(int err);
 
-/* Seconds with fractions, or with a unit, for option `name`: more than 0 and at most a year. Returns
- * 0, or -1 after an error message. */
+/* Seconds with fractions, or with a unit, for option `name`: more than 0 and at most a year.
+ * Returns 0, or -1 after an error message. */
 MS_MUST_CHECK int
 ctl_seconds(const struct ctl *ctl, const char *name, const char *text, uint64_t *us_out);
 

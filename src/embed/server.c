@@ -1,0 +1,327 @@
+/* The life of a server: its settings and listeners before it receives, its worker from the first
+ * call that does, its end. */
+#include "embed/server.h"
+
+#include "common/fd.h"
+#include "common/seal.h"
+#include "config/listener_url.h"
+#include "stats/stats_private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define SERVER_CONNECTIONS 1024
+
+enum msock_status
+server_fail(struct msock_server *s, enum msock_status status, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(s->error, sizeof(s->error), fmt, ap);
+    va_end(ap);
+    return status;
+}
+
+const char *
+msock_server_error(const msock_server *s)
+{
+    return s->error;
+}
+
+/* --- the beginning --- */
+
+static void
+server_configure(struct msock_server *s)
+{
+    const uint64_t *number = s->settings.number;
+
+    s->config = (struct config){
+        .workers = 1,
+        .max_connections = SERVER_CONNECTIONS,
+        .drain_timeout_us = number[OPTION_DRAIN_TIMEOUT],
+        .memory_message_max = (size_t)number[OPTION_MEMORY_MESSAGE_MAX],
+        .worker_memory_max = number[OPTION_WORKER_MEMORY_MAX],
+    };
+}
+
+msock_server *
+msock_server_create(void)
+{
+    struct msock_server *s = calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    s->stats = (struct stats_place){.control_fd = -1, .stats_fd = -1};
+    TAILQ_INIT(&s->fresh);
+    TAILQ_INIT(&s->taken);
+    TAILQ_INIT(&s->ready);
+    TAILQ_INIT(&s->out);
+    s->cwd = getcwd(NULL, 0);
+    settings_init(&s->settings, s->cwd != NULL ? s->cwd : "/");
+    server_configure(s);
+    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (s->wake_fd >= 0 && stats_private_open(&s->stats) == 0)
+        return s;
+    msock_server_destroy(s);
+    return NULL;
+}
+
+void
+msock_server_set_connections(msock_server *s, unsigned max)
+{
+    s->config.max_connections = max > 0 ? max : 1;
+}
+
+void
+msock_server_set_timeouts(msock_server *s, unsigned message_ms, unsigned idle_ms)
+{
+    if (message_ms != 0)
+        s->settings.number[OPTION_TIMEOUT] = (uint64_t)message_ms * 1000;
+    if (idle_ms != 0)
+        s->settings.number[OPTION_IDLE_TIMEOUT] = (uint64_t)idle_ms * 1000;
+}
+
+/* True where one more transform, or a listener with a key, leaves each listener with at most
+ * TRANSFORMS_MAX. */
+static bool
+server_has_room(const struct msock_server *s, size_t transforms, bool key)
+{
+    for (size_t i = 0; i < s->config.listener_count; i++)
+        key = key || s->config.listeners[i].key_file != NULL;
+    return transforms + key <= TRANSFORMS_MAX;
+}
+
+enum msock_status
+msock_server_add_transform(msock_server *s, msock_transform_fn on_send,
+                           msock_transform_fn on_receive, void *arg)
+{
+    const struct transform transform = {.send = on_send, .receive = on_receive, .arg = arg};
+
+    s->error[0] = '\0';
+    if (s->worker != NULL)
+        return server_fail(s, MSOCK_USAGE, "transforms are added before anything is received");
+    if (!server_has_room(s, s->transforms.count + 1, false) ||
+        transforms_add(&s->transforms, &transform) < 0)
+        return server_fail(s, MSOCK_USAGE, "more than %d transforms, keys included",
+                           TRANSFORMS_MAX);
+    return MSOCK_OK;
+}
+
+/* --- listeners --- */
+
+/* What msockd's listeners have and these have not. */
+static enum msock_status
+server_check_url(struct msock_server *s, const char *text)
+{
+    char error[URL_ERROR_LEN];
+    bool has_handler;
+    struct url url;
+
+    if (url_parse(text, &url, error) < 0)
+        return server_fail(s, MSOCK_USAGE, "%s", error);
+    has_handler = url_option(&url, "handler") != NULL;
+    url_fini(&url);
+    if (has_handler)
+        return server_fail(s, MSOCK_USAGE,
+                           "handler= is an option of msockd: here the program itself receives");
+    return MSOCK_OK;
+}
+
+/* A key that cannot be read is said at once, not when the first message comes. */
+static enum msock_status
+server_check_key(struct msock_server *s, const struct listener_config *lc)
+{
+    char error[SEAL_ERROR_LEN];
+    struct seal *seal;
+
+    if (lc->key_file == NULL)
+        return MSOCK_OK;
+    if (!server_has_room(s, s->transforms.count, true))
+        return server_fail(s, MSOCK_USAGE, "more than %d transforms, keys included",
+                           TRANSFORMS_MAX);
+    seal = seal_open(lc->key_file, error);
+    if (seal == NULL)
+        return server_fail(s, MSOCK_LOCAL, "%s", error);
+    seal_close(seal);
+    return MSOCK_OK;
+}
+
+static char *
+server_address(const struct endpoint *bound)
+{
+    char text[ENDPOINT_TEXT_LEN];
+    const char *path = endpoint_unix_path(bound);
+
+    if (path == NULL)
+        endpoint_format(bound, text);
+    return ms_strdup(path != NULL ? path : text);
+}
+
+static enum msock_status
+server_bind(struct msock_server *s, struct listener_config *lc)
+{
+    struct server_listener *l = &s->listeners[s->config.listener_count];
+    enum msock_status status = server_check_key(s, lc);
+
+    if (status != MSOCK_OK)
+        return status;
+    if (listen_open(&lc->endpoint, lc->backlog, lc->mode, (gid_t)-1, &l->socket) < 0)
+        return server_fail(s, MSOCK_LOCAL, "%s: cannot listen: %s", lc->name, strerror(errno));
+    l->address = server_address(&l->socket.bound);
+    /* A peer that does not read makes msock_conn_write wait; it is not closed for it. */
+    l->queue_max = lc->send_queue_max;
+    lc->send_queue_max = UINT64_MAX;
+    s->config.listener_count++;
+    return MSOCK_OK;
+}
+
+enum msock_status
+msock_server_add_listener(msock_server *s, const char *url)
+{
+    struct listener_config *lc = &s->config.listeners[s->config.listener_count];
+    char error[CONFIG_ERROR_LEN];
+    enum msock_status status;
+
+    s->error[0] = '\0';
+    if (s->worker != NULL)
+        return server_fail(s, MSOCK_USAGE, "listeners are added before anything is received");
+    if (s->config.listener_count == CONFIG_LISTENERS_MAX)
+        return server_fail(s, MSOCK_USAGE, "more than %d listeners", CONFIG_LISTENERS_MAX);
+    status = server_check_url(s, url);
+    if (status != MSOCK_OK)
+        return status;
+    if (listener_config_read(url, "listener", &s->settings, lc, error) < 0)
+        return server_fail(s, MSOCK_USAGE, "%s", error);
+    status = server_bind(s, lc);
+    if (status != MSOCK_OK)
+        listener_config_fini(lc);
+    return status;
+}
+
+const char *
+msock_server_address(const msock_server *s, unsigned index)
+{
+    return index < s->config.listener_count ? s->listeners[index].address : "";
+}
+
+/* --- the worker --- */
+
+static const struct handler_ops *
+server_find_handler(const char *name)
+{
+    (void)name;
+    return &server_handler;
+}
+
+static int
+server_spill_open(const struct config *config)
+{
+    (void)config;
+    return fd_open_scratch();
+}
+
+static void
+server_fill_child(struct msock_server *s)
+{
+    s->child = (struct child){
+        .generation = 1,
+        .config = &s->config,
+        .listener_count = s->config.listener_count,
+        .bus = {.memory_fd = -1, .bell_fd = -1},
+        .accept_bell = -1,
+        .handover_fds = {-1, -1},
+        .stats = s->stats,
+        .ready_fd = -1,
+        .master_fd = -1,
+    };
+    for (size_t i = 0; i < s->config.listener_count; i++)
+        s->child.listeners[i] = (struct child_listener){
+            .fd = fd_steal(&s->listeners[i].socket.fd),
+            .stats_id = (uint16_t)i,
+            .config = &s->config.listeners[i],
+        };
+    s->setup = (struct worker_setup){
+        .find_handler = server_find_handler,
+        .spill_open = server_spill_open,
+        .transforms = &s->transforms,
+        .wake_fd = s->wake_fd,
+    };
+}
+
+enum msock_status
+server_begin(struct msock_server *s)
+{
+    char error[HANDLER_ERROR_LEN] = "";
+
+    s->error[0] = '\0';
+    if (s->worker != NULL)
+        return MSOCK_OK;
+    if (s->config.listener_count == 0)
+        return server_fail(s, MSOCK_USAGE, "there is no listener");
+    if (s->is_broken)
+        return server_fail(s, MSOCK_LOCAL, "this server could not be started");
+    server_fill_child(s);
+    s->worker = worker_create(&s->child, &s->setup, error);
+    s->is_broken = s->worker == NULL;
+    return s->is_broken ? server_fail(s, MSOCK_LOCAL, "%s", error) : MSOCK_OK;
+}
+
+/* --- the end --- */
+
+static void
+server_fail_queues(struct conn_list *list)
+{
+    struct msock_conn *c;
+
+    for (c = TAILQ_FIRST(list); c != NULL; c = TAILQ_NEXT(c, link))
+        server_conn_fail_queue(c, "the receiving program has ended");
+}
+
+static void
+server_free_conns(struct conn_list *list)
+{
+    struct msock_conn *c;
+
+    while ((c = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, c, link);
+        free(c);
+    }
+}
+
+static void
+server_close_worker(struct msock_server *s)
+{
+    s->is_ending = true;
+    server_fail_queues(&s->fresh);
+    server_fail_queues(&s->taken);
+    server_messages_fail_out(s, "the receiving program has ended");
+    worker_destroy(s->worker);
+    server_free_conns(&s->fresh);
+    server_free_conns(&s->taken);
+}
+
+void
+msock_server_destroy(msock_server *s)
+{
+    if (s == NULL)
+        return;
+    server_close_worker(s);
+    for (size_t i = 0; i < s->config.listener_count; i++) {
+        listen_close(&s->listeners[i].socket);
+        free(s->listeners[i].address);
+        listener_config_fini(&s->config.listeners[i]);
+    }
+    stats_private_close(&s->stats);
+    transforms_fini(&s->transforms);
+    settings_fini(&s->settings);
+    fd_close(&s->wake_fd);
+    free(s->cwd);
+    free(s);
+}

@@ -1,0 +1,195 @@
+/* One message as the program sees it. */
+#include "embed/server.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* --- where it is --- */
+
+void
+server_message_add(struct msock_conn *c, struct message *core)
+{
+    struct msock_message *m = ms_calloc(1, sizeof(*m));
+
+    m->conn = c;
+    m->core = core;
+    TAILQ_INSERT_TAIL(&c->queue, m, link);
+    server_conn_ready(c);
+}
+
+struct msock_message *
+server_message_take(struct msock_conn *c)
+{
+    struct msock_message *m = TAILQ_FIRST(&c->queue);
+
+    TAILQ_REMOVE(&c->queue, m, link);
+    TAILQ_INSERT_TAIL(&c->server->out, m, link);
+    c->holds++;
+    return m;
+}
+
+void
+server_message_end(struct msock_message *m, const struct verdict *verdict)
+{
+    const struct handler_host *host = &m->conn->server->host;
+
+    host->settle(host->ctx, m->core, verdict);
+    if (m->mapped != 0)
+        munmap(m->body, m->mapped);
+    else
+        free(m->body);
+    free(m);
+}
+
+void
+server_messages_fail_out(struct msock_server *s, const char *text)
+{
+    const struct verdict verdict = {.outcome = PROTO_FAILED, .text = text};
+    struct msock_message *m;
+
+    while ((m = TAILQ_FIRST(&s->out)) != NULL) {
+        TAILQ_REMOVE(&s->out, m, link);
+        server_message_end(m, &verdict);
+    }
+}
+
+/* --- what it is --- */
+
+/* A mapping of the file with room for one byte more, which may be in a page of its own. */
+static char *
+message_map(const struct message *core, size_t *mapped_out)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)core->size;
+    size_t mapped = (size / page + 1) * page;
+    char *map = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    if (map == MAP_FAILED)
+        return NULL;
+    if (mmap(map, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, core->fd, 0) ==
+        MAP_FAILED) {
+        munmap(map, mapped);
+        return NULL;
+    }
+    *mapped_out = mapped;
+    return map;
+}
+
+/* What is in memory is copied, for the byte behind it. */
+static char *
+message_body_of(const struct message *core, size_t *mapped_out)
+{
+    size_t size = (size_t)core->size;
+    char *body = core->fd >= 0 && size > 0 ? message_map(core, mapped_out) : malloc(size + 1);
+
+    if (body == NULL)
+        return NULL;
+    if (*mapped_out == 0 && size > 0)
+        memcpy(body, core->mem, size);
+    body[size] = '\0';
+    return body;
+}
+
+const void *
+msock_message_data(msock_message *m, size_t *n)
+{
+    if (m->body == NULL)
+        m->body = message_body_of(m->core, &m->mapped);
+    if (n != NULL)
+        *n = (size_t)m->core->size;
+    return m->body;
+}
+
+char
+msock_message_kind(const msock_message *m)
+{
+    return (char)m->core->kind;
+}
+
+const char *
+msock_message_id(const msock_message *m)
+{
+    return m->core->value;
+}
+
+const unsigned char *
+msock_message_sha256(const msock_message *m)
+{
+    return m->core->sha256;
+}
+
+int
+msock_message_wants_reply(const msock_message *m)
+{
+    return m->core->wants_reply;
+}
+
+const char *
+msock_message_peer(const msock_message *m)
+{
+    return msock_conn_peer(m->conn);
+}
+
+const char *
+msock_message_protocol(const msock_message *m)
+{
+    return msock_conn_protocol(m->conn);
+}
+
+msock_conn *
+msock_message_conn(const msock_message *m)
+{
+    return m->conn->core != NULL ? m->conn : NULL;
+}
+
+/* --- what becomes of it --- */
+
+/* The answer leaves at once, not with the next call: there may be none for a long time. */
+static void
+message_settle(msock_message *m, const struct verdict *verdict)
+{
+    struct msock_conn *c = m->conn;
+    struct msock_server *s = c->server;
+
+    TAILQ_REMOVE(&s->out, m, link);
+    server_message_end(m, verdict);
+    worker_send(s->worker);
+    c->holds--;
+    server_conn_put(c);
+}
+
+void
+msock_message_commit(msock_message *m, const void *reply, size_t n)
+{
+    const struct verdict committed = {
+        .outcome = PROTO_COMMITTED, .reply = reply, .reply_len = reply != NULL ? n : 0};
+
+    if (reply != NULL && n > PROTO_REPLY_MAX && m->core->wants_reply)
+        msock_message_fail(m, "the reply is over 16 MiB");
+    else
+        message_settle(m, &committed);
+}
+
+void
+msock_message_refuse(msock_message *m, const char *text)
+{
+    const struct verdict refused = {
+        .outcome = PROTO_REFUSED,
+        .code = "refused",
+        .text = text != NULL ? text : "the receiving program has refused it",
+    };
+
+    message_settle(m, &refused);
+}
+
+void
+msock_message_fail(msock_message *m, const char *text)
+{
+    const struct verdict failed = {
+        .outcome = PROTO_FAILED,
+        .text = text != NULL ? text : "the receiving program has failed",
+    };
+
+    message_settle(m, &failed);
+}

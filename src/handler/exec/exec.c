@@ -1,0 +1,391 @@
+/* Gives every message to a program. Messages wait in one queue for a child that is free; what
+ * becomes of one then is up to exec_slot.c. A message that waits fails only once nobody was served
+ * for as long as a single one may take: a long queue in front of a slow command is no failure.
+ * Invariant: exec_dispatch is called whenever a slot or a message may have become free; while the
+ * first message still waits, an event of a child or a timer is to come. */
+#include "common/clock.h"
+#include "common/fd.h"
+#include "handler/exec/exec_env.h"
+#include "handler/exec/exec_settle.h"
+#include "handler/exec/exec_slot.h"
+#include "handler/handler_list.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#define EXEC_EVENTS         64
+#define EXEC_TIMER          UINT64_MAX /* no child's key */
+#define EXEC_START_FIRST_US 10000
+#define EXEC_START_MAX_US   10000000
+#define EXEC_FINISH_US      2000000 /* the master does not wait much longer for a worker */
+#define EXEC_GONE_US        1000000 /* the same for children: then SIGKILL */
+#define EXEC_REAP_US        1000000 /* and after that they are nobody's */
+
+static const char exec_leaves[] = "the server leaves before the command has answered";
+
+/* --- the time --- */
+
+void
+exec_arm(struct handler *h, uint64_t when_us)
+{
+    struct itimerspec at = {.it_value = {.tv_sec = (time_t)(when_us / 1000000),
+                                         .tv_nsec = (long)(when_us % 1000000) * 1000}};
+
+    if (when_us >= h->armed_us)
+        return;
+    h->armed_us = when_us;
+    MS_ASSERT(timerfd_settime(h->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
+}
+
+void
+exec_start_failed(struct handler *h)
+{
+    uint64_t now_us = clock_mono_us();
+
+    if (now_us < h->start_at_us)
+        return; /* several ended together: that is one failure */
+    h->start_delay_us = h->start_delay_us == 0 ? EXEC_START_FIRST_US : h->start_delay_us * 2;
+    if (h->start_delay_us > EXEC_START_MAX_US)
+        h->start_delay_us = EXEC_START_MAX_US;
+    h->start_at_us = now_us + h->start_delay_us;
+}
+
+/* --- the queue --- */
+
+static void
+exec_queue(struct handler *h, struct exec_job *job)
+{
+    job->next = NULL;
+    if (h->last != NULL)
+        h->last->next = job;
+    else
+        h->first = job;
+    h->last = job;
+}
+
+void
+exec_queue_again(struct handler *h, struct exec_job *job)
+{
+    job->next = h->first;
+    h->first = job;
+    if (h->last == NULL)
+        h->last = job;
+}
+
+static struct exec_job *
+exec_take_first(struct handler *h)
+{
+    struct exec_job *job = h->first;
+
+    if (job == NULL)
+        return NULL;
+    h->first = job->next;
+    if (h->first == NULL)
+        h->last = NULL;
+    return job;
+}
+
+static uint64_t
+exec_queue_deadline(const struct handler *h)
+{
+    uint64_t since_us = h->first->queued_us > h->served_us ? h->first->queued_us : h->served_us;
+
+    return since_us + h->config->timeout_us;
+}
+
+static void
+exec_expire_queue(struct handler *h, uint64_t now_us)
+{
+    while (h->first != NULL && exec_queue_deadline(h) <= now_us)
+        exec_settle_failed(h, exec_take_first(h),
+                           "the command was not ready for the message within exec_timeout", 0);
+}
+
+/* --- giving messages to children --- */
+
+static struct exec_slot *
+exec_find(struct handler *h, enum exec_slot_state state)
+{
+    for (unsigned i = 0; i < h->config->children; i++)
+        if (h->slots[i].state == state)
+            return &h->slots[i];
+    return NULL;
+}
+
+/* What a child left behind that ended after other messages is better off with a new one: the others
+ * may be about to end too. */
+static struct exec_slot *
+exec_choose(struct handler *h, const struct exec_job *job)
+{
+    struct exec_slot *slot = job->tries > 0 ? NULL : exec_find(h, EXEC_SLOT_IDLE);
+
+    if (slot == NULL && clock_mono_us() >= h->start_at_us)
+        slot = exec_find(h, EXEC_SLOT_FREE);
+    if (slot == NULL)
+        slot = exec_find(h, EXEC_SLOT_IDLE);
+    return slot;
+}
+
+/* Where a child cannot be started the next one must not be tried at once, so this ends. */
+static void
+exec_dispatch(struct handler *h)
+{
+    struct exec_slot *slot;
+
+    while (!h->is_leaving && h->first != NULL && (slot = exec_choose(h, h->first)) != NULL) {
+        struct exec_job *job = exec_take_first(h);
+        char text[HANDLER_ERROR_LEN];
+
+        if (exec_slot_give(h, slot, job) == 0)
+            continue;
+        snprintf(text, sizeof(text), "the command cannot be started: %s", strerror(errno));
+        exec_warn(h, text, NULL);
+        exec_queue_again(h, job);
+        exec_start_failed(h);
+    }
+    if (h->first == NULL)
+        return;
+    exec_arm(h, exec_queue_deadline(h));
+    if (h->start_at_us > clock_mono_us())
+        exec_arm(h, h->start_at_us);
+}
+
+static void
+exec_note_origin(struct handler *h, struct exec_job *job)
+{
+    struct message_origin origin;
+
+    h->host.origin(h->host.ctx, job->m, &origin);
+    job->proto = ms_strdup(origin.proto);
+    job->peer = ms_strdup(origin.peer);
+}
+
+static void
+exec_submit(struct handler *h, struct message *m)
+{
+    struct exec_job *job = ms_calloc(1, sizeof(*job));
+    const char *refusal = h->config->once ? exec_env_refuses(m) : NULL;
+
+    if (!h->config->once && m->size > UINT32_MAX / 2)
+        refusal = "the message is too long for exec=pool";
+    job->m = m;
+    h->out++;
+    if (m->error != 0) {
+        exec_settle_failed(h, job, "the message could not be kept", m->error);
+    } else if (refusal != NULL) {
+        exec_settle_unfit(h, job, refusal);
+    } else if (h->is_leaving) {
+        exec_settle_failed(h, job, exec_leaves, 0);
+    } else {
+        job->queued_us = clock_mono_us();
+        if (h->config->once)
+            exec_note_origin(h, job);
+        exec_queue(h, job);
+        exec_dispatch(h);
+    }
+}
+
+/* --- events --- */
+
+static void
+exec_timer(struct handler *h)
+{
+    uint64_t now_us = clock_mono_us(), times;
+
+    (void)fd_read(h->timer_fd, &times, sizeof(times));
+    h->armed_us = UINT64_MAX;
+    for (unsigned i = 0; i < h->config->children; i++) {
+        struct exec_slot *slot = &h->slots[i];
+
+        if (slot->state == EXEC_SLOT_FREE || slot->state == EXEC_SLOT_IDLE)
+            continue;
+        if (slot->deadline_us <= now_us)
+            exec_slot_due(h, slot);
+        else
+            exec_arm(h, slot->deadline_us);
+    }
+    exec_expire_queue(h, now_us);
+}
+
+static int
+exec_event_fd(struct handler *h)
+{
+    return h->epoll_fd;
+}
+
+static void
+exec_complete(struct handler *h)
+{
+    struct epoll_event events[EXEC_EVENTS];
+    int n = epoll_wait(h->epoll_fd, events, EXEC_EVENTS, 0);
+
+    for (int i = 0; i < n; i++) {
+        uint64_t key = events[i].data.u64;
+
+        if (key == EXEC_TIMER)
+            exec_timer(h);
+        else
+            exec_slot_event(h, &h->slots[key / EXEC_CHILD_KEY(1)],
+                            (enum exec_child_part)(key % EXEC_CHILD_KEY(1)));
+    }
+    exec_dispatch(h);
+}
+
+/* --- leaving --- */
+
+static void
+exec_wait(struct handler *h, uint64_t now_us, uint64_t until_us)
+{
+    struct pollfd event = {.fd = h->epoll_fd, .events = POLLIN};
+
+    (void)poll(&event, 1, (int)((until_us - now_us) / 1000 + 1));
+    exec_complete(h);
+}
+
+static void
+exec_finish(struct handler *h)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FINISH_US, now_us;
+    struct exec_job *job;
+
+    while (h->out > 0 && (now_us = clock_mono_us()) < until_us)
+        exec_wait(h, now_us, until_us);
+    if (h->out == 0)
+        return;
+    h->is_leaving = true;
+    while ((job = exec_take_first(h)) != NULL)
+        exec_settle_failed(h, job, exec_leaves, 0);
+    for (unsigned i = 0; i < h->config->children; i++)
+        if (h->slots[i].state == EXEC_SLOT_BUSY)
+            exec_slot_fail(h, &h->slots[i], EXEC_END_TERM, exec_leaves, 0);
+}
+
+static void
+exec_drop_job(struct exec_job *job)
+{
+    message_destroy(job->m);
+    free(job->proto);
+    free(job->peer);
+    free(job);
+}
+
+static void
+exec_tell_children_to_end(struct handler *h)
+{
+    for (unsigned i = 0; i < h->config->children; i++) {
+        struct exec_slot *slot = &h->slots[i];
+
+        if (slot->state == EXEC_SLOT_IDLE) {
+            exec_slot_end(h, slot, EXEC_END_LEAVE);
+        } else if (slot->state == EXEC_SLOT_BUSY) {
+            exec_drop_job(slot->job);
+            slot->job = NULL;
+            exec_slot_end(h, slot, EXEC_END_TERM);
+        }
+    }
+}
+
+static bool
+exec_has_children(struct handler *h)
+{
+    for (unsigned i = 0; i < h->config->children; i++)
+        if (h->slots[i].state != EXEC_SLOT_FREE)
+            return true;
+    return false;
+}
+
+static void
+exec_await_children(struct handler *h)
+{
+    uint64_t now_us = clock_mono_us();
+    uint64_t until_us = now_us + EXEC_GONE_US;
+
+    for (; exec_has_children(h) && now_us < until_us; now_us = clock_mono_us())
+        exec_wait(h, now_us, until_us);
+    for (unsigned i = 0; i < h->config->children; i++)
+        if (h->slots[i].state != EXEC_SLOT_FREE)
+            exec_slot_end(h, &h->slots[i], EXEC_END_KILL);
+    until_us = now_us + EXEC_REAP_US;
+    for (; exec_has_children(h) && now_us < until_us; now_us = clock_mono_us())
+        exec_wait(h, now_us, until_us);
+}
+
+static void
+exec_destroy(struct handler *h)
+{
+    struct exec_job *job;
+
+    h->is_leaving = true;
+    while ((job = exec_take_first(h)) != NULL)
+        exec_drop_job(job);
+    if (h->slots != NULL) {
+        exec_tell_children_to_end(h);
+        exec_await_children(h);
+    }
+    fd_close(&h->timer_fd);
+    fd_close(&h->epoll_fd);
+    free(h->slots);
+    free(h->chunk);
+    free(h);
+}
+
+/* --- life --- */
+
+static int
+exec_open(struct handler *h)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.u64 = EXEC_TIMER};
+
+    h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    h->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (h->epoll_fd < 0 || h->timer_fd < 0)
+        return -1;
+    return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->timer_fd, &ev);
+}
+
+static struct handler *
+exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
+{
+    const struct exec_config *config = &host->listener->exec;
+    struct handler *h;
+
+    if (config->command == NULL || config->command[0] == '\0') {
+        snprintf(error, HANDLER_ERROR_LEN, "handler=exec needs command=...");
+        return NULL;
+    }
+    h = ms_calloc(1, sizeof(*h));
+    h->host = *host;
+    h->config = config;
+    h->epoll_fd = h->timer_fd = -1;
+    h->armed_us = UINT64_MAX;
+    if (exec_open(h) < 0) {
+        snprintf(error, HANDLER_ERROR_LEN, "handler=exec on %s cannot begin: %s",
+                 host->listener->name, strerror(errno));
+        exec_destroy(h);
+        return NULL;
+    }
+    h->chunk = ms_malloc(EXEC_CHUNK);
+    h->slots = ms_calloc(config->children, sizeof(*h->slots));
+    for (unsigned i = 0; i < config->children; i++)
+        h->slots[i].child = EXEC_CHILD_NONE;
+    return h;
+}
+
+const struct handler_ops exec_handler = {
+    .name = "exec",
+    .per_listener = true,
+    .answers = true,
+    .may_move = true,
+    .create = exec_create,
+    .destroy = exec_destroy,
+    .keep_max = UINT64_MAX,
+    .submit = exec_submit,
+    .event_fd = exec_event_fd,
+    .complete = exec_complete,
+    .finish = exec_finish,
+};

@@ -1,0 +1,364 @@
+/* Invariant: slot->job is set in EXEC_SLOT_BUSY alone. The state changes after a message was
+ * settled, so that a message which comes in meanwhile is not given to this child. */
+#include "handler/exec/exec_slot.h"
+
+#include "common/clock.h"
+#include "common/fd.h"
+#include "handler/exec/exec_env.h"
+#include "handler/exec/exec_settle.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXEC_TRIES    3                 /* more children that get a message which nobody answered */
+#define EXEC_LEAVE_US 1000000           /* between the end of its input and SIGTERM */
+#define EXEC_TERM_US  2000000           /* between SIGTERM and SIGKILL */
+#define EXEC_STEP     (4u * EXEC_CHUNK) /* bytes written to one child before others have their turn */
+
+static struct exec_job *
+exec_slot_take_job(struct exec_slot *slot)
+{
+    struct exec_job *job = slot->job;
+
+    slot->job = NULL;
+    slot->feed = (struct exec_feed){0};
+    return job;
+}
+
+/* --- ending a child --- */
+
+void
+exec_slot_end(struct handler *h, struct exec_slot *slot, enum exec_slot_end how)
+{
+    uint64_t now_us = clock_mono_us();
+
+    slot->state = EXEC_SLOT_ENDING;
+    exec_child_close(&slot->child, &slot->child.in);
+    exec_child_close(&slot->child, &slot->child.out);
+    switch (how) {
+    case EXEC_END_LEAVE:
+        slot->next_signal = SIGTERM;
+        slot->deadline_us = now_us + EXEC_LEAVE_US;
+        break;
+    case EXEC_END_TERM:
+        exec_child_signal(&slot->child, SIGTERM);
+        slot->next_signal = SIGKILL;
+        slot->deadline_us = now_us + EXEC_TERM_US;
+        break;
+    case EXEC_END_KILL:
+        exec_child_signal(&slot->child, SIGKILL);
+        slot->deadline_us = UINT64_MAX;
+        break;
+    }
+    exec_arm(h, slot->deadline_us);
+}
+
+void
+exec_slot_fail(struct handler *h, struct exec_slot *slot, enum exec_slot_end how, const char *what,
+               int error)
+{
+    struct exec_job *job = exec_slot_take_job(slot);
+
+    exec_slot_end(h, slot, how);
+    if (job != NULL)
+        exec_settle_failed(h, job, what, error);
+    else
+        exec_warn(h, what, NULL);
+}
+
+void
+exec_slot_due(struct handler *h, struct exec_slot *slot)
+{
+    if (slot->state == EXEC_SLOT_BUSY)
+        exec_slot_fail(h, slot, EXEC_END_TERM, "the command took longer than exec_timeout", 0);
+    else if (slot->state == EXEC_SLOT_ENDING)
+        exec_slot_end(h, slot, slot->next_signal == SIGTERM ? EXEC_END_TERM : EXEC_END_KILL);
+}
+
+/* --- answers --- */
+
+static void
+exec_slot_answered(struct handler *h, struct exec_slot *slot)
+{
+    struct exec_job *job = exec_slot_take_job(slot);
+
+    slot->served++;
+    if (slot->answer.refused)
+        exec_settle_refused(h, job, buffer_bytes(&slot->answer.bytes), slot->answer.bytes.len);
+    else
+        exec_settle_committed(h, job, &slot->answer.bytes);
+    exec_answer_init(&slot->answer, true, false); /* a long one's memory is not kept */
+}
+
+/* A child that answers early has to read the rest all the same, or the next message would begin in
+ * the middle of this one; unless it reads no more at all. */
+static void
+exec_slot_check_answered(struct handler *h, struct exec_slot *slot)
+{
+    if (slot->job == NULL || !slot->is_answered ||
+        (slot->child.in >= 0 && !exec_feed_done(&slot->feed)))
+        return;
+    exec_slot_answered(h, slot);
+    if (slot->said_more)
+        exec_slot_fail(h, slot, EXEC_END_KILL, "the command says more than its answer", 0);
+    else if (slot->child.in < 0 || slot->child.out < 0)
+        exec_slot_end(h, slot, EXEC_END_LEAVE);
+    else
+        slot->state = EXEC_SLOT_IDLE;
+}
+
+static void
+exec_slot_output(struct handler *h, struct exec_slot *slot, const char *data, size_t n)
+{
+    size_t consumed = 0;
+
+    if (slot->state == EXEC_SLOT_IDLE) {
+        exec_slot_fail(h, slot, EXEC_END_KILL, "the command answers what it was not asked", 0);
+        return;
+    }
+    if (!slot->is_answered) {
+        switch (exec_answer_feed(&slot->answer, data, n, &consumed)) {
+        case EXEC_ANSWER_MORE:
+            break;
+        case EXEC_ANSWER_WHOLE:
+            slot->is_answered = true;
+            break;
+        case EXEC_ANSWER_BAD:
+            exec_slot_fail(h, slot, EXEC_END_KILL, "the command's answer is too long", 0);
+            return;
+        }
+    }
+    slot->said_more = slot->said_more || consumed < n;
+    exec_slot_check_answered(h, slot);
+}
+
+/* The end of its output: a pool's child ends by that, and its exit status decides. */
+static void
+exec_slot_output_ended(struct handler *h, struct exec_slot *slot)
+{
+    exec_child_close(&slot->child, &slot->child.out);
+    if (h->config->once)
+        return;
+    if (slot->state == EXEC_SLOT_IDLE) {
+        exec_slot_end(h, slot, EXEC_END_LEAVE);
+        return;
+    }
+    exec_child_close(&slot->child, &slot->child.in);
+    exec_slot_check_answered(h, slot);
+}
+
+/* --- the pipes --- */
+
+/* Writes a piece. Returns false where no more should be written now. */
+static bool
+exec_slot_write(struct handler *h, struct exec_slot *slot, size_t *budget)
+{
+    const char *data;
+    ssize_t n = exec_feed_next(&slot->feed, h->chunk, EXEC_CHUNK, &data), done;
+
+    if (n < 0) {
+        exec_slot_fail(h, slot, EXEC_END_KILL, "the message cannot be read back", errno);
+        return false;
+    }
+    done = write(slot->child.in, data, (size_t)n);
+    if (done < 0 && errno == EINTR)
+        return true;
+    if (done < 0 && errno != EAGAIN)
+        exec_child_close(&slot->child, &slot->child.in); /* its end, or its answer, says the rest */
+    if (done < 0)
+        return false;
+    exec_feed_take(&slot->feed, (size_t)done);
+    *budget -= (size_t)done < *budget ? (size_t)done : *budget;
+    return *budget > 0;
+}
+
+static void
+exec_slot_feed(struct handler *h, struct exec_slot *slot)
+{
+    size_t budget = EXEC_STEP;
+
+    while (slot->state == EXEC_SLOT_BUSY && slot->child.in >= 0 && !exec_feed_done(&slot->feed))
+        if (!exec_slot_write(h, slot, &budget))
+            break;
+    if (slot->state != EXEC_SLOT_BUSY)
+        return;
+    exec_child_watch_in(&slot->child, !exec_feed_done(&slot->feed));
+    if (exec_feed_done(&slot->feed) && h->config->once)
+        exec_child_close(&slot->child, &slot->child.in);
+    exec_slot_check_answered(h, slot);
+}
+
+/* Reads up to n bytes of output. Returns how many there were. */
+static size_t
+exec_slot_read_out(struct handler *h, struct exec_slot *slot, size_t n)
+{
+    ssize_t got = fd_read(slot->child.out, h->chunk, n < EXEC_CHUNK ? n : EXEC_CHUNK);
+
+    if (got > 0)
+        exec_slot_output(h, slot, h->chunk, (size_t)got);
+    else if (got == 0 || errno != EAGAIN)
+        exec_slot_output_ended(h, slot);
+    return got > 0 ? (size_t)got : 0;
+}
+
+static size_t
+exec_slot_read_err(struct handler *h, struct exec_slot *slot, size_t n)
+{
+    ssize_t got = fd_read(slot->child.err, h->chunk, n < EXEC_CHUNK ? n : EXEC_CHUNK);
+
+    if (got > 0)
+        exec_tail_feed(&slot->tail, h->chunk, (size_t)got, exec_heard_line, h);
+    else if (got == 0 || errno != EAGAIN)
+        exec_child_close(&slot->child, &slot->child.err);
+    return got > 0 ? (size_t)got : 0;
+}
+
+/* --- the end of a child --- */
+
+/* What it said before it ended is in the pipes now. Others who have them open may go on for ever,
+ * and what they say is not read. */
+static void
+exec_slot_drain(struct handler *h, struct exec_slot *slot)
+{
+    size_t left = exec_child_pending(slot->child.out), got;
+
+    while (left > 0 && slot->child.out >= 0 && (got = exec_slot_read_out(h, slot, left)) > 0)
+        left -= got;
+    left = exec_child_pending(slot->child.err);
+    while (left > 0 && slot->child.err >= 0 && (got = exec_slot_read_err(h, slot, left)) > 0)
+        left -= got;
+    exec_tail_end(&slot->tail, exec_heard_line, h);
+}
+
+/* A child of a pool that ends in order may do so after any message, also when it has just been
+ * given the next one. */
+static void
+exec_slot_unanswered(struct handler *h, struct exec_job *job)
+{
+    job->tries++;
+    if (job->tries > EXEC_TRIES)
+        exec_settle_failed(h, job, "the command ends without an answer again and again", 0);
+    else
+        exec_queue_again(h, job);
+}
+
+static void
+exec_slot_decide(struct handler *h, struct exec_slot *slot, int status)
+{
+    struct exec_job *job = exec_slot_take_job(slot);
+    bool in_order = status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    bool refused = status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXEC_REFUSED_STATUS;
+
+    if (!h->config->once && slot->served == 0 && !refused)
+        exec_start_failed(h);
+    if (job == NULL)
+        return;
+    if (!in_order)
+        exec_settle_status(h, job, status, &slot->tail);
+    else if (h->config->once)
+        exec_settle_committed(h, job, &slot->answer.bytes);
+    else
+        exec_slot_unanswered(h, job);
+}
+
+static void
+exec_slot_exited(struct handler *h, struct exec_slot *slot)
+{
+    int status;
+
+    if (!exec_child_has_ended(&slot->child))
+        return;
+    exec_child_close(&slot->child, &slot->child.in);
+    exec_slot_check_answered(h, slot);
+    exec_slot_drain(h, slot);
+    status = exec_child_reap(&slot->child);
+    if (slot->state != EXEC_SLOT_ENDING)
+        exec_slot_decide(h, slot, status);
+    exec_answer_fini(&slot->answer);
+    slot->state = EXEC_SLOT_FREE;
+}
+
+void
+exec_slot_event(struct handler *h, struct exec_slot *slot, enum exec_child_part part)
+{
+    switch (part) {
+    case EXEC_CHILD_IN:
+        if (slot->state == EXEC_SLOT_BUSY)
+            exec_slot_feed(h, slot);
+        break;
+    case EXEC_CHILD_OUT:
+        if (slot->child.out >= 0)
+            (void)exec_slot_read_out(h, slot, EXEC_CHUNK);
+        break;
+    case EXEC_CHILD_ERR:
+        if (slot->child.err >= 0)
+            (void)exec_slot_read_err(h, slot, EXEC_CHUNK);
+        break;
+    case EXEC_CHILD_EXIT:
+        exec_slot_exited(h, slot);
+        break;
+    }
+}
+
+/* --- a message for it --- */
+
+/* The body as the child's own open file: neither its position nor what may be done with it is
+ * shared. -1 where it is in memory, or /proc is not there: then it goes through a pipe. */
+static int
+exec_slot_open_body(const struct message *m)
+{
+    char path[32];
+
+    if (m->fd < 0)
+        return -1;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int
+exec_slot_start(struct handler *h, struct exec_slot *slot, const struct exec_job *job)
+{
+    bool once = h->config->once;
+    struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
+    struct exec_child_setup setup = {
+        .command = h->config->command,
+        .input = once ? exec_slot_open_body(job->m) : -1,
+        .epoll_fd = h->epoll_fd,
+        .key = EXEC_CHILD_KEY(slot - h->slots),
+    };
+    struct exec_env env;
+    int rc;
+
+    exec_env_init(&env, &h->host, once ? &facts : NULL);
+    setup.env = env.vars;
+    rc = exec_child_start(&slot->child, &setup);
+    exec_env_fini(&env);
+    fd_close(&setup.input);
+    slot->served = 0;
+    return rc;
+}
+
+int
+exec_slot_give(struct handler *h, struct exec_slot *slot, struct exec_job *job)
+{
+    bool once = h->config->once;
+
+    if (slot->state == EXEC_SLOT_FREE && exec_slot_start(h, slot, job) < 0)
+        return -1;
+    slot->state = EXEC_SLOT_BUSY;
+    slot->job = job;
+    slot->is_answered = slot->said_more = false;
+    slot->deadline_us = clock_mono_us() + h->config->timeout_us;
+    exec_arm(h, slot->deadline_us);
+    exec_answer_init(&slot->answer, !once, job->m->wants_reply);
+    exec_tail_init(&slot->tail);
+    slot->feed = (struct exec_feed){0};
+    if (slot->child.in >= 0)
+        exec_feed_init(&slot->feed, job->m, !once);
+    exec_slot_feed(h, slot);
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* The data directory: journal/, files/, blobs/ and what is on its way into them. */
+#ifndef HANDLER_JOURNAL_DATA_DIR_H
+#define HANDLER_JOURNAL_DATA_DIR_H
+
+#include "config/config.h"
+#include "handler/journal/file_ops.h"
+
+#include <stdbool.h>
+
+/* Creates what is missing (0750; given to config->uid and gid where the master is root and these
+ * are set) and checks that the workers will be able to write there. The data directory may be a
+ * symbolic link, but none of its parts: they are the workers' to replace. In the master, before the
+ * fork. Returns 0, or -1 with a sentence in error that names the directory and the reason. */
+MS_MUST_CHECK int data_dir_prepare(const struct config *config, char error[CONFIG_ERROR_LEN]);
+
+/* A new unlinked file, read-write, on the file system of files/, so that it can be linked there.
+ * Returns its descriptor, or -1 with errno. */
+int data_dir_spill_open(const struct config *config);
+
+/* Names in the data directory itself that are on their way somewhere else begin with this. Whoever
+ * uses one holds an OFD write lock on it; without its lock it is a leftover of a crash. */
+#define DATA_DIR_TEMP_PREFIX ".msockd-"
+
+/* The directories, open. All are -1 or none. */
+struct data_dirs {
+    int root, journal, files, blobs;
+    uint64_t
+        opened; /* counts up whenever one of them was opened: what is open beneath may be gone */
+};
+
+#define DATA_DIRS_CLOSED ((struct data_dirs){-1, -1, -1, -1, 0})
+
+/* Opens all, and creates journal/, files/ and blobs/ where they are gone; never the data directory
+ * itself, which may be a file system that is not mounted now. Little to do where they are open and
+ * still what stands under these names. Returns 0, or -1 with errno and all of them closed. */
+MS_MUST_CHECK int
+data_dirs_open(struct data_dirs *dirs, const char *data_dir, const struct file_ops *ops);
+void data_dirs_close(struct data_dirs *dirs);
+
+#endif

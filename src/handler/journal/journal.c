@@ -1,0 +1,499 @@
+/* The journal, seen from the worker's thread: messages become lines as they come in, and batches
+ * are committed one after the other. While one batch is made safe in the commit thread, the next
+ * one fills: so the number of messages that share an fsync follows the load by itself. A batch that
+ * is still small when the disk is free waits a moment for the senders that were just answered.
+ * Invariant: at most one batch is under way, and nobody else touches h->commit then. */
+#include "handler/journal/journal.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "handler/handler_list.h"
+#include "handler/journal/commit.h"
+#include "handler/journal/commit_thread.h"
+#include "handler/journal/recovery.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define JOURNAL_INLINE_US 20000 /* nor is any commit, while the disk is that slow */
+/* more to be stored is never done in the worker's thread */
+#define JOURNAL_INLINE_BYTES (1u << 20)
+#define JOURNAL_BATCH_BYTES \
+    (64u << 20) /* of lines; where the disk is that slow, the worker waits */
+#define JOURNAL_INLINE_MAX  (64u << 20) /* of a body in a line, whatever is configured */
+#define JOURNAL_HOLD_MAX_US 40000       /* a commit that takes longer is not worth waiting for */
+#define JOURNAL_SAY_US      10000000    /* a trouble that comes and goes is not said more often */
+
+/* Trouble of the environment: said once when it begins, and once when it is over. */
+struct journal_trouble {
+    bool now, said;
+    uint64_t said_us;
+};
+
+struct handler {
+    struct handler_host host;
+    struct ulid_source ids;
+    struct record_clock clock;
+    struct commit commit;
+    struct commit_thread thread;
+    struct commit_thread mender; /* does what recovery.h says, once */
+    struct data_dirs mended;     /* descriptors of its own: the commit may open others meanwhile */
+    struct batch *filling;
+    struct batch *under_way;              /* in the commit thread, or NULL */
+    struct batch *done_first, *done_last; /* committed and not settled yet */
+    struct batch *spare;
+    struct buffer receipt;
+    struct journal_trouble trouble;
+    uint64_t begun_us;      /* of the batch under way */
+    uint64_t commit_us;     /* what a commit takes, a running mean */
+    uint64_t hold_until_us; /* when h->filling is committed however small it is; 0: not held */
+};
+
+/* --- batches --- */
+
+static struct batch *
+journal_take_spare(struct handler *h)
+{
+    struct batch *batch = h->spare;
+
+    if (batch == NULL)
+        return batch_create();
+    h->spare = batch->next;
+    batch->next = NULL;
+    return batch;
+}
+
+static void
+journal_put_spare(struct handler *h, struct batch *batch)
+{
+    batch_reset(batch);
+    batch->next = h->spare;
+    h->spare = batch;
+}
+
+static void
+journal_done(struct handler *h, struct batch *batch)
+{
+    batch->next = NULL;
+    if (h->done_last != NULL)
+        h->done_last->next = batch;
+    else
+        h->done_first = batch;
+    h->done_last = batch;
+}
+
+static struct batch *
+journal_take_done(struct handler *h)
+{
+    struct batch *batch = h->done_first;
+
+    if (batch == NULL)
+        return NULL;
+    h->done_first = batch->next;
+    if (h->done_first == NULL)
+        h->done_last = NULL;
+    batch->next = NULL;
+    return batch;
+}
+
+static void
+journal_commit_job(void *arg, void *job)
+{
+    commit_run(arg, job);
+}
+
+static void
+journal_note_time(struct handler *h)
+{
+    uint64_t took_us = clock_mono_us() - h->begun_us;
+
+    h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
+}
+
+/* Begins the commit of what has filled up, in the thread where there is one. */
+static void
+journal_begin(struct handler *h, bool in_thread)
+{
+    struct batch *batch = h->filling;
+
+    MS_ASSERT(h->under_way == NULL);
+    if (batch->count == 0)
+        return;
+    h->filling = journal_take_spare(h);
+    h->hold_until_us = 0;
+    h->begun_us = clock_mono_us();
+    if (in_thread && commit_thread_give(&h->thread, batch) == 0) {
+        h->under_way = batch;
+        return;
+    }
+    commit_run(&h->commit, batch);
+    journal_note_time(h);
+    journal_done(h, batch);
+}
+
+static void
+journal_await(struct handler *h)
+{
+    if (h->under_way == NULL)
+        return;
+    commit_thread_wait(&h->thread);
+    journal_done(h, h->under_way);
+    h->under_way = NULL;
+}
+
+/* --- settling --- */
+
+static void
+journal_say(struct handler *h, const struct outcome *outcome)
+{
+    struct journal_trouble *trouble = &h->trouble;
+    uint64_t now_us = clock_mono_us();
+    char text[OUTCOME_TEXT_LEN];
+
+    trouble->now = true;
+    if (trouble->said)
+        return;
+    if (trouble->said_us != 0 && now_us < trouble->said_us + JOURNAL_SAY_US)
+        return;
+    trouble->said = true;
+    trouble->said_us = now_us;
+    (void)outcome_verdict(outcome, text);
+    log_error("journal in %s: %s; messages are refused while this lasts", h->host.config->data_dir,
+              text);
+}
+
+static void
+journal_say_over(struct handler *h)
+{
+    if (h->trouble.said)
+        log_notice("journal in %s: messages are accepted again", h->host.config->data_dir);
+    h->trouble.now = h->trouble.said = false;
+}
+
+/* A batch in which the environment failed anything begins trouble, one in which it did not ends
+ * it. */
+static void
+journal_watch(struct handler *h, const struct batch *batch)
+{
+    const struct outcome *failed = batch->outcome.error != 0 ? &batch->outcome : NULL;
+
+    if (batch->uncut[0] != '\0')
+        log_warn("journal/%s was left and may end in lines that were never acknowledged",
+                 batch->uncut);
+    for (uint32_t i = 0; i < batch->put_count && failed == NULL; i++)
+        if (batch->puts[i].outcome.error != 0)
+            failed = &batch->puts[i].outcome;
+    if (failed != NULL)
+        journal_say(h, failed);
+    else if (h->trouble.now)
+        journal_say_over(h);
+}
+
+static void
+journal_write_receipt(struct handler *h, const struct batch_entry *entry,
+                      const struct store_put *put)
+{
+    char name[STORE_NAME_LEN];
+    struct record_place place;
+
+    buffer_clear(&h->receipt);
+    if (put == NULL) {
+        record_receipt(&h->receipt, entry->id, entry->m, NULL, false);
+        return;
+    }
+    place = batch_place(put, name);
+    record_receipt(&h->receipt, entry->id, entry->m, &place, put->duplicate);
+}
+
+static void
+journal_settle_entry(struct handler *h, const struct batch *batch, const struct batch_entry *entry)
+{
+    struct outcome outcome = batch_outcome(batch, entry);
+    struct verdict verdict = {.outcome = PROTO_COMMITTED};
+    char text[OUTCOME_TEXT_LEN];
+
+    if (outcome.is != PROTO_COMMITTED) {
+        verdict = outcome_verdict(&outcome, text);
+    } else if (entry->m->wants_reply) {
+        journal_write_receipt(h, entry, batch_put(batch, entry));
+        verdict.reply = buffer_bytes(&h->receipt);
+        verdict.reply_len = h->receipt.len;
+    }
+    h->host.settle(h->host.ctx, entry->m, &verdict);
+}
+
+/* Settling may bring new messages in: they go to h->filling, never to this batch. */
+static void
+journal_settle_batch(struct handler *h, struct batch *batch)
+{
+    unsigned committed = 0;
+
+    journal_watch(h, batch);
+    for (uint32_t i = 0; i < batch->count; i++)
+        committed += batch_outcome(batch, &batch->entries[i]).is == PROTO_COMMITTED;
+    if (committed > 0)
+        h->host.committed(h->host.ctx, committed);
+    for (uint32_t i = 0; i < batch->count; i++)
+        journal_settle_entry(h, batch, &batch->entries[i]);
+    journal_put_spare(h, batch);
+}
+
+static void
+journal_settle_done(struct handler *h)
+{
+    struct batch *batch;
+
+    while ((batch = journal_take_done(h)) != NULL)
+        journal_settle_batch(h, batch);
+}
+
+/* --- taking messages in --- */
+
+static void
+journal_settle_now(struct handler *h, struct message *m, struct outcome outcome)
+{
+    char text[OUTCOME_TEXT_LEN];
+    struct verdict verdict = outcome_verdict(&outcome, text);
+
+    if (outcome.error != 0)
+        journal_say(h, &outcome);
+    h->host.settle(h->host.ctx, m, &verdict);
+}
+
+static void
+journal_append_head(struct handler *h, struct message *m, char id[ULID_LEN])
+{
+    struct message_origin origin;
+    uint64_t now_us = clock_real_us();
+
+    h->host.origin(h->host.ctx, m, &origin);
+    ulid_next(&h->ids, now_us, id);
+    record_head(&h->filling->lines, id, now_us, &h->clock, &origin, m);
+}
+
+/* The whole line, body included. Returns 0, or -1 with errno and nothing appended. */
+static int
+journal_append_line(struct handler *h, struct message *m, char id[ULID_LEN])
+{
+    const char *body;
+
+    if (message_body(m, &body) < 0)
+        return -1;
+    journal_append_head(h, m, id);
+    record_body(&h->filling->lines, m->kind, body, (size_t)m->size);
+    message_body_release(m, body);
+    return 0;
+}
+
+static void
+journal_submit(struct handler *h, struct message *m)
+{
+    bool put = m->kind == MESSAGE_FILE || m->size > h->host.config->inline_max ||
+               m->size > JOURNAL_INLINE_MAX;
+    char id[ULID_LEN];
+
+    if (m->error != 0) {
+        journal_settle_now(h, m, outcome_failed("the message could not be kept", m->error));
+        return;
+    }
+    if (put) {
+        journal_append_head(h, m, id);
+    } else if (journal_append_line(h, m, id) < 0) {
+        journal_settle_now(h, m, outcome_failed("the message cannot be read back", errno));
+        return;
+    }
+    batch_add(h->filling, m, id, put);
+    if (h->filling->lines.len > JOURNAL_BATCH_BYTES) {
+        journal_await(h);
+        journal_begin(h, true);
+    }
+}
+
+/* True while it is better to wait for the messages that are expected: with less than half of all
+ * that could share it, a commit would only make the others wait for the next. Not for longer than
+ * half a commit takes, nor half of JOURNAL_HOLD_MAX_US. */
+static bool
+journal_holds(struct handler *h, unsigned expected)
+{
+    uint64_t now_us;
+
+    if (h->filling->count >= expected)
+        return false;
+    now_us = clock_mono_us();
+    if (h->hold_until_us == 0)
+        h->hold_until_us = now_us + (h->commit_us < JOURNAL_HOLD_MAX_US ? h->commit_us / 2
+                                                                        : JOURNAL_HOLD_MAX_US / 2);
+    return now_us < h->hold_until_us;
+}
+
+static uint64_t
+journal_flush(struct handler *h, unsigned expected)
+{
+    if (h->under_way != NULL || h->filling->count == 0)
+        return 0;
+    if (journal_holds(h, expected))
+        return h->hold_until_us;
+    journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES ||
+                         h->commit_us > JOURNAL_INLINE_US);
+    journal_settle_done(h);
+    return 0;
+}
+
+static int
+journal_event_fd(struct handler *h)
+{
+    return h->thread.event_fd;
+}
+
+/* Settles only: the worker flushes at the end of the same turn, and knows then who is expected. */
+static void
+journal_complete(struct handler *h)
+{
+    if (!commit_thread_done(&h->thread) || h->under_way == NULL)
+        return;
+    journal_note_time(h);
+    journal_await(h);
+    journal_settle_done(h);
+}
+
+static void
+journal_finish(struct handler *h)
+{
+    do {
+        journal_await(h);
+        journal_begin(h, false);
+        journal_settle_done(h);
+    } while (h->under_way != NULL || h->filling->count > 0);
+}
+
+/* --- files --- */
+
+static void
+journal_reopen(struct handler *h)
+{
+    if (h->under_way != NULL)
+        h->filling->rotate = true;
+    else
+        segment_close(&h->commit.segment);
+}
+
+/* While a batch is under way the commit looks at the age itself. */
+static void
+journal_tick(struct handler *h, uint64_t now_us)
+{
+    if (h->under_way == NULL)
+        commit_check_age(&h->commit, now_us);
+}
+
+/* --- life --- */
+
+static void
+journal_drop_batches(struct batch *batch)
+{
+    while (batch != NULL) {
+        struct batch *next = batch->next;
+
+        batch_destroy(batch);
+        batch = next;
+    }
+}
+
+static void
+journal_destroy(struct handler *h)
+{
+    commit_thread_fini(&h->mender); /* waits for it */
+    data_dirs_close(&h->mended);
+    commit_thread_fini(&h->thread);
+    commit_fini(&h->commit);
+    batch_destroy(h->filling);
+    batch_destroy(h->under_way);
+    journal_drop_batches(h->done_first);
+    journal_drop_batches(h->spare);
+    buffer_fini(&h->receipt);
+    free(h);
+}
+
+/* Says early what the first message would otherwise say. */
+static int
+journal_open(struct handler *h)
+{
+    struct data_dirs *dirs = &h->commit.dirs;
+
+    if (data_dirs_open(dirs, h->host.config->data_dir, h->commit.ops) < 0)
+        return -1;
+    if (faccessat(dirs->journal, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
+        faccessat(dirs->files, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
+        faccessat(dirs->blobs, ".", W_OK | X_OK, AT_EACCESS) < 0)
+        return -1;
+    return 0;
+}
+
+static void
+journal_mend_job(void *arg, void *job)
+{
+    const struct handler *h = arg;
+    struct recovery_tally tally;
+
+    recovery_run(job, h->commit.ops, &tally);
+}
+
+/* In a thread of its own: each segment of the journal is looked at, and whoever waits for this
+ * worker to be ready need not wait for that. */
+static int
+journal_mend(struct handler *h)
+{
+    h->mended.root = fcntl(h->commit.dirs.root, F_DUPFD_CLOEXEC, 0);
+    h->mended.journal = fcntl(h->commit.dirs.journal, F_DUPFD_CLOEXEC, 0);
+    if (h->mended.root < 0 || h->mended.journal < 0)
+        return -1;
+    if (commit_thread_give(&h->mender, &h->mended) < 0)
+        journal_mend_job(h, &h->mended);
+    return 0;
+}
+
+struct handler *
+journal_create_with(const struct handler_host *host, const struct file_ops *ops,
+                    char error[HANDLER_ERROR_LEN])
+{
+    struct handler *h = ms_calloc(1, sizeof(*h));
+
+    h->host = *host;
+    h->thread.event_fd = h->mender.event_fd = -1;
+    h->mended = DATA_DIRS_CLOSED;
+    ulid_init(&h->ids);
+    h->filling = batch_create();
+    if (commit_init(&h->commit, host->config, ops, host->worker) == 0 &&
+        commit_thread_init(&h->thread, journal_commit_job, &h->commit) == 0 &&
+        commit_thread_init(&h->mender, journal_mend_job, h) == 0 && journal_open(h) == 0 &&
+        journal_mend(h) == 0)
+        return h;
+    snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used: %s",
+             host->config->data_dir, strerror(errno));
+    journal_destroy(h);
+    return NULL;
+}
+
+static struct handler *
+journal_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
+{
+    return journal_create_with(host, host->config->sync ? &file_ops_synced : &file_ops_unsynced,
+                               error);
+}
+
+const struct handler_ops journal_handler = {
+    .name = "journal",
+    .create = journal_create,
+    .destroy = journal_destroy,
+    .keep_max = UINT64_MAX,
+    .submit = journal_submit,
+    .flush = journal_flush,
+    .event_fd = journal_event_fd,
+    .complete = journal_complete,
+    .finish = journal_finish,
+    .reopen = journal_reopen,
+    .tick = journal_tick,
+};

@@ -1,0 +1,87 @@
+/* The random part is drawn once a millisecond and counted up within it, so that a burst of messages
+ * costs no system call each and its ids sort in the order in which they came. */
+#include "handler/journal/ulid.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define ULID_TIME_CHARS   10
+#define ULID_RANDOM_BYTES 10
+
+static const char ulid_digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+static void
+ulid_getrandom(void *out, size_t n)
+{
+    unsigned char *p = out;
+
+    while (n > 0) {
+        ssize_t got = getrandom(p, n, 0);
+
+        MS_ASSERT(got >= 0 || errno == EINTR);
+        if (got > 0) {
+            p += got;
+            n -= (size_t)got;
+        }
+    }
+}
+
+void
+ulid_init(struct ulid_source *source)
+{
+    *source = (struct ulid_source){.random = ulid_getrandom};
+}
+
+static void
+ulid_draw(struct ulid_source *source)
+{
+    const unsigned char *p;
+
+    if (source->pool_left < ULID_RANDOM_BYTES) {
+        source->random(source->pool, sizeof(source->pool));
+        source->pool_left = sizeof(source->pool);
+    }
+    source->pool_left -= ULID_RANDOM_BYTES;
+    p = source->pool + source->pool_left;
+    memcpy(&source->high, p, sizeof(source->high));
+    memcpy(&source->low, p + sizeof(source->high), sizeof(source->low));
+}
+
+static void
+ulid_begin_ms(struct ulid_source *source, uint64_t ms)
+{
+    source->ms = ms;
+    for (unsigned i = ULID_TIME_CHARS; i-- > 0; ms >>= 5)
+        source->text[i] = ulid_digits[ms & 31];
+    ulid_draw(source);
+}
+
+/* One more within the same millisecond; where the random part is used up, the next one begins
+ * early. */
+static void
+ulid_count_up(struct ulid_source *source)
+{
+    if (++source->low == 0 && ++source->high == 0)
+        ulid_begin_ms(source, source->ms + 1);
+}
+
+void
+ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN])
+{
+    uint64_t ms = real_us / 1000;
+    uint64_t low;
+    uint32_t high;
+
+    if (ms > source->ms)
+        ulid_begin_ms(source, ms);
+    else
+        ulid_count_up(source);
+    low = source->low;
+    for (unsigned i = 0; i < 12; i++, low >>= 5)
+        source->text[ULID_LEN - 1 - i] = ulid_digits[low & 31];
+    high = (uint32_t)source->high << 4 | (uint32_t)(low & 15); /* 4 bits of low are left */
+    for (unsigned i = 12; i < 16; i++, high >>= 5)
+        source->text[ULID_LEN - 1 - i] = ulid_digits[high & 31];
+    memcpy(out, source->text, ULID_LEN);
+}

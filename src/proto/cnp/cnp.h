@@ -1,0 +1,121 @@
+/* cnp (docs/protocol.md 3): both sides of the first dialect, the server's side of the second.
+ *
+ * What the protocol leaves open is decided so:
+ *  - A packet with SEQUENCE 0 belongs to a message of its own, also between the FRAGMENTs of a
+ *    sequenced one. A peer that has sent only such packets gets them from us too, one at a time;
+ *    everybody else gets sequenced ones.
+ *  - Packets beyond a gap are kept within the window; while memory is short they are dropped
+ *    without a word, and the sender's timeout brings them again. A window counts packets without an
+ *    ACK: every FRAGMENT that was acknowledged beyond a gap lets the sender go one further. No more
+ *    than a window of packets is kept all the same, and the others are dropped as well. Further
+ *    than that: ERROR `window`, close.
+ *  - A double is acknowledged again only when the ACK has been sent once: not while the handler has
+ *    its message. The double of a refused message gets ERROR `refused` again.
+ *  - SEQUENCE 0 in an ACK or ERROR from a peer that has sent no numbers means our oldest packet.
+ *    After one was sent again, as many answers are first expected as copies of it have left; where
+ *    the peer does not answer doubles, that costs the next packet a timeout, but no ACK counts for
+ *    a packet that nobody has acknowledged.
+ *  - A reply that does not fit into the peer's packets, where no fragments were agreed: ERROR
+ *    `too-large`, close; a push then fails with EMSGSIZE. More than PROTO_REPLY_MAX waiting for a
+ *    peer that sends on without taking it: ERROR `backlog`, close.
+ *  - Where the last step of the handshake came damaged, DATA that was sent behind it is dropped
+ *    until it comes again, and no error.
+ *  - Other ERRORs with which the connection ends: `bad-type`, `fragments`, `timeout`, `retries`,
+ *    `internal`, `shutdown`. A connection on which nothing was ever said is closed silently.
+ *  - A client whose window_size is 1 asks for step-by-step, otherwise for burst; always for
+ *    fragments.
+ *  - Second dialect: what would be an ERROR is a NACK with the same payload; one for anything but a
+ *    CHECKSUM ends the connection, since a NACK alone means "again". Only `sr` keeps packets beyond
+ *    a gap: an ACK of `gbn` speaks for all packets before it too. While a message is with its
+ *    handler, what arrives can only be a double and is dropped. There is no KEEPALIVE: idle_timeout
+ *    holds instead.
+ *
+ * Invariant: between two calls the struct holds everything the protocol knows about the connection,
+ * apart from the messages being built and the packets in *io->window. No pointers. */
+#ifndef PROTO_CNP_CNP_H
+#define PROTO_CNP_CNP_H
+
+#include "proto/cnp/cnp_wire.h"
+#include "proto/proto.h"
+
+/* payload of a packet that is no message, where packets are smaller */
+#define CNP_CONTROL_MAX 4096
+#define CNP_WINDOW_MAX  32767 /* half the numbers, so that a double is told from what is beyond */
+
+enum cnp_state {
+    CNP_OPENING, /* server: the SYN is not whole; client: nothing was said yet */
+    CNP_SESSION, /* server: SYN-ACK is out, the session's id has not come back */
+    CNP_ASKED,   /* client: SYN is out */
+    CNP_READY,   /* the handshake is complete */
+    /* nothing is consumed any more; the farewell waits for messages with their handler */
+    CNP_LEAVING,
+    CNP_CLOSED, /* nothing is consumed any more */
+};
+
+/* Where the payload under way goes. */
+enum cnp_into {
+    CNP_INTO_NOTHING, /* a double, or dropped: only summed */
+    CNP_INTO_MESSAGE, /* its turn: straight into the message */
+    CNP_INTO_EARLY,   /* the window's packet that is arriving */
+    CNP_INTO_CONTROL, /* the window's control buffer */
+};
+
+struct cnp {
+    uint8_t state; /* enum cnp_state */
+    uint8_t role;  /* enum proto_role */
+    uint8_t into;  /* enum cnp_into */
+    uint8_t have;  /* bytes of head[] that are there; CNP_OPENING: 1 inside the SYN */
+    uint8_t head[CNP_HEADER_MAX]; /* the header under way */
+    uint8_t nacks;                /* of the handshake */
+    bool awaited;                 /* server: the last handshake step came damaged */
+    bool second;                  /* dialect */
+    bool burst;                   /* negotiated; in the second dialect always */
+    bool selective;               /* packets beyond a gap are kept: not with gbn */
+    bool fragments;               /* negotiated; in the second dialect always */
+    bool in_payload;              /* header is whole, its payload is not */
+    bool fresh;                   /* the message began with the packet under way */
+    bool marked;                  /* part of the packet under way is in the message */
+    bool plain;                   /* the message under way consists of packets with SEQUENCE 0 */
+    bool releasing;     /* kept packets have their turn; the last byte before them is held back */
+    bool with_handler;  /* second dialect: a message is, and no other can begin */
+    bool asked;         /* KEEPALIVE is out, its ACK has not come */
+    bool heard_plain;   /* DATA with SEQUENCE 0 came */
+    bool heard_numbers; /* sequenced DATA came */
+    uint8_t under_way;  /* messages begun and not whole: at most one of each kind */
+    struct cnp_header header; /* of the packet under way */
+    uint32_t left;            /* bytes of its payload still to come */
+    uint32_t packet_max;      /* negotiated */
+    uint16_t window;          /* negotiated */
+    uint16_t early;           /* packets kept beyond a gap, at most a window */
+    uint16_t early_acked;     /* of these, the FRAGMENTs: they have their ACK */
+    uint16_t flight;          /* packets of ours without their ACK */
+    uint32_t echoes;          /* answers without a number to come, to doubles of what has its ACK */
+    uint32_t with_handlers;   /* messages */
+    bool done;              /* second dialect: a message has ended, nothing of the next has come */
+    uint16_t done_sequence; /* the packet that ended it */
+    uint32_t done_length;
+    uint8_t done_sum[CNP_SUM_LEN];
+    uint64_t session;
+    uint64_t accepted;  /* sequenced packets, in their turn; second dialect: of this message */
+    uint64_t sent;      /* sequenced packets; second dialect: of this message */
+    uint64_t begun_us;  /* what is under way began; in the handshake: its present step */
+    uint64_t received;  /* bytes since begun_us, for the minimal rate */
+    uint64_t heard_us;  /* last byte */
+    uint64_t asked_us;  /* our KEEPALIVE */
+    uint64_t resend_us; /* no packet in flight is due before */
+};
+
+/* The window of the connection, made where there is none. NULL: this machine cannot sum packets. */
+struct packet_window *cnp_window(struct proto_io *io);
+
+/* Consumes bytes up to the next event: see struct proto_ops. */
+enum proto_event cnp_feed(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n,
+                          size_t *consumed_out, struct message **message_out);
+
+/* What the handler decided about a message: see struct proto_ops. */
+void cnp_settle(struct cnp *cnp, struct proto_io *io, struct outbox_item *place,
+                const struct message *m, const struct verdict *verdict);
+
+extern const struct proto_ops cnp_protocol;
+
+#endif

@@ -1,0 +1,257 @@
+/* cnp as the worker and a client see it: its beginning and end, its time, and what is said
+ * unasked. */
+#include "proto/cnp/cnp.h"
+
+#include "proto/cnp/cnp_answer.h"
+#include "proto/cnp/cnp_handshake.h"
+#include "proto/cnp/cnp_send.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define KEEPALIVE_PATIENCE 3 /* timeouts for the answer to a KEEPALIVE */
+
+static void
+cnp_init(void *state, const struct proto_begin *begin)
+{
+    struct cnp *cnp = state;
+
+    memset(cnp, 0, sizeof(*cnp));
+    cnp->state = CNP_OPENING;
+    cnp->role = (uint8_t)begin->role;
+    cnp->selective = true;
+    cnp->packet_max = begin->limits->packet_size_max;
+    cnp->window = 1;
+    cnp->session = begin->nonce;
+    cnp->begun_us = cnp->heard_us = begin->now_us;
+    cnp->resend_us = UINT64_MAX;
+}
+
+static void
+cnp_open(void *state, struct proto_io *io)
+{
+    struct cnp *cnp = state;
+
+    if (cnp->role == PROTO_CLIENT)
+        cnp_say_syn(cnp, io);
+}
+
+static enum proto_event
+cnp_ops_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
+             struct message **message_out)
+{
+    return cnp_feed(state, io, data, n, consumed_out, message_out);
+}
+
+/* --- time --- */
+
+static uint64_t
+cnp_sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static bool
+cnp_in_packet(const struct cnp *cnp)
+{
+    return cnp->have > 0 || cnp->in_payload;
+}
+
+/* Nothing was said yet that a handshake could be made of. */
+static bool
+cnp_is_silent(const struct cnp *cnp)
+{
+    return cnp->state == CNP_OPENING && cnp->have == 0 && cnp->nacks == 0;
+}
+
+static bool
+cnp_idle(const void *state)
+{
+    const struct cnp *cnp = state;
+
+    return cnp_is_silent(cnp) || cnp->state == CNP_LEAVING ||
+           (cnp->state == CNP_READY && !cnp_in_packet(cnp) && cnp->under_way == 0 &&
+            cnp->early == 0 && cnp->flight == 0);
+}
+
+/* When what is under way must have made more progress (min_rate after rate_grace). */
+static uint64_t
+cnp_rate_deadline(const struct cnp *cnp, const struct proto_limits *limits)
+{
+    if (limits->min_rate == 0 || cnp->with_handlers > 0 ||
+        (!cnp_in_packet(cnp) && cnp->under_way == 0 && cnp->early == 0))
+        return UINT64_MAX;
+    return cnp->begun_us + limits->rate_grace_us + cnp->received * 1000000 / limits->min_rate;
+}
+
+/* When nothing has come for too long inside a packet. */
+static uint64_t
+cnp_packet_deadline(const struct cnp *cnp, const struct proto_limits *limits)
+{
+    return cnp_in_packet(cnp) ? cnp->heard_us + limits->timeout_us : UINT64_MAX;
+}
+
+/* When a peer that says nothing is asked, or has not answered. What is in flight asks by itself. */
+static uint64_t
+cnp_silence_deadline(const struct cnp *cnp, const struct proto_limits *limits)
+{
+    if (cnp->second)
+        return cnp->heard_us + limits->idle_timeout_us;
+    if (cnp->flight > 0)
+        return UINT64_MAX;
+    if (cnp->asked && cnp->heard_us <= cnp->asked_us)
+        return cnp->asked_us + KEEPALIVE_PATIENCE * limits->timeout_us;
+    return cnp->heard_us + limits->keepalive_us;
+}
+
+static uint64_t
+cnp_ready_deadline(const struct cnp *cnp, const struct proto_limits *limits)
+{
+    uint64_t at = cnp_silence_deadline(cnp, limits);
+
+    at = cnp_sooner(at, cnp_packet_deadline(cnp, limits));
+    at = cnp_sooner(at, cnp_rate_deadline(cnp, limits));
+    return cnp->flight > 0 ? cnp_sooner(at, cnp->resend_us) : at;
+}
+
+static uint64_t
+cnp_deadline(const void *state, const struct proto_limits *limits)
+{
+    const struct cnp *cnp = state;
+
+    switch ((enum cnp_state)cnp->state) {
+    case CNP_OPENING:
+        if (cnp_is_silent(cnp))
+            return cnp->heard_us + limits->idle_timeout_us;
+        return cnp->begun_us + limits->timeout_us;
+    case CNP_SESSION:
+    case CNP_ASKED:
+        return cnp->begun_us + limits->timeout_us;
+    case CNP_READY:
+        return cnp_ready_deadline(cnp, limits);
+    case CNP_LEAVING:
+    case CNP_CLOSED:
+        return UINT64_MAX;
+    }
+    MS_ASSERT(!"a state of cnp");
+}
+
+static enum proto_event
+cnp_handshake_expired(struct cnp *cnp, struct proto_io *io)
+{
+    if (cnp_is_silent(cnp) || cnp->role == PROTO_CLIENT) {
+        cnp_note_refusal(io, "no answer to the handshake");
+        return cnp_end(cnp);
+    }
+    return cnp_say_close(cnp, io, 0, "timeout", "the handshake takes too long");
+}
+
+static enum proto_event
+cnp_ask(struct cnp *cnp, struct proto_io *io)
+{
+    if (cnp->second || (cnp->asked && cnp->heard_us <= cnp->asked_us))
+        return cnp_end(cnp);
+    cnp->asked = true;
+    cnp->asked_us = io->now_us;
+    cnp_say(cnp, io, cnp_type(CNP_KEEPALIVE, false), 0, "", 0, false);
+    return PROTO_MORE;
+}
+
+static enum proto_event
+cnp_expire(void *state, struct proto_io *io)
+{
+    struct cnp *cnp = state;
+
+    if (cnp->state == CNP_LEAVING || cnp->state == CNP_CLOSED)
+        return PROTO_CLOSE;
+    if (cnp->state != CNP_READY)
+        return cnp_handshake_expired(cnp, io);
+    if (cnp_packet_deadline(cnp, io->limits) <= io->now_us)
+        return cnp_say_close(cnp, io, 0, "timeout", "no byte came for too long inside a packet");
+    if (cnp_rate_deadline(cnp, io->limits) <= io->now_us)
+        return cnp_say_close(cnp, io, 0, "timeout", "the message came too slowly");
+    if (cnp_silence_deadline(cnp, io->limits) <= io->now_us)
+        return cnp_ask(cnp, io);
+    return cnp->flight > 0 ? cnp_resend_due(cnp, io) : PROTO_MORE;
+}
+
+/* --- the end --- */
+
+/* Between messages and within, the peer knows from its ACKs what has arrived. */
+static enum proto_event
+cnp_shutdown(void *state, struct proto_io *io)
+{
+    struct cnp *cnp = state;
+
+    if (cnp->role == PROTO_SERVER)
+        return cnp_say_close(cnp, io, 0, "shutdown", "the server leaves; send it again elsewhere");
+    cnp_say(cnp, io, cnp_type(CNP_DISCONNECT, false), 0, "Disconnect", 10, true);
+    return PROTO_CLOSE;
+}
+
+static size_t
+cnp_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
+{
+    struct cnp_header header = {.type = cnp_type(CNP_ERROR, false)};
+    struct buffer payload;
+    size_t n;
+
+    static_assert(CNP_HEADER_MAX + CNP_ERROR_MAX <= PROTO_REFUSAL_MAX, "a refusal has room");
+    buffer_init(&payload);
+    cnp_error_payload(&payload, code, text);
+    header.length = payload.len;
+    cnp_sum_of(buffer_bytes(&payload), payload.len, header.sum);
+    n = cnp_header_encode((uint8_t *)out, false, &header);
+    memcpy(out + n, buffer_bytes(&payload), payload.len);
+    n += payload.len;
+    buffer_fini(&payload);
+    return n;
+}
+
+/* --- messages --- */
+
+static void *
+cnp_reserve(void *state, struct proto_io *io, const struct message *m)
+{
+    (void)state;
+    return m->wants_reply ? outbox_reserve(io->outbox) : NULL;
+}
+
+static void
+cnp_ops_settle(void *state, struct proto_io *io, void *place, const struct message *m,
+               const struct verdict *verdict)
+{
+    cnp_settle(state, io, place, m, verdict);
+}
+
+static int
+cnp_push(void *state, struct proto_io *io, const void *data, size_t n)
+{
+    struct cnp *cnp = state;
+
+    if (cnp->state == CNP_READY && !cnp_fits(cnp, n)) {
+        errno = EMSGSIZE;
+        return -1;
+    }
+    outbox_push(io->outbox, data, n);
+    (void)cnp_pump(cnp, io); /* what ends the connection is the last of its answers */
+    return 0;
+}
+
+const struct proto_ops cnp_protocol = {
+    .name = "cnp",
+    .acknowledges = true,
+    .hand_over = true,
+    .init = cnp_init,
+    .open = cnp_open,
+    .feed = cnp_ops_feed,
+    .deadline = cnp_deadline,
+    .expire = cnp_expire,
+    .shutdown = cnp_shutdown,
+    .idle = cnp_idle,
+    .reserve = cnp_reserve,
+    .settle = cnp_ops_settle,
+    .push = cnp_push,
+    .refusal = cnp_refusal,
+};

@@ -1,0 +1,303 @@
+#include "proto/cnp/cnp_send.h"
+
+#include "proto/cnp/cnp_answer.h"
+#include "proto/cnp/cnp_receive.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#define DOUBLINGS_MAX 16 /* of the timeout */
+
+/* Old clients know one number only, and in step-by-step it is enough. */
+static bool
+cnp_numbers_ours(const struct cnp *cnp)
+{
+    return cnp->role == PROTO_CLIENT || cnp->heard_numbers || !cnp->heard_plain;
+}
+
+bool
+cnp_fits(const struct cnp *cnp, size_t n)
+{
+    if (cnp->second)
+        return n <= (uint64_t)cnp->packet_max * UINT16_MAX;
+    return cnp->fragments || n <= cnp->packet_max;
+}
+
+static bool
+cnp_has_room(const struct cnp *cnp, const struct packet_window *pw)
+{
+    /* The numbers of the next message begin at 0 again, so all ACKs of this one must be there. */
+    if (cnp->second && pw->sent_len == 0 && cnp->sent == 0)
+        return cnp->flight == 0;
+    if (cnp->flight == 0 || !cnp->burst || !cnp_numbers_ours(cnp))
+        return cnp->flight == 0;
+    /* The oldest one holds up the window, whatever behind it has its ACK. */
+    return cnp->sent - pw->flight.first->index < cnp->window;
+}
+
+static uint16_t
+cnp_next_number(const struct cnp *cnp)
+{
+    if (cnp->second)
+        return (uint16_t)cnp->sent;
+    return cnp_numbers_ours(cnp) ? (uint16_t)(cnp->sent % CNP_SEQUENCES + 1) : 0;
+}
+
+static void
+cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, bool ends)
+{
+    struct cnp_header header = {
+        .type = cnp_type(ends ? CNP_DATA : CNP_FRAGMENT, cnp->second),
+        .sequence = cnp_next_number(cnp),
+        .last = ends,
+    };
+    struct packet *p =
+        packet_window_send(*io->window, header.sequence, ends, cnp_header_len(cnp->second) + n);
+
+    cnp_packet(cnp, io, &p->bytes, &header, data, n);
+    answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
+    p->index = cnp->sent;
+    p->due_us = io->now_us + io->limits->timeout_us;
+    if (cnp->flight++ == 0 || p->due_us < cnp->resend_us)
+        cnp->resend_us = p->due_us;
+    if (cnp->second || header.sequence != 0)
+        cnp->sent++;
+}
+
+/* The next packet of the oldest message. */
+static void
+cnp_send_next(struct cnp *cnp, struct proto_io *io, const struct outbox_item *item)
+{
+    struct packet_window *pw = *io->window;
+    size_t n = outbox_len(item) - pw->sent_len;
+    bool ends = n <= cnp->packet_max;
+    const uint8_t *data = outbox_data(item);
+
+    if (!ends)
+        n = cnp->packet_max;
+    cnp_send_packet(cnp, io, data == NULL ? (const uint8_t *)"" : data + pw->sent_len, n, ends);
+    pw->sent_len += n;
+    if (!ends)
+        return;
+    pw->sent_len = 0;
+    if (cnp->second)
+        cnp->sent = 0;
+    outbox_pop(io->outbox);
+    if (io->outbox->results != NULL)
+        io->outbox->results->sent++;
+}
+
+enum proto_event
+cnp_pump(struct cnp *cnp, struct proto_io *io)
+{
+    const struct outbox_item *item;
+
+    if (cnp->state != CNP_READY && cnp->state != CNP_LEAVING)
+        return PROTO_MORE;
+    while ((item = outbox_first(io->outbox)) != NULL) {
+        if (cnp_window(io) == NULL)
+            return cnp_say_close(cnp, io, 0, "internal", "packets cannot be summed here");
+        if (!cnp_fits(cnp, outbox_len(item)))
+            return cnp_say_close(cnp, io, 0, "too-large",
+                                 "a message for you is larger than your packets");
+        if (!cnp_has_room(cnp, *io->window))
+            break;
+        cnp_send_next(cnp, io, item);
+    }
+    return PROTO_MORE;
+}
+
+/* The packet that an ACK or ERROR is about. Who knows one number only means the oldest. */
+static struct packet *
+cnp_meant(const struct cnp *cnp, struct packet_window *pw, uint16_t sequence)
+{
+    struct packet *p = packet_window_in_flight(pw, sequence);
+
+    if (p == NULL && sequence == 0 && !cnp->second && !cnp->heard_numbers)
+        p = pw->flight.first;
+    return p;
+}
+
+/* An ACK, damaged or not: a client's caller looks before it is fed what came behind, which may be
+ * the reply. */
+static enum proto_event
+cnp_answered(const struct proto_io *io, const struct packet *p)
+{
+    if (!p->ends || io->outbox->results == NULL)
+        return PROTO_MORE;
+    io->outbox->results->answered++;
+    return PROTO_FLUSH;
+}
+
+/* A peer that knows one number only answers each copy of a packet with it, and what it says about a
+ * double may come when the next packet is on its way. */
+static void
+cnp_expect_echoes(struct cnp *cnp, const struct packet *p, uint16_t sequence)
+{
+    unsigned copies = p->tries + 1u;
+
+    if (!cnp->second && sequence == 0 && copies > p->answers)
+        cnp->echoes += copies - p->answers;
+}
+
+/* An answer without a number is to a double. */
+static bool
+cnp_is_echo(struct cnp *cnp, uint16_t sequence)
+{
+    if (cnp->second || sequence != 0 || cnp->echoes == 0)
+        return false;
+    cnp->echoes--;
+    return true;
+}
+
+static void
+cnp_note_answer(struct packet *p)
+{
+    if (p->answers < UINT8_MAX)
+        p->answers++;
+}
+
+static void
+cnp_landed(struct cnp *cnp, struct packet_window *pw, struct packet *p)
+{
+    packet_window_arrived(pw, p);
+    cnp->flight--;
+}
+
+enum proto_event
+cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
+{
+    enum proto_event event;
+    struct packet *p;
+
+    if (cnp->asked && sequence == 0 && !cnp->second) {
+        cnp->asked = false;
+        return PROTO_MORE;
+    }
+    if (cnp_is_echo(cnp, sequence))
+        return PROTO_MORE;
+    p = cnp_meant(cnp, *io->window, sequence);
+    if (p == NULL)
+        return PROTO_MORE;
+    event = cnp_answered(io, p);
+    cnp_note_answer(p);
+    cnp_expect_echoes(cnp, p, sequence);
+    if (p->ends && io->outbox->results != NULL)
+        io->outbox->results->delivered++;
+    cnp_landed(cnp, *io->window, p);
+    return cnp_pump(cnp, io) == PROTO_CLOSE ? PROTO_CLOSE : event;
+}
+
+enum proto_event
+cnp_damaged_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
+{
+    struct packet *p;
+
+    if (cnp_is_echo(cnp, sequence))
+        return PROTO_MORE;
+    p = cnp_meant(cnp, *io->window, sequence);
+    if (p == NULL)
+        return PROTO_MORE;
+    cnp_note_answer(p);
+    return cnp_answered(io, p);
+}
+
+/* --- again --- */
+
+static enum proto_event
+cnp_resend(struct cnp *cnp, struct proto_io *io, struct packet *p)
+{
+    unsigned doublings;
+
+    if (p->tries >= io->limits->retries || p->tries == UINT8_MAX)
+        return cnp_say_close(cnp, io, p->sequence, "retries", "no ACK for this packet");
+    doublings = ++p->tries < DOUBLINGS_MAX ? p->tries : DOUBLINGS_MAX;
+    p->due_us = io->now_us + (io->limits->timeout_us << doublings);
+    answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
+    return PROTO_MORE;
+}
+
+enum proto_event
+cnp_resend_due(struct cnp *cnp, struct proto_io *io)
+{
+    uint64_t next = UINT64_MAX;
+
+    for (struct packet *p = (*io->window)->flight.first; p != NULL; p = p->next) {
+        if (p->due_us <= io->now_us && cnp_resend(cnp, io, p) != PROTO_MORE)
+            return PROTO_CLOSE;
+        if (p->due_us < next)
+            next = p->due_us;
+    }
+    cnp->resend_us = next;
+    return PROTO_MORE;
+}
+
+/* --- errors of the peer's --- */
+
+void
+cnp_note_refusal(struct proto_io *io, const char *text)
+{
+    struct outbox_results *results = io->outbox->results;
+
+    if (results != NULL)
+        snprintf(results->refusal, sizeof(results->refusal), "%s", text);
+}
+
+static enum proto_event
+cnp_refused(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t sequence)
+{
+    cnp_note_answer(p);
+    cnp_expect_echoes(cnp, p, sequence);
+    if (io->outbox->results != NULL)
+        io->outbox->results->refused++;
+    cnp_landed(cnp, *io->window, p);
+    return cnp_pump(cnp, io);
+}
+
+/* Something of ours did not arrive: the last step of the handshake, a packet, or else an ACK. */
+static enum proto_event
+cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t sequence, bool damaged)
+{
+    const struct buffer *step = &(*io->window)->step;
+
+    if (damaged && sequence == 0 && step->len > 0) {
+        answers_append(io->answers, buffer_bytes(step), step->len, false);
+        return PROTO_MORE;
+    }
+    if (p != NULL) {
+        cnp_note_answer(p);
+        return cnp_resend(cnp, io, p);
+    }
+    if (damaged && !cnp->second)
+        cnp_repeat_ack(cnp, io, sequence);
+    return PROTO_MORE;
+}
+
+enum proto_event
+cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
+{
+    struct packet_window *pw = *io->window;
+    json_t *error = pw->control.len == 0 ? NULL
+                                         : json_loadb(buffer_bytes(&pw->control), pw->control.len,
+                                                      JSON_REJECT_DUPLICATES, NULL);
+    const char *code = json_string_value(json_object_get(error, "error"));
+    const char *text = json_string_value(json_object_get(error, "message"));
+    struct packet *p;
+    bool refused = code != NULL && strcmp(code, "refused") == 0;
+    bool damaged = cnp->second || (code != NULL && strcmp(code, "checksum") == 0);
+
+    if ((refused || damaged) && cnp_is_echo(cnp, sequence)) {
+        json_decref(error);
+        return PROTO_MORE;
+    }
+    p = cnp_meant(cnp, pw, sequence);
+    if (!damaged)
+        cnp_note_refusal(io, text != NULL ? text : code != NULL ? code : "");
+    json_decref(error);
+    if (damaged && io->outbox->results != NULL)
+        io->outbox->results->damaged++;
+    if (refused && p != NULL)
+        return cnp_refused(cnp, io, p, sequence);
+    return cnp_again(cnp, io, p, sequence, damaged);
+}

@@ -1,0 +1,54 @@
+/* What a worker inherits from the master: the one header between the two processes. */
+#ifndef WORKER_CHILD_H
+#define WORKER_CHILD_H
+
+#include "bus/bus.h"
+#include "config/config.h"
+#include "stats/stats_writer.h"
+
+/* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
+ * the configured user, log, log level and name; with no descriptors of the master's but those in
+ * struct child. When the master is gone it also gets QUIT, as a second line to master_fd.
+ *
+ * It says on ready_fd that it can accept: one byte CHILD_READY. Where it cannot start, it writes a
+ * sentence (of more than one byte, in one write, at most 256 bytes count) instead and exits; the
+ * master only logs it, escaped. Then it closes ready_fd. It may accept from then on; where the
+ * other workers of its generation do not get ready, it is told QUIT and finishes what it has begun.
+ * One that is not ready may be killed at any time. */
+#define CHILD_READY 'R'
+
+/* Exit statuses of a worker that mean something to the master; any other is a crash. */
+enum child_exit {
+    CHILD_EXIT_DONE = 0,      /* told to leave, or the master is gone */
+    CHILD_EXIT_NOT_READY = 3, /* could not start; the sentence is on ready_fd */
+};
+
+/* Signals from the master to a worker: QUIT drain and leave, TERM leave now, USR1 reopen files. */
+
+struct child_listener {
+    int fd;            /* bound, listening, non-blocking; shared by all workers */
+    uint16_t stats_id; /* its row in the control file's table of listeners */
+    const struct listener_config *config;
+};
+
+struct child {
+    unsigned index;      /* 0 .. workers - 1 */
+    uint64_t generation; /* 1 for the first configuration */
+    const struct config *config;
+    size_t listener_count;
+    struct child_listener listeners[CONFIG_LISTENERS_MAX];
+    struct bus_place bus; /* between all workers; memory_fd -1: there is none */
+    /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
+     * leaves connections to the others; connections of workers that leave go in at [1] and come out
+     * at [0], a pair of packet sockets that all share. */
+    int accept_bell;
+    int handover_fds[2];
+    struct stats_place stats; /* this worker's block; attach with stats_writer_open */
+    int ready_fd;
+    int master_fd; /* reads EOF when the master is gone */
+};
+
+/* The worker's entry, a parameter of the supervisor so that tests can run a toy. */
+typedef int (*child_main_fn)(const struct child *child);
+
+#endif
