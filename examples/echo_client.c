@@ -1,8 +1,8 @@
 /* Sends each argument as a message and prints what comes back, over whatever protocol the URL
  * names.
  *
- * cc -o echo_client echo_client.c $(pkg-config --cflags --libs libmsock) ./echo_client
- * cnp://127.0.0.1:8000 hello 'hello again' */
+ *     cc -o echo_client echo_client.c $(pkg-config --cflags --libs libmsock)
+ *     ./echo_client cnp://127.0.0.1:8000 hello 'hello again' */
 #include <msock.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,9 @@
-/* Takes files and puts each whole into a directory: a file is seen under its name when it is on the
- * disk and not before, and only then its sender is told. cc -o filedrop filedrop.c $(pkg-config
- * --cflags --libs libmsock) ./filedrop msp://127.0.0.1:8000 /srv/incoming msock send-file
- * report.pdf */
+/* Takes files and puts each into a directory. A file appears under its name when it is whole and on
+ * the disk, and its sender is told after that.
+ *
+ *     cc -o filedrop filedrop.c $(pkg-config --cflags --libs libmsock)
+ *     ./filedrop msp://127.0.0.1:8000 /srv/incoming
+ *     msock send-file report.pdf */
 #include <fcntl.h>
 #include <msock_server.h>
 #include <signal.h>

@@ -1,8 +1,8 @@
-/* Receives messages in one's own program and prints them, each committed before its sender is told
- * so.
+/* Receives messages in a program of one's own and prints them.
  *
- * cc -o receive receive.c $(pkg-config --cflags --libs libmsock) ./receive auto://127.0.0.1:8000
- * msock send 'hello there' */
+ *     cc -o receive receive.c $(pkg-config --cflags --libs libmsock)
+ *     ./receive auto://127.0.0.1:8000
+ *     msock send 'hello there' */
 #include <msock_server.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,8 +1,8 @@
-/* Takes JSON documents and prints one member of each; what has none is refused, and its sender
- * told.
+/* Takes JSON documents and prints one member of each. A document without it is refused.
  *
- * cc -o sink sink.c $(pkg-config --cflags --libs libmsock jansson) ./sink auto://127.0.0.1:8000
- * event msock send-json '{"event": "login", "user": "ann"}' */
+ *     cc -o sink sink.c $(pkg-config --cflags --libs libmsock jansson)
+ *     ./sink auto://127.0.0.1:8000 event
+ *     msock send-json '{"event": "login", "user": "ann"}' */
 #include <msock_server.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,19 +1,22 @@
-/* Handlers of one's own for msockd: a shared object that a listener names,
+/* A module: a handler for msockd in a shared object. A listener names it:
  *
- * msockd -l 'frame://127.0.0.1:8001?handler=module&path=./my.so&args=...'
+ *     msockd -l 'frame://127.0.0.1:8001?handler=module&path=./my.so&args=...'
  *
- * and that defines one symbol, msock_module, of the type struct msock_module. Build it with `cc
- * -shared -fPIC -o my.so my.c`; it links with nothing of msockd.
+ * It defines one symbol, msock_module, of the type struct msock_module. Build it with
+ * `cc -shared -fPIC -o my.so my.c`. It links with nothing of msockd.
  *
- * Each worker process loads it after it has become its configured user, and starts it once for
- * every listener that names it; what is not in the state that start sets, all these share.
- * Everything is called from the worker's one thread, and so must the functions of the host be: what
- * blocks in a callback blocks all connections of the worker. A module that crashes takes its worker
- * with it; the master replaces that worker, the others go on, and messages that were not settled
- * were not acknowledged, so their senders send them again.
+ * Each worker process loads the module after the change to the configured user, and starts it once
+ * for every listener that names it. These instances share everything but the state that start sets.
  *
- * A file that everybody may write to is not loaded. Put a new version in its place with mv, then
- * reload: workers that run still use the old file, and writing into it would crash them. */
+ * Threads: all callbacks run in the worker's one thread, and the functions of the host must be
+ * called from that thread. A callback that blocks holds up all connections of the worker.
+ *
+ * A module that crashes takes its worker with it. The master replaces the worker, and the others go
+ * on. Messages that were not settled were not acknowledged, so their senders send them again.
+ *
+ * msockd does not load a file that everybody may write to. To install a new version, move it (mv)
+ * over the old one and reload: running workers still use the old file, and a write into it would
+ * crash them. */
 #ifndef MSOCK_MODULE_H
 #define MSOCK_MODULE_H
 

@@ -2,23 +2,26 @@
  * workers, in the calling thread, without a fork: every protocol, every check, every answer.
  * Sections are those of docs/protocol.md.
  *
- * msock_server *s = msock_server_create(); msock_server_add_listener(s, "auto://127.0.0.1:8000");
- * while (msock_server_recv(s, -1, &message) == MSOCK_OK) { ... msock_message_data(message, &n) ...
- * msock_message_commit(message, NULL, 0); }
+ *     msock_server *s = msock_server_create();
+ *     msock_server_add_listener(s, "auto://127.0.0.1:8000");
+ *     while (msock_server_recv(s, -1, &message) == MSOCK_OK) {
+ *         ... msock_message_data(message, &n) ...
+ *         msock_message_commit(message, NULL, 0);
+ *     }
  *
- * Messages are handed over one at a time, whole and verified. Each must be committed, refused or
- * failed by the program; only then, and at once, its sender is answered (1.2).
+ * Messages are handed over one at a time, whole and verified. The program must commit, refuse or
+ * fail each of them. The sender is answered at that moment and not before (1.2).
  *
- * A slow program slows its senders and holds no more memory: a connection with 1024 messages that
- * are not settled is not read any more, nor one that leaves its answers unread; 256 KiB of a
- * message and 64 MiB of all are held in memory, and what is more in files without a name in
- * $TMPDIR, or /tmp; near that limit msp grants small packets only.
+ * Memory: a slow program slows its senders down and needs no more memory. A connection with 1024
+ * unsettled messages, or with unread answers, is not read any more. Up to 256 KiB of a message and
+ * 64 MiB of all messages are held in memory; the rest is in unnamed files in $TMPDIR, else /tmp.
+ * Near that limit msp grants small packets only.
  *
- * Threads: a server is used by one thread at a time, all its messages and connections included;
- * msock_server_stop may be called from any thread and from a signal handler. Different servers may
- * be used at the same time. But for the answers nothing is done between calls: a program that does
- * not call msock_server_recv, _accept, _run or msock_conn_read leaves its senders waiting. No
- * signal handler is installed, no SIGPIPE raised, nothing printed. */
+ * Threads: one thread at a time uses a server with all its messages and connections. Different
+ * servers may be used at the same time. msock_server_stop may be called from any thread and from a
+ * signal handler. Nothing but answers moves between calls: a program that does not call
+ * msock_server_recv, _accept, _run or msock_conn_read leaves its senders waiting. The library
+ * installs no signal handler, raises no SIGPIPE and prints nothing. */
 #ifndef MSOCK_SERVER_H
 #define MSOCK_SERVER_H
 

@@ -1,8 +1,11 @@
 /* Sealed payloads: AES-256-GCM by libcrypto, under a key that both sides have in a file. Whoever
  * does not have the key can neither read nor change them, nor send one back to where it came from.
  *
- * offset  size  field 0     4  "MSK1" 4    12  nonce, random 16     n  the payload, encrypted 16+n
- * 16  tag, over the payload and SEAL_TO_SERVER or SEAL_TO_CLIENT */
+ *   offset  size  field
+ *        0     4  "MSK1"
+ *        4    12  nonce, random
+ *       16     n  the payload, encrypted
+ *     16+n    16  tag, over the payload and SEAL_TO_SERVER or SEAL_TO_CLIENT */
 #ifndef COMMON_SEAL_H
 #define COMMON_SEAL_H
 

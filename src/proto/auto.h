@@ -1,11 +1,12 @@
 /* Tells the protocols apart by a connection's first bytes (docs/protocol.md 5), and becomes the one
  * it finds. The first of these that holds:
  *
- * FF first                                                     tinyproto CRLF at 8, 42 and 48
- * msp TYPE 01 at 4, LENGTH from 2 to 65535, a CHECKSUM that holds for a payload at 11 or 12, which
- * begins with {               cnp a length within max_message_size
- * frame, length32 nothing of all that                                          PROTO_CLOSE, err
- * counted
+ *   FF first                                                     tinyproto
+ *   CRLF at 8, 42 and 48                                         msp
+ *   TYPE 01 at 4, LENGTH from 2 to 65535, a CHECKSUM that holds
+ *   for a payload at 11 or 12, which begins with {               cnp
+ *   a length within max_message_size                             frame, length32
+ *   nothing of all that                                          PROTO_CLOSE, err counted
  *
  * It is found as soon as the bytes at hand exclude all others. Three cases need more than that, for
  * short frames after which their sender waits:

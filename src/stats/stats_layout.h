@@ -2,10 +2,10 @@
  * Fixed-width types, no pointers; every cell has one writer. A reader that finds another version
  * stops.
  *
- * control  written by the master alone: who runs, with what, what the last reload said, and the
- * totals of the workers that are gone stats    one region a worker: a block, then a slot for each
- * connection. A region is written by the worker whose incarnation it carries, and by nobody
- * else. */
+ *   control  written by the master alone: who runs, with what, what the last reload said, and the
+ *            totals of the workers that are gone
+ *   stats    one region a worker: a block, then a slot for each connection. A region is written by
+ *            the worker whose incarnation it carries, and by nobody else. */
 #ifndef STATS_STATS_LAYOUT_H
 #define STATS_STATS_LAYOUT_H
 

@@ -2,12 +2,13 @@
  * arrive, keeps what the protocol says and what it hands over, and is the handler. It follows
  * io->become as a worker does. What it is fed always ends at a page that cannot be read.
  *
- * struct proto_peer p;
+ *     struct proto_peer p;
  *
- * proto_peer_init(&p, &frame_protocol);    default limits; change p.limits now proto_peer_begin(&p,
- * PROTO_SERVER);      init and open proto_peer_hear(&p, bytes, n, 1, false); one byte at a time,
- * drained after each proto_peer_expect_said(&p, "...", 3);    all it has said since the last look,
- * and nothing else proto_peer_fini(&p); */
+ *     proto_peer_init(&p, &frame_protocol);    default limits; change p.limits now
+ *     proto_peer_begin(&p, PROTO_SERVER);      init and open
+ *     proto_peer_hear(&p, bytes, n, 1, false); one byte at a time, drained after each
+ *     proto_peer_expect_said(&p, "...", 3);    all it has said since the last look, nothing else
+ *     proto_peer_fini(&p); */
 #ifndef TESTS_UNIT_PROTO_PEER_H
 #define TESTS_UNIT_PROTO_PEER_H
 
