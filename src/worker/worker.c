@@ -6,7 +6,7 @@
 #include "worker/accept.h"
 #include "worker/conn.h"
 #include "worker/handover.h"
-#include "worker/worker_open.h"
+#include "worker/worker_state.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #include "common/log.h"
 #include "handler/journal/data_dir.h"
 #include "worker/conn.h"
-#include "worker/worker_open.h"
+#include "worker/worker_state.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -13,6 +13,7 @@
 #define WORKER_HANDLERS_MAX (CONFIG_LISTENERS_MAX + 8) /* one a listener, and the shared ones */
 #define WORKER_READ_SIZE    (256 * 1024)
 #define WORKER_EVENTS       256
+#define WORKER_TICK_US      1000000 /* the handlers' clockwork; a failure is said again after it */
 
 struct conn;
 
@@ -98,5 +99,33 @@ struct worker {
 
 /* A random number, another one with each call. */
 uint64_t worker_nonce(struct worker *w);
+
+/* Calls ready when there is something to read. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int worker_watch(struct worker *w, int fd, struct watch *watch,
+                               void (*ready)(struct watch *watch, uint32_t events));
+
+/* --- worker_open.c --- */
+
+/* What the loop of a process does with signals, and when the master is gone. */
+struct worker_events {
+    void (*signals)(struct watch *watch, uint32_t events);
+    void (*master_gone)(struct watch *watch, uint32_t events);
+};
+
+/* Shared memory, store, event loop, handlers, listeners: in the end it accepts. Returns 0, or -1
+ * with a sentence in error. */
+MS_MUST_CHECK int
+worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
+            const struct worker_events *events, char error[HANDLER_ERROR_LEN]);
+
+/* Waits for what is being committed, answers it, closes everything. */
+void worker_close(struct worker *w);
+
+/* --- worker_host.c --- */
+
+/* The running handler for that listener; started where there is none that it may share. NULL with a
+ * sentence in error. */
+struct worker_handler *
+worker_handler(struct worker *w, const struct child_listener *cl, char error[HANDLER_ERROR_LEN]);
 
 #endif
