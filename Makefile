@@ -92,6 +92,15 @@ BENCH   := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
+# One short line a file; V=1 shows the commands.
+ifeq ($(V),1)
+say =
+Q   =
+else
+say = @printf '  %-7s %s\n' $(1) $(2)
+Q   = @
+endif
+
 # --- what is built ---------------------------------------------------------------------------------
 
 .PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps help \
@@ -103,40 +112,48 @@ all: $(PROGRAMS) $(LIBRARIES)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(PIE_CFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(PIE_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 $(B)/pic/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(PIC_CFLAGS) $(CFLAGS) -c -o $@ $<
+	$(call say,CC,"$< (library)")
+	$(Q)$(CC) $(PIC_CFLAGS) $(CFLAGS) -c -o $@ $<
 
 # Everything of the daemon but its main, for the programs and for the unit tests.
 $(B)/libdaemon.a: $(call obj,$(DAEMON_SRC))
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(B)/msockd: $(B)/obj/src/master/main.o $(B)/libdaemon.a
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 $(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
 $(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(MSOCK_LIBS) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(MSOCK_LIBS) -lm
 
 $(B)/libmsock.so.$(VERSION): $(call pic,$(CLIENT_SRC))
-	$(CC) -shared $(SAN) -Wl,-soname,libmsock.so.$(SOVER) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) \
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(SAN) -Wl,-soname,libmsock.so.$(SOVER) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) \
 	    -o $@ $^ $(CLIENT_LIBS)
 
 $(B)/libmsock.so: $(B)/libmsock.so.$(VERSION)
-	ln -sf libmsock.so.$(VERSION) $(B)/libmsock.so.$(SOVER)
-	ln -sf libmsock.so.$(SOVER) $@
+	$(Q)ln -sf libmsock.so.$(VERSION) $(B)/libmsock.so.$(SOVER)
+	$(Q)ln -sf libmsock.so.$(SOVER) $@
 
 # One object whose hidden symbols are local, so that the archive exports msock_* and nothing else.
 $(B)/libmsock.a: $(call pic,$(CLIENT_SRC))
 	@rm -f $@
-	$(LD) -r -o $(B)/libmsock-all.o $^
-	objcopy --localize-hidden $(B)/libmsock-all.o
-	$(AR) rcs $@ $(B)/libmsock-all.o
+	$(call say,AR,$@)
+	$(Q)$(LD) -r -o $(B)/libmsock-all.o $^
+	$(Q)objcopy --localize-hidden $(B)/libmsock-all.o
+	$(Q)$(AR) rcs $@ $(B)/libmsock-all.o
 
 # Holds the directories that this call of make was given, and `make install` may be given others: made
 # anew each time, and left alone where nothing differs.
@@ -172,24 +189,29 @@ run: deps
 
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(UNIT_HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 
 $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 
 $(B)/tests/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
 # As their authors build them: with the installed header alone.
 $(MODULES): $(B)/%.so: %.c include/msock_module.h
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<
 
 $(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
 	@mkdir -p $(@D)
-	$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) -Iinclude $(LDFLAGS) -o $@ $< \
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) -Iinclude $(LDFLAGS) -o $@ $< \
 	    $(B)/libmsock.a $(CLIENT_LIBS)
 
 test: deps
@@ -239,7 +261,8 @@ $(B)/obj/bench/%.o: PIE_CFLAGS += -Itools/msock
 
 $(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_HELPER_SRC)) $(B)/libdaemon.a
 	@mkdir -p $(@D)
-	$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -lm
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -lm
 
 # --- installation ----------------------------------------------------------------------------------
 

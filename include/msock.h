@@ -152,11 +152,41 @@ MSOCK_API enum msock_status msock_send_json_text(msock *m, const char *text, siz
 /* The same from a value, written compactly. The value stays the caller's. */
 MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
 
-/* A file (KIND F), streamed from disk and read once; stored by the server under remote_path, a
- * relative path of 1 to 2006 bytes, or under the file's own name where that is NULL. Only regular
- * files. A file that changes its size while it is sent fails with MSOCK_LOCAL. */
+/* A file (KIND F), streamed from disk and read once. The server stores it under remote_path, a
+ * relative path of 1 to 2006 bytes, or under the file's own name where that is NULL. A FIFO, and a
+ * file that does not tell its size (/proc), are read to their end first, into an unnamed file in
+ * $TMPDIR, else /tmp. A file whose size changes while it is sent fails with MSOCK_LOCAL; so do
+ * directories and devices. */
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
+
+/* The same from an open descriptor, from where it stands to its end: a pipe, standard input. fd
+ * stays the caller's. */
+MSOCK_API enum msock_status msock_send_fd(msock *m, int fd, const char *remote_path);
+
+/* Many messages over one connection, sent behind each other without waiting for their answers, and
+ * reported in their order (1.6). The server gets them in this order too. */
+
+/* Called for each message that was sent ahead, in order: number counts them from 0 over the life of
+ * the handle. MSOCK_OK: taken, or over tinyproto and frame sent. Otherwise msock_error and
+ * msock_error_code say why; MSOCK_REFUSED concerns this message alone. Called within
+ * msock_send_ahead, msock_flush and the other sending calls, in their thread; it must not send. */
+typedef void (*msock_settled_fn)(void *arg, uint64_t number, enum msock_status status);
+MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
+
+/* Sends a message (kind 'A') or a JSON document ('J') of n bytes, at most 256 MiB, which are
+ * copied. Waits only while 1,024 messages, or 4 MiB of them, have no answer. Small messages are
+ * gathered until msock_flush is called or 32 KiB have come together. After a lost connection,
+ * messages without an answer are sent again, under their ids; over cnp, tinyproto and frame, those
+ * that had left are reported as MSOCK_GIVEN_UP. MSOCK_OK: it will be reported; MSOCK_USAGE (also
+ * while a reply is wanted), MSOCK_LOCAL: it will not; anything else has ended all messages so far,
+ * and they were reported. Transforms apply, the progress callback does not. */
+MSOCK_API enum msock_status msock_send_ahead(msock *m, char kind, const void *data, size_t n);
+
+/* Sends what was gathered, and waits up to timeout_ms (-1: without end) until all messages are
+ * reported. 0 sends and receives what can be without waiting. MSOCK_OK: all are; MSOCK_TIMEOUT: not
+ * yet; anything else has ended all messages so far. */
+MSOCK_API enum msock_status msock_flush(msock *m, int timeout_ms);
 
 /* What these calls promise over the other protocols, whose messages have up to 256 MiB and no kind,
  * id or path: what is sent are the bytes, of a file its contents. Over cnp the same as over msp
@@ -180,6 +210,9 @@ MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **da
  * handle may have read messages for which there is nothing to wait any more: before waiting,
  * msock_recv(m, 0, ...) is to be called until it returns MSOCK_TIMEOUT. */
 MSOCK_API int msock_fd(const msock *m);
+
+/* The poll(2) events to wait for on msock_fd: POLLIN, and POLLOUT while bytes are to be sent. */
+MSOCK_API short msock_events(const msock *m);
 
 /* --- what the last call said --- */
 

@@ -124,8 +124,6 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
         return -1;
     a->ops = proto_find(scheme->name);
     MS_ASSERT(a->ops != NULL);
-    if (a->ops == &msp_protocol)
-        a->ops = NULL;
     if (!a->url.has_port)
         a->url.port = ADDRESS_PORT;
     key_file = url_option(&a->url, "key_file");

@@ -17,7 +17,7 @@ struct proto_ops;
 
 struct address {
     struct url url;
-    const struct proto_ops *ops; /* NULL: msp */
+    const struct proto_ops *ops;
     struct framing framing;
     uint32_t window_size;  /* cnp: 1 is step-by-step */
     struct transform seal; /* of ?key_file=; send is NULL without one */

@@ -1,8 +1,9 @@
-/* Decides after each attempt whether there is another one, on which connection, how the message is
- * laid out then, and how long to wait before it. */
+/* Decides after each attempt whether there is another one, on which connection, how the message
+ * travels then, and how long to wait before it. */
 #include "client/deliver.h"
 
-#include "client/post.h"
+#include "client/attempt.h"
+#include "proto/msp/msp_wire.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -14,10 +15,10 @@
 struct delivery {
     struct msock *m;
     struct outgoing *out;
-    enum session_mode mode;
     enum msock_status status; /* once it is decided */
     unsigned attempts;        /* made, connecting included */
     unsigned waits;           /* made between them */
+    bool in_doubt;            /* the server may have the message */
     bool begun;               /* bytes of the message went out at least once */
     bool reused;              /* this attempt's connection is older than the attempt */
     bool hurried;             /* the one retry without a wait is used up */
@@ -27,37 +28,12 @@ struct delivery {
     char refusal_code[HANDLE_CODE_LEN];
 };
 
-/* Drops a connection on which the server has closed or spoken while nobody listened. */
-static void
-connection_check(struct msock *m)
-{
-    struct transport *t = &m->transport;
-    struct msp_answer answer;
-
-    if (m->peer != NULL)
-        post_check(m);
-    if (m->peer != NULL || t->fd < 0 || transport_quiet(t))
-        return;
-    if (msp_answer_decode(transport_bytes(t), t->in_len, &answer) > 0 &&
-        answer.kind == MSP_ANSWER_ERR)
-        m->counts.err++;
-    transport_close(t);
-}
-
-int
-deliver_connect_once(struct msock *m)
-{
-    if (handle_connect_once(m) < 0)
-        return -1;
-    return m->peer != NULL ? post_open(m) : 0;
-}
-
 enum msock_status
 msock_connect(msock *m)
 {
     handle_begin(m);
-    connection_check(m);
-    for (unsigned nth = 0; m->transport.fd < 0 && deliver_connect_once(m) < 0; nth++) {
+    attempt_check(m);
+    for (unsigned nth = 0; m->transport.fd < 0 && attempt_connect(m) < 0; nth++) {
         if (nth >= m->retries)
             return MSOCK_UNREACHABLE;
         handle_back_off(m, nth);
@@ -83,8 +59,7 @@ delivery_give_up(struct delivery *d)
         return delivery_decided(d, MSOCK_UNREACHABLE);
     snprintf(m->error + len, sizeof(m->error) - len, " (given up after %u attempt%s; %s)",
              d->attempts, d->attempts == 1 ? "" : "s",
-             d->out->in_doubt ? "the message may have been committed"
-                              : "the message is not committed");
+             d->in_doubt ? "the message may have been committed" : "the message is not committed");
     return delivery_decided(d, MSOCK_GIVEN_UP);
 }
 
@@ -110,7 +85,7 @@ delivery_again(struct delivery *d)
         return delivery_decided(d, MSOCK_REFUSED);
     }
     if (d->attempts > m->retries || (hopeless && d->hopeless) ||
-        (m->peer != NULL && d->out->in_doubt)) /* no id goes with it that would show a double */
+        (d->in_doubt && !m->peer->ops->repeatable))
         return delivery_give_up(d);
     d->hopeless |= hopeless;
     /* An idle connection that the server has just closed says nothing about the next one. */
@@ -128,15 +103,15 @@ delivery_refused(struct delivery *d)
 {
     struct msock *m = d->m;
 
-    if (m->peer != NULL || d->mode != SESSION_LATE ||
-        d->out->source.size > DELIVER_UNDETERMINED_MAX || strcmp(m->code, "bad-flags") != 0)
+    if (d->out->strict || d->out->size > DELIVER_UNDETERMINED_MAX ||
+        strcmp(m->code, "bad-flags") != 0)
         return delivery_decided(d, MSOCK_REFUSED);
     snprintf(d->refusal, sizeof(d->refusal), "%s", m->error);
     snprintf(d->refusal_code, sizeof(d->refusal_code), "%s", m->code);
     d->fell_back = true;
-    d->mode = SESSION_STRICT;
+    d->out->strict = true;
     d->attempts--;
-    transport_close(&m->transport);
+    peer_close(m->peer);
     return false;
 }
 
@@ -145,9 +120,9 @@ delivery_connect(struct delivery *d)
 {
     struct msock *m = d->m;
 
-    connection_check(m);
+    attempt_check(m);
     d->reused = m->transport.fd >= 0;
-    if (!d->reused && deliver_connect_once(m) < 0)
+    if (!d->reused && attempt_connect(m) < 0)
         return false;
     m->counts.retries += d->begun;
     d->begun = true;
@@ -158,32 +133,30 @@ delivery_connect(struct delivery *d)
 static bool
 delivery_attempt(struct delivery *d)
 {
-    enum session_mode mode = d->mode;
-
     d->attempts++;
     if (!delivery_connect(d))
         return delivery_again(d);
-    if (mode == SESSION_AHEAD)
-        d->mode = SESSION_STRICT;
-    switch (d->m->peer != NULL ? post_run(d->m, d->out) : session_run(d->m, d->out, mode)) {
-    case SESSION_COMMITTED:
+    switch (attempt_run(d->m, d->out, &d->in_doubt)) {
+    case ATTEMPT_TAKEN:
         return delivery_decided(d, MSOCK_OK);
-    case SESSION_REFUSED:
+    case ATTEMPT_REFUSED:
         return delivery_refused(d);
-    case SESSION_ENDED:
-    case SESSION_LOST:
+    case ATTEMPT_LOST:
+        /* What was sent ahead and lost is sent again with each answer waited for (1.6). */
+        d->out->strict |= d->out->size <= MSP_FIRST_BODY;
         return delivery_again(d);
-    case SESSION_NACKED:
+    case ATTEMPT_NACKED:
         /* Not an attempt of its own: the protocol's way to answer a NACK to what was sent ahead. */
+        d->out->strict = true;
         d->attempts--;
         return false;
-    case SESSION_LOCAL:
+    case ATTEMPT_LOCAL:
         return delivery_decided(d, MSOCK_LOCAL);
-    case SESSION_CANCELLED:
+    case ATTEMPT_CANCELLED:
         return delivery_decided(d, MSOCK_CANCELLED);
-    case SESSION_UNFIT:
+    case ATTEMPT_UNFIT:
         return delivery_decided(d, MSOCK_USAGE);
-    case SESSION_UNANSWERED:
+    case ATTEMPT_UNANSWERED:
         return delivery_decided(d, MSOCK_TIMEOUT);
     }
     return delivery_decided(d, MSOCK_LOCAL);
@@ -192,11 +165,7 @@ delivery_attempt(struct delivery *d)
 enum msock_status
 deliver(struct msock *m, struct outgoing *out)
 {
-    struct delivery d = {
-        .m = m,
-        .out = out,
-        .mode = out->source.size <= MSP_FIRST_BODY ? SESSION_AHEAD : SESSION_LATE,
-    };
+    struct delivery d = {.m = m, .out = out};
 
     while (!delivery_attempt(&d))
         continue;

@@ -3,13 +3,9 @@
 #ifndef CLIENT_DELIVER_H
 #define CLIENT_DELIVER_H
 
-#include "client/session.h"
+#include "client/handle.h"
 
 /* Blocks until the outcome is clear. The sentence in the handle is set where it is not MSOCK_OK. */
 MS_MUST_CHECK enum msock_status deliver(struct msock *m, struct outgoing *out);
-
-/* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence
- * set. */
-MS_MUST_CHECK int deliver_connect_once(struct msock *m);
 
 #endif

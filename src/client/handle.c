@@ -1,5 +1,5 @@
 /* Opening and closing a handle, its options, and what it tells afterwards. Nothing here sends. */
-#include "client/handle.h"
+#include "client/ahead.h"
 
 #include "client/retry.h"
 #include "proto/transform_seal.h"
@@ -104,7 +104,6 @@ handle_clear_transforms(struct msock *m)
         t->list[t->count++] = m->at.seal;
 }
 
-/* The state machine for all protocols but msp. */
 static void
 handle_make_peer(struct msock *m)
 {
@@ -136,15 +135,13 @@ msock_open(const char *url)
         return NULL;
     }
     handle_name_address(m);
-    if (m->at.ops != NULL)
-        handle_make_peer(m);
+    handle_make_peer(m);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
     m->retries = HANDLE_RETRIES;
     m->base_ms = HANDLE_BASE_MS;
     m->max_ms = HANDLE_MAX_MS;
     m->nack_limit = HANDLE_NACK_LIMIT;
-    m->grant = HANDLE_GRANT_GUESS;
     m->auto_id = true;
     return m;
 }
@@ -154,6 +151,7 @@ msock_close(msock *m)
 {
     if (m == NULL)
         return;
+    ahead_destroy(m->ahead);
     if (m->peer != NULL)
         peer_leave(m->peer, m->answer_ms);
     peer_destroy(m->peer);
@@ -173,8 +171,7 @@ msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms)
         m->answer_ms = answer_ms;
     if (commit_ms > 0)
         m->commit_ms = commit_ms;
-    if (m->peer != NULL)
-        m->peer->limits.timeout_us = (uint64_t)m->answer_ms * 1000;
+    m->peer->limits.timeout_us = (uint64_t)m->answer_ms * 1000;
 }
 
 void
@@ -189,8 +186,7 @@ void
 msock_set_nack_limit(msock *m, unsigned limit)
 {
     m->nack_limit = limit;
-    if (m->peer != NULL)
-        m->peer->limits.nack_limit = m->peer->limits.retries = limit;
+    m->peer->limits.nack_limit = m->peer->limits.retries = limit;
 }
 
 void
@@ -334,13 +330,13 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
 }
 
 void
-handle_fail_answer(struct msock *m, const struct msp_answer *answer)
+handle_fail_refused(struct msock *m, const char *code, const char *text)
 {
-    /* Safe for a terminal: msp_answer_decode takes printable ASCII only. */
-    handle_fail(m, MSOCK_OK, "%s %s: %s%s%s", m->address,
-                answer->kind == MSP_ANSWER_REJ ? "refused the message" : "ended the connection",
-                answer->code, answer->text[0] != '\0' ? ": " : "", answer->text);
-    snprintf(m->code, sizeof(m->code), "%s", answer->code);
+    bool has_code = code != NULL && code[0] != '\0', has_text = text != NULL && text[0] != '\0';
+
+    handle_fail(m, MSOCK_OK, "%s refused the message%s%s%s%s", m->address, has_code ? ": " : "",
+                has_code ? code : "", has_text ? ": " : "", has_text ? text : "");
+    snprintf(m->code, sizeof(m->code), "%s", has_code ? code : "refused");
 }
 
 void
@@ -353,7 +349,7 @@ handle_say_unanswered(struct msock *m)
 }
 
 int
-handle_connect_once(struct msock *m)
+handle_connect(struct msock *m)
 {
     char error[URL_ERROR_LEN];
     struct endpoint ep;
@@ -379,22 +375,7 @@ handle_connect_once(struct msock *m)
     return 0;
 }
 
-void
-handle_back_off(const struct msock *m, unsigned nth)
-{
-    uint32_t random;
-    uint64_t us;
-    struct timespec left;
-
-    handle_random(&random, sizeof(random));
-    us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
-    left.tv_sec = (time_t)(us / 1000000);
-    left.tv_nsec = (long)(us % 1000000) * 1000;
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        continue;
-}
-
-void
+static void
 handle_random(void *out, size_t n)
 {
     char *p = out;
@@ -411,6 +392,40 @@ handle_random(void *out, size_t n)
 }
 
 void
+handle_back_off(const struct msock *m, unsigned nth)
+{
+    uint32_t random;
+    uint64_t us;
+    struct timespec left;
+
+    handle_random(&random, sizeof(random));
+    us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
+    left.tv_sec = (time_t)(us / 1000000);
+    left.tv_nsec = (long)(us % 1000000) * 1000;
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+}
+
+void
+handle_choose_id(struct msock *m)
+{
+    uint8_t random[HANDLE_AUTO_ID / 2];
+
+    if (!m->peer->ops->repeatable) {
+        m->next_id_len = 0; /* the protocol carries none */
+    } else if (m->next_id_len > 0) {
+        memcpy(m->last_id, m->next_id, m->next_id_len);
+        m->last_id_len = m->next_id_len;
+        m->last_id[m->last_id_len] = '\0';
+        m->next_id_len = 0;
+    } else if (m->auto_id) {
+        handle_random(random, sizeof(random));
+        digest_hex(random, sizeof(random), m->last_id);
+        m->last_id_len = HANDLE_AUTO_ID;
+    }
+}
+
+void
 handle_drop_reply(struct msock *m)
 {
     free(m->reply);
@@ -421,5 +436,5 @@ handle_drop_reply(struct msock *m)
 int
 msock_acknowledges(const msock *m)
 {
-    return m->at.ops == NULL || m->at.ops->acknowledges;
+    return m->at.ops->acknowledges;
 }

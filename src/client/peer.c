@@ -73,6 +73,10 @@ peer_close(struct peer *p)
         transport_reset(p->transport);
     else
         transport_close(p->transport);
+    if (p->ops->fini != NULL)
+        p->ops->fini(&p->state);
+    p->state = (union proto_state){0};
+    p->body = (struct proto_body){0};
     answers_fini(&p->answers);
     outbox_fini(&p->outbox);
     buffer_fini(&p->lookahead);
@@ -117,6 +121,7 @@ peer_io(struct peer *p)
         .answers = &p->answers,
         .message = &p->building,
         .outbox = &p->outbox,
+        .body = &p->body,
         .window = &p->window,
         .lookahead = &p->lookahead,
         .tally = &p->tally,
@@ -135,9 +140,11 @@ peer_begin(struct peer *p)
     if (getrandom(&begin.nonce, sizeof(begin.nonce), 0) != (ssize_t)sizeof(begin.nonce))
         begin.nonce = begin.now_us; /* only the server's is ever a secret */
     peer_drop_reply(p);
-    p->results = (struct outbox_results){0};
+    p->results = (struct outbox_results){.settled = p->results.settled,
+                                         .settled_arg = p->results.settled_arg};
     p->outbox.results = &p->results;
-    p->pushed = p->flushed = 0;
+    memset(&p->counted, 0, sizeof(p->counted));
+    p->posted = p->flushed = 0;
     p->shut = false;
     p->end_untold = false;
     p->ops->init(&p->state, &begin);
@@ -230,20 +237,33 @@ peer_reply(struct peer *p)
 
 /* --- bytes --- */
 
+/* n bytes have left. */
+static void
+peer_sent(struct peer *p, size_t n)
+{
+    size_t first = n < p->answers.ready.len ? n : p->answers.ready.len;
+
+    buffer_consume(&p->answers.ready, first);
+    p->body.data += n - first;
+    p->body.len -= n - first;
+}
+
 /* False where the connection is lost. */
 static bool
 peer_send(struct peer *p, bool *moved)
 {
     struct buffer *ready = &p->answers.ready;
 
-    while (ready->len > 0) {
-        struct iovec piece = {(void *)(uintptr_t)buffer_bytes(ready), ready->len}, *iov = &piece;
-        size_t before = ready->len;
-        int count = 1;
+    while (ready->len + p->body.len > 0) {
+        struct iovec pieces[] = {{(void *)(uintptr_t)buffer_bytes(ready), ready->len},
+                                 {(void *)(uintptr_t)p->body.data, p->body.len}};
+        uint64_t before = p->transport->bytes_out;
+        struct iovec *iov = pieces;
+        int count = 2;
 
         switch (transport_send(p->transport, &iov, &count)) {
         case TRANSPORT_DONE:
-            buffer_consume(ready, count == 0 ? before : before - piece.iov_len);
+            peer_sent(p, (size_t)(p->transport->bytes_out - before));
             *moved = true;
             break;
         case TRANSPORT_WAIT:
@@ -390,11 +410,22 @@ peer_last_words(struct peer *p)
     return peer_ended(p, PEER_LOST);
 }
 
+/* Does what the protocol has to do for the messages that it was given. False: nothing. */
+static bool
+peer_work(struct peer *p)
+{
+    struct proto_io io = peer_io(p);
+
+    return p->ops->work != NULL && p->ops->work(&p->state, &io);
+}
+
 static enum peer_turn
 peer_move(struct peer *p, bool *moved)
 {
     if (!peer_send(p, moved))
         return peer_last_words(p);
+    if (p->results.error != 0)
+        return peer_ended(p, PEER_UNREADABLE);
     if (peer_feed(p, moved) == PEER_ENDED || peer_read(p, moved) == PEER_ENDED ||
         peer_expire(p, moved) == PEER_ENDED)
         return PEER_ENDED;
@@ -412,11 +443,11 @@ peer_turn(struct peer *p, uint64_t deadline_us)
         return PEER_ENDED;
     if (peer_move(p, &moved) == PEER_ENDED)
         return PEER_ENDED;
-    if (moved)
+    if (peer_work(p) || moved)
         return PEER_MOVED;
     if (!peer_full(p))
         events |= POLLIN;
-    if (p->answers.ready.len > 0)
+    if (p->answers.ready.len + p->body.len > 0)
         events |= POLLOUT;
     if (events == 0)
         return PEER_QUIET;
@@ -447,13 +478,14 @@ peer_ready(const struct peer *p)
 }
 
 int
-peer_push(struct peer *p, const void *data, size_t n, bool reply)
+peer_post(struct peer *p, struct outgoing *out, bool reply)
 {
     struct proto_io io = peer_io(p);
 
-    if (p->ops->push(&p->state, &io, data, n) < 0)
+    out->wants_reply = reply;
+    if (proto_send(p->ops, &p->state, &io, out) < 0)
         return -1;
-    p->pushed++;
+    p->posted++;
     peer_drop_reply(p);
     p->awaiting = reply;
     p->asked = peer_answerable(p);
@@ -472,7 +504,14 @@ peer_shut(struct peer *p)
 uint64_t
 peer_unsent(const struct peer *p)
 {
-    return p->answers.ready.len + p->outbox.bytes + packet_window_bytes(p->window);
+    return p->answers.ready.len + p->body.len + p->results.left + p->outbox.bytes +
+           packet_window_bytes(p->window);
+}
+
+uint64_t
+peer_undone(const struct peer *p)
+{
+    return p->ops->send != NULL ? p->results.left : peer_unsent(p);
 }
 
 static void
@@ -507,7 +546,7 @@ peer_leave(struct peer *p, unsigned ms)
     if (!peer_alive(p))
         return;
     (void)p->ops->shutdown(&p->state, &io);
-    if (peer_send(p, &moved) && p->pushed > 0) {
+    if (peer_send(p, &moved) && p->posted > 0 && !p->ops->repeatable) {
         peer_shut(p);
         peer_drain(p, clock_mono_us() + (uint64_t)ms * 1000);
     }

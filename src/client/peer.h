@@ -23,6 +23,8 @@ enum peer_end {
     PEER_LOST,     /* by an error; transport.error is its errno */
     PEER_FINISHED, /* by the protocol: the server's word, or bytes that make no sense in it */
     PEER_EXPIRED,  /* by the protocol: the server is silent where it must speak */
+    /* by us: what is to be sent cannot be read; results.error is its errno */
+    PEER_UNREADABLE,
 };
 
 struct peer {
@@ -34,15 +36,19 @@ struct peer {
     bool end_untold;   /* and the program does not know yet: post_say_end */
 
     struct answers answers;
+    struct proto_body body; /* of a message, behind the answers */
     struct outbox outbox;
     struct outbox_results results; /* of this connection */
     struct packet_window *window;
     struct buffer lookahead;
     struct message *building;
-    struct proto_tally tally; /* over all connections */
-    uint64_t pushed;          /* messages, on this connection */
-    uint64_t flushed;         /* of these, in the kernel's hands with their last byte */
-    bool shut;                /* our writing side is shut down */
+    struct proto_tally tally; /* what the caller has not counted yet */
+    struct {
+        uint64_t delivered, damaged, refused; /* of results, what it has */
+    } counted;
+    uint64_t posted;  /* messages, on this connection */
+    uint64_t flushed; /* of these, in the kernel's hands with their last byte */
+    bool shut;        /* our writing side is shut down */
 
     uint8_t *in; /* read and not fed yet: PEER_READ bytes, made by the first read */
     size_t in_head, in_len;
@@ -90,11 +96,12 @@ MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
  * that never stops. False where the connection has ended. */
 bool peer_catch_up(struct peer *p, uint64_t deadline_us);
 
-/* A message for the server, copied. With reply, the next message of the server's is kept for
- * peer_reply that begins to come when the server may have answered: when the last byte of ours has
- * left, or where the protocol acknowledges, with the acknowledgement. Returns 0, or -1 with errno
- * EMSGSIZE. */
-MS_MUST_CHECK int peer_push(struct peer *p, const void *data, size_t n, bool reply);
+/* A message for the server. Over msp out and its bytes must stay until it is settled or the
+ * connection has ended; otherwise they are copied. With reply, the next message of the server's is
+ * kept for peer_reply that begins to come when the server may have answered: when the last byte of
+ * ours has left, or where the protocol acknowledges, with the acknowledgement. Returns 0, or -1
+ * with errno EMSGSIZE. */
+MS_MUST_CHECK int peer_post(struct peer *p, struct outgoing *out, bool reply);
 
 /* No more messages from this side: the server is to see the end. */
 void peer_shut(struct peer *p);
@@ -102,8 +109,12 @@ void peer_shut(struct peer *p);
 /* So many messages wait in the inbox that nothing more is read. */
 bool peer_full(const struct peer *p);
 
-/* Bytes of messages and answers that the kernel has not taken, or the server not acknowledged. */
+/* Bytes of messages and answers that the kernel has not taken, or the server not acknowledged: less
+ * of them is progress. */
 uint64_t peer_unsent(const struct peer *p);
+
+/* Bytes of the message under way that have not left, or are not acknowledged where that is said. */
+uint64_t peer_undone(const struct peer *p);
 
 /* The oldest message that the server has sent by itself; the caller destroys it. NULL: none. */
 struct message *peer_take(struct peer *p);

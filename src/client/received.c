@@ -1,16 +1,10 @@
-/* Receiving: what a transform rejects is an error and never data. */
+/* What a transform rejects is an error and never data. */
 #include "client/received.h"
-
-#include "client/deliver.h"
-#include "client/post.h"
-#include "common/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define RECV_TURNS 64 /* of up to PEER_READ bytes each, whatever the time */
-
-char *
+static char *
 received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
 {
     void *bytes;
@@ -47,70 +41,4 @@ received_message(struct msock *m, struct message *message, size_t *n_out)
     }
     message_destroy(message);
     return bytes;
-}
-
-static enum msock_status
-recv_hand_out(struct msock *m, struct message *message, const void **data_out, size_t *n)
-{
-    size_t len;
-
-    m->received = received_message(m, message, &len);
-    if (m->received == NULL)
-        return MSOCK_LOCAL;
-    *data_out = m->received;
-    if (n != NULL)
-        *n = len;
-    return MSOCK_OK;
-}
-
-/* Turns the connection until there is a message. NULL where the time is over, also while bytes keep
- * coming that make none, or the connection ended. Without any time, what is there is still looked
- * at. */
-static struct message *
-recv_wait(struct peer *p, uint64_t deadline_us)
-{
-    struct message *message = peer_take(p);
-    enum peer_turn turn = PEER_MOVED;
-
-    for (unsigned turns = 0; message == NULL && turn == PEER_MOVED; turns++) {
-        if (turns >= RECV_TURNS && clock_mono_us() >= deadline_us)
-            break;
-        turn = peer_turn(p, deadline_us);
-        message = peer_take(p);
-    }
-    return message;
-}
-
-enum msock_status
-msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
-{
-    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : clock_mono_us() + (uint64_t)timeout_ms * 1000;
-    struct message *message;
-
-    handle_begin(m);
-    free(m->received);
-    m->received = NULL;
-    if (m->peer == NULL || data_out == NULL)
-        return handle_fail(m, MSOCK_USAGE,
-                           m->peer == NULL ? "over msp a server sends nothing by itself"
-                                           : "there is no place for a message");
-    message = peer_take(m->peer);
-    if (message == NULL && !m->peer->end_untold) {
-        if (!peer_alive(m->peer) && deliver_connect_once(m) < 0)
-            return MSOCK_UNREACHABLE;
-        message = recv_wait(m->peer, deadline);
-    }
-    post_count(m);
-    if (message != NULL)
-        return recv_hand_out(m, message, data_out, n);
-    if (peer_alive(m->peer))
-        return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
-    post_say_end(m);
-    return MSOCK_UNREACHABLE;
-}
-
-int
-msock_fd(const msock *m)
-{
-    return m->transport.fd;
 }

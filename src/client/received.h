@@ -4,11 +4,9 @@
 
 #include "client/handle.h"
 
-/* Returns *n_out bytes in memory of their own (free), NUL-terminated besides, or NULL with a
- * sentence in the handle: a transform has refused, or there is no memory. */
-char *received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out);
-
-/* The same of a message, which is destroyed. */
+/* Returns the bytes of a message in memory of their own (free), NUL-terminated besides, and
+ * destroys the message. NULL with a sentence in the handle: a transform has refused it, or there is
+ * no memory. */
 char *received_message(struct msock *m, struct message *message, size_t *n_out);
 
 #endif

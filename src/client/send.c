@@ -1,46 +1,38 @@
 /* The public ways to send: each makes one outgoing message of what it is given and delivers it. */
+#include "client/ahead.h"
 #include "client/deliver.h"
+#include "client/source.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* The id of this message becomes the last one: the caller's, a random one, or none. */
-static void
-send_choose_id(struct msock *m)
-{
-    uint8_t random[HANDLE_AUTO_ID / 2];
-
-    if (m->peer != NULL) {
-        m->next_id_len = 0; /* only msp carries one */
-    } else if (m->next_id_len > 0) {
-        memcpy(m->last_id, m->next_id, m->next_id_len);
-        m->last_id_len = m->next_id_len;
-        m->last_id[m->last_id_len] = '\0';
-        m->next_id_len = 0;
-    } else if (m->auto_id) {
-        handle_random(random, sizeof(random));
-        digest_hex(random, sizeof(random), m->last_id);
-        m->last_id_len = HANDLE_AUTO_ID;
-    }
-}
-
+/* What was sent ahead is reported first: nothing overtakes it. */
 static void
 send_begin(struct msock *m)
 {
+    (void)!ahead_finish(m);
     handle_begin(m);
     handle_drop_reply(m);
     m->last_id_len = 0;
     m->last_id[0] = '\0';
 }
 
+/* The protocol sends a message from where it is, of any size. */
+static bool
+send_streams(const struct msock *m)
+{
+    return m->at.ops->send != NULL;
+}
+
 /* Sends bytes that are what they will be. */
 static enum msock_status
 send_plain(struct msock *m, struct outgoing *out, const void *data, size_t n)
 {
-    if (m->peer != NULL && n > PEER_MESSAGE_MAX)
+    if (!send_streams(m) && n > PEER_MESSAGE_MAX)
         return handle_fail(m, MSOCK_USAGE, "over %s a message has at most %d MiB", m->at.ops->name,
                            (int)(PEER_MESSAGE_MAX >> 20));
-    source_memory(&out->source, data, n);
+    out->data = n > 0 ? data : (const void *)"";
+    out->size = n;
     return deliver(m, out);
 }
 
@@ -65,7 +57,7 @@ send_bytes(struct msock *m, char kind, const void *data, size_t n)
 {
     struct outgoing out = {.kind = kind};
 
-    send_choose_id(m);
+    handle_choose_id(m);
     out.value = m->last_id;
     out.value_len = m->last_id_len;
     return send_changed(m, &out, data, n);
@@ -141,29 +133,60 @@ send_file_whole(struct msock *m, struct outgoing *out, struct source *file, cons
     return status;
 }
 
+/* Sends a file under a path that was checked. */
+static enum msock_status
+send_source(struct msock *m, struct source *file, const char *local_path, const char *remote_path)
+{
+    struct outgoing out = {.kind = 'F', .value = remote_path, .value_len = strlen(remote_path)};
+
+    if (!send_streams(m) || m->transforms.count > 0)
+        return send_file_whole(m, &out, file, local_path);
+    source_attach(file, &out);
+    return deliver(m, &out);
+}
+
+static enum msock_status
+send_check_path(struct msock *m, const char *remote_path)
+{
+    size_t n = remote_path != NULL ? strlen(remote_path) : 0;
+
+    if (n == 0 || n > HANDLE_VALUE_MAX)
+        return handle_fail(m, MSOCK_USAGE, "the path on the server has 1 to %d bytes",
+                           HANDLE_VALUE_MAX);
+    return MSOCK_OK;
+}
+
 enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path)
 {
-    struct outgoing out = {.kind = 'F'};
     enum msock_status status;
     struct source file;
 
     send_begin(m);
     if (local_path == NULL)
         return handle_fail(m, MSOCK_USAGE, "there is no file");
-    out.value = send_remote_path(local_path, remote_path);
-    out.value_len = strlen(out.value);
-    if (out.value_len == 0 || out.value_len > HANDLE_VALUE_MAX)
-        return handle_fail(m, MSOCK_USAGE, "the path on the server has 1 to %d bytes",
-                           HANDLE_VALUE_MAX);
+    remote_path = send_remote_path(local_path, remote_path);
+    if (send_check_path(m, remote_path) != MSOCK_OK)
+        return MSOCK_USAGE;
     if (source_open(&file, local_path) < 0)
         return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be sent", local_path);
-    if (m->peer != NULL || m->transforms.count > 0) {
-        status = send_file_whole(m, &out, &file, local_path);
-    } else {
-        out.source = file;
-        status = deliver(m, &out);
-    }
+    status = send_source(m, &file, local_path, remote_path);
+    source_close(&file);
+    return status;
+}
+
+enum msock_status
+msock_send_fd(msock *m, int fd, const char *remote_path)
+{
+    enum msock_status status;
+    struct source file;
+
+    send_begin(m);
+    if (send_check_path(m, remote_path) != MSOCK_OK)
+        return MSOCK_USAGE;
+    if (source_take(&file, fd) < 0)
+        return handle_fail_errno(m, MSOCK_LOCAL, "what is to be sent cannot be read");
+    status = send_source(m, &file, "the input", remote_path);
     source_close(&file);
     return status;
 }

@@ -1,4 +1,3 @@
-/* Reading and summing what is to be sent, in bites that fit between two looks at the socket. */
 #include "client/source.h"
 
 #include "common/fd.h"
@@ -9,12 +8,41 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void
-source_memory(struct source *source_out, const void *data, size_t n)
+#define SPOOL_READ 65536
+
+/* Reads fd to its end into an unnamed file. */
+static int
+source_spool(struct source *source_out, int fd)
 {
-    source_out->data = n > 0 ? data : (const void *)"";
-    source_out->fd = -1;
-    source_out->size = n;
+    int rc = -1, copy = fd_open_scratch();
+    char *piece = malloc(SPOOL_READ);
+    uint64_t size = 0;
+    ssize_t n;
+
+    if (copy < 0 || piece == NULL)
+        goto out;
+    while ((n = fd_read(fd, piece, SPOOL_READ)) > 0) {
+        if (fd_write_all(copy, piece, (size_t)n) < 0)
+            goto out;
+        size += (uint64_t)n;
+    }
+    if (n < 0)
+        goto out;
+    *source_out = (struct source){.fd = fd_steal(&copy), .size = size};
+    rc = 0;
+out:
+    free(piece);
+    fd_close(&copy);
+    return rc;
+}
+
+/* Files of /proc say that they are empty and are not; those of /sys say more than they hold. */
+static bool
+source_tells_size(int fd, const struct stat *st)
+{
+    char byte;
+
+    return S_ISREG(st->st_mode) && st->st_size > 0 && pread(fd, &byte, 1, st->st_size - 1) == 1;
 }
 
 int
@@ -22,23 +50,45 @@ source_open(struct source *source_out, const char *path)
 {
     int rc = -1;
     struct stat st;
-    /* O_NONBLOCK: a FIFO would otherwise hold the caller until somebody writes to it. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0 || fstat(fd, &st) < 0)
         goto out;
-    if (!S_ISREG(st.st_mode)) {
+    if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode)) {
         errno = S_ISDIR(st.st_mode) ? EISDIR : ENXIO;
         goto out;
     }
+    if (!source_tells_size(fd, &st)) {
+        rc = source_spool(source_out, fd);
+        goto out;
+    }
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    source_out->data = NULL;
-    source_out->size = (uint64_t)st.st_size;
-    source_out->fd = fd_steal(&fd);
+    *source_out = (struct source){.fd = fd_steal(&fd), .size = (uint64_t)st.st_size};
     rc = 0;
 out:
     fd_close(&fd);
     return rc;
+}
+
+int
+source_take(struct source *source_out, int fd)
+{
+    struct stat st;
+    int copy;
+
+    if (fstat(fd, &st) < 0)
+        return -1;
+    if (S_ISDIR(st.st_mode)) {
+        errno = EISDIR;
+        return -1;
+    }
+    if (!source_tells_size(fd, &st) || lseek(fd, 0, SEEK_CUR) != 0)
+        return source_spool(source_out, fd);
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0)
+        return -1;
+    *source_out = (struct source){.fd = copy, .size = (uint64_t)st.st_size};
+    return 0;
 }
 
 void
@@ -47,18 +97,16 @@ source_close(struct source *source)
     fd_close(&source->fd);
 }
 
-int
-source_unchanged(const struct source *source)
+static int
+source_unchanged(void *arg)
 {
+    const struct source *source = arg;
     struct stat st;
     char byte;
     ssize_t n;
 
-    if (source->fd < 0)
-        return 0;
     if (fstat(source->fd, &st) < 0)
         return -1;
-    /* Some files of /proc say that they are empty and are not: reading tells. */
     do {
         n = pread(source->fd, &byte, 1, (off_t)source->size);
     } while (n < 0 && errno == EINTR);
@@ -70,116 +118,41 @@ source_unchanged(const struct source *source)
     return -1;
 }
 
-int
-source_read(const struct source *source, uint8_t **data_out)
+static int
+source_pread(void *arg, void *buf, size_t n, uint64_t offset)
 {
-    uint8_t *data = malloc(source->size > 0 ? source->size : 1);
-    int rc;
+    struct source *source = arg;
+    int error;
 
-    if (data == NULL)
-        return -1;
-    rc = fd_pread_all(source->fd, data, source->size, 0);
-    if (rc == 0 || errno == EIO) /* EIO also where it ends before */
-        rc |= source_unchanged(source);
-    if (rc == 0)
-        *data_out = data;
-    else
-        free(data);
-    return rc;
+    if (fd_pread_all(source->fd, buf, n, (off_t)offset) == 0)
+        return 0;
+    error = errno;
+    /* EIO also where the file ends before. */
+    errno = error == EIO && source_unchanged(source) < 0 ? EBUSY : error;
+    return -1;
 }
 
 void
-chunk_fini(struct chunk *c)
+source_attach(struct source *source, struct outgoing *out)
 {
-    free(c->memory);
-    *c = (struct chunk){0};
-}
-
-static int
-chunk_grow(struct chunk *c, const struct source *source, size_t want)
-{
-    uint8_t *memory;
-
-    if (source->data != NULL) {
-        c->data = source->data + c->offset;
-        return 0;
-    }
-    if (want > c->capacity) {
-        memory = realloc(c->memory, want);
-        if (memory == NULL)
-            return -1;
-        c->memory = memory;
-        c->capacity = want;
-    }
-    c->data = c->memory;
-    return 0;
+    out->data = NULL;
+    out->size = source->size;
+    out->read = source_pread;
+    out->unchanged = source_unchanged;
+    out->arg = source;
 }
 
 int
-chunk_begin(struct chunk *c, const struct source *source, uint64_t offset, size_t want)
+source_read(struct source *source, uint8_t **data_out)
 {
-    MS_ASSERT(offset <= source->size && want <= source->size - offset);
-    c->offset = offset;
-    c->want = want;
-    c->len = 0;
-    c->crc = 0;
-    return chunk_grow(c, source, want);
-}
+    uint8_t *data = malloc(source->size > 0 ? source->size : 1);
 
-int
-chunk_more(struct chunk *c, const struct source *source)
-{
-    size_t n = c->want - c->len;
-
-    if (n == 0)
-        return 1;
-    if (n > SOURCE_BITE)
-        n = SOURCE_BITE;
-    if (source->fd >= 0 &&
-        fd_pread_all(source->fd, c->memory + c->len, n, (off_t)(c->offset + c->len)) < 0) {
-        int error = errno;
-
-        errno = error == EIO && source_unchanged(source) < 0 ? EBUSY : error;
+    if (data == NULL)
+        return -1;
+    if (source_pread(source, data, source->size, 0) < 0 || source_unchanged(source) < 0) {
+        free(data);
         return -1;
     }
-    c->crc = digest_crc32(c->crc, c->data + c->len, n);
-    c->len += n;
-    return c->len == c->want;
-}
-
-int
-chunk_resize(struct chunk *c, const struct source *source, size_t want)
-{
-    MS_ASSERT(want <= source->size - c->offset);
-    if (want < c->len) {
-        c->len = want;
-        c->crc = digest_crc32(0, c->data, want);
-    }
-    c->want = want;
-    return chunk_grow(c, source, want);
-}
-
-int
-source_digest(const struct source *source, struct digester *dg, uint8_t out[SHA256_LEN])
-{
-    struct chunk c = {0};
-    struct sha256 *sha = sha256_begin(dg);
-    uint64_t done = 0;
-    int rc = -1;
-
-    while (done < source->size) {
-        uint64_t left = source->size - done;
-
-        if (chunk_begin(&c, source, done, left < SOURCE_BITE ? (size_t)left : SOURCE_BITE) < 0 ||
-            chunk_more(&c, source) < 0)
-            goto out;
-        sha256_update(sha, c.data, c.len);
-        done += c.len;
-    }
-    sha256_finish(sha, out);
-    rc = 0;
-out:
-    sha256_release(dg, sha);
-    chunk_fini(&c);
-    return rc;
+    *data_out = data;
+    return 0;
 }

@@ -98,7 +98,6 @@ transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_
         goto out;
     t->fd = fd_steal(&fd);
     t->error = 0;
-    t->messages = 0;
 out:
     fd_close(&fd);
     return rc;
@@ -108,7 +107,6 @@ void
 transport_close(struct transport *t)
 {
     fd_close(&t->fd);
-    t->in_head = t->in_len = 0;
 }
 
 void
@@ -160,8 +158,8 @@ transport_send(struct transport *t, struct iovec **iov, int *count)
     return TRANSPORT_DONE;
 }
 
-static enum transport_io
-transport_recv(struct transport *t, void *buf, size_t n, size_t *got_out)
+enum transport_io
+transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
 {
     ssize_t got;
 
@@ -179,42 +177,6 @@ transport_recv(struct transport *t, void *buf, size_t n, size_t *got_out)
     return TRANSPORT_DONE;
 }
 
-enum transport_io
-transport_fill(struct transport *t)
-{
-    size_t got = 0;
-    enum transport_io io;
-
-    if (t->in_head > 0) {
-        memmove(t->in, t->in + t->in_head, t->in_len);
-        t->in_head = 0;
-    }
-    if (t->in_len == sizeof(t->in))
-        return TRANSPORT_DONE;
-    io = transport_recv(t, t->in + t->in_len, sizeof(t->in) - t->in_len, &got);
-    t->in_len += got;
-    return io;
-}
-
-void
-transport_consume(struct transport *t, size_t n)
-{
-    MS_ASSERT(n <= t->in_len);
-    t->in_len -= n;
-    t->in_head = t->in_len > 0 ? t->in_head + n : 0;
-}
-
-enum transport_io
-transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
-{
-    if (t->in_len == 0)
-        return transport_recv(t, buf, n, got_out);
-    *got_out = n < t->in_len ? n : t->in_len;
-    memcpy(buf, transport_bytes(t), *got_out);
-    transport_consume(t, *got_out);
-    return TRANSPORT_DONE;
-}
-
 bool
 transport_wait(struct transport *t, short events, uint64_t deadline_us)
 {
@@ -229,10 +191,4 @@ transport_unsent(const struct transport *t)
     if (ioctl(t->fd, SIOCOUTQ, &n) < 0 || n < 0)
         return 0;
     return (unsigned)n;
-}
-
-bool
-transport_quiet(struct transport *t)
-{
-    return t->in_len == 0 && transport_fill(t) == TRANSPORT_WAIT;
 }

@@ -1,6 +1,6 @@
-/* One connection to a server: a non-blocking socket, what has been received and not been used yet,
- * and the counts of bytes. Nothing here knows what the bytes mean, and nothing raises a signal.
- * Invariant: fd is -1 where there is no connection, and then nothing is buffered. */
+/* One connection to a server: a non-blocking socket and the counts of bytes. Nothing here knows
+ * what the bytes mean, and nothing raises a signal. Invariant: fd is -1 where there is no
+ * connection. */
 #ifndef CLIENT_TRANSPORT_H
 #define CLIENT_TRANSPORT_H
 
@@ -9,8 +9,6 @@
 
 #include <stdbool.h>
 #include <sys/uio.h>
-
-#define TRANSPORT_IN 4096 /* bytes; several answers fit */
 
 enum transport_io {
     TRANSPORT_DONE, /* something was moved */
@@ -21,10 +19,7 @@ enum transport_io {
 struct transport {
     int fd;
     int error;                    /* errno of the loss; 0: the server closed in order */
-    unsigned messages;            /* finished on this connection */
     uint64_t bytes_in, bytes_out; /* over all connections */
-    size_t in_head, in_len;
-    char in[TRANSPORT_IN];
 };
 
 void transport_init(struct transport *t);
@@ -34,7 +29,7 @@ void transport_init(struct transport *t);
 MS_MUST_CHECK int
 transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_ms);
 
-/* Closes, if open, and forgets what was buffered. */
+/* Closes, if open. */
 void transport_close(struct transport *t);
 
 /* The same by a reset, so that the other side does not take what it has got for all there is. */
@@ -44,19 +39,7 @@ void transport_reset(struct transport *t);
  * to). TRANSPORT_DONE where at least one byte went out. */
 enum transport_io transport_send(struct transport *t, struct iovec **iov, int *count);
 
-/* Receives what has come into the buffer, without waiting. */
-enum transport_io transport_fill(struct transport *t);
-
-/* Received bytes that are waiting, and dropping n of them. */
-static inline const char *
-transport_bytes(const struct transport *t)
-{
-    return t->in + t->in_head;
-}
-
-void transport_consume(struct transport *t, size_t n);
-
-/* Reads up to n bytes to buf, from the buffer first, without waiting; *got_out is how many. */
+/* Reads up to n bytes to buf without waiting; *got_out is how many. */
 enum transport_io transport_read(struct transport *t, void *buf, size_t n, size_t *got_out);
 
 /* Waits until one of the poll(2) events is there or the monotonic time is deadline_us; false
@@ -65,9 +48,5 @@ bool transport_wait(struct transport *t, short events, uint64_t deadline_us);
 
 /* Bytes sent that the other side has not taken yet, as far as the kernel knows. */
 unsigned transport_unsent(const struct transport *t);
-
-/* True where an idle connection is still good: neither closed nor spoken on. Does not wait. What
- * the server has said is then in the buffer. */
-bool transport_quiet(struct transport *t);
 
 #endif

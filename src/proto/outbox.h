@@ -9,16 +9,27 @@
 
 #include <stdbool.h>
 
-/* What became of the messages that left: for a client. */
+/* What became of the messages of one connection: for a client, which sets settled and reads the
+ * rest. Messages are numbered from 0 in the order in which they were given to the protocol. */
 struct outbox_results {
     uint64_t sent; /* messages whose last byte is among the answers */
-    uint64_t
-        delivered; /* of these, acknowledged as taken; only where the protocol has such a thing */
-    uint64_t refused;  /* of these, refused by the peer's handler */
-    uint64_t answered; /* acknowledgements of whole messages that came, also damaged: a reply is
-                          only what begins behind one */
-    uint64_t damaged;  /* packets that the peer found damaged and got again */
-    char refusal[256]; /* the text of the last refusal, NUL-terminated, as it came */
+    /* of these, acknowledged as taken, or refused by the peer; only where the protocol says so */
+    uint64_t delivered, refused;
+    /* acknowledgements of whole messages that came, also damaged: a reply is only what begins
+     * behind one */
+    uint64_t answered;
+    uint64_t damaged;      /* packets that the peer found damaged and got again */
+    uint64_t left;         /* msp: bytes of the message under way that are not acknowledged */
+    const char *complaint; /* what was wrong with the peer's last bytes, static; NULL: nothing */
+    int error;             /* errno of what is to be sent and cannot be read; 0: none */
+    bool nacked;           /* msp: what was sent ahead was damaged, and the connection ends */
+    char code[32];         /* of the last refusal or error, NUL-terminated; "" */
+    char refusal[512];     /* its text, NUL-terminated, safe for a terminal */
+
+    /* Called within the protocol's calls for each final answer, where the protocol has them; not
+     * always in order. NULL: nobody is told. */
+    void (*settled)(void *arg, uint64_t number, bool taken);
+    void *settled_arg;
 };
 
 struct outbox_item; /* one message, or the place of a reply that is not known yet */

@@ -13,6 +13,7 @@
 struct packet {
     struct packet *next;
     uint64_t index;    /* its place among all packets of its direction, from 0 */
+    uint64_t message;  /* flight: the number of its message, on this connection */
     uint64_t due_us;   /* flight: when it is sent again, monotonic */
     uint16_t sequence; /* as on the wire */
     uint8_t tries;     /* flight: how often it was sent again */

@@ -10,6 +10,7 @@
 #include "proto/limits.h"
 #include "proto/message.h"
 #include "proto/outbox.h"
+#include "proto/outgoing.h"
 #include "proto/packet_window.h"
 
 #include <stdbool.h>
@@ -44,6 +45,13 @@ enum proto_event {
                       holds, and then the bytes that were not consumed */
 };
 
+/* Bytes that are sent right behind answers->ready, from where they are. The protocol sets them, and
+ * they stay in place until the caller has sent them. */
+struct proto_body {
+    const uint8_t *data;
+    size_t len;
+};
+
 /* What one connection lends its protocol during a call. */
 struct proto_io {
     const struct proto_limits *limits;
@@ -51,6 +59,7 @@ struct proto_io {
     struct answers *answers;
     struct message **message; /* the message being built, kept by the connection */
     struct outbox *outbox;    /* whole messages for the peer, where they cannot go out at once */
+    struct proto_body *body;  /* of a client that uses work; else NULL */
     struct packet_window **window;  /* NULL until a protocol needs one; freed by the connection */
     struct buffer *lookahead;       /* bytes consumed before it was known what they are */
     const struct proto_ops *become; /* of PROTO_BECOME */
@@ -88,6 +97,13 @@ struct proto_ops {
 
     /* The peer says which messages it has taken (outbox_results). */
     bool acknowledges;
+
+    /* Each message carries what shows a double, and ends with a final answer, with a reply where it
+     * wants one. So a client may send it again, and nothing is on its way behind the answer. */
+    bool repeatable;
+
+    /* The protocol itself sends again what was not acknowledged. */
+    bool resends;
 
     void (*init)(void *state, const struct proto_begin *begin);
 
@@ -139,8 +155,30 @@ struct proto_ops {
      * Returns 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
     int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
 
+    /* A client's message, in place of push. out and its bytes must stay until the message is
+     * settled or the connection has ended. Returns 0, or -1 with errno EMSGSIZE. NULL: push takes
+     * it. */
+    int (*send)(void *state, struct proto_io *io, struct outgoing *out);
+
+    /* Does a bite of work for what send was given: lays out the next packet, where nothing waits to
+     * be sent, or prepares what follows it. False: there is nothing to do before the peer's next
+     * bytes. NULL: there never is. */
+    bool (*work)(void *state, struct proto_io *io);
+
+    /* The connection has ended: frees what the state of a client holds. NULL: nothing. */
+    void (*fini)(void *state);
+
     /* What a connection that is turned away is told. Returns its length, which may be 0. */
     size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
+
+/* A client's message over whatever protocol. Where that has no send, out->data must be there, and
+ * is copied. */
+static inline int
+proto_send(const struct proto_ops *ops, void *state, struct proto_io *io, struct outgoing *out)
+{
+    return ops->send != NULL ? ops->send(state, io, out)
+                             : ops->push(state, io, out->data, (size_t)out->size);
+}
 
 #endif

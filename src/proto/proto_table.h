@@ -13,6 +13,7 @@
 union proto_state {
     struct auto_detect auto_detect;
     struct msp msp;
+    struct msp_client_state msp_client;
     struct tinyproto tinyproto;
     struct cnp cnp;
     struct frame frame;

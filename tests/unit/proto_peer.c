@@ -62,6 +62,7 @@ peer_io(struct proto_peer *p)
         .answers = &p->answers,
         .message = &p->message,
         .outbox = &p->outbox,
+        .body = &p->body,
         .window = &p->window,
         .lookahead = &p->lookahead,
         .tally = &p->tally,
@@ -72,15 +73,27 @@ peer_io(struct proto_peer *p)
     };
 }
 
+static void
+peer_say(struct proto_peer *p)
+{
+    struct buffer *ready = &p->answers.ready;
+
+    buffer_append(&p->said, buffer_bytes(ready), ready->len);
+    buffer_consume(ready, ready->len);
+    buffer_append(&p->said, p->body.data, p->body.len);
+    p->body = (struct proto_body){0};
+}
+
 /* What is ready leaves, and with the last answer the connection ends. */
 static void
 peer_flush(struct proto_peer *p)
 {
-    struct buffer *ready = &p->answers.ready;
+    struct proto_io io = peer_io(p);
 
-    if (ready->len > 0)
-        buffer_append(&p->said, buffer_bytes(ready), ready->len);
-    buffer_consume(ready, ready->len);
+    peer_say(p);
+    while (p->role == PROTO_CLIENT && p->proto->work != NULL && !p->closed &&
+           p->proto->work(&p->state, &io))
+        peer_say(p);
     if (p->answers.ended)
         p->closed = true;
 }
@@ -115,6 +128,8 @@ proto_peer_fini(struct proto_peer *p)
         message_destroy(p->held[i].message);
     free(p->delivered);
     free(p->held);
+    if (p->proto->fini != NULL)
+        p->proto->fini(&p->state);
     message_destroy(p->message);
     answers_fini(&p->answers);
     outbox_fini(&p->outbox);
@@ -210,6 +225,16 @@ proto_peer_push(struct proto_peer *p, const void *data, size_t n)
 {
     struct proto_io io = peer_io(p);
     int rc = p->proto->push(&p->state, &io, data, n);
+
+    peer_flush(p);
+    return rc;
+}
+
+int
+proto_peer_send(struct proto_peer *p, struct outgoing *out)
+{
+    struct proto_io io = peer_io(p);
+    int rc = proto_send(p->proto, &p->state, &io, out);
 
     peer_flush(p);
     return rc;

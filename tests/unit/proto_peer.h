@@ -58,6 +58,7 @@ struct proto_peer {
     struct message *message;
     struct answers answers;
     struct outbox outbox;
+    struct proto_body body;
     struct packet_window *window;
     struct buffer lookahead;
     union proto_state state;
@@ -90,6 +91,9 @@ void proto_peer_settle(struct proto_peer *p, size_t i, const struct verdict *ver
 
 /* Sends a message that nobody asked for. As proto->push. */
 int proto_peer_push(struct proto_peer *p, const void *data, size_t n);
+
+/* A client's message, which must stay until it is settled. As proto_send. */
+int proto_peer_send(struct proto_peer *p, struct outgoing *out);
 
 /* It has said exactly these bytes since the last call, and waits with nothing that could leave. */
 void proto_peer_expect_said(struct proto_peer *p, const void *data, size_t n);

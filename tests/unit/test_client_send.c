@@ -400,26 +400,63 @@ a_file_that_changes_its_size_is_not_committed(void **state)
 }
 
 static void
-what_is_no_regular_file_is_not_sent(void **state)
+what_is_no_file_is_not_sent(void **state)
+{
+    struct fixture f;
+    struct server *s;
+
+    (void)state;
+    fixture_start(&f);
+    assert_int_equal(msock_send_file(f.m, f.directory, NULL), MSOCK_LOCAL);
+    assert_int_equal(msock_send_file(f.m, "/dev/null", NULL), MSOCK_LOCAL);
+    assert_int_equal(msock_send_fd(f.m, -1, "x"), MSOCK_LOCAL);
+    assert_int_equal(msock_send_fd(f.m, 0, NULL), MSOCK_USAGE);
+    assert_int_equal(msock_send_file(f.m, "/nonexistent/file", NULL), MSOCK_LOCAL);
+    assert_string_equal(msock_error(f.m),
+                        "/nonexistent/file cannot be sent: No such file or directory");
+    s = fixture_stop(&f);
+    assert_int_equal(s->message_count, 0);
+    server_destroy(s);
+}
+
+static void *
+write_to_fifo(void *path)
+{
+    int fd = open(path, O_WRONLY);
+
+    assert_int_equal(write(fd, "from a fifo", 11), 11);
+    close(fd);
+    return NULL;
+}
+
+static void
+what_tells_no_size_is_sent_to_its_end(void **state)
 {
     struct fixture f;
     char path[128];
     struct server *s;
+    pthread_t writer;
+    int ends[2];
 
     (void)state;
     fixture_start(&f);
     snprintf(path, sizeof(path), "%s/fifo", f.directory);
     assert_int_equal(mkfifo(path, 0600), 0);
-    assert_int_equal(msock_send_file(f.m, path, NULL), MSOCK_LOCAL);
-    assert_int_equal(msock_send_file(f.m, f.directory, NULL), MSOCK_LOCAL);
-    assert_int_equal(msock_send_file(f.m, "/nonexistent/file", NULL), MSOCK_LOCAL);
-    assert_string_equal(msock_error(f.m),
-                        "/nonexistent/file cannot be sent: No such file or directory");
-    /* It says that it has no bytes, and has some. */
-    assert_int_equal(msock_send_file(f.m, "/proc/self/status", NULL), MSOCK_LOCAL);
+    assert_int_equal(pthread_create(&writer, NULL, write_to_fifo, path), 0);
+    assert_int_equal(msock_send_file(f.m, path, NULL), MSOCK_OK);
+    pthread_join(writer, NULL);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "from a pipe", 11), 11);
+    close(ends[1]);
+    assert_int_equal(msock_send_fd(f.m, ends[0], "piped"), MSOCK_OK);
+    close(ends[0]);
+    assert_int_equal(msock_send_file(f.m, "/proc/self/status", NULL), MSOCK_OK);
     unlink(path);
     s = fixture_stop(&f);
-    assert_int_equal(s->message_count, 0);
+    assert_int_equal(s->message_count, 3);
+    check_message(s, 0, 'F', "from a fifo");
+    check_message(s, 1, 'F', "from a pipe");
+    assert_true(s->messages[2].size > 100);
     server_destroy(s);
 }
 
@@ -479,7 +516,8 @@ main(void)
         cmocka_unit_test(files_of_all_sizes_arrive),
         cmocka_unit_test(a_file_survives_nacks_and_changing_grants),
         cmocka_unit_test(a_file_that_changes_its_size_is_not_committed),
-        cmocka_unit_test(what_is_no_regular_file_is_not_sent),
+        cmocka_unit_test(what_is_no_file_is_not_sent),
+        cmocka_unit_test(what_tells_no_size_is_sent_to_its_end),
         cmocka_unit_test(signals_of_the_host_program_do_no_harm),
     };
 

@@ -242,6 +242,7 @@ cnp_push(void *state, struct proto_io *io, const void *data, size_t n)
 const struct proto_ops cnp_protocol = {
     .name = "cnp",
     .acknowledges = true,
+    .resends = true,
     .hand_over = true,
     .init = cnp_init,
     .open = cnp_open,

@@ -1,10 +1,10 @@
 #include "proto/cnp/cnp_send.h"
 
+#include "common/text.h"
 #include "proto/cnp/cnp_answer.h"
 #include "proto/cnp/cnp_receive.h"
 
 #include <jansson.h>
-#include <stdio.h>
 #include <string.h>
 
 #define DOUBLINGS_MAX 16 /* of the timeout */
@@ -58,6 +58,7 @@ cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_
     cnp_packet(cnp, io, &p->bytes, &header, data, n);
     answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
     p->index = cnp->sent;
+    p->message = io->outbox->results != NULL ? io->outbox->results->sent : 0;
     p->due_us = io->now_us + io->limits->timeout_us;
     if (cnp->flight++ == 0 || p->due_us < cnp->resend_us)
         cnp->resend_us = p->due_us;
@@ -158,6 +159,22 @@ cnp_note_answer(struct packet *p)
         p->answers++;
 }
 
+/* A client's message has its final answer: the ACK of its last packet, or an ERROR for any. */
+static void
+cnp_settled(const struct proto_io *io, const struct packet *p, bool taken)
+{
+    struct outbox_results *results = io->outbox->results;
+
+    if (results == NULL || (taken && !p->ends))
+        return;
+    if (taken)
+        results->delivered++;
+    else
+        results->refused++;
+    if (results->settled != NULL)
+        results->settled(results->settled_arg, p->message, taken);
+}
+
 static void
 cnp_landed(struct cnp *cnp, struct packet_window *pw, struct packet *p)
 {
@@ -183,8 +200,7 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     event = cnp_answered(io, p);
     cnp_note_answer(p);
     cnp_expect_echoes(cnp, p, sequence);
-    if (p->ends && io->outbox->results != NULL)
-        io->outbox->results->delivered++;
+    cnp_settled(io, p, true);
     cnp_landed(cnp, *io->window, p);
     return cnp_pump(cnp, io) == PROTO_CLOSE ? PROTO_CLOSE : event;
 }
@@ -241,7 +257,7 @@ cnp_note_refusal(struct proto_io *io, const char *text)
     struct outbox_results *results = io->outbox->results;
 
     if (results != NULL)
-        snprintf(results->refusal, sizeof(results->refusal), "%s", text);
+        text_escape(text, strlen(text), results->refusal, sizeof(results->refusal));
 }
 
 static enum proto_event
@@ -249,8 +265,7 @@ cnp_refused(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t seq
 {
     cnp_note_answer(p);
     cnp_expect_echoes(cnp, p, sequence);
-    if (io->outbox->results != NULL)
-        io->outbox->results->refused++;
+    cnp_settled(io, p, false);
     cnp_landed(cnp, *io->window, p);
     return cnp_pump(cnp, io);
 }

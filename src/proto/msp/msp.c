@@ -20,7 +20,7 @@ static const uint8_t empty_digest[SHA256_LEN] = {
 void
 msp_init(struct msp *msp, const struct proto_limits *limits, uint64_t now_us)
 {
-    *msp = (struct msp){.state = MSP_IDLE, .heard_us = now_us};
+    *msp = (struct msp){.role = PROTO_SERVER, .state = MSP_IDLE, .heard_us = now_us};
     msp->grant = limits->packet_size;
     msp->clean = true;
 }

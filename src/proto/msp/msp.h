@@ -1,4 +1,5 @@
-/* The server's side of msp, the verified transfer (docs/protocol.md 1).
+/* msp, the verified transfer (docs/protocol.md 1). This is the server's side; the client's is
+ * msp_client.h, and msp_ops.c puts both into one table.
  *
  * Invariant: between two calls the struct holds everything the protocol knows about the connection,
  * apart from the body of the message being built (io->message). No pointers. */
@@ -18,7 +19,14 @@ enum msp_state {
     MSP_CLOSED,  /* an ERR went out: nothing is consumed any more */
 };
 
+/* The client's state. A connection that this side made never moves to another process. */
+struct msp_client_state {
+    uint8_t role; /* PROTO_CLIENT */
+    struct msp_client *client;
+};
+
 struct msp {
+    uint8_t role;      /* PROTO_SERVER */
     uint8_t state;     /* enum msp_state */
     uint8_t have;      /* bytes of head[] that are there */
     bool undetermined; /* SIZE was 0 or over the limit (1.4) */

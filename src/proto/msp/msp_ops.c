@@ -1,77 +1,121 @@
-/* msp as the worker sees it. */
+/* msp as the worker and the client see it: both roles behind one table. */
 #include "proto/msp/msp.h"
+#include "proto/msp/msp_client.h"
+
+/* The client's side, or NULL for the server's. */
+static struct msp_client *
+msp_ops_client(const void *state)
+{
+    const struct msp_client_state *s = state;
+
+    return s->role == PROTO_CLIENT ? s->client : NULL;
+}
 
 static void
 msp_ops_init(void *state, const struct proto_begin *begin)
 {
-    MS_ASSERT(begin->role == PROTO_SERVER); /* the client's side is src/client/session.c */
-    msp_init(state, begin->limits, begin->now_us);
+    if (begin->role == PROTO_SERVER)
+        msp_init(state, begin->limits, begin->now_us);
+    else
+        *(struct msp_client_state *)state =
+            (struct msp_client_state){.role = PROTO_CLIENT, .client = msp_client_create()};
 }
 
 static enum proto_event
 msp_ops_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
              struct message **message_out)
 {
-    return msp_feed(state, io, data, n, consumed_out, message_out);
+    struct msp_client *client = msp_ops_client(state);
+
+    return client != NULL ? msp_client_feed(client, io, data, n, consumed_out, message_out)
+                          : msp_feed(state, io, data, n, consumed_out, message_out);
 }
 
 static enum proto_event
 msp_ops_drained(void *state, struct proto_io *io)
 {
-    return msp_drained(state, io);
+    return msp_ops_client(state) != NULL ? PROTO_MORE : msp_drained(state, io);
 }
 
+/* A client's patience is its caller's. */
 static uint64_t
 msp_ops_deadline(const void *state, const struct proto_limits *limits)
 {
-    return msp_deadline(state, limits);
+    return msp_ops_client(state) != NULL ? UINT64_MAX : msp_deadline(state, limits);
 }
 
 static enum proto_event
 msp_ops_expire(void *state, struct proto_io *io)
 {
-    return msp_expire(state, io);
+    return msp_ops_client(state) != NULL ? PROTO_MORE : msp_expire(state, io);
 }
 
+/* A client just closes: it has all its answers, or does not want them. */
 static enum proto_event
 msp_ops_shutdown(void *state, struct proto_io *io)
 {
-    return msp_shutdown(state, io);
+    return msp_ops_client(state) != NULL ? PROTO_CLOSE : msp_shutdown(state, io);
 }
 
 static bool
 msp_ops_discarding(const void *state)
 {
-    const struct msp *msp = state;
-
-    return msp->discard;
+    return msp_ops_client(state) == NULL && ((const struct msp *)state)->discard;
 }
 
 static bool
 msp_ops_idle(const void *state)
 {
-    return msp_idle(state);
+    const struct msp_client *client = msp_ops_client(state);
+
+    return client != NULL ? msp_client_idle(client) : msp_idle(state);
 }
 
 static void *
 msp_ops_reserve(void *state, struct proto_io *io, const struct message *m)
 {
-    (void)state;
     (void)m;
+    MS_ASSERT(msp_ops_client(state) == NULL);
     return answers_reserve(io->answers, MSP_HELD_ACK_LEN);
 }
 
+/* Of a reply nothing more is said. */
 static void
 msp_ops_settle(void *state, struct proto_io *io, void *place, const struct message *m,
                const struct verdict *verdict)
 {
-    (void)state;
-    msp_settle(io, place, m, verdict);
+    if (msp_ops_client(state) == NULL)
+        msp_settle(io, place, m, verdict);
+}
+
+static int
+msp_ops_send(void *state, struct proto_io *io, struct outgoing *out)
+{
+    (void)io;
+    return msp_client_send(msp_ops_client(state), out);
+}
+
+static bool
+msp_ops_work(void *state, struct proto_io *io)
+{
+    return msp_client_work(msp_ops_client(state), io);
+}
+
+static void
+msp_ops_fini(void *state)
+{
+    struct msp_client_state *s = state;
+
+    if (msp_ops_client(state) == NULL)
+        return;
+    msp_client_destroy(s->client);
+    s->client = NULL;
 }
 
 const struct proto_ops msp_protocol = {
     .name = "msp",
     .acknowledges = true,
+    .repeatable = true,
     .init = msp_ops_init,
     .feed = msp_ops_feed,
     .drained = msp_ops_drained,
@@ -82,5 +126,8 @@ const struct proto_ops msp_protocol = {
     .idle = msp_ops_idle,
     .reserve = msp_ops_reserve,
     .settle = msp_ops_settle,
+    .send = msp_ops_send,
+    .work = msp_ops_work,
+    .fini = msp_ops_fini,
     .refusal = msp_refusal,
 };

@@ -71,7 +71,7 @@ toy_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t
         return PROTO_FLUSH;
     case 'R':
         io->outbox->results->refused++;
-        snprintf(io->outbox->results->refusal, 256, "not \x1b today");
+        snprintf(io->outbox->results->refusal, 256, "not \\x1B today");
         break;
     case 'N':
         io->outbox->results->damaged++;
