@@ -12,6 +12,39 @@
 /* connections one too many that wait to be told so in their protocol */
 #define TURNED_AWAY_MAX 256
 
+#define TO(phase) (1u << CONN_##phase)
+
+/* What leads where, and how long a phase lasts before the connection is closed. 0: it has no end of
+ * its own. A serving connection has its protocol's deadlines (conn_deadline); an overrun one ends
+ * with the turn; a closing one waits for our handler. Besides, in each phase, a peer that takes
+ * nothing of what it is sent has until send_end_us. */
+static const struct {
+    unsigned next;
+    uint64_t lasts_us;
+} phases[CONN_PHASES] = {
+    [CONN_SERVING] = {TO(LEAVING) | TO(TURNED_AWAY) | TO(OVERRUN) | TO(CLOSING) | TO(DEAD), 0},
+    [CONN_LEAVING] = {TO(OVERRUN) | TO(CLOSING) | TO(DEAD), 0},
+    [CONN_TURNED_AWAY] = {TO(CLOSING) | TO(DEAD), CONN_LINGER_US},
+    [CONN_OVERRUN] = {TO(DEAD), 0},
+    [CONN_CLOSING] = {TO(LINGERING) | TO(DEAD), 0},
+    [CONN_LINGERING] = {TO(DEAD), CONN_LINGER_US},
+    [CONN_DEAD] = {0, 0},
+};
+
+void
+conn_enter(struct conn *c, enum conn_phase phase)
+{
+    struct worker *w = conn_worker(c);
+    uint64_t lasts_us = phases[phase].lasts_us;
+
+    MS_ASSERT((phases[c->phase].next & (1u << phase)) != 0);
+    w->turned_away += phase == CONN_TURNED_AWAY;
+    w->turned_away -= c->phase == CONN_TURNED_AWAY;
+    c->phase = (uint8_t)phase;
+    c->phase_end_us = lasts_us != 0 ? w->now_us + lasts_us : UINT64_MAX;
+    conn_touch(c);
+}
+
 void
 conn_touch(struct conn *c)
 {
@@ -90,11 +123,8 @@ conn_close(struct conn *c)
 {
     struct worker *w = conn_worker(c);
 
-    MS_ASSERT(c->phase != CONN_DEAD);
-    c->phase = CONN_DEAD;
+    conn_enter(c, CONN_DEAD);
     timer_cancel(&w->wheel, &c->timer);
-    w->turned_away -= c->is_turned_away;
-    c->is_turned_away = false;
     w->unsent -= c->unsent;
     c->unsent = 0;
     conn_tell_closed(c, false);
@@ -104,31 +134,26 @@ conn_close(struct conn *c)
         stats_writer_release(&w->stats, c->slot);
         c->slot = NULL;
     }
-    conn_touch(c);
 }
 
 void
 conn_linger(struct conn *c)
 {
-    c->phase = CONN_LINGERING;
-    if (shutdown(c->fd, SHUT_WR) < 0) {
+    conn_enter(c, CONN_LINGERING);
+    if (shutdown(c->fd, SHUT_WR) < 0)
         conn_close(c);
-        return;
-    }
-    c->phase_end_us = conn_worker(c)->now_us + CONN_LINGER_US;
-    conn_touch(c);
-    conn_read_later(c);
+    else
+        conn_read_later(c);
 }
 
 void
 conn_begin_closing(struct conn *c)
 {
-    if (c->phase != CONN_SERVING)
+    if (!conn_is_reading(c))
         return;
-    c->phase = CONN_CLOSING;
+    conn_enter(c, CONN_CLOSING);
     message_destroy(c->message);
     c->message = NULL;
-    conn_touch(c);
 }
 
 void
@@ -145,7 +170,7 @@ conn_move(struct conn *c)
     case HANDOVER_AGAIN:
         break;
     case HANDOVER_NO:
-        c->is_leaving = true;
+        conn_enter(c, CONN_LEAVING);
         break;
     }
 }
@@ -164,8 +189,8 @@ conn_shutdown(struct conn *c)
 void
 conn_disconnect(struct conn *c)
 {
-    c->is_leaving = true;
-    conn_touch(c);
+    if (c->phase == CONN_SERVING)
+        conn_enter(c, CONN_LEAVING);
 }
 
 /* --- the beginning of a connection --- */
@@ -179,6 +204,8 @@ conn_create(struct worker_listener *listener, int fd)
     c->watch.ready = conn_ready;
     c->listener = listener;
     c->fd = fd;
+    c->phase = CONN_SERVING;
+    c->phase_end_us = UINT64_MAX;
     c->window = w->window - 1;
     c->proto = listener->proto;
     answers_init(&c->answers);
@@ -248,15 +275,10 @@ conn_turn_away(struct conn *c)
 static void
 conn_refuse_later(struct conn *c)
 {
-    struct worker *w = conn_worker(c);
-
-    if (w->turned_away >= TURNED_AWAY_MAX) {
+    if (conn_worker(c)->turned_away < TURNED_AWAY_MAX)
+        conn_enter(c, CONN_TURNED_AWAY);
+    else
         conn_begin_closing(c);
-        return;
-    }
-    w->turned_away++;
-    c->is_turned_away = true;
-    c->phase_end_us = w->now_us + CONN_LINGER_US;
 }
 
 void

@@ -30,15 +30,14 @@ conn_watch_write(struct conn *c)
 static void
 conn_blocked(struct conn *c)
 {
-    uint64_t patience = c->phase == CONN_SERVING ? CONN_SEND_TIMEOUT_US : CONN_LINGER_US;
+    uint64_t patience = conn_is_reading(c) ? CONN_SEND_TIMEOUT_US : CONN_LINGER_US;
 
-    if (!c->send_blocked)
-        c->phase_end_us = conn_worker(c)->now_us + patience;
+    if (c->send_end_us == 0)
+        c->send_end_us = conn_worker(c)->now_us + patience;
     if (c->blocked_us == 0) {
         c->blocked_us = conn_worker(c)->now_us;
         c->blocked_sent = 0;
     }
-    c->send_blocked = true;
     conn_watch_write(c);
 }
 
@@ -62,7 +61,7 @@ conn_write(struct conn *c)
         }
         conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
         c->blocked_sent += (uint64_t)n;
-        c->send_blocked = false;
+        c->send_end_us = 0;
         buffer_consume(ready, (size_t)n);
     }
     c->blocked_us = 0;
@@ -89,7 +88,7 @@ conn_ends(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    if (c->is_leaving)
+    if (c->phase == CONN_LEAVING)
         return true;
     return w->draining && !handover_wanted(c->listener, c->proto);
 }
@@ -101,7 +100,7 @@ static void
 conn_end_here(struct conn *c)
 {
     if (c->proto->hand_over)
-        c->is_leaving = true;
+        conn_disconnect(c);
     else
         conn_shutdown(c);
 }
@@ -128,7 +127,7 @@ conn_become(struct conn *c, const struct proto_ops *proto)
     conn_begin(c, proto);
     if (proto->push == NULL)
         conn_drop_pushes(c);
-    if (c->is_turned_away)
+    if (c->phase == CONN_TURNED_AWAY)
         conn_turn_away(c);
     else if (held.len > 0)
         conn_feed(c, (const uint8_t *)buffer_bytes(&held), held.len);
@@ -150,7 +149,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    while (n > 0 && c->phase == CONN_SERVING && c->unfed.len == 0 && conn_has_room(c)) {
+    while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c)) {
         struct message *m = NULL;
         size_t used = 0;
         enum proto_event event = c->proto->feed(&c->state, &io, data, n, &used, &m);
@@ -173,11 +172,11 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         }
         if (c->answers.ended)
             conn_begin_closing(c);
-        else if (event == PROTO_MESSAGE && conn_ends(c))
+        else if (event == PROTO_MESSAGE && conn_is_serving(c) && conn_ends(c))
             conn_end_here(c);
     }
     conn_count(c, &tally);
-    if (n > 0 && c->phase == CONN_SERVING)
+    if (n > 0 && conn_is_reading(c))
         buffer_append(&c->unfed, data, n);
 }
 
@@ -187,7 +186,7 @@ conn_drained(struct conn *c)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    if (c->phase == CONN_SERVING && c->proto->drained != NULL)
+    if (conn_is_reading(c) && c->proto->drained != NULL)
         conn_happened(c, c->proto->drained(&c->state, &io), &io);
     conn_count(c, &tally);
 }
@@ -200,7 +199,7 @@ conn_eof(struct conn *c)
     struct proto_io io = conn_io(c, &tally);
     enum proto_event event = PROTO_MESSAGE;
 
-    while (c->phase == CONN_SERVING && event != PROTO_CLOSE) {
+    while (conn_is_reading(c) && event != PROTO_CLOSE) {
         struct message *m = NULL;
 
         event = c->proto->eof != NULL ? c->proto->eof(&c->state, &io, &m) : PROTO_CLOSE;
@@ -243,7 +242,7 @@ conn_mark_busy(struct conn *c)
 static bool
 conn_awaits_end(const struct conn *c)
 {
-    return c->is_leaving && c->unfed.len == 0 && c->proto->idle(&c->state) &&
+    return c->phase == CONN_LEAVING && c->unfed.len == 0 && c->proto->idle(&c->state) &&
            c->outbox.first == NULL && packet_window_idle(c->window_held);
 }
 
@@ -252,7 +251,7 @@ conn_wants_bytes(const struct conn *c)
 {
     if (c->phase == CONN_LINGERING)
         return true;
-    return c->phase == CONN_SERVING && !c->peer_done && conn_has_room(c) && !conn_awaits_move(c) &&
+    return conn_is_reading(c) && !c->peer_done && conn_has_room(c) && !conn_awaits_move(c) &&
            !conn_awaits_end(c);
 }
 
@@ -313,7 +312,7 @@ conn_read(struct conn *c, bool to_end)
         }
     }
     /* Left unread on purpose: conn_finish_turn comes back to it when there is room again. */
-    if (c->phase == CONN_SERVING && !c->peer_done)
+    if (conn_is_reading(c) && !c->peer_done)
         c->read_paused = true;
 }
 

@@ -216,7 +216,7 @@ conn_sender(const struct message *m)
 {
     struct conn *c = m->owner;
 
-    return c->phase == CONN_SERVING ? c : NULL;
+    return conn_is_serving(c) || c->phase == CONN_OVERRUN ? c : NULL;
 }
 
 size_t
@@ -258,15 +258,16 @@ conn_push_transformed(struct conn *c, const void *data, size_t n)
 int
 conn_push(struct conn *c, const void *data, size_t n)
 {
-    if (c->phase != CONN_SERVING || c->peer_done || c->is_turned_away)
+    if (c->phase == CONN_OVERRUN) {
+        errno = ENOBUFS;
+    } else if (!conn_is_serving(c) || c->peer_done) {
         errno = ENOTCONN;
-    else if (c->proto->push == NULL)
+    } else if (c->proto->push == NULL) {
         errno = ENOTSUP;
-    else if (!c->is_overrun && conn_queued(c) + n <= c->listener->child->config->send_queue_max)
+    } else if (conn_queued(c) + n <= c->listener->child->config->send_queue_max) {
         return conn_push_transformed(c, data, n);
-    else {
-        c->is_overrun = true;
-        conn_touch(c);
+    } else {
+        conn_enter(c, CONN_OVERRUN);
         errno = ENOBUFS;
     }
     return -1;
@@ -276,8 +277,7 @@ struct conn *
 conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c)
 {
     for (c = c == NULL ? w->conns : c->next; c != NULL; c = c->next)
-        if (c->listener->handler == wh && c->is_opened && c->phase == CONN_SERVING &&
-            !c->is_overrun)
+        if (c->listener->handler == wh && c->is_opened && conn_is_serving(c))
             return c;
     return NULL;
 }

@@ -1,5 +1,7 @@
 /* The connection itself, for the files that serve it: conn.c (its life), conn_turn.c (the end of
- * each turn), conn_io.c (its bytes) and conn_message.c (its messages). */
+ * each turn), conn_io.c (its bytes) and conn_message.c (its messages).
+ * Invariant: a connection is in one phase, and goes from one to another by conn_enter alone. What
+ * may hold in several phases is a condition, with a field of its own. */
 #ifndef WORKER_CONN_STATE_H
 #define WORKER_CONN_STATE_H
 
@@ -8,29 +10,30 @@
 #define CONN_SEND_TIMEOUT_US 60000000 /* for a peer to read any of its answers */
 #define CONN_LINGER_US       2000000  /* for a peer to read its last one */
 
+/* Which follows which, and how long each may last, is the table in conn.c. */
 enum conn_phase {
-    CONN_SERVING,
-    CONN_CLOSING,   /* nothing more is read; the last answers go out */
-    CONN_LINGERING, /* all is sent: reading on, so that the peer gets it, until it closes */
-    CONN_DEAD,      /* the socket is gone; messages are still with a handler */
+    CONN_SERVING,     /* messages come and are answered */
+    CONN_LEAVING,     /* the same, but it ends as soon as it is between messages */
+    CONN_TURNED_AWAY, /* one too many: read until it is known how to say so */
+    CONN_OVERRUN,     /* left too much unread: it ends with this turn */
+    CONN_CLOSING,     /* nothing more is read; the last answers go out */
+    CONN_LINGERING,   /* all is sent: reading on, so that the peer gets it, until it closes */
+    CONN_DEAD,        /* the socket is gone; messages are still with a handler */
 };
+#define CONN_PHASES (CONN_DEAD + 1)
 
 struct conn {
     struct watch watch;
     struct worker_listener *listener;
     const struct proto_ops *proto; /* the listener's, until it becomes another */
     int fd;
-    uint8_t phase; /* enum conn_phase */
-    bool is_touched;
-    bool is_unread;
-    bool is_turned_away;     /* ends as soon as it is known how to say so */
+    uint8_t phase;           /* enum conn_phase */
+    bool is_touched;         /* in the worker's list of them */
+    bool is_unread;          /* in the worker's list of them */
     bool is_opened;          /* the handler knows of it */
-    bool is_leaving;         /* ends when it is between messages */
-    bool is_overrun;         /* left too much unread: it ends with this turn */
-    bool peer_done;          /* the peer has shut down its writing side */
-    bool watches_write;      /* epoll tells when there is room to send */
-    bool send_blocked;       /* there is none: the peer does not read */
-    bool read_paused;        /* left unread until there is room for its answers again */
+    bool peer_done;          /* condition: the peer has shut down its writing side */
+    bool read_paused;        /* condition: left unread until there is room for its answers again */
+    bool watches_write;      /* interest: epoll tells when there is room to send */
     uint32_t waiting;        /* messages with the handler */
     uint32_t waiting_files;  /* of these, those that are in files */
     size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
@@ -43,10 +46,10 @@ struct conn {
     struct buffer lookahead;
     struct buffer unfed; /* received, and left until there is room for what it leads to */
     struct timer timer;
-    uint64_t phase_end_us; /* lingering, blocked or turned away: when patience ends */
+    uint64_t phase_end_us; /* the phase may last so long; UINT64_MAX: see conn_deadline */
+    uint64_t send_end_us;  /* condition: the peer takes nothing, and has to by then; 0: it does */
+    uint64_t blocked_us;   /* since when something has waited for the peer to read; 0: nothing */
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
-    uint64_t
-        blocked_us; /* since when something has been waiting for the peer to read; 0: nothing */
     struct conn *next, **link; /* all connections of the worker */
     struct conn *next_touched, *next_unread;
     union proto_state state;
@@ -57,6 +60,23 @@ conn_worker(const struct conn *c)
 {
     return c->listener->worker;
 }
+
+/* Its messages are taken. */
+static inline bool
+conn_is_serving(const struct conn *c)
+{
+    return c->phase == CONN_SERVING || c->phase == CONN_LEAVING;
+}
+
+/* Its bytes are read for what they say. */
+static inline bool
+conn_is_reading(const struct conn *c)
+{
+    return conn_is_serving(c) || c->phase == CONN_TURNED_AWAY;
+}
+
+/* The next phase begins; it has to be one that may follow. */
+void conn_enter(struct conn *c, enum conn_phase phase);
 
 /* The connection is looked at once more at the end of the turn. */
 void conn_touch(struct conn *c);

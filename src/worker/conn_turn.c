@@ -42,7 +42,7 @@ conn_awaits_move(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    return w->draining && !c->is_leaving && !c->peer_done && c->unfed.len == 0 && c->slot != NULL &&
+    return w->draining && c->phase == CONN_SERVING && !c->peer_done && c->unfed.len == 0 &&
            c->proto->idle(&c->state) && packet_window_idle(c->window_held) &&
            handover_wanted(c->listener, c->proto);
 }
@@ -50,7 +50,7 @@ conn_awaits_move(const struct conn *c)
 static enum stats_conn_state
 conn_state(const struct conn *c)
 {
-    if (c->phase != CONN_SERVING)
+    if (!conn_is_serving(c))
         return STATS_CONN_CLOSING;
     if (c->waiting > 0)
         return STATS_CONN_COMMITTING;
@@ -62,14 +62,14 @@ conn_deadline(const struct conn *c)
 {
     uint64_t first_word = conn_worker(c)->draining ? conn_first_word_until(c) : 0;
 
-    if (c->phase == CONN_LINGERING || c->send_blocked)
+    if (c->send_end_us != 0)
+        return c->send_end_us;
+    if (!conn_is_serving(c))
         return c->phase_end_us;
-    if (c->phase == CONN_SERVING && c->is_turned_away)
-        return c->phase_end_us;
-    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
+    if (conn_awaits_move(c) && conn_at_rest(c))
         return conn_worker(c)->now_us + MOVE_AGAIN_US;
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
-    if (c->phase == CONN_CLOSING || c->answers.ready.len > 0 || c->read_paused || c->peer_done)
+    if (c->answers.ready.len > 0 || c->read_paused || c->peer_done)
         return UINT64_MAX;
     if (c->waiting > 0 && c->proto->idle(&c->state))
         return UINT64_MAX;
@@ -86,9 +86,9 @@ conn_may_leave(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
-    if (c->phase != CONN_SERVING)
+    if (!conn_is_reading(c))
         return false; /* it has left already, and its peer has only so long to close */
-    if (c->is_leaving)
+    if (c->phase == CONN_LEAVING)
         return conn_between_messages(c);
     return w->draining && conn_at_rest(c) && conn_first_word_until(c) <= w->now_us;
 }
@@ -110,18 +110,18 @@ conn_is_discarding(const struct conn *c)
 static void
 conn_advance(struct conn *c)
 {
-    if (c->is_overrun) {
+    if (c->phase == CONN_OVERRUN) {
         conn_close(c);
         return;
     }
     /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
     if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
         conn_write(c);
-    if (c->phase == CONN_SERVING && c->answers.ended)
+    if (c->answers.ended)
         conn_begin_closing(c);
-    if (c->phase == CONN_SERVING && conn_awaits_move(c) && conn_at_rest(c))
+    if (conn_awaits_move(c) && conn_at_rest(c))
         conn_move(c);
-    else if (c->phase == CONN_SERVING && conn_may_leave(c))
+    else if (conn_may_leave(c))
         conn_leave(c);
     if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
         return;
@@ -129,9 +129,9 @@ conn_advance(struct conn *c)
      * came before. */
     if (c->phase == CONN_CLOSING && (c->answers.ended || c->waiting == 0))
         conn_linger(c);
-    else if (c->phase == CONN_SERVING && c->peer_done && c->waiting == 0)
+    else if (conn_is_reading(c) && c->peer_done && c->waiting == 0)
         conn_close(c);
-    if (c->phase == CONN_SERVING && c->read_paused && conn_wants_bytes(c)) {
+    if (conn_is_reading(c) && c->read_paused && conn_wants_bytes(c)) {
         c->read_paused = false;
         conn_read_later(c);
     }
@@ -189,11 +189,11 @@ conn_timer(struct worker *w, struct timer *timer)
 
     conn_touch(c);
     /* What came while this worker was held up is not late. */
-    if (c->phase == CONN_SERVING && conn_deadline(c) <= w->now_us)
+    if (conn_is_reading(c) && conn_deadline(c) <= w->now_us)
         conn_read(c, true);
     if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
         return; /* pushed back since, or for conn_finish to deal with */
-    if (c->phase != CONN_SERVING || c->send_blocked || c->is_turned_away)
+    if (!conn_is_serving(c) || c->send_end_us != 0)
         conn_close(c);
     else
         conn_happened(c, c->proto->expire(&c->state, &io), &io);
@@ -254,7 +254,7 @@ void
 conn_drain_all(struct worker *w, bool force)
 {
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        if (c->phase != CONN_SERVING)
+        if (!conn_is_reading(c))
             continue;
         if (force)
             conn_shutdown(c);
