@@ -130,8 +130,10 @@ frame_add(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
     uint64_t size = *io->message != NULL ? (*io->message)->size : 0;
     struct message *m;
 
-    if (n > io->limits->max_message_size - size)
+    if (n > io->limits->max_message_size - size) {
+        io->tally->cut++;
         return frame_fail(f, io);
+    }
     if (n == 0)
         return PROTO_MORE;
     m = frame_message(f, io, n);

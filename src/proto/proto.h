@@ -20,7 +20,7 @@
 
 /* Counted by the protocol, added to the shared counters by the worker. */
 struct proto_tally {
-    uint32_t acks, nack1, nack2, rej, err, messages, packets;
+    uint32_t acks, nack1, nack2, rej, err, messages, packets, cut;
 };
 
 enum proto_role {
@@ -136,6 +136,10 @@ struct proto_ops {
     /* Dropping what has arrived until the connection is drained: its answer must not leave before.
      * NULL: never. */
     bool (*discarding)(const void *state);
+
+    /* Bytes of the peer's present message have come, and its end has not: it is cut short where the
+     * connection ends now. NULL: wherever it is not idle. */
+    bool (*receiving)(const void *state);
 
     /* Between messages, in both directions: the connection may be closed without cutting anything
      * off. The worker itself looks at answers, outbox and window. */

@@ -280,6 +280,14 @@ tinyproto_progress_deadline(const struct tinyproto *tp, const struct proto_limit
 }
 
 static bool
+tinyproto_receiving(const void *state)
+{
+    const struct tinyproto *tp = state;
+
+    return tp->state == TINYPROTO_SIZE || tp->state == TINYPROTO_PAYLOAD;
+}
+
+static bool
 tinyproto_idle(const void *state)
 {
     const struct tinyproto *tp = state;
@@ -398,6 +406,7 @@ const struct proto_ops tinyproto_protocol = {
     .deadline = tinyproto_deadline,
     .expire = tinyproto_expire,
     .shutdown = tinyproto_shutdown,
+    .receiving = tinyproto_receiving,
     .idle = tinyproto_idle,
     .reserve = tinyproto_reserve,
     .settle = tinyproto_settle,

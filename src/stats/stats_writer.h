@@ -49,13 +49,27 @@ bool stats_writer_overfull(const struct stats_writer *sw);
 /* Open connections of all live workers. */
 uint64_t stats_writer_open_total(const struct stats_writer *sw);
 
-/* Only the cell's one writer calls this, so load and store cannot lose an update. */
+/* Only the cell's one writer calls these, so load and store cannot lose an update. */
 static inline void
-stats_add(_Atomic uint64_t *cell, uint64_t n)
+stats_add_wide(_Atomic uint64_t *cell, uint64_t n)
 {
     atomic_store_explicit(cell, atomic_load_explicit(cell, memory_order_relaxed) + n,
                           memory_order_relaxed);
 }
+
+static inline void
+stats_add_narrow(_Atomic uint32_t *cell, uint64_t n)
+{
+    uint32_t old = atomic_load_explicit(cell, memory_order_relaxed);
+
+    atomic_store_explicit(cell, n < UINT32_MAX - old ? old + (uint32_t)n : UINT32_MAX,
+                          memory_order_relaxed);
+}
+
+/* Adds n to a cell of either width. */
+#define stats_add(cell, n) \
+    _Generic((cell), _Atomic uint64_t *: stats_add_wide, _Atomic uint32_t *: stats_add_narrow)( \
+        (cell), (n))
 
 static inline void
 stats_latency(struct stats_block *block, uint64_t us)

@@ -259,7 +259,7 @@ conn_say_refusal(struct conn *c, const char *code, const char *text)
     char line[PROTO_REFUSAL_MAX];
     size_t n = c->proto->refusal(code, text, line);
 
-    conn_add(c, offsetof(struct stats_conn_counters, err), 1);
+    CONN_ADD(c, err, 1);
     answers_append(&c->answers, line, n, true);
     conn_begin_closing(c);
 }

@@ -56,10 +56,11 @@ conn_write(struct conn *c)
             return;
         }
         if (n < 0) {
+            conn_note_cut(c);
             conn_close(c);
             return;
         }
-        conn_add(c, offsetof(struct stats_conn_counters, bytes_out), (uint64_t)n);
+        CONN_ADD(c, bytes_out, (uint64_t)n);
         c->blocked_sent += (uint64_t)n;
         c->send_end_us = 0;
         buffer_consume(ready, (size_t)n);
@@ -286,18 +287,20 @@ conn_read(struct conn *c, bool to_end)
             return;
         }
         if (n < 0) {
+            conn_note_cut(c);
             conn_close(c);
             return;
         }
         if (n == 0) {
             conn_drained(c);
             conn_eof(c);
+            conn_note_cut(c);
             if (c->phase != CONN_DEAD)
                 conn_peer_done(c);
             return;
         }
         conn_mark_busy(c);
-        conn_add(c, offsetof(struct stats_conn_counters, bytes_in), (uint64_t)n);
+        CONN_ADD(c, bytes_in, (uint64_t)n);
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);

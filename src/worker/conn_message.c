@@ -1,38 +1,64 @@
 /* The messages of a connection: to the handler and back, and what is counted on the way. */
 #include "worker/conn_state.h"
 
+#include "common/log.h"
 #include "proto/json_message.h"
 #include "stats/stats_peer.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define CUT_SAY_US  10000000 /* in so long a time */
+#define CUT_SAY_MAX 10       /* so many lines are written about messages cut short */
 
 /* --- counting --- */
 
-/* The cells that a connection and its worker both count stand at the same offsets. */
-#define X(name, help)                                               \
-    static_assert(offsetof(struct stats_conn_counters, name) ==     \
-                      offsetof(struct stats_worker_counters, name), \
-                  "one offset for both");
-STATS_CONN_COUNTERS(X)
-#undef X
+/* A line for each connection, but no flood: what was left out is said in the next line. */
+static void
+conn_say_cut(const struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+    char more[64] = "";
+
+    if (w->now_us >= w->cut_said_us + CUT_SAY_US) {
+        w->cut_said_us = w->now_us;
+        w->cut_said = 0;
+    }
+    if (w->cut_said == CUT_SAY_MAX) {
+        w->cut_unsaid++;
+        return;
+    }
+    w->cut_said++;
+    w->peer[0] = '\0';
+    if (c->slot != NULL)
+        stats_peer_format(c->slot->family, c->slot->address, c->slot->port, w->peer);
+    if (w->cut_unsaid > 0)
+        snprintf(more, sizeof(more), "; %" PRIu64 " more were not logged", w->cut_unsaid);
+    w->cut_unsaid = 0;
+    log_notice("%s: a message from %s over %s is dropped: its end did not come%s",
+               c->listener->child->config->name, w->peer, c->proto->name, more);
+}
 
 void
-conn_add(struct conn *c, size_t cell, uint64_t n)
+conn_note_cut(struct conn *c)
 {
-    struct stats_block *block = conn_worker(c)->stats.block;
+    const struct proto_ops *proto = c->proto;
+    bool cut = proto->receiving != NULL ? proto->receiving(&c->state) : !proto->idle(&c->state);
 
-    if (n == 0)
+    if (c->phase != CONN_SERVING || !cut || c->peer_done)
         return;
-    stats_add((_Atomic uint64_t *)((char *)&block->counters + cell), n);
-    if (c->slot != NULL)
-        stats_add((_Atomic uint64_t *)((char *)&c->slot->counters + cell), n);
+    CONN_ADD(c, cut, 1);
+    conn_say_cut(c);
 }
 
 void
 conn_count(struct conn *c, const struct proto_tally *tally)
 {
-#define CELL(name) conn_add(c, offsetof(struct stats_conn_counters, name), tally->name)
+#define CELL(name)        \
+    if (tally->name != 0) \
+    CONN_ADD(c, name, tally->name)
     CELL(acks);
     CELL(nack1);
     CELL(nack2);
@@ -40,7 +66,10 @@ conn_count(struct conn *c, const struct proto_tally *tally)
     CELL(err);
     CELL(messages);
     CELL(packets);
+    CELL(cut);
 #undef CELL
+    if (tally->cut != 0)
+        conn_say_cut(c);
 }
 
 /* What is to be transformed has to be there as a whole. */

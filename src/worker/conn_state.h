@@ -134,8 +134,17 @@ bool conn_wants_bytes(const struct conn *c);
 
 /* --- conn_message.c --- */
 
-/* Adds n to the cell at that offset of the connection's and the worker's counters. */
-void conn_add(struct conn *c, size_t cell, uint64_t n);
+/* Adds n to that counter of the connection and of the worker. */
+#define CONN_ADD(c, name, n)                                                   \
+    do {                                                                       \
+        stats_add(&conn_worker(c)->stats.block->counters.name, (uint64_t)(n)); \
+        if ((c)->slot != NULL)                                                 \
+            stats_add(&(c)->slot->counters.name, (uint64_t)(n));               \
+    } while (0)
+
+/* The peer has ended: counts the message it leaves unfinished, if there is one, and says so in the
+ * log. */
+void conn_note_cut(struct conn *c);
 
 /* Adds what the protocol has counted. */
 void conn_count(struct conn *c, const struct proto_tally *tally);

@@ -244,7 +244,7 @@ conn_evict(struct worker *w)
     while (w->unsent > w->store.memory_limit &&
            (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.memory_limit)) != NULL) {
         conn_say_evicted(w);
-        conn_add(c, offsetof(struct stats_conn_counters, err), 1);
+        CONN_ADD(c, err, 1);
         conn_close(c);
     }
     conn_finish_turn(w);

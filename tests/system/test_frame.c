@@ -271,6 +271,9 @@ a_frame_cut_short_is_never_handed_on(void **state)
             }
         WAIT_FOR(stats_total(d, "accepted") == connections && stats_total(d, "open") == 0, 5000);
         raw_expect_counts(d, 0, 0, 0, 0);
+        /* of those with a reset, some were over before their bytes were read */
+        assert_in_range(stats_total(d, "cut"), rows[i].n - 1, connections - 2);
+        assert_true(daemon_logged(d, "is dropped: its end did not come"));
         raw_connect(&r, rows[i].kind, &d->listeners[0], RAW_WHOLE);
         raw_say(&r, rows[i].bytes, rows[i].n);
         raw_expect_counts(d, 1, 0, 0, 0);
@@ -278,6 +281,33 @@ a_frame_cut_short_is_never_handed_on(void **state)
         daemon_stop(d);
         assert_int_equal(raw_journal_count(d), 1);
     }
+}
+
+/* A peer can make as many of these as it likes, and the log stays short. */
+static void
+messages_cut_short_do_not_flood_the_log(void **state)
+{
+    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter", "journal");
+    const char *at;
+    unsigned lines = 0;
+    char *log;
+
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        struct raw r;
+
+        raw_connect(&r, &raw_frame_delimiter, &d->listeners[0], RAW_WHOLE);
+        raw_say(&r, "a last line without an end", 26);
+        raw_close(&r);
+    }
+    WAIT_FOR(stats_total(d, "cut") == 100 && stats_total(d, "open") == 0, 5000);
+    raw_expect_counts(d, 0, 0, 0, 0);
+    log = daemon_log(d);
+    for (at = log; (at = strstr(at, "is dropped: its end did not come")) != NULL; at++)
+        lines++;
+    assert_in_range(lines, 1, 20);
+    free(log);
+    daemon_stop(d);
 }
 
 static void
@@ -299,6 +329,7 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
     }
     WAIT_FOR(stats_total(d, "accepted") == 4 && stats_total(d, "open") == 0, 5000);
     raw_expect_counts(d, 0, 0, 0, 0);
+    assert_in_range(stats_total(d, "cut"), 2, 3);
     raw_connect(&r, &raw_frame_eof, &d->listeners[0], RAW_WHOLE);
     assert_int_equal(raw_frame_eof.send(&r, body, 400000), 0);
     raw_expect_counts(d, 1, 0, 0, 0);
@@ -457,6 +488,7 @@ main(void)
         SYSTEM_TEST(a_delimiter_that_never_comes_ends_the_connection),
         SYSTEM_TEST(more_than_the_limit_up_to_the_end_is_not_handed_on),
         SYSTEM_TEST(a_frame_cut_short_is_never_handed_on),
+        SYSTEM_TEST(messages_cut_short_do_not_flood_the_log),
         SYSTEM_TEST(what_ends_with_a_reset_is_never_handed_on),
         SYSTEM_TEST(the_reply_comes_after_the_end),
         SYSTEM_TEST(silence_inside_a_frame_ends_the_connection),

@@ -237,9 +237,9 @@ integer_at(const json_t *object, const char *key)
 static void
 stats_as_json_has_totals_and_workers(void **state)
 {
-    static const char *const keys[] = {"acks",     "nack1",    "nack2",     "rej",     "err",
-                                       "messages", "bytes_in", "bytes_out", "packets", "accepted",
-                                       "refused",  "open",     "turns",     "commits", "committed"};
+    static const char *const keys[] = {
+        "acks",    "nack1",    "nack2",   "rej",  "err",   "messages", "bytes_in",  "bytes_out",
+        "packets", "accepted", "refused", "open", "turns", "commits",  "committed", "cut"};
     struct fixture *f = *state;
     json_t *document, *total, *worker;
 

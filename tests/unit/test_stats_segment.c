@@ -153,6 +153,20 @@ peers_of_all_families_are_shown(void **state)
 }
 
 static void
+a_narrow_counter_stops_at_its_largest_value(void **state)
+{
+    _Atomic uint32_t cell = UINT32_MAX - 3;
+
+    (void)state;
+    stats_add(&cell, 2);
+    assert_int_equal(atomic_load(&cell), UINT32_MAX - 1);
+    stats_add(&cell, 2);
+    assert_int_equal(atomic_load(&cell), UINT32_MAX);
+    stats_add(&cell, UINT64_MAX);
+    assert_int_equal(atomic_load(&cell), UINT32_MAX);
+}
+
+static void
 a_slot_given_back_is_used_again_with_counters_at_zero(void **state)
 {
     struct fixture *f = *state;
@@ -684,6 +698,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_connection_is_read_as_it_was_written),
         TEST(peers_of_all_families_are_shown),
+        TEST(a_narrow_counter_stops_at_its_largest_value),
         TEST(a_slot_given_back_is_used_again_with_counters_at_zero),
         TEST(no_more_than_all_slots_are_given_out),
         TEST(a_slot_whose_writer_died_half_way_is_left_out),

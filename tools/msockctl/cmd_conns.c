@@ -101,6 +101,7 @@ static const struct column columns[] = {
     {"bytes_in", "IN", COLUMN_BYTES, cell_bytes_in},
     {"bytes_out", "OUT", COLUMN_BYTES, cell_bytes_out},
     {"packets", "PACKETS", COLUMN_COUNT, cell_packets},
+    {"cut", "CUT", COLUMN_COUNT, cell_cut},
     {"age", "AGE", COLUMN_TIME, cell_age},
     {"idle", "IDLE", COLUMN_TIME, cell_idle},
 };
@@ -279,8 +280,8 @@ const struct ctl_command ctl_conns = {
             "Every open connection with its own counters; AGE and IDLE are seconds.\n\n"
             "  --json           an array of objects\n"
             "  --sort COLUMN    by worker, peer, listener, proto, state, acks, nack1, nack2, rej,\n"
-            "                   err, messages, bytes_in, bytes_out, packets, age or idle; numbers\n"
-            "                   from the highest down (default: by worker, in the\n"
+            "                   err, messages, bytes_in, bytes_out, packets, cut, age or idle;\n"
+            "                   numbers from the highest down (default: by worker, in the\n"
             "                   order of their arrival)\n"
             "  --listener TEXT  only of listeners with TEXT in their URL or address\n",
     .run = conns_run,

@@ -66,6 +66,14 @@ cnp_is_silent(const struct cnp *cnp)
 }
 
 static bool
+cnp_receiving(const void *state)
+{
+    const struct cnp *cnp = state;
+
+    return cnp->state == CNP_READY && (cnp_in_packet(cnp) || cnp->under_way > 0 || cnp->early > 0);
+}
+
+static bool
 cnp_idle(const void *state)
 {
     const struct cnp *cnp = state;
@@ -250,6 +258,7 @@ const struct proto_ops cnp_protocol = {
     .deadline = cnp_deadline,
     .expire = cnp_expire,
     .shutdown = cnp_shutdown,
+    .receiving = cnp_receiving,
     .idle = cnp_idle,
     .reserve = cnp_reserve,
     .settle = cnp_ops_settle,
