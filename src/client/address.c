@@ -9,20 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WINDOW_MAX     1024 /* packets, as on the server's side */
-#define WINDOW_DEFAULT 64   /* of mode=burst */
-
-struct scheme {
-    const char *name;
-    const char *options[4]; /* ends with NULL */
-};
-
-static const struct scheme schemes[] = {
-    {"msp", {"key_file"}},
-    {"tinyproto", {"key_file"}},
-    {"cnp", {"mode", "window_size", "key_file"}},
-    {"frame", {"framing", "delimiter", "key_file"}},
-};
+#define ADDRESS_SCHEMES_LEN 128
+#define WINDOW_MAX          1024 /* packets, as on the server's side */
+#define WINDOW_DEFAULT      64   /* of mode=burst */
 
 static int MS_PRINTF(2, 3) address_fail(char error[ADDRESS_ERROR_LEN], const char *fmt, ...)
 {
@@ -34,43 +23,57 @@ static int MS_PRINTF(2, 3) address_fail(char error[ADDRESS_ERROR_LEN], const cha
     return -1;
 }
 
-static const struct scheme *
-scheme_find(const char *name)
+/* What a client may speak, for a sentence: "a, b or c". */
+static const char *
+address_schemes(char out[ADDRESS_SCHEMES_LEN])
 {
-    for (size_t i = 0; i < MS_ARRAY_LEN(schemes); i++)
-        if (strcmp(schemes[i].name, name) == 0)
-            return &schemes[i];
-    return NULL;
+    const char *names[8];
+    const struct proto_ops *ops;
+    size_t n = 0;
+
+    for (size_t row = 0; (ops = proto_at(row)) != NULL; row++)
+        if (!ops->only_listens)
+            names[n++] = ops->name;
+    MS_ASSERT(n < MS_ARRAY_LEN(names));
+    names[n] = NULL;
+    text_list(names, out, ADDRESS_SCHEMES_LEN);
+    return out;
 }
 
-/* What url_parse takes, but a client cannot use. Returns NULL where it can. */
-static const char *
-url_unfit(const struct url *url)
+/* What url_parse takes, but a client cannot use. */
+static int
+address_check_url(const struct url *url, const char *text, char error[ADDRESS_ERROR_LEN])
 {
-    if (strcmp(url->scheme, "auto") == 0)
-        return "auto is for servers, which can look at what comes; a client says what it speaks:"
-               " msp, tinyproto, cnp or frame";
-    if (scheme_find(url->scheme) == NULL)
-        return "what can be spoken is msp, tinyproto, cnp and frame";
+    const struct proto_ops *ops = proto_find(url->scheme);
+    const char *unfit = NULL;
+    char schemes[ADDRESS_SCHEMES_LEN];
+
+    if (ops == NULL)
+        return address_fail(error, "\"%.80s\": what can be spoken is %s", text,
+                            address_schemes(schemes));
+    if (ops->only_listens)
+        return address_fail(error,
+                            "\"%.80s\": %s is for servers, which can look at what comes; a client"
+                            " says what it speaks: %s",
+                            text, ops->name, address_schemes(schemes));
     if (url->host == NULL && url->path == NULL)
-        return "neither an address nor the path of a Unix socket is given";
-    if (url->host != NULL && url->has_port && url->port == 0)
-        return "port 0 cannot be connected to";
-    return NULL;
+        unfit = "neither an address nor the path of a Unix socket is given";
+    else if (url->host != NULL && url->has_port && url->port == 0)
+        unfit = "port 0 cannot be connected to";
+    return unfit == NULL ? 0 : address_fail(error, "\"%.80s\": %s", text, unfit);
 }
 
 static int
-address_check_options(const struct scheme *scheme, const struct url *url,
+address_check_options(const struct proto_ops *ops, const struct url *url,
                       char error[ADDRESS_ERROR_LEN])
 {
     for (size_t i = 0; i < url->option_count; i++) {
-        const char *const *known = scheme->options;
+        const char *const *known = ops->client_options, *name = url->options[i].name;
 
-        while (*known != NULL && strcmp(*known, url->options[i].name) != 0)
+        while (*known != NULL && strcmp(*known, name) != 0)
             known++;
-        if (*known == NULL)
-            return address_fail(error, "%s has no option \"%.60s\" for a client", scheme->name,
-                                url->options[i].name);
+        if (*known == NULL && strcmp(name, "key_file") != 0)
+            return address_fail(error, "%s has no option \"%.60s\" for a client", ops->name, name);
     }
     return 0;
 }
@@ -113,17 +116,14 @@ address_read_window(struct address *a, char error[ADDRESS_ERROR_LEN])
 static int
 address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR_LEN])
 {
-    const char *unfit = url_unfit(&a->url), *key_file;
-    const struct scheme *scheme;
+    const char *key_file;
 
-    if (unfit != NULL)
-        return address_fail(error, "\"%.80s\": %s", text, unfit);
-    scheme = scheme_find(a->url.scheme);
-    if (address_check_options(scheme, &a->url, error) < 0 || address_read_framing(a, error) < 0 ||
+    if (address_check_url(&a->url, text, error) < 0)
+        return -1;
+    a->ops = proto_find(a->url.scheme);
+    if (address_check_options(a->ops, &a->url, error) < 0 || address_read_framing(a, error) < 0 ||
         address_read_window(a, error) < 0)
         return -1;
-    a->ops = proto_find(scheme->name);
-    MS_ASSERT(a->ops != NULL);
     if (!a->url.has_port)
         a->url.port = ADDRESS_PORT;
     key_file = url_option(&a->url, "key_file");

@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static const char text_hex[] = "0123456789ABCDEF";
@@ -288,4 +289,17 @@ text_parse_number(const char *s, uint64_t min, uint64_t max, uint64_t *out)
     }
     *out = value;
     return 0;
+}
+
+void
+text_list(const char *const *names, char *out, size_t size)
+{
+    size_t len = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; names[i] != NULL && len < size; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] == NULL ? " or " : ", ";
+
+        len += (size_t)snprintf(out + len, size - len, "%s%s", before, names[i]);
+    }
 }

@@ -30,6 +30,9 @@ MS_MUST_CHECK int text_parse_size(const char *s, uint64_t *bytes_out);
  * with EINVAL, ERANGE. */
 MS_MUST_CHECK int text_parse_duration(const char *s, uint64_t *us_out);
 
+/* The names in a NULL-terminated list as "a, b or c", cut to size. */
+void text_list(const char *const *names, char *out, size_t size);
+
 /* A whole decimal number within [min, max] and nothing else. Returns 0, or -1 with EINVAL,
  * ERANGE. */
 MS_MUST_CHECK int text_parse_number(const char *s, uint64_t min, uint64_t max, uint64_t *out);

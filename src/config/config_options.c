@@ -21,9 +21,13 @@
 #define NAME_LENGTH 255
 #define BOTH        (OPTION_IN_FILE | OPTION_IN_URL)
 
-const char *const config_protocols[] = {"auto", "msp", "tinyproto", "cnp", "frame", NULL};
-const char *const config_handlers[] = {"journal", "echo",      "discard", "exec",
-                                       "module",  "broadcast", NULL};
+#define X(name, ...) {#name, {__VA_ARGS__}},
+const struct config_handler config_handlers[] = {CONFIG_HANDLERS(X)};
+#undef X
+
+#define X(name, ...) #name,
+static const char *const option_handlers[] = {CONFIG_HANDLERS(X) NULL};
+#undef X
 
 /* In the order of enum log_level and of enum on_conflict. */
 static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
@@ -54,7 +58,7 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_LISTEN] = {"listen", .type = OPTION_TYPE_LIST, .scope = OPTION_IN_FILE, .min = 1,
                        .max = PATH_LENGTH, .initial = "auto://127.0.0.1:8000",
                        .help = "listeners' URLs, a list"},
-    [OPTION_HANDLER] = {"handler", CHOICE(BOTH, config_handlers), .initial = "journal",
+    [OPTION_HANDLER] = {"handler", CHOICE(BOTH, option_handlers), .initial = "journal",
                         .help = "for listeners without one: journal, echo, discard, broadcast"},
     [OPTION_DATA_DIR] = {"data_dir", TEXT(1, PATH_LENGTH), .initial = "./msockd-data",
                          .help = "journal, files and blobs"},
@@ -224,19 +228,6 @@ config_option_nearest(const char *name, enum option_scope scope)
     return nearest;
 }
 
-void
-config_list_names(const char *const *names, char *out, size_t size)
-{
-    size_t len = 0;
-
-    out[0] = '\0';
-    for (size_t i = 0; names[i] != NULL && len < size; i++) {
-        const char *before = i == 0 ? "" : names[i + 1] == NULL ? " or " : ", ";
-
-        len += (size_t)snprintf(out + len, size - len, "%s%s", before, names[i]);
-    }
-}
-
 /* "16M", "2K", "4294967295". */
 static void
 option_format_size(uint64_t bytes, char *out, size_t size)
@@ -297,7 +288,7 @@ option_expect(const struct config_option *o, char reason[OPTION_REASON_LEN])
         snprintf(reason, OPTION_REASON_LEN, "expected \"yes\" or \"no\"");
         return;
     case OPTION_TYPE_CHOICE:
-        config_list_names(o->choices, names, sizeof(names));
+        text_list(o->choices, names, sizeof(names));
         snprintf(reason, OPTION_REASON_LEN, "expected %s", names);
         return;
     case OPTION_TYPE_MODE:

@@ -89,10 +89,24 @@ struct config_option {
 
 extern const struct config_option config_options[OPTION_COUNT];
 
-/* What a listener's URL may begin with and which handlers there are; NULL at the end. config cannot
- * ask the modules themselves, since they stand above it: their tests compare. */
-extern const char *const config_protocols[];
-extern const char *const config_handlers[];
+/* A row a handler: its name, and the options that only its listeners may have, the first of which
+ * it cannot do without. Its struct handler_ops is NAME_handler (handler/handler.h). */
+#define CONFIG_HANDLERS(X)                                      \
+    X(journal, NULL)                                            \
+    X(echo, NULL)                                               \
+    X(discard, NULL)                                            \
+    X(exec, "command", "exec", "exec_children", "exec_timeout") \
+    X(module, "path", "args")                                   \
+    X(broadcast, NULL)
+
+struct config_handler {
+    const char *name;
+    const char *options[8]; /* NULL at the end */
+};
+
+extern const struct config_handler config_handlers[]; /* CONFIG_HANDLER_COUNT of them */
+#define CONFIG_HANDLER_ONE(name, ...) +1
+#define CONFIG_HANDLER_COUNT          (0 CONFIG_HANDLERS(CONFIG_HANDLER_ONE))
 
 /* The option of that name and scope, or NULL. */
 const struct config_option *config_option_find(const char *name, enum option_scope scope);
@@ -106,8 +120,5 @@ const struct config_option *config_option_nearest(const char *name, enum option_
  * half a sentence in reason: "expected ...". */
 MS_MUST_CHECK int config_option_parse(const struct config_option *option, const char *text,
                                       uint64_t *number_out, char reason[OPTION_REASON_LEN]);
-
-/* The names in a NULL-terminated list as "a, b or c", cut to size. */
-void config_list_names(const char *const *names, char *out, size_t size);
 
 #endif

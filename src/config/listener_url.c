@@ -4,6 +4,7 @@
 
 #include "common/text.h"
 #include "config/framing.h"
+#include "proto/proto_table.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -48,10 +49,9 @@ listener_check_scheme(const struct listener_place *at, const struct url *url)
 {
     char names[128];
 
-    for (size_t i = 0; config_protocols[i] != NULL; i++)
-        if (strcmp(config_protocols[i], url->scheme) == 0)
-            return 0;
-    config_list_names(config_protocols, names, sizeof(names));
+    if (proto_find(url->scheme) != NULL)
+        return 0;
+    text_list(proto_names, names, sizeof(names));
     return listener_fail(at, "unknown protocol \"%.40s\", expected %s", url->scheme, names);
 }
 
@@ -66,44 +66,43 @@ listener_unknown_option(const struct listener_place *at, const char *name)
         if ((config_options[i].scope & OPTION_IN_URL) != 0)
             names[n++] = config_options[i].name;
     names[n] = NULL;
-    config_list_names(names, list, sizeof(list));
+    text_list(names, list, sizeof(list));
     return listener_fail(at, "unknown option \"%.40s\", expected %s", name, list);
+}
+
+static bool
+listener_lists(const char *const *options, const char *name)
+{
+    while (*options != NULL && strcmp(*options, name) != 0)
+        options++;
+    return *options != NULL;
 }
 
 /* An option that belongs to one handler or protocol, where the listener has another. */
 static int
 listener_misplaced(const struct listener_place *at, const struct url *url, const char *name,
-                   const char *handler)
+                   const struct config_handler *handler)
 {
-    static const struct {
-        enum option_id id;
-        const char *handler, *proto;
-    } owners[] = {
-        {OPTION_COMMAND, "exec", NULL},       {OPTION_EXEC, "exec", NULL},
-        {OPTION_EXEC_CHILDREN, "exec", NULL}, {OPTION_EXEC_TIMEOUT, "exec", NULL},
-        {OPTION_PATH, "module", NULL},        {OPTION_ARGS, "module", NULL},
-        {OPTION_FRAMING, NULL, "frame"},      {OPTION_DELIMITER, NULL, "frame"},
-    };
+    const struct proto_ops *proto;
 
-    for (size_t i = 0; i < MS_ARRAY_LEN(owners); i++) {
-        if (strcmp(config_options[owners[i].id].name, name) != 0)
-            continue;
-        if (owners[i].handler != NULL && strcmp(owners[i].handler, handler) != 0)
-            return listener_fail(at, "%s is for handler=%s only", name, owners[i].handler);
-        if (owners[i].proto != NULL && strcmp(owners[i].proto, url->scheme) != 0)
-            return listener_fail(at, "%s is for %s:// only", name, owners[i].proto);
-    }
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
+        if (&config_handlers[i] != handler && listener_lists(config_handlers[i].options, name))
+            return listener_fail(at, "%s is for handler=%s only", name, config_handlers[i].name);
+    for (size_t row = 0; (proto = proto_at(row)) != NULL; row++)
+        if (strcmp(proto->name, url->scheme) != 0 && listener_lists(proto->listener_options, name))
+            return listener_fail(at, "%s is for %s:// only", name, proto->name);
     return 0;
 }
 
-/* What a handler cannot do without. */
+/* What a handler cannot do without, and what is another's. */
 static int
-listener_check_handler(const struct listener_place *at, const struct url *url, const char *handler)
+listener_check_handler(const struct listener_place *at, const struct url *url,
+                       const struct config_handler *handler)
 {
-    if (strcmp(handler, "exec") == 0 && url_option(url, "command") == NULL)
-        return listener_fail(at, "handler=exec needs command=...");
-    if (strcmp(handler, "module") == 0 && url_option(url, "path") == NULL)
-        return listener_fail(at, "handler=module needs path=...");
+    const char *needs = handler->options[0];
+
+    if (needs != NULL && url_option(url, needs) == NULL)
+        return listener_fail(at, "handler=%s needs %s=...", handler->name, needs);
     for (size_t i = 0; i < url->option_count; i++)
         if (listener_misplaced(at, url, url->options[i].name, handler) < 0)
             return -1;
@@ -213,12 +212,12 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     struct listener_config l = {0};
     uint64_t number[OPTION_COUNT];
     char reason[URL_ERROR_LEN];
-    const char *handler;
+    const struct config_handler *handler;
 
     memcpy(number, settings->number, sizeof(number));
     if (listener_check_scheme(at, url) < 0 || listener_read_options(at, url, number) < 0)
         return -1;
-    handler = config_handlers[number[OPTION_HANDLER]];
+    handler = &config_handlers[number[OPTION_HANDLER]];
     if (listener_check_handler(at, url, handler) < 0)
         return -1;
     if (url->path == NULL && !url->has_port)
@@ -229,7 +228,7 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.url = ms_strdup(at->text);
     l.name = listener_name(at->text);
     l.proto = ms_strdup(url->scheme);
-    l.handler = ms_strdup(handler);
+    l.handler = ms_strdup(handler->name);
     l.backlog = (int)number[OPTION_BACKLOG];
     l.mode = (mode_t)number[OPTION_MODE];
     l.send_queue_max = number[OPTION_SEND_QUEUE_MAX];

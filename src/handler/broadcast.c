@@ -3,7 +3,7 @@
 #include "bus/bus.h"
 #include "common/clock.h"
 #include "handler/fanout.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 #include "handler/outcome.h"
 
 #include <errno.h>

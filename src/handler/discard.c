@@ -1,6 +1,6 @@
 /* Takes everything and keeps nothing: for measuring, and for senders that only want the
  * verification. */
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 
 #include <stdlib.h>
 

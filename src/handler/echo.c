@@ -1,6 +1,6 @@
 /* Sends every message back, where a reply is wanted. */
 #include "common/fd.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 #include "handler/outcome.h"
 #include "proto/msp/msp_wire.h"
 

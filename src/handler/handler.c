@@ -1,12 +1,11 @@
-/* The table of handlers. */
-#include "handler/handler_list.h"
+/* The handlers that CONFIG_HANDLERS has a row for. */
+#include "handler/handler.h"
 
 #include <string.h>
 
-static const struct handler_ops *const handlers[] = {
-    &journal_handler, &echo_handler,   &discard_handler,
-    &exec_handler,    &module_handler, &broadcast_handler,
-};
+#define X(name, ...) &name##_handler,
+static const struct handler_ops *const handlers[] = {CONFIG_HANDLERS(X)};
+#undef X
 
 const struct handler_ops *
 handler_find(const char *name)
@@ -15,10 +14,4 @@ handler_find(const char *name)
         if (strcmp(handlers[i]->name, name) == 0)
             return handlers[i];
     return NULL;
-}
-
-const char *
-handler_names(void)
-{
-    return "journal, echo, discard, exec, module, broadcast";
 }

@@ -6,6 +6,7 @@
 #define HANDLER_HANDLER_H
 
 #include "config/config.h"
+#include "config/config_options.h"
 #include "proto/message.h"
 #include "proto/proto.h"
 
@@ -125,7 +126,9 @@ struct handler_ops {
 /* The handler of that name, or NULL. */
 const struct handler_ops *handler_find(const char *name);
 
-/* All names, comma-separated, for error messages. Static. */
-const char *handler_names(void);
+/* Each is defined in a file of its own. */
+#define X(name, ...) extern const struct handler_ops name##_handler;
+CONFIG_HANDLERS(X)
+#undef X
 
 #endif

@@ -82,7 +82,7 @@ start_runtime(struct master *m, const struct config *config)
         return -1;
     }
     m->has_stats = true;
-    stats_master_protocols(&m->stats, config_protocols);
+    stats_master_protocols(&m->stats, proto_names);
     return 0;
 }
 

@@ -328,6 +328,7 @@ auto_push(void *state, struct proto_io *io, const void *data, size_t n)
 
 const struct proto_ops auto_protocol = {
     .name = "auto",
+    .only_listens = true,
     .hand_over = true,
     .init = auto_init,
     .feed = auto_feed,

@@ -501,6 +501,8 @@ frame_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
 
 const struct proto_ops frame_protocol = {
     .name = "frame",
+    .listener_options = {"framing", "delimiter"},
+    .client_options = {"framing", "delimiter"},
     .hand_over = true,
     .init = frame_init,
     .open = frame_open,

@@ -87,9 +87,18 @@ struct verdict {
     size_t reply_len;  /* at most PROTO_REPLY_MAX */
 };
 
+#define PROTO_OPTIONS_MAX 4
+
 /* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. */
 struct proto_ops {
-    const char *name; /* the scheme of its URLs */
+    const char *name;  /* the scheme of its URLs */
+    bool only_listens; /* it is for servers: no client's URL begins with it */
+
+    /* ?option= of listeners' URLs that no other protocol may have; NULL at the end. */
+    const char *listener_options[PROTO_OPTIONS_MAX + 1];
+
+    /* ?option= of clients' URLs, besides key_file; NULL at the end. */
+    const char *client_options[PROTO_OPTIONS_MAX + 1];
 
     /* An idle connection cannot be told to go elsewhere, so a worker that leaves hands it to its
      * successor, state and descriptor. */
@@ -184,5 +193,8 @@ proto_send(const struct proto_ops *ops, void *state, struct proto_io *io, struct
     return ops->send != NULL ? ops->send(state, io, out)
                              : ops->push(state, io, out->data, (size_t)out->size);
 }
+
+/* The names of all protocols, in the order of their table (proto_table.h); NULL at the end. */
+extern const char *const proto_names[];
 
 #endif

@@ -2,9 +2,13 @@
 
 #include <string.h>
 
-static const struct proto_ops *const protocols[] = {
-    &auto_protocol, &msp_protocol, &tinyproto_protocol, &cnp_protocol, &frame_protocol,
-};
+#define X(name, state) &name##_protocol,
+static const struct proto_ops *const protocols[] = {PROTOCOLS(X)};
+#undef X
+
+#define X(name, state) #name,
+const char *const proto_names[] = {PROTOCOLS(X) NULL};
+#undef X
 
 const struct proto_ops *
 proto_find(const char *name)

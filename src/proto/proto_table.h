@@ -9,14 +9,21 @@
 #include "proto/proto.h"
 #include "proto/tinyproto.h"
 
+/* A row a protocol: its struct proto_ops is NAME_protocol, its state in a connection struct STATE.
+ * The rows are numbers in shared memory: a new one goes to the end. */
+#define PROTOCOLS(X)        \
+    X(auto, auto_detect)    \
+    X(msp, msp)             \
+    X(tinyproto, tinyproto) \
+    X(cnp, cnp)             \
+    X(frame, frame)
+
 /* Room for the state of any of them. */
 union proto_state {
-    struct auto_detect auto_detect;
-    struct msp msp;
-    struct msp_client_state msp_client;
-    struct tinyproto tinyproto;
-    struct cnp cnp;
-    struct frame frame;
+#define X(name, state) struct state state;
+    PROTOCOLS(X)
+#undef X
+    struct msp_client_state msp_client; /* of msp in the client's role */
 };
 
 /* The protocol of that name, or NULL. */

@@ -7,7 +7,7 @@
 #include "handler_fixture.h"
 
 #include "common/clock.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 
 #include <signal.h>
 #include <sys/wait.h>

@@ -5,7 +5,7 @@
 
 #include "handler_fixture.h"
 
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 
 #include <libgen.h>
 

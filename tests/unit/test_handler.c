@@ -4,38 +4,46 @@
 #include "proto/proto_table.h"
 
 static void
-every_handler_that_is_named_is_found(void **state)
+every_row_has_its_handler(void **state)
 {
-    char *names = ms_strdup(handler_names()), *rest = NULL;
-    unsigned count = 0;
-
     (void)state;
-    for (char *name = strtok_r(names, ", ", &rest); name != NULL;
-         name = strtok_r(NULL, ", ", &rest)) {
-        const struct handler_ops *ops = handler_find(name);
+    assert_int_equal(CONFIG_HANDLER_COUNT, 6);
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++) {
+        const struct handler_ops *ops = handler_find(config_handlers[i].name);
 
         assert_non_null(ops);
-        assert_string_equal(ops->name, name);
+        assert_string_equal(ops->name, config_handlers[i].name);
         assert_non_null(ops->create);
         assert_non_null(ops->destroy);
         assert_non_null(ops->submit);
-        count++;
     }
-    assert_int_equal(count, 6);
-    free(names);
+}
+
+/* What belongs to one handler or protocol can be given in a listener's URL. */
+static void
+every_option_of_a_row_is_one_of_the_listeners(void **state)
+{
+    const struct proto_ops *proto;
+
+    (void)state;
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
+        for (size_t j = 0; config_handlers[i].options[j] != NULL; j++)
+            assert_non_null(config_option_find(config_handlers[i].options[j], OPTION_IN_URL));
+    for (size_t row = 0; (proto = proto_at(row)) != NULL; row++)
+        for (size_t j = 0; proto->listener_options[j] != NULL; j++)
+            assert_non_null(config_option_find(proto->listener_options[j], OPTION_IN_URL));
 }
 
 static void
-what_the_configuration_takes_is_what_there_is(void **state)
+every_protocol_has_the_name_of_its_row(void **state)
 {
-    unsigned handlers = 0;
+    size_t row = 0;
 
     (void)state;
-    for (size_t i = 0; config_handlers[i] != NULL; i++, handlers++)
-        assert_non_null(handler_find(config_handlers[i]));
-    assert_int_equal(handlers, 6);
-    for (size_t i = 0; config_protocols[i] != NULL; i++)
-        assert_non_null(proto_find(config_protocols[i]));
+    for (; proto_names[row] != NULL; row++)
+        assert_string_equal(proto_at(row)->name, proto_names[row]);
+    assert_int_equal(row, 5);
+    assert_null(proto_at(row));
 }
 
 static void
@@ -51,8 +59,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_handler_that_is_named_is_found),
-        cmocka_unit_test(what_the_configuration_takes_is_what_there_is),
+        cmocka_unit_test(every_row_has_its_handler),
+        cmocka_unit_test(every_option_of_a_row_is_one_of_the_listeners),
+        cmocka_unit_test(every_protocol_has_the_name_of_its_row),
         cmocka_unit_test(other_names_are_not_found),
     };
 

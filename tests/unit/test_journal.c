@@ -1,7 +1,7 @@
 #include "handler_fixture.h"
 
 #include "common/clock.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 #include "handler/journal/journal.h"
 
 #include <semaphore.h>

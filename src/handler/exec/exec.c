@@ -8,7 +8,7 @@
 #include "handler/exec/exec_env.h"
 #include "handler/exec/exec_settle.h"
 #include "handler/exec/exec_slot.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -7,7 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 #include "handler/journal/commit.h"
 #include "handler/journal/commit_thread.h"
 #include "handler/journal/recovery.h"

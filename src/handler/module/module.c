@@ -4,7 +4,7 @@
 #include "handler/module/module_host.h"
 
 #include "common/be.h"
-#include "handler/handler_list.h"
+#include "handler/handler.h"
 #include "handler/outcome.h"
 
 #include <errno.h>

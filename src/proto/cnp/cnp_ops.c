@@ -249,6 +249,7 @@ cnp_push(void *state, struct proto_io *io, const void *data, size_t n)
 
 const struct proto_ops cnp_protocol = {
     .name = "cnp",
+    .client_options = {"mode", "window_size"},
     .acknowledges = true,
     .resends = true,
     .hand_over = true,
