@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OUTPUT_MAX (1 << 18)
@@ -472,6 +473,37 @@ a_process_that_is_not_the_master_gets_no_signal(void **state)
     close(fd);
 }
 
+/* A stale directory while the next master begins: the lock is held, and the pid is somebody
+ * else's. */
+static void
+a_stranger_with_the_pid_of_a_dead_master_gets_no_signal(void **state)
+{
+    static const char *const commands[] = {"reload", "stop", "quit", "reopen"};
+    struct fixture *f = *state;
+    const struct timespec step = {.tv_nsec = 50000000}; /* more than a tick of the kernel's clock */
+    char path[256];
+    int32_t stranger;
+    int fd, status;
+
+    nanosleep(&step, NULL);
+    stranger = fork();
+    assert_true(stranger >= 0);
+    if (stranger == 0)
+        for (;;)
+            pause();
+    snprintf(path, sizeof(path), "%s/control", f->dir);
+    fd = open(path, O_RDWR);
+    assert_int_equal(pwrite(fd, &stranger, 4, offsetof(struct stats_control, master_pid)), 4);
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
+        assert_int_equal(CTL(f, commands[i]), 69);
+        assert_non_null(strstr(f->err, "is younger than"));
+    }
+    assert_int_equal(waitpid(stranger, &status, WNOHANG), 0); /* it lives */
+    kill(stranger, SIGKILL);
+    assert_int_equal(waitpid(stranger, &status, 0), stranger);
+    close(fd);
+}
+
 static void
 wrong_usage_is_said_in_one_sentence(void **state)
 {
@@ -507,6 +539,7 @@ main(void)
         TEST(quit_waits_until_it_is_gone),
         TEST(reopen_says_when_a_worker_has_not_followed),
         TEST(a_process_that_is_not_the_master_gets_no_signal),
+        TEST(a_stranger_with_the_pid_of_a_dead_master_gets_no_signal),
         TEST(wrong_usage_is_said_in_one_sentence),
     };
 

@@ -1,6 +1,7 @@
 /* Who gets a signal. The pid stands in a file, so before it is used: somebody holds the lock, which
- * only a living master does, and the process belongs to whoever wrote the file, so that nobody can
- * make another user's msockctl signal a process of that user. */
+ * only a living master does; the process is older than the file, so it is no stranger that got the
+ * pid of a master that died; and it belongs to whoever wrote the file, so that nobody can make
+ * another user's msockctl signal a process of that user. */
 #include "target.h"
 
 #include "common/clock.h"
@@ -20,6 +21,11 @@
 #define TIMEOUT_DEFAULT_US 60000000u
 #define POLL_MIN_US        1000
 #define POLL_MAX_US        20000
+
+/* The 22nd field of /proc/PID/stat; the second ends with the bracket. */
+#define STAT_BEGAN \
+    ") %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu"
+#define BEGAN_SLACK_US 20000 /* the kernel tells it in steps of 10 ms */
 
 /* Name and effective uid of a process. Returns 0, or -1 with errno. */
 static int
@@ -41,10 +47,45 @@ process_look(pid_t pid, char name[16], unsigned *uid_out)
     return rc;
 }
 
+static uint64_t
+boot_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* When the process began, on the monotonic clock, as though the machine had never slept: at the
+ * latest then. Returns 0, or -1 with errno. */
 static int
-target_verify(const struct ctl *ctl, pid_t pid)
+process_began(pid_t pid, uint64_t *began_us_out)
+{
+    uint64_t slept_us = boot_us() - clock_mono_us(), began_us;
+    unsigned long long ticks;
+    char path[64], *text, *at;
+    size_t len;
+    int rc = -1;
+
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    if (fd_read_file(path, 65536, &text, &len) < 0)
+        return -1;
+    at = strrchr(text, ')'); /* the name may hold anything, brackets too */
+    errno = EPROTO;
+    if (at != NULL && sscanf(at, STAT_BEGAN, &ticks) == 1) {
+        began_us = (uint64_t)ticks * 1000000 / (uint64_t)sysconf(_SC_CLK_TCK);
+        *began_us_out = began_us > slept_us ? began_us - slept_us : 0;
+        rc = 0;
+    }
+    free(text);
+    return rc;
+}
+
+static int
+target_verify(const struct ctl *ctl, pid_t pid, uint64_t written_us)
 {
     char path[PATH_MAX], name[16];
+    uint64_t began_us;
     struct stat st;
     unsigned uid;
 
@@ -53,7 +94,7 @@ target_verify(const struct ctl *ctl, pid_t pid)
         ctl_error(ctl, "%s names no process that could be signalled", path);
         return EX_UNAVAILABLE;
     }
-    if (process_look(pid, name, &uid) < 0) {
+    if (process_look(pid, name, &uid) < 0 || process_began(pid, &began_us) < 0) {
         ctl_error(ctl,
                   "cannot look at process %d, which %s names as the master: %s; is msockd in "
                   "another container?",
@@ -67,6 +108,13 @@ target_verify(const struct ctl *ctl, pid_t pid)
                   "no signal",
                   (int)pid, name, uid, path, (unsigned)st.st_uid);
         return EX_NOPERM;
+    }
+    if (began_us > written_us + BEGAN_SLACK_US) {
+        ctl_error(ctl,
+                  "process %d (%s) is younger than %s, so it is not the msockd that wrote it: it "
+                  "gets no signal",
+                  (int)pid, name, path);
+        return EX_UNAVAILABLE;
     }
     return EX_OK;
 }
@@ -112,7 +160,7 @@ target_open(const struct ctl *ctl, const char *timeout, struct target *out)
     }
     out->pid = atomic_load(&out->sr.control->master_pid);
     out->deadline_us = clock_mono_us() + timeout_us;
-    status = target_verify(ctl, out->pid);
+    status = target_verify(ctl, out->pid, out->sr.control->started_us);
     if (status != EX_OK)
         target_close(out);
     return status;
