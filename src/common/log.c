@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <syslog.h>
 #include <unistd.h>
 
 #define LOG_LINE_MAX 2048
@@ -19,7 +21,8 @@
 static struct {
     int fd;
     enum log_level level;
-    char *path; /* NULL: standard error */
+    char *path;  /* NULL: standard error, or syslog */
+    bool syslog; /* there is no standard error */
     char name[32];
 } log_state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_NOTICE};
 
@@ -46,6 +49,13 @@ log_attach(const char *path)
         fd_close(&log_state.fd);
     log_state.fd = fd;
     return 0;
+}
+
+void
+log_without_stderr(void)
+{
+    log_state.syslog = true;
+    openlog("msockd", LOG_PID, LOG_DAEMON);
 }
 
 int
@@ -105,6 +115,22 @@ log_prefix(enum log_level level, char *out, size_t out_size)
     return n < 0 ? 0 : (size_t)n;
 }
 
+/* A syslog has its own time, level and process id. */
+static void
+log_send(enum log_level level, const char *text, size_t n)
+{
+    static const int priorities[] = {
+        [LOG_LEVEL_ERROR] = LOG_ERR,     [LOG_LEVEL_WARN] = LOG_WARNING,
+        [LOG_LEVEL_NOTICE] = LOG_NOTICE, [LOG_LEVEL_INFO] = LOG_INFO,
+        [LOG_LEVEL_DEBUG] = LOG_DEBUG,
+    };
+    char line[LOG_LINE_MAX];
+
+    text_escape(text, n, line, sizeof(line));
+    syslog(priorities[level], "%s%s%s", log_state.name, log_state.name[0] != '\0' ? ": " : "",
+           line);
+}
+
 static void log_write(enum log_level level, const char *fmt, va_list ap) MS_PRINTF(2, 0);
 
 static void
@@ -122,6 +148,11 @@ log_write(enum log_level level, const char *fmt, va_list ap)
         n = 0;
     if ((size_t)n >= sizeof(text))
         n = sizeof(text) - 1;
+    if (log_state.syslog && log_state.path == NULL) {
+        log_send(level, text, (size_t)n);
+        errno = saved;
+        return;
+    }
     len = log_prefix(level, line, sizeof(line));
     len += text_escape(text, (size_t)n, line + len, sizeof(line) - len);
     line[len++] = '\n';

@@ -1,6 +1,7 @@
 /* The daemon's log: one line an event, one write(2) a line, to standard error or to a file opened
- * with O_APPEND. Control bytes in what is logged are escaped, so a peer cannot forge a line.
- * The only process-wide state of the daemon; libmsock does not use it.
+ * with O_APPEND; or to syslog, with the facility daemon, where there is neither. Control bytes in
+ * what is logged are escaped, so a peer cannot forge a line. The only process-wide state of the
+ * daemon; libmsock does not use it.
  *
  *     2026-11-21T10:11:12.123456Z notice worker 0 [4711] ready
  */
@@ -16,6 +17,9 @@ enum log_level {
     LOG_LEVEL_INFO,
     LOG_LEVEL_DEBUG
 };
+
+/* There is no standard error from now on: what would go there goes to syslog. */
+void log_without_stderr(void);
 
 /* Opens path for appending (NULL: standard error) and logs there from now on. Returns 0, or -1 with
  * errno (ELOOP: a symbolic link, ENXIO: a FIFO that nobody reads) and the log as it was. */

@@ -69,7 +69,7 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_GROUP] = {"group", TEXT(0, NAME_LENGTH), .initial = "",
                       .help = "the workers' group; empty: the user's own"},
     [OPTION_LOG_FILE] = {"log_file", TEXT(0, PATH_LENGTH), .initial = "",
-                         .help = "appended to; empty: standard error"},
+                         .help = "appended to; empty: standard error, or syslog"},
     [OPTION_LOG_LEVEL] = {"log_level", CHOICE(OPTION_IN_FILE, option_levels), .initial = "notice",
                           .help = "error, warn, notice, info, debug"},
     [OPTION_DAEMON] = {"daemon", BOOL, .initial = "no", .help = "go to the background once ready"},

@@ -9,9 +9,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* Standard error too, unless it is the log: somebody may wait for its end. */
+/* Somebody may wait for the end of any of the three. */
 static void
-daemonize_detach(bool keep_stderr)
+daemonize_detach(void)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -20,8 +20,7 @@ daemonize_detach(bool keep_stderr)
         goto out; /* every path we use is absolute; without /dev/null all stays as it was */
     dup2(null, STDIN_FILENO);
     dup2(null, STDOUT_FILENO);
-    if (!keep_stderr)
-        dup2(null, STDERR_FILENO);
+    dup2(null, STDERR_FILENO);
 out:
     if (null > STDERR_FILENO)
         fd_close(&null);
@@ -46,7 +45,7 @@ daemonize_wait(int fd, struct failure *verdict)
 }
 
 enum daemonize_side
-daemonize(bool keep_stderr, int *verdict_fd_out, struct failure *verdict_out)
+daemonize(int *verdict_fd_out, struct failure *verdict_out)
 {
     enum daemonize_side side = DAEMONIZE_ERROR;
     int fds[2] = {-1, -1};
@@ -57,7 +56,7 @@ daemonize(bool keep_stderr, int *verdict_fd_out, struct failure *verdict_out)
     if (pid < 0) {
         failure_set(verdict_out, EX_OSERR, "cannot go to the background: %s", strerror(errno));
     } else if (pid == 0) {
-        daemonize_detach(keep_stderr);
+        daemonize_detach();
         *verdict_fd_out = fd_steal(&fds[1]);
         side = DAEMONIZE_DAEMON;
     } else {

@@ -5,8 +5,6 @@
 
 #include "master/failure.h"
 
-#include <stdbool.h>
-
 enum daemonize_side {
     DAEMONIZE_ERROR,  /* could not fork; the reason is in the verdict */
     DAEMONIZE_DAEMON, /* the daemon: verdict_fd_out is its own */
@@ -14,10 +12,9 @@ enum daemonize_side {
     DAEMONIZE_WAITER,
 };
 
-/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input
- * and output, and as standard error unless keep_stderr. The waiter blocks until the daemon has
- * told. */
-enum daemonize_side daemonize(bool keep_stderr, int *verdict_fd_out, struct failure *verdict_out);
+/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input,
+ * output and error. The waiter blocks until the daemon has told. */
+enum daemonize_side daemonize(int *verdict_fd_out, struct failure *verdict_out);
 
 /* Tells the waiter, once, and closes; does nothing where *verdict_fd is -1. */
 void daemonize_tell(int *verdict_fd, int code, const char *text);

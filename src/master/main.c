@@ -1,5 +1,6 @@
 /* msockd: reads the command line, and starts the supervisor with the real worker. */
 #include "common/fd.h"
+#include "common/log.h"
 #include "common/seal.h"
 #include "config/args.h"
 #include "handler/journal/data_dir.h"
@@ -100,11 +101,13 @@ program_run(struct program *p, struct config *config)
     int code;
 
     if (background)
-        side = daemonize(config->log_file == NULL, &hooks.verdict_fd, &why);
+        side = daemonize(&hooks.verdict_fd, &why);
     if (side != DAEMONIZE_DAEMON) {
         config_destroy(config);
         return program_say(why.code, why.text);
     }
+    if (background)
+        log_without_stderr();
     code = master_run(config, &hooks, &why);
     /* In the background the process that waits says it. */
     return background || code == 0 ? code : program_say(code, why.text);

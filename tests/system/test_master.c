@@ -294,6 +294,47 @@ in_the_background_the_command_ends_when_it_is_ready(void **state)
 }
 
 static void
+expect_nothing_held(pid_t pid)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        char path[64], target[HARNESS_PATH_LEN] = "";
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+        assert_true(readlink(path, target, sizeof(target) - 1) > 0);
+        assert_string_equal(target, "/dev/null");
+    }
+}
+
+/* out=$(msockd -D) waits until nobody has the other end of the pipe. */
+static void
+in_the_background_nothing_of_the_caller_is_held(void **state)
+{
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 2, .more = {"-D"}});
+    struct run_result result;
+    char url[HARNESS_PATH_LEN + 16], path[64], *children, *at, *end;
+    unsigned workers = 0;
+    size_t n;
+
+    (void)state;
+    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
+    d->options.listen[0] = url;
+    result = daemon_fail(d);
+    assert_int_equal(result.status, 0);
+    assert_string_equal(result.err, "");
+    run_result_free(&result);
+    adopt(d, read_pid_file(d));
+    expect_nothing_held(d->run.pid);
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)d->run.pid, (int)d->run.pid);
+    children = harness_read_file(path, &n);
+    assert_non_null(children);
+    for (at = children; strtol(at, &end, 10) > 0; at = end, workers++)
+        expect_nothing_held((pid_t)strtol(at, NULL, 10));
+    assert_int_equal(workers, 2);
+    free(children);
+    daemon_stop(d);
+}
+
+static void
 in_the_background_a_failed_start_is_told_to_the_command(void **state)
 {
     struct daemon *d = daemon_create(&(struct daemon_options){
@@ -394,6 +435,7 @@ main(void)
         SYSTEM_TEST(reopen_begins_a_new_journal_segment),
         SYSTEM_TEST(the_pid_file_names_the_master_and_goes_with_it),
         SYSTEM_TEST(in_the_background_the_command_ends_when_it_is_ready),
+        SYSTEM_TEST(in_the_background_nothing_of_the_caller_is_held),
         SYSTEM_TEST(in_the_background_a_failed_start_is_told_to_the_command),
         SYSTEM_TEST(as_process_one_it_reaps_children_that_are_not_its_own),
     };

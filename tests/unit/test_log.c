@@ -7,7 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 
 static char *dir;
 static char path[4200];
@@ -247,6 +252,57 @@ levels_have_names(void **state)
     assert_int_equal(level, LOG_LEVEL_WARN);
 }
 
+/* In a child, since a process has only one log: says a line where /dev/log is out's other end. */
+static _Noreturn void
+log_to_dev_log(int out)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+    char text[512];
+    ssize_t n;
+
+    alarm(20);
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/dev", "tmpfs", 0, NULL) < 0 || bind(fd, (void *)&at, sizeof(at)) < 0)
+        _exit(77);
+    if (log_open(NULL) < 0)
+        _exit(1);
+    log_without_stderr();
+    log_set_name("worker 3");
+    log_set_level(LOG_LEVEL_WARN);
+    log_notice("not this one");
+    log_warn("a line\nand %s", "no other");
+    n = recv(fd, text, sizeof(text), 0);
+    _exit(n > 0 && write(out, text, (size_t)n) == n ? 0 : 1);
+}
+
+static void
+without_standard_error_the_log_goes_to_syslog(void **state)
+{
+    char text[512] = "", wanted[64];
+    int fds[2], status;
+    pid_t child;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        log_to_dev_log(fds[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(fds[1]);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        close(fds[0]);
+        skip(); /* this user may not mount */
+    }
+    assert_int_equal(status, 0);
+    assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
+    close(fds[0]);
+    snprintf(wanted, sizeof(wanted), " msockd[%d]: worker 3: a line\\x0Aand no other", (int)child);
+    assert_memory_equal(text, "<28>", 4); /* facility daemon, level warning */
+    assert_non_null(strstr(text, wanted));
+}
+
 int
 main(void)
 {
@@ -257,6 +313,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_line_has_at_most_2048_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_below_the_level_is_not_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(logging_keeps_errno_and_can_say_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_standard_error_the_log_goes_to_syslog, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(reopening_follows_a_rotation, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_log_that_cannot_be_opened_leaves_the_old_one, set_up,
                                         tear_down),

@@ -178,7 +178,7 @@ verdict_of(int code, const char *text)
     int fd = -1;
 
     fflush(NULL);
-    side = daemonize(true, &fd, &verdict);
+    side = daemonize(&fd, &verdict);
     if (side == DAEMONIZE_DAEMON) {
         if (text != NULL)
             daemonize_tell(&fd, code, text);
