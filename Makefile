@@ -63,10 +63,10 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
 
 DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto stats config handler worker master))
-# The client, and a worker to receive with; inside another program that has no process and no log.
+# The client, and a worker to receive with, which has no process of its own.
 CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
-              $(filter-out %/log.c %/runtime_dir.c,$(wildcard src/common/*.c)) \
+              $(filter-out %/runtime_dir.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c framing.c listener_url.c) \
               $(addprefix src/stats/stats_,histogram.c peer.c private.c space.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)

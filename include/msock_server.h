@@ -21,7 +21,8 @@
  * servers may be used at the same time. msock_server_stop may be called from any thread and from a
  * signal handler. Nothing but answers moves between calls: a program that does not call
  * msock_server_recv, _accept, _run or msock_conn_read leaves its senders waiting. The library
- * installs no signal handler, raises no SIGPIPE and prints nothing. */
+ * installs no signal handler, raises no SIGPIPE and prints nothing; msock_server_set_log has what
+ * it would log. */
 #ifndef MSOCK_SERVER_H
 #define MSOCK_SERVER_H
 
@@ -71,6 +72,22 @@ MSOCK_API void msock_server_set_timeouts(msock_server *s, unsigned message_ms, u
  * MSOCK_OK, MSOCK_USAGE (more than 8, a listener's key_file included). */
 MSOCK_API enum msock_status msock_server_add_transform(msock_server *s, msock_transform_fn on_send,
                                                        msock_transform_fn on_receive, void *arg);
+
+/* What the server has to say that concerns no single call, such as a full disk, connections that
+ * are turned away, or peers that do not read. */
+enum msock_log_level {
+    MSOCK_LOG_ERROR,
+    MSOCK_LOG_WARN,
+    MSOCK_LOG_NOTICE,
+    MSOCK_LOG_INFO,
+    MSOCK_LOG_DEBUG
+};
+typedef void (*msock_log_fn)(void *arg, enum msock_log_level level, const char *text);
+
+/* on_log gets each line: without a line feed, control bytes escaped, valid during the call. It is
+ * called in the thread that has called the server, within that call, and must not call the server
+ * itself. NULL, as at first: nothing is logged. */
+MSOCK_API void msock_server_set_log(msock_server *s, msock_log_fn on_log, void *arg);
 
 /* A sentence about the last failure; "" after success. The server's, until the next call. */
 MSOCK_API const char *msock_server_error(const msock_server *s);

@@ -1,5 +1,5 @@
-/* The daemon's log: see the header. A line is put together in one place and leaves in one write, so
- * that lines of many processes in one file opened for appending do not mix. */
+/* See the header. A line is put together in one place and leaves in one write, so that lines of
+ * many processes in one file opened for appending do not mix. */
 #include "common/log.h"
 
 #include "common/clock.h"
@@ -16,15 +16,17 @@
 #include <syslog.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX 2048
-
 static struct {
     int fd;
-    enum log_level level;
     char *path;  /* NULL: standard error, or syslog */
     bool syslog; /* there is no standard error */
     char name[32];
-} log_state = {.fd = STDERR_FILENO, .level = LOG_LEVEL_NOTICE};
+} log_state = {.fd = STDERR_FILENO};
+
+static void log_write(void *arg, enum log_level level, const char *text, size_t n);
+
+static struct log_sink log_daemon = {.level = LOG_LEVEL_NOTICE}; /* no write: not begun yet */
+static _Thread_local const struct log_sink *log_thread;
 
 static const char *const log_level_names[] = {
     [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn",   [LOG_LEVEL_NOTICE] = "notice",
@@ -58,6 +60,12 @@ log_without_stderr(void)
     openlog("msockd", LOG_PID, LOG_DAEMON);
 }
 
+void
+log_to(const struct log_sink *sink)
+{
+    log_thread = sink;
+}
+
 int
 log_open(const char *path)
 {
@@ -69,6 +77,7 @@ log_open(const char *path)
     }
     free(log_state.path);
     log_state.path = copy;
+    log_daemon.write = log_write;
     return 0;
 }
 
@@ -81,13 +90,15 @@ log_reopen(void)
 void
 log_set_level(enum log_level level)
 {
-    log_state.level = level;
+    log_daemon.level = level;
+    log_daemon.write = log_write;
 }
 
 void
 log_set_name(const char *name)
 {
     snprintf(log_state.name, sizeof(log_state.name), "%s", name);
+    log_daemon.write = log_write;
 }
 
 int
@@ -131,33 +142,42 @@ log_send(enum log_level level, const char *text, size_t n)
            line);
 }
 
-static void log_write(enum log_level level, const char *fmt, va_list ap) MS_PRINTF(2, 0);
+static void
+log_write(void *arg, enum log_level level, const char *text, size_t n)
+{
+    char line[LOG_LINE_MAX];
+    size_t len;
+
+    (void)arg;
+    if (log_state.syslog && log_state.path == NULL) {
+        log_send(level, text, n);
+        return;
+    }
+    len = log_prefix(level, line, sizeof(line));
+    len += text_escape(text, n, line + len, sizeof(line) - len);
+    line[len++] = '\n';
+    while (write(log_state.fd, line, len) < 0 && errno == EINTR)
+        ;
+}
+
+static void log_line(enum log_level level, const char *fmt, va_list ap) MS_PRINTF(2, 0);
 
 static void
-log_write(enum log_level level, const char *fmt, va_list ap)
+log_line(enum log_level level, const char *fmt, va_list ap)
 {
-    char text[LOG_LINE_MAX], line[LOG_LINE_MAX];
+    const struct log_sink *sink = log_thread != NULL ? log_thread : &log_daemon;
+    char text[LOG_LINE_MAX];
     int saved = errno;
-    size_t len;
     int n;
 
-    if (level > log_state.level)
+    if (sink->write == NULL || level > sink->level)
         return;
     n = vsnprintf(text, sizeof(text), fmt, ap);
     if (n < 0)
         n = 0;
     if ((size_t)n >= sizeof(text))
         n = sizeof(text) - 1;
-    if (log_state.syslog && log_state.path == NULL) {
-        log_send(level, text, (size_t)n);
-        errno = saved;
-        return;
-    }
-    len = log_prefix(level, line, sizeof(line));
-    len += text_escape(text, (size_t)n, line + len, sizeof(line) - len);
-    line[len++] = '\n';
-    while (write(log_state.fd, line, len) < 0 && errno == EINTR)
-        ;
+    sink->write(sink->arg, level, text, (size_t)n);
     errno = saved; /* callers log first and return their errno after */
 }
 
@@ -167,7 +187,7 @@ log_error(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_write(LOG_LEVEL_ERROR, fmt, ap);
+    log_line(LOG_LEVEL_ERROR, fmt, ap);
     va_end(ap);
 }
 
@@ -177,7 +197,7 @@ log_warn(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_write(LOG_LEVEL_WARN, fmt, ap);
+    log_line(LOG_LEVEL_WARN, fmt, ap);
     va_end(ap);
 }
 
@@ -187,7 +207,7 @@ log_notice(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_write(LOG_LEVEL_NOTICE, fmt, ap);
+    log_line(LOG_LEVEL_NOTICE, fmt, ap);
     va_end(ap);
 }
 
@@ -197,7 +217,7 @@ log_info(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_write(LOG_LEVEL_INFO, fmt, ap);
+    log_line(LOG_LEVEL_INFO, fmt, ap);
     va_end(ap);
 }
 
@@ -207,6 +227,6 @@ log_debug(const char *fmt, ...)
     va_list ap;
 
     va_start(ap, fmt);
-    log_write(LOG_LEVEL_DEBUG, fmt, ap);
+    log_line(LOG_LEVEL_DEBUG, fmt, ap);
     va_end(ap);
 }

@@ -1,10 +1,12 @@
-/* The daemon's log: one line an event, one write(2) a line, to standard error or to a file opened
- * with O_APPEND; or to syslog, with the facility daemon, where there is neither. Control bytes in
- * what is logged are escaped, so a peer cannot forge a line. The only process-wide state of the
- * daemon; libmsock does not use it.
+/* The log: one line an event. Control bytes in it are escaped, so that a peer cannot forge a line.
+ * Where the lines go is a sink. The daemon's is standard error or a file that is opened with
+ * O_APPEND, one write(2) a line; or syslog, with the facility daemon, where there is neither:
  *
  *     2026-11-21T10:11:12.123456Z notice worker 0 [4711] ready
- */
+ *
+ * It is there from the first call of log_open, log_set_level or log_set_name on, and is the only
+ * process-wide state of the daemon. In libmsock nobody calls these: a line goes to the sink of the
+ * calling thread, or nowhere. */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
 
@@ -20,6 +22,21 @@ enum log_level {
 
 /* There is no standard error from now on: what would go there goes to syslog. */
 void log_without_stderr(void);
+
+#define LOG_LINE_MAX 2048 /* bytes of a line, its end included */
+
+struct log_sink {
+    enum log_level level; /* lines above it are dropped */
+
+    /* Gets n bytes as they were said: what a peer sent may be in them, so they are escaped where
+     * they are written. NULL: all are dropped. */
+    void (*write)(void *arg, enum log_level level, const char *text, size_t n);
+    void *arg;
+};
+
+/* Where this thread's lines go from here on; it has to stay valid meanwhile. NULL: to the
+ * daemon's. */
+void log_to(const struct log_sink *sink);
 
 /* Opens path for appending (NULL: standard error) and logs there from now on. Returns 0, or -1 with
  * errno (ELOOP: a symbolic link, ENXIO: a FIFO that nobody reads) and the log as it was. */

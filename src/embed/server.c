@@ -4,9 +4,11 @@
 
 #include "common/fd.h"
 #include "common/seal.h"
+#include "common/text.h"
 #include "config/listener_url.h"
 #include "stats/stats_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -86,6 +88,33 @@ msock_server_set_timeouts(msock_server *s, unsigned message_ms, unsigned idle_ms
         s->settings.number[OPTION_TIMEOUT] = (uint64_t)message_ms * 1000;
     if (idle_ms != 0)
         s->settings.number[OPTION_IDLE_TIMEOUT] = (uint64_t)idle_ms * 1000;
+}
+
+static_assert(MSOCK_LOG_ERROR == (int)LOG_LEVEL_ERROR && MSOCK_LOG_WARN == (int)LOG_LEVEL_WARN &&
+                  MSOCK_LOG_NOTICE == (int)LOG_LEVEL_NOTICE &&
+                  MSOCK_LOG_INFO == (int)LOG_LEVEL_INFO && MSOCK_LOG_DEBUG == (int)LOG_LEVEL_DEBUG,
+              "the same levels");
+
+static void
+server_log(void *arg, enum log_level level, const char *text, size_t n)
+{
+    const struct msock_server *s = arg;
+    char line[LOG_LINE_MAX];
+
+    line[text_escape(text, n, line, sizeof(line))] = '\0';
+    s->on_log(s->log_arg, (enum msock_log_level)level, line);
+}
+
+void
+msock_server_set_log(msock_server *s, msock_log_fn on_log, void *arg)
+{
+    s->on_log = on_log;
+    s->log_arg = arg;
+    s->log = (struct log_sink){
+        .level = LOG_LEVEL_DEBUG,
+        .write = on_log != NULL ? server_log : NULL,
+        .arg = s,
+    };
 }
 
 /* True where one more transform, or a listener with a key, leaves each listener with at most
@@ -251,6 +280,7 @@ server_fill_child(struct msock_server *s)
         .find_handler = server_find_handler,
         .spill_open = server_spill_open,
         .transforms = &s->transforms,
+        .log = &s->log,
         .wake_fd = s->wake_fd,
     };
 }

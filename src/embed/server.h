@@ -11,7 +11,6 @@
 #include "config/config_settings.h"
 #include "handler/handler.h"
 #include "msock_server.h"
-#include "worker/child.h"
 #include "worker/worker.h"
 
 #include <stdatomic.h>
@@ -53,7 +52,7 @@ struct server_listener {
     uint64_t queue_max; /* bytes that a peer may leave unread before a write to it waits */
 };
 
-struct server_run; /* server_receive.c */
+struct server_run; /* receive.c */
 
 struct msock_server {
     struct config config; /* the handler finds the server by it */
@@ -67,6 +66,9 @@ struct msock_server {
     struct worker *worker; /* NULL before the first call that receives */
     bool is_broken;        /* the worker could not be opened */
     struct handler_host host;
+    struct log_sink log; /* writes nothing without a callback */
+    msock_log_fn on_log;
+    void *log_arg;
 
     _Atomic bool stop; /* asked for, by any thread */
     bool is_stopped;   /* and all that was there then is in the queues */
@@ -92,12 +94,12 @@ enum msock_status server_begin(struct msock_server *s);
 enum msock_status
 server_fail(struct msock_server *s, enum msock_status status, const char *fmt, ...) MS_PRINTF(3, 4);
 
-/* --- server_handler.c --- */
+/* --- handler.c --- */
 
 /* Between the worker and the queues; one for all listeners. */
 extern const struct handler_ops server_handler;
 
-/* --- server_receive.c --- */
+/* --- receive.c --- */
 
 #define SERVER_FOREVER UINT64_MAX
 
@@ -116,7 +118,7 @@ enum msock_status server_wait(struct msock_server *s, struct server_wait *wait);
  * else. */
 void server_keep_up(struct msock_server *s);
 
-/* --- server_conn.c --- */
+/* --- conn.c --- */
 
 struct msock_conn *server_conn_find(const struct msock_server *s, const struct conn *core);
 struct msock_conn *server_conn_add(struct msock_server *s, struct conn *core);
@@ -136,7 +138,7 @@ void server_conn_put(struct msock_conn *c);
 /* Fails what the program has not got. */
 void server_conn_fail_queue(struct msock_conn *c, const char *text);
 
-/* --- server_message.c --- */
+/* --- message.c --- */
 
 /* A new one at the end of its connection's queue. */
 void server_message_add(struct msock_conn *c, struct message *core);

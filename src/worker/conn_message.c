@@ -254,6 +254,12 @@ conn_queued(const struct conn *c)
     return c->answers.ready.len + c->outbox.bytes + packet_window_bytes(c->window_held);
 }
 
+size_t
+conn_listener(const struct conn *c)
+{
+    return (size_t)(c->listener->child - conn_worker(c)->child->listeners);
+}
+
 static int
 conn_push_bytes(struct conn *c, const void *data, size_t n)
 {

@@ -155,7 +155,4 @@ struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
 /* Hands a whole message to the handler and keeps its answer's place. */
 void conn_submit(struct conn *c, struct message *m);
 
-/* Bytes that wait for the peer, in whatever queue. */
-size_t conn_queued(const struct conn *c);
-
 #endif

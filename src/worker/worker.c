@@ -20,6 +20,7 @@ worker_drain(struct worker *w, const char *why)
 {
     if (w->draining)
         return;
+    log_to(w->setup->log);
     log_info("draining %u connections: %s", w->conn_count, why);
     w->draining = true;
     w->drain_end_us = w->now_us + w->config->drain_timeout_us;
@@ -119,6 +120,7 @@ worker_turn(struct worker *w, int timeout_ms)
     struct epoll_event events[WORKER_EVENTS];
     int n = worker_wait(w, events, timeout_ms);
 
+    log_to(w->setup->log);
     MS_ASSERT(n >= 0 || errno == EINTR);
     worker_advance_clock(w);
     for (int i = 0; i < n; i++) {
@@ -142,6 +144,7 @@ worker_turn(struct worker *w, int timeout_ms)
 void
 worker_send(struct worker *w)
 {
+    log_to(w->setup->log);
     worker_advance_clock(w);
     conn_finish_turn(w);
     if (w->unsent > w->store.memory_limit)
@@ -157,6 +160,7 @@ worker_create(const struct child *child, const struct worker_setup *setup,
 {
     struct worker *w = ms_calloc(1, sizeof(*w));
 
+    log_to(setup->log);
     if (worker_open(w, child, setup, NULL, error) == 0)
         return w;
     worker_close(w);
@@ -169,8 +173,10 @@ worker_destroy(struct worker *w)
 {
     if (w == NULL)
         return;
+    log_to(w->setup->log);
     worker_close(w);
     free(w);
+    log_to(NULL);
 }
 
 unsigned

@@ -4,6 +4,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "common/log.h"
 #include "handler/handler.h"
 #include "proto/transform.h"
 #include "worker/child.h"
@@ -22,6 +23,9 @@ struct worker_setup {
 
     /* Transforms of all listeners besides a listener's key; or NULL. */
     const struct transforms *transforms;
+
+    /* Where it logs, within the functions below; NULL: where the daemon does. */
+    const struct log_sink *log;
 
     /* An eventfd, non-blocking: a turn that waits returns when it is written to; or -1. */
     int wake_fd;
@@ -55,5 +59,13 @@ void worker_drain(struct worker *w, const char *why);
 
 /* Connections that are not closed yet. */
 unsigned worker_connections(const struct worker *w);
+
+/* --- one connection, while its handler knows of it --- */
+
+/* Bytes that wait for its peer to read, in whatever queue. */
+size_t conn_queued(const struct conn *c);
+
+/* Which of child->listeners it came to. */
+size_t conn_listener(const struct conn *c);
 
 #endif

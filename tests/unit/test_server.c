@@ -68,6 +68,60 @@ what_is_wrong_with_a_url_is_said_in_a_sentence(void **state)
     msock_server_destroy(s);
 }
 
+struct heard {
+    pthread_t thread;
+    unsigned count;
+    enum msock_log_level level;
+    char text[200];
+};
+
+static void
+hear(void *arg, enum msock_log_level level, const char *text)
+{
+    struct heard *heard = arg;
+
+    heard->thread = pthread_self();
+    heard->count++;
+    heard->level = level;
+    snprintf(heard->text, sizeof(heard->text), "%s", text);
+}
+
+static void
+settle_nothing(void *arg, msock_server *s, msock_message *message)
+{
+    (void)arg;
+    (void)s;
+    msock_message_commit(message, NULL, 0);
+}
+
+static void
+what_a_server_has_to_say_goes_to_its_own_callback(void **state)
+{
+    const struct msock_server_callbacks callbacks = {.message = settle_nothing};
+    msock_server *s[3];
+    struct heard heard[3] = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < 3; i++) {
+        s[i] = fixture_server("frame://127.0.0.1:0");
+        msock_server_set_log(s[i], hear, &heard[i]);
+    }
+    msock_server_set_log(s[2], NULL, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        msock_server_stop(s[i]);
+        assert_int_equal(msock_server_run(s[i], &callbacks, NULL, 0), MSOCK_OK);
+    }
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(heard[i].count, 1);
+        assert_int_equal(heard[i].level, MSOCK_LOG_INFO);
+        assert_string_equal(heard[i].text, "draining 0 connections: stopped");
+        assert_true(pthread_equal(heard[i].thread, pthread_self()));
+    }
+    assert_int_equal(heard[2].count, 0);
+    for (unsigned i = 0; i < 3; i++)
+        msock_server_destroy(s[i]);
+}
+
 static void
 a_server_without_listeners_receives_nothing(void **state)
 {
@@ -364,6 +418,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_wrong_with_a_url_is_said_in_a_sentence),
+        cmocka_unit_test(what_a_server_has_to_say_goes_to_its_own_callback),
         cmocka_unit_test(a_server_without_listeners_receives_nothing),
         cmocka_unit_test(an_address_in_use_is_a_local_failure),
         cmocka_unit_test(what_shapes_a_server_comes_before_it_receives),

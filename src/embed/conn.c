@@ -2,8 +2,6 @@
  * and used like a socket. */
 #include "embed/server.h"
 
-#include "worker/conn_state.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,9 +197,7 @@ conn_wait_for_room(struct msock_conn *c, int timeout_ms)
     enum msock_status status = MSOCK_OK;
 
     while (status == MSOCK_OK && c->core != NULL) {
-        size_t row = (size_t)(c->core->listener->child - s->child.listeners);
-
-        if (conn_queued(c->core) <= s->listeners[row].queue_max)
+        if (conn_queued(c->core) <= s->listeners[conn_listener(c->core)].queue_max)
             return MSOCK_OK;
         status = server_wait(s, &wait);
     }
