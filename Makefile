@@ -52,7 +52,7 @@ DEFS += -DMS_SANITIZE=1
 endif
 
 BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -DMSOCK_VERSION_TEXT='"$(VERSION)"' $(DEFS) $(WARN) $(OPT) \
-               $(HARD) $(SAN) -Iinclude -Isrc -MMD -MP
+               $(HARD) $(SAN) -Iinclude -Isrc -Itools -MMD -MP
 PIE_CFLAGS  := $(BASE_CFLAGS) -fPIE
 PIC_CFLAGS  := $(BASE_CFLAGS) -fPIC -fvisibility=hidden
 LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
@@ -68,17 +68,15 @@ CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c framing.c listener_url.c) \
-              $(addprefix src/stats/stats_,histogram.c peer.c private.c space.c writer.c)
+              $(addprefix src/stats/stats_,peer.c private.c space.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)
-MSOCK_SRC  := $(wildcard tools/msock/*.c)
+MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
 UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
-BENCH_SRC  := $(addprefix bench/,load.c ping.c burst.c fanout.c)
-BENCH_HELPER_SRC := bench/request.c tools/msock/bench_document.c tools/msock/histogram.c
 
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 pic = $(patsubst %.c,$(B)/pic/%.o,$(1))
@@ -88,7 +86,6 @@ SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
 EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out examples/chat.c,$(wildcard examples/*.c)))
-BENCH   := $(patsubst bench/%.c,$(B)/bench/%,$(BENCH_SRC))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
@@ -134,7 +131,7 @@ $(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
 
-$(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a
+$(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a $(B)/libdaemon.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(MSOCK_LIBS) -lm
 
@@ -240,8 +237,8 @@ SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
 lint:
 	clang-format --dry-run --Werror $(SOURCES)
-	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests bench-programs
-	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests bench-programs
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
@@ -250,19 +247,8 @@ fmt:
 	clang-format -i $(SOURCES)
 
 bench: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all bench-programs
+	@$(MAKE) --no-print-directory -j$$(nproc) all
 	B=$(B) bench/run.sh
-
-.PHONY: bench-programs
-bench-programs: $(BENCH)
-
-# The load's documents and its histogram are those of `msock bench`.
-$(B)/obj/bench/%.o: PIE_CFLAGS += -Itools/msock
-
-$(B)/bench/%: $(B)/obj/bench/%.o $(call obj,$(BENCH_HELPER_SRC)) $(B)/libdaemon.a
-	@mkdir -p $(@D)
-	$(call say,LINK,$@)
-	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -lm
 
 # --- installation ----------------------------------------------------------------------------------
 

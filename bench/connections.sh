@@ -15,7 +15,7 @@ connections_possible() {
 
 # Opens idle connections, one answered request each, and holds them until release.
 hold() { # PROTOCOL PORT COUNT
-    set -- "$B/bench/load" -p "$1" -P "$2" -c 0 -i "$3" -H
+    set -- "$B/msock" bench --idle --bind-from 8 --blocks -u "$1://127.0.0.1:$2" -c "$3"
     note_command "$@"
     coproc HOLD { exec timeout 300 "$@"; }
     PIDS+=("$HOLD_PID")
@@ -90,9 +90,9 @@ group_scale() {
     start_msockd 2 discard && two=$STARTED two_port=$PORT
     for _ in $(seq "$REPS"); do
         measure scale.few.w1 msp "$one_port" "$one" -c 100 -s 256
-        measure scale.many.w1 msp "$one_port" "$one" -c 100 -s 256 -i $((count - 100))
+        measure scale.many.w1 msp "$one_port" "$one" -c 100 -s 256 --beside $((count - 100))
         measure scale.few.w2 msp "$two_port" "$two" -c 100 -s 256
-        measure scale.many.w2 msp "$two_port" "$two" -c 100 -s 256 -i $((count - 100))
+        measure scale.many.w2 msp "$two_port" "$two" -c 100 -s 256 --beside $((count - 100))
     done
     stop "$one"
     stop "$two"

@@ -5,11 +5,11 @@
 measure() { # KEY PROTOCOL PORT PID OPTION...
     local key=$1 protocol=$2 at=$3 pid=$4
     shift 4
-    set -- "$B/bench/load" -p "$protocol" -P "$at" -d "$DURATION" -C "$(cpu_pids "$pid")" \
-        -D "$WORK" "$@"
+    set -- "$B/msock" bench --json --blocks -u "$protocol://127.0.0.1:$at" -d "$DURATION" \
+        --cpu-of "$(cpu_pids "$pid")" --flushes-of "$WORK" "$@"
     note_command "$@"
     timeout 120 "$@" >"$WORK/measured" || die "the load failed: $*"
-    samples "$key" <"$WORK/measured"
+    figures "$key" <"$WORK/measured"
 }
 
 # A stream that has grown is dropped before the next run, which thereby finds memory warm.
@@ -17,16 +17,25 @@ drop_stream() { # PORT
     redis-cli -p "$1" del st >/dev/null
 }
 
-# The same daemon under `msock bench`: both generators should agree.
+# The same daemon, spoken to message by message: blocks made beforehand should agree with it.
 cross_check() { # KEY PORT CONNECTIONS AHEAD
-    set -- "$1" "$B/msock" bench -u "msp://127.0.0.1:$2" -k json -s 256 -c "$3" --ahead "$4" \
+    set -- "$1" "$B/msock" bench -u "msp://127.0.0.1:$2" -s 256 -c "$3" --ahead "$4" \
         -d "$DURATION" --json
     note_command "${@:2}"
     timeout 120 "${@:2}" >"$WORK/measured" || die "msock bench failed: ${*:2}"
-    sample "$1" rate "$(sed -n 's/.*"messages_per_second": *\([0-9.]*\).*/\1/p' "$WORK/measured")"
+    figures "$1" <"$WORK/measured"
 }
 
-# msp's bytes around a document: 50 of the first packet's header, 10 of the trailer.
+# What jansson alone does with the documents, on one core.
+measure_jansson() { # KEY
+    set -- "$1" "$B/msock" bench --jansson -s 256 -d "$DURATION" --json
+    note_command "${@:2}"
+    timeout 120 "${@:2}" >"$WORK/measured" || die "msock bench failed: ${*:2}"
+    figures "$1" <"$WORK/measured"
+}
+
+# Nobody parses here: messages are plain. msp's bytes around one: 50 of the first packet's header, 10 of
+# the trailer.
 compare_discard() { # NAME AHEAD
     local name=$1 ahead=$2 one two redis ping one_port two_port redis_port ping_port
     start_msockd 1 discard && one=$STARTED one_port=$PORT
@@ -34,12 +43,12 @@ compare_discard() { # NAME AHEAD
     start_redis_memory && redis=$STARTED redis_port=$PORT
     start_ping $((50 + 256 + 10)) && ping=$STARTED ping_port=$PORT
     for _ in $(seq "$REPS"); do
-        measure "$name.w1" msp "$one_port" "$one" -c 50 -s 256 -a "$ahead"
-        measure "$name.redis" redis "$redis_port" "$redis" -c 50 -s 256 -a "$ahead"
+        measure "$name.w1" msp "$one_port" "$one" -c 50 -s 256 --ahead "$ahead"
+        measure "$name.redis" redis "$redis_port" "$redis" -c 50 -s 256 --ahead "$ahead"
         drop_stream "$redis_port"
-        measure "$name.w2" msp "$two_port" "$two" -c 50 -s 256 -a "$ahead"
-        measure "$name.ping" raw "$ping_port" "$ping" -c 50 -s 256 -a "$ahead"
-        cross_check "$name.msock-bench.w1" "$one_port" 50 "$ahead"
+        measure "$name.w2" msp "$two_port" "$two" -c 50 -s 256 --ahead "$ahead"
+        measure "$name.ping" raw "$ping_port" "$ping" -c 50 -s 256 --ahead "$ahead"
+        cross_check "$name.spoken.w1" "$one_port" 50 "$ahead"
     done
     stop "$one"
     stop "$two"
@@ -49,14 +58,14 @@ compare_discard() { # NAME AHEAD
 
 group_small() {
     compare_discard small 1
-    row '256 B JSON, discard, sent ahead' 'Redis XADD, no persistence' \
+    row '256 B plain, discard, sent ahead' 'Redis XADD, no persistence' \
         small small.redis rate '>=' 1.2 msg/s
     row 'the same' 'bare epoll ping-pong of the same bytes' small small.ping rate '>=' 0.85 msg/s
 }
 
 group_ahead() {
     compare_discard ahead 16
-    row '256 B JSON, discard, 16 ahead' 'Redis XADD, 16 pipelined' \
+    row '256 B plain, discard, 16 ahead' 'Redis XADD, 16 pipelined' \
         ahead ahead.redis rate '>=' 1.5 msg/s
 }
 
@@ -80,7 +89,7 @@ compare_durable() { # SIZE CONNECTIONS
 }
 
 durable_rows() { # SIZE CONNECTIONS
-    local what="$1 B JSON, journal, fsync, $2 connections" name="durable.$1.c$2"
+    local what="$1 B plain, journal, fsync, $2 connections" name="durable.$1.c$2"
     row "$what" 'Redis XADD, appendfsync always' "$name" "$name.redis" rate '>=' 1.2 msg/s
     row "$what: p99" 'Redis XADD, appendfsync always' "$name" "$name.redis" p99_us '<=' 1.0 us
     row "$what" 'beanstalkd -f0' "$name" "$name.beanstalkd" rate '>=' 8 msg/s
@@ -95,4 +104,38 @@ group_durable() {
             durable_rows "$size" "$conns"
         done
     done
+}
+
+# JSON is parsed by jansson, so jansson alone is what it stands beside.
+group_json() {
+    local one two one_port two_port
+    start_msockd 1 discard && one=$STARTED one_port=$PORT
+    start_msockd 2 discard && two=$STARTED two_port=$PORT
+    for _ in $(seq "$REPS"); do
+        measure json.w1 msp "$one_port" "$one" -k json -c 50 -s 256 --ahead 16
+        measure_jansson json.jansson
+        measure json.w2 msp "$two_port" "$two" -k json -c 50 -s 256 --ahead 16
+    done
+    stop "$one"
+    stop "$two"
+    row '256 B JSON, discard, 16 ahead' 'jansson alone on the same document' \
+        json json.jansson rate '' '' msg/s
+}
+
+# On schedule: latency from the moment when a message was due, at a rate that both can keep.
+group_rate() {
+    local one two redis one_port two_port redis_port
+    start_msockd 1 journal && one=$STARTED one_port=$PORT
+    start_msockd 2 journal && two=$STARTED two_port=$PORT
+    start_redis_durable && redis=$STARTED redis_port=$PORT
+    for _ in $(seq "$REPS"); do
+        measure rate.w1 msp "$one_port" "$one" -c 50 -s 256 --rate 10000
+        measure rate.redis redis "$redis_port" "$redis" -c 50 -s 256 --rate 10000
+        measure rate.w2 msp "$two_port" "$two" -c 50 -s 256 --rate 10000
+    done
+    stop "$one"
+    stop "$two"
+    stop "$redis"
+    row '256 B plain, journal, fsync, 10,000/s on schedule: p99' 'Redis XADD, appendfsync always' \
+        rate rate.redis p99_us '' '' us
 }

@@ -42,13 +42,12 @@ group_echo() {
     done
 }
 
-measure_burst() { # KEY PORT OPTION...
-    local key=$1 at=$2
-    shift 2
-    set -- "$B/bench/burst" -P "$at" -d "$DURATION" "$@"
-    note_command "$@"
-    timeout 120 "$@" >"$WORK/measured" || die "the burst failed: $*"
-    samples "$key" <"$WORK/measured"
+measure_burst() { # KEY PORT BYTES WINDOW
+    set -- "$1" "$B/msock" bench --json --blocks -u "cnp://127.0.0.1:$2?mode=$([ "$4" = 1 ] &&
+        echo step-by-step || echo burst)" -c 1 -s "$3" --ahead "$4" -d "$DURATION"
+    note_command "${@:2}"
+    timeout 120 "${@:2}" >"$WORK/measured" || die "the burst failed: ${*:2}"
+    figures "$1" <"$WORK/measured"
 }
 
 # What MD5 alone does on one core, in blocks of 64 KiB.
@@ -65,13 +64,13 @@ group_burst() {
     start_msockd_at cnp 1 discard && one=$STARTED one_port=$PORT
     start_msockd_at cnp 2 discard && two=$STARTED two_port=$PORT
     for _ in $(seq "$REPS"); do
-        measure_burst burst.1024.w1 "$one_port" -s 1024 -w 64
-        measure_burst burst.step.w1 "$one_port" -s 1024 -w 1
-        measure_burst burst.1024.w2 "$two_port" -s 1024 -w 64
-        measure_burst burst.step.w2 "$two_port" -s 1024 -w 1
-        measure_burst burst.65536.w1 "$one_port" -s 65536 -w 64
+        measure_burst burst.1024.w1 "$one_port" 1024 64
+        measure_burst burst.step.w1 "$one_port" 1024 1
+        measure_burst burst.1024.w2 "$two_port" 1024 64
+        measure_burst burst.step.w2 "$two_port" 1024 1
+        measure_burst burst.65536.w1 "$one_port" 65536 64
         measure_md5 burst.md5
-        measure_burst burst.65536.w2 "$two_port" -s 65536 -w 64
+        measure_burst burst.65536.w2 "$two_port" 65536 64
     done
     stop "$one"
     stop "$two"
@@ -103,8 +102,9 @@ group_fanout() {
 }
 
 measure_fanout() { # KEY PORT
-    set -- "$1" "$B/bench/fanout" -P "$2" -d "$DURATION" -c 1000 -s 256 -a 64
+    set -- "$1" "$B/msock" bench --json -u "frame://127.0.0.1:$2" --members 1000 -s 256 --ahead 64 \
+        -d "$DURATION"
     note_command "${@:2}"
     timeout 120 "${@:2}" >"$WORK/measured" || die "the fan-out failed: ${*:2}"
-    samples "$1" <"$WORK/measured"
+    figures "$1" <"$WORK/measured"
 }

@@ -14,7 +14,7 @@ note_command() {
     line=${line//"$SHM"/\$SHM}
     # shellcheck disable=SC2016 # the names stand for themselves
     line=$(sed -E 's/(\$DIR\/[a-z]+|\$SHM\/run)\.[A-Za-z0-9]{6}/\1/g; s/\b79[0-9]{2}\b/PORT/g
-        s/(-C )[0-9,]+/\1PIDS/' <<<"$line")
+        s/(--cpu-of )[0-9,]+/\1PIDS/' <<<"$line")
     grep -qxF -e "$line" "$WORK/commands" 2>/dev/null || printf '%s\n' "$line" >>"$WORK/commands"
 }
 
@@ -26,6 +26,19 @@ sample() { # KEY METRIC VALUE
 samples() { # KEY
     awk -v key="$1" '{for (i = 1; i <= NF; i++) {split($i, part, "="); print key, part[1], part[2]}}' \
         >>"$WORK/samples"
+}
+
+# From the JSON object of `msock bench` on standard input.
+figures() { # KEY
+    tr ',{}' '\n' | awk -F: -v key="$1" '
+        BEGIN {
+            name["messages_per_second"] = "rate"; name["mb_per_second"] = "mb_per_s"
+            name["p50"] = "p50_us"; name["p99"] = "p99_us"; name["max"] = "max_us"
+            name["generator_cpu"] = "generator_cpu"; name["server_cpu"] = "server_cpu"
+            name["cpu_us"] = "cpu_us"; name["flushes"] = "flushes"
+        }
+        {gsub(/"/, "", $1)}
+        $1 in name && !($1 in seen) {seen[$1] = 1; print key, name[$1], $2}' >>"$WORK/samples"
 }
 
 # A row of the table: METRIC of OURS.w1 and OURS.w2 against that of THEIRS. Where THEIRS ends with a
@@ -57,7 +70,7 @@ print_machine() {
 }
 
 print_footnotes() {
-    echo 'Small messages: ours and theirs by the same generator, bench/load; the ping-pong is bench/ping.'
+    echo 'Ours and theirs by the same generator, msock bench; the ping-pong is msock bench --pong.'
     echo '(w1), (w2): whether -w 1 or -w 2 counted; a p99 is of the one whose rate is higher.'
     awk -v cross=1 -f "$HERE/table.awk" "$WORK/samples"
 }

@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead durable file discard files memory scale echo burst fanout)
+ALL_GROUPS=(small ahead json durable rate file discard files memory scale echo burst fanout)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -46,8 +46,8 @@ check_arguments() {
 
 check_programs() {
     local program
-    for program in msockd msock bench/load bench/ping bench/burst bench/fanout; do
-        [ -x "$B/$program" ] || die "no $B/$program; build it by: make B=$B all bench-programs"
+    for program in msockd msock; do
+        [ -x "$B/$program" ] || die "no $B/$program; build it by: make B=$B all"
     done
 }
 

@@ -46,7 +46,7 @@ start_beanstalkd() {
 
 start_ping() { # REQUEST-BYTES [REPLY-BYTES]
     next_port
-    start "$B/bench/ping" "$PORT" "$1" "${2:-10}"
+    start "$B/msock" bench --pong "$PORT:$1:${2:-10}"
     wait_port "$PORT" "$STARTED"
 }
 

@@ -115,9 +115,9 @@ function print_cross_check(    i, name, both) {
     name[1] = "small"
     name[2] = "ahead"
     for (i = 1; i <= 2; i++) {
-        both = median(name[i] ".msock-bench.w1", "rate")
+        both = median(name[i] ".spoken.w1", "rate")
         if (both != "")
-            printf "Cross-check, %s, -w 1: msock bench %s msg/s, bench/load %s msg/s, ratio %.2f.\n",
+            printf "Cross-check, %s, -w 1: spoken %s msg/s, in blocks %s msg/s, ratio %.2f.\n",
                 name[i], shown(both), shown(median(name[i] ".w1", "rate")),
                 both / median(name[i] ".w1", "rate")
     }

@@ -22,6 +22,7 @@ struct outgoing {
     char kind;         /* 'A', 'J' or 'F' */
     bool wants_reply;  /* a reply block is to follow the final ACK (1.5) */
     bool strict;       /* nothing is sent ahead, and the digest stands in the first packet */
+    bool late;         /* nothing is sent ahead, and the digest goes with the trailer (1.8) */
     const char *value; /* the id, or the path of a file */
     size_t value_len;
     bool has_digest;            /* sha256 is known; set by the protocol where it had to read */

@@ -147,8 +147,10 @@ tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **m
 
     answers_append(io->answers, outbox_data(first), outbox_len(first), false);
     outbox_pop(io->outbox);
-    if (io->outbox->results != NULL)
+    if (io->outbox->results != NULL) {
+        io->outbox->results->acks++;
         io->outbox->results->sent++;
+    }
     tp->asking = false;
     if (tp->state == TINYPROTO_HELD)
         return tinyproto_consent(tp, io, message_out);

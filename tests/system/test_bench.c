@@ -4,11 +4,16 @@
 #include "stats.h"
 #include "target.h"
 
+#include <arpa/inet.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
 
 #define MESSAGES  600
 #define WORDS_MAX 32
@@ -403,7 +408,7 @@ what_cannot_be_is_said(void **state)
         const char *url, *words[3], *says;
     } rows[] = {
         {"auto://127.0.0.1:8000", {NULL}, "auto is for servers"},
-        {"http://127.0.0.1:8000", {NULL}, "what can be spoken is"},
+        {"gopher://127.0.0.1:8000", {NULL}, "what can be spoken is"},
         {"frame://127.0.0.1:8000?framing=lines", {NULL}, "framing"},
         {"frame://127.0.0.1:8000?mode=burst", {NULL}, "has no option"},
         {"cnp://127.0.0.1:8000?mode=fast", {NULL}, "mode is"},
@@ -420,6 +425,11 @@ what_cannot_be_is_said(void **state)
         {"tinyproto://127.0.0.1:8000", {"--ahead", "2"}, "--ahead"},
         {"tinyproto://127.0.0.1:8000", {"--size", "4G"}, "--size"},
         {"cnp://127.0.0.1:8000", {"--ahead", "1025"}, "1024"},
+        {"redis://127.0.0.1:6379", {"--reply", "on"}, "--reply"},
+        {"frame://127.0.0.1:8000", {"--blocks", "--ids"}, "--ids"},
+        {"msp://127.0.0.1:8000", {"--rate", "0"}, "--rate"},
+        {"msp://127.0.0.1:8000", {"--members", "3"}, "--members"},
+        {"msp://127.0.0.1:8000", {"--pong", "80"}, "--pong"},
         {"cnp://127.0.0.1:8000?mode=burst&window_size=9", {"--ahead", "8"}, "--ahead"},
         {"cnp://127.0.0.1:8000?mode=step-by-step", {"--ahead", "2"}, "--ahead"},
         {"msp://127.0.0.1:8000", {"--size", "1999", "--ahead"}, "--ahead"},
@@ -437,6 +447,205 @@ what_cannot_be_is_said(void **state)
                      result.err);
         run_result_free(&result);
     }
+}
+
+/* Blocks made beforehand are the same messages. */
+static void
+blocks_are_counted_on_both_sides(void **state)
+{
+    static const struct {
+        struct kind kind;
+        const char *handler, *ahead;
+    } rows[] = {
+        {{.listen = "msp://127.0.0.1:0", .options = ""}, "discard", "16"},
+        {{.listen = "cnp://127.0.0.1:0", .options = ""}, "discard", "1"},
+        {{.listen = "cnp://127.0.0.1:0", .options = "?mode=burst"}, "discard", "64"},
+        {{.listen = "frame://127.0.0.1:0", .options = ""}, "echo", "16"},
+        {{.listen = "tinyproto://127.0.0.1:0", .options = ""}, "echo", "1"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct daemon *d = start(rows[i].handler, &rows[i].kind);
+        json_t *value =
+            bench(d, &rows[i].kind,
+                  WORDS("--blocks", "-c", "5", "--messages", "600", "--ahead", rows[i].ahead), 0);
+
+        assert_int_equal(number(value, NULL, "messages"), MESSAGES);
+        WAIT_FOR(stats_total(d, "open") == 0, 5000);
+        assert_int_equal(stats_total(d, "messages"), MESSAGES);
+        assert_int_equal(stats_total(d, "bytes_in"), number(value, "total", "bytes_out"));
+        assert_int_equal(stats_total(d, "bytes_out"), number(value, "total", "bytes_in"));
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
+/* A server that answers n requests of `request` bytes each with `reply`, and is silent for pause_ms
+ * before one of them. */
+struct canned {
+    int listener;
+    size_t request;
+    const char *reply;
+    unsigned pause_before, pause_ms;
+    char seen[512]; /* the first request */
+    pthread_t thread;
+    uint16_t port;
+};
+
+static void *
+canned_main(void *arg)
+{
+    struct canned *c = arg;
+    char buffer[4096];
+    unsigned answered = 0;
+    size_t have = 0;
+    ssize_t n;
+    int fd = accept(c->listener, NULL, NULL);
+
+    while ((n = recv(fd, buffer + have, sizeof(buffer) - have, 0)) > 0) {
+        have += (size_t)n;
+        for (; have >= c->request; have -= c->request) {
+            if (answered == 0)
+                memcpy(c->seen, buffer, c->request < 511 ? c->request : 511);
+            if (++answered == c->pause_before) {
+                struct timespec pause = {.tv_nsec = (long)c->pause_ms * 1000000};
+
+                nanosleep(&pause, NULL);
+            }
+            if (send(fd, c->reply, strlen(c->reply), MSG_NOSIGNAL) < 0)
+                break;
+            memmove(buffer, buffer + c->request, have - c->request);
+        }
+    }
+    close(fd);
+    return NULL;
+}
+
+static void
+canned_start(struct canned *c)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+
+    c->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(c->listener, (struct sockaddr *)&at, len), 0);
+    assert_int_equal(getsockname(c->listener, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(listen(c->listener, 8), 0);
+    c->port = ntohs(at.sin_port);
+    assert_int_equal(pthread_create(&c->thread, NULL, canned_main, c), 0);
+}
+
+static json_t *
+canned_bench(struct canned *c, const char *scheme, const char *const *words)
+{
+    static const struct kind none = {.listen = "canned", .options = ""};
+    char url[URL_SIZE];
+    struct running r;
+    json_t *value;
+
+    canned_start(c);
+    snprintf(url, sizeof(url), "%s://127.0.0.1:%u", scheme, c->port);
+    bench_start(&r, url, &none, words);
+    value = bench_finish(&r, &none, 0);
+    pthread_join(c->thread, NULL);
+    close(c->listener);
+    return value;
+}
+
+/* What stands beside msockd in a comparison gets what it understands. */
+static void
+peers_are_spoken_to_in_their_words(void **state)
+{
+    static const struct {
+        const char *scheme, *reply, *begins;
+        size_t request;
+    } rows[] = {
+        {"redis", "$3\r\n1-0\r\n", "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$100\r\n",
+         144},
+        {"beanstalkd", "INSERTED 1\r\n", "put 0 0 60 100\r\n", 118},
+        {"http", "HTTP/1.1 404 No\r\nA: b\r\n\r\n", "GET /idle HTTP/1.1\r\nHost: x\r\n\r\n", 31},
+        {"raw", "ACK\r\nACK\r\n", "", 160},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct canned c = {.request = rows[i].request, .reply = rows[i].reply};
+        json_t *value = canned_bench(&c, rows[i].scheme, WORDS("-c", "1", "-n", "50", "-s", "100"));
+
+        assert_int_equal(number(value, NULL, "messages"), 50);
+        if (memcmp(c.seen, rows[i].begins, strlen(rows[i].begins)) != 0)
+            fail_msg("%s: %s", rows[i].scheme, c.seen);
+        json_decref(value);
+    }
+}
+
+static double
+latency_us(const json_t *value, const char *name)
+{
+    return json_real_value(json_object_get(json_object_get(value, "latency_us"), name));
+}
+
+/* A server that says nothing for 300 ms: in a closed loop one message in 400 has waited, on
+ * schedule all those that were due meanwhile have. */
+static void
+a_stall_shows_on_schedule_and_hides_in_a_closed_loop(void **state)
+{
+    struct canned c = {
+        .request = 160, .reply = "ACK\r\nACK\r\n", .pause_before = 200, .pause_ms = 300};
+    json_t *closed = canned_bench(&c, "raw", WORDS("-c", "1", "-n", "400", "-s", "100"));
+    json_t *scheduled;
+
+    (void)state;
+    scheduled =
+        canned_bench(&c, "raw", WORDS("-c", "1", "-n", "400", "-s", "100", "--rate", "1000"));
+    assert_int_equal(number(scheduled, NULL, "messages"), 400);
+    assert_true(latency_us(closed, "max") >= 300000);
+    assert_true(latency_us(closed, "p99") < 300000);
+    /* 300 of 400 were due in the pause or in the queue that it left */
+    assert_true(latency_us(scheduled, "p50") > latency_us(closed, "p50"));
+    assert_true(latency_us(scheduled, "p90") >= 150000);
+    json_decref(closed);
+    json_decref(scheduled);
+}
+
+/* What is due and cannot even be begun is not forgotten at the end. */
+static void
+what_was_due_and_not_sent_is_counted(void **state)
+{
+    struct canned c = {
+        .request = 160, .reply = "ACK\r\nACK\r\n", .pause_before = 100, .pause_ms = 700};
+    json_t *value = canned_bench(
+        &c, "raw", WORDS("-c", "1", "-d", "0.4", "--warmup", "0", "-s", "100", "--rate", "1000"));
+
+    (void)state;
+    assert_true(number(value, NULL, "unsent") >= 100);
+    assert_true(latency_us(value, "p90") >= 100000);
+    json_decref(value);
+}
+
+/* Broadcast to members, and connections beside the load: the daemon sees them. */
+static void
+members_and_connections_beside_the_load_are_there(void **state)
+{
+    static const struct kind frame = {.listen = "frame://127.0.0.1:0", .options = ""};
+    static const struct kind msp = {.listen = "msp://127.0.0.1:0", .options = ""};
+    struct daemon *d = start("broadcast", &frame);
+    json_t *value = bench(d, &frame, WORDS("--members", "20", "--ahead", "8", "-d", "0.2"), 0);
+
+    (void)state;
+    assert_true(number(value, NULL, "messages_per_second") > 0);
+    assert_int_equal(stats_total(d, "accepted"), 21);
+    assert_int_equal(stats_total(d, "lost"), 0);
+    json_decref(value);
+    daemon_stop(d);
+    d = start("discard", &msp);
+    value = bench(d, &msp, WORDS("-c", "2", "-n", "100", "--beside", "30", "--blocks"), 0);
+    assert_int_equal(number(value, NULL, "messages"), 100);
+    assert_int_equal(stats_total(d, "accepted"), 32);
+    assert_int_equal(stats_total(d, "messages"), 130);
+    json_decref(value);
+    daemon_stop(d);
 }
 
 int
@@ -457,6 +666,11 @@ main(void)
         SYSTEM_TEST(nobody_there_is_told),
         SYSTEM_TEST(another_protocol_is_no_success),
         SYSTEM_TEST(what_cannot_be_is_said),
+        SYSTEM_TEST(blocks_are_counted_on_both_sides),
+        SYSTEM_TEST(peers_are_spoken_to_in_their_words),
+        SYSTEM_TEST(a_stall_shows_on_schedule_and_hides_in_a_closed_loop),
+        SYSTEM_TEST(what_was_due_and_not_sent_is_counted),
+        SYSTEM_TEST(members_and_connections_beside_the_load_are_there),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

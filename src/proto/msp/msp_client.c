@@ -164,7 +164,7 @@ client_flags(const struct outgoing *out)
 static bool
 client_fits_ahead(const struct outgoing *out)
 {
-    return out->size <= MSP_FIRST_BODY && !out->strict;
+    return out->size <= MSP_FIRST_BODY && !out->strict && !out->late;
 }
 
 static bool
@@ -221,7 +221,7 @@ client_begin(struct msp_client *c, struct proto_io *io, struct outgoing *out)
     c->unsent = out->next;
     c->nacks = 0;
     io->outbox->results->left = out->size;
-    msp_packets_init(&c->packets, out, io->store->digester, hash_first || !out->strict, c->grant);
+    msp_packets_init(&c->packets, out, io->store->digester, !out->has_digest, c->grant);
     c->state = hash_first ? CLIENT_DIGEST : CLIENT_AT_PACKET;
     if (!hash_first && msp_packets_first(&c->packets) < 0)
         client_fail(c, io, c->packets.error);
@@ -298,7 +298,9 @@ client_lay_out_trailer(struct msp_client *c, struct proto_io *io)
         client_fail(c, io, errno);
         return;
     }
-    if (!out->strict)
+    if (out->has_digest)
+        memcpy(digest, out->sha256, SHA256_LEN);
+    else
         msp_packets_digest(&c->packets, digest);
     at = (uint8_t *)buffer_reserve(ready, MSP_TRAILER_FIXED + MSP_VALUE_MAX);
     buffer_added(ready,

@@ -1,6 +1,6 @@
 /* The content of the load's messages. Pure. */
-#ifndef MSOCK_BENCH_DOCUMENT_H
-#define MSOCK_BENCH_DOCUMENT_H
+#ifndef BENCH_BENCH_DOCUMENT_H
+#define BENCH_BENCH_DOCUMENT_H
 
 #include <stddef.h>
 #include <stdint.h>

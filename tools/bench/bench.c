@@ -1,18 +1,19 @@
-/* msock bench: a load generator. One thread, epoll, closed loop: a connection sends its next
- * message when one is answered, so that a slow server is not buried but measured. */
-#include "bench.h"
+/* msock bench: a load generator. One thread and epoll. In a closed loop a connection sends its next
+ * message when one is answered, so that a slow server is not buried but measured. With --rate
+ * messages are due on schedule, and a server that stalls is seen. */
+#include "bench/bench.h"
 
-#include "bench_load.h"
-#include "bench_msp_wire.h"
-#include "bench_protocol.h"
-#include "bench_raw.h"
-#include "command.h"
-#include "msock.h"
-#include "numbers.h"
-#include "say.h"
+#include "bench/bench_document.h"
+#include "bench/bench_load.h"
+#include "bench/bench_pingpong.h"
+#include "bench/bench_speech.h"
+#include "msock/command.h"
+#include "msock/numbers.h"
+#include "msock/say.h"
 
 #include <errno.h>
 #include <getopt.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +23,24 @@
 #define BENCH_SPARE_DESCRIPTORS 16u
 #define BENCH_SECONDS           5.0
 #define BENCH_WARMUP            0.2
+#define BENCH_PORT              8000
 
 enum {
     OPT_AHEAD = 256,
+    OPT_BESIDE,
     OPT_BIND_FROM,
+    OPT_BLOCKS,
+    OPT_CPU_OF,
+    OPT_FLUSHES_OF,
     OPT_HOLD,
     OPT_IDLE,
     OPT_IDS,
+    OPT_JANSSON,
     OPT_LATE_DIGEST,
+    OPT_MEMBERS,
     OPT_PER_CONNECTION,
+    OPT_PONG,
+    OPT_RATE,
     OPT_RAW,
     OPT_REPLY,
     OPT_RETRY,
@@ -43,7 +53,8 @@ bench_help(FILE *out)
 {
     fputs("usage: msock bench [OPTION...]\n\n"
           "Loads a server and measures it: a connection sends its next message when one is\n"
-          "answered. Latency is from the first byte of a message to its final answer. Over\n"
+          "answered, or with --rate on schedule. Latency is from the first byte of a message,\n"
+          "or the moment when it was due, to its final answer. Over\n"
           "tinyproto and frame nothing is answered but by a reply: without --reply on, a\n"
           "message counts when it was sent.\n\n"
           "examples:\n"
@@ -52,17 +63,22 @@ bench_help(FILE *out)
           "  msock bench -c 8 --kind file --size 64K --messages 2000\n"
           "  msock bench -u 'cnp://127.0.0.1:8000?mode=burst'\n"
           "  msock bench -u frame://127.0.0.1:8000 --reply on\n"
+          "  msock bench --rate 5000 -c 20\n"
           "  msock bench --raw --size 256\n"
           "  msock bench --idle -c 10000 --bind-from 4 < fifo\n\n",
           out);
     fputs("options:\n"
           "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
-          "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"
+          "                         $MSOCK_URL, else msp://127.0.0.1:8000. redis (XADD),\n"
+          "                         beanstalkd (put), http (GET /idle) and raw (two ACKs) are\n"
+          "                         spoken for comparison\n"
           "  -c, --connections N    default 50\n"
           "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
           "  -n, --messages N       in all, or\n"
           "  -d, --seconds S        for so long; default 5\n"
           "      --warmup S         before the measured time with --seconds; default 0.2\n"
+          "      --rate N           send N messages a second in all, on schedule: latency is from\n"
+          "                         the moment when a message was due, sent late or not\n"
           "  -k, --kind KIND        plain (default), json or file; a file is stored as\n"
           "                         bench/<run>/<connection>/<number>, over msp only\n"
           "      --ahead N          messages in flight on a connection; default 1; over msp 0\n"
@@ -77,18 +93,28 @@ bench_help(FILE *out)
           "      --timeout SECONDS  without a byte, and a connection is lost; without a\n"
           "                         success, and it is given up; default 30\n",
           out);
-    fputs("      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
-          "      --hold             at the end print \"ready N\" and keep the N connections open\n"
-          "                         until standard input ends\n"
-          "      --idle             send one message on each connection, and --hold\n"
-          "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
-          "                         server of its own: the ceiling of this machine\n"
-          "      --per-connection   also what each connection counted, with its local port\n"
-          "  -j, --json             one JSON object\n"
-          "  -h, --help             this text\n\n"
-          "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
-          "75 some lost or without an answer\n",
-          out);
+    fputs(
+        "      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
+        "      --hold             at the end print \"ready N\" and keep the N connections open\n"
+        "                         until standard input ends\n"
+        "      --idle             send one message on each connection, and --hold\n"
+        "      --blocks           send blocks of bytes made beforehand, and count answers without\n"
+        "                         looking into them: what costs the generator the least (frame\n"
+        "                         and tinyproto: of a server that echoes)\n"
+        "      --beside N         N connections more, which send one message and then nothing\n"
+        "      --members N        publish to a broadcast over frame, and count what N members\n"
+        "                         get\n"
+        "      --cpu-of PID,...   also the CPU time of these processes\n"
+        "      --flushes-of PATH  also the flushes of the disk under PATH\n"
+        "      --pong PORT:N:M    be the server of --raw: M bytes for N, until a signal\n"
+        "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
+        "                         server of its own: the ceiling of this machine\n"
+        "      --per-connection   also what each connection counted, with its local port\n"
+        "  -j, --json             one JSON object\n"
+        "  -h, --help             this text\n\n"
+        "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
+        "75 some lost or without an answer\n",
+        out);
 }
 
 /* --- options --- */
@@ -151,7 +177,7 @@ bench_value(struct bench_options *options, int c, const char *value)
 {
     switch (c) {
     case 'u':
-        options->url = value;
+        options->url_text = value;
         return 0;
     case 'c':
         return bench_count_option(&options->connections, "--connections", 1, BENCH_CONNECTIONS_MAX,
@@ -174,6 +200,23 @@ bench_value(struct bench_options *options, int c, const char *value)
     case OPT_AHEAD:
         options->ahead_said = true;
         return bench_count_option(&options->ahead, "--ahead", 0, BENCH_AHEAD_MAX, value);
+    case OPT_BESIDE:
+        return bench_count_option(&options->beside, "--beside", 0, BENCH_CONNECTIONS_MAX, value);
+    case OPT_MEMBERS:
+        return bench_count_option(&options->members, "--members", 2, BENCH_CONNECTIONS_MAX, value);
+    case OPT_RATE:
+        if (number_seconds(value, 1e9, &options->rate) && options->rate > 0)
+            return 0;
+        return bench_wrong("--rate", "messages a second, above 0", value);
+    case OPT_CPU_OF:
+        options->pids = value;
+        return 0;
+    case OPT_FLUSHES_OF:
+        options->flush = value;
+        return 0;
+    case OPT_PONG:
+        options->pong = value;
+        return 0;
     case OPT_REPLY:
         return bench_switch_option(&options->want_reply, "--reply", value);
     case OPT_RETRY:
@@ -202,6 +245,12 @@ bench_option(struct bench_options *options, int c, const char *value)
     case OPT_IDLE:
         options->idle = options->hold = true;
         return 0;
+    case OPT_JANSSON:
+        options->jansson = true;
+        return 0;
+    case OPT_BLOCKS:
+        options->blocks = true;
+        return 0;
     case OPT_RAW:
         options->raw = true;
         return 0;
@@ -229,38 +278,67 @@ bench_conflict(const struct bench_options *options)
         return "an empty message is not JSON: --size wants to be at least 1";
     if (options->timeout_s <= 0)
         return "--timeout wants to be above 0";
+    if (options->rate > 0 && (options->idle || options->members > 0))
+        return "--rate is about messages that are answered: no --idle, --members";
+    if (options->members > 0 && (strcmp(options->url.scheme, "frame") != 0 || options->ahead == 0))
+        return "--members are of a broadcast over frame, with --ahead 1 or more";
+    if (options->raw && options->blocks)
+        return "--raw sends blocks already: no --blocks";
     return NULL;
-}
-
-/* What only msp has, and what is of no URL. */
-static const char *
-bench_protocol_conflict(const struct bench_options *options)
-{
-    if (!options->raw &&
-        (strstr(options->url, "?key_file=") != NULL || strstr(options->url, "&key_file=") != NULL))
-        return "bench sends nothing sealed: leave key_file out of the URL";
-    if (options->protocol == &bench_msp)
-        return NULL;
-    if (options->ids || options->late_digest || options->kind == BENCH_FILE)
-        return "only msp has ids, paths and digests: no --ids, --kind file or --late-digest";
-    return options->ahead == 0 ? "--ahead 0 is about the trailer, which only msp has" : NULL;
 }
 
 /* False where the URL cannot be used, which was said. With --raw it is not. */
 static bool
-bench_find_protocol(struct bench_options *options)
+bench_find_speech(struct bench_options *options)
 {
-    char error[512];
+    const char *text = options->raw ? "raw://127.0.0.1" : options->url_text;
+    char error[URL_ERROR_LEN];
 
-    options->protocol = &bench_msp;
-    if (options->raw)
-        return true;
-    if (msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
+    if (url_parse(text, &options->url, error) < 0) {
         say_error("%s", error);
         return false;
     }
-    options->protocol = bench_protocol_of(options->url);
+    options->has_url = true;
+    options->speech = bench_speech_of(options->url.scheme, options->blocks);
+    if (options->speech == NULL) {
+        say_error("\"%.80s\": %s", text,
+                  strcmp(options->url.scheme, "auto") == 0
+                      ? "auto is for servers, which can look at what comes; a client says what it"
+                        " speaks"
+                      : "what can be spoken is msp, tinyproto, cnp and frame, and for comparison"
+                        " redis, beanstalkd, http and raw");
+        return false;
+    }
+    if (!options->url.has_port && options->url.path == NULL)
+        options->url.port = BENCH_PORT;
     return true;
+}
+
+/* Options of the URL that the library would refuse, too. */
+static const char *
+bench_url_conflict(const struct bench_options *options)
+{
+    static const struct {
+        const char *scheme, *options[4];
+    } known[] = {
+        {"cnp", {"mode", "window_size", "key_file"}},
+        {"frame", {"framing", "delimiter", "key_file"}},
+    };
+    const char *mode = url_option(&options->url, "mode");
+
+    for (size_t i = 0; i < options->url.option_count; i++) {
+        bool found = strcmp(options->url.options[i].name, "key_file") == 0;
+
+        for (size_t k = 0; k < MS_ARRAY_LEN(known); k++)
+            for (size_t n = 0; n < 3 && strcmp(known[k].scheme, options->url.scheme) == 0; n++)
+                found |= strcmp(known[k].options[n], options->url.options[i].name) == 0;
+        if (!found)
+            return "the URL has no option of that name for a client: mode and window_size are of"
+                   " cnp, framing and delimiter of frame";
+    }
+    if (mode != NULL && strcmp(mode, "burst") != 0 && strcmp(mode, "step-by-step") != 0)
+        return "mode is burst or step-by-step";
+    return NULL;
 }
 
 static int
@@ -268,13 +346,13 @@ bench_complete(struct bench_options *options)
 {
     const char *conflict;
 
-    if (!bench_find_protocol(options))
+    if (!bench_find_speech(options))
         return -1;
     conflict = bench_conflict(options);
     if (conflict == NULL)
-        conflict = bench_protocol_conflict(options);
+        conflict = bench_url_conflict(options);
     if (conflict == NULL)
-        conflict = options->protocol->complete(options);
+        conflict = options->speech->complete(options);
     if (conflict != NULL) {
         say_error("%s", conflict);
         return -1;
@@ -299,6 +377,14 @@ bench_parse(struct bench_options *options, int argc, char **argv)
         {"warmup", required_argument, NULL, OPT_WARMUP},
         {"kind", required_argument, NULL, 'k'},
         {"ahead", required_argument, NULL, OPT_AHEAD},
+        {"rate", required_argument, NULL, OPT_RATE},
+        {"blocks", no_argument, NULL, OPT_BLOCKS},
+        {"beside", required_argument, NULL, OPT_BESIDE},
+        {"members", required_argument, NULL, OPT_MEMBERS},
+        {"cpu-of", required_argument, NULL, OPT_CPU_OF},
+        {"flushes-of", required_argument, NULL, OPT_FLUSHES_OF},
+        {"pong", required_argument, NULL, OPT_PONG},
+        {"jansson", no_argument, NULL, OPT_JANSSON},
         {"ids", no_argument, NULL, OPT_IDS},
         {"late-digest", no_argument, NULL, OPT_LATE_DIGEST},
         {"reply", required_argument, NULL, OPT_REPLY},
@@ -327,7 +413,7 @@ bench_parse(struct bench_options *options, int argc, char **argv)
         say_error("there is nothing to give besides options: '%s'", argv[optind]);
         return -1;
     }
-    return bench_complete(options);
+    return options->pong != NULL ? 0 : bench_complete(options);
 }
 
 /* --- running --- */
@@ -341,7 +427,8 @@ bench_raise_limit(const struct bench_options *options)
         return 0;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur >= options->connections + BENCH_SPARE_DESCRIPTORS)
+    if (limit.rlim_cur >= (uint64_t)options->connections + options->beside + options->members +
+                              BENCH_SPARE_DESCRIPTORS)
         return 0;
     say_error("%u connections need more descriptors than the limit of %llu (ulimit -Hn)",
               options->connections, (unsigned long long)limit.rlim_cur);
@@ -349,20 +436,19 @@ bench_raise_limit(const struct bench_options *options)
 }
 
 static int
-bench_run_at(const struct bench_options *options, const struct endpoint *ep,
-             struct bench_message *message)
+bench_run_at(const struct bench_options *options, const struct endpoint *ep)
 {
     struct bench_result *result = calloc(1, sizeof(*result));
     int rc;
 
-    if (result == NULL || load_run(options, ep, message, result) < 0) {
-        say_error("cannot begin: %s", strerror(errno));
+    if (result == NULL || bench_load_run(options, ep, result) < 0) {
+        say_error("cannot begin: %s", strerror(errno != 0 ? errno : ENOMEM));
         free(result);
         return EX_OSERR;
     }
     rc = bench_status(result);
     if (rc == EX_UNAVAILABLE)
-        say_error("cannot connect to %s: %s", options->url,
+        say_error("cannot connect to %s: %s", options->url_text,
                   strerror(result->connect_error != 0 ? result->connect_error : EINTR));
     else
         bench_report(options, result);
@@ -371,58 +457,100 @@ bench_run_at(const struct bench_options *options, const struct endpoint *ep,
     return rc;
 }
 
+/* Bytes that msp puts around a message of one packet without an id. */
+#define BENCH_MSP_AROUND 60u
+#define BENCH_TWO_ACKS   10u
+
 static int
-bench_run_raw(const struct bench_options *options, struct bench_message *message)
+bench_run_raw(struct bench_options *options)
 {
-    const struct msp_wire *wire = message->wire;
-    struct raw_server server;
+    struct pingpong server;
     struct endpoint ep;
+    char error[URL_ERROR_LEN];
     int rc;
 
-    if (raw_start(wire->whole_len, &server) < 0) {
+    if (pingpong_start(0, (size_t)options->size + BENCH_MSP_AROUND, BENCH_TWO_ACKS, &server) < 0) {
         say_error("cannot start the server of --raw: %s", strerror(errno));
         return EX_OSERR;
     }
-    ep = endpoint_loopback(server.port);
-    rc = bench_run_at(options, &ep, message);
-    raw_stop(&server);
+    options->url.port = server.port;
+    rc = endpoint_resolve(&options->url, &ep, error) < 0 ? EX_OSERR : bench_run_at(options, &ep);
+    pingpong_stop(&server);
     return rc;
 }
 
+/* PORT:REQUEST:REPLY */
 static int
-bench_run(const struct bench_options *options)
+bench_run_pong(const char *text)
 {
-    struct endpoint ep = {.len = 0};
-    struct bench_message message;
-    char error[512];
-    int rc;
+    unsigned port;
+    unsigned long long request, reply;
+    char rest;
 
-    if (!options->raw && endpoint_from_url(options->url, &ep, error, sizeof(error)) < 0) {
+    if (sscanf(text, "%5u:%10llu:%10llu%c", &port, &request, &reply, &rest) != 3 || port == 0 ||
+        port > 65535 || request == 0 || reply == 0) {
+        say_error("--pong wants PORT:BYTES:BYTES, not '%s'", text);
+        return EX_USAGE;
+    }
+    if (pingpong_serve((uint16_t)port, (size_t)request, (size_t)reply) < 0)
+        say_error("cannot serve on port %u: %s", port, strerror(errno));
+    return EX_OSERR;
+}
+
+/* One document after the other, as a worker parses them. */
+static int
+bench_run_jansson(const struct bench_options *options)
+{
+    uint8_t *text = malloc((size_t)options->size + 1);
+    uint64_t began = bench_now_ns(), passed = 0, count = 0;
+    bool parsed = text != NULL;
+
+    if (parsed)
+        document_json(text, (size_t)options->size);
+    while (parsed && (double)passed < options->seconds * 1e9) {
+        json_t *value = json_loadb((const char *)text, (size_t)options->size,
+                                   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+
+        parsed = value != NULL;
+        json_decref(value);
+        count++;
+        passed = bench_now_ns() - began;
+    }
+    free(text);
+    if (!parsed)
+        return EX_OSERR;
+    printf(options->json ? "{\"messages_per_second\":%.0f}\n" : "%.0f documents/s\n",
+           (double)count / (double)passed * 1e9);
+    return EX_OK;
+}
+
+static int
+bench_run(struct bench_options *options)
+{
+    char error[URL_ERROR_LEN];
+    struct endpoint ep;
+
+    if (options->jansson)
+        return bench_run_jansson(options);
+    if (bench_raise_limit(options) < 0)
+        return EX_OSERR;
+    if (options->raw)
+        return bench_run_raw(options);
+    if (endpoint_resolve(&options->url, &ep, error) < 0) {
         say_error("%s", error);
         return EX_UNAVAILABLE;
     }
-    if (options->bind_from > 0 && !options->raw && ep.addr.ss_family != AF_INET) {
+    if (options->bind_from > 0 && ep.addr.ss_family != AF_INET) {
         say_error("--bind-from needs a server with an IPv4 address");
         return EX_USAGE;
     }
-    if (bench_raise_limit(options) < 0)
-        return EX_OSERR;
-    if (message_init(&message, options) < 0) {
-        say_error("no memory for a message of %llu bytes", (unsigned long long)options->size);
-        rc = EX_OSERR;
-    } else if (options->raw) {
-        rc = bench_run_raw(options, &message);
-    } else {
-        rc = bench_run_at(options, &ep, &message);
-    }
-    message_fini(&message, options);
-    return rc;
+    return options->members > 0 ? bench_members(options, &ep) : bench_run_at(options, &ep);
 }
 
 int
 command_bench(int argc, char **argv, const char *url)
 {
-    struct bench_options options = {.url = url,
+    struct bench_options options = {.url_text = url,
                                     .kind = BENCH_PLAIN,
                                     .connections = 50,
                                     .ahead = 1,
@@ -431,13 +559,17 @@ command_bench(int argc, char **argv, const char *url)
                                     .warmup_s = -1,
                                     .timeout_s = 30,
                                     .retry = true};
-    int parsed = bench_parse(&options, argc, argv);
+    int rc = bench_parse(&options, argc, argv);
 
-    if (parsed > 0)
-        return EX_OK;
-    if (parsed < 0) {
+    if (rc < 0) {
         say_hint("msock bench --help");
-        return EX_USAGE;
+        rc = EX_USAGE;
+    } else if (rc > 0) {
+        rc = EX_OK;
+    } else {
+        rc = options.pong != NULL ? bench_run_pong(options.pong) : bench_run(&options);
     }
-    return bench_run(&options);
+    if (options.has_url)
+        url_fini(&options.url);
+    return rc;
 }

@@ -1,10 +1,10 @@
 /* What a load came to, for people and as JSON. */
-#include "bench.h"
-#include "bench_protocol.h"
-#include "say.h"
+#include "bench/bench.h"
+#include "bench/bench_speech.h"
 
 #include <jansson.h>
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 
 #define REPORT_BUSY 0.9 /* a generator that takes more of a core than this is the limit itself */
@@ -26,22 +26,33 @@ report_kind(enum bench_kind kind)
 bool
 bench_only_sends(const struct bench_options *options)
 {
-    return !options->protocol->acknowledges && !options->want_reply &&
-           options->framing != FRAMING_EOF;
+    const char *framing = url_option(&options->url, "framing");
+
+    return !options->speech->acknowledges && !options->want_reply &&
+           (framing == NULL || strcmp(framing, "eof") != 0);
 }
 
 const char *
 bench_counted(const struct bench_options *options)
 {
-    if (options->protocol->acknowledges)
+    if (options->speech->acknowledges)
         return "committed";
     return options->want_reply ? "answered" : "sent";
 }
 
 static double
+report_quantile(const struct bench_latency *latency, double share)
+{
+    uint64_t ns =
+        histogram_quantile(latency->bucket, HISTOGRAM_BUCKETS(BENCH_BITS), BENCH_BITS, share);
+
+    return (double)(ns < latency->max ? ns : latency->max);
+}
+
+static double
 report_us(const struct bench_result *result, double share)
 {
-    return (double)histogram_quantile(&result->latency_ns, share) / 1e3;
+    return report_quantile(&result->latency, share) / 1e3;
 }
 
 static double
@@ -77,7 +88,7 @@ report_counts(const struct bench_counts *counts)
 static json_t *
 report_latency(const struct bench_result *result)
 {
-    const struct histogram *h = &result->latency_ns;
+    const struct bench_latency *h = &result->latency;
     json_t *object = json_object();
 
     json_object_set_new(object, "mean",
@@ -122,14 +133,32 @@ report_connections(const struct bench_result *result)
     return array;
 }
 
+/* What was asked for besides. */
+static void
+report_marks(json_t *object, const struct bench_options *options, const struct bench_result *result)
+{
+    double messages = result->messages > 0 ? (double)result->messages : 1;
+
+    if (options->rate > 0) {
+        json_object_set_new(object, "rate", json_real(options->rate));
+        json_object_set_new(object, "unsent", report_integer(result->unsent));
+    }
+    if (result->server_cpu >= 0) {
+        json_object_set_new(object, "server_cpu", json_real(result->server_cpu / result->seconds));
+        json_object_set_new(object, "cpu_us", json_real(result->server_cpu * 1e6 / messages));
+    }
+    if (result->flushes >= 0)
+        json_object_set_new(object, "flushes", json_real((double)result->flushes / messages));
+}
+
 static void
 report_json(const struct bench_options *options, const struct bench_result *result)
 {
     json_t *object = json_object();
     double bytes = report_rate(result) * (double)options->size;
 
-    json_object_set_new(object, "server", json_string(options->raw ? "raw" : options->url));
-    json_object_set_new(object, "protocol", json_string(options->protocol->name));
+    json_object_set_new(object, "server", json_string(options->raw ? "raw" : options->url_text));
+    json_object_set_new(object, "protocol", json_string(options->speech->scheme));
     json_object_set_new(object, "counted", json_string(bench_counted(options)));
     json_object_set_new(object, "kind", json_string(report_kind(options->kind)));
     json_object_set_new(object, "size", report_integer(options->size));
@@ -145,12 +174,13 @@ report_json(const struct bench_options *options, const struct bench_result *resu
     json_object_set_new(object, "reconnects", report_integer(result->reconnects));
     json_object_set_new(object, "connected", report_integer(result->connected));
     json_object_set_new(object, "generator_cpu", json_real(result->cpu));
+    report_marks(object, options, result);
     json_object_set_new(object, "interrupted", json_boolean(result->interrupted));
     json_object_set_new(object, "total", report_counts(&result->total));
     if (options->per_connection)
         json_object_set_new(object, "per_connection", report_connections(result));
     if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
-        say_error("no memory for the JSON object");
+        fputs("msock: no memory for the JSON object", stderr);
     putchar('\n');
     json_decref(object);
 }
@@ -209,15 +239,26 @@ report_text(const struct bench_options *options, const struct bench_result *resu
 
     printf("load         %s messages of %llu bytes to %s, %u connections, %u ahead\n",
            report_kind(options->kind), (unsigned long long)options->size,
-           options->raw ? "a bare ping-pong" : options->url, options->connections, options->ahead);
+           options->raw ? "a bare ping-pong" : options->url_text, options->connections,
+           options->ahead);
     printf("messages     %llu %s in %.2f s: %.*f/s, %.1f MB/s%s\n",
            (unsigned long long)result->messages, bench_counted(options), result->seconds,
            rate < 100 ? 2 : 0, rate, rate * (double)options->size / 1e6,
            result->interrupted ? " (interrupted)" : "");
     printf("latency      p50 %.1f us, p90 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n",
            report_us(result, 0.5), report_us(result, 0.9), report_us(result, 0.99),
-           report_us(result, 0.999), (double)result->latency_ns.max / 1e3);
+           report_us(result, 0.999), (double)result->latency.max / 1e3);
     report_error_text(result);
+    if (options->rate > 0)
+        printf("schedule     %.0f/s; %llu were due and not begun at the end\n", options->rate,
+               (unsigned long long)result->unsent);
+    if (result->server_cpu >= 0)
+        printf("server       %.0f %% of a core, %.2f us a message\n",
+               result->server_cpu / result->seconds * 100,
+               result->server_cpu * 1e6 / (double)(result->messages > 0 ? result->messages : 1));
+    if (result->flushes >= 0)
+        printf("flushes      %.5f a message\n",
+               (double)result->flushes / (double)(result->messages > 0 ? result->messages : 1));
     printf("retried      %llu messages, %llu reconnects\n", (unsigned long long)result->retried,
            (unsigned long long)result->reconnects);
     printf("generator    %.0f %% of a core%s\n", result->cpu * 100,

@@ -1,4 +1,4 @@
-#include "bench_document.h"
+#include "bench/bench_document.h"
 
 #include <stdbool.h>
 #include <stdio.h>
