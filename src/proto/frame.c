@@ -16,6 +16,8 @@ frame_init(void *state, const struct proto_begin *begin)
 
     *f = (struct frame){
         .state = FRAME_IDLE, .role = (uint8_t)begin->role, .heard_us = begin->now_us};
+    if (begin->role == PROTO_CLIENT)
+        f->http.state = FRAME_HTTP_NO;
 }
 
 /* --- the message being built --- */
@@ -257,6 +259,60 @@ frame_step(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n, 
     MS_ASSERT(!"a state of frame");
 }
 
+/* --- the first line --- */
+
+/* A message may end before it is known what its line is. */
+static bool
+frame_must_hold(const struct framing *framing)
+{
+    if (framing->kind == FRAMING_FIXED)
+        return true;
+    for (size_t i = 0; framing->kind == FRAMING_DELIMITER && i < framing->delimiter_len; i++)
+        if (framing->delimiter[i] != ' ' && !frame_http_in_target(framing->delimiter[i]))
+            return false;
+    return framing->kind == FRAMING_DELIMITER;
+}
+
+static enum proto_event
+frame_refuse_http(struct frame *f, struct proto_io *io)
+{
+    f->holding = false;
+    io->tally->http++;
+    return frame_fail(f, io);
+}
+
+/* What was held is no HTTP, or nobody will ever say: it is fed again. */
+static enum proto_event
+frame_release(struct frame *f, struct proto_io *io)
+{
+    f->http.state = FRAME_HTTP_NO;
+    f->holding = false;
+    io->become = &frame_protocol;
+    return PROTO_BECOME;
+}
+
+static enum proto_event
+frame_hold(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n,
+           size_t *consumed_out)
+{
+    size_t looked = frame_http_look(&f->http, data, n);
+
+    *consumed_out = looked;
+    if (f->http.state == FRAME_HTTP_YES || io->lookahead->len + looked > FRAME_HOLD_MAX)
+        return frame_refuse_http(f, io);
+    buffer_append(io->lookahead, data, looked);
+    f->holding = true;
+    return f->http.state == FRAME_HTTP_NO ? frame_release(f, io) : PROTO_MORE;
+}
+
+/* PROTO_MORE: go on with these bytes. */
+static enum proto_event
+frame_look(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
+{
+    frame_http_look(&f->http, data, n);
+    return f->http.state == FRAME_HTTP_YES ? frame_refuse_http(f, io) : PROTO_MORE;
+}
+
 static enum proto_event
 frame_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
            struct message **message_out)
@@ -266,6 +322,11 @@ frame_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size
     size_t done = 0;
 
     f->heard_us = io->now_us;
+    if (f->http.state != FRAME_HTTP_NO && f->state != FRAME_CLOSED) {
+        if (frame_must_hold(&io->limits->framing))
+            return frame_hold(f, io, data, n, consumed_out);
+        event = frame_look(f, io, data, n);
+    }
     while (done < n && event == PROTO_MORE) {
         size_t used = 0;
 
@@ -283,6 +344,8 @@ frame_eof(void *state, struct proto_io *io, struct message **message_out)
     struct frame *f = state;
     enum proto_event event;
 
+    if (f->holding)
+        return frame_release(f, io);
     if (io->limits->framing.kind != FRAMING_EOF || f->state == FRAME_CLOSED)
         return PROTO_CLOSE;
     if (f->state == FRAME_IDLE)
@@ -297,7 +360,7 @@ frame_idle(const void *state)
 {
     const struct frame *f = state;
 
-    return f->state == FRAME_IDLE || f->state == FRAME_CLOSED;
+    return (f->state == FRAME_IDLE && !f->holding) || f->state == FRAME_CLOSED;
 }
 
 /* --- time --- */
@@ -319,6 +382,8 @@ frame_deadline(const void *state, const struct proto_limits *limits)
 
     switch ((enum frame_state)f->state) {
     case FRAME_IDLE:
+        if (f->holding)
+            return f->heard_us + limits->timeout_us;
         return (f->heard_us > f->said_us ? f->heard_us : f->said_us) + limits->idle_timeout_us;
     case FRAME_LENGTH:
     case FRAME_BODY:
@@ -336,6 +401,8 @@ frame_expire(void *state, struct proto_io *io)
 {
     struct frame *f = state;
 
+    if (f->holding)
+        return frame_release(f, io);
     return frame_idle(f) ? PROTO_CLOSE : frame_fail(f, io);
 }
 

@@ -19,14 +19,22 @@
  * the reply. What push takes is the one message of this side; a client then shuts down its writing
  * side. A peer that closes without a word has sent an empty message.
  *
+ * A server's connection that begins with the line of an HTTP request ends, with err counted, and
+ * nothing of that line is handed on. Where a message could end inside such a line (fixed, or a
+ * delimiter of the characters in it), the first bytes are held in io->lookahead until they are
+ * known to be something else, and then fed again (PROTO_BECOME); so silence inside of them is no
+ * error, but the end of the waiting.
+ *
  * Invariant: between two calls the struct holds everything the protocol knows about the connection,
  * apart from the body of the message being built (io->message). No pointers. */
 #ifndef PROTO_FRAME_H
 #define PROTO_FRAME_H
 
+#include "proto/frame_http.h"
 #include "proto/proto.h"
 
 #define FRAME_HEADER   4                 /* of length32 */
+#define FRAME_HOLD_MAX 65536             /* bytes held until it is known that they are no HTTP */
 #define FRAME_SEND_MAX ((size_t)1 << 30) /* bytes of one message on its way out */
 
 enum frame_state {
@@ -43,6 +51,8 @@ struct frame {
     uint8_t have;                        /* bytes of held[] that are there */
     uint8_t held[FRAMING_DELIMITER_MAX]; /* length32: the length; delimiter: what may be the
                                             beginning of one, and a CR before it */
+    bool holding;                        /* the first bytes are in io->lookahead */
+    struct frame_http http;              /* what they look like so far */
     uint32_t left;                       /* length32 and fixed: bytes of the body still to come */
     uint64_t begun_us;                   /* first byte of the message, monotonic */
     uint64_t heard_us;                   /* last byte, monotonic */

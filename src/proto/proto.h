@@ -21,6 +21,7 @@
 /* Counted by the protocol, added to the shared counters by the worker. */
 struct proto_tally {
     uint32_t acks, nack1, nack2, rej, err, messages, packets, cut;
+    uint32_t http; /* a connection that began with an HTTP request; logged only */
 };
 
 enum proto_role {
@@ -41,8 +42,9 @@ enum proto_event {
     PROTO_FLUSH,   /* send what is ready before feeding the rest: the peer waits for it */
     PROTO_MESSAGE, /* *message_out is whole and verified; the caller owns it now */
     PROTO_CLOSE,   /* send what is ready, then close; further bytes are not consumed */
-    PROTO_BECOME,  /* it is another protocol: io->become. That one begins, is fed what io->lookahead
-                      holds, and then the bytes that were not consumed */
+    PROTO_BECOME,  /* it is another protocol: io->become. That one begins (unless it is this same
+                      one), is fed what io->lookahead holds, and then the bytes that were not
+                      consumed */
 };
 
 /* Bytes that are sent right behind answers->ready, from where they are. The protocol sets them, and

@@ -125,7 +125,8 @@ conn_become(struct conn *c, const struct proto_ops *proto)
     struct buffer held = c->lookahead;
 
     buffer_init(&c->lookahead);
-    conn_begin(c, proto);
+    if (proto != c->proto)
+        conn_begin(c, proto);
     if (proto->push == NULL)
         conn_drop_pushes(c);
     if (c->phase == CONN_TURNED_AWAY)

@@ -10,35 +10,35 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CUT_SAY_US  10000000 /* in so long a time */
-#define CUT_SAY_MAX 10       /* so many lines are written about messages cut short */
+#define SAY_US  10000000 /* in so long a time */
+#define SAY_MAX 10       /* so many lines are written about what peers do */
 
 /* --- counting --- */
 
 /* A line for each connection, but no flood: what was left out is said in the next line. */
 static void
-conn_say_cut(const struct conn *c)
+conn_say(const struct conn *c, const char *subject, const char *what)
 {
     struct worker *w = conn_worker(c);
     char more[64] = "";
 
-    if (w->now_us >= w->cut_said_us + CUT_SAY_US) {
-        w->cut_said_us = w->now_us;
-        w->cut_said = 0;
+    if (w->now_us >= w->said_us + SAY_US) {
+        w->said_us = w->now_us;
+        w->said = 0;
     }
-    if (w->cut_said == CUT_SAY_MAX) {
-        w->cut_unsaid++;
+    if (w->said == SAY_MAX) {
+        w->unsaid++;
         return;
     }
-    w->cut_said++;
+    w->said++;
     w->peer[0] = '\0';
     if (c->slot != NULL)
         stats_peer_format(c->slot->family, c->slot->address, c->slot->port, w->peer);
-    if (w->cut_unsaid > 0)
-        snprintf(more, sizeof(more), "; %" PRIu64 " more were not logged", w->cut_unsaid);
-    w->cut_unsaid = 0;
-    log_notice("%s: a message from %s over %s is dropped: its end did not come%s",
-               c->listener->child->config->name, w->peer, c->proto->name, more);
+    if (w->unsaid > 0)
+        snprintf(more, sizeof(more), "; %" PRIu64 " more were not logged", w->unsaid);
+    w->unsaid = 0;
+    log_notice("%s: %s from %s over %s %s%s", c->listener->child->config->name, subject, w->peer,
+               c->proto->name, what, more);
 }
 
 void
@@ -50,7 +50,7 @@ conn_note_cut(struct conn *c)
     if (c->phase != CONN_SERVING || !cut || c->peer_done)
         return;
     CONN_ADD(c, cut, 1);
-    conn_say_cut(c);
+    conn_say(c, "a message", "is dropped: its end did not come");
 }
 
 void
@@ -68,8 +68,10 @@ conn_count(struct conn *c, const struct proto_tally *tally)
     CELL(packets);
     CELL(cut);
 #undef CELL
+    if (tally->http != 0)
+        conn_say(c, "a connection", "is closed: it began with an HTTP request");
     if (tally->cut != 0)
-        conn_say_cut(c);
+        conn_say(c, "a message", "is dropped: its end did not come");
 }
 
 /* What is to be transformed has to be there as a whole. */

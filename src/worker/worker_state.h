@@ -89,9 +89,9 @@ struct worker {
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;
 
-    uint64_t cut_said_us;     /* since when cut_said counts */
-    uint64_t cut_unsaid;      /* messages cut short that no line was written about */
-    uint32_t cut_said;        /* lines about such messages */
+    uint64_t said_us; /* since when said counts: lines about what peers did wrong */
+    uint64_t unsaid;  /* such lines that were left out since the last one */
+    uint32_t said;
     uint64_t evicted_said_us; /* when it was last said that peers were closed for memory */
     uint64_t lost_said_us;    /* when it was last said that a peer does not read */
     uint64_t store_failed_us; /* when it was last said that messages cannot be stored */

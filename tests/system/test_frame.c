@@ -339,6 +339,38 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
     assert_int_equal(raw_journal_count(d), 1);
 }
 
+/* A web page can make a browser say this to any port. */
+static void
+a_web_page_cannot_speak_to_a_listener(void **state)
+{
+    static const char request[] = "POST /;a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nevil;\nevil\n";
+    static const char *const urls[] = {
+        "frame://127.0.0.1:0",
+        "frame://127.0.0.1:0?framing=delimiter",
+        "frame://127.0.0.1:0?framing=delimiter&delimiter=;",
+        "frame://127.0.0.1:0?framing=fixed:4",
+        "frame://127.0.0.1:0?framing=eof",
+        "auto://127.0.0.1:0",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        struct daemon *d = start(urls[i], "journal");
+
+        for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
+            struct raw r;
+
+            raw_connect(&r, &raw_frame_eof, &d->listeners[0], manner);
+            raw_say(&r, request, sizeof(request) - 1);
+            raw_expect_end(&r);
+        }
+        raw_expect_counts(d, 0, 0, 0, 2);
+        assert_true(daemon_logged(d, "is closed: it began with an HTTP request"));
+        daemon_stop(d);
+        assert_int_equal(raw_journal_count(d), 0);
+    }
+}
+
 static void
 the_reply_comes_after_the_end(void **state)
 {
@@ -490,6 +522,7 @@ main(void)
         SYSTEM_TEST(a_frame_cut_short_is_never_handed_on),
         SYSTEM_TEST(messages_cut_short_do_not_flood_the_log),
         SYSTEM_TEST(what_ends_with_a_reset_is_never_handed_on),
+        SYSTEM_TEST(a_web_page_cannot_speak_to_a_listener),
         SYSTEM_TEST(the_reply_comes_after_the_end),
         SYSTEM_TEST(silence_inside_a_frame_ends_the_connection),
         SYSTEM_TEST(an_idle_connection_is_closed_without_an_error),

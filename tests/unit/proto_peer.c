@@ -252,8 +252,10 @@ peer_become(struct proto_peer *p, const struct proto_ops *proto)
 
     assert_non_null(proto);
     buffer_init(&p->lookahead);
-    p->proto = proto;
-    peer_start(p);
+    if (p->proto != proto) {
+        p->proto = proto;
+        peer_start(p);
+    }
     peer_feed(p, (const uint8_t *)guard_copy(&guard, buffer_bytes(&seen), seen.len), seen.len);
     guard_destroy(&guard);
     buffer_fini(&seen);

@@ -62,6 +62,35 @@ static const struct sample samples[] = {
      HOLDS(2, "x--END--", "")},
 };
 
+/* Of any framing: what comes first, and whether it is an HTTP request. */
+static const struct {
+    const char *line;
+    bool http;
+} first_lines[] = {
+    {"GET / HTTP/1.1\r\nHost: x\r\n\r\n", true},
+    {"GET /;a;b;END;?x=HTTP/1 HTTP/1.0\r\n\r\n", true},
+    {"POST /\xc3\xa4 HTTP/1.1\r\n\r\nlet me in;END;\n", true},
+    {"HEAD / HTTP/1.1\r\n", true},
+    {"PUT / HTTP/1.1\r\n", true},
+    {"DELETE / HTTP/1.1\r\n", true},
+    {"CONNECT h:80 HTTP/1.1\r\n", true},
+    {"OPTIONS * HTTP/1.1\r\n", true},
+    {"TRACE / HTTP/1.1\r\n", true},
+    {"PATCH / HTTP/1.9\n", true},
+    {"GET well soon;END;\n", false},
+    {"GET /key\n", false},
+    {"GET / HTTP/2.0\n", false},
+    {"GET / HTTP/1\n", false},
+    {"GET / http/1.1\n", false},
+    {"GET  / HTTP/1.1\n", false},
+    {"GETS / HTTP/1.1\n", false},
+    {"get / HTTP/1.1\n", false},
+    {"POS / HTTP/1.1\n", false},
+    {" GET / HTTP/1.1\n", false},
+    {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false}, /* no browser says it without TLS */
+    {"x\nGET / HTTP/1.1\n", false},
+};
+
 static const char *
 sample_stream(size_t n)
 {
@@ -188,6 +217,111 @@ random_text_of_few_letters_is_cut_where_a_simple_reader_cuts_it(void **state)
             compare_with_naive(text, sizeof(text), framings[f], piece);
         compare_with_naive(text, sizeof(text), framings[f], PEER_WHOLE);
     }
+}
+
+/* --- the first line --- */
+
+static const struct framing first_framings[] = {
+    LINES,    DELIMITER(";"), DELIMITER(" "), DELIMITER("END;"), DELIMITER("/"), DELIMITER("E"),
+    FIXED(1), FIXED(3),       FIXED(5),       LENGTH32,          UNTIL_EOF,
+};
+
+struct first_case {
+    size_t line;
+    const struct framing *framing;
+};
+
+static void
+prepare_first(struct proto_peer *p, const void *arg)
+{
+    p->limits.framing = *((const struct first_case *)arg)->framing;
+}
+
+/* Of a request nothing is handed on; of anything else all that a reader finds who has it whole. */
+static void
+check_first(struct proto_peer *p, const void *arg)
+{
+    const struct first_case *c = arg;
+    const char *line = first_lines[c->line].line;
+    const struct framing *f = c->framing;
+    const char *ends[64];
+    size_t lens[64], n = strlen(line);
+
+    if (p->closed != first_lines[c->line].http)
+        fail_msg("%s: closed %d", line, p->closed);
+    proto_peer_eof(p);
+    if (first_lines[c->line].http) {
+        assert_int_equal(p->delivered_count, 0);
+        assert_int_equal(p->tally.err, 1);
+        assert_int_equal(p->tally.http, 1);
+        return;
+    }
+    assert_int_equal(p->tally.err, 0);
+    assert_int_equal(p->tally.http, 0);
+    if (f->kind == FRAMING_FIXED) {
+        assert_int_equal(p->delivered_count, n / f->fixed_len);
+    } else if (f->kind == FRAMING_DELIMITER) {
+        size_t count = naive_messages(line, n, f, ends, lens);
+
+        assert_int_equal(p->delivered_count, count);
+        for (size_t i = 0; i < count; i++)
+            proto_peer_expect_delivered(p, i, ends[i], lens[i]);
+    } else if (f->kind == FRAMING_EOF) {
+        proto_peer_expect_delivered(p, 0, line, n);
+    }
+}
+
+static void
+a_first_line_that_is_a_http_request_ends_the_connection(void **state)
+{
+    (void)state;
+    for (size_t l = 0; l < MS_ARRAY_LEN(first_lines); l++)
+        for (size_t f = 0; f < MS_ARRAY_LEN(first_framings); f++) {
+            struct first_case at = {l, &first_framings[f]};
+            struct peer_case c = {.proto = &frame_protocol,
+                                  .prepare = prepare_first,
+                                  .data = first_lines[l].line,
+                                  .n = strlen(first_lines[l].line),
+                                  .check = check_first,
+                                  .arg = &at};
+
+            peer_case_run(&c);
+        }
+}
+
+/* Whoever waits for the answer to the beginning of one gets it after a while. */
+static void
+silence_lets_through_what_may_have_become_a_request(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, (struct framing)DELIMITER(";"));
+    hear(&p, "GET key;", 8);
+    assert_int_equal(p.delivered_count, 0);
+    assert_false(frame_protocol.idle(&p.state));
+    proto_peer_wait(&p, p.limits.timeout_us);
+    proto_peer_expect_delivered(&p, 0, "GET key", 7);
+    assert_false(p.closed);
+    hear(&p, "GET / HTTP/1.1;", 15);
+    proto_peer_expect_delivered(&p, 1, "GET / HTTP/1.1", 14);
+    proto_peer_fini(&p);
+}
+
+static void
+a_first_line_is_not_held_for_ever(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin(&p, (struct framing)DELIMITER(";"));
+    hear(&p, "GET ;", 5);
+    for (size_t sent = 0; sent < FRAME_HOLD_MAX && !p.closed; sent += 1000)
+        hear(&p, sample_stream(1000), 1000);
+    assert_true(p.closed);
+    assert_int_equal(p.delivered_count, 0);
+    assert_int_equal(p.tally.err, 1);
+    proto_peer_fini(&p);
 }
 
 /* --- eof --- */
@@ -915,6 +1049,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_framing_is_read_however_it_is_cut),
         cmocka_unit_test(random_text_of_few_letters_is_cut_where_a_simple_reader_cuts_it),
+        cmocka_unit_test(a_first_line_that_is_a_http_request_ends_the_connection),
+        cmocka_unit_test(silence_lets_through_what_may_have_become_a_request),
+        cmocka_unit_test(a_first_line_is_not_held_for_ever),
         cmocka_unit_test(everything_until_the_end_is_one_message_and_its_reply_ends_the_connection),
         cmocka_unit_test(an_empty_stream_is_a_message_that_began_with_its_end),
         cmocka_unit_test(a_stream_that_breaks_off_is_no_message),
