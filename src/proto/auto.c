@@ -1,7 +1,7 @@
 #include "proto/auto.h"
 
 #include "common/be.h"
-#include "proto/cnp/cnp_sum.h"
+#include "proto/cnp/cnp_wire.h"
 #include "proto/proto_table.h"
 
 #include <assert.h>

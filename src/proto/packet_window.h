@@ -5,7 +5,7 @@
 #define PROTO_PACKET_WINDOW_H
 
 #include "common/buffer.h"
-#include "proto/cnp/cnp_sum.h"
+#include "proto/cnp/cnp_wire.h"
 #include "proto/message.h"
 
 #include <stdbool.h>

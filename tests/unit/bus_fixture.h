@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "bus/bus_layout.h"
+#include "bus/bus_state.h"
 #include "common/fd.h"
 
 #include <errno.h>

@@ -5,7 +5,7 @@
 
 #include "proto_peer.h"
 
-#include "proto/cnp/cnp_sum.h"
+#include "proto/cnp/cnp_wire.h"
 
 enum {
     T_DATA = 1,

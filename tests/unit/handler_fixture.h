@@ -13,7 +13,6 @@
 #include "common/fd.h"
 #include "handler/handler.h"
 #include "handler/journal/data_dir.h"
-#include "handler/journal/file_ops.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -5,7 +5,7 @@
 
 #include "common/be.h"
 #include "proto/auto.h"
-#include "proto/cnp/cnp_sum.h"
+#include "proto/cnp/cnp_wire.h"
 
 #define TEXT(text) (text), sizeof(text) - 1
 

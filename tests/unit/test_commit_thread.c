@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/commit_thread.h"
+#include "handler/journal/commit.h"
 
 #include <signal.h>
 

@@ -1,6 +1,6 @@
 #include "guard.h"
 
-#include "handler/exec/exec_answer.h"
+#include "handler/exec/exec.h"
 #include "proto/msp/msp_wire.h"
 
 #define ANSWER_SIZE 16

@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/exec/exec_feed.h"
+#include "handler/exec/exec.h"
 
 static int
 setup(void **state)

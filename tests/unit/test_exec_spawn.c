@@ -2,7 +2,7 @@
  * what is left of a beginning that failed. */
 #include "exec_fixture.h"
 
-#include "handler/exec/exec_spawn.h"
+#include "handler/exec/exec.h"
 
 #include <fcntl.h>
 

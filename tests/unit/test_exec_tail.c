@@ -1,6 +1,6 @@
 #include "guard.h"
 
-#include "handler/exec/exec_tail.h"
+#include "handler/exec/exec.h"
 
 static unsigned said_count;
 

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "handler/module/module_table.h"
+#include "handler/module/module.h"
 
 #define NODES 1000
 

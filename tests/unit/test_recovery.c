@@ -1,8 +1,7 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/recovery.h"
 #include "handler/journal/segment.h"
-#include "handler/journal/temp_file.h"
+#include "handler/journal/store.h"
 
 #include <signal.h>
 #include <sys/wait.h>

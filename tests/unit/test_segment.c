@@ -1,7 +1,7 @@
 #include "handler_fixture.h"
 
 #include "handler/journal/segment.h"
-#include "handler/journal/temp_file.h"
+#include "handler/journal/store.h"
 
 struct context {
     struct fixture *f;

@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/sync_group.h"
+#include "handler/journal/store.h"
 
 struct context {
     struct fixture *f;

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "handler/journal/ulid.h"
+#include "handler/journal/store.h"
 
 #include <string.h>
 

@@ -3,11 +3,9 @@
  * for as long as a single one may take: a long queue in front of a slow command is no failure.
  * Invariant: exec_dispatch is called whenever a slot or a message may have become free; while the
  * first message still waits, an event of a child or a timer is to come. */
+#include "handler/exec/exec.h"
 #include "common/clock.h"
 #include "common/fd.h"
-#include "handler/exec/exec_env.h"
-#include "handler/exec/exec_settle.h"
-#include "handler/exec/exec_slot.h"
 #include "handler/handler.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "handler/exec/exec_answer.h"
+#include "handler/exec/exec.h"
 
 #include "common/be.h"
 #include "proto/msp/msp_wire.h"

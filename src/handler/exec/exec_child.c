@@ -1,7 +1,6 @@
-#include "handler/exec/exec_child.h"
+#include "handler/exec/exec.h"
 
 #include "common/fd.h"
-#include "handler/exec/exec_spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>

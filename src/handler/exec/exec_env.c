@@ -1,4 +1,4 @@
-#include "handler/exec/exec_env.h"
+#include "handler/exec/exec.h"
 
 #include "common/clock.h"
 

@@ -1,4 +1,4 @@
-#include "handler/exec/exec_feed.h"
+#include "handler/exec/exec.h"
 
 #include "common/be.h"
 #include "common/fd.h"

@@ -1,4 +1,4 @@
-#include "handler/exec/exec_settle.h"
+#include "handler/exec/exec.h"
 
 #include "common/clock.h"
 #include "common/log.h"

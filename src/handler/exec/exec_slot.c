@@ -1,11 +1,9 @@
 /* Invariant: slot->job is set in EXEC_SLOT_BUSY alone. The state changes after a message was
  * settled, so that a message which comes in meanwhile is not given to this child. */
-#include "handler/exec/exec_slot.h"
+#include "handler/exec/exec.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
-#include "handler/exec/exec_env.h"
-#include "handler/exec/exec_settle.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * shares the worker's memory. It makes nothing but calls that a signal handler may make, writes
  * nothing but its own frames and the error, and no signal handler of the worker's runs in it: all
  * signals are blocked until they have their defaults. */
-#include "handler/exec/exec_spawn.h"
+#include "handler/exec/exec.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,4 +1,4 @@
-#include "handler/exec/exec_tail.h"
+#include "handler/exec/exec.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* Arrays that keep their memory from batch to batch: in a steady load nothing is allocated here. */
-#include "handler/journal/batch.h"
+#include "handler/journal/commit.h"
 
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* openat2 resolves a whole path in one call. Where it is not there, or directories are missing, the
  * path is walked: each component is opened relative to the one before without following a link,
  * which cannot leave the root either, since ".." is no component here. */
-#include "handler/journal/beneath.h"
+#include "handler/journal/store.h"
 
 #include "common/fd.h"
 

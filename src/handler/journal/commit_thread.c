@@ -1,6 +1,6 @@
 /* What the job touches is handed over by the lock: the worker before giving, the thread while
  * working, the worker again once it is done. */
-#include "handler/journal/commit_thread.h"
+#include "handler/journal/commit.h"
 
 #include "common/fd.h"
 

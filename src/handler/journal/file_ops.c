@@ -1,5 +1,5 @@
 /* The plain system calls behind struct file_ops. */
-#include "handler/journal/file_ops.h"
+#include "handler/journal/data_dir.h"
 
 #include "common/fd.h"
 

@@ -3,7 +3,6 @@
 #include "handler/journal/store.h"
 
 #include "common/fd.h"
-#include "handler/journal/beneath.h"
 #include "proto/path_check.h"
 
 #include <errno.h>

@@ -9,8 +9,7 @@
 #include "common/log.h"
 #include "handler/handler.h"
 #include "handler/journal/commit.h"
-#include "handler/journal/commit_thread.h"
-#include "handler/journal/recovery.h"
+#include "handler/journal/segment.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +39,7 @@ struct handler {
     struct record_clock clock;
     struct commit commit;
     struct commit_thread thread;
-    struct commit_thread mender; /* does what recovery.h says, once */
+    struct commit_thread mender; /* does what segment.h says of recovery, once */
     struct data_dirs mended;     /* descriptors of its own: the commit may open others meanwhile */
     struct batch *filling;
     struct batch *under_way;              /* in the commit thread, or NULL */

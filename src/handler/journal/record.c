@@ -1,6 +1,6 @@
 /* What is in a line and in which order is decided here and nowhere else. The bytes of a body and an
  * id come from outside: whatever they are, the line stays one line of valid JSON. */
-#include "handler/journal/record.h"
+#include "handler/journal/segment.h"
 
 #include "common/text.h"
 

@@ -1,12 +1,11 @@
 /* A segment ends well when its last byte is a newline and its last block holds no NUL. NUL bytes
  * are blocks that a power failure kept from the disk though the file's length had grown: no line
  * has any, so all from the first of them on is cut off. */
-#include "handler/journal/recovery.h"
+#include "handler/journal/segment.h"
 
 #include "common/fd.h"
 #include "common/log.h"
-#include "handler/journal/segment.h"
-#include "handler/journal/temp_file.h"
+#include "handler/journal/store.h"
 
 #include <dirent.h>
 #include <errno.h>

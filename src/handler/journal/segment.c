@@ -4,7 +4,7 @@
 
 #include "common/clock.h"
 #include "common/fd.h"
-#include "handler/journal/temp_file.h"
+#include "handler/journal/store.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* Linux's own asynchronous I/O knows fdatasync (since 4.18) and runs each in a thread of the
  * kernel's. Whatever it does not take is done here, one after the other. */
-#include "handler/journal/sync_group.h"
+#include "handler/journal/store.h"
 
 #include <errno.h>
 #include <string.h>

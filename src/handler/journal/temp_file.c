@@ -1,7 +1,7 @@
 /* A temporary name is visible to the recovery of other workers, which removes what nobody has
  * locked: so a file is locked before it gets one, or, where creating it gives it one, looked at
  * again once it is locked. */
-#include "handler/journal/temp_file.h"
+#include "handler/journal/store.h"
 
 #include "common/clock.h"
 #include "common/fd.h"

@@ -1,6 +1,6 @@
 /* The random part is drawn once a millisecond and counted up within it, so that a burst of messages
  * costs no system call each and its ids sort in the order in which they came. */
-#include "handler/journal/ulid.h"
+#include "handler/journal/store.h"
 
 #include <errno.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* Gives messages and connections to a shared object that somebody else has written
  * (msock_module.h). It runs in the worker and is trusted as far as that: what it gives back is
  * checked, what it does to memory is not. */
-#include "handler/module/module_host.h"
+#include "handler/module/module.h"
 
 #include "common/be.h"
 #include "handler/handler.h"

@@ -1,4 +1,4 @@
-#include "handler/module/module_host.h"
+#include "handler/module/module.h"
 
 #include "common/log.h"
 

@@ -1,4 +1,4 @@
-#include "handler/module/module_load.h"
+#include "handler/module/module.h"
 
 #include <dlfcn.h>
 #include <errno.h>

@@ -1,4 +1,4 @@
-#include "handler/module/module_table.h"
+#include "handler/module/module.h"
 
 #include <stdlib.h>
 

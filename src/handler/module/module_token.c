@@ -1,5 +1,5 @@
 /* The messages that a module has not settled yet. */
-#include "handler/module/module_host.h"
+#include "handler/module/module.h"
 
 #include "proto/msp/msp_wire.h"
 

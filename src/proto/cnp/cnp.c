@@ -1,9 +1,6 @@
 #include "proto/cnp/cnp.h"
 
-#include "proto/cnp/cnp_answer.h"
-#include "proto/cnp/cnp_handshake.h"
-#include "proto/cnp/cnp_receive.h"
-#include "proto/cnp/cnp_send.h"
+#include "proto/cnp/cnp_private.h"
 
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "proto/cnp/cnp_answer.h"
+#include "proto/cnp/cnp_private.h"
 
 #include <string.h>
 

@@ -1,8 +1,6 @@
-#include "proto/cnp/cnp_handshake.h"
+#include "proto/cnp/cnp_private.h"
 
 #include "common/text.h"
-#include "proto/cnp/cnp_answer.h"
-#include "proto/cnp/cnp_send.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -2,9 +2,7 @@
  * unasked. */
 #include "proto/cnp/cnp.h"
 
-#include "proto/cnp/cnp_answer.h"
-#include "proto/cnp/cnp_handshake.h"
-#include "proto/cnp/cnp_send.h"
+#include "proto/cnp/cnp_private.h"
 
 #include <assert.h>
 #include <errno.h>

@@ -1,6 +1,4 @@
-#include "proto/cnp/cnp_receive.h"
-
-#include "proto/cnp/cnp_answer.h"
+#include "proto/cnp/cnp_private.h"
 
 #include <errno.h>
 #include <string.h>

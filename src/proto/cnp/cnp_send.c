@@ -1,8 +1,6 @@
-#include "proto/cnp/cnp_send.h"
+#include "proto/cnp/cnp_private.h"
 
 #include "common/text.h"
-#include "proto/cnp/cnp_answer.h"
-#include "proto/cnp/cnp_receive.h"
 
 #include <jansson.h>
 #include <string.h>

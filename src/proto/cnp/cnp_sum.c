@@ -1,4 +1,4 @@
-#include "proto/cnp/cnp_sum.h"
+#include "proto/cnp/cnp_wire.h"
 
 #include <errno.h>
 #include <openssl/evp.h>

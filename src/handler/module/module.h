@@ -1,14 +1,68 @@
+/* The module handler: what its files share. */
+#ifndef HANDLER_MODULE_MODULE_H
+#define HANDLER_MODULE_MODULE_H
+
+#include "common/base.h"
+#include "common/buffer.h"
+#include "handler/fanout.h"
+#include "handler/handler.h"
+#include "msock_module.h"
+
+/* --- module_table.c --- */
+
+/* What a module was given, found again by what it gives back: a hash table of nodes that belong to
+ * the caller. So nothing that a module holds on to for too long is ever followed. */
+
+struct module_node {
+    uintptr_t key;
+    struct module_node *next; /* in its row */
+};
+
+/* All zero is an empty one. */
+struct module_table {
+    struct module_node **rows;
+    unsigned bits; /* 1 << bits rows; 0: none yet */
+    size_t count;
+};
+
+/* Frees the rows. The nodes are the caller's still. */
+void module_table_fini(struct module_table *t);
+
+/* The node with that key, or NULL. */
+struct module_node *module_table_find(const struct module_table *t, uintptr_t key);
+
+/* Takes in a node whose key is set and not among the others. */
+void module_table_add(struct module_table *t, struct module_node *node);
+
+/* Takes out a node that is in it. */
+void module_table_remove(struct module_table *t, struct module_node *node);
+
+/* --- module_load.c --- */
+
+/* A shared object becomes a module: found fit to be loaded, loaded, and found to be made for this
+ * msockd. */
+
+struct module_file {
+    void *object; /* dlopen's */
+    const struct msock_module *module;
+};
+
+/* Loads the object at path (absolute), which runs its constructors. Refused is what is no regular
+ * file or may be written by everybody, and a module of another ABI, without a name, start or
+ * message. Returns 0 and the file, or -1 with a sentence in error. */
+MS_MUST_CHECK int
+module_load(const char *path, struct module_file *file_out, char error[HANDLER_ERROR_LEN]);
+void module_unload(struct module_file *file);
+
+/* Writes "path: reason" to error; a long path loses its beginning, so that the reason is seen. */
+void module_load_error(char error[HANDLER_ERROR_LEN], const char *path, const char *format, ...)
+    MS_PRINTF(3, 4);
+
+/* --- module_host.c --- */
+
 /* What a module is offered (struct msock_module_host), and what stands behind it. Modules hold
  * addresses of connections and numbers of messages, both to be found in a table first: what a
  * module gives back too late, or twice, is said once in the log and changes nothing. */
-#ifndef HANDLER_MODULE_MODULE_HOST_H
-#define HANDLER_MODULE_MODULE_HOST_H
-
-#include "handler/fanout.h"
-#include "handler/module/module_load.h"
-#include "handler/module/module_table.h"
-
-#include "common/buffer.h"
 
 /* A connection; its key is the address of the struct conn, which is what the module gets, too. */
 struct module_conn {

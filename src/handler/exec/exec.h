@@ -1,0 +1,329 @@
+/* The exec handler: what its files share. exec.c has the queue and the time, exec_slot.c a child
+ * and its message, exec_settle.c how a message ends; the others are the parts of a child. */
+#ifndef HANDLER_EXEC_EXEC_H
+#define HANDLER_EXEC_EXEC_H
+
+#include "common/base.h"
+#include "common/buffer.h"
+#include "handler/handler.h"
+#include "proto/message.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* --- exec_answer.c --- */
+
+/* What a child says on its standard output about one message. In a pool that is a length and so
+ * many bytes, with the highest bit of the length for a refusal; else it is all that comes until it
+ * ends. */
+
+#define EXEC_ANSWER_REFUSED     UINT32_C(0x80000000)
+#define EXEC_ANSWER_REFUSAL_MAX (64u << 10)
+
+enum exec_answer_is {
+    EXEC_ANSWER_MORE,  /* bytes are missing */
+    EXEC_ANSWER_WHOLE, /* and the bytes behind it are not consumed */
+    EXEC_ANSWER_BAD,   /* longer than allowed */
+};
+
+struct exec_answer {
+    struct buffer bytes; /* of a reply only where it is wanted; of a refusal always */
+    uint64_t len;        /* bytes so far, kept or not */
+    uint8_t head[4];
+    uint8_t head_len;
+    bool wanted;
+    bool framed;
+    bool refused;
+    uint32_t body_len; /* of a framed one; set once its head is there */
+};
+
+/* bytes must be initialised; what is in it is dropped. */
+void exec_answer_init(struct exec_answer *answer, bool framed, bool wanted);
+void exec_answer_fini(struct exec_answer *answer);
+
+/* Not to be called again once it is whole or bad. One that is not framed is never whole by
+ * itself. */
+enum exec_answer_is
+exec_answer_feed(struct exec_answer *answer, const void *data, size_t n, size_t *consumed_out);
+
+/* --- exec_feed.c --- */
+
+/* A message as the bytes that a child reads: in a pool its length and its body, else the body
+ * alone. Wherever the body is, at most one chunk of it is in memory for this. */
+
+#define EXEC_FEED_HEAD 4
+
+struct exec_feed {
+    const struct message *m; /* NULL: nothing */
+    uint8_t head[EXEC_FEED_HEAD];
+    size_t head_len; /* 0 where no length is sent */
+    uint64_t at;     /* bytes taken so far, those of the head included */
+};
+
+/* framed: with a length in front, and then the body is at most UINT32_MAX bytes. The message stays
+ * the caller's. */
+void exec_feed_init(struct exec_feed *feed, const struct message *m, bool framed);
+
+bool exec_feed_done(const struct exec_feed *feed);
+
+/* The next bytes, more than none unless it is done: in the message or in chunk, valid until the
+ * next call. Returns how many, or -1 with errno where the body cannot be read. Takes nothing. */
+ssize_t
+exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, const char **data_out);
+
+/* n of these bytes are taken. */
+void exec_feed_take(struct exec_feed *feed, size_t n);
+
+/* --- exec_tail.c --- */
+
+/* The last line of what a child says on its standard error, however much that is: the beginnings of
+ * two lines are all that is kept. */
+
+#define EXEC_TAIL_MAX 512
+
+struct exec_tail {
+    char line[EXEC_TAIL_MAX]; /* not ended yet */
+    size_t line_len;
+    char last[EXEC_TAIL_MAX]; /* the last one that was not empty, without its end */
+    size_t last_len;
+};
+
+/* Told of each line that is not empty, cut to EXEC_TAIL_MAX bytes. */
+typedef void (*exec_tail_line_fn)(void *arg, const char *line, size_t n);
+
+void exec_tail_init(struct exec_tail *tail);
+void exec_tail_feed(struct exec_tail *tail, const char *data, size_t n, exec_tail_line_fn said,
+                    void *arg);
+
+/* No more will come: what has no end of line is a line too. */
+void exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg);
+
+/* --- exec_env.c --- */
+
+/* The environment of a child: facts about the worker and, where the child is for one message, about
+ * that message; and everything else as this process has it. What a peer says is only ever the value
+ * of a variable. A fact that is not known is not set, also where this process has a variable of
+ * that name. */
+
+/* About the one message that a child is for. */
+struct exec_facts {
+    const struct message *m;
+    const char *proto, *peer;
+};
+
+struct exec_env {
+    char **vars;  /* NULL-terminated, for execve(2) */
+    size_t owned; /* of these, the first so many; the others belong to environ */
+};
+
+/* facts: NULL for a child that gets many messages. Valid while environ does not change. */
+void exec_env_init(struct exec_env *env, const struct handler_host *host,
+                   const struct exec_facts *facts);
+void exec_env_fini(struct exec_env *env);
+
+/* A sentence where the message cannot be described in an environment: it holds a NUL byte. Or
+ * NULL. */
+const char *exec_env_refuses(const struct message *m);
+
+/* --- exec_spawn.c --- */
+
+/* How a child of the exec handler begins: /bin/sh -c COMMAND as the leader of a process group of
+ * its own, with three descriptors, default signals, none of them blocked, and SIGKILL for the day
+ * on which the thread that started it ends, in whatever way. What the command starts itself is not
+ * reached by that. */
+
+struct exec_spawn {
+    const char *command;
+    char *const *env;
+    int in, out, err; /* above 2; stay the caller's */
+};
+
+/* Returns 0, or an errno. Blocks until the shell has begun, for less than it would take to copy the
+ * page tables of a large process. */
+MS_MUST_CHECK int exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out);
+
+/* --- exec_child.c --- */
+
+/* One child process: /bin/sh -c COMMAND with its three pipes, as the leader of a process group of
+ * its own, watched by an epoll descriptor of the caller's. Nothing here waits for it. Its end is
+ * known by a pidfd, so no SIGCHLD is needed and nobody else's children are touched; it is killed
+ * when the thread that started it ends. */
+
+/* What of a child is ready: the lowest two bits of an event's data.u64; the others are its key. */
+enum exec_child_part {
+    EXEC_CHILD_IN,
+    EXEC_CHILD_OUT,
+    EXEC_CHILD_ERR,
+    EXEC_CHILD_EXIT,
+};
+
+#define EXEC_CHILD_KEY(n) ((uint64_t)(n) << 2)
+
+struct exec_child {
+    pid_t pid; /* 0: there is none */
+    int pid_fd;
+    int in, out, err; /* this side's ends, non-blocking; -1: closed, in also where it is a file */
+    bool in_watched;
+    bool is_lost; /* somebody else has reaped it, so its number may be another's */
+    int epoll_fd;
+    uint64_t key;
+};
+
+#define EXEC_CHILD_NONE ((struct exec_child){.pid_fd = -1, .in = -1, .out = -1, .err = -1})
+
+struct exec_child_setup {
+    const char *command;
+    char *const *env;
+    int input; /* what it reads, or -1: a pipe; stays the caller's */
+    int epoll_fd;
+    uint64_t key; /* EXEC_CHILD_KEY */
+};
+
+/* Returns 0, or -1 with errno and no child. */
+MS_MUST_CHECK int exec_child_start(struct exec_child *child, const struct exec_child_setup *setup);
+
+/* Stops watching one of its descriptors, and closes it. */
+void exec_child_close(struct exec_child *child, int *fd);
+
+/* Whether EXEC_CHILD_IN is to be told. */
+void exec_child_watch_in(struct exec_child *child, bool on);
+
+/* To the whole group. */
+void exec_child_signal(const struct exec_child *child, int signo);
+
+/* True where the process has ended; it is not reaped yet. */
+bool exec_child_has_ended(struct exec_child *child);
+
+/* Of a child that has ended: ends what is left of its group, closes everything and forgets it.
+ * Returns its wait status, or -1 where somebody else has taken that. */
+int exec_child_reap(struct exec_child *child);
+
+/* Bytes that wait to be read. */
+size_t exec_child_pending(int fd);
+
+/* What the files of the exec handler share: exec.c the queue and the time, exec_slot.c a child and
+ * its message, exec_settle.c how a message ends. */
+
+#define EXEC_CHUNK (64u << 10)
+
+/* A message that is not settled: in the queue, or with a child. */
+struct exec_job {
+    struct message *m;
+    struct exec_job *next; /* in the queue */
+    uint64_t queued_us;
+    unsigned tries;     /* children that ended in order without an answer to it */
+    char *proto, *peer; /* with exec=once; else NULL */
+};
+
+enum exec_slot_state {
+    EXEC_SLOT_FREE,   /* no process */
+    EXEC_SLOT_IDLE,   /* waits for a message */
+    EXEC_SLOT_BUSY,   /* a message is under way */
+    EXEC_SLOT_ENDING, /* has been told to end; what it did is settled */
+};
+
+/* Room for one child. */
+struct exec_slot {
+    enum exec_slot_state state;
+    struct exec_child child;
+    struct exec_job *job; /* of EXEC_SLOT_BUSY */
+    struct exec_feed feed;
+    struct exec_answer answer;
+    struct exec_tail tail;
+    bool is_answered;     /* with a pool: the answer is whole */
+    bool said_more;       /* and something came behind it */
+    uint64_t served;      /* messages it has decided */
+    uint64_t deadline_us; /* of the message, or when an ending child is told again */
+    int next_signal;      /* of EXEC_SLOT_ENDING: what it is told then */
+};
+
+struct handler {
+    struct handler_host host;
+    const struct exec_config *config;
+    int epoll_fd, timer_fd;
+    uint64_t armed_us; /* when timer_fd fires; UINT64_MAX: not armed */
+    struct exec_slot *slots;
+    struct exec_job *first, *last; /* the queue */
+    unsigned out;                  /* jobs not settled */
+    uint64_t served_us;            /* when a child last decided a message */
+    uint64_t start_delay_us; /* how long the next start waits where the last one failed; or 0 */
+    uint64_t start_at_us;    /* no child is started before */
+    bool is_leaving;
+    uint64_t warned_us;    /* a warning is not said more often than once a second */
+    uint64_t heard_us;     /* the second in which children's lines are counted */
+    unsigned heard, muted; /* lines said in it, and not said */
+    char *chunk;           /* EXEC_CHUNK bytes for whoever reads or writes */
+};
+
+/* --- exec.c --- */
+
+/* The handler wants to look at its deadlines then. */
+void exec_arm(struct handler *h, uint64_t when_us);
+
+/* A message that a child did not look at: first in the queue. */
+void exec_queue_again(struct handler *h, struct exec_job *job);
+
+/* A child ended, or could not be started, without having done anything. */
+void exec_start_failed(struct handler *h);
+
+/* --- exec_settle.c --- */
+
+/* How a message ends, in words. Each function but the last two settles the job's message and frees
+ * the job. */
+
+#define EXEC_REFUSED_STATUS 65 /* EX_DATAERR of sysexits.h */
+
+/* reply: a child's; no bytes are no reply. */
+void exec_settle_committed(struct handler *h, struct exec_job *job, const struct buffer *reply);
+
+/* text: a child's, n bytes, of which at most 400 are used; none: a sentence of ours. */
+void exec_settle_refused(struct handler *h, struct exec_job *job, const void *text, size_t n);
+
+/* Refused before a child saw it. */
+void exec_settle_unfit(struct handler *h, struct exec_job *job, const char *text);
+
+/* what: a sentence without its full stop; error: an errno, or 0. */
+void exec_settle_failed(struct handler *h, struct exec_job *job, const char *what, int error);
+
+/* By the wait status of a child that did not answer; tail: the end of its standard error. */
+void exec_settle_status(struct handler *h, struct exec_job *job, int status,
+                        const struct exec_tail *tail);
+
+/* A warning, with the last line that a child said (or NULL) behind it. */
+void exec_warn(struct handler *h, const char *what, const struct exec_tail *tail);
+
+/* One line of a child's standard error, to the log at level info; not more than some a second. An
+ * exec_tail_line_fn: arg is the handler. */
+void exec_heard_line(void *arg, const char *line, size_t n);
+
+/* --- exec_slot.c --- */
+
+/* One child and the message it has. What it reads, says and ends with decides the message; then it
+ * is free for the next one, or ends. Never gives a message to a child by itself: exec.c does. */
+
+enum exec_slot_end {
+    EXEC_END_LEAVE, /* its standard input ends; if that does not help, EXEC_END_TERM */
+    EXEC_END_TERM,  /* SIGTERM; if that does not help, EXEC_END_KILL */
+    EXEC_END_KILL,  /* SIGKILL */
+};
+
+/* Gives a job to a slot that is free (a child is started) or idle. Returns 0 (the job is the
+ * slot's, and perhaps settled), or -1 with errno where no child can be started: the job stays the
+ * caller's. */
+MS_MUST_CHECK int exec_slot_give(struct handler *h, struct exec_slot *slot, struct exec_job *job);
+
+/* That part of the child may be ready; no harm where it is not. */
+void exec_slot_event(struct handler *h, struct exec_slot *slot, enum exec_child_part part);
+
+/* Its deadline has come. */
+void exec_slot_due(struct handler *h, struct exec_slot *slot);
+
+/* Ends the child of a slot that is not free; its group gets the signals. A job that it has is the
+ * caller's to take before. */
+void exec_slot_end(struct handler *h, struct exec_slot *slot, enum exec_slot_end how);
+
+/* The same, and the job that it has, if any, has failed for that reason. */
+void exec_slot_fail(struct handler *h, struct exec_slot *slot, enum exec_slot_end how,
+                    const char *what, int error);
+
+#endif
