@@ -72,6 +72,8 @@ address_check_options(const struct proto_ops *ops, const struct url *url,
 
         while (*known != NULL && strcmp(*known, name) != 0)
             known++;
+        if (framing_forbids_nul(&url->options[i]))
+            return address_fail(error, "%s: %%00 is for delimiters only", name);
         if (*known == NULL && strcmp(name, "key_file") != 0)
             return address_fail(error, "%s has no option \"%.60s\" for a client", ops->name, name);
     }
@@ -81,13 +83,9 @@ address_check_options(const struct proto_ops *ops, const struct url *url,
 static int
 address_read_framing(struct address *a, char error[ADDRESS_ERROR_LEN])
 {
-    const char *framing = url_option(&a->url, "framing");
-    const char *delimiter = url_option(&a->url, "delimiter");
     char reason[FRAMING_REASON_LEN];
 
-    if (delimiter != NULL && (framing == NULL || strcmp(framing, "delimiter") != 0))
-        return address_fail(error, "delimiter is for framing=delimiter only");
-    if (framing_parse(framing, delimiter, TRANSFORM_BODY_MAX, &a->framing, reason) < 0)
+    if (framing_parse(&a->url, TRANSFORM_BODY_MAX, &a->framing, reason) < 0)
         return address_fail(error, "framing: %s", reason);
     if (a->framing.kind == FRAMING_DELIMITER && url_option(&a->url, "key_file") != NULL)
         return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"

@@ -59,9 +59,9 @@ url_hex(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decodes n bytes to a new string; a NUL could not be told from its end. */
+/* Percent-decodes n bytes to a new string. len_out NULL: it is used as a string, so no NUL. */
 static int
-url_decode(const struct url_parser *p, const char *s, size_t n, char **out)
+url_decode(const struct url_parser *p, const char *s, size_t n, char **out, size_t *len_out)
 {
     char *copy = ms_malloc(n + 1), *to = copy;
 
@@ -74,15 +74,18 @@ url_decode(const struct url_parser *p, const char *s, size_t n, char **out)
         }
         high = n - i > 2 ? url_hex(s[i + 1]) : -1;
         low = high >= 0 ? url_hex(s[i + 2]) : -1;
-        if (low < 0 || (high == 0 && low == 0)) {
+        if (low < 0 || (high == 0 && low == 0 && len_out == NULL)) {
             free(copy);
-            return url_fail(p, "expected two hexadecimal digits, not 00, after %%");
+            return url_fail(p, low < 0 ? "expected two hexadecimal digits after %%"
+                                       : "%%00 cannot stand in an address or path");
         }
         *to++ = (char)(high << 4 | low);
         i += 2;
     }
     *to = '\0';
     *out = copy;
+    if (len_out != NULL)
+        *len_out = (size_t)(to - copy);
     return 0;
 }
 
@@ -117,7 +120,7 @@ url_path(const struct url_parser *p, const char *s, size_t n)
     const size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
     const char *path;
 
-    if (url_decode(p, s, n, &p->url->path) < 0)
+    if (url_decode(p, s, n, &p->url->path, NULL) < 0)
         return -1;
     path = p->url->path;
     for (const char *c = path; *c != '\0'; c++)
@@ -158,7 +161,8 @@ url_host_v6(const struct url_parser *p, const char *s, size_t n)
 
     if (end == NULL)
         return url_fail(p, "the bracket of the IPv6 address is not closed");
-    if (url_decode(p, s + 1, (size_t)(end - s - 1), &p->url->host) < 0) /* %25 before a zone */
+    if (url_decode(p, s + 1, (size_t)(end - s - 1), &p->url->host, NULL) <
+        0) /* %25 before a zone */
         return -1;
     bare = ms_strdup(p->url->host);
     zone = strchr(bare, '%');
@@ -227,7 +231,7 @@ url_add_option(const struct url_parser *p, const char *s, size_t n)
         return url_fail(p, "expected option=value, with & between two of them");
     if (p->url->option_count == URL_OPTIONS_MAX)
         return url_fail(p, "more than %d options", URL_OPTIONS_MAX);
-    if (url_decode(p, equals + 1, n - name_len - 1, &option.value) < 0)
+    if (url_decode(p, equals + 1, n - name_len - 1, &option.value, &option.len) < 0)
         return -1;
     option.name = url_copy(s, name_len);
     if (url_option(p->url, option.name) != NULL) {
@@ -301,13 +305,21 @@ url_fini(struct url *url)
     *url = (struct url){0};
 }
 
-const char *
-url_option(const struct url *url, const char *name)
+const struct url_option *
+url_option_find(const struct url *url, const char *name)
 {
     for (size_t i = 0; i < url->option_count; i++)
         if (strcmp(url->options[i].name, name) == 0)
-            return url->options[i].value;
+            return &url->options[i];
     return NULL;
+}
+
+const char *
+url_option(const struct url *url, const char *name)
+{
+    const struct url_option *option = url_option_find(url, name);
+
+    return option != NULL ? option->value : NULL;
 }
 
 static int

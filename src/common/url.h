@@ -14,6 +14,7 @@
 struct url_option {
     char *name;
     char *value;
+    size_t len; /* bytes of value, which has a NUL inside where %00 stood there */
 };
 
 struct url {
@@ -31,7 +32,10 @@ struct url {
 MS_MUST_CHECK int url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN]);
 void url_fini(struct url *url);
 
-/* The value of an option, or NULL. */
+/* The option of that name, or NULL. */
+const struct url_option *url_option_find(const struct url *url, const char *name);
+
+/* Its value, or NULL. */
 const char *url_option(const struct url *url, const char *name);
 
 struct endpoint {

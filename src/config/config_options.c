@@ -31,6 +31,7 @@ static const char *const option_handlers[] = {CONFIG_HANDLERS(X) NULL};
 
 /* In the order of enum log_level and of enum on_conflict. */
 static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
+static const char *const option_unterminated[] = {"drop", "keep", NULL};
 static const char *const option_replies[] = {"auto", "yes", "no", NULL};
 static const char *const option_execs[] = {"pool", "once", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
@@ -124,10 +125,13 @@ const struct config_option config_options[OPTION_COUNT] = {
                         .initial = "1024", .help = "connections that wait to be accepted"},
     [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,
                      .initial = "0660", .help = "permissions of a Unix socket, octal"},
-    [OPTION_FRAMING] = {"framing", URL_TEXT(1, 64), .initial = "length32",
+    [OPTION_FRAMING] = {"framing", URL_TEXT(1, 160), .initial = "length32",
                         .help = "frame: length32, fixed:N, delimiter[:X], eof"},
-    [OPTION_DELIMITER] = {"delimiter", URL_TEXT(1, 64), .initial = "\\n",
-                          .help = "frame: 1 to 8 bytes, with escapes as in C"},
+    [OPTION_DELIMITER] = {"delimiter", URL_TEXT(0, 160), .initial = "\\n",
+                          .help = "frame: 1 to 32 bytes, with escapes as in C"},
+    [OPTION_UNTERMINATED] = {"unterminated", CHOICE(OPTION_IN_URL, option_unterminated),
+                             .initial = "drop",
+                             .help = "frame: what has no delimiter at the end: drop, keep"},
     [OPTION_REPLY] = {"reply", CHOICE(OPTION_IN_URL, option_replies), .initial = "auto",
                       .help = "not msp: replies go back: auto, yes, no"},
     [OPTION_SEND_QUEUE_MAX] = {"send_queue_max", SIZE(OPTION_IN_URL, 4 * KIB, GIB), .initial = "1M",

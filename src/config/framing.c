@@ -43,11 +43,16 @@ escape_read(const char *at, uint8_t *byte_out)
     return 1;
 }
 
+/* text ends with a NUL, which is not one of its n bytes. */
 static int
-framing_delimiter(const char *text, struct framing *f, char reason[FRAMING_REASON_LEN])
+framing_delimiter(const char *text, size_t n, struct framing *f, char reason[FRAMING_REASON_LEN])
 {
+    static const char length[] = "a delimiter has 1 to 32 bytes";
+    const char *end = text + n;
+
+    f->kind = FRAMING_DELIMITER;
     f->delimiter_len = 0;
-    while (*text != '\0') {
+    while (text < end) {
         uint8_t byte = (uint8_t)*text++;
 
         if (byte == '\\') {
@@ -59,11 +64,11 @@ framing_delimiter(const char *text, struct framing *f, char reason[FRAMING_REASO
             text += used;
         }
         if (f->delimiter_len == FRAMING_DELIMITER_MAX)
-            return framing_fail(reason, "a delimiter has 1 to 8 bytes");
+            return framing_fail(reason, length);
         f->delimiter[f->delimiter_len++] = byte;
     }
     if (f->delimiter_len == 0)
-        return framing_fail(reason, "a delimiter has 1 to 8 bytes");
+        return framing_fail(reason, length);
     f->drop_cr = f->delimiter_len == 1 && f->delimiter[0] == '\n';
     return 0;
 }
@@ -80,30 +85,54 @@ framing_fixed(const char *text, uint64_t max_message_size, struct framing *f,
     return 0;
 }
 
-int
-framing_parse(const char *framing, const char *delimiter, uint64_t max_message_size,
-              struct framing *framing_out, char reason[FRAMING_REASON_LEN])
+static int
+framing_kind(const struct url_option *framing, const struct url_option *delimiter,
+             uint64_t max_message_size, struct framing *f, char reason[FRAMING_REASON_LEN])
 {
-    struct framing f = {.kind = FRAMING_LENGTH32};
-    int rc = 0;
+    static const char prefix[] = "delimiter:";
+    const size_t n = sizeof(prefix) - 1;
+    const char *name = framing != NULL ? framing->value : "length32";
 
-    if (framing == NULL || strcmp(framing, "length32") == 0) {
-        f.kind = FRAMING_LENGTH32;
-    } else if (strncmp(framing, "fixed:", 6) == 0) {
-        f.kind = FRAMING_FIXED;
-        rc = framing_fixed(framing + 6, max_message_size, &f, reason);
-    } else if (strcmp(framing, "delimiter") == 0) {
-        f.kind = FRAMING_DELIMITER;
-        rc = framing_delimiter(delimiter != NULL ? delimiter : "\n", &f, reason);
-    } else if (strncmp(framing, "delimiter:", 10) == 0) {
-        f.kind = FRAMING_DELIMITER;
-        rc = framing_delimiter(framing + 10, &f, reason);
-    } else if (strcmp(framing, "eof") == 0) {
-        f.kind = FRAMING_EOF;
-    } else {
-        return framing_fail(reason, "expected length32, fixed:N, delimiter, delimiter:X or eof");
+    if (strncmp(name, prefix, n) == 0)
+        return framing_delimiter(framing->value + n, framing->len - n, f, reason);
+    if (framing != NULL && strlen(name) != framing->len)
+        name = ""; /* a NUL, and no delimiter */
+    if (strcmp(name, "delimiter") == 0)
+        return delimiter != NULL ? framing_delimiter(delimiter->value, delimiter->len, f, reason)
+                                 : framing_delimiter("\n", 1, f, reason);
+    if (strncmp(name, "fixed:", 6) == 0) {
+        f->kind = FRAMING_FIXED;
+        return framing_fixed(name + 6, max_message_size, f, reason);
     }
-    if (rc == 0)
-        *framing_out = f;
-    return rc;
+    f->kind = strcmp(name, "eof") == 0 ? FRAMING_EOF : FRAMING_LENGTH32;
+    if (f->kind == FRAMING_LENGTH32 && strcmp(name, "length32") != 0)
+        return framing_fail(reason, "expected length32, fixed:N, delimiter, delimiter:X or eof");
+    return 0;
+}
+
+int
+framing_parse(const struct url *url, uint64_t max_message_size, struct framing *framing_out,
+              char reason[FRAMING_REASON_LEN])
+{
+    const struct url_option *framing = url_option_find(url, "framing");
+    const struct url_option *delimiter = url_option_find(url, "delimiter");
+    const char *unterminated = url_option(url, "unterminated");
+    struct framing f = {.kind = FRAMING_LENGTH32};
+
+    if (delimiter != NULL && (framing == NULL || strcmp(framing->value, "delimiter") != 0))
+        return framing_fail(reason, "delimiter is for framing=delimiter only");
+    if (framing_kind(framing, delimiter, max_message_size, &f, reason) < 0)
+        return -1;
+    if (unterminated != NULL && f.kind != FRAMING_DELIMITER)
+        return framing_fail(reason, "unterminated is for framing=delimiter only");
+    f.keep_unterminated = unterminated != NULL && strcmp(unterminated, "keep") == 0;
+    *framing_out = f;
+    return 0;
+}
+
+bool
+framing_forbids_nul(const struct url_option *option)
+{
+    return strlen(option->value) != option->len && strcmp(option->name, "framing") != 0 &&
+           strcmp(option->name, "delimiter") != 0;
 }

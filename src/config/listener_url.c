@@ -123,6 +123,8 @@ listener_read_options(const struct listener_place *at, const struct url *url,
             return listener_unknown_option(at, given->name);
         if (o == &config_options[OPTION_MODE] && url->path == NULL)
             return listener_fail(at, "mode is for Unix sockets only");
+        if (framing_forbids_nul(given))
+            return listener_fail(at, "%s: %%00 is for delimiters only", o->name);
         if (config_option_parse(o, given->value, &number[o - config_options], reason) < 0)
             return listener_fail(at, "%s = \"%s\": %s", o->name, config_quote(given->value, quoted),
                                  reason);
@@ -168,12 +170,9 @@ static int
 listener_read_framing(const struct listener_place *at, const struct url *url,
                       struct proto_limits *limits)
 {
-    const char *framing = url_option(url, "framing"), *delimiter = url_option(url, "delimiter");
     char reason[FRAMING_REASON_LEN];
 
-    if (delimiter != NULL && (framing == NULL || strcmp(framing, "delimiter") != 0))
-        return listener_fail(at, "delimiter is for framing=delimiter only");
-    if (framing_parse(framing, delimiter, limits->max_message_size, &limits->framing, reason) < 0)
+    if (framing_parse(url, limits->max_message_size, &limits->framing, reason) < 0)
         return listener_fail(at, "framing: %s", reason);
     if (limits->framing.kind == FRAMING_DELIMITER && url_option(url, "key_file") != NULL)
         return listener_fail(at, "key_file does not go with framing=delimiter: what is sealed may"

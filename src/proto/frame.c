@@ -338,6 +338,15 @@ frame_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size
     return event;
 }
 
+/* A clean end in place of the last delimiter. */
+static enum proto_event
+frame_unterminated(struct frame *f, struct proto_io *io, struct message **message_out)
+{
+    if (frame_add(f, io, f->held, f->have) == PROTO_CLOSE)
+        return PROTO_CLOSE;
+    return frame_whole(f, io, message_out);
+}
+
 static enum proto_event
 frame_eof(void *state, struct proto_io *io, struct message **message_out)
 {
@@ -346,6 +355,8 @@ frame_eof(void *state, struct proto_io *io, struct message **message_out)
 
     if (f->holding)
         return frame_release(f, io);
+    if (io->limits->framing.keep_unterminated && f->state == FRAME_BODY)
+        return frame_unterminated(f, io, message_out);
     if (io->limits->framing.kind != FRAMING_EOF || f->state == FRAME_CLOSED)
         return PROTO_CLOSE;
     if (f->state == FRAME_IDLE)
@@ -568,7 +579,7 @@ frame_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX])
 
 const struct proto_ops frame_protocol = {
     .name = "frame",
-    .listener_options = {"framing", "delimiter"},
+    .listener_options = {"framing", "delimiter", "unterminated"},
     .client_options = {"framing", "delimiter"},
     .hand_over = true,
     .init = frame_init,

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FRAMING_DELIMITER_MAX 8
+#define FRAMING_DELIMITER_MAX 32
 
 enum framing_kind {
     FRAMING_LENGTH32,  /* a length of 4 bytes before each message */
@@ -20,7 +20,8 @@ struct framing {
     uint32_t fixed_len; /* of FRAMING_FIXED, 1 or more */
     uint8_t delimiter_len;
     uint8_t delimiter[FRAMING_DELIMITER_MAX];
-    bool drop_cr; /* the delimiter is the default one: a CR before it belongs to it */
+    bool drop_cr;           /* the delimiter is the default one: a CR before it belongs to it */
+    bool keep_unterminated; /* what stands behind the last delimiter at a clean end is a message */
 };
 
 /* Which replies go back over a protocol whose messages cannot ask for one. */

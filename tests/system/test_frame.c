@@ -339,6 +339,29 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
     assert_int_equal(raw_journal_count(d), 1);
 }
 
+static void
+what_has_no_delimiter_at_a_clean_end_can_be_kept(void **state)
+{
+    struct daemon *d =
+        start("frame://127.0.0.1:0?framing=delimiter&delimiter=%00&unterminated=keep", "journal");
+    struct raw r;
+
+    (void)state;
+    raw_connect(&r, &raw_frame_delimiter, &d->listeners[0], RAW_WHOLE);
+    raw_say(&r, "a\0b\0last", 8);
+    raw_close(&r);
+    raw_expect_counts(d, 3, 0, 0, 0);
+    raw_connect(&r, &raw_frame_delimiter, &d->listeners[0], RAW_WHOLE);
+    raw_say(&r, "c\0last", 6);
+    raw_expect_counts(d, 4, 0, 0, 0);
+    WAIT_FOR(raw_was_read(d, &r), 5000);
+    peer_reset_on_close(&r.peer);
+    raw_close(&r);
+    WAIT_FOR(stats_total(d, "cut") == 1 && stats_total(d, "open") == 0, 5000);
+    daemon_stop(d);
+    assert_int_equal(raw_journal_count(d), 4);
+}
+
 /* A web page can make a browser say this to any port. */
 static void
 a_web_page_cannot_speak_to_a_listener(void **state)
@@ -522,6 +545,7 @@ main(void)
         SYSTEM_TEST(a_frame_cut_short_is_never_handed_on),
         SYSTEM_TEST(messages_cut_short_do_not_flood_the_log),
         SYSTEM_TEST(what_ends_with_a_reset_is_never_handed_on),
+        SYSTEM_TEST(what_has_no_delimiter_at_a_clean_end_can_be_kept),
         SYSTEM_TEST(a_web_page_cannot_speak_to_a_listener),
         SYSTEM_TEST(the_reply_comes_after_the_end),
         SYSTEM_TEST(silence_inside_a_frame_ends_the_connection),

@@ -27,13 +27,13 @@ struct sample {
     {                                           \
         .kind = FRAMING_FIXED, .fixed_len = (n) \
     }
-#define DELIMITER(text)                                     \
-    {                                                       \
-        FRAMING_DELIMITER, 0, sizeof(text) - 1, text, false \
+#define DELIMITER(text)                                            \
+    {                                                              \
+        FRAMING_DELIMITER, 0, sizeof(text) - 1, text, false, false \
     }
-#define LINES                               \
-    {                                       \
-        FRAMING_DELIMITER, 0, 1, "\n", true \
+#define LINES                                      \
+    {                                              \
+        FRAMING_DELIMITER, 0, 1, "\n", true, false \
     }
 #define UNTIL_EOF           \
     {                       \
@@ -58,7 +58,11 @@ static const struct sample samples[] = {
      HOLDS(3, "", "", "b")},
     {"a delimiter with a long border", DELIMITER("abab"), WIRE("abaababxabab"),
      HOLDS(2, "aba", "x")},
-    {"the longest delimiter", DELIMITER("--END--\n"), WIRE("x--END----END--\n--END--\n-"),
+    {"a delimiter of 32 bytes", DELIMITER("0123456789abcdef0123456789ABCDEF"),
+     WIRE("x0123456789abcdef0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789ABCDEFy"),
+     HOLDS(2, "x0123456789abcdef", "")},
+    {"a NUL", DELIMITER("\0"), WIRE("gelf\0\n\0rest"), HOLDS(2, "gelf", "\n")},
+    {"the longest that fits a word", DELIMITER("--END--\n"), WIRE("x--END----END--\n--END--\n-"),
      HOLDS(2, "x--END--", "")},
 };
 
@@ -217,6 +221,44 @@ random_text_of_few_letters_is_cut_where_a_simple_reader_cuts_it(void **state)
             compare_with_naive(text, sizeof(text), framings[f], piece);
         compare_with_naive(text, sizeof(text), framings[f], PEER_WHOLE);
     }
+}
+
+static void
+what_has_no_delimiter_at_the_end_can_be_kept(void **state)
+{
+    static const struct {
+        struct framing framing;
+        const char *wire, *last; /* NULL: there is none */
+    } cases[] = {
+        {LINES, "a\nrest", "rest"},
+        {LINES, "a\nrest\r", "rest\r"},
+        {LINES, "a\n", NULL},
+        {LINES, "a\n\r", "\r"},
+        {DELIMITER("END"), "aENDxE", "xE"},
+        {DELIMITER("END"), "aENDEN", "EN"},
+        {DELIMITER("END"), "aENDGET x", "GET x"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++)
+        for (size_t piece = 1; piece < 10; piece++)
+            for (int keep = 0; keep < 2; keep++) {
+                struct framing framing = cases[i].framing;
+                bool more = keep != 0 && cases[i].last != NULL;
+                struct proto_peer p;
+
+                framing.keep_unterminated = keep != 0;
+                begin(&p, framing);
+                proto_peer_hear(&p, cases[i].wire, strlen(cases[i].wire), piece, true);
+                assert_int_equal(p.delivered_count, 1);
+                proto_peer_eof(&p);
+                assert_true(p.closed);
+                assert_int_equal(p.tally.err, 0);
+                assert_int_equal(p.delivered_count, more ? 2 : 1);
+                if (more)
+                    proto_peer_expect_delivered(&p, 1, cases[i].last, strlen(cases[i].last));
+                proto_peer_fini(&p);
+            }
 }
 
 /* --- the first line --- */
@@ -1049,6 +1091,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_framing_is_read_however_it_is_cut),
         cmocka_unit_test(random_text_of_few_letters_is_cut_where_a_simple_reader_cuts_it),
+        cmocka_unit_test(what_has_no_delimiter_at_the_end_can_be_kept),
         cmocka_unit_test(a_first_line_that_is_a_http_request_ends_the_connection),
         cmocka_unit_test(silence_lets_through_what_may_have_become_a_request),
         cmocka_unit_test(a_first_line_is_not_held_for_ever),

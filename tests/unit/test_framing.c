@@ -5,6 +5,23 @@
 
 #define MOST 65536 /* max_message_size */
 
+/* NULL: the option is not there. */
+static int
+parse(const char *framing, const char *delimiter, uint64_t most, struct framing *f,
+      char reason[FRAMING_REASON_LEN])
+{
+    struct url url = {0};
+    const char *const given[][2] = {{"framing", framing}, {"delimiter", delimiter}};
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(given); i++)
+        if (given[i][1] != NULL)
+            url.options[url.option_count++] =
+                (struct url_option){.name = (char *)(uintptr_t)given[i][0],
+                                    .value = (char *)(uintptr_t)given[i][1],
+                                    .len = strlen(given[i][1])};
+    return framing_parse(&url, most, f, reason);
+}
+
 static void
 the_forms_without_a_number_or_delimiter(void **state)
 {
@@ -24,7 +41,7 @@ the_forms_without_a_number_or_delimiter(void **state)
         struct framing f;
 
         memset(&f, 0xa5, sizeof(f));
-        assert_int_equal(framing_parse(cases[i].text, NULL, MOST, &f, reason), 0);
+        assert_int_equal(parse(cases[i].text, NULL, MOST, &f, reason), 0);
         assert_int_equal(f.kind, cases[i].kind);
         assert_int_equal(f.fixed_len, 0);
         assert_int_equal(f.drop_cr, cases[i].kind == FRAMING_DELIMITER);
@@ -58,7 +75,7 @@ a_fixed_length_is_within_the_largest_message(void **state)
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct framing f = {.fixed_len = 77};
         char reason[FRAMING_REASON_LEN] = "";
-        int rc = framing_parse(cases[i].text, NULL, cases[i].most, &f, reason);
+        int rc = parse(cases[i].text, NULL, cases[i].most, &f, reason);
 
         assert_int_equal(rc, cases[i].len != 0 ? 0 : -1);
         if (rc == 0) {
@@ -92,7 +109,7 @@ static const struct {
     {";", ";", 1},
     {":", ":", 1},
     {"END", "END", 3},
-    {"12345678", "12345678", 8},
+    {"12345678123456781234567812345678", "12345678123456781234567812345678", 32},
     {"\\x31\\x32\\x33\\x34\\x35\\x36\\x37\\x38", "12345678", 8},
     {"\xc3\xa4", "\xc3\xa4", 2},
 };
@@ -114,10 +131,43 @@ a_delimiter_is_written_with_the_escapes_of_c(void **state)
         struct framing f;
 
         snprintf(form, sizeof(form), "delimiter:%s", delimiters[i].text);
-        assert_int_equal(framing_parse(form, NULL, MOST, &f, reason), 0);
+        assert_int_equal(parse(form, NULL, MOST, &f, reason), 0);
         expect_delimiter(&f, i);
-        assert_int_equal(framing_parse("delimiter", delimiters[i].text, MOST, &f, reason), 0);
+        assert_int_equal(parse("delimiter", delimiters[i].text, MOST, &f, reason), 0);
         expect_delimiter(&f, i);
+    }
+}
+
+/* As they come out of a URL. */
+static void
+a_delimiter_can_be_written_in_percent(void **state)
+{
+    static const struct {
+        const char *url, *bytes;
+        size_t n; /* 0: refused */
+    } cases[] = {
+        {"frame://h:1?framing=delimiter&delimiter=%00", "\0", 1},
+        {"frame://h:1?framing=delimiter:%00", "\0", 1},
+        {"frame://h:1?framing=delimiter&delimiter=%00%0d%0Ax%00", "\0\r\nx\0", 5},
+        {"frame://h:1?framing=delimiter&delimiter=%5c0", "\0", 1},
+        {"frame://h:1?framing=delimiter&delimiter=%5c%00", "", 0},
+        {"frame://h:1?framing=delimiter%00", "", 0},
+        {"frame://h:1?framing=length32%00", "", 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        char error[URL_ERROR_LEN], reason[FRAMING_REASON_LEN];
+        struct framing f;
+        struct url url;
+
+        assert_int_equal(url_parse(cases[i].url, &url, error), 0);
+        assert_int_equal(framing_parse(&url, MOST, &f, reason), cases[i].n > 0 ? 0 : -1);
+        if (cases[i].n > 0) {
+            assert_int_equal(f.delimiter_len, cases[i].n);
+            assert_memory_equal(f.delimiter, cases[i].bytes, cases[i].n);
+        }
+        url_fini(&url);
     }
 }
 
@@ -136,7 +186,7 @@ only_a_newline_alone_takes_a_cr_with_it(void **state)
 
     (void)state;
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
-        assert_int_equal(framing_parse("delimiter", cases[i].text, MOST, &f, reason), 0);
+        assert_int_equal(parse("delimiter", cases[i].text, MOST, &f, reason), 0);
         assert_int_equal(f.drop_cr, cases[i].drop_cr);
     }
 }
@@ -144,15 +194,23 @@ only_a_newline_alone_takes_a_cr_with_it(void **state)
 static void
 what_is_no_delimiter_is_refused_with_the_reason(void **state)
 {
-    static const char length[] = "a delimiter has 1 to 8 bytes";
+    static const char length[] = "a delimiter has 1 to 32 bytes";
     static const char escapes[] = "a delimiter has escapes as in C: ";
     static const struct {
         const char *text, *reason;
     } cases[] = {
-        {"", length},       {"123456789", length}, {"1234567\\x38\\x39", length},
-        {"\\", escapes},    {"a\\", escapes},      {"\\q", escapes},
-        {"\\x", escapes},   {"\\x1", escapes},     {"\\xg1", escapes},
-        {"\\x1g", escapes}, {"\\X41", escapes},    {"12345678\\", escapes},
+        {"", length},
+        {"123456781234567812345678123456789", length},
+        {"1234567812345678123456781234567\\x38\\x39", length},
+        {"\\", escapes},
+        {"a\\", escapes},
+        {"\\q", escapes},
+        {"\\x", escapes},
+        {"\\x1", escapes},
+        {"\\xg1", escapes},
+        {"\\x1g", escapes},
+        {"\\X41", escapes},
+        {"12345678123456781234567812345678\\", escapes},
         {"\\N", escapes},
     };
 
@@ -162,7 +220,7 @@ what_is_no_delimiter_is_refused_with_the_reason(void **state)
         char form[80], reason[FRAMING_REASON_LEN] = "";
 
         snprintf(form, sizeof(form), "delimiter:%s", cases[i].text);
-        assert_int_equal(framing_parse(form, NULL, MOST, &f, reason), -1);
+        assert_int_equal(parse(form, NULL, MOST, &f, reason), -1);
         assert_memory_equal(reason, cases[i].reason, strlen(cases[i].reason));
         assert_int_equal(f.delimiter_len, 99);
     }
@@ -180,7 +238,7 @@ the_end_of_an_escape_is_not_read_past(void **state)
         struct framing f;
         const char *at = guard_copy(&g, texts[i], strlen(texts[i]) + 1);
 
-        assert_int_equal(framing_parse(at, NULL, MOST, &f, reason), -1);
+        assert_int_equal(parse(at, NULL, MOST, &f, reason), -1);
     }
     guard_destroy(&g);
 }
@@ -197,7 +255,7 @@ anything_else_is_refused(void **state)
         char reason[FRAMING_REASON_LEN] = "";
         struct framing f;
 
-        assert_int_equal(framing_parse(texts[i], NULL, MOST, &f, reason), -1);
+        assert_int_equal(parse(texts[i], NULL, MOST, &f, reason), -1);
         assert_string_equal(reason, "expected length32, fixed:N, delimiter, delimiter:X or eof");
     }
 }
@@ -209,6 +267,7 @@ main(void)
         cmocka_unit_test(the_forms_without_a_number_or_delimiter),
         cmocka_unit_test(a_fixed_length_is_within_the_largest_message),
         cmocka_unit_test(a_delimiter_is_written_with_the_escapes_of_c),
+        cmocka_unit_test(a_delimiter_can_be_written_in_percent),
         cmocka_unit_test(only_a_newline_alone_takes_a_cr_with_it),
         cmocka_unit_test(what_is_no_delimiter_is_refused_with_the_reason),
         cmocka_unit_test(the_end_of_an_escape_is_not_read_past),

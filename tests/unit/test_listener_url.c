@@ -173,18 +173,27 @@ what_is_wrong_is_said_with_the_url(void **state)
         {"msp://127.0.0.1:1?tiemout=1s",
          "unknown option \"tiemout\", expected handler, max_message_size, timeout, idle_timeout, "
          "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, backlog, mode, "
-         "framing, delimiter, reply, send_queue_max, keepalive, window_size, retries, key_file, "
+         "framing, delimiter, unterminated, reply, send_queue_max, keepalive, window_size, "
+         "retries, key_file, "
          "command, exec, exec_children, exec_timeout, path or args"},
         {"frame://127.0.0.1:1?framing=lines",
          "framing: expected length32, fixed:N, delimiter, delimiter:X or eof"},
         {"frame://127.0.0.1:1?framing=fixed:0",
          "framing: fixed:N has an N from 1 to max_message_size"},
-        {"frame://127.0.0.1:1?framing=delimiter:123456789",
-         "framing: a delimiter has 1 to 8 bytes"},
-        {"frame://127.0.0.1:1?delimiter=%0A", "delimiter is for framing=delimiter only"},
+        {"frame://127.0.0.1:1?framing=delimiter:"
+         "123456789012345678901234567890123",
+         "framing: a delimiter has 1 to 32 bytes"},
+        {"frame://127.0.0.1:1?delimiter=%0A", "framing: delimiter is for framing=delimiter only"},
         {"frame://127.0.0.1:1?framing=delimiter&key_file=a",
          "key_file does not go with framing=delimiter: what is sealed may hold any bytes, the "
          "delimiter too"},
+        {"frame://127.0.0.1:1?framing=eof&unterminated=keep",
+         "framing: unterminated is for framing=delimiter only"},
+        {"frame://127.0.0.1:1?framing=delimiter&unterminated=yes",
+         "unterminated = \"yes\": expected drop or keep"},
+        {"frame://127.0.0.1:1?mode=%00", "mode is for Unix sockets only"},
+        {"frame://127.0.0.1:1?handler=%00", NULL},
+        {"frame://127.0.0.1:1?timeout=1s%00", "timeout: %00 is for delimiters only"},
         {"msp://127.0.0.1:1?framing=eof", "framing is for frame:// only"},
         {"auto://127.0.0.1:1?handler=exec", "handler=exec needs command=..."},
         {"auto://127.0.0.1:1?handler=module", "handler=module needs path=..."},

@@ -109,7 +109,7 @@ a_wrong_address_is_refused_with_a_sentence(void **state)
         {"msp:///", "does not end with /"},
         {"msp:///run/", "does not end with /"},
         {"msp:///a%0Ab", "control characters"},
-        {"msp:///a%00b", "two hexadecimal digits"},
+        {"msp:///a%00b", "%00 cannot stand"},
         {"msp://h:1?a=%zz", "two hexadecimal digits"},
         {"msp://h:1?a=%4", "two hexadecimal digits"},
         {"msp://h:1?a=%", "two hexadecimal digits"},

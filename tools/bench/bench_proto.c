@@ -155,8 +155,7 @@ static int
 frame_framing(const struct bench_options *options, struct framing *framing_out,
               char reason[FRAMING_REASON_LEN])
 {
-    return framing_parse(url_option(&options->url, "framing"),
-                         url_option(&options->url, "delimiter"), MESSAGE_MAX, framing_out, reason);
+    return framing_parse(&options->url, MESSAGE_MAX, framing_out, reason);
 }
 
 static const char *
