@@ -21,6 +21,7 @@ endif
 
 PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
             libconfuse-dev libdeflate-dev libedit-dev
+LINT_PACKAGES := clang clang-format cppcheck
 
 # --- flags -----------------------------------------------------------------------------------------
 
@@ -73,8 +74,8 @@ CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
-UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
-HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c))
+UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) tests/filter.c
+HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) tests/filter.c
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
 
@@ -100,8 +101,8 @@ endif
 
 # --- what is built ---------------------------------------------------------------------------------
 
-.PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps help \
-        FORCE
+.PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps \
+        lint-deps help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -164,7 +165,8 @@ FORCE:
 
 # --- set-up and the main job -----------------------------------------------------------------------
 
-deps:
+lint-deps: PACKAGES += $(LINT_PACKAGES)
+deps lint-deps:
 	@missing=; for p in $(PACKAGES); do \
 	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
@@ -213,38 +215,47 @@ $(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
 
 test: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
-	@sh tests/run.sh $(B) $(UNIT) $(SYSTEM)
+	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
 .PHONY: tests
 tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
-	@sh tests/run.sh $(B) $(UNIT)
+	@tests/run.sh $(B) $(UNIT)
 
 check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
-	@sh tests/run.sh $(B) $(SYSTEM)
+	@tests/run.sh $(B) $(SYSTEM)
 
 asan: deps
 	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
 
 valgrind: all $(UNIT) $(MODULES)
 	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
-	    sh tests/run.sh $(B) $(UNIT)
+	    tests/run.sh $(B) $(UNIT)
 
 # --- care ------------------------------------------------------------------------------------------
 
 SOURCES = $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 
-lint:
-	clang-format --dry-run --Werror $(SOURCES)
+lint: lint-deps
+	@clang-format --dry-run --Werror $(SOURCES)
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 all tests
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 all tests
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
 
+# What editors and analysers ask for: every command that compiles.
+compile_commands.json: FORCE
+	@$(MAKE) --no-print-directory -nB V=1 all tests 2>/dev/null | awk -v dir="$(CURDIR)" ' \
+	    BEGIN {printf "["} \
+	    / -c -o / && $$NF ~ /\.c$$/ { \
+	        gsub(/["\\]/, "\\\\&"); \
+	        printf "%s\n{\"directory\":\"%s\",\"file\":\"%s\",\"command\":\"%s\"}", n++ ? "," : "", dir, $$NF, $$0} \
+	    END {print "\n]"}' > $@
+
 fmt:
-	clang-format -i $(SOURCES)
+	@clang-format -i $(SOURCES)
 
 bench: deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all
@@ -279,13 +290,14 @@ clean:
 
 help:
 	@echo 'make run           install what is missing, build, start msockd with 8 workers'
-	@echo 'make test          install what is missing, build, run all tests'
+	@echo 'make test          install what is missing, build, run all tests; TEST=journal some of them,'
+	@echo '                   TEST=journal:name single ones'
 	@echo 'make all           build the programs and the library into $(B)/'
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make valgrind      the unit tests under valgrind'
 	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules'
-	@echo 'make fmt           apply .clang-format'
+	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'
 	@echo 'make bench         speed beside Redis, beanstalkd, nginx and rsync, as ratios'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
 

@@ -1,31 +1,89 @@
-#!/bin/sh
-# Runs the test programs it is given, one after the other, and says at the end what passed and failed.
-# usage: run.sh BUILD-DIRECTORY PROGRAM...    RUNNER="valgrind ..." runs each of them under another
+#!/usr/bin/env bash
+# Runs test programs, several at a time, and says at the end what passed and failed.
+# usage: run.sh BUILD-DIRECTORY PROGRAM...
+#   TEST=journal         only programs with that in their name
+#   TEST=journal:torn    and of these only the tests whose names begin so
+#   JOBS=4               programs at a time (default: twice the cores; most of them wait)
+#   LIMIT=300            seconds for one program, then it is ended
+#   RUNNER="valgrind"    runs each program under another
 set -u
 build=$1
 shift
 MSOCK_BUILD=$(cd "$build" && pwd) || exit 1
 MSOCK_SOURCE=$(cd "$(dirname "$0")/.." && pwd)
-export MSOCK_BUILD MSOCK_SOURCE
-passed=0 failed=0 skipped=0 broken=
-for program in "$@"; do
-    printf '== %s\n' "${program#"$build"/}"
-    log=$(mktemp)
-    ${RUNNER:-} "$program" >"$log" 2>&1
-    status=$?
-    grep -E '^\[  (PASSED|FAILED|SKIPPED) |^\[ +(ERROR|  LINE) ' "$log"
-    p=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
-    f=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) test.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
-    s=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) test.*/\1/p' "$log" | awk '{n += $1} END {print n + 0}')
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    if [ $status -ne 0 ] || [ "$p" -eq 0 ]; then
-        broken="$broken ${program##*/}"
-        [ "$f" -eq 0 ] && failed=$((failed + 1))
-        echo "-- output of ${program##*/} (exit status $status):"
-        tail -n 200 "$log"
+CMOCKA_TEST_FILTER=
+name=${TEST:-}
+case $name in *:*) CMOCKA_TEST_FILTER="${name#*:}*" name=${name%%:*} ;; esac
+export MSOCK_BUILD MSOCK_SOURCE CMOCKA_TEST_FILTER
+JOBS=${JOBS:-$((2 * $(nproc)))}
+LIMIT=${LIMIT:-300}
+logs=$(mktemp -d) || exit 1
+trap 'rm -rf "$logs"' EXIT
+
+# timeout(1) gives each program a process group of its own and hands signals on to it.
+stop() {
+    local pid
+    for pid in "$logs"/*.pid; do
+        [ -e "${pid%.pid}.status" ] || kill "$(cat "$pid")" 2>/dev/null
+    done
+    exit 130
+}
+trap stop INT TERM
+
+# One program: its output, pid and exit status go to files named after it.
+run_one() { # PROGRAM LOGS LIMIT
+    local log=$2/${1##*/}
+    # shellcheck disable=SC2086 # RUNNER may have arguments
+    timeout --kill-after=5 "$3" ${RUNNER:-} "$1" >"$log" 2>&1 </dev/null &
+    echo $! >"$log.pid"
+    wait $!
+    echo $? >"$log.status"
+}
+export -f run_one
+
+count() { # WORD LOG
+    sed -n "s/^\[ *$1 *\] \([0-9]*\) test.*/\1/p" "$2" | awk '{n += $1} END {print n + 0}'
+}
+
+passed=0 failed=0 skipped=0 broken=()
+report() { # PROGRAM
+    local log=$logs/${1##*/} status p f
+    status=$(cat "$log.status" 2>/dev/null || echo 255)
+    p=$(count PASSED "$log") f=$(count FAILED "$log")
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + $(count SKIPPED "$log")))
+    [ -n "$CMOCKA_TEST_FILTER" ] && [ "$status" -eq 0 ] && return
+    if [ "$status" -eq 0 ] && [ "$p" -gt 0 ]; then
+        grep -E '^\[  SKIPPED \] [a-z]' "$log"
+        return
     fi
-    rm -f "$log"
+    broken+=("${1##*/}")
+    [ "$f" -gt 0 ] || failed=$((failed + 1))
+    [ "$status" -ne 124 ] && [ "$status" -ne 137 ] || echo "-- ${1##*/} did not end within $LIMIT s"
+    echo "-- output of ${1##*/} (exit status $status):"
+    tail -n 200 "$log"
+}
+
+programs=()
+for program in "$@"; do
+    [[ ${program##*/} == *"$name"* ]] && programs+=("$program")
 done
-[ -z "$broken" ] || echo "failed:$broken"
+[ ${#programs[@]} -gt 0 ] || { echo "run.sh: no test program has \"$name\" in its name" >&2; exit 1; }
+
+# The longest ones first, so that none is left alone at the end.
+printf '%s\n' "${programs[@]}" | awk '{print ($0 ~ /system/ ? 0 : 1) "\t" $0}' | sort -s -k1,1n |
+    cut -f2 | xargs -P "$JOBS" -I{} bash -c 'run_one "$@"' run_one {} "$logs" "$LIMIT" &
+runners=$!
+if [ -t 1 ]; then
+    while kill -0 "$runners" 2>/dev/null; do
+        printf '\r%d of %d programs' "$(find "$logs" -name '*.status' | wc -l)" ${#programs[@]}
+        sleep 0.2
+    done
+    printf '\r%*s\r' 40 ''
+fi
+wait "$runners"
+for program in "${programs[@]}"; do
+    report "$program"
+done
+[ ${#broken[@]} -eq 0 ] || echo "failed: ${broken[*]}"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
