@@ -3,7 +3,7 @@
 #include "common/text.h"
 #include "config/framing.h"
 #include "proto/proto_table.h"
-#include "proto/transform_seal.h"
+#include "proto/transform.h"
 
 #include <stdarg.h>
 #include <stdio.h>

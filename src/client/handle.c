@@ -2,7 +2,7 @@
 #include "client/ahead.h"
 
 #include "client/retry.h"
-#include "proto/transform_seal.h"
+#include "proto/transform.h"
 
 #include <errno.h>
 #include <stdarg.h>

@@ -1,8 +1,7 @@
 /* getopt_long does the work; what it finds wrong is said in our words. */
-#include "config/args.h"
+#include "config/config_settings.h"
 
 #include "config/config_options.h"
-#include "config/config_settings.h"
 
 #include <getopt.h>
 #include <string.h>

@@ -3,8 +3,6 @@
 #include "config/config.h"
 
 #include "common/runtime_dir.h"
-#include "config/config_file.h"
-#include "config/config_identity.h"
 #include "config/config_settings.h"
 #include "config/listener_url.h"
 

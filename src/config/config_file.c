@@ -1,7 +1,7 @@
 /* libconfuse does the syntax. It gets the text without its comments, for it counts the lines of a
  * comment twice, takes none within a list, and keeps silent about one that is never closed; and it
  * gets text rather than a file, since its scanner ends the process when a read fails. */
-#include "config/config_file.h"
+#include "config/config_settings.h"
 
 #include "common/fd.h"
 

@@ -1,5 +1,5 @@
 /* Users and groups by name or number, from wherever getpwnam(3) and getgrnam(3) find them. */
-#include "config/config_identity.h"
+#include "config/config_settings.h"
 
 #include "common/text.h"
 

@@ -6,6 +6,8 @@
 #include "config/config.h"
 #include "config/config_options.h"
 
+#include <stdio.h>
+
 struct settings_listener {
     char *text;   /* the URL */
     char *origin; /* "-l", "msockd.conf:3: listen" */
@@ -47,5 +49,49 @@ char *config_path(const char *cwd, const char *path);
 
 /* Text from outside, escaped and cut so that a sentence has room for it. Returns out. */
 const char *config_quote(const char *text, char out[CONFIG_QUOTED_LEN]);
+
+/* --- config_file.c --- */
+
+/* The configuration file, read by libconfuse: flat "name = value" lines and lists in braces. */
+
+/* Reads the file at path into settings; shown is its name in sentences. Returns 0, or -1 with
+ * "shown:LINE: ..." in error, and settings half set. Not to be called by two threads at once: the
+ * scanner of libconfuse is one for the process. */
+MS_MUST_CHECK int config_file_read(const char *path, const char *shown, struct settings *settings,
+                                   char error[CONFIG_ERROR_LEN]);
+
+/* --- config_identity.c --- */
+
+/* Who the workers run as. */
+
+struct identity {
+    char *user, *group; /* names, or numbers where there is no name; NULL: nothing to change */
+    uid_t uid;
+    gid_t gid;
+};
+
+/* Resolves the options user and group. Without root only one's own are allowed, and then there is
+ * nothing to change. Returns 0 and an identity, whose strings the caller frees, or -1 with a
+ * sentence in error. */
+MS_MUST_CHECK int identity_resolve(const struct settings *settings, struct identity *identity_out,
+                                   char error[CONFIG_ERROR_LEN]);
+
+/* --- args.c --- */
+
+/* The command line of msockd. */
+
+enum args_action { ARGS_RUN, ARGS_TEST, ARGS_HELP, ARGS_VERSION };
+
+struct args {
+    enum args_action action;
+    struct config_args config; /* strings are argv's */
+};
+
+/* Reads argv. Returns 0, or -1 with a sentence in error (an unknown option, a missing argument). */
+MS_MUST_CHECK int
+args_parse(int argc, char *const argv[], struct args *args_out, char error[CONFIG_ERROR_LEN]);
+
+/* What -h prints. */
+void args_help(FILE *out);
 
 #endif

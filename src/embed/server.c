@@ -6,7 +6,7 @@
 #include "common/seal.h"
 #include "common/text.h"
 #include "config/listener_url.h"
-#include "stats/stats_private.h"
+#include "stats/stats_master.h"
 
 #include <assert.h>
 #include <errno.h>

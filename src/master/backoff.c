@@ -1,5 +1,5 @@
 /* How long to wait before a worker that died is replaced. */
-#include "master/backoff.h"
+#include "master/generation.h"
 
 uint64_t
 backoff_died(struct backoff *b, uint64_t started_us, uint64_t now_us)

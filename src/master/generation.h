@@ -1,16 +1,56 @@
 /* A generation: the workers that run with one configuration, that configuration, and its listening
  * sockets. It lives until its last worker is gone. Plain bookkeeping; what is done about a worker
- * is decided in supervise.h. */
+ * is decided in supervise.c. */
 #ifndef MASTER_GENERATION_H
 #define MASTER_GENERATION_H
 
 #include "config/config.h"
-#include "master/backoff.h"
+#include "master/failure.h"
 #include "master/listener.h"
 #include "stats/stats_writer.h"
+#include "worker/child.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
+
+/* --- backoff.c --- */
+
+/* How long to wait before a worker that died is replaced. Pure: the time is an argument.
+ *
+ * The first replacement comes at once; one that keeps dying waits 10 ms, 20 ms, ... up to 10 s. A
+ * worker that lived for BACKOFF_STABLE_US has earned a clean record. */
+
+#define BACKOFF_FIRST_US  10000u
+#define BACKOFF_MAX_US    10000000u
+#define BACKOFF_STABLE_US 10000000u
+
+struct backoff {
+    uint64_t next_us; /* the delay of the next death in a row; 0: at once */
+};
+
+/* A worker that began at started_us died at now_us (same clock). Returns the delay in microseconds
+ * until its replacement may be forked. */
+uint64_t backoff_died(struct backoff *b, uint64_t started_us, uint64_t now_us);
+
+/* --- spawn.c --- */
+
+/* Forks one worker and arranges what it holds: its two pipes, its signals, its log, its user. Knows
+ * nothing of generations; what the child must let go of is told by a callback. */
+
+struct spawn {
+    child_main_fn entry;
+    struct child child;        /* complete but for ready_fd */
+    const char *log_file;      /* what the master logs to now (NULL: standard error) */
+    void (*forget)(void *arg); /* in the child, first: closes what is not the worker's, and
+                                     resets the signals */
+    void *forget_arg;
+};
+
+/* Returns the worker's pid and the reading end of its readiness pipe (non-blocking, the caller's),
+ * or -1 with the reason. What goes wrong in the child before the worker's entry is told on that
+ * pipe as a sentence, and the child exits with CHILD_EXIT_NOT_READY. */
+MS_MUST_CHECK pid_t spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why);
 
 enum worker_state {
     WORKER_NONE,     /* no process and none is due */

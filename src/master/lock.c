@@ -1,5 +1,5 @@
 /* The lock of the runtime directory. */
-#include "master/lock.h"
+#include "master/run_dir.h"
 
 #include "common/fd.h"
 #include "stats/stats_layout.h"

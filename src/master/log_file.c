@@ -1,5 +1,5 @@
 /* The log file of a daemon whose workers run as another user than the master. */
-#include "master/log_file.h"
+#include "master/run_dir.h"
 
 #include "common/fd.h"
 

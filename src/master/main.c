@@ -2,7 +2,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/seal.h"
-#include "config/args.h"
+#include "config/config_settings.h"
 #include "handler/journal/data_dir.h"
 #include "master/daemonize.h"
 #include "master/master.h"

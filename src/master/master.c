@@ -8,11 +8,8 @@
 #include "common/log.h"
 #include "config/config_options.h"
 #include "master/daemonize.h"
-#include "master/lock.h"
-#include "master/log_file.h"
-#include "master/reload.h"
 #include "master/run_dir.h"
-#include "master/supervise.h"
+#include "master/state.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,10 +1,9 @@
 /* A change of configuration as a transaction. */
-#include "master/reload.h"
+#include "master/state.h"
 
 #include "common/buffer.h"
 #include "common/log.h"
-#include "master/log_file.h"
-#include "master/supervise.h"
+#include "master/run_dir.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* Signals to the master, as a descriptor and a rank. */
-#include "master/signals.h"
+#include "master/state.h"
 
 #include "common/fd.h"
 

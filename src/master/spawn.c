@@ -1,5 +1,5 @@
 /* Forks one worker and arranges what it holds. */
-#include "master/spawn.h"
+#include "master/generation.h"
 
 #include "common/fd.h"
 #include "common/log.h"

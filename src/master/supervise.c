@@ -1,11 +1,11 @@
 /* What is done about workers. Invariant: a pid that is signalled is a child that is not reaped yet,
  * from our own memory. */
-#include "master/supervise.h"
+#include "master/state.h"
 
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "master/spawn.h"
+#include "master/generation.h"
 
 #include <errno.h>
 #include <signal.h>

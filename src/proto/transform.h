@@ -6,6 +6,7 @@
 #define PROTO_TRANSFORM_H
 
 #include "common/base.h"
+#include "common/seal.h"
 #include "proto/message.h"
 
 #include <stdbool.h>
@@ -44,5 +45,15 @@ MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in,
  * value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays the caller's.
  * NULL where a transform refused, the body is over TRANSFORM_BODY_MAX, or it cannot be read. */
 struct message *transforms_receive_message(const struct transforms *t, struct message *m);
+
+/* --- transform_seal.c --- */
+
+/* The transform that seals payloads (common/seal.h). */
+
+/* Reads the key file and fills *out, whose arg transforms_fini frees: it seals what this side sends
+ * for the side that to names, and opens what comes from there. Returns 0, or -1 with a sentence in
+ * error. */
+MS_MUST_CHECK int transform_seal(const char *key_file, enum seal_direction to,
+                                 struct transform *transform_out, char error[SEAL_ERROR_LEN]);
 
 #endif

@@ -1,4 +1,4 @@
-#include "proto/transform_seal.h"
+#include "proto/transform.h"
 
 #include <stdlib.h>
 

@@ -9,6 +9,9 @@
 #ifndef STATS_STATS_LAYOUT_H
 #define STATS_STATS_LAYOUT_H
 
+#include "common/base.h"
+#include "common/url.h"
+
 #include <assert.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -187,5 +190,27 @@ struct stats_control {
     struct stats_worker worker[STATS_REGIONS];
     struct stats_listener listener[STATS_LISTENERS];
 };
+
+/* --- stats_space.c --- */
+
+/* Room in the sparse files. A store into a hole of a mapped file on a full file system kills with
+ * SIGBUS, so whoever is about to touch a part of it for the first time reserves it before. */
+
+/* Gives [offset, offset + len) blocks of its own; bytes that were a hole read as 0. Returns 0 (also
+ * where the file system cannot do this), or -1 with errno (ENOSPC, EDQUOT). */
+MS_MUST_CHECK int stats_space_reserve(int fd, uint64_t offset, uint64_t len);
+
+/* Makes [offset, offset + len) a hole again: it reads as 0 and takes no room. Returns 0, or -1 with
+ * errno where the file system cannot do this; the bytes are then as they were. */
+MS_MUST_CHECK int stats_space_release(int fd, uint64_t offset, uint64_t len);
+
+/* --- stats_peer.c --- */
+
+/* The peer of a connection, from the bytes of its slot to text. */
+
+/* "127.0.0.1:50412", "[::1]:50412", "unix:pid 4711", or "unix:" where the pid is not known. family,
+ * address and port as in struct stats_slot. */
+void stats_peer_format(uint8_t family, const uint8_t address[16], uint16_t port,
+                       char out[ENDPOINT_TEXT_LEN]);
 
 #endif

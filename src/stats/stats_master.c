@@ -7,7 +7,7 @@
 #include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "stats/stats_space.h"
+#include "stats/stats_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -71,4 +71,14 @@ void stats_master_reload(struct stats_master *sm);
 /* The last reload's verdict: text first, the count of reloads last. */
 void stats_master_verdict(struct stats_master *sm, bool ok, const char *text);
 
+/* --- stats_private.c --- */
+
+/* The shared memory of a worker that is alone and that nobody looks at: a part of another program.
+ * The same layout, in memory without a name. */
+
+/* Fills place_out for stats_writer_open: region 0, the only one. Returns 0, or -1 with errno.
+ * stats_private_close closes the descriptors, after stats_writer_close. */
+MS_MUST_CHECK int stats_private_open(struct stats_place *place_out);
+void stats_private_close(struct stats_place *place);
+
 #endif

@@ -1,7 +1,6 @@
-#include "stats/stats_peer.h"
+#include "stats/stats_layout.h"
 
 #include "common/be.h"
-#include "stats/stats_layout.h"
 
 #include <netinet/in.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "stats/stats_private.h"
+#include "stats/stats_master.h"
 
 #include "common/fd.h"
 

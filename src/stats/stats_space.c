@@ -1,6 +1,6 @@
 /* Blocks of the sparse files are taken and given back through the descriptor, where a full disk is
  * an error that can be answered, and not through the mapping, where it is a signal. */
-#include "stats/stats_space.h"
+#include "stats/stats_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * cannot fail. */
 #include "stats/stats_writer.h"
 
-#include "stats/stats_space.h"
+#include "stats/stats_layout.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>

@@ -1,4 +1,4 @@
-#include "worker/accept.h"
+#include "worker/worker_state.h"
 
 #include "common/fd.h"
 #include "common/log.h"

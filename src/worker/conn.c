@@ -3,7 +3,7 @@
 
 #include "common/fd.h"
 #include "common/log.h"
-#include "worker/handover.h"
+#include "worker/worker_state.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>

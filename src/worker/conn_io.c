@@ -1,6 +1,6 @@
 /* The bytes of a connection: from its socket to its protocol, and answers back. */
 #include "worker/conn_state.h"
-#include "worker/handover.h"
+#include "worker/worker_state.h"
 
 #include <errno.h>
 #include <sys/epoll.h>

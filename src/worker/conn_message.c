@@ -3,7 +3,7 @@
 
 #include "common/log.h"
 #include "proto/json_message.h"
-#include "stats/stats_peer.h"
+#include "stats/stats_layout.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * sent, and the phase that follows from it begins. */
 #include "common/log.h"
 #include "worker/conn_state.h"
-#include "worker/handover.h"
+#include "worker/worker_state.h"
 
 #define MOVE_AGAIN_US 10000 /* how soon to try again to give a connection away */
 /* for a peer to read all that waits for it, when memory is short */

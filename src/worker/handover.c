@@ -1,4 +1,4 @@
-#include "worker/handover.h"
+#include "worker/worker_state.h"
 
 #include "common/fd.h"
 #include "worker/conn_state.h"

@@ -3,9 +3,7 @@
 #include "bus/bus.h"
 #include "common/clock.h"
 #include "common/log.h"
-#include "worker/accept.h"
 #include "worker/conn.h"
-#include "worker/handover.h"
 #include "worker/worker_state.h"
 
 #include <errno.h>

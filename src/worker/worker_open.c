@@ -7,10 +7,8 @@
 #include "common/log.h"
 #include "common/seal.h"
 #include "proto/json_check.h"
-#include "proto/transform_seal.h"
-#include "worker/accept.h"
+#include "proto/transform.h"
 #include "worker/conn.h"
-#include "worker/handover.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* The command line of msockd: every option, every way to get one wrong, and the help. */
-#include "config/args.h"
 #include "config/config_options.h"
+#include "config/config_settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* What the master decides without a system call: delays, and which signal comes first. */
 #include "common/base.h"
-#include "master/backoff.h"
-#include "master/signals.h"
+#include "master/generation.h"
+#include "master/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,7 +2,7 @@
  * death. */
 #include "master_toy.h"
 
-#include "master/backoff.h"
+#include "master/generation.h"
 
 #include <netinet/in.h>
 #include <sys/prctl.h>

@@ -1,7 +1,6 @@
 /* The runtime directory, its lock and its pid file, and the way to the background. */
 #include "common/fd.h"
 #include "master/daemonize.h"
-#include "master/lock.h"
 #include "master/run_dir.h"
 
 #include <setjmp.h>

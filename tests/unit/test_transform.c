@@ -1,6 +1,6 @@
 /* Transforms are applied in order on the way out and backwards on the way in, and a payload that
  * one of them rejects goes nowhere. */
-#include "proto/transform_seal.h"
+#include "proto/transform.h"
 
 #include "guard.h"
 
