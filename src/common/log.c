@@ -101,18 +101,6 @@ log_set_name(const char *name)
     log_daemon.write = log_write;
 }
 
-int
-log_parse_level(const char *text, enum log_level *level_out)
-{
-    for (size_t i = 0; i < MS_ARRAY_LEN(log_level_names); i++) {
-        if (strcmp(text, log_level_names[i]) == 0) {
-            *level_out = (enum log_level)i;
-            return 0;
-        }
-    }
-    return -1;
-}
-
 /* "2026-11-21T10:11:12.123456Z notice worker 0 [4711] "; returns its length. */
 static size_t
 log_prefix(enum log_level level, char *out, size_t out_size)

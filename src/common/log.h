@@ -50,9 +50,6 @@ void log_set_level(enum log_level level);
 /* Who speaks: "master", "worker 3". Copied. */
 void log_set_name(const char *name);
 
-/* "error", "warn", "notice", "info", "debug". Returns 0 or -1. */
-MS_MUST_CHECK int log_parse_level(const char *text, enum log_level *level_out);
-
 void log_error(const char *fmt, ...) MS_PRINTF(1, 2);
 void log_warn(const char *fmt, ...) MS_PRINTF(1, 2);
 void log_notice(const char *fmt, ...) MS_PRINTF(1, 2);

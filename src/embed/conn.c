@@ -11,7 +11,7 @@
 
 /* The worker's connections come from the heap: their low bits are all the same. */
 static size_t
-conn_bucket(const struct conn *core)
+server_conn_bucket(const struct conn *core)
 {
     return ((uintptr_t)core >> 6) % SERVER_BUCKETS;
 }
@@ -19,7 +19,7 @@ conn_bucket(const struct conn *core)
 struct msock_conn *
 server_conn_find(const struct msock_server *s, const struct conn *core)
 {
-    struct msock_conn *c = s->buckets[conn_bucket(core)];
+    struct msock_conn *c = s->buckets[server_conn_bucket(core)];
 
     while (c != NULL && c->core != core)
         c = c->next_in_bucket;
@@ -29,7 +29,7 @@ server_conn_find(const struct msock_server *s, const struct conn *core)
 struct msock_conn *
 server_conn_add(struct msock_server *s, struct conn *core)
 {
-    struct msock_conn **bucket = &s->buckets[conn_bucket(core)];
+    struct msock_conn **bucket = &s->buckets[server_conn_bucket(core)];
     struct msock_conn *c = ms_calloc(1, sizeof(*c));
     struct message_origin origin;
 
@@ -77,7 +77,7 @@ server_conn_put(struct msock_conn *c)
 }
 
 static const char *
-conn_proto_now(const struct msock_conn *c)
+server_conn_proto_now(const struct msock_conn *c)
 {
     struct message_origin origin;
 
@@ -90,12 +90,12 @@ conn_proto_now(const struct msock_conn *c)
 void
 server_conn_ended(struct msock_conn *c)
 {
-    struct msock_conn **at = &c->server->buckets[conn_bucket(c->core)];
+    struct msock_conn **at = &c->server->buckets[server_conn_bucket(c->core)];
 
     while (*at != c)
         at = &(*at)->next_in_bucket;
     *at = c->next_in_bucket;
-    c->proto = conn_proto_now(c);
+    c->proto = server_conn_proto_now(c);
     c->core = NULL;
     if (c->server->run != NULL)
         server_conn_ready(c);
@@ -118,7 +118,7 @@ server_conn_fail_queue(struct msock_conn *c, const char *text)
 
 /* One that has ended is of interest only for what it has sent. */
 static struct msock_conn *
-conn_waiting(const struct msock_server *s)
+server_conn_waiting(const struct msock_server *s)
 {
     struct msock_conn *c;
 
@@ -129,7 +129,7 @@ conn_waiting(const struct msock_server *s)
 }
 
 static void
-conn_take(struct msock_conn *c)
+server_conn_take(struct msock_conn *c)
 {
     struct msock_server *s = c->server;
 
@@ -148,11 +148,11 @@ msock_server_accept(msock_server *s, int timeout_ms, msock_conn **conn_out)
 
     if (status == MSOCK_OK)
         server_keep_up(s);
-    while (status == MSOCK_OK && (c = conn_waiting(s)) == NULL)
+    while (status == MSOCK_OK && (c = server_conn_waiting(s)) == NULL)
         status = server_wait(s, &wait);
     if (status != MSOCK_OK)
         return status;
-    conn_take(c);
+    server_conn_take(c);
     *conn_out = c;
     return MSOCK_OK;
 }
@@ -176,21 +176,22 @@ msock_conn_read(msock_conn *c, int timeout_ms, msock_message **message_out)
 }
 
 static enum msock_status
-conn_push_failed(struct msock_conn *c)
+server_conn_push_failed(struct msock_conn *c)
 {
     struct msock_server *s = c->server;
 
     if (errno == EMSGSIZE)
-        return server_fail(s, MSOCK_USAGE, "the message is too long for %s", conn_proto_now(c));
+        return server_fail(s, MSOCK_USAGE, "the message is too long for %s",
+                           server_conn_proto_now(c));
     if (errno == ENOTSUP)
         return server_fail(s, MSOCK_USAGE, "%s has no way to send a message that is no reply",
-                           conn_proto_now(c));
+                           server_conn_proto_now(c));
     return server_fail(s, MSOCK_UNREACHABLE, "the connection is closing");
 }
 
 /* Waits until its peer has left no more unread than it may. */
 static enum msock_status
-conn_wait_for_room(struct msock_conn *c, int timeout_ms)
+server_conn_wait_for_room(struct msock_conn *c, int timeout_ms)
 {
     struct server_wait wait = server_wait_for(timeout_ms);
     struct msock_server *s = c->server;
@@ -216,9 +217,9 @@ msock_conn_write(msock_conn *c, const void *data, size_t n, int timeout_ms)
         return server_fail(s, MSOCK_USAGE, "no data");
     c->holds++;
     if (status == MSOCK_OK)
-        status = conn_wait_for_room(c, timeout_ms);
+        status = server_conn_wait_for_room(c, timeout_ms);
     if (status == MSOCK_OK && s->host.push(s->host.ctx, c->core, n > 0 ? data : "", n) < 0)
-        status = conn_push_failed(c);
+        status = server_conn_push_failed(c);
     worker_send(s->worker);
     c->holds--;
     return status;
@@ -233,7 +234,7 @@ msock_conn_peer(const msock_conn *c)
 const char *
 msock_conn_protocol(const msock_conn *c)
 {
-    return conn_proto_now(c);
+    return server_conn_proto_now(c);
 }
 
 void

@@ -12,14 +12,14 @@
 struct generation *
 generation_create(struct config *config, uint64_t number)
 {
-    struct generation *g = ms_calloc(1, sizeof(*g) + config->workers * sizeof(struct worker));
+    struct generation *g = ms_calloc(1, sizeof(*g) + config->workers * sizeof(struct process));
 
     g->number = number;
     g->config = config;
     g->listener_count = config->listener_count;
     g->worker_count = config->workers;
     for (unsigned i = 0; i < config->workers; i++)
-        g->workers[i] = (struct worker){.index = i, .ready_fd = -1};
+        g->workers[i] = (struct process){.index = i, .ready_fd = -1};
     return g;
 }
 
@@ -94,7 +94,7 @@ generation_has(const struct generation *g, const struct listener *l)
     return false;
 }
 
-struct worker *
+struct process *
 generation_find(struct generation *g, pid_t pid)
 {
     for (size_t i = 0; i < g->worker_count; i++) {
@@ -137,7 +137,7 @@ generation_wake_us(const struct generation *g)
 }
 
 bool
-worker_hear(struct worker *w)
+process_hear(struct process *w)
 {
     ssize_t n;
 
@@ -161,7 +161,7 @@ worker_hear(struct worker *w)
 }
 
 void
-worker_sentence(const struct worker *w, char out[WORKER_SENTENCE_LEN])
+process_sentence(const struct process *w, char out[WORKER_SENTENCE_LEN])
 {
     size_t len = w->sentence_len;
 

@@ -61,7 +61,7 @@ enum worker_state {
     WORKER_WAITING, /* died; its replacement is due at wake_us */
 };
 
-struct worker {
+struct process {
     enum worker_state state;
     unsigned index;
     pid_t pid;    /* a child that is not reaped yet; 0: none */
@@ -89,7 +89,7 @@ struct generation {
     uint16_t rows[CONFIG_LISTENERS_MAX]; /* in the control file's table of listeners */
     uint64_t kill_at_us;                 /* whoever has not left by then is killed; 0: nobody is */
     size_t worker_count;
-    struct worker workers[];
+    struct process workers[];
 };
 
 /* Takes the configuration over. No worker has been forked and nothing is bound. */
@@ -111,7 +111,7 @@ void generation_unlisten(struct generation *g);
 bool generation_has(const struct generation *g, const struct listener *l);
 
 /* The worker with this pid, or NULL. */
-struct worker *generation_find(struct generation *g, pid_t pid);
+struct process *generation_find(struct generation *g, pid_t pid);
 
 /* How many have a process, and how many are ready. */
 size_t generation_alive(const struct generation *g);
@@ -122,10 +122,10 @@ uint64_t generation_wake_us(const struct generation *g);
 
 /* Reads what the worker has written on its readiness pipe so far. Returns true where that is the
  * one byte that means ready; else sentence holds what came. Closes the pipe when it has served. */
-bool worker_hear(struct worker *w);
+bool process_hear(struct process *w);
 
 /* sentence, escaped for a log; "" where the worker said nothing. */
 #define WORKER_SENTENCE_LEN 400
-void worker_sentence(const struct worker *w, char out[WORKER_SENTENCE_LEN]);
+void process_sentence(const struct process *w, char out[WORKER_SENTENCE_LEN]);
 
 #endif

@@ -127,7 +127,7 @@ void reload_describe(const struct generation *g, struct buffer *out);
 
 /* Forks w of g, whose listeners are in place. Returns 0, or -1 with the reason and w as it was. */
 MS_MUST_CHECK int
-supervise_spawn(struct master *m, struct generation *g, struct worker *w, struct failure *why);
+supervise_spawn(struct master *m, struct generation *g, struct process *w, struct failure *why);
 
 /* Reads the readiness pipes of current and pending. */
 void supervise_hear(struct master *m);

@@ -16,14 +16,14 @@
 #include <unistd.h>
 
 static void
-row_state(struct master *m, const struct worker *w, enum stats_worker_state state)
+row_state(struct master *m, const struct process *w, enum stats_worker_state state)
 {
     if (w->placed)
         atomic_store(&stats_master_worker(&m->stats, &w->place)->state, state);
 }
 
 static void
-worker_signal(const struct worker *w, int signo)
+process_signal(const struct process *w, int signo)
 {
     if (w->pid != 0 && kill(w->pid, signo) < 0)
         log_warn("cannot send signal %d to worker %u (pid %d): %s", signo, w->index, (int)w->pid,
@@ -70,7 +70,7 @@ supervise_forget(void *arg)
 }
 
 static void
-spawn_fill(const struct master *m, const struct generation *g, const struct worker *w,
+spawn_fill(const struct master *m, const struct generation *g, const struct process *w,
            struct spawn *s)
 {
     struct child *c = &s->child;
@@ -96,7 +96,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct work
 }
 
 static int
-worker_place(struct master *m, const struct generation *g, struct worker *w, struct failure *why)
+process_place(struct master *m, const struct generation *g, struct process *w, struct failure *why)
 {
     if (w->placed)
         return 0;
@@ -110,7 +110,7 @@ worker_place(struct master *m, const struct generation *g, struct worker *w, str
 }
 
 static void
-worker_unplace(struct master *m, struct worker *w)
+process_unplace(struct master *m, struct process *w)
 {
     if (w->placed)
         stats_master_fold(&m->stats, &w->place);
@@ -118,7 +118,7 @@ worker_unplace(struct master *m, struct worker *w)
 }
 
 static void
-worker_started(struct master *m, const struct generation *g, struct worker *w)
+process_started(struct master *m, const struct generation *g, struct process *w)
 {
     struct stats_worker *row = stats_master_worker(&m->stats, &w->place);
 
@@ -134,20 +134,20 @@ worker_started(struct master *m, const struct generation *g, struct worker *w)
 }
 
 int
-supervise_spawn(struct master *m, struct generation *g, struct worker *w, struct failure *why)
+supervise_spawn(struct master *m, struct generation *g, struct process *w, struct failure *why)
 {
     struct forget forget = {.m = m, .g = g};
     struct spawn s = {.forget_arg = &forget};
     pid_t pid;
 
-    if (worker_place(m, g, w, why) < 0)
+    if (process_place(m, g, w, why) < 0)
         return -1;
     spawn_fill(m, g, w, &s);
     pid = spawn_worker(&s, &w->ready_fd, why);
     if (pid < 0)
         return -1;
     w->pid = pid;
-    worker_started(m, g, w);
+    process_started(m, g, w);
     log_debug("worker %u (pid %d) forked for generation %llu", w->index, (int)pid,
               (unsigned long long)g->number);
     return 0;
@@ -156,14 +156,14 @@ supervise_spawn(struct master *m, struct generation *g, struct worker *w, struct
 /* --- ready --- */
 
 static void
-worker_ready(struct master *m, struct worker *w)
+process_ready(struct master *m, struct process *w)
 {
     w->state = WORKER_READY;
     w->wake_us = w->degraded ? w->started_us + BACKOFF_STABLE_US : 0;
     row_state(m, w, STATS_WORKER_READY);
     if (w->reopens != m->reopens) {
         w->reopens = m->reopens;
-        worker_signal(w, SIGUSR1);
+        process_signal(w, SIGUSR1);
     }
     log_info("worker %u (pid %d) is ready", w->index, (int)w->pid);
 }
@@ -172,10 +172,10 @@ static void
 hear_generation(struct master *m, struct generation *g)
 {
     for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
-        struct worker *w = &g->workers[i];
+        struct process *w = &g->workers[i];
 
-        if (w->state == WORKER_STARTING && worker_hear(w))
-            worker_ready(m, w);
+        if (w->state == WORKER_STARTING && process_hear(w))
+            process_ready(m, w);
     }
 }
 
@@ -190,11 +190,11 @@ supervise_hear(struct master *m)
 
 /* "died: signal 9 (Killed)", "could not start: <its sentence>" */
 static void
-describe_end(const struct worker *w, int status, char *out, size_t size)
+describe_end(const struct process *w, int status, char *out, size_t size)
 {
     char sentence[WORKER_SENTENCE_LEN];
 
-    worker_sentence(w, sentence);
+    process_sentence(w, sentence);
     if (WIFSIGNALED(status))
         snprintf(out, size, "died: signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
                  w->state == WORKER_LATE ? ", as it was not ready in time" : "");
@@ -206,8 +206,8 @@ describe_end(const struct worker *w, int status, char *out, size_t size)
 
 /* Waits for a later try; the row of the table shows it. */
 static void
-worker_wait(struct master *m, const struct generation *g, struct worker *w, uint64_t delay_us,
-            uint64_t now_us)
+process_wait(struct master *m, const struct generation *g, struct process *w, uint64_t delay_us,
+             uint64_t now_us)
 {
     struct failure why;
 
@@ -218,7 +218,7 @@ worker_wait(struct master *m, const struct generation *g, struct worker *w, uint
                   w->index);
         w->degraded = true;
     }
-    if (worker_place(m, g, w, &why) == 0) {
+    if (process_place(m, g, w, &why) == 0) {
         struct stats_worker *row = stats_master_worker(&m->stats, &w->place);
 
         atomic_store(&row->pid, 0);
@@ -229,7 +229,7 @@ worker_wait(struct master *m, const struct generation *g, struct worker *w, uint
 
 /* A fork that fails counts as a death, so that trying again does not become a storm either. */
 static void
-worker_replace(struct master *m, struct generation *g, struct worker *w, uint64_t now_us)
+process_replace(struct master *m, struct generation *g, struct process *w, uint64_t now_us)
 {
     struct failure why;
 
@@ -237,24 +237,25 @@ worker_replace(struct master *m, struct generation *g, struct worker *w, uint64_
     if (supervise_spawn(m, g, w, &why) == 0)
         return;
     log_error("%s", why.text);
-    worker_wait(m, g, w, backoff_died(&w->backoff, now_us, now_us), now_us);
+    process_wait(m, g, w, backoff_died(&w->backoff, now_us, now_us), now_us);
 }
 
 static void
-worker_crashed(struct master *m, struct generation *g, struct worker *w, const char *end, pid_t pid)
+process_crashed(struct master *m, struct generation *g, struct process *w, const char *end,
+                pid_t pid)
 {
     uint64_t now_us = clock_mono_us();
     uint64_t delay_us = backoff_died(&w->backoff, w->started_us, now_us);
 
     log_error("worker %u (pid %d) %s", w->index, (int)pid, end);
     if (delay_us == 0)
-        worker_replace(m, g, w, now_us);
+        process_replace(m, g, w, now_us);
     else
-        worker_wait(m, g, w, delay_us, now_us);
+        process_wait(m, g, w, delay_us, now_us);
 }
 
 static void
-worker_left(const struct worker *w, int status, const char *end, pid_t pid)
+process_left(const struct process *w, int status, const char *end, pid_t pid)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_DONE)
         log_info("worker %u (pid %d) has left", w->index, (int)pid);
@@ -266,35 +267,35 @@ worker_left(const struct worker *w, int status, const char *end, pid_t pid)
 
 /* Returns false where that makes an end of pending. */
 static bool
-worker_gone(struct master *m, struct generation *g, struct worker *w, int status,
-            struct failure *why)
+process_gone(struct master *m, struct generation *g, struct process *w, int status,
+             struct failure *why)
 {
     char end[WORKER_SENTENCE_LEN + 64];
     pid_t pid = w->pid;
 
     if (w->state == WORKER_STARTING)
-        (void)worker_hear(w);
+        (void)process_hear(w);
     fd_close(&w->ready_fd);
     describe_end(w, status, end, sizeof(end));
-    worker_unplace(m, w);
+    process_unplace(m, w);
     w->pid = 0;
     w->state = WORKER_NONE;
     w->wake_us = 0;
     if (g == m->current) {
-        worker_crashed(m, g, w, end, pid);
+        process_crashed(m, g, w, end, pid);
     } else if (g == m->pending) {
         failure_set(why, EX_SOFTWARE, "worker %u (pid %d) %s", w->index, (int)pid, end);
         return false;
     } else {
-        worker_left(w, status, end, pid);
+        process_left(w, status, end, pid);
     }
     return true;
 }
 
-static struct worker *
+static struct process *
 supervise_find(struct master *m, pid_t pid, struct generation **g_out)
 {
-    struct worker *w = NULL;
+    struct process *w = NULL;
 
     *g_out = m->current;
     if (*g_out != NULL && (w = generation_find(*g_out, pid)) != NULL)
@@ -313,7 +314,7 @@ bool
 supervise_reap(struct master *m, struct failure *why)
 {
     struct generation *g;
-    struct worker *w;
+    struct process *w;
     bool fine = true;
     int status;
     pid_t pid;
@@ -322,7 +323,7 @@ supervise_reap(struct master *m, struct failure *why)
         struct failure more;
 
         w = supervise_find(m, pid, &g);
-        if (w == NULL || worker_gone(m, g, w, status, &more))
+        if (w == NULL || process_gone(m, g, w, status, &more))
             continue;
         if (fine)
             *why = more; /* the first is the cause, the others follow */
@@ -334,8 +335,8 @@ supervise_reap(struct master *m, struct failure *why)
 /* --- time --- */
 
 static bool
-worker_due(struct master *m, struct generation *g, struct worker *w, uint64_t now_us,
-           struct failure *why)
+process_due(struct master *m, struct generation *g, struct process *w, uint64_t now_us,
+            struct failure *why)
 {
     w->wake_us = 0;
     switch (w->state) {
@@ -348,10 +349,10 @@ worker_due(struct master *m, struct generation *g, struct worker *w, uint64_t no
         log_error("worker %u (pid %d) was not ready within %.3g s: killed", w->index, (int)w->pid,
                   (double)g->config->ready_timeout_us / 1e6);
         w->state = WORKER_LATE;
-        worker_signal(w, SIGKILL);
+        process_signal(w, SIGKILL);
         break;
     case WORKER_WAITING:
-        worker_replace(m, g, w, now_us);
+        process_replace(m, g, w, now_us);
         break;
     case WORKER_READY:
         w->degraded = false;
@@ -369,9 +370,9 @@ static bool
 timers_generation(struct master *m, struct generation *g, uint64_t now_us, struct failure *why)
 {
     for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
-        struct worker *w = &g->workers[i];
+        struct process *w = &g->workers[i];
 
-        if (w->wake_us != 0 && w->wake_us <= now_us && !worker_due(m, g, w, now_us, why))
+        if (w->wake_us != 0 && w->wake_us <= now_us && !process_due(m, g, w, now_us, why))
             return false;
     }
     return true;
@@ -394,19 +395,19 @@ supervise_timers(struct master *m, uint64_t now_us, struct failure *why)
 /* --- leaving --- */
 
 static void
-worker_drain(struct master *m, struct worker *w, int signo)
+process_drain(struct master *m, struct process *w, int signo)
 {
     /* One that has just said that it is ready may have accepted already. */
-    if (w->state == WORKER_STARTING && worker_hear(w))
+    if (w->state == WORKER_STARTING && process_hear(w))
         w->state = WORKER_READY;
     fd_close(&w->ready_fd);
     w->wake_us = 0;
     if (w->pid == 0) {
-        worker_unplace(m, w);
+        process_unplace(m, w);
         w->state = WORKER_NONE;
         return;
     }
-    worker_signal(w, w->state == WORKER_READY ? signo : SIGKILL);
+    process_signal(w, w->state == WORKER_READY ? signo : SIGKILL);
     row_state(m, w, STATS_WORKER_DRAINING);
     w->state = WORKER_LEAVING;
 }
@@ -415,7 +416,7 @@ void
 supervise_drain(struct master *m, struct generation *g, int signo, uint64_t limit_us)
 {
     for (size_t i = 0; i < g->worker_count; i++)
-        worker_drain(m, &g->workers[i], signo);
+        process_drain(m, &g->workers[i], signo);
     generation_unlisten(g);
     g->kill_at_us = clock_mono_us() + limit_us + SUPERVISE_GRACE_US;
     g->next = m->old;
@@ -426,7 +427,7 @@ void
 supervise_stop(struct generation *g, uint64_t now_us)
 {
     for (size_t i = 0; i < g->worker_count; i++)
-        worker_signal(&g->workers[i], SIGTERM);
+        process_signal(&g->workers[i], SIGTERM);
     g->kill_at_us = now_us + SUPERVISE_GRACE_US;
 }
 
@@ -434,7 +435,7 @@ void
 supervise_kill(struct generation *g)
 {
     for (size_t i = 0; i < g->worker_count; i++)
-        worker_signal(&g->workers[i], SIGKILL);
+        process_signal(&g->workers[i], SIGKILL);
     g->kill_at_us = 0;
 }
 
@@ -460,13 +461,13 @@ static void
 reopen_generation(struct master *m, struct generation *g)
 {
     for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
-        struct worker *w = &g->workers[i];
+        struct process *w = &g->workers[i];
 
         /* One that starts has no handler for it yet and is told when it is ready. */
         if (w->pid == 0 || (w->state != WORKER_READY && w->state != WORKER_LEAVING))
             continue;
         w->reopens = m->reopens;
-        worker_signal(w, SIGUSR1);
+        process_signal(w, SIGUSR1);
     }
 }
 

@@ -277,15 +277,3 @@ message_body_release(struct message *m, const char *data)
     if (m->fd >= 0 && m->size > 0)
         munmap((void *)(uintptr_t)data, m->size);
 }
-
-int
-message_spill_to(struct message *m, int fd)
-{
-    MS_ASSERT(!m->body_dropped && m->fd < 0);
-    if (fd_pwrite_all(fd, m->mem, m->mem_len, 0) < 0)
-        return -1;
-    m->fd = fd;
-    m->file_end = m->size;
-    message_free_memory(m);
-    return 0;
-}

@@ -98,8 +98,4 @@ void message_value_cut_front(struct message *m, size_t n);
 MS_MUST_CHECK int message_body(struct message *m, const char **data_out);
 void message_body_release(struct message *m, const char *data);
 
-/* Moves a body that is in memory (m->fd is -1) into an empty file that the caller opened. On
- * success the descriptor is the message's. Returns 0, or -1 with errno. */
-MS_MUST_CHECK int message_spill_to(struct message *m, int fd);
-
 #endif

@@ -191,6 +191,15 @@ struct stats_control {
     struct stats_listener listener[STATS_LISTENERS];
 };
 
+/* Regions that were ever taken. What is read may be damaged, so it is bounded. */
+static inline unsigned
+stats_regions_used(const struct stats_control *control)
+{
+    uint32_t used = atomic_load_explicit(&control->regions_used, memory_order_acquire);
+
+    return used < STATS_REGIONS ? used : STATS_REGIONS;
+}
+
 /* --- stats_space.c --- */
 
 /* Room in the sparse files. A store into a hole of a mapped file on a full file system kills with

@@ -213,12 +213,6 @@ stats_reader_lock_held(const char *dir)
     return rc < 0 ? -1 : lock.l_type != F_UNLCK;
 }
 
-bool
-stats_reader_alive(const char *dir)
-{
-    return stats_reader_lock_held(dir) > 0;
-}
-
 /* --- totals --- */
 
 static void
@@ -241,14 +235,6 @@ static const struct stats_block *
 region_block(const struct stats_reader *sr, unsigned region)
 {
     return (const void *)(sr->regions + region * STATS_REGION_SIZE);
-}
-
-static unsigned
-regions_used(const struct stats_reader *sr)
-{
-    uint32_t used = atomic_load_explicit(&sr->control->regions_used, memory_order_acquire);
-
-    return used < STATS_REGIONS ? used : STATS_REGIONS;
 }
 
 /* Adds the numbers of the incarnation that has the region, unless they are folded already. False
@@ -280,7 +266,7 @@ totals_try(const struct stats_reader *sr, struct stats_totals *totals)
 
     memset(totals, 0, sizeof(*totals));
     totals_add(totals, &folded->counters, folded->latency);
-    for (unsigned r = 0; ok && r < regions_used(sr); r++)
+    for (unsigned r = 0; ok && r < stats_regions_used(sr->control); r++)
         ok = region_add(sr, r, atomic_load_explicit(&folded->incarnation[r], memory_order_relaxed),
                         totals);
     atomic_thread_fence(memory_order_acquire);
@@ -347,7 +333,7 @@ stats_reader_workers(struct stats_reader *sr, struct stats_worker_view *rows, un
     struct stats_worker_view *all = ms_calloc(STATS_REGIONS, sizeof(*all));
     unsigned n = 0;
 
-    for (unsigned r = 0; r < regions_used(sr); r++)
+    for (unsigned r = 0; r < stats_regions_used(sr->control); r++)
         if (worker_view(sr, r, &all[n]))
             n++;
     qsort(all, n, sizeof(*all), worker_compare);

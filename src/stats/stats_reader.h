@@ -38,9 +38,6 @@ void stats_reader_close(struct stats_reader *sr);
  * (EACCES: the lock file is not readable). */
 int stats_reader_lock_held(const char *dir);
 
-/* True while the master that wrote the files lives (it holds the lock in dir). */
-bool stats_reader_alive(const char *dir);
-
 /* Totals over all workers there have been. Never less than an earlier call on the same files. */
 void stats_reader_totals(struct stats_reader *sr, struct stats_totals *totals_out);
 

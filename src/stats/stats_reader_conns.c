@@ -101,9 +101,7 @@ void
 stats_reader_conns(struct stats_reader *sr,
                    void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg)
 {
-    uint32_t used = atomic_load_explicit(&sr->control->regions_used, memory_order_acquire);
-
-    for (unsigned r = 0; r < used && r < STATS_REGIONS; r++)
+    for (unsigned r = 0; r < stats_regions_used(sr->control); r++)
         region_conns(sr, r, fn, arg);
 }
 

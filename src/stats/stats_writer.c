@@ -218,21 +218,13 @@ live_block(const struct stats_writer *sw, unsigned region)
     return block;
 }
 
-static unsigned
-regions_used(const struct stats_writer *sw)
-{
-    uint32_t used = atomic_load_explicit(&sw->control->regions_used, memory_order_acquire);
-
-    return used < STATS_REGIONS ? used : STATS_REGIONS;
-}
-
 bool
 stats_writer_overfull(const struct stats_writer *sw)
 {
     uint64_t mine = atomic_load_explicit(&sw->block->open, memory_order_relaxed);
     uint64_t total = 0, n = 0;
 
-    for (unsigned r = 0; r < regions_used(sw); r++) {
+    for (unsigned r = 0; r < stats_regions_used(sw->control); r++) {
         const struct stats_block *block = live_block(sw, r);
 
         if (block == NULL || !atomic_load_explicit(&block->accepting, memory_order_relaxed))
@@ -249,7 +241,7 @@ stats_writer_open_total(const struct stats_writer *sw)
 {
     uint64_t total = 0;
 
-    for (unsigned r = 0; r < regions_used(sw); r++) {
+    for (unsigned r = 0; r < stats_regions_used(sw->control); r++) {
         const struct stats_block *block = live_block(sw, r);
 
         if (block != NULL)

@@ -235,23 +235,6 @@ a_fifo_that_nobody_reads_is_not_waited_for(void **state)
     assert_int_equal(errno, ENXIO);
 }
 
-static void
-levels_have_names(void **state)
-{
-    enum log_level level = LOG_LEVEL_ERROR;
-
-    (void)state;
-    assert_int_equal(log_parse_level("debug", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_DEBUG);
-    assert_int_equal(log_parse_level("error", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_ERROR);
-    assert_int_equal(log_parse_level("warn", &level), 0);
-    assert_int_equal(level, LOG_LEVEL_WARN);
-    assert_int_equal(log_parse_level("loud", &level), -1);
-    assert_int_equal(log_parse_level("", &level), -1);
-    assert_int_equal(level, LOG_LEVEL_WARN);
-}
-
 /* In a child, since a process has only one log: says a line where /dev/log is out's other end. */
 static _Noreturn void
 log_to_dev_log(int out)
@@ -322,7 +305,6 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_fifo_that_nobody_reads_is_not_waited_for, set_up,
                                         tear_down),
-        cmocka_unit_test(levels_have_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
