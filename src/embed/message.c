@@ -24,6 +24,7 @@ server_message_take(struct msock_conn *c)
 {
     struct msock_message *m = TAILQ_FIRST(&c->queue);
 
+    MS_ASSERT(m != NULL);
     TAILQ_REMOVE(&c->queue, m, link);
     TAILQ_INSERT_TAIL(&c->server->out, m, link);
     c->holds++;

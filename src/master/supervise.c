@@ -25,6 +25,8 @@ row_state(struct master *m, const struct process *w, enum stats_worker_state sta
 static void
 process_signal(const struct process *w, int signo)
 {
+    /* kill(2) takes 0 and less for whole groups. */
+    MS_ASSERT(w->pid >= 0);
     if (w->pid != 0 && kill(w->pid, signo) < 0)
         log_warn("cannot send signal %d to worker %u (pid %d): %s", signo, w->index, (int)w->pid,
                  strerror(errno));

@@ -76,6 +76,8 @@ conn_free(struct conn *c)
 {
     struct worker *w = conn_worker(c);
 
+    MS_ASSERT(c->phase == CONN_DEAD && c->waiting == 0 && !c->is_touched && !c->is_unread);
+    MS_ASSERT(c->fd < 0 && c->slot == NULL && !c->is_opened);
     *c->link = c->next;
     if (c->next != NULL)
         c->next->link = c->link;

@@ -201,6 +201,8 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
+    MS_ASSERT(c->waiting > 0 && c->waiting_files >= m->is_file);
+    MS_ASSERT(c->listener->handler->submitted > 0);
     c->waiting--;
     c->waiting_files -= m->is_file;
     w->waiting_files -= m->is_file;

@@ -345,6 +345,7 @@ exec_slot_give(struct handler *h, struct exec_slot *slot, struct exec_job *job)
 {
     bool once = h->config->once;
 
+    MS_ASSERT(slot->state != EXEC_SLOT_BUSY && slot->job == NULL);
     if (slot->state == EXEC_SLOT_FREE && exec_slot_start(h, slot, job) < 0)
         return -1;
     slot->state = EXEC_SLOT_BUSY;

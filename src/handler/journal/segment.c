@@ -98,6 +98,7 @@ segment_append(struct segment *segment, const void *lines, size_t n)
 {
     int saved;
 
+    MS_ASSERT(segment_is_open(segment));
     if (segment->ops->write_all(segment->fd, lines, n) == 0 &&
         segment->ops->sync_data(segment->fd) == 0) {
         segment->good += n;
