@@ -480,7 +480,7 @@ a_stranger_with_the_pid_of_a_dead_master_gets_no_signal(void **state)
 {
     static const char *const commands[] = {"reload", "stop", "quit", "reopen"};
     struct fixture *f = *state;
-    const struct timespec step = {.tv_nsec = 300000000}; /* far more than a tick of the clock */
+    const struct timespec step = {.tv_nsec = 50000000}; /* more than a tick of the kernel's clock */
     char path[256];
     int32_t stranger;
     int fd, status;

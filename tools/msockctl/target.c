@@ -61,7 +61,8 @@ boot_us(void)
 static int
 process_began(pid_t pid, uint64_t *began_us_out)
 {
-    uint64_t slept_us = boot_us() - clock_mono_us(), began_us;
+    uint64_t awake_us = clock_mono_us(); /* read first: the difference is never below 0 */
+    uint64_t slept_us = boot_us() - awake_us, began_us;
     unsigned long long ticks;
     char path[64], *text, *at;
     size_t len;
