@@ -30,22 +30,16 @@ print_member(const json_t *document, const char *member)
 static void
 take(msock_message *m, const char *member)
 {
-    size_t n = 0;
-    const char *data = msock_message_data(m, &n);
-    json_error_t error;
-    json_t *document = data != NULL ? json_loadb(data, n, JSON_REJECT_DUPLICATES, &error) : NULL;
+    const json_t *document = msock_message_json(m);
 
-    if (data == NULL)
-        msock_message_fail(m, "the message cannot be read back");
-    else if (document == NULL)
-        msock_message_refuse(m, error.text);
+    if (document == NULL)
+        msock_message_refuse(m, "this sink takes JSON documents");
     else if (json_object_get(document, member) == NULL)
         msock_message_refuse(m, "the document has not got what this sink collects");
     else if (print_member(document, member) == 0)
         msock_message_commit(m, NULL, 0);
     else
         msock_message_fail(m, "it could not be printed");
-    json_decref(document);
 }
 
 int

@@ -29,11 +29,12 @@ extern "C" {
 
 /* Changes whenever something below changes its meaning or layout; a module of another one is
  * refused, at start and at reload. */
-#define MSOCK_MODULE_ABI 1
+#define MSOCK_MODULE_ABI 2
 
 #define MSOCK_MODULE_REPLY_MAX (16u << 20) /* bytes of a reply */
 #define MSOCK_MODULE_KEEP_MAX  1024        /* bytes that are kept with a connection */
 
+struct json_t;             /* jansson's */
 struct msock_module_conn;  /* a connection; valid from conn_open until conn_close has returned */
 struct msock_module_token; /* a message that is to be settled; valid until it is */
 
@@ -66,6 +67,9 @@ struct msock_module_message {
     const char *id;                 /* id, or path of a file; "" without; NUL-terminated */
     size_t id_len;
     const unsigned char *sha256; /* of data, 32 bytes */
+    /* Kind J, with MSOCK_MODULE_JSON: the document as jansson has parsed it (a json_t); json_incref
+     * keeps it beyond the callback. Otherwise NULL. */
+    struct json_t *json;
 };
 
 /* Where a connection comes from. Valid during the callback, until peer is called again. */
@@ -143,6 +147,9 @@ struct msock_module_host {
  * peer noticing: conn_close is called here and conn_open there, with moved set. Without this flag
  * it is closed between messages, as the protocol has it. */
 #define MSOCK_MODULE_MOVABLE 1u
+
+/* The module looks at the parsed documents. Without this flag none is kept for it. */
+#define MSOCK_MODULE_JSON 2u
 
 struct msock_module {
     uint32_t abi;  /* MSOCK_MODULE_ABI */

@@ -131,6 +131,10 @@ MSOCK_API void msock_server_stop(msock_server *s);
 /* Its bytes, *n of them; NUL-terminated besides. NULL where they cannot be read back (fail it
  * then). The message's, until it is settled. */
 MSOCK_API const void *msock_message_data(msock_message *m, size_t *n);
+
+/* Kind J: the document as it was parsed when it came. The message's, until it is settled;
+ * json_incref keeps it longer. NULL for other kinds. */
+MSOCK_API json_t *msock_message_json(const msock_message *m);
 MSOCK_API char msock_message_kind(const msock_message *m);      /* 'A', 'J' or 'F' */
 MSOCK_API const char *msock_message_id(const msock_message *m); /* id or path; "" without */
 MSOCK_API const unsigned char *msock_message_sha256(const msock_message *m); /* 32 bytes */

@@ -2,7 +2,7 @@
 #include "config/config_options.h"
 
 #include "common/text.h"
-#include "proto/json_check.h"
+#include "proto/json.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -105,6 +105,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                              .initial = "10", .help = "undetermined size: packets without an end"},
     [OPTION_MAX_JSON_DEPTH] = {"max_json_depth", NUMBER(BOTH, 1, JSON_DEPTH_MAX_LIMIT, "levels"),
                                .initial = "512", .help = "deeper JSON: REJ bad-json"},
+    [OPTION_MAX_JSON_VALUES] = {"max_json_values", NUMBER(BOTH, 1, 100000000, "values"),
+                                .initial = "500000", .help = "more of them in JSON: REJ bad-json"},
     [OPTION_MAX_JSON_SIZE] = {"max_json_size", SIZE(BOTH, 1, GIB), .initial = "16M",
                               .help = "bytes; longer JSON: REJ bad-json"},
     [OPTION_DRAIN_TIMEOUT] = {"drain_timeout", DURATION(OPTION_IN_FILE, 0, DAY), .initial = "30s",

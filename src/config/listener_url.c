@@ -145,6 +145,7 @@ listener_limits(const uint64_t number[OPTION_COUNT], struct proto_limits *limits
         .rate_grace_us = number[OPTION_RATE_GRACE],
         .max_json_size = number[OPTION_MAX_JSON_SIZE],
         .max_json_depth = (uint32_t)number[OPTION_MAX_JSON_DEPTH],
+        .max_json_values = (uint32_t)number[OPTION_MAX_JSON_VALUES],
         .packet_size = (uint32_t)number[OPTION_PACKET_SIZE],
         .packet_size_max = (uint32_t)number[OPTION_PACKET_SIZE_MAX],
         .nack_limit = (uint32_t)number[OPTION_NACK_LIMIT],

@@ -70,9 +70,18 @@ server_handler_closed(struct handler *h, struct conn *core, bool moved)
     server_conn_ended(c);
 }
 
+/* The program may ask for it at any time (msock_message_json). */
+static bool
+server_handler_wants_json(struct handler *h)
+{
+    (void)h;
+    return true;
+}
+
 const struct handler_ops server_handler = {
     .name = "program",
     .answers = true,
+    .wants_json = server_handler_wants_json,
     .create = server_handler_create,
     .destroy = server_handler_destroy,
     .keep_max = UINT64_MAX,

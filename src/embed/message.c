@@ -102,6 +102,12 @@ msock_message_data(msock_message *m, size_t *n)
     return m->body;
 }
 
+json_t *
+msock_message_json(const msock_message *m)
+{
+    return m->core->json;
+}
+
 char
 msock_message_kind(const msock_message *m)
 {

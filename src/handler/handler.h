@@ -73,7 +73,8 @@ struct handler_ops {
     bool answers;   /* there to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest; /* does not look at the SHA-256 of a message */
     bool may_move;  /* its connections may be given to a worker that takes this one's place */
-    bool (*moves)(struct handler *h); /* the same, asked; NULL: may_move says it */
+    bool (*moves)(struct handler *h);      /* the same, asked; NULL: may_move says it */
+    bool (*wants_json)(struct handler *h); /* looks at message->json; NULL: never does */
 
     /* NULL where it cannot start, with a sentence in error. May block. */
     struct handler *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);

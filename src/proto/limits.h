@@ -41,7 +41,7 @@ struct proto_limits {
     uint64_t rate_grace_us;
     uint64_t max_json_size; /* a larger JSON document is refused */
     uint64_t keepalive_us;  /* cnp: nothing heard for so long: ask (3.3) */
-    uint32_t max_json_depth;
+    uint32_t max_json_depth, max_json_values;
     uint32_t packet_size;     /* msp: smallest grant */
     uint32_t packet_size_max; /* msp: largest grant; cnp: largest payload */
     uint32_t nack_limit;      /* NACKs within one message */
@@ -51,7 +51,6 @@ struct proto_limits {
     enum reply_policy reply;
     bool answers; /* the handler is there to answer (echo, not journal) */
     struct framing framing;
-    bool transformed; /* bodies are not what they will be yet: what they hold is checked later */
 };
 
 /* Whether a reply goes back over a protocol whose messages cannot ask for one. harmless: a receipt

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -58,6 +59,7 @@ message_destroy(struct message *m)
     if (m == NULL)
         return;
     message_free_memory(m);
+    json_decref(m->json);
     fd_close(&m->fd);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);

@@ -13,7 +13,7 @@
 
 enum message_kind {
     MESSAGE_PLAIN = 'A', /* bytes */
-    MESSAGE_JSON = 'J',  /* a JSON document, checked before a handler sees it */
+    MESSAGE_JSON = 'J',  /* a JSON document, parsed before a handler sees it */
     MESSAGE_FILE = 'F',  /* a file; value is its checked relative path */
 };
 
@@ -31,6 +31,8 @@ struct message_store {
     uint64_t memory_used;  /* bytes of bodies held in memory now */
 };
 
+struct json_t; /* jansson's */
+
 struct message {
     struct message_store *store;
     uint64_t size;     /* bytes appended */
@@ -47,6 +49,7 @@ struct message {
     uint16_t value_len;
     uint32_t tag; /* the protocol's: which of the peer's packets the answer is for */
     char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
+    struct json_t *json;        /* kind J: what was parsed, where the handler wants it; or NULL */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */

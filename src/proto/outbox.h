@@ -18,7 +18,7 @@ struct outbox_results {
     /* acknowledgements of whole messages that came, also damaged: a reply is only what begins
      * behind one */
     uint64_t answered;
-    uint64_t acks;         /* cnp: packets acknowledged; tinyproto: SIZEs consented to */
+    uint64_t acks;         /* cnp: ACKs that came; tinyproto: SIZEs consented to */
     uint64_t damaged;      /* packets that the peer found damaged and got again */
     uint64_t left;         /* msp: bytes of the message under way that are not acknowledged */
     const char *complaint; /* what was wrong with the peer's last bytes, static; NULL: nothing */

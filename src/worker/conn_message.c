@@ -2,7 +2,6 @@
 #include "worker/conn_state.h"
 
 #include "common/log.h"
-#include "proto/json_message.h"
 #include "stats/stats_layout.h"
 
 #include <errno.h>
@@ -120,25 +119,18 @@ conn_reserve(struct conn *c, const struct message *m)
 /* Puts what the transforms make of a message in its place. Returns a sentence where it is
  * refused. */
 static const char *
-conn_transform(struct conn *c, struct message **m, const char **code_out,
-               char error[JSON_ERROR_LEN])
+conn_transform(struct conn *c, struct message **m)
 {
-    const struct worker_listener *l = c->listener;
-    struct message *plain = transforms_receive_message(&l->transforms, *m);
+    struct message *plain = transforms_receive_message(&c->listener->transforms, *m);
 
-    *code_out = "refused";
     if (plain == NULL)
         return "the message cannot be opened with this listener's key or transforms";
     message_destroy(*m);
     *m = plain;
-    *code_out = "bad-json";
-    if (plain->kind == MESSAGE_JSON &&
-        message_check_json(plain, l->limits.max_json_size, l->limits.max_json_depth, error) != 0)
-        return error;
     return NULL;
 }
 
-static void
+void
 conn_take(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
@@ -219,27 +211,27 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     conn_touch(c);
 }
 
-static void
-conn_refuse_message(struct conn *c, struct message *m, const char *code, const char *text)
+void
+conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict)
 {
-    struct verdict no = {.outcome = PROTO_REFUSED, .code = code, .text = text};
-
     m->owner = c;
+    m->place = NULL;
     c->waiting++;
     c->listener->handler->submitted++;
-    conn_settle(conn_worker(c), m, &no);
+    conn_settle(conn_worker(c), m, verdict);
 }
 
 void
 conn_submit(struct conn *c, struct message *m)
 {
-    char error[JSON_ERROR_LEN];
-    const char *code, *text = NULL;
+    struct verdict no = {.outcome = PROTO_REFUSED, .code = "refused"};
 
     if (c->listener->transforms.count > 0)
-        text = conn_transform(c, &m, &code, error);
-    if (text != NULL)
-        conn_refuse_message(c, m, code, text);
+        no.text = conn_transform(c, &m);
+    if (no.text != NULL)
+        conn_answer_here(c, m, &no);
+    else if (m->kind == MESSAGE_JSON)
+        conn_parse(c, m);
     else
         conn_take(c, m);
 }

@@ -32,6 +32,7 @@ struct conn {
     bool is_unread;          /* in the worker's list of them */
     bool is_opened;          /* the handler knows of it */
     bool peer_done;          /* condition: the peer has shut down its writing side */
+    bool is_parsing;         /* condition: its last message is a document with the helper */
     bool read_paused;        /* condition: left unread until there is room for its answers again */
     bool watches_write;      /* interest: epoll tells when there is room to send */
     uint32_t waiting;        /* messages with the handler */
@@ -152,7 +153,18 @@ void conn_count(struct conn *c, const struct proto_tally *tally);
 /* What the connection lends its protocol during a call. */
 struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
 
-/* Hands a whole message to the handler and keeps its answer's place. */
+/* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
 void conn_submit(struct conn *c, struct message *m);
+
+/* Gives a message to the handler and keeps its answer's place. */
+void conn_take(struct conn *c, struct message *m);
+
+/* Answers a message that no handler has seen; m is destroyed. */
+void conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict);
+
+/* --- conn_parse.c --- */
+
+/* A whole document: parsed, then given to the handler or refused, at once or later. */
+void conn_parse(struct conn *c, struct message *m);
 
 #endif

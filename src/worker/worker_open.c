@@ -6,9 +6,10 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/seal.h"
-#include "proto/json_check.h"
+#include "proto/json.h"
 #include "proto/transform.h"
 #include "worker/conn.h"
+#include "worker/helper.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -116,7 +117,6 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         if (l->handler == NULL || worker_transforms_open(w, l, error) < 0)
             return -1;
         l->limits.answers = l->handler->ops->answers;
-        l->limits.transformed = l->transforms.count > 0;
         w->listener_count++;
     }
     return 0;
@@ -203,6 +203,31 @@ worker_bus_open(struct worker *w)
     return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, bus_bell(w->bus), &ev);
 }
 
+static void
+worker_helped(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, helper_watch));
+
+    (void)events;
+    helper_collect(w->helper);
+}
+
+struct helper *
+worker_helper(struct worker *w)
+{
+    struct helper *h = w->helper;
+
+    if (h != NULL)
+        return h;
+    h = helper_create();
+    if (h == NULL || worker_watch(w, helper_fd(h), &w->helper_watch, worker_helped) < 0) {
+        helper_destroy(h);
+        return NULL;
+    }
+    w->helper = h;
+    return h;
+}
+
 static int
 worker_store_open(struct worker *w)
 {
@@ -275,6 +300,8 @@ worker_listeners_close(const struct worker *w)
 void
 worker_close(struct worker *w)
 {
+    if (w->helper != NULL)
+        helper_finish(w->helper);
     for (unsigned i = 0; i < w->handler_count; i++)
         if (w->handlers[i].ops->finish != NULL)
             w->handlers[i].ops->finish(w->handlers[i].handler);
@@ -282,6 +309,7 @@ worker_close(struct worker *w)
     conn_drain_all(w, true);
     conn_finish_turn(w);
     conn_close_all(w);
+    helper_destroy(w->helper);
     conn_finish_turn(w);
     for (unsigned i = 0; i < w->handler_count; i++)
         w->handlers[i].ops->destroy(w->handlers[i].handler);

@@ -51,6 +51,8 @@ struct worker {
     struct watch wake_watch;
     struct bus *bus;        /* between the workers; or NULL */
     struct watch bus_watch; /* its bell */
+    struct helper *helper;  /* its thread begins with the first job; or NULL */
+    struct watch helper_watch;
     struct watch handover_watch;
     struct watch accept_watch; /* its bell */
     uint64_t nonce;
@@ -106,6 +108,9 @@ uint64_t worker_nonce(struct worker *w);
 /* Calls ready when there is something to read. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int worker_watch(struct worker *w, int fd, struct watch *watch,
                                void (*ready)(struct watch *watch, uint32_t events));
+
+/* The thread beside the loop, started where there is none yet. NULL: it cannot be. */
+struct helper *worker_helper(struct worker *w);
 
 /* --- worker_open.c --- */
 

@@ -114,7 +114,7 @@ check_cnp(const struct daemon *d, size_t i)
 static void
 each_misbehaviour_gets_its_answer_and_leaves_no_process(void **state)
 {
-    static const char once[] = "exec=once&exec_timeout=300ms";
+    static const char once[] = "exec=once&exec_timeout=1s";
     struct daemon_options options = {.errors_expected = true};
     struct daemon *d;
 

@@ -74,7 +74,7 @@ a_module_of_another_abi_is_refused_at_the_start(void **state)
 
     (void)state;
     assert_int_not_equal(result.status, 0);
-    assert_non_null(strstr(result.err, "other_abi.so: made for ABI 2, this msockd has 1"));
+    assert_non_null(strstr(result.err, "other_abi.so: made for ABI 3, this msockd has 2"));
     run_result_free(&result);
 }
 
@@ -84,7 +84,7 @@ a_module_that_does_not_fit_leaves_all_as_it_was_at_a_reload(void **state)
     static const struct {
         const char *module, *reason;
     } cases[] = {
-        {"tests/modules/other_abi.so", "made for ABI 2, this msockd has 1"},
+        {"tests/modules/other_abi.so", "made for ABI 3, this msockd has 2"},
         {"tests/modules/start_fails.so", "its start failed"},
         {"tests/modules/unresolved.so", "undefined symbol"},
     };

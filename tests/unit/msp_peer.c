@@ -1,5 +1,7 @@
 #include "msp_peer.h"
 
+#include "proto/json.h"
+
 #include "common/be.h"
 
 #include <assert.h>
@@ -37,6 +39,7 @@ msp_peer_init(struct msp_peer *p)
         .rate_grace_us = 10000000,
         .max_json_size = 16 << 20,
         .max_json_depth = 512,
+        .max_json_values = 500000,
         .packet_size = 2048,
         .packet_size_max = 1048576,
         .nack_limit = 10,
@@ -97,14 +100,32 @@ peer_flush(struct msp_peer *p)
     buffer_consume(&p->answers.ready, p->answers.ready.len);
 }
 
+/* As a worker does it. True where the message was refused. */
+static bool
+peer_refuse_json(struct msp_peer *p, struct message *m)
+{
+    char error[JSON_ERROR_LEN];
+    struct verdict no = {.outcome = PROTO_REFUSED, .code = "bad-json", .text = error};
+    struct proto_io io = peer_io(p);
+
+    if (m->kind != MESSAGE_JSON || json_parse_message(m, &p->limits, false, error) == JSON_GOOD)
+        return false;
+    msp_settle(&io, NULL, m, &no);
+    message_destroy(m);
+    return true;
+}
+
 static void
 peer_take(struct msp_peer *p, struct message *m)
 {
-    struct delivered *d = &p->delivered[p->delivered_count++];
     struct verdict yes = {.outcome = PROTO_COMMITTED};
     struct proto_io io = peer_io(p);
+    struct delivered *d;
     const char *body;
 
+    if (peer_refuse_json(p, m))
+        return;
+    d = &p->delivered[p->delivered_count++];
     assert(p->delivered_count <= 16);
     d->kind = (char)m->kind;
     d->value_len = m->value_len;

@@ -172,7 +172,8 @@ what_is_wrong_is_said_with_the_url(void **state)
          "there is no port; the usual one is :8000, and with :0 the kernel chooses"},
         {"msp://127.0.0.1:1?tiemout=1s",
          "unknown option \"tiemout\", expected handler, max_message_size, timeout, idle_timeout, "
-         "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, backlog, mode, "
+         "min_rate, packet_size, packet_size_max, max_json_depth, max_json_size, max_json_values, "
+         "backlog, mode, "
          "framing, delimiter, unterminated, reply, send_queue_max, keepalive, window_size, "
          "retries, key_file, "
          "command, exec, exec_children, exec_timeout, path or args"},

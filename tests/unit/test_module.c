@@ -70,7 +70,7 @@ every_callback_comes_in_its_turn(void **state)
     char start[400];
     struct conn *c;
 
-    snprintf(start, sizeof(start), "start 1/3 %s as told;", t->f->dir);
+    snprintf(start, sizeof(start), "start %d/3 %s as told;", MSOCK_MODULE_ABI, t->f->dir);
     assert_string_equal(traced(), start);
     c = module_test_open(t, 0);
     module_test_send(t, c, "name ann");

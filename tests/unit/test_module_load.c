@@ -23,7 +23,7 @@ what_does_not_fit_is_refused_with_a_sentence(void **state)
         const char *module, *args, *sentence;
     } cases[] = {
         {"other_abi", "",
-         "made for ABI 2, this msockd has 1; build it again with its msock_module.h"},
+         "made for ABI 3, this msockd has 2; build it again with its msock_module.h"},
         {"other_size", "", "; build it again with its msock_module.h"},
         {"no_symbol", "", "it does not define msock_module, so it is no module"},
         {"no_name", "", "its msock_module has no name"},

@@ -34,6 +34,7 @@ module_message(const struct handler *h, const struct module_token *t, const char
         .id = m->value,
         .id_len = m->value_len,
         .sha256 = m->sha256,
+        .json = m->json,
     };
 }
 
@@ -187,6 +188,12 @@ module_moves(struct handler *h)
     return (h->file.module->flags & MSOCK_MODULE_MOVABLE) != 0;
 }
 
+static bool
+module_wants_json(struct handler *h)
+{
+    return (h->file.module->flags & MSOCK_MODULE_JSON) != 0;
+}
+
 /* --- life --- */
 
 /* Everything but the module's own state. */
@@ -248,6 +255,7 @@ const struct handler_ops module_handler = {
     .per_listener = true,
     .answers = true,
     .moves = module_moves,
+    .wants_json = module_wants_json,
     .create = module_create,
     .destroy = module_destroy,
     .keep_max = UINT64_MAX,

@@ -186,6 +186,8 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     enum proto_event event;
     struct packet *p;
 
+    if (io->outbox->results != NULL)
+        io->outbox->results->acks++;
     if (cnp->asked && sequence == 0 && !cnp->second) {
         cnp->asked = false;
         return PROTO_MORE;
@@ -198,8 +200,6 @@ cnp_acknowledged(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     event = cnp_answered(io, p);
     cnp_note_answer(p);
     cnp_expect_echoes(cnp, p, sequence);
-    if (io->outbox->results != NULL)
-        io->outbox->results->acks++;
     cnp_settled(io, p, true);
     cnp_landed(cnp, *io->window, p);
     return cnp_pump(cnp, io) == PROTO_CLOSE ? PROTO_CLOSE : event;

@@ -1,7 +1,6 @@
 #include "proto/msp/msp_trailer.h"
 
 #include "common/be.h"
-#include "proto/json_message.h"
 #include "proto/msp/msp_answer.h"
 #include "proto/path_check.h"
 
@@ -46,48 +45,6 @@ msp_late_digest_holds(struct message *m)
     return true;
 }
 
-static enum proto_event
-msp_check_json(struct msp *msp, struct proto_io *io, bool *passed_out)
-{
-    char error[JSON_ERROR_LEN];
-
-    switch (message_check_json(*io->message, io->limits->max_json_size, io->limits->max_json_depth,
-                               error)) {
-    case JSON_MESSAGE_GOOD:
-        *passed_out = true;
-        return PROTO_MORE;
-    case JSON_MESSAGE_BAD:
-        return msp_say_rej(msp, io, "bad-json", error);
-    case JSON_MESSAGE_UNREADABLE:
-        break;
-    }
-    return msp_say_err(msp, io, "internal", error);
-}
-
-/* The checks that only one kind needs. */
-static enum proto_event
-msp_check_kind(struct msp *msp, struct proto_io *io, bool *passed_out)
-{
-    struct message *m = *io->message;
-    const char *reason = NULL;
-
-    switch (m->kind) {
-    case MESSAGE_JSON:
-        if (!io->limits->transformed)
-            return msp_check_json(msp, io, passed_out);
-        break;
-    case MESSAGE_FILE:
-        reason = path_check(m->value, m->value_len);
-        break;
-    case MESSAGE_PLAIN:
-        break;
-    }
-    if (reason != NULL)
-        return msp_say_rej(msp, io, "bad-path", reason);
-    *passed_out = true;
-    return PROTO_MORE;
-}
-
 static const char *
 msp_flags_reason(const struct msp *msp, const struct message *m, uint8_t flags)
 {
@@ -111,8 +68,6 @@ msp_trailer_end(struct msp *msp, struct proto_io *io, struct message **message_o
     uint32_t crc = digest_crc32(0, msp->head + CRC_FROM, MSP_TRAILER_FIXED - CRC_FROM);
     uint8_t kind = msp->head[6], flags = msp->head[7];
     const char *reason;
-    bool passed = false;
-    enum proto_event event;
 
     if (digest_crc32(crc, m->value, m->value_len) != be32_load(msp->head))
         return msp_trailer_again(msp, io);
@@ -128,9 +83,9 @@ msp_trailer_end(struct msp *msp, struct proto_io *io, struct message **message_o
         return msp_say_store_error(msp, io, m->error);
     m->kind = (enum message_kind)kind;
     m->wants_reply = (flags & MSP_FLAG_REPLY) != 0;
-    event = msp_check_kind(msp, io, &passed);
-    if (!passed)
-        return event;
+    reason = kind == MESSAGE_FILE ? path_check(m->value, m->value_len) : NULL;
+    if (reason != NULL)
+        return msp_say_rej(msp, io, "bad-path", reason);
     *message_out = m;
     *io->message = NULL;
     msp_message_done(msp, io);

@@ -1,5 +1,5 @@
 /* JSON as docs/protocol.md 1.3 wants it. */
-#include "proto/json_check.h"
+#include "proto/json.h"
 
 #include "common/buffer.h"
 #include "guard.h"
@@ -26,10 +26,22 @@ tear_down(void **state)
     return 0;
 }
 
+static json_t *
+parse(const char *text, size_t n, unsigned depth, char error[JSON_ERROR_LEN])
+{
+    const struct proto_limits limits = {
+        .max_json_size = 16 << 20, .max_json_depth = depth, .max_json_values = 500000};
+
+    return json_parse(n <= 1 << 16 ? guard_copy(&guard, text, n) : text, n, &limits, error);
+}
+
 static bool
 check(const char *text, size_t n, unsigned depth, char error[JSON_ERROR_LEN])
 {
-    return json_check(guard_copy(&guard, text, n), n, depth, error);
+    json_t *value = parse(text, n, depth, error);
+
+    json_decref(value);
+    return value != NULL;
 }
 
 static void
@@ -60,12 +72,6 @@ what_rfc_8259_allows_is_taken(void **state)
         "12345678901234567890e5",
         "[\"99999999999999999999\",99999999999999999999]",
         "[\"\\\"\",99999999999999999999,\"\\\\\"]",
-        "{\"\\u0000\":1}",
-        "{\"a\\u0000b\":1,\"a\\u0000c\":1}",
-        "{\"\\u0000\":1,\"\\\\u0000\":2,\"u0000\":3}",
-        "{\"\\u0000\":1,\"\\ue000\":2,\"\\uE001\":3,\"\xee\x80\x82\":4}",
-        "{\"\\u0000\":99999999999999999999}",
-        "[99999999999999999999,{\"\\u0000\":0}]",
     };
     char error[JSON_ERROR_LEN];
 
@@ -131,6 +137,9 @@ what_is_no_json_is_refused(void **state)
         "{\"\\u0000\":1,\"\\u0000\":99999999999999999999}",
         "{\"\\u0000\":1",
         "{\"\\u0000\":\\u0000}",
+        "{\"\\u0000\":1}",
+        "{\"a\\u0000b\":1}",
+        "[99999999999999999999,{\"\\u0000\":0}]",
         "\"\\ud800\"",
         "\"\\u00",
         "\"\\",
@@ -158,7 +167,7 @@ static void
 every_beginning_of_a_document_is_refused(void **state)
 {
     const char *text =
-        "{\"a\\u0000\":[1.5e3,\"\\ud83d\\ude00\",99999999999999999999],\"b\":\"\xc3\xa4\"}";
+        "{\"a\":[\"\\u0000\",1.5e3,\"\\ud83d\\ude00\",99999999999999999999],\"b\":\"\xc3\xa4\"}";
     size_t n = strlen(text);
     char error[JSON_ERROR_LEN];
 
@@ -178,7 +187,10 @@ the_error_says_line_column_and_reason(void **state)
         {"{\"a\":1,\"a\":2}", "line 1 column 10: duplicate object key near '\"a\"'"},
         {"[1e400]", "line 1 column 6: real number overflow near '1e400'"},
         {"[99999999999999999999, x]", "line 1 column 24: invalid token"},
-        {"{\"\\u0000\":1,\"\\u0000\":2}", "line 1 column 20: duplicate object key"},
+        {"[99999999999999999999,\n 99999999999999999999, x]", "line 2 column 24: invalid token"},
+        {"{\"\\u0000\":1}",
+         "line 1 column 9: NUL byte in object key not supported near '\"\\u0000\"'"},
+        {"\xef\xbb\xbf[]", "line 1 column 1: the document begins with a byte order mark"},
         {"{\"\\u0061\":1,\"a\":2}", "line 1 column 15: duplicate object key near '\"a\"'"},
         {"[\"\\x\"]", "line 1 column 4: invalid escape near '\"\\x'"},
         {"", "line 1 column 1: the document is empty"},
@@ -220,11 +232,11 @@ nesting_is_allowed_to_the_limit_and_no_further(void **state)
         assert_true(check(buffer_bytes(&b), b.len, limits[i], error));
         nested(&b, limits[i] + 1);
         assert_false(check(buffer_bytes(&b), b.len, limits[i], error));
-        snprintf(reason, sizeof(reason), "nested deeper than %u levels", limits[i]);
+        snprintf(reason, sizeof(reason), "more than %u levels of nesting", limits[i]);
         assert_non_null(strstr(error, reason));
     }
     nested(&b, JSON_DEPTH_MAX_LIMIT + 1);
-    assert_false(check(buffer_bytes(&b), b.len, 1000000, error));
+    assert_true(check(buffer_bytes(&b), b.len, JSON_DEPTH_MAX_LIMIT + 1, error));
     buffer_fini(&b);
 }
 
@@ -239,7 +251,7 @@ brackets_in_strings_and_side_by_side_do_not_nest(void **state)
     assert_true(check("7", 1, 0, error));
     assert_false(check("[]", 2, 0, error));
     assert_false(check("[\n\"\xc3\xa4\",[[]]]", 12, 2, error));
-    assert_string_equal(error, "line 2 column 6: nested deeper than 2 levels");
+    assert_string_equal(error, "line 2 column 6: more than 2 levels of nesting");
 }
 
 static void
@@ -250,8 +262,8 @@ a_megabyte_of_brackets_is_refused_by_its_depth(void **state)
 
     (void)state;
     memset(text, '[', n);
-    assert_false(json_check(text, n, 512, error));
-    assert_string_equal(error, "line 1 column 513: nested deeper than 512 levels");
+    assert_false(check(text, n, 512, error));
+    assert_string_equal(error, "line 1 column 513: more than 512 levels of nesting");
     free(text);
 }
 
@@ -267,61 +279,132 @@ a_large_document_is_checked_as_well(void **state)
     buffer_append_str(&b, "[");
     for (int i = 0; i < 5000; i++)
         buffer_printf(&b, "{\"key%d\":[%d,\"a longer text, to need memory\"]},\n", i, i);
-    buffer_append_str(&b, "{\"\\u0000\":99999999999999999999}]");
+    buffer_append_str(&b, "{\"n\":99999999999999999999}]");
     for (int round = 0; round < 3; round++)
-        assert_true(json_check(buffer_bytes(&b), b.len, 512, error));
+        assert_true(check(buffer_bytes(&b), b.len, 512, error));
     buffer_append_str(&b, "]");
-    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
+    assert_false(check(buffer_bytes(&b), b.len, 512, error));
     assert_memory_equal(error, "line 5001 ", 10);
     buffer_fini(&b);
 }
 
+/* What was parsed is what was meant: small integers stay integers, beside big ones too. */
 static void
-a_stand_in_for_nul_is_found_beside_all_of_private_use(void **state)
+integers_keep_their_kind(void **state)
 {
-    struct buffer b;
+    static const char text[] =
+        "[1,-2,9223372036854775807,9223372036854775808,"
+        "-12345678901234567890,1234567890123456789,\"99999999999999999999\"]";
     char error[JSON_ERROR_LEN];
+    json_t *value = parse(text, sizeof(text) - 1, 512, error);
 
     (void)state;
-    buffer_init(&b);
-    buffer_append_str(&b, "{\"\\u0000\":0");
-    for (unsigned c = 0xe000; c <= 0xf8ff; c++)
-        buffer_printf(&b, c % 2 == 0 ? ",\"\\u%04x\":1" : ",\"\\u%04X\":1", c);
-    buffer_append_str(&b, "}");
-    assert_true(json_check(buffer_bytes(&b), b.len, 512, error));
-    buffer_unappend(&b, 1);
-    buffer_append_str(&b, ",\n\"\\ue777\":2}");
-    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
-    assert_string_equal(error, "line 2 column 8: duplicate object key");
-    buffer_fini(&b);
+    assert_non_null(value);
+    assert_int_equal(json_integer_value(json_array_get(value, 0)), 1);
+    assert_int_equal(json_integer_value(json_array_get(value, 1)), -2);
+    assert_true(json_is_real(json_array_get(value, 3)));
+    assert_true(json_real_value(json_array_get(value, 3)) == 9223372036854775808.0);
+    assert_true(json_real_value(json_array_get(value, 4)) == -12345678901234567890.0);
+    assert_string_equal(json_string_value(json_array_get(value, 6)), "99999999999999999999");
+    json_decref(value);
+    value = parse("[1,1234567890123456789]", 23, 512, error);
+    assert_true(json_is_integer(json_array_get(value, 1)));
+    json_decref(value);
 }
 
-/* So many that jansson would need hundreds of megabytes for them. */
+/* 308 digits are a double, 400 are not. */
 static void
-a_document_of_millions_of_values_is_judged_in_little_memory(void **state)
+a_number_has_to_fit_a_double(void **state)
 {
-    struct rusage before, after;
-    struct buffer b;
+    char text[512], error[JSON_ERROR_LEN];
+
+    (void)state;
+    memset(text, '9', sizeof(text));
+    assert_true(check(text, 308, 512, error));
+    assert_false(check(text, 400, 512, error));
+    assert_non_null(strstr(error, "real number overflow"));
+}
+
+static unsigned
+values_of(const char *text)
+{
+    struct proto_limits limits = {.max_json_size = 1000, .max_json_depth = 100};
     char error[JSON_ERROR_LEN];
+
+    for (limits.max_json_values = 1;; limits.max_json_values++) {
+        json_t *value = json_parse(text, strlen(text), &limits, error);
+
+        if (value != NULL) {
+            json_decref(value);
+            return limits.max_json_values;
+        }
+        assert_non_null(strstr(error, "values"));
+    }
+}
+
+/* Values are counted as jansson makes them; what stands in strings and keys is none. */
+static void
+values_are_counted_exactly(void **state)
+{
+    (void)state;
+    assert_int_equal(values_of("1"), 1);
+    assert_int_equal(values_of("[]"), 1);
+    assert_int_equal(values_of("[ ]"), 1);
+    assert_int_equal(values_of("[[],{},[ 1 , 2 ]]"), 6);
+    assert_int_equal(values_of("{\"a\":1,\"b\":[true]}"), 4);
+    assert_int_equal(values_of("\",,,[[[{{{\\\",,,\""), 1);
+    assert_int_equal(values_of("[\",\",\"\\\\\",\"[\"]"), 4);
+    assert_int_equal(values_of("{\"a,b[\":null}"), 2);
+}
+
+/* The bound holds for whatever is sent, JSON or not: what jansson builds of it stays small. */
+static void
+a_document_of_millions_of_values_is_refused_in_little_memory(void **state)
+{
+    static const char *const pieces[] = {"{},", "[],", "1,", "\"\",", "[", "{\"a\":", "[[[["};
+    struct rusage before, after;
+    char error[JSON_ERROR_LEN];
+    struct buffer b;
 
     (void)state;
     assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
     buffer_init(&b);
-    buffer_append_str(&b, "[\n");
-    for (int i = 0; i < 2000000; i++)
-        buffer_append(&b, "{},", 3);
-    buffer_append_str(&b, "\"\\u0041\"]");
-    assert_true(json_check(buffer_bytes(&b), b.len, 512, error));
-    buffer_append_str(&b, "]");
-    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
-    assert_string_equal(error, "line 2 column 6000010: no JSON from here on");
-    buffer_unappend(&b, 2);
-    buffer_append_str(&b, ",{\"a\":1,\"\\u0061\":2}]");
-    assert_false(json_check(buffer_bytes(&b), b.len, 512, error));
-    assert_string_equal(error, "line 2 column 6000027: the object that ends here has a key twice");
+    for (size_t i = 0; i < MS_ARRAY_LEN(pieces); i++) {
+        buffer_clear(&b);
+        buffer_append_str(&b, "[");
+        while (b.len < 4000000)
+            buffer_append_str(&b, pieces[i]);
+        buffer_append_str(&b, "1]");
+        assert_false(check(buffer_bytes(&b), b.len, 512, error));
+        assert_non_null(strstr(error, "more than"));
+    }
     buffer_fini(&b);
     assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
-    assert_true(after.ru_maxrss - before.ru_maxrss < 100 << 10); /* KiB */
+    assert_true(after.ru_maxrss - before.ru_maxrss < 120 << 10); /* KiB */
+}
+
+/* 500,000 values of the dearest kind are about 100 MB, and they are given back. */
+static void
+as_many_values_as_are_allowed_are_parsed(void **state)
+{
+    char error[JSON_ERROR_LEN];
+    struct buffer b;
+    json_t *value;
+
+    (void)state;
+    buffer_init(&b);
+    buffer_append_str(&b, "[");
+    for (int i = 0; i < 499998; i++)
+        buffer_append_str(&b, "{},");
+    buffer_append_str(&b, "{}]");
+    value = parse(buffer_bytes(&b), b.len, 512, error);
+    assert_int_equal(json_array_size(value), 499999);
+    json_decref(value);
+    buffer_unappend(&b, 1);
+    buffer_append_str(&b, ",7]");
+    assert_false(check(buffer_bytes(&b), b.len, 512, error));
+    assert_non_null(strstr(error, "more than 500000 values"));
+    buffer_fini(&b);
 }
 
 int
@@ -336,8 +419,11 @@ main(void)
         cmocka_unit_test(brackets_in_strings_and_side_by_side_do_not_nest),
         cmocka_unit_test(a_megabyte_of_brackets_is_refused_by_its_depth),
         cmocka_unit_test(a_large_document_is_checked_as_well),
-        cmocka_unit_test(a_stand_in_for_nul_is_found_beside_all_of_private_use),
-        cmocka_unit_test(a_document_of_millions_of_values_is_judged_in_little_memory),
+        cmocka_unit_test(integers_keep_their_kind),
+        cmocka_unit_test(a_number_has_to_fit_a_double),
+        cmocka_unit_test(values_are_counted_exactly),
+        cmocka_unit_test(a_document_of_millions_of_values_is_refused_in_little_memory),
+        cmocka_unit_test(as_many_values_as_are_allowed_are_parsed),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

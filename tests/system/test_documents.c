@@ -1,0 +1,191 @@
+/* Large documents are parsed beside the loop: others are served meanwhile, and order holds. */
+#include "daemon.h"
+#include "journal.h"
+#include "msock.h"
+#include "stats.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VALUES 490000 /* close to the default of max_json_values */
+
+/* As many numbers as are allowed: it takes the parser a tenth of a second or so. */
+static char *
+large_document(size_t *n_out)
+{
+    size_t n = 0, cap = (size_t)VALUES * 24 + 16;
+    char *text = malloc(cap);
+
+    assert_non_null(text);
+    text[n++] = '[';
+    for (unsigned i = 0; i < VALUES - 2; i++)
+        n += (size_t)snprintf(text + n, cap - n, "\"value number %u\",", i);
+    text[n++] = '0';
+    text[n++] = ']';
+    text[n] = '\0';
+    *n_out = n;
+    return text;
+}
+
+static msock *
+client(const struct daemon *d)
+{
+    msock *m = msock_open(d->listeners[0].url);
+
+    assert_non_null(m);
+    msock_set_timeouts(m, 20000, 60000);
+    return m;
+}
+
+struct sender {
+    const struct daemon *d;
+    const char *text;
+    size_t n;
+    atomic_int trailer, finished; /* what has happened */
+    enum msock_status status;
+    pthread_t thread;
+};
+
+static int
+note_trailer(void *arg, uint64_t done, uint64_t total)
+{
+    struct sender *s = arg;
+
+    if (done == total)
+        atomic_store(&s->trailer, 1);
+    return 0;
+}
+
+static void *
+sender_main(void *arg)
+{
+    struct sender *s = arg;
+    msock *m = client(s->d);
+
+    msock_set_progress(m, note_trailer, s);
+    s->status = msock_send_json_text(m, s->text, s->n);
+    atomic_store(&s->finished, 1);
+    msock_close(m);
+    return NULL;
+}
+
+static void
+sender_start(struct sender *s, const struct daemon *d, const char *text, size_t n)
+{
+    *s = (struct sender){.d = d, .text = text, .n = n};
+    assert_int_equal(pthread_create(&s->thread, NULL, sender_main, s), 0);
+}
+
+static void
+others_are_served_while_a_document_is_parsed(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
+    unsigned meanwhile = 0;
+    msock *m = client(d);
+    struct sender s;
+    size_t n;
+    char *text = large_document(&n);
+
+    (void)state;
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    for (unsigned tries = 0; tries < 10 && meanwhile < 10; tries++) {
+        meanwhile = 0;
+        sender_start(&s, d, text, n);
+        while (!atomic_load(&s.finished)) {
+            int behind = atomic_load(&s.trailer);
+
+            assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+            meanwhile += behind && !atomic_load(&s.finished);
+        }
+        pthread_join(s.thread, NULL);
+        assert_int_equal(s.status, MSOCK_OK);
+    }
+    /* One or two could be answered between the trailer's leaving and its arrival. */
+    assert_true(meanwhile >= 10);
+    msock_close(m);
+    free(text);
+    daemon_stop(d);
+}
+
+static void
+note_number(void *arg, uint64_t number, enum msock_status status)
+{
+    unsigned *next = arg;
+
+    assert_int_equal(number, *next);
+    assert_int_equal(status, number == 2 ? MSOCK_REFUSED : MSOCK_OK);
+    (*next)++;
+}
+
+/* What is sent behind a large document comes behind it, in the answers and in the journal. */
+static void
+order_holds_behind_a_large_document(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    unsigned settled = 0;
+    msock *m = client(d);
+    struct journal j;
+    size_t n;
+    char *text = large_document(&n);
+
+    (void)state;
+    msock_set_settled(m, note_number, &settled);
+    assert_int_equal(msock_send_ahead(m, 'A', "first", 5), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'J', text, n), MSOCK_OK);
+    text[n - 1] = ','; /* and one that is refused */
+    assert_int_equal(msock_send_ahead(m, 'J', text, n), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "last", 4), MSOCK_OK);
+    assert_int_equal(msock_flush(m, 60000), MSOCK_OK);
+    assert_int_equal(settled, 4);
+    msock_close(m);
+    journal_load(d->data_dir, true, &j);
+    journal_check(&j);
+    assert_int_equal(j.count, 3);
+    assert_int_equal(j.entries[0].size, 5);
+    assert_int_equal(j.entries[1].size, n);
+    assert_int_equal(j.entries[2].size, 4);
+    journal_free(&j);
+    free(text);
+    daemon_stop(d);
+}
+
+/* A sender that goes away, a reload and the end: nothing waits for ever, and nothing is lost that
+ * was acknowledged. */
+static void
+a_document_under_way_survives_what_happens_around_it(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2, .handler = "discard"});
+    struct sender senders[4];
+    size_t n;
+    char *text = large_document(&n);
+
+    (void)state;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < 4; i++)
+            sender_start(&senders[i], d, text, n);
+        daemon_reload(d);
+        for (unsigned i = 0; i < 4; i++) {
+            pthread_join(senders[i].thread, NULL);
+            assert_int_equal(senders[i].status, MSOCK_OK);
+        }
+    }
+    WAIT_FOR(stats_total(d, "open") == 0, 20000);
+    free(text);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(others_are_served_while_a_document_is_parsed),
+        SYSTEM_TEST(order_holds_behind_a_large_document),
+        SYSTEM_TEST(a_document_under_way_survives_what_happens_around_it),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
