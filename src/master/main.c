@@ -71,6 +71,15 @@ program_check_keys(const struct config *config, char error[SEAL_ERROR_LEN])
     return 0;
 }
 
+/* A full disk must not look like a success. */
+static int
+program_told(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    return program_say(EX_IOERR, "cannot write to standard output");
+}
+
 static int
 program_tested(struct config *config)
 {
@@ -84,7 +93,7 @@ program_tested(struct config *config)
            config->workers == 1 ? "" : "s", config->listener_count,
            config->listener_count == 1 ? "" : "s");
     config_destroy(config);
-    return 0;
+    return program_told();
 }
 
 static int
@@ -126,10 +135,10 @@ main(int argc, char *argv[])
     switch (p.args.action) {
     case ARGS_HELP:
         args_help(stdout);
-        return 0;
+        return program_told();
     case ARGS_VERSION:
         printf("msockd %s\n", MSOCK_VERSION_TEXT);
-        return 0;
+        return program_told();
     case ARGS_RUN:
     case ARGS_TEST:
         break;

@@ -76,7 +76,8 @@ run_start(struct running *r, const char *const argv[], const struct run_options 
     static const struct run_options none;
     const struct run_options *o = options != NULL ? options : &none;
     char **env = environment(o);
-    int in = memory_file(o->input, o->input != NULL ? o->input_len : 0);
+    int in =
+        o->input_fd > 0 ? o->input_fd : memory_file(o->input, o->input != NULL ? o->input_len : 0);
     int err;
 
     r->out = memory_file(NULL, 0);

@@ -13,6 +13,7 @@
 struct run_options {
     const char *input; /* its standard input; NULL: nothing */
     size_t input_len;
+    int input_fd;                 /* in place of input, and closed here; 0: there is none */
     const char *cwd;              /* NULL: ours */
     const char *error_file;       /* standard error is appended to it; NULL: kept for run_result */
     const char *env[RUN_ENV_MAX]; /* "NAME=value" on top of ours */

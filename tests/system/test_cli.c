@@ -232,6 +232,88 @@ a_data_directory_that_workers_cannot_write_ends_with_73(void **state)
     run_result_free(&result);
 }
 
+/* What was printed to a full disk was not printed. */
+static void
+a_full_standard_output_is_no_success(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "echo"});
+    const char *url = d->listeners[0].url, *run = d->runtime_dir;
+    const struct {
+        const char *program, *words;
+    } cases[] = {{"msock", "-u URL send --reply x"},
+                 {"msock", "-u URL send --json x"},
+                 {"msock", "-u URL send-json --json 1"},
+                 {"msock", "-u URL send-json --lines --json"},
+                 {"msock", "-u URL bench -n 10 --json"},
+                 {"msock", "--version"},
+                 {"msock", "--help"},
+                 {"msock", "send --help"},
+                 {"msockd", "--version"},
+                 {"msockd", "--help"},
+                 {"msockd", "-t -d $PWD"},
+                 {"msockctl", "--version"},
+                 {"msockctl", "--help"},
+                 {"msockctl", "-r RUN stats"},
+                 {"msockctl", "-r RUN stats --json"},
+                 {"msockctl", "-r RUN stats --prometheus"},
+                 {"msockctl", "-r RUN conns"},
+                 {"msockctl", "-r RUN workers"},
+                 {"msockctl", "-r RUN listeners"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run_result result;
+        char line[3 * HARNESS_PATH_LEN];
+
+        snprintf(line, sizeof(line),
+                 "cd %s; set -- $(echo '%s' | sed \"s|URL|$1|; s|RUN|$2|; s|\\$PWD|$PWD|\");"
+                 " exec %s \"$@\" </dev/null >/dev/full",
+                 d->dir, cases[i].words, harness_program(cases[i].program));
+        result = run_program("/bin/sh", "-c", line, "sh", url, run, NULL);
+        if (result.status != 74)
+            fail_msg("%s %s: status %d: %s", cases[i].program, cases[i].words, result.status,
+                     result.err);
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
+/* A dump that no file holds, a FIFO and a file of /proc are stored whole. */
+static void
+what_tells_no_size_is_sent_as_a_file(void **state)
+{
+    static const char *const commands[] = {
+        "seq 100000 | $M -u $U send-file --as a.txt -",
+        "mkfifo fifo; seq 100000 >fifo & $M -u $U send-file --as a.txt fifo",
+        "seq 100000 >a; $M -u $U send-file --as a.txt - <a",
+        "cat /proc/filesystems >a; $M -u $U send-file --as proc.txt /proc/filesystems",
+        "$M -u $U send-file --as none.txt - </dev/null",
+    };
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+        struct run_result result;
+        char line[2 * HARNESS_PATH_LEN];
+
+        snprintf(line, sizeof(line), "set -e; cd %s; M=%s U=$1; %s", d->dir,
+                 harness_program("msock"), commands[i]);
+        result = run_program("/bin/sh", "-c", line, "sh", d->listeners[0].url, NULL);
+        if (result.status != 0)
+            fail_msg("%s: status %d: %s", commands[i], result.status, result.err);
+        run_result_free(&result);
+        snprintf(line, sizeof(line),
+                 "set -e; cd %s/files; case %zu in [012]) seq 100000 | cmp - a.txt; rm a.txt;;"
+                 " 3) cmp ../../a proc.txt;; 4) [ -f none.txt ] && [ ! -s none.txt ];; esac",
+                 d->data_dir, i);
+        result = run_program("/bin/sh", "-c", line, NULL);
+        if (result.status != 0)
+            fail_msg("%s: not what was sent: %s%s", commands[i], result.out, result.err);
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
 static void
 msockctl_without_a_daemon_says_so(void **state)
 {
@@ -297,6 +379,8 @@ main(void)
         SYSTEM_TEST(a_port_in_use_ends_with_69_and_names_it),
         SYSTEM_TEST(a_directory_that_cannot_be_made_ends_with_73),
         SYSTEM_TEST(a_data_directory_that_workers_cannot_write_ends_with_73),
+        SYSTEM_TEST(a_full_standard_output_is_no_success),
+        SYSTEM_TEST(what_tells_no_size_is_sent_as_a_file),
         SYSTEM_TEST(msockctl_without_a_daemon_says_so),
         SYSTEM_TEST(every_view_of_msockctl_works_on_a_running_daemon),
     };

@@ -129,6 +129,44 @@ a_command_decides_what_becomes_of_a_message(void **state)
     free(out);
 }
 
+/* -u and $MSOCK_URL name a place to listen on, and -l adds more. */
+static void
+it_listens_where_the_url_says(void **state)
+{
+    static const struct {
+        const char *env, *words[6];
+        const char *first; /* of the places it tells */
+        unsigned places;
+    } cases[] = {
+        {NULL, {"-u", "cnp://127.0.0.1:0", "listen"}, "cnp://", 1},
+        {NULL, {"listen", "-u", "cnp://127.0.0.1:0"}, "cnp://", 1},
+        {"MSOCK_URL=cnp://127.0.0.1:0", {"listen"}, "cnp://", 1},
+        {"MSOCK_URL=cnp://127.0.0.1:0", {"-u", "msp://127.0.0.1:0", "listen"}, "msp://", 1},
+        {NULL, {"-u", "cnp://127.0.0.1:0", "listen", "-l", "msp://127.0.0.1:0"}, "cnp://", 2}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *argv[8] = {harness_program("msock")};
+        char dir[HARNESS_PATH_LEN], *said;
+        unsigned places = 0;
+        struct listening l;
+
+        harness_directory(dir);
+        harness_join(l.err, dir, "err");
+        l.how = (struct run_options){.error_file = l.err, .env = {cases[i].env}};
+        memcpy(argv + 1, cases[i].words, sizeof(cases[i].words));
+        run_start(&l.running, argv, &l.how);
+        WAIT_FOR(listen_ready(&l), 10000);
+        assert_int_equal(strncmp(l.url, cases[i].first, strlen(cases[i].first)), 0);
+        said = harness_read_file(l.err, NULL);
+        for (const char *at = said; (at = strstr(at, "://")) != NULL; at++)
+            places++;
+        free(said);
+        assert_int_equal(places, cases[i].places);
+        free(listen_finish(&l, SIGTERM));
+    }
+}
+
 static void
 what_cannot_be_listened_on_is_said(void **state)
 {
@@ -214,6 +252,7 @@ main(void)
         SYSTEM_TEST(messages_are_printed_before_they_are_taken),
         SYSTEM_TEST(a_count_ends_it_and_json_tells_all),
         SYSTEM_TEST(a_command_decides_what_becomes_of_a_message),
+        SYSTEM_TEST(it_listens_where_the_url_says),
         SYSTEM_TEST(what_cannot_be_listened_on_is_said),
         SYSTEM_TEST(the_selftest_finds_every_protocol_working),
         SYSTEM_TEST(a_reader_that_has_left_ends_it_with_74),

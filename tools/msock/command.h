@@ -5,12 +5,14 @@
 #define DEFAULT_URL "msp://127.0.0.1:8000"
 
 /* Runs a subcommand: argv[0] is replaced by the program's name for getopt's messages, url is what
- * stood before the command, $MSOCK_URL or the default. Returns the exit status (sysexits.h). */
+ * stood before the command, $MSOCK_URL or the command's default. Returns the exit status
+ * (sysexits.h). */
 typedef int (*command_fn)(int argc, char **argv, const char *url);
 
 struct command {
     const char *name;
     command_fn run;
+    const char *url; /* where none is given; NULL: the command has a choice of its own */
     const char *help;
 };
 

@@ -20,7 +20,8 @@
 
 struct listening {
     msock_server *server;
-    const char *urls[LISTEN_URLS];
+    const char *url; /* -u or $MSOCK_URL; or NULL */
+    const char *urls[LISTEN_URLS + 1];
     unsigned url_count;
     const char *key;
     uint64_t count; /* of messages; 0: until ^C */
@@ -42,8 +43,11 @@ listen_help(FILE *out)
         "  msock listen -l 'frame://0.0.0.0:5551?framing=delimiter' --json | jq .text\n"
         "  msock listen --exec 'psql -c \"copy lines from stdin\"' --count 100\n\n"
         "options:\n"
-        "  -l, --listen URL    where to listen, repeatable; the options are those of listeners in\n"
-        "                      msockd.conf(5) but handler; default " LISTEN_URL "\n"
+        "  -u, --url URL       where to listen; the options are those of listeners in\n"
+        "                      msockd.conf(5) but handler; default $MSOCK_URL, else\n"
+        "                      " LISTEN_URL "\n"
+        "  -l, --listen URL    the same, repeatable: another place; without -u and $MSOCK_URL the\n"
+        "                      only ones\n"
         "  -k, --key FILE      open and seal what is received and sent with the key in FILE\n"
         "  -j, --json          one JSON object a line: id, proto, peer, kind, size, sha256, and\n"
         "                      text, or base64 where it is not UTF-8\n"
@@ -68,6 +72,9 @@ listen_option(struct listening *l, int c, const char *value)
         }
         l->urls[l->url_count++] = value;
         return 0;
+    case 'u':
+        l->url = value;
+        return 0;
     case 'k':
         l->key = value;
         return 0;
@@ -90,16 +97,14 @@ listen_option(struct listening *l, int c, const char *value)
 static int
 listen_parse(struct listening *l, int argc, char **argv)
 {
-    static const struct option longs[] = {{"listen", required_argument, NULL, 'l'},
-                                          {"key", required_argument, NULL, 'k'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"count", required_argument, NULL, 'n'},
-                                          {"exec", required_argument, NULL, 'x'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"url", required_argument, NULL, 'u'},   {"listen", required_argument, NULL, 'l'},
+        {"key", required_argument, NULL, 'k'},   {"json", no_argument, NULL, 'j'},
+        {"count", required_argument, NULL, 'n'}, {"exec", required_argument, NULL, 'x'},
+        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
     int c;
 
-    while ((c = getopt_long(argc, argv, "l:k:jn:x:h", longs, NULL)) != -1) {
+    while ((c = getopt_long(argc, argv, "u:l:k:jn:x:h", longs, NULL)) != -1) {
         if (c == 'h') {
             listen_help(stdout);
             return 1;
@@ -110,6 +115,10 @@ listen_parse(struct listening *l, int argc, char **argv)
     if (optind < argc) {
         say_error("there is nothing to say after the options: '%s'", argv[optind]);
         return -1;
+    }
+    if (l->url != NULL) {
+        memmove(l->urls + 1, l->urls, l->url_count++ * sizeof(l->urls[0]));
+        l->urls[0] = l->url;
     }
     if (l->url_count == 0)
         l->urls[l->url_count++] = LISTEN_URL;
@@ -217,10 +226,9 @@ listen_end(struct listening *l)
 int
 command_listen(int argc, char **argv, const char *url)
 {
-    struct listening l = {.options = {.terminal = isatty(STDOUT_FILENO)}};
+    struct listening l = {.url = url, .options = {.terminal = isatty(STDOUT_FILENO)}};
     int parsed = listen_parse(&l, argc, argv), status;
 
-    (void)url;
     if (parsed != 0) {
         if (parsed < 0)
             say_hint("msock listen --help");

@@ -11,13 +11,15 @@
 #include <sysexits.h>
 
 static const struct command commands[] = {
-    {"send", command_send, "send a message from the argument or standard input"},
-    {"send-json", command_send_json, "send a JSON document"},
-    {"send-file", command_send_file, "send files"},
-    {"listen", command_listen, "receive messages and print them, or run a command for each"},
-    {"chat", command_chat, "send lines and print what comes, over tinyproto, frame or cnp"},
-    {"selftest", command_selftest, "run a server and clients in this process: what works"},
-    {"bench", command_bench, "load a server and measure it"},
+    {"send", command_send, DEFAULT_URL, "send a message from the argument or standard input"},
+    {"send-json", command_send_json, DEFAULT_URL, "send a JSON document"},
+    {"send-file", command_send_file, DEFAULT_URL, "send files"},
+    {"listen", command_listen, NULL, "receive messages and print them, or run a command for each"},
+    {"chat", command_chat, DEFAULT_URL,
+     "send lines and print what comes, over tinyproto, frame or cnp"},
+    {"selftest", command_selftest, DEFAULT_URL,
+     "run a server and clients in this process: what works"},
+    {"bench", command_bench, DEFAULT_URL, "load a server and measure it"},
 };
 
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
@@ -32,7 +34,8 @@ main_help(FILE *out)
     for (size_t i = 0; i < COMMAND_COUNT; i++)
         fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
     fputs("\noptions:\n"
-          "  -u, --url URL  the server; default $MSOCK_URL, else " DEFAULT_URL "\n"
+          "  -u, --url URL  the server, or where to listen; default $MSOCK_URL, else\n"
+          "                 " DEFAULT_URL "\n"
           "  -h, --help     this text; `msock COMMAND --help` for a command\n"
           "  -V, --version  the version\n\n"
           "examples:\n"
@@ -75,7 +78,7 @@ main_command(int argc, char **argv, const char *url)
     }
     argv[0] = (char *)"msock";
     optind = 0; /* glibc: begin anew, with this vector */
-    return main_flush(command->run(argc, argv, url));
+    return main_flush(command->run(argc, argv, url != NULL ? url : command->url));
 }
 
 int
@@ -88,8 +91,8 @@ main(int argc, char **argv)
     const char *url = getenv("MSOCK_URL");
     int c;
 
-    if (url == NULL || *url == '\0')
-        url = DEFAULT_URL;
+    if (url != NULL && *url == '\0')
+        url = NULL;
     if (argc > 0)
         argv[0] = (char *)"msock";
     while ((c = getopt_long(argc, argv, "+u:hV", options, NULL)) != -1) {

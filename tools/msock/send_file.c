@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 struct send_file_options {
     struct session_options session;
@@ -20,16 +20,25 @@ send_file_help(FILE *out)
 {
     fputs("usage: msock send-file [OPTION...] FILE... [--as PATH]\n\n"
           "Sends files, each stored under its own name, or as --as says. A file appears\n"
-          "there when it is whole and safe.\n\n"
+          "there when it is whole and safe. - is standard input; that and pipes are read to\n"
+          "their end first, into an unnamed file in $TMPDIR, else /tmp.\n\n"
           "examples:\n"
           "  msock send-file disk.img\n"
           "  msock send-file report.pdf --as 2026/report-final.pdf\n"
-          "  msock send-file --as backup/ *.tar --json | jq -r .status\n\n"
+          "  msock send-file --as backup/ *.tar --json | jq -r .status\n"
+          "  mysqldump shop | msock send-file --as shop/today.sql -\n\n"
           "options:\n"
           "  -a, --as PATH          where to store it; with a slash at its end a directory, the\n"
           "                         only form for several files\n",
           out);
     session_help(out);
+}
+
+/* --as names no path, only where it begins. */
+static bool
+send_file_is_directory(const char *as)
+{
+    return as == NULL || *as == '\0' || as[strlen(as) - 1] == '/';
 }
 
 /* Returns 0 to go on, 1 where help was printed, -1 for wrong usage, which was said. */
@@ -54,8 +63,14 @@ send_file_parse(struct send_file_options *options, int argc, char **argv)
         say_error("no file is named");
         return -1;
     }
+    for (int i = optind; i < argc; i++)
+        if (strcmp(argv[i], "-") == 0 &&
+            (argc - optind > 1 || send_file_is_directory(options->as))) {
+            say_error("standard input has no name: give it one with --as PATH");
+            return -1;
+        }
     if (options->as != NULL && argc - optind > 1 &&
-        (*options->as == '\0' || options->as[strlen(options->as) - 1] != '/')) {
+        (*options->as == '\0' || !send_file_is_directory(options->as))) {
         say_error("--as needs a slash at its end for several files, such as backup/");
         return -1;
     }
@@ -88,26 +103,40 @@ send_file_path(const char *as, const char *file)
     return path;
 }
 
+/* What the progress tells is how much there is, also of a pipe. */
+struct send_file_progress {
+    struct progress bar;
+    bool shown;
+    uint64_t total;
+};
+
+static int
+send_file_note(void *arg, uint64_t done, uint64_t total)
+{
+    struct send_file_progress *p = arg;
+
+    p->total = total;
+    return p->shown ? progress_show(&p->bar, done, total) : 0;
+}
+
 static int
 send_file_deliver(const struct send_file_options *options, msock *m, const char *file,
                   const char *path)
 {
     struct session_result result = {.file = file, .path = path};
     struct msock_counts before, after;
-    struct progress progress;
-    struct stat st;
+    struct send_file_progress progress = {.shown = session_shows_progress(&options->session)};
     uint64_t began;
 
-    progress_init(&progress, send_file_base(file));
-    if (session_shows_progress(&options->session))
-        msock_set_progress(m, progress_show, &progress);
-    if (stat(file, &st) == 0 && S_ISREG(st.st_mode))
-        result.bytes = (uint64_t)st.st_size;
+    progress_init(&progress.bar, send_file_base(file));
+    msock_set_progress(m, send_file_note, &progress);
     msock_get_counts(m, &before);
     began = number_now_ns();
-    result.status = msock_send_file(m, file, path);
+    result.status = strcmp(file, "-") == 0 ? msock_send_fd(m, STDIN_FILENO, path)
+                                           : msock_send_file(m, file, path);
     result.seconds = (double)(number_now_ns() - began) / 1e9;
-    progress_clear(&progress);
+    progress_clear(&progress.bar);
+    result.bytes = progress.total;
     msock_get_counts(m, &after);
     msock_set_progress(m, NULL, NULL);
     result.retries = after.retries - before.retries;

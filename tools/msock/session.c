@@ -3,6 +3,9 @@
 #include "numbers.h"
 #include "say.h"
 
+#include "common/buffer.h"
+#include "common/text.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +28,7 @@ session_help(FILE *out)
           "  -q, --quiet            no line for what is committed\n"
           "  -h, --help             this text\n\n"
           "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"
-          "69 not reachable, 75 given up after retries\n",
+          "69 not reachable, 74 standard output cannot be written, 75 given up after retries\n",
           out);
 }
 
@@ -124,7 +127,7 @@ session_open(const struct session_options *options, msock **m_out)
     return EX_OK;
 }
 
-static int
+int
 session_status(const struct session_result *result)
 {
     switch (result->status) {
@@ -178,23 +181,13 @@ session_string(const char *text)
 static json_t *
 session_base64(const uint8_t *data, size_t n)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    char *text = malloc((n + 2) / 3 * 4 + 1), *p = text;
+    struct buffer text;
     json_t *string;
 
-    if (text == NULL)
-        return NULL;
-    for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)data[i] << 16 | (i + 1 < n ? (uint32_t)data[i + 1] << 8 : 0) |
-                     (i + 2 < n ? data[i + 2] : 0u);
-
-        *p++ = digits[v >> 18];
-        *p++ = digits[v >> 12 & 63];
-        *p++ = i + 1 < n ? digits[v >> 6 & 63] : '=';
-        *p++ = i + 2 < n ? digits[v & 63] : '=';
-    }
-    string = json_stringn(text, (size_t)(p - text));
-    free(text);
+    buffer_init(&text);
+    text_base64(&text, data, n);
+    string = json_stringn(buffer_bytes(&text), text.len);
+    buffer_fini(&text);
     return string;
 }
 

@@ -69,6 +69,9 @@ struct session_result {
 int session_report(const struct session_options *options, const msock *m,
                    const struct session_result *result);
 
+/* The exit status for a result. */
+int session_status(const struct session_result *result);
+
 /* The worse of two exit statuses: 69, 75, 71, 66, 65, 64, 0. */
 int session_worse(int a, int b);
 

@@ -1,0 +1,250 @@
+/* Lines of a stream as messages: one connection, each line sent before the one before is answered,
+ * in order. A line leaves as soon as nothing more is waiting to be read, and reading stops while
+ * the server is behind, so a slow server slows down who writes to us. */
+#include "input.h"
+#include "numbers.h"
+#include "say.h"
+#include "send_message.h"
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define LINES_READ  65536
+#define LINES_MAX   ((size_t)256 << 20) /* bytes of one line */
+#define LINES_OUT   2048u               /* without a report: more than the library lets be */
+#define LINES_SPACE " \t\r"
+
+struct lines {
+    const struct session_options *options;
+    msock *m;
+    char kind;
+    int fd;
+    char *data; /* read, and not sent yet */
+    size_t len, size;
+    uint64_t line;               /* of the input, the last one that was sent */
+    uint64_t sent;               /* messages */
+    uint64_t numbers[LINES_OUT]; /* the line of each message without a report, by its number */
+    uint64_t committed, refused, failed;
+    int status;
+};
+
+static volatile sig_atomic_t lines_stopped;
+
+static void
+lines_on_signal(int signo)
+{
+    (void)signo;
+    lines_stopped = 1;
+}
+
+/* The first signal ends the reading in good order, a second one ends the program. */
+static void
+lines_catch_signals(void)
+{
+    const struct sigaction action = {.sa_handler = lines_on_signal, .sa_flags = (int)SA_RESETHAND};
+
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+static void
+lines_settled(void *arg, uint64_t number, enum msock_status status)
+{
+    struct lines *l = arg;
+    struct session_result result = {.status = status};
+
+    if (status == MSOCK_OK) {
+        l->committed++;
+        return;
+    }
+    if (status == MSOCK_REFUSED)
+        l->refused++;
+    else
+        l->failed++;
+    /* What has ended them all is said once, at its first line. */
+    if (status == MSOCK_REFUSED || l->failed == 1)
+        say_error("line %llu: %s", (unsigned long long)l->numbers[number % LINES_OUT],
+                  msock_error(l->m));
+    l->status = session_worse(l->status, session_status(&result));
+}
+
+/* A line without anything in it is no document. */
+static bool
+lines_is_blank(const char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strchr(LINES_SPACE, text[i]) == NULL || text[i] == '\0')
+            return false;
+    return true;
+}
+
+/* False where nothing more can be sent. */
+static bool
+lines_send(struct lines *l, const char *text, size_t n)
+{
+    enum msock_status status;
+
+    l->line++;
+    if (l->kind == 'J' && lines_is_blank(text, n))
+        return true;
+    l->numbers[l->sent % LINES_OUT] = l->line;
+    status = msock_send_ahead(l->m, l->kind, text, n);
+    if (status == MSOCK_USAGE || status == MSOCK_LOCAL) {
+        say_error("line %llu: %s", (unsigned long long)l->line, msock_error(l->m));
+        l->failed++;
+        l->status = session_worse(l->status, EX_DATAERR);
+        return true;
+    }
+    l->sent++;
+    return status == MSOCK_OK;
+}
+
+/* Sends every line that is there as a whole; at the end of the input also what is behind the last
+ * one. */
+static bool
+lines_send_all(struct lines *l, bool at_end)
+{
+    char *at = l->data, *newline;
+    size_t left = l->len;
+    bool good = true;
+
+    while (good && (newline = left > 0 ? memchr(at, '\n', left) : NULL) != NULL) {
+        good = lines_send(l, at, (size_t)(newline - at));
+        left -= (size_t)(newline + 1 - at);
+        at = newline + 1;
+    }
+    if (good && at_end && left > 0) {
+        good = lines_send(l, at, left);
+        left = 0;
+    }
+    if (left > 0)
+        memmove(l->data, at, left);
+    l->len = left;
+    return good;
+}
+
+static int
+lines_make_room(struct lines *l)
+{
+    size_t size = l->size == 0 ? LINES_READ : 2 * l->size;
+    char *grown;
+
+    if (l->size - l->len >= LINES_READ / 2)
+        return 0;
+    if (l->len > LINES_MAX) {
+        say_error("line %llu is longer than 256 MiB", (unsigned long long)l->line + 1);
+        return EX_DATAERR;
+    }
+    grown = realloc(l->data, size);
+    if (grown == NULL) {
+        say_error("no memory for a line");
+        return EX_OSERR;
+    }
+    l->data = grown;
+    l->size = size;
+    return 0;
+}
+
+/* Waits for input, and lets the connection go on meanwhile. False: a signal, or the connection has
+ * ended for good. */
+static bool
+lines_wait(struct lines *l)
+{
+    for (;;) {
+        struct pollfd fds[] = {{.fd = l->fd, .events = POLLIN}, {.fd = -1}};
+        enum msock_status status = MSOCK_OK;
+        int timeout_ms = -1;
+
+        if (lines_stopped)
+            return false;
+        if (poll(fds, 1, 0) > 0)
+            return true;
+        status = msock_flush(l->m, 0);
+        if (status == MSOCK_TIMEOUT) {
+            fds[1] = (struct pollfd){.fd = msock_fd(l->m), .events = msock_events(l->m)};
+            timeout_ms = 1000; /* the library's patience is looked at now and then */
+        } else if (status != MSOCK_OK) {
+            return false;
+        }
+        (void)poll(fds, 2, timeout_ms);
+    }
+}
+
+static int
+lines_run(struct lines *l)
+{
+    ssize_t n = 1;
+    int rc;
+
+    while (n != 0 && lines_wait(l)) {
+        rc = lines_make_room(l);
+        if (rc != 0)
+            return rc;
+        n = read(l->fd, l->data + l->len, l->size - l->len);
+        if (n < 0 && errno != EINTR && errno != EAGAIN) {
+            say_error("cannot read the input: %s", strerror(errno));
+            return EX_NOINPUT;
+        }
+        l->len += n > 0 ? (size_t)n : 0;
+        if (!lines_send_all(l, n == 0))
+            break;
+    }
+    return EX_OK;
+}
+
+static void
+lines_report(const struct lines *l, double seconds)
+{
+    const char *done = msock_acknowledges(l->m) ? "committed" : "sent";
+
+    if (l->options->json) {
+        printf("{\"status\":\"%s\",\"lines\":%llu,\"%s\":%llu,\"refused\":%llu,\"failed\":%llu,"
+               "\"seconds\":%.6f}\n",
+               l->status == EX_OK ? "ok"
+               : l->failed > 0    ? "failed"
+                                  : "refused",
+               (unsigned long long)l->line, done, (unsigned long long)l->committed,
+               (unsigned long long)l->refused, (unsigned long long)l->failed, seconds);
+        return;
+    }
+    if (l->options->quiet)
+        return;
+    fprintf(stderr, "msock: %llu lines %s", (unsigned long long)l->committed, done);
+    if (l->refused > 0)
+        fprintf(stderr, ", %llu refused", (unsigned long long)l->refused);
+    if (l->failed > 0)
+        fprintf(stderr, ", %llu failed", (unsigned long long)l->failed);
+    fputc('\n', stderr);
+}
+
+int
+send_lines(const struct session_options *options, msock *m, char kind, int fd)
+{
+    struct lines *l = calloc(1, sizeof(*l));
+    uint64_t began = number_now_ns();
+    int rc;
+
+    if (l == NULL) {
+        say_error("no memory");
+        return EX_OSERR;
+    }
+    *l = (struct lines){.options = options, .m = m, .kind = kind, .fd = fd};
+    lines_catch_signals();
+    msock_set_settled(m, lines_settled, l);
+    rc = lines_run(l);
+    (void)msock_flush(m, -1); /* lines_settled has said what is wrong */
+    l->status = session_worse(l->status, rc);
+    lines_report(l, (double)(number_now_ns() - began) / 1e9);
+    msock_set_settled(m, NULL, NULL);
+    rc = l->status;
+    free(l->data);
+    free(l);
+    return rc;
+}
