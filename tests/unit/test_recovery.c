@@ -1,5 +1,7 @@
 #include "handler_fixture.h"
 
+#include "support/signals.h"
+
 #include "handler/journal/segment.h"
 #include "handler/journal/store.h"
 
@@ -80,6 +82,33 @@ blocks_that_never_reached_the_disk_go(void **state)
     assert_recovered(c, "{}\n\0\0\0", 6, "{}\n");
     assert_recovered(c, "{}\n{\0\0}\n{}\n", 11, "{}\n");
     assert_recovered(c, "\0\0\0\n", 4, NULL);
+}
+
+/* Behind a block that never reached the disk stand others that did, so that no NUL is near the end:
+ * the first start must find it, for without the torn line it is the end. */
+static void
+a_second_start_finds_nothing_to_cut(void **state)
+{
+    struct context *c = *state;
+    const size_t holes[] = {3, 2000, 5000, 300000, 650000};
+    size_t n = 700000, left;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(holes); i++) {
+        char *data = ms_malloc(n);
+
+        for (size_t at = 0; at < n; at++)
+            data[at] = at % 100 == 99 && at < holes[i] + 1000 ? '\n' : 'x';
+        data[holes[i]] = '\0';
+        fixture_write(c->f, "journal/x.ndjson", data, n);
+        free(data);
+        recover(c);
+        assert_int_equal(c->tally.cut, 1);
+        left = 0;
+        free(fixture_read(c->f, "journal/x.ndjson", &left));
+        assert_true(left <= holes[i]);
+        recover(c);
+        assert_int_equal(c->tally.cut + c->tally.emptied, 0);
+    }
 }
 
 static void
@@ -186,7 +215,7 @@ a_killed_writer_leaves_whole_lines(void **state)
         assert_int_equal(fd_read(begun[0], &byte, 1), 1);
         recover(c); /* it is alive: nothing may change under it */
         assert_int_equal(c->tally.cut + c->tally.emptied, 0);
-        kill(pid, SIGKILL);
+        signal_send(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         fd_close(&begun[0]);
         recover(c);
@@ -257,6 +286,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_last_line_that_was_cut_off_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(blocks_that_never_reached_the_disk_go, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_second_start_finds_nothing_to_cut, setup, teardown),
         cmocka_unit_test_setup_teardown(long_last_lines_are_found_to_their_beginning, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_locked_is_not_touched, setup, teardown),

@@ -69,9 +69,9 @@ out:
     return rc;
 }
 
-/* How many of its bytes are good. */
+/* How many of the first `size` bytes are good, judged by the last of them alone. */
 static int
-recovery_good(int fd, uint64_t size, uint64_t *good_out)
+recovery_good_once(int fd, uint64_t size, uint64_t *good_out)
 {
     char tail[RECOVERY_TAIL];
     size_t n = size < sizeof(tail) ? (size_t)size : sizeof(tail);
@@ -87,6 +87,22 @@ recovery_good(int fd, uint64_t size, uint64_t *good_out)
         return 0;
     }
     return recovery_line_end(fd, end, good_out);
+}
+
+/* How many of its bytes are good. Without a torn line another block is the last one, and is judged
+ * like it, so that a second start finds nothing to cut. */
+static int
+recovery_good(int fd, uint64_t size, uint64_t *good_out)
+{
+    uint64_t end;
+
+    *good_out = size;
+    do {
+        end = *good_out;
+        if (end > 0 && recovery_good_once(fd, end, good_out) < 0)
+            return -1;
+    } while (*good_out < end);
+    return 0;
 }
 
 static int
