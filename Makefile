@@ -74,8 +74,9 @@ CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
-UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) tests/filter.c
-HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) tests/filter.c
+SUPPORT_SRC := $(wildcard tests/support/*.c)
+UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) $(SUPPORT_SRC)
+HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) $(SUPPORT_SRC)
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
 
@@ -186,6 +187,8 @@ run: deps
 
 # --- tests -----------------------------------------------------------------------------------------
 
+$(B)/obj/tests/%.o: PIE_CFLAGS += -Itests
+
 $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(UNIT_HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
@@ -244,6 +247,7 @@ lint: lint-deps
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
+	sh tests/lint_signals.sh
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE

@@ -2,6 +2,8 @@
  * lets teardown show the log of one that a failed assertion left running. */
 #include "daemon.h"
 
+#include "support/signals.h"
+
 #include "target.h"
 
 #include <errno.h>
@@ -247,7 +249,7 @@ daemon_finish(struct daemon *d, unsigned timeout_ms)
 void
 daemon_stop(struct daemon *d)
 {
-    kill(d->run.pid, SIGTERM);
+    signal_send(d->run.pid, SIGTERM);
     daemon_finish(d, STOP_MS);
 }
 
@@ -258,7 +260,7 @@ daemon_kill(struct daemon *d)
     struct run_result result;
 
     daemon_workers(d, &workers);
-    kill(d->run.pid, SIGKILL);
+    signal_send(d->run.pid, SIGKILL);
     run_finish(&d->run, STOP_MS, &result);
     run_result_free(&result);
     d->running = false;

@@ -2,6 +2,8 @@
  * known here or in a list that harness_teardown empties. */
 #include "harness.h"
 
+#include "support/signals.h"
+
 #include "daemon.h"
 #include "load.h"
 #include "peer.h"
@@ -73,8 +75,8 @@ end_children(void)
             ;
         proc_children(getpid(), &list);
         for (size_t i = 0; i < list.count; i++) {
-            kill(list.pid[i], SIGCONT);
-            kill(list.pid[i], SIGKILL);
+            signal_send(list.pid[i], SIGCONT);
+            signal_send(list.pid[i], SIGKILL);
         }
     } while (list.count > 0 && waiting_more(&w));
 }

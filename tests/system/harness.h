@@ -12,7 +12,7 @@
 
 #include <stdbool.h>
 
-#include "wait.h"
+#include "support/wait.h"
 
 #define HARNESS_PATH_LEN 512
 

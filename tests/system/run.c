@@ -2,6 +2,8 @@
  * only async-signal-safe calls: other threads of the test may hold locks. */
 #include "harness.h"
 
+#include "support/signals.h"
+
 #include "run.h"
 
 #include <errno.h>
@@ -131,7 +133,7 @@ run_finish(struct running *r, unsigned timeout_ms, struct run_result *result_out
     int status = 0;
 
     if (!in_time)
-        kill(r->pid, SIGKILL);
+        signal_send(r->pid, SIGKILL);
     assert_int_equal(waitpid(r->pid, &status, 0), r->pid);
     close(r->pidfd);
     r->pidfd = -1;

@@ -4,6 +4,8 @@
 #include "stats.h"
 #include "target.h"
 
+#include "support/signals.h"
+
 #include <arpa/inet.h>
 #include <pthread.h>
 #include <signal.h>
@@ -257,7 +259,7 @@ a_daemon_that_leaves_for_good_is_told_by_the_exit_status(void **state)
             &r, d->listeners[0].url, kind,
             WORDS("-c", "3", "--seconds", "600", "--timeout", "0.3", "--reply", replies[i % 2]));
         WAIT_FOR(stats_total(d, "messages") > 100, 20000);
-        kill(d->run.pid, SIGTERM);
+        signal_send(d->run.pid, SIGTERM);
         value = bench_finish(&r, kind, EX_TEMPFAIL);
         daemon_finish(d, 10000);
         assert_true(number(value, "errors", "lost") + number(value, "errors", "unanswered") > 0);

@@ -6,6 +6,8 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -377,7 +379,7 @@ a_killed_worker_takes_its_members_and_no_line_of_the_others(void **state)
     c->may_say = LINES;
     await_lines(c, 2, false);
     daemon_workers(d, &workers);
-    kill(workers.pid[1], SIGKILL);
+    signal_send(workers.pid[1], SIGKILL);
     WAIT_FOR(daemon_has_workers(d, WORKERS) && stats_workers_sum(d, "restarts") == 1, 10000);
     c->may_say = 2 * LINES;
     await_lines(c, 2 * LINES, true);

@@ -3,6 +3,8 @@
 #include "journal.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -184,7 +186,7 @@ a_file_survives_the_death_of_the_server_on_its_way(void **state)
 
         daemon_workers(d, &workers);
         for (size_t i = 0; i < workers.count; i++)
-            kill(workers.pid[i], SIGKILL);
+            signal_send(workers.pid[i], SIGKILL);
     }
     daemon_kill(d);
     assert_false(run_ended(&sender, 0));

@@ -3,6 +3,8 @@
 #include "load.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -169,7 +171,7 @@ totals_stay_when_workers_are_killed(void **state)
         expect_totals(d, &sum);
         daemon_workers(d, &before);
         for (size_t i = 0; i < before.count; i++)
-            kill(before.pid[i], SIGKILL);
+            signal_send(before.pid[i], SIGKILL);
         for (unsigned i = 0; i < PEERS; i++) {
             assert_true(peer_closed(&peers[i], 5000));
             peer_close(&peers[i]);
@@ -242,16 +244,16 @@ figures_can_be_read_while_everything_hangs(void **state)
     open_and_talk(d, peers, &sum);
     expect_totals(d, &sum);
     daemon_workers(d, &workers);
-    kill(d->run.pid, SIGSTOP);
+    signal_send(d->run.pid, SIGSTOP);
     for (size_t i = 0; i < workers.count; i++)
-        kill(workers.pid[i], SIGSTOP);
+        signal_send(workers.pid[i], SIGSTOP);
     WAIT_FOR(proc_stopped(d->run.pid) && proc_stopped(workers.pid[0]), 2000);
     expect_totals(d, &sum);
     for (unsigned i = 0; i < PEERS; i++)
         expect_conn(d, &peers[i]);
     for (size_t i = 0; i < workers.count; i++)
-        kill(workers.pid[i], SIGCONT);
-    kill(d->run.pid, SIGCONT);
+        signal_send(workers.pid[i], SIGCONT);
+    signal_send(d->run.pid, SIGCONT);
     daemon_stop(d);
 }
 
@@ -279,10 +281,10 @@ totals_never_go_backwards_under_load_kills_and_reloads(void **state)
         if (round % 3 == 0) {
             daemon_workers(d, &workers);
             if (workers.count > 0)
-                kill(workers.pid[round % workers.count], SIGKILL);
+                signal_send(workers.pid[round % workers.count], SIGKILL);
         }
         if (round % 5 == 4)
-            kill(d->run.pid, SIGHUP);
+            signal_send(d->run.pid, SIGHUP);
         stats_totals(d, &after);
         if (!none_less(&before, &after))
             fail_msg("totals went backwards\n  from %s\n  to   %s", counts_text(&before),

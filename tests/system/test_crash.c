@@ -4,6 +4,8 @@
 #include "load.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,7 +55,7 @@ fifty_killed_workers_lose_no_acknowledged_message(void **state)
     for (unsigned i = 0; i < KILLS; i++) {
         load_advance(loads[i % count], 10, 20000);
         WAIT_FOR((daemon_workers(d, &workers), workers.count == WORKERS), 15000);
-        kill(workers.pid[0], SIGKILL); /* the oldest, so each has its turn */
+        signal_send(workers.pid[0], SIGKILL); /* the oldest, so each has its turn */
         WAIT_FOR(!proc_alive(workers.pid[0]), 5000);
     }
     for (size_t i = 0; i < count; i++)
@@ -91,7 +93,7 @@ a_killed_worker_is_replaced_and_its_neighbour_goes_on(void **state)
     }
     daemon_workers(d, &before);
     killed = now_us();
-    kill(before.pid[0], SIGKILL);
+    signal_send(before.pid[0], SIGKILL);
     WAIT_FOR((daemon_workers(d, &after), after.count == 2 && !proc_list_has(&after, before.pid[0])),
              5000);
     print_message("replaced within %llu ms\n", (unsigned long long)(now_us() - killed) / 1000);
@@ -120,7 +122,7 @@ a_worker_that_dies_at_its_start_is_forked_ever_more_rarely(void **state)
     daemon_workers(d, &workers);
     faults_set(d, "fork abort - 1\n");
     began = now_us();
-    kill(workers.pid[0], SIGKILL);
+    signal_send(workers.pid[0], SIGKILL);
     WAIT_FOR(faults_struck(d) >= 7, 20000);
     strikes = faults_struck(d);
     if (now_us() - began < 300000)

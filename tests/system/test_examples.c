@@ -1,7 +1,9 @@
 /* The programs of examples/ do what their first lines say. (The chat is in test_module.c.) */
 #include "harness.h"
 #include "run.h"
-#include "wait.h"
+#include "support/wait.h"
+
+#include "support/signals.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -57,7 +59,7 @@ server_stop(struct server *s)
 {
     struct run_result result;
 
-    kill(s->run.pid, SIGTERM);
+    signal_send(s->run.pid, SIGTERM);
     run_finish(&s->run, 10000, &result);
     if (result.status != 0)
         fail_msg("status %d: %s", result.status, harness_read_file(s->log, NULL));

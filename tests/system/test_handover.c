@@ -8,6 +8,8 @@
 #include "target.h"
 #include "ways.h"
 
+#include "support/signals.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,7 +166,7 @@ what_lies_unread_in_the_socket_is_taken_once(void **state)
     send_all(&s);
     daemon_workers(s.d, &old);
     for (size_t i = 0; i < old.count; i++)
-        kill(old.pid[i], SIGSTOP);
+        signal_send(old.pid[i], SIGSTOP);
     WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
     for (size_t i = 0; i < s.count; i++) {
         struct raw *r = &s.raw[i];
@@ -180,7 +182,7 @@ what_lies_unread_in_the_socket_is_taken_once(void **state)
     }
     daemon_reload(s.d);
     for (size_t i = 0; i < old.count; i++)
-        kill(old.pid[i], SIGCONT);
+        signal_send(old.pid[i], SIGCONT);
     for (size_t i = 0; i < s.count; i++) {
         struct raw *r = &s.raw[i];
 

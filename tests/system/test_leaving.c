@@ -5,6 +5,8 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -272,7 +274,7 @@ a_server_that_leaves_lets_its_last_receipts_arrive(void **state)
 
         connect_hard_of_hearing(&p, d);
         send_until_nothing_goes(&p);
-        assert_int_equal(kill(d->run.pid, SIGQUIT), 0);
+        assert_int_equal(signal_send(d->run.pid, SIGQUIT), 0);
         receipts = count_frames(&p);
         peer_close(&p);
         daemon_finish(d, 40000);
@@ -326,7 +328,7 @@ the_children_of_a_killed_worker_do_not_outlive_it(void **state)
         assert_int_equal(raw_frame_length32.send(&r[i], "x", 1), 0);
     }
     WAIT_FOR((proc_children(old.pid[0], &children), children.count == 2), 5000);
-    assert_int_equal(kill(old.pid[0], SIGKILL), 0);
+    assert_int_equal(signal_send(old.pid[0], SIGKILL), 0);
     WAIT_FOR((daemon_workers(d, &now), now.count == 1 && now.pid[0] != old.pid[0]), 10000);
     for (size_t i = 0; i < children.count; i++)
         WAIT_FOR(!proc_alive(children.pid[i]), 5000);

@@ -4,6 +4,8 @@
 #include "journal.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -105,7 +107,7 @@ a_slow_stream_is_not_held_back(void **state)
         assert_int_equal(write(in, " a line\n", 8), 8);
         WAIT_FOR(stats_total(d, "messages") == i, 10000);
     }
-    kill(r.pid, SIGTERM); /* ends it in order */
+    signal_send(r.pid, SIGTERM); /* ends it in order */
     close(in);
     run_finish(&r, 10000, &result);
     assert_int_equal(result.status, 0);
@@ -167,7 +169,7 @@ lines_survive_the_crash_of_a_worker(void **state)
             WAIT_FOR(daemon_has_workers(d, 1), 10000);
             daemon_workers(d, &workers);
             assert_true(workers.pid[0] > 1);
-            kill(workers.pid[0], SIGKILL);
+            signal_send(workers.pid[0], SIGKILL);
         }
     }
     close(in);

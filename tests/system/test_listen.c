@@ -2,6 +2,8 @@
 #include "harness.h"
 #include "run.h"
 
+#include "support/signals.h"
+
 #include <jansson.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,7 +63,7 @@ listen_finish(struct listening *l, int signal)
     char *out;
 
     if (signal != 0)
-        assert_int_equal(kill(l->running.pid, signal), 0);
+        assert_int_equal(signal_send(l->running.pid, signal), 0);
     run_finish(&l->running, 30000, &result);
     assert_int_equal(result.status, 0);
     out = strdup(result.out);

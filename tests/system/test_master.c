@@ -3,6 +3,8 @@
 #include "stats.h"
 #include "target.h"
 
+#include "support/signals.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -61,7 +63,7 @@ workers_whose_master_died_finish_the_message_under_way(void **state)
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_write(&p, packet, 20), 0);
     WAIT_FOR(stats_total(d, "bytes_in") == 20, 5000);
-    kill(d->run.pid, SIGKILL);
+    signal_send(d->run.pid, SIGKILL);
     run_finish(&d->run, 5000, &result);
     run_result_free(&result);
     d->running = false;
@@ -120,7 +122,7 @@ quit_lets_the_message_under_way_finish(void **state)
     WAIT_FOR(stats_total(d, "accepted") == 2 &&
                  stats_total(d, "bytes_in") == 20 + idle.counts.bytes_in,
              5000);
-    kill(d->run.pid, SIGQUIT);
+    signal_send(d->run.pid, SIGQUIT);
     assert_true(peer_closed(&idle, 5000));
     WAIT_FOR(peer_try_connect(&late, &d->listeners[0], NULL) < 0, 5000);
     assert_int_equal(errno, ECONNREFUSED);
@@ -148,7 +150,7 @@ term_and_int_stop_at_once(void **state)
         peer_connect(&p, &d->listeners[0]);
         assert_int_equal(peer_write(&p, "\0\0\0", 3), 0);
         WAIT_FOR(stats_total(d, "bytes_in") == 3, 5000);
-        kill(d->run.pid, signals[i]);
+        signal_send(d->run.pid, signals[i]);
         daemon_finish(d, 5000);
         peer_close(&p);
     }
@@ -193,10 +195,10 @@ a_moved_log_file_is_opened_anew(void **state)
     assert_int_equal(access(d->log_path, F_OK), 0);
     daemon_workers(d, &workers);
     d->log_from = 0;
-    kill(workers.pid[0], SIGKILL);
+    signal_send(workers.pid[0], SIGKILL);
     WAIT_FOR(daemon_logged(d, "worker"), 5000); /* its death stands in the new file */
     assert_int_equal(rename(d->log_path, moved), 0);
-    kill(d->run.pid, SIGUSR1);
+    signal_send(d->run.pid, SIGUSR1);
     WAIT_FOR(access(d->log_path, F_OK) == 0, 5000);
     d->options.errors_expected = true;
     daemon_stop(d);
@@ -415,7 +417,7 @@ as_process_one_it_reaps_children_that_are_not_its_own(void **state)
     peer_connect(&p, &target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
     WAIT_FOR(only_workers(children.pid[0], 2) && no_zombies(proc_dir), 5000);
-    kill(children.pid[0], SIGTERM);
+    signal_send(children.pid[0], SIGTERM);
     assert_true(run_ended(&d->run, 10000));
     d->running = false;
     daemon_check_log(d);

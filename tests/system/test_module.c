@@ -3,7 +3,7 @@
 #include "daemon.h"
 #include "peer.h"
 #include "stats.h"
-#include "wait.h"
+#include "support/wait.h"
 
 #include <stdio.h>
 #include <stdlib.h>

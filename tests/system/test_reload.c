@@ -4,6 +4,8 @@
 #include "stats.h"
 #include "target.h"
 
+#include "support/signals.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -130,7 +132,7 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
     (void)state;
     daemon_workers(d, &old);
     for (size_t i = 0; i < old.count; i++)
-        kill(old.pid[i], SIGSTOP);
+        signal_send(old.pid[i], SIGSTOP);
     WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_write(&p, packet, wire_ahead(packet, &m)), 0);
@@ -138,7 +140,7 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     for (size_t i = 0; i < old.count; i++)
-        kill(old.pid[i], SIGCONT);
+        signal_send(old.pid[i], SIGCONT);
     expect_new_workers(d, &old);
     daemon_stop(d);
 }

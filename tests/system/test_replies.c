@@ -7,6 +7,8 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,7 +224,7 @@ one_commit_serves_connections_of_different_protocols(void **state)
     }
     WAIT_FOR(stats_total(d, "open") == 3 * GROUPS, 5000);
     before = stats_workers_sum(d, "commits");
-    kill(workers.pid[0], SIGSTOP);
+    signal_send(workers.pid[0], SIGSTOP);
     WAIT_FOR(proc_stopped(workers.pid[0]), 5000);
     for (size_t i = 0; i < 3 * GROUPS; i++) {
         if (grouped[i % 3] == &raw_cnp_step)
@@ -232,7 +234,7 @@ one_commit_serves_connections_of_different_protocols(void **state)
         else
             raw_write(&r[i], "\0\0\0\5hello", 9);
     }
-    kill(workers.pid[0], SIGCONT);
+    signal_send(workers.pid[0], SIGCONT);
     for (size_t i = 0; i < 3 * GROUPS; i++)
         if (grouped[i % 3] == &raw_cnp_step)
             raw_cnp_expect_ack(&r[i], 1);

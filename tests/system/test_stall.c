@@ -3,6 +3,8 @@
 #include "faults.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,7 +64,7 @@ worker_stop(const struct daemon *d)
 
     daemon_workers(d, &workers);
     assert_int_equal(workers.count, 1);
-    assert_int_equal(kill(workers.pid[0], SIGSTOP), 0);
+    assert_int_equal(signal_send(workers.pid[0], SIGSTOP), 0);
     WAIT_FOR(proc_stopped(workers.pid[0]), 2000);
     return workers.pid[0];
 }
@@ -127,7 +129,7 @@ who_sent_in_time_is_not_timed_out_by_a_worker_that_stood_still(void **state)
     for (unsigned i = 0; i < SENDERS; i++)
         send_rest(&peers[i], &h);
     await_deadline(now_us() + STALL_MS * 1000);
-    assert_int_equal(kill(worker, SIGCONT), 0);
+    assert_int_equal(signal_send(worker, SIGCONT), 0);
     for (unsigned i = 0; i < SENDERS; i++)
         expect_acks(&peers[i], i);
     daemon_stop(d);
@@ -156,7 +158,7 @@ garbage_behind_a_message_is_answered_after_its_slow_commit(void **state)
     send_first(&other, &h); /* its message is expected, so the worker goes on during the commit */
     assert_int_equal(peer_write(&p, h.data, h.n), 0);
     assert_int_equal(peer_write(&p, garbage, sizeof(garbage)), 0);
-    assert_int_equal(kill(worker, SIGCONT), 0);
+    assert_int_equal(signal_send(worker, SIGCONT), 0);
     await_slow_sync(d, 0);
     faults_set(d, "");
     expect_acks(&p, 0);
@@ -214,7 +216,7 @@ slow_commits_in_a_row_keep_nobody_from_sending(void **state)
     worker = worker_stop(d);
     assert_true(send_byte(&other, slow, &sent));
     assert_int_equal(peer_write(&peers[0], h.data, h.n), 0);
-    assert_int_equal(kill(worker, SIGCONT), 0);
+    assert_int_equal(signal_send(worker, SIGCONT), 0);
     for (unsigned i = 1; i < 3; i++) {
         /* A sender that is heard all the time: a commit that begins now is the thread's. */
         WAIT_FOR(send_byte(&other, slow, &sent) && faults_struck(d) > struck, 10000);

@@ -6,13 +6,17 @@
 
 #include "handler_fixture.h"
 
+#include "support/signals.h"
+#include "support/wait.h"
+
 #include "common/clock.h"
 #include "handler/handler.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 
-#define EXEC_FIXTURE_WAIT_US 30000000
+#define EXEC_FIXTURE_WAIT_MS 30000
+#define EXEC_FIXTURE_WAIT_US (EXEC_FIXTURE_WAIT_MS * 1000)
 
 static struct listener_config exec_listener;
 
@@ -87,6 +91,29 @@ exec_turn(struct fixture *f)
 
     assert_true(poll(&event, 1, EXEC_FIXTURE_WAIT_US / 1000) > 0);
     exec_handler.complete(f->handler);
+}
+
+/* Until no child is left that has ended. */
+static inline void
+exec_reap_all(struct fixture *f)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
+
+    while (waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        assert_true(clock_mono_us() < until_us);
+        exec_turn(f);
+    }
+}
+
+static inline void
+exec_turn_until_gone(struct fixture *f, pid_t pid)
+{
+    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
+
+    while (signal_send(pid, 0) == 0) {
+        assert_true(clock_mono_us() < until_us);
+        exec_turn(f);
+    }
 }
 
 static inline void

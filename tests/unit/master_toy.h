@@ -11,6 +11,9 @@
 #include "stats/stats_reader.h"
 #include "stats/stats_writer.h"
 
+#include "support/signals.h"
+#include "support/wait.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
@@ -63,15 +66,7 @@ struct bench {
 };
 
 /* Comes back as soon as the condition holds; fails the test when it does not within 10 s. */
-#define WAIT_UNTIL(condition)                                \
-    do {                                                     \
-        uint64_t wait_end_us = clock_mono_us() + 10000000;   \
-        while (!(condition)) {                               \
-            if (clock_mono_us() > wait_end_us)               \
-                fail_msg("not within 10 s: %s", #condition); \
-            poll(NULL, 0, 2);                                \
-        }                                                    \
-    } while (0)
+#define TOY_WAIT_MS 10000
 
 static inline int
 toy_wait(const struct child *child, int mode, struct toy *toy, int signal_fd)
@@ -225,7 +220,7 @@ static inline void
 bench_start_ready(struct bench *b)
 {
     bench_start(b);
-    WAIT_UNTIL(bench_is_ready(b));
+    WAIT_FOR(bench_is_ready(b), TOY_WAIT_MS);
 }
 
 /* Waits for the master's end and returns its exit status, 1000 + n where signal n ended it. */
@@ -235,7 +230,7 @@ bench_end(struct bench *b)
     int status = 0;
     pid_t pid = 0;
 
-    WAIT_UNTIL((pid = waitpid(b->master, &status, WNOHANG)) != 0);
+    WAIT_FOR((pid = waitpid(b->master, &status, WNOHANG)) != 0, TOY_WAIT_MS);
     assert_int_equal(pid, b->master);
     b->master = 0;
     return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
@@ -244,7 +239,7 @@ bench_end(struct bench *b)
 static inline int
 bench_stop(struct bench *b, int signo)
 {
-    kill(b->master, signo);
+    signal_send(b->master, signo);
     return bench_end(b);
 }
 
@@ -254,8 +249,8 @@ bench_reload(struct bench *b)
 {
     uint64_t before = atomic_load(&b->reader.control->reloads);
 
-    kill(b->master, SIGHUP);
-    WAIT_UNTIL(atomic_load(&b->reader.control->reloads) > before);
+    signal_send(b->master, SIGHUP);
+    WAIT_FOR(atomic_load(&b->reader.control->reloads) > before, TOY_WAIT_MS);
     return atomic_load(&b->reader.control->reload_verdict) == STATS_VERDICT_OK;
 }
 
@@ -334,7 +329,7 @@ bench_teardown(void **state)
     char path[128];
 
     if (b->master > 0) {
-        kill(b->master, SIGKILL);
+        signal_send(b->master, SIGKILL);
         waitpid(b->master, NULL, 0);
     }
     if (b->reading)

@@ -1,5 +1,7 @@
 #include "bus_fixture.h"
 
+#include "support/signals.h"
+
 #include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -191,7 +193,7 @@ a_reader_that_was_killed_holds_the_others_up_for_a_moment_only(void **state)
     assert_int_equal(pipe(go), 0);
     pid = start(process_listen, t, 30, ready, go);
     await_ready(ready[0], 1);
-    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(signal_send(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     count = fill(t);
     assert_int_equal(bus_dispatch(t->bus[1], true), 0);
@@ -251,7 +253,7 @@ a_writer_that_was_killed_leaves_whole_messages(void **state)
             assert_int_equal(bus_dispatch(t->bus[1], true), 0);
             assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
         }
-        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(signal_send(pid, SIGKILL), 0);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         assert_int_equal(bus_dispatch(t->bus[1], true), 0);
         assert_int_equal(check.wrong, 0);

@@ -152,8 +152,7 @@ a_child_that_says_too_much_or_no_more_is_replaced(void **state)
         snprintf(command, sizeof(command), "cd $MSOCK_DATA_DIR; %s", commands[i]);
         exec_start(f, command);
         assert_string_equal(exec_one(f, "hello", 5)->reply, "ok");
-        while (waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0)
-            exec_turn(f);
+        exec_reap_all(f);
         assert_string_equal(exec_one(f, "again", 5)->reply, "again");
         exec_stop(f);
         assert_int_equal(rmdir(fixture_path(f, "once")), 0);
@@ -181,8 +180,7 @@ an_early_answer_waits_until_its_message_is_read(void **state)
         f, "printf '\\0\\0\\0\\2ok'; echo >$MSOCK_DATA_DIR/said; "
            "until test -e $MSOCK_DATA_DIR/go; do sleep 0.01; done; head -c 300004 >&2; exec cat");
     exec_give(f, large, sizeof(large));
-    while (!fixture_exists(f, "said"))
-        sched_yield();
+    WAIT_FOR(fixture_exists(f, "said"), EXEC_FIXTURE_WAIT_MS);
     exec_turn(f);
     assert_int_equal(f->settled_count, 0);
     fixture_write(f, "go", "", 0);
@@ -219,12 +217,10 @@ static void
 a_child_that_ends_between_messages_is_reaped_and_replaced(void **state)
 {
     struct fixture *f = *state;
-    siginfo_t info;
 
     exec_start(f, "head -c 9");
     assert_string_equal(exec_one(f, "hello", 5)->reply, "hello");
-    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
-        exec_turn(f);
+    exec_reap_all(f);
     assert_string_equal(exec_one(f, "again", 5)->reply, "again");
 }
 
@@ -285,8 +281,7 @@ children_that_are_in_time_are_not_ended(void **state)
     exec_listener.exec.timeout_us = 300000;
     exec_start(f, "cd $MSOCK_DATA_DIR; mkdir once && exec sleep 1000; exec cat");
     exec_give(f, "first", 5);
-    while (!fixture_exists(f, "once"))
-        sched_yield();
+    WAIT_FOR(fixture_exists(f, "once"), EXEC_FIXTURE_WAIT_MS);
     for (unsigned i = 0; i < 20; i++)
         exec_give(f, "other", 5);
     exec_settle_all(f, 21);

@@ -1,5 +1,7 @@
 #include "exec_fixture.h"
 
+#include "support/signals.h"
+
 #include "proto/msp/msp_wire.h"
 
 #include <sys/resource.h>
@@ -128,8 +130,7 @@ a_child_that_takes_too_long_is_ended_and_the_answer_does_not_wait_for_that(void 
                    "the command took longer than exec_timeout");
     group = (pid_t)exec_number(f, "pid");
     assert_true(exec_group_runs(group)); /* SIGTERM is ignored, and the answer was there already */
-    while (kill(group, 0) == 0)
-        exec_turn(f); /* SIGKILL is not */
+    exec_turn_until_gone(f, group);      /* SIGKILL is not */
     assert_true(exec_group_is_gone(group));
 }
 

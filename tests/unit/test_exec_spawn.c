@@ -2,6 +2,8 @@
  * what is left of a beginning that failed. */
 #include "exec_fixture.h"
 
+#include "support/signals.h"
+
 #include "handler/exec/exec.h"
 
 #include <fcntl.h>
@@ -127,10 +129,10 @@ the_children_of_a_killed_worker_are_killed(void **state)
         worker = start_worker(f, "trap '' HUP TERM; echo $$ >$MSOCK_DATA_DIR/pid; exec sleep 1000");
         child = (pid_t)exec_number(f, "pid");
         assert_true(exec_group_runs(child));
-        assert_int_equal(kill(worker, SIGKILL), 0);
+        assert_int_equal(signal_send(worker, SIGKILL), 0);
         assert_int_equal(waitpid(worker, NULL, 0), worker);
         if (!exec_group_is_gone(child)) {
-            kill(-child, SIGKILL);
+            signal_group(child, SIGKILL);
             fail_msg("once %d: the child still runs", once);
         }
         assert_int_equal(unlink(fixture_path(f, "pid")), 0);

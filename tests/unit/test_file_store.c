@@ -1,5 +1,7 @@
 #include "handler_fixture.h"
 
+#include "support/signals.h"
+
 #include "handler/journal/store.h"
 
 #include <signal.h>
@@ -351,7 +353,7 @@ a_directory_that_is_swapped_for_a_link_leads_nowhere(void **state)
         code = store_file(c, path, "x");
         assert_true(strcmp(code, "") == 0 || strcmp(code, "bad-path") == 0);
     }
-    kill(pid, 9);
+    signal_send(pid, 9);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_int_equal(fixture_count(c->f, "outside", "", NULL), 0);
 }

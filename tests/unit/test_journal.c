@@ -1,5 +1,7 @@
 #include "handler_fixture.h"
 
+#include "support/signals.h"
+
 #include "common/clock.h"
 #include "handler/handler.h"
 #include "handler/journal/journal.h"
@@ -571,7 +573,7 @@ what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
             assert_true(n > 0);
             told += (size_t)n;
         }
-        kill(pid, SIGKILL);
+        signal_send(pid, SIGKILL);
         assert_int_equal(waitpid(pid, NULL, 0), pid);
         while ((n = fd_read(fds[0], bytes, sizeof(bytes))) > 0)
             told += (size_t)n;

@@ -1,6 +1,8 @@
 /* Reload as a transaction: all of the new generation, or everything as it was. */
 #include "master_toy.h"
 
+#include "support/signals.h"
+
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -16,7 +18,7 @@ static void
 assert_alive(const int pids[], int n)
 {
     for (int i = 0; i < n; i++)
-        assert_int_equal(kill(pids[i], 0), 0);
+        assert_int_equal(signal_send(pids[i], 0), 0);
 }
 
 static const char *
@@ -55,8 +57,8 @@ a_reload_changes_all_workers_and_keeps_the_socket(void **state)
     assert_int_equal(atomic_load(&b->reader.control->workers), 3);
     assert_string_equal(listener_address(b, 0), address);
     assert_int_equal(try_connect(address), 0);
-    WAIT_UNTIL(bench_rows(b) == 3);
-    WAIT_UNTIL(kill(before[0], 0) < 0 && kill(before[1], 0) < 0);
+    WAIT_FOR(bench_rows(b) == 3, TOY_WAIT_MS);
+    WAIT_FOR(signal_send(before[0], 0) < 0 && signal_send(before[1], 0) < 0, TOY_WAIT_MS);
     assert_int_equal(atomic_load(&b->toy->forks), 5);
     assert_non_null(strstr(b->reader.control->reload_text, "generation 2: 3 workers"));
     assert_int_equal(bench_stop(b, SIGTERM), 0);
@@ -116,7 +118,7 @@ new_workers_that_die_refuse_or_hang_change_nothing(void **state)
         assert_false(bench_reload(b));
         assert_non_null(strstr(b->reader.control->reload_text, cases[i].says));
         assert_alive(before, 2);
-        WAIT_UNTIL(bench_rows(b) == 2);
+        WAIT_FOR(bench_rows(b) == 2, TOY_WAIT_MS);
         assert_int_equal(atomic_load(&b->reader.control->generation), 1);
         assert_int_equal(try_connect(listener_address(b, 0)), 0);
     }
@@ -146,7 +148,7 @@ listeners_come_and_go_without_a_gap(void **state)
     assert_true(bench_reload(b));
     assert_int_equal(atomic_load(&b->reader.control->listener[0].active), 0);
     assert_int_equal(atomic_load(&b->reader.control->listener[1].active), 1);
-    WAIT_UNTIL(try_connect(first) == ECONNREFUSED);
+    WAIT_FOR(try_connect(first) == ECONNREFUSED, TOY_WAIT_MS);
     assert_int_equal(try_connect(second), 0);
 
     /* The same port written out is the same socket. */
@@ -214,13 +216,13 @@ a_worker_that_dies_during_a_reload_is_replaced(void **state)
     bench_start_ready(b);
     remember(b, before, 2);
     b->toy->mode = TOY_SILENT;
-    kill(b->master, SIGHUP);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 4);
+    signal_send(b->master, SIGHUP);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
     b->toy->mode = TOY_GOOD;
-    kill(before[0], SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 5);
-    WAIT_UNTIL(atomic_load(&b->toy->pid[0]) != before[0]);
-    assert_int_equal(kill(before[1], 0), 0);
+    signal_send(before[0], SIGKILL);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 5, TOY_WAIT_MS);
+    WAIT_FOR(atomic_load(&b->toy->pid[0]) != before[0], TOY_WAIT_MS);
+    assert_int_equal(signal_send(before[1], 0), 0);
     assert_int_equal(atomic_load(&b->reader.control->reloads), 0);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
@@ -235,10 +237,10 @@ a_worker_that_drains_is_not_replaced(void **state)
     bench_start_ready(b);
     remember(b, before, 2);
     assert_true(bench_reload(b));
-    WAIT_UNTIL(atomic_load(&b->toy->quits) == 2);
+    WAIT_FOR(atomic_load(&b->toy->quits) == 2, TOY_WAIT_MS);
     assert_int_equal(bench_rows(b), 4);
-    kill(before[0], SIGKILL);
-    WAIT_UNTIL(bench_rows(b) == 3);
+    signal_send(before[0], SIGKILL);
+    WAIT_FOR(bench_rows(b) == 3, TOY_WAIT_MS);
     assert_int_equal(atomic_load(&b->toy->forks), 4);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
     assert_int_equal(atomic_load(&b->toy->terms), 3);
@@ -252,15 +254,15 @@ reloads_asked_for_during_one_become_one_more(void **state)
     bench_start_ready(b);
     b->toy->mode = TOY_SILENT;
     snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "300ms");
-    kill(b->master, SIGHUP);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 4);
+    signal_send(b->master, SIGHUP);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
     b->toy->mode = TOY_GOOD;
     snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "10s");
     for (int i = 0; i < 5; i++) {
-        kill(b->master, SIGHUP);
-        WAIT_UNTIL(kill(b->master, 0) == 0);
+        signal_send(b->master, SIGHUP);
+        WAIT_FOR(signal_send(b->master, 0) == 0, TOY_WAIT_MS);
     }
-    WAIT_UNTIL(atomic_load(&b->reader.control->reloads) == 2);
+    WAIT_FOR(atomic_load(&b->reader.control->reloads) == 2, TOY_WAIT_MS);
     assert_int_equal(atomic_load(&b->reader.control->reload_verdict), STATS_VERDICT_OK);
     assert_int_equal(atomic_load(&b->reader.control->reload_requests), 2);
     assert_int_equal(atomic_load(&b->reader.control->generation), 2);
@@ -275,9 +277,9 @@ a_stop_during_a_reload_ends_both_generations(void **state)
 
     bench_start_ready(b);
     b->toy->mode = TOY_SILENT;
-    kill(b->master, SIGHUP);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 4);
-    kill(b->master, SIGHUP);
+    signal_send(b->master, SIGHUP);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
+    signal_send(b->master, SIGHUP);
     assert_int_equal(bench_stop(b, SIGQUIT), 0);
     assert_int_equal(atomic_load(&b->reader.control->reload_verdict), STATS_VERDICT_FAILED);
     assert_string_equal(b->reader.control->reload_text, "msockd was told to stop");
@@ -294,7 +296,7 @@ a_hundred_reloads_leave_nothing_behind(void **state)
 
     bench_start_ready(b);
     assert_true(bench_reload(b));
-    WAIT_UNTIL(bench_rows(b) == 2);
+    WAIT_FOR(bench_rows(b) == 2, TOY_WAIT_MS);
     fds = bench_fds(b);
     for (int i = 0; i < 100; i++) {
         /* Every fourth fails, and one listener comes and goes. */
@@ -306,8 +308,8 @@ a_hundred_reloads_leave_nothing_behind(void **state)
     b->toy->url_count = 1;
     b->toy->mode = TOY_GOOD;
     assert_true(bench_reload(b));
-    WAIT_UNTIL(bench_rows(b) == 2);
-    WAIT_UNTIL(bench_fds(b) == fds);
+    WAIT_FOR(bench_rows(b) == 2, TOY_WAIT_MS);
+    WAIT_FOR(bench_fds(b) == fds, TOY_WAIT_MS);
     stats_reader_totals(&b->reader, &totals);
     assert_true(totals.counts.acks >= 2 * 77);
     assert_int_equal(bench_stop(b, SIGTERM), 0);

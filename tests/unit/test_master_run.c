@@ -2,6 +2,8 @@
  * death. */
 #include "master_toy.h"
 
+#include "support/signals.h"
+
 #include "master/generation.h"
 
 #include <netinet/in.h>
@@ -28,7 +30,7 @@ it_says_ready_when_all_workers_are(void **state)
     bench_start_ready(b);
     assert_int_equal(atomic_load(&b->toy->forks), 4);
     assert_int_equal(bench_rows(b), 4);
-    WAIT_UNTIL(bench_logged(b, "ready: 4 workers, listening on msp://127.0.0.1:"));
+    WAIT_FOR(bench_logged(b, "ready: 4 workers, listening on msp://127.0.0.1:"), TOY_WAIT_MS);
     assert_true(bench_logged(b, "notice master ["));
     assert_false(bench_logged(b, "listening on msp://127.0.0.1:0"));
     assert_int_equal(atomic_load(&b->reader.control->generation), 1);
@@ -48,8 +50,8 @@ it_is_not_ready_before_the_last_worker_is(void **state)
     b->toy->mode = TOY_SILENT;
     b->toy->mode_index = 1;
     bench_start(b);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 2);
-    WAIT_UNTIL(bench_logged(b, "worker 0 (pid"));
+    WAIT_FOR(atomic_load(&b->toy->forks) == 2, TOY_WAIT_MS);
+    WAIT_FOR(bench_logged(b, "worker 0 (pid"), TOY_WAIT_MS);
     assert_false(bench_is_ready(b));
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
@@ -127,13 +129,13 @@ a_killed_worker_is_replaced_and_its_neighbour_left_alone(void **state)
     bench_start_ready(b);
     first = atomic_load(&b->toy->pid[0]);
     neighbour = atomic_load(&b->toy->pid[1]);
-    kill(first, SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 3);
-    WAIT_UNTIL(atomic_load(&b->toy->pid[0]) != first);
-    assert_int_equal(kill(neighbour, 0), 0);
+    signal_send(first, SIGKILL);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 3, TOY_WAIT_MS);
+    WAIT_FOR(atomic_load(&b->toy->pid[0]) != first, TOY_WAIT_MS);
+    assert_int_equal(signal_send(neighbour, 0), 0);
     assert_int_equal(atomic_load(&b->toy->pid[1]), neighbour);
     assert_true(bench_logged(b, "died: signal 9 (Killed)"));
-    WAIT_UNTIL(total_acks(b) == 3);
+    WAIT_FOR(total_acks(b) == 3, TOY_WAIT_MS);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
     assert_int_equal(total_acks(b), 3);
 }
@@ -148,15 +150,15 @@ a_crash_loop_is_slowed_down_and_the_loop_stays_responsive(void **state)
     bench_start_ready(b);
     b->toy->mode_index = 1;
     b->toy->mode = TOY_CRASH;
-    kill(atomic_load(&b->toy->pid[1]), SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) >= 9);
+    signal_send(atomic_load(&b->toy->pid[1]), SIGKILL);
+    WAIT_FOR(atomic_load(&b->toy->forks) >= 9, TOY_WAIT_MS);
     /* The third began at once, each later one after its delay at the earliest. */
     for (unsigned i = 3; i < 9; i++) {
         allowed_us = BACKOFF_FIRST_US << (i - 3);
         assert_true(b->toy->forked_us[i] - b->toy->forked_us[i - 1] >= allowed_us);
     }
-    WAIT_UNTIL(bench_logged(b, "worker 1 keeps dying"));
-    WAIT_UNTIL(bench_rows(b) == 2);
+    WAIT_FOR(bench_logged(b, "worker 1 keeps dying"), TOY_WAIT_MS);
+    WAIT_FOR(bench_rows(b) == 2, TOY_WAIT_MS);
     b->toy->mode = TOY_DIE;
     assert_false(bench_reload(b));
     assert_int_equal(bench_stop(b, SIGTERM), 0);
@@ -171,11 +173,11 @@ a_replacement_that_is_not_ready_in_time_counts_as_a_crash(void **state)
     bench_start_ready(b);
     b->toy->mode_index = 0;
     b->toy->mode = TOY_SILENT;
-    kill(atomic_load(&b->toy->pid[0]), SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 4);
+    signal_send(atomic_load(&b->toy->pid[0]), SIGKILL);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
     assert_true(bench_logged(b, "was not ready within 0.15 s: killed"));
     b->toy->mode = TOY_GOOD;
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 5);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 5, TOY_WAIT_MS);
     assert_int_equal(bench_stop(b, SIGQUIT), 0);
 }
 
@@ -188,10 +190,11 @@ workers_leave_when_the_master_is_killed(void **state)
     bench_start_ready(b);
     assert_int_equal(bench_stop(b, SIGKILL), 1000 + SIGKILL);
     /* QUIT is the second line; either way they are gone. */
-    WAIT_UNTIL(atomic_load(&b->toy->eofs) + atomic_load(&b->toy->quits) >= 3);
+    WAIT_FOR(atomic_load(&b->toy->eofs) + atomic_load(&b->toy->quits) >= 3, TOY_WAIT_MS);
     for (int i = 0; i < 3; i++)
-        WAIT_UNTIL(waitpid(atomic_load(&b->toy->pid[i]), NULL, WNOHANG) != 0 &&
-                   kill(atomic_load(&b->toy->pid[i]), 0) < 0);
+        WAIT_FOR(waitpid(atomic_load(&b->toy->pid[i]), NULL, WNOHANG) != 0 &&
+                     signal_send(atomic_load(&b->toy->pid[i]), 0) < 0,
+                 TOY_WAIT_MS);
 }
 
 static void
@@ -203,11 +206,11 @@ an_orphan_that_drains_does_not_keep_a_new_master_out(void **state)
     b->toy->workers = 1;
     bench_start_ready(b);
     orphan = atomic_load(&b->toy->pid[0]);
-    kill(orphan, SIGSTOP);
+    signal_send(orphan, SIGSTOP);
     assert_int_equal(bench_stop(b, SIGKILL), 1000 + SIGKILL);
     bench_start_ready(b);
-    assert_int_equal(kill(orphan, 0), 0);
-    kill(orphan, SIGKILL);
+    assert_int_equal(signal_send(orphan, 0), 0);
+    signal_send(orphan, SIGKILL);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
 
@@ -219,11 +222,11 @@ every_worker_sees_end_of_file_even_with_younger_siblings(void **state)
     b->toy->workers = 4;
     b->toy->mode = TOY_DEAF; /* leaves by end-of-file alone */
     bench_start_ready(b);
-    kill(atomic_load(&b->toy->pid[0]), SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->forks) == 5);
-    WAIT_UNTIL(total_acks(b) == 5);
+    signal_send(atomic_load(&b->toy->pid[0]), SIGKILL);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 5, TOY_WAIT_MS);
+    WAIT_FOR(total_acks(b) == 5, TOY_WAIT_MS);
     assert_int_equal(bench_stop(b, SIGKILL), 1000 + SIGKILL);
-    WAIT_UNTIL(atomic_load(&b->toy->eofs) == 4);
+    WAIT_FOR(atomic_load(&b->toy->eofs) == 4, TOY_WAIT_MS);
 }
 
 static void
@@ -251,21 +254,22 @@ a_child_that_is_no_worker_is_reaped_in_silence(void **state)
     }
     close(grandchild[0]);
     b->master = shell;
-    WAIT_UNTIL(bench_is_ready(b));
+    WAIT_FOR(bench_is_ready(b), TOY_WAIT_MS);
     close(grandchild[1]);
-    WAIT_UNTIL(({
-        char path[64];
-        FILE *f;
-        int seen = 0, child;
+    WAIT_FOR(({
+                 char path[64];
+                 FILE *f;
+                 int seen = 0, child;
 
-        snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)shell, (int)shell);
-        f = fopen(path, "r");
-        while (f != NULL && fscanf(f, "%d", &child) == 1)
-            seen++;
-        if (f != NULL)
-            fclose(f);
-        seen == 2;
-    }));
+                 snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)shell, (int)shell);
+                 f = fopen(path, "r");
+                 while (f != NULL && fscanf(f, "%d", &child) == 1)
+                     seen++;
+                 if (f != NULL)
+                     fclose(f);
+                 seen == 2;
+             }),
+             TOY_WAIT_MS);
     assert_int_equal(atomic_load(&b->toy->forks), 2);
     assert_false(bench_logged(b, "died"));
     assert_int_equal(bench_stop(b, SIGTERM), 0);
@@ -278,8 +282,8 @@ quit_waits_for_workers_and_term_speeds_it_up(void **state)
 
     b->toy->mode = TOY_STAY;
     bench_start_ready(b);
-    kill(b->master, SIGQUIT);
-    WAIT_UNTIL(atomic_load(&b->toy->quits) == 2);
+    signal_send(b->master, SIGQUIT);
+    WAIT_FOR(atomic_load(&b->toy->quits) == 2, TOY_WAIT_MS);
     assert_int_equal(atomic_load(&b->reader.control->stopping), SIGQUIT);
     assert_int_equal(atomic_load(&b->toy->terms), 0);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
@@ -307,12 +311,12 @@ logs_are_reopened_everywhere(void **state)
     bench_start_ready(b);
     snprintf(moved, sizeof(moved), "%s.1", b->log);
     assert_int_equal(rename(b->log, moved), 0);
-    kill(b->master, SIGUSR1);
-    WAIT_UNTIL(atomic_load(&b->reader.control->reopens) == 1);
-    WAIT_UNTIL(bench_logged(b, "log reopened"));
-    WAIT_UNTIL(atomic_load(&b->toy->reopened) == 2);
-    kill(b->master, SIGUSR2);
-    WAIT_UNTIL(bench_logged(b, "USR2 is ignored"));
+    signal_send(b->master, SIGUSR1);
+    WAIT_FOR(atomic_load(&b->reader.control->reopens) == 1, TOY_WAIT_MS);
+    WAIT_FOR(bench_logged(b, "log reopened"), TOY_WAIT_MS);
+    WAIT_FOR(atomic_load(&b->toy->reopened) == 2, TOY_WAIT_MS);
+    signal_send(b->master, SIGUSR2);
+    WAIT_FOR(bench_logged(b, "USR2 is ignored"), TOY_WAIT_MS);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
 

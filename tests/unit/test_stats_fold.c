@@ -4,6 +4,8 @@
 #include "stats/stats_reader.h"
 #include "stats/stats_writer.h"
 
+#include "support/signals.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -231,7 +233,7 @@ victim_start_and_kill(struct fixture *f, const struct stats_place *place)
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
-    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(signal_send(pid, SIGKILL), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFSIGNALED(status));
 }

@@ -3,6 +3,8 @@
 #include "common/clock.h"
 #include "stats/stats_writer.h"
 
+#include "support/signals.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -140,7 +142,7 @@ master_end(struct fixture *f, int sig)
 {
     if (f->master <= 0)
         return;
-    kill(f->master, sig);
+    signal_send(f->master, sig);
     assert_int_equal(waitpid(f->master, NULL, 0), f->master);
     f->master = -1;
 }
@@ -401,7 +403,7 @@ watching_prints_one_document_a_line(void **state)
         assert_true(getline(&line, &room, lines) > 0);
         json_decref(parse(line));
     }
-    kill(pid, SIGTERM);
+    signal_send(pid, SIGTERM);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     free(line);
     fclose(lines);
@@ -499,7 +501,7 @@ a_stranger_with_the_pid_of_a_dead_master_gets_no_signal(void **state)
         assert_non_null(strstr(f->err, "is younger than"));
     }
     assert_int_equal(waitpid(stranger, &status, WNOHANG), 0); /* it lives */
-    kill(stranger, SIGKILL);
+    signal_send(stranger, SIGKILL);
     assert_int_equal(waitpid(stranger, &status, 0), stranger);
     close(fd);
 }

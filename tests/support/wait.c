@@ -1,5 +1,5 @@
 /* One clock and one loop for everything that waits. */
-#include "wait.h"
+#include "support/wait.h"
 
 #include <time.h>
 

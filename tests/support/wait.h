@@ -1,6 +1,6 @@
 /* Waiting for a condition with a deadline: looks again and again, never sleeps a fixed time. */
-#ifndef SYSTEM_WAIT_H
-#define SYSTEM_WAIT_H
+#ifndef SUPPORT_WAIT_H
+#define SUPPORT_WAIT_H
 
 #include <stdbool.h>
 #include <stdint.h>
