@@ -157,6 +157,7 @@ json_write_reals(const char *text, size_t n, struct buffer *out, struct buffer *
 
     for (size_t i = 0, len; i < n; i += len) {
         bool big = false;
+        uint32_t end;
 
         len = 1;
         if (in_string && text[i] == '\\' && i + 1 < n)
@@ -168,7 +169,8 @@ json_write_reals(const char *text, size_t n, struct buffer *out, struct buffer *
         buffer_append(out, text + i, len);
         if (!big)
             continue;
-        buffer_append(offsets, &(uint32_t){out->len}, sizeof(uint32_t));
+        end = out->len;
+        buffer_append(offsets, &end, sizeof(end));
         buffer_append_str(out, JSON_AS_REAL);
     }
 }
