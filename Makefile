@@ -45,11 +45,17 @@ endif
 OPT  ?= -O2 -g
 HARD := -fstack-protector-strong -D_FORTIFY_SOURCE=2
 SAN  :=
+ifdef FUZZING
+SANITIZE := 1
+endif
 ifdef SANITIZE
 OPT  := -O1 -g -fno-omit-frame-pointer
 HARD :=
 SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 DEFS += -DMS_SANITIZE=1
+endif
+ifdef FUZZING
+SAN  += -fsanitize=fuzzer-no-link
 endif
 
 BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -DMSOCK_VERSION_TEXT='"$(VERSION)"' $(DEFS) $(WARN) $(OPT) \
@@ -72,6 +78,7 @@ CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(addprefix src/stats/stats_,peer.c private.c space.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
+FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
@@ -232,6 +239,20 @@ check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
 asan: deps
 	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
 
+# libFuzzer comes with clang. FUZZ_S= seconds for each fuzzer, FUZZ=word for some of them.
+.PHONY: fuzz
+fuzz: lint-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/fuzz CC=clang FUZZING=1 fuzzers
+	@tests/fuzz/run.sh $(B)/fuzz
+
+.PHONY: fuzzers
+fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
+
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/unit/proto_peer.o $(B)/libdaemon.a
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) -fsanitize=fuzzer -Wl,--wrap=getaddrinfo $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+
 valgrind: all $(UNIT) $(MODULES)
 	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
 	    tests/run.sh $(B) $(UNIT)
@@ -296,6 +317,8 @@ help:
 	@echo 'make run           install what is missing, build, start msockd with 8 workers'
 	@echo 'make test          install what is missing, build, run all tests; TEST=journal some of them,'
 	@echo '                   TEST=journal:name single ones'
+	@echo 'make fuzz          libFuzzer on the protocols, JSON, the configuration and the recovery;'
+	@echo '                   FUZZ_S=600 seconds each, FUZZ=msp some of them'
 	@echo 'make all           build the programs and the library into $(B)/'
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
