@@ -40,11 +40,12 @@ text_escape(const void *data, size_t n, char *out, size_t out_size)
     return len;
 }
 
-/* The length of the well-formed sequence at p (RFC 3629, section 4), or 0. The second byte decides
- * about overlong forms, surrogates and what is beyond U+10FFFF. */
-static size_t
-text_utf8_sequence(const unsigned char *p, size_t n)
+/* RFC 3629, section 4: the second byte decides about overlong forms, surrogates and what is beyond
+ * U+10FFFF. */
+size_t
+text_utf8_length(const void *data, size_t n)
 {
+    const unsigned char *p = data;
     unsigned char low = 0x80, high = 0xbf;
     size_t len;
 
@@ -86,7 +87,7 @@ text_is_utf8(const void *data, size_t n)
                 continue;
             }
         }
-        len = text_utf8_sequence(p + i, n - i);
+        len = text_utf8_length(p + i, n - i);
         if (len == 0)
             return false;
         i += len;

@@ -126,7 +126,7 @@ listen_parse(struct listening *l, int argc, char **argv)
 }
 
 static int
-listen_bind(struct listening *l)
+listen_begin(struct listening *l)
 {
     for (unsigned i = 0; i < l->url_count; i++) {
         char *url = listen_url_with_key(l->urls[i], l->key);
@@ -239,7 +239,7 @@ command_listen(int argc, char **argv, const char *url)
         say_error("no memory or no descriptors");
         return EX_OSERR;
     }
-    status = listen_bind(&l);
+    status = listen_begin(&l);
     if (status == EX_OK) {
         listen_catch_signals(&l);
         listen_say_ready(&l);

@@ -1,43 +1,22 @@
 #include "numbers.h"
 
+#include "common/text.h"
+
 #include <ctype.h>
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-static bool
-number_unit(const char *text, unsigned *shift_out)
-{
-    static const char units[] = "KMG";
-    const char *at = *text != '\0' ? strchr(units, toupper((unsigned char)*text)) : NULL;
-
-    if (*text == '\0') {
-        *shift_out = 0;
-        return true;
-    }
-    if (at == NULL || text[1] != '\0')
-        return false;
-    *shift_out = 10 * (unsigned)(at - units + 1);
-    return true;
-}
-
 bool
 number_parse(const char *text, uint64_t max, uint64_t *out)
 {
-    unsigned long long value;
-    unsigned shift;
-    char *end;
+    uint64_t value;
 
-    if (!isdigit((unsigned char)*text)) /* strtoull would take a sign and spaces */
+    if (text_parse_size(text, &value) < 0 || value > max)
         return false;
-    errno = 0;
-    value = strtoull(text, &end, 10);
-    if (errno != 0 || !number_unit(end, &shift) || value > (max >> shift))
-        return false;
-    *out = (uint64_t)value << shift;
+    *out = value;
     return true;
 }
 

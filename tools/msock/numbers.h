@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A whole number from 0 to max; K, M and G behind it multiply by 1024, its square and its cube.
- * false: not one, or too large. */
+/* A whole number from 0 to max, as sizes are written in the configuration: with K, M or G behind
+ * it. false: not one, or too large. */
 bool number_parse(const char *text, uint64_t max, uint64_t *out);
 
 /* Seconds as a decimal fraction, 0 to max. false: not one. */

@@ -1,55 +1,25 @@
 #include "say.h"
 
+#include "common/text.h"
+
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-
-/* How many bytes follow the first one of a character; *bits_out are the bits that the first one
- * gives. */
-static size_t
-utf8_more(unsigned char c, uint32_t *bits_out)
-{
-    size_t more = c < 0x80 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
-
-    *bits_out = more == 0 ? c : c & (0x3fu >> more);
-    return more;
-}
-
-/* Decodes a character; returns its bytes, 0 where it is none. */
-static size_t
-utf8_decode(const char *text, size_t n, uint32_t *character_out)
-{
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-    unsigned char first = (unsigned char)*text;
-    uint32_t character;
-    size_t more = utf8_more(first, &character);
-
-    if ((first >= 0x80 && first < 0xc0) || first >= 0xf8 || more >= n)
-        return 0;
-    for (size_t i = 1; i <= more; i++) {
-        unsigned char c = (unsigned char)text[i];
-
-        if ((c & 0xc0) != 0x80)
-            return 0;
-        character = character << 6 | (c & 0x3f);
-    }
-    if (character < least[more] || character > 0x10ffff ||
-        (character >= 0xd800 && character < 0xe000))
-        return 0;
-    *character_out = character;
-    return more + 1;
-}
 
 size_t
 say_harmless(const char *text, size_t n)
 {
-    uint32_t c;
-    size_t len = utf8_decode(text, n, &c);
+    const unsigned char *p = (const unsigned char *)text;
+    size_t len = text_utf8_length(text, n);
 
-    if (len == 0 || c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x202a && c <= 0x202e) ||
-        (c >= 0x2066 && c <= 0x2069))
+    if (len == 1 && (p[0] < ' ' || p[0] == 0x7f))
         return 0;
+    if (len == 2 && p[0] == 0xc2 && p[1] < 0xa0)
+        return 0; /* U+0080 to U+009F */
+    if (len == 3 && p[0] == 0xe2 && p[1] == 0x80 && p[2] >= 0xaa && p[2] <= 0xae)
+        return 0; /* U+202A to U+202E */
+    if (len == 3 && p[0] == 0xe2 && p[1] == 0x81 && p[2] >= 0xa6 && p[2] <= 0xa9)
+        return 0; /* U+2066 to U+2069 */
     return len;
 }
 

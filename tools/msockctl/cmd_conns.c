@@ -199,7 +199,7 @@ conns_json(const struct conns *conns)
 }
 
 static void
-cell_print(struct table *table, const struct column *column, const struct cell *cell)
+conns_cell(struct table *table, const struct column *column, const struct cell *cell)
 {
     char text[UNIT_LEN];
 
@@ -232,7 +232,7 @@ conns_table(const struct conns *conns)
         for (size_t k = 0; k < MS_ARRAY_LEN(columns); k++) {
             struct cell cell = columns[k].cell(conns, &conns->rows[i]);
 
-            cell_print(table, &columns[k], &cell);
+            conns_cell(table, &columns[k], &cell);
         }
     }
     table_print(table, stdout);

@@ -14,7 +14,7 @@ static const struct ctl_command *const commands[] = {
 };
 
 static void
-main_help(void)
+ctl_help(void)
 {
     fputs("usage: msockctl [-r DIR] COMMAND [OPTION]...\n"
           "Shows what a msockd does and tells it what to do.\n\n"
@@ -46,7 +46,7 @@ main_options(struct ctl *ctl, int argc, char *argv[])
             ctl->dir = optarg;
             break;
         case 'h':
-            main_help();
+            ctl_help();
             return ctl_finish(ctl, EX_OK);
         case 'V':
             puts("msockctl " MSOCK_VERSION_TEXT);

@@ -24,7 +24,7 @@ metric(const char *name, const char *type, const char *help, uint64_t value)
 }
 
 static void
-latency_print(const uint64_t latency[STATS_HISTOGRAM])
+prometheus_latency(const uint64_t latency[STATS_HISTOGRAM])
 {
     const char *name = "message_duration_seconds";
     uint64_t count = 0;
@@ -56,7 +56,7 @@ worker_label(const char *name, const struct stats_worker_view *w)
 }
 
 static void
-workers_print(const struct snapshot *s)
+prometheus_workers(const struct snapshot *s)
 {
     head("worker_connections_open", "gauge", "connections open now, by worker");
     for (unsigned i = 0; i < s->worker_count; i++) {
@@ -102,6 +102,6 @@ prometheus_print(const struct snapshot *s)
     STATS_WORKER_COUNTERS(X)
 #undef X
     metric("connections_open", "gauge", "connections open now", s->total.open);
-    workers_print(s);
-    latency_print(s->total.latency);
+    prometheus_workers(s);
+    prometheus_latency(s->total.latency);
 }

@@ -77,7 +77,7 @@ totals_print(const struct snapshot *s, const struct snapshot *before, bool rates
 }
 
 static void
-latency_print(const struct stats_totals *t)
+stats_table_latency(const struct stats_totals *t)
 {
     static const double parts[] = {0.5, 0.9, 0.99, 0.999, 1.0};
     static const char *const names[] = {"p50", "p90", "p99", "p99.9", "max"};
@@ -130,7 +130,7 @@ worker_row(struct table *table, const struct stats_worker_view *w)
 }
 
 static void
-workers_print(const struct snapshot *s, const struct snapshot *before, bool rates)
+stats_table_workers(const struct snapshot *s, const struct snapshot *before, bool rates)
 {
     static const struct table_column columns[] = {
         {"WORKER", 1}, {"PID", 1},       {"STATE", 0},    {"GENERATION", 1}, {"RESTARTS", 1},
@@ -160,6 +160,6 @@ stats_table_print(const struct snapshot *s, const struct snapshot *before, const
 
     head_print(s, since);
     totals_print(s, before, rates);
-    latency_print(&s->total);
-    workers_print(s, before, rates);
+    stats_table_latency(&s->total);
+    stats_table_workers(s, before, rates);
 }

@@ -73,7 +73,7 @@ table_add(struct table *table, const char *fmt, ...)
 }
 
 static void
-cell_print(const struct table *table, size_t column, const char *text, FILE *out)
+table_cell_print(const struct table *table, size_t column, const char *text, FILE *out)
 {
     int width = (int)table->widths[column];
     int last = column + 1 == table->n;
@@ -89,9 +89,9 @@ void
 table_print(const struct table *table, FILE *out)
 {
     for (size_t i = 0; i < table->n; i++)
-        cell_print(table, i, table->columns[i].title, out);
+        table_cell_print(table, i, table->columns[i].title, out);
     for (size_t i = 0; i < table->count; i++)
-        cell_print(table, i % table->n, table->cells[i], out);
+        table_cell_print(table, i % table->n, table->cells[i], out);
 }
 
 const char *
