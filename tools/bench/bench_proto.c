@@ -219,7 +219,7 @@ proto_prepare(struct bench_load *load)
     shared->ops = proto_find(options->speech->scheme);
     shared->limits = (struct proto_limits){
         .max_message_size = MESSAGE_MAX,
-        .timeout_us = 2000000,
+        .timeout_us = (uint64_t)(options->timeout_s * 1e6),
         .idle_timeout_us = SPEAKER_NEVER,
         .keepalive_us = SPEAKER_NEVER,
         .packet_size = 2048,
