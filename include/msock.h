@@ -5,9 +5,8 @@
  * A handle is one connection, opened when it is first needed and opened again when it was lost. The
  * library keeps no global state, prints nothing, installs no signal handler and raises no SIGPIPE.
  *
- * Threads: every function may be called from any thread, and different handles may be used at the
- * same time; one handle must not be used by two threads at once. Exceptions are said where they
- * are.
+ * Threads: a handle may be used by any thread, but by one at a time. Two handles may be used at the
+ * same time. A function to which another rule applies says so.
  *
  * Every function that can fail returns an enum msock_status; MSOCK_OK is 0. msock_error() then has
  * a sentence for people. */
@@ -96,10 +95,10 @@ MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, u
 MSOCK_API void msock_set_nack_limit(msock *m, unsigned limit);
 
 /* Called before each packet and before the trailer, and once at the end: done bytes of total have
- * been acknowledged (tinyproto, frame: have left). An attempt that begins again begins again at 0.
- * A return value other than 0 stops: the message is not committed (unless an earlier attempt is in
- * doubt), the connection is closed and the call returns MSOCK_CANCELLED. At the end the message is
- * committed and the value does not matter. NULL: none. Called in the thread that sends. */
+ * been acknowledged (tinyproto, frame: have left). A new attempt starts at 0 again. A return value
+ * other than 0 stops: the message is not committed (unless an earlier attempt is in doubt), the
+ * connection is closed and the call returns MSOCK_CANCELLED. At the end the message is committed
+ * and the value does not matter. NULL: none. Called in the thread that sends. */
 typedef int (*msock_progress_fn)(void *arg, uint64_t done, uint64_t total);
 MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
 

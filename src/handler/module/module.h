@@ -86,8 +86,8 @@ struct module_token {
 };
 
 enum module_bug {
-    MODULE_BUG_TOKEN,  /* a token that is not, or no longer */
-    MODULE_BUG_CONN,   /* a connection that is not, or no longer */
+    MODULE_BUG_TOKEN,  /* a token that was never given, or is settled */
+    MODULE_BUG_CONN,   /* a connection that never was, or has ended */
     MODULE_BUG_TWICE,  /* one message settled twice */
     MODULE_BUG_RESULT, /* not one of enum msock_module_result, or LATER where it cannot be */
     MODULE_BUG_REPLY,  /* a reply that is too long */
