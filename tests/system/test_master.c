@@ -255,6 +255,24 @@ the_pid_file_names_the_master_and_goes_with_it(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* Its pid may be a stranger's by then. The next start removes the file, also one that fails. */
+static void
+the_pid_file_of_a_killed_master_goes_with_the_next_start(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    pid_t killed = d->run.pid;
+    struct run_result result;
+
+    (void)state;
+    daemon_kill(d);
+    assert_int_equal(read_pid_file(d), killed);
+    d->options.listen[0] = "msp://192.0.2.1:1"; /* nobody's address (RFC 5737) */
+    result = daemon_fail(d);
+    assert_int_not_equal(result.status, 0);
+    run_result_free(&result);
+    assert_int_equal(read_pid_file(d), 0);
+}
+
 /* A daemon in the background, from then on as if it had been started in the foreground. */
 static void
 adopt(struct daemon *d, pid_t master)
@@ -436,6 +454,7 @@ main(void)
         SYSTEM_TEST(a_moved_log_file_is_opened_anew),
         SYSTEM_TEST(reopen_begins_a_new_journal_segment),
         SYSTEM_TEST(the_pid_file_names_the_master_and_goes_with_it),
+        SYSTEM_TEST(the_pid_file_of_a_killed_master_goes_with_the_next_start),
         SYSTEM_TEST(in_the_background_the_command_ends_when_it_is_ready),
         SYSTEM_TEST(in_the_background_nothing_of_the_caller_is_held),
         SYSTEM_TEST(in_the_background_a_failed_start_is_told_to_the_command),
