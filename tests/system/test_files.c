@@ -155,6 +155,7 @@ rename_all_the_time(void *arg)
         renameat2(AT_FDCWD, r->dir, AT_FDCWD, r->link, RENAME_NOREPLACE);
         rename(r->aside, r->dir);
         r->rounds++;
+        sched_yield();
     }
     return NULL;
 }
@@ -166,6 +167,7 @@ nothing_gets_out_while_directories_are_renamed(void **state)
     struct daemon *d = daemon_start(
         &(struct daemon_options){.workers = 2, .errors_expected = true, .set = {"sync=no"}});
     char outside[HARNESS_PATH_LEN], name[64];
+    struct waiting limit = waiting_begin(30000);
     unsigned acked = 0;
     struct answer a;
     struct peer p;
@@ -180,9 +182,11 @@ nothing_gets_out_while_directories_are_renamed(void **state)
     assert_int_equal(symlink(outside, r.link), 0);
     assert_int_equal(pthread_create(&r.thread, NULL, rename_all_the_time, &r), 0);
     peer_connect(&p, &d->listeners[0]);
-    for (unsigned i = 0; i < 4000 / WAIT_SCALE; i++) {
+    /* On a busy machine more are tried, until some were stored in between. */
+    for (unsigned i = 0; i < 4000 / WAIT_SCALE || acked == 0 || r.rounds <= 100; i++) {
         enum answer_kind got;
 
+        assert_true(now_us() < limit.deadline_us);
         snprintf(name, sizeof(name), i % 2 == 0 ? "d/%u" : "d/e/%u", i);
         got = send_file(&p, name, strlen(name), "inside", 6, &a);
         acked += got == ANSWER_ACK;
@@ -198,7 +202,6 @@ nothing_gets_out_while_directories_are_renamed(void **state)
     pthread_join(r.thread, NULL);
     print_message("%u of them stored, %llu rounds of renaming\n", acked,
                   (unsigned long long)r.rounds);
-    assert_true(acked > 0 && r.rounds > 100);
     assert_int_equal(count_below(outside), 0);
     daemon_stop(d);
 }
