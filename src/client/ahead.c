@@ -328,9 +328,10 @@ ahead_item_create(struct msock *m, char kind, const void *data, size_t n)
     }
     item->bytes = bytes;
     item->ordinal = UINT64_MAX; /* not posted */
-    item->id = strdup(m->last_id);
+    item->id = malloc(m->last_id_len + 1);
     if (item->id == NULL)
         goto failed;
+    memcpy(item->id, m->last_id, m->last_id_len);
     item->out = (struct outgoing){.kind = kind,
                                   .data = n > 0 ? bytes : (const void *)"",
                                   .size = n,

@@ -407,10 +407,18 @@ handle_back_off(const struct msock *m, unsigned nth)
 }
 
 void
+handle_drop_id(struct msock *m)
+{
+    m->last_id_len = 0;
+    m->last_id[0] = '\0';
+}
+
+void
 handle_choose_id(struct msock *m)
 {
     uint8_t random[HANDLE_AUTO_ID / 2];
 
+    handle_drop_id(m);
     if (!m->peer->ops->repeatable) {
         m->next_id_len = 0; /* the protocol carries none */
     } else if (m->next_id_len > 0) {

@@ -81,6 +81,9 @@ void handle_back_off(const struct msock *m, unsigned nth);
 /* The id of the next message becomes the last one: the caller's, a random one, or none. */
 void handle_choose_id(struct msock *m);
 
+/* The last message has none. */
+void handle_drop_id(struct msock *m);
+
 void handle_drop_reply(struct msock *m);
 
 #endif

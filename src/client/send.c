@@ -13,8 +13,7 @@ send_begin(struct msock *m)
     (void)!ahead_finish(m);
     handle_begin(m);
     handle_drop_reply(m);
-    m->last_id_len = 0;
-    m->last_id[0] = '\0';
+    handle_drop_id(m);
 }
 
 /* The protocol sends a message from where it is, of any size. */

@@ -186,6 +186,31 @@ nothing_overtakes_them(void **state)
     server_destroy(s);
 }
 
+/* An id is its bytes, also NUL, and belongs to one message. */
+static void
+each_has_its_own_id_or_none(void **state)
+{
+    struct fixture f;
+    struct server *s;
+
+    (void)state;
+    fixture_start(&f, NULL);
+    msock_set_auto_id(f.m, 0);
+    assert_int_equal(msock_set_id(f.m, "a\0b", 3), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(f.m, 'A', "x", 1), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(f.m, 'A', "y", 1), MSOCK_OK);
+    msock_set_auto_id(f.m, 1);
+    assert_int_equal(msock_send_ahead(f.m, 'A', "z", 1), MSOCK_OK);
+    assert_int_equal(msock_flush(f.m, -1), MSOCK_OK);
+    s = fixture_stop(&f);
+    assert_int_equal(s->message_count, 3);
+    assert_int_equal(s->messages[0].value_len, 3);
+    assert_memory_equal(s->messages[0].value, "a\0b", 3);
+    assert_int_equal(s->messages[1].value_len, 0);
+    assert_int_equal(s->messages[2].value_len, 32);
+    server_destroy(s);
+}
+
 static void
 wrong_use_is_refused(void **state)
 {
@@ -211,6 +236,7 @@ main(void)
         cmocka_unit_test(what_has_no_answer_is_sent_again),
         cmocka_unit_test(a_server_that_is_gone_ends_all_of_them_once),
         cmocka_unit_test(nothing_overtakes_them),
+        cmocka_unit_test(each_has_its_own_id_or_none),
         cmocka_unit_test(wrong_use_is_refused),
     };
 
