@@ -268,6 +268,8 @@ ahead_wait(struct msock *m, unsigned count, size_t bytes, uint64_t deadline_us)
 static int
 ahead_connect(struct msock *m)
 {
+    if (m->ahead->count == 1)
+        attempt_check(m); /* nothing was awaited, so nobody has seen yet that the server left */
     if (!peer_alive(m->peer)) {
         if (attempt_connect(m) < 0)
             return -1;

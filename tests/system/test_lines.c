@@ -143,6 +143,38 @@ every_protocol_takes_lines(void **state)
     daemon_stop(d);
 }
 
+/* A server that ends an idle connection between two lines costs none of them. (cnp's goes on.) */
+static void
+lines_go_on_after_an_idle_connection_has_ended(void **state)
+{
+    static const char *const urls[] = {"msp://127.0.0.1:0?idle_timeout=200ms",
+                                       "tinyproto://127.0.0.1:0?idle_timeout=200ms",
+                                       "frame://127.0.0.1:0?idle_timeout=200ms"};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        struct daemon *d =
+            daemon_start(&(struct daemon_options){.workers = 1, .listen = {urls[i]}});
+        const char *argv[] = {
+            harness_program("msock"), "-u", d->listeners[0].url, "send", "--lines", NULL};
+        struct run_result result;
+        struct running r;
+        int in = start_piped(&r, argv);
+
+        for (uint64_t line = 1; line <= 3; line++) {
+            assert_int_equal(write(in, "line\n", 5), 5);
+            WAIT_FOR(stats_total(d, "messages") == line, 10000);
+            WAIT_FOR(stats_total(d, "open") == 0, 10000);
+        }
+        close(in);
+        run_finish(&r, 20000, &result);
+        if (result.status != 0)
+            fail_msg("%s: status %d: %s", urls[i], result.status, result.err);
+        run_result_free(&result);
+        daemon_stop(d);
+    }
+}
+
 /* What was acknowledged before a crash is there, and what was not is sent again. */
 static void
 lines_survive_the_crash_of_a_worker(void **state)
@@ -216,6 +248,7 @@ main(void)
         SYSTEM_TEST(a_line_that_is_refused_is_named_and_the_others_go_on),
         SYSTEM_TEST(a_slow_stream_is_not_held_back),
         SYSTEM_TEST(every_protocol_takes_lines),
+        SYSTEM_TEST(lines_go_on_after_an_idle_connection_has_ended),
         SYSTEM_TEST(lines_survive_the_crash_of_a_worker),
         SYSTEM_TEST(what_cannot_be_is_said),
     };
