@@ -31,7 +31,7 @@ struct ahead {
     struct ahead_item *first, *last;
     unsigned count;
     size_t bytes;         /* of all items, with their cost */
-    size_t gathered;      /* bytes posted since the socket was tried */
+    size_t gathered;      /* bytes posted since the socket was tried, with their cost */
     uint64_t next_report; /* the number of first */
     uint64_t deadline_us; /* for the server to make progress */
     uint64_t sent;        /* bytes of the transport at the last look */
@@ -306,7 +306,7 @@ ahead_post(struct msock *m, struct ahead_item *item)
     item->ordinal = m->peer->posted;
     if (peer_post(m->peer, &item->out, false) < 0)
         return ahead_recover(m); /* deliver says why */
-    ahead->gathered += item->out.size;
+    ahead->gathered += ahead_item_bytes(item);
     return ahead->gathered < AHEAD_BATCH ? MSOCK_OK : ahead_turn(m, 0, &moved);
 }
 
@@ -369,9 +369,12 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
     if (n > PEER_MESSAGE_MAX)
         return handle_fail(m, MSOCK_USAGE, "what is sent ahead has at most %d MiB",
                            (int)(PEER_MESSAGE_MAX >> 20));
-    status = ahead_wait(m, AHEAD_MAX - 1, AHEAD_BYTES, UINT64_MAX);
-    if (status != MSOCK_OK)
-        return status;
+    /* For half of them: with room for one at a time each message would cost system calls. */
+    if (ahead->count >= AHEAD_MAX || ahead->bytes > AHEAD_BYTES) {
+        status = ahead_wait(m, AHEAD_MAX / 2, AHEAD_BYTES / 2, UINT64_MAX);
+        if (status != MSOCK_OK)
+            return status;
+    }
     handle_choose_id(m);
     item = ahead_item_create(m, kind, data, n);
     if (item == NULL)

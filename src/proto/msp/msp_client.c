@@ -310,12 +310,23 @@ client_lay_out_trailer(struct msp_client *c, struct proto_io *io)
     c->state = CLIENT_IN_TRAILER;
 }
 
+/* As many as are sent at once. */
+static bool
+client_begin_all(struct msp_client *c, struct proto_io *io)
+{
+    bool begun = false;
+
+    while (c->state == CLIENT_AHEAD && client_begin_next(c, io))
+        begun = true;
+    return begun;
+}
+
 bool
 msp_client_work(struct msp_client *c, struct proto_io *io)
 {
     switch ((enum client_state)c->state) {
     case CLIENT_AHEAD:
-        return client_begin_next(c, io);
+        return client_begin_all(c, io);
     case CLIENT_DIGEST:
         client_hash(c, io);
         return true;
