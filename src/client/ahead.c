@@ -159,8 +159,6 @@ ahead_is_in_doubt(const struct msock *m, const struct ahead_item *item, uint64_t
 static enum msock_status
 ahead_deliver(struct msock *m, struct ahead_item *item, uint64_t sent)
 {
-    if (item->settled)
-        return item->taken ? MSOCK_OK : MSOCK_REFUSED;
     if (!ahead_is_in_doubt(m, item, sent))
         return deliver(m, &item->out);
     return handle_fail(m, MSOCK_GIVEN_UP,
@@ -180,35 +178,30 @@ ahead_recover(struct msock *m)
 {
     struct ahead *ahead = m->ahead;
     uint64_t sent = m->peer->results.sent;
-    enum msock_status status = MSOCK_OK;
+    enum msock_status one, fatal = MSOCK_OK;
     char error[HANDLE_ERROR_LEN], code[HANDLE_CODE_LEN];
 
     attempt_count(m);
     m->peer->results.settled = NULL;
     peer_close(m->peer);
-    ahead_report_settled(m);
-    while (ahead->first != NULL) {
-        struct ahead_item *item = ahead->first;
-        enum msock_status one = status;
-
-        if (ahead_is_fatal(status) && !item->settled) {
+    for (;;) {
+        ahead_report_settled(m);
+        if (ahead->first == NULL)
+            return fatal;
+        if (fatal != MSOCK_OK) {
             snprintf(m->error, sizeof(m->error), "%s", error);
             snprintf(m->code, sizeof(m->code), "%s", code);
-        } else {
-            one = ahead_deliver(m, item, sent);
-            if (item->settled) {
-                ahead_report_settled(m);
-                continue;
-            }
+            ahead_report(m, fatal);
+            continue;
         }
+        one = ahead_deliver(m, ahead->first, sent);
         if (ahead_is_fatal(one)) {
-            status = one;
+            fatal = one;
             snprintf(error, sizeof(error), "%s", m->error);
             snprintf(code, sizeof(code), "%s", m->code);
         }
         ahead_report(m, one);
     }
-    return status;
 }
 
 /* --- the fast way --- */

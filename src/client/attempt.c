@@ -355,14 +355,13 @@ enum attempt_end
 attempt_run(struct msock *m, struct outgoing *out, bool *in_doubt)
 {
     struct peer *p = m->peer;
-    struct attempt a = {.m = m, .peer = p, .out = out, .unsent = UINT64_MAX, .told = UINT64_MAX};
+    struct attempt a = {.m = m, .peer = p, .out = out, .unsent = UINT64_MAX};
     enum attempt_stop stop;
 
     a.sent = a.sent_before = p->results.sent;
     a.delivered = a.delivered_before = p->results.delivered;
     a.refused_before = p->results.refused;
     a.flushed_before = p->flushed;
-    a.told = 0;
     if (m->progress != NULL && m->progress(m->progress_arg, 0, out->size) != 0)
         return attempt_fail(&a, STOP_CANCELLED);
     if (peer_post(p, out, m->want_reply) < 0) {
