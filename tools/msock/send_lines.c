@@ -152,29 +152,43 @@ lines_make_room(struct lines *l)
     return 0;
 }
 
+/* Sleeps until there is something to do. A signal that came before is seen, since none can come
+ * between the look and the sleep. */
+static void
+lines_sleep(struct pollfd *fds, nfds_t n, const struct timespec *timeout)
+{
+    sigset_t stops, before;
+
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGINT);
+    sigaddset(&stops, SIGTERM);
+    sigprocmask(SIG_BLOCK, &stops, &before);
+    if (!lines_stopped)
+        (void)ppoll(fds, n, timeout, &before);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 /* Waits for input, and lets the connection go on meanwhile. False: a signal, or the connection has
  * ended for good. */
 static bool
 lines_wait(struct lines *l)
 {
-    for (;;) {
-        struct pollfd fds[] = {{.fd = l->fd, .events = POLLIN}, {.fd = -1}};
-        enum msock_status status = MSOCK_OK;
-        int timeout_ms = -1;
+    static const struct timespec look = {.tv_sec = 1}; /* at the library's patience */
 
-        if (lines_stopped)
-            return false;
+    while (!lines_stopped) {
+        struct pollfd fds[] = {{.fd = l->fd, .events = POLLIN}, {.fd = -1}};
+        enum msock_status status;
+
         if (poll(fds, 1, 0) > 0)
             return true;
         status = msock_flush(l->m, 0);
-        if (status == MSOCK_TIMEOUT) {
+        if (status == MSOCK_TIMEOUT)
             fds[1] = (struct pollfd){.fd = msock_fd(l->m), .events = msock_events(l->m)};
-            timeout_ms = 1000; /* the library's patience is looked at now and then */
-        } else if (status != MSOCK_OK) {
+        else if (status != MSOCK_OK)
             return false;
-        }
-        (void)poll(fds, 2, timeout_ms);
+        lines_sleep(fds, 2, status == MSOCK_TIMEOUT ? &look : NULL);
     }
+    return false;
 }
 
 static int
