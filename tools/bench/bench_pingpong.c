@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define PONG_ANSWER      "ACK\r\nACK\r\n"
-#define PONG_BATCH       262144u /* bytes of answers sent at once, at most, but one answer at least */
+#define PONG_BATCH       262144u /* bytes of answers sent at once; one answer at least */
 #define PONG_EVENTS      256
 #define PONG_BUFFER      65536u
 #define PONG_PATIENCE_MS 10000

@@ -15,7 +15,7 @@
 #define EXEC_TRIES    3                 /* more children that get a message which nobody answered */
 #define EXEC_LEAVE_US 1000000           /* between the end of its input and SIGTERM */
 #define EXEC_TERM_US  2000000           /* between SIGTERM and SIGKILL */
-#define EXEC_STEP     (4u * EXEC_CHUNK) /* bytes written to one child before others have their turn */
+#define EXEC_STEP     (4u * EXEC_CHUNK) /* bytes written to one child before others have a turn */
 
 static struct exec_job *
 exec_slot_take_job(struct exec_slot *slot)
