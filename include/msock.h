@@ -174,12 +174,13 @@ typedef void (*msock_settled_fn)(void *arg, uint64_t number, enum msock_status s
 MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
 
 /* Sends a message (kind 'A') or a JSON document ('J') of n bytes, at most 256 MiB, which are
- * copied. Waits only while 1,024 messages, or 4 MiB of them, have no answer. Small messages are
- * gathered until msock_flush is called or 32 KiB have come together. After a lost connection,
- * messages without an answer are sent again, under their ids; over cnp, tinyproto and frame, those
- * that had left are reported as MSOCK_GIVEN_UP. MSOCK_OK: it will be reported; MSOCK_USAGE (also
- * while a reply is wanted), MSOCK_LOCAL: it will not; anything else has ended all messages so far,
- * and they were reported. Transforms apply, the progress callback does not. */
+ * copied. Once 1,024 messages, or 4 MiB of them, have no answer, it waits until half of them do.
+ * Small messages are gathered until msock_flush is called or 32 KiB have come together, where each
+ * counts 256 bytes more than it has. After a lost connection, messages without an answer are sent
+ * again, under their ids; over cnp, tinyproto and frame, those that had left are reported as
+ * MSOCK_GIVEN_UP. MSOCK_OK: it will be reported; MSOCK_USAGE (also while a reply is wanted),
+ * MSOCK_LOCAL: it will not; anything else has ended all messages so far, and they were reported.
+ * Transforms apply, the progress callback does not. */
 MSOCK_API enum msock_status msock_send_ahead(msock *m, char kind, const void *data, size_t n);
 
 /* Sends what was gathered, and waits up to timeout_ms (-1: without end) until all messages are
