@@ -1,10 +1,8 @@
 #include "worker/helper.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -74,23 +72,6 @@ helper_main(void *arg)
     return NULL;
 }
 
-/* Signals are the loop's, or those of the program around it. */
-static int
-helper_start(struct helper *h)
-{
-    sigset_t all, before;
-    int rc;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rc = pthread_create(&h->thread, NULL, helper_main, h);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (rc == 0)
-        (void)pthread_setname_np(h->thread, "msockd-helper");
-    errno = rc;
-    return rc == 0 ? 0 : -1;
-}
-
 struct helper *
 helper_create(void)
 {
@@ -100,7 +81,7 @@ helper_create(void)
     pthread_cond_init(&h->given, NULL);
     pthread_cond_init(&h->ran, NULL);
     h->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (h->fd >= 0 && helper_start(h) == 0)
+    if (h->fd >= 0 && thread_start(&h->thread, "msockd-helper", helper_main, h) == 0)
         return h;
     fd_close(&h->fd);
     free(h);

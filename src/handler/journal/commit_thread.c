@@ -3,9 +3,8 @@
 #include "handler/journal/commit.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 
-#include <errno.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -61,30 +60,14 @@ commit_thread_main(void *arg)
     return NULL;
 }
 
-/* Signals are the worker's: the thread inherits a mask in which all are blocked. */
-static int
-commit_thread_start(struct commit_thread *ct)
-{
-    sigset_t all, before;
-    int error;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&ct->thread, NULL, commit_thread_main, ct);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0) {
-        errno = error;
-        return -1;
-    }
-    ct->started = true;
-    return 0;
-}
-
 int
 commit_thread_give(struct commit_thread *ct, void *job)
 {
-    if (!ct->started && commit_thread_start(ct) < 0)
-        return -1;
+    if (!ct->started) {
+        if (thread_start(&ct->thread, "msockd-commit", commit_thread_main, ct) < 0)
+            return -1;
+        ct->started = true;
+    }
     pthread_mutex_lock(&ct->lock);
     MS_ASSERT(!ct->working);
     ct->job = job;
