@@ -55,8 +55,11 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
  * default port is 8000. A name is resolved at each connection, and its first address is used.
  * Options stand behind "?" with "&" between them:
  *
- *   framing, delimiter  frame: the framing (4), "framing=delimiter&delimiter=%00"
- *   mode, window_size   cnp: step-by-step (the default) or burst; 64 packets by default (3.2)
+ *   framing             frame: length32 (the default), fixed:N, delimiter, delimiter:X, eof (4)
+ *   delimiter           frame with framing=delimiter: 1 to 32 bytes, also NUL ("delimiter=%00");
+ *                       a newline by default
+ *   mode                cnp: step-by-step (the default) or burst (3.2)
+ *   window_size         cnp with mode=burst: 2 to 1024 packets, 64 by default (3.3)
  *   key_file            all: as msock_set_key, with two differences: the key is always the last
  *                       transform on the way out, and no call removes it. It is read now.
  *
