@@ -212,7 +212,7 @@ $(B)/tests/%.so: tests/preload/%.c
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) -O2 -g -fPIC -shared -o $@ $< -ldl
 
 # As their authors build them: with the installed header alone.
-$(MODULES): $(B)/%.so: %.c include/msock_module.h
+$(MODULES): $(B)/%.so: %.c include/msock_module.h tests/modules/least.h
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<

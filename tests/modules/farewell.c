@@ -23,19 +23,7 @@ farewell_conn_open(void *state, struct msock_module_conn *conn, int moved)
     farewell_host->disconnect(farewell_host->ctx, conn);
 }
 
-static enum msock_module_result
-farewell_message(void *state, const struct msock_module_message *message)
-{
-    (void)state;
-    (void)message;
-    return MSOCK_MODULE_COMMIT;
-}
-
-const struct msock_module msock_module = {
-    .abi = MSOCK_MODULE_ABI,
-    .size = sizeof(struct msock_module),
-    .name = "farewell",
-    .start = farewell_start,
-    .conn_open = farewell_conn_open,
-    .message = farewell_message,
-};
+#define NAME      "farewell"
+#define START     farewell_start
+#define CONN_OPEN farewell_conn_open
+#include "least.h"

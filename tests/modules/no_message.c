@@ -1,20 +1,3 @@
 /* Has no message callback. */
-#include <msock_module.h>
-
-static int
-start(const struct msock_module_host *host, void **state_out, char *error, size_t error_len)
-{
-    (void)host;
-    (void)error;
-    (void)error_len;
-    *state_out = NULL;
-    return 0;
-}
-
-const struct msock_module msock_module = {
-    .abi = MSOCK_MODULE_ABI,
-    .size = sizeof(struct msock_module),
-    .name = "no_message",
-    .start = start,
-    .message = NULL,
-};
+#define MESSAGE NULL
+#include "least.h"

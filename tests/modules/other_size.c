@@ -1,28 +1,3 @@
 /* Made with another msock_module.h of the same ABI. */
-#include <msock_module.h>
-
-static int
-start(const struct msock_module_host *host, void **state_out, char *error, size_t error_len)
-{
-    (void)host;
-    (void)error;
-    (void)error_len;
-    *state_out = NULL;
-    return 0;
-}
-
-static enum msock_module_result
-take(void *state, const struct msock_module_message *message)
-{
-    (void)state;
-    (void)message;
-    return MSOCK_MODULE_COMMIT;
-}
-
-const struct msock_module msock_module = {
-    .abi = MSOCK_MODULE_ABI,
-    .size = sizeof(struct msock_module) + 8,
-    .name = "other_size",
-    .start = start,
-    .message = take,
-};
+#define SIZE (sizeof(struct msock_module) + 8)
+#include "least.h"

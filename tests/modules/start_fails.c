@@ -6,7 +6,7 @@
 #include <string.h>
 
 static int
-start(const struct msock_module_host *host, void **state_out, char *error, size_t error_len)
+fails_start(const struct msock_module_host *host, void **state_out, char *error, size_t error_len)
 {
     (void)state_out;
     if (strcmp(host->args, "long") == 0)
@@ -16,26 +16,14 @@ start(const struct msock_module_host *host, void **state_out, char *error, size_
     return -1;
 }
 
-static enum msock_module_result
-take(void *state, const struct msock_module_message *message)
-{
-    (void)state;
-    (void)message;
-    return MSOCK_MODULE_COMMIT;
-}
-
 static void
-stop(void *state)
+fails_stop(void *state)
 {
     (void)state;
     abort();
 }
 
-const struct msock_module msock_module = {
-    .abi = MSOCK_MODULE_ABI,
-    .size = sizeof(struct msock_module),
-    .name = "start_fails",
-    .start = start,
-    .message = take,
-    .stop = stop,
-};
+#define NAME  "start_fails"
+#define START fails_start
+#define STOP  fails_stop
+#include "least.h"
