@@ -82,7 +82,7 @@ FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
 SYSTEM_SRC := $(wildcard tests/system/test_*.c)
 SUPPORT_SRC := $(wildcard tests/support/*.c)
-UNIT_HELPER_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c)) $(SUPPORT_SRC)
+FIXTURE_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) $(SUPPORT_SRC)
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
@@ -196,7 +196,14 @@ run: deps
 
 $(B)/obj/tests/%.o: PIE_CFLAGS += -Itests
 
-$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(UNIT_HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
+# What unit tests share. Each takes what it uses; fixtures of different tests may use the same names.
+$(B)/libfixtures.a: $(call obj,$(FIXTURE_SRC))
+	@rm -f $@
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
+
+$(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(SUPPORT_SRC)) $(B)/libfixtures.a \
+                   $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
@@ -248,7 +255,7 @@ fuzz: lint-deps
 .PHONY: fuzzers
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/obj/tests/unit/proto_peer.o $(B)/libdaemon.a
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/libfixtures.a $(B)/libdaemon.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) -fsanitize=fuzzer -Wl,--wrap=getaddrinfo $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)

@@ -6,7 +6,6 @@
 
 #include "handler_fixture.h"
 
-#include "support/signals.h"
 #include "support/wait.h"
 
 #include "common/clock.h"
@@ -15,191 +14,55 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-#define EXEC_FIXTURE_WAIT_MS 30000
-#define EXEC_FIXTURE_WAIT_US (EXEC_FIXTURE_WAIT_MS * 1000)
+#define EXEC_FIXTURE_WAIT_MS 30000 /* for what must come */
 
-static struct listener_config exec_listener;
+/* The handler's; each setup makes it anew, and a test may change it before exec_start. */
+extern struct listener_config exec_listener;
 
-static inline struct fixture *
-exec_fixture_create(void)
-{
-    struct fixture *f = fixture_create();
+/* A fixture with exec=pool of one child. */
+int exec_setup_pool(void **state);
 
-    signal(SIGPIPE, SIG_IGN);
-    exec_listener = (struct listener_config){.name = (char *)"msp://127.0.0.1:8000"};
-    exec_listener.exec.children = 1;
-    exec_listener.exec.timeout_us = EXEC_FIXTURE_WAIT_US;
-    f->host.listener = &exec_listener;
-    return f;
-}
+/* A fixture with exec=once. */
+int exec_setup_once(void **state);
 
-static inline int
-exec_setup_pool(void **state)
-{
-    *state = exec_fixture_create();
-    return 0;
-}
+/* Creates the handler with that command. */
+void exec_start(struct fixture *f, const char *command);
 
-static inline int
-exec_setup_once(void **state)
-{
-    *state = exec_fixture_create();
-    exec_listener.exec.once = true;
-    return 0;
-}
+/* Destroys the handler, which must leave no child. */
+void exec_stop(struct fixture *f);
 
-static inline void
-exec_start(struct fixture *f, const char *command)
-{
-    char error[HANDLER_ERROR_LEN];
+/* Stops the handler where it still runs, and removes the fixture. */
+int exec_teardown(void **state);
 
-    exec_listener.exec.command = (char *)command;
-    f->handler = exec_handler.create(&f->host, error);
-    assert_non_null(f->handler);
-}
+/* Submits a message with that body. */
+void exec_give(struct fixture *f, const void *body, size_t n);
 
-static inline void
-exec_stop(struct fixture *f)
-{
-    exec_handler.destroy(f->handler);
-    f->handler = NULL;
-    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
-    assert_int_equal(errno, ECHILD);
-}
+/* Waits for an event and serves it. */
+void exec_turn(struct fixture *f);
 
-static inline int
-exec_teardown(void **state)
-{
-    struct fixture *f = *state;
+/* Serves events until no child is left that has ended. */
+void exec_reap_all(struct fixture *f);
 
-    if (f->handler != NULL)
-        exec_stop(f);
-    fixture_destroy(f);
-    return 0;
-}
+/* Serves events until no process has that number. */
+void exec_turn_until_gone(struct fixture *f, pid_t pid);
 
-static inline void
-exec_give(struct fixture *f, const void *body, size_t n)
-{
-    exec_handler.submit(f->handler, fixture_message(f, MESSAGE_PLAIN, "", body, n));
-}
-
-static inline void
-exec_turn(struct fixture *f)
-{
-    struct pollfd event = {.fd = exec_handler.event_fd(f->handler), .events = POLLIN};
-
-    assert_true(poll(&event, 1, EXEC_FIXTURE_WAIT_US / 1000) > 0);
-    exec_handler.complete(f->handler);
-}
-
-/* Until no child is left that has ended. */
-static inline void
-exec_reap_all(struct fixture *f)
-{
-    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
-
-    while (waitid(P_ALL, 0, &(siginfo_t){0}, WEXITED | WNOHANG | WNOWAIT) == 0) {
-        assert_true(clock_mono_us() < until_us);
-        exec_turn(f);
-    }
-}
-
-static inline void
-exec_turn_until_gone(struct fixture *f, pid_t pid)
-{
-    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
-
-    while (signal_send(pid, 0) == 0) {
-        assert_true(clock_mono_us() < until_us);
-        exec_turn(f);
-    }
-}
-
-static inline void
-exec_settle_all(struct fixture *f, unsigned count)
-{
-    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
-
-    while (f->settled_count < count) {
-        assert_true(clock_mono_us() < until_us);
-        exec_turn(f);
-    }
-    assert_int_equal(f->settled_count, count);
-}
+/* Serves events until so many messages are settled, and not one more. */
+void exec_settle_all(struct fixture *f, unsigned count);
 
 /* The one message of that body, and what became of it. */
-static inline const struct settled *
-exec_one(struct fixture *f, const void *body, size_t n)
-{
-    exec_give(f, body, n);
-    exec_settle_all(f, f->settled_count + 1);
-    return &f->settled[f->settled_count - 1];
-}
+const struct settled *exec_one(struct fixture *f, const void *body, size_t n);
 
-static inline void
-assert_verdict(const struct settled *s, enum proto_outcome outcome, const char *text)
-{
-    assert_string_equal(s->text, text);
-    assert_int_equal(s->outcome, outcome);
-    assert_string_equal(s->code, outcome == PROTO_REFUSED ? "refused" : "");
-}
+/* Settled with that outcome and text, and the code that belongs to it. */
+void assert_verdict(const struct settled *s, enum proto_outcome outcome, const char *text);
 
 /* A number that the command wrote into a file of the data directory, once it is there. */
-static inline long
-exec_number(struct fixture *f, const char *name)
-{
-    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
-    char *text = NULL;
-    long number = 0;
-
-    while (number == 0) {
-        assert_true(clock_mono_us() < until_us);
-        sched_yield();
-        text = fixture_read(f, name, NULL);
-        if (text != NULL && strchr(text, '\n') != NULL)
-            number = strtol(text, NULL, 10);
-        free(text);
-    }
-    return number;
-}
+long exec_number(struct fixture *f, const char *name);
 
 /* True where a process of that group runs. One that has ended and waits to be reaped does not; and
  * orphans wait for init, which may take its time. */
-static inline bool
-exec_group_runs(pid_t group)
-{
-    DIR *dir = opendir("/proc");
-    const struct dirent *entry;
-    bool runs = false;
+bool exec_group_runs(pid_t group);
 
-    assert_non_null(dir);
-    while (!runs && (entry = readdir(dir)) != NULL) {
-        char path[300], state = 'X', *text = NULL;
-        int of = 0;
-        size_t n;
-
-        snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
-        if (entry->d_name[0] < '1' || entry->d_name[0] > '9' ||
-            fd_read_file(path, 4096, &text, &n) < 0)
-            continue;
-        if (strrchr(text, ')') != NULL)
-            (void)sscanf(strrchr(text, ')'), ") %c %*d %d", &state, &of);
-        free(text);
-        runs = of == group && state != 'Z' && state != 'X';
-    }
-    closedir(dir);
-    return runs;
-}
-
-static inline bool
-exec_group_is_gone(pid_t group)
-{
-    uint64_t until_us = clock_mono_us() + EXEC_FIXTURE_WAIT_US;
-
-    while (exec_group_runs(group) && clock_mono_us() < until_us)
-        sched_yield(); /* SIGKILL was sent, and takes a moment */
-    return !exec_group_runs(group);
-}
+/* Waits for the end of the group; false where it goes on. */
+bool exec_group_is_gone(pid_t group);
 
 #endif

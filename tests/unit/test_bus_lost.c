@@ -1,5 +1,7 @@
 #include "bus_fixture.h"
 
+#include <sys/mman.h>
+
 /* --- readers that are behind --- */
 
 static void

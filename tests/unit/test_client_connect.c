@@ -4,6 +4,7 @@
 #include "scripted_server.h"
 
 #include <signal.h>
+#include <sys/time.h>
 
 static msock *
 client_open(const char *url)

@@ -3,6 +3,7 @@
 #include "byte_server.h"
 #include "msock.h"
 
+#include <errno.h>
 #include <poll.h>
 
 static msock *

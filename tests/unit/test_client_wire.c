@@ -2,6 +2,9 @@
 #include "msock.h"
 #include "scripted_server.h"
 
+#include <openssl/sha.h>
+#include <zlib.h>
+
 static void
 a_message_is_laid_out_as_the_protocol_says(void **state)
 {

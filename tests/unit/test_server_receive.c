@@ -2,6 +2,7 @@
 #include "server_fixture.h"
 
 #include <limits.h>
+#include <sys/time.h>
 #include <time.h>
 
 /* --- one at a time --- */

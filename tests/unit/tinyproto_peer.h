@@ -4,73 +4,25 @@
 
 #include "proto_peer.h"
 
-static inline struct tinyproto *
-machine(struct proto_peer *p)
-{
-    return &p->state.tinyproto;
-}
+/* The state of the protocol. */
+struct tinyproto *machine(struct proto_peer *p);
 
-static inline void
-begin(struct proto_peer *p, enum proto_role role)
-{
-    proto_peer_init(p, &tinyproto_protocol);
-    proto_peer_begin(p, role);
-}
+/* A peer with default limits, in that role. */
+void begin(struct proto_peer *p, enum proto_role role);
 
-/* Bytes written as hex, with spaces where it helps. Returns how many. */
-static inline size_t
-unhex(const char *hex, uint8_t *out)
-{
-    size_t n = 0;
-    int used;
-    unsigned v;
+/* It hears these bytes, in pieces. */
+void hears(struct proto_peer *p, const char *hex, size_t piece);
 
-    for (; sscanf(hex, " %2x%n", &v, &used) == 1; hex += used)
-        out[n++] = (uint8_t)v;
-    return n;
-}
+/* It has said exactly these bytes since the last look. */
+void says(struct proto_peer *p, const char *hex);
 
-static inline void
-hears(struct proto_peer *p, const char *hex, size_t piece)
-{
-    uint8_t bytes[64];
-
-    proto_peer_hear(p, bytes, unhex(hex, bytes), piece, false);
-}
-
-static inline void
-says(struct proto_peer *p, const char *hex)
-{
-    uint8_t bytes[64];
-
-    proto_peer_expect_said(p, bytes, unhex(hex, bytes));
-}
-
-static inline void
-hears_and_says(struct proto_peer *p, const char *heard, const char *said)
-{
-    hears(p, heard, PEER_WHOLE);
-    says(p, said);
-}
+/* Hears all at once, and answers with this. */
+void hears_and_says(struct proto_peer *p, const char *heard, const char *said);
 
 /* A server whose opening is over. */
-static inline void
-begin_open(struct proto_peer *p)
-{
-    begin(p, PROTO_SERVER);
-    hears_and_says(p, "ff", "ff");
-}
+void begin_open(struct proto_peer *p);
 
 /* Ends with GENERIC_ERROR, which is counted, and hears nothing more. */
-static inline void
-expect_fault(struct proto_peer *p)
-{
-    says(p, "00");
-    assert_true(p->closed);
-    assert_true(p->answers.ended);
-    assert_int_equal(p->tally.err, 1);
-    assert_int_equal(machine(p)->state, TINYPROTO_CLOSED);
-    assert_int_equal(proto_peer_patience(p), UINT64_MAX);
-}
+void expect_fault(struct proto_peer *p);
 
 #endif
