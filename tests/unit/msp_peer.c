@@ -221,7 +221,7 @@ msp_peer_wait(struct msp_peer *p, uint64_t us)
         return;
     if (msp_expire(&p->msp, &io) == PROTO_CLOSE)
         p->closed = true;
-    peer_drain(p);
+    peer_flush(p);
 }
 
 const char *

@@ -369,13 +369,17 @@ msp_expire(struct msp *msp, struct proto_io *io)
 {
     bool begun =
         msp->packet_left < msp->packet_len || memcmp(msp->sha256, empty_digest, SHA256_LEN) == 0;
+    enum proto_event event;
 
     if (msp->state == MSP_IDLE || msp->state == MSP_CLOSED)
         return PROTO_CLOSE;
     if (msp_rate_deadline(msp, io->limits) <= io->now_us)
         return msp_say_err(msp, io, "timeout", "the message came too slowly");
-    if (msp->state == MSP_BODY && msp->undetermined && begun)
-        return msp_packet_again(msp, io);
+    if (msp->state == MSP_BODY && msp->undetermined && begun) {
+        event = msp_packet_again(msp, io);
+        msp->discard = false; /* the peer was silent: what comes next answers the NACK1 */
+        return event;
+    }
     return msp_say_err(msp, io, "timeout", "no byte came for too long inside a message");
 }
 
