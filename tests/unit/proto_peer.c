@@ -1,5 +1,7 @@
 #include "proto_peer.h"
 
+#include "proto/json.h"
+
 #define GUARD_ROOM ((size_t)1 << 20)
 
 static int
@@ -29,6 +31,7 @@ proto_peer_init(struct proto_peer *p, const struct proto_ops *proto)
         .max_json_size = 16 << 20,
         .keepalive_us = 30000000,
         .max_json_depth = 512,
+        .max_json_values = 500000,
         .packet_size = 2048,
         .packet_size_max = 1048576,
         .nack_limit = 10,
@@ -122,8 +125,10 @@ proto_peer_begin(struct proto_peer *p, enum proto_role role)
 void
 proto_peer_fini(struct proto_peer *p)
 {
-    for (size_t i = 0; i < p->delivered_count; i++)
+    for (size_t i = 0; i < p->delivered_count; i++) {
         free(p->delivered[i].body);
+        free(p->delivered[i].value);
+    }
     for (size_t i = 0; i < p->held_count; i++)
         message_destroy(p->held[i].message);
     free(p->delivered);
@@ -162,10 +167,15 @@ peer_note(struct proto_peer *p, struct message *m)
 
     p->delivered = grown(p->delivered, p->delivered_count, sizeof(*p->delivered));
     d = &p->delivered[p->delivered_count++];
-    *d = (struct peer_delivered){
-        .size = (size_t)m->size, .tag = m->tag, .wants_reply = m->wants_reply};
+    *d = (struct peer_delivered){.size = (size_t)m->size,
+                                 .kind = (char)m->kind,
+                                 .value_len = m->value_len,
+                                 .tag = m->tag,
+                                 .wants_reply = m->wants_reply};
     assert_int_equal(m->error, 0);
     assert_non_null(m->value);
+    d->value = ms_malloc(m->value_len + 1u);
+    memcpy(d->value, m->value, m->value_len + 1u);
     assert_null(m->digest); /* finished */
     if (m->body_dropped)
         return d;
@@ -189,13 +199,31 @@ peer_hold(struct proto_peer *p, struct message *m)
     };
 }
 
+/* True where the message is a document that is none, and was refused. */
+static bool
+peer_refuse_json(struct proto_peer *p, struct message *m)
+{
+    char error[JSON_ERROR_LEN];
+    struct verdict no = {.outcome = PROTO_REFUSED, .code = "bad-json", .text = error};
+    struct proto_io io = peer_io(p);
+
+    if (m->kind != MESSAGE_JSON || json_parse_message(m, &p->limits, false, error) == JSON_GOOD)
+        return false;
+    p->proto->settle(&p->state, &io, NULL, m, &no);
+    message_destroy(m);
+    return true;
+}
+
 static void
 peer_take(struct proto_peer *p, struct message *m)
 {
-    const struct peer_delivered *d = peer_note(p, m);
+    const struct peer_delivered *d;
     struct verdict verdict = p->verdict;
     struct proto_io io = peer_io(p);
 
+    if (peer_refuse_json(p, m))
+        return;
+    d = peer_note(p, m);
     if (p->hold) {
         peer_hold(p, m);
         return;
@@ -379,6 +407,20 @@ proto_peer_patience(const struct proto_peer *p)
 }
 
 /* --- looking at it --- */
+
+const char *
+proto_peer_said(struct proto_peer *p)
+{
+    static char text[4096];
+    size_t n = p->said.len;
+
+    assert_true(n < sizeof(text));
+    if (n > 0)
+        memcpy(text, buffer_bytes(&p->said), n);
+    text[n] = '\0';
+    buffer_consume(&p->said, n);
+    return text;
+}
 
 void
 proto_peer_expect_said(struct proto_peer *p, const void *data, size_t n)

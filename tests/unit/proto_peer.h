@@ -1,6 +1,7 @@
 /* One end of a connection without a socket, for tests of any protocol: feeds bytes as they would
  * arrive, keeps what the protocol says and what it hands over, and is the handler. It follows
- * io->become as a worker does. What it is fed always ends at a page that cannot be read.
+ * io->become and parses documents as a worker does. What it is fed always ends at a page that
+ * cannot be read.
  *
  *     struct proto_peer p;
  *
@@ -22,6 +23,9 @@
 struct peer_delivered {
     char *body; /* NUL-terminated besides; NULL where the body was dropped */
     size_t size;
+    char kind;
+    char *value; /* NUL-terminated besides */
+    size_t value_len;
     uint32_t tag;
     bool wants_reply;
 };
@@ -50,7 +54,7 @@ struct proto_peer {
     size_t delivered_count, held_count;
     struct peer_delivered *delivered;
     struct peer_held *held;
-    struct buffer said; /* since the last proto_peer_expect_said */
+    struct buffer said; /* since the last look */
     uint64_t now_us;
 
     /* What a connection lends its protocol. */
@@ -95,7 +99,10 @@ int proto_peer_push(struct proto_peer *p, const void *data, size_t n);
 /* A client's message, which must stay until it is settled. As proto_send. */
 int proto_peer_send(struct proto_peer *p, struct outgoing *out);
 
-/* It has said exactly these bytes since the last call, and waits with nothing that could leave. */
+/* What it has said since the last look, as a string that is valid until the next call. */
+const char *proto_peer_said(struct proto_peer *p);
+
+/* It has said exactly these bytes since the last look, and waits with nothing that could leave. */
 void proto_peer_expect_said(struct proto_peer *p, const void *data, size_t n);
 
 /* delivered[i] is there and has this body. */

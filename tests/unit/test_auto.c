@@ -1,6 +1,6 @@
 /* Which protocol a connection speaks, told by its first bytes: whole, a byte at a time and split
  * anywhere; and what becomes of bytes that do not say it (docs/protocol.md 5). */
-#include "msp_peer.h"
+#include "msp_build.h"
 #include "proto_peer.h"
 
 #include "common/be.h"

@@ -1,17 +1,11 @@
 /* The server's side of msp: every conversation of the vectors, cut in every way, and every state,
  * limit and code of docs/protocol.md 1. */
-#include "msp_peer.h"
+#include "msp_build.h"
+#include "proto_peer.h"
 
 #include "common/be.h"
 
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static uint8_t wire[1 << 21];
 static uint8_t body[1 << 20];
@@ -21,6 +15,13 @@ fill_body(size_t n)
 {
     for (size_t i = 0; i < n; i++)
         body[i] = (uint8_t)(i * 131 + i / 251);
+}
+
+static void
+peer_begin(struct proto_peer *p)
+{
+    proto_peer_init(p, &msp_protocol);
+    proto_peer_begin(p, PROTO_SERVER);
 }
 
 /* --- the vectors --- */
@@ -40,9 +41,9 @@ unhex(const char *hex, uint8_t *out)
 }
 
 static void
-expect_said(struct msp_peer *p, const char *expected, const char *name, size_t piece)
+expect_said(struct proto_peer *p, const char *expected, const char *name, size_t piece)
 {
-    const char *said = msp_peer_said(p);
+    const char *said = proto_peer_said(p);
     bool prefix = strncmp(expected, "REJ", 3) == 0 || strncmp(expected, "ERR", 3) == 0;
 
     if (prefix ? strncmp(said, expected, strlen(expected)) != 0 || strstr(said, "\r\n") == NULL
@@ -51,17 +52,17 @@ expect_said(struct msp_peer *p, const char *expected, const char *name, size_t p
 }
 
 static void
-expect_delivered(const struct msp_peer *p, json_t *expected, const char *name)
+expect_delivered(const struct proto_peer *p, json_t *expected, const char *name)
 {
     static uint8_t bytes[1 << 16];
     size_t i;
     json_t *want;
 
     if (p->delivered_count != json_array_size(expected))
-        fail_msg("%s: %u messages delivered", name, p->delivered_count);
+        fail_msg("%s: %zu messages delivered", name, p->delivered_count);
     json_array_foreach(expected, i, want)
     {
-        const struct delivered *d = &p->delivered[i];
+        const struct peer_delivered *d = &p->delivered[i];
         const char *value = json_string_value(json_object_get(want, "value"));
         size_t n = unhex(json_string_value(json_object_get(want, "body")), bytes);
 
@@ -79,11 +80,11 @@ run_vector(json_t *vector, size_t piece)
 {
     const char *name = json_string_value(json_object_get(vector, "name"));
     bool together = strncmp(name, "undetermined", 12) == 0;
-    struct msp_peer p;
+    struct proto_peer p;
     size_t i;
     json_t *step, *v;
 
-    msp_peer_init(&p);
+    peer_begin(&p);
     if ((v = json_object_get(vector, "packet_size_max")) != NULL)
         p.limits.packet_size_max = (uint32_t)json_integer_value(v);
     json_array_foreach(json_object_get(vector, "steps"), i, step)
@@ -92,7 +93,7 @@ run_vector(json_t *vector, size_t piece)
         const char *server = json_string_value(json_object_get(step, "server"));
 
         if (client != NULL)
-            msp_peer_hear(&p, wire, unhex(client, wire), piece, together);
+            proto_peer_hear(&p, wire, unhex(client, wire), piece, together);
         else if (json_is_true(json_object_get(vector, "reply")) &&
                  i + 1 == json_array_size(json_object_get(vector, "steps")))
             assert_int_equal(p.said.len, strlen(server) + MSP_FIRST_HEADER);
@@ -101,7 +102,7 @@ run_vector(json_t *vector, size_t piece)
     }
     expect_delivered(&p, json_object_get(vector, "delivers"), name);
     assert_int_equal(p.closed, json_is_true(json_object_get(vector, "closes")));
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
@@ -134,28 +135,28 @@ every_vector_passes_whole_and_in_pieces_of_every_size(void **state)
 /* Sends size bytes of body[] as a strict client would and returns the largest grant it was
  * given. */
 static uint32_t
-send_strictly(struct msp_peer *p, size_t size, bool late, size_t piece)
+send_strictly(struct proto_peer *p, size_t size, bool late, size_t piece)
 {
     size_t done = size < MSP_FIRST_BODY ? size : MSP_FIRST_BODY;
     uint32_t largest = 0;
     uint8_t digest[SHA256_LEN];
 
-    msp_peer_hear(p, wire, build_first(wire, body, size, late, false), piece, true);
+    proto_peer_hear(p, wire, build_first(wire, body, size, late, false), piece, true);
     while (done < size) {
         unsigned grant;
         size_t n;
 
-        assert_int_equal(sscanf(msp_peer_said(p), "ACK %u\r\n", &grant), 1);
+        assert_int_equal(sscanf(proto_peer_said(p), "ACK %u\r\n", &grant), 1);
         largest = grant > largest ? grant : largest;
         n = grant - MSP_PACKET_HEADER < size - done ? grant - MSP_PACKET_HEADER : size - done;
-        msp_peer_hear(p, wire, build_packet(wire, body + done, n), piece, true);
+        proto_peer_hear(p, wire, build_packet(wire, body + done, n), piece, true);
         done += n;
     }
-    assert_string_equal(msp_peer_said(p), "ACK\r\n");
+    assert_string_equal(proto_peer_said(p), "ACK\r\n");
     digest_sha256(p->store.digester, body, size, digest);
-    msp_peer_hear(p, wire, msp_trailer_encode(wire, 'A', 0, late ? digest : NULL, "id", 2), piece,
-                  true);
-    assert_string_equal(msp_peer_said(p), "ACK\r\n");
+    proto_peer_hear(p, wire, msp_trailer_encode(wire, 'A', 0, late ? digest : NULL, "id", 2), piece,
+                    true);
+    assert_string_equal(proto_peer_said(p), "ACK\r\n");
     return largest;
 }
 
@@ -170,132 +171,132 @@ messages_of_every_size_around_a_packet_arrive_whole(void **state)
     for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++)
         for (int late = 0; late < 2; late++)
             for (size_t piece = 777; piece < sizeof(wire); piece *= 9) {
-                struct msp_peer p;
+                struct proto_peer p;
 
-                msp_peer_init(&p);
+                peer_begin(&p);
                 send_strictly(&p, sizes[i], late != 0, piece);
                 assert_int_equal(p.delivered_count, 1);
                 assert_int_equal(p.delivered[0].size, sizes[i]);
                 assert_memory_equal(p.delivered[0].body, body, sizes[i]);
                 assert_string_equal(p.delivered[0].value, "id");
                 assert_int_equal(p.tally.acks, p.tally.packets);
-                msp_peer_fini(&p);
+                proto_peer_fini(&p);
             }
 }
 
 static void
 a_clean_sender_gets_larger_grants_up_to_the_limit(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
 
     (void)state;
     fill_body(sizeof(body));
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.limits.packet_size_max = 100000;
     assert_int_equal(send_strictly(&p, sizeof(body), false, sizeof(wire)), 100000);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 a_nack1_halves_the_grant_and_the_same_packet_is_taken_again(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     unsigned before, after;
     size_t n;
 
     (void)state;
     fill_body(sizeof(body));
-    msp_peer_init(&p);
-    msp_peer_hear(&p, wire, build_first(wire, body, 200000, false, false), 5000, true);
-    assert_int_equal(sscanf(msp_peer_said(&p), "ACK %u", &before), 1);
+    peer_begin(&p);
+    proto_peer_hear(&p, wire, build_first(wire, body, 200000, false, false), 5000, true);
+    assert_int_equal(sscanf(proto_peer_said(&p), "ACK %u", &before), 1);
     n = build_packet(wire, body + MSP_FIRST_BODY, before - MSP_PACKET_HEADER);
     wire[n / 2] ^= 0x10;
-    msp_peer_hear(&p, wire, n, 5000, true);
-    assert_string_equal(msp_peer_said(&p), "NACK1\r\n");
+    proto_peer_hear(&p, wire, n, 5000, true);
+    assert_string_equal(proto_peer_said(&p), "NACK1\r\n");
     wire[n / 2] ^= 0x10;
-    msp_peer_hear(&p, wire, n, 5000, true);
-    assert_int_equal(sscanf(msp_peer_said(&p), "ACK %u", &after), 1);
+    proto_peer_hear(&p, wire, n, 5000, true);
+    assert_int_equal(sscanf(proto_peer_said(&p), "ACK %u", &after), 1);
     assert_int_equal(after, before / 2);
     assert_int_equal(p.tally.nack1, 1);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 what_has_arrived_behind_a_bad_packet_is_dropped(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n;
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     n = build_message(wire, 'A', "hello", 5, NULL);
     wire[MSP_FIRST_HEADER] ^= 1;
     n += build_message(wire + n, 'A', "world", 5, NULL);
-    msp_peer_hear(&p, wire, n, 11, true);
-    assert_string_equal(msp_peer_said(&p), "NACK1\r\n");
+    proto_peer_hear(&p, wire, n, 11, true);
+    assert_string_equal(proto_peer_said(&p), "NACK1\r\n");
     n = build_message(wire, 'A', "hello", 5, NULL);
-    msp_peer_hear(&p, wire, n, n, false);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\nACK\r\n");
+    proto_peer_hear(&p, wire, n, n, false);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nACK\r\n");
     assert_int_equal(p.delivered_count, 1);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 more_nacks_than_the_limit_end_the_connection(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "hello", 5, false, false);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     wire[MSP_FIRST_HEADER] ^= 1;
     for (unsigned i = 0; i < p.limits.nack_limit; i++) {
-        msp_peer_hear(&p, wire, n, n, false);
-        assert_string_equal(msp_peer_said(&p), "NACK1\r\n");
+        proto_peer_hear(&p, wire, n, n, false);
+        assert_string_equal(proto_peer_said(&p), "NACK1\r\n");
     }
-    msp_peer_hear(&p, wire, n, n, false);
-    assert_int_equal(strncmp(msp_peer_said(&p), "ERR retries ", 12), 0);
+    proto_peer_hear(&p, wire, n, n, false);
+    assert_int_equal(strncmp(proto_peer_said(&p), "ERR retries ", 12), 0);
     assert_true(p.closed);
     assert_true(p.answers.ended);
     assert_int_equal(p.tally.nack1, p.limits.nack_limit);
     assert_int_equal(p.tally.err, 1);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 nack2_keeps_the_count_of_nacks(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "hello", 5, false, false);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     wire[12] ^= 1;
     for (unsigned i = 0; i < p.limits.nack_limit; i++) {
-        msp_peer_hear(&p, wire, n, n, false);
-        assert_string_equal(msp_peer_said(&p), "NACK2\r\n");
+        proto_peer_hear(&p, wire, n, n, false);
+        assert_string_equal(proto_peer_said(&p), "NACK2\r\n");
     }
-    msp_peer_hear(&p, wire, n, n, false);
-    assert_int_equal(strncmp(msp_peer_said(&p), "ERR retries ", 12), 0);
-    msp_peer_fini(&p);
+    proto_peer_hear(&p, wire, n, n, false);
+    assert_int_equal(strncmp(proto_peer_said(&p), "ERR retries ", 12), 0);
+    proto_peer_fini(&p);
 }
 
 static void
 a_length_that_no_trailer_can_have_is_a_damaged_packet(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "hello", 5, false, false);
     size_t trailer = build_trailer(wire + n, 'A', 0, NULL, 0);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     wire[n + 8] = 0xff;
-    msp_peer_hear(&p, wire, n + trailer, 7, true);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\nNACK1\r\n");
+    proto_peer_hear(&p, wire, n + trailer, 7, true);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nNACK1\r\n");
     wire[n + 8] = 0;
-    msp_peer_hear(&p, wire + n, trailer, 1, true);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\n");
-    msp_peer_fini(&p);
+    proto_peer_hear(&p, wire + n, trailer, 1, true);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\n");
+    proto_peer_fini(&p);
 }
 
 /* --- undetermined size --- */
@@ -303,91 +304,91 @@ a_length_that_no_trailer_can_have_is_a_damaged_packet(void **state)
 static void
 an_undetermined_message_without_an_end_is_cut_off(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     unsigned acks = 0;
 
     (void)state;
     fill_body(4096);
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.limits.packet_size_max = 2048;
     build_first(wire, body, 4000, false, true);
     be32_store(wire + 44, digest_crc32(0, body, 100));
     wire[10] ^= 1;
-    msp_peer_hear(&p, wire, MSP_FIRST_HEADER + 100, 4096, true);
-    while (!p.closed && strcmp(msp_peer_said(&p), "ACK 2048\r\n") == 0) {
+    proto_peer_hear(&p, wire, MSP_FIRST_HEADER + 100, 4096, true);
+    while (!p.closed && strcmp(proto_peer_said(&p), "ACK 2048\r\n") == 0) {
         acks++;
-        msp_peer_hear(&p, wire, build_packet(wire, body, 100), 4096, true);
+        proto_peer_hear(&p, wire, build_packet(wire, body, 100), 4096, true);
     }
     assert_int_equal(acks, p.limits.reread_limit);
     assert_true(p.closed);
     assert_int_equal(p.tally.err, 1);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 an_undetermined_packet_that_matches_nothing_gets_nack1_in_time(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "hello", 5, false, true);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     wire[n - 1] ^= 1;
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_string_equal(msp_peer_said(&p), "");
-    msp_peer_wait(&p, p.limits.timeout_us);
-    assert_string_equal(msp_peer_said(&p), "NACK1\r\n");
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_string_equal(proto_peer_said(&p), "");
+    proto_peer_wait(&p, p.limits.timeout_us);
+    assert_string_equal(proto_peer_said(&p), "NACK1\r\n");
     wire[n - 1] ^= 1;
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\n");
-    msp_peer_fini(&p);
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\n");
+    proto_peer_fini(&p);
 }
 
 static void
 a_huge_size_and_then_silence_is_a_timeout_and_costs_no_memory(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     build_first(wire, "hello", 5, false, false);
     memset(wire, 0xff, 8);
-    msp_peer_hear(&p, wire, MSP_FIRST_HEADER, 1, true);
+    proto_peer_hear(&p, wire, MSP_FIRST_HEADER, 1, true);
     assert_int_equal(p.store.memory_used, 0);
-    msp_peer_wait(&p, p.limits.timeout_us);
-    assert_int_equal(strncmp(msp_peer_said(&p), "ERR timeout ", 12), 0);
+    proto_peer_wait(&p, p.limits.timeout_us);
+    assert_int_equal(strncmp(proto_peer_said(&p), "ERR timeout ", 12), 0);
     assert_true(p.closed);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 a_late_digest_with_an_undetermined_size_is_refused(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "hello", 5, true, true);
 
     (void)state;
-    msp_peer_init(&p);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_int_equal(strncmp(msp_peer_said(&p), "REJ bad-flags ", 14), 0);
+    peer_begin(&p);
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_int_equal(strncmp(proto_peer_said(&p), "REJ bad-flags ", 14), 0);
     n = build_message(wire, 'A', "x", 1, NULL);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\nACK\r\n");
-    msp_peer_fini(&p);
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nACK\r\n");
+    proto_peer_fini(&p);
 }
 
 static void
 no_size_no_digest_and_no_body_is_refused_at_once(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_first(wire, "", 0, true, true);
 
     (void)state;
-    msp_peer_init(&p);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_int_equal(strncmp(msp_peer_said(&p), "REJ bad-flags ", 14), 0);
+    peer_begin(&p);
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_int_equal(strncmp(proto_peer_said(&p), "REJ bad-flags ", 14), 0);
     assert_false(p.closed);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 /* --- time --- */
@@ -399,53 +400,53 @@ silence_inside_a_message_is_a_timeout_in_every_state(void **state)
 
     (void)state;
     for (size_t cut = 1; cut < n; cut++) {
-        struct msp_peer p;
+        struct proto_peer p;
 
-        msp_peer_init(&p);
-        msp_peer_hear(&p, wire, cut, cut, true);
-        msp_peer_said(&p);
-        msp_peer_wait(&p, p.limits.timeout_us - 1);
+        peer_begin(&p);
+        proto_peer_hear(&p, wire, cut, cut, true);
+        proto_peer_said(&p);
+        proto_peer_wait(&p, p.limits.timeout_us - 1);
         assert_false(p.closed);
-        msp_peer_wait(&p, 1);
-        assert_int_equal(strncmp(msp_peer_said(&p), "ERR timeout ", 12), 0);
+        proto_peer_wait(&p, 1);
+        assert_int_equal(strncmp(proto_peer_said(&p), "ERR timeout ", 12), 0);
         assert_true(p.closed);
-        msp_peer_fini(&p);
+        proto_peer_fini(&p);
     }
 }
 
 static void
 an_idle_connection_is_closed_without_a_word(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
 
     (void)state;
-    msp_peer_init(&p);
-    msp_peer_wait(&p, p.limits.idle_timeout_us - 1);
+    peer_begin(&p);
+    proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
     assert_false(p.closed);
-    msp_peer_wait(&p, 1);
+    proto_peer_wait(&p, 1);
     assert_true(p.closed);
-    assert_string_equal(msp_peer_said(&p), "");
+    assert_string_equal(proto_peer_said(&p), "");
     assert_int_equal(p.tally.err, 0);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 one_byte_a_second_is_too_slow_for_a_message_as_a_whole(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_message(wire, 'A', "hello", 5, "some id");
     size_t sent = 0;
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     while (!p.closed && sent < n) {
-        msp_peer_hear(&p, wire + sent++, 1, 1, true);
-        msp_peer_wait(&p, 1000000);
+        proto_peer_hear(&p, wire + sent++, 1, 1, true);
+        proto_peer_wait(&p, 1000000);
     }
     assert_true(p.closed);
     assert_in_range(sent, 10, 11);
-    assert_int_equal(strncmp(msp_peer_said(&p), "ERR timeout ", 12), 0);
-    msp_peer_fini(&p);
+    assert_int_equal(strncmp(proto_peer_said(&p), "ERR timeout ", 12), 0);
+    proto_peer_fini(&p);
 }
 
 /* --- answers --- */
@@ -455,25 +456,25 @@ answers_leave_in_order_whatever_order_they_are_settled_in(void **state)
 {
     struct verdict yes = {.outcome = PROTO_COMMITTED};
     struct verdict no = {.outcome = PROTO_REFUSED, .code = "exists", .text = "it is\nthere"};
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = 0;
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.hold = true;
     for (int i = 0; i < 3; i++)
         n += build_message(wire + n, 'A', "hello", 5, NULL);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_string_equal(msp_peer_said(&p), ""); /* the first ACK waits for the final one */
-    msp_peer_settle(&p, 2, &yes);
-    msp_peer_settle(&p, 1, &no);
-    assert_string_equal(msp_peer_said(&p), "");
-    msp_peer_settle(&p, 0, &yes);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\nACK\r\nACK\r\nREJ exists it is\\x0Athere\r\n"
-                                           "ACK\r\nACK\r\n");
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_string_equal(proto_peer_said(&p), ""); /* the first ACK waits for the final one */
+    proto_peer_settle(&p, 2, &yes);
+    proto_peer_settle(&p, 1, &no);
+    assert_string_equal(proto_peer_said(&p), "");
+    proto_peer_settle(&p, 0, &yes);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nACK\r\nACK\r\nREJ exists it is\\x0Athere\r\n"
+                                             "ACK\r\nACK\r\n");
     assert_int_equal(p.tally.messages, 2);
     assert_int_equal(p.tally.rej, 1);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
@@ -481,23 +482,23 @@ a_failed_commit_ends_the_connection_in_its_place(void **state)
 {
     struct verdict yes = {.outcome = PROTO_COMMITTED};
     struct verdict broken = {.outcome = PROTO_FAILED, .text = "the disk is gone"};
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = 0;
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.hold = true;
     for (int i = 0; i < 3; i++)
         n += build_message(wire + n, 'A', "hello", 5, NULL);
-    msp_peer_hear(&p, wire, n, n, true);
-    msp_peer_settle(&p, 1, &broken);
-    msp_peer_settle(&p, 2, &yes);
+    proto_peer_hear(&p, wire, n, n, true);
+    proto_peer_settle(&p, 1, &broken);
+    proto_peer_settle(&p, 2, &yes);
     assert_false(p.answers.ended);
-    msp_peer_settle(&p, 0, &yes);
+    proto_peer_settle(&p, 0, &yes);
     assert_true(p.answers.ended);
-    assert_string_equal(msp_peer_said(&p),
+    assert_string_equal(proto_peer_said(&p),
                         "ACK\r\nACK\r\nACK\r\nERR internal the disk is gone\r\n");
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
@@ -505,17 +506,17 @@ a_reply_follows_its_ack_with_both_sums(void **state)
 {
     struct verdict yes = {.outcome = PROTO_COMMITTED, .reply = "pong", .reply_len = 4};
     struct msp_first first;
-    struct msp_peer p;
+    struct proto_peer p;
     uint8_t digest[SHA256_LEN];
     const char *said;
     size_t n = build_first(wire, "ping", 4, false, false);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.hold = true;
     n += build_trailer(wire + n, 'A', MSP_FLAG_REPLY, NULL, 0);
-    msp_peer_hear(&p, wire, n, n, true);
-    msp_peer_settle(&p, 0, &yes);
+    proto_peer_hear(&p, wire, n, n, true);
+    proto_peer_settle(&p, 0, &yes);
     said = buffer_bytes(&p.said);
     assert_int_equal(p.said.len, 10 + MSP_FIRST_HEADER + 4);
     assert_memory_equal(said, "ACK\r\nACK\r\n", 10);
@@ -525,65 +526,66 @@ a_reply_follows_its_ack_with_both_sums(void **state)
     assert_int_equal(first.crc, digest_crc32(0, "pong", 4));
     assert_memory_equal(first.sha256, digest, SHA256_LEN);
     assert_memory_equal(said + 10 + MSP_FIRST_HEADER, "pong", 4);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 a_document_larger_than_the_limit_is_refused_and_the_rest_goes_on(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     size_t n = build_message(wire, 'J', "[1,2,3]", 7, NULL);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     p.limits.max_json_size = 6;
     p.keep_max = 6;
     n += build_message(wire + n, 'A', "[1,2,3]", 7, NULL);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_string_equal(msp_peer_said(&p), "ACK\r\nREJ bad-json a document of over 6 bytes is not "
-                                           "taken\r\nACK\r\nACK\r\n");
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_string_equal(proto_peer_said(&p),
+                        "ACK\r\nREJ bad-json a document of over 6 bytes is not "
+                        "taken\r\nACK\r\nACK\r\n");
     assert_int_equal(p.delivered_count, 1);
     assert_null(p.delivered[0].body);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 what_a_refusal_quotes_is_escaped_once(void **state)
 {
     static const char doc[] = "[\"a\\x\n\"]";
-    struct msp_peer p;
+    struct proto_peer p;
     const char *said;
     size_t n = build_message(wire, 'J', doc, sizeof(doc) - 1, NULL);
 
     (void)state;
-    msp_peer_init(&p);
-    msp_peer_hear(&p, wire, n, n, true);
-    said = msp_peer_said(&p);
+    peer_begin(&p);
+    proto_peer_hear(&p, wire, n, n, true);
+    said = proto_peer_said(&p);
     assert_non_null(strstr(said, "REJ bad-json line 1 column "));
     assert_non_null(strstr(said, "\\x5C"));
     assert_null(strstr(said, "\\x5Cx5C"));
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 static void
 leaving_is_said_and_nothing_is_taken_afterwards(void **state)
 {
-    struct msp_peer p;
+    struct proto_peer p;
     struct proto_io io;
     size_t n = build_message(wire, 'A', "hello", 5, NULL);
 
     (void)state;
-    msp_peer_init(&p);
+    peer_begin(&p);
     io = (struct proto_io){.limits = &p.limits,
                            .store = &p.store,
                            .answers = &p.answers,
                            .message = &p.message,
                            .tally = &p.tally};
-    assert_int_equal(msp_shutdown(&p.msp, &io), PROTO_CLOSE);
-    msp_peer_hear(&p, wire, n, n, true);
-    assert_int_equal(strncmp(msp_peer_said(&p), "ERR shutdown ", 13), 0);
+    assert_int_equal(msp_shutdown(&p.state.msp, &io), PROTO_CLOSE);
+    proto_peer_hear(&p, wire, n, n, true);
+    assert_int_equal(strncmp(proto_peer_said(&p), "ERR shutdown ", 13), 0);
     assert_int_equal(p.delivered_count, 0);
-    msp_peer_fini(&p);
+    proto_peer_fini(&p);
 }
 
 int
