@@ -41,6 +41,15 @@ hear(struct proto_peer *p, struct buffer *wire)
 }
 
 void
+hear_one(struct proto_peer *p, int type, unsigned seq, const char *text)
+{
+    struct buffer wire = {0};
+
+    put(&wire, type, seq, text);
+    hear(p, &wire);
+}
+
+void
 expect_packet(struct proto_peer *p, int type, unsigned seq, int last, const char *part)
 {
     const uint8_t *at = (const uint8_t *)buffer_bytes(&p->said);
@@ -100,4 +109,19 @@ peer_ready(struct proto_peer *p, const char *syn)
     hear(p, &wire);
     expect(p, T_ACK, 0, "\"ok\"");
     assert_false(p->closed);
+}
+
+void
+begin_ready(struct proto_peer *p, const char *syn)
+{
+    proto_peer_init(p, &cnp_protocol);
+    peer_ready(p, syn);
+}
+
+void
+expect_bodies(const struct proto_peer *p, const char *const *bodies, size_t n)
+{
+    assert_int_equal(p->delivered_count, n);
+    for (size_t i = 0; i < n; i++)
+        proto_peer_expect_delivered(p, i, bodies[i], strlen(bodies[i]));
 }

@@ -33,6 +33,9 @@ void put_damaged(struct buffer *out, int type, unsigned seq, const char *text);
 /* The peer hears what was put, and the buffer is empty again. */
 void hear(struct proto_peer *p, struct buffer *wire);
 
+/* The peer hears one packet of the first dialect. */
+void hear_one(struct proto_peer *p, int type, unsigned seq, const char *text);
+
 /* The next packet that it has said is this one, checksum included; part is in its payload. */
 void expect_packet(struct proto_peer *p, int type, unsigned seq, int last, const char *part);
 
@@ -50,6 +53,12 @@ void put_handshake(struct buffer *out, const char *syn);
 
 /* A server whose handshake is done and whose SYN-ACK was looked at. */
 void peer_ready(struct proto_peer *p, const char *syn);
+
+/* The same of a peer that was not initialised, with default limits. */
+void begin_ready(struct proto_peer *p, const char *syn);
+
+/* These messages were handed over, and no more. */
+void expect_bodies(const struct proto_peer *p, const char *const *bodies, size_t n);
 
 #define BURST      "{\"operation_mode\": \"burst\"}"
 #define BURST_OF_4 "{\"operation_mode\": \"burst\", \"window_size\": 4}"

@@ -7,15 +7,6 @@
 static const struct verdict committed = {.outcome = PROTO_COMMITTED};
 
 static void
-hear_one(struct proto_peer *p, int type, unsigned seq, const char *text)
-{
-    struct buffer wire = {0};
-
-    put(&wire, type, seq, text);
-    hear(p, &wire);
-}
-
-static void
 push(struct proto_peer *p, const char *text)
 {
     assert_int_equal(proto_peer_push(p, text, strlen(text)), 0);
