@@ -74,8 +74,8 @@ DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto sta
 CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c,$(wildcard src/common/*.c)) \
-              $(addprefix src/config/,config_options.c config_settings.c framing.c listener_url.c) \
-              $(addprefix src/stats/stats_,peer.c private.c space.c writer.c)
+              $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
+              $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)

@@ -16,8 +16,6 @@
 
 #include "common/base.h"
 
-#include <stdbool.h>
-
 #define BUS_RINGS       256 /* as many as STATS_REGIONS: a worker's ring is that of its region */
 #define BUS_MESSAGE_MAX (1 << 20) /* bytes of one message */
 #define BUS_PATIENCE_US 1000000

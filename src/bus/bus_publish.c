@@ -5,7 +5,6 @@
 #include "bus/bus_state.h"
 
 #include <errno.h>
-#include <string.h>
 
 static void
 bus_write_at(struct bus *bus, uint64_t position, const void *data, size_t n)

@@ -1,10 +1,8 @@
 /* The reader's half. What stands in another worker's ring may be overwritten while it is read, or
  * be nonsense: everything is copied out first, and then it is seen whether the copy was whole. */
 #include "bus/bus_state.h"
-#include "common/be.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 static void
 bus_read_at(const struct bus *bus, unsigned ring, uint64_t position, void *out, size_t n)

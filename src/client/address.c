@@ -1,13 +1,9 @@
-#include "client/address.h"
+#include "client/handle.h"
 
 #include "common/text.h"
-#include "config/framing.h"
-#include "proto/proto_table.h"
-#include "proto/transform.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 #define ADDRESS_SCHEMES_LEN 128
 #define WINDOW_MAX          1024 /* packets, as on the server's side */

@@ -1,16 +1,11 @@
 /* The fast way is one connection, with messages posted to its protocol as they come. Whatever goes
  * wrong there ends the connection, and each message without an answer is then delivered alone, with
  * all retries, before the fast way begins again. */
-#include "client/ahead.h"
-
-#include "client/attempt.h"
-#include "client/deliver.h"
-#include "common/clock.h"
+#include "client/handle.h"
 
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define AHEAD_MAX       1024              /* messages without a report */
 #define AHEAD_BYTES     ((size_t)4 << 20) /* of them */

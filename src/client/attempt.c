@@ -1,10 +1,7 @@
 /* The limits of time: answer_ms without progress while the message is on its way, commit_ms for the
  * server's word or reply, and for all of it where the protocol itself sends again what was not
  * acknowledged. */
-#include "client/attempt.h"
-
-#include "client/received.h"
-#include "common/clock.h"
+#include "client/handle.h"
 
 #include <errno.h>
 #include <stdio.h>

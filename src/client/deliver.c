@@ -1,16 +1,8 @@
 /* Decides after each attempt whether there is another one, on which connection, how the message
  * travels then, and how long to wait before it. */
-#include "client/deliver.h"
-
-#include "client/attempt.h"
-#include "proto/msp/msp_wire.h"
+#include "client/handle.h"
 
 #include <stdio.h>
-#include <string.h>
-
-/* A server that takes a size as undetermined gives up after so many full packets (1.4); what is
- * larger is not worth reading twice. */
-#define DELIVER_UNDETERMINED_MAX (10ull * MSP_GRANT_MAX)
 
 struct delivery {
     struct msock *m;
@@ -97,13 +89,13 @@ delivery_again(struct delivery *d)
 }
 
 /* REJ. One case deserves another try: a server to which the size is undetermined cannot take a late
- * digest (1.8). */
+ * digest (1.8). What is too large for that is not worth reading twice. */
 static bool
 delivery_refused(struct delivery *d)
 {
     struct msock *m = d->m;
 
-    if (d->out->strict || d->out->size > DELIVER_UNDETERMINED_MAX ||
+    if (d->out->strict || d->out->size > m->peer->ops->reread_max ||
         strcmp(m->code, "bad-flags") != 0)
         return delivery_decided(d, MSOCK_REFUSED);
     snprintf(d->refusal, sizeof(d->refusal), "%s", m->error);
@@ -143,7 +135,7 @@ delivery_attempt(struct delivery *d)
         return delivery_refused(d);
     case ATTEMPT_LOST:
         /* What was sent ahead and lost is sent again with each answer waited for (1.6). */
-        d->out->strict |= d->out->size <= MSP_FIRST_BODY;
+        d->out->strict |= d->out->size <= d->m->peer->ops->ahead_max;
         return delivery_again(d);
     case ATTEMPT_NACKED:
         /* Not an attempt of its own: the protocol's way to answer a NACK to what was sent ahead. */

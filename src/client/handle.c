@@ -1,15 +1,10 @@
 /* Opening and closing a handle, its options, and what it tells afterwards. Nothing here sends. */
-#include "client/ahead.h"
-
-#include "client/retry.h"
-#include "proto/transform.h"
+#include "client/handle.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <time.h>
 
 const char *
@@ -375,22 +370,6 @@ handle_connect(struct msock *m)
     return 0;
 }
 
-static void
-handle_random(void *out, size_t n)
-{
-    char *p = out;
-
-    while (n > 0) {
-        ssize_t got = getrandom(p, n, 0);
-
-        MS_ASSERT(got >= 0 || errno == EINTR);
-        if (got < 0)
-            continue;
-        p += got;
-        n -= (size_t)got;
-    }
-}
-
 void
 handle_back_off(const struct msock *m, unsigned nth)
 {
@@ -398,7 +377,7 @@ handle_back_off(const struct msock *m, unsigned nth)
     uint64_t us;
     struct timespec left;
 
-    handle_random(&random, sizeof(random));
+    ms_random(&random, sizeof(random));
     us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
     left.tv_sec = (time_t)(us / 1000000);
     left.tv_nsec = (long)(us % 1000000) * 1000;
@@ -427,7 +406,7 @@ handle_choose_id(struct msock *m)
         m->last_id[m->last_id_len] = '\0';
         m->next_id_len = 0;
     } else if (m->auto_id) {
-        handle_random(random, sizeof(random));
+        ms_random(random, sizeof(random));
         digest_hex(random, sizeof(random), m->last_id);
         m->last_id_len = HANDLE_AUTO_ID;
     }

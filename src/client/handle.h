@@ -3,14 +3,37 @@
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
-#include "client/address.h"
 #include "client/peer.h"
-#include "client/transport.h"
 #include "common/digest.h"
+#include "common/url.h"
 #include "msock.h"
-#include "proto/outgoing.h"
+#include "proto/limits.h"
+#include "proto/message.h"
+#include "proto/transform.h"
 
-#include <stdbool.h>
+/* --- address.c --- */
+
+/* What the URL of a server says to a client: where it is, which protocol is spoken there, and
+ * how. */
+
+#define ADDRESS_PORT      8000 /* where none is given */
+#define ADDRESS_ERROR_LEN 512
+
+struct proto_ops;
+
+struct address {
+    struct url url;
+    const struct proto_ops *ops;
+    struct framing framing;
+    uint32_t window_size;  /* cnp: 1 is step-by-step */
+    struct transform seal; /* of ?key_file=; send is NULL without one */
+};
+
+/* Reads a URL and the key file that it names. Returns 0, or -1 with a sentence in error.
+ * address_fini after success only. */
+MS_MUST_CHECK int
+address_read(const char *text, struct address *address_out, char error[ADDRESS_ERROR_LEN]);
+void address_fini(struct address *address);
 
 #define HANDLE_VALUE_MAX 2006 /* bytes of an id or path: a late digest must fit too (1.8) */
 #define HANDLE_AUTO_ID   32   /* hex digits */
@@ -85,5 +108,103 @@ void handle_choose_id(struct msock *m);
 void handle_drop_id(struct msock *m);
 
 void handle_drop_reply(struct msock *m);
+
+/* --- source.c --- */
+
+/* A file that is to be sent. What has no size beforehand (a pipe, a file of /proc) is read to its
+ * end into an unnamed file first. Invariant: a file's bytes are read, never mapped, since a file
+ * that shrinks would then raise SIGBUS in the host program. */
+
+struct source {
+    int fd;
+    uint64_t size; /* bytes; must hold until the end */
+};
+
+/* Opens a file, or waits for whoever writes to a FIFO and reads that to its end. Returns 0, or -1
+ * with errno (EISDIR; ENXIO for a device). */
+MS_MUST_CHECK int source_open(struct source *source_out, const char *path);
+
+/* The same of an open descriptor, which stays the caller's, from where it stands. */
+MS_MUST_CHECK int source_take(struct source *source_out, int fd);
+void source_close(struct source *source);
+
+/* Lets out read from the source. */
+void source_attach(struct source *source, struct outgoing *out);
+
+/* All bytes in memory of their own (free). Returns 0, or -1 with errno (EBUSY: the size has changed
+ * meanwhile). */
+MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
+
+/* --- received.c --- */
+
+/* What the server has sent, as the program is to see it: after the transforms, last to first. */
+
+/* Returns the bytes of a message in memory of their own (free), NUL-terminated besides, and
+ * destroys the message. NULL with a sentence in the handle: a transform has refused it, or there is
+ * no memory. */
+char *received_message(struct msock *m, struct message *message, size_t *n_out);
+
+/* --- retry.c --- */
+
+/* How long to wait before a message is begun again (docs/protocol.md 1.7). Pure. */
+
+/* The wait before retry number nth (0 is the first), in microseconds: base_ms doubled nth times, at
+ * most max_ms, of which a part between none and a half, chosen by random, is left out. */
+uint64_t retry_wait_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t random);
+
+/* --- attempt.c --- */
+
+/* One attempt to send one message over one connection, and what was said on it. Connecting and
+ * trying again is deliver. */
+
+enum attempt_end {
+    ATTEMPT_TAKEN,   /* committed, or sent where the protocol has no answer for it */
+    ATTEMPT_REFUSED, /* by the server; nothing of it is kept */
+    ATTEMPT_LOST,    /* the connection, its sense or our patience; the message may be begun again */
+    ATTEMPT_NACKED,  /* what was sent ahead was damaged: again, without sending ahead (1.6) */
+    ATTEMPT_LOCAL,   /* this side failed */
+    ATTEMPT_CANCELLED,  /* by the progress callback */
+    ATTEMPT_UNFIT,      /* the protocol cannot carry this message */
+    ATTEMPT_UNANSWERED, /* taken, but the reply that was wanted did not come */
+};
+
+/* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence
+ * set. */
+MS_MUST_CHECK int attempt_connect(struct msock *m);
+
+/* Reads what the server has said meanwhile; afterwards a connection that has ended is closed. */
+void attempt_check(struct msock *m);
+
+/* The handle must be connected. Sets *in_doubt where the last byte of the message has left. The
+ * sentence is set where the message was not taken. */
+MS_MUST_CHECK enum attempt_end attempt_run(struct msock *m, struct outgoing *out, bool *in_doubt);
+
+/* Adds what the protocol has counted. */
+void attempt_count(struct msock *m);
+
+/* Sets the sentence that says how the connection has ended. */
+void attempt_say_end(struct msock *m);
+
+/* --- deliver.c --- */
+
+/* A message until it is committed, refused or given up: connections, attempts and the waits between
+ * them (docs/protocol.md 1.7). */
+
+/* Blocks until the outcome is clear. The sentence in the handle is set where it is not MSOCK_OK. */
+MS_MUST_CHECK enum msock_status deliver(struct msock *m, struct outgoing *out);
+
+/* --- ahead.c --- */
+
+/* Messages that are sent behind each other without waiting for their answers (docs/protocol.md 1.6,
+ * "burst of messages"), and reported in their order.
+ * Invariant: items are in the order in which they were given, and the first one is not reported
+ * yet. */
+
+/* Waits until all messages sent ahead are reported, so that another one cannot overtake them.
+ * MSOCK_OK, or what has ended the last of them. */
+MS_MUST_CHECK enum msock_status ahead_finish(struct msock *m);
+
+/* Forgets them without a report. NULL is fine. */
+void ahead_destroy(struct ahead *ahead);
 
 #endif

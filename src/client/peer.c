@@ -1,17 +1,11 @@
 #include "client/peer.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/random.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define MEMORY_MAX  ((size_t)1 << 20)    /* bytes of one received message in memory */
 #define MEMORY_ALL  ((uint64_t)16 << 20) /* of all of them */

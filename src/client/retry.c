@@ -1,6 +1,6 @@
 /* Exponential back-off with jitter, apart from clocks and sleeping so that it can be tested
  * whole. */
-#include "client/retry.h"
+#include "client/handle.h"
 
 uint64_t
 retry_wait_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t random)

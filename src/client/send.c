@@ -1,10 +1,7 @@
 /* The public ways to send: each makes one outgoing message of what it is given and delivers it. */
-#include "client/ahead.h"
-#include "client/deliver.h"
-#include "client/source.h"
+#include "client/handle.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* What was sent ahead is reported first: nothing overtakes it. */
 static void

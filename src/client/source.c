@@ -1,4 +1,4 @@
-#include "client/source.h"
+#include "client/handle.h"
 
 #include "common/fd.h"
 

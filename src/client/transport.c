@@ -1,8 +1,7 @@
 /* Sockets for the client. Everything waits by poll(2) against a deadline; EINTR never reaches the
  * caller, since a host program may use signals as it likes. */
-#include "client/transport.h"
+#include "client/peer.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -10,10 +9,8 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 void
 transport_init(struct transport *t)

@@ -2,8 +2,6 @@
 #include "msock.h"
 #include "proto/msp/msp_wire.h"
 
-#include <string.h>
-
 static const size_t encode_fixed = MSP_FIRST_HEADER + MSP_TRAILER_FIXED;
 
 size_t

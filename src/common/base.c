@@ -2,9 +2,11 @@
  * error by themselves: the log is not part of libmsock. */
 #include "common/base.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 _Noreturn void
@@ -47,4 +49,73 @@ ms_strdup(const char *s)
     size_t n = strlen(s) + 1;
 
     return memcpy(ms_malloc(n), s, n);
+}
+
+void
+ms_random(void *out, size_t n)
+{
+    char *p = out;
+
+    while (n > 0) {
+        ssize_t got = getrandom(p, n, 0);
+
+        MS_ASSERT(got >= 0 || errno == EINTR);
+        if (got < 0)
+            continue;
+        p += got;
+        n -= (size_t)got;
+    }
+}
+
+/* --- the time --- */
+
+/* The two clocks, and the one way in which a time is written. */
+
+static uint64_t
+clock_us(clockid_t id)
+{
+    struct timespec ts;
+
+    MS_ASSERT(clock_gettime(id, &ts) == 0);
+    return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t
+clock_mono_us(void)
+{
+    return clock_us(CLOCK_MONOTONIC);
+}
+
+uint64_t
+clock_real_us(void)
+{
+    return clock_us(CLOCK_REALTIME);
+}
+
+static char *
+clock_digits(char *out, unsigned value, unsigned width, char end)
+{
+    for (unsigned i = width; i-- > 0; value /= 10)
+        out[i] = (char)('0' + value % 10);
+    out[width] = end;
+    return out + width + 1;
+}
+
+unsigned
+clock_format(uint64_t real_us, char out[CLOCK_RFC3339_LEN])
+{
+    time_t seconds = (time_t)(real_us / 1000000);
+    struct tm tm;
+    char *p = out;
+
+    MS_ASSERT(gmtime_r(&seconds, &tm) != NULL);
+    p = clock_digits(p, (unsigned)(tm.tm_year + 1900), 4, '-');
+    p = clock_digits(p, (unsigned)tm.tm_mon + 1, 2, '-');
+    p = clock_digits(p, (unsigned)tm.tm_mday, 2, 'T');
+    p = clock_digits(p, (unsigned)tm.tm_hour, 2, ':');
+    p = clock_digits(p, (unsigned)tm.tm_min, 2, ':');
+    p = clock_digits(p, (unsigned)tm.tm_sec, 2, '.');
+    p = clock_digits(p, (unsigned)(real_us % 1000000), 6, 'Z');
+    *p = '\0';
+    return (unsigned)(p - out);
 }

@@ -1,9 +1,13 @@
-/* The few attributes and the one assertion that every other file uses. */
+/* What every other file uses, and therefore does not include by itself: whole numbers, bool,
+ * string.h, a few attributes, the one assertion, memory, big-endian integers, the time. */
 #ifndef COMMON_BASE_H
 #define COMMON_BASE_H
 
+#include <endian.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define MS_MUST_CHECK   __attribute__((warn_unused_result))
 #define MS_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -19,5 +23,74 @@ _Noreturn void ms_assert_failed(const char *expr, const char *file, int line, co
 MS_MUST_CHECK void *ms_malloc(size_t n);
 MS_MUST_CHECK void *ms_calloc(size_t count, size_t size);
 MS_MUST_CHECK char *ms_strdup(const char *s);
+
+/* n random bytes, from the kernel. */
+void ms_random(void *out, size_t n);
+
+/* Big-endian integers in byte strings, as every protocol here carries them. No alignment needed. */
+
+static inline uint16_t
+be16_load(const void *p)
+{
+    uint16_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return be16toh(v);
+}
+
+static inline uint32_t
+be32_load(const void *p)
+{
+    uint32_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return be32toh(v);
+}
+
+static inline uint64_t
+be64_load(const void *p)
+{
+    uint64_t v;
+
+    memcpy(&v, p, sizeof(v));
+    return be64toh(v);
+}
+
+static inline void
+be16_store(void *p, uint16_t v)
+{
+    v = htobe16(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+static inline void
+be32_store(void *p, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+static inline void
+be64_store(void *p, uint64_t v)
+{
+    v = htobe64(v);
+    memcpy(p, &v, sizeof(v));
+}
+
+/* --- clock.c --- */
+
+/* Time in microseconds. Protocol code never calls this: time is an argument there. */
+
+/* Microseconds on the monotonic clock, which no one sets back. Equal in all processes of a
+ * machine. */
+uint64_t clock_mono_us(void);
+
+/* Microseconds since 1970 (UTC). */
+uint64_t clock_real_us(void);
+
+#define CLOCK_RFC3339_LEN 28 /* "2026-11-21T10:11:12.123456Z" and NUL */
+
+/* Writes real_us as RFC 3339 with microseconds, UTC. Returns the length without the NUL (27). */
+unsigned clock_format(uint64_t real_us, char out[CLOCK_RFC3339_LEN]);
 
 #endif

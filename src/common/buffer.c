@@ -1,7 +1,7 @@
 /* The growing half of the buffer. Bytes are moved to the front only when at least a fifth of what
  * is there was consumed, so that a peer who takes a byte at a time cannot make us move a long queue
  * for each of them; otherwise the memory doubles. */
-#include "common/buffer.h"
+#include "common/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>

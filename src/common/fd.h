@@ -43,4 +43,14 @@ MS_MUST_CHECK int fd_open_scratch(void);
 /* Raises the soft limit of open descriptors to the hard one. Returns the limit now in force. */
 unsigned long fd_raise_limit(void);
 
+/* --- runtime_dir.c --- */
+
+/* Where msockd keeps its shared memory and its lock when no directory is named. msockd and msockctl
+ * must agree, so the rule stands here once. */
+
+/* $RUNTIME_DIRECTORY (the first one, where systemd names several), else $XDG_RUNTIME_DIR/msockd,
+ * else /run/msockd for root, else /tmp/msockd-<uid>. Variables that hold no absolute path count as
+ * unset. Heap string, caller frees. */
+MS_MUST_CHECK char *runtime_dir_default(void);
+
 #endif

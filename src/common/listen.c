@@ -1,11 +1,10 @@
-#include "common/listen.h"
+#include "common/url.h"
 
 #include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/un.h>

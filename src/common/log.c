@@ -2,17 +2,14 @@
  * many processes in one file opened for appending do not mix. */
 #include "common/log.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 #include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -148,73 +145,24 @@ log_write(void *arg, enum log_level level, const char *text, size_t n)
         ;
 }
 
-static void log_line(enum log_level level, const char *fmt, va_list ap) MS_PRINTF(2, 0);
-
-static void
-log_line(enum log_level level, const char *fmt, va_list ap)
+void
+log_line(enum log_level level, const char *fmt, ...)
 {
     const struct log_sink *sink = log_thread != NULL ? log_thread : &log_daemon;
     char text[LOG_LINE_MAX];
     int saved = errno;
+    va_list ap;
     int n;
 
     if (sink->write == NULL || level > sink->level)
         return;
+    va_start(ap, fmt);
     n = vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
     if (n < 0)
         n = 0;
     if ((size_t)n >= sizeof(text))
         n = sizeof(text) - 1;
     sink->write(sink->arg, level, text, (size_t)n);
     errno = saved; /* callers log first and return their errno after */
-}
-
-void
-log_error(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_line(LOG_LEVEL_ERROR, fmt, ap);
-    va_end(ap);
-}
-
-void
-log_warn(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_line(LOG_LEVEL_WARN, fmt, ap);
-    va_end(ap);
-}
-
-void
-log_notice(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_line(LOG_LEVEL_NOTICE, fmt, ap);
-    va_end(ap);
-}
-
-void
-log_info(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_line(LOG_LEVEL_INFO, fmt, ap);
-    va_end(ap);
-}
-
-void
-log_debug(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    log_line(LOG_LEVEL_DEBUG, fmt, ap);
-    va_end(ap);
 }

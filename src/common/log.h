@@ -50,10 +50,12 @@ void log_set_level(enum log_level level);
 /* Who speaks: "master", "worker 3". Copied. */
 void log_set_name(const char *name);
 
-void log_error(const char *fmt, ...) MS_PRINTF(1, 2);
-void log_warn(const char *fmt, ...) MS_PRINTF(1, 2);
-void log_notice(const char *fmt, ...) MS_PRINTF(1, 2);
-void log_info(const char *fmt, ...) MS_PRINTF(1, 2);
-void log_debug(const char *fmt, ...) MS_PRINTF(1, 2);
+void log_line(enum log_level level, const char *fmt, ...) MS_PRINTF(2, 3);
+
+#define log_error(...)  log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(...)   log_line(LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_notice(...) log_line(LOG_LEVEL_NOTICE, __VA_ARGS__)
+#define log_info(...)   log_line(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)  log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
 #endif

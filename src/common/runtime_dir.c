@@ -1,9 +1,8 @@
 /* The default runtime directory; nothing is created or checked here. */
-#include "common/runtime_dir.h"
+#include "common/fd.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define SUBDIRECTORY "/msockd"

@@ -1,6 +1,6 @@
 /* AES-256-GCM by libcrypto's EVP. Whatever goes wrong, nothing half done is left in the caller's
  * memory. */
-#include "common/seal.h"
+#include "common/digest.h"
 
 #include "common/fd.h"
 
@@ -9,11 +9,8 @@
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 
 #define SEAL_MAGIC     "MSK1"
@@ -24,7 +21,7 @@
 #define SEAL_BITE      ((size_t)1 << 30) /* libcrypto counts in int */
 #define SEAL_FILE_MAX  (2 * SEAL_KEY_LEN + 1)
 
-static_assert(SEAL_HEADER + SEAL_TAG_LEN == SEAL_OVERHEAD, "the layout in seal.h");
+static_assert(SEAL_HEADER + SEAL_TAG_LEN == SEAL_OVERHEAD, "the layout in digest.h");
 
 struct seal {
     EVP_CIPHER *cipher;
@@ -152,17 +149,6 @@ seal_close(struct seal *seal)
 
 /* --- sealing --- */
 
-static bool
-seal_random(uint8_t *out, size_t n)
-{
-    ssize_t got;
-
-    do {
-        got = getrandom(out, n, 0); /* up to 256 bytes come whole */
-    } while (got < 0 && errno == EINTR);
-    return got == (ssize_t)n;
-}
-
 /* Sets key, nonce and direction for one payload. */
 static bool
 seal_begin(struct seal *seal, enum seal_direction to, const uint8_t *nonce, int encrypt)
@@ -196,8 +182,8 @@ seal_encrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n
     int len;
 
     memcpy(out, SEAL_MAGIC, SEAL_MAGIC_LEN);
-    if (seal_random(out + SEAL_MAGIC_LEN, SEAL_NONCE_LEN) &&
-        seal_begin(seal, to, out + SEAL_MAGIC_LEN, 1) && seal_run(seal, in, n, body) &&
+    ms_random(out + SEAL_MAGIC_LEN, SEAL_NONCE_LEN);
+    if (seal_begin(seal, to, out + SEAL_MAGIC_LEN, 1) && seal_run(seal, in, n, body) &&
         EVP_CipherFinal_ex(seal->ctx, tag, &len) == 1 &&
         EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, tag) == 1)
         return 0;

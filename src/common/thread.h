@@ -1,14 +1,46 @@
-/* A thread of ours beside those of the program around it. */
+/* Threads of ours beside those of the program around them, and one that takes jobs. */
 #ifndef COMMON_THREAD_H
 #define COMMON_THREAD_H
 
 #include "common/base.h"
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 /* Starts a thread with all signals blocked: they are the loop's, or those of the program around it.
  * The name, of at most 15 bytes, is what ps shows. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int
 thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg);
+
+/* A helper: a thread beside the worker's own, for what would hold its loop for more than a few
+ * milliseconds. Jobs run one after the other, in the order in which they were given; the loop
+ * learns of each by a descriptor and ends it in its own thread. All functions are for that thread.
+ * Invariant: a job belongs to the helper from helper_give until its done is called. */
+struct helper_job {
+    void (*run)(struct helper_job *job);  /* in the helper's thread */
+    void (*done)(struct helper_job *job); /* in the loop's, by helper_collect; NULL: nothing */
+    void *arg;                            /* the giver's */
+    STAILQ_ENTRY(helper_job) link;
+};
+
+struct helper;
+
+/* The thread is started by the first job, with that name. NULL with errno. */
+MS_MUST_CHECK struct helper *helper_create(const char *name);
+
+/* Runs and ends what it still has, then ends the thread. NULL is fine. */
+void helper_destroy(struct helper *h);
+
+/* Returns 0, or -1 with errno where no thread can be started: the job stays the caller's. */
+MS_MUST_CHECK int helper_give(struct helper *h, struct helper_job *job);
+
+/* Readable when a job has run. */
+int helper_fd(const struct helper *h);
+
+/* Calls done for each job that has run. done may give further jobs. */
+void helper_collect(struct helper *h);
+
+/* Waits until every job given so far has run, and ends them. Blocks. */
+void helper_finish(struct helper *h);
 
 #endif

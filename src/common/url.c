@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/un.h>
 
 #define URL_QUOTED_LEN 84 /* of the text in a sentence, so that the reason has room too */

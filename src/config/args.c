@@ -1,10 +1,7 @@
 /* getopt_long does the work; what it finds wrong is said in our words. */
 #include "config/config_settings.h"
 
-#include "config/config_options.h"
-
 #include <getopt.h>
-#include <string.h>
 
 enum args_long { ARGS_HOST = 256, ARGS_PORT, ARGS_MAX_SIZE };
 

@@ -2,15 +2,13 @@
  * config. Nothing is kept from one build to the next: a reload is a new build. */
 #include "config/config.h"
 
-#include "common/runtime_dir.h"
+#include "common/fd.h"
 #include "config/config_settings.h"
-#include "config/listener_url.h"
 
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* The processors that this process may run on, which in a container are fewer than there are. */

@@ -3,12 +3,10 @@
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
-#include "common/base.h"
 #include "common/log.h"
 #include "common/url.h"
 #include "proto/proto.h"
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 #define CONFIG_LISTENERS_MAX 64

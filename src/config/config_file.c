@@ -7,9 +7,7 @@
 
 #include <confuse.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define CONFIG_FILE_MAX (1 << 20) /* bytes */
 

@@ -7,7 +7,6 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define IDENTITY_MAX (UINT32_MAX - 1) /* the last number means "none" to the kernel */

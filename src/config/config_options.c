@@ -2,13 +2,11 @@
 #include "config/config_options.h"
 
 #include "common/text.h"
-#include "proto/json.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #define KIB         UINT64_C(1024)
 #define MIB         (KIB * 1024)

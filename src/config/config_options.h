@@ -3,10 +3,7 @@
 #ifndef CONFIG_CONFIG_OPTIONS_H
 #define CONFIG_CONFIG_OPTIONS_H
 
-#include "common/base.h"
 #include "config/config.h"
-
-#include <stdbool.h>
 
 enum option_id {
     OPTION_WORKERS,

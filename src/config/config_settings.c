@@ -4,9 +4,7 @@
 #include "common/text.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 int
 config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...)

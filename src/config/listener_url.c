@@ -1,15 +1,12 @@
 /* Listener URLs: see the header. The URL is taken apart by common/url; here its protocol, options
  * and values are checked, one sentence for each thing that can be wrong. */
-#include "config/listener_url.h"
+#include "config/config_settings.h"
 
 #include "common/text.h"
-#include "config/framing.h"
 #include "proto/proto_table.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* Where the listener stands, for sentences: "origin: "url": ..." */
 struct listener_place {
@@ -134,7 +131,7 @@ listener_read_options(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
-void
+static void
 listener_limits(const uint64_t number[OPTION_COUNT], struct proto_limits *limits_out)
 {
     *limits_out = (struct proto_limits){

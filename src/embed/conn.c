@@ -3,9 +3,7 @@
 #include "embed/server.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* --- all of them --- */
 
@@ -102,18 +100,6 @@ server_conn_ended(struct msock_conn *c)
     server_conn_put(c);
 }
 
-void
-server_conn_fail_queue(struct msock_conn *c, const char *text)
-{
-    const struct verdict verdict = {.outcome = PROTO_FAILED, .text = text};
-    struct msock_message *m;
-
-    while ((m = TAILQ_FIRST(&c->queue)) != NULL) {
-        TAILQ_REMOVE(&c->queue, m, link);
-        server_message_end(m, &verdict);
-    }
-}
-
 /* --- like a socket --- */
 
 /* One that has ended is of interest only for what it has sent. */
@@ -146,8 +132,7 @@ msock_server_accept(msock_server *s, int timeout_ms, msock_conn **conn_out)
     enum msock_status status = server_begin(s);
     struct msock_conn *c = NULL;
 
-    if (status == MSOCK_OK)
-        server_keep_up(s);
+    server_keep_up(s);
     while (status == MSOCK_OK && (c = server_conn_waiting(s)) == NULL)
         status = server_wait(s, &wait);
     if (status != MSOCK_OK)
@@ -244,7 +229,7 @@ msock_conn_disconnect(msock_conn *c)
 
     c->holds++;
     c->is_dismissed = true;
-    server_conn_fail_queue(c, "the program has ended the connection");
+    server_messages_fail(&c->queue, "the program has ended the connection");
     if (c->core != NULL)
         s->host.disconnect(s->host.ctx, c->core);
     worker_send(s->worker);

@@ -2,68 +2,50 @@
  * only makes notes. */
 #include "embed/server.h"
 
-#include "handler/outcome.h"
-
-#include <stdlib.h>
-
-struct handler {
-    struct msock_server *server;
-};
-
-/* The configuration is a part of the server. */
-static struct handler *
+/* The configuration is a part of the server, and the server is the handler. */
+static void *
 server_handler_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
-    struct handler *h = ms_malloc(sizeof(*h));
+    struct msock_server *s =
+        (void *)((uintptr_t)host->config - offsetof(struct msock_server, config));
 
     (void)error;
-    h->server = (void *)((uintptr_t)host->config - offsetof(struct msock_server, config));
-    h->server->host = *host;
-    return h;
+    s->host = *host;
+    return s;
 }
 
 static void
-server_handler_destroy(struct handler *h)
+server_handler_destroy(void *handler)
 {
-    free(h);
+    (void)handler; /* it lives longer than the worker */
 }
 
 static void
-server_handler_refuse(struct handler *h, struct message *m, struct outcome outcome)
+server_handler_submit(void *handler, struct message *m)
 {
-    const struct handler_host *host = &h->server->host;
-    char text[OUTCOME_TEXT_LEN];
-    struct verdict verdict = outcome_verdict(&outcome, text);
-
-    host->settle(host->ctx, m, &verdict);
-}
-
-static void
-server_handler_submit(struct handler *h, struct message *m)
-{
-    struct msock_server *s = h->server;
+    struct msock_server *s = handler;
     const struct conn *core = s->host.sender(s->host.ctx, m);
     struct msock_conn *c = core != NULL ? server_conn_find(s, core) : NULL;
 
     if (m->error != 0)
-        server_handler_refuse(h, m, outcome_failed("the message could not be kept", m->error));
+        outcome_settle(&s->host, m, outcome_failed("the message could not be kept", m->error));
     else if (c == NULL || c->is_dismissed)
-        server_handler_refuse(h, m, outcome_failed("the program has ended the connection", 0));
+        outcome_settle(&s->host, m, outcome_failed("the program has ended the connection", 0));
     else
         server_message_add(c, m);
 }
 
 static void
-server_handler_opened(struct handler *h, struct conn *core, bool moved)
+server_handler_opened(void *handler, struct conn *core, bool moved)
 {
     (void)moved;
-    (void)server_conn_add(h->server, core);
+    (void)server_conn_add(handler, core);
 }
 
 static void
-server_handler_closed(struct handler *h, struct conn *core, bool moved)
+server_handler_closed(void *handler, struct conn *core, bool moved)
 {
-    struct msock_conn *c = server_conn_find(h->server, core);
+    struct msock_conn *c = server_conn_find(handler, core);
 
     (void)moved;
     MS_ASSERT(c != NULL);
@@ -72,9 +54,9 @@ server_handler_closed(struct handler *h, struct conn *core, bool moved)
 
 /* The program may ask for it at any time (msock_message_json). */
 static bool
-server_handler_wants_json(struct handler *h)
+server_handler_wants_json(void *handler)
 {
-    (void)h;
+    (void)handler;
     return true;
 }
 

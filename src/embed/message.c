@@ -2,7 +2,6 @@
 #include "embed/server.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -45,13 +44,13 @@ server_message_end(struct msock_message *m, const struct verdict *verdict)
 }
 
 void
-server_messages_fail_out(struct msock_server *s, const char *text)
+server_messages_fail(struct message_list *list, const char *text)
 {
     const struct verdict verdict = {.outcome = PROTO_FAILED, .text = text};
     struct msock_message *m;
 
-    while ((m = TAILQ_FIRST(&s->out)) != NULL) {
-        TAILQ_REMOVE(&s->out, m, link);
+    while ((m = TAILQ_FIRST(list)) != NULL) {
+        TAILQ_REMOVE(list, m, link);
         server_message_end(m, &verdict);
     }
 }

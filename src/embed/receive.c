@@ -1,10 +1,7 @@
 /* The program's thread in the worker: waiting for messages, one at a time or with callbacks. */
 #include "embed/server.h"
 
-#include "common/clock.h"
-
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #define KEEP_UP_US 10000 /* how long a program may live on its queues */
@@ -119,8 +116,7 @@ msock_server_recv(msock_server *s, int timeout_ms, msock_message **message_out)
     enum msock_status status = server_begin(s);
     struct msock_message *m = NULL;
 
-    if (status == MSOCK_OK)
-        server_keep_up(s);
+    server_keep_up(s);
     while (status == MSOCK_OK && (m = server_next_message(s)) == NULL)
         status = server_wait(s, &wait);
     if (status == MSOCK_OK)

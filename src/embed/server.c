@@ -2,19 +2,15 @@
  * call that does, its end. */
 #include "embed/server.h"
 
+#include "common/digest.h"
 #include "common/fd.h"
-#include "common/seal.h"
 #include "common/text.h"
-#include "config/listener_url.h"
 #include "stats/stats_master.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -311,7 +307,7 @@ server_fail_queues(struct conn_list *list)
     struct msock_conn *c;
 
     for (c = TAILQ_FIRST(list); c != NULL; c = TAILQ_NEXT(c, link))
-        server_conn_fail_queue(c, "the receiving program has ended");
+        server_messages_fail(&c->queue, "the receiving program has ended");
 }
 
 static void
@@ -331,7 +327,7 @@ server_close_worker(struct msock_server *s)
     s->is_ending = true;
     server_fail_queues(&s->fresh);
     server_fail_queues(&s->taken);
-    server_messages_fail_out(s, "the receiving program has ended");
+    server_messages_fail(&s->out, "the receiving program has ended");
     worker_destroy(s->worker);
     server_free_conns(&s->fresh);
     server_free_conns(&s->taken);

@@ -7,14 +7,13 @@
 #ifndef EMBED_SERVER_H
 #define EMBED_SERVER_H
 
-#include "common/listen.h"
+#include "common/url.h"
 #include "config/config_settings.h"
 #include "handler/handler.h"
 #include "msock_server.h"
 #include "worker/worker.h"
 
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <sys/queue.h>
 
 #define SERVER_ERROR_LEN 640
@@ -135,9 +134,6 @@ void server_conn_not_ready(struct msock_conn *c);
 /* Frees it where nobody needs it any more. */
 void server_conn_put(struct msock_conn *c);
 
-/* Fails what the program has not got. */
-void server_conn_fail_queue(struct msock_conn *c, const char *text);
-
 /* --- message.c --- */
 
 /* A new one at the end of its connection's queue. */
@@ -149,7 +145,7 @@ struct msock_message *server_message_take(struct msock_conn *c);
 /* Settles a message that is in no list any more, and frees it; nothing is sent yet. */
 void server_message_end(struct msock_message *m, const struct verdict *verdict);
 
-/* Fails all that was handed out. */
-void server_messages_fail_out(struct msock_server *s, const char *text);
+/* Fails all that are in that list, and frees them. */
+void server_messages_fail(struct message_list *list, const char *text);
 
 #endif

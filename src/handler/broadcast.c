@@ -1,26 +1,23 @@
 /* Sends every message to all other connections of the listener, in whichever worker they are. While
  * other workers are behind, messages wait here in the order in which they came. */
 #include "bus/bus.h"
-#include "common/clock.h"
-#include "handler/fanout.h"
 #include "handler/handler.h"
-#include "handler/outcome.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #define BROADCAST_AGAIN_US 1000
 
-struct handler {
+struct broadcast {
     struct handler_host host;
     struct fanout *fanout;
     struct message *first, *last; /* not sent yet */
 };
 
-static struct handler *
+static void *
 broadcast_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
-    struct handler *h = ms_calloc(1, sizeof(*h));
+    struct broadcast *h = ms_calloc(1, sizeof(*h));
 
     (void)error;
     h->host = *host;
@@ -29,26 +26,25 @@ broadcast_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 }
 
 static void
-broadcast_destroy(struct handler *h)
+broadcast_destroy(void *handler)
 {
+    struct broadcast *h = handler;
+
     fanout_destroy(h->fanout);
     free(h);
 }
 
 static void
-broadcast_settle(struct handler *h, struct message *m, struct outcome outcome)
+broadcast_settle(struct broadcast *h, struct message *m, struct outcome outcome)
 {
-    char text[OUTCOME_TEXT_LEN];
-    struct verdict verdict = outcome_verdict(&outcome, text);
-
     if (outcome.is == PROTO_COMMITTED)
         h->host.committed(h->host.ctx, 1);
-    h->host.settle(h->host.ctx, m, &verdict);
+    outcome_settle(&h->host, m, outcome);
 }
 
 /* Sends and settles m. False where that has to wait. */
 static bool
-broadcast_send(struct handler *h, struct message *m)
+broadcast_send(struct broadcast *h, struct message *m)
 {
     struct outcome outcome = outcome_committed();
     const char *body;
@@ -71,7 +67,7 @@ broadcast_send(struct handler *h, struct message *m)
 }
 
 static void
-broadcast_wait(struct handler *h, struct message *m)
+broadcast_wait(struct broadcast *h, struct message *m)
 {
     m->next = NULL;
     if (h->first == NULL)
@@ -82,8 +78,10 @@ broadcast_wait(struct handler *h, struct message *m)
 }
 
 static void
-broadcast_submit(struct handler *h, struct message *m)
+broadcast_submit(void *handler, struct message *m)
 {
+    struct broadcast *h = handler;
+
     if (m->error != 0)
         broadcast_settle(h, m, outcome_failed("the message could not be kept", m->error));
     else if (m->size > BUS_MESSAGE_MAX)
@@ -94,7 +92,7 @@ broadcast_submit(struct handler *h, struct message *m)
 
 /* Settling may bring new messages in: what waits is before them, and m has been sent by then. */
 static void
-broadcast_send_waiting(struct handler *h)
+broadcast_send_waiting(struct broadcast *h)
 {
     struct message *m;
 
@@ -109,23 +107,29 @@ broadcast_send_waiting(struct handler *h)
 }
 
 static uint64_t
-broadcast_flush(struct handler *h, unsigned expected)
+broadcast_flush(void *handler, unsigned expected)
 {
+    struct broadcast *h = handler;
+
     (void)expected;
     broadcast_send_waiting(h);
     return h->first != NULL ? clock_mono_us() + BROADCAST_AGAIN_US : 0;
 }
 
 static void
-broadcast_heard(struct handler *h)
+broadcast_heard(void *handler)
 {
+    struct broadcast *h = handler;
+
     fanout_heard(h->fanout);
     broadcast_send_waiting(h);
 }
 
 static void
-broadcast_finish(struct handler *h)
+broadcast_finish(void *handler)
 {
+    struct broadcast *h = handler;
+
     broadcast_send_waiting(h);
     while (h->first != NULL) {
         fanout_wait(h->fanout);
@@ -134,14 +138,18 @@ broadcast_finish(struct handler *h)
 }
 
 static size_t
-broadcast_conn_moving(struct handler *h, struct conn *c, void *out, size_t size)
+broadcast_conn_moving(void *handler, struct conn *c, void *out, size_t size)
 {
+    struct broadcast *h = handler;
+
     return fanout_moving(h->fanout, c, out, size);
 }
 
 static void
-broadcast_conn_adopted(struct handler *h, struct conn *c, const void *data, size_t n)
+broadcast_conn_adopted(void *handler, struct conn *c, const void *data, size_t n)
 {
+    struct broadcast *h = handler;
+
     fanout_adopted(h->fanout, c, data, n);
 }
 

@@ -4,38 +4,16 @@
 
 #include <stdlib.h>
 
-struct handler {
-    struct handler_host host;
-};
-
-static struct handler *
-discard_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
-{
-    struct handler *h = ms_malloc(sizeof(*h));
-
-    (void)error;
-    h->host = *host;
-    return h;
-}
-
 static void
-discard_destroy(struct handler *h)
+discard_submit(void *handler, struct message *m)
 {
-    free(h);
-}
-
-static void
-discard_submit(struct handler *h, struct message *m)
-{
-    static const struct verdict committed = {.outcome = PROTO_COMMITTED};
-
-    h->host.settle(h->host.ctx, m, &committed);
+    outcome_settle(handler, m, outcome_committed());
 }
 
 const struct handler_ops discard_handler = {
     .name = "discard",
     .no_digest = true,
-    .create = discard_create,
-    .destroy = discard_destroy,
+    .create = handler_keep_host,
+    .destroy = free,
     .submit = discard_submit,
 };

@@ -1,10 +1,9 @@
 /* A message is published first and given to the connections here afterwards: so it is sent as a
  * whole or not at all, and whoever leaves this worker has got all that this worker had published by
  * then. */
-#include "handler/fanout.h"
+#include "handler/handler.h"
 
 #include "bus/bus.h"
-#include "common/clock.h"
 
 #include <errno.h>
 #include <stdlib.h>

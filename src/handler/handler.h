@@ -63,8 +63,7 @@ struct handler_host {
     void (*lost)(void *ctx, uint64_t n);
 };
 
-struct handler; /* one running handler; each implementation has its own */
-
+/* What create returns, a running handler, is the first argument of all others. */
 struct handler_ops {
     const char *name; /* as in ?handler=name */
 
@@ -73,63 +72,135 @@ struct handler_ops {
     bool answers;   /* there to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest; /* does not look at the SHA-256 of a message */
     bool may_move;  /* its connections may be given to a worker that takes this one's place */
-    bool (*moves)(struct handler *h);      /* the same, asked; NULL: may_move says it */
-    bool (*wants_json)(struct handler *h); /* looks at message->json; NULL: never does */
+    bool (*moves)(void *handler);      /* the same, asked; NULL: may_move says it */
+    bool (*wants_json)(void *handler); /* looks at message->json; NULL: never does */
 
     /* NULL where it cannot start, with a sentence in error. May block. */
-    struct handler *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
+    void *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
     /* Settles nothing any more: call it when no message is out, or when the answers do not
      * matter. */
-    void (*destroy)(struct handler *h);
+    void (*destroy)(void *handler);
 
     uint64_t
         keep_max; /* bytes of a body beyond which it does not want it (struct message keep_max) */
 
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
-    void (*submit)(struct handler *h, struct message *m);
+    void (*submit)(void *handler, struct message *m);
 
     /* The end of a loop turn in which messages are out: begin (and perhaps finish) the commit of
      * what was submitted. expected: so many other connections may bring a message soon, so there is
      * something to do meanwhile, or to wait for a moment. Returns the time (monotonic microseconds)
      * at which it wants to be called again if no turn comes before, or 0. NULL: nothing to
      * flush. */
-    uint64_t (*flush)(struct handler *h, unsigned expected);
+    uint64_t (*flush)(void *handler, unsigned expected);
 
     /* A descriptor that becomes readable when complete should be called, or -1. A handler with
      * several gives an epoll descriptor of its own. NULL: none. */
-    int (*event_fd)(struct handler *h);
-    void (*complete)(struct handler *h);
+    int (*event_fd)(void *handler);
+    void (*complete)(void *handler);
 
     /* A connection of a listener that names this handler begins, or has ended: c is valid in
      * between. moved: it comes from, or goes to, another worker. NULL: does not matter. */
-    void (*conn_opened)(struct handler *h, struct conn *c, bool moved);
-    void (*conn_closed)(struct handler *h, struct conn *c, bool moved);
+    void (*conn_opened)(void *handler, struct conn *c, bool moved);
+    void (*conn_closed)(void *handler, struct conn *c, bool moved);
 
     /* What the same handler of another worker needs to know of a connection that moves there:
      * writes at most size bytes and returns how many. conn_adopted gets them, after conn_opened.
      * NULL: nothing. */
-    size_t (*conn_moving)(struct handler *h, struct conn *c, void *out, size_t size);
-    void (*conn_adopted)(struct handler *h, struct conn *c, const void *data, size_t n);
+    size_t (*conn_moving)(void *handler, struct conn *c, void *out, size_t size);
+    void (*conn_adopted)(void *handler, struct conn *c, const void *data, size_t n);
 
     /* The bus may have something new (the bell has rung). NULL: does not listen. */
-    void (*heard)(struct handler *h);
+    void (*heard)(void *handler);
 
     /* Waits until everything submitted is settled (the worker leaves). NULL: never anything out. */
-    void (*finish)(struct handler *h);
+    void (*finish)(void *handler);
 
     /* USR1: let go of open files and begin new ones. NULL: nothing. */
-    void (*reopen)(struct handler *h);
+    void (*reopen)(void *handler);
 
     /* Called about once a second: rotation by age and the like. NULL: nothing. */
-    void (*tick)(struct handler *h, uint64_t now_us);
+    void (*tick)(void *handler, uint64_t now_us);
 };
 
 /* The handler of that name, or NULL. */
 const struct handler_ops *handler_find(const char *name);
 
+/* The create of a handler that needs nothing but its host: a copy of that. Its destroy is free. */
+void *handler_keep_host(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
+
 /* Each is defined in a file of its own. */
 #define X(name, ...) extern const struct handler_ops name##_handler;
 CONFIG_HANDLERS(X)
 #undef X
+
+/* --- outcome.c --- */
+
+/* How one message ended, as the parts that store it report it: small, without memory of its own,
+ * and made into a struct verdict only when the message is settled. */
+
+struct outcome {
+    enum proto_outcome is;
+    int error;        /* errno behind it, or 0 */
+    const char *code; /* of PROTO_REFUSED; static */
+    const char *what; /* "the journal cannot be written"; static, NULL for PROTO_COMMITTED */
+};
+
+#define OUTCOME_TEXT_LEN 160
+
+struct outcome outcome_committed(void);
+struct outcome outcome_refused(const char *code, const char *what);
+
+/* What errno `error` means for a message: no room (ENOSPC, EDQUOT) is refused with no-space, all
+ * else has failed. */
+struct outcome outcome_failed(const char *what, int error);
+
+/* The same where the file or blob has got its name already: others may have seen it and rely on it,
+ * so it stays, and a message of which something stays has failed, and is not refused. */
+struct outcome outcome_named_failed(const char *what, int error);
+
+/* The verdict without a reply; its text is in `text` as long as that lives. */
+struct verdict outcome_verdict(const struct outcome *outcome, char text[OUTCOME_TEXT_LEN]);
+
+/* Settles m so, without a reply. */
+void outcome_settle(const struct handler_host *host, struct message *m, struct outcome outcome);
+
+/* --- fanout.c --- */
+
+/* One message to many: to every other connection of the handler in this worker, and over the bus to
+ * those of the same listener in other workers. What handlers that run once a listener have in
+ * common that let their connections hear each other. Every connection gets each message at most
+ * once, also while it moves to another worker, and those that came through one worker in their
+ * order: between two workers there is none. */
+
+struct fanout;
+
+/* host is copied. Never NULL. Where the host has a bus this begins to listen on its channel, and
+ * fanout_heard must be called from the handler's heard. */
+struct fanout *fanout_create(const struct handler_host *host);
+void fanout_destroy(struct fanout *f); /* NULL is fine */
+
+/* Sends n bytes to every connection but `except` (or NULL). Copies. Returns 0, or -1 with errno and
+ * nothing sent: EAGAIN, other workers are behind (again after the bell, or a millisecond; after a
+ * second at most it goes out all the same), or EMSGSIZE, it is over BUS_MESSAGE_MAX, with a bus or
+ * without. A single connection that cannot take it does not matter here: where it does not read, or
+ * where the message does not fit its framing, that is counted as lost. */
+MS_MUST_CHECK int fanout_send(struct fanout *f, struct conn *except, const void *data, size_t n);
+
+/* Gives what came over the bus to the connections here: the handler's heard. All listeners of the
+ * worker are served by one call, whichever makes it. */
+void fanout_heard(struct fanout *f);
+
+/* The worker leaves and something was not sent (EAGAIN): waits a moment for the other workers,
+ * hearing what they have to say meanwhile, since they may wait for this one. Blocks for a
+ * millisecond. */
+void fanout_wait(struct fanout *f);
+
+/* What conn_moving and conn_adopted need: the messages that c has got so far, in at most size bytes
+ * (BUS_MARK_MAX is always enough; with less than it takes, nothing is written); and the ones it has
+ * not got yet sent to it, where c is one of the connections already. c gets nothing in
+ * fanout_moving. */
+size_t fanout_moving(struct fanout *f, const struct conn *c, void *out, size_t size);
+void fanout_adopted(struct fanout *f, struct conn *c, const void *data, size_t n);
 
 #endif

@@ -1,9 +1,8 @@
 /* errno to outcome, outcome to verdict: the only place where the journal words its refusals. */
-#include "handler/outcome.h"
+#include "handler/handler.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
 
 struct outcome
 outcome_committed(void)
@@ -39,4 +38,15 @@ outcome_verdict(const struct outcome *outcome, char text[OUTCOME_TEXT_LEN])
     snprintf(text, OUTCOME_TEXT_LEN, "%s%s%s", outcome->what != NULL ? outcome->what : "",
              reason != NULL ? ": " : "", reason != NULL ? reason : "");
     return (struct verdict){.outcome = outcome->is, .code = outcome->code, .text = text};
+}
+
+void
+outcome_settle(const struct handler_host *host, struct message *m, struct outcome outcome)
+{
+    struct verdict verdict = {.outcome = PROTO_COMMITTED};
+    char text[OUTCOME_TEXT_LEN];
+
+    if (outcome.is != PROTO_COMMITTED)
+        verdict = outcome_verdict(&outcome, text);
+    host->settle(host->ctx, m, &verdict);
 }

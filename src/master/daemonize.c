@@ -1,13 +1,29 @@
 /* To the background once ready. */
-#include "master/daemonize.h"
+#include "master/master.h"
 
 #include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
+
+/* --- failure --- */
+
+/* Why something could not be done. */
+
+void
+failure_set(struct failure *f, int code, const char *fmt, ...)
+{
+    va_list args;
+
+    f->code = code;
+    va_start(args, fmt);
+    vsnprintf(f->text, sizeof(f->text), fmt, args);
+    va_end(args);
+}
 
 /* Somebody may wait for the end of any of the three. */
 static void

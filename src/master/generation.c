@@ -1,13 +1,11 @@
 /* A generation of workers: bookkeeping. */
-#include "master/generation.h"
+#include "master/state.h"
 
 #include "common/fd.h"
 #include "common/text.h"
-#include "worker/child.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct generation *
 generation_create(struct config *config, uint64_t number)
@@ -168,4 +166,25 @@ process_sentence(const struct process *w, char out[WORKER_SENTENCE_LEN])
     while (len > 0 && (w->sentence[len - 1] == '\n' || w->sentence[len - 1] == '\0'))
         len--;
     text_escape(w->sentence, len, out, WORKER_SENTENCE_LEN);
+}
+
+/* --- backoff --- */
+
+/* How long to wait before a worker that died is replaced. */
+
+uint64_t
+backoff_died(struct backoff *b, uint64_t started_us, uint64_t now_us)
+{
+    uint64_t delay;
+
+    if (now_us >= started_us && now_us - started_us >= BACKOFF_STABLE_US)
+        b->next_us = 0;
+    delay = b->next_us;
+    if (delay == 0)
+        b->next_us = BACKOFF_FIRST_US;
+    else if (delay < BACKOFF_MAX_US / 2)
+        b->next_us = delay * 2;
+    else
+        b->next_us = BACKOFF_MAX_US;
+    return delay;
 }

@@ -1,15 +1,12 @@
 /* Listening sockets of the master: kept over reloads, explained where they cannot be bound. */
-#include "master/listener.h"
+#include "master/state.h"
 
 #include "common/fd.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sysexits.h>
 
 static bool

@@ -1,10 +1,9 @@
 /* msockd: reads the command line, and starts the supervisor with the real worker. */
+#include "common/digest.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "common/seal.h"
 #include "config/config_settings.h"
 #include "handler/journal/data_dir.h"
-#include "master/daemonize.h"
 #include "master/master.h"
 #include "worker/worker.h"
 
@@ -12,7 +11,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 

@@ -2,21 +2,15 @@
  * ready, and for the next point in time at which something is due; everything it does is short. */
 #include "master/master.h"
 
-#include "common/buffer.h"
-#include "common/clock.h"
 #include "common/fd.h"
-#include "common/log.h"
+#include "common/text.h"
 #include "config/config_options.h"
-#include "master/daemonize.h"
-#include "master/run_dir.h"
 #include "master/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sysexits.h>

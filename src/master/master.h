@@ -5,8 +5,40 @@
 #define MASTER_MASTER_H
 
 #include "config/config.h"
-#include "master/failure.h"
 #include "worker/child.h"
+
+/* --- failure.c --- */
+
+/* Why something could not be done: a sentence for people and the exit status that goes with it. */
+
+#define FAILURE_TEXT_LEN 512
+
+struct failure {
+    int code; /* of sysexits.h */
+    char text[FAILURE_TEXT_LEN];
+};
+
+/* Fills in both; a text that is too long is cut. */
+void failure_set(struct failure *f, int code, const char *fmt, ...) MS_PRINTF(3, 4);
+
+/* --- daemonize.c --- */
+
+/* To the background: the process that was started waits until the daemon has said how its start
+ * went, and leaves with that verdict. */
+
+enum daemonize_side {
+    DAEMONIZE_ERROR,  /* could not fork; the reason is in the verdict */
+    DAEMONIZE_DAEMON, /* the daemon: verdict_fd_out is its own */
+    /* the process that was started: the verdict is complete, code 0 means ready */
+    DAEMONIZE_WAITER,
+};
+
+/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input,
+ * output and error. The waiter blocks until the daemon has told. */
+enum daemonize_side daemonize(int *verdict_fd_out, struct failure *verdict_out);
+
+/* Tells the waiter, once, and closes; does nothing where *verdict_fd is -1. */
+void daemonize_tell(int *verdict_fd, int code, const char *text);
 
 struct master_hooks {
     /* Builds the configuration anew for a reload. Returns 0, or -1 with a sentence in error. */
@@ -17,7 +49,7 @@ struct master_hooks {
     void *arg;
 
     child_main_fn entry;
-    int verdict_fd; /* where a process that waits learns how the start went (daemonize.h), or -1;
+    int verdict_fd; /* where a process that waits learns how the start went (daemonize), or -1;
                        the supervisor closes it */
 };
 

@@ -1,16 +1,12 @@
 /* A change of configuration as a transaction. */
 #include "master/state.h"
 
-#include "common/buffer.h"
-#include "common/log.h"
-#include "master/run_dir.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 

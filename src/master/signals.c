@@ -3,9 +3,7 @@
 
 #include "common/fd.h"
 
-#include <string.h>
 #include <sys/signalfd.h>
-#include <unistd.h>
 
 static const struct {
     int signo;

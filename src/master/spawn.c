@@ -1,17 +1,13 @@
 /* Forks one worker and arranges what it holds. */
-#include "master/generation.h"
+#include "master/state.h"
 
 #include "common/fd.h"
-#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>

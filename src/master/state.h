@@ -4,13 +4,216 @@
 #define MASTER_STATE_H
 
 #include "bus/bus.h"
-#include "common/base.h"
-#include "master/generation.h"
+#include "common/url.h"
+#include "config/config.h"
 #include "master/master.h"
 #include "stats/stats_writer.h"
+#include "worker/child.h"
 
 #include <signal.h>
-#include <stdbool.h>
+#include <sys/types.h>
+
+/* --- run_dir.c --- */
+
+/* The runtime directory: made and checked, and the pid file in it. Invariant: nothing is written
+ * into a directory that somebody else owns or that was reached through a symbolic link. */
+
+#define RUN_DIR_PID_FILE "msockd.pid"
+
+/* Creates dir where it is missing (its parent must exist): 0700 below a directory where everybody
+ * may write, as /tmp is, else 0750 and group gid unless that is (gid_t)-1. One that is there must
+ * be ours and not writable by others. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int run_dir_prepare(const char *dir, gid_t gid, struct failure *why);
+
+/* Puts this process's id into dir/msockd.pid, at one stroke. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int run_dir_write_pid(const char *dir, struct failure *why);
+void run_dir_remove_pid(const char *dir);
+
+/* --- lock.c --- */
+
+/* The lock that keeps a second master out of a runtime directory: an OFD lock on DIR/lock, which
+ * the kernel drops when its last descriptor is closed, however the master died. Workers therefore
+ * close theirs, so that one that still drains does not keep a new master out. */
+
+/* Takes the lock, on a file of mode 0640 and group gid unless that is (gid_t)-1, and writes this
+ * process's id into the file. A holder that is about to die is waited for, at most 200 ms. Returns
+ * the descriptor (the caller closes it to let go), or -1 with the reason: EX_TEMPFAIL and the
+ * holder's pid where another has it. */
+MS_MUST_CHECK int lock_take(const char *dir, gid_t gid, struct failure *why);
+
+/* --- log_file.c --- */
+
+/* The log file of a daemon whose workers run as another user than the master. */
+
+/* Makes sure that config's log file is there. One that is missing is created and, by a root master
+ * whose workers are another user, given to that user, so that they can open it again after a
+ * rotation. One that exists keeps its owner: its directory may be the workers', and to give away
+ * what they put under that name would give away any file; for the same reason a symbolic link is
+ * refused. Returns 0, or -1 with the reason; nothing
+ * to do where the log is standard error. */
+MS_MUST_CHECK int log_file_prepare(const struct config *config, struct failure *why);
+
+/* --- listener.c --- */
+
+/* A listening socket: bound once, shared by all workers of all generations that listen there,
+ * closed when the last generation has let go of it. Only the master binds and closes; IPv4, IPv6
+ * (never mapped IPv4), Unix. */
+
+struct listener {
+    unsigned refs;
+    struct listen_socket socket;
+    char *name;    /* of the configuration that bound it */
+    bool any_port; /* the kernel chose the port */
+};
+
+/* Binds and listens; a Unix socket's file gets lc->mode and group gid unless that is (gid_t)-1, and
+ * a stale file is removed once a connect has shown that nobody listens. Returns one reference, or
+ * NULL with the reason. */
+MS_MUST_CHECK struct listener *
+listener_open(const struct listener_config *lc, gid_t gid, struct failure *why);
+
+struct listener *listener_ref(struct listener *l);
+
+/* The last one closes, and removes the file of a Unix socket. */
+void listener_unref(struct listener *l);
+
+/* In a child: closes the descriptor and leaves everything else to the master. */
+void listener_forget(struct listener *l);
+
+/* True where this socket is the one that lc asks for: same address, or port 0 under the same
+ * name. */
+bool listener_serves(const struct listener *l, const struct listener_config *lc);
+
+/* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. A failure is
+ * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
+ * touched. */
+void listener_apply(const struct listener *l, const struct listener_config *lc);
+
+#define LISTENER_TEXT_LEN (ENDPOINT_TEXT_LEN + 32)
+
+/* "msp://127.0.0.1:43117", "msp:///run/msock.sock": the URL with the real address. */
+void listener_text(const struct listener *l, const struct listener_config *lc,
+                   char out[LISTENER_TEXT_LEN]);
+
+/* --- backoff.c --- */
+
+/* How long to wait before a worker that died is replaced. Pure: the time is an argument.
+ *
+ * The first replacement comes at once; one that keeps dying waits 10 ms, 20 ms, ... up to 10 s. A
+ * worker that lived for BACKOFF_STABLE_US has earned a clean record. */
+
+#define BACKOFF_FIRST_US  10000u
+#define BACKOFF_MAX_US    10000000u
+#define BACKOFF_STABLE_US 10000000u
+
+struct backoff {
+    uint64_t next_us; /* the delay of the next death in a row; 0: at once */
+};
+
+/* A worker that began at started_us died at now_us (same clock). Returns the delay in microseconds
+ * until its replacement may be forked. */
+uint64_t backoff_died(struct backoff *b, uint64_t started_us, uint64_t now_us);
+
+/* --- spawn.c --- */
+
+/* Forks one worker and arranges what it holds: its two pipes, its signals, its log, its user. Knows
+ * nothing of generations; what the child must let go of is told by a callback. */
+
+struct spawn {
+    child_main_fn entry;
+    struct child child;        /* complete but for ready_fd */
+    const char *log_file;      /* what the master logs to now (NULL: standard error) */
+    void (*forget)(void *arg); /* in the child, first: closes what is not the worker's, and
+                                     resets the signals */
+    void *forget_arg;
+};
+
+/* Returns the worker's pid and the reading end of its readiness pipe (non-blocking, the caller's),
+ * or -1 with the reason. What goes wrong in the child before the worker's entry is told on that
+ * pipe as a sentence, and the child exits with CHILD_EXIT_NOT_READY. */
+MS_MUST_CHECK pid_t spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why);
+
+/* --- generation.c --- */
+
+/* A generation: the workers that run with one configuration, that configuration, and its listening
+ * sockets. It lives until its last worker is gone. Plain bookkeeping; what is done about a worker
+ * is decided in supervise.c. */
+
+enum worker_state {
+    WORKER_NONE,     /* no process and none is due */
+    WORKER_STARTING, /* forked, has not said that it is ready */
+    WORKER_LATE,     /* was not ready in time and has been killed */
+    WORKER_READY,
+    WORKER_LEAVING, /* told to leave */
+    WORKER_WAITING, /* died; its replacement is due at wake_us */
+};
+
+struct process {
+    enum worker_state state;
+    unsigned index;
+    pid_t pid;    /* a child that is not reaped yet; 0: none */
+    int ready_fd; /* reading end of its readiness pipe, or -1 */
+    bool placed;  /* place is claimed and not folded yet */
+    struct stats_place place;
+    uint64_t started_us;
+    uint64_t
+        wake_us; /* STARTING: ready until then; WAITING: forked then; READY: stable then, or 0 */
+    unsigned restarts;
+    uint64_t reopens; /* how many reopenings of the logs it has taken part in */
+    bool degraded;
+    struct backoff backoff;
+    char sentence[256]; /* why it could not start, as it was sent */
+    size_t sentence_len;
+};
+
+struct generation {
+    struct generation *next; /* in the list of those that drain */
+    uint64_t number;
+    struct config *config; /* owned */
+    size_t listener_count;
+    struct listener *listeners[CONFIG_LISTENERS_MAX]; /* one reference each, NULL: not yet */
+    size_t row_count;
+    uint16_t rows[CONFIG_LISTENERS_MAX]; /* in the control file's table of listeners */
+    uint64_t kill_at_us;                 /* whoever has not left by then is killed; 0: nobody is */
+    size_t worker_count;
+    struct process workers[];
+};
+
+/* Takes the configuration over. No worker has been forked and nothing is bound. */
+struct generation *generation_create(struct config *config, uint64_t number);
+
+/* No worker may be left. */
+void generation_destroy(struct generation *g);
+
+/* Gives every listener of the configuration its socket: old's where it has it (old may be NULL),
+ * else a new one. Returns 0, or -1 with the reason; what it has by then goes with
+ * generation_unlisten. */
+MS_MUST_CHECK int generation_listen(struct generation *g, const struct generation *old, gid_t gid,
+                                    struct failure *why);
+
+/* Lets go of all sockets; those that no other generation has are closed. */
+void generation_unlisten(struct generation *g);
+
+/* True where l is one of g's. */
+bool generation_has(const struct generation *g, const struct listener *l);
+
+/* The worker with this pid, or NULL. */
+struct process *generation_find(struct generation *g, pid_t pid);
+
+/* How many have a process, and how many are ready. */
+size_t generation_alive(const struct generation *g);
+size_t generation_ready(const struct generation *g);
+
+/* The earliest time at which something is due, UINT64_MAX where nothing is. */
+uint64_t generation_wake_us(const struct generation *g);
+
+/* Reads what the worker has written on its readiness pipe so far. Returns true where that is the
+ * one byte that means ready; else sentence holds what came. Closes the pipe when it has served. */
+bool process_hear(struct process *w);
+
+/* sentence, escaped for a log; "" where the worker said nothing. */
+#define WORKER_SENTENCE_LEN 400
+void process_sentence(const struct process *w, char out[WORKER_SENTENCE_LEN]);
 
 /* --- signals.c --- */
 
@@ -148,9 +351,6 @@ void supervise_drain(struct master *m, struct generation *g, int signo, uint64_t
 
 /* Tells the workers of g, which drains, to leave now. */
 void supervise_stop(struct generation *g, uint64_t now_us);
-
-/* Kills the workers of g, which drains. */
-void supervise_kill(struct generation *g);
 
 /* Frees those that have drained. */
 void supervise_sweep(struct master *m);

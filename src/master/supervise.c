@@ -2,18 +2,12 @@
  * from our own memory. */
 #include "master/state.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
-#include "common/log.h"
-#include "master/generation.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 static void
 row_state(struct master *m, const struct process *w, enum stats_worker_state state)
@@ -388,7 +382,9 @@ supervise_timers(struct master *m, uint64_t now_us, struct failure *why)
             continue;
         log_warn("%zu workers of generation %llu have not left in time: killed",
                  generation_alive(g), (unsigned long long)g->number);
-        supervise_kill(g);
+        for (size_t i = 0; i < g->worker_count; i++)
+            process_signal(&g->workers[i], SIGKILL);
+        g->kill_at_us = 0;
     }
     return timers_generation(m, m->current, now_us, why) &&
            timers_generation(m, m->pending, now_us, why);
@@ -431,14 +427,6 @@ supervise_stop(struct generation *g, uint64_t now_us)
     for (size_t i = 0; i < g->worker_count; i++)
         process_signal(&g->workers[i], SIGTERM);
     g->kill_at_us = now_us + SUPERVISE_GRACE_US;
-}
-
-void
-supervise_kill(struct generation *g)
-{
-    for (size_t i = 0; i < g->worker_count; i++)
-        process_signal(&g->workers[i], SIGKILL);
-    g->kill_at_us = 0;
 }
 
 void

@@ -1,7 +1,7 @@
 /* The queue of answers. A settled place does not stay: what it holds moves to the end of the place
  * before it, or to what is ready. So the queue has open places only, each with its front and with
  * what came after it. Places behind the last answer wait, emptied, for their settling. */
-#include "proto/answers.h"
+#include "proto/queues.h"
 
 #include <stdlib.h>
 

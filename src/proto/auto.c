@@ -1,11 +1,6 @@
-#include "proto/auto.h"
-
-#include "common/be.h"
-#include "proto/cnp/cnp_wire.h"
 #include "proto/proto_table.h"
 
 #include <assert.h>
-#include <string.h>
 
 #define OPENING_OK      0xff
 #define SYN_TYPE_AT     4

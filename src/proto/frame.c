@@ -1,11 +1,7 @@
 #include "proto/frame.h"
 
-#include "common/be.h"
-#include "proto/frame_delimiter.h"
-
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define SMALL 1024 /* bytes of a message that are framed on the stack, to be appended once */
 
@@ -562,8 +558,8 @@ frame_open(void *state, struct proto_io *io)
 {
     struct outbox_item *item;
 
-    while ((item = outbox_first(io->outbox)) != NULL) {
-        (void)frame_push(state, io, outbox_data(item), outbox_len(item));
+    while ((item = io->outbox->first) != NULL) {
+        (void)frame_push(state, io, item->data, item->len);
         outbox_pop(io->outbox);
     }
 }

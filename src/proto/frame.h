@@ -30,8 +30,53 @@
 #ifndef PROTO_FRAME_H
 #define PROTO_FRAME_H
 
-#include "proto/frame_http.h"
+#include "proto/limits.h"
 #include "proto/proto.h"
+
+/* --- frame_http.c --- */
+
+/* Whether a connection begins with the line of an HTTP request (docs/protocol.md 4): a web page can
+ * make a browser send one to any port, and must not be able to speak to a frame listener with it.
+ * Such a line is a method, a space, a target without spaces, a space, and "HTTP/1."; nothing else
+ * is, so other first messages that begin with a method are let through. */
+
+#define FRAME_HTTP_METHOD_MAX 7
+
+enum frame_http_state {
+    FRAME_HTTP_METHOD,  /* at the beginning, or inside what may be a method */
+    FRAME_HTTP_TARGET,  /* behind the space behind it */
+    FRAME_HTTP_VERSION, /* behind the space behind the target */
+    FRAME_HTTP_YES,     /* it is one */
+    FRAME_HTTP_NO,      /* it is none */
+};
+
+struct frame_http {
+    uint8_t state; /* enum frame_http_state */
+    uint8_t at;    /* bytes of the method, of the target (no more than 1), or of "HTTP/1." */
+    char method[FRAME_HTTP_METHOD_MAX];
+};
+
+/* Looks at the bytes that come next, up to the one that decides. Returns how many it looked at. */
+size_t frame_http_look(struct frame_http *http, const uint8_t *data, size_t n);
+
+/* Whether this byte, not a space, can stand in a target. */
+bool frame_http_in_target(uint8_t byte);
+
+/* --- frame_delimiter.c --- */
+
+/* Looking for the delimiter of a framing (docs/protocol.md 4): in whole chunks, at their ends, and
+ * in what is about to be sent. */
+
+/* Where the first delimiter begins in n bytes (1 or more), or n: there is none. */
+size_t delimiter_find(const struct framing *framing, const uint8_t *data, size_t n);
+
+/* How many bytes at the end, in which there is no delimiter, may turn out to belong to one, with a
+ * CR before it where that is dropped. At most FRAMING_DELIMITER_MAX. */
+size_t delimiter_undecided(const struct framing *framing, const uint8_t *data, size_t n);
+
+/* The peer would find a delimiter before the one behind this message: inside it, or beginning in it
+ * and ending in the one behind. */
+bool delimiter_inside(const struct framing *framing, const uint8_t *data, size_t n);
 
 #define FRAME_HEADER   4                 /* of length32 */
 #define FRAME_HOLD_MAX 65536             /* bytes held until it is known that they are no HTTP */

@@ -1,13 +1,12 @@
-#include "proto/json.h"
+#include "proto/message.h"
 
-#include "common/buffer.h"
+#include "common/text.h"
 
 #include <ctype.h>
+#include <jansson.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 
 #define JSON_FLAGS      (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
 #define JSON_TRIM_SIZE  (256 << 10) /* from here on memory goes back to the system at once */
@@ -277,6 +276,6 @@ json_seed(void)
 
     /* 0 would let jansson choose for itself, from the time and the pid if need be. */
     while (seed == 0)
-        MS_ASSERT(getrandom(&seed, sizeof(seed), 0) == (ssize_t)sizeof(seed));
+        ms_random(&seed, sizeof(seed));
     json_object_seed(seed);
 }

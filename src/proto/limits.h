@@ -2,8 +2,7 @@
 #ifndef PROTO_LIMITS_H
 #define PROTO_LIMITS_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "common/url.h"
 
 #define FRAMING_DELIMITER_MAX 32
 
@@ -62,5 +61,20 @@ limits_want_reply(const struct proto_limits *limits, bool harmless)
         return limits->answers || harmless;
     return limits->reply == REPLY_YES;
 }
+
+/* --- framing.c --- */
+
+/* ?framing=, ?delimiter= and ?unterminated= of a listener or a client. */
+
+#define FRAMING_REASON_LEN 160
+
+/* Reads framing (length32, fixed:N, delimiter, delimiter:X, eof), delimiter (escapes as in C) and
+ * unterminated among the options. max_message_size bounds N. Returns 0, or -1 with half a sentence
+ * in reason. */
+MS_MUST_CHECK int framing_parse(const struct url *url, uint64_t max_message_size,
+                                struct framing *framing_out, char reason[FRAMING_REASON_LEN]);
+
+/* The value of an option holds a NUL (%00), which only a delimiter may. */
+bool framing_forbids_nul(const struct url_option *option);
 
 #endif

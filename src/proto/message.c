@@ -1,12 +1,13 @@
+
 #include "proto/message.h"
 
 #include "common/fd.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -278,4 +279,48 @@ message_body_release(struct message *m, const char *data)
 {
     if (m->fd >= 0 && m->size > 0)
         munmap((void *)(uintptr_t)data, m->size);
+}
+
+/* --- the path of a file --- */
+
+/* Paths from the wire, looked at as text: see the header. What a path leads to on the disk is a
+ * second question, which the kernel answers when it is opened. */
+
+#define PATH_COMPONENT_MAX 255
+
+static const char *
+path_check_component(const char *name, size_t n)
+{
+    if (n == 0)
+        return "the path has an empty component";
+    if (n == 1 && name[0] == '.')
+        return "the path has a component \".\"";
+    if (n == 2 && name[0] == '.' && name[1] == '.')
+        return "the path has a component \"..\"";
+    if (n > PATH_COMPONENT_MAX)
+        return "a component of the path is longer than 255 bytes";
+    return NULL;
+}
+
+const char *
+path_check(const char *path, size_t n)
+{
+    const char *reason = NULL;
+
+    if (n == 0)
+        return "the path is empty";
+    if (path[0] == '/')
+        return "the path is absolute";
+    if (memchr(path, '\0', n) != NULL)
+        return "the path has a NUL byte";
+    if (!text_is_utf8(path, n))
+        return "the path is not UTF-8";
+    for (size_t begin = 0; begin <= n && reason == NULL;) {
+        const char *slash = begin < n ? memchr(path + begin, '/', n - begin) : NULL;
+        size_t end = slash == NULL ? n : (size_t)(slash - path);
+
+        reason = path_check_component(path + begin, end - begin);
+        begin = end + 1;
+    }
+    return reason;
 }

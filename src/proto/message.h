@@ -5,10 +5,9 @@
 #ifndef PROTO_MESSAGE_H
 #define PROTO_MESSAGE_H
 
-#include "common/base.h"
 #include "common/digest.h"
+#include "proto/limits.h"
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 enum message_kind {
@@ -100,5 +99,70 @@ void message_value_cut_front(struct message *m, size_t n);
  * bodies. */
 MS_MUST_CHECK int message_body(struct message *m, const char **data_out);
 void message_body_release(struct message *m, const char *data);
+
+/* --- on its way to the peer --- */
+
+/* A message on its way to the peer, described by the side that sends it. The protocol decides how
+ * it travels; the bytes stay where they are. */
+
+struct outgoing {
+    uint64_t size;       /* bytes of the body */
+    const uint8_t *data; /* all of them; NULL: read gets them piece by piece */
+
+    /* Reads n bytes at offset. unchanged tells, once all were read, whether they still are the
+     * whole. Both return 0, or -1 with errno (EBUSY: the size has changed). Used where data is
+     * NULL. */
+    int (*read)(void *arg, void *buf, size_t n, uint64_t offset);
+    int (*unchanged)(void *arg);
+    void *arg;
+
+    /* msp alone carries the rest. */
+    char kind;         /* 'A', 'J' or 'F' */
+    bool wants_reply;  /* a reply block is to follow the final ACK (1.5) */
+    bool strict;       /* nothing is sent ahead, and the digest stands in the first packet */
+    bool late;         /* nothing is sent ahead, and the digest goes with the trailer (1.8) */
+    const char *value; /* the id, or the path of a file */
+    size_t value_len;
+    bool has_digest;            /* sha256 is known; set by the protocol where it had to read */
+    uint8_t sha256[SHA256_LEN]; /* of the body */
+    struct outgoing *next;      /* the protocol's */
+};
+
+/* --- path_check.c --- */
+
+/* Which paths a sender may name (docs/protocol.md 1.3, kind F). */
+
+/* Relative, UTF-8, no NUL, no empty, "." or ".." component, no leading "/", no component over 255
+ * bytes. Returns NULL where all hold, else the reason as a static text. */
+const char *path_check(const char *path, size_t n);
+
+/* --- json.c --- */
+
+/* JSON documents as docs/protocol.md 1.3 wants them: parsed once, by jansson, and handed on with
+ * the message. Before that one pass over the bytes bounds what the tree can cost. */
+
+#define JSON_ERROR_LEN       256
+#define JSON_DEPTH_MAX_LIMIT 2000 /* jansson itself stops at 2048 */
+
+/* Any value at the top, no duplicate keys, UTF-8, within max_json_size, max_json_depth and
+ * max_json_values. Integers that do not fit into 64 bits become reals. Returns the value, the
+ * caller's (json_decref), or NULL with "line L column C: reason" in error, which may hold bytes of
+ * the document as they are, control bytes too: whoever shows it escapes it. */
+struct json_t *json_parse(const char *text, size_t n, const struct proto_limits *limits,
+                          char error[JSON_ERROR_LEN]);
+
+enum json_verdict {
+    JSON_GOOD,
+    JSON_BAD,        /* error says where and why */
+    JSON_UNREADABLE, /* our side: the body cannot be read back */
+};
+
+/* Parses the body of a message. It gets the value (message->json) where that is wanted. May be
+ * called in any thread, as long as nobody else uses the message. */
+enum json_verdict json_parse_message(struct message *m, const struct proto_limits *limits,
+                                     bool wanted, char error[JSON_ERROR_LEN]);
+
+/* Seeds jansson's hash tables from getrandom(2). Once in each process, after the fork. */
+void json_seed(void);
 
 #endif

@@ -1,16 +1,6 @@
-#include "proto/outbox.h"
+#include "proto/queues.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-struct outbox_item {
-    struct outbox_item *next;
-    bool complete; /* of a reserved one: its reply is there, or there will be none */
-    bool cancelled;
-    bool ends; /* the connection, in place of a message */
-    size_t len;
-    uint8_t *data;
-};
 
 void
 outbox_init(struct outbox *ob)
@@ -132,30 +122,6 @@ outbox_end(struct outbox *ob, struct outbox_item *item)
     item->ends = true;
     outbox_item_set(ob, item, NULL, 0);
     outbox_release(ob);
-}
-
-struct outbox_item *
-outbox_first(struct outbox *ob)
-{
-    return ob->first;
-}
-
-bool
-outbox_is_end(const struct outbox_item *item)
-{
-    return item->ends;
-}
-
-const uint8_t *
-outbox_data(const struct outbox_item *item)
-{
-    return item->data;
-}
-
-size_t
-outbox_len(const struct outbox_item *item)
-{
-    return item->len;
 }
 
 void

@@ -1,8 +1,7 @@
-#include "proto/packet_window.h"
+#include "proto/queues.h"
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 struct packet_window *
 packet_window_create(struct message_store *store)

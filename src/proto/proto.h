@@ -6,14 +6,9 @@
 #ifndef PROTO_PROTO_H
 #define PROTO_PROTO_H
 
-#include "proto/answers.h"
 #include "proto/limits.h"
 #include "proto/message.h"
-#include "proto/outbox.h"
-#include "proto/outgoing.h"
-#include "proto/packet_window.h"
-
-#include <stdbool.h>
+#include "proto/queues.h"
 
 #define PROTO_REFUSAL_MAX 512
 #define PROTO_REPLY_MAX   (16u << 20) /* bytes of a reply, over whatever protocol (1.5) */
@@ -115,6 +110,11 @@ struct proto_ops {
 
     /* The protocol itself sends again what was not acknowledged. */
     bool resends;
+
+    /* Bodies up to ahead_max are sent ahead of any answer, unless out->strict. Bodies up to
+     * reread_max may be sent strictly also to a server that takes their size as undetermined, which
+     * gives up after so many packets (1.4). 0 where there is no such thing. */
+    uint64_t ahead_max, reread_max;
 
     void (*init)(void *state, const struct proto_begin *begin);
 

@@ -1,7 +1,5 @@
 #include "proto/proto_table.h"
 
-#include <string.h>
-
 #define X(name, state) &name##_protocol,
 static const struct proto_ops *const protocols[] = {PROTOCOLS(X)};
 #undef X

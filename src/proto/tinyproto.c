@@ -3,8 +3,6 @@
  * it. */
 #include "proto/tinyproto.h"
 
-#include "common/be.h"
-
 #include <errno.h>
 
 #define SIZE_FIRST_BYTE_MAX 0xf0 /* so that no SIZE is over F0FFFFFF */
@@ -36,16 +34,16 @@ tinyproto_fault(struct tinyproto *tp, struct proto_io *io)
 static void
 tinyproto_offer(struct tinyproto *tp, struct proto_io *io)
 {
-    struct outbox_item *next = outbox_first(io->outbox);
+    struct outbox_item *next = io->outbox->first;
     uint8_t size[TINYPROTO_SIZE_LEN];
 
     if (tp->state != TINYPROTO_BETWEEN || tp->asking || next == NULL)
         return;
-    if (outbox_is_end(next)) {
+    if (next->ends) {
         tinyproto_fault(tp, io);
         return;
     }
-    be32_store(size, (uint32_t)outbox_len(next));
+    be32_store(size, (uint32_t)next->len);
     answers_append(io->answers, size, sizeof(size), false);
     tp->asking = true;
     tp->passed = false;
@@ -143,9 +141,9 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
 static enum proto_event
 tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
-    const struct outbox_item *first = outbox_first(io->outbox);
+    const struct outbox_item *first = io->outbox->first;
 
-    answers_append(io->answers, outbox_data(first), outbox_len(first), false);
+    answers_append(io->answers, first->data, first->len, false);
     outbox_pop(io->outbox);
     if (io->outbox->results != NULL) {
         io->outbox->results->acks++;

@@ -5,11 +5,8 @@
 #ifndef PROTO_TRANSFORM_H
 #define PROTO_TRANSFORM_H
 
-#include "common/base.h"
-#include "common/seal.h"
+#include "common/digest.h"
 #include "proto/message.h"
-
-#include <stdbool.h>
 
 #define TRANSFORMS_MAX     8
 #define TRANSFORM_BODY_MAX ((uint64_t)256 << 20) /* bytes; a larger payload is not transformed */
@@ -48,7 +45,7 @@ struct message *transforms_receive_message(const struct transforms *t, struct me
 
 /* --- transform_seal.c --- */
 
-/* The transform that seals payloads (common/seal.h). */
+/* The transform that seals payloads (common/digest.h). */
 
 /* Reads the key file and fills *out, whose arg transforms_fini frees: it seals what this side sends
  * for the side that to names, and opens what comes from there. Returns 0, or -1 with a sentence in

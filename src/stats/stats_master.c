@@ -4,17 +4,14 @@
  * read with pread, because workers can cut the file short, and then a mapping of it is a signal. */
 #include "stats/stats_master.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 #include "common/log.h"
-#include "stats/stats_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>

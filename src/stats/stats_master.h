@@ -4,10 +4,8 @@
 #ifndef STATS_STATS_MASTER_H
 #define STATS_STATS_MASTER_H
 
-#include "common/base.h"
 #include "stats/stats_layout.h"
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 struct stats_master {

@@ -4,10 +4,7 @@
 #define STATS_STATS_READER_H
 
 #include "common/url.h"
-#include "stats/stats_histogram.h"
 #include "stats/stats_layout.h"
-
-#include <stdbool.h>
 
 /* A copy of counters, plain numbers. */
 struct stats_counts {

@@ -2,11 +2,7 @@
  * half-way stays odd and is left out after a few tries. */
 #include "stats/stats_reader.h"
 
-#include "stats/stats_layout.h"
-
 #include <sched.h>
-#include <stdio.h>
-#include <string.h>
 
 #define SLOT_TRIES 20
 

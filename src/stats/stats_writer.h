@@ -3,13 +3,9 @@
 #ifndef STATS_STATS_WRITER_H
 #define STATS_STATS_WRITER_H
 
-#include "common/base.h"
 #include "common/url.h"
-#include "stats/stats_histogram.h"
 #include "stats/stats_layout.h"
 #include "stats/stats_master.h"
-
-#include <stdbool.h>
 
 struct stats_writer {
     const struct stats_control *control; /* read-only */

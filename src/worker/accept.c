@@ -1,17 +1,14 @@
 #include "worker/worker_state.h"
 
 #include "common/fd.h"
-#include "common/log.h"
 #include "worker/conn.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #define ACCEPT_BATCH 16    /* connections taken in one turn from one listener */
 #define PARK_US      20000 /* how long to leave the listeners to others */

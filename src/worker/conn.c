@@ -1,9 +1,7 @@
 /* The life of a connection: how it begins, becomes another protocol's, moves, and ends. */
-#include "worker/conn_state.h"
+#include "worker/conn.h"
 
 #include "common/fd.h"
-#include "common/log.h"
-#include "worker/worker_state.h"
 
 #include <stdlib.h>
 #include <sys/epoll.h>

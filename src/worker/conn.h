@@ -14,8 +14,8 @@ void conn_open(struct worker_listener *listener, int fd, const struct endpoint *
 void conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text);
 
 /* The handler's decision about a message that conn_open's connection had submitted; m is
- * destroyed. */
-void conn_settle(struct worker *w, struct message *m, const struct verdict *verdict);
+ * destroyed. ctx: the worker. */
+void conn_settle(void *ctx, struct message *m, const struct verdict *verdict);
 
 /* Reads on where a connection had its share of the turn. */
 void conn_read_unread(struct worker *w);
@@ -38,7 +38,7 @@ void conn_evict(struct worker *w);
 void conn_close_all(struct worker *w);
 
 /* Where the connection comes from: listener, protocol, "127.0.0.1:50412". */
-void conn_origin(struct worker *w, const struct conn *c, struct message_origin *origin_out);
+void conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out);
 
 /* The connection that submitted m, or NULL where it is gone. */
 struct conn *conn_sender(const struct message *m);
@@ -69,5 +69,160 @@ void conn_adopt(struct worker_listener *listener, int fd, const struct conn_move
 
 /* Ends a connection in order: what is on its way to the peer still goes there. */
 void conn_disconnect(struct conn *c);
+
+/* --- the connection itself: conn.c (its life), conn_turn.c (the end of each turn), conn_io.c (its
+ * bytes) and conn_message.c (its messages) --- */
+
+/* Invariant: a connection is in one phase, and goes from one to another by conn_enter alone. What
+ * may hold in several phases is a condition, with a field of its own. */
+
+#define CONN_SEND_TIMEOUT_US 60000000 /* for a peer to read any of its answers */
+#define CONN_LINGER_US       2000000  /* for a peer to read its last one */
+
+/* Which follows which, and how long each may last, is the table in conn.c. */
+enum conn_phase {
+    CONN_SERVING,     /* messages come and are answered */
+    CONN_LEAVING,     /* the same, but it ends as soon as it is between messages */
+    CONN_TURNED_AWAY, /* one too many: read until it is known how to say so */
+    CONN_OVERRUN,     /* left too much unread: it ends with this turn */
+    CONN_CLOSING,     /* nothing more is read; the last answers go out */
+    CONN_LINGERING,   /* all is sent: reading on, so that the peer gets it, until it closes */
+    CONN_DEAD,        /* the socket is gone; messages are still with a handler */
+};
+#define CONN_PHASES (CONN_DEAD + 1)
+
+struct conn {
+    struct watch watch;
+    struct worker_listener *listener;
+    const struct proto_ops *proto; /* the listener's, until it becomes another */
+    int fd;
+    uint8_t phase;           /* enum conn_phase */
+    bool is_touched;         /* in the worker's list of them */
+    bool is_unread;          /* in the worker's list of them */
+    bool is_opened;          /* the handler knows of it */
+    bool peer_done;          /* condition: the peer has shut down its writing side */
+    bool is_parsing;         /* condition: its last message is a document with the helper */
+    bool read_paused;        /* condition: left unread until there is room for its answers again */
+    bool watches_write;      /* interest: epoll tells when there is room to send */
+    uint32_t waiting;        /* messages with the handler */
+    uint32_t waiting_files;  /* of these, those that are in files */
+    size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
+    uint32_t window;         /* worker->window when it last sent something */
+    struct stats_slot *slot; /* NULL for one that is turned away */
+    struct message *message; /* being built */
+    struct answers answers;
+    struct outbox outbox;
+    struct packet_window *window_held; /* NULL, but with a protocol that needs one */
+    struct buffer lookahead;
+    struct buffer unfed; /* received, and left until there is room for what it leads to */
+    struct timer timer;
+    uint64_t phase_end_us; /* the phase may last so long; UINT64_MAX: see conn_deadline */
+    uint64_t send_end_us;  /* condition: the peer takes nothing, and has to by then; 0: it does */
+    uint64_t blocked_us;   /* since when something has waited for the peer to read; 0: nothing */
+    uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
+    struct conn *next, **link; /* all connections of the worker */
+    struct conn *next_touched, *next_unread;
+    union proto_state state;
+};
+
+static inline struct worker *
+conn_worker(const struct conn *c)
+{
+    return c->listener->worker;
+}
+
+/* Its messages are taken. */
+static inline bool
+conn_is_serving(const struct conn *c)
+{
+    return c->phase == CONN_SERVING || c->phase == CONN_LEAVING;
+}
+
+/* Its bytes are read for what they say. */
+static inline bool
+conn_is_reading(const struct conn *c)
+{
+    return conn_is_serving(c) || c->phase == CONN_TURNED_AWAY;
+}
+
+/* The next phase begins; it has to be one that may follow. */
+void conn_enter(struct conn *c, enum conn_phase phase);
+
+/* The connection is looked at once more at the end of the turn. */
+void conn_touch(struct conn *c);
+
+/* It is read from in the next turn. */
+void conn_read_later(struct conn *c);
+
+/* The socket is gone. What is in the lists of this turn is freed at its end. */
+void conn_close(struct conn *c);
+
+/* It is out of every list: its memory goes. */
+void conn_free(struct conn *c);
+
+/* All is said: waits for the peer to close first, so that no reset destroys what it has not
+ * read. */
+void conn_linger(struct conn *c);
+
+/* Gives the connection to another worker; where that has to wait, or cannot be, it stays. */
+void conn_move(struct conn *c);
+
+/* Nothing more is read; what is ready still goes out. */
+void conn_begin_closing(struct conn *c);
+
+/* Speaks that protocol from here on. */
+void conn_begin(struct conn *c, const struct proto_ops *proto);
+
+/* Says, now that its protocol is known, that it is one connection too many. */
+void conn_turn_away(struct conn *c);
+
+/* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
+void conn_shutdown(struct conn *c);
+
+/* The worker drains, and the connection waits, or will wait at its next boundary between messages,
+ * to be taken over by another worker: nothing more is read. */
+bool conn_awaits_move(const struct conn *c);
+
+/* --- conn_io.c --- */
+
+/* What its protocol made of something that was not bytes: PROTO_CLOSE or PROTO_BECOME is acted
+ * on. */
+void conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io);
+
+/* An event of its socket. */
+void conn_ready(struct watch *watch, uint32_t events);
+
+/* Sends what is ready, as far as the peer takes it. */
+void conn_write(struct conn *c);
+
+/* Reads until the socket is empty or the connection has had its share of this turn. to_end: the
+ * peer may have closed behind its last bytes, so a short read is not the end. */
+void conn_read(struct conn *c, bool to_end);
+
+/* False while it has too many answers waiting, or is past reading. */
+bool conn_wants_bytes(const struct conn *c);
+
+/* --- conn_message.c --- */
+
+/* Adds n to that counter of the connection and of the worker. */
+#define CONN_ADD(c, name, n)                                                   \
+    do {                                                                       \
+        stats_add(&conn_worker(c)->stats.block->counters.name, (uint64_t)(n)); \
+        if ((c)->slot != NULL)                                                 \
+            stats_add(&(c)->slot->counters.name, (uint64_t)(n));               \
+    } while (0)
+
+/* The peer has ended: counts the message it leaves unfinished, if there is one, and says so in the
+ * log. */
+void conn_note_cut(struct conn *c);
+
+/* Adds what the protocol has counted. */
+void conn_count(struct conn *c, const struct proto_tally *tally);
+
+/* What the connection lends its protocol during a call. */
+struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
+
+/* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
+void conn_submit(struct conn *c, struct message *m);
 
 #endif

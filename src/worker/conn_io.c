@@ -1,6 +1,5 @@
 /* The bytes of a connection: from its socket to its protocol, and answers back. */
-#include "worker/conn_state.h"
-#include "worker/worker_state.h"
+#include "worker/conn.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
@@ -114,7 +113,7 @@ conn_drop_pushes(struct conn *c)
 {
     struct stats_worker_counters *counters = &conn_worker(c)->stats.block->counters;
 
-    for (; outbox_first(&c->outbox) != NULL; outbox_pop(&c->outbox))
+    for (; c->outbox.first != NULL; outbox_pop(&c->outbox))
         stats_add(&counters->lost, 1);
 }
 

@@ -1,8 +1,5 @@
 /* The messages of a connection: to the handler and back, and what is counted on the way. */
-#include "worker/conn_state.h"
-
-#include "common/log.h"
-#include "stats/stats_layout.h"
+#include "worker/conn.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -130,7 +127,8 @@ conn_transform(struct conn *c, struct message **m)
     return NULL;
 }
 
-void
+/* Gives a message to the handler and keeps its answer's place. */
+static void
 conn_take(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
@@ -187,8 +185,9 @@ conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
 }
 
 void
-conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
+conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
 {
+    struct worker *w = ctx;
     struct conn *c = m->owner;
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
@@ -211,7 +210,8 @@ conn_settle(struct worker *w, struct message *m, const struct verdict *verdict)
     conn_touch(c);
 }
 
-void
+/* Answers a message that no handler has seen; m is destroyed. */
+static void
 conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict)
 {
     m->owner = c;
@@ -219,21 +219,6 @@ conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdic
     c->waiting++;
     c->listener->handler->submitted++;
     conn_settle(conn_worker(c), m, verdict);
-}
-
-void
-conn_submit(struct conn *c, struct message *m)
-{
-    struct verdict no = {.outcome = PROTO_REFUSED, .code = "refused"};
-
-    if (c->listener->transforms.count > 0)
-        no.text = conn_transform(c, &m);
-    if (no.text != NULL)
-        conn_answer_here(c, m, &no);
-    else if (m->kind == MESSAGE_JSON)
-        conn_parse(c, m);
-    else
-        conn_take(c, m);
 }
 
 struct conn *
@@ -314,8 +299,9 @@ conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c)
 }
 
 void
-conn_origin(struct worker *w, const struct conn *c, struct message_origin *origin_out)
+conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out)
 {
+    struct worker *w = ctx;
     const struct stats_slot *slot = c->slot;
 
     w->peer[0] = '\0';
@@ -327,4 +313,122 @@ conn_origin(struct worker *w, const struct conn *c, struct message_origin *origi
         .peer = w->peer,
         .conn_id = slot != NULL ? slot->id : 0,
     };
+}
+
+/* --- documents --- */
+
+/* Documents: parsed before their handler sees them, the large ones in the helper's thread. */
+
+#define PARSE_HERE (64u << 10) /* bytes of a document that is parsed at once */
+
+static bool
+conn_wants_json(const struct conn *c)
+{
+    const struct worker_handler *wh = c->listener->handler;
+
+    return wh->ops->wants_json != NULL && wh->ops->wants_json(wh->handler);
+}
+
+static void
+conn_judge(struct conn *c, struct message *m, enum json_verdict verdict, const char *error)
+{
+    switch (verdict) {
+    case JSON_GOOD:
+        conn_take(c, m);
+        break;
+    case JSON_BAD:
+        conn_answer_here(
+            c, m, &(struct verdict){.outcome = PROTO_REFUSED, .code = "bad-json", .text = error});
+        break;
+    case JSON_UNREADABLE:
+        conn_answer_here(c, m, &(struct verdict){.outcome = PROTO_FAILED, .text = error});
+        break;
+    }
+}
+
+/* A document that is with the helper. Nothing behind it is read from its connection meanwhile, so
+ * what the handler sees keeps its order as the answers do. */
+struct parse_job {
+    struct helper_job job;
+    struct conn *conn; /* stays: the message counts among those that wait */
+    struct message *message;
+    const struct proto_limits *limits;
+    bool wanted;
+    enum json_verdict verdict;
+    char error[JSON_ERROR_LEN];
+};
+
+static void
+parse_job_run(struct helper_job *job)
+{
+    struct parse_job *p = (struct parse_job *)job;
+
+    p->verdict = json_parse_message(p->message, p->limits, p->wanted, p->error);
+}
+
+/* A sender that has gone meanwhile got no final answer, so it sends the message again. */
+static void
+parse_job_done(struct helper_job *job)
+{
+    struct parse_job *p = (struct parse_job *)job;
+    struct conn *c = p->conn;
+
+    c->is_parsing = false;
+    c->waiting--;
+    if (c->phase != CONN_DEAD)
+        conn_judge(c, p->message, p->verdict, p->error);
+    else
+        message_destroy(p->message);
+    free(p);
+    conn_touch(c);
+}
+
+static bool
+conn_parse_later(struct conn *c, struct message *m)
+{
+    struct helper *h = worker_helper(conn_worker(c));
+    struct parse_job *p;
+
+    if (h == NULL)
+        return false;
+    p = ms_calloc(1, sizeof(*p));
+    p->job = (struct helper_job){.run = parse_job_run, .done = parse_job_done};
+    p->conn = c;
+    p->message = m;
+    p->limits = &c->listener->limits;
+    p->wanted = conn_wants_json(c);
+    if (helper_give(h, &p->job) < 0) {
+        free(p);
+        return false;
+    }
+    c->is_parsing = true;
+    c->waiting++;
+    return true;
+}
+
+static void
+conn_parse(struct conn *c, struct message *m)
+{
+    enum json_verdict verdict;
+    char error[JSON_ERROR_LEN];
+
+    if (m->size > PARSE_HERE && conn_parse_later(c, m))
+        return;
+    verdict = json_parse_message(m, &c->listener->limits, conn_wants_json(c), error);
+    conn_judge(c, m, verdict, error);
+}
+
+void
+conn_submit(struct conn *c, struct message *m)
+{
+    struct verdict no = {.outcome = PROTO_REFUSED, .code = "refused"};
+
+    if (c->listener->transforms.count > 0)
+        no.text = conn_transform(c, &m);
+    if (no.text != NULL)
+        conn_answer_here(c, m, &no);
+    else if (m->kind == MESSAGE_JSON)
+        conn_parse(c, m);
+    else
+        conn_take(c, m);
 }

@@ -1,7 +1,7 @@
 /* What becomes of a connection at the end of a turn, or when its time is over: what is ready is
  * sent, and the phase that follows from it begins. */
 #include "common/log.h"
-#include "worker/conn_state.h"
+#include "worker/conn.h"
 #include "worker/worker_state.h"
 
 #define MOVE_AGAIN_US 10000 /* how soon to try again to give a connection away */

@@ -1,10 +1,9 @@
 #include "worker/worker_state.h"
 
 #include "common/fd.h"
-#include "worker/conn_state.h"
+#include "worker/conn.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 

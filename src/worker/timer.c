@@ -1,6 +1,4 @@
-#include "worker/timer.h"
-
-#include <string.h>
+#include "worker/worker_state.h"
 
 static unsigned
 timer_slot(uint64_t tick)

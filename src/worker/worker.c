@@ -1,8 +1,5 @@
 #include "worker/worker.h"
 
-#include "bus/bus.h"
-#include "common/clock.h"
-#include "common/log.h"
 #include "worker/conn.h"
 #include "worker/worker_state.h"
 

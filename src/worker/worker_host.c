@@ -7,13 +7,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <string.h>
-
-static void
-worker_settle(void *ctx, struct message *m, const struct verdict *verdict)
-{
-    conn_settle(ctx, m, verdict);
-}
 
 static struct conn *
 worker_sender(void *ctx, const struct message *m)
@@ -26,12 +19,6 @@ static void
 worker_origin(void *ctx, const struct message *m, struct message_origin *origin_out)
 {
     conn_origin(ctx, m->owner, origin_out);
-}
-
-static void
-worker_conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out)
-{
-    conn_origin(ctx, c, origin_out);
 }
 
 static int
@@ -99,10 +86,10 @@ worker_handler_start(struct worker *w, const struct handler_ops *ops,
         .ctx = w,
         .instance = wh,
         .digester = w->store.digester,
-        .settle = worker_settle,
+        .settle = conn_settle,
         .sender = worker_sender,
         .origin = worker_origin,
-        .conn_origin = worker_conn_origin,
+        .conn_origin = conn_origin,
         .committed = worker_committed,
         .push = worker_push,
         .next_conn = worker_next_conn,

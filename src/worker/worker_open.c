@@ -1,23 +1,14 @@
 /* A worker's set-up and its end: everything it holds is opened and closed here. */
 #include "worker/worker_state.h"
 
-#include "bus/bus.h"
-#include "common/clock.h"
 #include "common/fd.h"
-#include "common/log.h"
-#include "common/seal.h"
-#include "proto/json.h"
-#include "proto/transform.h"
 #include "worker/conn.h"
-#include "worker/helper.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
@@ -30,16 +21,6 @@ worker_watch(struct worker *w, int fd, struct watch *watch, void (*ready)(struct
 
     watch->ready = ready;
     return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &ev);
-}
-
-static uint64_t
-worker_seed(void)
-{
-    uint64_t seed;
-
-    while (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
-        ;
-    return seed;
 }
 
 /* SplitMix64: what it is for must not repeat; nobody is kept out by it. */
@@ -219,7 +200,7 @@ worker_helper(struct worker *w)
 
     if (h != NULL)
         return h;
-    h = helper_create();
+    h = helper_create("msockd-helper");
     if (h == NULL || worker_watch(w, helper_fd(h), &w->helper_watch, worker_helped) < 0) {
         helper_destroy(h);
         return NULL;
@@ -255,7 +236,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
     w->setup = setup;
-    w->nonce = worker_seed();
+    ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
         json_seed();
         (void)fd_raise_limit();

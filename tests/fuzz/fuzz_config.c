@@ -1,7 +1,7 @@
 /* Any bytes as a configuration file, and (after a first byte of 'u') as a listener's URL: a
  * configuration, or one sentence that says what is wrong. Host names are never looked up. */
 #include "config/config.h"
-#include "config/listener_url.h"
+#include "config/config_settings.h"
 
 #include <fcntl.h>
 #include <netdb.h>

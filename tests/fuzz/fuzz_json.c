@@ -1,5 +1,7 @@
 /* Any bytes as a document: what is taken, jansson can write, and the result is taken again. */
-#include "proto/json.h"
+#include "proto/message.h"
+
+#include <jansson.h>
 
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,7 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "handler/journal/data_dir.h"
-#include "handler/journal/segment.h"
+#include "handler/journal/journal.h"
 
 #include <fcntl.h>
 #include <stdio.h>

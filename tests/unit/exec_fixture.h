@@ -8,7 +8,7 @@
 
 #include "support/wait.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "handler/handler.h"
 
 #include <signal.h>

@@ -39,7 +39,7 @@ struct fixture {
     struct config config;
     struct message_store store;
     struct handler_host host;
-    struct handler *handler;
+    void *handler;
     unsigned made;
     unsigned committed_calls, committed_messages;
     unsigned settled_count;

@@ -4,7 +4,7 @@
 #ifndef TESTS_MASTER_TOY_H
 #define TESTS_MASTER_TOY_H
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 #include "config/config.h"
 #include "master/master.h"

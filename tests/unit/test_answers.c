@@ -1,5 +1,5 @@
 /* The queue of answers: whatever is settled when, it leaves in the order of the places. */
-#include "proto/answers.h"
+#include "proto/queues.h"
 
 #include "guard.h"
 

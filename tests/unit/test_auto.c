@@ -3,9 +3,9 @@
 #include "msp_build.h"
 #include "proto_peer.h"
 
-#include "common/be.h"
-#include "proto/auto.h"
+#include "common/base.h"
 #include "proto/cnp/cnp_wire.h"
+#include "proto/proto_table.h"
 
 #define TEXT(text) (text), sizeof(text) - 1
 
@@ -561,8 +561,8 @@ a_push_waits_for_whoever_it_becomes(void **state)
     begin(&p);
     assert_int_equal(proto_peer_push(&p, "early", 5), 0);
     proto_peer_expect_said(&p, NULL, 0);
-    assert_int_equal(outbox_len(outbox_first(&p.outbox)), 5);
-    assert_memory_equal(outbox_data(outbox_first(&p.outbox)), "early", 5);
+    assert_int_equal(p.outbox.first->len, 5);
+    assert_memory_equal(p.outbox.first->data, "early", 5);
     proto_peer_push(&p, "", 0);
     hear(&p, TEXT("\0\0\0\1x"), 1);
     proto_peer_expect_said(&p, TEXT("\0\0\0\5early\0\0\0\0"));

@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/commit.h"
+#include "handler/journal/journal.h"
 
 static void
 add(struct fixture *f, struct batch *batch, const char *line, bool put, const char *path)

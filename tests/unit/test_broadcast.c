@@ -9,7 +9,7 @@ struct chat {
     struct hall *hall;
     struct fixture *f;
     struct handler_host host;
-    struct handler *handler[HALL_WORKERS];
+    void *handler[HALL_WORKERS];
     struct conn *sender;
 };
 

@@ -1,5 +1,5 @@
 /* The growable buffer. */
-#include "common/buffer.h"
+#include "common/text.h"
 
 #include "guard.h"
 

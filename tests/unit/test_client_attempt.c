@@ -2,7 +2,7 @@
  * bytes of the server's are its events, one each. */
 #include "byte_server.h"
 #include "client/handle.h"
-#include "common/clock.h"
+#include "common/base.h"
 
 #include <assert.h>
 #include <poll.h>

@@ -1,7 +1,7 @@
 /* Transforms and keys on the client's side: what leaves is what they made of it, and what they
  * reject never becomes data. */
 #include "byte_server.h"
-#include "common/seal.h"
+#include "common/digest.h"
 #include "msock.h"
 #include "scripted_server.h"
 

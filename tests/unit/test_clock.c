@@ -1,7 +1,6 @@
 /* The clocks, and times as text. */
-#include "common/clock.h"
-
 #include "common/base.h"
+
 #include "guard.h"
 
 #include <time.h>

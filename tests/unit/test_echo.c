@@ -66,7 +66,7 @@ what_is_too_long_to_come_back_is_refused_unless_no_reply_is_wanted(void **state)
     struct fixture *f = *state;
     struct message *m = fixture_message(f, MESSAGE_PLAIN, "", "", 0);
 
-    m->size = MSP_REPLY_MAX + 1;
+    m->size = PROTO_REPLY_MAX + 1;
     m->body_dropped = true;
     echo->submit(f->handler, m);
     assert_int_equal(f->settled[0].outcome, PROTO_REFUSED);
@@ -74,7 +74,7 @@ what_is_too_long_to_come_back_is_refused_unless_no_reply_is_wanted(void **state)
     assert_string_equal(f->settled[0].text, "the reply would be over 16 MiB");
 
     m = fixture_message(f, MESSAGE_PLAIN, "", "", 0);
-    m->size = MSP_REPLY_MAX + 1;
+    m->size = PROTO_REPLY_MAX + 1;
     m->body_dropped = true;
     m->wants_reply = false;
     echo->submit(f->handler, m);
@@ -97,7 +97,7 @@ static void
 it_keeps_what_it_can_send(void **state)
 {
     (void)state;
-    assert_int_equal(echo->keep_max, MSP_REPLY_MAX + 1);
+    assert_int_equal(echo->keep_max, PROTO_REPLY_MAX + 1);
 }
 
 int

@@ -70,7 +70,7 @@ check(struct guard *g, const struct answer_case *c, size_t piece, size_t first, 
         assert_string_equal(buffer_cstr(&answer.bytes), c->body);
     else
         assert_int_equal(answer.bytes.len, 0);
-    exec_answer_fini(&answer);
+    buffer_fini(&answer.bytes);
 }
 
 static void
@@ -93,21 +93,23 @@ static void
 without_a_length_it_ends_with_the_output_and_at_16_mib(void **state)
 {
     struct exec_answer answer = {0};
-    char *block = ms_calloc(1, MSP_REPLY_MAX);
+    char *block = ms_calloc(1, PROTO_REPLY_MAX);
     size_t consumed;
 
     (void)state;
     exec_answer_init(&answer, false, true);
-    assert_int_equal(exec_answer_feed(&answer, block, MSP_REPLY_MAX, &consumed), EXEC_ANSWER_MORE);
-    assert_int_equal(consumed, MSP_REPLY_MAX);
-    assert_int_equal(answer.bytes.len, MSP_REPLY_MAX);
+    assert_int_equal(exec_answer_feed(&answer, block, PROTO_REPLY_MAX, &consumed),
+                     EXEC_ANSWER_MORE);
+    assert_int_equal(consumed, PROTO_REPLY_MAX);
+    assert_int_equal(answer.bytes.len, PROTO_REPLY_MAX);
     assert_int_equal(exec_answer_feed(&answer, block, 1, &consumed), EXEC_ANSWER_BAD);
     exec_answer_init(&answer, false, false);
     assert_int_equal(answer.bytes.cap, 0); /* that much memory is not kept */
-    assert_int_equal(exec_answer_feed(&answer, block, MSP_REPLY_MAX, &consumed), EXEC_ANSWER_MORE);
+    assert_int_equal(exec_answer_feed(&answer, block, PROTO_REPLY_MAX, &consumed),
+                     EXEC_ANSWER_MORE);
     assert_int_equal(answer.bytes.cap, 0);
     assert_int_equal(exec_answer_feed(&answer, block, 1, &consumed), EXEC_ANSWER_BAD);
-    exec_answer_fini(&answer);
+    buffer_fini(&answer.bytes);
     free(block);
 }
 

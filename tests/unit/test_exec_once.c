@@ -155,7 +155,7 @@ a_reply_of_16_mib_is_no_byte_too_long(void **state)
 
     exec_start(f, "head -c 16777216 /dev/zero | tr '\\0' x");
     assert_int_equal(exec_one(f, "", 0)->outcome, PROTO_COMMITTED);
-    assert_int_equal(strlen(f->settled[0].reply), MSP_REPLY_MAX);
+    assert_int_equal(strlen(f->settled[0].reply), PROTO_REPLY_MAX);
     exec_stop(f);
     exec_start(f, "head -c 16777217 /dev/zero");
     assert_int_equal(exec_one(f, "", 0)->outcome, PROTO_FAILED);

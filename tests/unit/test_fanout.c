@@ -1,6 +1,6 @@
 #include "fanout_fixture.h"
 
-#include "handler/fanout.h"
+#include "handler/handler.h"
 
 struct rooms {
     struct hall *hall;

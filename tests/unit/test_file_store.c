@@ -2,7 +2,7 @@
 
 #include "support/signals.h"
 
-#include "handler/journal/store.h"
+#include "handler/journal/journal.h"
 
 #include <signal.h>
 #include <sys/wait.h>

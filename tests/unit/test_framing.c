@@ -1,5 +1,5 @@
 /* ?framing= and ?delimiter=: every form there is, and everything that is none. */
-#include "config/framing.h"
+#include "proto/limits.h"
 
 #include "guard.h"
 

@@ -1,9 +1,10 @@
-/* The worker's helper thread: jobs run in order, end in the loop's thread, and none is lost. */
-#include "worker/helper.h"
+/* A helper thread: jobs run in order, end in the loop's thread, and none is lost. */
+#include "common/thread.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 
@@ -15,6 +16,7 @@ struct counted_job {
     struct helper_job job;
     unsigned number;
     pthread_t ran_in;
+    sigset_t mask;
 };
 
 static unsigned ran, done;
@@ -28,6 +30,7 @@ job_run(struct helper_job *job)
 
     assert_int_equal(c->number, ran++);
     c->ran_in = pthread_self();
+    pthread_sigmask(SIG_SETMASK, NULL, &c->mask);
 }
 
 static void
@@ -37,8 +40,10 @@ job_done(struct helper_job *job)
 
     assert_int_equal(c->number, done++);
     assert_false(pthread_equal(c->ran_in, pthread_self()));
+    assert_int_equal(sigismember(&c->mask, SIGTERM), 1);
+    assert_int_equal(sigismember(&c->mask, SIGHUP), 1);
     if (again != NULL)
-        helper_give(again, &another.job);
+        assert_int_equal(helper_give(again, &another.job), 0);
     again = NULL;
 }
 
@@ -46,14 +51,14 @@ static void
 jobs_run_and_end_in_order(void **state)
 {
     static struct counted_job jobs[JOBS];
-    struct helper *h = helper_create();
+    struct helper *h = helper_create("helper");
     struct pollfd p = {.fd = helper_fd(h), .events = POLLIN};
 
     (void)state;
     ran = done = 0;
     for (unsigned i = 0; i < JOBS; i++) {
         jobs[i] = (struct counted_job){.job = {.run = job_run, .done = job_done}, .number = i};
-        helper_give(h, &jobs[i].job);
+        assert_int_equal(helper_give(h, &jobs[i].job), 0);
     }
     while (done < JOBS) {
         assert_int_equal(poll(&p, 1, 10000), 1);
@@ -69,13 +74,13 @@ static void
 what_is_under_way_ends_before_the_helper_does(void **state)
 {
     static struct counted_job jobs[JOBS];
-    struct helper *h = helper_create();
+    struct helper *h = helper_create("helper");
 
     (void)state;
     ran = done = 0;
     for (unsigned i = 0; i < JOBS; i++) {
         jobs[i] = (struct counted_job){.job = {.run = job_run, .done = job_done}, .number = i};
-        helper_give(h, &jobs[i].job);
+        assert_int_equal(helper_give(h, &jobs[i].job), 0);
     }
     helper_destroy(h);
     assert_int_equal(done, JOBS);
@@ -86,16 +91,47 @@ static void
 the_end_of_a_job_may_give_another(void **state)
 {
     struct counted_job first = {.job = {.run = job_run, .done = job_done}};
-    struct helper *h = helper_create();
+    struct helper *h = helper_create("helper");
 
     (void)state;
     ran = done = 0;
     another = (struct counted_job){.job = {.run = job_run, .done = job_done}, .number = 1};
     again = h;
-    helper_give(h, &first.job);
+    assert_int_equal(helper_give(h, &first.job), 0);
     helper_finish(h);
     helper_finish(h);
     assert_int_equal(done, 2);
+    helper_destroy(h);
+}
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held: the job is under way */
+
+static void
+job_run_at_the_gate(struct helper_job *job)
+{
+    pthread_mutex_lock(&gate);
+    job_run(job);
+    pthread_mutex_unlock(&gate);
+}
+
+static void
+a_job_under_way_is_not_done_and_can_be_waited_for(void **state)
+{
+    struct counted_job slow = {.job = {.run = job_run_at_the_gate, .done = job_done}};
+    struct helper *h = helper_create("helper");
+    struct pollfd p = {.fd = helper_fd(h), .events = POLLIN};
+
+    (void)state;
+    ran = done = 0;
+    helper_finish(h); /* nothing was given */
+    pthread_mutex_lock(&gate);
+    assert_int_equal(helper_give(h, &slow.job), 0);
+    assert_int_equal(poll(&p, 1, 0), 0);
+    helper_collect(h);
+    assert_int_equal(done, 0);
+    pthread_mutex_unlock(&gate);
+    helper_finish(h);
+    assert_int_equal(done, 1);
     helper_destroy(h);
 }
 
@@ -106,6 +142,7 @@ main(void)
         cmocka_unit_test(jobs_run_and_end_in_order),
         cmocka_unit_test(what_is_under_way_ends_before_the_helper_does),
         cmocka_unit_test(the_end_of_a_job_may_give_another),
+        cmocka_unit_test(a_job_under_way_is_not_done_and_can_be_waited_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 
 #include "support/signals.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "handler/handler.h"
 #include "handler/journal/journal.h"
 
@@ -528,7 +528,7 @@ _Noreturn static void
 commit_until_killed(struct fixture *f, int fd)
 {
     char error[HANDLER_ERROR_LEN];
-    struct handler *h;
+    struct journal *h;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     told_fd = (unsigned)fd;

@@ -1,7 +1,7 @@
 /* JSON as docs/protocol.md 1.3 wants it. */
-#include "proto/json.h"
+#include "proto/message.h"
 
-#include "common/buffer.h"
+#include "common/text.h"
 #include "guard.h"
 
 #include <jansson.h>

@@ -1,5 +1,5 @@
 /* Listener URLs: what they may say, what wins, and the sentence for each thing that is wrong. */
-#include "config/listener_url.h"
+#include "config/config_settings.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /* The log: one line an event, whatever is in it. */
 #include "common/log.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 #include "guard.h"
 

@@ -1,7 +1,7 @@
 /* The log file before it is opened: made, given to the workers' user, or refused. */
 #include "common/fd.h"
 #include "guard.h"
-#include "master/run_dir.h"
+#include "master/state.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

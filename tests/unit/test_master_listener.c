@@ -1,6 +1,6 @@
 /* Listening sockets: what is bound, what is taken over, what is removed. */
 #include "common/fd.h"
-#include "master/listener.h"
+#include "master/state.h"
 
 #include <fcntl.h>
 #include <setjmp.h>

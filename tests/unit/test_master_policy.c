@@ -1,6 +1,5 @@
 /* What the master decides without a system call: delays, and which signal comes first. */
 #include "common/base.h"
-#include "master/generation.h"
 #include "master/state.h"
 
 #include <setjmp.h>

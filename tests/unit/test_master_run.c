@@ -4,7 +4,7 @@
 
 #include "support/signals.h"
 
-#include "master/generation.h"
+#include "master/state.h"
 
 #include <netinet/in.h>
 #include <sys/prctl.h>

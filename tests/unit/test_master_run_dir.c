@@ -1,7 +1,7 @@
 /* The runtime directory, its lock and its pid file, and the way to the background. */
 #include "common/fd.h"
-#include "master/daemonize.h"
-#include "master/run_dir.h"
+#include "master/master.h"
+#include "master/state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -3,7 +3,7 @@
 #include "msp_build.h"
 #include "proto_peer.h"
 
-#include "common/be.h"
+#include "common/base.h"
 
 #include <jansson.h>
 

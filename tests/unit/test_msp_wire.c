@@ -2,7 +2,7 @@
  * has them. */
 #include "proto/msp/msp_wire.h"
 
-#include "common/be.h"
+#include "common/base.h"
 #include "guard.h"
 
 static void

@@ -1,6 +1,6 @@
 /* The outbox: replies in the order of their places, pushes as they come, and what all that
  * weighs. */
-#include "proto/outbox.h"
+#include "proto/queues.h"
 
 #include "guard.h"
 
@@ -13,14 +13,14 @@ assert_leaves(struct outbox *ob, const char *expected)
     char text[256];
     size_t at = 0;
 
-    for (struct outbox_item *item; (item = outbox_first(ob)) != NULL; outbox_pop(ob)) {
-        size_t n = outbox_len(item);
+    for (struct outbox_item *item; (item = ob->first) != NULL; outbox_pop(ob)) {
+        size_t n = item->len;
 
         assert_true(at + n + 2 < sizeof(text));
         if (n > 0)
-            memcpy(text + at, outbox_data(item), n);
+            memcpy(text + at, item->data, n);
         at += n;
-        text[at++] = outbox_is_end(item) ? '!' : ',';
+        text[at++] = item->ends ? '!' : ',';
     }
     text[at] = '\0';
     assert_string_equal(text, expected);
@@ -49,7 +49,7 @@ an_empty_one_owns_no_memory(void **state)
     outbox_init(&ob);
     assert_memory_equal(&ob, &zero, sizeof(ob));
     assert_true(outbox_idle(&ob));
-    assert_null(outbox_first(&ob));
+    assert_null(ob.first);
     outbox_fini(&ob);
 }
 
@@ -220,7 +220,7 @@ a_push_waits_for_no_place(void **state)
     (void)state;
     outbox_init(&ob);
     place = outbox_reserve(&ob);
-    assert_null(outbox_first(&ob));
+    assert_null(ob.first);
     assert_false(outbox_idle(&ob));
     push(&ob, "push");
     fill(&ob, place, "reply");
@@ -240,13 +240,13 @@ the_first_stays_the_first_until_it_is_taken_off(void **state)
     outbox_init(&ob);
     place = outbox_reserve(&ob);
     push(&ob, "first");
-    first = outbox_first(&ob);
-    data = outbox_data(first);
+    first = ob.first;
+    data = first->data;
     fill(&ob, place, "reply");
     push(&ob, "push");
-    assert_ptr_equal(outbox_first(&ob), first);
-    assert_ptr_equal(outbox_data(first), data);
-    assert_int_equal(outbox_len(first), 5);
+    assert_ptr_equal(ob.first, first);
+    assert_ptr_equal(first->data, data);
+    assert_int_equal(first->len, 5);
     assert_memory_equal(data, "first", 5);
     assert_leaves(&ob, "first,reply,push,");
     outbox_fini(&ob);
@@ -330,18 +330,18 @@ what_waits_moves_to_the_next_process(void **state)
     for (unsigned i = 0; i < 3; i++) {
         static const char *const texts[] = {"one", "", "reply"};
 
-        item = outbox_first(&next);
-        assert_int_equal(outbox_len(item), strlen(texts[i]));
-        assert_memory_equal(outbox_data(item), texts[i], outbox_len(item));
+        item = next.first;
+        assert_int_equal(item->len, strlen(texts[i]));
+        assert_memory_equal(item->data, texts[i], item->len);
         outbox_pop(&next);
     }
-    item = outbox_first(&next);
-    assert_int_equal(outbox_len(item), 3);
-    assert_memory_equal(outbox_data(item), "a\0b", 3);
+    item = next.first;
+    assert_int_equal(item->len, 3);
+    assert_memory_equal(item->data, "a\0b", 3);
     outbox_pop(&next);
-    item = outbox_first(&next);
-    assert_int_equal(outbox_len(item), sizeof(large));
-    assert_memory_equal(outbox_data(item), large, sizeof(large));
+    item = next.first;
+    assert_int_equal(item->len, sizeof(large));
+    assert_memory_equal(item->data, large, sizeof(large));
     outbox_pop(&next);
     assert_true(outbox_idle(&next));
     outbox_fini(&ob);

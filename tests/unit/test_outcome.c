@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/outcome.h"
+#include "handler/handler.h"
 
 static void
 no_room_is_refused_and_any_other_error_is_a_failure(void **state)

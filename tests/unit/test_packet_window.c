@@ -1,7 +1,7 @@
 /* The window of packets: order, doubles, memory counted on both sides, marks. */
 #include "guard.h"
 
-#include "proto/packet_window.h"
+#include "proto/queues.h"
 
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /* Which paths a sender may name. */
-#include "proto/path_check.h"
+#include "proto/message.h"
 
 #include "common/base.h"
 #include "guard.h"

@@ -1,6 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/segment.h"
+#include "handler/journal/journal.h"
 
 static const char test_id[ULID_LEN + 1] = "01ARYZ6S410000000000000000";
 

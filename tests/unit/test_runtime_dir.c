@@ -1,5 +1,5 @@
 /* The default runtime directory by environment and user. */
-#include "common/runtime_dir.h"
+#include "common/fd.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

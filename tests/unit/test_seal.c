@@ -1,5 +1,5 @@
-/* Sealed payloads come out as they went in, or not at all; a key file is what seal.h says. */
-#include "common/seal.h"
+/* Sealed payloads come out as they went in, or not at all; a key file is what digest.h says. */
+#include "common/digest.h"
 
 #include "guard.h"
 

@@ -1,7 +1,6 @@
 #include "handler_fixture.h"
 
-#include "handler/journal/segment.h"
-#include "handler/journal/store.h"
+#include "handler/journal/journal.h"
 
 struct context {
     struct fixture *f;

@@ -1,6 +1,6 @@
 /* Readers in other processes while workers count, die and are folded: totals never go backward, and
  * in the end nothing is lost and nothing counted twice. */
-#include "common/clock.h"
+#include "common/base.h"
 #include "stats/stats_reader.h"
 #include "stats/stats_writer.h"
 

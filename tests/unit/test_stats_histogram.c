@@ -1,5 +1,5 @@
 /* Buckets and percentiles of durations. */
-#include "stats/stats_histogram.h"
+#include "stats/stats_layout.h"
 
 #include "common/base.h"
 

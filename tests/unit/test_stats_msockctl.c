@@ -1,6 +1,6 @@
 /* The program msockctl against shared memory that a toy master wrote: what it prints, what it
  * signals, how it ends. */
-#include "common/clock.h"
+#include "common/base.h"
 #include "stats/stats_writer.h"
 
 #include "support/signals.h"

@@ -1,5 +1,5 @@
 /* The timing wheel against a plain list of deadlines. */
-#include "worker/timer.h"
+#include "worker/worker_state.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "handler/journal/store.h"
+#include "handler/journal/journal.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * answer ends the load's connection. */
 #include "bench/bench_load.h"
 #include "bench/bench_speech.h"
-#include "common/be.h"
+#include "common/base.h"
 #include "common/digest.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto_table.h"

@@ -2,10 +2,10 @@
  * Every message is looked at, every reply is compared with what was sent. */
 #include "bench/bench_load.h"
 #include "bench/bench_speech.h"
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 #include "common/text.h"
-#include "config/framing.h"
+#include "proto/limits.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto_table.h"
 

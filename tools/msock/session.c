@@ -3,7 +3,6 @@
 #include "numbers.h"
 #include "say.h"
 
-#include "common/buffer.h"
 #include "common/text.h"
 
 #include <limits.h>

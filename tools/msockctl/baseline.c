@@ -2,7 +2,7 @@
  * histogram the buckets that are not empty. */
 #include "baseline.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 #include "json.h"
 

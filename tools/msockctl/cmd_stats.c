@@ -1,6 +1,6 @@
 /* msockctl stats: totals and workers, once or again and again. */
 #include "baseline.h"
-#include "common/clock.h"
+#include "common/base.h"
 #include "ctl.h"
 #include "json.h"
 #include "prometheus.h"

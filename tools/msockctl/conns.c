@@ -1,7 +1,7 @@
 /* Collects connections and listeners of one moment. */
 #include "conns.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* msockctl: a table of subcommands. It reads the shared memory of a msockd, which needs nobody to
  * answer, and signals its master. */
-#include "common/runtime_dir.h"
+#include "common/fd.h"
 #include "ctl.h"
 
 #include <getopt.h>

@@ -1,7 +1,7 @@
 /* Copies first, so that what is printed is of one moment and cannot change while it is printed. */
 #include "snapshot.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * another user's msockctl signal a process of that user. */
 #include "target.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 
 #include <errno.h>

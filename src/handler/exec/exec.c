@@ -4,15 +4,12 @@
  * Invariant: exec_dispatch is called whenever a slot or a message may have become free; while the
  * first message still waits, an event of a child or a timer is to come. */
 #include "handler/exec/exec.h"
-#include "common/clock.h"
 #include "common/fd.h"
-#include "handler/handler.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
@@ -29,7 +26,7 @@ static const char exec_leaves[] = "the server leaves before the command has answ
 /* --- the time --- */
 
 void
-exec_arm(struct handler *h, uint64_t when_us)
+exec_arm(struct exec *h, uint64_t when_us)
 {
     struct itimerspec at = {.it_value = {.tv_sec = (time_t)(when_us / 1000000),
                                          .tv_nsec = (long)(when_us % 1000000) * 1000}};
@@ -41,7 +38,7 @@ exec_arm(struct handler *h, uint64_t when_us)
 }
 
 void
-exec_start_failed(struct handler *h)
+exec_start_failed(struct exec *h)
 {
     uint64_t now_us = clock_mono_us();
 
@@ -55,51 +52,31 @@ exec_start_failed(struct handler *h)
 
 /* --- the queue --- */
 
-static void
-exec_queue(struct handler *h, struct exec_job *job)
-{
-    job->next = NULL;
-    if (h->last != NULL)
-        h->last->next = job;
-    else
-        h->first = job;
-    h->last = job;
-}
-
-void
-exec_queue_again(struct handler *h, struct exec_job *job)
-{
-    job->next = h->first;
-    h->first = job;
-    if (h->last == NULL)
-        h->last = job;
-}
-
 static struct exec_job *
-exec_take_first(struct handler *h)
+exec_take_first(struct exec *h)
 {
-    struct exec_job *job = h->first;
+    struct exec_job *job = STAILQ_FIRST(&h->queue);
 
-    if (job == NULL)
-        return NULL;
-    h->first = job->next;
-    if (h->first == NULL)
-        h->last = NULL;
+    if (job != NULL)
+        STAILQ_REMOVE_HEAD(&h->queue, link);
     return job;
 }
 
 static uint64_t
-exec_queue_deadline(const struct handler *h)
+exec_queue_deadline(const struct exec *h)
 {
-    uint64_t since_us = h->first->queued_us > h->served_us ? h->first->queued_us : h->served_us;
+    uint64_t since_us = STAILQ_FIRST(&h->queue)->queued_us;
+
+    if (since_us < h->served_us)
+        since_us = h->served_us;
 
     return since_us + h->config->timeout_us;
 }
 
 static void
-exec_expire_queue(struct handler *h, uint64_t now_us)
+exec_expire_queue(struct exec *h, uint64_t now_us)
 {
-    while (h->first != NULL && exec_queue_deadline(h) <= now_us)
+    while (!STAILQ_EMPTY(&h->queue) && exec_queue_deadline(h) <= now_us)
         exec_settle_failed(h, exec_take_first(h),
                            "the command was not ready for the message within exec_timeout", 0);
 }
@@ -107,7 +84,7 @@ exec_expire_queue(struct handler *h, uint64_t now_us)
 /* --- giving messages to children --- */
 
 static struct exec_slot *
-exec_find(struct handler *h, enum exec_slot_state state)
+exec_find(struct exec *h, enum exec_slot_state state)
 {
     for (unsigned i = 0; i < h->config->children; i++)
         if (h->slots[i].state == state)
@@ -118,7 +95,7 @@ exec_find(struct handler *h, enum exec_slot_state state)
 /* What a child left behind that ended after other messages is better off with a new one: the others
  * may be about to end too. */
 static struct exec_slot *
-exec_choose(struct handler *h, const struct exec_job *job)
+exec_choose(struct exec *h, const struct exec_job *job)
 {
     struct exec_slot *slot = job->tries > 0 ? NULL : exec_find(h, EXEC_SLOT_IDLE);
 
@@ -131,11 +108,12 @@ exec_choose(struct handler *h, const struct exec_job *job)
 
 /* Where a child cannot be started the next one must not be tried at once, so this ends. */
 static void
-exec_dispatch(struct handler *h)
+exec_dispatch(struct exec *h)
 {
     struct exec_slot *slot;
 
-    while (!h->is_leaving && h->first != NULL && (slot = exec_choose(h, h->first)) != NULL) {
+    while (!h->is_leaving && !STAILQ_EMPTY(&h->queue) &&
+           (slot = exec_choose(h, STAILQ_FIRST(&h->queue))) != NULL) {
         struct exec_job *job = exec_take_first(h);
         char text[HANDLER_ERROR_LEN];
 
@@ -143,10 +121,10 @@ exec_dispatch(struct handler *h)
             continue;
         snprintf(text, sizeof(text), "the command cannot be started: %s", strerror(errno));
         exec_warn(h, text, NULL);
-        exec_queue_again(h, job);
+        STAILQ_INSERT_HEAD(&h->queue, job, link);
         exec_start_failed(h);
     }
-    if (h->first == NULL)
+    if (STAILQ_EMPTY(&h->queue))
         return;
     exec_arm(h, exec_queue_deadline(h));
     if (h->start_at_us > clock_mono_us())
@@ -154,7 +132,7 @@ exec_dispatch(struct handler *h)
 }
 
 static void
-exec_note_origin(struct handler *h, struct exec_job *job)
+exec_note_origin(struct exec *h, struct exec_job *job)
 {
     struct message_origin origin;
 
@@ -164,8 +142,9 @@ exec_note_origin(struct handler *h, struct exec_job *job)
 }
 
 static void
-exec_submit(struct handler *h, struct message *m)
+exec_submit(void *handler, struct message *m)
 {
+    struct exec *h = handler;
     struct exec_job *job = ms_calloc(1, sizeof(*job));
     const char *refusal = h->config->once ? exec_env_refuses(m) : NULL;
 
@@ -183,7 +162,7 @@ exec_submit(struct handler *h, struct message *m)
         job->queued_us = clock_mono_us();
         if (h->config->once)
             exec_note_origin(h, job);
-        exec_queue(h, job);
+        STAILQ_INSERT_TAIL(&h->queue, job, link);
         exec_dispatch(h);
     }
 }
@@ -191,7 +170,7 @@ exec_submit(struct handler *h, struct message *m)
 /* --- events --- */
 
 static void
-exec_timer(struct handler *h)
+exec_timer(struct exec *h)
 {
     uint64_t now_us = clock_mono_us(), times;
 
@@ -211,14 +190,17 @@ exec_timer(struct handler *h)
 }
 
 static int
-exec_event_fd(struct handler *h)
+exec_event_fd(void *handler)
 {
+    struct exec *h = handler;
+
     return h->epoll_fd;
 }
 
 static void
-exec_complete(struct handler *h)
+exec_complete(void *handler)
 {
+    struct exec *h = handler;
     struct epoll_event events[EXEC_EVENTS];
     int n = epoll_wait(h->epoll_fd, events, EXEC_EVENTS, 0);
 
@@ -237,7 +219,7 @@ exec_complete(struct handler *h)
 /* --- leaving --- */
 
 static void
-exec_wait(struct handler *h, uint64_t now_us, uint64_t until_us)
+exec_wait(struct exec *h, uint64_t now_us, uint64_t until_us)
 {
     struct pollfd event = {.fd = h->epoll_fd, .events = POLLIN};
 
@@ -246,8 +228,9 @@ exec_wait(struct handler *h, uint64_t now_us, uint64_t until_us)
 }
 
 static void
-exec_finish(struct handler *h)
+exec_finish(void *handler)
 {
+    struct exec *h = handler;
     uint64_t until_us = clock_mono_us() + EXEC_FINISH_US, now_us;
     struct exec_job *job;
 
@@ -273,7 +256,7 @@ exec_drop_job(struct exec_job *job)
 }
 
 static void
-exec_tell_children_to_end(struct handler *h)
+exec_tell_children_to_end(struct exec *h)
 {
     for (unsigned i = 0; i < h->config->children; i++) {
         struct exec_slot *slot = &h->slots[i];
@@ -289,7 +272,7 @@ exec_tell_children_to_end(struct handler *h)
 }
 
 static bool
-exec_has_children(struct handler *h)
+exec_has_children(struct exec *h)
 {
     for (unsigned i = 0; i < h->config->children; i++)
         if (h->slots[i].state != EXEC_SLOT_FREE)
@@ -298,7 +281,7 @@ exec_has_children(struct handler *h)
 }
 
 static void
-exec_await_children(struct handler *h)
+exec_await_children(struct exec *h)
 {
     uint64_t now_us = clock_mono_us();
     uint64_t until_us = now_us + EXEC_GONE_US;
@@ -314,8 +297,9 @@ exec_await_children(struct handler *h)
 }
 
 static void
-exec_destroy(struct handler *h)
+exec_destroy(void *handler)
 {
+    struct exec *h = handler;
     struct exec_job *job;
 
     h->is_leaving = true;
@@ -335,7 +319,7 @@ exec_destroy(struct handler *h)
 /* --- life --- */
 
 static int
-exec_open(struct handler *h)
+exec_open(struct exec *h)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.u64 = EXEC_TIMER};
 
@@ -346,11 +330,11 @@ exec_open(struct handler *h)
     return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->timer_fd, &ev);
 }
 
-static struct handler *
+static void *
 exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
     const struct exec_config *config = &host->listener->exec;
-    struct handler *h;
+    struct exec *h;
 
     if (config->command == NULL || config->command[0] == '\0') {
         snprintf(error, HANDLER_ERROR_LEN, "handler=exec needs command=...");
@@ -359,6 +343,7 @@ exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
     h = ms_calloc(1, sizeof(*h));
     h->host = *host;
     h->config = config;
+    STAILQ_INIT(&h->queue);
     h->epoll_fd = h->timer_fd = -1;
     h->armed_us = UINT64_MAX;
     if (exec_open(h) < 0) {

@@ -3,12 +3,11 @@
 #ifndef HANDLER_EXEC_EXEC_H
 #define HANDLER_EXEC_EXEC_H
 
-#include "common/base.h"
-#include "common/buffer.h"
+#include "common/text.h"
 #include "handler/handler.h"
 #include "proto/message.h"
 
-#include <stdbool.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 /* --- exec_answer.c --- */
@@ -37,9 +36,8 @@ struct exec_answer {
     uint32_t body_len; /* of a framed one; set once its head is there */
 };
 
-/* bytes must be initialised; what is in it is dropped. */
+/* bytes must be initialised, and is to be freed in the end; what is in it is dropped. */
 void exec_answer_init(struct exec_answer *answer, bool framed, bool wanted);
-void exec_answer_fini(struct exec_answer *answer);
 
 /* Not to be called again once it is whole or bad. One that is not framed is never whole by
  * itself. */
@@ -209,7 +207,7 @@ size_t exec_child_pending(int fd);
 /* A message that is not settled: in the queue, or with a child. */
 struct exec_job {
     struct message *m;
-    struct exec_job *next; /* in the queue */
+    STAILQ_ENTRY(exec_job) link; /* in the queue */
     uint64_t queued_us;
     unsigned tries;     /* children that ended in order without an answer to it */
     char *proto, *peer; /* with exec=once; else NULL */
@@ -237,15 +235,15 @@ struct exec_slot {
     int next_signal;      /* of EXEC_SLOT_ENDING: what it is told then */
 };
 
-struct handler {
+struct exec {
     struct handler_host host;
     const struct exec_config *config;
     int epoll_fd, timer_fd;
     uint64_t armed_us; /* when timer_fd fires; UINT64_MAX: not armed */
     struct exec_slot *slots;
-    struct exec_job *first, *last; /* the queue */
-    unsigned out;                  /* jobs not settled */
-    uint64_t served_us;            /* when a child last decided a message */
+    STAILQ_HEAD(, exec_job) queue;
+    unsigned out;            /* jobs not settled */
+    uint64_t served_us;      /* when a child last decided a message */
     uint64_t start_delay_us; /* how long the next start waits where the last one failed; or 0 */
     uint64_t start_at_us;    /* no child is started before */
     bool is_leaving;
@@ -258,13 +256,10 @@ struct handler {
 /* --- exec.c --- */
 
 /* The handler wants to look at its deadlines then. */
-void exec_arm(struct handler *h, uint64_t when_us);
-
-/* A message that a child did not look at: first in the queue. */
-void exec_queue_again(struct handler *h, struct exec_job *job);
+void exec_arm(struct exec *h, uint64_t when_us);
 
 /* A child ended, or could not be started, without having done anything. */
-void exec_start_failed(struct handler *h);
+void exec_start_failed(struct exec *h);
 
 /* --- exec_settle.c --- */
 
@@ -274,23 +269,23 @@ void exec_start_failed(struct handler *h);
 #define EXEC_REFUSED_STATUS 65 /* EX_DATAERR of sysexits.h */
 
 /* reply: a child's; no bytes are no reply. */
-void exec_settle_committed(struct handler *h, struct exec_job *job, const struct buffer *reply);
+void exec_settle_committed(struct exec *h, struct exec_job *job, const struct buffer *reply);
 
 /* text: a child's, n bytes, of which at most 400 are used; none: a sentence of ours. */
-void exec_settle_refused(struct handler *h, struct exec_job *job, const void *text, size_t n);
+void exec_settle_refused(struct exec *h, struct exec_job *job, const void *text, size_t n);
 
 /* Refused before a child saw it. */
-void exec_settle_unfit(struct handler *h, struct exec_job *job, const char *text);
+void exec_settle_unfit(struct exec *h, struct exec_job *job, const char *text);
 
 /* what: a sentence without its full stop; error: an errno, or 0. */
-void exec_settle_failed(struct handler *h, struct exec_job *job, const char *what, int error);
+void exec_settle_failed(struct exec *h, struct exec_job *job, const char *what, int error);
 
 /* By the wait status of a child that did not answer; tail: the end of its standard error. */
-void exec_settle_status(struct handler *h, struct exec_job *job, int status,
-                        const struct exec_tail *tail);
+void
+exec_settle_status(struct exec *h, struct exec_job *job, int status, const struct exec_tail *tail);
 
 /* A warning, with the last line that a child said (or NULL) behind it. */
-void exec_warn(struct handler *h, const char *what, const struct exec_tail *tail);
+void exec_warn(struct exec *h, const char *what, const struct exec_tail *tail);
 
 /* One line of a child's standard error, to the log at level info; not more than some a second. An
  * exec_tail_line_fn: arg is the handler. */
@@ -310,20 +305,20 @@ enum exec_slot_end {
 /* Gives a job to a slot that is free (a child is started) or idle. Returns 0 (the job is the
  * slot's, and perhaps settled), or -1 with errno where no child can be started: the job stays the
  * caller's. */
-MS_MUST_CHECK int exec_slot_give(struct handler *h, struct exec_slot *slot, struct exec_job *job);
+MS_MUST_CHECK int exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job);
 
 /* That part of the child may be ready; no harm where it is not. */
-void exec_slot_event(struct handler *h, struct exec_slot *slot, enum exec_child_part part);
+void exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_part part);
 
 /* Its deadline has come. */
-void exec_slot_due(struct handler *h, struct exec_slot *slot);
+void exec_slot_due(struct exec *h, struct exec_slot *slot);
 
 /* Ends the child of a slot that is not free; its group gets the signals. A job that it has is the
  * caller's to take before. */
-void exec_slot_end(struct handler *h, struct exec_slot *slot, enum exec_slot_end how);
+void exec_slot_end(struct exec *h, struct exec_slot *slot, enum exec_slot_end how);
 
 /* The same, and the job that it has, if any, has failed for that reason. */
-void exec_slot_fail(struct handler *h, struct exec_slot *slot, enum exec_slot_end how,
+void exec_slot_fail(struct exec *h, struct exec_slot *slot, enum exec_slot_end how,
                     const char *what, int error);
 
 #endif

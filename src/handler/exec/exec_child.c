@@ -1,3 +1,4 @@
+
 #include "handler/exec/exec.h"
 
 #include "common/fd.h"
@@ -5,11 +6,187 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* --- its environment --- */
+
+static const char *const exec_env_names[] = {
+    "MSOCK_LISTENER", "MSOCK_WORKER", "MSOCK_DATA_DIR", "MSOCK_PROTO",  "MSOCK_PEER",  "MSOCK_KIND",
+    "MSOCK_ID",       "MSOCK_FILE",   "MSOCK_SIZE",     "MSOCK_SHA256", "MSOCK_REPLY", "MSOCK_TIME",
+};
+
+static bool
+exec_env_is_ours(const char *var)
+{
+    size_t name_len = strcspn(var, "=");
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(exec_env_names); i++)
+        if (strlen(exec_env_names[i]) == name_len && strncmp(var, exec_env_names[i], name_len) == 0)
+            return true;
+    return false;
+}
+
+static void MS_PRINTF(2, 3) exec_env_add(struct exec_env *env, const char *fmt, ...)
+{
+    va_list args;
+    int n;
+
+    va_start(args, fmt);
+    n = vasprintf(&env->vars[env->owned], fmt, args);
+    va_end(args);
+    MS_ASSERT(n >= 0);
+    env->owned++;
+}
+
+static void
+exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
+{
+    const struct message *m = facts->m;
+    char time[CLOCK_RFC3339_LEN], hex[2 * SHA256_LEN + 1];
+
+    for (size_t i = 0; i < SHA256_LEN; i++)
+        snprintf(hex + 2 * i, 3, "%02x", m->sha256[i]);
+    (void)clock_format(clock_real_us(), time);
+    exec_env_add(env, "MSOCK_PROTO=%s", facts->proto);
+    exec_env_add(env, "MSOCK_PEER=%s", facts->peer);
+    exec_env_add(env, "MSOCK_KIND=%s", message_kind_name(m->kind));
+    exec_env_add(env, "%s=%s", m->kind == MESSAGE_FILE ? "MSOCK_FILE" : "MSOCK_ID", m->value);
+    exec_env_add(env, "MSOCK_SIZE=%llu", (unsigned long long)m->size);
+    exec_env_add(env, "MSOCK_SHA256=%s", hex);
+    exec_env_add(env, "MSOCK_REPLY=%d", m->wants_reply);
+    exec_env_add(env, "MSOCK_TIME=%s", time);
+}
+
+void
+exec_env_init(struct exec_env *env, const struct handler_host *host, const struct exec_facts *facts)
+{
+    size_t inherited = 0, count;
+
+    while (environ != NULL && environ[inherited] != NULL)
+        inherited++;
+    env->vars = ms_calloc(inherited + MS_ARRAY_LEN(exec_env_names) + 1, sizeof(*env->vars));
+    env->owned = 0;
+    exec_env_add(env, "MSOCK_LISTENER=%s", host->listener->name);
+    exec_env_add(env, "MSOCK_WORKER=%u", host->worker);
+    exec_env_add(env, "MSOCK_DATA_DIR=%s", host->config->data_dir);
+    if (facts != NULL)
+        exec_env_add_message(env, facts);
+    count = env->owned;
+    for (size_t i = 0; i < inherited; i++)
+        if (!exec_env_is_ours(environ[i]))
+            env->vars[count++] = environ[i];
+}
+
+void
+exec_env_fini(struct exec_env *env)
+{
+    for (size_t i = 0; i < env->owned; i++)
+        free(env->vars[i]);
+    free(env->vars);
+    *env = (struct exec_env){0};
+}
+
+const char *
+exec_env_refuses(const struct message *m)
+{
+    if (memchr(m->value, '\0', m->value_len) == NULL)
+        return NULL;
+    return m->kind == MESSAGE_FILE
+               ? "the path has a NUL byte in it, which the command cannot be given"
+               : "the message id has a NUL byte in it, which the command cannot be given";
+}
+
+/* --- its beginning --- */
+
+/* posix_spawn(3) cannot let a child die with its parent, and fork(2) copies the page tables of a
+ * worker that holds many messages: so this is vfork(2). Invariant: until the shell runs, the child
+ * shares the worker's memory. It makes nothing but calls that a signal handler may make, writes
+ * nothing but its own frames and the error, and no signal handler of the worker's runs in it: all
+ * signals are blocked until they have their defaults. */
+
+#define EXEC_SPAWN_FAILED 127 /* as a shell says it */
+
+/* The worker blocks signals and ignores some: none of that is the child's. */
+static void
+exec_spawn_default_signals(void)
+{
+    const struct sigaction dfl = {.sa_handler = SIG_DFL};
+
+    for (int signo = 1; signo < NSIG; signo++)
+        (void)sigaction(signo, &dfl,
+                        NULL); /* SIGKILL, SIGSTOP and those of libc itself have no other */
+}
+
+/* A worker that ended before the call did gives the child no signal any more, but another
+ * parent. */
+static int
+exec_spawn_follow(pid_t parent)
+{
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+        return -1;
+    if (getppid() != parent)
+        _exit(EXEC_SPAWN_FAILED);
+    return 0;
+}
+
+static int
+exec_spawn_descriptors(const struct exec_spawn *spawn)
+{
+    if (dup2(spawn->in, 0) < 0 || dup2(spawn->out, 1) < 0 || dup2(spawn->err, 2) < 0)
+        return -1;
+    closefrom(3);
+    return 0;
+}
+
+static _Noreturn void
+exec_spawn_child(const struct exec_spawn *spawn, pid_t parent, volatile int *error)
+{
+    char *const argv[] = {(char *)"sh", (char *)"-c", (char *)spawn->command, NULL};
+    sigset_t none;
+
+    sigemptyset(&none);
+    exec_spawn_default_signals();
+    if (setpgid(0, 0) == 0 && exec_spawn_follow(parent) == 0 &&
+        exec_spawn_descriptors(spawn) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
+        execve("/bin/sh", argv, spawn->env);
+    *error = errno;
+    _exit(EXEC_SPAWN_FAILED);
+}
+
+int
+exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out)
+{
+    volatile int error = 0;
+    pid_t parent = getpid(), pid;
+    sigset_t all, before;
+
+    /* So none of the three is a place that the child gives to another. */
+    MS_ASSERT(spawn->in > 2 && spawn->out > 2 && spawn->err > 2);
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pid = vfork();
+    if (pid == 0)
+        exec_spawn_child(spawn, parent, &error);
+    if (pid < 0)
+        error = errno;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (pid > 0 && error != 0)
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    else if (pid > 0)
+        *pid_out = pid;
+    return error;
+}
+
+/* --- its life --- */
 
 /* The child's ends of the pipes. */
 struct exec_child_ends {

@@ -1,12 +1,9 @@
 #include "handler/exec/exec.h"
 
-#include "common/clock.h"
 #include "common/log.h"
-#include "handler/outcome.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 
 #define EXEC_TEXT_MAX  400
@@ -14,7 +11,7 @@
 #define EXEC_HEARD_MAX 20 /* lines of children a second */
 
 void
-exec_warn(struct handler *h, const char *what, const struct exec_tail *tail)
+exec_warn(struct exec *h, const char *what, const struct exec_tail *tail)
 {
     uint64_t now_us = clock_mono_us();
     bool has_tail = tail != NULL && tail->last_len > 0;
@@ -29,7 +26,7 @@ exec_warn(struct handler *h, const char *what, const struct exec_tail *tail)
 void
 exec_heard_line(void *arg, const char *line, size_t n)
 {
-    struct handler *h = arg;
+    struct exec *h = arg;
     uint64_t now_us = clock_mono_us();
 
     if (h->heard_us == 0 || now_us >= h->heard_us + EXEC_SECOND_US) {
@@ -47,7 +44,7 @@ exec_heard_line(void *arg, const char *line, size_t n)
 }
 
 static void
-exec_settle(struct handler *h, struct exec_job *job, const struct verdict *verdict)
+exec_settle(struct exec *h, struct exec_job *job, const struct verdict *verdict)
 {
     struct message *m = job->m;
 
@@ -60,7 +57,7 @@ exec_settle(struct handler *h, struct exec_job *job, const struct verdict *verdi
 
 /* A child has decided: so the command works, and those in the queue may wait on. */
 static void
-exec_settle_decided(struct handler *h, struct exec_job *job, const struct verdict *verdict)
+exec_settle_decided(struct exec *h, struct exec_job *job, const struct verdict *verdict)
 {
     h->served_us = clock_mono_us();
     h->start_delay_us = h->start_at_us = 0;
@@ -68,7 +65,7 @@ exec_settle_decided(struct handler *h, struct exec_job *job, const struct verdic
 }
 
 void
-exec_settle_committed(struct handler *h, struct exec_job *job, const struct buffer *reply)
+exec_settle_committed(struct exec *h, struct exec_job *job, const struct buffer *reply)
 {
     struct verdict verdict = {.outcome = PROTO_COMMITTED};
 
@@ -81,7 +78,7 @@ exec_settle_committed(struct handler *h, struct exec_job *job, const struct buff
 }
 
 void
-exec_settle_refused(struct handler *h, struct exec_job *job, const void *text, size_t n)
+exec_settle_refused(struct exec *h, struct exec_job *job, const void *text, size_t n)
 {
     char copy[EXEC_TEXT_MAX + 1];
     struct verdict verdict = {.outcome = PROTO_REFUSED, .code = "refused", .text = copy};
@@ -99,7 +96,7 @@ exec_settle_refused(struct handler *h, struct exec_job *job, const void *text, s
 }
 
 void
-exec_settle_unfit(struct handler *h, struct exec_job *job, const char *text)
+exec_settle_unfit(struct exec *h, struct exec_job *job, const char *text)
 {
     struct verdict verdict = {.outcome = PROTO_REFUSED, .code = "refused", .text = text};
 
@@ -107,7 +104,7 @@ exec_settle_unfit(struct handler *h, struct exec_job *job, const char *text)
 }
 
 void
-exec_settle_failed(struct handler *h, struct exec_job *job, const char *what, int error)
+exec_settle_failed(struct exec *h, struct exec_job *job, const char *what, int error)
 {
     struct outcome outcome = outcome_failed(what, error);
     char text[OUTCOME_TEXT_LEN];
@@ -130,8 +127,7 @@ exec_status_text(int status, char out[OUTCOME_TEXT_LEN])
 }
 
 void
-exec_settle_status(struct handler *h, struct exec_job *job, int status,
-                   const struct exec_tail *tail)
+exec_settle_status(struct exec *h, struct exec_job *job, int status, const struct exec_tail *tail)
 {
     char text[OUTCOME_TEXT_LEN];
     struct verdict verdict = {.outcome = PROTO_FAILED, .text = text};

@@ -2,7 +2,6 @@
  * settled, so that a message which comes in meanwhile is not given to this child. */
 #include "handler/exec/exec.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 
 #include <errno.h>
@@ -30,7 +29,7 @@ exec_slot_take_job(struct exec_slot *slot)
 /* --- ending a child --- */
 
 void
-exec_slot_end(struct handler *h, struct exec_slot *slot, enum exec_slot_end how)
+exec_slot_end(struct exec *h, struct exec_slot *slot, enum exec_slot_end how)
 {
     uint64_t now_us = clock_mono_us();
 
@@ -56,7 +55,7 @@ exec_slot_end(struct handler *h, struct exec_slot *slot, enum exec_slot_end how)
 }
 
 void
-exec_slot_fail(struct handler *h, struct exec_slot *slot, enum exec_slot_end how, const char *what,
+exec_slot_fail(struct exec *h, struct exec_slot *slot, enum exec_slot_end how, const char *what,
                int error)
 {
     struct exec_job *job = exec_slot_take_job(slot);
@@ -69,7 +68,7 @@ exec_slot_fail(struct handler *h, struct exec_slot *slot, enum exec_slot_end how
 }
 
 void
-exec_slot_due(struct handler *h, struct exec_slot *slot)
+exec_slot_due(struct exec *h, struct exec_slot *slot)
 {
     if (slot->state == EXEC_SLOT_BUSY)
         exec_slot_fail(h, slot, EXEC_END_TERM, "the command took longer than exec_timeout", 0);
@@ -80,7 +79,7 @@ exec_slot_due(struct handler *h, struct exec_slot *slot)
 /* --- answers --- */
 
 static void
-exec_slot_answered(struct handler *h, struct exec_slot *slot)
+exec_slot_answered(struct exec *h, struct exec_slot *slot)
 {
     struct exec_job *job = exec_slot_take_job(slot);
 
@@ -95,7 +94,7 @@ exec_slot_answered(struct handler *h, struct exec_slot *slot)
 /* A child that answers early has to read the rest all the same, or the next message would begin in
  * the middle of this one; unless it reads no more at all. */
 static void
-exec_slot_check_answered(struct handler *h, struct exec_slot *slot)
+exec_slot_check_answered(struct exec *h, struct exec_slot *slot)
 {
     if (slot->job == NULL || !slot->is_answered ||
         (slot->child.in >= 0 && !exec_feed_done(&slot->feed)))
@@ -110,7 +109,7 @@ exec_slot_check_answered(struct handler *h, struct exec_slot *slot)
 }
 
 static void
-exec_slot_output(struct handler *h, struct exec_slot *slot, const char *data, size_t n)
+exec_slot_output(struct exec *h, struct exec_slot *slot, const char *data, size_t n)
 {
     size_t consumed = 0;
 
@@ -136,7 +135,7 @@ exec_slot_output(struct handler *h, struct exec_slot *slot, const char *data, si
 
 /* The end of its output: a pool's child ends by that, and its exit status decides. */
 static void
-exec_slot_output_ended(struct handler *h, struct exec_slot *slot)
+exec_slot_output_ended(struct exec *h, struct exec_slot *slot)
 {
     exec_child_close(&slot->child, &slot->child.out);
     if (h->config->once)
@@ -153,7 +152,7 @@ exec_slot_output_ended(struct handler *h, struct exec_slot *slot)
 
 /* Writes a piece. Returns false where no more should be written now. */
 static bool
-exec_slot_write(struct handler *h, struct exec_slot *slot, size_t *budget)
+exec_slot_write(struct exec *h, struct exec_slot *slot, size_t *budget)
 {
     const char *data;
     ssize_t n = exec_feed_next(&slot->feed, h->chunk, EXEC_CHUNK, &data), done;
@@ -175,7 +174,7 @@ exec_slot_write(struct handler *h, struct exec_slot *slot, size_t *budget)
 }
 
 static void
-exec_slot_feed(struct handler *h, struct exec_slot *slot)
+exec_slot_feed(struct exec *h, struct exec_slot *slot)
 {
     size_t budget = EXEC_STEP;
 
@@ -192,7 +191,7 @@ exec_slot_feed(struct handler *h, struct exec_slot *slot)
 
 /* Reads up to n bytes of output. Returns how many there were. */
 static size_t
-exec_slot_read_out(struct handler *h, struct exec_slot *slot, size_t n)
+exec_slot_read_out(struct exec *h, struct exec_slot *slot, size_t n)
 {
     ssize_t got = fd_read(slot->child.out, h->chunk, n < EXEC_CHUNK ? n : EXEC_CHUNK);
 
@@ -204,7 +203,7 @@ exec_slot_read_out(struct handler *h, struct exec_slot *slot, size_t n)
 }
 
 static size_t
-exec_slot_read_err(struct handler *h, struct exec_slot *slot, size_t n)
+exec_slot_read_err(struct exec *h, struct exec_slot *slot, size_t n)
 {
     ssize_t got = fd_read(slot->child.err, h->chunk, n < EXEC_CHUNK ? n : EXEC_CHUNK);
 
@@ -220,7 +219,7 @@ exec_slot_read_err(struct handler *h, struct exec_slot *slot, size_t n)
 /* What it said before it ended is in the pipes now. Others who have them open may go on for ever,
  * and what they say is not read. */
 static void
-exec_slot_drain(struct handler *h, struct exec_slot *slot)
+exec_slot_drain(struct exec *h, struct exec_slot *slot)
 {
     size_t left = exec_child_pending(slot->child.out), got;
 
@@ -235,17 +234,17 @@ exec_slot_drain(struct handler *h, struct exec_slot *slot)
 /* A child of a pool that ends in order may do so after any message, also when it has just been
  * given the next one. */
 static void
-exec_slot_unanswered(struct handler *h, struct exec_job *job)
+exec_slot_unanswered(struct exec *h, struct exec_job *job)
 {
     job->tries++;
     if (job->tries > EXEC_TRIES)
         exec_settle_failed(h, job, "the command ends without an answer again and again", 0);
     else
-        exec_queue_again(h, job);
+        STAILQ_INSERT_HEAD(&h->queue, job, link);
 }
 
 static void
-exec_slot_decide(struct handler *h, struct exec_slot *slot, int status)
+exec_slot_decide(struct exec *h, struct exec_slot *slot, int status)
 {
     struct exec_job *job = exec_slot_take_job(slot);
     bool in_order = status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -264,7 +263,7 @@ exec_slot_decide(struct handler *h, struct exec_slot *slot, int status)
 }
 
 static void
-exec_slot_exited(struct handler *h, struct exec_slot *slot)
+exec_slot_exited(struct exec *h, struct exec_slot *slot)
 {
     int status;
 
@@ -276,12 +275,12 @@ exec_slot_exited(struct handler *h, struct exec_slot *slot)
     status = exec_child_reap(&slot->child);
     if (slot->state != EXEC_SLOT_ENDING)
         exec_slot_decide(h, slot, status);
-    exec_answer_fini(&slot->answer);
+    buffer_fini(&slot->answer.bytes);
     slot->state = EXEC_SLOT_FREE;
 }
 
 void
-exec_slot_event(struct handler *h, struct exec_slot *slot, enum exec_child_part part)
+exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_part part)
 {
     switch (part) {
     case EXEC_CHILD_IN:
@@ -318,7 +317,7 @@ exec_slot_open_body(const struct message *m)
 }
 
 static int
-exec_slot_start(struct handler *h, struct exec_slot *slot, const struct exec_job *job)
+exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *job)
 {
     bool once = h->config->once;
     struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
@@ -341,7 +340,7 @@ exec_slot_start(struct handler *h, struct exec_slot *slot, const struct exec_job
 }
 
 int
-exec_slot_give(struct handler *h, struct exec_slot *slot, struct exec_job *job)
+exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
 {
     bool once = h->config->once;
 

@@ -1,11 +1,158 @@
 /* Every batch begins by looking whether the directories and the segment are still where they were:
  * whatever happened to them, the next batch starts afresh, and nothing needs a restart. */
-#include "handler/journal/commit.h"
-
-#include "common/clock.h"
+#include "handler/journal/journal.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
+
+/* --- batch --- */
+
+/* Arrays that keep their memory from batch to batch: in a steady load nothing is allocated here. */
+
+#define BATCH_KEEP_BYTES   (4u << 20) /* of lines, from one batch to the next */
+#define BATCH_KEEP_ENTRIES 8192u
+
+struct batch *
+batch_create(void)
+{
+    return ms_calloc(1, sizeof(struct batch));
+}
+
+static void
+batch_free_arrays(struct batch *batch)
+{
+    free(batch->entries);
+    free(batch->puts);
+    batch->entries = NULL;
+    batch->puts = NULL;
+    batch->cap = batch->put_cap = 0;
+}
+
+void
+batch_destroy(struct batch *batch)
+{
+    if (batch == NULL)
+        return;
+    for (uint32_t i = 0; i < batch->count; i++)
+        message_destroy(batch->entries[i].m);
+    buffer_fini(&batch->lines);
+    buffer_fini(&batch->joined);
+    batch_free_arrays(batch);
+    free(batch);
+}
+
+/* Doubles an array that is full. */
+static void *
+batch_room(void *array, uint32_t count, uint32_t *cap, size_t size)
+{
+    if (count < *cap)
+        return array;
+    MS_ASSERT(*cap < UINT32_MAX / 2);
+    *cap = *cap != 0 ? *cap * 2 : 16;
+    array = realloc(array, *cap * size);
+    MS_ASSERT(array != NULL);
+    return array;
+}
+
+static uint32_t
+batch_add_put(struct batch *batch, struct message *m)
+{
+    struct store_put put = {.m = m, .blob = m->kind != MESSAGE_FILE, .temp = TEMP_FILE_NONE};
+
+    batch->puts = batch_room(batch->puts, batch->put_count, &batch->put_cap, sizeof(put));
+    batch->puts[batch->put_count] = put;
+    batch->put_bytes += m->size;
+    return batch->put_count++;
+}
+
+void
+batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool put)
+{
+    struct batch_entry *entry;
+
+    batch->entries = batch_room(batch->entries, batch->count, &batch->cap, sizeof(*entry));
+    entry = &batch->entries[batch->count++];
+    entry->m = m;
+    entry->line_end = batch->lines.len;
+    entry->put = put ? batch_add_put(batch, m) : BATCH_NO_PUT;
+    memcpy(entry->id, id, ULID_LEN);
+}
+
+struct record_place
+batch_place(const struct store_put *put, char name_out[STORE_NAME_LEN])
+{
+    const char *name = store_name(put, name_out);
+
+    if (put->blob)
+        return (struct record_place){"blob", "blobs/", name};
+    return (struct record_place){"file", "files/", name};
+}
+
+static void
+batch_join_put(struct batch *batch, const struct store_put *put, const char *head, size_t n)
+{
+    char name[STORE_NAME_LEN];
+    struct record_place place;
+
+    if (put->outcome.is != PROTO_COMMITTED)
+        return;
+    place = batch_place(put, name);
+    buffer_append(&batch->joined, head, n);
+    record_end_with_place(&batch->joined, &place);
+}
+
+const struct buffer *
+batch_join(struct batch *batch)
+{
+    uint32_t at = 0;
+
+    if (batch->put_count == 0)
+        return &batch->lines;
+    buffer_clear(&batch->joined);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        const struct batch_entry *entry = &batch->entries[i];
+        const char *line = buffer_bytes(&batch->lines) + at;
+        size_t n = entry->line_end - at;
+
+        if (entry->put == BATCH_NO_PUT)
+            buffer_append(&batch->joined, line, n);
+        else
+            batch_join_put(batch, &batch->puts[entry->put], line, n);
+        at = entry->line_end;
+    }
+    return &batch->joined;
+}
+
+struct outcome
+batch_outcome(const struct batch *batch, const struct batch_entry *entry)
+{
+    const struct store_put *put = batch_put(batch, entry);
+
+    if (put != NULL && put->outcome.is != PROTO_COMMITTED)
+        return put->outcome;
+    if (put != NULL && batch->outcome.is == PROTO_REFUSED)
+        return outcome_named_failed(batch->outcome.what, batch->outcome.error);
+    return batch->outcome;
+}
+
+void
+batch_reset(struct batch *batch)
+{
+    if (batch->cap > BATCH_KEEP_ENTRIES || batch->put_cap > BATCH_KEEP_ENTRIES)
+        batch_free_arrays(batch);
+    if (batch->lines.cap > BATCH_KEEP_BYTES || batch->joined.cap > BATCH_KEEP_BYTES) {
+        buffer_fini(&batch->lines);
+        buffer_fini(&batch->joined);
+    }
+    buffer_clear(&batch->lines);
+    buffer_clear(&batch->joined);
+    batch->count = batch->put_count = 0;
+    batch->put_bytes = 0;
+    batch->rotate = false;
+    batch->uncut[0] = '\0';
+}
+
+/* --- commit --- */
 
 int
 commit_init(struct commit *commit, const struct config *config, const struct file_ops *ops,

@@ -2,10 +2,8 @@
 #ifndef HANDLER_JOURNAL_DATA_DIR_H
 #define HANDLER_JOURNAL_DATA_DIR_H
 
-#include "common/base.h"
 #include "config/config.h"
 
-#include <stdbool.h>
 #include <sys/types.h>
 
 /* --- file_ops.c --- */

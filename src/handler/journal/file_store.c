@@ -1,18 +1,150 @@
 /* files/<path>: the path is a sender's, and what stands in its way was put there by anyone. It was
- * checked when it came in (proto/path_check.h), and nothing here relies on that. */
-#include "handler/journal/store.h"
+ * checked when it came in (path_check), and nothing here relies on that. */
+#include "handler/journal/journal.h"
 
 #include "common/fd.h"
-#include "proto/path_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* --- beneath a directory --- */
+
+/* Directories named by a sender, opened beneath files/ and never anywhere else, whatever symbolic
+ * links stand in the way and whoever renames directories meanwhile. openat2 resolves a whole path
+ * in one call. Where it is not there, or directories are missing, the path is walked: each
+ * component is opened relative to the one before without following a link, which cannot leave the
+ * root either, since ".." is no component here. */
+
+#define BENEATH_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+
+static int
+beneath_open_component(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, BENEATH_DIR_FLAGS | O_NOFOLLOW);
+    struct stat st;
+
+    /* O_DIRECTORY comes before O_NOFOLLOW: a link is ENOTDIR here as well. */
+    if (fd < 0 && errno == ENOTDIR && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        errno = S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
+    return fd;
+}
+
+static int
+beneath_make_component(struct store *store, int dir_fd, const char *name)
+{
+    int fd = beneath_open_component(dir_fd, name);
+
+    if (fd >= 0 || errno != ENOENT)
+        return fd;
+    if (mkdirat(dir_fd, name, 0750) < 0 && errno != EEXIST)
+        return -1;
+    /* Also where another has just made it: it may not have synced it yet. */
+    if (store_changed(store, dir_fd) < 0)
+        return -1;
+    return beneath_open_component(dir_fd, name);
+}
+
+static int
+beneath_walk(struct store *store, const char *path)
+{
+    char name[NAME_MAX + 1];
+    int fd = fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
+
+    while (fd >= 0 && *path != '\0') {
+        size_t n = strcspn(path, "/");
+        int next;
+
+        if (n == 0 || n > NAME_MAX || strncmp(path, "..", n) == 0) {
+            errno = n > NAME_MAX ? ENAMETOOLONG : EINVAL;
+            fd_close(&fd);
+            return -1;
+        }
+        memcpy(name, path, n);
+        name[n] = '\0';
+        path += path[n] == '/' ? n + 1 : n;
+        next = beneath_make_component(store, fd, name);
+        fd_close(&fd);
+        fd = next;
+    }
+    return fd;
+}
+
+/* "" is files/ itself. ELOOP or ENOTDIR where a symbolic link or something else that is no
+ * directory is in the way. */
+static int
+beneath_open_dir(struct store *store, const char *path)
+{
+    int fd;
+
+    if (*path == '\0')
+        return fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
+    fd = store->ops->open_beneath(store->dirs->files, path, BENEATH_DIR_FLAGS);
+    /* EPERM: a seccomp filter that is older than the call. */
+    if (fd >= 0 || (errno != ENOENT && errno != ENOSYS && errno != EPERM))
+        return fd;
+    return beneath_walk(store, path);
+}
+
+/* --- blobs/ --- */
+
+/* blobs/<sha256>: the name says what is inside, so one that is there already, whole, is as good as
+ * a new one. */
+
+/* Only whole blobs ever get a name; another size is that of one which a power failure damaged while
+ * sync was off. */
+static bool
+blob_is_there(struct store *store, const struct store_put *put, const char *name)
+{
+    struct stat st;
+
+    return fstatat(store->dirs->blobs, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode) && (uint64_t)st.st_size == put->m->size;
+}
+
+/* Another worker may have linked it a moment ago and not made the directory safe yet: so we do. */
+bool
+blob_store_has(struct store *store, struct store_put *put)
+{
+    char name[STORE_NAME_LEN];
+
+    put->stored = blob_is_there(store, put, store_name(put, name)) &&
+                  store_changed(store, store->dirs->blobs) == 0;
+    return put->stored;
+}
+
+static int
+blob_link(struct store *store, struct store_put *put, const char *name)
+{
+    int dir_fd = store->dirs->blobs;
+
+    if (store_link(store, put, dir_fd, name) == 0)
+        return 0;
+    if (errno != EEXIST)
+        return -1;
+    if (blob_is_there(store, put, name))
+        return 0;
+    return store_replace(store, put, dir_fd, name);
+}
+
+void
+blob_store_link(struct store *store, struct store_put *put)
+{
+    char name[STORE_NAME_LEN];
+
+    if (blob_link(store, put, store_name(put, name)) < 0)
+        put->outcome = outcome_failed("the body cannot be stored as a blob", errno);
+    else if (store_changed(store, store->dirs->blobs) < 0)
+        put->outcome = outcome_failed("the directory of blobs cannot be made safe", errno);
+    else
+        put->stored = true;
+}
+
+/* --- files/ --- */
 
 #define FILE_NUMBER_MAX 9999
 #define FILE_BLOCK      (256u << 10)
@@ -71,7 +203,7 @@ file_is_same(struct store *store, const struct store_put *put, int dir_fd, const
 {
     uint8_t sha256[SHA256_LEN];
     bool same = false;
-    int fd = beneath_open_file(dir_fd, name);
+    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     struct stat st;
 
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
@@ -178,12 +310,6 @@ file_place(struct store *store, struct store_put *put, int dir_fd, const char *n
 }
 
 static int
-file_dir_created(void *arg, int parent_fd)
-{
-    return store_changed(arg, parent_fd);
-}
-
-static int
 file_open_dir(struct store *store, const char *path, size_t n)
 {
     char dir[STORE_NAME_LEN];
@@ -191,7 +317,7 @@ file_open_dir(struct store *store, const char *path, size_t n)
     MS_ASSERT(n < sizeof(dir));
     memcpy(dir, path, n);
     dir[n] = '\0';
-    return beneath_open_dir(store->ops, store->dirs->files, dir, file_dir_created, store);
+    return beneath_open_dir(store, dir);
 }
 
 void

@@ -5,17 +5,10 @@
  * Invariant: at most one batch is under way, and nobody else touches h->commit then. */
 #include "handler/journal/journal.h"
 
-#include "common/clock.h"
-#include "common/log.h"
-#include "handler/handler.h"
-#include "handler/journal/commit.h"
-#include "handler/journal/segment.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define JOURNAL_INLINE_US 20000 /* nor is any commit, while the disk is that slow */
@@ -33,18 +26,19 @@ struct journal_trouble {
     uint64_t said_us;
 };
 
-struct handler {
+struct journal {
     struct handler_host host;
     struct ulid_source ids;
     struct record_clock clock;
     struct commit commit;
-    struct commit_thread thread;
-    struct commit_thread mender; /* does what segment.h says of recovery, once */
-    struct data_dirs mended;     /* descriptors of its own: the commit may open others meanwhile */
+    struct helper *committer;
+    struct helper *mender; /* does what journal.h says of recovery, once */
+    struct helper_job mend;
+    struct data_dirs mended; /* descriptors of its own: the commit may open others meanwhile */
     struct batch *filling;
-    struct batch *under_way;              /* in the commit thread, or NULL */
-    struct batch *done_first, *done_last; /* committed and not settled yet */
-    struct batch *spare;
+    struct batch *under_way; /* in the commit thread, or NULL */
+    struct batch_list done;  /* committed and not settled yet */
+    struct batch_list spare;
     struct buffer receipt;
     struct journal_trouble trouble;
     uint64_t begun_us;      /* of the batch under way */
@@ -55,99 +49,77 @@ struct handler {
 /* --- batches --- */
 
 static struct batch *
-journal_take_spare(struct handler *h)
+journal_take(struct batch_list *list)
 {
-    struct batch *batch = h->spare;
+    struct batch *batch = STAILQ_FIRST(list);
 
-    if (batch == NULL)
-        return batch_create();
-    h->spare = batch->next;
-    batch->next = NULL;
+    if (batch != NULL)
+        STAILQ_REMOVE_HEAD(list, link);
     return batch;
 }
 
 static void
-journal_put_spare(struct handler *h, struct batch *batch)
-{
-    batch_reset(batch);
-    batch->next = h->spare;
-    h->spare = batch;
-}
-
-static void
-journal_done(struct handler *h, struct batch *batch)
-{
-    batch->next = NULL;
-    if (h->done_last != NULL)
-        h->done_last->next = batch;
-    else
-        h->done_first = batch;
-    h->done_last = batch;
-}
-
-static struct batch *
-journal_take_done(struct handler *h)
-{
-    struct batch *batch = h->done_first;
-
-    if (batch == NULL)
-        return NULL;
-    h->done_first = batch->next;
-    if (h->done_first == NULL)
-        h->done_last = NULL;
-    batch->next = NULL;
-    return batch;
-}
-
-static void
-journal_commit_job(void *arg, void *job)
-{
-    commit_run(arg, job);
-}
-
-static void
-journal_note_time(struct handler *h)
+journal_note_time(struct journal *h)
 {
     uint64_t took_us = clock_mono_us() - h->begun_us;
 
     h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
 }
 
+static void
+journal_commit_run(struct helper_job *job)
+{
+    struct journal *h = job->arg;
+
+    commit_run(&h->commit, (struct batch *)job);
+}
+
+static void
+journal_commit_done(struct helper_job *job)
+{
+    struct journal *h = job->arg;
+
+    journal_note_time(h);
+    STAILQ_INSERT_TAIL(&h->done, h->under_way, link);
+    h->under_way = NULL;
+}
+
 /* Begins the commit of what has filled up, in the thread where there is one. */
 static void
-journal_begin(struct handler *h, bool in_thread)
+journal_begin(struct journal *h, bool in_thread)
 {
     struct batch *batch = h->filling;
 
     MS_ASSERT(h->under_way == NULL);
     if (batch->count == 0)
         return;
-    h->filling = journal_take_spare(h);
+    h->filling = journal_take(&h->spare);
+    if (h->filling == NULL)
+        h->filling = batch_create();
     h->hold_until_us = 0;
     h->begun_us = clock_mono_us();
-    if (in_thread && commit_thread_give(&h->thread, batch) == 0) {
+    batch->job =
+        (struct helper_job){.run = journal_commit_run, .done = journal_commit_done, .arg = h};
+    if (in_thread && helper_give(h->committer, &batch->job) == 0) {
         h->under_way = batch;
         return;
     }
     commit_run(&h->commit, batch);
     journal_note_time(h);
-    journal_done(h, batch);
+    STAILQ_INSERT_TAIL(&h->done, batch, link);
 }
 
 static void
-journal_await(struct handler *h)
+journal_await(struct journal *h)
 {
-    if (h->under_way == NULL)
-        return;
-    commit_thread_wait(&h->thread);
-    journal_done(h, h->under_way);
-    h->under_way = NULL;
+    if (h->under_way != NULL)
+        helper_finish(h->committer);
 }
 
 /* --- settling --- */
 
 static void
-journal_say(struct handler *h, const struct outcome *outcome)
+journal_say(struct journal *h, const struct outcome *outcome)
 {
     struct journal_trouble *trouble = &h->trouble;
     uint64_t now_us = clock_mono_us();
@@ -166,7 +138,7 @@ journal_say(struct handler *h, const struct outcome *outcome)
 }
 
 static void
-journal_say_over(struct handler *h)
+journal_say_over(struct journal *h)
 {
     if (h->trouble.said)
         log_notice("journal in %s: messages are accepted again", h->host.config->data_dir);
@@ -176,7 +148,7 @@ journal_say_over(struct handler *h)
 /* A batch in which the environment failed anything begins trouble, one in which it did not ends
  * it. */
 static void
-journal_watch(struct handler *h, const struct batch *batch)
+journal_watch(struct journal *h, const struct batch *batch)
 {
     const struct outcome *failed = batch->outcome.error != 0 ? &batch->outcome : NULL;
 
@@ -193,7 +165,7 @@ journal_watch(struct handler *h, const struct batch *batch)
 }
 
 static void
-journal_write_receipt(struct handler *h, const struct batch_entry *entry,
+journal_write_receipt(struct journal *h, const struct batch_entry *entry,
                       const struct store_put *put)
 {
     char name[STORE_NAME_LEN];
@@ -209,7 +181,7 @@ journal_write_receipt(struct handler *h, const struct batch_entry *entry,
 }
 
 static void
-journal_settle_entry(struct handler *h, const struct batch *batch, const struct batch_entry *entry)
+journal_settle_entry(struct journal *h, const struct batch *batch, const struct batch_entry *entry)
 {
     struct outcome outcome = batch_outcome(batch, entry);
     struct verdict verdict = {.outcome = PROTO_COMMITTED};
@@ -227,7 +199,7 @@ journal_settle_entry(struct handler *h, const struct batch *batch, const struct 
 
 /* Settling may bring new messages in: they go to h->filling, never to this batch. */
 static void
-journal_settle_batch(struct handler *h, struct batch *batch)
+journal_settle_batch(struct journal *h, struct batch *batch)
 {
     unsigned committed = 0;
 
@@ -238,22 +210,23 @@ journal_settle_batch(struct handler *h, struct batch *batch)
         h->host.committed(h->host.ctx, committed);
     for (uint32_t i = 0; i < batch->count; i++)
         journal_settle_entry(h, batch, &batch->entries[i]);
-    journal_put_spare(h, batch);
+    batch_reset(batch);
+    STAILQ_INSERT_HEAD(&h->spare, batch, link);
 }
 
 static void
-journal_settle_done(struct handler *h)
+journal_settle_done(struct journal *h)
 {
     struct batch *batch;
 
-    while ((batch = journal_take_done(h)) != NULL)
+    while ((batch = journal_take(&h->done)) != NULL)
         journal_settle_batch(h, batch);
 }
 
 /* --- taking messages in --- */
 
 static void
-journal_settle_now(struct handler *h, struct message *m, struct outcome outcome)
+journal_settle_now(struct journal *h, struct message *m, struct outcome outcome)
 {
     char text[OUTCOME_TEXT_LEN];
     struct verdict verdict = outcome_verdict(&outcome, text);
@@ -264,7 +237,7 @@ journal_settle_now(struct handler *h, struct message *m, struct outcome outcome)
 }
 
 static void
-journal_append_head(struct handler *h, struct message *m, char id[ULID_LEN])
+journal_append_head(struct journal *h, struct message *m, char id[ULID_LEN])
 {
     struct message_origin origin;
     uint64_t now_us = clock_real_us();
@@ -276,7 +249,7 @@ journal_append_head(struct handler *h, struct message *m, char id[ULID_LEN])
 
 /* The whole line, body included. Returns 0, or -1 with errno and nothing appended. */
 static int
-journal_append_line(struct handler *h, struct message *m, char id[ULID_LEN])
+journal_append_line(struct journal *h, struct message *m, char id[ULID_LEN])
 {
     const char *body;
 
@@ -289,8 +262,9 @@ journal_append_line(struct handler *h, struct message *m, char id[ULID_LEN])
 }
 
 static void
-journal_submit(struct handler *h, struct message *m)
+journal_submit(void *handler, struct message *m)
 {
+    struct journal *h = handler;
     bool put = m->kind == MESSAGE_FILE || m->size > h->host.config->inline_max ||
                m->size > JOURNAL_INLINE_MAX;
     char id[ULID_LEN];
@@ -316,7 +290,7 @@ journal_submit(struct handler *h, struct message *m)
  * that could share it, a commit would only make the others wait for the next. Not for longer than
  * half a commit takes, nor half of JOURNAL_HOLD_MAX_US. */
 static bool
-journal_holds(struct handler *h, unsigned expected)
+journal_holds(struct journal *h, unsigned expected)
 {
     uint64_t now_us;
 
@@ -330,8 +304,10 @@ journal_holds(struct handler *h, unsigned expected)
 }
 
 static uint64_t
-journal_flush(struct handler *h, unsigned expected)
+journal_flush(void *handler, unsigned expected)
 {
+    struct journal *h = handler;
+
     if (h->under_way != NULL || h->filling->count == 0)
         return 0;
     if (journal_holds(h, expected))
@@ -343,25 +319,28 @@ journal_flush(struct handler *h, unsigned expected)
 }
 
 static int
-journal_event_fd(struct handler *h)
+journal_event_fd(void *handler)
 {
-    return h->thread.event_fd;
+    struct journal *h = handler;
+
+    return helper_fd(h->committer);
 }
 
 /* Settles only: the worker flushes at the end of the same turn, and knows then who is expected. */
 static void
-journal_complete(struct handler *h)
+journal_complete(void *handler)
 {
-    if (!commit_thread_done(&h->thread) || h->under_way == NULL)
-        return;
-    journal_note_time(h);
-    journal_await(h);
+    struct journal *h = handler;
+
+    helper_collect(h->committer);
     journal_settle_done(h);
 }
 
 static void
-journal_finish(struct handler *h)
+journal_finish(void *handler)
 {
+    struct journal *h = handler;
+
     do {
         journal_await(h);
         journal_begin(h, false);
@@ -372,8 +351,10 @@ journal_finish(struct handler *h)
 /* --- files --- */
 
 static void
-journal_reopen(struct handler *h)
+journal_reopen(void *handler)
 {
+    struct journal *h = handler;
+
     if (h->under_way != NULL)
         h->filling->rotate = true;
     else
@@ -382,8 +363,10 @@ journal_reopen(struct handler *h)
 
 /* While a batch is under way the commit looks at the age itself. */
 static void
-journal_tick(struct handler *h, uint64_t now_us)
+journal_tick(void *handler, uint64_t now_us)
 {
+    struct journal *h = handler;
+
     if (h->under_way == NULL)
         commit_check_age(&h->commit, now_us);
 }
@@ -391,34 +374,26 @@ journal_tick(struct handler *h, uint64_t now_us)
 /* --- life --- */
 
 static void
-journal_drop_batches(struct batch *batch)
+journal_destroy(void *handler)
 {
-    while (batch != NULL) {
-        struct batch *next = batch->next;
+    struct journal *h = handler;
+    struct batch *batch;
 
-        batch_destroy(batch);
-        batch = next;
-    }
-}
-
-static void
-journal_destroy(struct handler *h)
-{
-    commit_thread_fini(&h->mender); /* waits for it */
+    helper_destroy(h->mender); /* waits for it */
     data_dirs_close(&h->mended);
-    commit_thread_fini(&h->thread);
+    helper_destroy(h->committer);
     commit_fini(&h->commit);
     batch_destroy(h->filling);
-    batch_destroy(h->under_way);
-    journal_drop_batches(h->done_first);
-    journal_drop_batches(h->spare);
+    STAILQ_CONCAT(&h->done, &h->spare);
+    while ((batch = journal_take(&h->done)) != NULL)
+        batch_destroy(batch);
     buffer_fini(&h->receipt);
     free(h);
 }
 
 /* Says early what the first message would otherwise say. */
 static int
-journal_open(struct handler *h)
+journal_open(struct journal *h)
 {
     struct data_dirs *dirs = &h->commit.dirs;
 
@@ -432,42 +407,44 @@ journal_open(struct handler *h)
 }
 
 static void
-journal_mend_job(void *arg, void *job)
+journal_mend_run(struct helper_job *job)
 {
-    const struct handler *h = arg;
+    const struct journal *h = job->arg;
     struct recovery_tally tally;
 
-    recovery_run(job, h->commit.ops, &tally);
+    recovery_run(&h->mended, h->commit.ops, &tally);
 }
 
 /* In a thread of its own: each segment of the journal is looked at, and whoever waits for this
  * worker to be ready need not wait for that. */
 static int
-journal_mend(struct handler *h)
+journal_mend(struct journal *h)
 {
     h->mended.root = fcntl(h->commit.dirs.root, F_DUPFD_CLOEXEC, 0);
     h->mended.journal = fcntl(h->commit.dirs.journal, F_DUPFD_CLOEXEC, 0);
     if (h->mended.root < 0 || h->mended.journal < 0)
         return -1;
-    if (commit_thread_give(&h->mender, &h->mended) < 0)
-        journal_mend_job(h, &h->mended);
+    h->mend = (struct helper_job){.run = journal_mend_run, .arg = h};
+    if (helper_give(h->mender, &h->mend) < 0)
+        journal_mend_run(&h->mend);
     return 0;
 }
 
-struct handler *
+struct journal *
 journal_create_with(const struct handler_host *host, const struct file_ops *ops,
                     char error[HANDLER_ERROR_LEN])
 {
-    struct handler *h = ms_calloc(1, sizeof(*h));
+    struct journal *h = ms_calloc(1, sizeof(*h));
 
     h->host = *host;
-    h->thread.event_fd = h->mender.event_fd = -1;
     h->mended = DATA_DIRS_CLOSED;
+    STAILQ_INIT(&h->done);
+    STAILQ_INIT(&h->spare);
     ulid_init(&h->ids);
     h->filling = batch_create();
     if (commit_init(&h->commit, host->config, ops, host->worker) == 0 &&
-        commit_thread_init(&h->thread, journal_commit_job, &h->commit) == 0 &&
-        commit_thread_init(&h->mender, journal_mend_job, h) == 0 && journal_open(h) == 0 &&
+        (h->committer = helper_create("msockd-commit")) != NULL &&
+        (h->mender = helper_create("msockd-mend")) != NULL && journal_open(h) == 0 &&
         journal_mend(h) == 0)
         return h;
     snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used: %s",
@@ -476,7 +453,7 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     return NULL;
 }
 
-static struct handler *
+static void *
 journal_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
     return journal_create_with(host, host->config->sync ? &file_ops_synced : &file_ops_unsynced,

@@ -1,12 +1,372 @@
-/* The handler `journal`, as seen by its tests: the same with system calls that may fail. */
+/* What the files of the journal share. data_dir.h is what the master and the worker know of it. */
 #ifndef HANDLER_JOURNAL_JOURNAL_H
 #define HANDLER_JOURNAL_JOURNAL_H
 
+#include "common/text.h"
+#include "common/thread.h"
 #include "handler/handler.h"
 #include "handler/journal/data_dir.h"
 
+#include <linux/aio_abi.h>
+#include <sys/types.h>
+
+/* --- ulid.c --- */
+
+/* ULIDs: 48 bits of milliseconds and 80 random bits as 26 characters that sort like the time. A
+ * generator never gives the same or a smaller one again, also where the clock is set back. */
+
+#define ULID_LEN 26 /* without NUL */
+
+/* One thread uses it at a time. */
+struct ulid_source {
+    uint64_t ms;              /* of the last one */
+    uint16_t high;            /* the random bits of the last one: 16 */
+    uint64_t low;             /* and 64 */
+    char text[ULID_LEN];      /* the last one; its first ten characters are those of ms */
+    unsigned char pool[1000]; /* random bytes, fetched many at a time */
+    size_t pool_left;
+    /* ms_random. Tests set another. */
+    void (*random)(void *out, size_t n);
+};
+
+void ulid_init(struct ulid_source *source);
+
+/* The next one for the time real_us (microseconds since 1970), or just above the last one where
+ * that is of the same millisecond or later. Writes ULID_LEN characters and no NUL. */
+void ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN]);
+
+/* --- temp_file.c --- */
+
+/* A body on its way to its name: a file without a name, or, on file systems that have no such
+ * files, under a temporary and locked name in the data directory. It gets its real name only when
+ * it is whole. */
+
+#define TEMP_NAME_LEN (sizeof(DATA_DIR_TEMP_PREFIX) + ULID_LEN)
+
+/* Makes temporary files. One thread uses it at a time. */
+struct temp_maker {
+    const struct file_ops *ops;
+    struct ulid_source ids;
+};
+
+struct temp_file {
+    int fd;
+    int name_fd;              /* the directory of name; borrowed */
+    bool borrowed;            /* fd is someone else's */
+    char name[TEMP_NAME_LEN]; /* "" where it has none */
+};
+
+#define TEMP_FILE_NONE ((struct temp_file){.fd = -1})
+
+void temp_maker_init(struct temp_maker *maker, const struct file_ops *ops);
+
+/* An empty file that can be linked beneath dir_fd; where a temporary name is needed, it is in
+ * root_fd (-1: then it fails). Both must live as long as the file. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int
+temp_file_create(struct temp_maker *maker, int dir_fd, int root_fd, struct temp_file *file_out);
+
+/* A descriptor that stays the caller's, perhaps of a file that cannot be linked. */
+struct temp_file temp_file_borrow(int fd);
+
+/* Gives it the name, which must not exist. Returns 0, or -1 with errno; EXDEV and ENOENT mean that
+ * it cannot be linked there and has to be copied. */
+MS_MUST_CHECK int temp_file_link(struct temp_maker *maker, const struct temp_file *file, int dir_fd,
+                                 const char *name);
+
+/* The same, taking the place of whatever file has the name, atomically; by way of a temporary name
+ * in root_fd, or in dir_fd where that is another file system. */
+MS_MUST_CHECK int temp_file_replace(struct temp_maker *maker, const struct temp_file *file,
+                                    int root_fd, int dir_fd, const char *name);
+
+/* Copies the n bytes of a file to another, which is empty. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int
+temp_file_copy(struct temp_maker *maker, int from, const struct temp_file *to, uint64_t n);
+
+/* Removes the temporary name and closes. */
+void temp_file_close(struct temp_file *file);
+
+/* Takes the OFD write lock of a whole file without waiting. Returns 0, or -1 with errno: EAGAIN
+ * where another has it. The lock lives as long as the open file. */
+MS_MUST_CHECK int temp_file_lock(int fd);
+
+/* --- sync_group.c --- */
+
+/* Many files made safe at once. One fdatasync after the other makes the disk flush its cache for
+ * each of them; given to the kernel together they share flushes. */
+
+#define SYNC_GROUP_MAX 64
+
+/* One thread uses it at a time. */
+struct sync_group {
+    const struct file_ops *ops;
+    aio_context_t context;
+    bool open;     /* context is there */
+    bool hopeless; /* this kernel, or a filter, has no such calls: one after the other */
+};
+
+void sync_group_init(struct sync_group *group, const struct file_ops *ops);
+void sync_group_fini(struct sync_group *group);
+
+/* Syncs the data of at most SYNC_GROUP_MAX files and waits for all. errors_out gets an errno or 0
+ * for each. */
+void sync_group_run(struct sync_group *group, const int *fds, size_t count, int *errors_out);
+
+/* One body to be stored. */
+struct store_put {
+    struct message *m;      /* only read */
+    struct outcome outcome; /* how it ended; meaningful after store_run */
+    bool blob;              /* under blobs/<sha256>, else under files/ and its path */
+    bool stored;            /* it has its name already */
+    bool duplicate;         /* a file of this path and content was there already */
+    unsigned number;        /* of "path.<number>"; 0: the path itself */
+    struct temp_file temp;  /* while it is under way */
+};
+
+#define STORE_DIRS_MAX 64
+
+struct store_dir {
+    int fd;
+    dev_t device;
+    ino_t inode;
+};
+
+/* One thread uses it at a time. */
+struct store {
+    enum on_conflict on_conflict;
+    const struct file_ops *ops;
+    const struct data_dirs *dirs; /* borrowed; open during store_run */
+    struct temp_maker maker;
+    struct sync_group syncs;
+    struct digester *digester;                /* of its own: it may run beside the worker */
+    struct store_dir changed[STORE_DIRS_MAX]; /* directories to be made safe */
+    size_t changed_count;
+    int changed_error; /* errno of the first that could not be, within a group */
+};
+
+/* Returns 0, or -1 with errno. */
+MS_MUST_CHECK int store_init(struct store *store, enum on_conflict on_conflict,
+                             const struct data_dirs *dirs, const struct file_ops *ops);
+void store_fini(struct store *store);
+
+/* Stores all; each has its own outcome. What could not be made safe may still have got its name:
+ * another sender may rely on it by now, so it is not taken away again. */
+void store_run(struct store *store, struct store_put *puts, size_t count);
+
+#define STORE_NAME_LEN 2304
+
+/* The name under files/ or blobs/ that it has got, NUL-terminated. Returns out. */
+const char *store_name(const struct store_put *put, char out[STORE_NAME_LEN]);
+
+/* --- for file_store.c and blob_store.c --- */
+
+/* Notes a directory in which a name is new. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int store_changed(struct store *store, int dir_fd);
+
+/* As temp_file_link and temp_file_replace, with a safe copy where the file itself cannot be linked
+ * into dir_fd. */
+MS_MUST_CHECK int
+store_link(struct store *store, struct store_put *put, int dir_fd, const char *name);
+MS_MUST_CHECK int
+store_replace(struct store *store, struct store_put *put, int dir_fd, const char *name);
+
+/* Each gives the put its name and sets its outcome. */
+void file_store_link(struct store *store, struct store_put *put);
+void blob_store_link(struct store *store, struct store_put *put);
+
+/* True where the blob is there already, and its body need not be written. */
+bool blob_store_has(struct store *store, struct store_put *put);
+
+/* --- record.c --- */
+
+/* A message as one NDJSON line of the journal, and its receipt. Pure: bytes and time are arguments.
+ * A line is written in two parts, since a file's own name is known only when it has been linked. */
+
+/* Formats times; a second's text is made once. One thread uses it at a time. */
+struct record_clock {
+    uint64_t second; /* of text, since 1970 */
+    char text[CLOCK_RFC3339_LEN];
+};
+
+/* Everything up to and with "sha256":"...", without a comma behind it. m->size, sha256, kind and
+ * value are read, the body is not. */
+void record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
+                 struct record_clock *clock, const struct message_origin *origin,
+                 const struct message *m);
+
+/* Ends the line with the body itself: "json" for JSON, "text" for other UTF-8 without NUL, else
+ * "base64". */
+void record_body(struct buffer *out, enum message_kind kind, const char *body, size_t n);
+
+/* Where a body is that is not in its line: "blob" in "blobs/", "file" in "files/". */
+struct record_place {
+    const char *key;
+    const char *directory;
+    const char *name;
+};
+
+/* Ends the line with where the body is. */
+void record_end_with_place(struct buffer *out, const struct record_place *place);
+
+/* The reply to a committed message; place NULL where its body is in the line. */
+void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct message *m,
+                    const struct record_place *place, bool duplicate);
+
+/* --- segment.c --- */
+
+/* One open journal file of this worker: created, locked, appended to, made safe, and left.
+ * Invariant: the first `good` bytes are whole lines and as safe as file_ops make them; behind them
+ * is nothing, except within segment_append. */
+
+#define SEGMENT_SUFFIX   ".ndjson"
+#define SEGMENT_NAME_LEN (ULID_LEN + 16) /* "<ULID>-w<worker>.ndjson" */
+
+/* One thread uses it at a time. */
+struct segment {
+    const struct file_ops *ops;
+    unsigned worker;
+    struct ulid_source ids; /* of names */
+    int dir_fd;         /* the journal directory, for as long as fd is open; a copy of our own */
+    int fd;             /* -1: none is open */
+    uint64_t good;      /* bytes */
+    uint64_t opened_us; /* monotonic */
+    char name[SEGMENT_NAME_LEN];
+    /* The last one that could not be cut back when it was left: it may hold lines that were never
+     * acknowledged. "" for none; whoever says so clears it. */
+    char uncut[SEGMENT_NAME_LEN];
+};
+
+void segment_init(struct segment *segment, const struct file_ops *ops, unsigned worker);
+
+/* A new empty segment in the directory, locked, its name safe. None may be open. Returns 0, or -1
+ * with errno. */
+MS_MUST_CHECK int segment_open(struct segment *segment, int dir_fd);
+
+static inline bool
+segment_is_open(const struct segment *segment)
+{
+    return segment->fd >= 0;
+}
+
+/* Is the open segment still a file with a name? */
+bool segment_is_there(const struct segment *segment);
+
+/* Appends n bytes of whole lines and makes them safe. Returns 0, or -1 with errno, and then the
+ * segment was cut back to what was good before and left for good: a failed fsync has dropped the
+ * pages, a second one would lie. */
+MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, size_t n);
+
+/* Leaves it; one that is empty is removed. Nothing to do where none is open. */
+void segment_close(struct segment *segment);
+
+/* --- recovery.c --- */
+
+/* What a crash left behind: last lines that were cut off, empty segments, temporary names. Safe
+ * while others write and recover: only what nobody has locked is touched. */
+
+struct recovery_tally {
+    unsigned cut;       /* segments whose last line was cut off */
+    unsigned emptied;   /* segments without a line, removed */
+    unsigned leftovers; /* temporary files, removed */
+    unsigned failed;    /* what should have been cut or removed and could not be */
+};
+
+/* Goes through the data directory and logs what it changed. Costs a few system calls for each
+ * segment that is there, some 8 microseconds: too much where someone waits for a worker and the
+ * journal has tens of thousands. There is no hurry, since nobody ever writes to a segment again
+ * that another has left; so the journal calls it in a thread of its own when it is created, and a
+ * cut line is gone a moment after the worker was replaced, or at the latest when that worker has
+ * left in order. */
+void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
+                  struct recovery_tally *tally_out);
+
+/* --- batch.c --- */
+
+/* The messages of one commit: their lines while they are formatted, the bodies to be stored, and
+ * how it all ended. Filled by the worker's thread, then handed to whoever commits, then settled by
+ * the worker's thread again: never two at a time. Invariant: entries are in the order of
+ * submission, and so are their lines. */
+
+#define BATCH_NO_PUT UINT32_MAX
+
+struct batch_entry {
+    struct message *m; /* owned until it is settled */
+    uint32_t
+        line_end; /* of its line, or its line's head, in lines; it begins where the last ends */
+    uint32_t put; /* index, or BATCH_NO_PUT: the line is complete */
+    char id[ULID_LEN];
+};
+
+STAILQ_HEAD(batch_list, batch);
+
+struct batch {
+    struct helper_job job; /* its commit; first */
+    STAILQ_ENTRY(batch) link;
+    struct buffer lines;
+    struct buffer joined; /* what goes to the segment, where some lines had only a head */
+    struct batch_entry *entries;
+    struct store_put *puts;
+    uint32_t count, cap;
+    uint32_t put_count, put_cap;
+    uint64_t put_bytes;
+    bool rotate;            /* a new segment first */
+    struct outcome outcome; /* of the journal; the puts have their own besides */
+    char uncut[SEGMENT_NAME_LEN];
+};
+
+struct batch *batch_create(void);
+void batch_destroy(struct batch *batch); /* and the messages that are still in it; NULL is fine */
+
+/* Adds a message. Its line, or head, is appended to lines first. put: its body is stored by
+ * itself. */
+void batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool put);
+
+/* Makes the lines of what was stored, and drops those of what was not. Returns what is to be
+ * written, which stays the batch's. */
+const struct buffer *batch_join(struct batch *batch);
+
+/* How the entry ended, after the commit. */
+struct outcome batch_outcome(const struct batch *batch, const struct batch_entry *entry);
+
+static inline const struct store_put *
+batch_put(const struct batch *batch, const struct batch_entry *entry)
+{
+    return entry->put == BATCH_NO_PUT ? NULL : &batch->puts[entry->put];
+}
+
+/* Where a put's body is; the name is in name_out. */
+struct record_place batch_place(const struct store_put *put, char name_out[STORE_NAME_LEN]);
+
+/* Forgets its messages, which have been settled, and keeps a moderate amount of memory. */
+void batch_reset(struct batch *batch);
+
+/* --- commit.c --- */
+
+/* Makes one batch safe: bodies first, then their names, then the lines. Blocks on the disk, and
+ * runs in the worker's thread or in the commit thread, never in both at once. It neither settles
+ * nor logs, both of which are the worker's. */
+
+struct commit {
+    const struct config *config;
+    const struct file_ops *ops;
+    struct data_dirs dirs;
+    uint64_t segment_dirs; /* dirs.opened when the segment was opened */
+    struct segment segment;
+    struct store store;
+};
+
+/* Returns 0, or -1 with errno. Opens nothing yet. */
+MS_MUST_CHECK int commit_init(struct commit *commit, const struct config *config,
+                              const struct file_ops *ops, unsigned worker);
+void commit_fini(struct commit *commit); /* leaves the segment */
+
+/* Commits the batch: sets its outcome and those of its puts. */
+void commit_run(struct commit *commit, struct batch *batch);
+
+/* Leaves the segment where it is older than segment_age. */
+void commit_check_age(struct commit *commit, uint64_t now_us);
+
 /* As create of struct handler_ops, with these instead of the plain system calls. */
-struct handler *journal_create_with(const struct handler_host *host, const struct file_ops *ops,
+struct journal *journal_create_with(const struct handler_host *host, const struct file_ops *ops,
                                     char error[HANDLER_ERROR_LEN]);
 
 #endif

@@ -1,11 +1,8 @@
 /* What is in a line and in which order is decided here and nowhere else. The bytes of a body and an
  * id come from outside: whatever they are, the line stays one line of valid JSON. */
-#include "handler/journal/segment.h"
-
-#include "common/text.h"
+#include "handler/journal/journal.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #define RECORD_FOREIGN_MAX 512  /* of a name that is not UTF-8, escaped */
 #define RECORD_PATH_MAX    2304 /* a trailer's whole VALUE, a directory and a number */

@@ -1,17 +1,15 @@
 /* A segment ends well when its last byte is a newline and its last block holds no NUL. NUL bytes
  * are blocks that a power failure kept from the disk though the file's length had grown: no line
  * has any, so all from the first of them on is cut off. */
-#include "handler/journal/segment.h"
+#include "handler/journal/journal.h"
 
 #include "common/fd.h"
 #include "common/log.h"
-#include "handler/journal/store.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

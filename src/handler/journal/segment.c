@@ -1,15 +1,12 @@
 /* Bytes are only ever added behind what is known to be good, and a segment in which that went wrong
  * once is never written again. */
-#include "handler/journal/segment.h"
+#include "handler/journal/journal.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
-#include "handler/journal/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,15 +1,104 @@
 /* The order is the promise: data safe, then the name, then the directory safe; only then may a line
  * speak of it. Doing each step for a group before the next one lets the disk work on all of them at
  * once, and a file system commit its own journal for many. */
-#include "handler/journal/store.h"
+#include "handler/journal/journal.h"
 
 #include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* --- sync group --- */
+
+/* Linux's own asynchronous I/O knows fdatasync (since 4.18) and runs each in a thread of the
+ * kernel's. Whatever it does not take is done here, one after the other. */
+
+void
+sync_group_init(struct sync_group *group, const struct file_ops *ops)
+{
+    *group = (struct sync_group){.ops = ops};
+}
+
+void
+sync_group_fini(struct sync_group *group)
+{
+    if (group->open)
+        syscall(SYS_io_destroy, group->context);
+    group->open = false;
+}
+
+/* Set up by the first use: a worker without files needs none. */
+static bool
+sync_group_usable(struct sync_group *group)
+{
+    if (!group->ops->sync_at_once || group->hopeless)
+        return false;
+    if (!group->open) {
+        group->context = 0;
+        group->open = syscall(SYS_io_setup, SYNC_GROUP_MAX, &group->context) == 0;
+        group->hopeless = !group->open;
+    }
+    return group->open;
+}
+
+static void
+sync_group_one(struct sync_group *group, int fd, int *error_out)
+{
+    *error_out = group->ops->sync_data(fd) < 0 ? errno : 0;
+}
+
+/* Gives as many as are taken to the kernel. Returns their number: the first so many. */
+static size_t
+sync_group_submit(struct sync_group *group, struct iocb *blocks, const int *fds, size_t count)
+{
+    struct iocb *pointers[SYNC_GROUP_MAX];
+    long taken;
+
+    for (size_t i = 0; i < count; i++) {
+        blocks[i] = (struct iocb){
+            .aio_data = i, .aio_fildes = (uint32_t)fds[i], .aio_lio_opcode = IOCB_CMD_FDSYNC};
+        pointers[i] = &blocks[i];
+    }
+    taken = syscall(SYS_io_submit, group->context, (long)count, pointers);
+    if (taken < 0 && errno != EAGAIN)
+        group->hopeless = true;
+    return taken > 0 ? (size_t)taken : 0;
+}
+
+static void
+sync_group_await(struct sync_group *group, size_t count, int *errors_out)
+{
+    struct io_event events[SYNC_GROUP_MAX];
+
+    while (count > 0) {
+        long got = syscall(SYS_io_getevents, group->context, 1L, (long)count, events, NULL);
+
+        MS_ASSERT(got > 0 || errno == EINTR);
+        for (long i = 0; i < got; i++)
+            errors_out[events[i].data] = events[i].res < 0 ? (int)-events[i].res : 0;
+        count -= got > 0 ? (size_t)got : 0;
+    }
+}
+
+void
+sync_group_run(struct sync_group *group, const int *fds, size_t count, int *errors_out)
+{
+    struct iocb blocks[SYNC_GROUP_MAX];
+    size_t taken = 0;
+
+    MS_ASSERT(count <= SYNC_GROUP_MAX);
+    if (count > 1 && sync_group_usable(group))
+        taken = sync_group_submit(group, blocks, fds, count);
+    for (size_t i = taken; i < count; i++)
+        sync_group_one(group, fds[i], &errors_out[i]);
+    sync_group_await(group, taken, errors_out);
+}
+
+/* --- the store --- */
 
 #define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
 

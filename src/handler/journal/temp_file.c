@@ -1,16 +1,14 @@
 /* A temporary name is visible to the recovery of other workers, which removes what nobody has
  * locked: so a file is locked before it gets one, or, where creating it gives it one, looked at
  * again once it is locked. */
-#include "handler/journal/store.h"
+#include "handler/journal/journal.h"
 
-#include "common/clock.h"
 #include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 

@@ -1,36 +1,16 @@
 /* The random part is drawn once a millisecond and counted up within it, so that a burst of messages
  * costs no system call each and its ids sort in the order in which they came. */
-#include "handler/journal/store.h"
-
-#include <errno.h>
-#include <string.h>
-#include <sys/random.h>
+#include "handler/journal/journal.h"
 
 #define ULID_TIME_CHARS   10
 #define ULID_RANDOM_BYTES 10
 
 static const char ulid_digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-static void
-ulid_getrandom(void *out, size_t n)
-{
-    unsigned char *p = out;
-
-    while (n > 0) {
-        ssize_t got = getrandom(p, n, 0);
-
-        MS_ASSERT(got >= 0 || errno == EINTR);
-        if (got > 0) {
-            p += got;
-            n -= (size_t)got;
-        }
-    }
-}
-
 void
 ulid_init(struct ulid_source *source)
 {
-    *source = (struct ulid_source){.random = ulid_getrandom};
+    *source = (struct ulid_source){.random = ms_random};
 }
 
 static void

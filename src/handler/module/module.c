@@ -3,10 +3,6 @@
  * checked, what it does to memory is not. */
 #include "handler/module/module.h"
 
-#include "common/be.h"
-#include "handler/handler.h"
-#include "handler/outcome.h"
-
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +14,7 @@ static const char module_moving_magic[4] = {'M', 'O', 'D', '1'};
 /* --- messages --- */
 
 static struct msock_module_message
-module_message(const struct handler *h, const struct module_token *t, const char *data)
+module_message(const struct module *h, const struct module_token *t, const char *data)
 {
     const struct message *m = t->m;
     struct conn *c = h->host.sender(h->host.ctx, m);
@@ -40,7 +36,7 @@ module_message(const struct handler *h, const struct module_token *t, const char
 
 /* What the module's callback says of a message; with LATER it is not settled yet. */
 static enum msock_module_result
-module_ask(struct handler *h, struct module_token *t, const char *data)
+module_ask(struct module *h, struct module_token *t, const char *data)
 {
     struct msock_module_message message = module_message(h, t, data);
     enum msock_module_result result;
@@ -54,20 +50,17 @@ module_ask(struct handler *h, struct module_token *t, const char *data)
 }
 
 static void
-module_submit(struct handler *h, struct message *m)
+module_submit(void *handler, struct message *m)
 {
+    struct module *h = handler;
     struct module_token *t;
     enum msock_module_result result;
     const char *data;
 
     if (m->error != 0 || message_body(m, &data) < 0) {
-        struct outcome outcome = m->error != 0
-                                     ? outcome_failed("the message could not be kept", m->error)
-                                     : outcome_failed("the message cannot be read back", errno);
-        char text[OUTCOME_TEXT_LEN];
-        struct verdict verdict = outcome_verdict(&outcome, text);
-
-        h->host.settle(h->host.ctx, m, &verdict);
+        outcome_settle(&h->host, m,
+                       m->error != 0 ? outcome_failed("the message could not be kept", m->error)
+                                     : outcome_failed("the message cannot be read back", errno));
         return;
     }
     t = module_token_create(h, m);
@@ -79,8 +72,10 @@ module_submit(struct handler *h, struct message *m)
 
 /* The module has had its time while the worker drained. */
 static void
-module_finish(struct handler *h)
+module_finish(void *handler)
 {
+    struct module *h = handler;
+
     h->is_leaving = true;
     while (h->first != NULL) {
         snprintf(h->first->text, sizeof(h->first->text), "the server is leaving");
@@ -89,23 +84,27 @@ module_finish(struct handler *h)
 }
 
 static void
-module_tick(struct handler *h, uint64_t now_us)
+module_tick(void *handler, uint64_t now_us)
 {
+    struct module *h = handler;
+
     (void)now_us;
     if (h->file.module->tick != NULL)
         h->file.module->tick(h->state);
 }
 
 static void
-module_heard(struct handler *h)
+module_heard(void *handler)
 {
+    struct module *h = handler;
+
     fanout_heard(h->fanout);
 }
 
 /* --- connections --- */
 
 static void
-module_tell_opened(struct handler *h, struct module_conn *mc, bool moved)
+module_tell_opened(struct module *h, struct module_conn *mc, bool moved)
 {
     mc->is_open = true;
     if (h->file.module->conn_open != NULL)
@@ -114,8 +113,9 @@ module_tell_opened(struct handler *h, struct module_conn *mc, bool moved)
 
 /* Of one that comes from another worker the module is told when what was kept with it is here. */
 static void
-module_conn_opened(struct handler *h, struct conn *c, bool moved)
+module_conn_opened(void *handler, struct conn *c, bool moved)
 {
+    struct module *h = handler;
     struct module_conn *mc = ms_calloc(1, sizeof(*mc));
 
     mc->node.key = (uintptr_t)c;
@@ -126,8 +126,9 @@ module_conn_opened(struct handler *h, struct conn *c, bool moved)
 }
 
 static void
-module_conn_closed(struct handler *h, struct conn *c, bool moved)
+module_conn_closed(void *handler, struct conn *c, bool moved)
 {
+    struct module *h = handler;
     struct module_conn *mc = module_conn_find(h, c);
     bool was_open = mc->is_open;
 
@@ -140,8 +141,9 @@ module_conn_closed(struct handler *h, struct conn *c, bool moved)
 }
 
 static size_t
-module_conn_moving(struct handler *h, struct conn *c, void *out, size_t size)
+module_conn_moving(void *handler, struct conn *c, void *out, size_t size)
 {
+    struct module *h = handler;
     const struct module_conn *mc = module_conn_find(h, c);
     size_t len = MODULE_MOVING_HEAD + mc->kept.len;
     uint8_t *to = out;
@@ -173,8 +175,9 @@ module_take_kept(struct module_conn *mc, const uint8_t *data, size_t n)
 }
 
 static void
-module_conn_adopted(struct handler *h, struct conn *c, const void *data, size_t n)
+module_conn_adopted(void *handler, struct conn *c, const void *data, size_t n)
 {
+    struct module *h = handler;
     struct module_conn *mc = module_conn_find(h, c);
     size_t own = module_take_kept(mc, data, n);
 
@@ -183,14 +186,18 @@ module_conn_adopted(struct handler *h, struct conn *c, const void *data, size_t 
 }
 
 static bool
-module_moves(struct handler *h)
+module_moves(void *handler)
 {
+    struct module *h = handler;
+
     return (h->file.module->flags & MSOCK_MODULE_MOVABLE) != 0;
 }
 
 static bool
-module_wants_json(struct handler *h)
+module_wants_json(void *handler)
 {
+    struct module *h = handler;
+
     return (h->file.module->flags & MSOCK_MODULE_JSON) != 0;
 }
 
@@ -198,7 +205,7 @@ module_wants_json(struct handler *h)
 
 /* Everything but the module's own state. */
 static void
-module_free(struct handler *h)
+module_free(struct module *h)
 {
     module_table_fini(&h->tokens);
     module_table_fini(&h->conns);
@@ -208,8 +215,10 @@ module_free(struct handler *h)
 }
 
 static void
-module_destroy(struct handler *h)
+module_destroy(void *handler)
 {
+    struct module *h = handler;
+
     h->is_leaving = true;
     while (h->first != NULL)
         module_token_drop(h, h->first);
@@ -219,7 +228,7 @@ module_destroy(struct handler *h)
 }
 
 static int
-module_start(struct handler *h, char error[HANDLER_ERROR_LEN])
+module_start(struct module *h, char error[HANDLER_ERROR_LEN])
 {
     char why[HANDLER_ERROR_LEN] = "";
 
@@ -232,10 +241,10 @@ module_start(struct handler *h, char error[HANDLER_ERROR_LEN])
     return -1;
 }
 
-static struct handler *
+static void *
 module_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
-    struct handler *h = ms_calloc(1, sizeof(*h));
+    struct module *h = ms_calloc(1, sizeof(*h));
 
     h->host = *host;
     h->last = &h->first;

@@ -2,9 +2,7 @@
 #ifndef HANDLER_MODULE_MODULE_H
 #define HANDLER_MODULE_MODULE_H
 
-#include "common/base.h"
-#include "common/buffer.h"
-#include "handler/fanout.h"
+#include "common/text.h"
 #include "handler/handler.h"
 #include "msock_module.h"
 
@@ -94,7 +92,7 @@ enum module_bug {
     MODULE_BUG_NULL,   /* n bytes at NULL */
 };
 
-struct handler {
+struct module {
     struct handler_host host;
     struct module_file file;
     void *state; /* the module's */
@@ -108,29 +106,28 @@ struct handler {
 };
 
 /* Fills h->offered, with h->host and h->file set. */
-void module_host_init(struct handler *h);
+void module_host_init(struct module *h);
 
 /* Says once what the module does wrong. */
-void module_bug(struct handler *h, enum module_bug bug);
+void module_bug(struct module *h, enum module_bug bug);
 
 /* The connection, or NULL. */
-struct module_conn *module_conn_find(const struct handler *h, const struct conn *c);
+struct module_conn *module_conn_find(const struct module *h, const struct conn *c);
 
 /* --- module_token.c --- */
 
 /* A token for a message that comes in. */
-struct module_token *module_token_create(struct handler *h, struct message *m);
+struct module_token *module_token_create(struct module *h, struct message *m);
 
 /* The token that the module got for it, or NULL. */
 struct module_token *
-module_token_find(const struct handler *h, const struct msock_module_token *token);
+module_token_find(const struct module *h, const struct msock_module_token *token);
 struct msock_module_token *module_token_handle(const struct module_token *t);
 
 /* The message is answered and gone, the token, too. */
-void
-module_token_settle(struct handler *h, struct module_token *t, enum msock_module_result result);
+void module_token_settle(struct module *h, struct module_token *t, enum msock_module_result result);
 
 /* Drops the token, and the message with it: nobody is answered. */
-void module_token_drop(struct handler *h, struct module_token *t);
+void module_token_drop(struct module *h, struct module_token *t);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "common/log.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #define MODULE_LOG_MAX 1024
 
 void
-module_bug(struct handler *h, enum module_bug bug)
+module_bug(struct module *h, enum module_bug bug)
 {
     static const char *const texts[] = {
         [MODULE_BUG_TOKEN] = "it names a message that is settled, or never was",
@@ -27,7 +28,7 @@ module_bug(struct handler *h, enum module_bug bug)
 }
 
 static bool
-module_has_bytes(struct handler *h, const void *data, size_t n)
+module_has_bytes(struct module *h, const void *data, size_t n)
 {
     if (data != NULL || n == 0)
         return true;
@@ -40,7 +41,7 @@ module_has_bytes(struct handler *h, const void *data, size_t n)
 /* NULL, and said, where there is no such message. After the worker began to leave, the module
  * cannot know which are left. */
 static struct module_token *
-module_host_token(struct handler *h, const struct msock_module_token *token)
+module_host_token(struct module *h, const struct msock_module_token *token)
 {
     struct module_token *t = module_token_find(h, token);
 
@@ -52,7 +53,7 @@ module_host_token(struct handler *h, const struct msock_module_token *token)
 static void
 module_host_reply(void *ctx, struct msock_module_token *token, const void *data, size_t n)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     struct module_token *t = module_host_token(h, token);
 
     if (t == NULL || !module_has_bytes(h, data, n))
@@ -80,7 +81,7 @@ static void
 module_host_settle(void *ctx, struct msock_module_token *token, enum msock_module_result result,
                    const char *text)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     struct module_token *t = module_host_token(h, token);
 
     if (t == NULL)
@@ -102,14 +103,14 @@ module_host_settle(void *ctx, struct msock_module_token *token, enum msock_modul
 /* --- connections --- */
 
 struct module_conn *
-module_conn_find(const struct handler *h, const struct conn *c)
+module_conn_find(const struct module *h, const struct conn *c)
 {
     return (struct module_conn *)module_table_find(&h->conns, (uintptr_t)c);
 }
 
 /* NULL, and said, where there is no such connection. */
 static struct module_conn *
-module_host_conn(struct handler *h, const struct msock_module_conn *conn)
+module_host_conn(struct module *h, const struct msock_module_conn *conn)
 {
     struct module_conn *mc = module_conn_find(h, (const struct conn *)conn);
 
@@ -121,7 +122,7 @@ module_host_conn(struct handler *h, const struct msock_module_conn *conn)
 static int
 module_host_push(void *ctx, struct msock_module_conn *conn, const void *data, size_t n)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     const struct module_conn *mc = module_host_conn(h, conn);
 
     errno = EINVAL;
@@ -137,7 +138,7 @@ module_host_push(void *ctx, struct msock_module_conn *conn, const void *data, si
 static int
 module_host_broadcast(void *ctx, struct msock_module_conn *except, const void *data, size_t n)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
 
     errno = EINVAL;
     if (!module_has_bytes(h, data, n))
@@ -150,7 +151,7 @@ module_host_broadcast(void *ctx, struct msock_module_conn *except, const void *d
 static struct msock_module_conn *
 module_host_next_conn(void *ctx, struct msock_module_conn *conn)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     struct conn *c = (struct conn *)conn;
     const struct module_conn *mc;
 
@@ -167,7 +168,7 @@ static void
 module_host_peer(void *ctx, const struct msock_module_conn *conn,
                  struct msock_module_peer *peer_out)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     struct message_origin origin = {.listener = "", .proto = "", .peer = ""};
 
     if (module_host_conn(h, conn) != NULL)
@@ -200,7 +201,7 @@ module_host_data(void *ctx, const struct msock_module_conn *conn)
 static int
 module_host_keep(void *ctx, struct msock_module_conn *conn, const void *data, size_t n)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     struct module_conn *mc = module_host_conn(h, conn);
     struct buffer kept;
 
@@ -228,7 +229,7 @@ module_host_kept(void *ctx, const struct msock_module_conn *conn, size_t *n_out)
 static void
 module_host_disconnect(void *ctx, struct msock_module_conn *conn)
 {
-    struct handler *h = ctx;
+    struct module *h = ctx;
     const struct module_conn *mc = module_host_conn(h, conn);
 
     if (mc != NULL && mc->is_open)
@@ -237,14 +238,15 @@ module_host_disconnect(void *ctx, struct msock_module_conn *conn)
 
 /* --- the log --- */
 
-static void
-module_host_log(void *ctx, enum msock_module_level level, const char *format, ...) MS_PRINTF(3, 4);
+static_assert(MSOCK_MODULE_ERROR == (int)LOG_LEVEL_ERROR &&
+                  MSOCK_MODULE_NOTICE == (int)LOG_LEVEL_NOTICE &&
+                  MSOCK_MODULE_DEBUG == (int)LOG_LEVEL_DEBUG,
+              "the same levels");
 
-static void
-module_host_log(void *ctx, enum msock_module_level level, const char *format, ...)
+static void MS_PRINTF(3, 4)
+    module_host_log(void *ctx, enum msock_module_level level, const char *format, ...)
 {
-    const struct handler *h = ctx;
-    const char *name = h->file.module->name;
+    const struct module *h = ctx;
     char text[MODULE_LOG_MAX];
     va_list ap;
 
@@ -252,27 +254,13 @@ module_host_log(void *ctx, enum msock_module_level level, const char *format, ..
     if (vsnprintf(text, sizeof(text), format, ap) < 0)
         text[0] = '\0';
     va_end(ap);
-    switch (level) {
-    case MSOCK_MODULE_ERROR:
-        log_error("module %s: %s", name, text);
-        return;
-    case MSOCK_MODULE_WARN:
-        log_warn("module %s: %s", name, text);
-        return;
-    case MSOCK_MODULE_INFO:
-        log_info("module %s: %s", name, text);
-        return;
-    case MSOCK_MODULE_DEBUG:
-        log_debug("module %s: %s", name, text);
-        return;
-    case MSOCK_MODULE_NOTICE:
-        break;
-    }
-    log_notice("module %s: %s", name, text); /* a level that is none is said as well */
+    if (level > MSOCK_MODULE_DEBUG)
+        level = MSOCK_MODULE_NOTICE; /* one that is none is said as well */
+    log_line((enum log_level)level, "module %s: %s", h->file.module->name, text);
 }
 
 void
-module_host_init(struct handler *h)
+module_host_init(struct module *h)
 {
     h->offered = (struct msock_module_host){
         .abi = MSOCK_MODULE_ABI,

@@ -1,9 +1,5 @@
 #include "proto/cnp/cnp.h"
 
-#include "proto/cnp/cnp_private.h"
-
-#include <string.h>
-
 struct packet_window *
 cnp_window(struct proto_io *io)
 {
@@ -241,9 +237,10 @@ cnp_release_held(struct cnp *cnp, struct proto_io *io, size_t *done_inout,
 }
 
 enum proto_event
-cnp_feed(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
+cnp_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
          struct message **message_out)
 {
+    struct cnp *cnp = state;
     enum proto_event event = PROTO_MORE;
     size_t done = 0;
 
@@ -330,9 +327,10 @@ cnp_say_refused(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const c
 }
 
 void
-cnp_settle(struct cnp *cnp, struct proto_io *io, struct outbox_item *place, const struct message *m,
+cnp_settle(void *state, struct proto_io *io, void *place, const struct message *m,
            const struct verdict *verdict)
 {
+    struct cnp *cnp = state;
     uint16_t sequence = (uint16_t)m->tag;
     const void *reply = NULL;
 

@@ -1,6 +1,4 @@
-#include "proto/cnp/cnp_private.h"
-
-#include <string.h>
+#include "proto/cnp/cnp.h"
 
 void
 cnp_packet(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,

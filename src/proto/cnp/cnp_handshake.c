@@ -1,10 +1,7 @@
-#include "proto/cnp/cnp_private.h"
-
-#include "common/text.h"
+#include "proto/cnp/cnp.h"
 
 #include <jansson.h>
 #include <stdio.h>
-#include <string.h>
 
 #define SESSION_LEN 16
 #define SYN_ACK_MAX 512

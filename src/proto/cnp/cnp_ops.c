@@ -2,11 +2,8 @@
  * unasked. */
 #include "proto/cnp/cnp.h"
 
-#include "proto/cnp/cnp_private.h"
-
 #include <assert.h>
 #include <errno.h>
-#include <string.h>
 
 #define KEEPALIVE_PATIENCE 3 /* timeouts for the answer to a KEEPALIVE */
 
@@ -33,13 +30,6 @@ cnp_open(void *state, struct proto_io *io)
 
     if (cnp->role == PROTO_CLIENT)
         cnp_say_syn(cnp, io);
-}
-
-static enum proto_event
-cnp_ops_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
-             struct message **message_out)
-{
-    return cnp_feed(state, io, data, n, consumed_out, message_out);
 }
 
 /* --- time --- */
@@ -224,13 +214,6 @@ cnp_reserve(void *state, struct proto_io *io, const struct message *m)
     return m->wants_reply ? outbox_reserve(io->outbox) : NULL;
 }
 
-static void
-cnp_ops_settle(void *state, struct proto_io *io, void *place, const struct message *m,
-               const struct verdict *verdict)
-{
-    cnp_settle(state, io, place, m, verdict);
-}
-
 static int
 cnp_push(void *state, struct proto_io *io, const void *data, size_t n)
 {
@@ -253,14 +236,14 @@ const struct proto_ops cnp_protocol = {
     .hand_over = true,
     .init = cnp_init,
     .open = cnp_open,
-    .feed = cnp_ops_feed,
+    .feed = cnp_feed,
     .deadline = cnp_deadline,
     .expire = cnp_expire,
     .shutdown = cnp_shutdown,
     .receiving = cnp_receiving,
     .idle = cnp_idle,
     .reserve = cnp_reserve,
-    .settle = cnp_ops_settle,
+    .settle = cnp_settle,
     .push = cnp_push,
     .refusal = cnp_refusal,
 };

@@ -1,7 +1,6 @@
-#include "proto/cnp/cnp_private.h"
+#include "proto/cnp/cnp.h"
 
 #include <errno.h>
-#include <string.h>
 
 /* --- numbers --- */
 

@@ -1,9 +1,6 @@
-#include "proto/cnp/cnp_private.h"
-
-#include "common/text.h"
+#include "proto/cnp/cnp.h"
 
 #include <jansson.h>
-#include <string.h>
 
 #define DOUBLINGS_MAX 16 /* of the timeout */
 
@@ -69,9 +66,9 @@ static void
 cnp_send_next(struct cnp *cnp, struct proto_io *io, const struct outbox_item *item)
 {
     struct packet_window *pw = *io->window;
-    size_t n = outbox_len(item) - pw->sent_len;
+    size_t n = item->len - pw->sent_len;
     bool ends = n <= cnp->packet_max;
-    const uint8_t *data = outbox_data(item);
+    const uint8_t *data = item->data;
 
     if (!ends)
         n = cnp->packet_max;
@@ -94,10 +91,10 @@ cnp_pump(struct cnp *cnp, struct proto_io *io)
 
     if (cnp->state != CNP_READY && cnp->state != CNP_LEAVING)
         return PROTO_MORE;
-    while ((item = outbox_first(io->outbox)) != NULL) {
+    while ((item = io->outbox->first) != NULL) {
         if (cnp_window(io) == NULL)
             return cnp_say_close(cnp, io, 0, "internal", "packets cannot be summed here");
-        if (!cnp_fits(cnp, outbox_len(item)))
+        if (!cnp_fits(cnp, item->len))
             return cnp_say_close(cnp, io, 0, "too-large",
                                  "a message for you is larger than your packets");
         if (!cnp_has_room(cnp, *io->window))

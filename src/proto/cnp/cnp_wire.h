@@ -3,10 +3,7 @@
 #ifndef PROTO_CNP_CNP_WIRE_H
 #define PROTO_CNP_CNP_WIRE_H
 
-#include "common/base.h"
-#include "common/buffer.h"
-
-#include <stdbool.h>
+#include "common/text.h"
 
 /* --- cnp_sum.c --- */
 

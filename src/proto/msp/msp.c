@@ -1,11 +1,5 @@
 #include "proto/msp/msp.h"
 
-#include "common/be.h"
-#include "proto/msp/msp_answer.h"
-#include "proto/msp/msp_trailer.h"
-
-#include <string.h>
-
 /* From this many bytes on an ACK is sent before the packet's last bytes are hashed and stored, so
  * that the sender prepares and sends its next packet meanwhile. */
 #define EARLY_ACK_BYTES 16384

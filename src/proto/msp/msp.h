@@ -1,13 +1,104 @@
-/* msp, the verified transfer (docs/protocol.md 1). This is the server's side; the client's is
- * msp_client.h, and msp_ops.c puts both into one table.
- *
- * Invariant: between two calls the struct holds everything the protocol knows about the connection,
- * apart from the body of the message being built (io->message). No pointers. */
+/* msp, the verified transfer (docs/protocol.md 1): what its files share. */
 #ifndef PROTO_MSP_MSP_H
 #define PROTO_MSP_MSP_H
 
+#include "proto/message.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto.h"
+
+/* --- msp_packets.c --- */
+
+/* The bodies of a message's packets, one after the other, prepared while the network is busy: the
+ * packet under way, the next one already read and summed, and the message's running SHA-256.
+ * Invariant: a buffer is filled again only when its bytes are in the digest, or none is kept. */
+
+struct msp_chunk {
+    const uint8_t *data; /* the bytes: the message's own, or memory below */
+    uint8_t *memory;     /* NULL until a message has to be read */
+    size_t capacity;     /* of memory */
+    uint64_t offset;     /* in the message */
+    size_t want;         /* bytes of the packet's body */
+    size_t len;          /* of these, there and in crc */
+    uint32_t crc;
+};
+
+struct msp_packets {
+    const struct outgoing *out;
+    struct digester *digester;
+    struct sha256 *sha;              /* NULL: no digest is kept */
+    uint64_t hashed;                 /* bytes in sha */
+    struct msp_chunk current, other; /* other: the packet before, then the next one */
+    bool next_begun;
+    uint32_t grant; /* of the last packet; the next one is prepared for the same */
+    int error;      /* errno of what failed, sticky; 0 while all is well */
+};
+
+/* keep_digest: hash what is sent. grant_guess: what the server may grant after the first packet. */
+void msp_packets_init(struct msp_packets *p, const struct outgoing *out, struct digester *dg,
+                      bool keep_digest, uint32_t grant_guess);
+void msp_packets_fini(struct msp_packets *p);
+
+/* The first packet is the current one. Also for beginning again. Returns 0, or -1 with p->error. */
+MS_MUST_CHECK int msp_packets_first(struct msp_packets *p);
+
+/* The current packet was accepted and more follow: the next one, as large as grant allows, becomes
+ * the current one. Returns 0, or -1 with p->error. */
+MS_MUST_CHECK int msp_packets_next(struct msp_packets *p, uint32_t grant);
+
+/* True where the current packet is the last one. */
+static inline bool
+msp_packets_at_end(const struct msp_packets *p)
+{
+    return p->current.offset + p->current.want == p->out->size;
+}
+
+/* Does a bite (under a millisecond) of what will be needed soon; false where nothing is left. */
+bool msp_packets_work(struct msp_packets *p);
+
+/* Hashes a bite of the whole message, without packets. 1 when all of it is in the digest, 0 before,
+ * -1 with p->error. msp_packets_first begins anew. */
+MS_MUST_CHECK int msp_packets_hash_ahead(struct msp_packets *p);
+
+/* The digest of the whole message; the last packet must be the current one, or all of it hashed
+ * ahead, and a digest must be kept. */
+void msp_packets_digest(struct msp_packets *p, uint8_t out[SHA256_LEN]);
+
+/* --- msp_client.c --- */
+
+/* The client's side of msp (docs/protocol.md 1.1, 1.5 to 1.8): lays out packets and trailers,
+ * follows the server's answers, and reads reply blocks. For msp_ops.c.
+ *
+ * What fits into one packet is sent ahead, any number of messages behind each other. A larger
+ * message begins when all before it are settled; it goes packet by packet, and its digest with the
+ * trailer. A strict message waits for each answer, and its digest stands in its first packet.
+ * Nothing is laid out but by msp_client_work, so that the caller can stop between two packets.
+ *
+ * What ends the connection: an answer that makes no sense here, a NACK to what was sent ahead, too
+ * many NACKs, a damaged reply, a message that cannot be read. results->complaint names it, or
+ * results->error.
+ *
+ * Invariant: the messages from first up to unsent, which is left out, wait for their final answer,
+ * in this order. */
+
+struct msp_client;
+
+struct msp_client *msp_client_create(void);
+void msp_client_destroy(struct msp_client *c); /* NULL is fine */
+
+/* See struct proto_ops. */
+int msp_client_send(struct msp_client *c, struct outgoing *out);
+bool msp_client_work(struct msp_client *c, struct proto_io *io);
+enum proto_event msp_client_feed(struct msp_client *c, struct proto_io *io, const uint8_t *data,
+                                 size_t n, size_t *consumed_out, struct message **message_out);
+
+/* No message waits for its final answer. */
+bool msp_client_idle(const struct msp_client *c);
+
+/* --- msp.c --- */
+
+/* The server's side; msp_ops.c puts both sides into one table. Invariant: between two calls the
+ * struct holds everything the protocol knows about the connection, apart from the body of the
+ * message being built (io->message). No pointers. */
 
 enum msp_state {
     MSP_IDLE,    /* between messages; no byte of a next one has come */
@@ -76,13 +167,6 @@ enum proto_event msp_expire(struct msp *msp, struct proto_io *io);
  * sends it again elsewhere. Always PROTO_CLOSE. */
 enum proto_event msp_shutdown(struct msp *msp, struct proto_io *io);
 
-/* True between messages: a connection may be closed without cutting anything off. */
-static inline bool
-msp_idle(const struct msp *msp)
-{
-    return msp->state == MSP_IDLE;
-}
-
 /* Bytes at the end of what is ready that may wait for the final answer of the message just handed
  * over: its first ACK, when the trailer came with the body (1.6). For answers_reserve. */
 #define MSP_HELD_ACK_LEN 5
@@ -97,5 +181,45 @@ void msp_settle(struct proto_io *io, struct answer *place, const struct message 
 size_t msp_refusal(const char *code, const char *text, char out[MSP_LINE_MAX]);
 
 extern const struct proto_ops msp_protocol;
+
+/* --- msp_answer.c --- */
+
+/* What the server of msp says: the answer lines of docs/protocol.md 1.2, each with its counter. */
+
+/* ACK without a number. */
+void msp_say_ack(struct proto_io *io);
+
+/* ACK <N>: chooses the grant (1.3) and lays out the next packet. */
+void msp_say_grant(struct msp *msp, struct proto_io *io);
+
+/* NACK1, and what has arrived is dropped; or ERR retries, where there were too many. The state that
+ * follows NACK1 is the caller's to set. */
+enum proto_event msp_say_nack1(struct msp *msp, struct proto_io *io);
+
+/* NACK2 likewise: back between messages, with the NACKs so far remembered. */
+enum proto_event msp_say_nack2(struct msp *msp, struct proto_io *io);
+
+/* REJ: the message is dropped, the connection is between messages. Always PROTO_MORE. */
+enum proto_event
+msp_say_rej(struct msp *msp, struct proto_io *io, const char *code, const char *text);
+
+/* ERR: the message is dropped, the connection ends. Always PROTO_CLOSE. */
+enum proto_event
+msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *text);
+
+/* REJ no-space or ERR internal, as errno error has it, for a message that could not be stored. */
+enum proto_event msp_say_store_error(struct msp *msp, struct proto_io *io, int error);
+
+/* --- msp_trailer.c --- */
+
+/* The trailer of msp (docs/protocol.md 1.1, 1.3 TRAILER, 1.8): what a whole message turns out to
+ * be. */
+
+/* The fixed part is in head[]. Takes room for VALUE. */
+enum proto_event msp_trailer_begin(struct msp *msp, struct proto_io *io);
+
+/* VALUE is whole: checks everything and hands the message over, or answers. */
+enum proto_event
+msp_trailer_end(struct msp *msp, struct proto_io *io, struct message **message_out);
 
 #endif

@@ -1,11 +1,8 @@
-#include "proto/msp/msp_client.h"
-
-#include "proto/msp/msp_packets.h"
+#include "proto/msp/msp.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define CLIENT_GRANT_GUESS 65536 /* what a server may grant that has granted nothing yet */
 #define CLIENT_AHEAD_BYTES 65536 /* of what is laid out ahead and not sent */
@@ -592,7 +589,7 @@ client_reply_header(struct msp_client *c, struct proto_io *io, const uint8_t *da
     if (c->have < MSP_FIRST_HEADER)
         return PROTO_MORE;
     c->have = 0;
-    if (!msp_first_decode((const uint8_t *)c->line, &c->reply) || c->reply.size > MSP_REPLY_MAX)
+    if (!msp_first_decode((const uint8_t *)c->line, &c->reply) || c->reply.size > PROTO_REPLY_MAX)
         return client_complain(c, io, "the reply's header is damaged");
     *io->message = message_create(io->store, c->reply.size, io->keep_max, io->now_us);
     c->reading = CLIENT_REPLY_BODY;

@@ -1,6 +1,5 @@
 /* msp as the worker and the client see it: both roles behind one table. */
 #include "proto/msp/msp.h"
-#include "proto/msp/msp_client.h"
 
 /* The client's side, or NULL for the server's. */
 static struct msp_client *
@@ -68,7 +67,8 @@ msp_ops_idle(const void *state)
 {
     const struct msp_client *client = msp_ops_client(state);
 
-    return client != NULL ? msp_client_idle(client) : msp_idle(state);
+    return client != NULL ? msp_client_idle(client)
+                          : ((const struct msp *)state)->state == MSP_IDLE;
 }
 
 static void *
@@ -116,6 +116,8 @@ const struct proto_ops msp_protocol = {
     .name = "msp",
     .acknowledges = true,
     .repeatable = true,
+    .ahead_max = MSP_FIRST_BODY,
+    .reread_max = 10ull * MSP_GRANT_MAX,
     .init = msp_ops_init,
     .feed = msp_ops_feed,
     .drained = msp_ops_drained,

@@ -1,8 +1,6 @@
 /* What makes a large message go at the speed of one core's SHA-256: while packet k is on its way,
  * what is left of k - 1 is hashed, then k + 1 is read and summed, then k is hashed. */
-#include "proto/msp/msp_packets.h"
-
-#include "proto/msp/msp_wire.h"
+#include "proto/msp/msp.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,6 @@
 /* The layout of msp's packets and the grammar of its answers: see the header. */
 #include "proto/msp/msp_wire.h"
 
-#include "common/be.h"
-
-#include <string.h>
-
 #define MSP_CRC_COVERED 6 /* the trailer's CRC-32 begins behind itself and its CRLF */
 
 static bool

@@ -5,8 +5,6 @@
 
 #include "common/digest.h"
 
-#include <stdbool.h>
-
 #define MSP_FIRST_HEADER  50   /* SIZE CRLF SHA256 CRLF CRC32 CRLF */
 #define MSP_FIRST_PACKET  2048 /* a first packet is at most this long */
 #define MSP_FIRST_BODY    (MSP_FIRST_PACKET - MSP_FIRST_HEADER)
@@ -16,7 +14,6 @@
 #define MSP_LINE_MAX      512 /* an answer, CRLF included */
 #define MSP_GRANT_MIN     64
 #define MSP_GRANT_MAX     16777216
-#define MSP_REPLY_MAX     (16u << 20)
 
 #define MSP_FLAG_REPLY  0x01 /* the sender wants the handler's reply (1.5) */
 #define MSP_FLAG_DIGEST 0x02 /* VALUE begins with the message's SHA-256 (1.8) */

@@ -1,9 +1,8 @@
-#include "config/framing.h"
+#include "proto/limits.h"
 
 #include "common/text.h"
 
 #include <stdio.h>
-#include <string.h>
 
 static int
 framing_fail(char reason[FRAMING_REASON_LEN], const char *text)

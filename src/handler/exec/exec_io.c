@@ -1,0 +1,187 @@
+/* What goes to a child and what comes from it, apart from the pipes. */
+#include "handler/exec/exec.h"
+
+#include "common/fd.h"
+
+/* --- exec answer --- */
+
+#define ANSWER_SPARE (64u << 10) /* no more memory is kept for the next answer */
+
+void
+exec_answer_init(struct exec_answer *answer, bool framed, bool wanted)
+{
+    struct buffer bytes = answer->bytes;
+
+    if (bytes.cap > ANSWER_SPARE)
+        buffer_fini(&bytes);
+    buffer_clear(&bytes);
+    *answer = (struct exec_answer){.bytes = bytes, .framed = framed, .wanted = wanted};
+}
+
+static void
+exec_answer_keep(struct exec_answer *answer, const void *data, size_t n)
+{
+    answer->len += n;
+    if (answer->wanted || answer->refused)
+        buffer_append(&answer->bytes, data, n);
+}
+
+static size_t
+exec_answer_head(struct exec_answer *answer, const uint8_t *data, size_t n)
+{
+    size_t missing = sizeof(answer->head) - answer->head_len;
+    size_t part = n < missing ? n : missing;
+
+    memcpy(answer->head + answer->head_len, data, part);
+    answer->head_len += (uint8_t)part;
+    if (answer->head_len == sizeof(answer->head)) {
+        uint32_t length = be32_load(answer->head);
+
+        answer->refused = (length & EXEC_ANSWER_REFUSED) != 0;
+        answer->body_len = length & ~EXEC_ANSWER_REFUSED;
+    }
+    return part;
+}
+
+static enum exec_answer_is
+exec_answer_feed_framed(struct exec_answer *answer, const uint8_t *data, size_t n,
+                        size_t *consumed_out)
+{
+    size_t head = exec_answer_head(answer, data, n), part;
+
+    *consumed_out = head;
+    if (answer->head_len < sizeof(answer->head))
+        return EXEC_ANSWER_MORE;
+    if (answer->body_len > (answer->refused ? EXEC_ANSWER_REFUSAL_MAX : PROTO_REPLY_MAX))
+        return EXEC_ANSWER_BAD;
+    part = answer->body_len - (size_t)answer->len;
+    if (part > n - head)
+        part = n - head;
+    exec_answer_keep(answer, data + head, part);
+    *consumed_out = head + part;
+    return answer->len == answer->body_len ? EXEC_ANSWER_WHOLE : EXEC_ANSWER_MORE;
+}
+
+enum exec_answer_is
+exec_answer_feed(struct exec_answer *answer, const void *data, size_t n, size_t *consumed_out)
+{
+    if (answer->framed)
+        return exec_answer_feed_framed(answer, data, n, consumed_out);
+    *consumed_out = n;
+    if (answer->len + n > PROTO_REPLY_MAX)
+        return EXEC_ANSWER_BAD;
+    exec_answer_keep(answer, data, n);
+    return EXEC_ANSWER_MORE;
+}
+
+/* --- exec feed --- */
+
+void
+exec_feed_init(struct exec_feed *feed, const struct message *m, bool framed)
+{
+    *feed = (struct exec_feed){.m = m};
+    if (!framed)
+        return;
+    MS_ASSERT(m->size <= UINT32_MAX);
+    be32_store(feed->head, (uint32_t)m->size);
+    feed->head_len = sizeof(feed->head);
+}
+
+static uint64_t
+exec_feed_left(const struct exec_feed *feed)
+{
+    return feed->m == NULL ? 0 : feed->head_len + feed->m->size - feed->at;
+}
+
+bool
+exec_feed_done(const struct exec_feed *feed)
+{
+    return exec_feed_left(feed) == 0;
+}
+
+/* A small message goes out together with its length: one write, and the child wakes up once. */
+static size_t
+exec_feed_copy_head(const struct exec_feed *feed, char *chunk)
+{
+    size_t n = feed->head_len - (size_t)feed->at;
+
+    memcpy(chunk, feed->head + feed->at, n);
+    return n;
+}
+
+ssize_t
+exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, const char **data_out)
+{
+    const struct message *m = feed->m;
+    size_t head = feed->at < feed->head_len ? exec_feed_copy_head(feed, chunk) : 0;
+    uint64_t at = feed->at + head - feed->head_len, left = m->size - at;
+    size_t part = left < chunk_size - head ? (size_t)left : chunk_size - head;
+
+    *data_out = chunk;
+    if (part == 0)
+        return (ssize_t)head;
+    if (m->fd >= 0) {
+        if (fd_pread_all(m->fd, chunk + head, part, (off_t)at) < 0)
+            return -1;
+    } else if (head > 0) {
+        memcpy(chunk + head, m->mem + at, part);
+    } else {
+        *data_out = m->mem + at;
+    }
+    return (ssize_t)(head + part);
+}
+
+void
+exec_feed_take(struct exec_feed *feed, size_t n)
+{
+    MS_ASSERT(n <= exec_feed_left(feed));
+    feed->at += n;
+}
+
+/* --- exec tail --- */
+
+void
+exec_tail_init(struct exec_tail *tail)
+{
+    tail->line_len = tail->last_len = 0;
+}
+
+void
+exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg)
+{
+    if (tail->line_len > 0 && tail->line[tail->line_len - 1] == '\r')
+        tail->line_len--;
+    if (tail->line_len == 0)
+        return;
+    memcpy(tail->last, tail->line, tail->line_len);
+    tail->last_len = tail->line_len;
+    tail->line_len = 0;
+    said(arg, tail->last, tail->last_len);
+}
+
+static void
+exec_tail_add(struct exec_tail *tail, const char *data, size_t n)
+{
+    size_t room = EXEC_TAIL_MAX - tail->line_len;
+    size_t part = n < room ? n : room;
+
+    memcpy(tail->line + tail->line_len, data, part);
+    tail->line_len += part;
+}
+
+void
+exec_tail_feed(struct exec_tail *tail, const char *data, size_t n, exec_tail_line_fn said,
+               void *arg)
+{
+    while (n > 0) {
+        const char *end = memchr(data, '\n', n);
+        size_t part = end != NULL ? (size_t)(end - data) : n;
+
+        exec_tail_add(tail, data, part);
+        if (end == NULL)
+            return;
+        exec_tail_end(tail, said, arg);
+        data += part + 1;
+        n -= part + 1;
+    }
+}
