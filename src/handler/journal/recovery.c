@@ -4,7 +4,6 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
-#include "common/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -14,41 +13,30 @@
 #include <unistd.h>
 
 #define RECOVERY_TAIL  4096u
-#define RECOVERY_BLOCK (256u << 10)
+#define RECOVERY_BLOCK (64u << 10)
 
 /* The offset of the first NUL byte, or size. Only after a power failure is so much read. */
 static int
-recovery_first_nul(int fd, uint64_t size, uint64_t *nul_out)
+recovery_first_nul(int fd, uint64_t size, char *block, uint64_t *nul_out)
 {
-    char *block = ms_malloc(RECOVERY_BLOCK);
-    int rc = -1;
-    uint64_t at = 0;
-
     *nul_out = size;
-    while (at < size && *nul_out == size) {
+    for (uint64_t at = 0; at < size && *nul_out == size; at += RECOVERY_BLOCK) {
         size_t n = size - at < RECOVERY_BLOCK ? (size_t)(size - at) : RECOVERY_BLOCK;
         const char *nul;
 
         if (fd_pread_all(fd, block, n, (off_t)at) < 0)
-            goto out;
+            return -1;
         nul = memchr(block, '\0', n);
         if (nul != NULL)
             *nul_out = at + (uint64_t)(nul - block);
-        at += n;
     }
-    rc = 0;
-out:
-    free(block);
-    return rc;
+    return 0;
 }
 
 /* The end of the last whole line within the first `end` bytes. */
 static int
-recovery_line_end(int fd, uint64_t end, uint64_t *line_end_out)
+recovery_line_end(int fd, uint64_t end, char *block, uint64_t *line_end_out)
 {
-    char *block = ms_malloc(RECOVERY_BLOCK);
-    int rc = -1;
-
     *line_end_out = 0;
     while (end > 0 && *line_end_out == 0) {
         size_t n = end < RECOVERY_BLOCK ? (size_t)end : RECOVERY_BLOCK;
@@ -56,35 +44,31 @@ recovery_line_end(int fd, uint64_t end, uint64_t *line_end_out)
 
         end -= n;
         if (fd_pread_all(fd, block, n, (off_t)end) < 0)
-            goto out;
+            return -1;
         newline = memrchr(block, '\n', n);
         if (newline != NULL)
             *line_end_out = end + (uint64_t)(newline - block) + 1;
     }
-    rc = 0;
-out:
-    free(block);
-    return rc;
+    return 0;
 }
 
 /* How many of the first `size` bytes are good, judged by the last of them alone. */
 static int
-recovery_good_once(int fd, uint64_t size, uint64_t *good_out)
+recovery_good_once(int fd, uint64_t size, char *block, uint64_t *good_out)
 {
-    char tail[RECOVERY_TAIL];
-    size_t n = size < sizeof(tail) ? (size_t)size : sizeof(tail);
+    size_t n = size < RECOVERY_TAIL ? (size_t)size : RECOVERY_TAIL;
     uint64_t end = size;
 
-    if (fd_pread_all(fd, tail, n, (off_t)(size - n)) < 0)
+    if (fd_pread_all(fd, block, n, (off_t)(size - n)) < 0)
         return -1;
-    if (memchr(tail, '\0', n) != NULL) {
-        if (recovery_first_nul(fd, size, &end) < 0)
+    if (memchr(block, '\0', n) != NULL) {
+        if (recovery_first_nul(fd, size, block, &end) < 0)
             return -1;
-    } else if (tail[n - 1] == '\n') {
+    } else if (block[n - 1] == '\n') {
         *good_out = size;
         return 0;
     }
-    return recovery_line_end(fd, end, good_out);
+    return recovery_line_end(fd, end, block, good_out);
 }
 
 /* How many of its bytes are good. Without a torn line another block is the last one, and is judged
@@ -92,15 +76,18 @@ recovery_good_once(int fd, uint64_t size, uint64_t *good_out)
 static int
 recovery_good(int fd, uint64_t size, uint64_t *good_out)
 {
+    char *block = ms_malloc(RECOVERY_BLOCK);
     uint64_t end;
+    int rc = 0;
 
     *good_out = size;
     do {
         end = *good_out;
-        if (end > 0 && recovery_good_once(fd, end, good_out) < 0)
-            return -1;
-    } while (*good_out < end);
-    return 0;
+        if (end > 0)
+            rc = recovery_good_once(fd, end, block, good_out);
+    } while (rc == 0 && *good_out < end);
+    free(block);
+    return rc;
 }
 
 static int
