@@ -24,6 +24,7 @@ struct ahead_item {
 
 struct ahead {
     struct ahead_item *first, *last;
+    struct ahead_item *expected; /* behind the one that got the last answer; NULL: first */
     unsigned count;
     size_t bytes;         /* of all items, with their cost */
     size_t gathered;      /* bytes posted since the socket was tried, with their cost */
@@ -85,6 +86,8 @@ ahead_report(struct msock *m, enum msock_status status)
     ahead->first = item->next;
     if (ahead->first == NULL)
         ahead->last = NULL;
+    if (ahead->expected == item)
+        ahead->expected = NULL;
     ahead->count--;
     ahead->bytes -= ahead_item_bytes(item);
     ahead_item_destroy(item);
@@ -111,18 +114,32 @@ ahead_report_settled(struct msock *m)
     }
 }
 
+/* Answers nearly always come in order: the search begins where the last one was found. */
+static struct ahead_item *
+ahead_find(const struct ahead *ahead, uint64_t number)
+{
+    struct ahead_item *item;
+
+    for (item = ahead->expected; item != NULL; item = item->next)
+        if (item->ordinal == number)
+            return item;
+    for (item = ahead->first; item != ahead->expected; item = item->next)
+        if (item->ordinal == number)
+            return item;
+    return NULL;
+}
+
 /* The protocol has a final answer; not always in order. */
 static void
 ahead_settled(void *arg, uint64_t number, bool taken)
 {
     struct msock *m = arg;
     const struct outbox_results *results = &m->peer->results;
-    struct ahead_item *item = m->ahead->first;
+    struct ahead_item *item = ahead_find(m->ahead, number);
 
-    while (item != NULL && item->ordinal != number)
-        item = item->next;
     if (item == NULL)
         return;
+    m->ahead->expected = item->next;
     item->settled = true;
     item->taken = taken;
     if (!taken) {
