@@ -1,13 +1,11 @@
 /* A JSON document: the run, the time, the totals and those of each worker alive then; of the
  * histogram the buckets that are not empty. */
-#include "baseline.h"
+#include "ctl.h"
 
 #include "common/base.h"
 #include "common/fd.h"
-#include "json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +20,7 @@ totals_save(const struct stats_totals *totals)
     json_t *object = json_object(), *latency = json_object();
     char key[16];
 
-    json_put_conn_counters(object, &totals->counts);
-    json_put_worker_counters(object, &totals->counts);
+    json_put_counters(object, &totals->counts);
     for (unsigned i = 0; i < STATS_HISTOGRAM; i++) {
         if (totals->latency[i] == 0)
             continue;
@@ -50,8 +47,7 @@ totals_load(const json_t *object, struct stats_totals *totals)
 
     memset(totals, 0, sizeof(*totals));
 #define X(name, help) totals->counts.name = count_load(object, #name);
-    STATS_CONN_COUNTERS(X)
-    STATS_WORKER_COUNTERS(X)
+    COUNTERS(X)
 #undef X
     for (unsigned i = 0; i < STATS_HISTOGRAM; i++) {
         snprintf(key, sizeof(key), "%u", i);
@@ -67,11 +63,12 @@ worker_key(const struct stats_worker_view *worker, char key[32])
 }
 
 static json_t *
-baseline_build(const struct snapshot *s, const char *time)
+baseline_build(const struct snapshot *s)
 {
     json_t *document = json_object(), *workers = json_object();
-    char key[32];
+    char key[32], time[CLOCK_RFC3339_LEN];
 
+    clock_format(clock_real_us(), time);
     json_put(document, "boot_id", json_string(s->boot_id));
     json_put(document, "time", json_string(time));
     json_put(document, "total", totals_save(&s->total));
@@ -87,96 +84,98 @@ baseline_build(const struct snapshot *s, const char *time)
 static int
 baseline_write(const char *path, const json_t *document)
 {
-    int rc = -1;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    char *text = json_dumps(document, JSON_COMPACT);
+    FILE *file = fopen(path, "wxe");
+    bool written;
+    int error;
 
-    MS_ASSERT(text != NULL);
-    if (fd < 0)
-        goto out;
-    if (fd_write_all(fd, text, strlen(text)) < 0 || fd_write_all(fd, "\n", 1) < 0) {
-        int saved = errno;
-
-        unlink(path);
-        errno = saved;
-        goto out;
-    }
-    rc = 0;
-out:
-    free(text);
-    fd_close(&fd);
-    return rc;
+    if (file == NULL)
+        return -1;
+    written = json_dumpf(document, file, JSON_COMPACT) == 0 && fputc('\n', file) != EOF;
+    if (fclose(file) == 0 && written)
+        return 0;
+    error = errno;
+    unlink(path);
+    errno = error;
+    return -1;
 }
 
 static int
 baseline_create(const struct ctl *ctl, const char *path, const struct snapshot *snapshot,
-                struct baseline *out)
+                json_t **baseline_out)
 {
-    char time[CLOCK_RFC3339_LEN];
-    json_t *document;
+    json_t *document = baseline_build(snapshot);
 
-    clock_format(clock_real_us(), time);
-    document = baseline_build(snapshot, time);
     if (baseline_write(path, document) < 0) {
         ctl_error(ctl, "cannot create the baseline %s: %s", path, strerror(errno));
         json_decref(document);
         return EX_CANTCREAT;
     }
-    *out = (struct baseline){.document = document};
-    snprintf(out->boot_id, sizeof(out->boot_id), "%s", snapshot->boot_id);
-    snprintf(out->time, sizeof(out->time), "%s", time);
+    *baseline_out = document;
     return EX_OK;
+}
+
+static const char *
+baseline_boot_id(const json_t *baseline)
+{
+    return json_string_value(json_object_get(baseline, "boot_id"));
+}
+
+const char *
+baseline_time(const json_t *baseline)
+{
+    return json_string_value(json_object_get(baseline, "time"));
 }
 
 int
 baseline_open(const struct ctl *ctl, const char *path, const struct snapshot *snapshot,
-              struct baseline *out)
+              json_t **baseline_out)
 {
-    json_error_t error;
     json_t *document;
-    const char *boot_id, *time;
     char *text;
     size_t len;
 
     if (fd_read_file(path, FILE_MAX, &text, &len) < 0) {
         if (errno == ENOENT)
-            return baseline_create(ctl, path, snapshot, out);
+            return baseline_create(ctl, path, snapshot, baseline_out);
         ctl_error(ctl, "cannot read the baseline %s: %s", path, strerror(errno));
         return EX_NOINPUT;
     }
-    document = json_loadb(text, len, JSON_REJECT_DUPLICATES, &error);
+    document = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
     free(text);
-    boot_id = json_string_value(json_object_get(document, "boot_id"));
-    time = json_string_value(json_object_get(document, "time"));
-    if (boot_id == NULL || time == NULL) {
+    if (baseline_boot_id(document) == NULL || baseline_time(document) == NULL) {
         ctl_error(ctl, "%s is no baseline that stats --since made: name another file, or remove it",
                   path);
         json_decref(document);
         return EX_DATAERR;
     }
-    *out = (struct baseline){.document = document};
-    snprintf(out->boot_id, sizeof(out->boot_id), "%s", boot_id);
-    snprintf(out->time, sizeof(out->time), "%s", time);
+    *baseline_out = document;
     return EX_OK;
 }
 
-void
-baseline_close(struct baseline *baseline)
+/* now - before for everything that only grows, never below 0; `open` stays as it is now. */
+static void
+totals_subtract(struct stats_totals *now, const struct stats_totals *before)
 {
-    json_decref(baseline->document);
-    baseline->document = NULL;
+#define X(name, help)   \
+    now->counts.name -= \
+        before->counts.name < now->counts.name ? before->counts.name : now->counts.name;
+    COUNTERS(X)
+#undef X
+    for (unsigned i = 0; i < STATS_HISTOGRAM; i++)
+        now->latency[i] -=
+            before->latency[i] < now->latency[i] ? before->latency[i] : now->latency[i];
 }
 
 void
-baseline_subtract(const struct baseline *baseline, struct snapshot *s)
+baseline_subtract(const json_t *baseline, struct snapshot *s)
 {
-    const json_t *workers = json_object_get(baseline->document, "workers");
+    const json_t *workers = json_object_get(baseline, "workers");
     struct stats_totals before;
     char key[32];
 
-    if (strcmp(baseline->boot_id, s->boot_id) != 0)
+    if (strcmp(baseline_boot_id(baseline), s->boot_id) != 0)
         return;
-    totals_load(json_object_get(baseline->document, "total"), &before);
+    totals_load(json_object_get(baseline, "total"), &before);
     totals_subtract(&s->total, &before);
     for (unsigned i = 0; i < s->worker_count; i++) {
         worker_key(&s->workers[i], key);

@@ -1,242 +1,156 @@
-/* msockctl conns: every open connection. One table says what its columns are; the printed table,
- * the JSON and --sort follow it. */
-#include "conns.h"
-#include "json.h"
-#include "table.h"
+/* msockctl conns and listeners: every open connection, and where they came in. A connection becomes
+ * a row when it is read; the printed table and --sort follow the keys of the JSON. */
+#include "ctl.h"
 
-#include <inttypes.h>
+#include "common/buffer.h"
+#include "common/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
-/* What a column holds: a number where text is NULL. */
-struct cell {
-    const char *text;
-    uint64_t number;
+struct conn_row {
+    json_t *json;
+    unsigned worker;
+    uint64_t id;
 };
 
-enum column_kind { COLUMN_TEXT, COLUMN_COUNT, COLUMN_BYTES, COLUMN_TIME };
-
-struct column {
-    const char *name; /* JSON key and --sort */
-    const char *title;
-    enum column_kind kind;
-    struct cell (*cell)(const struct conns *conns, const struct stats_conn_view *conn);
+struct conns {
+    struct stats_listener_view *listeners; /* heap; STATS_LISTENERS rows, url "" where unused */
+    uint64_t open[STATS_LISTENERS];        /* connections of each, by conns_count */
+    uint64_t now_us;
+    const char *listener; /* text in the URL or address of those that are wanted; NULL: all */
+    struct buffer rows;   /* struct conn_row, by conns_add */
 };
 
-static struct cell
-cell_worker(const struct conns *conns, const struct stats_conn_view *conn)
-{
-    (void)conns;
-    return (struct cell){.number = conn->worker_index};
-}
+static const struct column conn_columns[] = {
+    {"worker", "WORKER", COLUMN_COUNT},     {"peer", "PEER", COLUMN_TEXT},
+    {"listener", "LISTENER", COLUMN_TEXT},  {"proto", "PROTO", COLUMN_TEXT},
+    {"state", "STATE", COLUMN_TEXT},        {"acks", "ACKS", COLUMN_COUNT},
+    {"nack1", "NACK1", COLUMN_COUNT},       {"nack2", "NACK2", COLUMN_COUNT},
+    {"rej", "REJ", COLUMN_COUNT},           {"err", "ERR", COLUMN_COUNT},
+    {"messages", "MESSAGES", COLUMN_COUNT}, {"bytes_in", "IN", COLUMN_BYTES},
+    {"bytes_out", "OUT", COLUMN_BYTES},     {"packets", "PACKETS", COLUMN_COUNT},
+    {"cut", "CUT", COLUMN_COUNT},           {"age", "AGE", COLUMN_SECONDS},
+    {"idle", "IDLE", COLUMN_SECONDS},
+};
 
-static struct cell
-cell_peer(const struct conns *conns, const struct stats_conn_view *conn)
+/* A state comes from shared memory, so a number may have no name. */
+static const char *
+conn_state_name(enum stats_conn_state state)
 {
-    (void)conns;
-    return (struct cell){.text = conn->peer};
-}
-
-static struct cell
-cell_listener(const struct conns *conns, const struct stats_conn_view *conn)
-{
-    return (struct cell){.text = conns_listener(conns, conn)->url};
-}
-
-static struct cell
-cell_proto(const struct conns *conns, const struct stats_conn_view *conn)
-{
-    (void)conns;
-    return (struct cell){.text = conn->proto};
-}
-
-static struct cell
-cell_state(const struct conns *conns, const struct stats_conn_view *conn)
-{
-    (void)conns;
-    return (struct cell){.text = conn_state_name(conn->state)};
-}
-
-#define X(counter, help)                                                  \
-    static struct cell cell_##counter(const struct conns *conns,          \
-                                      const struct stats_conn_view *conn) \
-    {                                                                     \
-        (void)conns;                                                      \
-        return (struct cell){.number = conn->counts.counter};             \
+    switch (state) {
+    case STATS_CONN_FREE:
+        return "free";
+    case STATS_CONN_IDLE:
+        return "idle";
+    case STATS_CONN_RECEIVING:
+        return "receiving";
+    case STATS_CONN_COMMITTING:
+        return "committing";
+    case STATS_CONN_CLOSING:
+        return "closing";
     }
-STATS_CONN_COUNTERS(X)
+    return "unknown";
+}
+
+static json_t *
+conn_json(const struct conns *conns, const struct stats_listener_view *listener,
+          const struct stats_conn_view *conn)
+{
+    json_t *row = json_object();
+
+    json_put(row, "worker", json_count(conn->worker_index));
+    json_put(row, "peer", json_text(conn->peer));
+    json_put(row, "listener", json_text(listener->url));
+    json_put(row, "proto", json_text(conn->proto));
+    json_put(row, "state", json_string(conn_state_name(conn->state)));
+#define X(name, help) json_put(row, #name, json_count(conn->counts.name));
+    STATS_CONN_COUNTERS(X)
 #undef X
-
-static uint64_t
-us_since(const struct conns *conns, uint64_t us)
-{
-    return us < conns->now_us ? conns->now_us - us : 0;
+    json_put(row, "age", json_seconds(conn->began_us, conns->now_us));
+    json_put(row, "idle", json_seconds(conn->active_us, conns->now_us));
+    return row;
 }
 
-static struct cell
-cell_age(const struct conns *conns, const struct stats_conn_view *conn)
+static void
+conns_add(void *arg, const struct stats_conn_view *conn)
 {
-    return (struct cell){.number = us_since(conns, conn->began_us)};
+    static const struct stats_listener_view none;
+    struct conns *conns = arg;
+    const struct stats_listener_view *view =
+        conn->listener < STATS_LISTENERS ? &conns->listeners[conn->listener] : &none;
+    struct conn_row row = {.worker = conn->worker_index, .id = conn->id};
+
+    if (conns->listener != NULL && strstr(view->url, conns->listener) == NULL &&
+        strstr(view->address, conns->listener) == NULL)
+        return;
+    row.json = conn_json(conns, view, conn);
+    buffer_append(&conns->rows, &row, sizeof(row));
 }
 
-static struct cell
-cell_idle(const struct conns *conns, const struct stats_conn_view *conn)
-{
-    return (struct cell){.number = us_since(conns, conn->active_us)};
-}
-
-static const struct column columns[] = {
-    {"worker", "WORKER", COLUMN_COUNT, cell_worker},
-    {"peer", "PEER", COLUMN_TEXT, cell_peer},
-    {"listener", "LISTENER", COLUMN_TEXT, cell_listener},
-    {"proto", "PROTO", COLUMN_TEXT, cell_proto},
-    {"state", "STATE", COLUMN_TEXT, cell_state},
-    {"acks", "ACKS", COLUMN_COUNT, cell_acks},
-    {"nack1", "NACK1", COLUMN_COUNT, cell_nack1},
-    {"nack2", "NACK2", COLUMN_COUNT, cell_nack2},
-    {"rej", "REJ", COLUMN_COUNT, cell_rej},
-    {"err", "ERR", COLUMN_COUNT, cell_err},
-    {"messages", "MESSAGES", COLUMN_COUNT, cell_messages},
-    {"bytes_in", "IN", COLUMN_BYTES, cell_bytes_in},
-    {"bytes_out", "OUT", COLUMN_BYTES, cell_bytes_out},
-    {"packets", "PACKETS", COLUMN_COUNT, cell_packets},
-    {"cut", "CUT", COLUMN_COUNT, cell_cut},
-    {"age", "AGE", COLUMN_TIME, cell_age},
-    {"idle", "IDLE", COLUMN_TIME, cell_idle},
-};
-
-static const struct column *
-column_find(const char *name)
-{
-    for (size_t i = 0; i < MS_ARRAY_LEN(columns); i++)
-        if (strcmp(columns[i].name, name) == 0)
-            return &columns[i];
-    return NULL;
-}
-
-/* --- sorting and filtering --- */
-
-struct sorting {
-    const struct conns *conns;
-    const struct column *column; /* NULL: none */
-};
-
-/* Text rises and numbers fall. */
+/* Reads the listeners and calls add for each connection. Returns EX_OK, or a status after an error
+ * message. */
 static int
-cell_compare(struct cell x, struct cell y)
+conns_take(const struct ctl *ctl, const char *listener,
+           void (*add)(void *conns, const struct stats_conn_view *conn), struct conns *out)
 {
-    if (x.text != NULL)
-        return strcmp(x.text, y.text);
-    return x.number == y.number ? 0 : x.number > y.number ? -1 : 1;
+    struct stats_reader sr;
+    int status = ctl_open(ctl, &sr);
+
+    if (status != EX_OK)
+        return status;
+    *out = (struct conns){.now_us = clock_mono_us(), .listener = listener};
+    buffer_init(&out->rows);
+    out->listeners = ms_calloc(STATS_LISTENERS, sizeof(out->listeners[0]));
+    for (unsigned i = 0; i < STATS_LISTENERS; i++)
+        (void)stats_reader_listener(&sr, i, &out->listeners[i]);
+    stats_reader_conns(&sr, add, out);
+    stats_reader_close(&sr);
+    return EX_OK;
 }
 
-/* Equal ones are in the order of the workers and their connections. */
+/* Text rises and numbers fall; equal ones are in the order of the workers and their connections. */
 static int
-conn_compare(const void *a, const void *b, void *arg)
+conn_compare(const void *a, const void *b, void *key)
 {
-    const struct sorting *sorting = arg;
-    const struct stats_conn_view *x = a, *y = b;
-    int order = 0;
+    const struct conn_row *x = a, *y = b;
+    const json_t *v = json_object_get(x->json, key), *w = json_object_get(y->json, key);
+    const double m = json_number_value(v), n = json_number_value(w);
+    int order = m == n ? 0 : m > n ? -1 : 1;
 
-    if (sorting->column != NULL)
-        order = cell_compare(sorting->column->cell(sorting->conns, x),
-                             sorting->column->cell(sorting->conns, y));
-    if (order == 0 && x->worker_index != y->worker_index)
-        order = x->worker_index < y->worker_index ? -1 : 1;
+    if (json_is_string(v))
+        order = strcmp(json_string_value(v), json_string_value(w));
+    if (order == 0 && x->worker != y->worker)
+        order = x->worker < y->worker ? -1 : 1;
     if (order == 0 && x->id != y->id)
         order = x->id < y->id ? -1 : 1;
     return order;
 }
 
-static void
-conns_filter(struct conns *conns, const char *listener)
-{
-    size_t kept = 0;
-
-    for (size_t i = 0; i < conns->n; i++) {
-        const struct stats_listener_view *view = conns_listener(conns, &conns->rows[i]);
-
-        if (strstr(view->url, listener) != NULL || strstr(view->address, listener) != NULL)
-            conns->rows[kept++] = conns->rows[i];
-    }
-    conns->n = kept;
-}
-
-/* --- output --- */
-
+/* The rows in order, as an array; conns has none any more. */
 static json_t *
-cell_json(const struct column *column, const struct cell *cell)
+conns_sorted(struct conns *conns, const char *key)
 {
-    switch (column->kind) {
-    case COLUMN_TEXT:
-        return json_text(cell->text);
-    case COLUMN_COUNT:
-    case COLUMN_BYTES:
-        return json_count(cell->number);
-    case COLUMN_TIME:
-        return json_seconds(cell->number);
-    }
-    return json_null();
+    struct conn_row *rows = (void *)conns->rows.data;
+    size_t n = conns->rows.len / sizeof(rows[0]);
+    json_t *array = json_array();
+
+    if (n > 0)
+        qsort_r(rows, n, sizeof(rows[0]), conn_compare, (void *)(uintptr_t)key);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(array, rows[i].json);
+    buffer_fini(&conns->rows);
+    return array;
 }
 
-static void
-conns_json(const struct conns *conns)
+static const char *
+column_find(const char *key)
 {
-    json_t *rows = json_array();
-
-    for (size_t i = 0; i < conns->n; i++) {
-        json_t *row = json_object();
-
-        for (size_t k = 0; k < MS_ARRAY_LEN(columns); k++) {
-            struct cell cell = columns[k].cell(conns, &conns->rows[i]);
-
-            json_put(row, columns[k].name, cell_json(&columns[k], &cell));
-        }
-        json_array_append_new(rows, row);
-    }
-    json_print(rows, false);
-}
-
-static void
-conns_cell(struct table *table, const struct column *column, const struct cell *cell)
-{
-    char text[UNIT_LEN];
-
-    switch (column->kind) {
-    case COLUMN_TEXT:
-        table_add(table, "%s", cell->text);
-        break;
-    case COLUMN_COUNT:
-        table_add(table, "%" PRIu64, cell->number);
-        break;
-    case COLUMN_BYTES:
-        table_add(table, "%s", unit_bytes(cell->number, text));
-        break;
-    case COLUMN_TIME:
-        table_add(table, "%.1f", (double)cell->number / 1e6);
-        break;
-    }
-}
-
-static void
-conns_table(const struct conns *conns)
-{
-    struct table_column titles[MS_ARRAY_LEN(columns)];
-    struct table *table;
-
-    for (size_t k = 0; k < MS_ARRAY_LEN(columns); k++)
-        titles[k] = (struct table_column){columns[k].title, columns[k].kind != COLUMN_TEXT};
-    table = table_create(titles, MS_ARRAY_LEN(columns));
-    for (size_t i = 0; i < conns->n; i++) {
-        for (size_t k = 0; k < MS_ARRAY_LEN(columns); k++) {
-            struct cell cell = columns[k].cell(conns, &conns->rows[i]);
-
-            conns_cell(table, &columns[k], &cell);
-        }
-    }
-    table_print(table, stdout);
-    table_destroy(table);
+    for (size_t i = 0; i < MS_ARRAY_LEN(conn_columns); i++)
+        if (strcmp(conn_columns[i].key, key) == 0)
+            return key;
+    return NULL;
 }
 
 static int
@@ -248,29 +162,18 @@ conns_run(struct ctl *ctl, int argc, char *argv[])
         {"json", &json, NULL}, {"sort", NULL, &sort}, {"listener", NULL, &listener}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
     struct conns conns;
-    struct sorting sorting;
 
     if (status != CTL_GO_ON)
         return status;
-    sorting = (struct sorting){.conns = &conns, .column = NULL};
-    if (sort != NULL && (sorting.column = column_find(sort)) == NULL)
+    if (sort != NULL && column_find(sort) == NULL)
         return ctl_usage(ctl, "--sort %s: there is no such column; they are named as in --json",
                          sort);
-    status = conns_take(ctl, &conns);
+    status = conns_take(ctl, listener, conns_add, &conns);
     if (status != EX_OK)
         return status;
-    if (listener != NULL)
-        conns_filter(&conns, listener);
-    if (conns.n > 0)
-        qsort_r(conns.rows, conns.n, sizeof(conns.rows[0]), conn_compare, &sorting);
-    if (json) {
-        conns_json(&conns);
-    } else {
-        conns_table(&conns);
-        ctl_note_dead(ctl);
-    }
-    conns_fini(&conns);
-    return ctl_finish(ctl, EX_OK);
+    free(conns.listeners);
+    return rows_print(ctl, conns_sorted(&conns, sort != NULL ? sort : ""), json, conn_columns,
+                      MS_ARRAY_LEN(conn_columns));
 }
 
 const struct ctl_command ctl_conns = {
@@ -285,4 +188,72 @@ const struct ctl_command ctl_conns = {
             "                   order of their arrival)\n"
             "  --listener TEXT  only of listeners with TEXT in their URL or address\n",
     .run = conns_run,
+};
+
+/* --- listeners --- */
+
+static void
+conns_count(void *arg, const struct stats_conn_view *conn)
+{
+    struct conns *conns = arg;
+
+    if (conn->listener < STATS_LISTENERS)
+        conns->open[conn->listener]++;
+}
+
+/* A listener of an earlier configuration is shown as long as it has connections. */
+static json_t *
+listeners_json(const struct conns *conns)
+{
+    json_t *rows = json_array();
+
+    for (unsigned i = 0; i < STATS_LISTENERS; i++) {
+        const struct stats_listener_view *listener = &conns->listeners[i];
+        json_t *row;
+
+        if (listener->url[0] == '\0' || (!listener->active && conns->open[i] == 0))
+            continue;
+        row = json_object();
+        json_put(row, "url", json_text(listener->url));
+        json_put(row, "address", json_text(listener->address));
+        json_put(row, "proto", json_text(listener->proto));
+        json_put(row, "handler", json_text(listener->handler));
+        json_put(row, "active", json_boolean(listener->active));
+        json_put(row, "open", json_count(conns->open[i]));
+        json_array_append_new(rows, row);
+    }
+    return rows;
+}
+
+static int
+listeners_run(struct ctl *ctl, int argc, char *argv[])
+{
+    static const struct column columns[] = {
+        {"url", "URL", COLUMN_TEXT},         {"address", "ADDRESS", COLUMN_TEXT},
+        {"proto", "PROTO", COLUMN_TEXT},     {"handler", "HANDLER", COLUMN_TEXT},
+        {"active", "ACTIVE", COLUMN_ACTIVE}, {"open", "OPEN", COLUMN_COUNT}};
+    bool json = false;
+    const struct ctl_option options[] = {{"json", &json, NULL}};
+    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    struct conns conns;
+    json_t *rows;
+
+    if (status != CTL_GO_ON)
+        return status;
+    status = conns_take(ctl, NULL, conns_count, &conns);
+    if (status != EX_OK)
+        return status;
+    rows = listeners_json(&conns);
+    free(conns.listeners);
+    return rows_print(ctl, rows, json, columns, MS_ARRAY_LEN(columns));
+}
+
+const struct ctl_command ctl_listeners = {
+    .name = "listeners",
+    .summary = "where msockd listens, with the real ports",
+    .help = "usage: msockctl [-r DIR] listeners [--json]\n"
+            "The listeners of the present configuration, and those of an earlier one that still\n"
+            "have connections.\n\n"
+            "  --json  an array of objects: url, address, proto, handler, active, open\n",
+    .run = listeners_run,
 };

@@ -1,12 +1,151 @@
 /* msockctl: a table of subcommands. It reads the shared memory of a msockd, which needs nobody to
- * answer, and signals its master. */
-#include "common/fd.h"
+ * answer, and signals its master. Options and endings are the same in all of them. */
 #include "ctl.h"
 
+#include "common/runtime_dir.h"
+#include "common/text.h"
+
+#include <errno.h>
 #include <getopt.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+
+#define OPTIONS_MAX 8
+#define TEXT_MAX    2048
+
+static void MS_PRINTF(2, 0) text_make(char out[TEXT_MAX], const char *fmt, va_list ap)
+{
+    char raw[TEXT_MAX / 2];
+
+    vsnprintf(raw, sizeof(raw), fmt, ap);
+    text_escape(raw, strlen(raw), out, TEXT_MAX);
+}
+
+static void MS_PRINTF(2, 0) error_print(const struct ctl *ctl, const char *fmt, va_list ap)
+{
+    char text[TEXT_MAX];
+
+    text_make(text, fmt, ap);
+    fprintf(stderr, "msockctl%s%s: %s\n", ctl->command != NULL ? " " : "",
+            ctl->command != NULL ? ctl->command->name : "", text);
+}
+
+void
+ctl_error(const struct ctl *ctl, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_print(ctl, fmt, ap);
+    va_end(ap);
+}
+
+int
+ctl_usage(const struct ctl *ctl, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_print(ctl, fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "try: msockctl %s%s-h\n", ctl->command != NULL ? ctl->command->name : "",
+            ctl->command != NULL ? " " : "");
+    return EX_USAGE;
+}
+
+void
+ctl_print(const char *fmt, ...)
+{
+    char text[TEXT_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    text_make(text, fmt, ap);
+    va_end(ap);
+    puts(text);
+}
+
+int
+ctl_options(struct ctl *ctl, int argc, char *argv[], const struct ctl_option *options, size_t n)
+{
+    struct option longs[OPTIONS_MAX + 2] = {{"help", no_argument, NULL, 'h'}};
+    int c, index;
+
+    MS_ASSERT(n <= OPTIONS_MAX);
+    for (size_t i = 0; i < n; i++)
+        longs[i + 1] = (struct option){
+            options[i].name, options[i].flag != NULL ? no_argument : required_argument, NULL, 0};
+    optind = 0; /* getopt_long begins anew, after the options before the command */
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, "+:hr:", longs, &index)) != -1) {
+        if (c == 'h') {
+            fputs(ctl->command->help, stdout);
+            return ctl_finish(ctl, EX_OK);
+        }
+        if (c == ':')
+            return ctl_usage(ctl, "the option %s needs a value", argv[optind - 1]);
+        if (c == '?')
+            return ctl_usage(ctl, "there is no option %s here", argv[optind - 1]);
+        if (c == 'r')
+            ctl->dir = optarg;
+        else if (options[index - 1].flag != NULL)
+            *options[index - 1].flag = true;
+        else
+            *options[index - 1].value = optarg;
+    }
+    if (optind < argc)
+        return ctl_usage(ctl, "what is \"%s\" for? Nothing but options is expected", argv[optind]);
+    return CTL_GO_ON;
+}
+
+int
+ctl_status(int err)
+{
+    if (err == EACCES || err == EPERM)
+        return EX_NOPERM;
+    return err == EAGAIN ? EX_TEMPFAIL : EX_UNAVAILABLE;
+}
+
+int
+ctl_open(const struct ctl *ctl, struct stats_reader *sr_out)
+{
+    char error[256];
+    int status;
+
+    if (stats_reader_open(sr_out, ctl->dir, error) == 0)
+        return EX_OK;
+    status = ctl_status(errno);
+    ctl_error(ctl, "%s", error);
+    return status;
+}
+
+int
+ctl_seconds(const struct ctl *ctl, const char *name, const char *text, uint64_t *us_out)
+{
+    const uint64_t year_us = (uint64_t)366 * 86400 * 1000000;
+    uint64_t us;
+
+    if (text_parse_duration(text, &us) == 0 && us > 0 && us <= year_us) {
+        *us_out = us;
+        return 0;
+    }
+    (void)ctl_usage(ctl, "--%s %s: this must be a number of seconds over 0, such as 2 or 0.5", name,
+                    text);
+    return -1;
+}
+
+int
+ctl_finish(const struct ctl *ctl, int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    ctl_error(ctl, "cannot write to standard output: %s", strerror(errno));
+    return EX_IOERR;
+}
+
+/* --- the program --- */
 
 static const struct ctl_command *const commands[] = {
     &ctl_stats,  &ctl_conns, &ctl_workers, &ctl_listeners,
@@ -68,9 +207,8 @@ main_dispatch(struct ctl *ctl, int argc, char *argv[])
     for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
         if (strcmp(commands[i]->name, argv[0]) != 0)
             continue;
-        ctl->command = commands[i]->name;
-        ctl->help = commands[i]->help;
-        return commands[i]->run(ctl, argc, argv);
+        ctl->command = commands[i];
+        return ctl->command->run(ctl, argc, argv);
     }
     return ctl_usage(ctl, "there is no command \"%s\"", argv[0]);
 }

@@ -1,10 +1,7 @@
 /* Counters are totals, which outlive workers; what is per worker is what changes hands with it. */
-#include "prometheus.h"
-
-#include "common/base.h"
+#include "ctl.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 
 /* Powers of two of microseconds: 16 us to 18 minutes. Each is the low end of a bucket. */
 #define EXPONENT_MIN 4
@@ -98,8 +95,7 @@ prometheus_print(const struct snapshot *s)
     head("last_reload_successful", "gauge", "0 where the last reload failed");
     printf("msockd_last_reload_successful %d\n", s->verdict != STATS_VERDICT_FAILED);
 #define X(name, help) metric(#name "_total", "counter", help, s->total.counts.name);
-    STATS_CONN_COUNTERS(X)
-    STATS_WORKER_COUNTERS(X)
+    COUNTERS(X)
 #undef X
     metric("connections_open", "gauge", "connections open now", s->total.open);
     prometheus_workers(s);

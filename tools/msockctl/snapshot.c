@@ -1,12 +1,14 @@
-/* Copies first, so that what is printed is of one moment and cannot change while it is printed. */
-#include "snapshot.h"
+/* Copies first, so that what is printed is of one moment and cannot change while it is printed; and
+ * from counters to JSON, by the lists in stats_layout.h. */
+#include "ctl.h"
 
-#include "common/base.h"
+#include "common/clock.h"
+#include "common/text.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
 void
 field_copy(char *out, const char *field, size_t n)
@@ -41,20 +43,20 @@ alive(const char *dir)
 }
 
 int
-snapshot_take(const char *dir, struct snapshot *out, char error[256])
+snapshot_take(const struct ctl *ctl, struct snapshot *out)
 {
     struct stats_reader sr;
+    int status = ctl_open(ctl, &sr);
 
-    if (stats_reader_open(&sr, dir, error) < 0)
-        return -1;
-    *out = (struct snapshot){.alive = alive(dir)};
-    out->taken_us = clock_mono_us();
+    if (status != EX_OK)
+        return status;
+    *out = (struct snapshot){.alive = alive(ctl->dir), .taken_us = clock_mono_us()};
     control_copy(out, sr.control);
     stats_reader_totals(&sr, &out->total);
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
     stats_reader_close(&sr);
-    return 0;
+    return EX_OK;
 }
 
 void
@@ -64,22 +66,81 @@ snapshot_fini(struct snapshot *snapshot)
     *snapshot = (struct snapshot){0};
 }
 
-void
-totals_subtract(struct stats_totals *now, const struct stats_totals *before)
+/* A state comes from shared memory, so a number may have no name. */
+const char *
+verdict_name(enum stats_verdict verdict)
 {
-#define X(name, help)   \
-    now->counts.name -= \
-        before->counts.name < now->counts.name ? before->counts.name : now->counts.name;
-    STATS_CONN_COUNTERS(X)
-    STATS_WORKER_COUNTERS(X)
-#undef X
-    for (unsigned i = 0; i < STATS_HISTOGRAM; i++)
-        now->latency[i] -=
-            before->latency[i] < now->latency[i] ? before->latency[i] : now->latency[i];
+    switch (verdict) {
+    case STATS_VERDICT_NONE:
+        return "none";
+    case STATS_VERDICT_OK:
+        return "ok";
+    case STATS_VERDICT_FAILED:
+        return "failed";
+    }
+    return "unknown";
 }
 
-/* The states come from shared memory, so a number may have no name. */
-const char *
+/* --- JSON --- */
+
+void
+json_put(json_t *object, const char *key, json_t *value)
+{
+    int rc = json_object_set_new(object, key, value);
+
+    MS_ASSERT(rc == 0);
+}
+
+json_t *
+json_text(const char *text)
+{
+    char safe[4 * 512];
+
+    if (text_is_utf8(text, strlen(text)))
+        return json_string(text);
+    text_escape(text, strlen(text), safe, sizeof(safe));
+    return json_string(safe);
+}
+
+json_t *
+json_count(uint64_t n)
+{
+    return json_integer((json_int_t)n);
+}
+
+json_t *
+json_seconds(uint64_t from_us, uint64_t to_us)
+{
+    return json_real(from_us < to_us ? (double)((to_us - from_us) / 1000) / 1000 : 0);
+}
+
+void
+json_put_counters(json_t *object, const struct stats_counts *counts)
+{
+#define X(name, help) json_put(object, #name, json_count(counts->name));
+    COUNTERS(X)
+#undef X
+}
+
+static void
+json_put_totals(json_t *object, const struct stats_totals *totals)
+{
+    static const struct {
+        const char *key;
+        double share;
+    } percentiles[] = {{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"p99_9", 0.999}};
+    json_t *latency = json_object();
+
+    json_put_counters(object, &totals->counts);
+    json_put(object, "open", json_count(totals->open));
+    for (size_t i = 0; i < MS_ARRAY_LEN(percentiles); i++)
+        json_put(latency, percentiles[i].key,
+                 json_count(stats_percentile(totals->latency, percentiles[i].share)));
+    json_put(latency, "max", json_count(stats_latency_max(totals->latency)));
+    json_put(object, "latency_us", latency);
+}
+
+static const char *
 worker_state_name(enum stats_worker_state state)
 {
     switch (state) {
@@ -97,34 +158,57 @@ worker_state_name(enum stats_worker_state state)
     return "unknown";
 }
 
-const char *
-conn_state_name(enum stats_conn_state state)
+json_t *
+json_workers(const struct snapshot *s)
 {
-    switch (state) {
-    case STATS_CONN_FREE:
-        return "free";
-    case STATS_CONN_IDLE:
-        return "idle";
-    case STATS_CONN_RECEIVING:
-        return "receiving";
-    case STATS_CONN_COMMITTING:
-        return "committing";
-    case STATS_CONN_CLOSING:
-        return "closing";
+    json_t *rows = json_array();
+
+    for (unsigned i = 0; i < s->worker_count; i++) {
+        const struct stats_worker_view *w = &s->workers[i];
+        json_t *row = json_object();
+
+        json_put(row, "worker", json_count(w->index));
+        json_put(row, "pid", json_integer(w->pid));
+        json_put(row, "state", json_string(worker_state_name(w->state)));
+        json_put(row, "generation", json_count(w->generation));
+        json_put(row, "restarts", json_count(w->restarts));
+        json_put(row, "age", json_seconds(w->started_us, s->taken_us));
+        json_put_totals(row, &w->totals);
+        json_array_append_new(rows, row);
     }
-    return "unknown";
+    return rows;
 }
 
-const char *
-verdict_name(enum stats_verdict verdict)
+json_t *
+json_snapshot(const struct snapshot *s, const char *since)
 {
-    switch (verdict) {
-    case STATS_VERDICT_NONE:
-        return "none";
-    case STATS_VERDICT_OK:
-        return "ok";
-    case STATS_VERDICT_FAILED:
-        return "failed";
-    }
-    return "unknown";
+    json_t *document = json_object(), *reload = json_object(), *total = json_object();
+
+    json_put(document, "version", json_text(s->version));
+    json_put(document, "pid", json_integer(s->pid));
+    json_put(document, "alive",
+             s->alive == SNAPSHOT_UNKNOWN ? json_null() : json_boolean(s->alive == SNAPSHOT_ALIVE));
+    json_put(document, "uptime",
+             s->alive == SNAPSHOT_DEAD ? json_null() : json_seconds(s->started_us, s->taken_us));
+    json_put(document, "generation", json_count(s->generation));
+    json_put(document, "reloads", json_count(s->reloads));
+    json_put(reload, "verdict", json_string(verdict_name(s->verdict)));
+    json_put(reload, "text", json_text(s->reload_text));
+    json_put(document, "reload", reload);
+    if (since != NULL)
+        json_put(document, "since", json_text(since));
+    json_put_totals(total, &s->total);
+    json_put(document, "total", total);
+    json_put(document, "workers", json_workers(s));
+    return document;
+}
+
+void
+json_print(json_t *document, bool compact)
+{
+    json_dumpf(document, stdout,
+               JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) |
+                   (compact ? JSON_COMPACT : JSON_INDENT(2)));
+    putchar('\n');
+    json_decref(document);
 }

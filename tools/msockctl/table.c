@@ -1,98 +1,13 @@
-/* Cells are collected first, since a width is known only at the end. */
-#include "table.h"
+/* Rows of a JSON document as a table: what is printed for people and for programs is the same. */
+#include "ctl.h"
 
 #include "common/text.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 
-#define CELL_MAX 1024
-
-struct table {
-    const struct table_column *columns;
-    size_t *widths;
-    size_t n;           /* columns */
-    char **cells;       /* row after row */
-    size_t count, room; /* of cells */
-};
-
-struct table *
-table_create(const struct table_column *columns, size_t n)
-{
-    struct table *table = ms_calloc(1, sizeof(*table));
-
-    table->columns = columns;
-    table->n = n;
-    table->widths = ms_calloc(n, sizeof(table->widths[0]));
-    for (size_t i = 0; i < n; i++)
-        table->widths[i] = strlen(columns[i].title);
-    return table;
-}
-
-void
-table_destroy(struct table *table)
-{
-    for (size_t i = 0; i < table->count; i++)
-        free(table->cells[i]);
-    free(table->cells);
-    free(table->widths);
-    free(table);
-}
-
-static void
-table_grow(struct table *table)
-{
-    size_t room = table->room == 0 ? 64 : table->room * 2;
-    char **cells = ms_calloc(room, sizeof(cells[0]));
-
-    if (table->count > 0)
-        memcpy(cells, table->cells, table->count * sizeof(cells[0]));
-    free(table->cells);
-    table->cells = cells;
-    table->room = room;
-}
-
-void
-table_add(struct table *table, const char *fmt, ...)
-{
-    char raw[CELL_MAX], safe[4 * CELL_MAX];
-    size_t *width = &table->widths[table->count % table->n];
-    size_t len;
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(raw, sizeof(raw), fmt, ap);
-    va_end(ap);
-    len = text_escape(raw, strlen(raw), safe, sizeof(safe));
-    if (len > *width)
-        *width = len;
-    if (table->count == table->room)
-        table_grow(table);
-    table->cells[table->count++] = ms_strdup(safe);
-}
-
-static void
-table_cell_print(const struct table *table, size_t column, const char *text, FILE *out)
-{
-    int width = (int)table->widths[column];
-    int last = column + 1 == table->n;
-
-    if (table->columns[column].right)
-        fprintf(out, "%*s", width, text);
-    else
-        fprintf(out, "%-*s", last ? 0 : width, text);
-    fputs(last ? "\n" : "  ", out);
-}
-
-void
-table_print(const struct table *table, FILE *out)
-{
-    for (size_t i = 0; i < table->n; i++)
-        table_cell_print(table, i, table->columns[i].title, out);
-    for (size_t i = 0; i < table->count; i++)
-        table_cell_print(table, i % table->n, table->cells[i], out);
-}
+#define CELL_MAX 4096
 
 const char *
 unit_bytes(uint64_t bytes, char out[UNIT_LEN])
@@ -136,4 +51,96 @@ unit_age(uint64_t us, char out[UNIT_LEN])
     snprintf(out + n, UNIT_LEN - (size_t)n, "%02u:%02u:%02u", (unsigned)(s / 3600 % 24),
              (unsigned)(s / 60 % 60), (unsigned)(s % 60));
     return out;
+}
+
+static const char *
+cell_unit(const json_t *value, const struct column *column, char out[UNIT_LEN])
+{
+    switch (column->kind) {
+    case COLUMN_TEXT:
+    case COLUMN_RIGHT:
+        return json_string_value(value);
+    case COLUMN_COUNT:
+        snprintf(out, UNIT_LEN, "%lld", (long long)json_integer_value(value));
+        return out;
+    case COLUMN_BYTES:
+        return unit_bytes((uint64_t)json_integer_value(value), out);
+    case COLUMN_SECONDS:
+        snprintf(out, UNIT_LEN, "%.1f", json_real_value(value));
+        return out;
+    case COLUMN_AGE:
+        return unit_age((uint64_t)(json_real_value(value) * 1e6), out);
+    case COLUMN_LATENCY:
+        return unit_duration((uint64_t)json_integer_value(value), out);
+    case COLUMN_ACTIVE:
+        return json_is_true(value) ? "yes" : "draining";
+    }
+    return "";
+}
+
+static size_t
+cell_make(const json_t *row, const struct column *column, char out[CELL_MAX])
+{
+    const json_t *from = column->kind == COLUMN_LATENCY ? json_object_get(row, "latency_us") : row;
+    char unit[UNIT_LEN];
+    const char *text = cell_unit(json_object_get(from, column->key), column, unit);
+
+    return text_escape(text, strlen(text), out, CELL_MAX);
+}
+
+static void
+cell_print(const struct column *column, const char *text, size_t width, bool last)
+{
+    if (column->kind == COLUMN_TEXT || column->kind == COLUMN_ACTIVE)
+        printf("%-*s", last ? 0 : (int)width, text);
+    else
+        printf("%*s", (int)width, text);
+    fputs(last ? "\n" : "  ", stdout);
+}
+
+/* A width is known when all cells of a column were looked at, so each cell is made twice. */
+static size_t
+column_width(const json_t *rows, const struct column *column)
+{
+    size_t width = strlen(column->title), len;
+    char cell[CELL_MAX];
+
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        len = cell_make(json_array_get(rows, i), column, cell);
+        width = len > width ? len : width;
+    }
+    return width;
+}
+
+void
+table_print(const json_t *rows, const struct column *columns, size_t n)
+{
+    size_t *widths = ms_calloc(n, sizeof(widths[0]));
+    char cell[CELL_MAX];
+
+    for (size_t k = 0; k < n; k++) {
+        widths[k] = column_width(rows, &columns[k]);
+        cell_print(&columns[k], columns[k].title, widths[k], k + 1 == n);
+    }
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        for (size_t k = 0; k < n; k++) {
+            (void)cell_make(json_array_get(rows, i), &columns[k], cell);
+            cell_print(&columns[k], cell, widths[k], k + 1 == n);
+        }
+    }
+    free(widths);
+}
+
+int
+rows_print(const struct ctl *ctl, json_t *rows, bool json, const struct column *columns, size_t n)
+{
+    if (json) {
+        json_print(rows, false);
+    } else {
+        table_print(rows, columns, n);
+        json_decref(rows);
+        if (stats_reader_lock_held(ctl->dir) == 0)
+            ctl_error(ctl, "msockd is not running any more; this is what it left");
+    }
+    return ctl_finish(ctl, EX_OK);
 }

@@ -2,7 +2,7 @@
  * only a living master does; the process is older than the file, so it is no stranger that got the
  * pid of a master that died; and it belongs to whoever wrote the file, so that nobody can make
  * another user's msockctl signal a process of that user. */
-#include "target.h"
+#include "ctl.h"
 
 #include "common/base.h"
 #include "common/fd.h"
@@ -141,38 +141,6 @@ target_check_lock(const struct ctl *ctl)
     return ctl_status(errno);
 }
 
-int
-target_open(const struct ctl *ctl, const char *timeout, struct target *out)
-{
-    uint64_t timeout_us = TIMEOUT_DEFAULT_US;
-    char error[256];
-    int status;
-
-    *out = (struct target){.dir = ctl->dir};
-    if (timeout != NULL && ctl_seconds(ctl, "timeout", timeout, &timeout_us) < 0)
-        return EX_USAGE;
-    status = target_check_lock(ctl);
-    if (status != EX_OK)
-        return status;
-    if (stats_reader_open(&out->sr, ctl->dir, error) < 0) {
-        status = ctl_status(errno);
-        ctl_error(ctl, "%s", error);
-        return status;
-    }
-    out->pid = atomic_load(&out->sr.control->master_pid);
-    out->deadline_us = clock_mono_us() + timeout_us;
-    status = target_verify(ctl, out->pid, out->sr.control->started_us);
-    if (status != EX_OK)
-        target_close(out);
-    return status;
-}
-
-void
-target_close(struct target *target)
-{
-    stats_reader_close(&target->sr);
-}
-
 /* The descriptor holds on to the process while its identity is looked at once more, so that a pid
  * that is given out again in this moment does no harm. */
 static int
@@ -194,9 +162,9 @@ signal_send(const struct target *target, int sig)
 }
 
 int
-target_signal(const struct ctl *ctl, const struct target *target, int sig)
+target_signal(const struct ctl *ctl, const struct target *target)
 {
-    if (signal_send(target, sig) == 0)
+    if (signal_send(target, ctl->command->signal) == 0)
         return EX_OK;
     if (errno == EPERM) {
         ctl_error(ctl, "may not signal msockd (process %d): be its user or root", (int)target->pid);
@@ -234,21 +202,42 @@ target_wait(struct target *target, bool (*done)(const struct target *target, voi
     }
 }
 
+/* Returns EX_OK, or a status after an error message. */
+static int
+target_open(const struct ctl *ctl, uint64_t timeout_us, struct target *out)
+{
+    int status = target_check_lock(ctl);
+
+    *out = (struct target){.dir = ctl->dir};
+    if (status == EX_OK)
+        status = ctl_open(ctl, &out->sr);
+    if (status != EX_OK)
+        return status;
+    out->pid = atomic_load(&out->sr.control->master_pid);
+    out->deadline_us = clock_mono_us() + timeout_us;
+    status = target_verify(ctl, out->pid, out->sr.control->started_us);
+    if (status != EX_OK)
+        stats_reader_close(&out->sr);
+    return status;
+}
+
 int
-target_run(struct ctl *ctl, int argc, char *argv[],
-           int (*act)(const struct ctl *ctl, struct target *target))
+target_run(struct ctl *ctl, int argc, char *argv[])
 {
     const char *timeout = NULL;
     const struct ctl_option options[] = {{"timeout", NULL, &timeout}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    uint64_t timeout_us = TIMEOUT_DEFAULT_US;
     struct target target;
 
     if (status != CTL_GO_ON)
         return status;
-    status = target_open(ctl, timeout, &target);
+    if (timeout != NULL && ctl_seconds(ctl, "timeout", timeout, &timeout_us) < 0)
+        return EX_USAGE;
+    status = target_open(ctl, timeout_us, &target);
     if (status != EX_OK)
         return status;
-    status = act(ctl, &target);
-    target_close(&target);
+    status = ctl->command->act(ctl, &target);
+    stats_reader_close(&target.sr);
     return status;
 }
