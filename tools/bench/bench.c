@@ -1,23 +1,15 @@
 /* msock bench: a load generator. One thread and epoll. In a closed loop a connection sends its next
  * message when one is answered, so that a slow server is not buried but measured. With --rate
  * messages are due on schedule, and a server that stalls is seen. */
-#include "bench/bench.h"
-
-#include "bench/bench_document.h"
 #include "bench/bench_load.h"
-#include "bench/bench_pingpong.h"
-#include "bench/bench_speech.h"
+#include "common/fd.h"
 #include "msock/command.h"
-#include "msock/numbers.h"
-#include "msock/say.h"
 
 #include <errno.h>
+#include <float.h>
 #include <getopt.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sysexits.h>
 
 #define BENCH_SPARE_DESCRIPTORS 16u
@@ -25,244 +17,69 @@
 #define BENCH_WARMUP            0.2
 #define BENCH_PORT              8000
 
-enum {
-    OPT_AHEAD = 256,
-    OPT_BESIDE,
-    OPT_BIND_FROM,
-    OPT_BLOCKS,
-    OPT_CPU_OF,
-    OPT_FLUSHES_OF,
-    OPT_HOLD,
-    OPT_IDLE,
-    OPT_IDS,
-    OPT_JANSSON,
-    OPT_LATE_DIGEST,
-    OPT_MEMBERS,
-    OPT_PER_CONNECTION,
-    OPT_PONG,
-    OPT_RATE,
-    OPT_RAW,
-    OPT_REPLY,
-    OPT_RETRY,
-    OPT_TIMEOUT,
-    OPT_WARMUP,
-};
-
-static void
-bench_help(FILE *out)
-{
-    fputs("usage: msock bench [OPTION...]\n\n"
-          "Loads a server and measures it: a connection sends its next message when one is\n"
-          "answered, or with --rate on schedule. Latency is from the first byte of a message,\n"
-          "or the moment when it was due, to its final answer. Over\n"
-          "tinyproto and frame nothing is answered but by a reply: without --reply on, a\n"
-          "message counts when it was sent.\n\n"
-          "examples:\n"
-          "  msock bench --kind json --size 256 --seconds 10\n"
-          "  msock bench -c 200 --ahead 16 --json | jq .messages_per_second\n"
-          "  msock bench -c 8 --kind file --size 64K --messages 2000\n"
-          "  msock bench -u 'cnp://127.0.0.1:8000?mode=burst'\n"
-          "  msock bench -u frame://127.0.0.1:8000 --reply on\n"
-          "  msock bench --rate 5000 -c 20\n"
-          "  msock bench --raw --size 256\n"
-          "  msock bench --idle -c 10000 --bind-from 4 < fifo\n\n",
-          out);
-    fputs("options:\n"
-          "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
-          "                         $MSOCK_URL, else msp://127.0.0.1:8000. redis (XADD),\n"
-          "                         beanstalkd (put), http (GET /idle) and raw (two ACKs) are\n"
-          "                         spoken for comparison\n"
-          "  -c, --connections N    default 50\n"
-          "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
-          "  -n, --messages N       in all, or\n"
-          "  -d, --seconds S        for so long; default 5\n"
-          "      --warmup S         before the measured time with --seconds; default 0.2\n"
-          "      --rate N           send N messages a second in all, on schedule: latency is from\n"
-          "                         the moment when a message was due, sent late or not\n"
-          "  -k, --kind KIND        plain (default), json or file; a file is stored as\n"
-          "                         bench/<run>/<connection>/<number>, over msp only\n"
-          "      --ahead N          messages in flight on a connection; default 1; over msp 0\n"
-          "                         waits for the answer to the body before the trailer is\n"
-          "                         sent; over cnp the window, in packets\n"
-          "      --ids              give each message an id of its own (msp)\n"
-          "      --late-digest      send the SHA-256 behind the message (msp)\n"
-          "      --reply on|off     wait for replies and check them: over msp their sums,\n"
-          "                         else they have to be the message; default off\n"
-          "      --retry on|off     reconnect when a connection is lost, and send again what\n"
-          "                         has no final answer; default on\n"
-          "      --timeout SECONDS  without a byte, and a connection is lost; without a\n"
-          "                         success, and it is given up; default 30\n",
-          out);
-    fputs(
-        "      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
-        "      --hold             at the end print \"ready N\" and keep the N connections open\n"
-        "                         until standard input ends\n"
-        "      --idle             send one message on each connection, and --hold\n"
-        "      --blocks           send blocks of bytes made beforehand, and count answers without\n"
-        "                         looking into them: what costs the generator the least (frame\n"
-        "                         and tinyproto: of a server that echoes)\n"
-        "      --beside N         N connections more, which send one message and then nothing\n"
-        "      --members N        publish to a broadcast over frame, and count what N members\n"
-        "                         get\n"
-        "      --cpu-of PID,...   also the CPU time of these processes\n"
-        "      --flushes-of PATH  also the flushes of the disk under PATH\n"
-        "      --pong PORT:N:M    be the server of --raw: M bytes for N, until a signal\n"
-        "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
-        "                         server of its own: the ceiling of this machine\n"
-        "      --per-connection   also what each connection counted, with its local port\n"
-        "  -j, --json             one JSON object\n"
-        "  -h, --help             this text\n\n"
-        "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
-        "75 some lost or without an answer\n",
-        out);
-}
+static const char bench_help[] =
+    "usage: msock bench [OPTION...]\n\n"
+    "Loads a server and measures it: a connection sends its next message when one is\n"
+    "answered, or with --rate on schedule. Latency is from the first byte of a message,\n"
+    "or the moment when it was due, to its final answer. Over\n"
+    "tinyproto and frame nothing is answered but by a reply: without --reply on, a\n"
+    "message counts when it was sent.\n\n"
+    "examples:\n"
+    "  msock bench --kind json --size 256 --seconds 10\n"
+    "  msock bench -c 200 --ahead 16 --json | jq .messages_per_second\n"
+    "  msock bench -c 8 --kind file --size 64K --messages 2000\n"
+    "  msock bench -u 'cnp://127.0.0.1:8000?mode=burst'\n"
+    "  msock bench -u frame://127.0.0.1:8000 --reply on\n"
+    "  msock bench --rate 5000 -c 20\n"
+    "  msock bench --raw --size 256\n"
+    "  msock bench --idle -c 10000 --bind-from 4 < fifo\n\n"
+    "options:\n"
+    "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
+    "                         $MSOCK_URL, else msp://127.0.0.1:8000. redis (XADD),\n"
+    "                         beanstalkd (put), http (GET /idle) and raw (two ACKs) are\n"
+    "                         spoken for comparison\n"
+    "  -c, --connections N    default 50\n"
+    "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
+    "  -n, --messages N       in all, or\n"
+    "  -d, --seconds S        for so long; default 5\n"
+    "      --warmup S         before the measured time with --seconds; default 0.2\n"
+    "      --rate N           send N messages a second in all, on schedule: latency is from\n"
+    "                         the moment when a message was due, sent late or not\n"
+    "  -k, --kind KIND        plain (default), json or file; a file is stored as\n"
+    "                         bench/<run>/<connection>/<number>, over msp only\n"
+    "      --ahead N          messages in flight on a connection; default 1; over msp 0\n"
+    "                         waits for the answer to the body before the trailer is\n"
+    "                         sent; over cnp the window, in packets\n"
+    "      --ids              give each message an id of its own (msp)\n"
+    "      --late-digest      send the SHA-256 behind the message (msp)\n"
+    "      --reply on|off     wait for replies and check them: over msp their sums,\n"
+    "                         else they have to be the message; default off\n"
+    "      --retry on|off     reconnect when a connection is lost, and send again what\n"
+    "                         has no final answer; default on\n"
+    "      --timeout SECONDS  without a byte, and a connection is lost; without a\n"
+    "                         success, and it is given up; default 30\n"
+    "      --bind-from N      connect from 127.0.0.2 and the next N - 1 addresses in turn\n"
+    "      --hold             at the end print \"ready N\" and keep the N connections open\n"
+    "                         until standard input ends\n"
+    "      --idle             send one message on each connection, and --hold\n"
+    "      --blocks           send blocks of bytes made beforehand, and count answers without\n"
+    "                         looking into them: what costs the generator the least (frame\n"
+    "                         and tinyproto: of a server that echoes)\n"
+    "      --beside N         N connections more, which send one message and then nothing\n"
+    "      --members N        publish to a broadcast over frame, and count what N members\n"
+    "                         get\n"
+    "      --cpu-of PID,...   also the CPU time of these processes\n"
+    "      --flushes-of PATH  also the flushes of the disk under PATH\n"
+    "      --pong PORT:N:M    be the server of --raw: M bytes for N, until a signal\n"
+    "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
+    "                         server of its own: the ceiling of this machine\n"
+    "      --per-connection   also what each connection counted, with its local port\n"
+    "  -j, --json             one JSON object\n"
+    "  -h, --help             this text\n\n"
+    "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
+    "75 some lost or without an answer\n";
 
 /* --- options --- */
-
-static int
-bench_wrong(const char *option, const char *wants, const char *value)
-{
-    say_error("%s wants %s, not '%s'", option, wants, value);
-    return -1;
-}
-
-static int
-bench_kind_option(struct bench_options *options, const char *value)
-{
-    if (strcmp(value, "plain") == 0)
-        options->kind = BENCH_PLAIN;
-    else if (strcmp(value, "json") == 0)
-        options->kind = BENCH_JSON;
-    else if (strcmp(value, "file") == 0)
-        options->kind = BENCH_FILE;
-    else
-        return bench_wrong("--kind", "plain, json or file", value);
-    return 0;
-}
-
-static int
-bench_count_option(uint32_t *out, const char *option, uint64_t low, uint64_t high,
-                   const char *value)
-{
-    uint64_t n;
-
-    if (!number_parse(value, high, &n) || n < low) {
-        char wants[64];
-
-        snprintf(wants, sizeof(wants), "a number from %llu to %llu", (unsigned long long)low,
-                 (unsigned long long)high);
-        return bench_wrong(option, wants, value);
-    }
-    *out = (uint32_t)n;
-    return 0;
-}
-
-static int
-bench_seconds_option(double *out, const char *option, const char *value)
-{
-    if (number_seconds(value, 1e6, out))
-        return 0;
-    return bench_wrong(option, "seconds, such as 0.5 or 10", value);
-}
-
-static int
-bench_switch_option(bool *out, const char *option, const char *value)
-{
-    return number_switch(value, out) ? 0 : bench_wrong(option, "on or off", value);
-}
-
-/* Options with a value. */
-static int
-bench_value(struct bench_options *options, int c, const char *value)
-{
-    switch (c) {
-    case 'u':
-        options->url_text = value;
-        return 0;
-    case 'c':
-        return bench_count_option(&options->connections, "--connections", 1, BENCH_CONNECTIONS_MAX,
-                                  value);
-    case 's':
-        options->size_said = true;
-        if (number_parse(value, BENCH_SIZE_MAX, &options->size))
-            return 0;
-        return bench_wrong("--size", "bytes up to 16G", value);
-    case 'n':
-        if (number_parse(value, UINT64_MAX / 2, &options->messages) && options->messages > 0)
-            return 0;
-        return bench_wrong("--messages", "a number above 0", value);
-    case 'd':
-        return bench_seconds_option(&options->seconds, "--seconds", value);
-    case 'k':
-        return bench_kind_option(options, value);
-    case OPT_WARMUP:
-        return bench_seconds_option(&options->warmup_s, "--warmup", value);
-    case OPT_AHEAD:
-        options->ahead_said = true;
-        return bench_count_option(&options->ahead, "--ahead", 0, BENCH_AHEAD_MAX, value);
-    case OPT_BESIDE:
-        return bench_count_option(&options->beside, "--beside", 0, BENCH_CONNECTIONS_MAX, value);
-    case OPT_MEMBERS:
-        return bench_count_option(&options->members, "--members", 2, BENCH_CONNECTIONS_MAX, value);
-    case OPT_RATE:
-        if (number_seconds(value, 1e9, &options->rate) && options->rate > 0)
-            return 0;
-        return bench_wrong("--rate", "messages a second, above 0", value);
-    case OPT_CPU_OF:
-        options->pids = value;
-        return 0;
-    case OPT_FLUSHES_OF:
-        options->flush = value;
-        return 0;
-    case OPT_PONG:
-        options->pong = value;
-        return 0;
-    case OPT_REPLY:
-        return bench_switch_option(&options->want_reply, "--reply", value);
-    case OPT_RETRY:
-        return bench_switch_option(&options->retry, "--retry", value);
-    case OPT_TIMEOUT:
-        return bench_seconds_option(&options->timeout_s, "--timeout", value);
-    case OPT_BIND_FROM:
-        return bench_count_option(&options->bind_from, "--bind-from", 1, BENCH_SOURCES_MAX, value);
-    }
-    return -1;
-}
-
-static int
-bench_option(struct bench_options *options, int c, const char *value)
-{
-    switch (c) {
-    case OPT_IDS:
-        options->ids = true;
-        return 0;
-    case OPT_LATE_DIGEST:
-        options->late_digest = true;
-        return 0;
-    case OPT_HOLD:
-        options->hold = true;
-        return 0;
-    case OPT_IDLE:
-        options->idle = options->hold = true;
-        return 0;
-    case OPT_JANSSON:
-        options->jansson = true;
-        return 0;
-    case OPT_BLOCKS:
-        options->blocks = true;
-        return 0;
-    case OPT_RAW:
-        options->raw = true;
-        return 0;
-    case OPT_PER_CONNECTION:
-        options->per_connection = true;
-        return 0;
-    case 'j':
-        options->json = true;
-        return 0;
-    }
-    return bench_value(options, c, value);
-}
 
 /* Negative numbers of seconds stand for "not given" until here. */
 static const char *
@@ -319,19 +136,19 @@ static const char *
 bench_url_conflict(const struct bench_options *options)
 {
     static const struct {
-        const char *scheme, *options[4];
+        const char *scheme, *option;
     } known[] = {
-        {"cnp", {"mode", "window_size", "key_file"}},
-        {"frame", {"framing", "delimiter", "key_file"}},
-    };
+        {"cnp", "mode"}, {"cnp", "window_size"}, {"frame", "framing"}, {"frame", "delimiter"}};
     const char *mode = url_option(&options->url, "mode");
 
+    if (url_option(&options->url, "key_file") != NULL)
+        return "bench sends nothing sealed: leave key_file out of the URL";
     for (size_t i = 0; i < options->url.option_count; i++) {
-        bool found = strcmp(options->url.options[i].name, "key_file") == 0;
+        bool found = false;
 
         for (size_t k = 0; k < MS_ARRAY_LEN(known); k++)
-            for (size_t n = 0; n < 3 && strcmp(known[k].scheme, options->url.scheme) == 0; n++)
-                found |= strcmp(known[k].options[n], options->url.options[i].name) == 0;
+            found |= strcmp(known[k].scheme, options->url.scheme) == 0 &&
+                     strcmp(known[k].option, options->url.options[i].name) == 0;
         if (!found)
             return "the URL has no option of that name for a client: mode and window_size are of"
                    " cnp, framing and delimiter of frame";
@@ -364,56 +181,72 @@ bench_complete(struct bench_options *options)
     return 0;
 }
 
-/* Returns 0 to go on, 1 where help was printed, -1 for wrong usage, which was said. */
 static int
-bench_parse(struct bench_options *options, int argc, char **argv)
+bench_kind_of(const char *name, enum bench_kind *out)
 {
-    static const struct option longs[] = {
-        {"url", required_argument, NULL, 'u'},
-        {"connections", required_argument, NULL, 'c'},
-        {"size", required_argument, NULL, 's'},
-        {"messages", required_argument, NULL, 'n'},
-        {"seconds", required_argument, NULL, 'd'},
-        {"warmup", required_argument, NULL, OPT_WARMUP},
-        {"kind", required_argument, NULL, 'k'},
-        {"ahead", required_argument, NULL, OPT_AHEAD},
-        {"rate", required_argument, NULL, OPT_RATE},
-        {"blocks", no_argument, NULL, OPT_BLOCKS},
-        {"beside", required_argument, NULL, OPT_BESIDE},
-        {"members", required_argument, NULL, OPT_MEMBERS},
-        {"cpu-of", required_argument, NULL, OPT_CPU_OF},
-        {"flushes-of", required_argument, NULL, OPT_FLUSHES_OF},
-        {"pong", required_argument, NULL, OPT_PONG},
-        {"jansson", no_argument, NULL, OPT_JANSSON},
-        {"ids", no_argument, NULL, OPT_IDS},
-        {"late-digest", no_argument, NULL, OPT_LATE_DIGEST},
-        {"reply", required_argument, NULL, OPT_REPLY},
-        {"retry", required_argument, NULL, OPT_RETRY},
-        {"timeout", required_argument, NULL, OPT_TIMEOUT},
-        {"bind-from", required_argument, NULL, OPT_BIND_FROM},
-        {"hold", no_argument, NULL, OPT_HOLD},
-        {"idle", no_argument, NULL, OPT_IDLE},
-        {"raw", no_argument, NULL, OPT_RAW},
-        {"per-connection", no_argument, NULL, OPT_PER_CONNECTION},
-        {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    int c;
-
-    while ((c = getopt_long(argc, argv, "u:c:s:n:d:k:jh", longs, NULL)) != -1) {
-        if (c == 'h') {
-            bench_help(stdout);
-            return 1;
-        }
-        if (bench_option(options, c, optarg) < 0)
-            return -1;
+    for (unsigned i = 0; i < BENCH_KINDS; i++) {
+        if (strcmp(name, bench_kinds[i]) != 0)
+            continue;
+        *out = (enum bench_kind)i;
+        return 0;
     }
+    say_error("--kind wants plain, json or file, not '%s'", name);
+    return -1;
+}
+
+/* Returns OPTIONS_GO_ON, or an exit status. */
+static int
+bench_parse(struct bench_options *o, int argc, char **argv)
+{
+    const char *kind = "plain";
+    const struct option_row rows[] = {
+        {"url", 'u', OPTION_TEXT, &o->url_text, 0, 0, NULL},
+        {"connections", 'c', OPTION_COUNT, &o->connections, 1, BENCH_CONNECTIONS_MAX, NULL},
+        {"size", 's', OPTION_NUMBER, &o->size, 0, BENCH_SIZE_MAX, "bytes up to 16G"},
+        {"messages", 'n', OPTION_NUMBER, &o->messages, 1, (double)(UINT64_MAX / 2),
+         "a number above 0"},
+        {"seconds", 'd', OPTION_SECONDS, &o->seconds, 0, 1e6, NULL},
+        {"warmup", 0, OPTION_SECONDS, &o->warmup_s, 0, 1e6, NULL},
+        {"kind", 'k', OPTION_TEXT, &kind, 0, 0, NULL},
+        {"ahead", 0, OPTION_COUNT, &o->ahead, 0, BENCH_AHEAD_MAX, NULL},
+        {"rate", 0, OPTION_SECONDS, &o->rate, DBL_TRUE_MIN, 1e9, "messages a second, above 0"},
+        {"blocks", 0, OPTION_FLAG, &o->blocks, 0, 0, NULL},
+        {"beside", 0, OPTION_COUNT, &o->beside, 0, BENCH_CONNECTIONS_MAX, NULL},
+        {"members", 0, OPTION_COUNT, &o->members, 2, BENCH_CONNECTIONS_MAX, NULL},
+        {"cpu-of", 0, OPTION_TEXT, &o->pids, 0, 0, NULL},
+        {"flushes-of", 0, OPTION_TEXT, &o->flush, 0, 0, NULL},
+        {"pong", 0, OPTION_TEXT, &o->pong, 0, 0, NULL},
+        {"jansson", 0, OPTION_FLAG, &o->jansson, 0, 0, NULL},
+        {"ids", 0, OPTION_FLAG, &o->ids, 0, 0, NULL},
+        {"late-digest", 0, OPTION_FLAG, &o->late_digest, 0, 0, NULL},
+        {"reply", 0, OPTION_SWITCH, &o->want_reply, 0, 0, NULL},
+        {"retry", 0, OPTION_SWITCH, &o->retry, 0, 0, NULL},
+        {"timeout", 0, OPTION_SECONDS, &o->timeout_s, 0, 1e6, NULL},
+        {"bind-from", 0, OPTION_COUNT, &o->bind_from, 1, BENCH_SOURCES_MAX, NULL},
+        {"hold", 0, OPTION_FLAG, &o->hold, 0, 0, NULL},
+        {"idle", 0, OPTION_FLAG, &o->idle, 0, 0, NULL},
+        {"raw", 0, OPTION_FLAG, &o->raw, 0, 0, NULL},
+        {"per-connection", 0, OPTION_FLAG, &o->per_connection, 0, 0, NULL},
+        {"json", 'j', OPTION_FLAG, &o->json, 0, 0, NULL},
+    };
+    int status = options_read(argc, argv, "bench", bench_help, rows, MS_ARRAY_LEN(rows));
+
+    if (status != OPTIONS_GO_ON)
+        return status;
+    if (bench_kind_of(kind, &o->kind) < 0)
+        return say_usage("bench");
     if (optind < argc) {
         say_error("there is nothing to give besides options: '%s'", argv[optind]);
-        return -1;
+        return say_usage("bench");
     }
-    return options->pong != NULL ? 0 : bench_complete(options);
+    o->hold |= o->idle;
+    o->ahead_said = o->ahead != UINT32_MAX;
+    o->size_said = o->size != UINT64_MAX;
+    if (!o->ahead_said)
+        o->ahead = 1;
+    if (!o->size_said)
+        o->size = 256;
+    return o->pong != NULL || bench_complete(o) == 0 ? OPTIONS_GO_ON : say_usage("bench");
 }
 
 /* --- running --- */
@@ -421,27 +254,23 @@ bench_parse(struct bench_options *options, int argc, char **argv)
 static int
 bench_raise_limit(const struct bench_options *options)
 {
-    struct rlimit limit;
+    unsigned long limit = fd_raise_limit();
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+    if (limit >= (unsigned long)options->connections + options->beside + options->members +
+                     BENCH_SPARE_DESCRIPTORS)
         return 0;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur >= (uint64_t)options->connections + options->beside + options->members +
-                              BENCH_SPARE_DESCRIPTORS)
-        return 0;
-    say_error("%u connections need more descriptors than the limit of %llu (ulimit -Hn)",
-              options->connections, (unsigned long long)limit.rlim_cur);
+    say_error("%u connections need more descriptors than the limit of %lu (ulimit -Hn)",
+              options->connections, limit);
     return -1;
 }
 
 static int
 bench_run_at(const struct bench_options *options, const struct endpoint *ep)
 {
-    struct bench_result *result = calloc(1, sizeof(*result));
+    struct bench_result *result = ms_calloc(1, sizeof(*result));
     int rc;
 
-    if (result == NULL || bench_load_run(options, ep, result) < 0) {
+    if (bench_load_run(options, ep, result) < 0) {
         say_error("cannot begin: %s", strerror(errno != 0 ? errno : ENOMEM));
         free(result);
         return EX_OSERR;
@@ -551,24 +380,17 @@ int
 command_bench(int argc, char **argv, const char *url)
 {
     struct bench_options options = {.url_text = url,
-                                    .kind = BENCH_PLAIN,
                                     .connections = 50,
-                                    .ahead = 1,
-                                    .size = 256,
+                                    .ahead = UINT32_MAX, /* not given */
+                                    .size = UINT64_MAX,
                                     .seconds = -1,
                                     .warmup_s = -1,
                                     .timeout_s = 30,
                                     .retry = true};
     int rc = bench_parse(&options, argc, argv);
 
-    if (rc < 0) {
-        say_hint("msock bench --help");
-        rc = EX_USAGE;
-    } else if (rc > 0) {
-        rc = EX_OK;
-    } else {
+    if (rc == OPTIONS_GO_ON)
         rc = options.pong != NULL ? bench_run_pong(options.pong) : bench_run(&options);
-    }
     if (options.has_url)
         url_fini(&options.url);
     return rc;

@@ -1,4 +1,5 @@
-/* What a load is, and what it came to. Shared by the parts of the load generator. */
+/* What a load is, what it came to, and the parts of the load generator that know nothing of its
+ * connections. */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
@@ -6,6 +7,8 @@
 #include "common/url.h"
 
 #include <stdbool.h>
+#include <sys/types.h>
+#include <time.h>
 
 #define BENCH_CONNECTIONS_MAX 1000000u
 #define BENCH_AHEAD_MAX       4096u
@@ -14,8 +17,10 @@
 #define BENCH_BITS            6 /* of the histogram: a latency is known to 1.6 % */
 
 enum bench_kind { BENCH_PLAIN, BENCH_JSON, BENCH_FILE };
+#define BENCH_KINDS 3
+extern const char *const bench_kinds[BENCH_KINDS]; /* their names */
 
-struct bench_speech; /* bench_speech.h */
+struct bench_speech; /* bench_load.h */
 
 struct bench_options {
     const char *url_text;
@@ -54,10 +59,12 @@ struct bench_options {
 
 /* What one connection, or all of them, saw: answers of msp as received, or what the protocol has in
  * their place; bytes as this side counts them. */
+#define BENCH_COUNTS(X) X(acks) X(nack1) X(nack2) X(rej) X(err) X(messages) X(bytes_in) X(bytes_out)
+
 struct bench_counts {
-    uint64_t acks, nack1, nack2, rej, err;
-    uint64_t messages; /* that count: committed, answered or sent, see bench_counted */
-    uint64_t bytes_in, bytes_out;
+#define X(name) uint64_t name;
+    BENCH_COUNTS(X) /* messages: that count, committed, answered or sent */
+#undef X
 };
 
 struct bench_connection {
@@ -96,25 +103,9 @@ struct bench_result {
     size_t connection_count;
 };
 
-static inline void
-bench_latency_add(struct bench_latency *latency, uint64_t ns)
-{
-    latency->count++;
-    latency->sum += ns;
-    if (ns > latency->max)
-        latency->max = ns;
-    latency->bucket[histogram_index(ns, BENCH_BITS)]++;
-}
-
-/* The speech of a URL's scheme; NULL: there is none. */
-const struct bench_speech *bench_speech_of(const char *scheme, bool blocks);
-
 /* A message counts when it was sent, and the server says nothing at all about it. (With eof it
  * closes.) */
 bool bench_only_sends(const struct bench_options *options);
-
-/* What is true of a message that counts: "committed", "answered", "sent". */
-const char *bench_counted(const struct bench_options *options);
 
 /* Prints the result on standard output as the options say. */
 void bench_report(const struct bench_options *options, const struct bench_result *result);
@@ -122,8 +113,14 @@ void bench_report(const struct bench_options *options, const struct bench_result
 /* What a script is told at the end: EX_OK, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL. */
 int bench_status(const struct bench_result *result);
 
-/* Nanoseconds on the monotonic clock. */
-uint64_t bench_now_ns(void);
+/* Nanoseconds on a clock, and on the monotonic one. */
+uint64_t bench_clock_ns(clockid_t clock);
+
+static inline uint64_t
+bench_now_ns(void)
+{
+    return bench_clock_ns(CLOCK_MONOTONIC);
+}
 
 /* CPU seconds that the processes have taken, and flushes that the disk under a path has done (-1:
  * not known). */
@@ -132,5 +129,39 @@ int64_t bench_flushes_of(const char *path);
 
 /* Publishes to the members of a broadcast and counts what they get. Returns an exit status. */
 int bench_members(const struct bench_options *options, const struct endpoint *ep);
+
+/* --- the content of the messages (bench_document.c) --- */
+
+/* Writes a JSON document of exactly size bytes (at least 1), built like an event of a real program:
+ * an object of strings, numbers, a nested object and arrays, with more readings the larger it
+ * is. */
+void document_json(uint8_t *out, size_t size);
+
+/* Writes size bytes of text in lines. */
+void document_text(uint8_t *out, size_t size);
+
+/* Writes size bytes that do not repeat. */
+void document_binary(uint8_t *out, size_t size);
+
+/* --- the ceiling (bench_pingpong.c): a server in a child process that does nothing but count bytes
+ * and answer as many as msockd would. What a load reaches against it, no server on this machine can
+ * exceed. --- */
+
+struct pingpong {
+    pid_t pid;
+    int life; /* the child leaves when this end of a pipe is closed */
+    uint16_t port;
+};
+
+/* Starts it on 127.0.0.1, on that port or (0) one that the kernel chooses, for requests of
+ * request_len bytes, each answered with reply_len bytes. Returns 0, or -1 with errno. */
+int
+pingpong_start(uint16_t port, size_t request_len, size_t reply_len, struct pingpong *server_out);
+
+/* The same in this process, until a signal ends it. -1 with errno where it cannot begin. */
+int pingpong_serve(uint16_t port, size_t request_len, size_t reply_len);
+
+/* Ends it and waits for it. */
+void pingpong_stop(struct pingpong *server);
 
 #endif

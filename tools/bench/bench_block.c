@@ -2,8 +2,7 @@
  * lengths. No server costs the generator a copy, a sum or a parser that another does not. A wrong
  * answer ends the load's connection. */
 #include "bench/bench_load.h"
-#include "bench/bench_speech.h"
-#include "common/base.h"
+#include "common/be.h"
 #include "common/digest.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto_table.h"
@@ -13,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #define BLOCK_AROUND 256u /* more than any protocol puts around the body */
 #define BLOCK_STEPS  3
@@ -26,6 +24,9 @@ struct block_step {
 
 /* One request, and how its answer is told. */
 struct block {
+    const uint8_t *body; /* of size bytes */
+    size_t size;
+    char kind;           /* 'A' or 'J' */
     uint8_t *data;       /* one more than are in flight, one behind the other */
     size_t len;          /* of one */
     uint32_t reply_len;  /* of an answer of fixed length; 0: it has lines */
@@ -53,158 +54,126 @@ block_of(const struct bench_link *link)
     return link->load->shared;
 }
 
-/* --- one request of each kind; false: the body does not fit --- */
+/* --- one request of each kind; len stays 0 where it cannot be made --- */
 
-static bool
-block_msp(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_put(struct block *b, const void *data, size_t n)
 {
-    struct msp_first first = {.size = size, .crc = digest_crc32(0, body, size)};
-    struct digester *dg = size <= MSP_FIRST_BODY ? digester_create() : NULL;
-    uint8_t *at = b->data + MSP_FIRST_HEADER;
+    memcpy(b->data + b->len, data, n);
+    b->len += n;
+}
+
+static void
+block_msp(struct block *b)
+{
+    struct msp_first first = {.size = b->size, .crc = digest_crc32(0, b->body, b->size)};
+    struct digester *dg = digester_create();
 
     if (dg == NULL)
-        return false;
-    digest_sha256(dg, body, size, first.sha256);
+        return;
+    digest_sha256(dg, b->body, b->size, first.sha256);
     digester_destroy(dg);
     msp_first_encode(b->data, &first);
-    memcpy(at, body, size);
-    b->len = MSP_FIRST_HEADER + size + msp_trailer_encode(at + size, kind, 0, NULL, "", 0);
+    b->len = MSP_FIRST_HEADER;
+    block_put(b, b->body, b->size);
+    b->len += msp_trailer_encode(b->data + b->len, b->kind, 0, NULL, "", 0);
     b->lines = 2;
     b->initial = "AA";
-    return true;
 }
 
-static bool
-block_raw(struct block *b, const uint8_t *body, size_t size, char kind)
-{
-    if (!block_msp(b, body, size, kind))
-        return false;
-    b->reply_len = strlen("ACK\r\nACK\r\n");
-    return true;
-}
-
-/* The body between a head that names its length and CRLF. */
 static void
-block_framed(struct block *b, const char *head, const uint8_t *body, size_t size)
+block_raw(struct block *b)
 {
-    size_t n = strlen(head);
-
-    memcpy(b->data, head, n);
-    memcpy(b->data + n, body, size);
-    memcpy(b->data + n + size, "\r\n", 2);
-    b->len = n + size + 2;
+    block_msp(b);
+    b->reply_len = strlen("ACK\r\nACK\r\n");
 }
 
-static bool
-block_redis(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_redis(struct block *b)
 {
     char head[BLOCK_AROUND];
 
-    (void)kind;
-    snprintf(head, sizeof(head), "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n",
-             size);
-    block_framed(b, head, body, size);
+    block_put(b, head,
+              (size_t)snprintf(head, sizeof(head),
+                               "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n",
+                               b->size));
+    block_put(b, b->body, b->size);
+    block_put(b, "\r\n", 2);
     b->lines = 2;
     b->initial = "$*";
-    return true;
 }
 
-static bool
-block_beanstalkd(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_beanstalkd(struct block *b)
 {
     char head[BLOCK_AROUND];
 
-    (void)kind;
-    snprintf(head, sizeof(head), "put 0 0 60 %zu\r\n", size);
-    block_framed(b, head, body, size);
+    block_put(b, head, (size_t)snprintf(head, sizeof(head), "put 0 0 60 %zu\r\n", b->size));
+    block_put(b, b->body, b->size);
+    block_put(b, "\r\n", 2);
     b->lines = 1;
     b->initial = "I";
-    return true;
 }
 
-static bool
-block_http(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_http(struct block *b)
 {
     static const char text[] = "GET /idle HTTP/1.1\r\nHost: x\r\n\r\n";
 
-    (void)body, (void)size, (void)kind;
-    b->len = sizeof(text) - 1;
-    memcpy(b->data, text, b->len);
+    block_put(b, text, sizeof(text) - 1);
     b->initial = "H";
-    return true;
 }
 
-static bool
-block_frame(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_frame(struct block *b)
 {
-    (void)kind;
-    be32_store(b->data, (uint32_t)size);
-    memcpy(b->data + 4, body, size);
-    b->len = 4 + size;
+    be32_store(b->data, (uint32_t)b->size);
+    b->len = 4;
+    block_put(b, b->body, b->size);
     b->reply_len = (uint32_t)b->len;
-    return true;
 }
 
 /* SIZE and its OK; the body, and the echo's SIZE; its OK, and the echo. */
-static bool
-block_tinyproto(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_tinyproto(struct block *b)
 {
-    (void)kind;
-    be32_store(b->data, (uint32_t)size);
-    memcpy(b->data + 4, body, size);
-    b->data[4 + size] = 0xff;
-    b->len = 4 + size + 1;
+    block_frame(b);
+    block_put(b, "\xff", 1);
+    b->reply_len = 0;
     b->steps = 3;
     b->step[0] = (struct block_step){4, 1};
-    b->step[1] = (struct block_step){(uint32_t)size, 4};
-    b->step[2] = (struct block_step){1, (uint32_t)size};
+    b->step[1] = (struct block_step){(uint32_t)b->size, 4};
+    b->step[2] = (struct block_step){1, (uint32_t)b->size};
     b->opening = "\xff";
-    return true;
 }
 
-static bool
-block_cnp(struct block *b, const uint8_t *body, size_t size, char kind)
+static void
+block_cnp(struct block *b)
 {
-    struct cnp_header header = {.length = (uint32_t)size, .type = cnp_type(CNP_DATA, false)};
+    struct cnp_header header = {.length = (uint32_t)b->size, .type = cnp_type(CNP_DATA, false)};
 
-    (void)kind;
-    cnp_sum_of(body, size, header.sum);
+    cnp_sum_of(b->body, b->size, header.sum);
     cnp_header_encode(b->data, false, &header);
-    memcpy(b->data + CNP_HEADER_LEN, body, size);
-    b->len = CNP_HEADER_LEN + size;
+    b->len = CNP_HEADER_LEN;
+    block_put(b, b->body, b->size);
     b->reply_len = CNP_HEADER_LEN + 3;
     b->numbered = true;
-    return true;
 }
 
 /* --- what is shared --- */
 
-static const struct block_maker {
-    const struct bench_speech *speech;
-    bool (*make)(struct block *b, const uint8_t *body, size_t size, char kind);
-} makers[] = {
-    {&bench_msp_blocks, block_msp},
-    {&bench_tinyproto_blocks, block_tinyproto},
-    {&bench_cnp_blocks, block_cnp},
-    {&bench_frame_blocks, block_frame},
-    {&bench_raw, block_raw},
-    {&bench_redis, block_redis},
-    {&bench_beanstalkd, block_beanstalkd},
-    {&bench_http, block_http},
-};
-
 static const char *
 block_complete(struct bench_options *options)
 {
-    bool one_packet = options->speech == &bench_msp_blocks || options->speech == &bench_raw;
+    void (*make)(struct block * b) = options->speech->make;
 
     if (options->ids || options->late_digest || options->kind == BENCH_FILE || options->want_reply)
         return "blocks are all the same: no --ids, --late-digest, --kind file or --reply on";
     if (options->ahead == 0)
         return "blocks are sent ahead: --ahead is 1 at least";
-    if (options->speech == &bench_tinyproto_blocks && options->ahead > 1)
+    if (make == block_tinyproto && options->ahead > 1)
         return "tinyproto asks before each message: no --ahead";
-    if (one_packet && options->size > MSP_FIRST_BODY)
+    if ((make == block_msp || make == block_raw) && options->size > MSP_FIRST_BODY)
         return "a block is one packet: --size goes up to 1998";
     options->window = options->ahead;
     return options->size > 64u << 20 ? "a block has up to 64M: --size is too large" : NULL;
@@ -214,17 +183,18 @@ static int
 block_prepare(struct bench_load *load)
 {
     const struct bench_options *options = load->options;
-    struct block *b = calloc(1, sizeof(*b));
-    char kind = options->kind == BENCH_JSON ? 'J' : 'A';
-    size_t room = (size_t)options->size + BLOCK_AROUND;
+    struct block *b = ms_calloc(1, sizeof(*b));
 
     load->shared = b;
-    if (b == NULL || (b->data = malloc(room * (load->slots + 1))) == NULL)
+    b->body = load->body;
+    b->size = (size_t)options->size;
+    b->kind = options->kind == BENCH_JSON ? 'J' : 'A';
+    b->data = malloc((b->size + BLOCK_AROUND) * (load->slots + 1));
+    if (b->data == NULL)
         return -1;
-    for (size_t i = 0; i < MS_ARRAY_LEN(makers); i++)
-        if (makers[i].speech == options->speech &&
-            !makers[i].make(b, load->body, (size_t)options->size, kind))
-            return -1;
+    options->speech->make(b);
+    if (b->len == 0)
+        return -1;
     for (size_t i = 1; i <= load->slots; i++)
         memcpy(b->data + i * b->len, b->data, b->len);
     return 0;
@@ -240,19 +210,90 @@ block_release(struct bench_load *load)
     free(b);
 }
 
+/* --- cnp: its handshake is spoken by its state machine, then there are blocks --- */
+
+/* Sends what the handshake has to say and feeds it what comes. 1 when it is complete, 0 before, -1
+ * where it failed. */
+static int
+handshake_turn(struct bench_link *link, void *state, struct proto_io *io)
+{
+    struct buffer *ready = &io->answers->ready;
+    struct pollfd p = {.fd = link->fd, .events = POLLIN};
+    struct message *m = NULL;
+    uint8_t data[2048];
+    size_t used;
+    ssize_t n;
+
+    if (ready->len > 0) {
+        n = send(link->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
+        if (n < 0)
+            return -1;
+        link->counts.bytes_out += (uint64_t)n;
+        buffer_consume(ready, (size_t)n);
+    }
+    if (cnp_protocol.idle(state))
+        return ready->len == 0;
+    if (poll(&p, 1, HANDSHAKE_MS) <= 0 || (n = recv(link->fd, data, sizeof(data), 0)) <= 0)
+        return -1;
+    link->counts.bytes_in += (uint64_t)n;
+    return cnp_protocol.feed(state, io, data, (size_t)n, &used, &m) == PROTO_CLOSE ? -1 : 0;
+}
+
+static int
+handshake_run(struct bench_link *link)
+{
+    struct proto_limits limits = {.timeout_us = 2000000,
+                                  .packet_size = (uint32_t)link->load->options->size,
+                                  .packet_size_max = (uint32_t)link->load->options->size,
+                                  .window_size = link->load->options->window,
+                                  .retries = 1,
+                                  .nack_limit = 1};
+    struct proto_begin begin = {.limits = &limits, .role = PROTO_CLIENT};
+    struct message_store store = {.digester = NULL};
+    struct packet_window *window = NULL;
+    struct proto_tally tally = {0};
+    struct answers answers;
+    struct outbox outbox;
+    struct buffer lookahead;
+    struct message *building = NULL;
+    struct proto_io io = {.limits = &limits,
+                          .store = &store,
+                          .answers = &answers,
+                          .message = &building,
+                          .outbox = &outbox,
+                          .window = &window,
+                          .lookahead = &lookahead,
+                          .tally = &tally};
+    union proto_state state;
+    int done = 0;
+
+    answers_init(&answers);
+    outbox_init(&outbox);
+    buffer_init(&lookahead);
+    cnp_protocol.init(&state, &begin);
+    cnp_protocol.open(&state, &io);
+    while (done == 0)
+        done = handshake_turn(link, &state, &io);
+    answers_fini(&answers);
+    outbox_fini(&outbox);
+    buffer_fini(&lookahead);
+    packet_window_destroy(window);
+    return done > 0 ? 0 : -1;
+}
+
 /* --- the connection --- */
 
 static int
 block_open(struct bench_link *link)
 {
     const struct block *b = block_of(link);
-    struct block_link *l = calloc(1, sizeof(*l));
+    struct block_link *l = ms_calloc(1, sizeof(*l));
 
-    if (l == NULL)
-        return -1;
     link->speech = l;
     l->opened = b->opening == NULL;
-    if (b->numbered) {
+    if (b->numbered) { /* cnp */
+        if (handshake_run(link) < 0)
+            return -1;
         l->own = malloc(b->len * (link->load->slots + 1));
         if (l->own == NULL)
             return -1;
@@ -442,117 +483,35 @@ block_ended(struct bench_link *link)
     return false;
 }
 
-/* --- cnp: its handshake is spoken by its state machine, then there are blocks --- */
-
-/* Sends what the handshake has to say and feeds it what comes. 1 when it is complete, 0 before, -1
- * where it failed. */
-static int
-handshake_turn(struct bench_link *link, void *state, struct proto_io *io)
-{
-    struct buffer *ready = &io->answers->ready;
-    struct pollfd p = {.fd = link->fd, .events = POLLIN};
-    struct message *m = NULL;
-    uint8_t data[2048];
-    size_t used;
-    ssize_t n;
-
-    if (ready->len > 0) {
-        n = send(link->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
-        if (n < 0)
-            return -1;
-        link->counts.bytes_out += (uint64_t)n;
-        buffer_consume(ready, (size_t)n);
-    }
-    if (cnp_protocol.idle(state))
-        return ready->len == 0;
-    if (poll(&p, 1, HANDSHAKE_MS) <= 0 || (n = recv(link->fd, data, sizeof(data), 0)) <= 0)
-        return -1;
-    link->counts.bytes_in += (uint64_t)n;
-    return cnp_protocol.feed(state, io, data, (size_t)n, &used, &m) == PROTO_CLOSE ? -1 : 0;
-}
-
-static int
-handshake_run(struct bench_link *link)
-{
-    struct proto_limits limits = {.timeout_us = 2000000,
-                                  .packet_size = (uint32_t)link->load->options->size,
-                                  .packet_size_max = (uint32_t)link->load->options->size,
-                                  .window_size = link->load->options->window,
-                                  .retries = 1,
-                                  .nack_limit = 1};
-    struct proto_begin begin = {.limits = &limits, .role = PROTO_CLIENT};
-    struct message_store store = {.digester = NULL};
-    struct packet_window *window = NULL;
-    struct proto_tally tally = {0};
-    struct answers answers;
-    struct outbox outbox;
-    struct buffer lookahead;
-    struct message *building = NULL;
-    struct proto_io io = {.limits = &limits,
-                          .store = &store,
-                          .answers = &answers,
-                          .message = &building,
-                          .outbox = &outbox,
-                          .window = &window,
-                          .lookahead = &lookahead,
-                          .tally = &tally};
-    union proto_state state;
-    int done = 0;
-
-    answers_init(&answers);
-    outbox_init(&outbox);
-    buffer_init(&lookahead);
-    cnp_protocol.init(&state, &begin);
-    cnp_protocol.open(&state, &io);
-    while (done == 0)
-        done = handshake_turn(link, &state, &io);
-    answers_fini(&answers);
-    outbox_fini(&outbox);
-    buffer_fini(&lookahead);
-    packet_window_destroy(window);
-    return done > 0 ? 0 : -1;
-}
-
-static int
-cnp_blocks_open(struct bench_link *link)
-{
-    return handshake_run(link) < 0 ? -1 : block_open(link);
-}
-
-#define BLOCKS(name, text, ACKNOWLEDGES, OPEN)                      \
-    const struct bench_speech name = {.scheme = text,               \
-                                      .acknowledges = ACKNOWLEDGES, \
-                                      .complete = block_complete,   \
-                                      .prepare = block_prepare,     \
-                                      .release = block_release,     \
-                                      .open = OPEN,                 \
-                                      .close = block_close,         \
-                                      .send = block_send,           \
-                                      .output = block_output,       \
-                                      .sent = block_sent,           \
-                                      .feed = block_feed,           \
-                                      .ended = block_ended}
-
-BLOCKS(bench_msp_blocks, "msp", true, block_open);
-BLOCKS(bench_tinyproto_blocks, "tinyproto", true, block_open);
-BLOCKS(bench_cnp_blocks, "cnp", true, cnp_blocks_open);
-BLOCKS(bench_frame_blocks, "frame", true, block_open);
-BLOCKS(bench_raw, "raw", true, block_open);
-BLOCKS(bench_redis, "redis", true, block_open);
-BLOCKS(bench_beanstalkd, "beanstalkd", true, block_open);
-BLOCKS(bench_http, "http", true, block_open);
+static const struct speech_ops block_speech = {.prepare = block_prepare,
+                                               .release = block_release,
+                                               .open = block_open,
+                                               .close = block_close,
+                                               .send = block_send,
+                                               .output = block_output,
+                                               .sent = block_sent,
+                                               .feed = block_feed,
+                                               .ended = block_ended};
 
 const struct bench_speech *
 bench_speech_of(const char *scheme, bool blocks)
 {
-    static const struct bench_speech *const spoken[] = {&bench_msp, &bench_tinyproto, &bench_cnp,
-                                                        &bench_frame};
+    static const struct bench_speech made[] = {
+        {"msp", true, block_complete, &block_speech, block_msp},
+        {"tinyproto", true, block_complete, &block_speech, block_tinyproto},
+        {"cnp", true, block_complete, &block_speech, block_cnp},
+        {"frame", true, block_complete, &block_speech, block_frame},
+        {"raw", true, block_complete, &block_speech, block_raw},
+        {"redis", true, block_complete, &block_speech, block_redis},
+        {"beanstalkd", true, block_complete, &block_speech, block_beanstalkd},
+        {"http", true, block_complete, &block_speech, block_http},
+    };
+    const struct bench_speech *spoken = bench_proto_of(scheme);
 
-    for (size_t i = 0; i < MS_ARRAY_LEN(makers); i++)
-        if (strcmp(makers[i].speech->scheme, scheme) == 0 && (blocks || i >= MS_ARRAY_LEN(spoken)))
-            return makers[i].speech;
-    for (size_t i = 0; i < MS_ARRAY_LEN(spoken); i++)
-        if (strcmp(spoken[i]->scheme, scheme) == 0)
-            return spoken[i];
+    if (spoken != NULL && !blocks)
+        return spoken;
+    for (size_t i = 0; i < MS_ARRAY_LEN(made); i++)
+        if (strcmp(made[i].scheme, scheme) == 0)
+            return &made[i];
     return NULL;
 }

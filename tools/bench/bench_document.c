@@ -1,6 +1,6 @@
-#include "bench/bench_document.h"
+/* The content of the load's messages. Pure. */
+#include "bench/bench.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,55 +22,38 @@ document_add(struct document *document, const char *text, size_t reserve)
 
     if (document->left < n + reserve + DOCUMENT_ROOM)
         return false;
-    memcpy(document->at, text, n);
-    document->at += n;
+    document->at = mempcpy(document->at, text, n);
     document->left -= n;
     return true;
-}
-
-static uint32_t
-document_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return *state >> 8;
 }
 
 static void
 document_readings(struct document *document)
 {
     static const char *const units[] = {"C", "bar", "rpm", "m/s"};
-    uint32_t state = 1;
-    char text[160];
+    uint32_t state = 1, r;
+    char text[160] = "\"readings\":[{\"sensor\":\"s-0000\",\"value\":0.5}";
 
-    if (!document_add(document, "\"readings\":[{\"sensor\":\"s-0000\",\"value\":0.5}", 2))
-        return;
-    for (unsigned i = 1;; i++) {
-        uint32_t r = document_random(&state);
-
+    for (unsigned i = 1; document_add(document, text, 2); i++) {
+        state = state * 1664525u + 1013904223u;
+        r = state >> 8;
         snprintf(
             text, sizeof(text),
             ",{\"sensor\":\"s-%04x\",\"value\":%d.%02u,\"unit\":\"%s\",\"ok\":%s,\"raw\":[%u,%u]}",
             i & 0xffff, (int)(r % 2000) - 500, r % 97, units[r % 4], r % 16 == 0 ? "false" : "true",
             r % 4096, i);
-        if (!document_add(document, text, 2))
-            break;
     }
-    memcpy(document->at, "],", 2);
-    document->at += 2;
-    document->left -= 2;
+    (void)document_add(document, "],", 0);
 }
 
+/* Fills n bytes with a text again and again. */
 static void
-document_note(struct document *document)
+document_repeat(uint8_t *out, size_t n, const char *text)
 {
-    static const char words[] = "pressure within limits, next inspection in nine days; ";
-    size_t n = document->left - DOCUMENT_ROOM;
+    const size_t len = strlen(text);
 
-    memcpy(document->at, DOCUMENT_TAIL, sizeof(DOCUMENT_TAIL) - 1);
-    document->at += sizeof(DOCUMENT_TAIL) - 1;
     for (size_t i = 0; i < n; i++)
-        *document->at++ = (uint8_t)words[i % (sizeof(words) - 1)];
-    memcpy(document->at, DOCUMENT_END, sizeof(DOCUMENT_END) - 1);
+        out[i] = (uint8_t)text[i % len];
 }
 
 void
@@ -92,23 +75,23 @@ document_json(uint8_t *out, size_t size)
         memset(out, '7', size); /* a number */
         return;
     }
-    document.left--;
-    *document.at++ = '{';
-    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+    (void)document_add(&document, "{", 0);
+    for (size_t i = 0; i < MS_ARRAY_LEN(members); i++)
         document_add(&document, members[i], 0);
     if (document.left > 200)
         document_readings(&document);
-    document_note(&document);
+    document.at = mempcpy(document.at, DOCUMENT_TAIL, sizeof(DOCUMENT_TAIL) - 1);
+    document.left -= DOCUMENT_ROOM;
+    document_repeat(document.at, document.left,
+                    "pressure within limits, next inspection in nine days; ");
+    memcpy(document.at + document.left, DOCUMENT_END, sizeof(DOCUMENT_END) - 1);
 }
 
 void
 document_text(uint8_t *out, size_t size)
 {
-    static const char line[] =
-        "2026-03-01T09:30:12Z plant-7 pump[311]: flow 21.5 l/min, valve open\n";
-
-    for (size_t i = 0; i < size; i++)
-        out[i] = (uint8_t)line[i % (sizeof(line) - 1)];
+    document_repeat(out, size,
+                    "2026-03-01T09:30:12Z plant-7 pump[311]: flow 21.5 l/min, valve open\n");
 }
 
 void

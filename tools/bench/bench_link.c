@@ -1,8 +1,5 @@
 /* Connecting, sending, receiving and losing. */
-#include "bench/bench_link.h"
-
 #include "bench/bench_load.h"
-#include "bench/bench_speech.h"
 #include "common/fd.h"
 
 #include <arpa/inet.h>
@@ -12,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define LINK_BACKOFF_NS  10000000u /* before the second attempt; then it doubles */
@@ -24,10 +20,16 @@ link_options(const struct bench_link *link)
     return link->load->options;
 }
 
-static const struct bench_speech *
+static const struct speech_ops *
 link_speech(const struct bench_link *link)
 {
-    return link->load->options->speech;
+    return link->load->options->speech->ops;
+}
+
+static bool
+link_is_there(const struct bench_link *link)
+{
+    return link->state == LINK_OPENING || link->state == LINK_UP;
 }
 
 static void
@@ -109,23 +111,17 @@ link_keep_record(struct bench_link *link)
 static void
 link_sum(struct bench_counts *total, const struct bench_counts *counts)
 {
-    total->acks += counts->acks;
-    total->nack1 += counts->nack1;
-    total->nack2 += counts->nack2;
-    total->rej += counts->rej;
-    total->err += counts->err;
-    total->messages += counts->messages;
-    total->bytes_in += counts->bytes_in;
-    total->bytes_out += counts->bytes_out;
+#define X(name) total->name += counts->name;
+    BENCH_COUNTS(X)
+#undef X
 }
 
-/* Ends the TCP connection and what belongs to it alone. */
-static void
-link_detach(struct bench_link *link)
+void
+bench_link_fini(struct bench_link *link)
 {
     link_speech(link)->close(link);
     link->speech = NULL;
-    if (link->state == LINK_UP || link->state == LINK_OPENING) {
+    if (link_is_there(link)) {
         link_sum(&link->load->result->total, &link->counts);
         if (link_options(link)->per_connection)
             link_keep_record(link);
@@ -199,7 +195,7 @@ bench_link_lose(struct bench_link *link, bool counted)
 
     /* no message of it tells of one that never was ready */
     counted = counted && link->state == LINK_UP;
-    link_detach(link);
+    bench_link_fini(link);
     if (link->trouble_ns == 0)
         link->trouble_ns = load->now_ns;
     load->result->lost += doubtful;
@@ -221,7 +217,7 @@ bench_link_lose(struct bench_link *link, bool counted)
 static void
 link_renew(struct bench_link *link)
 {
-    link_detach(link);
+    bench_link_fini(link);
     if (link->begun_seq == link->done_seq) {
         if (bench_load_take(link->load, link, 1) == 0) {
             link_bury(link);
@@ -242,12 +238,6 @@ bench_link_leave(struct bench_link *link)
     shutdown(link->fd, SHUT_WR);
 }
 
-void
-bench_link_fini(struct bench_link *link)
-{
-    link_detach(link);
-}
-
 /* --- connecting --- */
 
 static void
@@ -257,7 +247,7 @@ link_refused(struct bench_link *link, int error)
 
     load->result->connect_failures++;
     load->result->connect_error = error;
-    link_detach(link);
+    bench_link_fini(link);
     if (link->trouble_ns == 0)
         link->trouble_ns = load->now_ns;
     link->failures += link->failures == 0;
@@ -428,7 +418,7 @@ link_finish_connect(struct bench_link *link)
 static int
 link_flush(struct bench_link *link)
 {
-    const struct bench_speech *speech = link_speech(link);
+    const struct speech_ops *speech = link_speech(link);
     struct iovec iov[2];
     int count;
 
@@ -456,7 +446,7 @@ link_goes_on(const struct bench_link *link)
     const struct bench_load *load = link->load;
 
     return load->only_sends && link->state == LINK_UP && load->left > 0 && !load->options->idle &&
-           load->options->rate <= 0 && (load->phase == LOAD_WARMUP || load->phase == LOAD_MEASURE);
+           load->options->rate <= 0 && bench_load_sends(load);
 }
 
 void
@@ -479,12 +469,6 @@ bench_link_push(struct bench_link *link)
 
 /* --- receiving --- */
 
-static bool
-link_is_there(const struct bench_link *link)
-{
-    return link->state == LINK_OPENING || link->state == LINK_UP;
-}
-
 /* The server has closed, in good order or (reset) not. */
 static void
 link_closed(struct bench_link *link, bool reset)
@@ -492,7 +476,7 @@ link_closed(struct bench_link *link, bool reset)
     if (reset) {
         bench_link_lose(link, false);
     } else if (link->load->phase == LOAD_LEAVE) {
-        link_detach(link);
+        bench_link_fini(link);
         link_bury(link);
     } else if (link_speech(link)->ended(link)) {
         link_renew(link);

@@ -1,9 +1,6 @@
 /* The phases of a load, and its schedule. */
 #include "bench/bench_load.h"
 
-#include "bench/bench_document.h"
-#include "bench/bench_speech.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -54,23 +51,16 @@ load_due_ns(const struct bench_load *load, uint64_t number)
     return load->schedule_ns + (uint64_t)((double)number / load->options->rate * 1e9);
 }
 
-static bool
-load_is_beside(const struct bench_load *load, const struct bench_link *link)
-{
-    return link->index >= load->options->connections;
-}
-
 uint32_t
 bench_load_take(struct bench_load *load, const struct bench_link *link, uint32_t wanted)
 {
     uint64_t most = load->left;
 
-    if (load_is_beside(load, link)) {
+    if (link->index >= load->options->connections) { /* it is beside the load */
         load->open_messages += link->begun_seq == 0;
         return link->begun_seq == 0;
     }
-    if ((load->phase != LOAD_WARMUP && load->phase != LOAD_MEASURE) ||
-        (load->options->idle && link->begun_seq > 0))
+    if (!bench_load_sends(load) || (load->options->idle && link->begun_seq > 0))
         return 0;
     if (load->options->rate > 0 && load_due(load) < most)
         most = load_due(load);
@@ -89,6 +79,16 @@ bench_load_stamp(struct bench_load *load)
                : load->now_ns;
 }
 
+static void
+load_latency_add(struct bench_latency *latency, uint64_t ns)
+{
+    latency->count++;
+    latency->sum += ns;
+    if (ns > latency->max)
+        latency->max = ns;
+    latency->bucket[histogram_index(ns, BENCH_BITS)]++;
+}
+
 /* With a rate, what was begun in time and answered behind it counts for the latency all the same.
  */
 void
@@ -98,7 +98,7 @@ bench_load_count(struct bench_load *load, uint64_t began_ns)
         load->result->messages++;
     else if (load->phase != LOAD_DRAIN || load->options->rate <= 0)
         return;
-    bench_latency_add(&load->result->latency, load->now_ns - began_ns);
+    load_latency_add(&load->result->latency, load->now_ns - began_ns);
 }
 
 /* What was due and could not be begun has waited since then at least. */
@@ -110,8 +110,8 @@ load_count_unsent(struct bench_load *load)
     if (load->options->messages > 0)
         return;
     for (uint64_t i = 0; i < due; i++)
-        bench_latency_add(&load->result->latency,
-                          load->now_ns - load_due_ns(load, load->scheduled + i));
+        load_latency_add(&load->result->latency,
+                         load->now_ns - load_due_ns(load, load->scheduled + i));
     load->result->unsent = due;
 }
 
@@ -121,7 +121,7 @@ load_begin_due(struct bench_load *load)
 {
     uint32_t n = load->options->connections;
 
-    if (load->options->rate <= 0 || (load->phase != LOAD_WARMUP && load->phase != LOAD_MEASURE))
+    if (load->options->rate <= 0 || !bench_load_sends(load))
         return;
     for (uint32_t i = 0; i < n && load->left > 0 && load_due(load) > 0; i++) {
         struct bench_link *link = &load->links[load->next_due];
@@ -133,15 +133,6 @@ load_begin_due(struct bench_load *load)
 
 /* --- phases --- */
 
-static uint64_t
-load_cpu_ns(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static void
 load_enter(struct bench_load *load, enum load_phase phase)
 {
@@ -149,7 +140,7 @@ load_enter(struct bench_load *load, enum load_phase phase)
     load->phase_ns = load->now_ns = bench_now_ns();
     if (phase != LOAD_MEASURE)
         return;
-    load->cpu_ns = load_cpu_ns();
+    load->cpu_ns = bench_clock_ns(CLOCK_PROCESS_CPUTIME_ID);
     load->server_cpu = bench_cpu_of(load->options->pids);
     load->flushes = bench_flushes_of(load->options->flush);
 }
@@ -158,7 +149,7 @@ static void
 load_measured(struct bench_load *load, enum load_phase next)
 {
     struct bench_result *result = load->result;
-    uint64_t cpu_ns = load_cpu_ns() - load->cpu_ns;
+    uint64_t cpu_ns = bench_clock_ns(CLOCK_PROCESS_CPUTIME_ID) - load->cpu_ns;
 
     load->now_ns = bench_now_ns();
     result->seconds = (double)(load->now_ns - load->phase_ns) / 1e9;
@@ -347,8 +338,8 @@ load_scan(struct bench_load *load)
     for (uint32_t i = 0; i < load->links_count; i++) {
         struct bench_link *link = &load->links[i];
 
-        if (link->speech != NULL && load->options->speech->tick != NULL)
-            load->options->speech->tick(link);
+        if (link->speech != NULL && load->options->speech->ops->tick != NULL)
+            load->options->speech->ops->tick(link);
         if (bench_link_awaits(link) && link->heard_ns + limit_ns < load->now_ns)
             bench_link_expire(link);
     }
@@ -358,7 +349,7 @@ load_scan(struct bench_load *load)
 static uint64_t
 load_wait_ns(const struct bench_load *load)
 {
-    bool sends = load->phase == LOAD_WARMUP || load->phase == LOAD_MEASURE;
+    bool sends = bench_load_sends(load);
     double seconds = load->phase == LOAD_WARMUP ? load->options->warmup_s : load->options->seconds;
     uint64_t due = load->scan_ns, end = load->phase_ns + (uint64_t)(seconds * 1e9);
 
@@ -436,7 +427,7 @@ load_prepare(struct bench_load *load)
     load->links = calloc(load->links_count, sizeof(*load->links));
     load->stamps = calloc(load->links_count * load->slots, sizeof(*load->stamps));
     if (load->epoll < 0 || load->links == NULL || load->stamps == NULL ||
-        load_make_body(load) < 0 || options->speech->prepare(load) < 0)
+        load_make_body(load) < 0 || options->speech->ops->prepare(load) < 0)
         return -1;
     load->left = options->idle           ? options->connections
                  : options->messages > 0 ? options->messages
@@ -461,7 +452,7 @@ load_fini(struct bench_load *load)
             load->result->unanswered += load->links[i].begun_seq - load->links[i].done_seq;
             bench_link_fini(&load->links[i]);
         }
-    load->options->speech->release(load);
+    load->options->speech->ops->release(load);
     free(load->links);
     free(load->stamps);
     free(load->body);

@@ -2,8 +2,8 @@
  * others count what they get. The publisher keeps a number of messages in flight: it begins the
  * next when the slowest member has one less, so nobody is dropped and nothing is measured that was
  * not delivered. */
-#include "bench/bench_link.h"
-#include "common/base.h"
+#include "bench/bench_load.h"
+#include "common/be.h"
 #include "common/fd.h"
 
 #include <errno.h>

@@ -1,21 +1,20 @@
 /* The child leaves when its pipe ends, and by signal when the parent dies: it never outlives the
  * load. */
-#include "bench/bench_pingpong.h"
+#include "bench/bench.h"
+#include "common/fd.h"
+#include "common/listen.h"
 
 #include <arpa/inet.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -128,15 +127,13 @@ pong_loop(struct pong *pong)
 static int
 pong_prepare(struct pong *pong)
 {
-    struct rlimit limit;
+    const size_t most = 1u << 21, limit = fd_raise_limit();
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-        return -1;
-    pong->got_count = limit.rlim_cur < 1u << 21 ? (size_t)limit.rlim_cur : 1u << 21;
-    pong->got = calloc(pong->got_count, sizeof(*pong->got));
+    pong->got_count = limit < most ? limit : most;
+    pong->got = ms_calloc(pong->got_count, sizeof(*pong->got));
     pong->batch = pong->reply_len < PONG_BATCH ? PONG_BATCH / pong->reply_len : 1;
     pong->answers = malloc(pong->batch * pong->reply_len);
-    if (pong->got == NULL || pong->answers == NULL)
+    if (pong->answers == NULL)
         return -1;
     for (size_t i = 0; i < pong->batch * pong->reply_len; i++)
         pong->answers[i] = PONG_ANSWER[i % (sizeof(PONG_ANSWER) - 1)];
@@ -146,52 +143,31 @@ pong_prepare(struct pong *pong)
     return pong->life < 0 ? 0 : pong_watch(pong, pong->life);
 }
 
+/* Returns a listening socket, or -1 with errno. port: 0 becomes the one that the kernel chose. */
 static int
-pong_listen(int *fd_out, uint16_t *port)
+pong_listen(uint16_t *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
-    socklen_t len = sizeof(at);
-    int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct endpoint ep = {.len = sizeof(at)};
+    struct listen_socket listener;
 
-    if (fd < 0)
-        return -1;
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&at, len) < 0 || listen(fd, 4096) < 0 ||
-        getsockname(fd, (struct sockaddr *)&at, &len) < 0) {
-        close(fd);
+    memcpy(&ep.addr, &at, sizeof(at));
+    if (listen_open(&ep, 4096, 0, (gid_t)-1, &listener) < 0)
         return -1;
-    }
+    memcpy(&at, &listener.bound.addr, sizeof(at));
     *port = ntohs(at.sin_port);
-    *fd_out = fd;
-    return 0;
+    return listener.fd;
 }
 
-static _Noreturn void
-pong_child(int listener, int life, size_t request_len, size_t reply_len)
+/* Until life (-1: never) has ended. Returns -1 with errno where it cannot begin. */
+static int
+pong_run(int listener, int life, size_t request_len, size_t reply_len)
 {
     static struct pong pong;
 
-    /* ^C is for the parent, which ends this process when it has reported. */
-    signal(SIGINT, SIG_IGN);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     pong = (struct pong){
         .listener = listener, .life = life, .request_len = request_len, .reply_len = reply_len};
-    if (pong_prepare(&pong) == 0)
-        pong_loop(&pong);
-    _exit(0);
-}
-
-int
-pingpong_serve(uint16_t port, size_t request_len, size_t reply_len)
-{
-    static struct pong pong;
-    int listener;
-
-    if (pong_listen(&listener, &port) < 0)
-        return -1;
-    pong = (struct pong){
-        .listener = listener, .life = -1, .request_len = request_len, .reply_len = reply_len};
     if (pong_prepare(&pong) < 0)
         return -1;
     pong_loop(&pong);
@@ -199,31 +175,38 @@ pingpong_serve(uint16_t port, size_t request_len, size_t reply_len)
 }
 
 int
+pingpong_serve(uint16_t port, size_t request_len, size_t reply_len)
+{
+    int listener = pong_listen(&port);
+
+    return listener < 0 ? -1 : pong_run(listener, -1, request_len, reply_len);
+}
+
+int
 pingpong_start(uint16_t port, size_t request_len, size_t reply_len, struct pingpong *server_out)
 {
-    int listener = -1, ends[2] = {-1, -1}, rc = -1;
     struct pingpong server = {.port = port};
+    int listener = pong_listen(&server.port), ends[2] = {-1, -1}, rc = -1;
 
-    if (pong_listen(&listener, &server.port) < 0 || pipe2(ends, O_CLOEXEC) < 0)
+    if (listener < 0 || pipe2(ends, O_CLOEXEC) < 0)
         goto out;
     server.pid = fork();
     if (server.pid < 0)
         goto out;
     if (server.pid == 0) {
         close(ends[1]);
-        pong_child(listener, ends[0], request_len, reply_len);
+        signal(SIGINT, SIG_IGN); /* ^C is for the parent, which ends this process then */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)pong_run(listener, ends[0], request_len, reply_len);
+        _exit(0);
     }
-    server.life = ends[1];
-    ends[1] = -1;
+    server.life = fd_steal(&ends[1]);
     *server_out = server;
     rc = 0;
 out:
-    if (ends[0] >= 0)
-        close(ends[0]);
-    if (ends[1] >= 0)
-        close(ends[1]);
-    if (listener >= 0)
-        close(listener);
+    fd_close(&ends[0]);
+    fd_close(&ends[1]);
+    fd_close(&listener);
     return rc;
 }
 

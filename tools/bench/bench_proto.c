@@ -1,8 +1,7 @@
 /* msockd's protocols on a connection of the load, by their state machines in the client's role.
  * Every message is looked at, every reply is compared with what was sent. */
 #include "bench/bench_load.h"
-#include "bench/bench_speech.h"
-#include "common/base.h"
+#include "common/clock.h"
 #include "common/fd.h"
 #include "common/text.h"
 #include "proto/limits.h"
@@ -13,8 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/uio.h>
 
 #define SPEAKER_VALUE  64         /* an id or a path, NUL included */
 #define SPEAKER_MEMORY (1u << 20) /* of a reply in memory, then a file */
@@ -98,8 +95,6 @@ speaker_io(struct bench_link *link)
 static const char *
 proto_complete_common(struct bench_options *options)
 {
-    if (url_option(&options->url, "key_file") != NULL)
-        return "bench sends nothing sealed: leave key_file out of the URL";
     if (options->ids || options->late_digest || options->kind == BENCH_FILE)
         return "only msp has ids, paths and digests: no --ids, --kind file or --late-digest";
     if (options->ahead == 0)
@@ -111,8 +106,6 @@ proto_complete_common(struct bench_options *options)
 static const char *
 msp_complete(struct bench_options *options)
 {
-    if (url_option(&options->url, "key_file") != NULL)
-        return "bench sends nothing sealed: leave key_file out of the URL";
     if (options->size > MSP_FIRST_BODY && options->ahead > 1)
         return "messages over 1998 bytes cannot be sent ahead: --ahead wants to be 0 or 1";
     if (options->late_digest && options->size == 0)
@@ -151,13 +144,6 @@ cnp_complete(struct bench_options *options)
     return proto_complete_common(options);
 }
 
-static int
-frame_framing(const struct bench_options *options, struct framing *framing_out,
-              char reason[FRAMING_REASON_LEN])
-{
-    return framing_parse(&options->url, MESSAGE_MAX, framing_out, reason);
-}
-
 static const char *
 frame_complete(struct bench_options *options)
 {
@@ -165,7 +151,7 @@ frame_complete(struct bench_options *options)
     char reason[FRAMING_REASON_LEN];
     struct framing framing;
 
-    if (frame_framing(options, &framing, reason) < 0) {
+    if (framing_parse(&options->url, MESSAGE_MAX, &framing, reason) < 0) {
         snprintf(wrong, sizeof(wrong), "framing: %s", reason);
         return wrong;
     }
@@ -210,12 +196,10 @@ static int
 proto_prepare(struct bench_load *load)
 {
     const struct bench_options *options = load->options;
-    struct speech_shared *shared = calloc(1, sizeof(*shared));
+    struct speech_shared *shared = ms_calloc(1, sizeof(*shared));
     char reason[FRAMING_REASON_LEN];
 
     load->shared = shared;
-    if (shared == NULL)
-        return -1;
     shared->ops = proto_find(options->speech->scheme);
     shared->limits = (struct proto_limits){
         .max_message_size = MESSAGE_MAX,
@@ -230,7 +214,7 @@ proto_prepare(struct bench_load *load)
         .reply = REPLY_NO,
     };
     if (strcmp(options->speech->scheme, "frame") == 0 &&
-        frame_framing(options, &shared->limits.framing, reason) < 0)
+        framing_parse(&options->url, MESSAGE_MAX, &shared->limits.framing, reason) < 0)
         return -1;
     frame_spare_delimiter(load, &shared->limits.framing);
     shared->store = (struct message_store){
@@ -284,12 +268,6 @@ speaker_slot(const struct bench_link *link, uint64_t seq)
     return &speaker_of(link)->slots[seq % link->load->slots];
 }
 
-static bool
-speaker_wants_reply(const struct bench_link *link)
-{
-    return link->load->options->want_reply;
-}
-
 /* Settles from the oldest on what has all that it waits for. */
 static void
 speaker_settle(struct bench_link *link)
@@ -301,7 +279,8 @@ speaker_settle(struct bench_link *link)
 
         if (!slot->settled)
             return;
-        if (slot->taken && speaker_wants_reply(link) && s->replies <= link->done_seq - s->first)
+        if (slot->taken && link->load->options->want_reply &&
+            s->replies <= link->done_seq - s->first)
             return;
         if (!slot->taken && !shared_of(link)->ops->repeatable)
             link->counts.rej++;
@@ -534,7 +513,7 @@ speaker_message(struct bench_link *link, struct proto_io *io, struct message *m)
     speaker_settle(link);
     seq = s->first + s->replies;
     shared_of(link)->ops->settle(&s->state, io, NULL, m, &taken);
-    if (speaker_wants_reply(link) && seq < link->next_seq) {
+    if (link->load->options->want_reply && seq < link->next_seq) {
         speaker_slot(link, seq)->wrong = !reply_is_right(link, m);
         link->load->result->bad_replies += speaker_slot(link, seq)->wrong;
         s->replies++;
@@ -611,7 +590,7 @@ proto_ended(struct bench_link *link)
             speaker_message(link, &io, m);
     }
     speaker_settled(link, 0, true);
-    if (s->replies == 0 && speaker_wants_reply(link))
+    if (s->replies == 0 && link->load->options->want_reply)
         return false;
     speaker_settle(link);
     return link->done_seq == link->next_seq;
@@ -633,22 +612,29 @@ proto_tick(struct bench_link *link)
         bench_link_push(link);
 }
 
-#define SPEECH(name, ACKNOWLEDGES)                                          \
-    const struct bench_speech bench_##name = {.scheme = #name,              \
-                                              .acknowledges = ACKNOWLEDGES, \
-                                              .complete = name##_complete,  \
-                                              .prepare = proto_prepare,     \
-                                              .release = proto_release,     \
-                                              .open = proto_open,           \
-                                              .close = proto_close,         \
-                                              .send = proto_send_more,      \
-                                              .output = proto_output,       \
-                                              .sent = proto_sent,           \
-                                              .feed = proto_feed,           \
-                                              .ended = proto_ended,         \
-                                              .tick = proto_tick}
+static const struct speech_ops proto_speech = {.prepare = proto_prepare,
+                                               .release = proto_release,
+                                               .open = proto_open,
+                                               .close = proto_close,
+                                               .send = proto_send_more,
+                                               .output = proto_output,
+                                               .sent = proto_sent,
+                                               .feed = proto_feed,
+                                               .ended = proto_ended,
+                                               .tick = proto_tick};
 
-SPEECH(msp, true);
-SPEECH(tinyproto, false);
-SPEECH(cnp, true);
-SPEECH(frame, false);
+const struct bench_speech *
+bench_proto_of(const char *scheme)
+{
+    static const struct bench_speech spoken[] = {
+        {"msp", true, msp_complete, &proto_speech, NULL},
+        {"tinyproto", false, tinyproto_complete, &proto_speech, NULL},
+        {"cnp", true, cnp_complete, &proto_speech, NULL},
+        {"frame", false, frame_complete, &proto_speech, NULL},
+    };
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(spoken); i++)
+        if (strcmp(spoken[i].scheme, scheme) == 0)
+            return &spoken[i];
+    return NULL;
+}

@@ -1,27 +1,86 @@
-/* What a load came to, for people and as JSON. */
-#include "bench/bench.h"
-#include "bench/bench_speech.h"
+/* What is read at the beginning and at the end of the measured time, and what a load came to, for
+ * people and as JSON. */
+#include "bench/bench_load.h"
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
 
 #define REPORT_BUSY 0.9 /* a generator that takes more of a core than this is the limit itself */
 
-static const char *
-report_kind(enum bench_kind kind)
+const char *const bench_kinds[BENCH_KINDS] = {"plain", "json", "file"};
+
+uint64_t
+bench_clock_ns(clockid_t clock)
 {
-    switch (kind) {
-    case BENCH_PLAIN:
-        return "plain";
-    case BENCH_JSON:
-        return "json";
-    case BENCH_FILE:
-        return "file";
-    }
-    return "";
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
+
+/* User and system time of all threads, also of those that have ended, in seconds. */
+static double
+marks_process_cpu(const char *pid, size_t len)
+{
+    unsigned long user = 0, system = 0;
+    char path[64], line[1024] = "";
+    const char *after;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%.*s/stat", len < 20 ? (int)len : 20, pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    if (fgets(line, sizeof(line), f) != NULL && (after = strrchr(line, ')')) != NULL)
+        (void)!sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                      &system);
+    fclose(f);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+double
+bench_cpu_of(const char *pids)
+{
+    double sum = 0;
+
+    while (pids != NULL && *pids != '\0') {
+        size_t n = strcspn(pids, ",");
+
+        sum += marks_process_cpu(pids, n);
+        pids += n + (pids[n] == ',');
+    }
+    return sum;
+}
+
+int64_t
+bench_flushes_of(const char *path)
+{
+    struct stat st;
+    unsigned device_major, device_minor;
+    long long flushes, found = -1;
+    char line[512];
+    FILE *f;
+
+    if (path == NULL || stat(path, &st) < 0 || (f = fopen("/proc/diskstats", "re")) == NULL)
+        return -1;
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line,
+                   "%u %u %*s %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %lld",
+                   &device_major, &device_minor, &flushes) == 3 &&
+            device_major == major(st.st_dev) && device_minor == minor(st.st_dev))
+            found = flushes;
+    fclose(f);
+    return found;
+}
+
+/* --- what it came to --- */
 
 bool
 bench_only_sends(const struct bench_options *options)
@@ -32,8 +91,9 @@ bench_only_sends(const struct bench_options *options)
            (framing == NULL || strcmp(framing, "eof") != 0);
 }
 
-const char *
-bench_counted(const struct bench_options *options)
+/* What is true of a message that counts: "committed", "answered", "sent". */
+static const char *
+report_counted(const struct bench_options *options)
 {
     if (options->speech->acknowledges)
         return "committed";
@@ -41,24 +101,51 @@ bench_counted(const struct bench_options *options)
 }
 
 static double
-report_quantile(const struct bench_latency *latency, double share)
+report_us(const struct bench_result *result, double share)
 {
+    const struct bench_latency *latency = &result->latency;
     uint64_t ns =
         histogram_quantile(latency->bucket, HISTOGRAM_BUCKETS(BENCH_BITS), BENCH_BITS, share);
 
-    return (double)(ns < latency->max ? ns : latency->max);
-}
-
-static double
-report_us(const struct bench_result *result, double share)
-{
-    return report_quantile(&result->latency, share) / 1e3;
+    return (double)(ns < latency->max ? ns : latency->max) / 1e3;
 }
 
 static double
 report_rate(const struct bench_result *result)
 {
     return result->seconds > 0 ? (double)result->messages / result->seconds : 0;
+}
+
+/* What went wrong: its name in JSON and for people, and how often. */
+struct report_error {
+    const char *key, *name;
+    uint64_t count;
+};
+#define REPORT_ERRORS 9
+
+static void
+report_errors(const struct bench_result *r, struct report_error out[REPORT_ERRORS])
+{
+    const struct report_error errors[REPORT_ERRORS] = {
+        {"nack1", "NACK1", r->total.nack1},
+        {"nack2", "NACK2", r->total.nack2},
+        {"rej", "REJ", r->total.rej},
+        {"err", "ERR", r->total.err - r->shutdowns},
+        {"lost", "connections lost", r->lost},
+        {"connect_failures", "connect failures", r->connect_failures},
+        {"bad_answers", "bad answers", r->bad_answers},
+        {"bad_replies", "bad replies", r->bad_replies},
+        {"unanswered", "messages without an answer", r->unanswered},
+    };
+
+    memcpy(out, errors, sizeof(errors));
+}
+
+/* A figure for each message. */
+static double
+report_each(const struct bench_result *result, double sum)
+{
+    return sum / (double)(result->messages > 0 ? result->messages : 1);
 }
 
 /* --- JSON --- */
@@ -74,14 +161,9 @@ report_counts(const struct bench_counts *counts)
 {
     json_t *object = json_object();
 
-    json_object_set_new(object, "acks", report_integer(counts->acks));
-    json_object_set_new(object, "nack1", report_integer(counts->nack1));
-    json_object_set_new(object, "nack2", report_integer(counts->nack2));
-    json_object_set_new(object, "rej", report_integer(counts->rej));
-    json_object_set_new(object, "err", report_integer(counts->err));
-    json_object_set_new(object, "messages", report_integer(counts->messages));
-    json_object_set_new(object, "bytes_in", report_integer(counts->bytes_in));
-    json_object_set_new(object, "bytes_out", report_integer(counts->bytes_out));
+#define X(name) json_object_set_new(object, #name, report_integer(counts->name));
+    BENCH_COUNTS(X)
+#undef X
     return object;
 }
 
@@ -89,32 +171,23 @@ static json_t *
 report_latency(const struct bench_result *result)
 {
     const struct bench_latency *h = &result->latency;
-    json_t *object = json_object();
 
-    json_object_set_new(object, "mean",
-                        json_real(h->count > 0 ? (double)h->sum / (double)h->count / 1e3 : 0));
-    json_object_set_new(object, "p50", json_real(report_us(result, 0.5)));
-    json_object_set_new(object, "p90", json_real(report_us(result, 0.9)));
-    json_object_set_new(object, "p99", json_real(report_us(result, 0.99)));
-    json_object_set_new(object, "p999", json_real(report_us(result, 0.999)));
-    json_object_set_new(object, "max", json_real((double)h->max / 1e3));
-    return object;
+    return json_pack("{s:f, s:f, s:f, s:f, s:f, s:f}", "mean",
+                     h->count > 0 ? (double)h->sum / (double)h->count / 1e3 : 0.0, "p50",
+                     report_us(result, 0.5), "p90", report_us(result, 0.9), "p99",
+                     report_us(result, 0.99), "p999", report_us(result, 0.999), "max",
+                     (double)h->max / 1e3);
 }
 
 static json_t *
-report_errors(const struct bench_result *result)
+report_errors_json(const struct bench_result *result)
 {
+    struct report_error errors[REPORT_ERRORS];
     json_t *object = json_object();
 
-    json_object_set_new(object, "nack1", report_integer(result->total.nack1));
-    json_object_set_new(object, "nack2", report_integer(result->total.nack2));
-    json_object_set_new(object, "rej", report_integer(result->total.rej));
-    json_object_set_new(object, "err", report_integer(result->total.err - result->shutdowns));
-    json_object_set_new(object, "lost", report_integer(result->lost));
-    json_object_set_new(object, "connect_failures", report_integer(result->connect_failures));
-    json_object_set_new(object, "bad_answers", report_integer(result->bad_answers));
-    json_object_set_new(object, "bad_replies", report_integer(result->bad_replies));
-    json_object_set_new(object, "unanswered", report_integer(result->unanswered));
+    report_errors(result, errors);
+    for (size_t i = 0; i < REPORT_ERRORS; i++)
+        json_object_set_new(object, errors[i].key, report_integer(errors[i].count));
     return object;
 }
 
@@ -137,18 +210,18 @@ report_connections(const struct bench_result *result)
 static void
 report_marks(json_t *object, const struct bench_options *options, const struct bench_result *result)
 {
-    double messages = result->messages > 0 ? (double)result->messages : 1;
-
     if (options->rate > 0) {
         json_object_set_new(object, "rate", json_real(options->rate));
         json_object_set_new(object, "unsent", report_integer(result->unsent));
     }
     if (result->server_cpu >= 0) {
         json_object_set_new(object, "server_cpu", json_real(result->server_cpu / result->seconds));
-        json_object_set_new(object, "cpu_us", json_real(result->server_cpu * 1e6 / messages));
+        json_object_set_new(object, "cpu_us",
+                            json_real(report_each(result, result->server_cpu * 1e6)));
     }
     if (result->flushes >= 0)
-        json_object_set_new(object, "flushes", json_real((double)result->flushes / messages));
+        json_object_set_new(object, "flushes",
+                            json_real(report_each(result, (double)result->flushes)));
 }
 
 static void
@@ -159,8 +232,8 @@ report_json(const struct bench_options *options, const struct bench_result *resu
 
     json_object_set_new(object, "server", json_string(options->raw ? "raw" : options->url_text));
     json_object_set_new(object, "protocol", json_string(options->speech->scheme));
-    json_object_set_new(object, "counted", json_string(bench_counted(options)));
-    json_object_set_new(object, "kind", json_string(report_kind(options->kind)));
+    json_object_set_new(object, "counted", json_string(report_counted(options)));
+    json_object_set_new(object, "kind", json_string(bench_kinds[options->kind]));
     json_object_set_new(object, "size", report_integer(options->size));
     json_object_set_new(object, "connections", json_integer(options->connections));
     json_object_set_new(object, "ahead", json_integer(options->ahead));
@@ -169,7 +242,7 @@ report_json(const struct bench_options *options, const struct bench_result *resu
     json_object_set_new(object, "messages_per_second", json_real(report_rate(result)));
     json_object_set_new(object, "mb_per_second", json_real(bytes / 1e6));
     json_object_set_new(object, "latency_us", report_latency(result));
-    json_object_set_new(object, "errors", report_errors(result));
+    json_object_set_new(object, "errors", report_errors_json(result));
     json_object_set_new(object, "retried", report_integer(result->retried));
     json_object_set_new(object, "reconnects", report_integer(result->reconnects));
     json_object_set_new(object, "connected", report_integer(result->connected));
@@ -190,24 +263,12 @@ report_json(const struct bench_options *options, const struct bench_result *resu
 static void
 report_error_text(const struct bench_result *result)
 {
-    const struct {
-        const char *name;
-        uint64_t count;
-    } errors[] = {
-        {"NACK1", result->total.nack1},
-        {"NACK2", result->total.nack2},
-        {"REJ", result->total.rej},
-        {"ERR", result->total.err - result->shutdowns},
-        {"connections lost", result->lost},
-        {"connect failures", result->connect_failures},
-        {"bad answers", result->bad_answers},
-        {"bad replies", result->bad_replies},
-        {"messages without an answer", result->unanswered},
-    };
+    struct report_error errors[REPORT_ERRORS];
     const char *comma = "";
 
+    report_errors(result, errors);
     printf("errors       ");
-    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+    for (size_t i = 0; i < REPORT_ERRORS; i++) {
         if (errors[i].count == 0)
             continue;
         printf("%s%s %llu", comma, errors[i].name, (unsigned long long)errors[i].count);
@@ -238,11 +299,11 @@ report_text(const struct bench_options *options, const struct bench_result *resu
     double rate = report_rate(result);
 
     printf("load         %s messages of %llu bytes to %s, %u connections, %u ahead\n",
-           report_kind(options->kind), (unsigned long long)options->size,
+           bench_kinds[options->kind], (unsigned long long)options->size,
            options->raw ? "a bare ping-pong" : options->url_text, options->connections,
            options->ahead);
     printf("messages     %llu %s in %.2f s: %.*f/s, %.1f MB/s%s\n",
-           (unsigned long long)result->messages, bench_counted(options), result->seconds,
+           (unsigned long long)result->messages, report_counted(options), result->seconds,
            rate < 100 ? 2 : 0, rate, rate * (double)options->size / 1e6,
            result->interrupted ? " (interrupted)" : "");
     printf("latency      p50 %.1f us, p90 %.1f us, p99 %.1f us, p99.9 %.1f us, max %.1f us\n",
@@ -255,10 +316,9 @@ report_text(const struct bench_options *options, const struct bench_result *resu
     if (result->server_cpu >= 0)
         printf("server       %.0f %% of a core, %.2f us a message\n",
                result->server_cpu / result->seconds * 100,
-               result->server_cpu * 1e6 / (double)(result->messages > 0 ? result->messages : 1));
+               report_each(result, result->server_cpu * 1e6));
     if (result->flushes >= 0)
-        printf("flushes      %.5f a message\n",
-               (double)result->flushes / (double)(result->messages > 0 ? result->messages : 1));
+        printf("flushes      %.5f a message\n", report_each(result, (double)result->flushes));
     printf("retried      %llu messages, %llu reconnects\n", (unsigned long long)result->retried,
            (unsigned long long)result->reconnects);
     printf("generator    %.0f %% of a core%s\n", result->cpu * 100,

@@ -1,24 +1,153 @@
 /* msock chat: lines from the keyboard go out, messages that come in are printed above them. Works
  * over every protocol whose server may speak by itself: tinyproto, frame and cnp. */
-#include "chat_terminal.h"
 #include "command.h"
-#include "input.h"
-#include "msock.h"
-#include "numbers.h"
-#include "say.h"
-#include "session.h"
 
+#include "common/clock.h"
+
+#include <editline/readline.h>
 #include <errno.h>
+#include <getopt.h>
+#include <locale.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CHAT_LINE_MAX 65536u
 #define CHAT_AGAIN_S  1.0 /* from one connection to the next, at least */
 #define CHAT_TURN_MAX 64  /* messages that are printed before anything else has its turn */
+
+/* --- the terminal: a line that can be edited (libedit), and what comes in above it. Where none was
+ * opened, messages are plain lines on standard output and notes go to standard error --- */
+
+#define TERMINAL_PROMPT "> "
+
+/* Called with each line that was typed, and with NULL at the end of input. */
+typedef void (*chat_typed_fn)(void *arg, const char *line);
+
+static struct {
+    bool is_open;
+    bool at_end;
+    bool is_fresh; /* nothing was typed since the last line */
+    chat_typed_fn typed;
+    void *arg;
+} terminal; /* libedit has one as well */
+
+/* libedit prints the prompt again behind its callback; at the end of input there must be none. */
+static void
+terminal_line(char *line)
+{
+    terminal.is_fresh = true;
+    if (line == NULL) {
+        terminal.at_end = true;
+        rl_callback_handler_remove();
+        putchar('\n');
+    } else if (*line != '\0') {
+        add_history(line);
+    }
+    terminal.typed(terminal.arg, line);
+    free(line);
+}
+
+/* The line that is being typed makes room, and comes back below. */
+static void
+terminal_hide(void)
+{
+    if (terminal.is_open && !terminal.at_end)
+        fputs("\r\033[K", stdout);
+}
+
+/* libedit draws only what differs from what it has drawn before, and takes that for still there;
+ * after a change of the terminal's size it does not. */
+static void
+terminal_show(void)
+{
+    if (terminal.is_open && !terminal.at_end) {
+        rl_resize_terminal();
+        rl_forced_update_display();
+    }
+    fflush(stdout);
+}
+
+/* libedit reads characters as the locale has them, and drops what is none. A terminal of which
+ * nothing is said takes UTF-8. */
+static void
+terminal_locale(void)
+{
+    const char *name = setlocale(LC_CTYPE, "");
+
+    if (name == NULL || strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0)
+        (void)setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+/* Shows the prompt; standard input and output are terminals. */
+static void
+terminal_open(chat_typed_fn typed, void *arg)
+{
+    terminal_locale();
+    terminal.is_open = true;
+    terminal.at_end = false;
+    terminal.typed = typed;
+    terminal.arg = arg;
+    terminal.is_fresh = true;
+    rl_callback_handler_install(TERMINAL_PROMPT, terminal_line);
+}
+
+/* Also where none is open. */
+static void
+terminal_close(void)
+{
+    if (terminal.is_open && !terminal.at_end) {
+        rl_callback_handler_remove();
+        putchar('\n');
+    } else if (terminal.is_open) {
+        fputs("\r\033[K", stdout); /* the prompt, which libedit shows again behind the last line */
+    }
+    fflush(stdout);
+    terminal.is_open = false;
+}
+
+/* Standard input has something: calls typed where that ends a line. */
+static void
+terminal_read(void)
+{
+    terminal.is_fresh = false; /* the callback says otherwise */
+    rl_callback_read_char();
+    if (terminal.is_fresh && !terminal.at_end) {
+        /* Else libedit leaves the terminal to itself until the next whole line. */
+        rl_callback_handler_install(TERMINAL_PROMPT, terminal_line);
+    }
+}
+
+/* Prints a message of n bytes, control characters replaced, and a newline. */
+static void
+terminal_print(const char *data, size_t n)
+{
+    char *clean = malloc(n + 1);
+
+    terminal_hide();
+    if (clean != NULL && isatty(STDOUT_FILENO)) {
+        say_clean_bytes(data, n, clean);
+        fputs(clean, stdout);
+    } else {
+        fwrite(data, 1, n, stdout); /* a program reads it, as it came */
+    }
+    putchar('\n');
+    terminal_show();
+    free(clean);
+}
+
+/* Says something about the chat itself. */
+static void
+terminal_note(const char *text)
+{
+    terminal_hide();
+    say_error("%s", text);
+    terminal_show();
+}
+
+/* --- the chat --- */
 
 struct chat {
     msock *m;
@@ -37,10 +166,7 @@ struct chat {
 static double
 chat_now(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+    return (double)clock_mono_us() / 1e6;
 }
 
 static void
@@ -58,17 +184,13 @@ static void
 chat_send(struct chat *chat, const char *line, size_t n)
 {
     size_t name_len = chat->name != NULL ? strlen(chat->name) + 2 : 0;
-    char *text = malloc(name_len + n + 1);
+    char *text = ms_malloc(name_len + n + 1);
 
-    if (text == NULL) {
-        say_error("no memory");
-        exit(EX_OSERR);
-    }
     if (name_len > 0)
         snprintf(text, name_len + 1, "%s: ", chat->name);
     memcpy(text + name_len, line, n);
     if (msock_send(chat->m, text, name_len + n) != MSOCK_OK) {
-        chat_terminal_note(msock_error(chat->m));
+        terminal_note(msock_error(chat->m));
         chat->failed = true;
     }
     free(text);
@@ -131,7 +253,7 @@ chat_print(const struct chat *chat, const char *data, size_t n)
     json_t *text;
 
     if (!chat->json) {
-        chat_terminal_print(data, n);
+        terminal_print(data, n);
         return;
     }
     text = json_stringn(data, n);
@@ -158,7 +280,7 @@ chat_receive(struct chat *chat)
         if (status == MSOCK_OK)
             chat_print(chat, data, n);
         else
-            chat_terminal_note(msock_error(chat->m));
+            terminal_note(msock_error(chat->m));
         if (status != MSOCK_OK && status != MSOCK_LOCAL)
             return false;
     }
@@ -192,8 +314,8 @@ chat_wait(struct chat *chat)
 
     if (poll(p, 2, chat_wait_ms(chat)) <= 0)
         return;
-    if (p[1].revents != 0 && chat_terminal_is_open())
-        chat_terminal_read();
+    if (p[1].revents != 0 && terminal.is_open)
+        terminal_read();
     else if (p[1].revents != 0)
         chat_read_pipe(chat);
 }
@@ -208,7 +330,7 @@ chat_connect(struct chat *chat)
     chat->again = chat_now() + CHAT_AGAIN_S;
     if (msock_connect(chat->m) == MSOCK_OK)
         return true;
-    chat_terminal_note(msock_error(chat->m));
+    terminal_note(msock_error(chat->m));
     return false;
 }
 
@@ -229,61 +351,36 @@ chat_run(struct chat *chat)
     return chat->failed ? EX_TEMPFAIL : EX_OK;
 }
 
-static void
-chat_help(FILE *out)
-{
-    fputs(
-        "usage: msock chat [OPTION...]\n\n"
-        "Sends each line of input as a message and prints the messages that come, over tinyproto,\n"
-        "frame or cnp. On a terminal lines can be edited; ^D leaves.\n\n"
-        "examples:\n"
-        "  msockd -l 'frame://127.0.0.1:8001?handler=broadcast'   # the server\n"
-        "  msock chat -u frame://127.0.0.1:8001 --name ann\n"
-        "  echo hello | msock chat -u tinyproto://127.0.0.1:8002 --wait 1\n\n"
-        "options:\n"
-        "  -u, --url URL       the server; default $MSOCK_URL\n"
-        "  -n, --name NAME     put \"NAME: \" before each line\n"
-        "  -w, --wait SECONDS  listen for so long after the end of input; default 0\n"
-        "  -k, --key FILE      seal and open messages with the key in FILE\n"
-        "  -j, --json          print each message as a JSON object\n"
-        "  -h, --help          this text\n\n"
-        "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent\n",
-        out);
-}
+static const char chat_help[] =
+    "usage: msock chat [OPTION...]\n\n"
+    "Sends each line of input as a message and prints the messages that come, over tinyproto,\n"
+    "frame or cnp. On a terminal lines can be edited; ^D leaves.\n\n"
+    "examples:\n"
+    "  msockd -l 'frame://127.0.0.1:8001?handler=broadcast'   # the server\n"
+    "  msock chat -u frame://127.0.0.1:8001 --name ann\n"
+    "  echo hello | msock chat -u tinyproto://127.0.0.1:8002 --wait 1\n\n"
+    "options:\n"
+    "  -u, --url URL       the server; default $MSOCK_URL\n"
+    "  -n, --name NAME     put \"NAME: \" before each line\n"
+    "  -w, --wait SECONDS  listen for so long after the end of input; default 0\n"
+    "  -k, --key FILE      seal and open messages with the key in FILE\n"
+    "  -j, --json          print each message as a JSON object\n"
+    "  -h, --help          this text\n\n"
+    "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent\n";
 
-/* Returns -1 to go on, or an exit status. */
+/* Returns OPTIONS_GO_ON, or an exit status. */
 static int
 chat_options(struct chat *chat, struct session_options *options, int argc, char **argv)
 {
-    static const struct option longs[] = {{"url", required_argument, NULL, 'u'},
-                                          {"name", required_argument, NULL, 'n'},
-                                          {"wait", required_argument, NULL, 'w'},
-                                          {"key", required_argument, NULL, 'k'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
-    int c;
+    const struct option_row rows[] = {{"url", 'u', OPTION_TEXT, &options->url, 0, 0, NULL},
+                                      {"name", 'n', OPTION_TEXT, &chat->name, 0, 0, NULL},
+                                      {"wait", 'w', OPTION_SECONDS, &chat->wait_s, 0, 1e6, NULL},
+                                      {"key", 'k', OPTION_TEXT, &options->key, 0, 0, NULL},
+                                      {"json", 'j', OPTION_FLAG, &chat->json, 0, 0, NULL}};
+    int status = options_read(argc, argv, "chat", chat_help, rows, MS_ARRAY_LEN(rows));
 
-    while ((c = getopt_long(argc, argv, "u:n:w:k:jh", longs, NULL)) != -1) {
-        if (c == 'h') {
-            chat_help(stdout);
-            return EX_OK;
-        }
-        if (c == 'n') {
-            chat->name = optarg;
-        } else if (c == 'w' && number_seconds(optarg, 1e6, &chat->wait_s)) {
-            continue;
-        } else if (c == 'w') {
-            say_error("--wait wants seconds, such as 0.5 or 10, not '%s'", optarg);
-            return EX_USAGE;
-        } else if (session_option(options, c, optarg) < 0) {
-            say_hint("msock chat --help");
-            return EX_USAGE;
-        }
-    }
-    chat->json = options->json;
-    if (optind == argc)
-        return -1;
+    if (status != OPTIONS_GO_ON || optind == argc)
+        return status;
     say_error("chat takes no argument: what is typed is sent");
     return EX_USAGE;
 }
@@ -295,7 +392,7 @@ command_chat(int argc, char **argv, const char *url)
     struct session_options options = SESSION_OPTIONS_INIT(url);
     int status = chat_options(&chat, &options, argc, argv);
 
-    if (status >= 0)
+    if (status != OPTIONS_GO_ON)
         return status;
     status = session_open(&options, &chat.m);
     if (status != EX_OK)
@@ -306,9 +403,9 @@ command_chat(int argc, char **argv, const char *url)
         return EX_USAGE;
     }
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO) && !chat.json)
-        chat_terminal_open(chat_typed, &chat);
+        terminal_open(chat_typed, &chat);
     status = chat_run(&chat);
-    chat_terminal_close();
+    terminal_close();
     msock_close(chat.m);
     return status;
 }

@@ -1,135 +1,279 @@
 /* msock listen: receives in the foreground and prints, or gives each message to a program. */
 #include "command.h"
-#include "listen_message.h"
-#include "listen_url.h"
-#include "numbers.h"
-#include "say.h"
+
+#include "common/digest.h"
+#include "common/fd.h"
+#include "msock_server.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdio.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define LISTEN_URL     "auto://127.0.0.1:8000"
-#define LISTEN_URLS    64
 #define LISTEN_LAST_MS 1000 /* for peers to read their last answers */
 
 struct listening {
     msock_server *server;
-    const char *url; /* -u or $MSOCK_URL; or NULL */
-    const char *urls[LISTEN_URLS + 1];
-    unsigned url_count;
+    struct option_list urls;
     const char *key;
     uint64_t count; /* of messages; 0: until ^C */
-    struct listen_options options;
+    bool json;
+    bool terminal;       /* standard output is one: nothing may drive it */
+    const char *command; /* for /bin/sh -c; NULL: none */
 };
 
 /* For the signal handler. */
 static msock_server *listen_server;
 
-static void
-listen_help(FILE *out)
+extern char **environ;
+
+/* --- one message --- */
+
+static const char *
+message_kind(const msock_message *m)
 {
-    fputs(
-        "usage: msock listen [OPTION...]\n\n"
-        "Receives messages and prints each with a newline behind it; its sender is answered when\n"
-        "it is printed. ^C ends it in order.\n\n"
-        "examples:\n"
-        "  msock listen\n"
-        "  msock listen -l 'frame://0.0.0.0:5551?framing=delimiter' --json | jq .text\n"
-        "  msock listen --exec 'psql -c \"copy lines from stdin\"' --count 100\n\n"
-        "options:\n"
-        "  -u, --url URL       where to listen; the options are those of listeners in\n"
-        "                      msockd.conf(5) but handler; default $MSOCK_URL, else\n"
-        "                      " LISTEN_URL "\n"
-        "  -l, --listen URL    the same, repeatable: another place; without -u and $MSOCK_URL the\n"
-        "                      only ones\n"
-        "  -k, --key FILE      open and seal what is received and sent with the key in FILE\n"
-        "  -j, --json          one JSON object a line: id, proto, peer, kind, size, sha256, and\n"
-        "                      text, or base64 where it is not UTF-8\n"
-        "  -n, --count N       end after N messages\n"
-        "  -x, --exec COMMAND  /bin/sh runs COMMAND for each message, instead of printing it; the\n"
-        "                      message is its standard input, MSOCK_ID, _FILE, _KIND, _PEER,\n"
-        "                      _PROTO, _SHA256 and _SIZE describe it; exit status 0 takes it, 65\n"
-        "                      refuses it, with any other it has failed\n"
-        "  -h, --help          this text\n\n"
-        "exit status: 0 ended by ^C or --count, 64 usage, 71 cannot listen, 74 cannot print\n",
-        out);
+    switch (msock_message_kind(m)) {
+    case 'J':
+        return "json";
+    case 'F':
+        return "file";
+    }
+    return "plain";
+}
+
+/* --- printing --- */
+
+/* One line; an id may be any bytes, and one that is no text is left out. */
+static int
+print_json(const msock_message *m, const void *data, size_t n)
+{
+    json_t *body = json_stringn(data, n), *line;
+    const char *key = body != NULL ? "text" : "base64";
+    char hex[2 * SHA256_LEN + 1];
+    int rc = -1;
+
+    if (body == NULL)
+        body = json_base64(data, n);
+    digest_hex(msock_message_sha256(m), SHA256_LEN, hex);
+    line = json_pack("{s:o*, s:s, s:s, s:s, s:I, s:s, s:o}", "id", json_string(msock_message_id(m)),
+                     "proto", msock_message_protocol(m), "peer", msock_message_peer(m), "kind",
+                     message_kind(m), "size", (json_int_t)n, "sha256", hex, key, body);
+    if (line != NULL)
+        rc = json_dumpf(line, stdout, JSON_COMPACT);
+    json_decref(line);
+    return rc == 0 && putchar('\n') != EOF ? 0 : -1;
 }
 
 static int
-listen_option(struct listening *l, int c, const char *value)
+print_clean(const char *data, size_t n)
 {
-    switch (c) {
-    case 'l':
-        if (l->url_count == LISTEN_URLS) {
-            say_error("more than %d listeners", LISTEN_URLS);
+    for (size_t i = 0; i < n;) {
+        bool layout = data[i] == '\n' || data[i] == '\t';
+        size_t len = layout ? 1 : say_harmless(data + i, n - i);
+
+        if (len > 0 ? fwrite(data + i, 1, len, stdout) != len : putchar('?') == EOF)
             return -1;
-        }
-        l->urls[l->url_count++] = value;
+        i += len > 0 ? len : 1;
+    }
+    return 0;
+}
+
+static int
+print_bytes(const struct listening *l, const void *data, size_t n)
+{
+    if (l->terminal ? print_clean(data, n) < 0 : fwrite(data, 1, n, stdout) != n)
+        return -1;
+    return putchar('\n') != EOF ? 0 : -1;
+}
+
+/* --- running --- */
+
+static void
+set_environment(const msock_message *m, size_t n)
+{
+    const bool file = msock_message_kind(m) == 'F';
+    char hex[2 * SHA256_LEN + 1], size[24];
+
+    digest_hex(msock_message_sha256(m), SHA256_LEN, hex);
+    snprintf(size, sizeof(size), "%zu", n);
+    setenv("MSOCK_PROTO", msock_message_protocol(m), 1);
+    setenv("MSOCK_PEER", msock_message_peer(m), 1);
+    setenv("MSOCK_KIND", message_kind(m), 1);
+    unsetenv(file ? "MSOCK_ID" : "MSOCK_FILE");
+    setenv(file ? "MSOCK_FILE" : "MSOCK_ID", msock_message_id(m), 1);
+    setenv("MSOCK_SIZE", size, 1);
+    setenv("MSOCK_SHA256", hex, 1);
+}
+
+/* The message as a file without a name: the program may read as much of it as it likes. Returns a
+ * descriptor, or -1. */
+static int
+input_file(const char *data, size_t n)
+{
+    int fd = memfd_create("message", MFD_CLOEXEC);
+
+    if (fd >= 0 && (fd_write_all(fd, data, n) < 0 || lseek(fd, 0, SEEK_SET) < 0))
+        fd_close(&fd);
+    return fd;
+}
+
+/* Returns the status of waitpid(2), or -1. */
+static int
+run_command(const char *command, int input)
+{
+    char *const argv[] = {(char *)"sh", (char *)"-c", (char *)(uintptr_t)command, NULL};
+    posix_spawn_file_actions_t actions;
+    int status = -1;
+    pid_t pid;
+
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    if (posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ) == 0)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+    posix_spawn_file_actions_destroy(&actions);
+    return status;
+}
+
+/* What the command decides; the message is settled. */
+static void
+settle_by_command(const char *command, msock_message *m, const void *data, size_t n)
+{
+    int input = input_file(data, n), status = -1;
+
+    if (input >= 0) {
+        set_environment(m, n);
+        status = run_command(command, input);
+        fd_close(&input);
+    }
+    if (status == 0)
+        msock_message_commit(m, NULL, 0);
+    else if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == EX_DATAERR)
+        msock_message_refuse(m, "the receiving command has refused it");
+    else
+        msock_message_fail(m, "the receiving command has failed");
+}
+
+/* Settles the message, and only after what was printed has left. Returns 0, or -1 where it could
+ * not be printed, with errno; the message has failed then. */
+static int
+listen_message(const struct listening *l, msock_message *m)
+{
+    size_t n;
+    const void *data = msock_message_data(m, &n);
+    int rc = 0;
+
+    if (data == NULL) {
+        msock_message_fail(m, "the message cannot be read back");
         return 0;
-    case 'u':
-        l->url = value;
-        return 0;
-    case 'k':
-        l->key = value;
-        return 0;
-    case 'j':
-        l->options.json = true;
-        return 0;
-    case 'x':
-        l->options.command = value;
-        return 0;
-    case 'n':
-        if (number_parse(value, UINT64_MAX / 2, &l->count) && l->count > 0)
-            return 0;
-        say_error("--count wants a number from 1 on, not '%s'", value);
+    }
+    if (l->json)
+        rc = print_json(m, data, n);
+    else if (l->command == NULL)
+        rc = print_bytes(l, data, n);
+    if (rc < 0 || fflush(stdout) != 0) {
+        msock_message_fail(m, "the receiver cannot write it down");
         return -1;
     }
-    return -1;
+    if (l->command != NULL)
+        settle_by_command(l->command, m, data, n);
+    else
+        msock_message_commit(m, NULL, 0);
+    return 0;
 }
 
-/* Returns 0 to go on, 1 where help was printed, -1 for wrong usage, which was said. */
-static int
-listen_parse(struct listening *l, int argc, char **argv)
-{
-    static const struct option longs[] = {
-        {"url", required_argument, NULL, 'u'},   {"listen", required_argument, NULL, 'l'},
-        {"key", required_argument, NULL, 'k'},   {"json", no_argument, NULL, 'j'},
-        {"count", required_argument, NULL, 'n'}, {"exec", required_argument, NULL, 'x'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
-    int c;
+/* --- options --- */
 
-    while ((c = getopt_long(argc, argv, "u:l:k:jn:x:h", longs, NULL)) != -1) {
-        if (c == 'h') {
-            listen_help(stdout);
-            return 1;
-        }
-        if (listen_option(l, c, optarg) < 0)
-            return -1;
-    }
+static const char listen_help[] =
+    "usage: msock listen [OPTION...]\n\n"
+    "Receives messages and prints each with a newline behind it; its sender is answered when\n"
+    "it is printed. ^C ends it in order.\n\n"
+    "examples:\n"
+    "  msock listen\n"
+    "  msock listen -l 'frame://0.0.0.0:5551?framing=delimiter' --json | jq .text\n"
+    "  msock listen --exec 'psql -c \"copy lines from stdin\"' --count 100\n\n"
+    "options:\n"
+    "  -u, --url URL       where to listen; the options are those of listeners in\n"
+    "                      msockd.conf(5) but handler; default $MSOCK_URL, else\n"
+    "                      " LISTEN_URL "\n"
+    "  -l, --listen URL    the same, repeatable: another place; without -u and $MSOCK_URL the\n"
+    "                      only ones\n"
+    "  -k, --key FILE      open and seal what is received and sent with the key in FILE\n"
+    "  -j, --json          one JSON object a line: id, proto, peer, kind, size, sha256, and\n"
+    "                      text, or base64 where it is not UTF-8\n"
+    "  -n, --count N       end after N messages\n"
+    "  -x, --exec COMMAND  /bin/sh runs COMMAND for each message, instead of printing it; the\n"
+    "                      message is its standard input, MSOCK_ID, _FILE, _KIND, _PEER,\n"
+    "                      _PROTO, _SHA256 and _SIZE describe it; exit status 0 takes it, 65\n"
+    "                      refuses it, with any other it has failed\n"
+    "  -h, --help          this text\n\n"
+    "exit status: 0 ended by ^C or --count, 64 usage, 71 cannot listen, 74 cannot print\n";
+
+/* Returns OPTIONS_GO_ON, or an exit status. url: $MSOCK_URL, or NULL. */
+static int
+listen_parse(struct listening *l, int argc, char **argv, const char *url)
+{
+    const struct option_row rows[] = {
+        {"url", 'u', OPTION_TEXT, &url, 0, 0, NULL},
+        {"listen", 'l', OPTION_LIST, &l->urls, 0, 0, "listeners"},
+        {"key", 'k', OPTION_TEXT, &l->key, 0, 0, NULL},
+        {"json", 'j', OPTION_FLAG, &l->json, 0, 0, NULL},
+        {"count", 'n', OPTION_NUMBER, &l->count, 1, (double)(UINT64_MAX / 2), "a number from 1 on"},
+        {"exec", 'x', OPTION_TEXT, &l->command, 0, 0, NULL}};
+    int status = options_read(argc, argv, "listen", listen_help, rows, MS_ARRAY_LEN(rows));
+
+    if (status != OPTIONS_GO_ON)
+        return status;
     if (optind < argc) {
         say_error("there is nothing to say after the options: '%s'", argv[optind]);
-        return -1;
+        return say_usage("listen");
     }
-    if (l->url != NULL) {
-        memmove(l->urls + 1, l->urls, l->url_count++ * sizeof(l->urls[0]));
-        l->urls[0] = l->url;
+    if (url == NULL && l->urls.count == 0)
+        url = LISTEN_URL;
+    if (url != NULL) {
+        memmove(l->urls.items + 1, l->urls.items, l->urls.count++ * sizeof(l->urls.items[0]));
+        l->urls.items[0] = url;
     }
-    if (l->url_count == 0)
-        l->urls[l->url_count++] = LISTEN_URL;
-    return 0;
+    return OPTIONS_GO_ON;
+}
+
+/* --- the listeners --- */
+
+static const char url_plain[] =
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-";
+
+char *
+listen_url_with_key(const char *url, const char *key)
+{
+    size_t size = strlen(url) + (key != NULL ? 3 * strlen(key) : 0) + sizeof("?key_file="), len;
+    char *out = malloc(size);
+
+    if (out == NULL)
+        return NULL;
+    len = (size_t)snprintf(out, size, "%s", url);
+    if (key == NULL)
+        return out;
+    len += (size_t)snprintf(out + len, size - len,
+                            "%ckey_file=", strchr(url, '?') != NULL ? '&' : '?');
+    for (; *key != '\0'; key++)
+        len += (size_t)snprintf(out + len, size - len,
+                                strchr(url_plain, *key) != NULL ? "%c" : "%%%02X",
+                                (unsigned char)*key);
+    return out;
 }
 
 static int
 listen_begin(struct listening *l)
 {
-    for (unsigned i = 0; i < l->url_count; i++) {
-        char *url = listen_url_with_key(l->urls[i], l->key);
+    for (unsigned i = 0; i < l->urls.count; i++) {
+        char *url = listen_url_with_key(l->urls.items[i], l->key);
         enum msock_status status =
             url != NULL ? msock_server_add_listener(l->server, url) : MSOCK_LOCAL;
 
@@ -175,10 +319,10 @@ static void
 listen_say_ready(const struct listening *l)
 {
     fputs("msock: ready", stderr);
-    for (unsigned i = 0; i < l->url_count; i++) {
-        const char *end = strstr(l->urls[i], "://");
+    for (unsigned i = 0; i < l->urls.count; i++) {
+        const char *end = strstr(l->urls.items[i], "://");
 
-        fprintf(stderr, " %.*s%s", (int)(end - l->urls[i]) + 3, l->urls[i],
+        fprintf(stderr, " %.*s%s", (int)(end - l->urls.items[i]) + 3, l->urls.items[i],
                 msock_server_address(l->server, i));
     }
     fputc('\n', stderr);
@@ -194,7 +338,7 @@ listen_receive(const struct listening *l)
         status = msock_server_recv(l->server, -1, &m);
         if (status != MSOCK_OK)
             break;
-        if (listen_message(&l->options, m) < 0) {
+        if (listen_message(l, m) < 0) {
             say_error("cannot write to standard output: %s", strerror(errno));
             return EX_IOERR;
         }
@@ -226,14 +370,11 @@ listen_end(struct listening *l)
 int
 command_listen(int argc, char **argv, const char *url)
 {
-    struct listening l = {.url = url, .options = {.terminal = isatty(STDOUT_FILENO)}};
-    int parsed = listen_parse(&l, argc, argv), status;
+    struct listening l = {.terminal = isatty(STDOUT_FILENO)};
+    int status = listen_parse(&l, argc, argv, url);
 
-    if (parsed != 0) {
-        if (parsed < 0)
-            say_hint("msock listen --help");
-        return parsed > 0 ? EX_OK : EX_USAGE;
-    }
+    if (status != OPTIONS_GO_ON)
+        return status;
     l.server = msock_server_create();
     if (l.server == NULL) {
         say_error("no memory or no descriptors");

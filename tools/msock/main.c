@@ -1,11 +1,8 @@
 /* msock: send messages, JSON documents and files from the command line, and load a server. */
 #include "command.h"
-#include "msock.h"
-#include "say.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -22,8 +19,6 @@ static const struct command commands[] = {
     {"bench", command_bench, DEFAULT_URL, "load a server and measure it"},
 };
 
-#define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
-
 static void
 main_help(FILE *out)
 {
@@ -31,7 +26,7 @@ main_help(FILE *out)
           "Sends to msockd, and returns when what was sent is verified and safe.\n\n"
           "commands:\n",
           out);
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++)
         fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
     fputs("\noptions:\n"
           "  -u, --url URL  the server, or where to listen; default $MSOCK_URL, else\n"
@@ -47,15 +42,6 @@ main_help(FILE *out)
           out);
 }
 
-static const struct command *
-command_find(const char *name)
-{
-    for (size_t i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(commands[i].name, name) == 0)
-            return &commands[i];
-    return NULL;
-}
-
 /* A reply that could not be written is not a success: a full disk must not look like one. */
 static int
 main_flush(int status)
@@ -69,16 +55,16 @@ main_flush(int status)
 static int
 main_command(int argc, char **argv, const char *url)
 {
-    const struct command *command = command_find(argv[0]);
-
-    if (command == NULL) {
-        say_error("there is no command '%s'", argv[0]);
-        say_hint("msock --help");
-        return EX_USAGE;
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
+        if (strcmp(commands[i].name, argv[0]) != 0)
+            continue;
+        argv[0] = (char *)"msock";
+        optind = 0; /* glibc: begin anew, with this vector */
+        return main_flush(commands[i].run(argc, argv, url != NULL ? url : commands[i].url));
     }
-    argv[0] = (char *)"msock";
-    optind = 0; /* glibc: begin anew, with this vector */
-    return main_flush(command->run(argc, argv, url != NULL ? url : command->url));
+    say_error("there is no command '%s'", argv[0]);
+    say_error("see `msock --help`");
+    return EX_USAGE;
 }
 
 int
@@ -107,7 +93,7 @@ main(int argc, char **argv)
             printf("msock %s\n", msock_version());
             return main_flush(EX_OK);
         default:
-            say_hint("msock --help");
+            say_error("see `msock --help`");
             return EX_USAGE;
         }
     }

@@ -1,22 +1,45 @@
-#include "progress.h"
+#include "command.h"
 
-#include "numbers.h"
-#include "say.h"
+#include "common/clock.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define PROGRESS_PATIENCE_NS 200000000u
-#define PROGRESS_INTERVAL_NS 100000000u
+#define PROGRESS_PATIENCE_US 200000u
+#define PROGRESS_INTERVAL_US 100000u
 #define PROGRESS_BAR_MAX     40u
 #define PROGRESS_LABEL_MAX   30u
 
 void
+number_bytes(double bytes, char out[NUMBER_TEXT_LEN])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    size_t unit = 0;
+
+    while (bytes >= 1024 && unit + 1 < MS_ARRAY_LEN(units)) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, NUMBER_TEXT_LEN, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+}
+
+/* "0:07", "12:05", "3:02:11". */
+static void
+number_clock(double seconds, char out[NUMBER_TEXT_LEN])
+{
+    unsigned long s = seconds < 0 ? 0 : seconds > 3.6e8 ? 360000000ul : (unsigned long)seconds;
+
+    if (s >= 3600)
+        snprintf(out, NUMBER_TEXT_LEN, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
+    else
+        snprintf(out, NUMBER_TEXT_LEN, "%lu:%02lu", s / 60, s % 60);
+}
+
+void
 progress_init(struct progress *progress, const char *label)
 {
-    *progress = (struct progress){.began_ns = number_now_ns()};
+    *progress = (struct progress){.began_us = clock_mono_us()};
     say_clean(label, progress->label, sizeof(progress->label));
 }
 
@@ -55,7 +78,8 @@ progress_label_len(const char *label, size_t max)
     return (int)max;
 }
 
-void
+/* The line itself, without line ends, at most width columns and n bytes with NUL. */
+static void
 progress_format(const char *label, uint64_t done, uint64_t total, double rate, unsigned width,
                 char *out, size_t n)
 {
@@ -87,8 +111,8 @@ progress_format(const char *label, uint64_t done, uint64_t total, double rate, u
 static void
 progress_rate(struct progress *progress, uint64_t now, uint64_t done)
 {
-    uint64_t since = progress->drawn_ns != 0 ? progress->drawn_ns : progress->began_ns;
-    double seconds = (double)(now - since) / 1e9;
+    uint64_t since = progress->drawn_us != 0 ? progress->drawn_us : progress->began_us;
+    double seconds = (double)(now - since) / 1e6;
     double rate;
 
     if (done < progress->drawn_done) {
@@ -101,33 +125,31 @@ progress_rate(struct progress *progress, uint64_t now, uint64_t done)
     progress->rate = progress->rate > 0 ? 0.8 * progress->rate + 0.2 * rate : rate;
 }
 
-int
-progress_show(void *arg, uint64_t done, uint64_t total)
+void
+progress_show(struct progress *progress, uint64_t done, uint64_t total)
 {
-    struct progress *progress = arg;
-    uint64_t now = number_now_ns();
+    uint64_t now = clock_mono_us();
     char line[1024];
 
-    if (now - progress->began_ns < PROGRESS_PATIENCE_NS)
-        return 0;
-    if (progress->drawn_ns != 0 && now - progress->drawn_ns < PROGRESS_INTERVAL_NS && done < total)
-        return 0;
+    if (now - progress->began_us < PROGRESS_PATIENCE_US)
+        return;
+    if (progress->drawn_us != 0 && now - progress->drawn_us < PROGRESS_INTERVAL_US && done < total)
+        return;
     progress_rate(progress, now, done);
-    progress->drawn_ns = now;
+    progress->drawn_us = now;
     progress->drawn_done = done;
     progress_format(progress->label, done, total, progress->rate, progress_width(), line,
                     sizeof(line));
     fprintf(stderr, "\r\033[K%s", line);
     fflush(stderr);
-    return 0;
 }
 
 void
 progress_clear(struct progress *progress)
 {
-    if (progress->drawn_ns == 0)
+    if (progress->drawn_us == 0)
         return;
     fputs("\r\033[K", stderr);
     fflush(stderr);
-    progress->drawn_ns = 0;
+    progress->drawn_us = 0;
 }

@@ -1,14 +1,12 @@
 /* Lines of a stream as messages: one connection, each line sent before the one before is answered,
  * in order. A line leaves as soon as nothing more is waiting to be read, and reading stops while
  * the server is behind, so a slow server slows down who writes to us. */
-#include "input.h"
-#include "numbers.h"
-#include "say.h"
-#include "send_message.h"
-#include "session.h"
+#include "command.h"
+
+#include "common/buffer.h"
+#include "common/clock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -26,8 +24,7 @@ struct lines {
     msock *m;
     char kind;
     int fd;
-    char *data; /* read, and not sent yet */
-    size_t len, size;
+    struct buffer input;         /* read, and not sent yet */
     uint64_t line;               /* of the input, the last one that was sent */
     uint64_t sent;               /* messages */
     uint64_t numbers[LINES_OUT]; /* the line of each message without a report, by its number */
@@ -111,45 +108,22 @@ lines_send(struct lines *l, const char *text, size_t n)
 static bool
 lines_send_all(struct lines *l, bool at_end)
 {
-    char *at = l->data, *newline;
-    size_t left = l->len;
+    struct buffer *input = &l->input;
+    const char *newline;
     bool good = true;
 
-    while (good && (newline = left > 0 ? memchr(at, '\n', left) : NULL) != NULL) {
-        good = lines_send(l, at, (size_t)(newline - at));
-        left -= (size_t)(newline + 1 - at);
-        at = newline + 1;
+    while (good && input->len > 0 &&
+           (newline = memchr(buffer_bytes(input), '\n', input->len)) != NULL) {
+        size_t n = (size_t)(newline - buffer_bytes(input));
+
+        good = lines_send(l, buffer_bytes(input), n);
+        buffer_consume(input, n + 1);
     }
-    if (good && at_end && left > 0) {
-        good = lines_send(l, at, left);
-        left = 0;
+    if (good && at_end && input->len > 0) {
+        good = lines_send(l, buffer_bytes(input), input->len);
+        buffer_clear(input);
     }
-    if (left > 0)
-        memmove(l->data, at, left);
-    l->len = left;
     return good;
-}
-
-static int
-lines_make_room(struct lines *l)
-{
-    size_t size = l->size == 0 ? LINES_READ : 2 * l->size;
-    char *grown;
-
-    if (l->size - l->len >= LINES_READ / 2)
-        return 0;
-    if (l->len > LINES_MAX) {
-        say_error("line %llu is longer than 256 MiB", (unsigned long long)l->line + 1);
-        return EX_DATAERR;
-    }
-    grown = realloc(l->data, size);
-    if (grown == NULL) {
-        say_error("no memory for a line");
-        return EX_OSERR;
-    }
-    l->data = grown;
-    l->size = size;
-    return 0;
 }
 
 /* Sleeps until there is something to do. A signal that came before is seen, since none can come
@@ -195,18 +169,21 @@ static int
 lines_run(struct lines *l)
 {
     ssize_t n = 1;
-    int rc;
+    size_t room;
 
     while (n != 0 && lines_wait(l)) {
-        rc = lines_make_room(l);
-        if (rc != 0)
-            return rc;
-        n = read(l->fd, l->data + l->len, l->size - l->len);
+        room = l->input.len > LINES_READ ? l->input.len : LINES_READ;
+        if (l->input.len > LINES_MAX) {
+            say_error("line %llu is longer than 256 MiB", (unsigned long long)l->line + 1);
+            return EX_DATAERR;
+        }
+        n = read(l->fd, buffer_reserve(&l->input, room), room);
         if (n < 0 && errno != EINTR && errno != EAGAIN) {
             say_error("cannot read the input: %s", strerror(errno));
             return EX_NOINPUT;
         }
-        l->len += n > 0 ? (size_t)n : 0;
+        if (n > 0)
+            buffer_added(&l->input, (size_t)n);
         if (!lines_send_all(l, n == 0))
             break;
     }
@@ -241,24 +218,21 @@ lines_report(const struct lines *l, double seconds)
 int
 send_lines(const struct session_options *options, msock *m, char kind, int fd)
 {
-    struct lines *l = calloc(1, sizeof(*l));
-    uint64_t began = number_now_ns();
+    struct lines *l = ms_malloc(sizeof(*l));
+    uint64_t began = clock_mono_us();
     int rc;
 
-    if (l == NULL) {
-        say_error("no memory");
-        return EX_OSERR;
-    }
     *l = (struct lines){.options = options, .m = m, .kind = kind, .fd = fd};
+    buffer_init(&l->input);
     lines_catch_signals();
     msock_set_settled(m, lines_settled, l);
     rc = lines_run(l);
     (void)msock_flush(m, -1); /* lines_settled has said what is wrong */
     l->status = session_worse(l->status, rc);
-    lines_report(l, (double)(number_now_ns() - began) / 1e9);
+    lines_report(l, (double)(clock_mono_us() - began) / 1e6);
     msock_set_settled(m, NULL, NULL);
     rc = l->status;
-    free(l->data);
+    buffer_fini(&l->input);
     free(l);
     return rc;
 }
