@@ -49,10 +49,10 @@ measure_memory() { # KEY PROTOCOL COUNT PSS-BEFORE PLACE-BYTES
 
 memory_msockd() { # WORKERS COUNT
     local few many
-    start_msockd "$1" journal -o max_connections=1024
+    start_msockd_at msp "$1" journal -o max_connections=1024
     few=$(settled_pss_kib "$STARTED")
     stop "$STARTED"
-    start_msockd "$1" journal -o max_connections=16384
+    start_msockd_at msp "$1" journal -o max_connections=16384
     many=$(settled_pss_kib "$STARTED")
     measure_memory "memory.w$1" msp "$2" "$many" "$(place_bytes "$few" "$many" $((16384 - 1024)))"
     stop "$STARTED"
@@ -84,18 +84,16 @@ group_memory() {
 }
 
 group_scale() {
-    local one two one_port two_port count
+    local count
     count=$(connections_possible)
-    start_msockd 1 discard && one=$STARTED one_port=$PORT
-    start_msockd 2 discard && two=$STARTED two_port=$PORT
+    start_both msp discard
     for _ in $(seq "$REPS"); do
-        measure scale.few.w1 msp "$one_port" "$one" -c 100 -s 256
-        measure scale.many.w1 msp "$one_port" "$one" -c 100 -s 256 --beside $((count - 100))
-        measure scale.few.w2 msp "$two_port" "$two" -c 100 -s 256
-        measure scale.many.w2 msp "$two_port" "$two" -c 100 -s 256 --beside $((count - 100))
+        measure scale.few.w1 msp "$ONE_PORT" "$ONE" -c 100 -s 256
+        measure scale.many.w1 msp "$ONE_PORT" "$ONE" -c 100 -s 256 --beside $((count - 100))
+        measure scale.few.w2 msp "$TWO_PORT" "$TWO" -c 100 -s 256
+        measure scale.many.w2 msp "$TWO_PORT" "$TWO" -c 100 -s 256 --beside $((count - 100))
     done
-    stop "$one"
-    stop "$two"
+    stop_all
     row "CPU a message, $count connections, 100 of them busy" 'msockd, 100 connections' \
         scale.many scale.few. cpu_us '<=' 1.3 us
 }

@@ -24,12 +24,9 @@ process_begin() {
 }
 
 process_end() {
-    local pid
     [ "$BASHPID" = "$MAIN" ] || return 0
     trap '' INT TERM HUP
-    for pid in ${PIDS[@]+"${PIDS[@]}"}; do
-        stop "$pid"
-    done
+    stop_all
     rm -rf "$WORK" "$SHM"
 }
 
@@ -59,6 +56,13 @@ stop() { # PID
     kill -9 "$1" 2>/dev/null
     wait "$1" 2>/dev/null
     return 0
+}
+
+stop_all() {
+    local pid
+    for pid in ${PIDS[@]+"${PIDS[@]}"}; do
+        stop "$pid"
+    done
 }
 
 port_taken() { # PORT

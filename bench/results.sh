@@ -18,6 +18,12 @@ note_command() {
     grep -qxF -e "$line" "$WORK/commands" 2>/dev/null || printf '%s\n' "$line" >>"$WORK/commands"
 }
 
+# Runs a command that is to be remembered.
+noted() { # COMMAND...
+    note_command "$@"
+    "$@"
+}
+
 sample() { # KEY METRIC VALUE
     echo "$1 $2 $3" >>"$WORK/samples"
 }

@@ -6,10 +6,6 @@ next_directory() { # NAME; leaves DIRECTORY
 }
 
 # The runtime directory is in memory, as /run is.
-start_msockd() { # WORKERS HANDLER [OPTION...]
-    start_msockd_at msp "$@"
-}
-
 start_msockd_at() { # PROTOCOL WORKERS HANDLER [OPTION...]
     local protocol=$1 workers=$2 handler=$3 runtime
     shift 3
@@ -21,16 +17,19 @@ start_msockd_at() { # PROTOCOL WORKERS HANDLER [OPTION...]
     wait_port "$PORT" "$STARTED"
 }
 
+# One with a worker and one with two: leaves ONE and TWO, ONE_PORT and TWO_PORT, ONE_DIR and TWO_DIR.
+# shellcheck disable=SC2034 # the groups use them
+start_both() { # PROTOCOL HANDLER
+    start_msockd_at "$1" 1 "$2" && ONE=$STARTED ONE_PORT=$PORT ONE_DIR=$DIRECTORY
+    start_msockd_at "$1" 2 "$2" && TWO=$STARTED TWO_PORT=$PORT TWO_DIR=$DIRECTORY
+}
+
 start_redis() { # OPTION...
     next_port
     next_directory redis
     start redis-server --port "$PORT" --bind 127.0.0.1 --save '' --dir "$DIRECTORY" \
         --tcp-backlog 4096 "$@"
     wait_port "$PORT" "$STARTED"
-}
-
-start_redis_memory() {
-    start_redis --appendonly no
 }
 
 start_redis_durable() {

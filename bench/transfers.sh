@@ -57,9 +57,7 @@ expect_big() { # PATH
 # --- what is timed ---
 
 send_big() { # PORT
-    set -- timeout 120 "$B/msock" send-file -q --no-progress -u "msp://127.0.0.1:$1" "$SHM/big"
-    note_command "$@"
-    "$@"
+    noted timeout 120 "$B/msock" send-file -q --no-progress -u "msp://127.0.0.1:$1" "$SHM/big"
 }
 
 put_big() { # PORT DIRECTORY
@@ -72,9 +70,7 @@ put_big() { # PORT DIRECTORY
 }
 
 rsync_big() { # PORT
-    set -- timeout 120 rsync -W --fsync "$SHM/big" "rsync://127.0.0.1:$1/up/"
-    note_command "$@"
-    "$@"
+    noted timeout 120 rsync -W --fsync "$SHM/big" "rsync://127.0.0.1:$1/up/"
 }
 
 copy_big() { # DIRECTORY
@@ -82,29 +78,24 @@ copy_big() { # DIRECTORY
 }
 
 group_file() {
-    local one two nginx rsync one_port two_port nginx_port rsync_port one_dir two_dir nginx_dir
-    local rsync_dir
+    local nginx_port rsync_port nginx_dir rsync_dir
     make_big_source
-    start_msockd 1 journal && one=$STARTED one_port=$PORT one_dir=$DIRECTORY
-    start_msockd 2 journal && two=$STARTED two_port=$PORT two_dir=$DIRECTORY
-    start_nginx 1024 && nginx=$STARTED nginx_port=$PORT nginx_dir=$DIRECTORY
-    start_rsync && rsync=$STARTED rsync_port=$PORT rsync_dir=$DIRECTORY
+    start_both msp journal
+    start_nginx 1024 && nginx_port=$PORT nginx_dir=$DIRECTORY
+    start_rsync && rsync_port=$PORT rsync_dir=$DIRECTORY
     for _ in $(seq "$REPS"); do
-        timed_big file.w1 send_big "$one_port"
-        expect_big "$one_dir/files/big"
+        timed_big file.w1 send_big "$ONE_PORT"
+        expect_big "$ONE_DIR/files/big"
         timed_big file.nginx put_big "$nginx_port" "$nginx_dir"
         expect_big "$nginx_dir/www/up/big"
-        timed_big file.w2 send_big "$two_port"
-        expect_big "$two_dir/files/big"
+        timed_big file.w2 send_big "$TWO_PORT"
+        expect_big "$TWO_DIR/files/big"
         timed_big file.rsync rsync_big "$rsync_port"
         expect_big "$rsync_dir/up/big"
         timed_big file.cp-and-fsync copy_big "$WORK"
         expect_big "$WORK/big"
     done
-    stop "$one"
-    stop "$two"
-    stop "$nginx"
-    stop "$rsync"
+    stop_all
     row 'file of 1 GiB, fsync, late digest' 'nginx PUT, then openssl dgst -sha256' \
         file file.nginx mb_per_s '>=' 1.5 MB/s
     row 'the same' 'rsync daemon, fsync' file file.rsync mb_per_s '>=' 1.1 MB/s
@@ -112,39 +103,29 @@ group_file() {
 
 # --- nowhere ---
 
-openssl_speed() { # KEY
-    local bytes
-    note_command openssl speed -mr -seconds 1 -bytes 1048576 -evp sha256
-    bytes=$(openssl speed -mr -seconds 1 -bytes 1048576 -evp sha256 2>/dev/null |
-        awk -F: '/^\+F:/ {print $4}')
-    sample "$1" mb_per_s "$(awk -v b="$bytes" 'BEGIN {printf "%.6g", b / 1e6}')"
+# What a digest alone does on one core.
+openssl_speed() { # KEY DIGEST BYTES
+    noted openssl speed -mr -seconds 1 -bytes "$3" -evp "$2" 2>/dev/null >"$WORK/measured"
+    sample "$1" mb_per_s "$(awk -F: '/^\+F:/ {printf "%.6g", $4 / 1e6}' "$WORK/measured")"
 }
 
 # What the receiver can take: the generator has its sums ready, so that it does not hash on the core
 # that the receiver's other half needs.
 generate_big() { # KEY PORT
-    local speed
-    set -- "$1" timeout 120 "$B/msock" bench -u "msp://127.0.0.1:$2" --size $GIB --messages 1 \
-        --connections 1 --late-digest --json
-    note_command "${@:2}"
-    speed=$("${@:2}" | sed -n 's/.*"mb_per_second": *\([0-9.e+]*\).*/\1/p')
-    sample "$1" mb_per_s "$speed"
+    load "$1" -u "msp://127.0.0.1:$2" --size $GIB --messages 1 --connections 1 --late-digest
 }
 
 group_discard() {
-    local one two one_port two_port
     make_big_source
-    start_msockd 1 discard && one=$STARTED one_port=$PORT
-    start_msockd 2 discard && two=$STARTED two_port=$PORT
+    start_both msp discard
     for _ in $(seq "$REPS"); do
-        generate_big discard.w1 "$one_port"
-        openssl_speed discard.openssl
-        generate_big discard.w2 "$two_port"
-        timed_big discard-file.w1 send_big "$one_port"
-        timed_big discard-file.w2 send_big "$two_port"
+        generate_big discard.w1 "$ONE_PORT"
+        openssl_speed discard.openssl sha256 1048576
+        generate_big discard.w2 "$TWO_PORT"
+        timed_big discard-file.w1 send_big "$ONE_PORT"
+        timed_big discard-file.w2 send_big "$TWO_PORT"
     done
-    stop "$one"
-    stop "$two"
+    stop_all
     row 'one message of 1 GiB, discard' 'openssl speed of SHA-256, 1 MiB blocks' \
         discard discard.openssl mb_per_s '>=' 0.6 MB/s
     row 'the same by msock send-file, which hashes too' 'the same' \
@@ -170,9 +151,7 @@ send_many() { # PORT DIRECTORY
 }
 
 rsync_many() { # PORT DIRECTORY
-    set -- timeout 120 rsync -rW --fsync "$SHM/many/" "rsync://127.0.0.1:$1/up/$2/"
-    note_command "$@"
-    "$@"
+    noted timeout 120 rsync -rW --fsync "$SHM/many/" "rsync://127.0.0.1:$1/up/$2/"
 }
 
 timed_many() { # KEY COMMAND...
@@ -189,22 +168,19 @@ expect_many() { # DIRECTORY
 # Nothing is deleted and each run has a directory of its own: ext4 creates files slowly where many were
 # deleted a short time ago.
 group_files() {
-    local one two rsync one_port two_port rsync_port one_dir two_dir rsync_dir rep
+    local rsync_port rsync_dir rep
     make_many_source
-    start_msockd 1 journal && one=$STARTED one_port=$PORT one_dir=$DIRECTORY
-    start_msockd 2 journal && two=$STARTED two_port=$PORT two_dir=$DIRECTORY
-    start_rsync && rsync=$STARTED rsync_port=$PORT rsync_dir=$DIRECTORY
+    start_both msp journal
+    start_rsync && rsync_port=$PORT rsync_dir=$DIRECTORY
     for rep in $(seq "$REPS"); do
-        timed_many files.w1 send_many "$one_port" "run$rep"
-        expect_many "$one_dir/files/run$rep"
+        timed_many files.w1 send_many "$ONE_PORT" "run$rep"
+        expect_many "$ONE_DIR/files/run$rep"
         timed_many files.rsync rsync_many "$rsync_port" "run$rep"
         expect_many "$rsync_dir/up/run$rep"
-        timed_many files.w2 send_many "$two_port" "run$rep"
-        expect_many "$two_dir/files/run$rep"
+        timed_many files.w2 send_many "$TWO_PORT" "run$rep"
+        expect_many "$TWO_DIR/files/run$rep"
     done
-    stop "$one"
-    stop "$two"
-    stop "$rsync"
+    stop_all
     row '2,000 files of 64 KiB, 8 connections, fsync' 'rsync daemon, fsync' \
         files files.rsync files_per_s '>=' 1.3 files/s
 }
