@@ -36,6 +36,16 @@ auto_init(void *state, const struct proto_begin *begin)
     *(struct auto_detect *)state = (struct auto_detect){.heard_us = begin->now_us};
 }
 
+static bool
+auto_adopt(void *state, const void *moved)
+{
+    const struct auto_detect *from = moved;
+    struct auto_detect *a = state;
+
+    a->heard_us = proto_moved_time(from->heard_us, a->heard_us);
+    return from->have == 0;
+}
+
 /* --- what n bytes (1 or more) can be --- */
 
 static enum auto_match
@@ -324,8 +334,8 @@ auto_push(void *state, struct proto_io *io, const void *data, size_t n)
 const struct proto_ops auto_protocol = {
     .name = "auto",
     .only_listens = true,
-    .hand_over = true,
     .init = auto_init,
+    .adopt = auto_adopt,
     .feed = auto_feed,
     .drained = auto_drained,
     .eof = auto_eof,

@@ -16,6 +16,21 @@ frame_init(void *state, const struct proto_begin *begin)
         f->http.state = FRAME_HTTP_NO;
 }
 
+static bool
+frame_adopt(void *state, const void *moved)
+{
+    const struct frame *from = moved;
+    struct frame *f = state;
+
+    if (from->state != FRAME_IDLE || proto_moved_flag(&from->holding) ||
+        !frame_http_adopt(&f->http, &from->http))
+        return false;
+    f->sent = proto_moved_flag(&from->sent);
+    f->said_us = proto_moved_time(from->said_us, f->heard_us);
+    f->heard_us = proto_moved_time(from->heard_us, f->heard_us);
+    return true;
+}
+
 /* --- the message being built --- */
 
 static void
@@ -577,8 +592,8 @@ const struct proto_ops frame_protocol = {
     .name = "frame",
     .listener_options = {"framing", "delimiter", "unterminated"},
     .client_options = {"framing", "delimiter"},
-    .hand_over = true,
     .init = frame_init,
+    .adopt = frame_adopt,
     .open = frame_open,
     .feed = frame_feed,
     .eof = frame_eof,

@@ -59,6 +59,10 @@ struct frame_http {
 /* Looks at the bytes that come next, up to the one that decides. Returns how many it looked at. */
 size_t frame_http_look(struct frame_http *http, const uint8_t *data, size_t n);
 
+/* Goes on where another process stopped between two messages: moved may hold any bytes. False where
+ * it cannot stand so there. */
+bool frame_http_adopt(struct frame_http *http, const struct frame_http *moved);
+
 /* Whether this byte, not a space, can stand in a target. */
 bool frame_http_in_target(uint8_t byte);
 

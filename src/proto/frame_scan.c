@@ -133,3 +133,19 @@ frame_http_look(struct frame_http *http, const uint8_t *data, size_t n)
     }
     return n;
 }
+
+bool
+frame_http_adopt(struct frame_http *http, const struct frame_http *moved)
+{
+    static const uint8_t at_max[] = {
+        [FRAME_HTTP_METHOD] = 0, /* no length that is taken begins like a method */
+        [FRAME_HTTP_TARGET] = 1, [FRAME_HTTP_VERSION] = sizeof(version) - 2,
+        [FRAME_HTTP_YES] = 0,    [FRAME_HTTP_NO] = 0,
+    };
+
+    if (moved->state >= MS_ARRAY_LEN(at_max) || moved->state == FRAME_HTTP_YES ||
+        moved->at > at_max[moved->state])
+        return false;
+    *http = (struct frame_http){.state = moved->state, .at = moved->at};
+    return true;
+}

@@ -276,12 +276,14 @@ packet_window_restore(struct message_store *store, const void *data, size_t n)
         return NULL;
     }
     pw = packet_window_create(store);
-    for (size_t i = 0; pw != NULL && i < n / sizeof(*pw->marks); i++) {
-        struct packet_mark mark;
+    for (size_t i = 0; pw != NULL && i < n; i += sizeof(*pw->marks)) {
+        const uint8_t *at = (const uint8_t *)data + i;
+        uint16_t sequence;
 
-        memcpy(&mark, (const char *)data + i * sizeof(mark), sizeof(mark));
-        packet_window_mark(pw, mark.sequence);
-        pw->marks[pw->marks_len - 1].refused = mark.refused;
+        memcpy(&sequence, at + offsetof(struct packet_mark, sequence), sizeof(sequence));
+        packet_window_mark(pw, sequence);
+        /* Another process wrote it: no bool, perhaps. */
+        pw->marks[pw->marks_len - 1].refused = at[offsetof(struct packet_mark, refused)] != 0;
     }
     return pw;
 }

@@ -97,10 +97,6 @@ struct proto_ops {
     /* ?option= of clients' URLs, besides key_file; NULL at the end. */
     const char *client_options[PROTO_OPTIONS_MAX + 1];
 
-    /* An idle connection cannot be told to go elsewhere, so a worker that leaves hands it to its
-     * successor, state and descriptor. */
-    bool hand_over;
-
     /* The peer says which messages it has taken (outbox_results). */
     bool acknowledges;
 
@@ -117,6 +113,13 @@ struct proto_ops {
     uint64_t ahead_max, reread_max;
 
     void (*init)(void *state, const struct proto_begin *begin);
+
+    /* An idle connection cannot be told to go elsewhere, so a worker that leaves hands it to its
+     * successor, state and descriptor. This goes on with it, right after init: takes from moved,
+     * the state as the other process wrote it, what an idle connection has to remember. moved is
+     * not trusted: it may hold any bytes. False where it is no idle connection's. NULL: it does not
+     * move. */
+    bool (*adopt)(void *state, const void *moved);
 
     /* Says what this side says first (a client's opening), right after init, where there is
      * something. NULL: nothing. */
@@ -186,6 +189,23 @@ struct proto_ops {
     /* What a connection that is turned away is told. Returns its length, which may be 0. */
     size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
+
+/* Of a state that another process wrote: a flag, where any byte may stand, and a time, which cannot
+ * lie in the future. */
+static inline bool
+proto_moved_flag(const bool *flag)
+{
+    uint8_t byte;
+
+    memcpy(&byte, flag, sizeof(byte));
+    return byte != 0;
+}
+
+static inline uint64_t
+proto_moved_time(uint64_t us, uint64_t now_us)
+{
+    return us < now_us ? us : now_us;
+}
 
 /* A client's message over whatever protocol. Where that has no send, out->data must be there, and
  * is copied. */

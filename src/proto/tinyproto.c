@@ -343,6 +343,19 @@ tinyproto_init(void *state, const struct proto_begin *begin)
     };
 }
 
+static bool
+tinyproto_adopt(void *state, const void *moved)
+{
+    const struct tinyproto *from = moved;
+    struct tinyproto *tp = state;
+
+    if (from->state != TINYPROTO_OPENING && from->state != TINYPROTO_BETWEEN)
+        return false;
+    tp->state = from->state;
+    tp->heard_us = proto_moved_time(from->heard_us, tp->heard_us);
+    return true;
+}
+
 /* The server's OK waits for the client's, so that the server speaks first in no protocol (5). */
 static void
 tinyproto_open(void *state, struct proto_io *io)
@@ -399,8 +412,8 @@ tinyproto_refusal(const char *code, const char *text, char out[PROTO_REFUSAL_MAX
 
 const struct proto_ops tinyproto_protocol = {
     .name = "tinyproto",
-    .hand_over = true,
     .init = tinyproto_init,
+    .adopt = tinyproto_adopt,
     .open = tinyproto_open,
     .feed = tinyproto_feed,
     .deadline = tinyproto_deadline,

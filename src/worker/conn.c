@@ -229,8 +229,8 @@ conn_watch(struct conn *c)
     return epoll_ctl(conn_worker(c)->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev);
 }
 
-void
-conn_begin(struct conn *c, const struct proto_ops *proto)
+static void
+conn_init_state(struct conn *c, const struct proto_ops *proto)
 {
     struct worker *w = conn_worker(c);
     struct proto_begin begin = {
@@ -239,13 +239,20 @@ conn_begin(struct conn *c, const struct proto_ops *proto)
         .nonce = worker_nonce(w),
         .now_us = w->now_us,
     };
-    struct proto_tally tally = {0};
-    struct proto_io io;
 
     c->proto = proto;
     if (c->slot != NULL)
         atomic_store_explicit(&c->slot->proto, (uint8_t)proto_row(proto), memory_order_relaxed);
     proto->init(&c->state, &begin);
+}
+
+void
+conn_begin(struct conn *c, const struct proto_ops *proto)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io;
+
+    conn_init_state(c, proto);
     io = conn_io(c, &tally);
     if (proto->open != NULL)
         proto->open(&c->state, &io);
@@ -297,32 +304,64 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
     conn_touch(c);
 }
 
+/* Who is at the other end, where it is a Unix socket. */
+static void
+conn_note_pid(struct conn *c)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    if (c->slot->family == STATS_FAMILY_UNIX &&
+        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
+        stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
+}
+
+/* Whose connection a descriptor is, as the kernel says. */
+static struct stats_slot *
+conn_claim_slot(struct worker_listener *listener, int fd, uint64_t began_us)
+{
+    struct endpoint peer = {.len = sizeof(peer.addr)};
+
+    if (getpeername(fd, (struct sockaddr *)&peer.addr, &peer.len) < 0)
+        peer = (struct endpoint){0}; /* gone meanwhile */
+    return stats_writer_claim(&listener->worker->stats, listener->child->stats_id, &peer, began_us);
+}
+
+/* What another worker remembered of it. False where that makes no sense. */
+static bool
+conn_take_memory(struct conn *c, const struct conn_moved *moved)
+{
+    conn_init_state(c, moved->proto);
+    if (!moved->proto->adopt(&c->state, moved->state))
+        return false;
+    if (moved->window_len > 0)
+        c->window_held =
+            packet_window_restore(&conn_worker(c)->store, moved->window, moved->window_len);
+    return outbox_restore(&c->outbox, moved->outbox, moved->outbox_len) == 0;
+}
+
 void
 conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *moved)
 {
     struct worker *w = listener->worker;
     struct worker_handler *wh = listener->handler;
-    struct stats_slot *slot =
-        stats_writer_claim(&w->stats, listener->child->stats_id, &moved->peer, moved->began_us);
     struct conn *c = conn_create(listener, fd);
 
-    c->slot = slot;
-    c->proto = moved->proto;
-    c->state = *moved->state;
-    if (slot == NULL) {
+    c->slot = conn_claim_slot(listener, fd, proto_moved_time(moved->began_us, w->now_us));
+    if (!conn_take_memory(c, moved)) {
+        log_warn("a connection that moved here makes no sense and is closed");
+        conn_close(c);
+        conn_touch(c);
+        return;
+    }
+    if (c->slot == NULL) {
         conn_shutdown(c); /* this worker has all the connections it can count */
         if (conn_watch(c) < 0)
             conn_close(c);
         return;
     }
-    if (outbox_restore(&c->outbox, moved->outbox, moved->outbox_len) < 0)
-        log_warn("messages for a connection that moved here cannot be read");
-    if (moved->window_len > 0)
-        c->window_held = packet_window_restore(&w->store, moved->window, moved->window_len);
-    if (moved->pid != 0)
-        stats_writer_peer_pid(slot, moved->pid);
-    atomic_store_explicit(&slot->active_us, w->now_us, memory_order_relaxed);
-    atomic_store_explicit(&slot->proto, (uint8_t)proto_row(c->proto), memory_order_relaxed);
+    conn_note_pid(c);
+    atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
     stats_add(&w->stats.block->counters.adopted, 1);
     conn_tell_opened(c, true);
     if (wh->ops->conn_adopted != NULL)
@@ -330,17 +369,6 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     if (conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);
-}
-
-/* Who is at the other end of a Unix socket. */
-static void
-conn_note_pid(struct conn *c)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-
-    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-        stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
 }
 
 void
@@ -357,8 +385,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     }
     c = conn_create(listener, fd);
     c->slot = slot;
-    if (peer->addr.ss_family == AF_UNIX)
-        conn_note_pid(c);
+    conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
     conn_begin(c, listener->proto);
     conn_tell_opened(c, false);

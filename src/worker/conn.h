@@ -51,12 +51,10 @@ struct conn *conn_next(struct worker *w, const struct worker_handler *wh, struct
 
 /* A connection that another worker gave away. */
 struct conn_moved {
-    struct endpoint peer;
-    uint32_t pid; /* of a peer at a Unix socket, or 0 */
     uint64_t began_us;
     const struct proto_ops *proto;
-    const union proto_state *state;
-    const void *mark; /* the handler's bytes */
+    const union proto_state *state; /* see adopt of struct proto_ops */
+    const void *mark;               /* the handler's bytes */
     size_t mark_len;
     const void *outbox; /* as outbox_save wrote it */
     size_t outbox_len;
@@ -64,7 +62,7 @@ struct conn_moved {
     size_t window_len;
 };
 
-/* Goes on with it: its descriptor is this worker's now. */
+/* Goes on with it: its descriptor is this worker's now. One that makes no sense is closed. */
 void conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *moved);
 
 /* Ends a connection in order: what is on its way to the peer still goes there. */

@@ -99,7 +99,7 @@ conn_ends(const struct conn *c)
 static void
 conn_end_here(struct conn *c)
 {
-    if (c->proto->hand_over)
+    if (c->proto->adopt != NULL)
         conn_disconnect(c);
     else
         conn_shutdown(c);

@@ -2,28 +2,13 @@
 
 #include "common/fd.h"
 #include "worker/conn.h"
+#include "worker/handover_packet.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
 
-#define HANDOVER_MARK_MAX 4096          /* bytes of a handler's own */
-#define HANDOVER_REST_MAX (64u * 1024u) /* bytes behind the packet's fixed part */
-#define HANDOVER_BATCH    64            /* connections taken in one turn */
-
-/* One packet. Behind it come the handler's bytes, messages that wait for a peer that has not said a
- * word yet, and what the window remembers. Both ends are the same program. */
-struct handover_packet {
-    uint32_t size; /* of this struct: another build's is not understood */
-    uint32_t proto;
-    struct endpoint peer;
-    uint32_t pid; /* of a peer at a Unix socket; 0: not known */
-    uint32_t mark_len, outbox_len, window_len;
-    uint32_t stats_id; /* of the listener: several may be called port 0 */
-    uint64_t began_us;
-    union proto_state state;
-    char listener[256];
-};
+#define HANDOVER_MARK_MAX 4096 /* bytes of a handler's own */
+#define HANDOVER_BATCH    64   /* connections taken in one turn */
 
 /* There are newer workers than this one. */
 static bool
@@ -52,53 +37,20 @@ handover_wanted(const struct worker_listener *listener, const struct proto_ops *
     bool moves = wh->ops->may_move || (wh->ops->moves != NULL && wh->ops->moves(wh->handler));
 
     return w->child->handover_fds[1] >= 0 && handover_is_old(w) && handover_has_place(listener) &&
-           proto->hand_over && (moves || !keeps);
+           proto->adopt != NULL && (moves || !keeps);
 }
 
 /* --- giving --- */
 
-static ssize_t
-handover_send(int to, const struct handover_packet *packet, const struct buffer *rest, int fd)
-{
-    struct iovec iov[2] = {
-        {.iov_base = (void *)(uintptr_t)packet, .iov_len = sizeof(*packet)},
-        {.iov_base = (void *)(uintptr_t)buffer_bytes(rest), .iov_len = rest->len}};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct msghdr msg = {.msg_iov = iov,
-                         .msg_iovlen = 2,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&msg);
-
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof(fd));
-    return sendmsg(to, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-}
-
 static void
 handover_fill(const struct conn *c, struct handover_packet *packet)
 {
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-
-    *packet = (struct handover_packet){
-        .size = sizeof(*packet),
-        .proto = (uint32_t)proto_row(c->proto),
-        .began_us = c->slot->began_us,
-        .stats_id = c->listener->child->stats_id,
-    };
+    memset(packet, 0, sizeof(*packet)); /* what lies between the members as well */
+    packet->size = sizeof(*packet);
+    packet->proto = (uint32_t)proto_row(c->proto);
+    packet->began_us = c->slot->began_us;
+    packet->stats_id = c->listener->child->stats_id;
     packet->state = c->state;
-    packet->peer.len = sizeof(packet->peer.addr);
-    if (getpeername(c->fd, (struct sockaddr *)&packet->peer.addr, &packet->peer.len) < 0)
-        packet->peer.len = 0;
-    if (packet->peer.addr.ss_family == AF_UNIX &&
-        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-        packet->pid = (uint32_t)cred.pid;
 }
 
 static void
@@ -146,54 +98,18 @@ handover_give(struct conn *c)
 
 /* --- taking --- */
 
-static int
-handover_fd(struct msghdr *msg)
-{
-    struct cmsghdr *header = CMSG_FIRSTHDR(msg);
-    int fd = -1;
-
-    if (header != NULL && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS &&
-        header->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(&fd, CMSG_DATA(header), sizeof(fd));
-    return fd;
-}
-
-/* Returns false where there is none. */
-static bool
-handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *fd_out)
-{
-    struct iovec iov[2] = {{.iov_base = packet, .iov_len = sizeof(*packet)},
-                           {.iov_base = rest, .iov_len = HANDOVER_REST_MAX}};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr msg = {.msg_iov = iov,
-                         .msg_iovlen = 2,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    ssize_t n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-
-    if (n <= 0)
-        return false;
-    *fd_out = handover_fd(&msg);
-    if ((size_t)n < sizeof(*packet) || packet->size != sizeof(*packet) ||
-        (uint64_t)n !=
-            (uint64_t)sizeof(*packet) + packet->mark_len + packet->outbox_len + packet->window_len)
-        packet->size = 0;
-    return true;
-}
-
-/* A row of the statistics may be another listener's by now, so the name has to fit as well. */
+/* The listener here that such a connection belongs to; NULL: there is none. */
 static struct worker_listener *
-handover_listener(struct worker *w, const struct handover_packet *packet)
+handover_listener(struct worker *w, const struct handover_packet *packet,
+                  const struct proto_ops *proto)
 {
     for (size_t i = 0; i < w->listener_count; i++) {
-        const struct child_listener *child = w->listeners[i].child;
+        struct worker_listener *listener = &w->listeners[i];
+        const struct child_listener *child = listener->child;
 
-        if (child->stats_id == packet->stats_id &&
-            strncmp(child->config->name, packet->listener, sizeof(packet->listener)) == 0)
-            return &w->listeners[i];
+        if (handover_is_of(packet, child->stats_id, child->config->name) &&
+            (listener->proto == proto || listener->proto == &auto_protocol))
+            return listener;
     }
     return NULL;
 }
@@ -203,36 +119,20 @@ static bool
 handover_take(struct worker *w)
 {
     uint8_t *rest = w->read_buf; /* WORKER_READ_SIZE is more than enough */
-    struct handover_packet packet = {0};
     struct worker_listener *listener = NULL;
-    const struct proto_ops *proto = NULL;
+    struct handover_packet packet;
+    struct conn_moved moved;
     int fd = -1;
+    size_t n = handover_receive(w->child->handover_fds[0], &packet, rest, &fd);
 
     static_assert(WORKER_READ_SIZE >= HANDOVER_REST_MAX, "one of them");
-    if (!handover_receive(w->child->handover_fds[0], &packet, rest, &fd))
-        return false;
-    if (packet.size != 0) {
-        listener = handover_listener(w, &packet);
-        proto = proto_at(packet.proto);
-    }
-    if (fd >= 0 && listener != NULL && proto != NULL) {
-        struct conn_moved moved = {.peer = packet.peer,
-                                   .pid = packet.pid,
-                                   .began_us = packet.began_us,
-                                   .proto = proto,
-                                   .state = &packet.state,
-                                   .mark = rest,
-                                   .mark_len = packet.mark_len,
-                                   .outbox = rest + packet.mark_len,
-                                   .outbox_len = packet.outbox_len,
-                                   .window = rest + packet.mark_len + packet.outbox_len,
-                                   .window_len = packet.window_len};
-
+    if (fd >= 0 && handover_decode(&packet, rest, n, &moved))
+        listener = handover_listener(w, &packet, moved.proto);
+    if (listener != NULL && fd_set_nonblock(fd, 1) == 0)
         conn_adopt(listener, fd, &moved);
-    } else {
-        fd_close(&fd); /* the new configuration has no place for it */
-    }
-    return true;
+    else
+        fd_close(&fd); /* the new configuration has no place for it, or it makes no sense */
+    return n > 0;
 }
 
 static void

@@ -250,6 +250,8 @@ static void
 a_refused_message_stays_refused_in_the_next_process(void **state)
 {
     struct proto_peer p;
+    struct proto_begin next = {.limits = &p.limits, .role = PROTO_SERVER};
+    union proto_state moved;
     struct buffer saved = {0};
 
     (void)state;
@@ -264,6 +266,10 @@ a_refused_message_stays_refused_in_the_next_process(void **state)
     packet_window_destroy(p.window);
     p.window = packet_window_restore(&p.store, buffer_bytes(&saved), saved.len);
     assert_non_null(p.window);
+    moved = p.state;
+    next.now_us = p.now_us;
+    cnp_protocol.init(&p.state, &next);
+    assert_true(cnp_protocol.adopt(&p.state, &moved));
     hear_one(&p, T_DATA, 2, "two");
     expect(&p, T_ERROR, 2, "\"refused\"");
     hear_one(&p, T_DATA, 1, "one");

@@ -375,7 +375,7 @@ static void
 an_idle_connection_can_be_given_to_another_process(void **state)
 {
     (void)state;
-    assert_true(tinyproto_protocol.hand_over);
+    assert_non_null(tinyproto_protocol.adopt);
     assert_true(sizeof(struct tinyproto) <= sizeof(struct msp));
     assert_ptr_equal(proto_find("tinyproto"), &tinyproto_protocol);
 }

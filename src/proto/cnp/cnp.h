@@ -40,6 +40,7 @@
 
 /* payload of a packet that is no message, where packets are smaller */
 #define CNP_CONTROL_MAX 4096
+#define CNP_PACKET_MAX  (16u << 20) /* the most that packet_size_max may be */
 #define CNP_WINDOW_MAX  32767 /* half the numbers, so that a double is told from what is beyond */
 
 enum cnp_state {

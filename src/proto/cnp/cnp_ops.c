@@ -5,7 +5,8 @@
 #include <assert.h>
 #include <errno.h>
 
-#define KEEPALIVE_PATIENCE 3 /* timeouts for the answer to a KEEPALIVE */
+#define KEEPALIVE_PATIENCE 3                   /* timeouts for the answer to a KEEPALIVE */
+#define CNP_COUNT_MAX      (UINT64_C(1) << 62) /* packets of one connection */
 
 static void
 cnp_init(void *state, const struct proto_begin *begin)
@@ -21,6 +22,55 @@ cnp_init(void *state, const struct proto_begin *begin)
     cnp->session = begin->nonce;
     cnp->begun_us = cnp->heard_us = begin->now_us;
     cnp->resend_us = UINT64_MAX;
+}
+
+/* What was agreed, and how far the numbers are, can be so. */
+static bool
+cnp_is_sound(const struct cnp *from)
+{
+    return from->packet_max > 0 && from->packet_max <= CNP_PACKET_MAX && from->window > 0 &&
+           from->window <= CNP_WINDOW_MAX && from->accepted < CNP_COUNT_MAX &&
+           from->sent < CNP_COUNT_MAX;
+}
+
+static void
+cnp_adopt_ready(struct cnp *cnp, const struct cnp *from)
+{
+    cnp->state = CNP_READY;
+    cnp->second = proto_moved_flag(&from->second);
+    cnp->burst = cnp->second || proto_moved_flag(&from->burst);
+    cnp->fragments = cnp->second || proto_moved_flag(&from->fragments);
+    cnp->selective = !cnp->second || proto_moved_flag(&from->selective);
+    cnp->packet_max = from->packet_max;
+    cnp->window = from->window;
+    cnp->asked = !cnp->second && proto_moved_flag(&from->asked);
+    cnp->asked_us = proto_moved_time(from->asked_us, cnp->begun_us);
+    cnp->heard_plain = proto_moved_flag(&from->heard_plain);
+    cnp->heard_numbers = proto_moved_flag(&from->heard_numbers);
+    cnp->echoes = from->echoes;
+    cnp->done = proto_moved_flag(&from->done);
+    cnp->done_sequence = from->done_sequence;
+    cnp->done_length = from->done_length;
+    memcpy(cnp->done_sum, from->done_sum, CNP_SUM_LEN);
+    if (cnp->second)
+        return; /* with each message the numbers begin again */
+    cnp->accepted = from->accepted;
+    cnp->sent = from->sent;
+}
+
+static bool
+cnp_adopt(void *state, const void *moved)
+{
+    const struct cnp *from = moved;
+    struct cnp *cnp = state;
+
+    cnp->heard_us = proto_moved_time(from->heard_us, cnp->heard_us);
+    if (from->state == CNP_OPENING)
+        return from->have == 0 && from->nacks == 0;
+    if (from->state != CNP_READY || !cnp_is_sound(from))
+        return false;
+    cnp_adopt_ready(cnp, from);
+    return true;
 }
 
 static void
@@ -233,8 +283,8 @@ const struct proto_ops cnp_protocol = {
     .client_options = {"mode", "window_size"},
     .acknowledges = true,
     .resends = true,
-    .hand_over = true,
     .init = cnp_init,
+    .adopt = cnp_adopt,
     .open = cnp_open,
     .feed = cnp_feed,
     .deadline = cnp_deadline,
