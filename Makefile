@@ -255,10 +255,19 @@ fuzz: lint-deps
 .PHONY: fuzzers
 fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 
-$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(B)/libfixtures.a $(B)/libdaemon.a
+# It looks no names up.
+$(B)/tests/fuzz/fuzz_config: FUZZ_LINK = -Wl,--wrap=getaddrinfo
+
+# What msockctl makes of the statistics, which are mapped once.
+$(B)/tests/fuzz/fuzz_stats: FUZZ_LINK = -Wl,--wrap=mmap -Wl,--wrap=munmap
+$(B)/tests/fuzz/fuzz_stats: $(call obj,$(filter-out %/main.c,$(CTL_SRC)))
+
+$(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
+    $(B)/libfixtures.a $(B)/libdaemon.a
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(LINK) -fsanitize=fuzzer -Wl,--wrap=getaddrinfo $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $(FUZZ_LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
+	    $(DAEMON_LIBS) $(TEST_LIBS)
 
 valgrind: all $(UNIT) $(MODULES)
 	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
@@ -324,8 +333,8 @@ help:
 	@echo 'make run           install what is missing, build, start msockd with 8 workers'
 	@echo 'make test          install what is missing, build, run all tests; TEST=journal some of them,'
 	@echo '                   TEST=journal:name single ones'
-	@echo 'make fuzz          libFuzzer on the protocols, JSON, the configuration and the recovery;'
-	@echo '                   FUZZ_S=600 seconds each, FUZZ=msp some of them'
+	@echo 'make fuzz          libFuzzer on the protocols, JSON, the configuration, the recovery, the hand-over'
+	@echo '                   and the statistics; FUZZ_S=600 seconds each, FUZZ=msp some of them'
 	@echo 'make all           build the programs and the library into $(B)/'
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'

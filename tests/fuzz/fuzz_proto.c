@@ -1,10 +1,17 @@
 /* One protocol in one role hears any bytes. $FUZZ_PROTO and $FUZZ_ROLE (server, client) say which.
  * The first byte of the input is how: the size of the pieces, whether answers leave after each, and
- * whether the handler replies. */
+ * whether the handler replies. Of frame, where the highest bit is set, the second byte is the
+ * framing. Most inputs are mended after a mutation: their checksums hold. */
 #include "../unit/proto_peer.h"
+
+#include "mend.h"
+
+#define UNMENDED 8 /* one of so many inputs */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t max, unsigned seed);
+size_t LLVMFuzzerMutate(uint8_t *data, size_t n, size_t max);
 
 static const struct proto_ops *proto;
 static enum proto_role role;
@@ -25,6 +32,53 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     return 0;
 }
 
+static void
+limit(struct proto_limits *limits)
+{
+    limits->max_message_size = 1 << 20;
+    limits->packet_size = 64;
+    limits->packet_size_max = 4096;
+}
+
+static void
+mend(uint8_t *at, size_t n)
+{
+    struct proto_limits limits = {0};
+
+    limit(&limits);
+    if (proto == proto_find("cnp"))
+        mend_cnp(at, n);
+    else if (role == PROTO_CLIENT && proto == proto_find("msp"))
+        mend_msp_reply(at, n);
+    else if (proto == proto_find("msp"))
+        mend_msp(at, n, &limits);
+    else if (proto == proto_find("auto"))
+        mend_auto(at, n, &limits);
+}
+
+size_t
+LLVMFuzzerCustomMutator(uint8_t *data, size_t n, size_t max, unsigned seed)
+{
+    n = LLVMFuzzerMutate(data, n, max);
+    if (n > 1 && seed % UNMENDED != 0)
+        mend(data + 1, n - 1);
+    return n;
+}
+
+static void
+frame_as(struct framing *framing, uint8_t how)
+{
+    static const char *const delimiters[] = {"\n", "ab", "aab", "E"};
+    const char *delimiter = delimiters[how >> 2 & 3];
+
+    framing->kind = (enum framing_kind)(how & 3);
+    framing->fixed_len = 1 + (how >> 2 & 7);
+    framing->keep_unterminated = framing->kind == FRAMING_DELIMITER && (how & 32) != 0;
+    framing->drop_cr = delimiter[0] == '\n' && (how & 64) != 0;
+    framing->delimiter_len = (uint8_t)strlen(delimiter);
+    memcpy(framing->delimiter, delimiter, framing->delimiter_len);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
@@ -37,9 +91,14 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     if (n == 0 || n > 1 << 20)
         return 0;
-    how = data[0];
+    how = *data++;
+    n--;
     proto_peer_init(&p, proto);
-    p.limits.max_message_size = 1 << 20;
+    limit(&p.limits);
+    if (n > 0 && (how & 128) != 0 && proto == proto_find("frame")) {
+        frame_as(&p.limits.framing, *data++);
+        n--;
+    }
     p.echo = (how & 16) != 0;
     p.hold = (how & 32) != 0;
     p.limits.reply = (how & 16) != 0 ? REPLY_YES : REPLY_NO;
@@ -47,7 +106,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     proto_peer_begin(&p, role);
     if (role == PROTO_CLIENT && proto_peer_send(&p, &out) != 0)
         abort();
-    proto_peer_hear(&p, data + 1, n - 1, pieces[how & 7], (how & 8) != 0);
+    proto_peer_hear(&p, data, n, pieces[how & 7], (how & 8) != 0);
     for (size_t i = 0; i < p.held_count; i++)
         proto_peer_settle(&p, i, &p.verdict);
     if (!p.closed)

@@ -17,9 +17,11 @@ targets() {
     echo 'json fuzz_json'
     echo 'config fuzz_config'
     echo 'recovery fuzz_recovery'
+    echo 'handover fuzz_handover'
+    echo 'stats fuzz_stats'
 }
 
-targets | grep -e "${FUZZ:-}" >"$build/targets" || {
+chosen=$(targets | grep -e "${FUZZ:-}") || {
     echo "run.sh: no fuzzer has \"${FUZZ:-}\" in its name" >&2
     exit 1
 }
@@ -38,5 +40,7 @@ while read -r target program env; do
         echo "$target: FOUND, see $log:"
         grep -m 3 -E 'ERROR|SUMMARY|runtime error|^Test unit written' "$log" || tail -n 3 "$log"
     fi
-done <"$build/targets"
+done <<EOF
+$chosen
+EOF
 exit $status
