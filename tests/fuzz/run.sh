@@ -6,6 +6,8 @@ set -eu
 build=$1
 here=$(dirname "$0")
 seconds=${FUZZ_S:-30}
+# To keep more of what was freed takes a third of the time: each allocation then has new pages.
+export ASAN_OPTIONS="quarantine_size_mb=8${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
 status=0
 
 # TARGET PROGRAM [NAME=VALUE...]
