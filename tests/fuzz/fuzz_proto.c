@@ -98,6 +98,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (n > 0 && (how & 128) != 0 && proto == proto_find("frame")) {
         frame_as(&p.limits.framing, *data++);
         n--;
+        if (p.limits.framing.kind == FRAMING_FIXED)
+            out.size = p.limits.framing.fixed_len;
     }
     p.echo = (how & 16) != 0;
     p.hold = (how & 32) != 0;
