@@ -5,6 +5,7 @@
 
 #include "common/log.h"
 #include "common/url.h"
+#include "config/config_options.h"
 #include "proto/proto.h"
 
 #include <sys/types.h>
@@ -19,20 +20,6 @@ enum on_conflict {
     ON_CONFLICT_NUMBER,  /* the new one becomes name.1, name.2, ... */
 };
 
-/* ?handler=exec */
-struct exec_config {
-    char *command;     /* for /bin/sh -c; NULL with other handlers */
-    bool once;         /* a child for each message; else a pool of them, fed one after the other */
-    unsigned children; /* most at a time, in each worker */
-    uint64_t timeout_us; /* for one message; then the child is ended */
-};
-
-/* ?handler=module */
-struct module_config {
-    char *path; /* absolute; NULL with other handlers */
-    char *args; /* for its start callback, never NULL with a path */
-};
-
 struct listener_config {
     char *url;     /* as written */
     char *name;    /* the URL without its options: what logs, statistics and journal show */
@@ -43,9 +30,10 @@ struct listener_config {
     mode_t mode;                /* of a Unix socket */
     struct proto_limits limits; /* the general ones with the URL's own on top */
     uint64_t send_queue_max;    /* bytes that a peer may leave unread before pushes to it end */
-    char *key_file;             /* payloads are sealed with it; absolute, or NULL */
-    struct exec_config exec;
-    struct module_config module;
+
+    /* The values of its options, by enum option_id: the URL's own, else the general ones. */
+    uint64_t number[OPTION_COUNT];
+    char *text[OPTION_COUNT]; /* of those that only URLs have, paths absolute; NULL: not given */
 };
 
 struct config {

@@ -2,6 +2,7 @@
 #include "config/config_options.h"
 
 #include "common/text.h"
+#include "config/config.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -41,6 +42,7 @@ static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflict
     .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_FILE, .min = (least), .max = (most)
 #define URL_TEXT(least, most) \
     .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_URL, .min = (least), .max = (most)
+#define URL_PATH URL_TEXT(1, PATH_LENGTH), .is_path = true
 #define NUMBER(where, least, most, what) \
     .type = OPTION_TYPE_NUMBER, .scope = (where), .min = (least), .max = (most), .unit = (what)
 #define SIZE(where, least, most) \
@@ -142,7 +144,7 @@ const struct config_option config_options[OPTION_COUNT] = {
                             .initial = "64", .help = "cnp: most packets without an ACK"},
     [OPTION_RETRIES] = {"retries", NUMBER(OPTION_IN_URL, 0, 100, "times"), .initial = "5",
                         .help = "cnp: how often a packet is sent again"},
-    [OPTION_KEY_FILE] = {"key_file", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+    [OPTION_KEY_FILE] = {"key_file", URL_PATH, .initial = "", .word = "",
                          .help = "payloads are sealed with the key in this file"},
     [OPTION_COMMAND] = {"command", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
                         .help = "handler=exec: what /bin/sh runs"},
@@ -152,7 +154,7 @@ const struct config_option config_options[OPTION_COUNT] = {
                               .initial = "4", .help = "most children at a time in each worker"},
     [OPTION_EXEC_TIMEOUT] = {"exec_timeout", DURATION(OPTION_IN_URL, 10 * MS, DAY),
                              .initial = "30s", .help = "for one message; then its child is ended"},
-    [OPTION_PATH] = {"path", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+    [OPTION_PATH] = {"path", URL_PATH, .initial = "", .word = "",
                      .help = "handler=module: the shared object"},
     [OPTION_ARGS] = {"args", URL_TEXT(0, PATH_LENGTH), .initial = "",
                      .help = "handler=module: for the module's start"},

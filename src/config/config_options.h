@@ -3,7 +3,7 @@
 #ifndef CONFIG_CONFIG_OPTIONS_H
 #define CONFIG_CONFIG_OPTIONS_H
 
-#include "config/config.h"
+#include "common/base.h"
 
 enum option_id {
     OPTION_WORKERS,
@@ -83,6 +83,7 @@ struct config_option {
     const char *unit;           /* of a number or size, for people: "connections"; NULL otherwise */
     const char *word;           /* a word that stands for 0, or NULL */
     const char *const *choices; /* NULL at the end */
+    bool is_path;               /* a text that names a file */
     const char *help;           /* half a line */
 };
 

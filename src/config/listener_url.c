@@ -75,18 +75,20 @@ listener_lists(const char *const *options, const char *name)
     return *options != NULL;
 }
 
-/* An option that belongs to one handler or protocol, where the listener has another. */
+/* An option that belongs to handlers or protocols of which the listener has none. */
 static int
 listener_misplaced(const struct listener_place *at, const struct url *url, const char *name,
                    const struct config_handler *handler)
 {
-    const struct proto_ops *proto;
+    const struct proto_ops *proto = proto_find(url->scheme);
 
+    if (listener_lists(handler->options, name) || listener_lists(proto->listener_options, name))
+        return 0;
     for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
-        if (&config_handlers[i] != handler && listener_lists(config_handlers[i].options, name))
+        if (listener_lists(config_handlers[i].options, name))
             return listener_fail(at, "%s is for handler=%s only", name, config_handlers[i].name);
     for (size_t row = 0; (proto = proto_at(row)) != NULL; row++)
-        if (strcmp(proto->name, url->scheme) != 0 && listener_lists(proto->listener_options, name))
+        if (listener_lists(proto->listener_options, name))
             return listener_fail(at, "%s is for %s:// only", name, proto->name);
     return 0;
 }
@@ -178,28 +180,20 @@ listener_read_framing(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
-/* What names a file or a program. */
 static void
-listener_read_files(const struct url *url, const char *cwd, const uint64_t number[OPTION_COUNT],
-                    struct listener_config *l)
+listener_read_texts(const struct url *url, const char *cwd, struct listener_config *l)
 {
-    const char *key = url_option(url, "key_file"), *path = url_option(url, "path");
-    const char *command = url_option(url, "command"), *args = url_option(url, "args");
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const struct config_option *o = &config_options[i];
+        const char *given = url_option(url, o->name);
 
-    if (key != NULL)
-        l->key_file = config_path(cwd, key);
-    if (command != NULL)
-        l->exec = (struct exec_config){
-            .command = ms_strdup(command),
-            .once = number[OPTION_EXEC] == 1,
-            .children = (unsigned)number[OPTION_EXEC_CHILDREN],
-            .timeout_us = number[OPTION_EXEC_TIMEOUT],
-        };
-    if (path != NULL)
-        l->module = (struct module_config){
-            .path = config_path(cwd, path),
-            .args = ms_strdup(args != NULL ? args : ""),
-        };
+        if (o->type != OPTION_TYPE_TEXT || o->scope != OPTION_IN_URL)
+            continue;
+        if (given != NULL && o->is_path)
+            l->text[i] = config_path(cwd, given);
+        else if (given != NULL || o->initial[0] != '\0')
+            l->text[i] = ms_strdup(given != NULL ? given : o->initial);
+    }
 }
 
 static int
@@ -207,11 +201,11 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
                     const struct settings *settings, struct listener_config *listener_out)
 {
     struct listener_config l = {0};
-    uint64_t number[OPTION_COUNT];
+    uint64_t *number = l.number;
     char reason[URL_ERROR_LEN];
     const struct config_handler *handler;
 
-    memcpy(number, settings->number, sizeof(number));
+    memcpy(number, settings->number, sizeof(l.number));
     if (listener_check_scheme(at, url) < 0 || listener_read_options(at, url, number) < 0)
         return -1;
     handler = &config_handlers[number[OPTION_HANDLER]];
@@ -230,7 +224,7 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.mode = (mode_t)number[OPTION_MODE];
     l.send_queue_max = number[OPTION_SEND_QUEUE_MAX];
     listener_limits(number, &l.limits);
-    listener_read_files(url, settings->cwd, number, &l);
+    listener_read_texts(url, settings->cwd, &l);
     if (listener_read_framing(at, url, &l.limits) < 0) {
         listener_config_fini(&l);
         return -1;
@@ -261,10 +255,8 @@ listener_config_fini(struct listener_config *listener)
     free(listener->name);
     free(listener->proto);
     free(listener->handler);
-    free(listener->key_file);
-    free(listener->exec.command);
-    free(listener->module.path);
-    free(listener->module.args);
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        free(listener->text[i]);
     *listener = (struct listener_config){0};
 }
 

@@ -119,7 +119,7 @@ static bool
 server_has_room(const struct msock_server *s, size_t transforms, bool key)
 {
     for (size_t i = 0; i < s->config.listener_count; i++)
-        key = key || s->config.listeners[i].key_file != NULL;
+        key = key || s->config.listeners[i].text[OPTION_KEY_FILE] != NULL;
     return transforms + key <= TRANSFORMS_MAX;
 }
 
@@ -163,15 +163,16 @@ server_check_url(struct msock_server *s, const char *text)
 static enum msock_status
 server_check_key(struct msock_server *s, const struct listener_config *lc)
 {
+    const char *key_file = lc->text[OPTION_KEY_FILE];
     char error[SEAL_ERROR_LEN];
     struct seal *seal;
 
-    if (lc->key_file == NULL)
+    if (key_file == NULL)
         return MSOCK_OK;
     if (!server_has_room(s, s->transforms.count, true))
         return server_fail(s, MSOCK_USAGE, "more than %d transforms, keys included",
                            TRANSFORMS_MAX);
-    seal = seal_open(lc->key_file, error);
+    seal = seal_open(key_file, error);
     if (seal == NULL)
         return server_fail(s, MSOCK_LOCAL, "%s", error);
     seal_close(seal);

@@ -59,7 +59,7 @@ static int
 program_check_keys(const struct config *config, char error[SEAL_ERROR_LEN])
 {
     for (size_t i = 0; i < config->listener_count; i++) {
-        const char *path = config->listeners[i].key_file;
+        const char *path = config->listeners[i].text[OPTION_KEY_FILE];
         struct seal *seal = path == NULL ? NULL : seal_open(path, error);
 
         if (path != NULL && seal == NULL)

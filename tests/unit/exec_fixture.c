@@ -16,8 +16,8 @@ exec_fixture_create(void)
 
     signal(SIGPIPE, SIG_IGN);
     exec_listener = (struct listener_config){.name = (char *)"msp://127.0.0.1:8000"};
-    exec_listener.exec.children = 1;
-    exec_listener.exec.timeout_us = EXEC_FIXTURE_WAIT_US;
+    exec_listener.number[OPTION_EXEC_CHILDREN] = 1;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = EXEC_FIXTURE_WAIT_US;
     f->host.listener = &exec_listener;
     return f;
 }
@@ -33,7 +33,7 @@ int
 exec_setup_once(void **state)
 {
     *state = exec_fixture_create();
-    exec_listener.exec.once = true;
+    exec_listener.number[OPTION_EXEC] = 1;
     return 0;
 }
 
@@ -42,7 +42,7 @@ exec_start(struct fixture *f, const char *command)
 {
     char error[HANDLER_ERROR_LEN];
 
-    exec_listener.exec.command = (char *)command;
+    exec_listener.text[OPTION_COMMAND] = (char *)command;
     f->handler = exec_handler.create(&f->host, error);
     assert_non_null(f->handler);
 }

@@ -83,8 +83,7 @@ module_test_create(void)
 
     module_test_now = t;
     t->f = fixture_create();
-    t->listener.module.path = t->path;
-    t->listener.module.args = ms_strdup("");
+    t->listener.text[OPTION_PATH] = t->path;
     host = &t->f->host;
     host->listener = &t->listener;
     host->instance = t;
@@ -102,8 +101,8 @@ module_test_create(void)
 void
 module_test_set_args(struct module_test *t, const char *args)
 {
-    free(t->listener.module.args);
-    t->listener.module.args = ms_strdup(args);
+    free(t->listener.text[OPTION_ARGS]);
+    t->listener.text[OPTION_ARGS] = ms_strdup(args);
 }
 
 bool
@@ -139,7 +138,7 @@ module_test_destroy(struct module_test *t)
 {
     module_test_stop(t);
     fixture_destroy(t->f);
-    free(t->listener.module.args);
+    free(t->listener.text[OPTION_ARGS]);
     free(t);
 }
 

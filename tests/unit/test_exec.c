@@ -55,7 +55,7 @@ a_hundred_messages_share_three_children(void **state)
     bool seen[100] = {false};
     char text[8];
 
-    exec_listener.exec.children = 3;
+    exec_listener.number[OPTION_EXEC_CHILDREN] = 3;
     exec_start(f, "echo $$ >>$MSOCK_DATA_DIR/pids; exec cat");
     for (unsigned i = 0; i < 100; i++) {
         snprintf(text, sizeof(text), "%05u", i);
@@ -204,7 +204,7 @@ children_may_end_after_every_message(void **state)
 {
     struct fixture *f = *state;
 
-    exec_listener.exec.children = 4;
+    exec_listener.number[OPTION_EXEC_CHILDREN] = 4;
     exec_start(f, "head -c 9");
     for (unsigned i = 0; i < 40; i++)
         exec_give(f, "hello", 5);
@@ -248,7 +248,7 @@ what_waits_fails_once_nobody_was_served_for_the_time_of_a_message(void **state)
 {
     struct fixture *f = *state;
 
-    exec_listener.exec.timeout_us = 200000;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 200000;
     exec_start(f, "trap '' TERM; sleep 1000; sleep 1000");
     exec_give(f, "first", 5);
     exec_give(f, "other", 5);
@@ -263,7 +263,7 @@ a_long_queue_is_no_failure_while_messages_are_served(void **state)
 {
     struct fixture *f = *state;
 
-    exec_listener.exec.timeout_us = 2000000;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 2000000;
     exec_start(f, "while head -c 9; do sleep 0.05; done");
     for (unsigned i = 0; i < 60; i++) /* three seconds in all */
         exec_give(f, "hello", 5);
@@ -277,8 +277,8 @@ children_that_are_in_time_are_not_ended(void **state)
 {
     struct fixture *f = *state;
 
-    exec_listener.exec.children = 2;
-    exec_listener.exec.timeout_us = 300000;
+    exec_listener.number[OPTION_EXEC_CHILDREN] = 2;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 300000;
     exec_start(f, "cd $MSOCK_DATA_DIR; mkdir once && exec sleep 1000; exec cat");
     exec_give(f, "first", 5);
     WAIT_FOR(fixture_exists(f, "once"), EXEC_FIXTURE_WAIT_MS);

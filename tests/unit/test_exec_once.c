@@ -124,7 +124,7 @@ a_child_that_takes_too_long_is_ended_and_the_answer_does_not_wait_for_that(void 
     struct fixture *f = *state;
     pid_t group;
 
-    exec_listener.exec.timeout_us = 200000;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 200000;
     exec_start(f, "trap '' TERM; echo $$ >$MSOCK_DATA_DIR/pid; sleep 1000; sleep 1000");
     assert_verdict(exec_one(f, "hello", 5), PROTO_FAILED,
                    "the command took longer than exec_timeout");
@@ -283,7 +283,7 @@ no_more_children_run_than_allowed(void **state)
 {
     struct fixture *f = *state;
 
-    exec_listener.exec.children = 3;
+    exec_listener.number[OPTION_EXEC_CHILDREN] = 3;
     exec_start(f, "cd $MSOCK_DATA_DIR; for n in 1 2 3; do mkdir run$n 2>&- && break; n=none; done; "
                   "echo $n; cat; rmdir run$n");
     for (unsigned i = 0; i < 30; i++)
@@ -316,7 +316,7 @@ a_message_waits_while_no_child_can_be_started(void **state)
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     exec_stop(f);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
-    exec_listener.exec.timeout_us = 50000;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 50000;
     exec_start(f, "cat");
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     assert_verdict(exec_one(f, "hello", 5), PROTO_FAILED,
@@ -332,7 +332,7 @@ without_a_command_it_does_not_begin(void **state)
 
     assert_null(exec_handler.create(&f->host, error));
     assert_string_equal(error, "handler=exec needs command=...");
-    exec_listener.exec.command = (char *)"";
+    exec_listener.text[OPTION_COMMAND] = (char *)"";
     assert_null(exec_handler.create(&f->host, error));
 }
 

@@ -125,7 +125,7 @@ the_children_of_a_killed_worker_are_killed(void **state)
     for (int once = 0; once <= 1; once++) {
         pid_t worker, child;
 
-        exec_listener.exec.once = once;
+        exec_listener.number[OPTION_EXEC] = (uint64_t)once;
         worker = start_worker(f, "trap '' HUP TERM; echo $$ >$MSOCK_DATA_DIR/pid; exec sleep 1000");
         child = (pid_t)exec_number(f, "pid");
         assert_true(exec_group_runs(child));

@@ -135,28 +135,28 @@ options_of_handlers_and_protocols_are_read(void **state)
     assert_true(l.limits.framing.drop_cr);
     assert_int_equal(l.limits.reply, REPLY_NO);
     assert_int_equal(l.send_queue_max, 8192);
-    assert_null(l.exec.command);
-    assert_null(l.module.path);
-    assert_null(l.key_file);
+    assert_null(l.text[OPTION_COMMAND]);
+    assert_null(l.text[OPTION_PATH]);
+    assert_null(l.text[OPTION_KEY_FILE]);
     listener_config_fini(&l);
 
     read_ok("cnp://127.0.0.1:0?window_size=7&retries=2&keepalive=3s&key_file=a.key", &l);
     assert_int_equal(l.limits.window_size, 7);
     assert_int_equal(l.limits.retries, 2);
     assert_int_equal(l.limits.keepalive_us, 3000000);
-    assert_string_equal(l.key_file, "/a.key");
+    assert_string_equal(l.text[OPTION_KEY_FILE], "/a.key");
     listener_config_fini(&l);
 
     read_ok("auto://127.0.0.1:0?handler=exec&command=tr%20a%20b&exec=once&exec_timeout=1s", &l);
-    assert_string_equal(l.exec.command, "tr a b");
-    assert_true(l.exec.once);
-    assert_int_equal(l.exec.children, 4);
-    assert_int_equal(l.exec.timeout_us, 1000000);
+    assert_string_equal(l.text[OPTION_COMMAND], "tr a b");
+    assert_int_equal(l.number[OPTION_EXEC], 1);
+    assert_int_equal(l.number[OPTION_EXEC_CHILDREN], 4);
+    assert_int_equal(l.number[OPTION_EXEC_TIMEOUT], 1000000);
     listener_config_fini(&l);
 
     read_ok("auto://127.0.0.1:0?handler=module&path=./m.so&args=x%3D1", &l);
-    assert_string_equal(l.module.path, "/m.so");
-    assert_string_equal(l.module.args, "x=1");
+    assert_string_equal(l.text[OPTION_PATH], "/m.so");
+    assert_string_equal(l.text[OPTION_ARGS], "x=1");
     listener_config_fini(&l);
 }
 

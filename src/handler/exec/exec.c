@@ -70,7 +70,7 @@ exec_queue_deadline(const struct exec *h)
     if (since_us < h->served_us)
         since_us = h->served_us;
 
-    return since_us + h->config->timeout_us;
+    return since_us + h->config.timeout_us;
 }
 
 static void
@@ -86,7 +86,7 @@ exec_expire_queue(struct exec *h, uint64_t now_us)
 static struct exec_slot *
 exec_find(struct exec *h, enum exec_slot_state state)
 {
-    for (unsigned i = 0; i < h->config->children; i++)
+    for (unsigned i = 0; i < h->config.children; i++)
         if (h->slots[i].state == state)
             return &h->slots[i];
     return NULL;
@@ -146,9 +146,9 @@ exec_submit(void *handler, struct message *m)
 {
     struct exec *h = handler;
     struct exec_job *job = ms_calloc(1, sizeof(*job));
-    const char *refusal = h->config->once ? exec_env_refuses(m) : NULL;
+    const char *refusal = h->config.once ? exec_env_refuses(m) : NULL;
 
-    if (!h->config->once && m->size > UINT32_MAX / 2)
+    if (!h->config.once && m->size > UINT32_MAX / 2)
         refusal = "the message is too long for exec=pool";
     job->m = m;
     h->out++;
@@ -160,7 +160,7 @@ exec_submit(void *handler, struct message *m)
         exec_settle_failed(h, job, exec_leaves, 0);
     } else {
         job->queued_us = clock_mono_us();
-        if (h->config->once)
+        if (h->config.once)
             exec_note_origin(h, job);
         STAILQ_INSERT_TAIL(&h->queue, job, link);
         exec_dispatch(h);
@@ -176,7 +176,7 @@ exec_timer(struct exec *h)
 
     (void)fd_read(h->timer_fd, &times, sizeof(times));
     h->armed_us = UINT64_MAX;
-    for (unsigned i = 0; i < h->config->children; i++) {
+    for (unsigned i = 0; i < h->config.children; i++) {
         struct exec_slot *slot = &h->slots[i];
 
         if (slot->state == EXEC_SLOT_FREE || slot->state == EXEC_SLOT_IDLE)
@@ -241,7 +241,7 @@ exec_finish(void *handler)
     h->is_leaving = true;
     while ((job = exec_take_first(h)) != NULL)
         exec_settle_failed(h, job, exec_leaves, 0);
-    for (unsigned i = 0; i < h->config->children; i++)
+    for (unsigned i = 0; i < h->config.children; i++)
         if (h->slots[i].state == EXEC_SLOT_BUSY)
             exec_slot_fail(h, &h->slots[i], EXEC_END_TERM, exec_leaves, 0);
 }
@@ -258,7 +258,7 @@ exec_drop_job(struct exec_job *job)
 static void
 exec_tell_children_to_end(struct exec *h)
 {
-    for (unsigned i = 0; i < h->config->children; i++) {
+    for (unsigned i = 0; i < h->config.children; i++) {
         struct exec_slot *slot = &h->slots[i];
 
         if (slot->state == EXEC_SLOT_IDLE) {
@@ -274,7 +274,7 @@ exec_tell_children_to_end(struct exec *h)
 static bool
 exec_has_children(struct exec *h)
 {
-    for (unsigned i = 0; i < h->config->children; i++)
+    for (unsigned i = 0; i < h->config.children; i++)
         if (h->slots[i].state != EXEC_SLOT_FREE)
             return true;
     return false;
@@ -288,7 +288,7 @@ exec_await_children(struct exec *h)
 
     for (; exec_has_children(h) && now_us < until_us; now_us = clock_mono_us())
         exec_wait(h, now_us, until_us);
-    for (unsigned i = 0; i < h->config->children; i++)
+    for (unsigned i = 0; i < h->config.children; i++)
         if (h->slots[i].state != EXEC_SLOT_FREE)
             exec_slot_end(h, &h->slots[i], EXEC_END_KILL);
     until_us = now_us + EXEC_REAP_US;
@@ -333,28 +333,34 @@ exec_open(struct exec *h)
 static void *
 exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
-    const struct exec_config *config = &host->listener->exec;
+    const struct listener_config *l = host->listener;
+    const char *command = l->text[OPTION_COMMAND];
     struct exec *h;
 
-    if (config->command == NULL || config->command[0] == '\0') {
+    if (command == NULL || command[0] == '\0') {
         snprintf(error, HANDLER_ERROR_LEN, "handler=exec needs command=...");
         return NULL;
     }
     h = ms_calloc(1, sizeof(*h));
     h->host = *host;
-    h->config = config;
+    h->config = (struct exec_config){
+        .command = command,
+        .once = l->number[OPTION_EXEC] == 1,
+        .children = (unsigned)l->number[OPTION_EXEC_CHILDREN],
+        .timeout_us = l->number[OPTION_EXEC_TIMEOUT],
+    };
     STAILQ_INIT(&h->queue);
     h->epoll_fd = h->timer_fd = -1;
     h->armed_us = UINT64_MAX;
     if (exec_open(h) < 0) {
-        snprintf(error, HANDLER_ERROR_LEN, "handler=exec on %s cannot begin: %s",
-                 host->listener->name, strerror(errno));
+        snprintf(error, HANDLER_ERROR_LEN, "handler=exec on %s cannot begin: %s", l->name,
+                 strerror(errno));
         exec_destroy(h);
         return NULL;
     }
     h->chunk = ms_malloc(EXEC_CHUNK);
-    h->slots = ms_calloc(config->children, sizeof(*h->slots));
-    for (unsigned i = 0; i < config->children; i++)
+    h->slots = ms_calloc(h->config.children, sizeof(*h->slots));
+    for (unsigned i = 0; i < h->config.children; i++)
         h->slots[i].child = EXEC_CHILD_NONE;
     return h;
 }

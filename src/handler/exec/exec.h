@@ -235,9 +235,17 @@ struct exec_slot {
     int next_signal;      /* of EXEC_SLOT_ENDING: what it is told then */
 };
 
+/* From the listener's URL. */
+struct exec_config {
+    const char *command; /* for /bin/sh -c; the listener's */
+    bool once;         /* a child for each message; else a pool of them, fed one after the other */
+    unsigned children; /* most at a time, in each worker */
+    uint64_t timeout_us; /* for one message; then the child is ended */
+};
+
 struct exec {
     struct handler_host host;
-    const struct exec_config *config;
+    struct exec_config config;
     int epoll_fd, timer_fd;
     uint64_t armed_us; /* when timer_fd fires; UINT64_MAX: not armed */
     struct exec_slot *slots;

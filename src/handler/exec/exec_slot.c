@@ -138,7 +138,7 @@ static void
 exec_slot_output_ended(struct exec *h, struct exec_slot *slot)
 {
     exec_child_close(&slot->child, &slot->child.out);
-    if (h->config->once)
+    if (h->config.once)
         return;
     if (slot->state == EXEC_SLOT_IDLE) {
         exec_slot_end(h, slot, EXEC_END_LEAVE);
@@ -184,7 +184,7 @@ exec_slot_feed(struct exec *h, struct exec_slot *slot)
     if (slot->state != EXEC_SLOT_BUSY)
         return;
     exec_child_watch_in(&slot->child, !exec_feed_done(&slot->feed));
-    if (exec_feed_done(&slot->feed) && h->config->once)
+    if (exec_feed_done(&slot->feed) && h->config.once)
         exec_child_close(&slot->child, &slot->child.in);
     exec_slot_check_answered(h, slot);
 }
@@ -250,13 +250,13 @@ exec_slot_decide(struct exec *h, struct exec_slot *slot, int status)
     bool in_order = status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     bool refused = status >= 0 && WIFEXITED(status) && WEXITSTATUS(status) == EXEC_REFUSED_STATUS;
 
-    if (!h->config->once && slot->served == 0 && !refused)
+    if (!h->config.once && slot->served == 0 && !refused)
         exec_start_failed(h);
     if (job == NULL)
         return;
     if (!in_order)
         exec_settle_status(h, job, status, &slot->tail);
-    else if (h->config->once)
+    else if (h->config.once)
         exec_settle_committed(h, job, &slot->answer.bytes);
     else
         exec_slot_unanswered(h, job);
@@ -319,10 +319,10 @@ exec_slot_open_body(const struct message *m)
 static int
 exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *job)
 {
-    bool once = h->config->once;
+    bool once = h->config.once;
     struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
     struct exec_child_setup setup = {
-        .command = h->config->command,
+        .command = h->config.command,
         .input = once ? exec_slot_open_body(job->m) : -1,
         .epoll_fd = h->epoll_fd,
         .key = EXEC_CHILD_KEY(slot - h->slots),
@@ -342,7 +342,7 @@ exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *j
 int
 exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
 {
-    bool once = h->config->once;
+    bool once = h->config.once;
 
     MS_ASSERT(slot->state != EXEC_SLOT_BUSY && slot->job == NULL);
     if (slot->state == EXEC_SLOT_FREE && exec_slot_start(h, slot, job) < 0)
@@ -350,7 +350,7 @@ exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
     slot->state = EXEC_SLOT_BUSY;
     slot->job = job;
     slot->is_answered = slot->said_more = false;
-    slot->deadline_us = clock_mono_us() + h->config->timeout_us;
+    slot->deadline_us = clock_mono_us() + h->config.timeout_us;
     exec_arm(h, slot->deadline_us);
     exec_answer_init(&slot->answer, !once, job->m->wants_reply);
     exec_tail_init(&slot->tail);

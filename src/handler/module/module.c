@@ -236,7 +236,7 @@ module_start(struct module *h, char error[HANDLER_ERROR_LEN])
     if (h->file.module->start(&h->offered, &h->state, why, sizeof(why)) == 0)
         return 0;
     why[sizeof(why) - 1] = '\0';
-    module_load_error(error, h->host.listener->module.path, "%s",
+    module_load_error(error, h->host.listener->text[OPTION_PATH], "%s",
                       why[0] != '\0' ? why : "its start failed and said nothing");
     return -1;
 }
@@ -248,7 +248,7 @@ module_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 
     h->host = *host;
     h->last = &h->first;
-    if (module_load(host->listener->module.path, &h->file, error) < 0) {
+    if (module_load(host->listener->text[OPTION_PATH], &h->file, error) < 0) {
         free(h);
         return NULL;
     }

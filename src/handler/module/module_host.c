@@ -262,13 +262,15 @@ static void MS_PRINTF(3, 4)
 void
 module_host_init(struct module *h)
 {
+    const char *args = h->host.listener->text[OPTION_ARGS];
+
     h->offered = (struct msock_module_host){
         .abi = MSOCK_MODULE_ABI,
         .size = sizeof(h->offered),
         .ctx = h,
         .worker = h->host.worker,
         .data_dir = h->host.config->data_dir,
-        .args = h->host.listener->module.args,
+        .args = args != NULL ? args : "",
         .reply = module_host_reply,
         .settle = module_host_settle,
         .why = module_host_why,
