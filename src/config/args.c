@@ -1,6 +1,9 @@
 /* getopt_long does the work; what it finds wrong is said in our words. */
 #include "config/config_settings.h"
 
+#include "common/text.h"
+#include "config/config_options.h"
+
 #include <getopt.h>
 
 enum args_long { ARGS_HOST = 256, ARGS_PORT, ARGS_MAX_SIZE };
@@ -222,6 +225,9 @@ args_help_options(FILE *out, unsigned scope, bool mark)
 void
 args_help(FILE *out)
 {
+    char handlers[256];
+
+    text_list(config_options[OPTION_HANDLER].choices, handlers, sizeof(handlers));
     fputs(
         "Usage: msockd [OPTION]...\n"
         "Receives messages, JSON documents and files over TCP, checks every byte, and "
@@ -239,7 +245,8 @@ args_help(FILE *out)
     args_help_options(out, OPTION_IN_FILE, true);
     fputs("\nOptions in the URL of a listener only:\n", out);
     args_help_options(out, OPTION_IN_URL, false);
-    fputs("\nSignals: TERM and INT stop, QUIT finishes what is under way and stops, HUP reloads, "
+    fprintf(out, "\nHandlers: %s.\n", handlers);
+    fputs("Signals: TERM and INT stop, QUIT finishes what is under way and stops, HUP reloads, "
           "USR1\n"
           "reopens the log. Manual pages: msockd(8), msockd.conf(5).\n",
           out);

@@ -60,7 +60,7 @@ const struct config_option config_options[OPTION_COUNT] = {
                        .max = PATH_LENGTH, .initial = "auto://127.0.0.1:8000",
                        .help = "listeners' URLs, a list"},
     [OPTION_HANDLER] = {"handler", CHOICE(BOTH, option_handlers), .initial = "journal",
-                        .help = "for listeners without one: journal, echo, discard, broadcast"},
+                        .help = "for listeners without one"},
     [OPTION_DATA_DIR] = {"data_dir", TEXT(1, PATH_LENGTH), .initial = "./msockd-data",
                          .help = "journal, files and blobs"},
     [OPTION_RUNTIME_DIR] = {"runtime_dir", TEXT(0, PATH_LENGTH), .initial = "",

@@ -218,6 +218,19 @@ the_help_names_every_option_with_its_default(void **state)
 }
 
 static void
+the_help_names_every_handler(void **state)
+{
+    char *text = help_text(), *line = strstr(text, "\nHandlers: ");
+
+    (void)state;
+    assert_non_null(line);
+    line[1 + strcspn(line + 1, "\n")] = '\0';
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
+        assert_non_null(strstr(line, config_handlers[i].name));
+    free(text);
+}
+
+static void
 the_help_fits_a_terminal_of_a_hundred_columns(void **state)
 {
     char *text = help_text();
@@ -238,6 +251,7 @@ main(void)
         cmocka_unit_test(what_is_wrong_is_said_in_one_sentence),
         cmocka_unit_test(repeatable_options_have_an_end),
         cmocka_unit_test(the_help_names_every_option_with_its_default),
+        cmocka_unit_test(the_help_names_every_handler),
         cmocka_unit_test(the_help_fits_a_terminal_of_a_hundred_columns),
     };
 
