@@ -67,7 +67,7 @@ struct handler_host {
 struct handler_ops {
     const char *name; /* as in ?handler=name */
 
-    /* runs once for each listener, which has options for it; else once a worker */
+    /* runs once for each listener, as one with options has to; else once a worker */
     bool per_listener;
     bool answers;   /* there to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest; /* does not look at the SHA-256 of a message */

@@ -7,7 +7,6 @@ static void
 every_row_has_its_handler(void **state)
 {
     (void)state;
-    assert_int_equal(CONFIG_HANDLER_COUNT, 6);
     for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++) {
         const struct handler_ops *ops = handler_find(config_handlers[i].name);
 
@@ -16,6 +15,8 @@ every_row_has_its_handler(void **state)
         assert_non_null(ops->create);
         assert_non_null(ops->destroy);
         assert_non_null(ops->submit);
+        if (config_handlers[i].options[0] != NULL)
+            assert_true(ops->per_listener); /* else the host has no listener to read them from */
     }
 }
 
@@ -42,7 +43,6 @@ every_protocol_has_the_name_of_its_row(void **state)
     (void)state;
     for (; proto_names[row] != NULL; row++)
         assert_string_equal(proto_at(row)->name, proto_names[row]);
-    assert_int_equal(row, 5);
     assert_null(proto_at(row));
 }
 
