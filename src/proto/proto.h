@@ -13,9 +13,13 @@
 #define PROTO_REFUSAL_MAX 512
 #define PROTO_REPLY_MAX   (16u << 20) /* bytes of a reply, over whatever protocol (1.5) */
 
-/* Counted by the protocol, added to the shared counters by the worker. */
+/* Counted by the protocol, added by the worker to the shared counters of these names. */
+#define PROTO_COUNTERS(X) X(acks) X(nack1) X(nack2) X(rej) X(err) X(messages) X(packets) X(cut)
+
 struct proto_tally {
-    uint32_t acks, nack1, nack2, rej, err, messages, packets, cut;
+#define X(name) uint32_t name;
+    PROTO_COUNTERS(X)
+#undef X
     uint32_t http; /* a connection that began with an HTTP request; logged only */
 };
 

@@ -52,18 +52,11 @@ conn_note_cut(struct conn *c)
 void
 conn_count(struct conn *c, const struct proto_tally *tally)
 {
-#define CELL(name)        \
+#define X(name)           \
     if (tally->name != 0) \
-    CONN_ADD(c, name, tally->name)
-    CELL(acks);
-    CELL(nack1);
-    CELL(nack2);
-    CELL(rej);
-    CELL(err);
-    CELL(messages);
-    CELL(packets);
-    CELL(cut);
-#undef CELL
+        CONN_ADD(c, name, tally->name);
+    PROTO_COUNTERS(X)
+#undef X
     if (tally->http != 0)
         conn_say(c, "a connection", "is closed: it began with an HTTP request");
     if (tally->cut != 0)
