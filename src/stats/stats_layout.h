@@ -29,21 +29,21 @@
 #define STATS_HISTOGRAM_SUB    16  /* steps in each, so a value is known to 6 % */
 #define STATS_HISTOGRAM        (STATS_HISTOGRAM_GROUPS * STATS_HISTOGRAM_SUB)
 
-/* Counted for every connection and in total. X(name, help) and N(name, help); the name is the JSON
- * key. Totals have 64 bits each. A connection's own cell has 64 bits (X), or 32 bits (N) where one
- * connection counts seldom: such a cell stays at its largest value. */
-#define STATS_CONN_LIST(X, N)                               \
+/* Counted for every connection and in total: X(name, help), N or B; the name is the JSON key.
+ * Totals have 64 bits each. A connection's own cell has 64 bits (X, and B where it counts bytes),
+ * or 32 bits (N) where one connection counts seldom: such a cell stays at its largest value. */
+#define STATS_CONN_LIST(X, N, B)                            \
     X(acks, "packets and messages acknowledged")            \
     N(nack1, "packets refused: CRC-32 mismatch")            \
     N(nack2, "messages refused: SHA-256 mismatch")          \
     N(rej, "messages refused by a check or by the handler") \
     N(err, "ERR answers: connections ended by the server")  \
     X(messages, "messages committed")                       \
-    X(bytes_in, "bytes received")                           \
-    X(bytes_out, "bytes sent")                              \
+    B(bytes_in, "bytes received")                           \
+    B(bytes_out, "bytes sent")                              \
     X(packets, "packets accepted, trailers included")       \
     N(cut, "messages dropped because their end did not come")
-#define STATS_CONN_COUNTERS(X) STATS_CONN_LIST(X, X)
+#define STATS_CONN_COUNTERS(X) STATS_CONN_LIST(X, X, X)
 
 /* Counted for every worker and in total, besides the above. */
 #define STATS_WORKER_COUNTERS(X)                                       \
@@ -58,7 +58,7 @@
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;
 #define N(name, help) _Atomic uint32_t name;
-    STATS_CONN_LIST(X, N)
+    STATS_CONN_LIST(X, N, X)
 #undef N
 #undef X
 };
@@ -80,8 +80,8 @@ enum stats_conn_state {
 
 enum stats_family { STATS_FAMILY_UNIX = 0, STATS_FAMILY_IPV4 = 4, STATS_FAMILY_IPV6 = 6 };
 
-/* One connection: 128 bytes, of which the last 8 are free. seq is odd while the identity changes;
- * counters and state change under an even seq, one atomic store each. */
+/* One connection. seq is odd while the identity changes; counters and state change under an even
+ * seq, one atomic store each. */
 struct stats_slot {
     _Atomic uint32_t seq;
     _Atomic uint8_t state; /* enum stats_conn_state */
@@ -97,7 +97,7 @@ struct stats_slot {
     _Atomic uint64_t active_us; /* last byte in or out, monotonic */
     uint64_t id;                /* unique in the worker's life */
     struct stats_conn_counters counters;
-    uint8_t free[8]; /* room for counters to come: make it smaller by what they take */
+    uint8_t free[72 - sizeof(struct stats_conn_counters)]; /* for counters to come */
 };
 static_assert(sizeof(struct stats_slot) == 128, "a slot is two cache lines");
 static_assert(offsetof(struct stats_slot, counters) == 56, "layout of a slot");

@@ -329,6 +329,30 @@ connections_are_listed_sorted_and_filtered(void **state)
 }
 
 static void
+every_counter_of_a_connection_is_a_column(void **state)
+{
+#define X(name, help) #name,
+    static const char *const names[] = {STATS_CONN_COUNTERS(X)};
+#undef X
+    struct fixture *f = *state;
+
+    assert_int_equal(CTL(f, "conns", "--sort", "colour"), 64);
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++)
+        assert_non_null(strstr(f->err, names[i]));
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
+        json_t *rows;
+
+        assert_int_equal(CTL(f, "conns", "--json", "--sort", names[i]), 0);
+        rows = parse(f->out);
+        assert_non_null(json_object_get(json_array_get(rows, 0), names[i]));
+        json_decref(rows);
+    }
+    assert_int_equal(CTL(f, "conns"), 0);
+    assert_non_null(strstr(f->out, " CUT "));
+    assert_non_null(strstr(f->out, " IN "));
+}
+
+static void
 text_from_shared_memory_cannot_steer_the_terminal(void **state)
 {
     struct fixture *f = *state;
@@ -533,6 +557,7 @@ main(void)
         TEST(stats_for_people_and_for_prometheus_are_printed),
         TEST(a_corpse_is_shown_and_said_to_be_one),
         TEST(connections_are_listed_sorted_and_filtered),
+        TEST(every_counter_of_a_connection_is_a_column),
         TEST(text_from_shared_memory_cannot_steer_the_terminal),
         TEST(a_baseline_is_made_kept_and_subtracted),
         TEST(watching_prints_one_document_a_line),

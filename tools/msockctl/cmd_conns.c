@@ -3,7 +3,7 @@
 #include "ctl.h"
 
 #include "common/buffer.h"
-#include "common/clock.h"
+#include "common/text.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,15 +24,14 @@ struct conns {
 };
 
 static const struct column conn_columns[] = {
-    {"worker", "WORKER", COLUMN_COUNT},     {"peer", "PEER", COLUMN_TEXT},
-    {"listener", "LISTENER", COLUMN_TEXT},  {"proto", "PROTO", COLUMN_TEXT},
-    {"state", "STATE", COLUMN_TEXT},        {"acks", "ACKS", COLUMN_COUNT},
-    {"nack1", "NACK1", COLUMN_COUNT},       {"nack2", "NACK2", COLUMN_COUNT},
-    {"rej", "REJ", COLUMN_COUNT},           {"err", "ERR", COLUMN_COUNT},
-    {"messages", "MESSAGES", COLUMN_COUNT}, {"bytes_in", "IN", COLUMN_BYTES},
-    {"bytes_out", "OUT", COLUMN_BYTES},     {"packets", "PACKETS", COLUMN_COUNT},
-    {"cut", "CUT", COLUMN_COUNT},           {"age", "AGE", COLUMN_SECONDS},
-    {"idle", "IDLE", COLUMN_SECONDS},
+    {"worker", NULL, COLUMN_COUNT}, {"peer", NULL, COLUMN_TEXT},  {"listener", NULL, COLUMN_TEXT},
+    {"proto", NULL, COLUMN_TEXT},   {"state", NULL, COLUMN_TEXT},
+#define X(name, help) {#name, NULL, COLUMN_COUNT},
+#define B(name, help) {#name, NULL, COLUMN_BYTES},
+    STATS_CONN_LIST(X, X, B)
+#undef B
+#undef X
+    {"age", NULL, COLUMN_SECONDS},  {"idle", NULL, COLUMN_SECONDS},
 };
 
 /* A state comes from shared memory, so a number may have no name. */
@@ -144,13 +143,25 @@ conns_sorted(struct conns *conns, const char *key)
     return array;
 }
 
-static const char *
-column_find(const char *key)
+static bool
+column_is_known(const char *key)
 {
     for (size_t i = 0; i < MS_ARRAY_LEN(conn_columns); i++)
         if (strcmp(conn_columns[i].key, key) == 0)
-            return key;
-    return NULL;
+            return true;
+    return false;
+}
+
+static int
+column_unknown(const struct ctl *ctl, const char *key)
+{
+    const char *keys[MS_ARRAY_LEN(conn_columns) + 1] = {NULL};
+    char list[512];
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(conn_columns); i++)
+        keys[i] = conn_columns[i].key;
+    text_list(keys, list, sizeof(list));
+    return ctl_usage(ctl, "--sort %s: expected %s", key, list);
 }
 
 static int
@@ -165,9 +176,8 @@ conns_run(struct ctl *ctl, int argc, char *argv[])
 
     if (status != CTL_GO_ON)
         return status;
-    if (sort != NULL && column_find(sort) == NULL)
-        return ctl_usage(ctl, "--sort %s: there is no such column; they are named as in --json",
-                         sort);
+    if (sort != NULL && !column_is_known(sort))
+        return column_unknown(ctl, sort);
     status = conns_take(ctl, listener, conns_add, &conns);
     if (status != EX_OK)
         return status;
@@ -182,10 +192,8 @@ const struct ctl_command ctl_conns = {
     .help = "usage: msockctl [-r DIR] conns [OPTION]...\n"
             "Every open connection with its own counters; AGE and IDLE are seconds.\n\n"
             "  --json           an array of objects\n"
-            "  --sort COLUMN    by worker, peer, listener, proto, state, acks, nack1, nack2, rej,\n"
-            "                   err, messages, bytes_in, bytes_out, packets, cut, age or idle;\n"
-            "                   numbers from the highest down (default: by worker, in the\n"
-            "                   order of their arrival)\n"
+            "  --sort COLUMN    by a column, named as in --json; numbers from the highest down\n"
+            "                   (default: by worker, in the order of their arrival)\n"
             "  --listener TEXT  only of listeners with TEXT in their URL or address\n",
     .run = conns_run,
 };

@@ -146,7 +146,7 @@ enum column_kind {
 
 struct column {
     const char *key;
-    const char *title;
+    const char *title; /* NULL: the key in capitals, without "bytes_" */
     enum column_kind kind;
 };
 

@@ -3,6 +3,7 @@
 
 #include "common/text.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -98,12 +99,27 @@ cell_print(const struct column *column, const char *text, size_t width, bool las
     fputs(last ? "\n" : "  ", stdout);
 }
 
+static const char *
+column_title(const struct column *column, char out[CELL_MAX])
+{
+    const char *name = column->title;
+    size_t n = 0;
+
+    if (name != NULL)
+        return name;
+    name = column->key + (strncmp(column->key, "bytes_", 6) == 0 ? 6 : 0);
+    for (; name[n] != '\0' && n < CELL_MAX - 1; n++)
+        out[n] = (char)toupper((unsigned char)name[n]);
+    out[n] = '\0';
+    return out;
+}
+
 /* A width is known when all cells of a column were looked at, so each cell is made twice. */
 static size_t
 column_width(const json_t *rows, const struct column *column)
 {
-    size_t width = strlen(column->title), len;
     char cell[CELL_MAX];
+    size_t width = strlen(column_title(column, cell)), len;
 
     for (size_t i = 0; i < json_array_size(rows); i++) {
         len = cell_make(json_array_get(rows, i), column, cell);
@@ -120,7 +136,7 @@ table_print(const json_t *rows, const struct column *columns, size_t n)
 
     for (size_t k = 0; k < n; k++) {
         widths[k] = column_width(rows, &columns[k]);
-        cell_print(&columns[k], columns[k].title, widths[k], k + 1 == n);
+        cell_print(&columns[k], column_title(&columns[k], cell), widths[k], k + 1 == n);
     }
     for (size_t i = 0; i < json_array_size(rows); i++) {
         for (size_t k = 0; k < n; k++) {
