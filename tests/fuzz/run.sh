@@ -12,7 +12,7 @@ status=0
 
 # TARGET PROGRAM [NAME=VALUE...]
 targets() {
-    for proto in auto msp tinyproto cnp frame; do
+    for proto in $(sed -n "s/^ *X(\([a-z0-9]*\),.*/\1/p" "$here/../../src/proto/proto_table.h"); do
         echo "$proto-server fuzz_proto FUZZ_PROTO=$proto FUZZ_ROLE=server"
         [ $proto = auto ] || echo "$proto-client fuzz_proto FUZZ_PROTO=$proto FUZZ_ROLE=client"
     done

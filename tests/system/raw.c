@@ -2,7 +2,9 @@
 #include "harness.h"
 
 #include "journal.h"
-#include "raw.h"
+#include "raw_cnp.h"
+#include "raw_frame.h"
+#include "raw_tiny.h"
 #include "stats.h"
 
 #include <errno.h>
@@ -12,6 +14,11 @@
 #include <string.h>
 
 #define PIECE_MAX 1500
+
+const struct raw_kind *const raw_kinds[RAW_KINDS] = {
+    &raw_tiny,       &raw_frame_length32, &raw_cnp_step,        &raw_cnp_burst,
+    &raw_cnp_second, &raw_frame_fixed,    &raw_frame_delimiter, &raw_frame_eof,
+};
 
 void
 raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,

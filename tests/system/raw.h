@@ -36,6 +36,11 @@ struct raw_kind {
     void (*finish)(struct raw *r);
 };
 
+/* Every protocol and framing. The first RAW_FOUND are those that auto finds out. */
+#define RAW_FOUND 5
+#define RAW_KINDS 8
+extern const struct raw_kind *const raw_kinds[RAW_KINDS];
+
 /* A message from the server that came while something else was waited for. */
 struct raw_message {
     char *data;

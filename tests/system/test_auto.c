@@ -11,11 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ALL (sizeof(kinds) / sizeof(kinds[0]))
-
-static const struct raw_kind *const kinds[] = {
-    &raw_tiny, &raw_frame_length32, &raw_cnp_step, &raw_cnp_burst, &raw_cnp_second,
-};
+#define ALL RAW_FOUND
 
 static struct daemon *
 start(const char *url, const char *handler, const char *timeout)
@@ -77,7 +73,7 @@ all_protocols_come_over_one_port(void **state)
 
     (void)state;
     for (size_t i = 0; i < 3 * ALL; i++)
-        raw_connect(&r[i], kinds[i % ALL], &d->listeners[0], (enum raw_manner)(i / ALL));
+        raw_connect(&r[i], raw_kinds[i % ALL], &d->listeners[0], (enum raw_manner)(i / ALL));
     peer_connect(&msp, &d->listeners[0]);
     expect_proto(d, msp.name, "auto");
     for (unsigned round = 0; round < 3; round++) {
@@ -86,7 +82,7 @@ all_protocols_come_over_one_port(void **state)
         assert_int_equal(peer_send_plain(&msp, NULL, "msp", 3, &answer), ANSWER_ACK);
         expect_proto(d, msp.name, "msp");
         for (size_t i = 0; i < 3 * ALL; i++)
-            expect_proto(d, r[i].peer.name, kinds[i % ALL]->proto);
+            expect_proto(d, r[i].peer.name, raw_kinds[i % ALL]->proto);
     }
     raw_expect_counts(d, 3 * (3 * ALL + 1), 0, 0, 0);
     daemon_stop(d);
@@ -106,7 +102,7 @@ all_protocols_come_over_ipv6_and_unix_sockets(void **state)
     for (size_t i = 0; i < 2 * ALL; i++) {
         struct raw r;
 
-        raw_connect(&r, kinds[i % ALL], &d->listeners[i / ALL], RAW_PIECES);
+        raw_connect(&r, raw_kinds[i % ALL], &d->listeners[i / ALL], RAW_PIECES);
         raw_echo(&r, 5000, 0);
         raw_close(&r);
     }
@@ -124,7 +120,7 @@ large_messages_may_be_the_first(void **state)
         for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
             struct raw r;
 
-            raw_connect(&r, kinds[i], &d->listeners[0], RAW_WHOLE);
+            raw_connect(&r, raw_kinds[i], &d->listeners[0], RAW_WHOLE);
             raw_echo(&r, sizes[k], 0);
             raw_close(&r);
         }
@@ -177,8 +173,9 @@ the_journal_names_what_was_found(void **state)
     for (size_t i = 0; i < ALL; i++) {
         struct raw r;
 
-        raw_connect(&r, kinds[i], &d->listeners[0], RAW_WHOLE);
-        assert_int_equal(kinds[i]->send(&r, kinds[i]->proto, strlen(kinds[i]->proto)), 0);
+        raw_connect(&r, raw_kinds[i], &d->listeners[0], RAW_WHOLE);
+        assert_int_equal(raw_kinds[i]->send(&r, raw_kinds[i]->proto, strlen(raw_kinds[i]->proto)),
+                         0);
         WAIT_FOR(stats_total(d, "messages") == i + 1, 5000);
         raw_close(&r);
     }
@@ -417,23 +414,25 @@ a_broadcast_reaches_all_protocols(void **state)
 
     (void)state;
     for (size_t i = 0; i < ALL; i++) {
-        raw_connect(&r[i], kinds[i], &d->listeners[0], RAW_WHOLE);
-        assert_int_equal(kinds[i]->send(&r[i], "hello", 5), 0); /* a frame is known by its first */
+        raw_connect(&r[i], raw_kinds[i], &d->listeners[0], RAW_WHOLE);
+        assert_int_equal(raw_kinds[i]->send(&r[i], "hello", 5),
+                         0); /* a frame is known by its first */
         for (size_t k = 0; k < i; k++)
             raw_expect(&r[k], "hello", 5);
     }
     connect_only(&late, &raw_tiny, d);
     WAIT_FOR(stats_total(d, "open") == ALL + 1, 5000);
     for (size_t i = 0; i < ALL; i++) {
-        assert_int_equal(kinds[i]->send(&r[i], kinds[i]->name, strlen(kinds[i]->name)), 0);
+        assert_int_equal(raw_kinds[i]->send(&r[i], raw_kinds[i]->name, strlen(raw_kinds[i]->name)),
+                         0);
         for (size_t k = 0; k < ALL; k++)
             if (k != i)
-                raw_expect(&r[k], kinds[i]->name, strlen(kinds[i]->name));
+                raw_expect(&r[k], raw_kinds[i]->name, strlen(raw_kinds[i]->name));
     }
     raw_say(&late, "\xff", 1);
     assert_int_equal(raw_tiny_byte(&late), RAW_TINY_OK);
     for (size_t i = 0; i < ALL; i++)
-        raw_expect(&late, kinds[i]->name, strlen(kinds[i]->name));
+        raw_expect(&late, raw_kinds[i]->name, strlen(raw_kinds[i]->name));
     daemon_stop(d);
 }
 

@@ -271,11 +271,8 @@ all_tiny(unsigned number, size_t *listener_out)
 static const struct raw_kind *
 all_sorts(unsigned number, size_t *listener_out)
 {
-    static const struct raw_kind *const kinds[] = {&raw_frame_length32, &raw_tiny, &raw_cnp_burst,
-                                                   &raw_cnp_step, &raw_cnp_second};
-
     *listener_out = 0;
-    return kinds[number % (sizeof(kinds) / sizeof(kinds[0]))];
+    return raw_kinds[number % RAW_FOUND];
 }
 
 static char module_url[HARNESS_PATH_LEN + 100];

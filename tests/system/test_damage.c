@@ -10,15 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ALL      (sizeof(kinds) / sizeof(kinds[0]))
+#define ALL      RAW_KINDS
 #define ROUNDS   (160 / WAIT_SCALE)
 #define TALK_MAX 4096
 #define PACKETS  6
-
-static const struct raw_kind *const kinds[] = {
-    &raw_tiny,      &raw_frame_length32, &raw_frame_fixed, &raw_frame_delimiter,
-    &raw_frame_eof, &raw_cnp_burst,      &raw_cnp_second,
-};
 
 static uint64_t
 draw(uint64_t *seed)
@@ -133,9 +128,9 @@ start(const char *handler)
         .set = {"timeout=500ms", "idle_timeout=500ms", "max_message_size=1M"}};
 
     for (size_t i = 0; i < ALL; i++) {
-        snprintf(urls[i], sizeof(urls[i]), "%s://127.0.0.1:0?reply=yes%s%s%s", kinds[i]->proto,
-                 kinds[i]->options[0] != '\0' ? "&" : "", kinds[i]->options,
-                 kinds[i]->proto[0] == 'c' ? "&keepalive=500ms" : "");
+        snprintf(urls[i], sizeof(urls[i]), "%s://127.0.0.1:0?reply=yes%s%s%s", raw_kinds[i]->proto,
+                 raw_kinds[i]->options[0] != '\0' ? "&" : "", raw_kinds[i]->options,
+                 raw_kinds[i]->proto[0] == 'c' ? "&keepalive=500ms" : "");
         options.listen[i] = urls[i];
     }
     options.listen[ALL] = "auto://127.0.0.1:0";
@@ -156,8 +151,8 @@ expect_harmless(const char *handler)
         for (size_t i = 0; i < ALL; i++) {
             bool unknown = draw(&seed) % 4 == 0;
 
-            converse(&d->listeners[unknown ? ALL : i], kinds[i],
-                     !(unknown && kinds[i]->options[0] != '\0') && draw(&seed) % 8 != 0, &seed);
+            converse(&d->listeners[unknown ? ALL : i], raw_kinds[i],
+                     !(unknown && raw_kinds[i]->options[0] != '\0') && draw(&seed) % 8 != 0, &seed);
         }
     WAIT_FOR(stats_total(d, "open") == 0, 10000);
     daemon_workers(d, &after);
@@ -166,7 +161,7 @@ expect_harmless(const char *handler)
     for (size_t i = 0; i < ALL && strcmp(handler, "echo") == 0; i++) {
         struct raw r;
 
-        raw_connect(&r, kinds[i], &d->listeners[i], RAW_WHOLE);
+        raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_WHOLE);
         raw_echo(&r, RAW_FRAME_FIXED, 0);
         raw_close(&r);
     }

@@ -2,6 +2,7 @@
  * connection, and a line that is refused is named. */
 #include "daemon.h"
 #include "journal.h"
+#include "schemes.h"
 #include "stats.h"
 
 #include "support/signals.h"
@@ -119,7 +120,7 @@ a_slow_stream_is_not_held_back(void **state)
 static void
 every_protocol_takes_lines(void **state)
 {
-    static const char *const schemes[] = {"msp", "cnp", "tinyproto", "frame"};
+    const char *scheme;
     struct daemon *d =
         daemon_start(&(struct daemon_options){.workers = 1, .listen = {"auto://127.0.0.1:0"}});
     const char *at = strstr(d->listeners[0].url, "://");
@@ -129,11 +130,11 @@ every_protocol_takes_lines(void **state)
     (void)state;
     for (int i = 0; i < 300; i++)
         n += (size_t)sprintf(text + n, "line %d\n", i);
-    for (uint64_t i = 0; i < 4; i++) {
+    for (size_t i = 0; (scheme = scheme_at(i, false)) != NULL; i++) {
         struct run_result result;
         char url[128];
 
-        snprintf(url, sizeof(url), "%s%s", schemes[i], at);
+        snprintf(url, sizeof(url), "%s%s", scheme, at);
         result = feed(url, "send", "-q", text, n);
         assert_int_equal(result.status, 0);
         assert_string_equal(result.err, "");

@@ -1,6 +1,7 @@
 /* Receiving from the command line, and the programs' own test of themselves. */
 #include "harness.h"
 #include "run.h"
+#include "schemes.h"
 
 #include "support/signals.h"
 
@@ -197,6 +198,7 @@ the_selftest_finds_every_protocol_working(void **state)
                                         "frame eof",    "auto cnp",        "frame delimiter",
                                         "frame sealed", "tinyproto sealed"};
     struct run_result result = run_program(harness_program("msock"), "selftest", NULL);
+    const char *scheme;
 
     (void)state;
     if (result.status != 0)
@@ -207,6 +209,8 @@ the_selftest_finds_every_protocol_working(void **state)
         snprintf(line, sizeof(line), "ok   %s ", names[i]);
         assert_non_null(strstr(result.out, line));
     }
+    for (size_t i = 0; (scheme = scheme_at(i, false)) != NULL; i++)
+        assert_non_null(strstr(result.out, scheme));
     run_result_free(&result);
 }
 

@@ -2,6 +2,7 @@
  * on a terminal characters are text, whatever the locale, and cannot drive it. */
 #include "daemon.h"
 #include "raw_frame.h"
+#include "schemes.h"
 #include "target.h"
 
 #include <poll.h>
@@ -17,33 +18,40 @@
 #define ROUNDS 5 /* what is read when is a matter of luck */
 
 static void
+expect_answers_printed(const char *scheme, const struct target *server)
+{
+    struct run_options how = {.input = LINES, .input_len = strlen(LINES)};
+    const char *argv[] = {harness_program("msock"), "chat", "-u", NULL, "--wait", "0.2", NULL};
+    struct running r;
+    struct run_result result;
+    char url[80];
+
+    snprintf(url, sizeof(url), "%s://127.0.0.1:%u", scheme, target_port(server));
+    argv[3] = url;
+    run_start(&r, argv, &how);
+    run_finish(&r, 10000, &result);
+    if (result.status != 0 || strcmp(result.out, LINES) != 0)
+        fail_msg("%s: status %d, printed \"%s\", said \"%s\"", url, result.status, result.out,
+                 result.err);
+    run_result_free(&result);
+}
+
+static void
 answers_are_printed_over_every_protocol(void **state)
 {
-    static const char *const protocols[] = {"tinyproto", "cnp", "frame"};
-    struct daemon *d = daemon_start(&(struct daemon_options){
-        .handler = "echo",
-        .listen = {"tinyproto://127.0.0.1:0?reply=yes", "cnp://127.0.0.1:0?reply=yes",
-                   "frame://127.0.0.1:0?reply=yes"}});
-    struct run_options how = {.input = LINES, .input_len = strlen(LINES)};
+    const char *scheme;
+    char listen[80];
 
     (void)state;
-    for (size_t i = 0; i < 3 * ROUNDS; i++) {
-        const char *argv[] = {harness_program("msock"), "chat", "-u", NULL, "--wait", "0.2", NULL};
-        struct running r;
-        struct run_result result;
-        char url[80];
+    for (size_t k = 0; (scheme = scheme_at(k, true)) != NULL; k++) {
+        struct daemon *d;
 
-        snprintf(url, sizeof(url), "%s://127.0.0.1:%u", protocols[i % 3],
-                 target_port(&d->listeners[i % 3]));
-        argv[3] = url;
-        run_start(&r, argv, &how);
-        run_finish(&r, 10000, &result);
-        if (result.status != 0 || strcmp(result.out, LINES) != 0)
-            fail_msg("%s: status %d, printed \"%s\", said \"%s\"", url, result.status, result.out,
-                     result.err);
-        run_result_free(&result);
+        snprintf(listen, sizeof(listen), "%s://127.0.0.1:0?reply=yes", scheme);
+        d = daemon_start(&(struct daemon_options){.handler = "echo", .listen = {listen}});
+        for (unsigned i = 0; i < ROUNDS; i++)
+            expect_answers_printed(scheme, &d->listeners[0]);
+        daemon_stop(d);
     }
-    daemon_stop(d);
 }
 
 /* --- on a terminal --- */

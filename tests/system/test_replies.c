@@ -17,13 +17,8 @@
 
 #define MANY     200
 #define GROUPS   4 /* connections of each kind in a group commit */
-#define ALL      (sizeof(kinds) / sizeof(kinds[0]))
+#define ALL      RAW_KINDS
 #define URL_SIZE (HARNESS_PATH_LEN + 128)
-
-static const struct raw_kind *const kinds[] = {
-    &raw_tiny,      &raw_frame_length32, &raw_frame_fixed, &raw_frame_delimiter,
-    &raw_frame_eof, &raw_cnp_step,       &raw_cnp_burst,   &raw_cnp_second,
-};
 
 static char urls[DAEMON_LISTEN_MAX][URL_SIZE];
 
@@ -35,12 +30,12 @@ start(struct daemon_options options, const char *place, const char *more)
     struct daemon *d;
 
     for (size_t i = 0; i < ALL; i++) {
-        const char *own = kinds[i]->options;
+        const char *own = raw_kinds[i]->options;
 
-        snprintf(urls[i], URL_SIZE, "%s://%s?%s%s%s", kinds[i]->proto, place, own,
+        snprintf(urls[i], URL_SIZE, "%s://%s?%s%s%s", raw_kinds[i]->proto, place, own,
                  own[0] != '\0' && more[0] != '\0' ? "&" : "", more);
         if (own[0] == '\0' && more[0] == '\0')
-            snprintf(urls[i], URL_SIZE, "%s://%s", kinds[i]->proto, place);
+            snprintf(urls[i], URL_SIZE, "%s://%s", raw_kinds[i]->proto, place);
         options.listen[i] = urls[i];
     }
     d = daemon_start(&options);
@@ -61,10 +56,10 @@ echo_sizes(const struct daemon *d, const size_t *sizes, size_t count, enum raw_m
         struct raw r = {.peer.fd = -1};
 
         for (size_t k = 0; k < count; k++) {
-            if (k == 0 || kinds[i]->once)
-                raw_connect(&r, kinds[i], &d->listeners[i], manner);
-            raw_echo(&r, size_for(kinds[i], sizes[k]), (unsigned)k);
-            if (k + 1 == count || kinds[i]->once)
+            if (k == 0 || raw_kinds[i]->once)
+                raw_connect(&r, raw_kinds[i], &d->listeners[i], manner);
+            raw_echo(&r, size_for(raw_kinds[i], sizes[k]), (unsigned)k);
+            if (k + 1 == count || raw_kinds[i]->once)
                 raw_close(&r);
         }
     }
@@ -103,11 +98,11 @@ many_messages_go_over_one_connection(void **state)
     for (size_t i = 0; i < ALL; i++) {
         struct raw r;
 
-        if (kinds[i]->once)
+        if (raw_kinds[i]->once)
             continue;
-        raw_connect(&r, kinds[i], &d->listeners[i], RAW_WHOLE);
+        raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_WHOLE);
         for (unsigned k = 0; k < MANY; k++)
-            raw_echo(&r, size_for(kinds[i], k * 37 % 5000), k);
+            raw_echo(&r, size_for(raw_kinds[i], k * 37 % 5000), k);
         raw_close(&r);
         expected += MANY;
     }
@@ -142,8 +137,8 @@ unix_sockets_and_ipv6_carry_all_of_them(void **state)
     daemon_stop(d);
     d = daemon_create(&(struct daemon_options){.handler = "echo"});
     for (size_t i = 0; i < ALL; i++) {
-        snprintf(urls[i], URL_SIZE, "%s://%s/%zu%s%s", kinds[i]->proto, d->dir, i,
-                 kinds[i]->options[0] != '\0' ? "?" : "", kinds[i]->options);
+        snprintf(urls[i], URL_SIZE, "%s://%s/%zu%s%s", raw_kinds[i]->proto, d->dir, i,
+                 raw_kinds[i]->options[0] != '\0' ? "?" : "", raw_kinds[i]->options);
         d->options.listen[i] = urls[i];
     }
     daemon_launch(d);
@@ -183,8 +178,8 @@ messages_stand_in_the_journal_as_they_were_sent(void **state)
         struct raw r;
 
         bodies[i] = raw_body(RAW_FRAME_FIXED, (unsigned)i);
-        raw_connect(&r, kinds[i], &d->listeners[i], RAW_PIECES);
-        assert_int_equal(kinds[i]->send(&r, bodies[i], RAW_FRAME_FIXED), 0);
+        raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_PIECES);
+        assert_int_equal(raw_kinds[i]->send(&r, bodies[i], RAW_FRAME_FIXED), 0);
         WAIT_FOR(stats_total(d, "messages") == i + 1, 5000);
         raw_close(&r);
     }
@@ -193,7 +188,7 @@ messages_stand_in_the_journal_as_they_were_sent(void **state)
     journal_check(&j);
     assert_int_equal(j.count, ALL);
     for (size_t i = 0; i < ALL; i++) {
-        check_entry(&j, kinds[i], bodies[i]);
+        check_entry(&j, raw_kinds[i], bodies[i]);
         free(bodies[i]);
     }
     journal_free(&j);
@@ -262,12 +257,12 @@ connections_show_what_their_clients_counted(void **state)
         struct waiting w = waiting_begin(3000);
         struct raw r;
 
-        raw_connect(&r, kinds[i], &d->listeners[i], RAW_PIECES);
-        for (unsigned k = 0; k < (kinds[i]->once ? 1 : 4); k++)
-            raw_echo(&r, size_for(kinds[i], k * 50000), k);
-        while (!kinds[i]->once && !conn_shows(d, &r, &seen))
+        raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_PIECES);
+        for (unsigned k = 0; k < (raw_kinds[i]->once ? 1 : 4); k++)
+            raw_echo(&r, size_for(raw_kinds[i], k * 50000), k);
+        while (!raw_kinds[i]->once && !conn_shows(d, &r, &seen))
             if (!waiting_more(&w))
-                fail_msg("%s\n  shows   %s\n  we have %s", kinds[i]->name, counts_text(&seen),
+                fail_msg("%s\n  shows   %s\n  we have %s", raw_kinds[i]->name, counts_text(&seen),
                          counts_text(&r.peer.counts));
         counts_add(&sum, &r.peer.counts);
         raw_close(&r);
@@ -328,16 +323,16 @@ replies_go_back_as_the_listener_says(void **state)
                   "127.0.0.1:0", more);
         for (size_t i = 0; i < ALL; i++) {
             unsigned got, want = rows[row].replies >= 0 ? (unsigned)rows[row].replies
-                                                        : (unsigned)kinds[i]->receipts;
+                                                        : (unsigned)raw_kinds[i]->receipts;
             struct raw r;
 
-            if (kinds[i] == &raw_frame_fixed && rows[row].handler[0] == 'j')
+            if (raw_kinds[i] == &raw_frame_fixed && rows[row].handler[0] == 'j')
                 want = 0; /* a receipt has another size */
-            raw_connect(&r, kinds[i], &d->listeners[i], RAW_WHOLE);
+            raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_WHOLE);
             got = replies_to_one(d, &r, want, i + 1);
             if (got != want)
-                fail_msg("%s, handler %s, reply=%s: %u replies", kinds[i]->name, rows[row].handler,
-                         rows[row].reply, got);
+                fail_msg("%s, handler %s, reply=%s: %u replies", raw_kinds[i]->name,
+                         rows[row].handler, rows[row].reply, got);
             raw_close(&r);
         }
         daemon_stop(d);
