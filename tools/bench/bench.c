@@ -4,6 +4,7 @@
 #include "bench/bench_load.h"
 #include "common/fd.h"
 #include "msock/command.h"
+#include "proto/proto_table.h"
 
 #include <errno.h>
 #include <float.h>
@@ -135,23 +136,19 @@ bench_find_speech(struct bench_options *options)
 static const char *
 bench_url_conflict(const struct bench_options *options)
 {
-    static const struct {
-        const char *scheme, *option;
-    } known[] = {
-        {"cnp", "mode"}, {"cnp", "window_size"}, {"frame", "framing"}, {"frame", "delimiter"}};
+    const struct proto_ops *ops = proto_find(options->url.scheme);
     const char *mode = url_option(&options->url, "mode");
 
     if (url_option(&options->url, "key_file") != NULL)
         return "bench sends nothing sealed: leave key_file out of the URL";
     for (size_t i = 0; i < options->url.option_count; i++) {
+        const char *name = options->url.options[i].name;
         bool found = false;
 
-        for (size_t k = 0; k < MS_ARRAY_LEN(known); k++)
-            found |= strcmp(known[k].scheme, options->url.scheme) == 0 &&
-                     strcmp(known[k].option, options->url.options[i].name) == 0;
+        for (size_t k = 0; ops != NULL && ops->client_options[k] != NULL; k++)
+            found |= strcmp(ops->client_options[k], name) == 0;
         if (!found)
-            return "the URL has no option of that name for a client: mode and window_size are of"
-                   " cnp, framing and delimiter of frame";
+            return "the URL has no option of that name for a client";
     }
     if (mode != NULL && strcmp(mode, "burst") != 0 && strcmp(mode, "step-by-step") != 0)
         return "mode is burst or step-by-step";

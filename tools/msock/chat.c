@@ -1,5 +1,5 @@
 /* msock chat: lines from the keyboard go out, messages that come in are printed above them. Works
- * over every protocol whose server may speak by itself: tinyproto, frame and cnp. */
+ * over every protocol whose server may speak by itself. */
 #include "command.h"
 
 #include "common/clock.h"
@@ -353,8 +353,8 @@ chat_run(struct chat *chat)
 
 static const char chat_help[] =
     "usage: msock chat [OPTION...]\n\n"
-    "Sends each line of input as a message and prints the messages that come, over tinyproto,\n"
-    "frame or cnp. On a terminal lines can be edited; ^D leaves.\n\n"
+    "Sends each line of input as a message and prints the messages that come, over all\n"
+    "protocols but msp. On a terminal lines can be edited; ^D leaves.\n\n"
     "examples:\n"
     "  msockd -l 'frame://127.0.0.1:8001?handler=broadcast'   # the server\n"
     "  msock chat -u frame://127.0.0.1:8001 --name ann\n"

@@ -13,7 +13,7 @@ static const struct command commands[] = {
     {"send-file", command_send_file, DEFAULT_URL, "send files"},
     {"listen", command_listen, NULL, "receive messages and print them, or run a command for each"},
     {"chat", command_chat, DEFAULT_URL,
-     "send lines and print what comes, over tinyproto, frame or cnp"},
+     "send lines and print what comes, over every protocol but msp"},
     {"selftest", command_selftest, DEFAULT_URL,
      "run a server and clients in this process: what works"},
     {"bench", command_bench, DEFAULT_URL, "load a server and measure it"},
