@@ -1,15 +1,17 @@
-/* libmsock: send messages, JSON documents and files so that they are known to have arrived, whole,
- * and safe; and talk to servers that speak the smaller protocols. Section numbers below are those
- * of docs/protocol.md. Receiving in one's own program is msock_server.h.
+/* libmsock, the sending half: sends messages, JSON documents and files, and says when they have
+ * arrived, whole, and are safe. It also talks to servers of the smaller protocols. Numbers in
+ * parentheses, such as (1.7), are sections of docs/protocol.md. msock_server.h is the other half:
+ * it receives.
  *
- * A handle is one connection, opened when it is first needed and opened again when it was lost. The
- * library keeps no global state, prints nothing, installs no signal handler and raises no SIGPIPE.
+ * A handle is one connection. The library makes the connection when it first needs it, and makes it
+ * again when it was lost. The library keeps no global state, prints nothing, installs no signal
+ * handler and raises no SIGPIPE.
  *
- * Threads: a handle may be used by any thread, but by one at a time. Two handles may be used at the
- * same time. A function to which another rule applies says so.
+ * Threads: any thread may use a handle, but only one at a time. Two handles may be used at the same
+ * time. "Any thread" at a function means that it may be called at the same time as any other.
  *
- * Every function that can fail returns an enum msock_status; MSOCK_OK is 0. msock_error() then has
- * a sentence for people. */
+ * Errors: every function that can fail returns an enum msock_status, where MSOCK_OK is 0.
+ * msock_error() then has a sentence for people. */
 #ifndef MSOCK_H
 #define MSOCK_H
 
@@ -28,227 +30,257 @@ extern "C" {
 enum msock_status {
     MSOCK_OK = 0,
     MSOCK_USAGE,       /* an argument is wrong; nothing was sent */
-    MSOCK_REFUSED,     /* REJ: the server has refused the message, nothing of it is kept (1.2) */
-    MSOCK_UNREACHABLE, /* no connection could be made, also not by trying again */
+    MSOCK_REFUSED,     /* REJ: the server refused the message and keeps nothing of it (1.2) */
+    MSOCK_UNREACHABLE, /* no connection could be made, in all attempts */
     /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
     MSOCK_GIVEN_UP,
-    MSOCK_LOCAL, /* the caller's side failed: a file that cannot be read, no memory, a transform */
-    MSOCK_CANCELLED, /* the progress callback said stop; the message is not committed */
-    MSOCK_TIMEOUT, /* sending: the message was taken, but the reply that was wanted was lost or did
-                      not come in time; receiving: nothing came in time, and nothing is lost */
+    MSOCK_LOCAL,     /* this side failed: a file cannot be read, no memory, a transform failed */
+    MSOCK_CANCELLED, /* the progress callback stopped the message; it is not committed */
+    MSOCK_TIMEOUT,   /* sending: the server took the message, but the wanted reply was lost or late;
+                        receiving: no message came in time, and nothing is lost */
 };
 
 typedef struct msock msock;
 
-/* The version of the library that is running. Static. Any thread. */
+/* Returns the version of the library that is running. Static. Any thread. */
 MSOCK_API const char *msock_version(void);
 
-/* A word for a status: "ok", "refused", ... Static. Any thread. */
+/* Returns a word for a status: "ok", "refused", ... Static. Any thread. */
 MSOCK_API const char *msock_status_name(enum msock_status status);
 
 /* --- handle --- */
 
-/* Makes a handle for a server: "msp://127.0.0.1:8000", "msp://[::1]:8000", "msp:///run/msock.sock";
- * or with tinyproto, cnp or frame for msp. frame takes ?framing= and &delimiter= (4), cnp
- * ?mode=burst (or step-by-step, the default) and &window_size= (3.2; default 64), all of them
- * ?key_file=, which is read here: as msock_set_key, but always the last transform on the way out,
- * and no call takes it away. The port is 8000 where none is given; a name is resolved at each
- * connection, and its first address is taken. Does not connect. NULL for a URL that cannot be used
- * (msock_url_error says why) or without memory. The handle is the caller's; msock_close frees
- * it. */
+/* Makes a handle for a server; does not connect. The URL is one of "msp://127.0.0.1:8000",
+ * "msp://[::1]:8000" and "msp:///run/msock.sock", or the same with tinyproto, cnp or frame. The
+ * default port is 8000. A name is resolved at each connection, and its first address is used.
+ * Options stand behind "?" with "&" between them:
+ *
+ *   framing             frame: length32 (the default), fixed:N, delimiter, delimiter:X, eof (4)
+ *   delimiter           frame with framing=delimiter: 1 to 32 bytes, also NUL ("delimiter=%00");
+ *                       a newline by default
+ *   mode                cnp: step-by-step (the default) or burst (3.2)
+ *   window_size         cnp with mode=burst: 2 to 1024 packets, 64 by default (3.3)
+ *   key_file            all: as msock_set_key, with two differences: the key is always the last
+ *                       transform on the way out, and no call removes it. It is read now.
+ *
+ * Returns NULL for a URL that cannot be used (msock_url_error says why) or without memory. The
+ * caller owns the handle; msock_close frees it. Any thread. */
 MSOCK_API msock *msock_open(const char *url);
 
-/* Why msock_open refuses this URL, as a sentence in error (at most n bytes with NUL); returns
- * MSOCK_OK where it does not. */
+/* Checks a URL as msock_open does. Returns MSOCK_OK if it is good. Otherwise error gets the reason,
+ * a sentence of at most n bytes with its NUL. Any thread. */
 MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t n);
 
-/* Connects now rather than with the first message, so that an unreachable server is noticed early.
- * Tries again as msock_set_retries says. MSOCK_OK, MSOCK_UNREACHABLE. */
+/* Connects now and not with the first message, so that an unreachable server is noticed early.
+ * Tries again as msock_set_retries says. Returns MSOCK_OK or MSOCK_UNREACHABLE. */
 MSOCK_API enum msock_status msock_connect(msock *m);
 
-/* 1 where MSOCK_OK from a sending call means that the server has taken the message (msp, cnp); 0
- * where it means that it was sent, and the protocol has no acknowledgement (tinyproto, frame). */
+/* Returns 1 if MSOCK_OK from a sending call means that the server has taken the message (msp, cnp).
+ * Returns 0 if it only means that the message was sent (tinyproto, frame: no acknowledgement). */
 MSOCK_API int msock_acknowledges(const msock *m);
 
-/* Closes the connection, between messages, and frees the handle. NULL is fine. Over tinyproto, cnp
- * and frame it waits, up to answer_ms, until the server has read what was sent and closes: a
- * connection that is dropped with bytes of the server's unread would take back what is still on its
- * way. */
+/* Closes the connection and frees the handle. NULL is allowed. Over tinyproto, cnp and frame it
+ * first waits, up to answer_ms, until the server has read everything and closes: a close with
+ * unread bytes from the server would destroy messages that are still on their way. */
 MSOCK_API void msock_close(msock *m);
 
-/* --- options: set them any time between two messages --- */
+/* --- options: set them at any time between two messages --- */
 
-/* How long to wait for a connection and for each answer, milliseconds; default 2000, and 30000 for
- * the answer to a trailer (also one sent ahead), since the server may have to make a large file
- * durable. While a packet is on its way, answer_ms is the longest standstill. 0 keeps a value. */
+/* Sets how long to wait, in milliseconds. answer_ms, default 2000: for a connection, for each
+ * answer, and for a packet to move on. commit_ms, default 30000: for the answer to a trailer, also
+ * one sent ahead; the server may have to make a large file durable first. 0 keeps a value. */
 MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms);
 
-/* How often a message is begun again after ERR, a lost connection or too many NACKs (1.7); default
- * 5. The wait before the first is base_ms (default 50), then doubles up to max_ms (default 5000); a
- * random part, up to half, is left out, so that many clients do not come back at once. Not counted:
- * a connection that was closed while it was idle, and a message sent ahead that got a NACK (1.6).
- * No wait is made before the first retry where the server left an idle connection just then. The
- * ERR codes bad-header, too-long and denied are tried once more only. */
+/* Sets how often a message is begun again after ERR, a lost connection or too many NACKs (1.7);
+ * default 5. The first wait is base_ms milliseconds (default 50). It doubles up to max_ms (default
+ * 5000). A random part, up to half, is left out, so that many clients do not come back at once.
+ *
+ * Not counted: a connection that the server closed while it was idle, and a message sent ahead that
+ * got a NACK (1.6). If the server left an idle connection just then, the first retry does not wait.
+ * After the ERR codes bad-header, too-long and denied there is one retry only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
-/* NACKs within one message before the connection is given up; default 10. */
+/* Sets how many NACKs within one message the connection survives; default 10. */
 MSOCK_API void msock_set_nack_limit(msock *m, unsigned limit);
 
-/* Called before each packet and before the trailer, and once at the end: done bytes of total have
- * been acknowledged (tinyproto, frame: have left). A new attempt starts at 0 again. A return value
- * other than 0 stops: the message is not committed (unless an earlier attempt is in doubt), the
- * connection is closed and the call returns MSOCK_CANCELLED. At the end the message is committed
- * and the value does not matter. NULL: none. Called in the thread that sends. */
+/* Sets a progress callback; NULL: none. The thread that sends calls it before each packet, before
+ * the trailer, and once at the end. done bytes of total are acknowledged by then (tinyproto, frame:
+ * sent). Each new attempt counts from 0. It must not use the handle.
+ *
+ * A return value other than 0 stops the message: it is not committed (unless an earlier attempt is
+ * in doubt), the connection is closed, and the sending call returns MSOCK_CANCELLED. At the end the
+ * message is committed already, and the value does not matter. */
 typedef int (*msock_progress_fn)(void *arg, uint64_t done, uint64_t total);
 MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
 
-/* Called with each message body before it is sent (encryption, compression): it returns the bytes
- * to send instead in *out, malloc'ed, and their number in *out_len; the library frees them. Returns
- * 0, or another value to fail the call with MSOCK_LOCAL (and then leaves nothing to free). Called
- * once a message, not once an attempt. Not called for files given by path, which are streamed. A
- * JSON document must be one afterwards, too, or the server refuses it. What arrives is what the
- * transform returned, so the receiver must know of it. */
+/* Sets one transform for sending, such as encryption or compression; NULL: none. It replaces all
+ * transforms, except the key of the URL. For a list, or for receiving, use msock_add_transform.
+ *
+ * fn gets the body of a message, once a message and not once an attempt. It puts the bytes to send
+ * instead into *out, from malloc(3), and their number into *out_len; the library frees them. It
+ * returns 0. Any other value fails the call with MSOCK_LOCAL; then *out needs no free. A JSON
+ * document must still be JSON afterwards, or the server refuses it. The receiver gets the changed
+ * bytes, so it must know the transform. */
 typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void **out,
                                   size_t *out_len);
 MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
 
-/* Appends to the list of transforms: on_send is applied to every message, first to last, on_receive
- * to every reply and received message, last to first (2); either may be NULL. With any transform
- * set, also files are read into memory and transformed, up to 256 MiB; beyond, the call fails with
- * MSOCK_USAGE, and nothing ever leaves as it was. msock_set_transform replaces the list by one that
- * sends. MSOCK_OK, MSOCK_USAGE (more than 8). */
+/* Appends to the list of transforms (2). on_send changes every message, first to last in the list.
+ * on_receive changes every reply and received message, last to first. Either may be NULL. With a
+ * transform, files are read into memory and transformed too, up to 256 MiB; a larger one fails with
+ * MSOCK_USAGE and is not sent. Returns MSOCK_OK, or MSOCK_USAGE for more than 8 transforms. */
 MSOCK_API enum msock_status
 msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_receive, void *arg);
 
-/* Appends the transform that seals with AES-256-GCM under the key in the file (32 bytes or 64 hex
- * digits, readable by its owner alone); the server has the same file as ?key_file=. What cannot be
- * opened is an error, never data. MSOCK_OK, MSOCK_LOCAL, MSOCK_USAGE (with framing=delimiter, since
- * what is sealed may hold a delimiter). */
+/* Appends the transform that seals with AES-256-GCM (7). The file at path has the key: 32 bytes or
+ * 64 hex digits. Only its owner may have any right to it. The server has the same key as
+ * ?key_file=. A reply that cannot be opened is an error, never data. Returns MSOCK_OK, MSOCK_LOCAL,
+ * or MSOCK_USAGE with framing=delimiter, because sealed bytes may hold the delimiter. */
 MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
 
-/* The id of the next message (UTF-8 or any bytes, 1 to 2006 of them), which the receiver sees and
- * may use to drop a double (1.7). Used up by the next send or send_json. Without one the library
- * makes a random id of 32 hex digits for each message when ids are on. MSOCK_OK, MSOCK_USAGE. */
+/* Sets the id of the next message: 1 to 2006 bytes of any kind, copied. The receiver sees it and
+ * may use it to drop a double (1.7). The next message that is not a file uses it up. Returns
+ * MSOCK_OK or MSOCK_USAGE. */
 MSOCK_API enum msock_status msock_set_id(msock *m, const void *id, size_t n);
-MSOCK_API void msock_set_auto_id(msock *m, int on); /* default on */
 
-/* Ask for the handler's reply with each message (1.5); default off. Over the other protocols
- * nothing on the wire says what is a reply: it is the first message that begins to come after ours
- * has left (tinyproto, frame) or was acknowledged (cnp); everything before is for msock_recv. So
- * one that the server sends by itself in between is taken for the reply, and the reply then comes
- * out of msock_recv, or is taken for that of the next message: a server that does both on one
- * connection must mark its replies. The same holds for replies that were not asked for. */
+/* Sets whether a message without an id gets a random one of 32 hex digits; default on. */
+MSOCK_API void msock_set_auto_id(msock *m, int on);
+
+/* Sets whether to ask for the handler's reply with each message (1.5); default off. msock_reply has
+ * it afterwards.
+ *
+ * Over tinyproto, cnp and frame the wire does not mark a reply (6). The library takes the first
+ * message that begins to come after the sent one has left (cnp: was acknowledged). Earlier messages
+ * are for msock_recv. So a push in between is taken for the reply, and the reply then comes out of
+ * msock_recv, or as the reply to the next message. A server that sends both pushes and replies on
+ * one connection, or replies that nobody asked for, must mark its replies. */
 MSOCK_API void msock_set_want_reply(msock *m, int on);
 
-/* --- sending: each returns only when the message is committed, refused or given up --- */
+/* --- sending --- */
 
-/* A plain message of n bytes (KIND A). 0 bytes are a message too. */
+/* Each call of this part returns when the message is committed, refused or given up.
+ *
+ * Over tinyproto, cnp and frame a message has at most 256 MiB and no kind, id or path: only the
+ * bytes are sent, of a file its contents. What MSOCK_OK means there:
+ *
+ *   cnp               the same as over msp: the server's handler has taken the message (3.3)
+ *   tinyproto, frame  the kernel has the message; with msock_set_want_reply, the reply is here
+ *
+ * Over these three a message whose last byte has left is never sent again: after MSOCK_GIVEN_UP the
+ * program must find out by itself. MSOCK_USAGE also means that the protocol cannot carry the
+ * message, such as a fixed frame of another size, or a delimiter in the message. With framing=eof
+ * each message has a connection of its own. If a wanted reply does not come in time, the connection
+ * is closed, so that the late reply is not taken for that of a later message. */
+
+/* Sends a plain message of n bytes (KIND A). 0 bytes are a message too. */
 MSOCK_API enum msock_status msock_send(msock *m, const void *data, size_t n);
 
-/* A JSON document (KIND J), as text of n bytes, sent as it is; the server checks it. */
+/* Sends a JSON document (KIND J): n bytes of text, as they are. The server checks it. */
 MSOCK_API enum msock_status msock_send_json_text(msock *m, const char *text, size_t n);
 
-/* The same from a value, written compactly. The value stays the caller's. */
+/* Sends a value as a JSON document, written compactly. The caller keeps the value, and must not
+ * change it during the call. */
 MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
 
-/* A file (KIND F), streamed from disk and read once. The server stores it under remote_path, a
- * relative path of 1 to 2006 bytes, or under the file's own name where that is NULL. A FIFO, and a
- * file that does not tell its size (/proc), are read to their end first, into an unnamed file in
- * $TMPDIR, else /tmp. A file whose size changes while it is sent fails with MSOCK_LOCAL; so do
+/* Sends a file (KIND F). It is streamed from disk and read once. The server stores it under
+ * remote_path, a relative path of 1 to 2006 bytes; NULL: under the file's own name. A FIFO, and a
+ * file that does not tell its size (/proc), are first read to their end, into an unnamed file in
+ * $TMPDIR, else /tmp. A file whose size changes meanwhile fails with MSOCK_LOCAL, and so do
  * directories and devices. */
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
 
-/* The same from an open descriptor, from where it stands to its end: a pipe, standard input. fd
- * stays the caller's. */
+/* The same from an open descriptor, such as a pipe or standard input: from its position to its end.
+ * The caller keeps fd. */
 MSOCK_API enum msock_status msock_send_fd(msock *m, int fd, const char *remote_path);
 
-/* Many messages over one connection, sent behind each other without waiting for their answers, and
- * reported in their order (1.6). The server gets them in this order too. */
+/* --- sending ahead: many messages without a wait for each answer (1.6) --- */
 
-/* Called for each message that was sent ahead, in order: number counts them from 0 over the life of
- * the handle. MSOCK_OK: taken, or over tinyproto and frame sent. Otherwise msock_error and
- * msock_error_code say why; MSOCK_REFUSED concerns this message alone. Called within
- * msock_send_ahead, msock_flush and the other sending calls, in their thread; it must not send. */
+/* Sets the callback that reports each message sent ahead, in the order of sending, which is also
+ * the order of arrival. number counts the messages from 0 over the life of the handle. MSOCK_OK:
+ * the server has taken the message (tinyproto, frame: it was sent). Otherwise msock_error and
+ * msock_error_code say why; MSOCK_REFUSED is about this message alone. It is called in the thread
+ * of msock_send_ahead, msock_flush and the other sending calls, within the call, and must not send.
+ */
 typedef void (*msock_settled_fn)(void *arg, uint64_t number, enum msock_status status);
 MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
 
-/* Sends a message (kind 'A') or a JSON document ('J') of n bytes, at most 256 MiB, which are
- * copied. Once 1,024 messages, or 4 MiB of them, have no answer, it waits until half of them do.
- * Small messages are gathered until msock_flush is called or 32 KiB have come together, where each
- * counts 256 bytes more than it has. After a lost connection, messages without an answer are sent
- * again, under their ids; over cnp, tinyproto and frame, those that had left are reported as
- * MSOCK_GIVEN_UP. MSOCK_OK: it will be reported; MSOCK_USAGE (also while a reply is wanted),
- * MSOCK_LOCAL: it will not; anything else has ended all messages so far, and they were reported.
- * Transforms apply, the progress callback does not. */
+/* Sends a message (kind 'A') or a JSON document ('J') of n bytes, at most 256 MiB; copied.
+ * Transforms apply; the progress callback does not.
+ *
+ * Waiting: when 1,024 messages, or 4 MiB of them, have no answer, it waits until half of them do.
+ * Gathering: small messages leave together, at msock_flush or when they make 32 KiB; each counts
+ * 256 bytes more than its size. After a lost connection, messages without an answer are sent again
+ * under their ids. Over cnp, tinyproto and frame, messages that had left are not sent again but
+ * reported as MSOCK_GIVEN_UP.
+ *
+ * Returns MSOCK_OK: the message will be reported. MSOCK_USAGE (also while a reply is wanted) or
+ * MSOCK_LOCAL: it will not. Any other value: all messages so far have ended and were reported. */
 MSOCK_API enum msock_status msock_send_ahead(msock *m, char kind, const void *data, size_t n);
 
-/* Sends what was gathered, and waits up to timeout_ms (-1: without end) until all messages are
- * reported. 0 sends and receives what can be without waiting. MSOCK_OK: all are; MSOCK_TIMEOUT: not
- * yet; anything else has ended all messages so far. */
+/* Sends all gathered messages, and waits up to timeout_ms (-1: without end) until all are reported.
+ * With 0 it sends and receives as much as it can without waiting. Returns MSOCK_OK: all are
+ * reported. MSOCK_TIMEOUT: not yet. Any other value: all messages so far have ended. */
 MSOCK_API enum msock_status msock_flush(msock *m, int timeout_ms);
 
-/* What these calls promise over the other protocols, whose messages have up to 256 MiB and no kind,
- * id or path: what is sent are the bytes, of a file its contents. Over cnp the same as over msp
- * (3.3: the server acknowledges what its handler has taken). Over tinyproto and frame, which know
- * no acknowledgement, MSOCK_OK means that the message is in the kernel's hands, and with
- * msock_set_want_reply that the server's reply is here. Over all three a message whose last byte
- * has left is never sent again: after MSOCK_GIVEN_UP the program must know by itself. MSOCK_USAGE:
- * the protocol cannot carry this message (a fixed frame of another size, a delimiter in it). With
- * framing=eof each message has a connection of its own. Where a reply that was wanted does not come
- * in time the connection is closed, so that it cannot be taken for that of a later message. */
+/* --- receiving what the server sends by itself --- */
 
 /* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself,
- * over tinyproto, cnp and frame; a reply that was waited for is not among them. Connects where
- * there is no connection, once. MSOCK_OK and *n bytes (n may be NULL), NUL-terminated besides, the
- * handle's until its next msock_recv; MSOCK_TIMEOUT; MSOCK_UNREACHABLE: the connection has ended,
- * or there is none to be had (the next call connects again); MSOCK_LOCAL: a message came that a
- * transform rejects, and is dropped; MSOCK_USAGE: msp. */
+ * over tinyproto, cnp and frame (6). A reply that a sending call waited for does not come here.
+ * Connects, once, if there is no connection. Returns:
+ *
+ *   MSOCK_OK           *data_out has *n bytes (n may be NULL) and a NUL behind them; the handle
+ *                      owns them until its next msock_recv
+ *   MSOCK_TIMEOUT      no message came in time
+ *   MSOCK_UNREACHABLE  the connection has ended, or none can be made; the next call connects again
+ *   MSOCK_LOCAL        a transform rejected a message, which is dropped
+ *   MSOCK_USAGE        the protocol is msp */
 MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
 
-/* The connection's descriptor, to wait for with poll(2); -1 where there is none. Every call on the
- * handle may have read messages for which there is nothing to wait any more: before waiting,
- * msock_recv(m, 0, ...) is to be called until it returns MSOCK_TIMEOUT. */
+/* Returns the descriptor of the connection, to wait for with poll(2); -1 without a connection. The
+ * handle may already hold messages that it has read during any other call, and poll does not see
+ * them. So before waiting, call msock_recv(m, 0, ...) until it returns MSOCK_TIMEOUT. */
 MSOCK_API int msock_fd(const msock *m);
 
-/* The poll(2) events to wait for on msock_fd: POLLIN, and POLLOUT while bytes are to be sent. */
+/* Returns the poll(2) events to wait for on msock_fd: POLLIN, and POLLOUT while bytes are to be
+ * sent. */
 MSOCK_API short msock_events(const msock *m);
 
-/* --- what the last call said --- */
+/* --- results of the last call --- */
 
-/* A sentence about the last failure on this handle; "" after success. The handle's, until the next
- * call. */
+/* Returns a sentence about the last failure on this handle; "" after success. The handle owns it
+ * until the next call. */
 MSOCK_API const char *msock_error(const msock *m);
 
-/* The code of the last REJ or ERR ("bad-json", "exists", "timeout", ...), "" where there was none.
- * The handle's, until the next call. */
+/* Returns the code of the last REJ or ERR ("bad-json", "exists", "timeout", ...); "" if there was
+ * none. The handle owns it until the next call. */
 MSOCK_API const char *msock_error_code(const msock *m);
 
-/* The reply of the last message where one was wanted: *n bytes, NUL-terminated besides; NULL where
- * there is none. The handle's, until the next send. */
+/* Returns the reply to the last message if one was wanted: *n bytes (n may be NULL) and a NUL
+ * behind them. NULL without a reply. The handle owns it until the next send. */
 MSOCK_API const void *msock_reply(const msock *m, size_t *n);
 
-/* The id under which the last message was sent, NUL-terminated; "" without. The handle's, until the
- * next send. */
+/* Returns the id of the last message, NUL-terminated; "" if it had none. The handle owns it until
+ * the next send. */
 MSOCK_API const char *msock_last_id(const msock *m);
 
-/* What this handle has counted since it was made. */
+/* Counts of this handle since it was made. */
 struct msock_counts {
-    uint64_t acks, nack1, nack2, rej, err; /* answers received, or what the protocol has in their
-                                              place; err: connections that ended with an error */
-    uint64_t messages;                     /* committed */
-    uint64_t retries;                      /* messages begun again on a new connection */
-    uint64_t connects;                     /* connections made */
+    uint64_t acks, nack1, nack2, rej; /* answers received, or the protocol's counterparts */
+    uint64_t err;                     /* connections that ended with an error */
+    uint64_t messages;                /* committed */
+    uint64_t retries;                 /* messages begun again on a new connection */
+    uint64_t connects;                /* connections made */
     uint64_t bytes_out, bytes_in;
 };
 MSOCK_API void msock_get_counts(const msock *m, struct msock_counts *counts_out);
 
 /* --- for programs with an event loop of their own --- */
 
-/* The exact bytes of a message that fits into one packet, trailer included, ready to be sent ahead
- * (1.6). kind is 'A', 'J' or 'F'; value is the id or path, may be NULL with 0; n <= 1998, value_len
- * <= 2038. Returns how many bytes that are; they are written where out_size is enough. 0: too long
- * or without memory. */
+/* Lays out a whole msp message that fits into one packet, with its trailer, ready to be sent ahead
+ * (1.6). kind is 'A', 'J' or 'F'. value is the id or path, or NULL with 0. n is at most 1998 and
+ * value_len at most 2038. Returns the number of bytes of the message, and writes them if out_size
+ * is enough. Returns 0 if something is too long, or without memory. Any thread. */
 MSOCK_API size_t msock_encode(char kind, int want_reply, const void *data, size_t n,
                               const void *value, size_t value_len, void *out, size_t out_size);
 
@@ -260,8 +292,8 @@ enum msock_answer {
     MSOCK_ANSWER_ERR,
 };
 
-/* Reads one answer line from n bytes. Returns its length, 0 where it is not complete, -1 where it
- * is none. grant may be NULL. */
+/* Reads one answer line of msp (1.2) from n bytes. Returns its length, 0 if it is not complete, or
+ * -1 if it is no answer line. Both results may be NULL. Any thread. */
 MSOCK_API int
 msock_decode(const void *data, size_t n, enum msock_answer *answer_out, uint32_t *grant_out);
 
