@@ -3,7 +3,7 @@
  * byte: control, or block or slots of a worker), an offset in cells of 4 bytes (2 bytes), a length
  * (1) and the bytes. What it prints is not looked at, but for the escapes that no table may have.
  */
-#include "common/clock.h"
+#include "common/base.h"
 #include "msockctl/ctl.h"
 #include "stats/stats_writer.h"
 

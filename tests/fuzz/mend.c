@@ -1,6 +1,6 @@
 #include "mend.h"
 
-#include "common/be.h"
+#include "common/base.h"
 #include "common/digest.h"
 #include "proto/cnp/cnp_wire.h"
 #include "proto/msp/msp_wire.h"

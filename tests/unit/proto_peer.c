@@ -1,6 +1,6 @@
 #include "proto_peer.h"
 
-#include "proto/json.h"
+#include "proto/message.h"
 
 #define GUARD_ROOM ((size_t)1 << 20)
 

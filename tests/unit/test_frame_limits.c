@@ -1,7 +1,7 @@
 /* Plain frames: how long and how slow a message may be, and what of it is kept. */
 #include "frame_peer.h"
 
-#include "common/be.h"
+#include "common/base.h"
 
 #include <errno.h>
 

@@ -1,7 +1,7 @@
 /* Plain frames: what becomes of each verdict, and what a framing can carry. */
 #include "frame_peer.h"
 
-#include "common/be.h"
+#include "common/base.h"
 
 #include <errno.h>
 

@@ -2,7 +2,7 @@
  * lengths. No server costs the generator a copy, a sum or a parser that another does not. A wrong
  * answer ends the load's connection. */
 #include "bench/bench_load.h"
-#include "common/be.h"
+#include "common/base.h"
 #include "common/digest.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto_table.h"

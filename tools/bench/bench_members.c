@@ -3,7 +3,7 @@
  * next when the slowest member has one less, so nobody is dropped and nothing is measured that was
  * not delivered. */
 #include "bench/bench_load.h"
-#include "common/be.h"
+#include "common/base.h"
 #include "common/fd.h"
 
 #include <errno.h>

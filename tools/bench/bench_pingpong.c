@@ -2,7 +2,7 @@
  * load. */
 #include "bench/bench.h"
 #include "common/fd.h"
-#include "common/listen.h"
+#include "common/url.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* msockd's protocols on a connection of the load, by their state machines in the client's role.
  * Every message is looked at, every reply is compared with what was sent. */
 #include "bench/bench_load.h"
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 #include "common/text.h"
 #include "proto/limits.h"

@@ -2,7 +2,7 @@
  * over every protocol whose server may speak by itself. */
 #include "command.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 
 #include <editline/readline.h>
 #include <errno.h>

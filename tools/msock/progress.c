@@ -1,6 +1,6 @@
 #include "command.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 
 #include <string.h>
 #include <sys/ioctl.h>

@@ -2,7 +2,7 @@
  * one after the other over one connection. */
 #include "command.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/fd.h"
 
 #include <errno.h>

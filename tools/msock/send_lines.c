@@ -3,8 +3,8 @@
  * the server is behind, so a slow server slows down who writes to us. */
 #include "command.h"
 
-#include "common/buffer.h"
-#include "common/clock.h"
+#include "common/base.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -2,7 +2,6 @@
  * a row when it is read; the printed table and --sort follow the keys of the JSON. */
 #include "ctl.h"
 
-#include "common/buffer.h"
 #include "common/text.h"
 
 #include <stdlib.h>
@@ -24,14 +23,18 @@ struct conns {
 };
 
 static const struct column conn_columns[] = {
-    {"worker", NULL, COLUMN_COUNT}, {"peer", NULL, COLUMN_TEXT},  {"listener", NULL, COLUMN_TEXT},
-    {"proto", NULL, COLUMN_TEXT},   {"state", NULL, COLUMN_TEXT},
+    {"worker", NULL, COLUMN_COUNT},
+    {"peer", NULL, COLUMN_TEXT},
+    {"listener", NULL, COLUMN_TEXT},
+    {"proto", NULL, COLUMN_TEXT},
+    {"state", NULL, COLUMN_TEXT},
 #define X(name, help) {#name, NULL, COLUMN_COUNT},
 #define B(name, help) {#name, NULL, COLUMN_BYTES},
     STATS_CONN_LIST(X, X, B)
 #undef B
 #undef X
-    {"age", NULL, COLUMN_SECONDS},  {"idle", NULL, COLUMN_SECONDS},
+        {"age", NULL, COLUMN_SECONDS},
+    {"idle", NULL, COLUMN_SECONDS},
 };
 
 /* A state comes from shared memory, so a number may have no name. */

@@ -1,7 +1,7 @@
 /* msockctl stats: totals and workers, once or again and again. msockctl workers: who they are. */
 #include "ctl.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/text.h"
 
 #include <errno.h>

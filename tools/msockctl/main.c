@@ -2,7 +2,7 @@
  * answer, and signals its master. Options and endings are the same in all of them. */
 #include "ctl.h"
 
-#include "common/runtime_dir.h"
+#include "common/fd.h"
 #include "common/text.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  * from counters to JSON, by the lists in stats_layout.h. */
 #include "ctl.h"
 
-#include "common/clock.h"
+#include "common/base.h"
 #include "common/text.h"
 
 #include <inttypes.h>
