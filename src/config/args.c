@@ -1,4 +1,4 @@
-/* getopt_long does the work; what it finds wrong is said in our words. */
+/* Parses the command line with getopt_long, but prints messages of its own about errors. */
 #include "config/config_settings.h"
 
 #include "common/text.h"
@@ -17,11 +17,12 @@ struct args_row {
 };
 
 static const struct args_row args_rows[] = {
-    {'w', "workers", "N", "worker processes (default: one a core)"},
+    {'w', "workers", "N", "worker processes (default: one for each core)"},
     {'l', "listen", "URL", "PROTOCOL://ADDRESS:PORT[?option=value&...]; repeatable"},
-    {'H', "handler", "NAME", "for listeners that name none (default: journal)"},
-    {'d', "data-dir", "DIR", "journal, files and blobs (default: ./msockd-data)"},
-    {'r', "runtime-dir", "DIR", "statistics, lock and pid file (default: see msockd(8))"},
+    {'H', "handler", "NAME", "the handler of listeners that name none (default: journal)"},
+    {'d', "data-dir", "DIR", "directory of journal, files and blobs (default: ./msockd-data)"},
+    {'r', "runtime-dir", "DIR",
+     "directory of statistics, lock and pid file (default: see msockd(8))"},
     {'c', "config", "FILE", "read a configuration file; the command line wins"},
     {'o', "set", "OPTION=VALUE", "set any option listed below; repeatable"},
     {'t', "test", NULL, "check the configuration and exit: 0, or 78 and a reason"},
@@ -78,7 +79,7 @@ args_add(const char **list, size_t *count, size_t max, const char *value, const 
     return 0;
 }
 
-/* Where the value of an option goes that has one and may stand once; NULL for the others. */
+/* Returns the place for the value of an option that may be given once; NULL for other options. */
 static const char **
 args_place(struct config_args *c, int code)
 {
@@ -232,7 +233,7 @@ args_help(FILE *out)
         "Usage: msockd [OPTION]...\n"
         "Receives messages, JSON documents and files over TCP, checks every byte, and "
         "acknowledges\n"
-        "them when they are safe on disk. Everything has a default.\n\n"
+        "them when they are safe on disk. Every option has a default.\n\n"
         "  msockd -w 8\n"
         "      8 workers on auto://127.0.0.1:8000, journal in ./msockd-data\n"
         "  msockd -l 'msp://[::]:8000?timeout=5s' -l msp:///run/msock.sock -d /var/lib/msockd -D\n"

@@ -15,7 +15,7 @@ static const struct command commands[] = {
     {"chat", command_chat, DEFAULT_URL,
      "send lines and print what comes, over every protocol but msp"},
     {"selftest", command_selftest, DEFAULT_URL,
-     "run a server and clients in this process: what works"},
+     "run a server and clients in this process, and report"},
     {"bench", command_bench, DEFAULT_URL, "load a server and measure it"},
 };
 
@@ -23,13 +23,13 @@ static void
 main_help(FILE *out)
 {
     fputs("usage: msock [-u URL] [-h] [-V] COMMAND [OPTION...] [ARGUMENT...]\n\n"
-          "Sends to msockd, and returns when what was sent is verified and safe.\n\n"
+          "Sends messages to msockd, and returns when they are verified and safe.\n\n"
           "commands:\n",
           out);
     for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++)
         fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
     fputs("\noptions:\n"
-          "  -u, --url URL  the server, or where to listen; default $MSOCK_URL, else\n"
+          "  -u, --url URL  the server, or the address to listen on; default $MSOCK_URL, else\n"
           "                 " DEFAULT_URL "\n"
           "  -h, --help     this text; `msock COMMAND --help` for a command\n"
           "  -V, --version  the version\n\n"

@@ -268,13 +268,13 @@ const struct ctl_command ctl_stats = {
     .name = "stats",
     .summary = "totals and one row a worker, also of a msockd that is dead",
     .help = "usage: msockctl [-r DIR] stats [OPTION]...\n"
-            "Totals over all workers there have been, and one row for each there is.\n\n"
+            "Totals over all workers since msockd started, and one row for each present worker.\n\n"
             "  --json           one JSON document\n"
             "  --prometheus     the text format that Prometheus scrapes\n"
-            "  --watch SECONDS  again and again, with rates; fractions are allowed; with\n"
-            "                   --json one document a line\n"
-            "  --since FILE     less the numbers in FILE, a baseline of this run; where FILE is\n"
-            "                   missing it is created with the present numbers\n",
+            "  --watch SECONDS  print again at this interval, with rates; fractions are allowed;\n"
+            "                   with --json one document a line\n"
+            "  --since FILE     subtract the numbers in FILE, a baseline of this run; if FILE is\n"
+            "                   missing, it is created with the present numbers\n",
     .run = stats_run,
 };
 

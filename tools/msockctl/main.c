@@ -156,7 +156,7 @@ static void
 ctl_help(void)
 {
     fputs("usage: msockctl [-r DIR] COMMAND [OPTION]...\n"
-          "Shows what a msockd does and tells it what to do.\n\n"
+          "Shows the state of msockd, and controls it.\n\n"
           "  -r, --runtime-dir DIR  the directory msockd was started with (default:\n"
           "                         $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/msockd,\n"
           "                         else /run/msockd for root, else /tmp/msockd-UID)\n"
