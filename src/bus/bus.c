@@ -1,5 +1,5 @@
 /* The life of the bus: its memory, a worker's part in it, and the bell. A worker maps everything
- * read-only, and its own ring with its words, and the header, also to be written. */
+ * read-only. It maps the header, and its own ring with its words, for writing too. */
 #include "bus/bus_state.h"
 #include "common/fd.h"
 

@@ -1,16 +1,16 @@
-/* The bus between the workers: what one publishes, all others see, in the order of each publisher,
- * each message once. One ring in shared memory a worker, written by that worker alone; the others
- * read it. A bell (one eventfd that all watch, edge-triggered) says that there is something new.
+/* The bus between the workers. A message that one worker publishes reaches all others, once, in the
+ * order of its publisher. Each worker has one ring in shared memory: it alone writes the ring, and
+ * the others read it. A bell (one eventfd that all watch, edge-triggered) tells that there is
+ * something new.
  *
- * The rings are made once by the master and live as long as it does, so that workers of an old and
- * a new generation hear each other. Positions in a ring count bytes from its beginning and never go
- * back, also when another worker takes the ring over: what was read is known by one number a ring,
- * and a connection that moves to another worker takes these numbers with it.
+ * The master makes the rings once, and they live as long as the master, so that workers of an old
+ * and a new generation hear each other. Positions in a ring count bytes from its beginning. They
+ * never go back, even when another worker takes the ring over. So one number for each ring says how
+ * far a reader has read, and a connection that moves to another worker takes these numbers with it.
  *
- * A writer waits for readers that are behind, for BUS_PATIENCE_US; then it overwrites, and the
- * reader, where it is still there, finds out how much it lost. Nothing that stands in another
- * worker's ring is trusted: a length that cannot be is the end of that ring. The master only makes
- * the memory. */
+ * A writer waits up to BUS_PATIENCE_US for readers that are behind. Then it overwrites, and the
+ * reader, if it is alive, finds out how much it lost. A reader trusts nothing in another worker's
+ * ring: an impossible length is the end of that ring. The master only makes the memory. */
 #ifndef BUS_BUS_H
 #define BUS_BUS_H
 
@@ -22,7 +22,7 @@
 #define BUS_TURN_BYTES \
     (64 << 10) /* read in one turn, so that the connections are written to between */
 
-/* What a worker inherits. */
+/* The part of the bus that a worker inherits. */
 struct bus_place {
     int memory_fd; /* a memfd with all rings; sparse, its size is sealed */
     int bell_fd;   /* eventfd, non-blocking */
@@ -49,8 +49,8 @@ int bus_bell(const struct bus *bus);
 MS_MUST_CHECK int bus_publish(struct bus *bus, uint16_t channel, const void *head, size_t head_len,
                               const void *data, size_t n, uint64_t now_us);
 
-/* Rings the bell where, since the last call, something was published, or read while its writer
- * waited, or bus_dispatch left something for the next turn. Once a turn, at its end. */
+/* Rings the bell if, since the last call, this worker published a message, read one whose writer
+ * waited, or left some for the next turn in bus_dispatch. Call it once a turn, at its end. */
 void bus_ring(struct bus *bus);
 
 /* --- hearing --- */
@@ -59,31 +59,31 @@ void bus_ring(struct bus *bus);
  * It may publish; bus_dispatch and bus_replay do nothing within it. */
 typedef void (*bus_heard_fn)(void *arg, const void *data, size_t n);
 
-/* Hears a channel (not UINT16_MAX, and nobody's yet) from here on; of a worker that hears another
- * channel already, what it has not read yet included. The others wait for this worker when it is
- * behind only as long as it hears any channel. */
+/* Hears a channel (not UINT16_MAX, and without a subscriber yet) from here on. A worker that hears
+ * another channel already also gets the messages that it has not read yet. The others wait for a
+ * worker that is behind only while it hears a channel. */
 void bus_subscribe(struct bus *bus, uint16_t channel, bus_heard_fn heard, void *arg);
 void bus_unsubscribe(struct bus *bus, uint16_t channel);
 
-/* Reads what the others had published when it was called and calls the subscribers of its channels.
- * With `all` everything; otherwise about BUS_TURN_BYTES between two calls of bus_ring, which then
- * wakes this worker again for the rest. Calling it again is cheap. Returns how many messages, of
- * any channel, were overwritten before they were read: about the number, never 0 where there was
- * one. */
+/* Reads the messages that the others have published so far, and calls the subscribers of their
+ * channels. With `all` it reads everything; otherwise about BUS_TURN_BYTES between two calls of
+ * bus_ring, which then wakes this worker again for the rest. Calling it again is cheap. Returns
+ * about how many messages, of any channel, were overwritten before they were read; never 0 if there
+ * was one. */
 uint64_t bus_dispatch(struct bus *bus, bool all);
 
 /* --- where a reader is, to be taken along --- */
 
 #define BUS_MARK_MAX (2 + BUS_RINGS * 8)
 
-/* Writes the positions up to which all rings were read (the own one: published). Returns how many
- * bytes it wrote, at most BUS_MARK_MAX; 0 where they do not fit. */
+/* Writes the position up to which each ring was read (the own ring: published). Returns how many
+ * bytes it wrote, at most BUS_MARK_MAX; 0 if they do not fit. */
 size_t bus_mark(const struct bus *bus, void *out, size_t size);
 
-/* Calls each for every message on the channel between the mark, which another reader made, and
- * where this reader is now, the messages of its own ring included. Before, bus_dispatch must have
- * read all. Returns 0, or -1: some of it is overwritten, or the mark makes no sense; what can be
- * read was given. */
+/* Calls each for every message on the channel between the mark, which another reader made, and this
+ * reader's present position, messages of its own ring included. bus_dispatch must have read all
+ * before. Returns 0, or -1 if some messages are overwritten or the mark makes no sense; each was
+ * called for those that can be read. */
 MS_MUST_CHECK int bus_replay(struct bus *bus, uint16_t channel, const void *mark, size_t mark_len,
                              bus_heard_fn each, void *arg);
 

@@ -1,7 +1,7 @@
-/* The writer's half: a message's bytes are there before head says so, and what they overwrite is
- * given up by reserve before. So a reader that looks at reserve after it has copied knows whether
- * its copy is whole, and a writer that dies at any instruction leaves a ring that can be read and
- * continued. */
+/* The writer's half. The writer first raises reserve over the bytes that it will overwrite, then
+ * copies the message, and then raises head. So a reader that looks at reserve after it has copied
+ * knows whether its copy is whole. A writer that dies at any instruction leaves a ring that can be
+ * read and continued. */
 #include "bus/bus_state.h"
 
 #include <errno.h>
@@ -18,7 +18,7 @@ bus_write_at(struct bus *bus, uint64_t position, const void *data, size_t n)
     memcpy(bus->own_bytes, (const uint8_t *)data + first, n - first);
 }
 
-/* What is between head and head + sizeof(struct bus_prefix) + len is a message now. */
+/* Makes the bytes from head to head + sizeof(struct bus_prefix) + len a message. */
 static void
 bus_commit(struct bus *bus, uint16_t channel, size_t len)
 {

@@ -1,5 +1,5 @@
-/* The reader's half. What stands in another worker's ring may be overwritten while it is read, or
- * be nonsense: everything is copied out first, and then it is seen whether the copy was whole. */
+/* The reader's half. Bytes in another worker's ring may be overwritten while they are read, or be
+ * nonsense. So the reader copies them first, and then checks that the copy is whole. */
 #include "bus/bus_state.h"
 
 #include <stdlib.h>
@@ -15,7 +15,7 @@ bus_read_at(const struct bus *bus, unsigned ring, uint64_t position, void *out, 
     memcpy((uint8_t *)out + first, bytes, n - first);
 }
 
-/* What was copied from this position on was not overwritten meanwhile. */
+/* True if bytes copied from this position on were not overwritten meanwhile. */
 static bool
 bus_was_whole(const struct bus *bus, unsigned ring, uint64_t position)
 {

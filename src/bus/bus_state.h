@@ -1,4 +1,4 @@
-/* What the files of the bus share: bus.c (its life), bus_publish.c (the writer) and bus_read.c (the
+/* Shared by the files of the bus: bus.c (its life), bus_publish.c (the writer) and bus_read.c (the
  * reader). */
 #ifndef BUS_BUS_STATE_H
 #define BUS_BUS_STATE_H

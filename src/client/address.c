@@ -19,7 +19,7 @@ static int MS_PRINTF(2, 3) address_fail(char error[ADDRESS_ERROR_LEN], const cha
     return -1;
 }
 
-/* What a client may speak, for a sentence: "a, b or c". */
+/* The protocols of a client, for a sentence: "a, b or c". */
 static const char *
 address_schemes(char out[ADDRESS_SCHEMES_LEN])
 {
@@ -36,7 +36,7 @@ address_schemes(char out[ADDRESS_SCHEMES_LEN])
     return out;
 }
 
-/* What url_parse takes, but a client cannot use. */
+/* Refuses URLs that url_parse takes but a client cannot use. */
 static int
 address_check_url(const struct url *url, const char *text, char error[ADDRESS_ERROR_LEN])
 {

@@ -326,7 +326,7 @@ attempt_say(struct attempt *a, enum attempt_stop stop)
     }
 }
 
-/* What went wrong, and what that means for the message. */
+/* Sets the sentence about the failure. Returns its meaning for the message. */
 static enum attempt_end
 attempt_fail(struct attempt *a, enum attempt_stop stop)
 {

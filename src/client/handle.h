@@ -1,5 +1,5 @@
-/* The handle behind include/msock.h: one server, its connection, the options, and what the last
- * call said. Used by one thread at a time. */
+/* The handle behind include/msock.h: one server, its connection, the options, and the results of
+ * the last call. Used by one thread at a time. */
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 

@@ -1,7 +1,7 @@
-/* One connection to a server, spoken by a protocol's state machine in the client's role: bytes go
- * from the transport to the machine, its answers and messages go out, and what the server sends by
- * itself waits in an inbox. Invariant: where the transport has no connection, nothing of one is
- * left but the inbox. */
+/* One connection to a server, with a protocol's state machine in the client's role. Bytes go from
+ * the transport to the machine, and its answers and messages go out. Messages that the server sends
+ * by itself wait in an inbox. Invariant: without a connection of the transport, only the inbox is
+ * left. */
 #ifndef CLIENT_PEER_H
 #define CLIENT_PEER_H
 
@@ -60,7 +60,7 @@ unsigned transport_unsent(const struct transport *t);
 
 enum peer_turn {
     PEER_MOVED, /* something was sent, received or due */
-    /* nothing, and the time is over, or the inbox is full (and may not be waited for) */
+    /* nothing moved: the time is over, or the inbox is full (do not wait then) */
     PEER_QUIET,
     PEER_ENDED, /* the connection has ended; peer->end says how */
 };
@@ -68,9 +68,10 @@ enum peer_turn {
 enum peer_end {
     PEER_CLOSED,   /* by the server, in order */
     PEER_LOST,     /* by an error; transport.error is its errno */
-    PEER_FINISHED, /* by the protocol: the server's word, or bytes that make no sense in it */
+    PEER_FINISHED, /* the protocol ended it: an error answer of the server, or bytes that make no
+                    * sense */
     PEER_EXPIRED,  /* by the protocol: the server is silent where it must speak */
-    /* by us: what is to be sent cannot be read; results.error is its errno */
+    /* we ended it: a message cannot be read; results.error is its errno */
     PEER_UNREADABLE,
 };
 
@@ -106,7 +107,7 @@ struct peer {
     bool awaiting;           /* the next message that may be a reply goes to awaited */
     struct message *awaited; /* until peer_reply takes it */
     uint64_t asked;          /* what peer_answerable must be beyond */
-    uint64_t reply_from_us;  /* what began to come before is no reply; UINT64_MAX: nothing is yet */
+    uint64_t reply_from_us;  /* no message that began before is a reply; UINT64_MAX: none at all */
     uint64_t now_us;         /* monotonic; moves on where a reply becomes possible */
 
     union proto_state state;
@@ -123,8 +124,8 @@ void peer_begin(struct peer *p);
 /* Closes the connection; the inbox stays. */
 void peer_close(struct peer *p);
 
-/* The same in good order: says goodbye and waits up to ms until the server has read what was sent
- * and closes, since a close over unread bytes would take back what is still on its way. */
+/* The same in good order: says goodbye, and waits up to ms until the server has read everything and
+ * closes. A close with unread bytes would destroy messages that are still on their way. */
 void peer_leave(struct peer *p, unsigned ms);
 
 static inline bool
@@ -136,18 +137,17 @@ peer_alive(const struct peer *p)
 /* The protocol's opening is over and messages may be pushed. */
 bool peer_ready(const struct peer *p);
 
-/* Moves what can be moved; where there is nothing, waits until the monotonic time deadline_us. */
+/* Moves bytes in both directions; if there are none, waits until the monotonic time deadline_us. */
 MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
 
 /* Turns without waiting until nothing moves, or until the monotonic time deadline_us under a server
  * that never stops. False where the connection has ended. */
 bool peer_catch_up(struct peer *p, uint64_t deadline_us);
 
-/* A message for the server. Over msp out and its bytes must stay until it is settled or the
- * connection has ended; otherwise they are copied. With reply, the next message of the server's is
- * kept for peer_reply that begins to come when the server may have answered: when the last byte of
- * ours has left, or where the protocol acknowledges, with the acknowledgement. Returns 0, or -1
- * with errno EMSGSIZE. */
+/* Gives the protocol a message for the server. Over msp, out and its bytes must stay until the
+ * message is settled or the connection has ended; otherwise they are copied. With reply, peer_reply
+ * gets the server's first message that begins to come after the last byte of ours has left or, if
+ * the protocol acknowledges, after the acknowledgement. Returns 0, or -1 with errno EMSGSIZE. */
 MS_MUST_CHECK int peer_post(struct peer *p, struct outgoing *out, bool reply);
 
 /* No more messages from this side: the server is to see the end. */
@@ -156,17 +156,18 @@ void peer_shut(struct peer *p);
 /* So many messages wait in the inbox that nothing more is read. */
 bool peer_full(const struct peer *p);
 
-/* Bytes of messages and answers that the kernel has not taken, or the server not acknowledged: less
- * of them is progress. */
+/* Bytes of messages and answers that the kernel has not taken or the server has not acknowledged. A
+ * smaller number is progress. */
 uint64_t peer_unsent(const struct peer *p);
 
-/* Bytes of the message under way that have not left, or are not acknowledged where that is said. */
+/* Bytes of the message under way that have not left or, if the protocol acknowledges, are not
+ * acknowledged. */
 uint64_t peer_undone(const struct peer *p);
 
 /* The oldest message that the server has sent by itself; the caller destroys it. NULL: none. */
 struct message *peer_take(struct peer *p);
 
-/* Bytes of the reply, or of what must be taken for it, that are there while it is coming. */
+/* Bytes of the reply (or of the message taken for it) that have come so far. */
 uint64_t peer_reply_bytes(const struct peer *p);
 
 /* The reply; the caller destroys it. NULL: not there yet. */

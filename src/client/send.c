@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-/* What was sent ahead is reported first: nothing overtakes it. */
+/* Messages sent ahead are reported first: nothing overtakes them. */
 static void
 send_begin(struct msock *m)
 {

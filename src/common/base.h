@@ -18,8 +18,8 @@
 
 _Noreturn void ms_assert_failed(const char *expr, const char *file, int line, const char *func);
 
-/* Allocation that never returns NULL: what is asked for here is small and bounded by us, not by a
- * peer; when even that fails the process cannot go on and aborts. Free with free(3). */
+/* Allocation that never returns NULL. It is for sizes that are small and bounded by us, not by a
+ * peer. If it fails, the process cannot go on and aborts. Free with free(3). */
 MS_MUST_CHECK void *ms_malloc(size_t n);
 MS_MUST_CHECK void *ms_calloc(size_t count, size_t size);
 MS_MUST_CHECK char *ms_strdup(const char *s);

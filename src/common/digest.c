@@ -1,5 +1,5 @@
-/* CRC-32 and SHA-256. Fetching SHA-256 from a provider costs more than digesting a short message,
- * and so does making a context: the digester does the first once and keeps the second. */
+/* CRC-32 and SHA-256. Fetching SHA-256 from a provider, or making a context, costs more than
+ * digesting a short message. So the digester fetches once and keeps its contexts. */
 #include "common/digest.h"
 
 #include <errno.h>

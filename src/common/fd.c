@@ -41,7 +41,7 @@ fd_read(int fd, void *buf, size_t n)
     return got;
 }
 
-/* What one write call did: 1 go on, 0 try again, -1 with errno. */
+/* The result of one write call: 1 go on, 0 try again, -1 with errno. */
 static int
 fd_wrote(ssize_t done)
 {

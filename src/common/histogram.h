@@ -25,8 +25,8 @@ histogram_index(uint64_t value, unsigned bits)
 uint64_t histogram_low(unsigned index, unsigned bits);
 uint64_t histogram_middle(unsigned index, unsigned bits);
 
-/* The middle of the bucket below which, or in which, a share (0 to 1) of all values lie; 0 where
- * there are none. */
+/* The value below which a share (0 to 1) of all values lie, as the middle of its bucket; 0 without
+ * values. */
 uint64_t histogram_quantile(const uint64_t *counts, unsigned buckets, unsigned bits, double share);
 
 #endif

@@ -30,8 +30,9 @@ static const char *const log_level_names[] = {
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
-/* Opens what path names; standard error is never closed. Whoever owns the directory may have put a
- * link there, or a FIFO that nobody reads: the one is not followed, the other not waited for. */
+/* Opens the file at path, or standard error, which is never closed. The owner of the directory may
+ * have put a link there, or a FIFO that nobody reads: the link is not followed, the FIFO not waited
+ * for. */
 static int
 log_attach(const char *path)
 {

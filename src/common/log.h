@@ -20,7 +20,7 @@ enum log_level {
     LOG_LEVEL_DEBUG
 };
 
-/* There is no standard error from now on: what would go there goes to syslog. */
+/* There is no standard error from now on: its lines go to syslog. */
 void log_without_stderr(void);
 
 #define LOG_LINE_MAX 2048 /* bytes of a line, its end included */
@@ -28,8 +28,8 @@ void log_without_stderr(void);
 struct log_sink {
     enum log_level level; /* lines above it are dropped */
 
-    /* Gets n bytes as they were said: what a peer sent may be in them, so they are escaped where
-     * they are written. NULL: all are dropped. */
+    /* Gets n bytes of a line before they are escaped. They may hold bytes from a peer, so escape
+     * them when writing. NULL: all lines are dropped. */
     void (*write)(void *arg, enum log_level level, const char *text, size_t n);
     void *arg;
 };
@@ -47,7 +47,7 @@ MS_MUST_CHECK int log_reopen(void);
 
 void log_set_level(enum log_level level);
 
-/* Who speaks: "master", "worker 3". Copied. */
+/* Sets the name in front of each line: "master", "worker 3". Copied. */
 void log_set_name(const char *name);
 
 void log_line(enum log_level level, const char *fmt, ...) MS_PRINTF(2, 3);

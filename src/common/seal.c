@@ -1,4 +1,4 @@
-/* AES-256-GCM by libcrypto's EVP. Whatever goes wrong, nothing half done is left in the caller's
+/* AES-256-GCM by libcrypto's EVP. After a failure nothing half done is left in the caller's
  * memory. */
 #include "common/digest.h"
 
@@ -43,7 +43,7 @@ seal_hex_digit(char c)
     return -1;
 }
 
-/* What the file holds becomes the key. */
+/* Makes the key from the contents of the file. */
 static bool
 seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
 {

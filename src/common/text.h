@@ -63,8 +63,8 @@ const char *buffer_cstr(struct buffer *b);
  * always NUL-terminated. Returns the length. */
 size_t text_escape(const void *data, size_t n, char *out, size_t out_size);
 
-/* How many of the n bytes, of which there is at least one, the character at their beginning has; 0
- * where they are none of UTF-8 (RFC 3629). */
+/* Returns the length of the UTF-8 character at the beginning of n bytes (1 or more), or 0 if there
+ * is none (RFC 3629). */
 size_t text_utf8_length(const void *data, size_t n);
 
 /* True where all n bytes are valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */

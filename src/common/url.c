@@ -1,5 +1,5 @@
-/* Listener and server addresses: see the header. Parsing takes the text apart from left to right;
- * whatever is wrong is said in one sentence that begins with the text itself. */
+/* Listener and server addresses: see the header. Parsing goes from left to right. An error is one
+ * sentence that begins with the text itself. */
 #include "common/url.h"
 
 #include "common/text.h"

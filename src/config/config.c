@@ -150,7 +150,7 @@ config_gather(struct settings *s, const struct config_args *args, const char *cw
     return config_move_first(s, args, error);
 }
 
-/* What is right alone and wrong together. */
+/* Refuses values that are right alone and wrong together. */
 static int
 config_check(const struct settings *s, char *error)
 {

@@ -22,7 +22,7 @@ enum on_conflict {
 
 struct listener_config {
     char *url;     /* as written */
-    char *name;    /* the URL without its options: what logs, statistics and journal show */
+    char *name;    /* the URL without its options, for logs, statistics and journal */
     char *proto;   /* "msp" */
     char *handler; /* "journal" */
     struct endpoint endpoint;
@@ -62,7 +62,7 @@ struct config {
     bool sync;               /* fsync before the final ACK */
 };
 
-/* What the command line said; config_build applies it last. */
+/* The options of the command line; config_build applies them last. */
 struct config_args {
     const char *config_file;
     size_t listen_count;

@@ -1,6 +1,6 @@
-/* libconfuse does the syntax. It gets the text without its comments, for it counts the lines of a
- * comment twice, takes none within a list, and keeps silent about one that is never closed; and it
- * gets text rather than a file, since its scanner ends the process when a read fails. */
+/* libconfuse does the syntax. It gets the text without its comments, because it counts the lines of
+ * a comment twice, takes no comment within a list, and does not report one that is never closed. It
+ * gets text and not a file, because its scanner ends the process when a read fails. */
 #include "config/config_settings.h"
 
 #include "common/fd.h"

@@ -89,8 +89,8 @@ struct config_option {
 
 extern const struct config_option config_options[OPTION_COUNT];
 
-/* A row a handler: its name, and the options that only its listeners may have, the first of which
- * it cannot do without. Its struct handler_ops is NAME_handler (handler/handler.h). */
+/* One row for each handler: its name, and the options that only its listeners may have. The first
+ * of these is required. Its struct handler_ops is NAME_handler (handler/handler.h). */
 #define CONFIG_HANDLERS(X)                                      \
     X(journal, NULL)                                            \
     X(echo, NULL)                                               \
@@ -111,7 +111,8 @@ extern const struct config_handler config_handlers[]; /* CONFIG_HANDLER_COUNT of
 /* The option of that name and scope, or NULL. */
 const struct config_option *config_option_find(const char *name, enum option_scope scope);
 
-/* The option of that scope whose name is close enough to be what was meant, or NULL. */
+/* Returns the option of that scope with the nearest name, if it is near enough to be a misspelling,
+ * else NULL. */
 const struct config_option *config_option_nearest(const char *name, enum option_scope scope);
 
 #define OPTION_REASON_LEN 256

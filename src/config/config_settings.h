@@ -1,5 +1,5 @@
 /* The values of all options while a configuration is being put together: each with the place that
- * set it last, so that whoever finds it wrong can say where it stands. */
+ * set it last, so that an error can name the place. */
 #ifndef CONFIG_CONFIG_SETTINGS_H
 #define CONFIG_CONFIG_SETTINGS_H
 
@@ -62,7 +62,7 @@ MS_MUST_CHECK int config_file_read(const char *path, const char *shown, struct s
 
 /* --- config_identity.c --- */
 
-/* Who the workers run as. */
+/* The user and group of the workers. */
 
 struct identity {
     char *user, *group; /* names, or numbers where there is no name; NULL: nothing to change */
@@ -91,7 +91,7 @@ struct args {
 MS_MUST_CHECK int
 args_parse(int argc, char *const argv[], struct args *args_out, char error[CONFIG_ERROR_LEN]);
 
-/* What -h prints. */
+/* Prints the text of -h. */
 void args_help(FILE *out);
 
 /* --- listener_url.c --- */

@@ -93,7 +93,7 @@ listener_misplaced(const struct listener_place *at, const struct url *url, const
     return 0;
 }
 
-/* What a handler cannot do without, and what is another's. */
+/* Checks the options of handlers: the required one must be there, and none of another handler. */
 static int
 listener_check_handler(const struct listener_place *at, const struct url *url,
                        const struct config_handler *handler)

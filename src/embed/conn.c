@@ -1,5 +1,5 @@
-/* One connection as the program sees it: found by the worker's, kept as long as anybody needs it,
- * and used like a socket. */
+/* One connection as the program sees it: used like a socket, and kept as long as anybody needs
+ * it. */
 #include "embed/server.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* The worker's side: what comes in is put where the program finds it. Called within turns, so it
- * only makes notes. */
+/* The worker's side: it puts messages where the program finds them. It is called within turns, so
+ * it only makes notes. */
 #include "embed/server.h"
 
 /* The configuration is a part of the server, and the server is the handler. */

@@ -76,7 +76,7 @@ message_map(const struct message *core, size_t *mapped_out)
     return map;
 }
 
-/* What is in memory is copied, for the byte behind it. */
+/* A body in memory is copied, to have a NUL behind it. */
 static char *
 message_body_of(const struct message *core, size_t *mapped_out)
 {

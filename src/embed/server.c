@@ -141,7 +141,7 @@ msock_server_add_transform(msock_server *s, msock_transform_fn on_send,
 
 /* --- listeners --- */
 
-/* What msockd's listeners have and these have not. */
+/* Refuses options that only msockd's listeners have. */
 static enum msock_status
 server_check_url(struct msock_server *s, const char *text)
 {

@@ -1,9 +1,8 @@
-/* What is behind include/msock_server.h: a worker without a process of its own, and a handler that
- * keeps what it gets until the program asks. Nothing here is called from within a turn of the
- * worker but the handler, and the handler calls nothing of the program's: so no call of the
- * program's is nested in another. Invariant: a message is in its connection's queue, or handed out
- * (server->out), until it is settled; a connection is there as long as any of its messages, its
- * socket, or the program needs it. */
+/* The inside of include/msock_server.h: a worker without a process of its own, and a handler that
+ * keeps messages until the program asks. Within a turn of the worker only the handler is called,
+ * and it calls nothing of the program, so no call of the program is nested in another. Invariant: a
+ * message is in its connection's queue, or handed out (server->out), until it is settled; a
+ * connection is there as long as any of its messages, its socket, or the program needs it. */
 #ifndef EMBED_SERVER_H
 #define EMBED_SERVER_H
 
@@ -110,11 +109,10 @@ struct server_wait {
 struct server_wait server_wait_for(int timeout_ms);
 
 /* Lets the worker do something: MSOCK_OK, look again; MSOCK_TIMEOUT; MSOCK_CANCELLED: stopped, and
- * all that was there is in the queues. */
+ * all messages are in the queues. */
 enum msock_status server_wait(struct msock_server *s, struct server_wait *wait);
 
-/* A program that finds messages in the queues each time would never let the worker do anything
- * else. */
+/* Gives the worker a turn, also for a program that always finds messages in the queues. */
 void server_keep_up(struct msock_server *s);
 
 /* --- conn.c --- */
@@ -139,7 +137,7 @@ void server_conn_put(struct msock_conn *c);
 /* A new one at the end of its connection's queue. */
 void server_message_add(struct msock_conn *c, struct message *core);
 
-/* Takes the oldest out of the queue, which is not empty: the program's now. */
+/* Takes the oldest message out of the queue, which is not empty. The program owns it now. */
 struct msock_message *server_message_take(struct msock_conn *c);
 
 /* Settles a message that is in no list any more, and frees it; nothing is sent yet. */

@@ -22,7 +22,7 @@ hex_digit(char c)
     return at == NULL ? -1 : (int)(at - digits);
 }
 
-/* What stands behind a backslash: returns the bytes used and the byte, or 0. */
+/* Reads the escape behind a backslash. Returns the number of bytes used, and the byte, or 0. */
 static size_t
 escape_read(const char *at, uint8_t *byte_out)
 {
