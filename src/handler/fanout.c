@@ -118,8 +118,8 @@ fanout_wait(struct fanout *f)
     nanosleep(&ts, NULL);
 }
 
-/* What was not read yet is left to the worker that c goes to, where it is beyond the mark. Read now
- * it would be pushed to c, which has nothing more to send. */
+/* Messages beyond the mark are left to the worker that c goes to. Read now, they would be pushed to
+ * c, which has nothing more to send. */
 size_t
 fanout_moving(struct fanout *f, const struct conn *c, void *out, size_t size)
 {

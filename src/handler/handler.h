@@ -1,7 +1,7 @@
-/* What becomes of a message. A handler takes whole verified messages and settles each one exactly
- * once, now or later; the worker calls flush once a loop turn, so that whatever a commit costs is
- * shared by all messages of the turn. All calls come from the worker's one thread, and the
- * functions of the host must be called from it too. */
+/* A handler takes whole verified messages and settles each one exactly once, now or later. The
+ * worker calls flush once a loop turn, so that all messages of the turn share the cost of a commit.
+ * All calls come from the worker's one thread, and the functions of the host must be called from it
+ * too. */
 #ifndef HANDLER_HANDLER_H
 #define HANDLER_HANDLER_H
 
@@ -23,7 +23,7 @@ struct message_origin {
     uint64_t conn_id; /* of the connection, unique in the worker's life */
 };
 
-/* What a handler may use of its worker. */
+/* The functions of the worker for its handlers. */
 struct handler_host {
     const struct config *config;
     const struct listener_config *listener; /* of a handler that runs once a listener; or NULL */
@@ -56,7 +56,8 @@ struct handler_host {
      * are closing are left out. */
     struct conn *(*next_conn)(void *ctx, void *instance, struct conn *c);
 
-    /* Ends a connection as the worker would when it leaves; what is on its way is still sent. */
+    /* Ends a connection as the worker would when it leaves. Messages on their way are still sent.
+     */
     void (*disconnect)(void *ctx, struct conn *c);
 
     /* A message of n deliveries that could not be made is counted as lost. */
@@ -69,7 +70,7 @@ struct handler_ops {
 
     /* runs once for each listener, as one with options has to; else once a worker */
     bool per_listener;
-    bool answers;   /* there to reply: REPLY_AUTO sends its replies back over every protocol */
+    bool answers;   /* made to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest; /* does not look at the SHA-256 of a message */
     bool may_move;  /* its connections may be given to a worker that takes this one's place */
     bool (*moves)(void *handler);      /* the same, asked; NULL: may_move says it */
@@ -81,8 +82,7 @@ struct handler_ops {
      * matter. */
     void (*destroy)(void *handler);
 
-    uint64_t
-        keep_max; /* bytes of a body beyond which it does not want it (struct message keep_max) */
+    uint64_t keep_max; /* bytes of the largest body that it wants (struct message keep_max) */
 
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(void *handler, struct message *m);

@@ -98,7 +98,7 @@ daemonize_tell(int *verdict_fd, int code, const char *text)
     message[0] = (char)code;
     memcpy(message + 1, text, len);
     if (fd_write_all(*verdict_fd, message, 1 + len) < 0) {
-        /* Whoever waited is gone; the daemon does not need him. */
+        /* The waiting process is gone; the daemon does not need it. */
     }
     fd_close(verdict_fd);
 }

@@ -34,7 +34,8 @@ program_prepare(void *arg, const struct config *config, char error[CONFIG_ERROR_
     return data_dir_prepare(config, error);
 }
 
-/* What is opened later must not become standard output or standard error by accident. */
+/* Takes the descriptors 0 to 2, so that no file opened later becomes standard output or standard
+ * error by accident. */
 static void
 program_fill_standard(void)
 {
@@ -54,7 +55,7 @@ program_say(int code, const char *sentence)
     return code;
 }
 
-/* What a worker would refuse to start with. */
+/* Checks files that would stop a worker at its start. */
 static int
 program_check_keys(const struct config *config, char error[SEAL_ERROR_LEN])
 {

@@ -78,7 +78,7 @@ start_runtime(struct master *m, const struct config *config)
     return 0;
 }
 
-/* What workers of all generations share. */
+/* Makes the memory that workers of all generations share. */
 static int
 start_shared(struct master *m)
 {

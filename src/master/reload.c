@@ -20,7 +20,7 @@ same_text(const char *a, const char *b)
     return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
-/* What a running daemon cannot change. */
+/* Refuses changes that a running daemon cannot make. */
 static int
 reload_check(const struct master *m, const struct config *config, struct failure *why)
 {

@@ -1,5 +1,5 @@
-/* What the master knows, all of it its own memory: nothing here was written by a worker but the
- * sentence of one that could not start. Private to src/master. */
+/* The state of the master, all in its own memory. Nothing here was written by a worker, except the
+ * sentence of a worker that could not start. Private to src/master. */
 #ifndef MASTER_STATE_H
 #define MASTER_STATE_H
 
@@ -322,8 +322,8 @@ void reload_describe(const struct generation *g, struct buffer *out);
 
 /* --- supervise.c --- */
 
-/* What is done about workers: fork, hear that they are ready, reap, replace, tell to leave,
- * kill. */
+/* Manages workers: forks them, hears that they are ready, reaps, replaces, tells them to leave,
+ * kills. */
 
 /* Past its time to leave a worker is killed after so long. */
 #define SUPERVISE_GRACE_US 5000000u

@@ -1,5 +1,5 @@
-/* What is done about workers. Invariant: a pid that is signalled is a child that is not reaped yet,
- * from our own memory. */
+/* Manages workers. Invariant: a signal goes only to a child that is not reaped yet, with a pid from
+ * our own memory. */
 #include "master/state.h"
 
 #include "common/fd.h"

@@ -1,8 +1,8 @@
-/* Gives every message to a program. Messages wait in one queue for a child that is free; what
- * becomes of one then is up to exec_slot.c. A message that waits fails only once nobody was served
- * for as long as a single one may take: a long queue in front of a slow command is no failure.
- * Invariant: exec_dispatch is called whenever a slot or a message may have become free; while the
- * first message still waits, an event of a child or a timer is to come. */
+/* Gives every message to a program. Messages wait in one queue for a free child; exec_slot.c does
+ * the rest. A waiting message fails only if no message was served for the time that a single one
+ * may take: a long queue before a slow command is no failure. Invariant: exec_dispatch is called
+ * whenever a slot or a message may have become free; while the first message still waits, an event
+ * of a child or a timer is to come. */
 #include "handler/exec/exec.h"
 #include "common/fd.h"
 
@@ -92,7 +92,7 @@ exec_find(struct exec *h, enum exec_slot_state state)
     return NULL;
 }
 
-/* What a child left behind that ended after other messages is better off with a new one: the others
+/* A new child takes a message that an older child left behind when it ended: the other old children
  * may be about to end too. */
 static struct exec_slot *
 exec_choose(struct exec *h, const struct exec_job *job)

@@ -12,9 +12,9 @@
 
 /* --- exec_answer.c --- */
 
-/* What a child says on its standard output about one message. In a pool that is a length and so
- * many bytes, with the highest bit of the length for a refusal; else it is all that comes until it
- * ends. */
+/* The answer of a child about one message, from its standard output. In a pool it is a length and
+ * that many bytes; the highest bit of the length means a refusal. Otherwise it is everything up to
+ * the end. */
 
 #define EXEC_ANSWER_REFUSED     UINT32_C(0x80000000)
 #define EXEC_ANSWER_REFUSAL_MAX (64u << 10)
@@ -74,8 +74,8 @@ void exec_feed_take(struct exec_feed *feed, size_t n);
 
 /* --- exec_tail.c --- */
 
-/* The last line of what a child says on its standard error, however much that is: the beginnings of
- * two lines are all that is kept. */
+/* The last line of a child's standard error, of any length: only the beginnings of two lines are
+ * kept. */
 
 #define EXEC_TAIL_MAX 512
 
@@ -98,10 +98,10 @@ void exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg);
 
 /* --- exec_env.c --- */
 
-/* The environment of a child: facts about the worker and, where the child is for one message, about
- * that message; and everything else as this process has it. What a peer says is only ever the value
- * of a variable. A fact that is not known is not set, also where this process has a variable of
- * that name. */
+/* The environment of a child: facts about the worker and, if the child is for one message, about
+ * that message. All other variables are those of this process. Text from a peer is only ever the
+ * value of a variable. An unknown fact is not set, even if this process has a variable of that
+ * name. */
 
 /* About the one message that a child is for. */
 struct exec_facts {
@@ -119,16 +119,16 @@ void exec_env_init(struct exec_env *env, const struct handler_host *host,
                    const struct exec_facts *facts);
 void exec_env_fini(struct exec_env *env);
 
-/* A sentence where the message cannot be described in an environment: it holds a NUL byte. Or
- * NULL. */
+/* Returns a sentence if an environment cannot describe the message, because of a NUL byte in it,
+ * else NULL. */
 const char *exec_env_refuses(const struct message *m);
 
 /* --- exec_spawn.c --- */
 
-/* How a child of the exec handler begins: /bin/sh -c COMMAND as the leader of a process group of
- * its own, with three descriptors, default signals, none of them blocked, and SIGKILL for the day
- * on which the thread that started it ends, in whatever way. What the command starts itself is not
- * reached by that. */
+/* Starts a child of the exec handler: /bin/sh -c COMMAND as the leader of a process group of its
+ * own, with three descriptors and default signals, none of them blocked. The child gets SIGKILL
+ * when the thread that started it ends, for any reason. Processes that the command starts do not
+ * get it. */
 
 struct exec_spawn {
     const char *command;
@@ -147,7 +147,8 @@ MS_MUST_CHECK int exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out);
  * known by a pidfd, so no SIGCHLD is needed and nobody else's children are touched; it is killed
  * when the thread that started it ends. */
 
-/* What of a child is ready: the lowest two bits of an event's data.u64; the others are its key. */
+/* The part of a child that is ready: the lowest two bits of an event's data.u64; the others are its
+ * key. */
 enum exec_child_part {
     EXEC_CHILD_IN,
     EXEC_CHILD_OUT,
@@ -199,8 +200,8 @@ int exec_child_reap(struct exec_child *child);
 /* Bytes that wait to be read. */
 size_t exec_child_pending(int fd);
 
-/* What the files of the exec handler share: exec.c the queue and the time, exec_slot.c a child and
- * its message, exec_settle.c how a message ends. */
+/* Shared by the files of the exec handler: exec.c has the queue and the time, exec_slot.c a child
+ * and its message, exec_settle.c the end of a message. */
 
 #define EXEC_CHUNK (64u << 10)
 
@@ -301,8 +302,8 @@ void exec_heard_line(void *arg, const char *line, size_t n);
 
 /* --- exec_slot.c --- */
 
-/* One child and the message it has. What it reads, says and ends with decides the message; then it
- * is free for the next one, or ends. Never gives a message to a child by itself: exec.c does. */
+/* One child and its message. The child's output and exit status decide the message; then the child
+ * is free for the next one, or ends. Only exec.c gives a message to a child. */
 
 enum exec_slot_end {
     EXEC_END_LEAVE, /* its standard input ends; if that does not help, EXEC_END_TERM */

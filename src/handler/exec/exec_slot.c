@@ -216,8 +216,8 @@ exec_slot_read_err(struct exec *h, struct exec_slot *slot, size_t n)
 
 /* --- the end of a child --- */
 
-/* What it said before it ended is in the pipes now. Others who have them open may go on for ever,
- * and what they say is not read. */
+/* The output of an ended child is in the pipes now. Other processes with these pipes open may go on
+ * for ever, and their output is not read. */
 static void
 exec_slot_drain(struct exec *h, struct exec_slot *slot)
 {

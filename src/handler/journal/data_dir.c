@@ -204,8 +204,8 @@ out:
 
 /* --- in a worker --- */
 
-/* For file systems that cannot open a file without a name. What is written there has to be copied
- * where it is to have one. */
+/* For file systems that cannot open a file without a name. A file made here must be copied to get a
+ * name. */
 static int
 data_dir_spill_named(const struct config *config)
 {

@@ -1,4 +1,4 @@
-/* The data directory: journal/, files/, blobs/ and what is on its way into them. */
+/* The data directory: journal/, files/, blobs/ and temporary files on their way into them. */
 #ifndef HANDLER_JOURNAL_DATA_DIR_H
 #define HANDLER_JOURNAL_DATA_DIR_H
 
@@ -39,22 +39,21 @@ MS_MUST_CHECK int data_dir_prepare(const struct config *config, char error[CONFI
  * Returns its descriptor, or -1 with errno. */
 int data_dir_spill_open(const struct config *config);
 
-/* Names in the data directory itself that are on their way somewhere else begin with this. Whoever
- * uses one holds an OFD write lock on it; without its lock it is a leftover of a crash. */
+/* Names in the data directory itself that are on their way somewhere else begin with this. Their
+ * user holds an OFD write lock on them; a name without a lock is a leftover of a crash. */
 #define DATA_DIR_TEMP_PREFIX ".msockd-"
 
 /* The directories, open. All are -1 or none. */
 struct data_dirs {
     int root, journal, files, blobs;
-    uint64_t
-        opened; /* counts up whenever one of them was opened: what is open beneath may be gone */
+    uint64_t opened; /* rises whenever one of them was opened: files open beneath may be gone */
 };
 
 #define DATA_DIRS_CLOSED ((struct data_dirs){-1, -1, -1, -1, 0})
 
 /* Opens all, and creates journal/, files/ and blobs/ where they are gone; never the data directory
- * itself, which may be a file system that is not mounted now. Little to do where they are open and
- * still what stands under these names. Returns 0, or -1 with errno and all of them closed. */
+ * itself, which may be a file system that is not mounted now. Cheap if they are open and still have
+ * these names. Returns 0, or -1 with errno and all of them closed. */
 MS_MUST_CHECK int
 data_dirs_open(struct data_dirs *dirs, const char *data_dir, const struct file_ops *ops);
 void data_dirs_close(struct data_dirs *dirs);

@@ -196,8 +196,8 @@ file_sha256(struct store *store, int fd, uint64_t size, uint8_t out[SHA256_LEN])
     return rc;
 }
 
-/* The same bytes, safe: a retry after a lost ACK must not fail. Whoever wrote the file may not have
- * come as far as syncing it. */
+/* The same bytes, safe: a retry after a lost ACK must not fail. The writer of the file may not have
+ * synced it yet. */
 static bool
 file_is_same(struct store *store, const struct store_put *put, int dir_fd, const char *name)
 {

@@ -79,8 +79,8 @@ segment_is_there(const struct segment *segment)
     return fstat(segment->fd, &st) == 0 && st.st_nlink > 0;
 }
 
-/* What was written for messages that are not acknowledged goes away again. Where even that fails,
- * they stand in the journal although their senders will send them again. */
+/* Removes lines of messages that are not acknowledged. If even that fails, they stay in the journal
+ * although their senders will send them again. */
 static void
 segment_abandon(struct segment *segment)
 {

@@ -1,6 +1,6 @@
 /* Gives messages and connections to a shared object that somebody else has written
- * (msock_module.h). It runs in the worker and is trusted as far as that: what it gives back is
- * checked, what it does to memory is not. */
+ * (msock_module.h). It runs in the worker and is trusted that far: the handles it gives back are
+ * checked, its use of memory is not. */
 #include "handler/module/module.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ module_message(const struct module *h, const struct module_token *t, const char 
     };
 }
 
-/* What the module's callback says of a message; with LATER it is not settled yet. */
+/* Asks the module's callback about a message; with LATER the message is not settled yet. */
 static enum msock_module_result
 module_ask(struct module *h, struct module_token *t, const char *data)
 {

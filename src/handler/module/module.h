@@ -8,8 +8,8 @@
 
 /* --- module_table.c --- */
 
-/* What a module was given, found again by what it gives back: a hash table of nodes that belong to
- * the caller. So nothing that a module holds on to for too long is ever followed. */
+/* Finds the objects that a module was given by the handles that it gives back: a hash table of
+ * nodes that the caller owns. So a handle that is used too late is never followed. */
 
 struct module_node {
     uintptr_t key;
@@ -45,8 +45,8 @@ struct module_file {
     const struct msock_module *module;
 };
 
-/* Loads the object at path (absolute), which runs its constructors. Refused is what is no regular
- * file or may be written by everybody, and a module of another ABI, without a name, start or
+/* Loads the object at path (absolute), which runs its constructors. It refuses a file that is not
+ * regular or that everybody may write to, and a module of another ABI or without a name, start or
  * message. Returns 0 and the file, or -1 with a sentence in error. */
 MS_MUST_CHECK int
 module_load(const char *path, struct module_file *file_out, char error[HANDLER_ERROR_LEN]);
@@ -58,9 +58,9 @@ void module_load_error(char error[HANDLER_ERROR_LEN], const char *path, const ch
 
 /* --- module_host.c --- */
 
-/* What a module is offered (struct msock_module_host), and what stands behind it. Modules hold
- * addresses of connections and numbers of messages, both to be found in a table first: what a
- * module gives back too late, or twice, is said once in the log and changes nothing. */
+/* The host of a module (struct msock_module_host), and its state. Modules hold addresses of
+ * connections and numbers of messages, and both are looked up in a table first. A handle given back
+ * too late, or twice, is logged once and changes nothing. */
 
 /* A connection; its key is the address of the struct conn, which is what the module gets, too. */
 struct module_conn {

@@ -24,8 +24,8 @@ module_load_error(char error[HANDLER_ERROR_LEN], const char *path, const char *f
     va_end(ap);
 }
 
-/* Whatever stands in the object runs in the worker. Waiting for the writer of a FIFO would hold up
- * the start as well. */
+/* Checks the file before it is loaded: its code runs in the worker. Waiting for the writer of a
+ * FIFO would hold up the start as well. */
 static int
 module_check_file(const char *path, char error[HANDLER_ERROR_LEN])
 {
@@ -71,7 +71,7 @@ module_check(const char *path, const struct msock_module *module, char error[HAN
     return -1;
 }
 
-/* What dlerror says begins with the path, as a rule. */
+/* The text of dlerror usually begins with the path. */
 static void
 module_say_dlerror(char error[HANDLER_ERROR_LEN], const char *path)
 {
