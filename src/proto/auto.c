@@ -103,8 +103,8 @@ auto_match_cnp(const uint8_t *at, size_t n)
     return first > second ? first : second;
 }
 
-/* What the bytes alone say. A whole cnp packet is one also where an msp could still begin so: that
- * its checksum holds by chance is out of the question. */
+/* The verdict from the bytes alone. A whole cnp packet counts even if an msp could still begin with
+ * these bytes: its checksum does not hold by chance. */
 static enum auto_verdict
 auto_judge(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {
@@ -133,7 +133,7 @@ auto_frame_len(const uint8_t *at, size_t n, const struct proto_limits *limits)
     return len <= limits->max_message_size && len <= n - FRAME_HEADER ? FRAME_HEADER + len : 0;
 }
 
-/* What they are where their sender waits, though they alone do not say it. */
+/* The verdict if nothing more is waiting and their sender may wait for an answer. */
 static enum auto_verdict
 auto_judge_drained(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {
@@ -142,8 +142,8 @@ auto_judge_drained(const uint8_t *at, size_t n, const struct proto_limits *limit
     return auto_msp_size_min(at, n) > limits->max_message_size ? AUTO_FRAME : AUTO_UNDECIDED;
 }
 
-/* What they are, if any, where nothing more comes. The last of several frames must be whole, too,
- * so that the beginning of an msp is not mistaken for an empty frame and more. */
+/* The verdict, if any, if nothing more comes. The last of several frames must be whole, too, so
+ * that the beginning of an msp is not mistaken for an empty frame and more. */
 static enum auto_verdict
 auto_judge_late(const uint8_t *at, size_t n, const struct proto_limits *limits)
 {

@@ -292,7 +292,7 @@ frame_refuse_http(struct frame *f, struct proto_io *io)
     return frame_fail(f, io);
 }
 
-/* What was held is no HTTP, or nobody will ever say: it is fed again. */
+/* The held bytes are no HTTP, or nothing more will tell: they are fed again. */
 static enum proto_event
 frame_release(struct frame *f, struct proto_io *io)
 {
@@ -566,8 +566,8 @@ frame_push(void *state, struct proto_io *io, const void *data, size_t n)
     return 0;
 }
 
-/* What was pushed before it was known that frames are spoken here. One that they cannot carry is
- * lost. */
+/* Sends messages that were pushed before the protocol was known to be frame. A message that frames
+ * cannot carry is lost. */
 static void
 frame_open(void *state, struct proto_io *io)
 {

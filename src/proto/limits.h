@@ -25,8 +25,8 @@ struct framing {
 
 /* Which replies go back over a protocol whose messages cannot ask for one. */
 enum reply_policy {
-    REPLY_AUTO, /* those of handlers that are there to answer; of the others, where no peer that
-                   only sends could be harmed: docs/protocol.md 6 */
+    REPLY_AUTO, /* replies of handlers made to reply; of the others only where they cannot harm a
+                 * peer that only sends (docs/protocol.md 6) */
     REPLY_YES,
     REPLY_NO,
 };

@@ -215,7 +215,7 @@ message_finish(struct message *m)
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
     m->digest = m->mark_digest = NULL;
-    /* What a packet that was rolled back had written beyond the end. */
+    /* Bytes that a rolled-back packet had written beyond the end. */
     if (m->fd >= 0 && m->file_end > m->size && ftruncate(m->fd, (off_t)m->size) < 0 &&
         m->error == 0)
         m->error = errno;

@@ -68,7 +68,7 @@ struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);
 void message_destroy(struct message *m); /* NULL is fine */
 
-/* Nobody wants the digest of this message, which is new and empty: sha256 stays zero. */
+/* Skips the digest of this message, which is new and empty: sha256 stays zero. */
 void message_skip_digest(struct message *m);
 
 /* Stores and hashes n more bytes. A failure of the file is kept in m->error and further bytes are

@@ -1,8 +1,8 @@
-/* What every wire protocol looks like to the worker, and to a client: bytes in, events out. A
- * protocol sees no descriptor, clock, log or socket; time is an argument, what it says goes to a
- * queue, whole verified messages are handed over one at a time. Its state between two packets is a
- * plain struct without pointers, so that a connection can be given to another process; what does
- * not fit there is lent by the connection (struct proto_io). */
+/* The interface of every wire protocol to the worker and to a client: bytes in, events out. A
+ * protocol sees no descriptor, clock, log or socket. Time is an argument, its answers go to a
+ * queue, and it hands over whole verified messages, one at a time. Its state between two packets is
+ * a plain struct without pointers, so that a connection can be given to another process. Everything
+ * else is lent by the connection (struct proto_io). */
 #ifndef PROTO_PROTO_H
 #define PROTO_PROTO_H
 
@@ -28,7 +28,7 @@ enum proto_role {
     PROTO_CLIENT, /* made it */
 };
 
-/* What a connection begins with. */
+/* The facts with which a connection begins. */
 struct proto_begin {
     const struct proto_limits *limits;
     enum proto_role role;
@@ -53,7 +53,7 @@ struct proto_body {
     size_t len;
 };
 
-/* What one connection lends its protocol during a call. */
+/* The things that a connection lends its protocol during a call. */
 struct proto_io {
     const struct proto_limits *limits;
     struct message_store *store;
@@ -82,9 +82,9 @@ struct verdict {
     enum proto_outcome outcome;
     const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
     const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
-    const void *reply; /* of PROTO_COMMITTED: what goes back where the message wants a reply; valid
-                          during the call; NULL: there is none (msp sends an empty block then, 1.5;
-                          the others send nothing) */
+    const void *reply; /* of PROTO_COMMITTED: the reply, if the message wants one; valid during the
+                        * call; NULL: none (msp then sends an empty block, 1.5; the others send
+                        * nothing) */
     size_t reply_len;  /* at most PROTO_REPLY_MAX */
 };
 
@@ -104,8 +104,9 @@ struct proto_ops {
     /* The peer says which messages it has taken (outbox_results). */
     bool acknowledges;
 
-    /* Each message carries what shows a double, and ends with a final answer, with a reply where it
-     * wants one. So a client may send it again, and nothing is on its way behind the answer. */
+    /* Each message carries a mark that shows a double, and ends with a final answer, with a reply
+     * if it wants one. So a client may send it again, and nothing is on its way behind the
+     * answer. */
     bool repeatable;
 
     /* The protocol itself sends again what was not acknowledged. */
@@ -155,8 +156,8 @@ struct proto_ops {
      * NULL: never. */
     bool (*discarding)(const void *state);
 
-    /* Bytes of the peer's present message have come, and its end has not: it is cut short where the
-     * connection ends now. NULL: wherever it is not idle. */
+    /* True if a part of the peer's message has come, but not its end: it is cut short if the
+     * connection ends now. NULL: whenever the connection is not idle. */
     bool (*receiving)(const void *state);
 
     /* Between messages, in both directions: the connection may be closed without cutting anything
@@ -164,7 +165,7 @@ struct proto_ops {
     bool (*idle)(const void *state);
 
     /* Keeps a place in the order of answers for a message that feed handed over and the handler has
-     * taken: what settle is given for it. NULL where order does not matter for this one. */
+     * taken; settle gets the place. Returns NULL if the order does not matter for this message. */
     void *(*reserve)(void *state, struct proto_io *io, const struct message *m);
 
     /* The answer and reply for a message that feed handed over, at its place, or (NULL) at the
@@ -172,9 +173,9 @@ struct proto_ops {
     void (*settle)(void *state, struct proto_io *io, void *place, const struct message *m,
                    const struct verdict *verdict);
 
-    /* A message for the peer that is no reply: copied and sent as soon as the protocol may. Where
-     * the peer is known not to be there yet it waits. NULL: the protocol has no way to (msp).
-     * Returns 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
+    /* Pushes a message to the peer: copies it, and sends it as soon as the protocol may. The
+     * message waits if the peer is not ready yet. NULL: the protocol has no way to (msp). Returns
+     * 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
     int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
 
     /* A client's message, in place of push. out and its bytes must stay until the message is
@@ -182,15 +183,15 @@ struct proto_ops {
      * it. */
     int (*send)(void *state, struct proto_io *io, struct outgoing *out);
 
-    /* Does a bite of work for what send was given: lays out the next packet, where nothing waits to
-     * be sent, or prepares what follows it. False: there is nothing to do before the peer's next
-     * bytes. NULL: there never is. */
+    /* Does a bite of work for messages given to send: lays out the next packet if nothing waits to
+     * be sent, or prepares the one after it. Returns false if there is nothing to do before the
+     * peer's next bytes. NULL: never anything to do. */
     bool (*work)(void *state, struct proto_io *io);
 
     /* The connection has ended: frees what the state of a client holds. NULL: nothing. */
     void (*fini)(void *state);
 
-    /* What a connection that is turned away is told. Returns its length, which may be 0. */
+    /* Writes the answer to a connection that is turned away. Returns its length, which may be 0. */
     size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
 

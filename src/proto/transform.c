@@ -1,5 +1,5 @@
-/* The list of transforms and its two directions. What one of them made is freed as soon as the next
- * one has read it, so at most two payloads are in memory at a time besides the caller's. */
+/* The list of transforms and its two directions. The result of one is freed as soon as the next one
+ * has read it, so at most two payloads are in memory at a time besides the caller's. */
 #include "proto/transform.h"
 
 #include <errno.h>

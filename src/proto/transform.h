@@ -16,7 +16,7 @@
 typedef int (*transform_fn)(void *arg, const void *in, size_t in_len, void **out, size_t *out_len);
 
 struct transform {
-    transform_fn send, receive; /* NULL: as it is */
+    transform_fn send, receive; /* NULL: no change */
     void *arg;
     void (*free_arg)(void *arg); /* NULL: the caller's */
 };

@@ -189,7 +189,7 @@ struct stats_control {
     struct stats_listener listener[STATS_LISTENERS];
 };
 
-/* Regions that were ever taken. What is read may be damaged, so it is bounded. */
+/* Regions that were ever taken. The value may be damaged, so it is bounded. */
 static inline unsigned
 stats_regions_used(const struct stats_control *control)
 {
@@ -201,7 +201,7 @@ stats_regions_used(const struct stats_control *control)
 /* --- stats_space.c --- */
 
 /* Room in the sparse files. A store into a hole of a mapped file on a full file system kills with
- * SIGBUS, so whoever is about to touch a part of it for the first time reserves it before. */
+ * SIGBUS, so reserve a part before touching it for the first time. */
 
 /* Gives [offset, offset + len) blocks of its own; bytes that were a hole read as 0. Returns 0 (also
  * where the file system cannot do this), or -1 with errno (ENOSPC, EDQUOT). */

@@ -1,7 +1,8 @@
 /* The master's half. Invariants: the copy of the folded totals that readers use is never written,
- * and a region belongs to one incarnation between claim and fold. What workers wrote is added up or
- * shown and decides nothing but which row of a full table of listeners is used again first; it is
- * read with pread, because workers can cut the file short, and then a mapping of it is a signal. */
+ * and a region belongs to one incarnation between claim and fold. Numbers from workers are added up
+ * or shown. They decide only which row of a full table of listeners is used again first. They are
+ * read with pread, because workers can cut the file short, and reading a mapping would then raise a
+ * signal. */
 #include "stats/stats_master.h"
 
 #include "common/fd.h"

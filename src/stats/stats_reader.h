@@ -35,7 +35,7 @@ void stats_reader_close(struct stats_reader *sr);
  * (EACCES: the lock file is not readable). */
 int stats_reader_lock_held(const char *dir);
 
-/* Totals over all workers there have been. Never less than an earlier call on the same files. */
+/* Totals over all workers so far. Never less than an earlier call on the same files. */
 void stats_reader_totals(struct stats_reader *sr, struct stats_totals *totals_out);
 
 struct stats_worker_view {

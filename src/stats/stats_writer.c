@@ -21,7 +21,8 @@ slots_offset(unsigned region)
     return region * STATS_REGION_SIZE + STATS_BLOCK_SIZE;
 }
 
-/* Who died here last may have left anything; readers still look while it goes. */
+/* The worker that died here last may have left anything, and readers still look while it is
+ * cleared. */
 static void
 region_clear(struct stats_writer *sw)
 {

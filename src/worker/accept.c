@@ -53,7 +53,8 @@ accept_without_descriptor(struct worker *w, struct worker_listener *l)
     fd_close(&w->spare_fd);
     fd = accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        /* What was sent already is read, so that the close is no reset that destroys the answer. */
+        /* Reads bytes that were sent already, so that the close is no reset that destroys the
+         * answer. */
         while (recv(fd, heard, sizeof(heard), 0) > 0)
             ;
         (void)send(fd, line, n, MSG_NOSIGNAL);
@@ -110,8 +111,8 @@ accept_one(struct worker *w, struct worker_listener *l, int fd, const struct end
         conn_open(l, fd, peer);
 }
 
-/* Whoever was woken and declines has used the wake-up: the others have to be told that connections
- * may wait. The bell is never read; edge-triggered, it wakes each of them once. */
+/* This worker was woken and declines, so it has used up the wake-up: tells the others that
+ * connections may wait. The bell is never read; edge-triggered, it wakes each of them once. */
 static void
 accept_tell_others(const struct worker *w)
 {
@@ -167,7 +168,7 @@ accept_unpark(struct worker *w)
 {
     if (!w->parked || w->draining)
         return;
-    /* What waits now has been waiting all the time: nobody else is there to take it. */
+    /* Connections that wait now have waited all the time: no other worker takes them. */
     for (size_t i = 0; i < w->listener_count; i++)
         (void)accept_batch(&w->listeners[i], false);
     if (stats_writer_overfull(&w->stats)) {

@@ -1,4 +1,4 @@
-/* What a worker inherits from the master: the one header between the two processes. */
+/* The things that a worker inherits from the master: the one header between the two processes. */
 #ifndef WORKER_CHILD_H
 #define WORKER_CHILD_H
 

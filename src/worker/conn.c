@@ -12,10 +12,10 @@
 
 #define TO(phase) (1u << CONN_##phase)
 
-/* What leads where, and how long a phase lasts before the connection is closed. 0: it has no end of
- * its own. A serving connection has its protocol's deadlines (conn_deadline); an overrun one ends
- * with the turn; a closing one waits for our handler. Besides, in each phase, a peer that takes
- * nothing of what it is sent has until send_end_us. */
+/* The phases: the next ones, and how long a phase lasts before the connection is closed. 0: it has
+ * no end of its own. A serving connection has its protocol's deadlines (conn_deadline); an overrun
+ * one ends with the turn; a closing one waits for our handler. Besides, in each phase, a peer that
+ * reads nothing has until send_end_us. */
 static const struct {
     unsigned next;
     uint64_t lasts_us;

@@ -107,7 +107,7 @@ conn_end_here(struct conn *c)
 
 static void conn_feed(struct conn *c, const uint8_t *data, size_t n);
 
-/* What was to be sent unasked cannot be. */
+/* A push cannot be sent. */
 static void
 conn_drop_pushes(struct conn *c)
 {
@@ -256,7 +256,7 @@ conn_wants_bytes(const struct conn *c)
            !conn_awaits_end(c);
 }
 
-/* What was received before and had to wait. */
+/* Bytes that were received before and had to wait. */
 static void
 conn_feed_rest(struct conn *c)
 {

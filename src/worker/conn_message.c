@@ -63,7 +63,7 @@ conn_count(struct conn *c, const struct proto_tally *tally)
         conn_say(c, "a message", "is dropped: its end did not come");
 }
 
-/* What is to be transformed has to be there as a whole. */
+/* A message to be transformed must be there as a whole. */
 static uint64_t
 conn_keep_max(const struct conn *c)
 {

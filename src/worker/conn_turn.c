@@ -1,5 +1,5 @@
-/* What becomes of a connection at the end of a turn, or when its time is over: what is ready is
- * sent, and the phase that follows from it begins. */
+/* The end of a turn of a connection, or of its time: ready bytes are sent, and the next phase
+ * begins. */
 #include "common/log.h"
 #include "worker/conn.h"
 #include "worker/worker_state.h"
@@ -137,7 +137,7 @@ conn_advance(struct conn *c)
     }
 }
 
-/* What the peer leaves unread counts for the worker as a whole, too. */
+/* Bytes that the peer leaves unread also count for the whole worker. */
 static void
 conn_count_unsent(struct conn *c)
 {
@@ -188,7 +188,7 @@ conn_timer(struct worker *w, struct timer *timer)
     struct proto_io io = conn_io(c, &tally);
 
     conn_touch(c);
-    /* What came while this worker was held up is not late. */
+    /* Bytes that came while this worker was held up are not late. */
     if (conn_is_reading(c) && conn_deadline(c) <= w->now_us)
         conn_read(c, true);
     if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))

@@ -11,7 +11,7 @@
 
 struct worker;
 
-/* What differs between the two. */
+/* The differences between the two. */
 struct worker_setup {
     bool is_process; /* takes signals, heeds the master's end, seeds jansson, raises limits */
 

@@ -1,4 +1,4 @@
-/* What the files of the worker share: the worker itself and its listeners. */
+/* Shared by the files of the worker: the worker itself and its listeners. */
 #ifndef WORKER_WORKER_STATE_H
 #define WORKER_WORKER_STATE_H
 
@@ -51,7 +51,7 @@ int timer_wait_ms(const struct timer_wheel *wheel, uint64_t now_us, int max_ms);
 
 struct conn;
 
-/* What epoll's data points to: the first member of everything that waits for events. */
+/* The target of epoll's data pointer: the first member of everything that waits for events. */
 struct watch {
     void (*ready)(struct watch *watch, uint32_t events);
 };
@@ -148,7 +148,7 @@ struct helper *worker_helper(struct worker *w);
 
 /* --- worker_open.c --- */
 
-/* What the loop of a process does with signals, and when the master is gone. */
+/* The signals of a worker that is a process, and the end of its master. */
 struct worker_events {
     void (*signals)(struct watch *watch, uint32_t events);
     void (*master_gone)(struct watch *watch, uint32_t events);
@@ -172,7 +172,7 @@ worker_handler(struct worker *w, const struct child_listener *cl, char error[HAN
 
 /* --- accept.c --- */
 
-/* New connections: who takes them, how many, and what the rest are told. */
+/* New connections: which worker takes them, how many, and the answer to the rest. */
 
 /* Begins to take connections from every listener. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int accept_start(struct worker *w);
@@ -180,11 +180,12 @@ MS_MUST_CHECK int accept_start(struct worker *w);
 /* Takes none any more and lets go of the listeners' descriptors. */
 void accept_stop(struct worker *w);
 
-/* Where the listeners are left to others because this worker has too many connections: back to them
- * as soon as it has no longer. Once a turn. */
+/* A worker with too many connections leaves its listeners to the others. This goes back to them as
+ * soon as it has fewer. Call it once a turn. */
 void accept_reconsider(struct worker *w);
 
-/* The park timer has fired: back to the listeners, and first to what nobody else took. */
+/* The park timer has fired: goes back to the listeners, and first takes connections that nobody
+ * else took. */
 void accept_unpark(struct worker *w);
 
 /* --- handover.c --- */
@@ -193,9 +194,9 @@ void accept_unpark(struct worker *w);
  * and whose protocol has no way to send them elsewhere, to a worker of the new generation:
  * descriptor, protocol state and what the handler wants to know. Their peers notice nothing.
  *
- * All workers share one pair of packet sockets: who leaves puts connections in, who accepts takes
- * them out, like from a listener. Where nobody takes them (the daemon stops, or the new
- * configuration has no such listener), they are closed as without it. */
+ * All workers share one pair of packet sockets: a worker that leaves puts connections in, and one
+ * that accepts takes them out, as from a listener. If nobody takes them (the daemon stops, or the
+ * new configuration has no such listener), they are closed as usual. */
 
 /* Begins to take connections. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int handover_start(struct worker *w);

@@ -57,7 +57,8 @@ cnp_control_begin(struct cnp *cnp, struct proto_io *io)
 
 /* --- any packet --- */
 
-/* Its header is whole. What is no ERROR shows a client that its last handshake step has arrived. */
+/* The header is whole. Any packet but an ERROR shows a client that its last handshake step has
+ * arrived. */
 static enum proto_event
 cnp_packet_begin(struct cnp *cnp, struct proto_io *io)
 {

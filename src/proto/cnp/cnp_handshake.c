@@ -245,8 +245,8 @@ cnp_syn_whole(struct cnp *cnp, struct proto_io *io, const struct cnp_header *h)
     return cnp_step_damaged(cnp, io, h->sequence);
 }
 
-/* What it needs as far as that is known now: its header, the rest of the first dialect, and one
- * byte more where it is not that. */
+/* Takes the bytes that the SYN needs as far as it is known: its header, the rest of the first
+ * dialect, and one byte more for the second dialect. */
 enum proto_event
 cnp_syn_feed(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, size_t *used)
 {

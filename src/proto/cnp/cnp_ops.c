@@ -1,5 +1,4 @@
-/* cnp as the worker and a client see it: its beginning and end, its time, and what is said
- * unasked. */
+/* cnp as the worker and a client see it: its beginning and end, its time, and its pushes. */
 #include "proto/cnp/cnp.h"
 
 #include <assert.h>
@@ -138,7 +137,8 @@ cnp_packet_deadline(const struct cnp *cnp, const struct proto_limits *limits)
     return cnp_in_packet(cnp) ? cnp->heard_us + limits->timeout_us : UINT64_MAX;
 }
 
-/* When a peer that says nothing is asked, or has not answered. What is in flight asks by itself. */
+/* The time at which a silent peer is asked, or is late with its answer. A packet in flight asks by
+ * itself. */
 static uint64_t
 cnp_silence_deadline(const struct cnp *cnp, const struct proto_limits *limits)
 {

@@ -182,7 +182,7 @@ cnp_release(struct cnp *cnp, struct proto_io *io, struct message **message_out)
     return event;
 }
 
-/* What the end of this message looks like, should it come once more. */
+/* Notes how the last packet of this message looks, in case it comes once more. */
 static void
 cnp_note_end(struct cnp *cnp)
 {

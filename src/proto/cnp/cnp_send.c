@@ -104,7 +104,7 @@ cnp_pump(struct cnp *cnp, struct proto_io *io)
     return PROTO_MORE;
 }
 
-/* The packet that an ACK or ERROR is about. Who knows one number only means the oldest. */
+/* The packet that an ACK or ERROR is about. A peer that sends only SEQUENCE 0 means the oldest. */
 static struct packet *
 cnp_meant(const struct cnp *cnp, struct packet_window *pw, uint16_t sequence)
 {

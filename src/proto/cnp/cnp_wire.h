@@ -39,7 +39,7 @@ void cnp_sum_of(const void *data, size_t n, uint8_t out[CNP_SUM_LEN]);
 #define CNP_SEQUENCES         65535 /* 1, 2, ... 65535, 1, ...; 0 is not one of them */
 #define CNP_ERROR_MAX         400   /* bytes of the payload of an ERROR of ours */
 
-/* What a packet is, whichever the dialect. Of the handshake all but the SYN is CNP_ACK or
+/* The kinds of packets, the same for both dialects. In the handshake all but the SYN are CNP_ACK or
  * CNP_STEP. */
 enum cnp_kind {
     CNP_DATA,       /* ends its message */
@@ -76,8 +76,8 @@ void cnp_header_decode(const uint8_t *in, bool second, struct cnp_header *header
 /* Returns the length, 11 or 12. */
 size_t cnp_header_encode(uint8_t out[CNP_HEADER_MAX], bool second, const struct cnp_header *header);
 
-/* What a packet after the handshake is, and the TYPE of one. cnp_type is for kinds that the dialect
- * has. */
+/* The kind of a packet after the handshake, and the TYPE of a kind. cnp_type is for kinds that the
+ * dialect has. */
 enum cnp_kind cnp_kind(const struct cnp_header *header, bool second);
 uint8_t cnp_type(enum cnp_kind kind, bool second);
 

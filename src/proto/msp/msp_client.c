@@ -385,8 +385,8 @@ client_taken(struct msp_client *c, struct proto_io *io)
     return reply ? PROTO_FLUSH : PROTO_MORE;
 }
 
-/* REJ. What the server has of a message that is not wholly sent is unknown, so the next one cannot
- * follow on this connection. */
+/* REJ. If the message was not wholly sent, nobody knows which part of it the server has, so the
+ * next message cannot follow on this connection. */
 static enum proto_event
 client_refused(struct msp_client *c, struct proto_io *io, const struct msp_answer *answer,
                bool may_go_on)
