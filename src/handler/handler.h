@@ -56,8 +56,7 @@ struct handler_host {
      * are closing are left out. */
     struct conn *(*next_conn)(void *ctx, void *instance, struct conn *c);
 
-    /* Ends a connection as the worker would when it leaves. Messages on their way are still sent.
-     */
+    /* Ends a connection as a leaving worker does. Messages on their way are still sent. */
     void (*disconnect)(void *ctx, struct conn *c);
 
     /* A message of n deliveries that could not be made is counted as lost. */

@@ -110,7 +110,7 @@ bool bench_only_sends(const struct bench_options *options);
 /* Prints the result on standard output as the options say. */
 void bench_report(const struct bench_options *options, const struct bench_result *result);
 
-/* What a script is told at the end: EX_OK, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL. */
+/* The exit status of a load: EX_OK, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL. */
 int bench_status(const struct bench_result *result);
 
 /* Nanoseconds on a clock, and on the monotonic one. */

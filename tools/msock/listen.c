@@ -293,8 +293,8 @@ listen_on_signal(int signal)
     msock_server_stop(listen_server);
 }
 
-/* Who reads what is printed may leave before us, which the write says, too. Not SIG_IGN, which
- * commands would inherit. */
+/* The reader of our output may leave before us; the write then fails. Not SIG_IGN, which commands
+ * would inherit. */
 static void
 listen_on_pipe(int signal)
 {

@@ -65,7 +65,7 @@ lines_settled(void *arg, uint64_t number, enum msock_status status)
         l->refused++;
     else
         l->failed++;
-    /* What has ended them all is said once, at its first line. */
+    /* A failure that ended them all is reported once, at its first line. */
     if (status == MSOCK_REFUSED || l->failed == 1)
         say_error("line %llu: %s", (unsigned long long)l->numbers[number % LINES_OUT],
                   msock_error(l->m));
