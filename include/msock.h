@@ -199,9 +199,8 @@ MSOCK_API enum msock_status msock_send_fd(msock *m, int fd, const char *remote_p
 /* Sets the callback that reports each message sent ahead, in the order of sending, which is also
  * the order of arrival. number counts the messages from 0 over the life of the handle. MSOCK_OK:
  * the server has taken the message (tinyproto, frame: it was sent). Otherwise msock_error and
- * msock_error_code say why; MSOCK_REFUSED is about this message alone. It is called in the thread
- * of msock_send_ahead, msock_flush and the other sending calls, within the call, and must not send.
- */
+ * msock_error_code say why; MSOCK_REFUSED is about this message alone. It is called within
+ * msock_send_ahead, msock_flush and the other sending calls, in their thread, and must not send. */
 typedef void (*msock_settled_fn)(void *arg, uint64_t number, enum msock_status status);
 MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
 

@@ -1,29 +1,31 @@
-/* Plain frames (docs/protocol.md 4), on either side of the connection: four ways to tell messages
- * apart, limits->framing, and nothing else: no checksum, no acknowledgement, no word for an error.
+/* Plain frames (docs/protocol.md 4), on either side of the connection: four framings
+ * (limits->framing), and no checksum, no acknowledgement, no error answer.
  *
- * What cannot be said is done: wherever the peer would have to be told, the connection ends. It
- * ends, with err counted, on a length over max_message_size (before anything is allocated), where
- * no delimiter and no end comes within max_message_size, on silence or too slow a pace inside a
- * message, on a body that cannot be stored, on a message that the handler could not take, and on a
- * reply that the framing cannot carry (a fixed one of another size, a delimiter inside it, over
- * FRAME_SEND_MAX, a second one where there is only one, see below). A message that the handler
- * refuses counts as rej. If a reply would have gone back for it, the connection ends at that place:
- * replies are matched to messages by their order alone, so none may be left out. Otherwise nothing
- * is sent and the connection goes on. A message cut short by the end of the stream is dropped
- * without being counted. In all these cases the replies before still leave.
+ * Errors: the peer cannot be told, so the connection ends, behind the replies before. err counts:
+ *  - a length over max_message_size (before anything is allocated), and no delimiter or end within
+ *    max_message_size
+ *  - silence or too slow a pace inside a message
+ *  - a body that cannot be stored, and a message that the handler could not take
+ *  - a reply that the framing cannot carry: a fixed one of another size, a delimiter inside it, one
+ *    over FRAME_SEND_MAX, a second one with eof
  *
- * Nothing answers a frame, so between messages one that leaves is a sign of life too: a peer that
- * takes what it is sent need not speak. One that takes nothing is the connection's business.
+ * A message that the handler refuses counts as rej. If a reply would have gone back for it, the
+ * connection ends at that place: replies are matched to messages by their order alone, so none may
+ * be missing. Otherwise nothing is sent, and the connection goes on. A message cut short by the end
+ * of the stream is dropped and not counted here.
+ *
+ * There is no answer to a frame. So between messages a frame that leaves is a sign of life too: a
+ * peer that reads need not send. The connection itself watches a peer that does not read.
  *
  * eof: one message in each direction, which ends with the stream. A server's connection ends behind
- * the reply. What push takes is the one message of this side; a client then shuts down its writing
- * side. A peer that closes without a word has sent an empty message.
+ * the reply. push takes the one message of this side; a client then shuts down its writing side. A
+ * peer that closes without a byte has sent an empty message.
  *
- * A server's connection that begins with the line of an HTTP request ends, with err counted, and
- * nothing of that line is handed on. Where a message could end inside such a line (fixed, or a
- * delimiter of the characters in it), the first bytes are held in io->lookahead until they are
- * known to be something else, and then fed again (PROTO_BECOME); so silence inside of them is no
- * error, but the end of the waiting.
+ * HTTP: a server's connection that begins with the line of a request ends, err counts it, and
+ * nothing of the line is handed on. If a message could end inside such a line (fixed, or a
+ * delimiter of its characters), the first bytes are held in io->lookahead until they are known to
+ * be something else, and then fed again (PROTO_BECOME). Silence inside them is no error: it ends
+ * the waiting.
  *
  * Invariant: between two calls the struct holds everything the protocol knows about the connection,
  * apart from the body of the message being built (io->message). No pointers. */

@@ -1,19 +1,22 @@
 /* tinyproto (docs/protocol.md 2), on either side of the connection.
  *
- * This side begins a transmission only between those of the peer. Where both begin at once the
- * server answers the client's SIZE and keeps waiting for the OK to its own; the client keeps the
- * server's SIZE and answers it behind its own payload.
+ * This side begins a transmission only between those of the peer. If both begin at once, the server
+ * answers the client's SIZE and keeps waiting for the OK to its own. The client keeps the server's
+ * SIZE and answers it behind its own payload.
  *
- * There is one word for everything that goes wrong, GENERIC_ERROR, and the connection ends with it
- * and err counted: a signal where none belongs, a SIZE over the limit, silence or too slow a pace
- * inside a message, silence in place of an OK, a body that cannot be stored, a message that the
- * handler could not take, a reply over TINYPROTO_SEND_MAX. A message that the handler refuses
- * counts as rej. If a reply would have gone back for it, the connection ends at that place: replies
- * are matched to messages by their order alone, so none may be left out. Otherwise nothing is sent
- * and the connection goes on. Where a message of the peer or the reply to it is at fault, and not
- * what the peer does, the replies before still leave. A message cut short by the end of the stream
- * is dropped without being counted, and a connection that is idle for too long closed without a
- * word.
+ * Errors: every error has the same answer, GENERIC_ERROR. It ends the connection, and err counts:
+ *  - a signal in a wrong place, and a SIZE over the limit
+ *  - silence or too slow a pace inside a message, and silence in place of an OK
+ *  - a body that cannot be stored, and a message that the handler could not take
+ *  - a reply over TINYPROTO_SEND_MAX
+ * If the message or its reply is at fault, and not the peer's bytes, the replies before still
+ * leave.
+ *
+ * A message that the handler refuses counts as rej. If a reply would have gone back for it, the
+ * connection ends at that place: replies are matched to messages by their order alone, so none may
+ * be missing. Otherwise nothing is sent, and the connection goes on. A message cut short by the end
+ * of the stream is dropped and not counted here. A connection that is idle for too long is closed
+ * without a word.
  *
  * Invariant: while asking, the message whose SIZE is out is the first of io->outbox. No
  * pointers. */

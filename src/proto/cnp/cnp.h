@@ -1,34 +1,33 @@
 /* cnp (docs/protocol.md 3): both sides of the first dialect, the server's side of the second.
  *
- * What the protocol leaves open is decided so:
+ * The protocol leaves some points open. They are decided here:
  *  - A packet with SEQUENCE 0 belongs to a message of its own, also between the FRAGMENTs of a
- *    sequenced one. A peer that has sent only such packets gets them from us too, one at a time;
- *    everybody else gets sequenced ones.
- *  - Packets beyond a gap are kept within the window; while memory is short they are dropped
- *    without a word, and the sender's timeout brings them again. A window counts packets without an
- *    ACK: every FRAGMENT that was acknowledged beyond a gap lets the sender go one further. No more
- *    than a window of packets is kept all the same, and the others are dropped as well. Further
- *    than that: ERROR `window`, close.
+ *    sequenced one. A peer that has sent only such packets gets them from us too, one at a time.
+ *    Every other peer gets sequenced ones.
+ *  - Packets beyond a gap are kept, at most a window of them. Others, and all of them while memory
+ *    is short, are dropped without a word, and the sender's timeout brings them again.
+ *  - A window counts packets without an ACK. So every FRAGMENT that was acknowledged beyond a gap
+ *    lets the sender go one further. Further than that: ERROR `window`, close.
  *  - A double is acknowledged again only when the ACK has been sent once: not while the handler has
  *    its message. The double of a refused message gets ERROR `refused` again.
- *  - SEQUENCE 0 in an ACK or ERROR from a peer that has sent no numbers means our oldest packet.
- *    After one was sent again, as many answers are first expected as copies of it have left; where
- *    the peer does not answer doubles, that costs the next packet a timeout, but no ACK counts for
- *    a packet that nobody has acknowledged.
- *  - A reply that does not fit into the peer's packets, where no fragments were agreed: ERROR
- *    `too-large`, close; a push then fails with EMSGSIZE. More than PROTO_REPLY_MAX waiting for a
- *    peer that sends on without taking it: ERROR `backlog`, close.
- *  - Where the last step of the handshake came damaged, DATA that was sent behind it is dropped
- *    until it comes again, and no error.
- *  - Other ERRORs with which the connection ends: `bad-type`, `fragments`, `timeout`, `retries`,
- *    `internal`, `shutdown`. A connection on which nothing was ever said is closed silently.
+ *  - SEQUENCE 0 in an ACK or ERROR from a peer that has sent no numbers means our oldest packet. If
+ *    that one was sent again, each of its copies may have an answer, and all these answers are
+ *    expected first. A peer that does not answer doubles costs the next packet a timeout, but no
+ *    ACK counts for a packet that nobody has acknowledged.
+ *  - A reply that does not fit into the peer's packets, and no fragments were agreed: ERROR
+ *    `too-large`, close; a push then fails with EMSGSIZE. More than PROTO_REPLY_MAX waits for a
+ *    peer that sends on and reads nothing: ERROR `backlog`, close.
+ *  - If the last step of the handshake came damaged, DATA behind it is dropped until the step comes
+ *    again, and is no error.
+ *  - Other ERRORs that end the connection: `bad-type`, `fragments`, `timeout`, `retries`,
+ *    `internal`, `shutdown`. A connection whose peer never sent anything is closed silently.
  *  - A client whose window_size is 1 asks for step-by-step, otherwise for burst; always for
  *    fragments.
- *  - Second dialect: what would be an ERROR is a NACK with the same payload; one for anything but a
- *    CHECKSUM ends the connection, since a NACK alone means "again". Only `sr` keeps packets beyond
- *    a gap: an ACK of `gbn` speaks for all packets before it too. While a message is with its
- *    handler, what arrives can only be a double and is dropped. There is no KEEPALIVE: idle_timeout
- *    holds instead.
+ *  - Second dialect: a NACK with the same payload takes the place of an ERROR. A NACK means "again"
+ *    there, so one for anything but a CHECKSUM ends the connection. Only `sr` keeps packets beyond
+ *    a gap: an ACK of `gbn` also stands for all packets before it. While a message is with its
+ *    handler, only doubles can arrive, and they are dropped. There is no KEEPALIVE: idle_timeout
+ *    applies.
  *
  * Invariant: between two calls the struct holds everything the protocol knows about the connection,
  * apart from the messages being built and the packets in *io->window. No pointers. */
