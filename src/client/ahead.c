@@ -75,7 +75,7 @@ ahead_item_bytes(const struct ahead_item *item)
     return AHEAD_ITEM_COST + (size_t)item->out.size;
 }
 
-/* Tells what became of the first message, and forgets it. The sentence is in the handle. */
+/* Reports the result of the first message, and forgets it. The sentence is in the handle. */
 static void
 ahead_report(struct msock *m, enum msock_status status)
 {
@@ -183,8 +183,8 @@ ahead_is_fatal(enum msock_status status)
     return status != MSOCK_OK && status != MSOCK_REFUSED && status != MSOCK_USAGE;
 }
 
-/* Delivers one by one what has no answer. Where one is given up, so are those behind it. MSOCK_OK,
- * or what has ended them. */
+/* Delivers the messages without an answer one by one. If one is given up, so are those behind it.
+ * Returns MSOCK_OK, or the status that ended them. */
 static enum msock_status
 ahead_recover(struct msock *m)
 {

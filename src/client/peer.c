@@ -291,7 +291,7 @@ peer_finish(struct peer *p, enum peer_end end)
     return peer_ended(p, end);
 }
 
-/* Feeds what was read, as long as there is room for messages. */
+/* Feeds the bytes that were read, as long as there is room for messages. */
 static enum peer_turn
 peer_feed(struct peer *p, bool *moved)
 {

@@ -59,9 +59,9 @@ recv_hand_out(struct msock *m, struct message *message, const void **data_out, s
     return MSOCK_OK;
 }
 
-/* Turns the connection until there is a message. NULL where the time is over, also while bytes keep
- * coming that make none, or the connection ended. Without any time, what is there is still looked
- * at. */
+/* Turns the connection until there is a message. Returns NULL if the time is over, even while bytes
+ * come that make no message, or if the connection ended. Without any time, it still looks at the
+ * bytes that are there. */
 static struct message *
 recv_wait(struct peer *p, uint64_t deadline_us)
 {

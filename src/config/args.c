@@ -12,7 +12,7 @@ enum args_long { ARGS_HOST = 256, ARGS_PORT, ARGS_MAX_SIZE };
 struct args_row {
     int code; /* the letter, or enum args_long */
     const char *name;
-    const char *value; /* what its argument is called, or NULL */
+    const char *value; /* the name of its argument, or NULL */
     const char *help;
 };
 

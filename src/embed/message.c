@@ -55,7 +55,7 @@ server_messages_fail(struct message_list *list, const char *text)
     }
 }
 
-/* --- what it is --- */
+/* --- facts about it --- */
 
 /* A mapping of the file with room for one byte more, which may be in a page of its own. */
 static char *

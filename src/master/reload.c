@@ -150,7 +150,7 @@ reload_abort(struct master *m)
     /* A row that both have may show the protocol or handler that was not to be. */
     if (rows_claim(m, m->current, &ignored) < 0)
         log_warn("%s", ignored.text);
-    /* One that was ready may have accepted already, and what was accepted is finished. */
+    /* A worker that was ready may have accepted already, and finishes these connections. */
     supervise_drain(m, g, SIGQUIT, g->config->drain_timeout_us);
 }
 

@@ -68,7 +68,7 @@ run_dir_check(const char *path, int fd, struct failure *why)
     return 0;
 }
 
-/* The mode of one that we made, and of one in an open place, whoever made it. */
+/* Sets the mode of a directory that we made, and of any in an open place. */
 static int
 run_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t gid, struct failure *why)
 {

@@ -274,7 +274,7 @@ struct master {
     int death_fds[2];  /* workers read end-of-file on [0] when this process, which alone holds [1],
                           is gone */
     char *runtime_dir; /* heap */
-    char *log_file;    /* heap; what the log goes to now, NULL: standard error */
+    char *log_file;    /* heap; the present file of the log, NULL: standard error */
     bool has_stats;
     struct bus_place bus; /* for all workers, as long as the master lives */
     int accept_bell;      /* see struct child */

@@ -20,7 +20,7 @@ struct framing {
     uint8_t delimiter_len;
     uint8_t delimiter[FRAMING_DELIMITER_MAX];
     bool drop_cr;           /* the delimiter is the default one: a CR before it belongs to it */
-    bool keep_unterminated; /* what stands behind the last delimiter at a clean end is a message */
+    bool keep_unterminated; /* the bytes behind the last delimiter at a clean end are a message */
 };
 
 /* Which replies go back over a protocol whose messages cannot ask for one. */

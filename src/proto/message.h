@@ -44,7 +44,8 @@ struct message {
     enum message_kind kind;
     bool wants_reply;  /* a reply of the handler's goes back */
     bool body_dropped; /* more than keep_max bytes, in the end: mem and fd hold nothing */
-    bool is_over; /* more than keep_max bytes so far: what comes is not stored, until a rollback */
+    bool is_over; /* more than keep_max bytes so far: further bytes are not stored, until a rollback
+                   */
     uint16_t value_len;
     uint32_t tag; /* the protocol's: which of the peer's packets the answer is for */
     char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */

@@ -34,7 +34,7 @@ outbox_fini(struct outbox *ob)
     *ob = (struct outbox){.results = ob->results};
 }
 
-/* Empty messages need memory too: whoever bounds what waits must see them. */
+/* Empty messages need memory too, so they count towards the limit. */
 static size_t
 outbox_item_bytes(const struct outbox_item *item)
 {

@@ -152,8 +152,8 @@ struct proto_ops {
     /* This side leaves: tells the peer. Always PROTO_CLOSE. */
     enum proto_event (*shutdown)(void *state, struct proto_io *io);
 
-    /* Dropping what has arrived until the connection is drained: its answer must not leave before.
-     * NULL: never. */
+    /* True while arrived bytes are dropped until the connection is drained: the answer must not
+     * leave before. NULL: never. */
     bool (*discarding)(const void *state);
 
     /* True if a part of the peer's message has come, but not its end: it is cut short if the

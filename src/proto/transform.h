@@ -47,9 +47,8 @@ struct message *transforms_receive_message(const struct transforms *t, struct me
 
 /* The transform that seals payloads (common/digest.h). */
 
-/* Reads the key file and fills *out, whose arg transforms_fini frees: it seals what this side sends
- * for the side that to names, and opens what comes from there. Returns 0, or -1 with a sentence in
- * error. */
+/* Reads the key file and fills *out, whose arg transforms_fini frees: it seals payloads to the side
+ * `to`, and opens those from there. Returns 0, or -1 with a sentence in error. */
 MS_MUST_CHECK int transform_seal(const char *key_file, enum seal_direction to,
                                  struct transform *transform_out, char error[SEAL_ERROR_LEN]);
 

@@ -331,7 +331,7 @@ slots_mark_listeners(const struct stats_slot *slots, size_t n, bool shown[STATS_
             shown[slots[i].listener] = true;
 }
 
-/* Which listeners the slots of this region show; what a worker wrote is only looked at. */
+/* Which listeners the slots of this region show; nothing that a worker wrote is trusted. */
 static void
 region_mark_listeners(struct stats_master *sm, unsigned region, bool shown[STATS_LISTENERS])
 {

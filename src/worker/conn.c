@@ -83,7 +83,7 @@ conn_free(struct conn *c)
     free(c);
 }
 
-/* The handler is told once, while what it may ask about the connection is still there. */
+/* The handler is told once, while it can still ask about the connection. */
 static void
 conn_tell_closed(struct conn *c, bool moved)
 {

@@ -93,9 +93,8 @@ conn_ends(const struct conn *c)
     return w->draining && !handover_wanted(c->listener, c->proto);
 }
 
-/* The present message was its last one. Where the peer can be told, what it sent ahead behind it
- * goes elsewhere; else it leaves when all that is under way is done, replies that need its consent
- * too. */
+/* The present message was its last one. If the peer can be told, it sends later messages elsewhere.
+ * Else the connection ends when everything under way is done, replies that need its consent too. */
 static void
 conn_end_here(struct conn *c)
 {
@@ -214,8 +213,7 @@ conn_eof(struct conn *c)
     conn_count(c, &tally);
 }
 
-/* The peer sends no more: what it left unfinished is dropped, what is being committed is
- * answered. */
+/* The peer sends no more: its unfinished message is dropped, those being committed are answered. */
 static void
 conn_peer_done(struct conn *c)
 {

@@ -11,7 +11,7 @@
 
 /* --- counting --- */
 
-/* A line for each connection, but no flood: what was left out is said in the next line. */
+/* A line for each connection, but no flood: the next line counts those that were left out. */
 static void
 conn_say(const struct conn *c, const char *subject, const char *what)
 {
@@ -106,8 +106,7 @@ conn_reserve(struct conn *c, const struct message *m)
     return c->proto->reserve(&c->state, &io, m);
 }
 
-/* Puts what the transforms make of a message in its place. Returns a sentence where it is
- * refused. */
+/* Replaces a message by the result of the transforms. Returns a sentence if it is refused. */
 static const char *
 conn_transform(struct conn *c, struct message **m)
 {

@@ -12,8 +12,8 @@
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
 
-/* Nothing is under way in either direction; what is to be sent unasked may wait for a peer that has
- * not said a word yet. */
+/* Nothing is under way in either direction; pushes may wait for a peer that has not sent a byte
+ * yet. */
 static bool
 conn_at_rest(const struct conn *c)
 {

@@ -43,15 +43,15 @@ int worker_main(const struct child *child);
 struct worker *worker_create(const struct child *child, const struct worker_setup *setup,
                              char error[HANDLER_ERROR_LEN]);
 
-/* Commits what is under way, closes everything, frees. NULL is fine. */
+/* Commits the messages under way, closes everything, frees. NULL is fine. */
 void worker_destroy(struct worker *w);
 
 /* Waits for events up to timeout_ms (-1: until there is one) and deals with them: one turn of the
  * loop. */
 void worker_turn(struct worker *w, int timeout_ms);
 
-/* Between two turns: sends what was settled and pushed since the last one. Nothing is received, and
- * no message is submitted. */
+/* Between two turns: sends answers and pushes since the last one. Nothing is received, and no
+ * message is submitted. */
 void worker_send(struct worker *w);
 
 /* Takes no new connections and tells those between messages; the turns go on. */

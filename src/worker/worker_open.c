@@ -113,7 +113,7 @@ worker_signals_open(struct worker *w, const struct worker_events *events)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGQUIT);
     sigaddset(&set, SIGUSR1);
-    /* A terminal's ^C and ^\ reach the whole group; what they mean is the master's to say. */
+    /* A terminal's ^C and ^\ reach the whole group; only the master acts on them. */
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);

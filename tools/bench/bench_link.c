@@ -485,7 +485,7 @@ link_closed(struct bench_link *link, bool reset)
     }
 }
 
-/* While it leaves, what comes is of no interest any more. */
+/* While it leaves, arriving bytes are ignored. */
 static void
 link_receive(struct bench_link *link)
 {

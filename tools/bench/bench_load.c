@@ -213,7 +213,7 @@ load_leave(struct bench_load *load)
             bench_link_leave(&load->links[i]);
 }
 
-/* Connections stay open until whoever started this has seen enough. */
+/* Connections stay open until standard input ends. */
 static void
 load_hold(struct bench_load *load)
 {

@@ -188,8 +188,8 @@ struct bench_load {
     uint8_t input[LOAD_INPUT];
 };
 
-/* Runs the load; what was counted is in result, also after a failure. Returns 0, or -1 with errno
- * where it could not even begin. result->connection is the caller's to free. */
+/* Runs the load; the counts are in result, also after a failure. Returns 0, or -1 with errno where
+ * it could not even begin. result->connection is the caller's to free. */
 int bench_load_run(const struct bench_options *options, const struct endpoint *endpoint,
                    struct bench_result *result);
 

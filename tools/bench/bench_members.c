@@ -34,7 +34,7 @@ struct members {
     size_t frame_len;
     uint64_t published, received; /* frames, and bytes of all members */
     uint8_t *in;
-    const char *failed; /* what could not be done; NULL: all is well */
+    const char *failed; /* the failure; NULL: all is well */
 };
 
 static void

@@ -208,7 +208,7 @@ chat_typed(void *arg, const char *line)
         chat_send(chat, line, strlen(line));
 }
 
-/* Sends the whole lines of a pipe; of one that is too long, what fits. */
+/* Sends the whole lines of a pipe; a line that is too long is cut. */
 static void
 chat_send_lines(struct chat *chat)
 {

@@ -192,7 +192,7 @@ main_options(struct ctl *ctl, int argc, char *argv[])
             return ctl_finish(ctl, EX_OK);
         case ':':
             return ctl_usage(ctl, "the option %s needs a value", argv[optind - 1]);
-        default: /* what getopt_long returns is no enum */
+        default: /* the result of getopt_long is no enum */
             return ctl_usage(ctl, "there is no option %s", argv[optind - 1]);
         }
     }

@@ -93,7 +93,7 @@ void exec_tail_init(struct exec_tail *tail);
 void exec_tail_feed(struct exec_tail *tail, const char *data, size_t n, exec_tail_line_fn said,
                     void *arg);
 
-/* No more will come: what has no end of line is a line too. */
+/* No more will come: the last bytes are a line too, without an end of line. */
 void exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg);
 
 /* --- exec_env.c --- */
@@ -218,7 +218,7 @@ enum exec_slot_state {
     EXEC_SLOT_FREE,   /* no process */
     EXEC_SLOT_IDLE,   /* waits for a message */
     EXEC_SLOT_BUSY,   /* a message is under way */
-    EXEC_SLOT_ENDING, /* has been told to end; what it did is settled */
+    EXEC_SLOT_ENDING, /* has been told to end; its message is settled */
 };
 
 /* Room for one child. */
@@ -233,7 +233,7 @@ struct exec_slot {
     bool said_more;       /* and something came behind it */
     uint64_t served;      /* messages it has decided */
     uint64_t deadline_us; /* of the message, or when an ending child is told again */
-    int next_signal;      /* of EXEC_SLOT_ENDING: what it is told then */
+    int next_signal;      /* of EXEC_SLOT_ENDING: the signal that it gets then */
 };
 
 /* From the listener's URL. */

@@ -303,8 +303,8 @@ exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_part par
 
 /* --- a message for it --- */
 
-/* The body as the child's own open file: neither its position nor what may be done with it is
- * shared. -1 where it is in memory, or /proc is not there: then it goes through a pipe. */
+/* The body as an open file of the child: it shares neither position nor access mode with ours.
+ * Returns -1 if the body is in memory, or /proc is not there: then it goes through a pipe. */
 static int
 exec_slot_open_body(const struct message *m)
 {

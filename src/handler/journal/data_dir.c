@@ -62,9 +62,9 @@ data_dir_give(const struct config *config, int fd)
     return fchown(fd, config->uid, config->gid);
 }
 
-/* Opens a directory beneath at_fd, creating it (and giving it to the workers' user) where it is
- * missing. Flags are O_NOFOLLOW or 0; what was just made is no link in any case. Returns its
- * descriptor, or -1 with errno. */
+/* Opens a directory beneath at_fd, creating it (and giving it to the workers' user) if it is
+ * missing. Flags are O_NOFOLLOW or 0; a directory that was just made is no link in any case.
+ * Returns its descriptor, or -1 with errno. */
 static int
 data_dir_make(const struct config *config, int at_fd, const char *path, int flags)
 {
@@ -72,8 +72,8 @@ data_dir_make(const struct config *config, int at_fd, const char *path, int flag
     int mkdir_error = errno;
     int fd = openat(at_fd, path, DATA_DIR_FLAGS | (created ? O_NOFOLLOW : flags));
 
-    /* Where something else is in the way, what openat says about it is more to the point; where
-     * nothing is there, why it could not be made. */
+    /* If something else is in the way, the error of openat is more to the point. If nothing is
+     * there, the error of mkdirat is. */
     if (fd < 0 && errno == ENOENT)
         errno = mkdir_error;
     if (fd < 0 || !created || !data_dir_given_away(config))
@@ -83,7 +83,7 @@ data_dir_make(const struct config *config, int at_fd, const char *path, int flag
     return fd;
 }
 
-/* mkdir -p for what is above the data directory; what cannot be made shows when it is used. */
+/* mkdir -p for the parents of the data directory. A failure shows when they are used. */
 static void
 data_dir_make_parents(const char *path)
 {

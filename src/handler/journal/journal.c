@@ -415,8 +415,8 @@ journal_mend_run(struct helper_job *job)
     recovery_run(&h->mended, h->commit.ops, &tally);
 }
 
-/* In a thread of its own: each segment of the journal is looked at, and whoever waits for this
- * worker to be ready need not wait for that. */
+/* In a thread of its own: it looks at each segment of the journal, and the start of the worker must
+ * not wait for that. */
 static int
 journal_mend(struct journal *h)
 {

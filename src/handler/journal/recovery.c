@@ -111,7 +111,7 @@ recovery_cut(int fd, const char *name, uint64_t size, uint64_t good, const struc
     return 0;
 }
 
-/* Returns 0, or -1 with errno; what someone else has locked is not ours to judge. */
+/* Returns 0, or -1 with errno; a segment that another process has locked is left alone. */
 static int
 recovery_segment_locked(int dir_fd, int fd, const char *name, const struct file_ops *ops,
                         struct recovery_tally *tally)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Before what is kept with a connection that moves; behind that comes what fanout needs. */
+/* In front of the bytes kept with a connection that moves; the mark of fanout is behind them. */
 #define MODULE_MOVING_HEAD 6
 static const char module_moving_magic[4] = {'M', 'O', 'D', '1'};
 
@@ -111,7 +111,7 @@ module_tell_opened(struct module *h, struct module_conn *mc, bool moved)
         h->file.module->conn_open(h->state, (struct msock_module_conn *)mc->node.key, moved);
 }
 
-/* Of one that comes from another worker the module is told when what was kept with it is here. */
+/* The module is told of a connection from another worker when its kept bytes are here. */
 static void
 module_conn_opened(void *handler, struct conn *c, bool moved)
 {
@@ -182,7 +182,7 @@ module_conn_adopted(void *handler, struct conn *c, const void *data, size_t n)
     size_t own = module_take_kept(mc, data, n);
 
     fanout_adopted(h->fanout, c, (const uint8_t *)data + own, n - own);
-    module_tell_opened(h, mc, true); /* what it sends now comes behind what was missed */
+    module_tell_opened(h, mc, true); /* its messages now come behind those that were missed */
 }
 
 static bool

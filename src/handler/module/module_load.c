@@ -47,7 +47,7 @@ module_check_file(const char *path, char error[HANDLER_ERROR_LEN])
     return 0;
 }
 
-/* abi and size come first in every version; what follows is only looked at when they fit. */
+/* abi and size come first in every version; the other members are read only when these fit. */
 static int
 module_check(const char *path, const struct msock_module *module, char error[HANDLER_ERROR_LEN])
 {

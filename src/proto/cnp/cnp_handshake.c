@@ -86,7 +86,8 @@ cnp_read_boolean(const json_t *syn, const char *name, bool *value)
     return json_is_boolean(member);
 }
 
-/* Takes what the client wishes and is given. Returns a sentence where that cannot be. */
+/* Reads the client's wishes into the values of the connection. Returns a sentence if they cannot be
+ * met. */
 static const char *
 cnp_negotiate_first(struct cnp *cnp, const json_t *syn, uint32_t *size, uint32_t *window)
 {

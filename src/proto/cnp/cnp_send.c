@@ -126,7 +126,7 @@ cnp_answered(const struct proto_io *io, const struct packet *p)
     return PROTO_FLUSH;
 }
 
-/* A peer that knows one number only answers each copy of a packet with it, and what it says about a
+/* A peer that sends only SEQUENCE 0 answers each copy of a packet with it, and its answer to a
  * double may come when the next packet is on its way. */
 static void
 cnp_expect_echoes(struct cnp *cnp, const struct packet *p, uint16_t sequence)

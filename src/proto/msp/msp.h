@@ -128,7 +128,7 @@ struct msp {
     bool verified;     /* its CRC-32 held and ACK is out; its last bytes are not stored yet */
     bool more;         /* with verified: more packets follow this one */
     bool clean;        /* no NACK1 since the last ACK <N>: the grant may grow */
-    bool discard;      /* after a NACK: drop what has arrived, until the connection is drained */
+    bool discard;      /* after a NACK: drop arrived bytes, until the connection is drained */
     uint8_t head[MSP_FIRST_HEADER]; /* the fixed part under way */
     uint16_t value_have;            /* bytes of VALUE that are there */
     uint32_t nacks;                 /* within this message */
