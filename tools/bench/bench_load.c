@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define LOAD_IDLE_MAX       8u   /* messages under way on connections that will be idle */
 #define LOAD_CONNECTING_MAX 128u /* at one time: below the backlog of any server */
 #define LOAD_SCAN_NS        100000000u
 #define LOAD_EVENTS         512
@@ -168,7 +169,7 @@ load_begin(struct bench_load *load)
 {
     load_enter(load, load->options->warmup_s > 0 ? LOAD_WARMUP : LOAD_MEASURE);
     load->schedule_ns = load->now_ns;
-    if (load->options->rate > 0)
+    if (load->options->rate > 0 || load->options->idle)
         return;
     for (uint32_t i = 0; i < load->options->connections; i++) {
         load->now_ns = bench_now_ns();
@@ -226,6 +227,14 @@ load_hold(struct bench_load *load)
         load_leave(load); /* a file, or none: it ends here and now */
 }
 
+/* A few at a time: what the server needs for all at once is not what a connection costs. */
+static void
+load_send_idle(struct bench_load *load)
+{
+    while (load->next_due < load->options->connections && load->open_messages < LOAD_IDLE_MAX)
+        bench_link_send(&load->links[load->next_due++]);
+}
+
 /* Everything is answered. */
 static void
 load_end(struct bench_load *load)
@@ -263,6 +272,8 @@ load_timed(const struct bench_load *load)
 static void
 load_measure(struct bench_load *load)
 {
+    if (load->options->idle && load_signal == 0)
+        load_send_idle(load);
     if (load->count[LINK_DEAD] == load->links_count) {
         load_measured(load, LOAD_DONE);
     } else if (load_signal != 0 ||

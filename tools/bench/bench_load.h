@@ -174,7 +174,7 @@ struct bench_load {
     uint64_t open_messages;      /* begun, on connections that live, and without a final answer */
     uint32_t count[LINK_STATES]; /* connections in each state */
     uint32_t next_new;           /* connections from here on were never tried */
-    uint32_t next_due;           /* with a rate: the connection that is asked first */
+    uint32_t next_due;           /* with a rate, or idle: the connection that is asked first */
     uint64_t scheduled;          /* with a rate: messages begun so far */
     uint64_t schedule_ns;        /* and when the first one was due */
     uint64_t now_ns;             /* since the last wake-up */
