@@ -45,6 +45,13 @@ log_attach(const char *path)
         if (fd < 0)
             return -1;
     }
+    /* Another thread may be writing: the number that it uses must never be nobody's. */
+    if (fd != STDERR_FILENO && log_state.fd != STDERR_FILENO) {
+        int rc = dup3(fd, log_state.fd, O_CLOEXEC);
+
+        fd_close(&fd);
+        return rc < 0 ? -1 : 0;
+    }
     if (log_state.fd != STDERR_FILENO)
         fd_close(&log_state.fd);
     log_state.fd = fd;
