@@ -3,6 +3,7 @@
 
 #include "common/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -179,25 +180,86 @@ lock_wait(int fd)
     return lock_try(fd);
 }
 
+/* Does this descriptor of that process hold a lock? The kernel says it of any kind of lock. */
+static bool
+lock_is_of(const char *pid, const char *fd)
+{
+    char path[PATH_MAX], line[256];
+    bool found = false;
+    FILE *info;
+
+    snprintf(path, sizeof(path), "/proc/%s/fdinfo/%s", pid, fd);
+    info = fopen(path, "re");
+    while (info != NULL && !found && fgets(line, sizeof(line), info) != NULL)
+        found = strncmp(line, "lock:", 5) == 0;
+    if (info != NULL)
+        fclose(info);
+    return found;
+}
+
+static bool
+lock_process_holds(const char *pid, const struct stat *file)
+{
+    char path[PATH_MAX];
+    bool found = false;
+    const struct dirent *entry;
+    struct stat st;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%s/fd", pid);
+    dir = opendir(path);
+    while (dir != NULL && !found && (entry = readdir(dir)) != NULL)
+        found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && st.st_ino == file->st_ino &&
+                st.st_dev == file->st_dev && lock_is_of(pid, entry->d_name);
+    if (dir != NULL)
+        closedir(dir);
+    return found;
+}
+
+/* Who holds a lock on the file, as far as we may see it; 0: nobody that we see. */
+static long
+lock_holder(int fd)
+{
+    const struct dirent *entry;
+    struct stat file;
+    DIR *dir = opendir("/proc");
+    long pid = 0;
+
+    if (dir == NULL || fstat(fd, &file) < 0)
+        goto out;
+    while (pid == 0 && (entry = readdir(dir)) != NULL)
+        if (strspn(entry->d_name, "0123456789") == strlen(entry->d_name) &&
+            lock_process_holds(entry->d_name, &file))
+            pid = strtol(entry->d_name, NULL, 10);
+out:
+    if (dir != NULL)
+        closedir(dir);
+    return pid;
+}
+
 static void
 lock_held(const char *path, int fd, struct failure *why)
 {
     char text[32] = "";
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-    long pid = n > 0 ? strtol(text, NULL, 10) : 0;
+    long master = n > 0 ? strtol(text, NULL, 10) : 0, holder = lock_holder(fd);
 
-    if (pid > 0)
-        failure_set(why, EX_TEMPFAIL, "another msockd (pid %ld) holds %s", pid, path);
+    if (holder > 0 && holder == master)
+        failure_set(why, EX_TEMPFAIL, "another msockd (pid %ld) holds %s", holder, path);
+    else if (holder > 0)
+        failure_set(why, EX_TEMPFAIL, "process %ld, which is no msockd that runs here, holds %s",
+                    holder, path);
     else
-        failure_set(why, EX_TEMPFAIL, "another msockd holds %s", path);
+        failure_set(why, EX_TEMPFAIL, "another process, perhaps a msockd, holds %s", path);
 }
 
 static int
-lock_sign(int fd, gid_t gid)
+lock_sign(int fd)
 {
     char text[32];
 
-    if (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)
+    /* Nobody else may open it, since everybody who can may hold a lock on it. */
+    if (fchmod(fd, 0600) < 0)
         return -1;
     snprintf(text, sizeof(text), "%d\n", (int)getpid());
     if (ftruncate(fd, 0) < 0)
@@ -206,7 +268,7 @@ lock_sign(int fd, gid_t gid)
 }
 
 int
-lock_take(const char *dir, gid_t gid, struct failure *why)
+lock_take(const char *dir, struct failure *why)
 {
     char path[PATH_MAX];
     int rc = -1;
@@ -216,7 +278,7 @@ lock_take(const char *dir, gid_t gid, struct failure *why)
         failure_set(why, EX_CANTCREAT, "runtime directory: the path is too long");
         goto out;
     }
-    fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
+    fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
         failure_set(why, EX_CANTCREAT, "cannot open %s: %s", path, strerror(errno));
         goto out;
@@ -228,7 +290,7 @@ lock_take(const char *dir, gid_t gid, struct failure *why)
             failure_set(why, EX_OSERR, "cannot lock %s: %s", path, strerror(errno));
         goto out;
     }
-    if (lock_sign(fd, gid) < 0) {
+    if (lock_sign(fd) < 0) {
         failure_set(why, EX_CANTCREAT, "cannot write %s: %s", path, strerror(errno));
         goto out;
     }

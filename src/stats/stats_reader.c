@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -197,6 +198,22 @@ stats_reader_close(struct stats_reader *sr)
     errno = saved;
 }
 
+/* Only its owner may open the lock. For the others the process that the master's own file names
+ * has to do; they may not signal it anyway. */
+static int
+master_is_alive(const char *dir)
+{
+    struct stats_reader sr;
+    char ignored[256];
+    pid_t pid;
+
+    if (stats_reader_open(&sr, dir, ignored) < 0)
+        return -1;
+    pid = (pid_t)atomic_load(&sr.control->master_pid);
+    stats_reader_close(&sr);
+    return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM);
+}
+
 int
 stats_reader_lock_held(const char *dir)
 {
@@ -205,7 +222,9 @@ stats_reader_lock_held(const char *dir)
     int fd = -1;
     int rc;
 
-    if (file_open(dir, STATS_LOCK_FILE, &fd, &st) < 0)
+    if (file_open(dir, STATS_LOCK_FILE, &fd, &st) < 0 && errno == EACCES)
+        return master_is_alive(dir);
+    if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
     rc = fcntl(fd, F_OFD_GETLK, &lock);
     fd_close(&fd);
