@@ -2,11 +2,14 @@
  * and values are checked, one sentence for each thing that can be wrong. */
 #include "config/config_settings.h"
 
+#include "common/digest.h"
 #include "common/text.h"
 #include "proto/proto_table.h"
 
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 /* Where the listener stands, for sentences: "origin: "url": ..." */
 struct listener_place {
@@ -319,4 +322,28 @@ listener_url_move(const char *text, const char *origin, const char *host, const 
         moved = listener_moved_url(&at, &url, host, port);
     url_fini(&url);
     return moved;
+}
+
+uint32_t
+listener_meaning(const struct listener_config *listener)
+{
+    const struct proto_limits *limits = &listener->limits;
+    const struct framing *framing = &limits->framing;
+    const char *key_file = listener->text[OPTION_KEY_FILE];
+    struct stat st = {0};
+    struct buffer text;
+    uint32_t meaning;
+
+    buffer_init(&text);
+    buffer_printf(&text, "%s %s %d %d %u %d %d ", listener->proto, listener->handler,
+                  (int)limits->reply, (int)framing->kind, framing->fixed_len, framing->drop_cr,
+                  framing->keep_unterminated);
+    buffer_append(&text, framing->delimiter, framing->delimiter_len);
+    if (key_file != NULL && stat(key_file, &st) == 0)
+        buffer_printf(&text, " %s %ju %ju %jd %jd.%09ld", key_file, (uintmax_t)st.st_dev,
+                      (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
+                      st.st_mtim.tv_nsec);
+    meaning = digest_crc32(0, buffer_bytes(&text), text.len);
+    buffer_fini(&text);
+    return meaning;
 }

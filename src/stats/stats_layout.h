@@ -140,10 +140,10 @@ struct stats_worker {
 };
 
 struct stats_listener {
-    _Atomic uint32_t active; /* 1: in the present configuration */
-    uint32_t pad;
-    char url[256];     /* without options */
-    char address[128]; /* where it is really bound: "127.0.0.1:43117" */
+    _Atomic uint32_t active;  /* 1: in the present configuration */
+    _Atomic uint32_t meaning; /* listener_meaning of that configuration */
+    char url[256];            /* without options */
+    char address[128];        /* where it is really bound: "127.0.0.1:43117" */
     char proto[16];
     char handler[16];
 };

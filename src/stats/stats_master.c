@@ -423,6 +423,13 @@ stats_master_listener(struct stats_master *sm, const char *url, const char *addr
 }
 
 void
+stats_master_listener_meaning(struct stats_master *sm, unsigned id, uint32_t meaning)
+{
+    MS_ASSERT(id < STATS_LISTENERS);
+    atomic_store_explicit(&sm->control->listener[id].meaning, meaning, memory_order_relaxed);
+}
+
+void
 stats_master_listener_inactive(struct stats_master *sm, unsigned id)
 {
     MS_ASSERT(id < STATS_LISTENERS);

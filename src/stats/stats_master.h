@@ -56,6 +56,9 @@ void stats_master_fold(struct stats_master *sm, const struct stats_place *place)
 /* Returns the row (state, pid and so on are stored with the atomic operations). */
 struct stats_worker *stats_master_worker(struct stats_master *sm, const struct stats_place *place);
 
+/* Says how the present configuration reads the bytes of that listener's connections. */
+void stats_master_listener_meaning(struct stats_master *sm, unsigned id, uint32_t meaning);
+
 /* A row of the table of listeners: an existing one with this url and address, or a free one (never
  * used, or else inactive and, where there is such a one, no longer shown by any connection), filled
  * and active. Returns its index, -1: all are active. */

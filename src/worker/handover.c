@@ -1,14 +1,23 @@
 #include "worker/worker_state.h"
 
 #include "common/fd.h"
+#include "common/log.h"
 #include "worker/conn.h"
 #include "worker/handover_packet.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define HANDOVER_MARK_MAX 4096 /* bytes of a handler's own */
 #define HANDOVER_BATCH    64   /* connections taken in one turn */
+
+/* A worker without room for a descriptor leaves connections to others and looks again after
+ * HANDOVER_WAIT_US. What nobody has taken for HANDOVER_MAX_US is told that it has to go. */
+#define HANDOVER_WAIT_US 50000
+#define HANDOVER_MAX_US  2000000
 
 /* There are newer workers than this one. */
 static bool
@@ -18,14 +27,16 @@ handover_is_old(const struct worker *w)
            w->child->generation;
 }
 
-/* The new configuration has that listener as well. */
+/* The new configuration has that listener as well, and reads the bytes of its connections in the
+ * same way. */
 static bool
 handover_has_place(const struct worker_listener *listener)
 {
     const struct stats_control *control = listener->worker->stats.control;
     const struct stats_listener *row = &control->listener[listener->child->stats_id];
 
-    return atomic_load_explicit(&row->active, memory_order_acquire) != 0;
+    return atomic_load_explicit(&row->active, memory_order_acquire) != 0 &&
+           atomic_load_explicit(&row->meaning, memory_order_relaxed) == listener->meaning;
 }
 
 bool
@@ -50,6 +61,7 @@ handover_fill(const struct conn *c, struct handover_packet *packet)
     packet->proto = (uint32_t)proto_row(c->proto);
     packet->began_us = c->slot->began_us;
     packet->stats_id = c->listener->child->stats_id;
+    packet->meaning = c->listener->meaning;
     packet->state = c->state;
 }
 
@@ -107,16 +119,45 @@ handover_listener(struct worker *w, const struct handover_packet *packet,
         struct worker_listener *listener = &w->listeners[i];
         const struct child_listener *child = listener->child;
 
-        if (handover_is_of(packet, child->stats_id, child->config->name) &&
+        if (handover_is_of(packet, child->stats_id, w->listeners[i].meaning, child->config->name) &&
             (listener->proto == proto || listener->proto == &auto_protocol))
             return listener;
     }
     return NULL;
 }
 
-/* False where there was none. */
+/* Is there room for a descriptor? One that comes without room is closed by the kernel, unseen. */
 static bool
-handover_take(struct worker *w)
+handover_has_room(const struct worker *w)
+{
+    int fd = fcntl(w->epoll_fd, F_DUPFD_CLOEXEC, 0);
+    bool room = fd >= 0;
+
+    fd_close(&fd);
+    return room;
+}
+
+/* The peer hears what it would hear without a successor. The spare descriptor makes room. */
+static void
+handover_turn_away(struct worker *w, struct worker_listener *listener,
+                   const struct conn_moved *moved, int fd)
+{
+    char line[PROTO_REFUSAL_MAX];
+    size_t n = 0;
+
+    if (moved->proto->refusal != NULL)
+        n = moved->proto->refusal("shutdown", "the server is out of descriptors; connect again",
+                                  line);
+    (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    log_warn("%s: out of descriptors: a connection that was to move here has ended",
+             listener->child->config->name);
+    stats_add(&w->stats.block->counters.refused, 1);
+    stats_add(&w->stats.block->counters.err, 1);
+}
+
+/* False where there was none. With room, the connection goes on here. */
+static bool
+handover_take(struct worker *w, bool room)
 {
     uint8_t *rest = w->read_buf; /* WORKER_READ_SIZE is more than enough */
     struct worker_listener *listener = NULL;
@@ -128,11 +169,43 @@ handover_take(struct worker *w)
     static_assert(WORKER_READ_SIZE >= HANDOVER_REST_MAX, "one of them");
     if (fd >= 0 && handover_decode(&packet, rest, n, &moved))
         listener = handover_listener(w, &packet, moved.proto);
-    if (listener != NULL && fd_set_nonblock(fd, 1) == 0)
-        conn_adopt(listener, fd, &moved);
-    else
-        fd_close(&fd); /* the new configuration has no place for it, or it makes no sense */
+    if (listener != NULL && room && fd_set_nonblock(fd, 1) == 0)
+        conn_adopt(listener, fd_steal(&fd), &moved);
+    else if (listener != NULL)
+        handover_turn_away(w, listener, &moved, fd);
+    fd_close(&fd); /* the new configuration has no place for it, or it makes no sense */
     return n > 0;
+}
+
+static int
+handover_watch(struct worker *w)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &w->handover_watch};
+
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->handover_fds[0], &ev);
+}
+
+/* Leaves connections to others for a while, or, when nobody takes them, turns some away. */
+static void
+handover_without_room(struct worker *w)
+{
+    if (w->handover_full_us == 0)
+        w->handover_full_us = w->now_us;
+    if (w->now_us >= w->handover_full_us + HANDOVER_MAX_US) {
+        fd_close(&w->spare_fd);
+        for (int i = 0; i < HANDOVER_BATCH && handover_take(w, false); i++)
+            ;
+        w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    handover_stop(w);
+    timer_set(&w->wheel, &w->handover_timer, w->now_us + HANDOVER_WAIT_US);
+}
+
+void
+handover_again(struct worker *w)
+{
+    if (!w->draining && handover_watch(w) < 0)
+        log_error("connections cannot move here any more: %s", strerror(errno));
 }
 
 static void
@@ -145,25 +218,30 @@ handover_ready(struct watch *watch, uint32_t events)
         handover_stop(w); /* to be told to leave in a moment; the new workers are woken as well */
         return;
     }
-    for (int i = 0; i < HANDOVER_BATCH; i++)
-        if (!handover_take(w))
+    for (int i = 0; i < HANDOVER_BATCH; i++) {
+        if (!handover_has_room(w)) {
+            handover_without_room(w);
             return;
+        }
+        w->handover_full_us = 0;
+        if (!handover_take(w, true))
+            return;
+    }
 }
 
 int
 handover_start(struct worker *w)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &w->handover_watch};
-
     if (w->child->handover_fds[0] < 0)
         return 0;
     w->handover_watch.ready = handover_ready;
-    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->handover_fds[0], &ev);
+    return handover_watch(w);
 }
 
 void
 handover_stop(struct worker *w)
 {
+    timer_cancel(&w->wheel, &w->handover_timer);
     if (w->child->handover_fds[0] >= 0)
         (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->handover_fds[0], NULL);
 }

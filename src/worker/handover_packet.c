@@ -97,8 +97,9 @@ handover_decode(const struct handover_packet *packet, const uint8_t *rest, size_
 }
 
 bool
-handover_is_of(const struct handover_packet *packet, uint32_t stats_id, const char *name)
+handover_is_of(const struct handover_packet *packet, uint32_t stats_id, uint32_t meaning,
+               const char *name)
 {
-    return packet->stats_id == stats_id &&
+    return packet->stats_id == stats_id && packet->meaning == meaning &&
            strncmp(name, packet->listener, sizeof(packet->listener)) == 0;
 }

@@ -16,6 +16,7 @@ struct handover_packet {
     uint32_t proto;
     uint32_t mark_len, outbox_len, window_len;
     uint32_t stats_id; /* of the listener: several may be called port 0 */
+    uint32_t meaning;  /* listener_meaning of where it comes from */
     uint64_t began_us;
     union proto_state state;
     char listener[256];
@@ -37,8 +38,9 @@ size_t handover_receive(int from, struct handover_packet *packet, uint8_t *rest,
 MS_MUST_CHECK bool handover_decode(const struct handover_packet *packet, const uint8_t *rest,
                                    size_t n, struct conn_moved *moved_out);
 
-/* It is of the listener with that row and that name. A row of the statistics may be another
- * listener's by now, so both have to fit. */
-bool handover_is_of(const struct handover_packet *packet, uint32_t stats_id, const char *name);
+/* It is of the listener with that row, that name and that meaning. A row of the statistics may be
+ * another listener's by now, so all have to fit. */
+bool handover_is_of(const struct handover_packet *packet, uint32_t stats_id, uint32_t meaning,
+                    const char *name);
 
 #endif

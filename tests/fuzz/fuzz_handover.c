@@ -89,6 +89,6 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         fixed = sizeof(packet);
     if (handover_decode(&packet, data, fixed + used, &moved))
         go_on(&moved, data + used, n - used, how);
-    (void)handover_is_of(&packet, packet.stats_id, "tinyproto://127.0.0.1:8000");
+    (void)handover_is_of(&packet, packet.stats_id, packet.meaning, "tinyproto://127.0.0.1:8000");
     return 0;
 }

@@ -426,6 +426,72 @@ connections_whose_messages_are_sealed_move(void **state)
     journal_free(&j);
 }
 
+/* The new configuration would read the same bytes as something else. */
+static void
+a_connection_does_not_move_to_another_framing(void **state)
+{
+    static const char *const framings[] = {"delimiter", "fixed:30", "length32&reply=yes",
+                                           "length32&handler=echo"};
+    char text[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(framings) / sizeof(framings[0]); i++) {
+        struct daemon *d = daemon_start(&(struct daemon_options){
+            .config = "workers = 2\nlisten = {\"frame://127.0.0.1:0?framing=length32\"}\n"});
+        struct journal j;
+        struct peer p;
+        char byte;
+
+        peer_connect(&p, &d->listeners[0]);
+        assert_int_equal(peer_write(&p, "\0\0\0\3one", 7), 0);
+        WAIT_FOR(stats_total(d, "messages") == 1, 5000);
+        snprintf(text, sizeof(text), "workers = 2\nlisten = {\"frame://127.0.0.1:0?framing=%s\"}\n",
+                 framings[i]);
+        daemon_configure(d, text);
+        reload_through(d);
+        while (peer_read_some(&p, &byte, 1, 10000) > 0)
+            ; /* receipts, and then the end */
+        assert_true(peer_closed(&p, 10000));
+        assert_int_equal(stats_total(d, "adopted"), 0);
+        peer_close(&p);
+        daemon_stop(d);
+        journal_load(d->data_dir, false, &j);
+        assert_int_equal(j.count, 1);
+        journal_free(&j);
+    }
+}
+
+/* 240 idle connections of four workers come to one that has room for fewer. */
+static void
+connections_without_room_are_told_and_counted(void **state)
+{
+    enum { PEERS = 240 };
+    static struct peer peers[PEERS];
+    unsigned stayed = 0, ended = 0;
+    struct daemon *d;
+
+    (void)state;
+    d = daemon_start(&(struct daemon_options){
+        .config = "workers = 4\nlisten = {\"frame://127.0.0.1:0\"}\n", .files = 140});
+    for (unsigned i = 0; i < PEERS; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    daemon_configure(d, "workers = 1\nlisten = {\"frame://127.0.0.1:0\"}\n");
+    daemon_reload(d);
+    WAIT_FOR(stats_total(d, "open") + stats_total(d, "refused") >= PEERS, 30000);
+    for (unsigned i = 0; i < PEERS; i++) {
+        if (peer_closed(&peers[i], 0))
+            ended++;
+        else
+            stayed++;
+        peer_close(&peers[i]);
+    }
+    assert_true(stayed > 50 && ended > 50);
+    assert_int_equal(stats_total(d, "refused"), ended);
+    assert_true(daemon_logged(d, "out of descriptors: a connection that was to move here"));
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -438,6 +504,8 @@ main(void)
         SYSTEM_TEST(at_a_graceful_stop_all_connections_are_closed),
         SYSTEM_TEST(connections_of_unix_sockets_move),
         SYSTEM_TEST(connections_whose_messages_are_sealed_move),
+        SYSTEM_TEST(a_connection_does_not_move_to_another_framing),
+        SYSTEM_TEST(connections_without_room_are_told_and_counted),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -22,6 +22,7 @@ packet_of(const char *proto, uint32_t mark, uint32_t outbox, uint32_t window)
     packet.outbox_len = outbox;
     packet.window_len = window;
     packet.stats_id = 7;
+    packet.meaning = 5;
     packet.began_us = 42;
     memcpy(packet.listener, "frame://x:1", 11);
     return packet;
@@ -91,14 +92,15 @@ a_listener_is_known_by_its_row_and_its_name(void **state)
     char longer[sizeof(packet.listener) + 1];
 
     (void)state;
-    assert_true(handover_is_of(&packet, 7, "frame://x:1"));
-    assert_false(handover_is_of(&packet, 8, "frame://x:1"));
-    assert_false(handover_is_of(&packet, 7, "frame://x:10"));
-    assert_false(handover_is_of(&packet, 7, "frame://x:"));
+    assert_true(handover_is_of(&packet, 7, 5, "frame://x:1"));
+    assert_false(handover_is_of(&packet, 8, 5, "frame://x:1"));
+    assert_false(handover_is_of(&packet, 7, 6, "frame://x:1"));
+    assert_false(handover_is_of(&packet, 7, 5, "frame://x:10"));
+    assert_false(handover_is_of(&packet, 7, 5, "frame://x:"));
     memset(packet.listener, 'a', sizeof(packet.listener)); /* without its NUL */
     memset(longer, 'a', sizeof(longer));
     longer[sizeof(longer) - 2] = '\0';
-    assert_false(handover_is_of(&packet, 7, longer));
+    assert_false(handover_is_of(&packet, 7, 5, longer));
 }
 
 /* --- the socket --- */
