@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 struct generation *
 generation_create(struct config *config, uint64_t number)
@@ -150,12 +151,24 @@ process_hear(struct process *w)
     /* A sentence may begin with the same letter, but it comes in one piece with the rest of it. */
     if (w->sentence_len == 1 && w->sentence[0] == CHILD_READY) {
         w->sentence_len = 0;
-        fd_close(&w->ready_fd);
         return true;
     }
     if (n == 0 || (n < 0 && errno != EAGAIN) || w->sentence_len == sizeof(w->sentence))
         fd_close(&w->ready_fd);
     return false;
+}
+
+void
+process_go(struct process *w)
+{
+    static const char go = CHILD_GO;
+
+    if (w->state != WORKER_READY || w->may_go)
+        return;
+    /* One that has died meanwhile is seen by its end. */
+    (void)send(w->ready_fd, &go, 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+    w->may_go = true;
+    fd_close(&w->ready_fd);
 }
 
 void

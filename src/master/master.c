@@ -64,7 +64,7 @@ start_runtime(struct master *m, const struct config *config)
 
     if (run_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
         return -1;
-    m->lock_fd = lock_take(config->runtime_dir, gid, &m->failure);
+    m->lock_fd = lock_take(config->runtime_dir, &m->failure);
     if (m->lock_fd < 0)
         return -1;
     m->runtime_dir = ms_strdup(config->runtime_dir);
@@ -186,6 +186,7 @@ master_leave(struct master *m, enum master_phase phase, int signo)
     struct generation *g;
 
     leave_pending(m);
+    reload_give_up_reading(m, "msockd was told to stop");
     m->phase = phase;
     m->reload_again = false;
     if (m->has_stats)
@@ -287,7 +288,7 @@ wait_for(const struct generation *g, struct pollfd *fds)
     size_t n = 0;
 
     for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
-        if (g->workers[i].ready_fd >= 0)
+        if (g->workers[i].ready_fd >= 0 && g->workers[i].state == WORKER_STARTING)
             fds[n++] = (struct pollfd){.fd = g->workers[i].ready_fd, .events = POLLIN};
     }
     return n;
@@ -306,6 +307,8 @@ master_wake_us(const struct master *m)
         if ((us = generation_wake_us(g)) < wake)
             wake = us;
     }
+    if (reload_is_reading(m) && m->reading.until_us < wake)
+        wake = m->reading.until_us;
     return wake;
 }
 
@@ -313,12 +316,13 @@ master_wake_us(const struct master *m)
 static void
 master_wait(const struct master *m)
 {
-    struct pollfd fds[1 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN}};
+    struct pollfd fds[2 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN},
+                                                     {.fd = m->reading.fd, .events = POLLIN}};
     uint64_t wake = master_wake_us(m), now_us = clock_mono_us();
     uint64_t left = wake > now_us ? wake - now_us : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / 1000000),
                           .tv_nsec = (long)(left % 1000000) * 1000};
-    size_t n = 1;
+    size_t n = 2;
 
     n += wait_for(m->current, fds + n);
     n += wait_for(m->pending, fds + n);
@@ -339,7 +343,9 @@ master_loop(struct master *m)
     while (master_goes_on(m)) {
         master_wait(m);
         supervise_hear(m);
+        reload_hear(m);
         master_signals(m);
+        reload_timers(m, clock_mono_us());
         if (!supervise_timers(m, clock_mono_us(), &why))
             pending_failed(m, &why);
         pending_step(m);
@@ -379,7 +385,8 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .death_fds = {-1, -1},
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
-                       .bus = {.memory_fd = -1, .bell_fd = -1}};
+                       .bus = {.memory_fd = -1, .bell_fd = -1},
+                       .reading = {.fd = -1}};
     int code = 0;
 
     if (master_start(&m, config) < 0)

@@ -44,8 +44,10 @@ struct master_hooks {
     /* Builds the configuration anew for a reload. Returns 0, or -1 with a sentence in error. */
     int (*build)(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN]);
 
-    /* Makes ready what the workers will need (the data directory). Returns as build does. */
-    int (*prepare)(void *arg, const struct config *config, char error[CONFIG_ERROR_LEN]);
+    /* Makes ready what the workers will need (the data directory). now is the configuration that
+     * runs, NULL at the start. Returns as build does. */
+    int (*prepare)(void *arg, struct config *config, const struct config *now,
+                   char error[CONFIG_ERROR_LEN]);
     void *arg;
 
     child_main_fn entry;

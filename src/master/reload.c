@@ -1,12 +1,15 @@
 /* A change of configuration as a transaction. */
 #include "master/state.h"
 
+#include "common/fd.h"
 #include "common/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -122,7 +125,8 @@ reload_begin(struct master *m, struct config *config, struct failure *why)
     m->pending = generation_create(config, number);
     if (reload_check(m, config, why) < 0 || log_file_prepare(config, why) < 0)
         goto fail;
-    if (m->hooks->prepare(m->hooks->arg, config, error) < 0) {
+    /* For a reload the child that read the configuration has done it. */
+    if (m->current == NULL && m->hooks->prepare(m->hooks->arg, config, NULL, error) < 0) {
         failure_set(why, EX_CANTCREAT, "%s", error);
         goto fail;
     }
@@ -150,8 +154,7 @@ reload_abort(struct master *m)
     /* A row that both have may show the protocol or handler that was not to be. */
     if (rows_claim(m, m->current, &ignored) < 0)
         log_warn("%s", ignored.text);
-    /* A worker that was ready may have accepted already, and finishes these connections. */
-    supervise_drain(m, g, SIGQUIT, g->config->drain_timeout_us);
+    supervise_drain(m, g, SIGTERM, 0);
 }
 
 static void
@@ -177,6 +180,9 @@ reload_publish(struct master *m, const struct generation *g)
     snprintf(c->config_file, sizeof(c->config_file), "%s",
              config->config_file != NULL ? config->config_file : "");
     snprintf(c->data_dir, sizeof(c->data_dir), "%s", config->data_dir);
+    for (size_t i = 0; i < g->row_count; i++)
+        stats_master_listener_meaning(&m->stats, g->rows[i],
+                                      listener_meaning(&config->listeners[i]));
     atomic_store(&c->workers, config->workers);
     atomic_store(&c->generation, g->number);
 }
@@ -194,9 +200,11 @@ reload_commit(struct master *m)
     /* Before the old workers are told: they look whether there are new ones for their
      * connections. */
     reload_publish(m, g);
+    supervise_go(g);
     if (old != NULL) {
         rows_release(m, old, g);
         supervise_drain(m, old, SIGQUIT, old->config->drain_timeout_us);
+        supervise_bound(m);
     }
     reload_log(m, g->config);
 }
@@ -210,26 +218,162 @@ reload_refuse(struct master *m, const struct failure *why)
     stats_master_verdict(&m->stats, false, why->text);
 }
 
-void
-reload_request(struct master *m)
+/* --- reading the configuration --- */
+
+/* A host name may have a server that does not answer, a file may be on a disk that hangs. So a
+ * child reads the configuration and makes the data directory ready, and the master goes on with
+ * what is its own. It has ready_timeout, as new workers have. The child's first byte says how it
+ * went: what follows is the configuration, or a sentence. */
+
+#define READING_DONE   'K'
+#define READING_FAILED 'E'
+
+/* Returns what the child says. */
+static void
+reading_do(const struct master *m, struct buffer *said)
 {
     char error[CONFIG_ERROR_LEN];
     struct config *config;
+
+    if (m->hooks->build(m->hooks->arg, &config, error) == 0 &&
+        m->hooks->prepare(m->hooks->arg, config, m->current->config, error) == 0) {
+        buffer_append(said, (const char[]){READING_DONE}, 1);
+        config_pack(config, said);
+    } else {
+        buffer_append(said, (const char[]){READING_FAILED}, 1);
+        buffer_append_str(said, error);
+    }
+}
+
+static _Noreturn void
+reading_child(struct master *m, int fd, pid_t master)
+{
+    struct buffer said;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != master)
+        _exit(EX_OSERR);
+    /* What would keep a lock or a port, or hide the master's death from the workers. */
+    signals_reset_child(&m->signals);
+    fd_close(&m->lock_fd);
+    fd_close(&m->death_fds[1]);
+    buffer_init(&said);
+    reading_do(m, &said);
+    _exit(fd_write_all(fd, buffer_bytes(&said), said.len) == 0 ? EX_OK : EX_OSERR);
+}
+
+/* Returns 0, or -1 with the reason. */
+static int
+reading_begin(struct master *m, struct failure *why)
+{
+    struct reading *r = &m->reading;
+    int fds[2] = {-1, -1};
+    pid_t master = getpid();
+
+    if (pipe2(fds, O_CLOEXEC) == 0 && fd_set_nonblock(fds[0], 1) == 0)
+        r->pid = fork();
+    else
+        r->pid = -1;
+    if (r->pid == 0)
+        reading_child(m, fds[1], master);
+    fd_close(&fds[1]);
+    if (r->pid < 0) {
+        failure_set(why, EX_OSERR, "no process can be made to read the configuration: %s",
+                    strerror(errno));
+        fd_close(&fds[0]);
+        r->pid = 0;
+        return -1;
+    }
+    r->fd = fds[0];
+    r->until_us = clock_mono_us() + m->current->config->ready_timeout_us;
+    buffer_init(&r->said);
+    return 0;
+}
+
+/* Takes what the child has said, which has ended. */
+static void
+reading_done(struct master *m)
+{
+    struct buffer said = m->reading.said;
+    const char *bytes = buffer_bytes(&said);
+    struct config *config = NULL;
+    struct failure why;
+
+    fd_close(&m->reading.fd);
+    m->reading.until_us = 0;
+    if (said.len > 0 && bytes[0] == READING_DONE)
+        config = config_unpack(bytes + 1, said.len - 1);
+    if (said.len > 0 && bytes[0] == READING_FAILED)
+        failure_set(&why, EX_CONFIG, "%.*s", (int)said.len - 1, bytes + 1);
+    else
+        failure_set(&why, EX_SOFTWARE, "the process that read the configuration has died");
+    buffer_fini(&said);
+    if (m->phase != MASTER_RUNNING)
+        config_destroy(config);
+    else if (config == NULL || reload_begin(m, config, &why) < 0)
+        reload_refuse(m, &why);
+}
+
+bool
+reload_is_reading(const struct master *m)
+{
+    return m->reading.fd >= 0;
+}
+
+void
+reload_hear(struct master *m)
+{
+    ssize_t n;
+
+    if (!reload_is_reading(m))
+        return;
+    do {
+        n = fd_read(m->reading.fd, buffer_reserve(&m->reading.said, 4096), 4096);
+        if (n > 0)
+            buffer_added(&m->reading.said, (size_t)n);
+    } while (n > 0);
+    if (n == 0 || errno != EAGAIN)
+        reading_done(m);
+}
+
+void
+reload_give_up_reading(struct master *m, const char *reason)
+{
+    struct failure why;
+
+    if (!reload_is_reading(m))
+        return;
+    if (m->reading.pid > 0)
+        (void)kill(m->reading.pid, SIGKILL);
+    buffer_fini(&m->reading.said);
+    fd_close(&m->reading.fd);
+    m->reading.until_us = 0;
+    failure_set(&why, EX_TEMPFAIL, "%s", reason);
+    reload_refuse(m, &why);
+}
+
+void
+reload_timers(struct master *m, uint64_t now_us)
+{
+    if (reload_is_reading(m) && now_us >= m->reading.until_us)
+        reload_give_up_reading(m,
+                               "the configuration could not be read within ready_timeout: perhaps "
+                               "the server of a host name, or a disk, does not answer");
+}
+
+void
+reload_request(struct master *m)
+{
     struct failure why;
 
     if (m->phase != MASTER_RUNNING)
         return;
-    if (m->pending != NULL) {
+    if (m->pending != NULL || reload_is_reading(m)) {
         m->reload_again = true;
         return;
     }
     stats_master_reload(&m->stats);
-    if (m->hooks->build(m->hooks->arg, &config, error) < 0) {
-        failure_set(&why, EX_CONFIG, "%s", error);
-        reload_refuse(m, &why);
-        return;
-    }
-    if (reload_begin(m, config, &why) < 0)
+    if (reading_begin(m, &why) < 0)
         reload_refuse(m, &why);
 }
 

@@ -4,11 +4,11 @@
 #include "common/fd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -86,8 +86,9 @@ spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why)
     pid_t master = getpid();
     pid_t pid = -1;
 
-    if (pipe2(fds, O_CLOEXEC) < 0 || fd_set_nonblock(fds[0], 1) < 0) {
-        failure_set(why, EX_OSERR, "cannot make a pipe for worker %u: %s", s->child.index,
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
+        fd_set_nonblock(fds[0], 1) < 0) {
+        failure_set(why, EX_OSERR, "cannot make sockets for worker %u: %s", s->child.index,
                     strerror(errno));
         goto out;
     }

@@ -35,11 +35,10 @@ void run_dir_remove_pid(const char *dir);
  * the kernel drops when its last descriptor is closed, however the master died. Workers therefore
  * close theirs, so that one that still drains does not keep a new master out. */
 
-/* Takes the lock, on a file of mode 0640 and group gid unless that is (gid_t)-1, and writes this
- * process's id into the file. A holder that is about to die is waited for, at most 200 ms. Returns
- * the descriptor (the caller closes it to let go), or -1 with the reason: EX_TEMPFAIL and the
- * holder's pid where another has it. */
-MS_MUST_CHECK int lock_take(const char *dir, gid_t gid, struct failure *why);
+/* Takes the lock, on a file of mode 0600, and writes this process's id into the file. A holder that
+ * is about to die is waited for, at most 200 ms. Returns the descriptor (the caller closes it to
+ * let go), or -1 with the reason: EX_TEMPFAIL and the holder's pid where another has it. */
+MS_MUST_CHECK int lock_take(const char *dir, struct failure *why);
 
 /* --- log_file.c --- */
 
@@ -152,7 +151,8 @@ struct process {
     enum worker_state state;
     unsigned index;
     pid_t pid;    /* a child that is not reaped yet; 0: none */
-    int ready_fd; /* reading end of its readiness pipe, or -1 */
+    int ready_fd; /* our end of the sockets on which it says that it is ready, or -1 */
+    bool may_go;  /* it was told to accept */
     bool placed;  /* place is claimed and not folded yet */
     struct stats_place place;
     uint64_t started_us;
@@ -168,6 +168,7 @@ struct process {
 
 struct generation {
     struct generation *next; /* in the list of those that drain */
+    bool told_to_stop;       /* while it drains: now, not when all is finished */
     uint64_t number;
     struct config *config; /* owned */
     size_t listener_count;
@@ -207,9 +208,12 @@ size_t generation_ready(const struct generation *g);
 /* The earliest time at which something is due, UINT64_MAX where nothing is. */
 uint64_t generation_wake_us(const struct generation *g);
 
-/* Reads what the worker has written on its readiness pipe so far. Returns true where that is the
- * one byte that means ready; else sentence holds what came. Closes the pipe when it has served. */
+/* Reads what the worker has written so far on ready_fd. Returns true where that is the one byte
+ * that means ready; else sentence holds what came. */
 bool process_hear(struct process *w);
+
+/* Tells it to accept, once, where it is ready. Closes ready_fd. */
+void process_go(struct process *w);
 
 /* sentence, escaped for a log; "" where the worker said nothing. */
 #define WORKER_SENTENCE_LEN 400
@@ -265,6 +269,14 @@ enum master_phase {
     MASTER_FAILED,   /* could not start; only the reaping is left */
 };
 
+/* The child that reads the next configuration. */
+struct reading {
+    pid_t pid; /* not reaped yet; 0: none */
+    int fd;    /* what it says, to its end; -1: nobody reads */
+    struct buffer said;
+    uint64_t until_us;
+};
+
 struct master {
     const struct master_hooks *hooks;
     enum master_phase phase;
@@ -283,6 +295,7 @@ struct master {
     struct generation *current; /* NULL while starting and stopping */
     struct generation *pending; /* forked, not all ready yet */
     struct generation *old;     /* list of those that drain */
+    struct reading reading;     /* of the next configuration */
     bool reload_again;          /* a HUP came during a reload */
     uint64_t reopens;
     struct failure failure; /* why it could not start */
@@ -308,8 +321,20 @@ void reload_abort(struct master *m);
 /* Makes pending current, and lets the generation before it drain. */
 void reload_commit(struct master *m);
 
-/* HUP: builds the configuration and begins; one that is under way is followed by one more. */
+/* HUP: has the configuration read and begins; a reload under way is followed by one more. */
 void reload_request(struct master *m);
+
+/* Is a configuration being read? */
+bool reload_is_reading(const struct master *m);
+
+/* Takes what its child has said; begins, or says why not, once that is all. */
+void reload_hear(struct master *m);
+
+/* Gives up where the child takes too long. */
+void reload_timers(struct master *m, uint64_t now_us);
+
+/* Ends the child and says why, on the log and as the verdict. Nothing to do where none reads. */
+void reload_give_up_reading(struct master *m, const char *reason);
 
 /* Gives pending up and says why, on the log and as the verdict. */
 void reload_fail(struct master *m, const struct failure *why);
@@ -328,11 +353,19 @@ void reload_describe(const struct generation *g, struct buffer *out);
 /* Past its time to leave a worker is killed after so long. */
 #define SUPERVISE_GRACE_US 5000000u
 
+/* Workers of old generations at one time. The places in the statistics are enough for these, for a
+ * present and a next generation of CONFIG_WORKERS_MAX, and for as many that are being told to
+ * leave. */
+#define SUPERVISE_OLD_MAX (STATS_REGIONS - 3 * CONFIG_WORKERS_MAX)
+
 /* Forks w of g, whose listeners are in place. Returns 0, or -1 with the reason and w as it was. */
 MS_MUST_CHECK int
 supervise_spawn(struct master *m, struct generation *g, struct process *w, struct failure *why);
 
-/* Reads the readiness pipes of current and pending. */
+/* Tells the ready workers of g to accept, and to take over connections. */
+void supervise_go(struct generation *g);
+
+/* Hears which workers of current and pending are ready. Those of current go at once. */
 void supervise_hear(struct master *m);
 
 /* Reaps every child that has ended. Those that are not workers are reaped in silence. Where one of
@@ -348,6 +381,9 @@ MS_MUST_CHECK bool supervise_timers(struct master *m, uint64_t now_us, struct fa
  * now), and killed when they are still there limit_us and SUPERVISE_GRACE_US later. Those that are
  * not ready are killed at once: they have begun nothing. */
 void supervise_drain(struct master *m, struct generation *g, int signo, uint64_t limit_us);
+
+/* Where too many workers drain, tells the oldest to leave now. */
+void supervise_bound(struct master *m);
 
 /* Tells the workers of g, which drains, to leave now. */
 void supervise_stop(struct generation *g, uint64_t now_us);

@@ -123,6 +123,7 @@ process_started(struct master *m, const struct generation *g, struct process *w)
     w->wake_us = w->started_us + g->config->ready_timeout_us;
     w->reopens = m->reopens;
     w->sentence_len = 0;
+    w->may_go = false;
     atomic_store(&row->pid, (int32_t)w->pid);
     atomic_store(&row->restarts, w->restarts);
     atomic_store(&row->started_us, w->started_us);
@@ -164,14 +165,24 @@ process_ready(struct master *m, struct process *w)
     log_info("worker %u (pid %d) is ready", w->index, (int)w->pid);
 }
 
+void
+supervise_go(struct generation *g)
+{
+    for (size_t i = 0; i < g->worker_count; i++)
+        process_go(&g->workers[i]);
+}
+
 static void
 hear_generation(struct master *m, struct generation *g)
 {
     for (size_t i = 0; g != NULL && i < g->worker_count; i++) {
         struct process *w = &g->workers[i];
 
-        if (w->state == WORKER_STARTING && process_hear(w))
-            process_ready(m, w);
+        if (w->state != WORKER_STARTING || !process_hear(w))
+            continue;
+        process_ready(m, w);
+        if (g == m->current)
+            process_go(w);
     }
 }
 
@@ -318,6 +329,8 @@ supervise_reap(struct master *m, struct failure *why)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         struct failure more;
 
+        if (pid == m->reading.pid)
+            m->reading.pid = 0;
         w = supervise_find(m, pid, &g);
         if (w == NULL || process_gone(m, g, w, status, &more))
             continue;
@@ -392,12 +405,10 @@ supervise_timers(struct master *m, uint64_t now_us, struct failure *why)
 
 /* --- leaving --- */
 
+/* One that was never told to go has begun nothing. */
 static void
 process_drain(struct master *m, struct process *w, int signo)
 {
-    /* One that has just said that it is ready may have accepted already. */
-    if (w->state == WORKER_STARTING && process_hear(w))
-        w->state = WORKER_READY;
     fd_close(&w->ready_fd);
     w->wake_us = 0;
     if (w->pid == 0) {
@@ -405,7 +416,10 @@ process_drain(struct master *m, struct process *w, int signo)
         w->state = WORKER_NONE;
         return;
     }
-    process_signal(w, w->state == WORKER_READY ? signo : SIGKILL);
+    if (w->state != WORKER_READY)
+        process_signal(w, SIGKILL);
+    else
+        process_signal(w, w->may_go ? signo : SIGTERM);
     row_state(m, w, STATS_WORKER_DRAINING);
     w->state = WORKER_LEAVING;
 }
@@ -426,7 +440,23 @@ supervise_stop(struct generation *g, uint64_t now_us)
 {
     for (size_t i = 0; i < g->worker_count; i++)
         process_signal(&g->workers[i], SIGTERM);
+    g->told_to_stop = true;
     g->kill_at_us = now_us + SUPERVISE_GRACE_US;
+}
+
+void
+supervise_bound(struct master *m)
+{
+    size_t alive = 0;
+
+    for (struct generation *g = m->old; g != NULL; g = g->next) {
+        alive += generation_alive(g);
+        if (alive <= SUPERVISE_OLD_MAX || g->told_to_stop)
+            continue;
+        log_warn("too many workers still drain: the %zu of generation %llu leave now",
+                 generation_alive(g), (unsigned long long)g->number);
+        supervise_stop(g, clock_mono_us());
+    }
 }
 
 void

@@ -12,10 +12,12 @@
  *
  * It says on ready_fd that it can accept: one byte CHILD_READY. Where it cannot start, it writes a
  * sentence (of more than one byte, in one write, at most 256 bytes count) instead and exits; the
- * master only logs it, escaped. Then it closes ready_fd. It may accept from then on; where the
- * other workers of its generation do not get ready, it is told QUIT and finishes what it has begun.
- * One that is not ready may be killed at any time. */
+ * master only logs it, escaped. Once it is ready it waits for one byte CHILD_GO on ready_fd, and
+ * closes it then. Before that byte it accepts no connection and takes none over: the other workers
+ * of its generation may still fail, and then nobody must have been answered by the configuration
+ * that was not to be. One that was not told to go may be ended at any time. */
 #define CHILD_READY 'R'
+#define CHILD_GO    'G'
 
 /* Exit statuses of a worker that mean something to the master; any other is a crash. */
 enum child_exit {
@@ -44,8 +46,8 @@ struct child {
     int accept_bell;
     int handover_fds[2];
     struct stats_place stats; /* this worker's block; attach with stats_writer_open */
-    int ready_fd;
-    int master_fd; /* reads EOF when the master is gone */
+    int ready_fd;             /* one of a pair of sockets */
+    int master_fd;            /* reads EOF when the master is gone */
 };
 
 /* The worker's entry, a parameter of the supervisor so that tests can run a toy. */

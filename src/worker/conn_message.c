@@ -106,17 +106,21 @@ conn_reserve(struct conn *c, const struct message *m)
     return c->proto->reserve(&c->state, &io, m);
 }
 
-/* Replaces a message by the result of the transforms. Returns a sentence if it is refused. */
-static const char *
+/* Replaces a message by the result of the transforms. */
+static struct outcome
 conn_transform(struct conn *c, struct message **m)
 {
-    struct message *plain = transforms_receive_message(&c->listener->transforms, *m);
+    struct message *plain;
 
-    if (plain == NULL)
-        return "the message cannot be opened with this listener's key or transforms";
+    if (transforms_receive_message(&c->listener->transforms, *m, &plain) < 0)
+        return errno == EBADMSG
+                   ? outcome_refused(
+                         "refused",
+                         "the message cannot be opened with this listener's key or transforms")
+                   : outcome_failed("the message cannot be opened now", errno);
     message_destroy(*m);
     *m = plain;
-    return NULL;
+    return outcome_committed();
 }
 
 /* Gives a message to the handler and keeps its answer's place. */
@@ -413,11 +417,14 @@ conn_parse(struct conn *c, struct message *m)
 void
 conn_submit(struct conn *c, struct message *m)
 {
-    struct verdict no = {.outcome = PROTO_REFUSED, .code = "refused"};
+    struct outcome opened = outcome_committed();
+    char text[OUTCOME_TEXT_LEN];
+    struct verdict no;
 
     if (c->listener->transforms.count > 0)
-        no.text = conn_transform(c, &m);
-    if (no.text != NULL)
+        opened = conn_transform(c, &m);
+    no = outcome_verdict(&opened, text);
+    if (opened.is != PROTO_COMMITTED)
         conn_answer_here(c, m, &no);
     else if (m->kind == MESSAGE_JSON)
         conn_parse(c, m);

@@ -46,6 +46,8 @@ worker_timers(struct worker *w)
     while ((timer = timer_due(&w->wheel, w->now_us)) != NULL) {
         if (timer == &w->park_timer) {
             accept_unpark(w);
+        } else if (timer == &w->handover_timer) {
+            handover_again(w);
         } else if (timer == &w->tick_timer) {
             for (unsigned i = 0; i < w->handler_count; i++)
                 if (w->handlers[i].ops->tick != NULL)

@@ -99,6 +99,7 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         if (l->handler == NULL || worker_transforms_open(w, l, error) < 0)
             return -1;
         l->limits.answers = l->handler->ops->answers;
+        l->meaning = listener_meaning(cl->config);
         w->listener_count++;
     }
     return 0;
@@ -117,6 +118,7 @@ worker_signals_open(struct worker *w, const struct worker_events *events)
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* writes beyond `ulimit -f` fail instead */
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -1;
     w->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
@@ -259,13 +261,19 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     if (worker_listeners_open(w, error) < 0)
         return -1;
     step = "listeners";
-    if (accept_start(w) < 0 || handover_start(w) < 0)
+    if (!w->setup->is_process && worker_go(w) < 0)
         goto failed;
     timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
     return 0;
 failed:
     snprintf(error, HANDLER_ERROR_LEN, "%s: %s", step, strerror(errno));
     return -1;
+}
+
+int
+worker_go(struct worker *w)
+{
+    return accept_start(w) < 0 ? -1 : handover_start(w);
 }
 
 /* A worker that drains has closed them already. */

@@ -58,6 +58,42 @@ worker_master_gone(struct watch *watch, uint32_t events)
     worker_drain(w, "the master is gone");
 }
 
+/* --- ready, wait, go --- */
+
+static void
+worker_say(const struct child *child, const char *text, size_t n)
+{
+    if (fd_write_all(child->ready_fd, text, n) < 0)
+        log_debug("the master does not listen: %s", strerror(errno));
+}
+
+/* Anything but the byte means that the master is gone, which another descriptor says as well. */
+static void
+worker_told_to_go(struct watch *watch, uint32_t events)
+{
+    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, go_watch));
+    int fd = w->child->ready_fd;
+    char byte = 0;
+
+    (void)events;
+    if (fd_read(fd, &byte, 1) == 1 && byte == CHILD_GO && !w->draining && worker_go(w) < 0) {
+        log_error("cannot accept: %s", strerror(errno));
+        w->stopping = true;
+    }
+    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+    fd_close(&fd);
+}
+
+static void
+worker_ready(struct worker *w)
+{
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &w->go_watch};
+
+    w->go_watch.ready = worker_told_to_go;
+    MS_ASSERT(epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->ready_fd, &ev) == 0);
+    worker_say(w->child, (const char[]){CHILD_READY}, 1);
+}
+
 static void
 worker_run(struct worker *w)
 {
@@ -69,16 +105,6 @@ worker_run(struct worker *w)
             break;
         }
     }
-}
-
-static void
-worker_say(const struct child *child, const char *text, size_t n)
-{
-    int fd = child->ready_fd;
-
-    if (fd_write_all(fd, text, n) < 0)
-        log_debug("the master does not listen: %s", strerror(errno));
-    fd_close(&fd);
 }
 
 int
@@ -101,7 +127,7 @@ worker_main(const struct child *child)
         worker_say(child, error, strlen(error));
         return CHILD_EXIT_NOT_READY;
     }
-    worker_say(child, (const char[]){CHILD_READY}, 1);
+    worker_ready(&worker);
     worker_run(&worker);
     worker_close(&worker);
     return CHILD_EXIT_DONE;

@@ -73,6 +73,7 @@ struct worker_listener {
     struct worker_handler *handler;
     struct proto_limits limits;
     struct transforms transforms;
+    uint32_t meaning; /* listener_meaning */
 };
 
 struct worker {
@@ -88,6 +89,7 @@ struct worker {
     struct helper *helper;  /* its thread begins with the first job; or NULL */
     struct watch helper_watch;
     struct watch handover_watch;
+    struct watch go_watch;     /* of a process: may it accept? */
     struct watch accept_watch; /* its bell */
     uint64_t nonce;
     int spare_fd; /* given up for a moment to turn a connection away when descriptors are out */
@@ -102,6 +104,8 @@ struct worker {
     struct timer_wheel wheel;
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
+    struct timer handover_timer;
+    uint64_t handover_full_us; /* since when there is no room for what moves here; 0: there is */
     bool parked;
     bool parked_for_share; /* it has more connections than the others */
     uint64_t full_said_us; /* when it was last said that descriptors are out */
@@ -154,14 +158,17 @@ struct worker_events {
     void (*master_gone)(struct watch *watch, uint32_t events);
 };
 
-/* Shared memory, store, event loop, handlers, listeners: in the end it accepts. Returns 0, or -1
- * with a sentence in error. */
+/* Shared memory, store, event loop, handlers, listeners. A process of its own accepts only after
+ * worker_go. Returns 0, or -1 with a sentence in error. */
 MS_MUST_CHECK int
 worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
             const struct worker_events *events, char error[HANDLER_ERROR_LEN]);
 
 /* Waits for what is being committed, answers it, closes everything. */
 void worker_close(struct worker *w);
+
+/* Begins to accept connections and to take them over. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int worker_go(struct worker *w);
 
 /* --- worker_host.c --- */
 
@@ -201,6 +208,9 @@ void accept_unpark(struct worker *w);
 /* Begins to take connections. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int handover_start(struct worker *w);
 void handover_stop(struct worker *w);
+
+/* The hand-over timer has fired: looks again whether there is room. */
+void handover_again(struct worker *w);
 
 enum handover {
     HANDOVER_DONE,  /* the connection is somebody else's: close it here, without a word */

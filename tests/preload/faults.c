@@ -236,6 +236,13 @@ linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 }
 
 int
+renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+    REAL(int, "renameat2", int, const char *, int, const char *, unsigned);
+    return decide("rename", to) == ACTION_FAIL ? -1 : real(from_dir, from, to_dir, to, flags);
+}
+
+int
 renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
     REAL(int, "renameat", int, const char *, int, const char *);
@@ -249,12 +256,15 @@ rename(const char *from, const char *to)
     return decide("rename", to) == ACTION_FAIL ? -1 : real(from, to);
 }
 
-/* A fault of fork strikes in the child. */
+/* A fault of fork strikes in the child. Calls are counted by the parent, which makes several. */
 pid_t
 fork(void)
 {
     REAL(pid_t, "fork", void);
-    pid_t pid = real();
+    pid_t pid;
+
+    __atomic_add_fetch(&calls_seen, 1, __ATOMIC_RELAXED);
+    pid = real();
 
     if (pid == 0)
         decide("fork", "");

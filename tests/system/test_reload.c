@@ -284,7 +284,9 @@ workers_that_die_before_they_are_ready_change_nothing(void **state)
     d = daemon_start(&(struct daemon_options){.config = two_workers, .faults = true});
     peer_connect(&witness, &d->listeners[0]);
     faults_set(d, "fork abort - 1\n");
-    expect_failed_reload(d, &witness, "worker");
+    expect_failed_reload(d, &witness, "the process that read the configuration has died");
+    faults_set(d, "fork abort - 2\n");
+    expect_failed_reload(d, &witness, "died");
     assert_true(faults_struck(d) > 0);
     faults_set(d, "");
     daemon_reload(d);
@@ -304,12 +306,57 @@ workers_that_hang_before_they_are_ready_change_nothing(void **state)
         .config = two_workers, .set = {"ready_timeout=400ms"}, .faults = true});
     peer_connect(&witness, &d->listeners[0]);
     faults_set(d, "fork hang - 1\n");
+    expect_failed_reload(d, &witness, "could not be read within ready_timeout");
+    faults_set(d, "fork hang - 2\n");
     expect_failed_reload(d, &witness, "ready");
     faults_set(d, "");
     WAIT_FOR(daemon_has_workers(d, 2), 5000); /* those that hung are gone */
     daemon_reload(d);
     d->options.errors_expected = true;
     daemon_stop(d);
+}
+
+/* One worker of the new generation never gets ready. Until that is known, the others must not take
+ * a message: their handler would throw it away. */
+static void
+nobody_is_answered_by_a_configuration_that_is_refused_in_the_end(void **state)
+{
+    struct daemon *d = NULL;
+    struct running reload;
+    struct run_result result;
+    struct journal j;
+    unsigned sent = 0;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.config = "workers = 3\nlisten = {\"msp://127.0.0.1:0\"}\n",
+                                 .set = {"ready_timeout=1500ms"},
+                                 .faults = true});
+    faults_set(d, "fork hang - 3\n");
+    daemon_configure(d, "workers = 3\nlisten = {\"msp://127.0.0.1:0?handler=discard\"}\n");
+    run_start(&reload,
+              (const char *[]){harness_program("msockctl"), "-r", d->runtime_dir, "reload", NULL},
+              NULL);
+    do {
+        struct answer a;
+        struct peer p;
+
+        peer_connect(&p, &d->listeners[0]);
+        assert_int_equal(peer_send_plain(&p, NULL, "meanwhile", 9, &a), ANSWER_ACK);
+        peer_close(&p);
+        sent++;
+    } while (!run_ended(&reload, 0));
+    run_finish(&reload, 10000, &result);
+    assert_int_not_equal(result.status, 0);
+    run_result_free(&result);
+    faults_set(d, "");
+    d->options.errors_expected = true;
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    assert_true(sent > 100);
+    assert_int_equal(j.count, sent);
+    journal_free(&j);
 }
 
 static void
@@ -408,6 +455,7 @@ main(void)
         SYSTEM_TEST(a_port_that_another_program_has_changes_nothing),
         SYSTEM_TEST(workers_that_die_before_they_are_ready_change_nothing),
         SYSTEM_TEST(workers_that_hang_before_they_are_ready_change_nothing),
+        SYSTEM_TEST(nobody_is_answered_by_a_configuration_that_is_refused_in_the_end),
         SYSTEM_TEST(workers_that_cannot_use_the_new_data_directory_change_nothing),
         SYSTEM_TEST(a_reload_opens_new_listeners_and_closes_removed_ones),
         SYSTEM_TEST(a_reload_brings_new_options_into_force),

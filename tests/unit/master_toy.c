@@ -87,6 +87,8 @@ toy_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
     struct config_args args = {.data_dir = "data", .runtime_dir = b->toy->runtime_dir};
     char workers[16], ready[64], drain[64], log[128];
 
+    while (b->toy->hangs)
+        pause();
     if (b->toy->wrong[0] != '\0') {
         snprintf(error, CONFIG_ERROR_LEN, "%s", b->toy->wrong);
         return -1;
@@ -106,9 +108,10 @@ toy_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
 }
 
 static int
-toy_prepare(void *arg, const struct config *config, char error[CONFIG_ERROR_LEN])
+toy_prepare(void *arg, struct config *config, const struct config *now,
+            char error[CONFIG_ERROR_LEN])
 {
-    (void)arg, (void)config, (void)error;
+    (void)arg, (void)config, (void)now, (void)error;
     return 0;
 }
 

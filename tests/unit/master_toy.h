@@ -48,6 +48,7 @@ struct toy {
     int url_count, workers;
     char runtime_dir[128];
     char wrong[128]; /* the sentence with which the next build fails */
+    bool hangs;      /* the next build never ends */
     char ready_timeout[16], drain_timeout[16];
 };
 

@@ -85,6 +85,52 @@ a_wrong_configuration_changes_nothing(void **state)
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
 
+/* As where the server of a host name is silent. */
+static void
+a_configuration_that_cannot_be_read_disturbs_nobody(void **state)
+{
+    struct bench *b = *state;
+    int before[2];
+
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "600ms");
+    bench_start_ready(b);
+    remember(b, before, 2);
+    b->toy->hangs = true;
+    assert_int_equal(signal_send(b->master, SIGHUP), 0);
+    WAIT_FOR(atomic_load(&b->reader.control->reload_requests) == 1, TOY_WAIT_MS);
+    assert_int_equal(signal_send(before[0], SIGKILL), 0);
+    WAIT_FOR(atomic_load(&b->toy->forks) == 3, TOY_WAIT_MS); /* replaced meanwhile */
+    assert_int_equal(atomic_load(&b->reader.control->reloads), 0);
+    WAIT_FOR(atomic_load(&b->reader.control->reloads) == 1, TOY_WAIT_MS);
+    assert_non_null(strstr(b->reader.control->reload_text, "could not be read within"));
+    assert_int_equal(signal_send(before[1], 0), 0);
+    b->toy->hangs = false;
+    assert_true(bench_reload(b));
+    b->toy->hangs = true;
+    assert_int_equal(signal_send(b->master, SIGHUP), 0);
+    WAIT_FOR(atomic_load(&b->reader.control->reload_requests) == 3, TOY_WAIT_MS);
+    assert_int_equal(bench_stop(b, SIGTERM), 0); /* it waits for nobody */
+}
+
+/* Workers that do not leave until they are told TERM. */
+static void
+many_reloads_leave_no_more_than_some_old_workers(void **state)
+{
+    struct bench *b = *state;
+
+    snprintf(b->toy->drain_timeout, sizeof(b->toy->drain_timeout), "100s");
+    b->toy->mode = TOY_STAY;
+    b->toy->mode_index = -1;
+    b->toy->workers = CONFIG_WORKERS_MAX;
+    bench_start_ready(b);
+    for (unsigned i = 0; i < 6; i++) {
+        assert_true(bench_reload(b));
+        WAIT_FOR(bench_rows(b) <= 2 * CONFIG_WORKERS_MAX, TOY_WAIT_MS);
+    }
+    assert_true(bench_logged(b, "too many workers still drain"));
+    assert_int_equal(bench_stop(b, SIGTERM), 0);
+}
+
 static void
 the_runtime_directory_cannot_change(void **state)
 {
@@ -123,7 +169,7 @@ new_workers_that_die_refuse_or_hang_change_nothing(void **state)
         assert_int_equal(try_connect(listener_address(b, 0)), 0);
     }
     /* A new neighbour that was ready may have accepted, and is allowed to finish. */
-    assert_true(atomic_load(&b->toy->quits) >= 1);
+    assert_true(atomic_load(&b->toy->terms) >= 1);
     assert_int_equal(bench_stop(b, SIGTERM), 0);
 }
 
@@ -323,6 +369,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         CASE(a_reload_changes_all_workers_and_keeps_the_socket),
         CASE(a_wrong_configuration_changes_nothing),
+        CASE(a_configuration_that_cannot_be_read_disturbs_nobody),
+        CASE(many_reloads_leave_no_more_than_some_old_workers),
         CASE(the_runtime_directory_cannot_change),
         CASE(new_workers_that_die_refuse_or_hang_change_nothing),
         CASE(listeners_come_and_go_without_a_gap),
