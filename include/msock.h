@@ -118,7 +118,9 @@ MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
  *
  * fn gets the body of a message, once a message and not once an attempt. It puts the bytes to send
  * instead into *out, from malloc(3), and their number into *out_len; the library frees them. It
- * returns 0. Any other value fails the call with MSOCK_LOCAL; then *out needs no free. A JSON
+ * returns 0. Any other value fails the call with MSOCK_LOCAL; then *out needs no free. When it
+ * receives and the environment failed (errno ENOMEM, ENOSPC, EDQUOT, EFBIG, EIO, EMFILE, ENFILE),
+ * the message is not refused, and its sender may try again. A JSON
  * document must still be JSON afterwards, or the server refuses it. The receiver gets the changed
  * bytes, so it must know the transform. */
 typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void **out,

@@ -34,6 +34,7 @@ excepted() {
     src/embed/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
     src/embed/*:worker/worker.h) return 0 ;;          # a worker inside another program
     src/embed/*:handler/handler.h) return 0 ;;
+    tools/msockctl/cmd_verify.c:handler/journal/verify.h) return 0 ;; # reads a journal offline
     src/handler/module/*:msock_module.h) return 0 ;;  # what modules are written against
     esac
     return 1

@@ -6,10 +6,10 @@
 #include <openssl/evp.h>
 #include <stdlib.h>
 
+#include <zlib.h>
+
 #ifdef HAVE_LIBDEFLATE
 #include <libdeflate.h>
-#else
-#include <zlib.h>
 #endif
 
 struct sha256 {
@@ -34,6 +34,12 @@ digest_crc32(uint32_t crc, const void *data, size_t n)
 #else
     return (uint32_t)crc32_z(crc, data, n);
 #endif
+}
+
+uint32_t
+digest_crc32_rest(uint32_t all, uint32_t front, size_t n)
+{
+    return all ^ (uint32_t)crc32_combine(front, 0, (z_off_t)n);
 }
 
 static struct sha256 *

@@ -12,6 +12,10 @@
 /* Continues crc (0 to begin) over n bytes. */
 uint32_t digest_crc32(uint32_t crc, const void *data, size_t n);
 
+/* The CRC-32 of the last n bytes of something, by that of all of it and that of what stands before
+ * them. */
+uint32_t digest_crc32_rest(uint32_t all, uint32_t front, size_t n);
+
 struct digester; /* the fetched algorithm and a pool of contexts */
 struct sha256;   /* a running digest; belongs to the digester it came from */
 

@@ -5,6 +5,8 @@
 #include "common/fd.h"
 #include "config/config_settings.h"
 
+#include "common/text.h"
+
 #include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
@@ -291,4 +293,95 @@ config_destroy(struct config *config)
     free(config->group);
     free(config->log_file);
     free(config);
+}
+
+/* --- as bytes --- */
+
+/* A struct as it is in memory, and behind it its strings in the order of config_string. */
+
+#define CONFIG_NO_STRING UINT32_MAX
+
+/* The i-th string of a configuration, or NULL behind the last. */
+static char **
+config_string(struct config *config, size_t i)
+{
+    char **const own[] = {&config->data_dir, &config->runtime_dir, &config->config_file,
+                          &config->user,     &config->group,       &config->log_file};
+    struct listener_config *listener;
+
+    if (i < MS_ARRAY_LEN(own))
+        return own[i];
+    i -= MS_ARRAY_LEN(own);
+    if (i / (4 + OPTION_COUNT) >= config->listener_count)
+        return NULL;
+    listener = &config->listeners[i / (4 + OPTION_COUNT)];
+    i %= 4 + OPTION_COUNT;
+    if (i < 4)
+        return (
+            (char **[]){&listener->url, &listener->name, &listener->proto, &listener->handler})[i];
+    return &listener->text[i - 4];
+}
+
+void
+config_pack(const struct config *config, struct buffer *out)
+{
+    struct config copy = *config;
+    char **string;
+
+    buffer_append(out, config, sizeof(*config));
+    for (size_t i = 0; (string = config_string(&copy, i)) != NULL; i++) {
+        uint32_t n = *string == NULL ? CONFIG_NO_STRING : (uint32_t)strlen(*string);
+
+        buffer_append(out, &n, sizeof(n));
+        if (*string != NULL)
+            buffer_append(out, *string, n);
+    }
+}
+
+/* Takes one string off the bytes. Returns false where they are too few. */
+static bool
+config_unpack_string(const char **bytes, size_t *n, char **string_out)
+{
+    uint32_t len;
+
+    if (*n < sizeof(len))
+        return false;
+    memcpy(&len, *bytes, sizeof(len));
+    *bytes += sizeof(len);
+    *n -= sizeof(len);
+    if (len == CONFIG_NO_STRING)
+        return true;
+    if (*n < len)
+        return false;
+    *string_out = ms_malloc((size_t)len + 1);
+    memcpy(*string_out, *bytes, len);
+    (*string_out)[len] = '\0';
+    *bytes += len;
+    *n -= len;
+    return true;
+}
+
+struct config *
+config_unpack(const void *bytes, size_t n)
+{
+    const char *from = (const char *)bytes + sizeof(struct config);
+    struct config *config;
+    bool whole = true;
+    char **string;
+
+    if (n < sizeof(*config))
+        return NULL;
+    config = ms_malloc(sizeof(*config));
+    memcpy(config, bytes, sizeof(*config));
+    n -= sizeof(*config);
+    if (config->listener_count > CONFIG_LISTENERS_MAX)
+        config->listener_count = 0, whole = false;
+    for (size_t i = 0; (string = config_string(config, i)) != NULL; i++)
+        *string = NULL;
+    for (size_t i = 0; whole && (string = config_string(config, i)) != NULL; i++)
+        whole = config_unpack_string(&from, &n, string);
+    if (whole && n == 0)
+        return config;
+    config_destroy(config);
+    return NULL;
 }

@@ -13,6 +13,7 @@
 #define CONFIG_LISTENERS_MAX 64
 #define CONFIG_WORKERS_MAX   64
 #define CONFIG_ERROR_LEN     512
+#define DATA_ID_LEN          36 /* of a UUID as text, without NUL */
 
 enum on_conflict {
     ON_CONFLICT_KEEP,    /* the file that is there stays, the new one gets REJ exists */
@@ -36,14 +37,19 @@ struct listener_config {
     char *text[OPTION_COUNT]; /* of those that only URLs have, paths absolute; NULL: not given */
 };
 
+/* A number for all that decides what the bytes of a listener's connections mean: protocol, framing,
+ * replies, handler, and the key with which they are sealed, as its file is now. */
+uint32_t listener_meaning(const struct listener_config *listener);
+
 struct config {
     unsigned workers;
     size_t listener_count;
     struct listener_config listeners[CONFIG_LISTENERS_MAX];
-    char *data_dir;     /* absolute */
-    char *runtime_dir;  /* absolute */
-    char *config_file;  /* absolute, or NULL */
-    char *user, *group; /* workers of a root master become these; NULL: stay */
+    char *data_dir;                /* absolute */
+    char data_id[DATA_ID_LEN + 1]; /* of its marker; "" until data_dir_prepare has read it */
+    char *runtime_dir;             /* absolute */
+    char *config_file;             /* absolute, or NULL */
+    char *user, *group;            /* workers of a root master become these; NULL: stay */
     uid_t uid;
     gid_t gid;
     bool daemonize;
@@ -81,5 +87,13 @@ struct config_args {
 MS_MUST_CHECK int config_build(const struct config_args *args, const char *cwd,
                                struct config **config_out, char error[CONFIG_ERROR_LEN]);
 void config_destroy(struct config *config); /* NULL is fine */
+
+struct buffer;
+
+/* Appends a configuration as bytes, for another process of the same program. */
+void config_pack(const struct config *config, struct buffer *out);
+
+/* The configuration of which these are the bytes, or NULL where they are not whole. */
+struct config *config_unpack(const void *bytes, size_t n);
 
 #endif

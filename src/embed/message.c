@@ -2,8 +2,6 @@
 #include "embed/server.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 /* --- where it is --- */
 
@@ -36,10 +34,7 @@ server_message_end(struct msock_message *m, const struct verdict *verdict)
     const struct handler_host *host = &m->conn->server->host;
 
     host->settle(host->ctx, m->core, verdict);
-    if (m->mapped != 0)
-        munmap(m->body, m->mapped);
-    else
-        free(m->body);
+    free(m->body);
     free(m);
 }
 
@@ -57,45 +52,11 @@ server_messages_fail(struct message_list *list, const char *text)
 
 /* --- facts about it --- */
 
-/* A mapping of the file with room for one byte more, which may be in a page of its own. */
-static char *
-message_map(const struct message *core, size_t *mapped_out)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), size = (size_t)core->size;
-    size_t mapped = (size / page + 1) * page;
-    char *map = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    if (map == MAP_FAILED)
-        return NULL;
-    if (mmap(map, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, core->fd, 0) ==
-        MAP_FAILED) {
-        munmap(map, mapped);
-        return NULL;
-    }
-    *mapped_out = mapped;
-    return map;
-}
-
-/* A body in memory is copied, to have a NUL behind it. */
-static char *
-message_body_of(const struct message *core, size_t *mapped_out)
-{
-    size_t size = (size_t)core->size;
-    char *body = core->fd >= 0 && size > 0 ? message_map(core, mapped_out) : malloc(size + 1);
-
-    if (body == NULL)
-        return NULL;
-    if (*mapped_out == 0 && size > 0)
-        memcpy(body, core->mem, size);
-    body[size] = '\0';
-    return body;
-}
-
 const void *
 msock_message_data(msock_message *m, size_t *n)
 {
     if (m->body == NULL)
-        m->body = message_body_of(m->core, &m->mapped);
+        m->body = message_copy_body(m->core);
     if (n != NULL)
         *n = (size_t)m->core->size;
     return m->body;

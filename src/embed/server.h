@@ -23,7 +23,6 @@ struct msock_message {
     struct message *core;
     TAILQ_ENTRY(msock_message) link; /* in conn->queue or server->out */
     char *body;                      /* NUL-terminated, for the program; NULL: not asked for yet */
-    size_t mapped;                   /* bytes of a mapping; 0: body is from the heap */
 };
 TAILQ_HEAD(message_list, msock_message);
 

@@ -1,5 +1,4 @@
 /* Sends every message back, where a reply is wanted. */
-#include "common/fd.h"
 #include "handler/handler.h"
 
 #include <errno.h>
@@ -18,9 +17,9 @@ echo_reply(const struct handler_host *host, struct message *m, const void *reply
 static void
 echo_reply_from_file(const struct handler_host *host, struct message *m)
 {
-    char *reply = ms_malloc((size_t)m->size);
+    char *reply = message_copy_body(m);
 
-    if (fd_pread_all(m->fd, reply, (size_t)m->size, 0) < 0)
+    if (reply == NULL)
         outcome_settle(host, m, outcome_failed("the message cannot be read back", errno));
     else
         echo_reply(host, m, reply);

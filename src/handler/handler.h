@@ -150,8 +150,8 @@ struct outcome {
 struct outcome outcome_committed(void);
 struct outcome outcome_refused(const char *code, const char *what);
 
-/* What errno `error` means for a message: no room (ENOSPC, EDQUOT) is refused with no-space, all
- * else has failed. */
+/* What errno `error` means for a message: no room (ENOSPC, EDQUOT, or EFBIG of `ulimit -f`) is
+ * refused with no-space, all else has failed. */
 struct outcome outcome_failed(const char *what, int error);
 
 /* The same where the file or blob has got its name already: others may have seen it and rely on it,

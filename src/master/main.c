@@ -28,10 +28,13 @@ program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN
 }
 
 static int
-program_prepare(void *arg, const struct config *config, char error[CONFIG_ERROR_LEN])
+program_prepare(void *arg, struct config *config, const struct config *now,
+                char error[CONFIG_ERROR_LEN])
 {
+    bool same = now != NULL && strcmp(now->data_dir, config->data_dir) == 0;
+
     (void)arg;
-    return data_dir_prepare(config, error);
+    return data_dir_prepare(config, same ? now->data_id : "", error);
 }
 
 /* Takes the descriptors 0 to 2, so that no file opened later becomes standard output or standard

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #define FIRST_ALLOCATION 2048 /* a size from the wire earns no more than this at once */
@@ -210,7 +209,8 @@ message_finish(struct message *m)
 {
     if (m->is_over)
         message_drop_body(m);
-    if (m->digest != NULL)
+    m->has_sha256 = m->digest != NULL;
+    if (m->has_sha256)
         sha256_finish(m->digest, m->sha256);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
@@ -249,36 +249,68 @@ message_value_cut_front(struct message *m, size_t n)
     memmove(m->value, m->value + n, (size_t)m->value_len + 1);
 }
 
-int
-message_body(struct message *m, const char **data_out)
+/* What was written back to a disk that failed comes back as something else. The digester is not the
+ * store's: this may run in a helper thread. */
+static int
+message_check(const struct message *m, const char *body)
 {
-    void *map;
+    uint8_t sha256[SHA256_LEN];
+    struct digester *digester;
+
+    if (!m->has_sha256)
+        return 0;
+    digester = digester_create();
+    if (digester == NULL)
+        return -1;
+    digest_sha256(digester, body, (size_t)m->size, sha256);
+    digester_destroy(digester);
+    if (memcmp(sha256, m->sha256, SHA256_LEN) == 0)
+        return 0;
+    errno = EBADMSG;
+    return -1;
+}
+
+char *
+message_copy_body(const struct message *m)
+{
+    size_t n = (size_t)m->size;
+    char *copy;
 
     MS_ASSERT(!m->body_dropped);
     if (m->error != 0) {
         errno = m->error;
-        return -1;
+        return NULL;
     }
-    if (m->size == 0) {
-        *data_out = "";
-        return 0;
+    copy = malloc(n + 1);
+    if (copy == NULL)
+        return NULL;
+    copy[n] = '\0';
+    if (m->fd < 0 && n > 0)
+        memcpy(copy, m->mem, n);
+    if (m->fd >= 0 && (fd_pread_all(m->fd, copy, n, 0) < 0 || message_check(m, copy) < 0)) {
+        free(copy);
+        return NULL;
     }
-    if (m->fd < 0) {
-        *data_out = m->mem;
-        return 0;
+    return copy;
+}
+
+int
+message_body(const struct message *m, const char **data_out)
+{
+    MS_ASSERT(!m->body_dropped);
+    if (m->fd >= 0 || m->error != 0) {
+        *data_out = message_copy_body(m);
+        return *data_out != NULL ? 0 : -1;
     }
-    map = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, m->fd, 0);
-    if (map == MAP_FAILED)
-        return -1;
-    *data_out = map;
+    *data_out = m->size > 0 ? m->mem : "";
     return 0;
 }
 
 void
-message_body_release(struct message *m, const char *data)
+message_body_release(const struct message *m, const char *data)
 {
-    if (m->fd >= 0 && m->size > 0)
-        munmap((void *)(uintptr_t)data, m->size);
+    if (m->fd >= 0)
+        free((void *)(uintptr_t)data);
 }
 
 /* --- the path of a file --- */

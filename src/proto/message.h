@@ -51,6 +51,7 @@ struct message {
     char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
     struct json_t *json;        /* kind J: what was parsed, where the handler wants it; or NULL */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
+    bool has_sha256;            /* false where its digest was skipped */
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
     uint64_t mark_size;
@@ -95,11 +96,14 @@ void message_set_value(struct message *m, const void *value, size_t n);
 /* Drops the first n bytes of value. */
 void message_value_cut_front(struct message *m, size_t n);
 
-/* The whole body in one piece: the memory itself, or a read-only mapping of the file. Returns 0 and
- * the bytes, which stay valid until message_body_release, or -1 with errno. Not for dropped
- * bodies. */
-MS_MUST_CHECK int message_body(struct message *m, const char **data_out);
-void message_body_release(struct message *m, const char *data);
+/* The whole body in one piece: the memory itself, or, from a file, a copy whose digest was compared
+ * again. Returns 0 and the bytes, which stay valid until message_body_release, or -1 with errno:
+ * EBADMSG where the file gave back something else. Not for dropped bodies. Any thread. */
+MS_MUST_CHECK int message_body(const struct message *m, const char **data_out);
+void message_body_release(const struct message *m, const char *data);
+
+/* The same as a copy that the caller frees, with a NUL behind it; NULL with errno. */
+char *message_copy_body(const struct message *m);
 
 /* --- on its way to the peer --- */
 

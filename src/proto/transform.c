@@ -32,6 +32,24 @@ struct passing {
     void *own;
 };
 
+/* Whose fault it was, as errno says; a callback that does not set it means the payload. */
+static int
+passing_fault(int error)
+{
+    switch (error) {
+    case ENOMEM:
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+    case EIO:
+    case EMFILE:
+    case ENFILE:
+        return error;
+    default:
+        return EBADMSG;
+    }
+}
+
 static int
 passing_apply(struct passing *p, transform_fn fn, void *arg)
 {
@@ -40,10 +58,11 @@ passing_apply(struct passing *p, transform_fn fn, void *arg)
 
     if (fn == NULL)
         return 0;
-    if (fn(arg, p->len > 0 ? p->bytes : "", p->len, &out, &len) != 0)
+    errno = 0;
+    if (fn(arg, p->len > 0 ? p->bytes : "", p->len, &out, &len) != 0 || (out == NULL && len > 0)) {
+        errno = passing_fault(errno);
         return -1;
-    if (out == NULL && len > 0)
-        return -1;
+    }
     free(p->own);
     p->own = out;
     p->bytes = out;
@@ -95,7 +114,7 @@ transforms_receive(const struct transforms *t, const void *in, size_t n, void **
     return passing_take(&p, out_out, out_len_out);
 }
 
-/* A new message like m with another body, or NULL where that cannot be stored. */
+/* A new message like m with another body, or NULL with errno where that cannot be stored. */
 static struct message *
 message_with_body(const struct message *m, const void *body, size_t n)
 {
@@ -104,6 +123,7 @@ message_with_body(const struct message *m, const void *body, size_t n)
     message_append(made, body, n);
     message_finish(made);
     if (made->error != 0) {
+        errno = made->error;
         message_destroy(made);
         return NULL;
     }
@@ -116,21 +136,32 @@ message_with_body(const struct message *m, const void *body, size_t n)
     return made;
 }
 
-struct message *
-transforms_receive_message(const struct transforms *t, struct message *m)
+int
+transforms_receive_message(const struct transforms *t, struct message *m, struct message **made_out)
 {
     struct message *made = NULL;
     const char *body;
     void *out = NULL;
     size_t out_len;
+    int saved;
 
-    if (m->body_dropped || m->size > TRANSFORM_BODY_MAX || message_body(m, &body) < 0)
-        return NULL;
+    errno = EBADMSG;
+    if (m->body_dropped || m->size > TRANSFORM_BODY_MAX)
+        return -1;
+    if (message_body(m, &body) < 0) {
+        errno = errno == EBADMSG ? EIO : errno; /* the file's fault, not the sender's */
+        return -1;
+    }
     if (transforms_receive(t, body, m->size, &out, &out_len) == 0)
         made = message_with_body(m, out, out_len);
+    saved = errno;
     message_body_release(m, body);
     free(out);
-    return made;
+    errno = saved;
+    if (made == NULL)
+        return -1;
+    *made_out = made;
+    return 0;
 }
 
 /* --- sealing --- */
@@ -167,10 +198,17 @@ static int
 sealing_receive(void *arg, const void *in, size_t in_len, void **out, size_t *out_len)
 {
     struct sealing *s = arg;
-    uint8_t *opened = in_len >= SEAL_OVERHEAD ? sealing_memory(in_len - SEAL_OVERHEAD) : NULL;
+    uint8_t *opened;
 
-    if (opened == NULL || seal_decrypt(s->seal, s->from, in, in_len, opened) < 0) {
+    errno = EBADMSG;
+    if (in_len < SEAL_OVERHEAD)
+        return -1;
+    opened = sealing_memory(in_len - SEAL_OVERHEAD);
+    if (opened == NULL)
+        return -1;
+    if (seal_decrypt(s->seal, s->from, in, in_len, opened) < 0) {
         free(opened);
+        errno = EBADMSG;
         return -1;
     }
     *out = opened;

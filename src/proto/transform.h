@@ -11,8 +11,9 @@
 #define TRANSFORMS_MAX     8
 #define TRANSFORM_BODY_MAX ((uint64_t)256 << 20) /* bytes; a larger payload is not transformed */
 
-/* in_len bytes become *out_len bytes in *out, malloc'ed. Returns 0, or another value where the
- * payload cannot be transformed, and then leaves nothing to free. */
+/* in_len bytes become *out_len bytes in *out, malloc'ed. Returns 0, or another value and leaves
+ * nothing to free. errno tells then whose fault it was: ENOMEM, ENOSPC, EDQUOT, EFBIG, EIO, EMFILE
+ * and ENFILE are the environment's, and all else is the payload's. */
 typedef int (*transform_fn)(void *arg, const void *in, size_t in_len, void **out, size_t *out_len);
 
 struct transform {
@@ -31,8 +32,9 @@ struct transforms {
 MS_MUST_CHECK int transforms_add(struct transforms *t, const struct transform *transform);
 void transforms_fini(struct transforms *t);
 
-/* Returns 0 and *out_out, which the caller frees, or -1: one of them refused. With an empty list
- * the result is a copy. */
+/* Returns 0 and *out_out, which the caller frees, or -1 with errno: EBADMSG where one of them
+ * refused the payload, another value where the environment failed. With an empty list the result is
+ * a copy. */
 MS_MUST_CHECK int transforms_send(const struct transforms *t, const void *in, size_t n,
                                   void **out_out, size_t *out_len_out);
 MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in, size_t n,
@@ -40,8 +42,10 @@ MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in,
 
 /* A new message with the body that `m` (received, finished) becomes, everything else as in m: kind,
  * value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays the caller's.
- * NULL where a transform refused, the body is over TRANSFORM_BODY_MAX, or it cannot be read. */
-struct message *transforms_receive_message(const struct transforms *t, struct message *m);
+ * Returns 0, or -1 with errno: EBADMSG where a transform refused it or it is over
+ * TRANSFORM_BODY_MAX, another value where the environment failed. */
+MS_MUST_CHECK int transforms_receive_message(const struct transforms *t, struct message *m,
+                                             struct message **made_out);
 
 /* --- transform_seal.c --- */
 

@@ -164,6 +164,26 @@ harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN])
     places[place_count - 1].mounted = true;
 }
 
+bool
+harness_mount_image(const char *image, char path_out[HARNESS_PATH_LEN])
+{
+    char line[2 * HARNESS_PATH_LEN + 64];
+
+    harness_directory(path_out);
+    snprintf(line, sizeof(line), "mount -o loop '%s' '%s' 2>/dev/null", image, path_out);
+    places[place_count - 1].mounted = system(line) == 0;
+    return places[place_count - 1].mounted;
+}
+
+void
+harness_unmount(const char *path)
+{
+    for (size_t i = 0; i < place_count; i++)
+        if (strcmp(places[i].path, path) == 0)
+            places[i].mounted = false;
+    assert_int_equal(umount2(path, 0), 0);
+}
+
 void
 harness_need_root(void)
 {

@@ -42,6 +42,13 @@ void harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN]);
 /* Skips the test unless it runs as root. */
 void harness_need_root(void);
 
+/* Mounts an image of a file system on a new directory, which goes away with the test. False where
+ * that is not possible here. */
+bool harness_mount_image(const char *image, char path_out[HARNESS_PATH_LEN]);
+
+/* Takes it away again. */
+void harness_unmount(const char *path);
+
 void harness_remove_tree(const char *path);
 
 /* Joins both with '/'; ends the test where that is too long. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 struct reading {
     const char *data_dir;
@@ -61,14 +62,29 @@ body_from_base64(struct entry *e, const char *text)
     free(out);
 }
 
-/* The body is the last member of a line: everything between its name and the closing brace. */
+#define LINE_END     ",\"crc32\":\"01234567\"}"
+#define LINE_END_LEN (sizeof(LINE_END) - 1)
+
+/* The body is the last member of a line but for its CRC-32. */
 static void
 body_from_line(struct entry *e, const char *text, size_t n)
 {
-    const char *at = memmem(text, n, ",\"json\":", 8);
+    const char *at = memmem(text, n, ",\"json\":", 8), *end = text + n - LINE_END_LEN;
 
-    if (at != NULL && text[n - 1] == '}')
-        set_body(e, at + 8, (size_t)(text + n - 1 - (at + 8)));
+    if (at != NULL && at + 8 <= end && memcmp(end, LINE_END, strlen(",\"crc32\":\"")) == 0)
+        set_body(e, at + 8, (size_t)(end - (at + 8)));
+}
+
+/* The CRC-32 at the end of a line is that of the bytes before it. */
+static bool
+line_is_right(const char *text, size_t n)
+{
+    char said[9] = "";
+
+    if (n < LINE_END_LEN)
+        return false;
+    memcpy(said, text + n - 10, 8);
+    return strtoul(said, NULL, 16) == crc32(0, (const Bytef *)text, (uInt)(n - LINE_END_LEN));
 }
 
 static void
@@ -174,7 +190,7 @@ read_line(struct reading *r, const char *text, size_t n)
         e->size = (uint64_t)json_number_value(json_object_get(use, "size"));
         snprintf(e->sha256, sizeof(e->sha256), "%s",
                  json_string_value(json_object_get(use, "sha256")));
-        if (exact != NULL && !complete(e, exact))
+        if (!line_is_right(text, n) || (exact != NULL && !complete(e, exact)))
             complain(r, text, n);
         read_body(e, use, text, n, r->data_dir);
         e->sound = body_is_sound(e);

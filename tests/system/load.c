@@ -246,7 +246,7 @@ static void
 raw_end(struct load_thread *t, struct raw *r)
 {
     r->kind->finish(r);
-    if (!peer_closed(&r->peer, 10000)) {
+    if (!peer_closed(&r->peer, 60000)) {
         t->load->broken++;
         complain(t->load, "the server does not close");
     }

@@ -183,7 +183,7 @@ a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
     assert_int_equal(peer_send_plain(&p, "whole", "w", 1, &a), ANSWER_ACK);
     daemon_kill(d);
     harness_join(dir, d->data_dir, "journal");
-    harness_join(path, dir, "20260101T000000Z-torn.ndjson");
+    harness_join(path, dir, "01K00000000000000000000000-w9.ndjson");
     harness_write_file(path, "{\"id\":\"01\",\"time", 16);
     daemon_launch(d);
     peer_connect(&p, &d->listeners[0]);

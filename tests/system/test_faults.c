@@ -71,8 +71,8 @@ static const struct fault_row fault_rows[] = {
     {"write EIO /data/ 1\n", 'F', true, false},
     {"write ENOSPC /data/ 1\n", 'A', true, true},
     {"sync EIO /data/ 1\n", 'A', true, false},
-    {"link EIO - 1\n", 'F', false, false},
-    {"link ENOSPC - 1\n", 'F', true, true},
+    {"rename EIO - 1\n", 'F', false, false},
+    {"rename ENOSPC - 1\n", 'F', true, true},
 };
 
 #define FAULT_ROWS (sizeof(fault_rows) / sizeof(fault_rows[0]))

@@ -72,7 +72,7 @@ fixture_create(void)
     f->config.segment_size = 1 << 30;
     f->config.segment_age_us = UINT64_C(3600000000);
     f->config.sync = true;
-    assert_int_equal(data_dir_prepare(&f->config, error), 0);
+    assert_int_equal(data_dir_prepare(&f->config, "", error), 0);
     f->store = (struct message_store){.digester = digester_create(),
                                       .memory_max = 4096,
                                       .memory_limit = 1 << 30,
@@ -240,14 +240,14 @@ fixture_member(const json_t *object, const char *key)
 
 struct faults faults;
 
-static int
-faulty_write_all(int fd, const void *data, size_t n)
+static ssize_t
+faulty_write(int fd, const void *data, size_t n, off_t at)
 {
     faults.writes++;
     if (faults.write_errors == 0)
-        return fd_write_all(fd, data, n);
+        return file_ops_synced.write(fd, data, n, at);
     faults.write_errors--;
-    assert_int_equal(fd_write_all(fd, data, n / 2), 0);
+    assert_int_equal(fd_pwrite_all(fd, data, n / 2, at), 0);
     errno = faults.write_error;
     return -1;
 }
@@ -279,11 +279,11 @@ faulty_sync_dir(int fd)
 }
 
 static int
-faulty_open_unnamed(int dir_fd)
+faulty_link_fd(int fd, int dir_fd, const char *name)
 {
-    if (!faults.no_unnamed)
-        return file_ops_synced.open_unnamed(dir_fd);
-    errno = EOPNOTSUPP;
+    if (!faults.no_link)
+        return file_ops_synced.link_fd(fd, dir_fd, name);
+    errno = EPERM;
     return -1;
 }
 
@@ -303,10 +303,10 @@ faulty_ops(void)
 
     faults = (struct faults){0};
     ops = file_ops_synced;
-    ops.write_all = faulty_write_all;
+    ops.write = faulty_write;
     ops.sync_data = faulty_sync_data;
     ops.sync_dir = faulty_sync_dir;
-    ops.open_unnamed = faulty_open_unnamed;
+    ops.link_fd = faulty_link_fd;
     ops.open_beneath = faulty_open_beneath;
     ops.sync_at_once = false;
     return &ops;

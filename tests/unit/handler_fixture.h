@@ -100,7 +100,7 @@ struct faults {
     unsigned data_errors;
     int dir_error; /* of the next dir_errors syncs of directories */
     unsigned dir_errors;
-    bool no_unnamed, no_beneath;
+    bool no_link, no_beneath;
     unsigned data_syncs, dir_syncs, writes; /* calls so far */
     unsigned skip_data;                     /* syncs of data that still succeed before data_error */
 };

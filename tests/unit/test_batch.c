@@ -15,8 +15,14 @@ assert_joined(struct batch *batch, const char *expected)
 {
     const struct buffer *joined = batch_join(batch);
 
-    assert_int_equal(joined->len, strlen(expected));
-    assert_memory_equal(buffer_bytes(joined), expected, joined->len);
+    char text[512] = "", *crc;
+
+    /* Its CRC-32 is what test_record looks at. */
+    assert_true(joined->len < sizeof(text));
+    memcpy(text, buffer_bytes(joined), joined->len);
+    while ((crc = strstr(text, ",\"crc32\":\"")) != NULL)
+        memmove(crc, crc + 19, strlen(crc + 19) + 1);
+    assert_string_equal(text, expected);
 }
 
 /* As after settling: the messages are gone. */

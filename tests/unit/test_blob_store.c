@@ -5,6 +5,7 @@
 struct context {
     struct fixture *f;
     struct data_dirs dirs;
+    struct dir_syncs syncs;
     struct store store;
 };
 
@@ -17,10 +18,11 @@ setup(void **state)
     c->f = fixture_create();
     c->dirs = DATA_DIRS_CLOSED;
     *state = c;
-    if (data_dirs_open(&c->dirs, c->f->dir, ops) < 0)
+    dir_syncs_init(&c->syncs, ops);
+    if (data_dirs_open(&c->dirs, &c->f->config, &c->syncs) < 0)
         return -1;
     faults = (struct faults){0};
-    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, ops);
+    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, &c->syncs);
 }
 
 static int
@@ -29,6 +31,7 @@ teardown(void **state)
     struct context *c = *state;
 
     store_fini(&c->store);
+    dir_syncs_fini(&c->syncs);
     data_dirs_close(&c->dirs);
     fixture_destroy(c->f);
     free(c);
@@ -102,6 +105,9 @@ a_damaged_blob_is_replaced(void **state)
     fixture_write(c->f, path, "a", 1);
     assert_int_equal(store_blob(c, "abc", 3, path), PROTO_COMMITTED);
     assert_blob(c, path, "abc", 3);
+    fixture_write(c->f, path, "abd", 3); /* of the right size */
+    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_COMMITTED);
+    assert_blob(c, path, "abc", 3);
     assert_int_equal(fixture_count(c->f, ".", ".msockd", NULL), 0);
 }
 
@@ -144,10 +150,12 @@ a_blob_that_cannot_be_made_safe_has_failed(void **state)
     faults.data_errors = 1;
     assert_int_equal(store_blob(c, "abc", 3, path), PROTO_FAILED);
     assert_false(fixture_exists(c->f, path));
+    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_COMMITTED);
     faults.dir_error = ENOSPC;
     faults.dir_errors = 1;
-    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_FAILED); /* its name is there by then */
-    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_COMMITTED);
+    assert_int_equal(store_blob(c, "def", 3, path), PROTO_FAILED);
+    assert_true(fixture_exists(c->f, path)); /* its name is there by then, and stays */
+    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_FAILED); /* the directory is not used */
 }
 
 int

@@ -10,6 +10,7 @@
 struct context {
     struct fixture *f;
     struct data_dirs dirs;
+    struct dir_syncs syncs;
     struct store store;
     struct store_put put; /* of the last store_file */
 };
@@ -23,10 +24,11 @@ setup(void **state)
     c->f = fixture_create();
     c->dirs = DATA_DIRS_CLOSED;
     *state = c;
-    if (data_dirs_open(&c->dirs, c->f->dir, ops) < 0)
+    dir_syncs_init(&c->syncs, ops);
+    if (data_dirs_open(&c->dirs, &c->f->config, &c->syncs) < 0)
         return -1;
     faults = (struct faults){0};
-    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, ops);
+    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, &c->syncs);
 }
 
 static int
@@ -35,6 +37,7 @@ teardown(void **state)
     struct context *c = *state;
 
     store_fini(&c->store);
+    dir_syncs_fini(&c->syncs);
     data_dirs_close(&c->dirs);
     fixture_destroy(c->f);
     free(c);
@@ -133,11 +136,12 @@ a_body_that_cannot_be_linked_is_copied(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(fd_pwrite_all(m->fd, body, sizeof(body), 0), 0);
     m->size = sizeof(body);
+    digest_sha256(c->f->store.digester, body, sizeof(body), m->sha256);
     c->store.on_conflict = ON_CONFLICT_REPLACE;
     for (unsigned round = 0; round < 4; round++) {
         c->put = (struct store_put){.m = m};
         if (round == 2) {
-            faults.no_unnamed = true;
+            faults.no_link = true;
             message_set_value(m, "copied-to-a-name", 16);
         }
         store_run(&c->store, &c->put, 1);
@@ -269,7 +273,7 @@ without_openat2_and_unnamed_files_all_is_the_same(void **state)
     struct context *c = *state;
 
     faults.no_beneath = true;
-    faults.no_unnamed = true;
+    faults.no_link = true;
     assert_string_equal(store_file(c, "a/b/c", "body"), "");
     assert_string_equal(store_file(c, "a/b/c", "body"), "");
     assert_true(c->put.duplicate);
@@ -293,7 +297,7 @@ a_full_disk_is_no_space_and_another_error_is_a_failure(void **state)
     assert_string_equal(store_file(c, "a", "body"), "no-space");
     faults.write_error = EDQUOT;
     faults.write_errors = 1;
-    faults.no_unnamed = true;
+    faults.no_link = true;
     assert_string_equal(store_file(c, "a", "body"), "no-space");
     faults.data_error = EIO;
     faults.data_errors = 1;
@@ -301,8 +305,9 @@ a_full_disk_is_no_space_and_another_error_is_a_failure(void **state)
     assert_false(fixture_exists(c->f, "files/a"));
     faults.dir_error = EIO;
     faults.dir_errors = 1;
-    assert_string_equal(store_file(c, "a", "body"), "failed");
-    assert_string_equal(store_file(c, "a", "body"), ""); /* the retry */
+    assert_string_equal(store_file(c, "d/a", "body"), "failed");
+    assert_string_equal(store_file(c, "d/a", "body"), "failed"); /* files/ is not used again */
+    assert_false(fixture_exists(c->f, "files/d/a"));
     assert_no_leftovers(c);
 }
 
@@ -368,7 +373,7 @@ another_file_system_beneath_gets_a_copy(void **state)
     if (!fixture_mount(fixture_path(c->f, "files/disk"), "size=1m"))
         skip();
     data_dirs_close(&c->dirs); /* what was open before still sees what was there before */
-    assert_int_equal(data_dirs_open(&c->dirs, c->f->dir, c->store.ops), 0);
+    assert_int_equal(data_dirs_open(&c->dirs, &c->f->config, &c->syncs), 0);
     memset(body, 'x', sizeof(body));
     assert_string_equal(store_file(c, "disk/small", "body"), "");
     assert_string_equal(store_bytes(c, "disk/d/large", body, sizeof(body)), "");

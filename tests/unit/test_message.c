@@ -302,10 +302,37 @@ values_are_copied_terminated_and_cut(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* As after a write-back that failed: the pages are gone, and the disk has something else. */
+static void
+a_body_that_its_file_gives_back_changed_is_not_taken(void **state)
+{
+    size_t n = store.memory_max + 1;
+    char *bytes = ms_calloc(1, n);
+    const char *body;
+    struct message *m = message_create(&store, n, UINT64_MAX, 0);
+
+    (void)state;
+    message_append(m, bytes, n);
+    message_finish(m);
+    assert_true(m->fd >= 0);
+    assert_int_equal(message_body(m, &body), 0);
+    assert_memory_equal(body, bytes, n);
+    message_body_release(m, body);
+    assert_int_equal(pwrite(m->fd, "x", 1, (off_t)n - 1), 1);
+    assert_int_equal(message_body(m, &body), -1);
+    assert_int_equal(errno, EBADMSG);
+    assert_int_equal(ftruncate(m->fd, 10), 0);
+    assert_int_equal(message_body(m, &body), -1);
+    assert_int_equal(errno, EIO);
+    message_destroy(m);
+    free(bytes);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(a_body_that_its_file_gives_back_changed_is_not_taken),
         TEST(any_size_arrives_whole_in_pieces_of_any_size),
         TEST(what_is_rolled_back_leaves_no_trace),
         TEST(a_shorter_body_behind_a_rollback_ends_where_it_should),

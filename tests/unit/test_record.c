@@ -2,6 +2,8 @@
 
 #include "handler/journal/journal.h"
 
+#include <zlib.h>
+
 static const char test_id[ULID_LEN + 1] = "01ARYZ6S410000000000000000";
 
 /* The line of a message, made and parsed again; its text in *text_out where that is not NULL. */
@@ -22,9 +24,9 @@ line_of(enum message_kind kind, const void *value, size_t value_len, const void 
     memset(m.sha256, 0xab, sizeof(m.sha256));
     record_head(&out, test_id, UINT64_C(1469918176385001), &clock, &origin, &m);
     if (kind == MESSAGE_FILE)
-        record_end_with_place(&out, &(struct record_place){"file", "files/", m.value});
+        record_end_with_place(&out, 0, &(struct record_place){"file", "files/", m.value});
     else
-        record_body(&out, kind, body, n);
+        record_body(&out, 0, kind, body, n);
     assert_int_equal(buffer_bytes(&out)[out.len - 1], '\n');
     assert_null(memchr(buffer_bytes(&out), '\n', out.len - 1));
     assert_null(memchr(buffer_bytes(&out), '\r', out.len));
@@ -44,13 +46,18 @@ a_line_has_its_members_in_the_order_of_the_documentation(void **state)
     char *text;
     json_t *line = line_of(MESSAGE_JSON, "my-id", 5, body, sizeof(body) - 1, &text);
 
+    static const char members[] =
+        "{\"id\":\"01ARYZ6S410000000000000000\",\"time\":\"2016-07-30T22:36:16.385001Z\","
+        "\"listener\":\"msp://127.0.0.1:8000\",\"proto\":\"msp\","
+        "\"peer\":\"unix:/tmp/\\\"a\\\\xFF\",\"kind\":\"json\",\"key\":\"my-id\",\"size\":17,"
+        "\"sha256\":\"abababababababababababababababababababababababababababababababab\","
+        "\"json\":{\"hello\":\"world\"}";
+    char expected[sizeof(members) + 32];
+
+    snprintf(expected, sizeof(expected), "%s,\"crc32\":\"%08x\"}\n", members,
+             (unsigned)crc32(0, (const Bytef *)members, sizeof(members) - 1));
     (void)state;
-    assert_string_equal(
-        text, "{\"id\":\"01ARYZ6S410000000000000000\",\"time\":\"2016-07-30T22:36:16.385001Z\","
-              "\"listener\":\"msp://127.0.0.1:8000\",\"proto\":\"msp\","
-              "\"peer\":\"unix:/tmp/\\\"a\\\\xFF\",\"kind\":\"json\",\"key\":\"my-id\",\"size\":17,"
-              "\"sha256\":\"abababababababababababababababababababababababababababababababab\","
-              "\"json\":{\"hello\":\"world\"}}\n");
+    assert_string_equal(text, expected);
     json_decref(line);
     free(text);
 }
@@ -63,7 +70,8 @@ a_document_stands_as_sent_but_for_its_newlines(void **state)
     json_t *line = line_of(MESSAGE_JSON, "", 0, body, sizeof(body) - 1, &text);
 
     (void)state;
-    assert_non_null(strstr(text, ",\"json\":  { \"a\":\t[1,    2.50 ], \"\xc3\xa4\\n\":1e2} }\n"));
+    assert_non_null(
+        strstr(text, ",\"json\":  { \"a\":\t[1,    2.50 ], \"\xc3\xa4\\n\":1e2} ,\"crc32\":"));
     assert_null(json_object_get(line, "key"));
     json_decref(line);
     free(text);

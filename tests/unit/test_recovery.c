@@ -10,6 +10,7 @@
 struct context {
     struct fixture *f;
     struct data_dirs dirs;
+    struct dir_syncs syncs;
     struct recovery_tally tally;
 };
 
@@ -21,7 +22,8 @@ setup(void **state)
     c->f = fixture_create();
     c->dirs = DATA_DIRS_CLOSED;
     *state = c;
-    return data_dirs_open(&c->dirs, c->f->dir, faulty_ops());
+    dir_syncs_init(&c->syncs, faulty_ops());
+    return data_dirs_open(&c->dirs, &c->f->config, &c->syncs);
 }
 
 static int
@@ -30,6 +32,7 @@ teardown(void **state)
     struct context *c = *state;
 
     data_dirs_close(&c->dirs);
+    dir_syncs_fini(&c->syncs);
     fixture_destroy(c->f);
     free(c);
     return 0;
@@ -41,90 +44,206 @@ recover(struct context *c)
     recovery_run(&c->dirs, &file_ops_synced, &c->tally);
 }
 
-static void
-assert_recovered(struct context *c, const char *before, size_t n, const char *after)
-{
-    char *data;
+#define SEGMENT "journal/01ARYZ6S410000000000000000-w7.ndjson"
 
-    fixture_write(c->f, "journal/x.ndjson", before, n);
+/* Appends a record with that body. */
+static void
+record_add(struct buffer *out, enum message_kind kind, const char *body)
+{
+    struct message m = {.kind = kind, .size = strlen(body), .fd = -1, .value = (char *)""};
+    struct message_origin origin = {
+        .listener = "msp://127.0.0.1:8000", .proto = "msp", .peer = "p"};
+    struct record_clock clock = {0};
+    size_t from = out->len;
+
+    record_head(out, "01ARYZ6S410000000000000000", 1, &clock, &origin, &m);
+    record_body(out, from, kind, body, strlen(body));
+}
+
+/* Writes a segment and recovers it. */
+static void
+recover_bytes(struct context *c, const char *data, size_t n)
+{
+    (void)unlink(fixture_path(c->f, SEGMENT));
+    fixture_remove_tree(fixture_path(c->f, "journal/" DAMAGED_DIR));
+    fixture_write(c->f, SEGMENT, data, n);
     recover(c);
-    data = fixture_read(c->f, "journal/x.ndjson", NULL);
-    if (after == NULL) {
+    assert_int_equal(c->tally.failed, 0);
+}
+
+static void
+assert_segment(struct context *c, const char *expected, size_t n)
+{
+    size_t got = 0;
+    char *data = fixture_read(c->f, SEGMENT, &got);
+
+    if (n == 0) {
         assert_null(data);
         return;
     }
     assert_non_null(data);
-    assert_string_equal(data, after);
+    assert_int_equal(got, n);
+    assert_memory_equal(data, expected, n);
     free(data);
 }
 
 static void
-a_last_line_that_was_cut_off_goes(void **state)
+assert_nothing_to_do(struct context *c)
 {
-    struct context *c = *state;
-
-    assert_recovered(c, "{}\n{}\n", 6, "{}\n{}\n");
-    assert_int_equal(c->tally.cut, 0);
-    assert_recovered(c, "{}\n{\"a\":", 8, "{}\n");
-    assert_int_equal(c->tally.cut, 1);
-    assert_recovered(c, "{\"a\":", 5, NULL);
-    assert_recovered(c, "", 0, NULL);
-    assert_int_equal(c->tally.emptied, 1);
-    assert_recovered(c, "\n", 1, "\n");
-}
-
-static void
-blocks_that_never_reached_the_disk_go(void **state)
-{
-    struct context *c = *state;
-
-    assert_recovered(c, "{}\n\0\0\0", 6, "{}\n");
-    assert_recovered(c, "{}\n{\0\0}\n{}\n", 11, "{}\n");
-    assert_recovered(c, "\0\0\0\n", 4, NULL);
-}
-
-/* Behind a block that never reached the disk stand others that did, so that no NUL is near the end:
- * the first start must find it, for without the torn line it is the end. */
-static void
-a_second_start_finds_nothing_to_cut(void **state)
-{
-    struct context *c = *state;
-    const size_t holes[] = {3, 2000, 5000, 300000, 650000};
-    size_t n = 700000, left;
-
-    for (size_t i = 0; i < MS_ARRAY_LEN(holes); i++) {
-        char *data = ms_malloc(n);
-
-        for (size_t at = 0; at < n; at++)
-            data[at] = at % 100 == 99 && at < holes[i] + 1000 ? '\n' : 'x';
-        data[holes[i]] = '\0';
-        fixture_write(c->f, "journal/x.ndjson", data, n);
-        free(data);
-        recover(c);
-        assert_int_equal(c->tally.cut, 1);
-        left = 0;
-        free(fixture_read(c->f, "journal/x.ndjson", &left));
-        assert_true(left <= holes[i]);
-        recover(c);
-        assert_int_equal(c->tally.cut + c->tally.emptied, 0);
-    }
-}
-
-static void
-long_last_lines_are_found_to_their_beginning(void **state)
-{
-    struct context *c = *state;
-    size_t n = 700000;
-    char *data = ms_malloc(n);
-
-    memset(data, 'x', n);
-    data[4] = '\n';
-    fixture_write(c->f, "journal/x.ndjson", data, n);
-    free(data);
+    (void)chmod(fixture_path(c->f, SEGMENT), 0640); /* look at it again */
     recover(c);
-    data = fixture_read(c->f, "journal/x.ndjson", &n);
-    assert_int_equal(n, 5);
-    free(data);
+    assert_int_equal(c->tally.cut + c->tally.emptied + c->tally.damaged + c->tally.failed, 0);
+}
+
+static struct buffer
+three_records(size_t ends[3])
+{
+    struct buffer lines;
+
+    buffer_init(&lines);
+    record_add(&lines, MESSAGE_JSON, "{\"id\":\"a\",\"crc32\":\"00000000\"}");
+    ends[0] = lines.len;
+    record_add(&lines, MESSAGE_PLAIN, "a body with \"quotes\" and {\"id\":\"b\"");
+    ends[1] = lines.len;
+    record_add(&lines, MESSAGE_JSON, "[{\"id\":\"c\"},{\"id\":\"d\"}]");
+    ends[2] = lines.len;
+    return lines;
+}
+
+static void
+a_segment_that_was_cut_anywhere_keeps_its_whole_lines(void **state)
+{
+    struct context *c = *state;
+    size_t ends[3];
+    struct buffer lines = three_records(ends);
+
+    for (size_t n = 0; n <= lines.len; n++) {
+        size_t whole = n >= ends[2] ? ends[2] : n >= ends[1] ? ends[1] : n >= ends[0] ? ends[0] : 0;
+
+        recover_bytes(c, buffer_bytes(&lines), n);
+        assert_segment(c, buffer_bytes(&lines), whole);
+        assert_int_equal(c->tally.cut, n != whole);
+        assert_nothing_to_do(c);
+    }
+    buffer_fini(&lines);
+}
+
+/* The stretch in `before` from byte `from` to `to` was damaged, and a line stands there now. */
+static void
+assert_replaced(struct context *c, const char *before, const struct buffer *lines, size_t from,
+                size_t to)
+{
+    size_t n = 0, kept_n = 0;
+    char *after = fixture_read(c->f, SEGMENT, &n), name[256], path[300], *kept;
+    json_t *line;
+
+    assert_int_equal(n, lines->len);
+    assert_memory_equal(after, buffer_bytes(lines), from);
+    assert_memory_equal(after + to, buffer_bytes(lines) + to, n - to);
+    line = json_loadb(after + from, to - from, 0, NULL);
+    assert_true(json_is_object(json_object_get(line, "damaged")));
+    assert_int_equal(after[to - 1], '\n');
+    json_decref(line);
+    assert_int_equal(fixture_count(c->f, "journal/" DAMAGED_DIR, "", name), 1);
+    snprintf(path, sizeof(path), "journal/" DAMAGED_DIR "/%s", name);
+    kept = fixture_read(c->f, path, &kept_n);
+    assert_int_equal(kept_n, to - from);
+    assert_memory_equal(kept, before + from, kept_n);
+    free(kept);
+    free(after);
+}
+
+static void
+any_damaged_bit_is_found_and_costs_no_other_line(void **state)
+{
+    struct context *c = *state;
+    size_t ends[3];
+    struct buffer lines = three_records(ends);
+
+    for (size_t at = 0; at < lines.len; at++) {
+        char *data = ms_malloc(lines.len);
+        unsigned hit = at < ends[0] ? 0 : at < ends[1] ? 1 : 2;
+        bool newline = at + 1 == ends[hit];
+
+        memcpy(data, buffer_bytes(&lines), lines.len);
+        data[at] = (char)(data[at] ^ 1 << at % 8);
+        recover_bytes(c, data, lines.len);
+        if (hit == 2)
+            assert_segment(c, buffer_bytes(&lines), ends[1]);
+        else if (newline)
+            assert_segment(c, buffer_bytes(&lines), lines.len);
+        else
+            assert_replaced(c, data, &lines, hit == 0 ? 0 : ends[0], ends[hit]);
+        assert_int_equal(c->tally.cut, hit == 2);
+        assert_int_equal(c->tally.damaged, hit != 2);
+        assert_nothing_to_do(c);
+        free(data);
+    }
+    buffer_fini(&lines);
+}
+
+/* Blocks that never reached the disk, though others behind them did. */
+static void
+blocks_of_nul_bytes_are_kept_and_replaced_where_whole_lines_follow(void **state)
+{
+    struct context *c = *state;
+    struct buffer lines, after;
+    size_t middle;
+
+    buffer_init(&lines);
+    buffer_init(&after);
+    for (unsigned i = 0; i < 200; i++)
+        record_add(&lines, MESSAGE_PLAIN, "0123456789");
+    middle = lines.len / 400 * 200;
+    memset(lines.data + 4096, 0, 16384);
+    recover_bytes(c, buffer_bytes(&lines), lines.len);
+    assert_int_equal(c->tally.damaged, 1);
+    assert_int_equal(c->tally.cut, 0);
+    assert_true(middle > 0);
+    assert_nothing_to_do(c);
+    memset(lines.data + lines.len - 5000, 0, 5000);
+    recover_bytes(c, buffer_bytes(&lines), lines.len);
+    assert_int_equal(c->tally.damaged, 1);
+    assert_int_equal(c->tally.cut, 1);
+    assert_nothing_to_do(c);
+    buffer_fini(&lines);
+    buffer_fini(&after);
+}
+
+static void
+a_recovered_segment_is_sealed_and_a_sealed_one_is_not_read(void **state)
+{
+    struct context *c = *state;
+    size_t ends[3];
+    struct buffer lines = three_records(ends);
+    struct stat st;
+
+    recover_bytes(c, buffer_bytes(&lines), lines.len - 1);
+    assert_int_equal(stat(fixture_path(c->f, SEGMENT), &st), 0);
+    assert_int_equal(st.st_mode & 0777, SEGMENT_SEALED);
+    assert_int_equal(chmod(fixture_path(c->f, SEGMENT), 0640), 0);
+    fixture_write(c->f, SEGMENT, "rubbish", 7);
+    assert_int_equal(chmod(fixture_path(c->f, SEGMENT), SEGMENT_SEALED), 0);
+    recover(c);
+    assert_int_equal(c->tally.cut + c->tally.emptied, 0);
+    assert_segment(c, "rubbish", 7);
+    buffer_fini(&lines);
+}
+
+/* Of a journal that an earlier msockd wrote. */
+static void
+lines_without_a_crc32_are_whole_where_they_are_json(void **state)
+{
+    static const char old[] =
+        "{\"id\":\"01ARYZ6S410000000000000000\",\"size\":1,\"sha256\":\"ab\",\"text\":\"x\"}\n"
+        "{\"id\":\"01ARYZ6S410000000000000001\",\"size\":1,\"sha256\":\"ab\",\"json\":{}}\n";
+    struct context *c = *state;
+
+    recover_bytes(c, old, sizeof(old) - 1);
+    assert_segment(c, old, sizeof(old) - 1);
+    assert_int_equal(c->tally.cut + c->tally.damaged, 0);
+    recover_bytes(c, old, sizeof(old) - 3);
+    assert_int_equal(c->tally.cut, 1);
 }
 
 static void
@@ -134,11 +253,11 @@ what_is_locked_is_not_touched(void **state)
     struct segment segment;
     int fd;
 
-    segment_init(&segment, &file_ops_synced, 0);
+    segment_init(&segment, &c->syncs, 0);
     assert_int_equal(segment_open(&segment, c->dirs.journal), 0);
     fixture_write(c->f, ".msockd-x", "half", 4);
     fd = open(fixture_path(c->f, ".msockd-x"), O_RDWR | O_CLOEXEC);
-    assert_int_equal(temp_file_lock(fd), 0);
+    assert_int_equal(file_ops_synced.lock(fd), 0);
     recover(c);
     assert_true(segment_is_there(&segment));
     assert_true(fixture_exists(c->f, ".msockd-x"));
@@ -176,20 +295,26 @@ other_files_are_not_ours(void **state)
 _Noreturn static void
 write_until_killed(int dir_fd, int begun_fd)
 {
-    static char line[5000];
+    struct dir_syncs syncs;
     struct segment segment;
+    struct buffer record;
+    const char *line;
+    char body[4801];
 
-    memset(line, 'x', sizeof(line));
-    line[0] = '"';
-    memcpy(line + sizeof(line) - 2, "\"\n", 2);
-    segment_init(&segment, &file_ops_unsynced, 1);
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    buffer_init(&record);
+    record_add(&record, MESSAGE_PLAIN, body);
+    line = buffer_bytes(&record);
+    dir_syncs_init(&syncs, &file_ops_unsynced);
+    segment_init(&segment, &syncs, 1);
     if (segment_open(&segment, dir_fd) < 0)
         _exit(1);
     for (unsigned i = 0;; i++) {
-        size_t cut = i * 37 % sizeof(line); /* a line in two writes: it may end in between */
+        size_t cut = i * 37 % record.len; /* a line in two writes: it may end in between */
 
         if (fd_write_all(segment.fd, line, cut) < 0 ||
-            fd_write_all(segment.fd, line + cut, sizeof(line) - cut) < 0)
+            fd_write_all(segment.fd, line + cut, record.len - cut) < 0)
             _exit(1);
         if (i == 10 && write(begun_fd, "x", 1) != 1)
             _exit(1);
@@ -229,8 +354,11 @@ a_killed_writer_leaves_whole_lines(void **state)
         snprintf(path, sizeof(path), "journal/%s", name);
         data = fixture_read(c->f, path, &n);
         assert_true(n > 0);
-        assert_int_equal(n % 5000, 0);
-        assert_int_equal(data[n - 1], '\n');
+        for (char *line = data, *end; line < data + n; line = end + 1) {
+            end = memchr(line, '\n', (size_t)(data + n - line));
+            assert_non_null(end);
+            assert_true(record_is_whole(line, (size_t)(end - line)));
+        }
         free(data);
         assert_int_equal(unlink(fixture_path(c->f, path)), 0);
     }
@@ -242,15 +370,21 @@ start_like_a_worker(struct fixture *f, unsigned worker)
 {
     struct data_dirs dirs = DATA_DIRS_CLOSED;
     struct recovery_tally tally;
+    struct dir_syncs syncs;
     struct segment segment;
+    struct buffer record;
 
-    if (data_dirs_open(&dirs, f->dir, &file_ops_unsynced) < 0)
+    buffer_init(&record);
+    record_add(&record, MESSAGE_PLAIN, "x");
+    dir_syncs_init(&syncs, &file_ops_unsynced);
+    if (data_dirs_open(&dirs, &f->config, &syncs) < 0)
         _exit(1);
-    segment_init(&segment, &file_ops_unsynced, worker);
+    segment_init(&segment, &syncs, worker);
     for (unsigned i = 0; i < 50; i++) {
         recovery_run(&dirs, &file_ops_unsynced, &tally);
         if (tally.failed != 0 || segment_open(&segment, dirs.journal) < 0 ||
-            segment_append(&segment, "{}\n", 3) < 0 || !segment_is_there(&segment))
+            segment_append(&segment, buffer_bytes(&record), record.len) < 0 ||
+            !segment_is_there(&segment))
             _exit(2);
         segment_close(&segment);
     }
@@ -283,10 +417,15 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_last_line_that_was_cut_off_goes, setup, teardown),
-        cmocka_unit_test_setup_teardown(blocks_that_never_reached_the_disk_go, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_second_start_finds_nothing_to_cut, setup, teardown),
-        cmocka_unit_test_setup_teardown(long_last_lines_are_found_to_their_beginning, setup,
+        cmocka_unit_test_setup_teardown(a_segment_that_was_cut_anywhere_keeps_its_whole_lines,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(any_damaged_bit_is_found_and_costs_no_other_line, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            blocks_of_nul_bytes_are_kept_and_replaced_where_whole_lines_follow, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_recovered_segment_is_sealed_and_a_sealed_one_is_not_read,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(lines_without_a_crc32_are_whole_where_they_are_json, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_locked_is_not_touched, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_not_ours, setup, teardown),

@@ -4,6 +4,7 @@
 
 struct context {
     struct fixture *f;
+    struct dir_syncs syncs;
     struct segment segment;
     int dir_fd;
 };
@@ -15,7 +16,8 @@ setup(void **state)
 
     c->f = fixture_create();
     c->dir_fd = open(fixture_path(c->f, "journal"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    segment_init(&c->segment, faulty_ops(), 3);
+    dir_syncs_init(&c->syncs, faulty_ops());
+    segment_init(&c->segment, &c->syncs, 3);
     *state = c;
     return c->dir_fd >= 0 ? 0 : -1;
 }
@@ -26,6 +28,7 @@ teardown(void **state)
     struct context *c = *state;
 
     segment_close(&c->segment);
+    dir_syncs_fini(&c->syncs);
     fd_close(&c->dir_fd);
     fixture_destroy(c->f);
     free(c);
@@ -61,9 +64,9 @@ a_segment_is_named_after_its_worker_locked_and_appended_to(void **state)
     assert_int_equal(c->segment.good, 8);
     snprintf(path, sizeof(path), "journal/%s", c->segment.name);
     other = open(fixture_path(c->f, path), O_RDWR | O_CLOEXEC);
-    assert_int_equal(temp_file_lock(other), -1);
+    assert_int_equal(file_ops_synced.lock(other), -1);
     segment_close(&c->segment);
-    assert_int_equal(temp_file_lock(other), 0);
+    assert_int_equal(file_ops_synced.lock(other), 0);
     fd_close(&other);
     assert_content(c, c->segment.name, "one\ntwo\n");
 }
@@ -151,7 +154,9 @@ a_directory_that_cannot_be_synced_gives_no_segment(void **state)
     assert_int_equal(errno, EIO);
     assert_false(segment_is_open(&c->segment));
     assert_int_equal(fixture_count(c->f, "journal", "", NULL), 0);
-    assert_int_equal(segment_open(&c->segment, c->dir_fd), 0);
+    assert_int_equal(segment_open(&c->segment, c->dir_fd), -1); /* nor does a second try */
+    assert_int_equal(errno, EIO);
+    assert_int_equal(faults.dir_syncs, 1);
 }
 
 static void

@@ -291,7 +291,7 @@ a_message_keeps_all_but_its_body(void **state)
         memcpy(body, "cba", 3);
         m = received(body, n + 3);
         assert_int_equal(m->fd >= 0, n + 3 > store.memory_max);
-        made = transforms_receive_message(&t, m);
+        assert_int_equal(transforms_receive_message(&t, m, &made), 0);
         assert_became(made, m, body + 3, n);
         message_destroy(made);
         message_destroy(m);
@@ -309,9 +309,9 @@ an_empty_body_may_come_and_go(void **state)
     (void)state;
     add(&off, NULL, letter_take, a);
     add(&on, NULL, letter_put, a);
-    empty = transforms_receive_message(&off, m);
+    assert_int_equal(transforms_receive_message(&off, m, &empty), 0);
     assert_became(empty, m, "", 0);
-    full = transforms_receive_message(&on, empty);
+    assert_int_equal(transforms_receive_message(&on, empty, &full), 0);
     assert_became(full, m, "a", 1);
     message_destroy(m);
     message_destroy(empty);
@@ -322,22 +322,24 @@ static void
 a_message_that_is_rejected_or_not_there_becomes_none(void **state)
 {
     struct transforms t = letters();
-    struct message *rejected = received("cbx", 3), *dropped, *failed;
+    struct message *rejected = received("cbx", 3), *dropped, *failed, *made;
 
     (void)state;
-    assert_null(transforms_receive_message(&t, rejected));
+    assert_int_equal(transforms_receive_message(&t, rejected, &made), -1);
+    assert_int_equal(errno, EBADMSG); /* the sender's fault */
     message_destroy(rejected);
 
     dropped = message_create(&store, 0, 2, 0);
     message_append(dropped, "cbax", 4);
     message_finish(dropped);
     assert_true(dropped->body_dropped);
-    assert_null(transforms_receive_message(&t, dropped));
+    assert_int_equal(transforms_receive_message(&t, dropped, &made), -1);
     message_destroy(dropped);
 
     failed = received("cbax", 4);
     failed->error = EIO;
-    assert_null(transforms_receive_message(&t, failed));
+    assert_int_equal(transforms_receive_message(&t, failed, &made), -1);
+    assert_int_equal(errno, EIO); /* ours */
     message_destroy(failed);
 }
 
@@ -346,14 +348,15 @@ a_body_that_cannot_be_stored_becomes_none(void **state)
 {
     static char a[] = "a", body[64];
     struct transforms t = {0};
-    struct message *m;
+    struct message *m, *made;
 
     (void)state;
     memset(body, 'x', sizeof(body));
     add(&t, NULL, letter_put, a);
     m = received(body, sizeof(body));
     store.spill_arg = &store; /* no room */
-    assert_null(transforms_receive_message(&t, m));
+    assert_int_equal(transforms_receive_message(&t, m, &made), -1);
+    assert_int_equal(errno, ENOSPC);
     message_destroy(m);
 }
 

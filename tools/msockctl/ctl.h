@@ -29,11 +29,13 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify;
 
 /* --- options and endings (main.c) --- */
 
-/* A long option: without a value where flag is set, else with one. */
+/* A long option: without a value where flag is set, else with one; or, called CTL_OPERAND, the one
+ * word behind the options. */
+#define CTL_OPERAND ""
 struct ctl_option {
     const char *name;
     bool *flag;

@@ -95,8 +95,10 @@ ctl_options(struct ctl *ctl, int argc, char *argv[], const struct ctl_option *op
         else
             *options[index - 1].value = optarg;
     }
+    if (optind < argc && n > 0 && options[n - 1].name[0] == '\0')
+        *options[n - 1].value = argv[optind++];
     if (optind < argc)
-        return ctl_usage(ctl, "what is \"%s\" for? Nothing but options is expected", argv[optind]);
+        return ctl_usage(ctl, "what is \"%s\" for? Nothing more is expected", argv[optind]);
     return CTL_GO_ON;
 }
 
@@ -148,8 +150,8 @@ ctl_finish(const struct ctl *ctl, int status)
 /* --- the program --- */
 
 static const struct ctl_command *const commands[] = {
-    &ctl_stats,  &ctl_conns, &ctl_workers, &ctl_listeners,
-    &ctl_reload, &ctl_stop,  &ctl_quit,    &ctl_reopen,
+    &ctl_stats, &ctl_conns, &ctl_workers, &ctl_listeners, &ctl_reload,
+    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,
 };
 
 static void

@@ -57,7 +57,8 @@ batch_room(void *array, uint32_t count, uint32_t *cap, size_t size)
 static uint32_t
 batch_add_put(struct batch *batch, struct message *m)
 {
-    struct store_put put = {.m = m, .blob = m->kind != MESSAGE_FILE, .temp = TEMP_FILE_NONE};
+    struct store_put put = {
+        .m = m, .blob = m->kind != MESSAGE_FILE, .dir_fd = -1, .temp = TEMP_FILE_NONE};
 
     batch->puts = batch_room(batch->puts, batch->put_count, &batch->put_cap, sizeof(put));
     batch->puts[batch->put_count] = put;
@@ -93,12 +94,14 @@ batch_join_put(struct batch *batch, const struct store_put *put, const char *hea
 {
     char name[STORE_NAME_LEN];
     struct record_place place;
+    size_t from;
 
     if (put->outcome.is != PROTO_COMMITTED)
         return;
     place = batch_place(put, name);
+    from = batch->joined.len;
     buffer_append(&batch->joined, head, n);
-    record_end_with_place(&batch->joined, &place);
+    record_end_with_place(&batch->joined, from, &place);
 }
 
 const struct buffer *
@@ -162,8 +165,9 @@ commit_init(struct commit *commit, const struct config *config, const struct fil
     commit->ops = ops;
     commit->dirs = DATA_DIRS_CLOSED;
     commit->segment_dirs = 0;
-    segment_init(&commit->segment, ops, worker);
-    return store_init(&commit->store, config->on_conflict, &commit->dirs, ops);
+    dir_syncs_init(&commit->syncs, ops);
+    segment_init(&commit->segment, &commit->syncs, worker);
+    return store_init(&commit->store, config->on_conflict, &commit->dirs, &commit->syncs);
 }
 
 void
@@ -172,6 +176,7 @@ commit_fini(struct commit *commit)
     segment_close(&commit->segment);
     data_dirs_close(&commit->dirs);
     store_fini(&commit->store);
+    dir_syncs_fini(&commit->syncs);
 }
 
 static int
@@ -222,11 +227,19 @@ commit_rotate(struct commit *commit)
     commit_check_age(commit, clock_mono_us());
 }
 
+static struct outcome
+commit_without_dirs(int error)
+{
+    if (error == ESTALE)
+        return outcome_failed("the data directory was unmounted, moved or replaced", error);
+    return outcome_failed("the data directory cannot be used", error);
+}
+
 void
 commit_run(struct commit *commit, struct batch *batch)
 {
-    if (data_dirs_open(&commit->dirs, commit->config->data_dir, commit->ops) < 0) {
-        batch->outcome = outcome_failed("the data directory cannot be used", errno);
+    if (data_dirs_open(&commit->dirs, commit->config, &commit->syncs) < 0) {
+        batch->outcome = commit_without_dirs(errno);
         for (uint32_t i = 0; i < batch->put_count; i++)
             batch->puts[i].outcome = batch->outcome;
         return;

@@ -4,6 +4,7 @@
 
 #include "common/fd.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,7 @@
 
 #define DATA_DIR_MODE  0750
 #define DATA_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+#define DATA_DIR_PART  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW) /* for file_ops */
 
 static const char *const data_dir_parts[] = {"journal", "files", "blobs"};
 
@@ -83,19 +85,160 @@ data_dir_make(const struct config *config, int at_fd, const char *path, int flag
     return fd;
 }
 
-/* mkdir -p for the parents of the data directory. A failure shows when they are used. */
-static void
+/* --- safe names --- */
+
+/* Makes the names in a directory safe. One that may not be read, or whose file system has no such
+ * call, is left to the kernel where it was there before us. */
+static int
+data_dir_sync_names(const char *path, bool made)
+{
+    int fd = open(path, DATA_DIR_FLAGS), rc = -1;
+
+    if (fd >= 0)
+        rc = fsync(fd);
+    if (rc < 0 && !made && (errno == EACCES || errno == EINVAL || errno == EROFS))
+        rc = 0;
+    fd_close(&fd);
+    return rc;
+}
+
+/* mkdir -p for what is above the data directory, and its own name made safe there: a master that
+ * was killed may have made it and not come as far as that. What cannot be made shows when it is
+ * used. */
+static int
 data_dir_make_parents(const char *path)
 {
     char *copy = ms_strdup(path);
+    int rc = 0;
 
-    for (char *slash = strchr(copy + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+    for (char *slash = strchr(copy + 1, '/'); slash != NULL && rc == 0;
+         slash = strchr(slash + 1, '/')) {
+        char *above;
+        bool made;
+
         *slash = '\0';
-        (void)mkdir(copy, 0755);
+        made = mkdir(copy, 0755) == 0;
+        above = strrchr(copy, '/');
+        if (made) {
+            *above = '\0';
+            rc = data_dir_sync_names(above == copy ? "/" : copy, true);
+            *above = '/';
+        }
         *slash = '/';
     }
     free(copy);
+    return rc;
 }
+
+/* The directory above, of a path without a slash at its end. */
+static int
+data_dir_sync_parent(const char *path, bool made)
+{
+    char *copy = ms_strdup(path), *slash = strrchr(copy, '/');
+    int rc;
+
+    if (slash != NULL)
+        *slash = '\0';
+    rc = data_dir_sync_names(slash == NULL ? "." : slash == copy ? "/" : copy, made);
+    free(copy);
+    return rc;
+}
+
+/* --- the marker --- */
+
+static bool
+data_id_is_valid(const char *text, size_t n)
+{
+    if (n != DATA_ID_LEN + 1 || text[DATA_ID_LEN] != '\n')
+        return false;
+    for (size_t i = 0; i < DATA_ID_LEN; i++)
+        if (text[i] != '-' && !isxdigit((unsigned char)text[i]))
+            return false;
+    return true;
+}
+
+/* Returns 0, or -1 with errno: ENOENT where there is none, EBADMSG where it holds something
+ * else. */
+static int
+data_id_read(int root, char id_out[DATA_ID_LEN + 1])
+{
+    int fd = openat(root, DATA_DIR_MARKER, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), rc = -1;
+    char text[DATA_ID_LEN + 2];
+    ssize_t n = fd < 0 ? -1 : fd_read(fd, text, sizeof(text));
+
+    if (n >= 0 && !data_id_is_valid(text, (size_t)n))
+        errno = EBADMSG;
+    else if (n >= 0)
+        rc = 0;
+    if (rc == 0) {
+        memcpy(id_out, text, DATA_ID_LEN);
+        id_out[DATA_ID_LEN] = '\0';
+    }
+    fd_close(&fd);
+    return rc;
+}
+
+/* A random UUID, of version 4. */
+static void
+data_id_new(char id_out[DATA_ID_LEN + 1])
+{
+    uint8_t b[16];
+
+    ms_random(b, sizeof(b));
+    b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
+    b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
+    snprintf(id_out, DATA_ID_LEN + 1,
+             "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1],
+             b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14],
+             b[15]);
+}
+
+/* A marker is whole before it has its name. */
+static int
+data_id_write(int root, char id_out[DATA_ID_LEN + 1])
+{
+    static const char temp[] = DATA_DIR_TEMP_PREFIX "id";
+    char text[DATA_ID_LEN + 2];
+    int fd, rc = -1;
+
+    data_id_new(id_out);
+    snprintf(text, sizeof(text), "%s\n", id_out);
+    (void)unlinkat(root, temp, 0);
+    fd = openat(root, temp, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return -1;
+    if (fchmod(fd, 0644) == 0 && fd_write_all(fd, text, DATA_ID_LEN + 1) == 0 && fsync(fd) == 0 &&
+        file_ops_synced.rename(root, temp, root, DATA_DIR_MARKER, false) == 0)
+        rc = 0;
+    fd_close(&fd);
+    return rc;
+}
+
+static int
+data_dir_mark(struct config *config, int root, const char *id_in_use, char error[CONFIG_ERROR_LEN])
+{
+    char id[DATA_ID_LEN + 1] = "";
+    int rc = data_id_read(root, id);
+
+    if (rc < 0 && errno == ENOENT && id_in_use[0] == '\0')
+        rc = data_id_write(root, id);
+    if (id_in_use[0] != '\0' && (rc == 0 || errno == ENOENT) && strcmp(id, id_in_use) != 0) {
+        snprintf(error, CONFIG_ERROR_LEN,
+                 "the data directory %s is not the one in use: its file " DATA_DIR_MARKER
+                 " is %s; is its file system mounted? A restart takes the directory as it is",
+                 config->data_dir, rc == 0 ? "another one" : "missing");
+        return -1;
+    }
+    if (rc < 0) {
+        snprintf(error, CONFIG_ERROR_LEN, "%s/" DATA_DIR_MARKER " cannot be used: %s",
+                 config->data_dir, errno == EBADMSG ? "it holds no UUID" : strerror(errno));
+        return -1;
+    }
+    memcpy(config->data_id, id, sizeof(id));
+    return 0;
+}
+
+/* --- can the workers write there? --- */
 
 /* errno of the first directory that cannot be written, and its index in *part_out (-1: the data
  * directory itself); 0 where all can. */
@@ -175,26 +318,40 @@ data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LE
     return data_dir_refuse(config, part < 0 ? NULL : data_dir_parts[part], reason, error);
 }
 
-int
-data_dir_prepare(const struct config *config, char error[CONFIG_ERROR_LEN])
+static int
+data_dir_make_parts(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
 {
-    int rc = -1, root, fd = -1;
+    for (size_t i = 0; i < MS_ARRAY_LEN(data_dir_parts); i++) {
+        int fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
 
-    data_dir_make_parents(config->data_dir);
+        if (fd < 0)
+            return data_dir_refuse(config, data_dir_parts[i], errno, error);
+        fd_close(&fd);
+    }
+    return 0;
+}
+
+int
+data_dir_prepare(struct config *config, const char *id_in_use, char error[CONFIG_ERROR_LEN])
+{
+    bool there = access(config->data_dir, F_OK) == 0;
+    int rc = -1, root = -1;
+
     /* The administrator's name may be a link; the workers' user can put one only beneath it. */
-    root = data_dir_make(config, AT_FDCWD, config->data_dir, 0);
+    if (data_dir_make_parents(config->data_dir) == 0)
+        root = data_dir_make(config, AT_FDCWD, config->data_dir, 0);
     if (root < 0) {
         snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be created: %s",
                  config->data_dir, strerror(errno));
         goto out;
     }
-    for (size_t i = 0; i < MS_ARRAY_LEN(data_dir_parts); i++) {
-        fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
-        if (fd < 0) {
-            (void)data_dir_refuse(config, data_dir_parts[i], errno, error);
-            goto out;
-        }
-        fd_close(&fd);
+    if (data_dir_make_parts(config, root, error) < 0 ||
+        data_dir_mark(config, root, id_in_use, error) < 0)
+        goto out;
+    if (fsync(root) < 0 || data_dir_sync_parent(config->data_dir, !there) < 0) {
+        snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be made safe: %s",
+                 config->data_dir, strerror(errno));
+        goto out;
     }
     rc = data_dir_check(config, root, error);
 out:
@@ -222,14 +379,21 @@ data_dir_spill_open(const struct config *config)
         errno = ENAMETOOLONG;
         return -1;
     }
-    dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    dir_fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (dir_fd < 0)
         return errno == ENOENT ? data_dir_spill_named(config) : -1;
-    fd = file_ops_synced.open_unnamed(dir_fd);
+    fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640);
     fd_close(&dir_fd);
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == ENOENT))
+    /* Kernels and file systems without O_TMPFILE see a directory that is opened for writing. */
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL || errno == ENOENT))
         fd = data_dir_spill_named(config);
     return fd;
+}
+
+static bool
+data_dir_same(const struct stat *a, const struct stat *b)
+{
+    return a->st_ino == b->st_ino && a->st_dev == b->st_dev;
 }
 
 /* Is the open directory still the one of that name, and not one that was moved away or removed? */
@@ -238,48 +402,99 @@ data_dir_current(int fd, int at_fd, const char *name)
 {
     struct stat open_one, named;
 
-    return fd >= 0 && fstatat(at_fd, name, &named, 0) == 0 && fstat(fd, &open_one) == 0 &&
-           named.st_ino == open_one.st_ino && named.st_dev == open_one.st_dev;
+    return fd >= 0 && fstatat(at_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           fstat(fd, &open_one) == 0 && data_dir_same(&open_one, &named);
 }
 
 static int
-data_dirs_open_part(struct data_dirs *dirs, const char *name, int *fd)
+data_dirs_open_part(struct data_dirs *dirs, const char *name, int *fd, const struct file_ops *ops)
 {
     if (data_dir_current(*fd, dirs->root, name))
         return 0;
     fd_close(fd);
     dirs->opened++;
-    (void)mkdirat(dirs->root, name, DATA_DIR_MODE); /* what is wrong about it, openat says better */
-    *fd = openat(dirs->root, name, DATA_DIR_FLAGS);
+    (void)ops->make_dir(dirs->root, name); /* what is wrong about it, open says better */
+    *fd = ops->open(dirs->root, name, DATA_DIR_PART);
     return *fd < 0 ? -1 : 0;
 }
 
 static int
-data_dirs_open_parts(struct data_dirs *dirs)
+data_dirs_open_parts(struct data_dirs *dirs, const struct file_ops *ops)
 {
-    if (data_dirs_open_part(dirs, "journal", &dirs->journal) < 0 ||
-        data_dirs_open_part(dirs, "files", &dirs->files) < 0)
+    if (data_dirs_open_part(dirs, "journal", &dirs->journal, ops) < 0 ||
+        data_dirs_open_part(dirs, "files", &dirs->files, ops) < 0)
         return -1;
-    return data_dirs_open_part(dirs, "blobs", &dirs->blobs);
+    return data_dirs_open_part(dirs, "blobs", &dirs->blobs, ops);
+}
+
+/* The marker is read again only where something about it is new. */
+static int
+data_dirs_check_marker(struct data_dirs *dirs, const struct config *config)
+{
+    char id[DATA_ID_LEN + 1];
+    struct stat st;
+
+    if (fstatat(dirs->root, DATA_DIR_MARKER, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+        errno = errno == ENOENT ? ESTALE : errno;
+        return -1;
+    }
+    if (data_dir_same(&st, &dirs->marker_is) &&
+        memcmp(&st.st_ctim, &dirs->marker_is.st_ctim, sizeof(st.st_ctim)) == 0)
+        return 0;
+    if (data_id_read(dirs->root, id) < 0)
+        return -1;
+    if (strcmp(id, config->data_id) != 0) {
+        errno = ESTALE;
+        return -1;
+    }
+    dirs->marker_is = st;
+    return 0;
+}
+
+/* What stands under the name now must be what is open, and what was open first. */
+static int
+data_dirs_open_root(struct data_dirs *dirs, const struct config *config, const struct file_ops *ops)
+{
+    struct stat named, open_one;
+    bool known = dirs->root_is.st_ino != 0;
+
+    if (dirs->root < 0)
+        dirs->root = ops->open(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY);
+    if (dirs->root < 0 || stat(config->data_dir, &named) < 0) {
+        errno = errno == ENOENT && known ? ESTALE : errno;
+        return -1;
+    }
+    if (fstat(dirs->root, &open_one) < 0)
+        return -1;
+    if (!data_dir_same(&named, &open_one) || (known && !data_dir_same(&named, &dirs->root_is))) {
+        errno = ESTALE;
+        return -1;
+    }
+    if (data_dirs_check_marker(dirs, config) < 0)
+        return -1;
+    dirs->root_is = open_one;
+    return 0;
 }
 
 int
-data_dirs_open(struct data_dirs *dirs, const char *data_dir, const struct file_ops *ops)
+data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs)
 {
     uint64_t before = dirs->opened;
 
-    if (!data_dir_current(dirs->root, AT_FDCWD, data_dir)) {
-        data_dirs_close(dirs);
-        dirs->root = open(data_dir, DATA_DIR_FLAGS);
-        if (dirs->root < 0)
-            return -1;
-    }
-    /* Nothing is safe in a directory whose own name is not. */
-    if (data_dirs_open_parts(dirs) < 0 ||
-        (dirs->opened != before && ops->sync_dir(dirs->root) < 0)) {
+    if (data_dirs_open_root(dirs, config, syncs->ops) < 0 ||
+        data_dirs_open_parts(dirs, syncs->ops) < 0) {
         data_dirs_close(dirs);
         return -1;
     }
+    /* Nothing is safe in a directory whose own name is not. */
+    if (dir_check(syncs, dirs->root) < 0 ||
+        (dirs->opened != before && dir_sync(syncs, dirs->root) < 0)) {
+        data_dirs_close(dirs);
+        return -1;
+    }
+    dir_set_named(syncs, dirs->journal);
+    dir_set_named(syncs, dirs->files);
+    dir_set_named(syncs, dirs->blobs);
     return 0;
 }
 

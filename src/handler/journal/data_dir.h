@@ -3,37 +3,46 @@
 #define HANDLER_JOURNAL_DATA_DIR_H
 
 #include "config/config.h"
+#include "handler/journal/file_ops.h"
 
 #include <sys/types.h>
 
-/* --- file_ops.c --- */
+/* --- dir_sync.c --- */
 
-/* The system calls that can fail on a disk and that a commit depends on, behind pointers: without
- * sync they do nothing where they would wait for the disk, and tests let them fail. */
-
-/* Each returns 0 (a descriptor where it opens something), or -1 with errno. */
-struct file_ops {
-    int (*write_all)(int fd, const void *data, size_t n);
-    int (*sync_data)(int fd);        /* fdatasync */
-    int (*sync_dir)(int fd);         /* fsync of a directory */
-    void (*start_writeback)(int fd); /* begins what sync_data will wait for */
-    int (*truncate)(int fd, off_t n);
-    int (*open_unnamed)(
-        int dir_fd); /* O_TMPFILE, read-write, 0640; EOPNOTSUPP where there is none */
-    int (*link_fd)(int fd, int dir_fd, const char *name); /* gives a descriptor's file a name */
-    /* openat2 beneath dir_fd, through no symbolic link; ENOSYS where there is none. */
-    int (*open_beneath)(int dir_fd, const char *path, int flags);
-    bool sync_at_once; /* many calls of sync_data may be made as one, by other means */
+/* What this process knows of directories: whose names it has seen made safe, and which have failed
+ * an fsync. The kernel reports a failure once and forgets it: another fsync would lie, so such a
+ * directory is not used again. One thread uses it at a time. */
+struct dir_syncs {
+    const struct file_ops *ops;
+    struct dir_slot *slots; /* NULL until the first is noted */
+    unsigned count;
+    bool all_failed; /* more failures than can be kept */
 };
 
-extern const struct file_ops file_ops_synced;
-extern const struct file_ops file_ops_unsynced; /* the same, but waiting for no disk */
+void dir_syncs_init(struct dir_syncs *syncs, const struct file_ops *ops);
+void dir_syncs_fini(struct dir_syncs *syncs);
+
+/* fsync of a directory. Returns 0, or -1 with errno; EIO for all that have failed before. */
+MS_MUST_CHECK int dir_sync(struct dir_syncs *syncs, int fd);
+
+/* Returns 0, or -1 with EIO where an fsync of it has failed before. */
+MS_MUST_CHECK int dir_check(const struct dir_syncs *syncs, int fd);
+
+/* Is the directory's own name known to be safe, in the directory above and all further up? */
+bool dir_is_named(const struct dir_syncs *syncs, int fd);
+void dir_set_named(struct dir_syncs *syncs, int fd);
+
+/* --- data_dir.c --- */
 
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these
- * are set) and checks that the workers will be able to write there. The data directory may be a
- * symbolic link, but none of its parts: they are the workers' to replace. In the master, before the
- * fork. Returns 0, or -1 with a sentence in error that names the directory and the reason. */
-MS_MUST_CHECK int data_dir_prepare(const struct config *config, char error[CONFIG_ERROR_LEN]);
+ * are set), makes it safe with all directories above that were made, and checks that the workers
+ * will be able to write there. The data directory may be a symbolic link, but none of its parts:
+ * they are the workers' to replace. Gives it a marker where it has none and id_in_use is "", and
+ * stores what the marker says in config->data_id. Where id_in_use is another one, it refuses: these
+ * workers would take another directory for theirs. In the master, before the fork. Returns 0, or
+ * -1 with a sentence in error that names the directory and the reason. */
+MS_MUST_CHECK int
+data_dir_prepare(struct config *config, const char *id_in_use, char error[CONFIG_ERROR_LEN]);
 
 /* A new unlinked file, read-write, on the file system of files/, so that it can be linked there.
  * Returns its descriptor, or -1 with errno. */
@@ -43,19 +52,27 @@ int data_dir_spill_open(const struct config *config);
  * user holds an OFD write lock on them; a name without a lock is a leftover of a crash. */
 #define DATA_DIR_TEMP_PREFIX ".msockd-"
 
+/* A file in the data directory that says which one it is: a UUID and a newline. */
+#define DATA_DIR_MARKER "msockd.id"
+
 /* The directories, open. All are -1 or none. */
 struct data_dirs {
     int root, journal, files, blobs;
-    uint64_t opened; /* rises whenever one of them was opened: files open beneath may be gone */
+    uint64_t
+        opened; /* counts up whenever one of them was opened: what is open beneath may be gone */
+    struct stat root_is, marker_is; /* as they were when they were found to be ours */
 };
 
-#define DATA_DIRS_CLOSED ((struct data_dirs){-1, -1, -1, -1, 0})
+#define DATA_DIRS_CLOSED ((struct data_dirs){.root = -1, .journal = -1, .files = -1, .blobs = -1})
 
-/* Opens all, and creates journal/, files/ and blobs/ where they are gone; never the data directory
- * itself, which may be a file system that is not mounted now. Cheap if they are open and still have
- * these names. Returns 0, or -1 with errno and all of them closed. */
+/* Opens all, through no symbolic link, and creates journal/, files/ and blobs/ where they are gone;
+ * never the data directory itself, which may be a file system that is not mounted now. Little to do
+ * where they are open and still what stands under these names. Returns 0, or -1 with errno. ESTALE:
+ * what stands under the data directory's name is not the directory that config->data_id names, or
+ * no longer the one that was open first: it was unmounted, moved or replaced. It works again once
+ * that directory is back in its place. */
 MS_MUST_CHECK int
-data_dirs_open(struct data_dirs *dirs, const char *data_dir, const struct file_ops *ops);
+data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs);
 void data_dirs_close(struct data_dirs *dirs);
 
 #endif

@@ -1,7 +1,5 @@
 /* The plain system calls behind struct file_ops. */
-#include "handler/journal/data_dir.h"
-
-#include "common/fd.h"
+#include "handler/journal/file_ops.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,21 +8,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void
-file_start_writeback(int fd)
+static int
+file_create(int dir_fd, const char *name)
 {
-    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    return openat(dir_fd, name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0640);
 }
 
 static int
-file_open_unnamed(int dir_fd)
+file_make_dir(int dir_fd, const char *name)
 {
-    int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0640);
-
-    /* Kernels and file systems without O_TMPFILE see an attempt to open a directory for writing. */
-    if (fd < 0 && (errno == EISDIR || errno == EINVAL))
-        errno = EOPNOTSUPP;
-    return fd;
+    return mkdirat(dir_fd, name, 0750);
 }
 
 static int
@@ -39,6 +32,38 @@ file_link_fd(int fd, int dir_fd, const char *name)
         return -1;
     /* Perhaps /proc is not mounted; this needs a privilege, or a newer kernel. */
     return linkat(fd, "", dir_fd, name, AT_EMPTY_PATH);
+}
+
+static int
+file_rename(int from_fd, const char *from, int to_fd, const char *to, bool replace)
+{
+    if (renameat2(from_fd, from, to_fd, to, replace ? 0 : RENAME_NOREPLACE) == 0)
+        return 0;
+    if (replace || errno != EINVAL)
+        return -1;
+    /* This file system has no such flag; a link does not replace either. */
+    if (linkat(from_fd, from, to_fd, to, 0) < 0)
+        return -1;
+    (void)unlinkat(from_fd, from, 0);
+    return 0;
+}
+
+static int
+file_remove(int dir_fd, const char *name)
+{
+    return unlinkat(dir_fd, name, 0);
+}
+
+static void
+file_start_writeback(int fd)
+{
+    (void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+static int
+file_open(int dir_fd, const char *name, int flags)
+{
+    return openat(dir_fd, name, flags | O_CLOEXEC);
 }
 
 static int
@@ -60,6 +85,14 @@ file_open_beneath(int dir_fd, const char *path, int flags)
 }
 
 static int
+file_lock(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
+static int
 file_sync_nothing(int fd)
 {
     (void)fd;
@@ -72,25 +105,63 @@ file_start_nothing(int fd)
     (void)fd;
 }
 
+#define FILE_OPS_PLAIN                                                                         \
+    .create = file_create, .make_dir = file_make_dir, .write = pwrite, .truncate = ftruncate,  \
+    .set_mode = fchmod, .link_fd = file_link_fd, .rename = file_rename, .remove = file_remove, \
+    .open = file_open, .open_beneath = file_open_beneath, .read = pread, .status = fstat,      \
+    .lock = file_lock
+
 const struct file_ops file_ops_synced = {
-    .write_all = fd_write_all,
-    .sync_data = fdatasync,
-    .sync_dir = fsync,
-    .start_writeback = file_start_writeback,
-    .truncate = ftruncate,
-    .open_unnamed = file_open_unnamed,
-    .link_fd = file_link_fd,
-    .open_beneath = file_open_beneath,
-    .sync_at_once = true,
+    FILE_OPS_PLAIN,    .sync_data = fdatasync,
+    .sync_dir = fsync, .start_writeback = file_start_writeback,
+    .waits = true,     .sync_at_once = true,
 };
 
 const struct file_ops file_ops_unsynced = {
-    .write_all = fd_write_all,
+    FILE_OPS_PLAIN,
     .sync_data = file_sync_nothing,
     .sync_dir = file_sync_nothing,
     .start_writeback = file_start_nothing,
-    .truncate = ftruncate,
-    .open_unnamed = file_open_unnamed,
-    .link_fd = file_link_fd,
-    .open_beneath = file_open_beneath,
 };
+
+int
+file_write_all(const struct file_ops *ops, int fd, const void *data, size_t n, off_t at)
+{
+    const char *from = data;
+
+    while (n > 0) {
+        ssize_t done = ops->write(fd, from, n, at);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done == 0)
+            errno = EIO;
+        if (done <= 0)
+            return -1;
+        from += done;
+        at += done;
+        n -= (size_t)done;
+    }
+    return 0;
+}
+
+int
+file_read_all(const struct file_ops *ops, int fd, void *data, size_t n, off_t at)
+{
+    char *to = data;
+
+    while (n > 0) {
+        ssize_t got = ops->read(fd, to, n, at);
+
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got == 0)
+            errno = EIO;
+        if (got <= 0)
+            return -1;
+        to += got;
+        at += got;
+        n -= (size_t)got;
+    }
+    return 0;
+}

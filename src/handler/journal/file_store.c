@@ -8,24 +8,26 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- beneath a directory --- */
+#define BENEATH_DIR_FLAGS (O_RDONLY | O_DIRECTORY)
+#define FILE_NUMBER_MAX   9999
+#define FILE_TRIES        10 /* a name that comes and goes while we look */
+
+/* --- directories beneath files/ --- */
 
 /* Directories named by a sender, opened beneath files/ and never anywhere else, whatever symbolic
  * links stand in the way and whoever renames directories meanwhile. openat2 resolves a whole path
- * in one call. Where it is not there, or directories are missing, the path is walked: each
+ * in one call. Where it is not there, or directories are missing or not known to be
+ * safe, the path is walked: each
  * component is opened relative to the one before without following a link, which cannot leave the
  * root either, since ".." is no component here. */
 
-#define BENEATH_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-
 static int
-beneath_open_component(int dir_fd, const char *name)
+beneath_open_component(const struct file_ops *ops, int dir_fd, const char *name)
 {
-    int fd = openat(dir_fd, name, BENEATH_DIR_FLAGS | O_NOFOLLOW);
+    int fd = ops->open(dir_fd, name, BENEATH_DIR_FLAGS | O_NOFOLLOW);
     struct stat st;
 
     /* O_DIRECTORY comes before O_NOFOLLOW: a link is ENOTDIR here as well. */
@@ -35,18 +37,15 @@ beneath_open_component(int dir_fd, const char *name)
 }
 
 static int
-beneath_make_component(struct store *store, int dir_fd, const char *name)
+beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name)
 {
-    int fd = beneath_open_component(dir_fd, name);
+    int fd = beneath_open_component(ops, dir_fd, name);
 
     if (fd >= 0 || errno != ENOENT)
         return fd;
-    if (mkdirat(dir_fd, name, 0750) < 0 && errno != EEXIST)
+    if (ops->make_dir(dir_fd, name) < 0 && errno != EEXIST)
         return -1;
-    /* Also where another has just made it: it may not have synced it yet. */
-    if (store_changed(store, dir_fd) < 0)
-        return -1;
-    return beneath_open_component(dir_fd, name);
+    return beneath_open_component(ops, dir_fd, name);
 }
 
 static int
@@ -67,14 +66,17 @@ beneath_walk(struct store *store, const char *path)
         memcpy(name, path, n);
         name[n] = '\0';
         path += path[n] == '/' ? n + 1 : n;
-        next = beneath_make_component(store, fd, name);
+        next = beneath_make_component(store->ops, fd, name);
+        if (next >= 0 && store_parent(store, fd, next) < 0)
+            fd_close(&next);
         fd_close(&fd);
         fd = next;
     }
     return fd;
 }
 
-/* "" is files/ itself. ELOOP or ENOTDIR where a symbolic link or something else that is no
+/* Opens the directory `path` ("" for files/ itself), creating what is missing. Returns its
+ * descriptor, or -1 with errno: ELOOP or ENOTDIR where a symbolic link or something else that is no
  * directory is in the way. */
 static int
 beneath_open_dir(struct store *store, const char *path)
@@ -85,70 +87,83 @@ beneath_open_dir(struct store *store, const char *path)
         return fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
     fd = store->ops->open_beneath(store->dirs->files, path, BENEATH_DIR_FLAGS);
     /* EPERM: a seccomp filter that is older than the call. */
-    if (fd >= 0 || (errno != ENOENT && errno != ENOSYS && errno != EPERM))
+    if (fd < 0 && errno != ENOENT && errno != ENOSYS && errno != EPERM)
+        return -1;
+    if (fd >= 0 && dir_is_named(store->syncs, fd))
         return fd;
+    fd_close(&fd);
     return beneath_walk(store, path);
 }
 
-/* --- blobs/ --- */
+/* --- blobs --- */
 
-/* blobs/<sha256>: the name says what is inside, so one that is there already, whole, is as good as
- * a new one. */
+static struct store_blob *
+blob_slot(struct store *store, const struct stat *st)
+{
+    if (store->blobs == NULL)
+        store->blobs = ms_calloc(STORE_BLOBS_MAX, sizeof(*store->blobs));
+    return &store->blobs[st->st_ino % STORE_BLOBS_MAX];
+}
 
-/* Only whole blobs ever get a name; another size is that of one which a power failure damaged while
- * sync was off. */
+/* Known by its inode and the time of its last change, which nothing can set. */
+static bool
+blob_is_known(const struct store_blob *known, const struct stat *st)
+{
+    return known->inode == st->st_ino && known->changed.tv_sec == st->st_ctim.tv_sec &&
+           known->changed.tv_nsec == st->st_ctim.tv_nsec;
+}
+
+/* It is read by the first message of this worker that would use it. */
 static bool
 blob_is_there(struct store *store, const struct store_put *put, const char *name)
 {
+    struct store_blob *known;
     struct stat st;
 
-    return fstatat(store->dirs->blobs, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISREG(st.st_mode) && (uint64_t)st.st_size == put->m->size;
+    if (fstatat(put->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+        (uint64_t)st.st_size != put->m->size)
+        return false;
+    known = blob_slot(store, &st);
+    if (blob_is_known(known, &st))
+        return true;
+    if (!store_is_same(store, put, name))
+        return false;
+    *known = (struct store_blob){st.st_ino, st.st_ctim};
+    return true;
 }
 
-/* Another worker may have linked it a moment ago and not made the directory safe yet: so we do. */
+/* Its name is made safe with the others of the group: whoever made it may not have come as far as
+ * that. */
 bool
 blob_store_has(struct store *store, struct store_put *put)
 {
     char name[STORE_NAME_LEN];
 
-    put->stored = blob_is_there(store, put, store_name(put, name)) &&
-                  store_changed(store, store->dirs->blobs) == 0;
+    put->stored = blob_is_there(store, put, store_name(put, name));
     return put->stored;
 }
 
 static int
-blob_link(struct store *store, struct store_put *put, const char *name)
+blob_place(struct store *store, struct store_put *put, const char *name)
 {
-    int dir_fd = store->dirs->blobs;
-
-    if (store_link(store, put, dir_fd, name) == 0)
+    if (store_rename(store, put, name, false) == 0)
         return 0;
     if (errno != EEXIST)
         return -1;
-    if (blob_is_there(store, put, name))
-        return 0;
-    return store_replace(store, put, dir_fd, name);
+    return blob_is_there(store, put, name) ? 0 : store_rename(store, put, name, true);
 }
 
 void
-blob_store_link(struct store *store, struct store_put *put)
+blob_store_place(struct store *store, struct store_put *put)
 {
     char name[STORE_NAME_LEN];
 
-    if (blob_link(store, put, store_name(put, name)) < 0)
+    put->stored = blob_place(store, put, store_name(put, name)) == 0;
+    if (!put->stored)
         put->outcome = outcome_failed("the body cannot be stored as a blob", errno);
-    else if (store_changed(store, store->dirs->blobs) < 0)
-        put->outcome = outcome_failed("the directory of blobs cannot be made safe", errno);
-    else
-        put->stored = true;
 }
 
-/* --- files/ --- */
-
-#define FILE_NUMBER_MAX 9999
-#define FILE_BLOCK      (256u << 10)
-#define FILE_TRIES      10 /* a name that comes and goes while we look */
+/* --- files --- */
 
 static struct outcome
 file_failed(int error)
@@ -175,62 +190,22 @@ file_dir_failed(int error)
 
 /* --- a file of that name is there --- */
 
-static int
-file_sha256(struct store *store, int fd, uint64_t size, uint8_t out[SHA256_LEN])
-{
-    struct sha256 *digest = sha256_begin(store->digester);
-    char *block = ms_malloc(FILE_BLOCK);
-    int rc = 0;
-
-    for (uint64_t at = 0; at < size && rc == 0;) {
-        size_t n = size - at < FILE_BLOCK ? (size_t)(size - at) : FILE_BLOCK;
-
-        rc = fd_pread_all(fd, block, n, (off_t)at);
-        if (rc == 0)
-            sha256_update(digest, block, n);
-        at += n;
-    }
-    sha256_finish(digest, out);
-    sha256_release(store->digester, digest);
-    free(block);
-    return rc;
-}
-
-/* The same bytes, safe: a retry after a lost ACK must not fail. The writer of the file may not have
- * synced it yet. */
+/* The same path with the same content is the same file: a retry after a lost ACK must neither fail
+ * nor make another. */
 static bool
-file_is_same(struct store *store, const struct store_put *put, int dir_fd, const char *name)
+file_take_same(struct store *store, struct store_put *put, const char *name, unsigned number)
 {
-    uint8_t sha256[SHA256_LEN];
-    bool same = false;
-    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    struct stat st;
-
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-        (uint64_t)st.st_size != put->m->size)
-        goto out;
-    same = file_sha256(store, fd, put->m->size, sha256) == 0 &&
-           memcmp(sha256, put->m->sha256, SHA256_LEN) == 0 && store->ops->sync_data(fd) == 0;
-out:
-    fd_close(&fd);
-    return same;
+    if (!store_is_same(store, put, name))
+        return false;
+    put->stored = put->duplicate = true;
+    put->number = number;
+    return true;
 }
 
 static void
-file_keep(struct store *store, struct store_put *put, int dir_fd, const char *name)
+file_replace(struct store *store, struct store_put *put, const char *name)
 {
-    if (file_is_same(store, put, dir_fd, name)) {
-        put->stored = true;
-        put->duplicate = true;
-    } else {
-        put->outcome = outcome_refused("exists", "a file of this name is there already");
-    }
-}
-
-static void
-file_replace(struct store *store, struct store_put *put, int dir_fd, const char *name)
-{
-    if (store_replace(store, put, dir_fd, name) == 0)
+    if (store_rename(store, put, name, true) == 0)
         put->stored = true;
     else if (errno == EISDIR || errno == ENOTEMPTY)
         put->outcome = outcome_refused("exists", "a directory has this name");
@@ -239,7 +214,7 @@ file_replace(struct store *store, struct store_put *put, int dir_fd, const char 
 }
 
 static void
-file_number(struct store *store, struct store_put *put, int dir_fd, const char *name)
+file_number(struct store *store, struct store_put *put, const char *name)
 {
     char numbered[NAME_MAX + 1];
 
@@ -248,7 +223,7 @@ file_number(struct store *store, struct store_put *put, int dir_fd, const char *
             put->outcome = file_failed(ENAMETOOLONG);
             return;
         }
-        if (store_link(store, put, dir_fd, numbered) == 0) {
+        if (store_rename(store, put, numbered, false) == 0) {
             put->number = number;
             put->stored = true;
             return;
@@ -257,17 +232,19 @@ file_number(struct store *store, struct store_put *put, int dir_fd, const char *
             put->outcome = file_failed(errno);
             return;
         }
+        if (file_take_same(store, put, numbered, number))
+            return;
     }
     put->outcome = outcome_refused("exists", "all numbers of this name are taken");
 }
 
 /* Returns false where the name is gone again. */
 static bool
-file_conflict(struct store *store, struct store_put *put, int dir_fd, const char *name)
+file_conflict(struct store *store, struct store_put *put, const char *name)
 {
     struct stat st;
 
-    if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+    if (fstatat(put->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
         put->outcome = file_failed(errno);
         return errno != ENOENT;
     }
@@ -275,15 +252,17 @@ file_conflict(struct store *store, struct store_put *put, int dir_fd, const char
         put->outcome = file_failed(ELOOP);
         return true;
     }
+    if (file_take_same(store, put, name, 0))
+        return true;
     switch (store->on_conflict) {
     case ON_CONFLICT_KEEP:
-        file_keep(store, put, dir_fd, name);
+        put->outcome = outcome_refused("exists", "a file of this name is there already");
         break;
     case ON_CONFLICT_REPLACE:
-        file_replace(store, put, dir_fd, name);
+        file_replace(store, put, name);
         break;
     case ON_CONFLICT_NUMBER:
-        file_number(store, put, dir_fd, name);
+        file_number(store, put, name);
         break;
     }
     return true;
@@ -291,12 +270,37 @@ file_conflict(struct store *store, struct store_put *put, int dir_fd, const char
 
 /* --- the way there --- */
 
-static void
-file_place(struct store *store, struct store_put *put, int dir_fd, const char *name)
+void
+file_store_open(struct store *store, struct store_put *put)
 {
+    const char *path = put->m->value, *slash = strrchr(path, '/');
+    const char *reason = path_check(path, put->m->value_len);
+    size_t n = slash != NULL ? (size_t)(slash - path) : 0;
+    char dir[STORE_NAME_LEN];
+
+    if (reason == NULL && temp_file_is_name(path))
+        reason = "such names are the server's own";
+    if (reason != NULL) {
+        put->outcome = outcome_refused("bad-path", reason);
+        return;
+    }
+    MS_ASSERT(n < sizeof(dir));
+    memcpy(dir, path, n);
+    dir[n] = '\0';
+    put->dir_fd = beneath_open_dir(store, dir);
+    if (put->dir_fd < 0)
+        put->outcome = file_dir_failed(errno);
+}
+
+void
+file_store_place(struct store *store, struct store_put *put)
+{
+    const char *slash = strrchr(put->m->value, '/');
+    const char *name = slash != NULL ? slash + 1 : put->m->value;
+
     for (unsigned tries = 0; tries < FILE_TRIES; tries++) {
         put->outcome = outcome_committed();
-        if (store_link(store, put, dir_fd, name) == 0) {
+        if (store_rename(store, put, name, false) == 0) {
             put->stored = true;
             return;
         }
@@ -304,40 +308,7 @@ file_place(struct store *store, struct store_put *put, int dir_fd, const char *n
             put->outcome = file_failed(errno);
             return;
         }
-        if (file_conflict(store, put, dir_fd, name))
+        if (file_conflict(store, put, name))
             return;
     }
-}
-
-static int
-file_open_dir(struct store *store, const char *path, size_t n)
-{
-    char dir[STORE_NAME_LEN];
-
-    MS_ASSERT(n < sizeof(dir));
-    memcpy(dir, path, n);
-    dir[n] = '\0';
-    return beneath_open_dir(store, dir);
-}
-
-void
-file_store_link(struct store *store, struct store_put *put)
-{
-    const char *path = put->m->value, *slash = strrchr(path, '/');
-    const char *reason = path_check(path, put->m->value_len);
-    int dir_fd;
-
-    if (reason != NULL) {
-        put->outcome = outcome_refused("bad-path", reason);
-        return;
-    }
-    dir_fd = file_open_dir(store, path, slash != NULL ? (size_t)(slash - path) : 0);
-    if (dir_fd < 0) {
-        put->outcome = file_dir_failed(errno);
-        return;
-    }
-    file_place(store, put, dir_fd, slash != NULL ? slash + 1 : path);
-    if (put->stored && store_changed(store, dir_fd) < 0)
-        put->outcome = outcome_failed("the directory cannot be made safe", errno);
-    fd_close(&dir_fd);
 }

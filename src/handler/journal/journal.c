@@ -251,12 +251,13 @@ journal_append_head(struct journal *h, struct message *m, char id[ULID_LEN])
 static int
 journal_append_line(struct journal *h, struct message *m, char id[ULID_LEN])
 {
+    size_t from = h->filling->lines.len;
     const char *body;
 
     if (message_body(m, &body) < 0)
         return -1;
     journal_append_head(h, m, id);
-    record_body(&h->filling->lines, m->kind, body, (size_t)m->size);
+    record_body(&h->filling->lines, from, m->kind, body, (size_t)m->size);
     message_body_release(m, body);
     return 0;
 }
@@ -397,7 +398,7 @@ journal_open(struct journal *h)
 {
     struct data_dirs *dirs = &h->commit.dirs;
 
-    if (data_dirs_open(dirs, h->host.config->data_dir, h->commit.ops) < 0)
+    if (data_dirs_open(dirs, h->host.config, &h->commit.syncs) < 0)
         return -1;
     if (faccessat(dirs->journal, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
         faccessat(dirs->files, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
@@ -420,9 +421,13 @@ journal_mend_run(struct helper_job *job)
 static int
 journal_mend(struct journal *h)
 {
-    h->mended.root = fcntl(h->commit.dirs.root, F_DUPFD_CLOEXEC, 0);
-    h->mended.journal = fcntl(h->commit.dirs.journal, F_DUPFD_CLOEXEC, 0);
-    if (h->mended.root < 0 || h->mended.journal < 0)
+    const struct data_dirs *dirs = &h->commit.dirs;
+
+    h->mended.root = fcntl(dirs->root, F_DUPFD_CLOEXEC, 0);
+    h->mended.journal = fcntl(dirs->journal, F_DUPFD_CLOEXEC, 0);
+    h->mended.files = fcntl(dirs->files, F_DUPFD_CLOEXEC, 0);
+    h->mended.blobs = fcntl(dirs->blobs, F_DUPFD_CLOEXEC, 0);
+    if (h->mended.root < 0 || h->mended.journal < 0 || h->mended.files < 0 || h->mended.blobs < 0)
         return -1;
     h->mend = (struct helper_job){.run = journal_mend_run, .arg = h};
     if (helper_give(h->mender, &h->mend) < 0)

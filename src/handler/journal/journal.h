@@ -37,9 +37,9 @@ void ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN])
 
 /* --- temp_file.c --- */
 
-/* A body on its way to its name: a file without a name, or, on file systems that have no such
- * files, under a temporary and locked name in the data directory. It gets its real name only when
- * it is whole. */
+/* A body on its way to its name. It is made safe under a temporary and locked name in the data
+ * directory and then renamed: a file without any name that is made safe and linked afterwards is
+ * lost by a power cut where the file system has no journal, since its link count on disk is 0. */
 
 #define TEMP_NAME_LEN (sizeof(DATA_DIR_TEMP_PREFIX) + ULID_LEN)
 
@@ -51,43 +51,35 @@ struct temp_maker {
 
 struct temp_file {
     int fd;
-    int name_fd;              /* the directory of name; borrowed */
+    int dir_fd;               /* the directory of name; borrowed */
     bool borrowed;            /* fd is someone else's */
-    char name[TEMP_NAME_LEN]; /* "" where it has none */
+    char name[TEMP_NAME_LEN]; /* "" where it has none any more */
 };
 
 #define TEMP_FILE_NONE ((struct temp_file){.fd = -1})
 
 void temp_maker_init(struct temp_maker *maker, const struct file_ops *ops);
 
-/* An empty file that can be linked beneath dir_fd; where a temporary name is needed, it is in
- * root_fd (-1: then it fails). Both must live as long as the file. Returns 0, or -1 with errno. */
+/* An empty file in dir_fd, which must stay open as long as the file is. Returns 0, or -1 with
+ * errno. */
 MS_MUST_CHECK int
-temp_file_create(struct temp_maker *maker, int dir_fd, int root_fd, struct temp_file *file_out);
+temp_file_create(struct temp_maker *maker, int dir_fd, struct temp_file *file_out);
 
-/* A descriptor that stays the caller's, perhaps of a file that cannot be linked. */
-struct temp_file temp_file_borrow(int fd);
-
-/* Gives it the name, which must not exist. Returns 0, or -1 with errno; EXDEV and ENOENT mean that
- * it cannot be linked there and has to be copied. */
-MS_MUST_CHECK int temp_file_link(struct temp_maker *maker, const struct temp_file *file, int dir_fd,
-                                 const char *name);
-
-/* The same, taking the place of whatever file has the name, atomically; by way of a temporary name
- * in root_fd, or in dir_fd where that is another file system. */
-MS_MUST_CHECK int temp_file_replace(struct temp_maker *maker, const struct temp_file *file,
-                                    int root_fd, int dir_fd, const char *name);
-
-/* Copies the n bytes of a file to another, which is empty. Returns 0, or -1 with errno. */
+/* Gives a descriptor's file, which has no name, one in dir_fd; the descriptor stays the caller's.
+ * Returns 0, or -1 with errno where it cannot be linked there and has to be copied. */
 MS_MUST_CHECK int
-temp_file_copy(struct temp_maker *maker, int from, const struct temp_file *to, uint64_t n);
+temp_file_adopt(struct temp_maker *maker, int fd, int dir_fd, struct temp_file *file_out);
+
+/* Renames it. Where replace is false, the name must not exist (EEXIST). Returns 0, or -1 with
+ * errno: EXDEV where dir_fd is another file system. */
+MS_MUST_CHECK int temp_file_rename(struct temp_maker *maker, struct temp_file *file, int dir_fd,
+                                   const char *name, bool replace);
+
+/* Is this a name that temp_file_create gives? */
+bool temp_file_is_name(const char *name);
 
 /* Removes the temporary name and closes. */
-void temp_file_close(struct temp_file *file);
-
-/* Takes the OFD write lock of a whole file without waiting. Returns 0, or -1 with errno: EAGAIN
- * where another has it. The lock lives as long as the open file. */
-MS_MUST_CHECK int temp_file_lock(int fd);
+void temp_file_close(struct temp_maker *maker, struct temp_file *file);
 
 /* --- sync_group.c --- */
 
@@ -116,36 +108,49 @@ struct store_put {
     struct message *m;      /* only read */
     struct outcome outcome; /* how it ended; meaningful after store_run */
     bool blob;              /* under blobs/<sha256>, else under files/ and its path */
+    int dir_fd;             /* while it is under way: of the directory that gets the name, or -1 */
+    bool named;             /* that directory's own name is safe */
     bool stored;            /* it has its name already */
     bool duplicate;         /* a file of this path and content was there already */
     unsigned number;        /* of "path.<number>"; 0: the path itself */
     struct temp_file temp;  /* while it is under way */
 };
 
-#define STORE_DIRS_MAX 64
+#define STORE_PARENTS_MAX 64
 
-struct store_dir {
-    int fd;
-    dev_t device;
+/* A directory whose name in the one above is not known to be safe. */
+struct store_parent {
+    int parent_fd, fd;
+    dev_t device; /* of the parent */
     ino_t inode;
+    int rc; /* of its fsync */
 };
+
+/* Of a blob that has been read and whose content is what its name says. */
+struct store_blob {
+    ino_t inode;
+    struct timespec changed;
+};
+
+#define STORE_BLOBS_MAX 1024
 
 /* One thread uses it at a time. */
 struct store {
     enum on_conflict on_conflict;
     const struct file_ops *ops;
     const struct data_dirs *dirs; /* borrowed; open during store_run */
+    struct dir_syncs *syncs;      /* borrowed */
     struct temp_maker maker;
-    struct sync_group syncs;
-    struct digester *digester;                /* of its own: it may run beside the worker */
-    struct store_dir changed[STORE_DIRS_MAX]; /* directories to be made safe */
-    size_t changed_count;
-    int changed_error; /* errno of the first that could not be, within a group */
+    struct sync_group group;
+    struct digester *digester; /* of its own: it may run beside the worker */
+    struct store_parent parents[STORE_PARENTS_MAX];
+    size_t parent_count;
+    struct store_blob *blobs; /* NULL until the first is known; a slot by its inode's number */
 };
 
 /* Returns 0, or -1 with errno. */
 MS_MUST_CHECK int store_init(struct store *store, enum on_conflict on_conflict,
-                             const struct data_dirs *dirs, const struct file_ops *ops);
+                             const struct data_dirs *dirs, struct dir_syncs *syncs);
 void store_fini(struct store *store);
 
 /* Stores all; each has its own outcome. What could not be made safe may still have got its name:
@@ -159,22 +164,27 @@ const char *store_name(const struct store_put *put, char out[STORE_NAME_LEN]);
 
 /* --- for file_store.c and blob_store.c --- */
 
-/* Notes a directory in which a name is new. Returns 0, or -1 with errno. */
-MS_MUST_CHECK int store_changed(struct store *store, int dir_fd);
+/* Gives the put its name in its directory, with a copy where that is another file system. Returns
+ * 0, or -1 with errno. */
+MS_MUST_CHECK int
+store_rename(struct store *store, struct store_put *put, const char *name, bool replace);
 
-/* As temp_file_link and temp_file_replace, with a safe copy where the file itself cannot be linked
- * into dir_fd. */
-MS_MUST_CHECK int
-store_link(struct store *store, struct store_put *put, int dir_fd, const char *name);
-MS_MUST_CHECK int
-store_replace(struct store *store, struct store_put *put, int dir_fd, const char *name);
+/* Is the file of that name in the put's directory the same content, regular and safe? */
+bool store_is_same(struct store *store, const struct store_put *put, const char *name);
+
+/* Opens the directory that is to get the name. Sets the outcome where that fails. */
+void file_store_open(struct store *store, struct store_put *put);
 
 /* Each gives the put its name and sets its outcome. */
-void file_store_link(struct store *store, struct store_put *put);
-void blob_store_link(struct store *store, struct store_put *put);
+void file_store_place(struct store *store, struct store_put *put);
+void blob_store_place(struct store *store, struct store_put *put);
 
 /* True where the blob is there already, and its body need not be written. */
 bool blob_store_has(struct store *store, struct store_put *put);
+
+/* Notes a directory whose name has to be made safe in the one above. Returns 0, or -1 with
+ * errno. */
+MS_MUST_CHECK int store_parent(struct store *store, int parent_fd, int fd);
 
 /* --- record.c --- */
 
@@ -193,9 +203,10 @@ void record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
                  struct record_clock *clock, const struct message_origin *origin,
                  const struct message *m);
 
-/* Ends the line with the body itself: "json" for JSON, "text" for other UTF-8 without NUL, else
- * "base64". */
-void record_body(struct buffer *out, enum message_kind kind, const char *body, size_t n);
+/* Ends the line that begins at byte `from` of out with the body itself: "json" for JSON, "text" for
+ * other UTF-8 without NUL, else "base64". */
+void
+record_body(struct buffer *out, size_t from, enum message_kind kind, const char *body, size_t n);
 
 /* Where a body is that is not in its line: "blob" in "blobs/", "file" in "files/". */
 struct record_place {
@@ -204,25 +215,45 @@ struct record_place {
     const char *name;
 };
 
-/* Ends the line with where the body is. */
-void record_end_with_place(struct buffer *out, const struct record_place *place);
+/* Ends the line that begins at byte `from` of out with where the body is. */
+void record_end_with_place(struct buffer *out, size_t from, const struct record_place *place);
+
+/* Is this line, without its newline, whole? Its last member "crc32" is that of the bytes before it;
+ * lines of journals from before that member are taken where they are JSON. A blank line is whole,
+ * and so is one that stands in the place of a damaged stretch. */
+bool record_is_whole(const char *line, size_t n);
+
+/* Its length without blanks at the end: 0 for a blank line. */
+size_t record_trimmed(const char *line, size_t n);
+
+/* Does this whole line stand in the place of a damaged stretch? */
+bool record_is_damage(const char *line, size_t n);
+
+/* Writes n bytes that stand in the place of a damaged stretch of n bytes, the last of which is a
+ * newline: what was there is in the file `copy`. */
+void record_damage(char *out, size_t n, const char *copy);
+
+/* Where the last whole record begins that a damaged line of n bytes, without its newline, ends
+ * with: n where there is none, 0 for the whole line. */
+size_t record_find(const char *line, size_t n);
 
 /* The reply to a committed message; place NULL where its body is in the line. */
 void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct message *m,
                     const struct record_place *place, bool duplicate);
 
-/* --- segment.c --- */
-
-/* One open journal file of this worker: created, locked, appended to, made safe, and left.
- * Invariant: the first `good` bytes are whole lines and as safe as file_ops make them; behind them
- * is nothing, except within segment_append. */
-
 #define SEGMENT_SUFFIX   ".ndjson"
 #define SEGMENT_NAME_LEN (ULID_LEN + 16) /* "<ULID>-w<worker>.ndjson" */
+
+/* A segment with this mode was left in order, or recovered: all of it is known to be whole. */
+#define SEGMENT_SEALED 0440
+
+/* Is this a name that segment_open gives? */
+bool segment_is_name(const char *name);
 
 /* One thread uses it at a time. */
 struct segment {
     const struct file_ops *ops;
+    struct dir_syncs *syncs; /* borrowed */
     unsigned worker;
     struct ulid_source ids; /* of names */
     int dir_fd;         /* the journal directory, for as long as fd is open; a copy of our own */
@@ -235,7 +266,7 @@ struct segment {
     char uncut[SEGMENT_NAME_LEN];
 };
 
-void segment_init(struct segment *segment, const struct file_ops *ops, unsigned worker);
+void segment_init(struct segment *segment, struct dir_syncs *syncs, unsigned worker);
 
 /* A new empty segment in the directory, locked, its name safe. None may be open. Returns 0, or -1
  * with errno. */
@@ -247,7 +278,7 @@ segment_is_open(const struct segment *segment)
     return segment->fd >= 0;
 }
 
-/* Is the open segment still a file with a name? */
+/* Is the open segment still a file with a name, and as long as we left it? */
 bool segment_is_there(const struct segment *segment);
 
 /* Appends n bytes of whole lines and makes them safe. Returns 0, or -1 with errno, and then the
@@ -255,27 +286,49 @@ bool segment_is_there(const struct segment *segment);
  * pages, a second one would lie. */
 MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, size_t n);
 
-/* Leaves it; one that is empty is removed. Nothing to do where none is open. */
+/* Leaves it: sealed, or removed where it is empty. Nothing to do where none is open. */
 void segment_close(struct segment *segment);
+
+/* --- scan.c --- */
+
+/* A piece of a segment: a whole line, or bytes that are none. */
+struct segment_line {
+    uint64_t at;      /* offset */
+    size_t n;         /* bytes, with the newline */
+    const char *text; /* valid during the call */
+    bool whole;
+    bool bad_end; /* whole but for its last byte, which should be the newline */
+};
+
+/* Returns 0, or -1 with errno to give up. */
+typedef int (*segment_line_fn)(void *arg, const struct segment_line *line);
+
+/* Reads a segment of `size` bytes piece by piece. Damage never hides the whole lines behind it.
+ * Returns 0, or -1 with errno. */
+MS_MUST_CHECK int
+segment_scan(const struct file_ops *ops, int fd, uint64_t size, segment_line_fn fn, void *arg);
 
 /* --- recovery.c --- */
 
-/* What a crash left behind: last lines that were cut off, empty segments, temporary names. Safe
- * while others write and recover: only what nobody has locked is touched. */
+/* What a crash, a power cut or a disk left behind: last lines that are torn, damaged stretches
+ * before whole lines, empty segments, temporary names. Safe while others write and recover: only
+ * what nobody has locked is touched. A sealed segment is known to be whole and is not read. */
+
+/* Where the bytes of damaged stretches are kept, beneath journal/. */
+#define DAMAGED_DIR "damaged"
 
 struct recovery_tally {
-    unsigned cut;       /* segments whose last line was cut off */
+    unsigned cut;       /* segments whose end was torn and cut off */
+    unsigned damaged;   /* stretches that were copied and replaced */
     unsigned emptied;   /* segments without a line, removed */
     unsigned leftovers; /* temporary files, removed */
     unsigned failed;    /* what should have been cut or removed and could not be */
 };
 
-/* Goes through the data directory and logs what it changed. Costs a few system calls for each
- * segment that is there, some 8 microseconds: too much where someone waits for a worker and the
- * journal has tens of thousands. There is no hurry, since nobody ever writes to a segment again
- * that another has left; so the journal calls it in a thread of its own when it is created, and a
- * cut line is gone a moment after the worker was replaced, or at the latest when that worker has
- * left in order. */
+/* Goes through the data directory and logs what it changed. Costs a system call for each sealed
+ * segment that is there, and reads all others: too much where someone waits for a worker. There is
+ * no hurry, since nobody ever writes to a segment again that another has left; so the journal calls
+ * it in a thread of its own when it is created. A second run changes nothing. */
 void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
                   struct recovery_tally *tally_out);
 
@@ -348,6 +401,7 @@ void batch_reset(struct batch *batch);
 struct commit {
     const struct config *config;
     const struct file_ops *ops;
+    struct dir_syncs syncs;
     struct data_dirs dirs;
     uint64_t segment_dirs; /* dirs.opened when the segment was opened */
     struct segment segment;

@@ -2,10 +2,18 @@
  * id come from outside: whatever they are, the line stays one line of valid JSON. */
 #include "handler/journal/journal.h"
 
+#include <jansson.h>
 #include <stdio.h>
 
 #define RECORD_FOREIGN_MAX 512  /* of a name that is not UTF-8, escaped */
 #define RECORD_PATH_MAX    2304 /* a trailer's whole VALUE, a directory and a number */
+
+/* How each line ends. */
+#define RECORD_END     ",\"crc32\":\"%08x\"}"
+#define RECORD_END_LEN 20
+
+#define RECORD_BEGIN  "{\"id\":\""
+#define RECORD_DAMAGE "{\"damaged\":{"
 
 /* Appends a literal; its length is known to the compiler. */
 #define RECORD_LITERAL(out, text) buffer_append(out, text, sizeof(text) - 1)
@@ -79,7 +87,7 @@ record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
             struct record_clock *clock, const struct message_origin *origin,
             const struct message *m)
 {
-    RECORD_LITERAL(out, "{\"id\":\"");
+    RECORD_LITERAL(out, RECORD_BEGIN);
     buffer_append(out, id, ULID_LEN);
     RECORD_LITERAL(out, "\",\"time\":\"");
     record_time(out, clock, real_us);
@@ -113,8 +121,19 @@ record_json(struct buffer *out, const char *body, size_t n)
     buffer_added(out, n);
 }
 
+/* The CRC-32 of the line so far becomes its last member. */
+static void
+record_end(struct buffer *out, size_t from)
+{
+    char end[RECORD_END_LEN + 2];
+
+    snprintf(end, sizeof(end), RECORD_END "\n",
+             digest_crc32(0, buffer_bytes(out) + from, out->len - from));
+    buffer_append(out, end, RECORD_END_LEN + 1);
+}
+
 void
-record_body(struct buffer *out, enum message_kind kind, const char *body, size_t n)
+record_body(struct buffer *out, size_t from, enum message_kind kind, const char *body, size_t n)
 {
     if (kind == MESSAGE_JSON) {
         RECORD_LITERAL(out, ",\"json\":");
@@ -127,7 +146,7 @@ record_body(struct buffer *out, enum message_kind kind, const char *body, size_t
         text_base64(out, body, n);
         RECORD_LITERAL(out, "\"");
     }
-    RECORD_LITERAL(out, "}\n");
+    record_end(out, from);
 }
 
 static void
@@ -144,10 +163,10 @@ record_place(struct buffer *out, const struct record_place *place)
 }
 
 void
-record_end_with_place(struct buffer *out, const struct record_place *place)
+record_end_with_place(struct buffer *out, size_t from, const struct record_place *place)
 {
     record_place(out, place);
-    RECORD_LITERAL(out, "}\n");
+    record_end(out, from);
 }
 
 void
@@ -164,4 +183,129 @@ record_receipt(struct buffer *out, const char id[ULID_LEN], const struct message
     if (duplicate)
         RECORD_LITERAL(out, ",\"duplicate\":true");
     RECORD_LITERAL(out, "}");
+}
+
+/* --- lines that are read again --- */
+
+static bool
+record_begins(const char *line, size_t n, const char *with)
+{
+    return n >= strlen(with) && memcmp(line, with, strlen(with)) == 0;
+}
+
+/* The CRC-32 that a line says it has. Returns false where it does not end like a line of ours. */
+static bool
+record_said_crc32(const char *line, size_t n, uint32_t *crc_out)
+{
+    char end[RECORD_END_LEN + 1] = "", as_written[RECORD_END_LEN + 1];
+
+    if (n < RECORD_END_LEN)
+        return false;
+    memcpy(end, line + n - RECORD_END_LEN, RECORD_END_LEN);
+    if (sscanf(end, ",\"crc32\":\"%8x\"}", crc_out) != 1)
+        return false;
+    snprintf(as_written, sizeof(as_written), RECORD_END, *crc_out);
+    return memcmp(end, as_written, RECORD_END_LEN) == 0;
+}
+
+/* A line from before there was a "crc32". One whose "crc32" is damaged must not look like it. */
+static bool
+record_is_old(const char *line, size_t n)
+{
+    static const char member[] = ",\"crc32\":\"";
+    unsigned alike = 0;
+    json_t *value;
+    bool old;
+
+    if (n < RECORD_END_LEN || !record_begins(line, n, RECORD_BEGIN) || line[n - 1] != '}')
+        return false;
+    for (size_t i = 0; i < sizeof(member) - 1; i++)
+        alike += line[n - RECORD_END_LEN + i] == member[i];
+    if (alike >= sizeof(member) / 2)
+        return false;
+    value = json_loadb(line, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
+    old = json_is_object(value) && json_is_string(json_object_get(value, "sha256"));
+    json_decref(value);
+    return old;
+}
+
+size_t
+record_trimmed(const char *line, size_t n)
+{
+    while (n > 0 && line[n - 1] == ' ')
+        n--;
+    return n;
+}
+
+static bool
+record_crc32_is_right(const char *line, size_t n)
+{
+    uint32_t said;
+
+    return record_said_crc32(line, n, &said) && digest_crc32(0, line, n - RECORD_END_LEN) == said;
+}
+
+bool
+record_is_damage(const char *line, size_t n)
+{
+    return record_begins(line, n, RECORD_DAMAGE);
+}
+
+bool
+record_is_whole(const char *line, size_t n)
+{
+    size_t trimmed = record_trimmed(line, n);
+
+    if (record_begins(line, n, RECORD_BEGIN))
+        return record_crc32_is_right(line, n) || record_is_old(line, n);
+    return trimmed == 0 ||
+           (record_is_damage(line, n) &&
+            (record_crc32_is_right(line, trimmed) ||
+             (trimmed == sizeof(RECORD_DAMAGE "}}") - 1 && line[trimmed - 1] == '}')));
+}
+
+/* Each byte is summed once, however many beginnings a sender has put into a body. */
+size_t
+record_find(const char *line, size_t n)
+{
+    size_t end, at = 0;
+    uint32_t said, all, front = 0;
+    const char *begin;
+
+    if (!record_said_crc32(line, n, &said))
+        return n;
+    end = n - RECORD_END_LEN;
+    all = digest_crc32(0, line, end);
+    while ((begin = memmem(line + at, end - at, RECORD_BEGIN, sizeof(RECORD_BEGIN) - 1)) != NULL) {
+        size_t next = (size_t)(begin - line);
+
+        front = digest_crc32(front, line + at, next - at);
+        if (digest_crc32_rest(all, front, end - next) == said)
+            return next;
+        /* The byte at the beginning is summed too, so that the next search goes on behind it. */
+        front = digest_crc32(front, begin, 1);
+        at = next + 1;
+    }
+    return n;
+}
+
+void
+record_damage(char *out, size_t n, const char *copy)
+{
+    char text[512];
+    int length =
+        snprintf(text, sizeof(text), RECORD_DAMAGE "\"bytes\":%zu,\"copy\":\"%s\"}", n, copy);
+    size_t end = 0;
+
+    MS_ASSERT(length > 0 && (size_t)length + RECORD_END_LEN < sizeof(text));
+    length += snprintf(text + length, sizeof(text) - (size_t)length, RECORD_END,
+                       digest_crc32(0, text, (size_t)length));
+    if ((size_t)length >= n)
+        length = snprintf(text, sizeof(text), RECORD_DAMAGE "}}");
+    if ((size_t)length < n) {
+        end = (size_t)length;
+        memcpy(out, text, end);
+    }
+    memset(out + end, ' ', n - end);
+    out[n - 1] = '\n';
 }

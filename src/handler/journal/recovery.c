@@ -1,220 +1,305 @@
-/* A segment ends well when its last byte is a newline and its last block holds no NUL. NUL bytes
- * are blocks that a power failure kept from the disk though the file's length had grown: no line
- * has any, so all from the first of them on is cut off. */
+/* What is torn behind the last whole line of a segment is cut off. A damaged stretch before a whole
+ * line is copied to journal/damaged/, and one line of the same length takes its place, so that
+ * readers go on. The copy is safe before the segment is changed, and the segment is sealed last:
+ * whatever stops a recovery, the next one does the rest. */
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
+#include "common/log.h"
+#include "handler/journal/journal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#define RECOVERY_TAIL  4096u
-#define RECOVERY_BLOCK (64u << 10)
+#define RECOVERY_FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK)
 
-/* The offset of the first NUL byte, or size. Only after a power failure is so much read. */
+struct recovery {
+    const struct data_dirs *dirs;
+    const struct file_ops *ops;
+    struct temp_maker maker;
+    struct recovery_tally tally;
+};
+
+/* What a scan has found so far: stretches that are not whole lines, the last of which may still
+ * grow, and where the last whole line ends. */
+struct stretch {
+    uint64_t at, n;
+};
+
+struct recovery_map {
+    struct stretch *stretches;
+    size_t count, cap;
+    uint64_t good; /* the end of the last whole line */
+};
+
+/* --- what is wrong with a segment --- */
+
 static int
-recovery_first_nul(int fd, uint64_t size, char *block, uint64_t *nul_out)
+recovery_note(struct recovery_map *map, uint64_t at, uint64_t n)
 {
-    *nul_out = size;
-    for (uint64_t at = 0; at < size && *nul_out == size; at += RECOVERY_BLOCK) {
-        size_t n = size - at < RECOVERY_BLOCK ? (size_t)(size - at) : RECOVERY_BLOCK;
-        const char *nul;
+    struct stretch *last = map->count > 0 ? &map->stretches[map->count - 1] : NULL;
 
-        if (fd_pread_all(fd, block, n, (off_t)at) < 0)
-            return -1;
-        nul = memchr(block, '\0', n);
-        if (nul != NULL)
-            *nul_out = at + (uint64_t)(nul - block);
-    }
-    return 0;
-}
-
-/* The end of the last whole line within the first `end` bytes. */
-static int
-recovery_line_end(int fd, uint64_t end, char *block, uint64_t *line_end_out)
-{
-    *line_end_out = 0;
-    while (end > 0 && *line_end_out == 0) {
-        size_t n = end < RECOVERY_BLOCK ? (size_t)end : RECOVERY_BLOCK;
-        const char *newline;
-
-        end -= n;
-        if (fd_pread_all(fd, block, n, (off_t)end) < 0)
-            return -1;
-        newline = memrchr(block, '\n', n);
-        if (newline != NULL)
-            *line_end_out = end + (uint64_t)(newline - block) + 1;
-    }
-    return 0;
-}
-
-/* How many of the first `size` bytes are good, judged by the last of them alone. */
-static int
-recovery_good_once(int fd, uint64_t size, char *block, uint64_t *good_out)
-{
-    size_t n = size < RECOVERY_TAIL ? (size_t)size : RECOVERY_TAIL;
-    uint64_t end = size;
-
-    if (fd_pread_all(fd, block, n, (off_t)(size - n)) < 0)
-        return -1;
-    if (memchr(block, '\0', n) != NULL) {
-        if (recovery_first_nul(fd, size, block, &end) < 0)
-            return -1;
-    } else if (block[n - 1] == '\n') {
-        *good_out = size;
+    if (last != NULL && last->at + last->n == at && last->n > 1) {
+        last->n += n;
         return 0;
     }
-    return recovery_line_end(fd, end, block, good_out);
+    if (map->count == map->cap) {
+        size_t cap = map->cap == 0 ? 16 : map->cap * 2;
+        struct stretch *stretches = realloc(map->stretches, cap * sizeof(*stretches));
+
+        if (stretches == NULL)
+            return -1;
+        map->stretches = stretches;
+        map->cap = cap;
+    }
+    map->stretches[map->count++] = (struct stretch){at, n};
+    return 0;
 }
 
-/* How many of its bytes are good. Without a torn line another block is the last one, and is judged
- * like it, so that a second start finds nothing to cut. */
 static int
-recovery_good(int fd, uint64_t size, uint64_t *good_out)
+recovery_see(void *arg, const struct segment_line *line)
 {
-    char *block = ms_malloc(RECOVERY_BLOCK);
-    uint64_t end;
-    int rc = 0;
+    struct recovery_map *map = arg;
 
-    *good_out = size;
-    do {
-        end = *good_out;
-        if (end > 0)
-            rc = recovery_good_once(fd, end, block, good_out);
-    } while (rc == 0 && *good_out < end);
-    free(block);
+    if (!line->whole)
+        return recovery_note(map, line->at, line->n);
+    map->good = line->at + line->n;
+    return line->bad_end ? recovery_note(map, map->good - 1, 1) : 0;
+}
+
+/* --- mending --- */
+
+static int
+recovery_open_damaged(struct recovery *r)
+{
+    if (r->ops->make_dir(r->dirs->journal, DAMAGED_DIR) < 0 && errno != EEXIST)
+        return -1;
+    if (r->ops->sync_dir(r->dirs->journal) < 0)
+        return -1;
+    return r->ops->open(r->dirs->journal, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+static int
+recovery_write_copy(struct recovery *r, int dir_fd, const char *name, const char *data, size_t n)
+{
+    struct temp_file temp;
+    int rc = -1;
+
+    if (temp_file_create(&r->maker, dir_fd, &temp) < 0)
+        return -1;
+    if (file_write_all(r->ops, temp.fd, data, n, 0) == 0 && r->ops->sync_data(temp.fd) == 0 &&
+        (temp_file_rename(&r->maker, &temp, dir_fd, name, false) == 0 || errno == EEXIST) &&
+        r->ops->sync_dir(dir_fd) == 0)
+        rc = 0;
+    temp_file_close(&r->maker, &temp);
+    return rc;
+}
+
+/* Keeps the first copy of a stretch: a later recovery may find it half replaced. */
+static int
+recovery_copy(struct recovery *r, const char *name, const char *data, size_t n)
+{
+    int dir_fd = recovery_open_damaged(r), rc;
+
+    if (dir_fd < 0)
+        return -1;
+    rc = recovery_write_copy(r, dir_fd, name, data, n);
+    fd_close(&dir_fd);
+    return rc;
+}
+
+/* A single byte is the newline of a whole record, and needs no copy. */
+static int
+recovery_replace(struct recovery *r, int fd, const char *segment, const struct stretch *stretch)
+{
+    size_t n = (size_t)stretch->n;
+    char copy[SEGMENT_NAME_LEN + 48], path[sizeof(copy) + 16];
+    char *data = malloc(n);
+    int rc = -1;
+
+    if (data == NULL)
+        return -1;
+    snprintf(copy, sizeof(copy), "%s-%llu-%zu", segment, (unsigned long long)stretch->at, n);
+    snprintf(path, sizeof(path), "journal/" DAMAGED_DIR "/%s", copy);
+    if (n > 1 && (file_read_all(r->ops, fd, data, n, (off_t)stretch->at) < 0 ||
+                  recovery_copy(r, copy, data, n) < 0))
+        goto out;
+    record_damage(data, n, path);
+    rc = file_write_all(r->ops, fd, data, n, (off_t)stretch->at);
+    if (rc == 0) {
+        r->tally.damaged++;
+        log_warn("journal/%s: %zu damaged bytes at %llu; whole lines follow, so %s", segment, n,
+                 (unsigned long long)stretch->at,
+                 n > 1 ? "the bytes are kept in journal/" DAMAGED_DIR "/"
+                       : "it is a newline again");
+    }
+out:
+    free(data);
     return rc;
 }
 
 static int
-recovery_remove(int dir_fd, const char *name, unsigned *count)
+recovery_mend(struct recovery *r, int fd, const char *name, uint64_t size,
+              const struct recovery_map *map)
 {
-    if (unlinkat(dir_fd, name, 0) < 0)
+    bool changed = false;
+
+    for (size_t i = 0; i < map->count && map->stretches[i].at < map->good; i++) {
+        if (recovery_replace(r, fd, name, &map->stretches[i]) < 0)
+            return -1;
+        changed = true;
+    }
+    if (map->good < size) {
+        if (r->ops->truncate(fd, (off_t)map->good) < 0)
+            return -1;
+        changed = true;
+        r->tally.cut++;
+        log_notice("journal/%s: %llu bytes cut off behind its last whole line", name,
+                   (unsigned long long)(size - map->good));
+    }
+    return changed ? r->ops->sync_data(fd) : 0;
+}
+
+/* --- segments --- */
+
+static int
+recovery_remove(struct recovery *r, int dir_fd, const char *name, unsigned *count)
+{
+    if (r->ops->remove(dir_fd, name) < 0)
         return -1;
     ++*count;
     return 0;
 }
 
+/* Returns 0, or -1 with errno. */
 static int
-recovery_cut(int fd, const char *name, uint64_t size, uint64_t good, const struct file_ops *ops,
-             struct recovery_tally *tally)
+recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t size)
 {
-    if (ops->truncate(fd, (off_t)good) < 0 || ops->sync_data(fd) < 0)
-        return -1;
-    tally->cut++;
-    log_notice("journal/%s: %llu bytes cut off behind its last whole line", name,
-               (unsigned long long)(size - good));
-    return 0;
-}
+    struct recovery_map map = {0};
+    int rc = -1;
 
-/* Returns 0, or -1 with errno; a segment that another process has locked is left alone. */
-static int
-recovery_segment_locked(int dir_fd, int fd, const char *name, const struct file_ops *ops,
-                        struct recovery_tally *tally)
-{
-    struct stat st;
-    uint64_t good;
-
-    if (fstat(fd, &st) < 0)
-        return -1;
-    if (!S_ISREG(st.st_mode) || st.st_nlink == 0)
-        return 0;
-    if (st.st_size == 0)
-        return recovery_remove(dir_fd, name, &tally->emptied);
-    if (recovery_good(fd, (uint64_t)st.st_size, &good) < 0)
-        return -1;
-    if (good == (uint64_t)st.st_size)
-        return 0;
-    if (recovery_cut(fd, name, (uint64_t)st.st_size, good, ops, tally) < 0)
-        return -1;
-    return good > 0 ? 0 : recovery_remove(dir_fd, name, &tally->emptied);
-}
-
-static bool
-recovery_is_segment(const char *name)
-{
-    size_t n = strlen(name), suffix = sizeof(SEGMENT_SUFFIX) - 1;
-
-    return n > suffix && strcmp(name + n - suffix, SEGMENT_SUFFIX) == 0;
+    if (size == 0)
+        return recovery_remove(r, r->dirs->journal, name, &r->tally.emptied);
+    if (segment_scan(r->ops, fd, size, recovery_see, &map) < 0 ||
+        recovery_mend(r, fd, name, size, &map) < 0)
+        goto out;
+    if (map.good == 0)
+        rc = recovery_remove(r, r->dirs->journal, name, &r->tally.emptied);
+    else
+        rc = r->ops->waits ? r->ops->sync_data(fd) : 0;
+    if (rc == 0 && map.good > 0 && r->ops->waits)
+        rc = r->ops->set_mode(fd, SEGMENT_SEALED);
+out:
+    free(map.stretches);
+    return rc;
 }
 
 static void
-recovery_segment(int dir_fd, const char *name, const struct file_ops *ops,
-                 struct recovery_tally *tally)
+recovery_segment(struct recovery *r, int dir_fd, const char *name)
 {
-    int fd, rc;
+    struct stat st;
+    int fd, rc = 0;
 
-    if (!recovery_is_segment(name))
+    if (!segment_is_name(name) || fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+        !S_ISREG(st.st_mode) || (st.st_mode & 0777) == SEGMENT_SEALED)
         return;
-    fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0)
-        return; /* gone meanwhile, or put away by someone so that we may not write it */
-    rc = temp_file_lock(fd);
-    if (rc == 0)
-        rc = recovery_segment_locked(dir_fd, fd, name, ops, tally);
-    else if (errno == EAGAIN || errno == EACCES)
-        rc = 0;
+    fd = r->ops->open(dir_fd, name, RECOVERY_FLAGS);
+    if (fd < 0) {
+        if (errno == ENOENT || errno == EACCES)
+            return; /* gone meanwhile, or put away by someone so that we may not write it */
+        rc = -1;
+    } else if (r->ops->lock(fd) < 0) {
+        rc = errno == EAGAIN || errno == EACCES ? 0 : -1;
+    } else if (r->ops->status(fd, &st) < 0) {
+        rc = -1;
+    } else if (S_ISREG(st.st_mode) && st.st_nlink > 0) {
+        rc = recovery_segment_locked(r, fd, name, (uint64_t)st.st_size);
+    }
     if (rc < 0) {
         log_warn("journal/%s cannot be recovered: %s", name, strerror(errno));
-        tally->failed++;
+        r->tally.failed++;
     }
     fd_close(&fd);
 }
 
+/* --- leftovers --- */
+
 static void
-recovery_leftover(int dir_fd, const char *name, const struct file_ops *ops,
-                  struct recovery_tally *tally)
+recovery_remove_leftover(struct recovery *r, int dir_fd, const char *name)
 {
     struct stat st;
     int fd;
 
-    (void)ops;
-    if (strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) != 0)
-        return;
-    fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    fd = r->ops->open(dir_fd, name, RECOVERY_FLAGS);
     if (fd < 0)
         return;
-    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && temp_file_lock(fd) == 0 &&
-        recovery_remove(dir_fd, name, &tally->leftovers) < 0)
-        tally->failed++;
+    if (r->ops->status(fd, &st) == 0 && S_ISREG(st.st_mode) && r->ops->lock(fd) == 0 &&
+        recovery_remove(r, dir_fd, name, &r->tally.leftovers) < 0)
+        r->tally.failed++;
     fd_close(&fd);
 }
 
-typedef void (*recovery_entry_fn)(int dir_fd, const char *name, const struct file_ops *ops,
-                                  struct recovery_tally *tally);
+static void
+recovery_leftover(struct recovery *r, int dir_fd, const char *name)
+{
+    if (strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) == 0)
+        recovery_remove_leftover(r, dir_fd, name);
+}
+
+/* Where others give names too. */
+static void
+recovery_own_leftover(struct recovery *r, int dir_fd, const char *name)
+{
+    if (temp_file_is_name(name))
+        recovery_remove_leftover(r, dir_fd, name);
+}
+
+typedef void (*recovery_entry_fn)(struct recovery *r, int dir_fd, const char *name);
 
 static void
-recovery_each(int dir_fd, recovery_entry_fn fn, const struct file_ops *ops,
-              struct recovery_tally *tally)
+recovery_each(struct recovery *r, int dir_fd, recovery_entry_fn fn)
 {
-    int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = r->ops->open(dir_fd, ".", O_RDONLY | O_DIRECTORY);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     const struct dirent *entry;
 
     if (dir == NULL) {
         log_warn("a directory cannot be searched for what a crash left: %s", strerror(errno));
-        tally->failed++;
+        r->tally.failed++;
         fd_close(&fd);
         return;
     }
     while ((entry = readdir(dir)) != NULL)
-        fn(dir_fd, entry->d_name, ops, tally);
+        fn(r, dir_fd, entry->d_name);
     closedir(dir);
+}
+
+static void
+recovery_damaged_leftovers(struct recovery *r)
+{
+    int fd = r->ops->open(r->dirs->journal, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+
+    if (fd >= 0)
+        recovery_each(r, fd, recovery_leftover);
+    fd_close(&fd);
 }
 
 void
 recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
              struct recovery_tally *tally_out)
 {
-    struct recovery_tally tally = {0};
+    struct recovery r = {.dirs = dirs, .ops = ops};
 
-    recovery_each(dirs->journal, recovery_segment, ops, &tally);
-    recovery_each(dirs->root, recovery_leftover, ops, &tally);
-    if (tally.leftovers > 0)
-        log_notice("%u temporary files of a crashed worker removed", tally.leftovers);
-    *tally_out = tally;
+    temp_maker_init(&r.maker, ops);
+    recovery_each(&r, dirs->journal, recovery_segment);
+    recovery_each(&r, dirs->root, recovery_leftover);
+    recovery_each(&r, dirs->files, recovery_own_leftover);
+    recovery_each(&r, dirs->blobs, recovery_leftover);
+    recovery_damaged_leftovers(&r);
+    if (r.tally.leftovers > 0)
+        log_notice("%u temporary files of a crashed worker removed", r.tally.leftovers);
+    *tally_out = r.tally;
 }

@@ -8,15 +8,26 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #define SEGMENT_TRIES 10
 
 void
-segment_init(struct segment *segment, const struct file_ops *ops, unsigned worker)
+segment_init(struct segment *segment, struct dir_syncs *syncs, unsigned worker)
 {
-    *segment = (struct segment){.ops = ops, .worker = worker, .dir_fd = -1, .fd = -1};
+    *segment = (struct segment){
+        .ops = syncs->ops, .syncs = syncs, .worker = worker, .dir_fd = -1, .fd = -1};
     ulid_init(&segment->ids);
+}
+
+bool
+segment_is_name(const char *name)
+{
+    size_t id = strspn(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), digits;
+
+    if (id != ULID_LEN || strncmp(name + id, "-w", 2) != 0)
+        return false;
+    digits = strspn(name + id + 2, "0123456789");
+    return digits > 0 && strcmp(name + id + 2 + digits, SEGMENT_SUFFIX) == 0;
 }
 
 static void
@@ -38,11 +49,10 @@ segment_create(struct segment *segment)
         ulid_next(&segment->ids, clock_real_us(), id);
         snprintf(segment->name, sizeof(segment->name), "%.*s-w%u%s", ULID_LEN, id, segment->worker,
                  SEGMENT_SUFFIX);
-        segment->fd = openat(segment->dir_fd, segment->name,
-                             O_CREAT | O_EXCL | O_WRONLY | O_APPEND | O_CLOEXEC, 0640);
+        segment->fd = segment->ops->create(segment->dir_fd, segment->name);
         if (segment->fd < 0)
             return -1;
-        if (temp_file_lock(segment->fd) == 0 && segment_is_there(segment))
+        if (segment->ops->lock(segment->fd) == 0 && segment_is_there(segment))
             return 0;
         fd_close(&segment->fd);
     }
@@ -54,14 +64,16 @@ int
 segment_open(struct segment *segment, int dir_fd)
 {
     MS_ASSERT(!segment_is_open(segment));
+    if (dir_check(segment->syncs, dir_fd) < 0)
+        return -1;
+    segment->good = 0;
     segment->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 0);
     if (segment->dir_fd < 0 || segment_create(segment) < 0) {
         segment_leave(segment);
         return -1;
     }
-    segment->good = 0;
     segment->opened_us = clock_mono_us();
-    if (segment->ops->sync_dir(segment->dir_fd) < 0) {
+    if (dir_sync(segment->syncs, segment->dir_fd) < 0) {
         int saved = errno;
 
         segment_close(segment);
@@ -76,7 +88,8 @@ segment_is_there(const struct segment *segment)
 {
     struct stat st;
 
-    return fstat(segment->fd, &st) == 0 && st.st_nlink > 0;
+    return segment->ops->status(segment->fd, &st) == 0 && st.st_nlink > 0 &&
+           (uint64_t)st.st_size == segment->good;
 }
 
 /* Removes lines of messages that are not acknowledged. If even that fails, they stay in the journal
@@ -84,10 +97,13 @@ segment_is_there(const struct segment *segment)
 static void
 segment_abandon(struct segment *segment)
 {
-    if (segment->ops->truncate(segment->fd, (off_t)segment->good) < 0 ||
-        segment->ops->sync_data(segment->fd) < 0)
-        memcpy(segment->uncut, segment->name, sizeof(segment->uncut));
-    segment_close(segment);
+    if (segment->ops->truncate(segment->fd, (off_t)segment->good) == 0 &&
+        segment->ops->sync_data(segment->fd) == 0) {
+        segment_close(segment);
+        return;
+    }
+    memcpy(segment->uncut, segment->name, sizeof(segment->uncut));
+    segment_leave(segment); /* unsealed: recovery looks at it */
 }
 
 int
@@ -96,7 +112,7 @@ segment_append(struct segment *segment, const void *lines, size_t n)
     int saved;
 
     MS_ASSERT(segment_is_open(segment));
-    if (segment->ops->write_all(segment->fd, lines, n) == 0 &&
+    if (file_write_all(segment->ops, segment->fd, lines, n, (off_t)segment->good) == 0 &&
         segment->ops->sync_data(segment->fd) == 0) {
         segment->good += n;
         return 0;
@@ -107,13 +123,17 @@ segment_append(struct segment *segment, const void *lines, size_t n)
     return -1;
 }
 
+/* Without sync nothing tells when all of it is on the disk, so it stays unsealed. */
 void
 segment_close(struct segment *segment)
 {
     struct stat st;
 
-    if (segment_is_open(segment) && segment->good == 0 && fstat(segment->fd, &st) == 0 &&
-        st.st_size == 0)
-        (void)unlinkat(segment->dir_fd, segment->name, 0);
+    if (!segment_is_open(segment))
+        return;
+    if (segment->good == 0 && segment->ops->status(segment->fd, &st) == 0 && st.st_size == 0)
+        (void)segment->ops->remove(segment->dir_fd, segment->name);
+    else if (segment->good > 0 && segment->ops->waits && segment_is_there(segment))
+        (void)segment->ops->set_mode(segment->fd, SEGMENT_SEALED);
     segment_leave(segment);
 }

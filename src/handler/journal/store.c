@@ -1,6 +1,7 @@
-/* The order is the promise: data safe, then the name, then the directory safe; only then may a line
- * speak of it. Doing each step for a group before the next one lets the disk work on all of them at
- * once, and a file system commit its own journal for many. */
+/* The order is the promise: data safe under a temporary name, every directory on the way safe, then
+ * the name, then its directory safe; only then may a line speak of it. Doing each step for a group
+ * before the next one lets the disk work on all of them at once, and a file system commit its own
+ * journal for many. */
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
@@ -8,14 +9,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* --- sync group --- */
+#define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
+#define STORE_BLOCK (256u << 10)
 
-/* Linux's own asynchronous I/O knows fdatasync (since 4.18) and runs each in a thread of the
- * kernel's. Whatever it does not take is done here, one after the other. */
+/* --- many files made safe at once --- */
 
 void
 sync_group_init(struct sync_group *group, const struct file_ops *ops)
@@ -102,13 +104,16 @@ sync_group_run(struct sync_group *group, const int *fds, size_t count, int *erro
 
 #define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
 
+/* --- life --- */
+
 int
 store_init(struct store *store, enum on_conflict on_conflict, const struct data_dirs *dirs,
-           const struct file_ops *ops)
+           struct dir_syncs *syncs)
 {
-    *store = (struct store){.on_conflict = on_conflict, .ops = ops, .dirs = dirs};
-    temp_maker_init(&store->maker, ops);
-    sync_group_init(&store->syncs, ops);
+    *store =
+        (struct store){.on_conflict = on_conflict, .ops = syncs->ops, .dirs = dirs, .syncs = syncs};
+    temp_maker_init(&store->maker, syncs->ops);
+    sync_group_init(&store->group, syncs->ops);
     store->digester = digester_create();
     return store->digester != NULL ? 0 : -1;
 }
@@ -116,9 +121,11 @@ store_init(struct store *store, enum on_conflict on_conflict, const struct data_
 void
 store_fini(struct store *store)
 {
-    sync_group_fini(&store->syncs);
+    sync_group_fini(&store->group);
     digester_destroy(store->digester);
     store->digester = NULL;
+    free(store->blobs);
+    store->blobs = NULL;
 }
 
 const char *
@@ -133,60 +140,89 @@ store_name(const struct store_put *put, char out[STORE_NAME_LEN])
     return out;
 }
 
-/* --- directories --- */
+/* --- content --- */
 
-static void
-store_sync_changed(struct store *store)
+/* Reads the whole body from a file, copies it to another where to is not -1, and compares its
+ * digest: the disk may have lost what was written, and a read brings back something else. Returns
+ * 0, or -1 with errno; EBADMSG where the content is another one. */
+static int
+store_read_body(struct store *store, const struct message *m, int from, int to)
 {
-    for (size_t i = 0; i < store->changed_count; i++) {
-        if (store->ops->sync_dir(store->changed[i].fd) < 0 && store->changed_error == 0)
-            store->changed_error = errno;
-        fd_close(&store->changed[i].fd);
+    struct sha256 *digest = sha256_begin(store->digester);
+    char *block = malloc(STORE_BLOCK);
+    uint8_t sha256[SHA256_LEN];
+    int rc = block != NULL ? 0 : -1;
+
+    for (uint64_t at = 0; at < m->size && rc == 0;) {
+        size_t n = m->size - at < STORE_BLOCK ? (size_t)(m->size - at) : STORE_BLOCK;
+
+        rc = file_read_all(store->ops, from, block, n, (off_t)at);
+        if (rc == 0 && to >= 0)
+            rc = file_write_all(store->ops, to, block, n, (off_t)at);
+        if (rc == 0)
+            sha256_update(digest, block, n);
+        at += n;
     }
-    store->changed_count = 0;
+    sha256_finish(digest, sha256);
+    sha256_release(store->digester, digest);
+    free(block);
+    if (rc == 0 && memcmp(sha256, m->sha256, SHA256_LEN) != 0) {
+        errno = EBADMSG;
+        rc = -1;
+    }
+    return rc;
 }
 
-int
-store_changed(struct store *store, int dir_fd)
+bool
+store_is_same(struct store *store, const struct store_put *put, const char *name)
 {
-    struct store_dir dir;
+    int fd = store->ops->open(put->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
+    bool same;
 
-    if (fstat(dir_fd, &st) < 0)
-        return -1;
-    for (size_t i = 0; i < store->changed_count; i++)
-        if (store->changed[i].inode == st.st_ino && store->changed[i].device == st.st_dev)
-            return 0;
-    if (store->changed_count == STORE_DIRS_MAX)
-        store_sync_changed(store);
-    dir = (struct store_dir){fcntl(dir_fd, F_DUPFD_CLOEXEC, 0), st.st_dev, st.st_ino};
-    if (dir.fd < 0)
-        return -1;
-    store->changed[store->changed_count++] = dir;
-    return 0;
+    /* Whoever wrote the file may not have come as far as syncing it. */
+    same = fd >= 0 && store->ops->status(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+           (uint64_t)st.st_size == put->m->size && store_read_body(store, put->m, fd, -1) == 0 &&
+           store->ops->sync_data(fd) == 0;
+    fd_close(&fd);
+    return same;
 }
 
 /* --- bodies --- */
+
+/* Where a body gets its temporary name: in the data directory, or, where its part of it is another
+ * file system, there. */
+static int
+store_temp_dir(const struct store *store, const struct store_put *put)
+{
+    int part = put->blob ? store->dirs->blobs : store->dirs->files;
+    struct stat root_is, part_is;
+
+    if (fstat(store->dirs->root, &root_is) < 0 || fstat(part, &part_is) < 0)
+        return part;
+    return root_is.st_dev == part_is.st_dev ? store->dirs->root : part;
+}
 
 static int
 store_write_body(struct store *store, struct store_put *put)
 {
     const struct message *m = put->m;
-    int dir_fd = put->blob ? store->dirs->blobs : store->dirs->files;
+    int dir_fd = store_temp_dir(store, put);
 
-    if (m->fd >= 0) {
-        put->temp = temp_file_borrow(m->fd);
+    if (m->fd >= 0 && temp_file_adopt(&store->maker, m->fd, dir_fd, &put->temp) == 0)
         return 0;
-    }
-    if (temp_file_create(&store->maker, dir_fd, store->dirs->root, &put->temp) < 0)
+    if (temp_file_create(&store->maker, dir_fd, &put->temp) < 0)
         return -1;
-    return store->ops->write_all(put->temp.fd, m->mem, m->mem_len);
+    if (m->fd >= 0)
+        return store_read_body(store, m, m->fd, put->temp.fd);
+    return file_write_all(store->ops, put->temp.fd, m->mem, m->mem_len, 0);
 }
 
 static void
 store_write(struct store *store, struct store_put *put)
 {
     put->temp = TEMP_FILE_NONE;
+    put->dir_fd = put->blob ? store->dirs->blobs : -1;
     put->outcome = outcome_committed();
     if (put->blob && blob_store_has(store, put))
         return;
@@ -215,59 +251,124 @@ store_sync(struct store *store, struct store_put *puts, size_t count)
         fds[n] = puts[i].temp.fd;
         under_way[n++] = &puts[i];
     }
-    sync_group_run(&store->syncs, fds, n, errors);
+    sync_group_run(&store->group, fds, n, errors);
     for (size_t i = 0; i < n; i++)
         if (errors[i] != 0)
             under_way[i]->outcome = outcome_failed("the body cannot be made safe", errors[i]);
 }
 
-/* Puts a safe copy, which can be linked into dir_fd, in the place of the temporary file. Returns 0,
- * or -1 with errno. */
+/* --- directories --- */
+
+/* One fsync of a directory serves all that were made in it. */
 static int
-store_copy(struct store *store, struct store_put *put, int dir_fd)
+store_sync_parent(struct store *store, size_t i)
+{
+    struct store_parent *p = &store->parents[i];
+
+    for (size_t j = 0; j < i; j++)
+        if (store->parents[j].inode == p->inode && store->parents[j].device == p->device)
+            return store->parents[j].rc;
+    return dir_sync(store->syncs, p->parent_fd);
+}
+
+/* From the top down: what is beneath a directory without a safe name has none either. */
+static void
+store_sync_parents(struct store *store)
+{
+    for (size_t i = 0; i < store->parent_count; i++) {
+        struct store_parent *p = &store->parents[i];
+
+        p->rc = store_sync_parent(store, i);
+        if (p->rc == 0 && dir_is_named(store->syncs, p->parent_fd))
+            dir_set_named(store->syncs, p->fd);
+    }
+    for (size_t i = 0; i < store->parent_count; i++) {
+        fd_close(&store->parents[i].parent_fd);
+        fd_close(&store->parents[i].fd);
+    }
+    store->parent_count = 0;
+}
+
+int
+store_parent(struct store *store, int parent_fd, int fd)
+{
+    struct store_parent p = {.parent_fd = -1, .fd = -1};
+    struct stat st;
+
+    if (dir_is_named(store->syncs, fd))
+        return 0;
+    if (dir_check(store->syncs, parent_fd) < 0 || store->ops->status(parent_fd, &st) < 0)
+        return -1;
+    if (store->parent_count == STORE_PARENTS_MAX)
+        store_sync_parents(store);
+    p.parent_fd = fcntl(parent_fd, F_DUPFD_CLOEXEC, 0);
+    p.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    p.device = st.st_dev;
+    p.inode = st.st_ino;
+    if (p.parent_fd < 0 || p.fd < 0) {
+        fd_close(&p.parent_fd);
+        fd_close(&p.fd);
+        return -1;
+    }
+    store->parents[store->parent_count++] = p;
+    return 0;
+}
+
+/* Makes the names of directories safe, and fails the puts that wanted one which could not be. */
+static void
+store_make_named(struct store *store, struct store_put *puts, size_t count)
+{
+    store_sync_parents(store);
+    for (size_t i = 0; i < count; i++) {
+        if (puts[i].outcome.is != PROTO_COMMITTED || puts[i].named)
+            continue;
+        puts[i].named = dir_is_named(store->syncs, puts[i].dir_fd);
+        if (!puts[i].named || dir_check(store->syncs, puts[i].dir_fd) < 0)
+            puts[i].outcome = outcome_failed("a directory of its path cannot be made safe", EIO);
+    }
+}
+
+static void
+store_open_dirs(struct store *store, struct store_put *puts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (!puts[i].blob && store_goes_on(&puts[i]))
+            file_store_open(store, &puts[i]);
+        if (store->parent_count > STORE_PARENTS_MAX / 2)
+            store_make_named(store, puts, i + 1);
+    }
+    store_make_named(store, puts, count);
+}
+
+/* --- names --- */
+
+/* Puts a safe copy, in the directory that is to have the name, in the place of the temporary file.
+ * Returns 0, or -1 with errno. */
+static int
+store_copy(struct store *store, struct store_put *put)
 {
     struct temp_file copy = TEMP_FILE_NONE;
 
-    if (temp_file_create(&store->maker, dir_fd, store->dirs->root, &copy) < 0)
+    if (temp_file_create(&store->maker, put->dir_fd, &copy) < 0)
         return -1;
-    if (temp_file_copy(&store->maker, put->temp.fd, &copy, put->m->size) < 0 ||
+    if (store_read_body(store, put->m, put->temp.fd, copy.fd) < 0 ||
         store->ops->sync_data(copy.fd) < 0) {
-        temp_file_close(&copy);
+        temp_file_close(&store->maker, &copy);
         return -1;
     }
-    temp_file_close(&put->temp);
+    temp_file_close(&store->maker, &put->temp);
     put->temp = copy;
     return 0;
 }
 
-/* Another file system, or a file whose only name is gone. That the new name is taken is said before
- * either, so both ways to a name have to expect it. */
-static bool
-store_must_copy(int error)
-{
-    return error == EXDEV || error == ENOENT;
-}
-
 int
-store_link(struct store *store, struct store_put *put, int dir_fd, const char *name)
+store_rename(struct store *store, struct store_put *put, const char *name, bool replace)
 {
-    if (temp_file_link(&store->maker, &put->temp, dir_fd, name) == 0)
+    if (temp_file_rename(&store->maker, &put->temp, put->dir_fd, name, replace) == 0)
         return 0;
-    if (!store_must_copy(errno) || store_copy(store, put, dir_fd) < 0)
+    if (errno != EXDEV || store_copy(store, put) < 0)
         return -1;
-    return temp_file_link(&store->maker, &put->temp, dir_fd, name);
-}
-
-int
-store_replace(struct store *store, struct store_put *put, int dir_fd, const char *name)
-{
-    int root_fd = store->dirs->root;
-
-    if (temp_file_replace(&store->maker, &put->temp, root_fd, dir_fd, name) == 0)
-        return 0;
-    if (!store_must_copy(errno) || store_copy(store, put, dir_fd) < 0)
-        return -1;
-    return temp_file_replace(&store->maker, &put->temp, root_fd, dir_fd, name);
+    return temp_file_rename(&store->maker, &put->temp, put->dir_fd, name, replace);
 }
 
 static void
@@ -276,26 +377,55 @@ store_place(struct store *store, struct store_put *put)
     if (!store_goes_on(put))
         return;
     if (put->blob)
-        blob_store_link(store, put);
+        blob_store_place(store, put);
     else
-        file_store_link(store, put);
+        file_store_place(store, put);
+}
+
+/* The directories in which names are new, each once. What has got its name stays: another sender
+ * may rely on it by now. */
+static void
+store_sync_dirs(struct store *store, struct store_put *puts, size_t count)
+{
+    struct stat is[STORE_GROUP];
+    int errors[STORE_GROUP] = {0};
+
+    for (size_t i = 0; i < count; i++) {
+        size_t j = 0;
+
+        is[i] = (struct stat){0};
+        if (!puts[i].stored)
+            continue;
+        if (store->ops->status(puts[i].dir_fd, &is[i]) < 0) {
+            errors[i] = errno;
+            is[i] = (struct stat){0};
+        } else {
+            while (is[j].st_ino != is[i].st_ino || is[j].st_dev != is[i].st_dev)
+                j++; /* it ends at i */
+            if (j < i)
+                errors[i] = errors[j];
+            else if (dir_sync(store->syncs, puts[i].dir_fd) < 0)
+                errors[i] = errno;
+        }
+        if (errors[i] != 0)
+            puts[i].outcome = outcome_named_failed("the directory cannot be made safe", errors[i]);
+    }
 }
 
 static void
 store_run_group(struct store *store, struct store_put *puts, size_t count)
 {
-    store->changed_error = 0;
     for (size_t i = 0; i < count; i++)
         store_write(store, &puts[i]);
     store_sync(store, puts, count);
+    store_open_dirs(store, puts, count);
     for (size_t i = 0; i < count; i++)
         store_place(store, &puts[i]);
-    store_sync_changed(store);
+    store_sync_dirs(store, puts, count);
     for (size_t i = 0; i < count; i++) {
-        temp_file_close(&puts[i].temp);
-        if (store->changed_error != 0 && puts[i].outcome.is == PROTO_COMMITTED)
-            puts[i].outcome =
-                outcome_named_failed("a directory cannot be made safe", store->changed_error);
+        temp_file_close(&store->maker, &puts[i].temp);
+        if (!puts[i].blob)
+            fd_close(&puts[i].dir_fd);
     }
 }
 

@@ -1,0 +1,51 @@
+/* The system calls on which a commit and a recovery depend, behind pointers: without sync some do
+ * nothing where they would wait for the disk, and tests record them, or let each of them fail. */
+#ifndef HANDLER_JOURNAL_FILE_OPS_H
+#define HANDLER_JOURNAL_FILE_OPS_H
+
+#include "common/base.h"
+
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+/* Each returns 0 (a descriptor where it opens something, a number of bytes where it reads or
+ * writes), or -1 with errno. What is opened is closed on exec. */
+struct file_ops {
+    /* What changes the disk. */
+    int (*create)(int dir_fd, const char *name);   /* a new file, read-write, 0640; else EEXIST */
+    int (*make_dir)(int dir_fd, const char *name); /* 0750 */
+    ssize_t (*write)(int fd, const void *data, size_t n, off_t at);
+    int (*truncate)(int fd, off_t n);
+    int (*set_mode)(int fd, mode_t mode);
+    int (*link_fd)(int fd, int dir_fd, const char *name); /* gives a descriptor's file a name */
+    int (*rename)(int from_fd, const char *from, int to_fd, const char *to, bool replace);
+    int (*remove)(int dir_fd, const char *name);
+    int (*sync_data)(int fd);        /* fdatasync */
+    int (*sync_dir)(int fd);         /* fsync of a directory */
+    void (*start_writeback)(int fd); /* begins what sync_data will wait for */
+
+    /* What looks at it. */
+    int (*open)(int dir_fd, const char *name, int flags);
+    /* openat2 through no symbolic link and not above dir_fd; ENOSYS where there is none. */
+    int (*open_beneath)(int dir_fd, const char *path, int flags);
+    ssize_t (*read)(int fd, void *data, size_t n, off_t at);
+    int (*status)(int fd, struct stat *out);
+    int (*lock)(int fd); /* the OFD write lock of a whole file; EAGAIN where another has it */
+
+    bool waits;        /* what sync_data says is true */
+    bool sync_at_once; /* many calls of sync_data may be made as one, by other means */
+};
+
+extern const struct file_ops file_ops_synced;
+extern const struct file_ops file_ops_unsynced; /* the same, but waiting for no disk */
+
+/* Writes all n bytes at an offset; again after EINTR. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int
+file_write_all(const struct file_ops *ops, int fd, const void *data, size_t n, off_t at);
+
+/* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends
+ * before). */
+MS_MUST_CHECK int file_read_all(const struct file_ops *ops, int fd, void *data, size_t n, off_t at);
+
+#endif
