@@ -19,7 +19,7 @@ outcome_refused(const char *code, const char *what)
 struct outcome
 outcome_failed(const char *what, int error)
 {
-    if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+    if (message_found_no_room(error))
         return (struct outcome){PROTO_REFUSED, error, "no-space", what};
     return (struct outcome){PROTO_FAILED, error, NULL, what};
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -132,6 +133,7 @@ main(int argc, char *argv[])
     struct config *config;
 
     program_fill_standard();
+    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);
     switch (p.args.action) {

@@ -170,6 +170,12 @@ message_append(struct message *m, const void *data, size_t n)
     m->size += n;
 }
 
+bool
+message_found_no_room(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
 void
 message_mark(struct message *m)
 {

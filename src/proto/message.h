@@ -81,6 +81,9 @@ void message_append(struct message *m, const void *data, size_t n);
 void message_mark(struct message *m);
 void message_rollback(struct message *m);
 
+/* Does this errno mean that there is no room: ENOSPC, EDQUOT, or EFBIG of `ulimit -f`? */
+bool message_found_no_room(int error);
+
 /* The digest of the bytes so far. */
 void message_peek(const struct message *m, uint8_t out[SHA256_LEN]);
 

@@ -2,13 +2,17 @@
  * acknowledged is, and the same workers go on when the disk is well again. */
 #include "faults.h"
 #include "load.h"
+#include "msock.h"
 #include "stats.h"
+#include "target.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -463,6 +467,92 @@ a_read_only_journal_directory_recovers_without_a_restart(void **state)
     journal_free(&j);
 }
 
+/* As under `ulimit -f`: the signal that comes with it ends nobody. */
+static void
+a_limit_of_file_sizes_is_no_space(void **state)
+{
+    struct rlimit limit = {.rlim_cur = BIG / 2, .rlim_max = BIG / 2};
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1, .errors_expected = true});
+    struct proc_list before, after;
+    struct peer p = {.fd = -1};
+    char *body = big_body();
+    struct answer a;
+
+    (void)state;
+    daemon_workers(d, &before);
+    assert_int_equal(prlimit(before.pid[0], RLIMIT_FSIZE, &limit, NULL), 0);
+    expect_refusal(send_kind(d, &p, 'F', "large", body, BIG, &a), &a, true, "a large file");
+    expect_refusal(send_kind(d, &p, 'A', "blob", body, BIG, &a), &a, true, "a large message");
+    assert_true(send_until_refused(d, &p, 0) > 100); /* the segment is full */
+    assert_int_equal(send_kind(d, &p, 'A', "next", body, 100, &a), ANSWER_ACK);
+    daemon_workers(d, &after);
+    assert_true(proc_list_equal(&before, &after));
+    free(body);
+    daemon_stop(d);
+}
+
+static void
+a_data_directory_that_was_unmounted_gets_nothing_more(void **state)
+{
+    char disk[HARNESS_PATH_LEN], marker[HARNESS_PATH_LEN];
+    struct peer p = {.fd = -1};
+    struct run_result result;
+    struct daemon *d;
+
+    (void)state;
+    harness_small_disk(6144, disk);
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .data_dir = disk, .errors_expected = true});
+    assert_true(acknowledged(d, &p, "before"));
+    assert_int_equal(umount2(disk, MNT_DETACH), 0);
+    assert_false(acknowledged(d, &p, "lost"));
+    assert_true(daemon_logged(d, "the data directory was unmounted, moved or replaced"));
+    result = daemon_control(d, "reload", NULL); /* nor does a reload take what lies beneath */
+    assert_int_not_equal(result.status, 0);
+    assert_non_null(strstr(result.err, "is its file system mounted?"));
+    run_result_free(&result);
+    harness_join(marker, disk, "msockd.id");
+    assert_int_not_equal(access(marker, F_OK), 0);
+    daemon_stop(d);
+}
+
+/* What is sealed has room, and what it becomes has not. */
+static void
+a_sealed_message_that_finds_no_room_is_not_refused_for_good(void **state)
+{
+    char disk[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN],
+        filler[HARNESS_PATH_LEN];
+    char url[2 * HARNESS_PATH_LEN];
+    char *body = big_body(), *fill = calloc(9, BIG / 2);
+    struct daemon *d;
+    msock *m;
+
+    (void)state;
+    harness_small_disk(6144, disk);
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
+    d = daemon_start(
+        &(struct daemon_options){.listen = {url}, .data_dir = disk, .errors_expected = true});
+    harness_join(filler, disk, "filler");
+    harness_write_file(filler, fill, 9 * BIG / 2);
+    free(fill);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s", target_port(&d->listeners[0]),
+             key);
+    m = msock_open(url);
+    assert_non_null(m);
+    assert_int_equal(msock_send(m, body, BIG), MSOCK_REFUSED);
+    assert_non_null(strstr(msock_error(m), "no-space"));
+    assert_int_equal(unlink(filler), 0);
+    assert_int_equal(msock_send(m, body, 500000), MSOCK_OK);
+    msock_close(m);
+    free(body);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -470,6 +560,9 @@ main(void)
         SYSTEM_TEST(a_failed_write_or_sync_is_refused_and_forgotten),
         SYSTEM_TEST(short_writes_are_completed),
         SYSTEM_TEST(faults_under_load_lose_nothing_and_keep_nothing_refused),
+        SYSTEM_TEST(a_limit_of_file_sizes_is_no_space),
+        SYSTEM_TEST(a_data_directory_that_was_unmounted_gets_nothing_more),
+        SYSTEM_TEST(a_sealed_message_that_finds_no_room_is_not_refused_for_good),
         SYSTEM_TEST(a_full_disk_is_no_space_and_recovers_when_there_is_room),
         SYSTEM_TEST(a_disk_that_fills_and_empties_under_load_loses_nothing),
         SYSTEM_TEST(a_journal_directory_that_is_gone_is_no_acknowledgement),

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -77,6 +78,7 @@ main(int argc, char **argv)
     const char *url = getenv("MSOCK_URL");
     int c;
 
+    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (url != NULL && *url == '\0')
         url = NULL;
     if (argc > 0)

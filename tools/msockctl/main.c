@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -222,6 +223,7 @@ main(int argc, char *argv[])
     struct ctl ctl = {.dir = dir};
     int status = main_options(&ctl, argc, argv);
 
+    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (status == CTL_GO_ON)
         status = main_dispatch(&ctl, argc - optind, argv + optind);
     free(dir);

@@ -1,6 +1,5 @@
 #include "proto/cnp/cnp.h"
 
-#include <errno.h>
 
 /* --- numbers --- */
 
@@ -74,7 +73,7 @@ cnp_too_large(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 static enum proto_event
 cnp_not_stored(struct cnp *cnp, struct proto_io *io, struct message *m)
 {
-    bool full = m->error == ENOSPC || m->error == EDQUOT;
+    bool full = message_found_no_room(m->error);
     struct verdict verdict = {
         .outcome = full ? PROTO_REFUSED : PROTO_FAILED,
         .code = "no-space",

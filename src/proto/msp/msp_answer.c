@@ -3,7 +3,6 @@
 
 #include "common/text.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #define GRANT_GROWTH 8 /* a clean packet earns a grant so many times as large */
@@ -145,7 +144,7 @@ msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *
 enum proto_event
 msp_say_store_error(struct msp *msp, struct proto_io *io, int error)
 {
-    if (error == ENOSPC || error == EDQUOT)
+    if (message_found_no_room(error))
         return msp_say_rej(msp, io, "no-space", "the server has no room for this message");
     return msp_say_err(msp, io, "internal", "the server cannot store the message");
 }
