@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define IMAGE_COPIES   4
+#define IMAGE_COPIES   4  /* of each file system; IMAGE_COPIES in the environment: more */
 #define IMAGE_MESSAGES 25 /* before each copy */
 #define IMAGE_BODY     70000
 
@@ -108,7 +108,8 @@ try_file_system(const struct file_system *fs, const char *dir)
     char image[HARNESS_PATH_LEN], copy[HARNESS_PATH_LEN], at[HARNESS_PATH_LEN];
     char data[HARNESS_PATH_LEN], source[HARNESS_PATH_LEN], line[3 * HARNESS_PATH_LEN];
     static char body[IMAGE_BODY];
-    unsigned number = 0;
+    const char *wanted = getenv("IMAGE_COPIES");
+    unsigned copies = wanted != NULL ? (unsigned)atoi(wanted) : IMAGE_COPIES, number = 0;
     struct daemon *d;
     msock *m;
 
@@ -124,14 +125,14 @@ try_file_system(const struct file_system *fs, const char *dir)
     harness_join(data, at, "data");
     d = daemon_start(&(struct daemon_options){.workers = 1, .data_dir = data});
     m = msock_open(d->listeners[0].url);
-    for (unsigned i = 0; i < IMAGE_COPIES; i++) {
+    for (unsigned i = 0; i < copies; i++) {
         for (unsigned k = 0; k < IMAGE_MESSAGES; k++)
             send_number(m, number++, source, body);
         snprintf(line, sizeof(line), "cp --sparse=always '%s' '%s'", image, copy);
         assert_int_equal(system(line), 0);
         check_image(copy, fs, number);
     }
-    print_message("%s: %u messages, %u images\n", fs->name, number, IMAGE_COPIES);
+    print_message("%s: %u messages, %u images\n", fs->name, number, copies);
     msock_close(m);
     daemon_stop(d);
     harness_unmount(at);

@@ -109,8 +109,8 @@ verifier_progress(void *arg, const struct verify_tally *t)
 static void
 verify_summary(const struct verify_tally *t)
 {
-    ctl_print("%" PRIu64 " records in %" PRIu64 " segments (%" PRIu64 " being written), %" PRIu64
-              " files, %" PRIu64 " blobs, %" PRIu64 " bytes",
+    ctl_print("records %" PRIu64 ", segments %" PRIu64 " (being written: %" PRIu64
+              "), files %" PRIu64 ", blobs %" PRIu64 ", bytes %" PRIu64,
               t->records, t->segments, t->open, t->files, t->blobs, t->bytes + t->file_bytes);
     if (t->findings == 0)
         ctl_print("all is sound");
