@@ -19,10 +19,9 @@
 
 /* Directories named by a sender, opened beneath files/ and never anywhere else, whatever symbolic
  * links stand in the way and whoever renames directories meanwhile. openat2 resolves a whole path
- * in one call. Where it is not there, or directories are missing or not known to be
- * safe, the path is walked: each
- * component is opened relative to the one before without following a link, which cannot leave the
- * root either, since ".." is no component here. */
+ * in one call. Where it is not there, or directories are missing or not known to be safe, the path
+ * is walked: each component is opened relative to the one before without following a link, which
+ * cannot leave the root either, since ".." is no component here. */
 
 static int
 beneath_open_component(const struct file_ops *ops, int dir_fd, const char *name)

@@ -110,10 +110,13 @@ struct store_put {
     bool blob;              /* under blobs/<sha256>, else under files/ and its path */
     int dir_fd;             /* while it is under way: of the directory that gets the name, or -1 */
     bool named;             /* that directory's own name is safe */
-    bool stored;            /* it has its name already */
-    bool duplicate;         /* a file of this path and content was there already */
-    unsigned number;        /* of "path.<number>"; 0: the path itself */
-    struct temp_file temp;  /* while it is under way */
+    dev_t dir_device;       /* of the first put of a group with that directory */
+    ino_t dir_inode;
+    int dir_error;         /* errno of its fsync, or 0 */
+    bool stored;           /* it has its name already */
+    bool duplicate;        /* a file of this path and content was there already */
+    unsigned number;       /* of "path.<number>"; 0: the path itself */
+    struct temp_file temp; /* while it is under way */
 };
 
 #define STORE_PARENTS_MAX 64

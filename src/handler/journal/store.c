@@ -19,6 +19,9 @@
 
 /* --- many files made safe at once --- */
 
+/* Linux's own asynchronous I/O knows fdatasync (since 4.18) and runs each in a thread of the
+ * kernel's. Whatever it does not take is done here, one after the other. */
+
 void
 sync_group_init(struct sync_group *group, const struct file_ops *ops)
 {
@@ -382,33 +385,35 @@ store_place(struct store *store, struct store_put *put)
         file_store_place(store, put);
 }
 
-/* The directories in which names are new, each once. What has got its name stays: another sender
- * may rely on it by now. */
+/* What the fsync of the i-th put's directory says: that of an earlier put with the same one serves.
+ */
+static int
+store_dir_error(struct store *store, struct store_put *puts, size_t i)
+{
+    struct stat st;
+
+    if (store->ops->status(puts[i].dir_fd, &st) < 0)
+        return errno;
+    for (size_t j = 0; j < i; j++)
+        if (puts[j].stored && puts[j].dir_inode == st.st_ino && puts[j].dir_device == st.st_dev)
+            return puts[j].dir_error;
+    puts[i].dir_device = st.st_dev;
+    puts[i].dir_inode = st.st_ino;
+    return dir_sync(store->syncs, puts[i].dir_fd) < 0 ? errno : 0;
+}
+
+/* The directories in which names are new. What has got its name stays: another sender may rely on
+ * it by now. */
 static void
 store_sync_dirs(struct store *store, struct store_put *puts, size_t count)
 {
-    struct stat is[STORE_GROUP];
-    int errors[STORE_GROUP] = {0};
-
     for (size_t i = 0; i < count; i++) {
-        size_t j = 0;
-
-        is[i] = (struct stat){0};
         if (!puts[i].stored)
             continue;
-        if (store->ops->status(puts[i].dir_fd, &is[i]) < 0) {
-            errors[i] = errno;
-            is[i] = (struct stat){0};
-        } else {
-            while (is[j].st_ino != is[i].st_ino || is[j].st_dev != is[i].st_dev)
-                j++; /* it ends at i */
-            if (j < i)
-                errors[i] = errors[j];
-            else if (dir_sync(store->syncs, puts[i].dir_fd) < 0)
-                errors[i] = errno;
-        }
-        if (errors[i] != 0)
-            puts[i].outcome = outcome_named_failed("the directory cannot be made safe", errors[i]);
+        puts[i].dir_error = store_dir_error(store, puts, i);
+        if (puts[i].dir_error != 0)
+            puts[i].outcome =
+                outcome_named_failed("the directory cannot be made safe", puts[i].dir_error);
     }
 }
 
