@@ -7,11 +7,12 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <stdarg.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #define OPTIONS_MAX 8
 #define TEXT_MAX    2048
@@ -216,6 +217,18 @@ main_dispatch(struct ctl *ctl, int argc, char *argv[])
     return ctl_usage(ctl, "there is no command \"%s\"", argv[0]);
 }
 
+/* A worker that was taken over may cut the file short that is mapped here. */
+static void
+main_cut_short(int signo)
+{
+    static const char text[] =
+        "msockctl: the statistics were cut short: a worker of this msockd is "
+        "damaged, and is replaced\n";
+
+    (void)signo;
+    _exit(write(STDERR_FILENO, text, sizeof(text) - 1) < 0 ? EX_IOERR : EX_DATAERR);
+}
+
 int
 main(int argc, char *argv[])
 {
@@ -223,6 +236,7 @@ main(int argc, char *argv[])
     struct ctl ctl = {.dir = dir};
     int status = main_options(&ctl, argc, argv);
 
+    signal(SIGBUS, main_cut_short);
     signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (status == CTL_GO_ON)
         status = main_dispatch(&ctl, argc - optind, argv + optind);
