@@ -21,6 +21,8 @@ endif
 
 PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
             libconfuse-dev libdeflate-dev libedit-dev
+# File systems whose images the tests of root look at.
+TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 LINT_PACKAGES := clang clang-format cppcheck
 
 # --- flags -----------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ endif
 # --- what is built ---------------------------------------------------------------------------------
 
 .PHONY: all run test check-unit check-system asan valgrind lint fmt bench install uninstall clean deps \
-        lint-deps help FORCE
+        lint-deps test-deps help FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -174,7 +176,8 @@ FORCE:
 # --- set-up and the main job -----------------------------------------------------------------------
 
 lint-deps: PACKAGES += $(LINT_PACKAGES)
-deps lint-deps:
+test-deps: PACKAGES += $(TEST_PACKAGES)
+deps lint-deps test-deps:
 	@missing=; for p in $(PACKAGES); do \
 	    dpkg-query -W -f='$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
 	done; \
@@ -230,7 +233,7 @@ $(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) -Iinclude $(LDFLAGS) -o $@ $< \
 	    $(B)/libmsock.a $(CLIENT_LIBS)
 
-test: deps
+test: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
@@ -245,7 +248,7 @@ check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
 
 # The long forms: a million power cuts, fifty images of each file system, and the crashes.
 .PHONY: torture
-torture: deps
+torture: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@CUT_STATES=$${CUT_STATES:-1000000} IMAGE_COPIES=$${IMAGE_COPIES:-50} LIMIT=$${LIMIT:-7200} \
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \

@@ -24,7 +24,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PLACES_MAX      32
+#define PLACES_MAX      64
 #define PROGRAM_SECONDS 240 /* a test program that takes longer hangs */
 
 static struct place {
@@ -165,14 +165,17 @@ harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN])
 }
 
 bool
-harness_mount_image(const char *image, char path_out[HARNESS_PATH_LEN])
+harness_mount_image(const char *image, const char *options, const char *path)
 {
     char line[2 * HARNESS_PATH_LEN + 64];
+    bool mounted;
 
-    harness_directory(path_out);
-    snprintf(line, sizeof(line), "mount -o loop '%s' '%s' 2>/dev/null", image, path_out);
-    places[place_count - 1].mounted = system(line) == 0;
-    return places[place_count - 1].mounted;
+    snprintf(line, sizeof(line), "mount -o 'loop%s' '%s' '%s' 2>/dev/null", options, image, path);
+    mounted = system(line) == 0;
+    for (size_t i = 0; i < place_count; i++)
+        if (strcmp(places[i].path, path) == 0)
+            places[i].mounted = mounted;
+    return mounted;
 }
 
 void

@@ -42,9 +42,9 @@ void harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN]);
 /* Skips the test unless it runs as root. */
 void harness_need_root(void);
 
-/* Mounts an image of a file system on a new directory, which goes away with the test. False where
- * that is not possible here. */
-bool harness_mount_image(const char *image, char path_out[HARNESS_PATH_LEN]);
+/* Mounts an image of a file system on a directory of harness_directory; options are "" or begin
+ * with a comma. False where that is not possible here. It goes away with the test. */
+bool harness_mount_image(const char *image, const char *options, const char *path);
 
 /* Takes it away again. */
 void harness_unmount(const char *path);

@@ -91,12 +91,11 @@ block_raw(struct block *b)
 static void
 block_redis(struct block *b)
 {
-    char head[BLOCK_AROUND];
+    char head[BLOCK_AROUND] = "";
+    int n = snprintf(head, sizeof(head),
+                     "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n", b->size);
 
-    block_put(b, head,
-              (size_t)snprintf(head, sizeof(head),
-                               "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n",
-                               b->size));
+    block_put(b, head, (size_t)n);
     block_put(b, b->body, b->size);
     block_put(b, "\r\n", 2);
     b->lines = 2;
@@ -106,9 +105,10 @@ block_redis(struct block *b)
 static void
 block_beanstalkd(struct block *b)
 {
-    char head[BLOCK_AROUND];
+    char head[BLOCK_AROUND] = "";
+    int n = snprintf(head, sizeof(head), "put 0 0 60 %zu\r\n", b->size);
 
-    block_put(b, head, (size_t)snprintf(head, sizeof(head), "put 0 0 60 %zu\r\n", b->size));
+    block_put(b, head, (size_t)n);
     block_put(b, b->body, b->size);
     block_put(b, "\r\n", 2);
     b->lines = 1;

@@ -108,7 +108,7 @@ column_title(const struct column *column, char out[CELL_MAX])
     if (name != NULL)
         return name;
     name = column->key + (strncmp(column->key, "bytes_", 6) == 0 ? 6 : 0);
-    for (; name[n] != '\0' && n < CELL_MAX - 1; n++)
+    for (; n < CELL_MAX - 1 && name[n] != '\0'; n++)
         out[n] = (char)toupper((unsigned char)name[n]);
     out[n] = '\0';
     return out;

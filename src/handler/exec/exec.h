@@ -244,13 +244,15 @@ struct exec_config {
     uint64_t timeout_us; /* for one message; then the child is ended */
 };
 
+STAILQ_HEAD(exec_queue, exec_job);
+
 struct exec {
     struct handler_host host;
     struct exec_config config;
     int epoll_fd, timer_fd;
     uint64_t armed_us; /* when timer_fd fires; UINT64_MAX: not armed */
     struct exec_slot *slots;
-    STAILQ_HEAD(, exec_job) queue;
+    struct exec_queue queue;
     unsigned out;            /* jobs not settled */
     uint64_t served_us;      /* when a child last decided a message */
     uint64_t start_delay_us; /* how long the next start waits where the last one failed; or 0 */

@@ -1,6 +1,5 @@
 #include "proto/cnp/cnp.h"
 
-
 /* --- numbers --- */
 
 static uint32_t
