@@ -45,11 +45,14 @@ struct config {
     unsigned workers;
     size_t listener_count;
     struct listener_config listeners[CONFIG_LISTENERS_MAX];
-    char *data_dir;                /* absolute */
-    char data_id[DATA_ID_LEN + 1]; /* of its marker; "" until data_dir_prepare has read it */
-    char *runtime_dir;             /* absolute */
-    char *config_file;             /* absolute, or NULL */
-    char *user, *group;            /* workers of a root master become these; NULL: stay */
+    char *data_dir; /* absolute */
+    /* Which directory it is, by its marker, device and inode; filled in by data_dir_prepare. */
+    char data_id[DATA_ID_LEN + 1];
+    dev_t data_device;
+    ino_t data_inode;
+    char *runtime_dir;  /* absolute */
+    char *config_file;  /* absolute, or NULL */
+    char *user, *group; /* workers of a root master become these; NULL: stay */
     uid_t uid;
     gid_t gid;
     bool daemonize;

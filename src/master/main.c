@@ -8,7 +8,6 @@
 #include "worker/worker.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -35,20 +34,7 @@ program_prepare(void *arg, struct config *config, const struct config *now,
     bool same = now != NULL && strcmp(now->data_dir, config->data_dir) == 0;
 
     (void)arg;
-    return data_dir_prepare(config, same ? now->data_id : "", error);
-}
-
-/* Takes the descriptors 0 to 2, so that no file opened later becomes standard output or standard
- * error by accident. */
-static void
-program_fill_standard(void)
-{
-    int fd;
-
-    do
-        fd = open("/dev/null", O_RDWR);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    fd_close(&fd);
+    return data_dir_prepare(config, same ? now : NULL, error);
 }
 
 static int
@@ -132,7 +118,7 @@ main(int argc, char *argv[])
     char error[CONFIG_ERROR_LEN];
     struct config *config;
 
-    program_fill_standard();
+    fd_fill_standard();
     signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);

@@ -30,7 +30,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argv;
     log_set_level(LOG_LEVEL_ERROR);
     dir_syncs_init(&syncs, &file_ops_unsynced);
-    if (mkdtemp(dir) == NULL || data_dir_prepare(&config, "", error) < 0 ||
+    if (mkdtemp(dir) == NULL || data_dir_prepare(&config, NULL, error) < 0 ||
         data_dirs_open(&dirs, &config, &syncs) < 0) {
         perror(dir);
         exit(71);
@@ -78,11 +78,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         abort();
     fd_close(&fd);
     before = count_lines();
-    recovery_run(&dirs, &file_ops_unsynced, &tally);
+    recovery_run(&dirs, &file_ops_unsynced, NULL, &tally);
     after = count_lines();
     if (after.other != 0 || after.whole < before.whole)
         abort();
-    recovery_run(&dirs, &file_ops_unsynced, &tally);
+    recovery_run(&dirs, &file_ops_unsynced, NULL, &tally);
     if (tally.cut + tally.emptied + tally.damaged + tally.failed != 0)
         abort();
     return 0;

@@ -184,8 +184,8 @@ run(uint8_t which)
         {&ctl_listeners, {"--json"}},
     };
     size_t i = which % MS_ARRAY_LEN(runs);
-    struct ctl ctl = {.dir = dir, .command = runs[i].command->name, .help = runs[i].command->help};
-    char *argv[5] = {(char *)(uintptr_t)ctl.command};
+    struct ctl ctl = {.dir = dir, .command = runs[i].command};
+    char *argv[5] = {(char *)(uintptr_t)ctl.command->name};
     int argc = 1;
 
     for (size_t k = 0; k < MS_ARRAY_LEN(runs[i].options) && runs[i].options[k] != NULL; k++)

@@ -72,7 +72,7 @@ fixture_create(void)
     f->config.segment_size = 1 << 30;
     f->config.segment_age_us = UINT64_C(3600000000);
     f->config.sync = true;
-    assert_int_equal(data_dir_prepare(&f->config, "", error), 0);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
     f->store = (struct message_store){.digester = digester_create(),
                                       .memory_max = 4096,
                                       .memory_limit = 1 << 30,

@@ -43,8 +43,8 @@ all_that_is_missing_is_created(void **state)
     char *dir = ms_strdup(fixture_path(f, "deep/er/data"));
     mode_t mask = umask(022);
 
-    assert_int_equal(data_dir_prepare(config_for(f, dir), "", error), 0);
-    assert_int_equal(data_dir_prepare(config_for(f, dir), "", error), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, dir), NULL, error), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, dir), NULL, error), 0);
     umask(mask);
     assert_directory(f, "deep/er/data", 0750);
     assert_directory(f, "deep/er/data/journal", 0750);
@@ -60,14 +60,14 @@ what_is_in_the_way_is_named(void **state)
     char error[CONFIG_ERROR_LEN], expected[CONFIG_ERROR_LEN];
 
     fixture_write(f, "file", "x", 1);
-    assert_int_equal(data_dir_prepare(config_for(f, fixture_path(f, "file")), "", error), -1);
+    assert_int_equal(data_dir_prepare(config_for(f, fixture_path(f, "file")), NULL, error), -1);
     snprintf(expected, sizeof(expected), "the data directory %s cannot be created: Not a directory",
              fixture_path(f, "file"));
     assert_string_equal(error, expected);
 
     assert_int_equal(rmdir(fixture_path(f, "files")), 0);
     fixture_write(f, "files", "x", 1);
-    assert_int_equal(data_dir_prepare(config_for(f, f->dir), "", error), -1);
+    assert_int_equal(data_dir_prepare(config_for(f, f->dir), NULL, error), -1);
     snprintf(expected, sizeof(expected), "the data directory %s cannot be written: Not a directory",
              fixture_path(f, "files"));
     assert_string_equal(error, expected);
@@ -90,13 +90,13 @@ the_workers_user_gets_what_is_created_and_must_be_able_to_write(void **state)
     config_for(f, dir)->user = (char *)(uintptr_t) "nobody";
     f->config.uid = nobody->pw_uid;
     f->config.gid = nobody->pw_gid;
-    assert_int_equal(data_dir_prepare(&f->config, "", error), 0);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
     assert_int_equal(stat(fixture_path(f, "data/files"), &st), 0);
     assert_int_equal(st.st_uid, nobody->pw_uid);
     assert_int_equal(st.st_gid, nobody->pw_gid);
 
     assert_int_equal(chown(fixture_path(f, "data/blobs"), 0, 0), 0);
-    assert_int_equal(data_dir_prepare(&f->config, "", error), -1);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), -1);
     assert_non_null(
         strstr(error, "data/blobs cannot be written by user nobody: Permission denied"));
     free(dir);
@@ -125,12 +125,12 @@ a_link_among_the_parts_is_not_followed_but_the_data_directory_may_be_one(void **
 
     assert_int_equal(mkdir(dir, 0755), 0);
     assert_int_equal(symlink("data", link), 0);
-    assert_int_equal(data_dir_prepare(config_for(f, link), "", error), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, link), NULL, error), 0);
     assert_directory(f, "data/journal", 0750);
 
     assert_int_equal(rmdir(fixture_path(f, "data/journal")), 0);
     assert_int_equal(symlink(f->dir, fixture_path(f, "data/journal")), 0);
-    assert_int_equal(data_dir_prepare(config_for(f, link), "", error), -1);
+    assert_int_equal(data_dir_prepare(config_for(f, link), NULL, error), -1);
     assert_non_null(strstr(error, "link/journal cannot be written"));
     assert_int_equal(unlink(fixture_path(f, "data/journal")), 0);
     free(dir);
@@ -169,7 +169,7 @@ nothing_else_of_roots_is_ever_given_away(void **state)
         free(dir);
         skip();
     }
-    assert_int_equal(data_dir_prepare(config_for(f, dir), "", error), 0);
+    assert_int_equal(data_dir_prepare(config_for(f, dir), NULL, error), 0);
     assert_int_equal(mkdir(fixture_path(f, "roots"), 0755), 0);
     assert_int_equal(mkdir(fixture_path(f, "data/own"), 0755), 0);
     fixture_write(f, "data/own/kept", "x", 1);
@@ -184,7 +184,7 @@ nothing_else_of_roots_is_ever_given_away(void **state)
         (void)unlinkat(data_fd, "files", 0);
         (void)unlinkat(data_fd, "files", AT_REMOVEDIR);
         (void)unlinkat(data_fd, "blobs", AT_REMOVEDIR);
-        (void)!data_dir_prepare(&f->config, "", error);
+        (void)!data_dir_prepare(&f->config, NULL, error);
     }
     assert_int_equal(write(stop[1], "x", 1), 1);
     assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -277,23 +277,24 @@ another_directory_is_not_taken_for_the_one_in_use(void **state)
     struct fixture *f = *state;
     struct data_dirs dirs = DATA_DIRS_CLOSED;
     char error[CONFIG_ERROR_LEN], id[DATA_ID_LEN + 1];
+    struct config now = f->config;
     struct dir_syncs syncs;
 
     memcpy(id, f->config.data_id, sizeof(id));
     assert_int_equal(strlen(id), DATA_ID_LEN);
-    assert_int_equal(data_dir_prepare(&f->config, id, error), 0);
+    assert_int_equal(data_dir_prepare(&f->config, &now, error), 0);
     assert_string_equal(f->config.data_id, id);
     dir_syncs_init(&syncs, &file_ops_synced);
     assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
     assert_int_equal(unlink(fixture_path(f, DATA_DIR_MARKER)), 0);
     assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), -1);
     assert_int_equal(errno, ESTALE);
-    assert_int_equal(data_dir_prepare(&f->config, id, error), -1);
+    assert_int_equal(data_dir_prepare(&f->config, &now, error), -1);
     assert_non_null(strstr(error, "is its file system mounted?"));
-    assert_int_equal(data_dir_prepare(&f->config, "", error), 0); /* a start takes it as it is */
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0); /* a start takes it as it is */
     assert_string_not_equal(f->config.data_id, id);
     fixture_write(f, DATA_DIR_MARKER, "no uuid", 7);
-    assert_int_equal(data_dir_prepare(&f->config, "", error), -1);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), -1);
     assert_non_null(strstr(error, "it holds no UUID"));
     data_dirs_close(&dirs);
     dir_syncs_fini(&syncs);

@@ -311,6 +311,28 @@ a_full_disk_is_no_space_and_another_error_is_a_failure(void **state)
     assert_no_leftovers(c);
 }
 
+/* What cannot be told is no reason to refuse a retry for good. */
+static void
+a_file_that_cannot_be_compared_is_a_failure_and_no_conflict(void **state)
+{
+    static const enum on_conflict ways[] = {ON_CONFLICT_KEEP, ON_CONFLICT_REPLACE,
+                                            ON_CONFLICT_NUMBER};
+    struct context *c = *state;
+
+    assert_string_equal(store_file(c, "a", "body"), "");
+    for (size_t i = 0; i < MS_ARRAY_LEN(ways); i++) {
+        c->store.on_conflict = ways[i];
+        faults.skip_data = 1; /* the new body is safe, what is there is not */
+        faults.data_error = EIO;
+        faults.data_errors = 1;
+        assert_string_equal(store_file(c, "a", "body"), "failed");
+        faults = (struct faults){0};
+        assert_string_equal(store_file(c, "a", "body"), "");
+        assert_true(c->put.duplicate);
+    }
+    assert_int_equal(fixture_count(c->f, "files", "", NULL), 1);
+}
+
 static void
 one_that_is_refused_does_not_hurt_the_others(void **state)
 {
@@ -404,6 +426,7 @@ main(void)
         TEST(a_path_that_was_never_checked_is_refused_all_the_same),
         TEST(without_openat2_and_unnamed_files_all_is_the_same),
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
+        TEST(a_file_that_cannot_be_compared_is_a_failure_and_no_conflict),
         TEST(one_that_is_refused_does_not_hurt_the_others),
         TEST(a_directory_that_is_swapped_for_a_link_leads_nowhere),
         TEST(another_file_system_beneath_gets_a_copy),

@@ -444,7 +444,7 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
         start(f);
         skip();
     }
-    assert_int_equal(data_dir_prepare(&f->config, "", error), 0);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
     start(f);
     memset(body, 'x', sizeof(body) - 1);
     body[sizeof(body) - 1] = '\0';

@@ -166,11 +166,15 @@ state_recover(struct play *p, const struct file_ops *ops, struct recovery_tally 
     struct config config = p->f->config;
     struct data_dirs dirs = DATA_DIRS_CLOSED;
     struct dir_syncs syncs;
+    struct stat st;
 
     config.data_dir = p->state;
+    assert_int_equal(stat(p->state, &st), 0);
+    config.data_device = st.st_dev;
+    config.data_inode = st.st_ino;
     dir_syncs_init(&syncs, ops);
     assert_int_equal(data_dirs_open(&dirs, &config, &syncs), 0);
-    recovery_run(&dirs, ops, tally_out);
+    recovery_run(&dirs, ops, NULL, tally_out);
     data_dirs_close(&dirs);
     dir_syncs_fini(&syncs);
 }

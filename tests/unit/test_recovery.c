@@ -41,7 +41,7 @@ teardown(void **state)
 static void
 recover(struct context *c)
 {
-    recovery_run(&c->dirs, &file_ops_synced, &c->tally);
+    recovery_run(&c->dirs, &file_ops_synced, NULL, &c->tally);
 }
 
 #define SEGMENT "journal/01ARYZ6S410000000000000000-w7.ndjson"
@@ -118,11 +118,16 @@ a_segment_that_was_cut_anywhere_keeps_its_whole_lines(void **state)
     struct buffer lines = three_records(ends);
 
     for (size_t n = 0; n <= lines.len; n++) {
-        size_t whole = n >= ends[2] ? ends[2] : n >= ends[1] ? ends[1] : n >= ends[0] ? ends[0] : 0;
+        /* A record without its newline is whole, and gets it. */
+        size_t whole = n + 1 >= ends[2]   ? ends[2]
+                       : n + 1 >= ends[1] ? ends[1]
+                       : n + 1 >= ends[0] ? ends[0]
+                                          : 0;
 
         recover_bytes(c, buffer_bytes(&lines), n);
         assert_segment(c, buffer_bytes(&lines), whole);
-        assert_int_equal(c->tally.cut, n != whole);
+        assert_int_equal(c->tally.cut, n > whole);
+        assert_int_equal(c->tally.damaged, n + 1 == whole);
         assert_nothing_to_do(c);
     }
     buffer_fini(&lines);
@@ -168,18 +173,72 @@ any_damaged_bit_is_found_and_costs_no_other_line(void **state)
         memcpy(data, buffer_bytes(&lines), lines.len);
         data[at] = (char)(data[at] ^ 1 << at % 8);
         recover_bytes(c, data, lines.len);
-        if (hit == 2)
-            assert_segment(c, buffer_bytes(&lines), ends[1]);
-        else if (newline)
+        if (newline)
             assert_segment(c, buffer_bytes(&lines), lines.len);
+        else if (hit == 2)
+            assert_segment(c, buffer_bytes(&lines), ends[1]);
         else
             assert_replaced(c, data, &lines, hit == 0 ? 0 : ends[0], ends[hit]);
-        assert_int_equal(c->tally.cut, hit == 2);
-        assert_int_equal(c->tally.damaged, hit != 2);
+        assert_int_equal(c->tally.cut, hit == 2 && !newline);
+        assert_int_equal(c->tally.damaged, hit != 2 || newline);
+        assert_int_equal(fixture_exists(c->f, "journal/" DAMAGED_DIR), !newline); /* all is kept */
         assert_nothing_to_do(c);
         free(data);
     }
     buffer_fini(&lines);
+}
+
+/* All newlines lost, to blanks or to NUL: no record is. */
+static void
+records_without_newlines_between_them_are_all_found(void **state)
+{
+    static const char instead[] = {' ', '\0', '\v', '\xff'};
+    struct context *c = *state;
+
+    for (size_t i = 0; i < sizeof(instead) * 2; i++) {
+        struct buffer lines, bad;
+
+        buffer_init(&lines);
+        buffer_init(&bad);
+        for (unsigned k = 0; k < 300; k++)
+            record_add(&lines, MESSAGE_PLAIN, "0123456789");
+        buffer_append(&bad, buffer_bytes(&lines), lines.len);
+        for (size_t at = 0; at + i % 2 < bad.len; at++) /* the last one too, or not */
+            if (bad.data[at] == '\n')
+                bad.data[at] = instead[i / 2];
+        recover_bytes(c, buffer_bytes(&bad), bad.len);
+        assert_segment(c, buffer_bytes(&lines), lines.len);
+        assert_nothing_to_do(c);
+        buffer_fini(&lines);
+        buffer_fini(&bad);
+    }
+}
+
+/* A sender puts a whole record into a body, and the line is torn right behind it. */
+static void
+a_record_in_a_torn_body_is_no_record(void **state)
+{
+    struct context *c = *state;
+    struct buffer inner, outer;
+    const char *at;
+
+    buffer_init(&inner);
+    buffer_init(&outer);
+    record_add(&inner, MESSAGE_PLAIN, "forged");
+    buffer_unappend(&inner, 1);
+    record_add(&outer, MESSAGE_PLAIN, "honest");
+    record_add(&outer, MESSAGE_JSON, buffer_cstr(&inner));
+    at = memmem(outer.data, outer.len, inner.data, inner.len);
+    assert_non_null(at);
+    for (unsigned more = 0; more < 3; more++) {
+        size_t n = (size_t)(at - outer.data) + inner.len + more;
+
+        recover_bytes(c, buffer_bytes(&outer), n);
+        assert_int_equal(c->tally.cut, 1);
+        assert_nothing_to_do(c);
+    }
+    buffer_fini(&inner);
+    buffer_fini(&outer);
 }
 
 /* Blocks that never reached the disk, though others behind them did. */
@@ -381,7 +440,7 @@ start_like_a_worker(struct fixture *f, unsigned worker)
         _exit(1);
     segment_init(&segment, &syncs, worker);
     for (unsigned i = 0; i < 50; i++) {
-        recovery_run(&dirs, &file_ops_unsynced, &tally);
+        recovery_run(&dirs, &file_ops_unsynced, NULL, &tally);
         if (tally.failed != 0 || segment_open(&segment, dirs.journal) < 0 ||
             segment_append(&segment, buffer_bytes(&record), record.len) < 0 ||
             !segment_is_there(&segment))
@@ -419,6 +478,9 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_segment_that_was_cut_anywhere_keeps_its_whole_lines,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(records_without_newlines_between_them_are_all_found, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_record_in_a_torn_body_is_no_record, setup, teardown),
         cmocka_unit_test_setup_teardown(any_damaged_bit_is_found_and_costs_no_other_line, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(

@@ -144,6 +144,17 @@ data_dir_sync_parent(const char *path, bool made)
     return rc;
 }
 
+static int
+data_dir_refuse(const struct config *config, const char *part, int reason,
+                char error[CONFIG_ERROR_LEN])
+{
+    snprintf(error, CONFIG_ERROR_LEN, "the data directory %s%s%s cannot be written%s%s: %s",
+             config->data_dir, part != NULL ? "/" : "", part != NULL ? part : "",
+             data_dir_given_away(config) ? " by user " : "",
+             data_dir_given_away(config) ? config->user : "", strerror(reason));
+    return -1;
+}
+
 /* --- the marker --- */
 
 static bool
@@ -214,19 +225,34 @@ data_id_write(int root, char id_out[DATA_ID_LEN + 1])
     return rc;
 }
 
+static bool
+data_dir_is_of(const struct config *config, const char *id, const struct stat *st)
+{
+    return strcmp(id, config->data_id) == 0 && st->st_dev == config->data_device &&
+           st->st_ino == config->data_inode;
+}
+
 static int
-data_dir_mark(struct config *config, int root, const char *id_in_use, char error[CONFIG_ERROR_LEN])
+data_dir_mark(struct config *config, int root, const struct config *now,
+              char error[CONFIG_ERROR_LEN])
 {
     char id[DATA_ID_LEN + 1] = "";
     int rc = data_id_read(root, id);
+    struct stat st;
 
-    if (rc < 0 && errno == ENOENT && id_in_use[0] == '\0')
+    if (rc < 0 && errno == ENOENT && now == NULL)
         rc = data_id_write(root, id);
-    if (id_in_use[0] != '\0' && (rc == 0 || errno == ENOENT) && strcmp(id, id_in_use) != 0) {
+    if (fstat(root, &st) < 0)
+        return data_dir_refuse(config, NULL, errno, error);
+    if (now != NULL && !data_dir_is_of(now, id, &st)) {
+        const char *what = rc < 0                          ? "has no readable " DATA_DIR_MARKER
+                           : strcmp(id, now->data_id) == 0 ? "is a copy of it"
+                                                           : "has another " DATA_DIR_MARKER;
+
         snprintf(error, CONFIG_ERROR_LEN,
-                 "the data directory %s is not the one in use: its file " DATA_DIR_MARKER
-                 " is %s; is its file system mounted? A restart takes the directory as it is",
-                 config->data_dir, rc == 0 ? "another one" : "missing");
+                 "the data directory %s is not the one in use: it %s; is its file system mounted? "
+                 "A restart takes the directory as it is",
+                 config->data_dir, what);
         return -1;
     }
     if (rc < 0) {
@@ -235,6 +261,8 @@ data_dir_mark(struct config *config, int root, const char *id_in_use, char error
         return -1;
     }
     memcpy(config->data_id, id, sizeof(id));
+    config->data_device = st.st_dev;
+    config->data_inode = st.st_ino;
     return 0;
 }
 
@@ -294,17 +322,6 @@ data_dir_try_child(const struct config *config, int root, int *part_out)
 }
 
 static int
-data_dir_refuse(const struct config *config, const char *part, int reason,
-                char error[CONFIG_ERROR_LEN])
-{
-    snprintf(error, CONFIG_ERROR_LEN, "the data directory %s%s%s cannot be written%s%s: %s",
-             config->data_dir, part != NULL ? "/" : "", part != NULL ? part : "",
-             data_dir_given_away(config) ? " by user " : "",
-             data_dir_given_away(config) ? config->user : "", strerror(reason));
-    return -1;
-}
-
-static int
 data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
 {
     int part, reason;
@@ -332,7 +349,7 @@ data_dir_make_parts(const struct config *config, int root, char error[CONFIG_ERR
 }
 
 int
-data_dir_prepare(struct config *config, const char *id_in_use, char error[CONFIG_ERROR_LEN])
+data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN])
 {
     bool there = access(config->data_dir, F_OK) == 0;
     int rc = -1, root = -1;
@@ -345,8 +362,8 @@ data_dir_prepare(struct config *config, const char *id_in_use, char error[CONFIG
                  config->data_dir, strerror(errno));
         goto out;
     }
-    if (data_dir_make_parts(config, root, error) < 0 ||
-        data_dir_mark(config, root, id_in_use, error) < 0)
+    /* The marker first: in a directory that is not ours nothing is made. */
+    if (data_dir_mark(config, root, now, error) < 0 || data_dir_make_parts(config, root, error) < 0)
         goto out;
     if (fsync(root) < 0 || data_dir_sync_parent(config->data_dir, !there) < 0) {
         snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be made safe: %s",
@@ -456,24 +473,21 @@ static int
 data_dirs_open_root(struct data_dirs *dirs, const struct config *config, const struct file_ops *ops)
 {
     struct stat named, open_one;
-    bool known = dirs->root_is.st_ino != 0;
 
     if (dirs->root < 0)
         dirs->root = ops->open(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY);
     if (dirs->root < 0 || stat(config->data_dir, &named) < 0) {
-        errno = errno == ENOENT && known ? ESTALE : errno;
+        errno = errno == ENOENT ? ESTALE : errno;
         return -1;
     }
     if (fstat(dirs->root, &open_one) < 0)
         return -1;
-    if (!data_dir_same(&named, &open_one) || (known && !data_dir_same(&named, &dirs->root_is))) {
+    if (!data_dir_same(&named, &open_one) || named.st_dev != config->data_device ||
+        named.st_ino != config->data_inode) {
         errno = ESTALE;
         return -1;
     }
-    if (data_dirs_check_marker(dirs, config) < 0)
-        return -1;
-    dirs->root_is = open_one;
-    return 0;
+    return data_dirs_check_marker(dirs, config);
 }
 
 int

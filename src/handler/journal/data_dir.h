@@ -37,12 +37,12 @@ void dir_set_named(struct dir_syncs *syncs, int fd);
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these
  * are set), makes it safe with all directories above that were made, and checks that the workers
  * will be able to write there. The data directory may be a symbolic link, but none of its parts:
- * they are the workers' to replace. Gives it a marker where it has none and id_in_use is "", and
- * stores what the marker says in config->data_id. Where id_in_use is another one, it refuses: these
- * workers would take another directory for theirs. In the master, before the fork. Returns 0, or
- * -1 with a sentence in error that names the directory and the reason. */
+ * they are the workers' to replace. Gives it a marker where it has none and now is NULL, and
+ * stores in config which directory it is. now is the configuration of workers that use the same
+ * directory: where it is another one, it refuses and makes nothing. In the master, before the fork.
+ * Returns 0, or -1 with a sentence in error that names the directory and the reason. */
 MS_MUST_CHECK int
-data_dir_prepare(struct config *config, const char *id_in_use, char error[CONFIG_ERROR_LEN]);
+data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN]);
 
 /* A new unlinked file, read-write, on the file system of files/, so that it can be linked there.
  * Returns its descriptor, or -1 with errno. */
@@ -60,7 +60,7 @@ struct data_dirs {
     int root, journal, files, blobs;
     uint64_t
         opened; /* counts up whenever one of them was opened: what is open beneath may be gone */
-    struct stat root_is, marker_is; /* as they were when they were found to be ours */
+    struct stat marker_is; /* as it was when it was read */
 };
 
 #define DATA_DIRS_CLOSED ((struct data_dirs){.root = -1, .journal = -1, .files = -1, .blobs = -1})

@@ -146,7 +146,7 @@ int
 dir_sync(struct dir_syncs *syncs, int fd)
 {
     struct dir_slot id;
-    int saved;
+    int rc, saved;
 
     if (dir_identity(fd, &id) < 0)
         return -1;
@@ -154,7 +154,10 @@ dir_sync(struct dir_syncs *syncs, int fd)
         errno = EIO;
         return -1;
     }
-    if (syncs->ops->sync_dir(fd) == 0)
+    do
+        rc = syncs->ops->sync_dir(fd);
+    while (rc < 0 && errno == EINTR);
+    if (rc == 0)
         return 0;
     saved = errno;
     dir_note(syncs, &id, DIR_FAILED);

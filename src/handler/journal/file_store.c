@@ -125,7 +125,7 @@ blob_is_there(struct store *store, const struct store_put *put, const char *name
     known = blob_slot(store, &st);
     if (blob_is_known(known, &st))
         return true;
-    if (!store_is_same(store, put, name))
+    if (store_is_same(store, put, name) != STORE_SAME)
         return false;
     *known = (struct store_blob){st.st_ino, st.st_ctim};
     return true;
@@ -190,14 +190,21 @@ file_dir_failed(int error)
 /* --- a file of that name is there --- */
 
 /* The same path with the same content is the same file: a retry after a lost ACK must neither fail
- * nor make another. */
+ * nor make another. Returns true where the put has come to an end. */
 static bool
 file_take_same(struct store *store, struct store_put *put, const char *name, unsigned number)
 {
-    if (!store_is_same(store, put, name))
+    switch (store_is_same(store, put, name)) {
+    case STORE_OTHER:
         return false;
-    put->stored = put->duplicate = true;
-    put->number = number;
+    case STORE_SAME:
+        put->stored = put->duplicate = true;
+        put->number = number;
+        break;
+    case STORE_UNREAD:
+        put->outcome = outcome_failed("the file of this name cannot be compared", errno);
+        break;
+    }
     return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,9 +17,11 @@
 #define JOURNAL_INLINE_BYTES (1u << 20)
 #define JOURNAL_BATCH_BYTES \
     (64u << 20) /* of lines; where the disk is that slow, the worker waits */
-#define JOURNAL_INLINE_MAX  (64u << 20) /* of a body in a line, whatever is configured */
-#define JOURNAL_HOLD_MAX_US 40000       /* a commit that takes longer is not worth waiting for */
-#define JOURNAL_SAY_US      10000000    /* a trouble that comes and goes is not said more often */
+#define JOURNAL_INLINE_MAX    (64u << 20) /* of a body in a line, whatever is configured */
+#define JOURNAL_HOLD_MAX_US   40000       /* a commit that takes longer is not worth waiting for */
+#define JOURNAL_MEND_TRIES    100         /* how long a worker that leaves waits for its recovery */
+#define JOURNAL_MEND_PAUSE_US 10000
+#define JOURNAL_SAY_US        10000000 /* a trouble that comes and goes is not said more often */
 
 /* Trouble of the environment: said once when it begins, and once when it is over. */
 struct journal_trouble {
@@ -32,6 +35,7 @@ struct journal {
     struct record_clock clock;
     struct commit commit;
     struct helper *committer;
+    _Atomic bool stop_mending, has_mended;
     struct helper *mender; /* does what journal.h says of recovery, once */
     struct helper_job mend;
     struct data_dirs mended; /* descriptors of its own: the commit may open others meanwhile */
@@ -374,13 +378,27 @@ journal_tick(void *handler, uint64_t now_us)
 
 /* --- life --- */
 
+/* It may have much to read: a worker that leaves does not wait for all of that, and the next one
+ * goes on. */
+static void
+journal_end_mending(struct journal *h)
+{
+    for (unsigned i = 0; h->mender != NULL && i < JOURNAL_MEND_TRIES; i++) {
+        if (atomic_load(&h->has_mended))
+            break;
+        usleep(JOURNAL_MEND_PAUSE_US);
+    }
+    atomic_store(&h->stop_mending, true);
+    helper_destroy(h->mender);
+}
+
 static void
 journal_destroy(void *handler)
 {
     struct journal *h = handler;
     struct batch *batch;
 
-    helper_destroy(h->mender); /* waits for it */
+    journal_end_mending(h);
     data_dirs_close(&h->mended);
     helper_destroy(h->committer);
     commit_fini(&h->commit);
@@ -410,10 +428,11 @@ journal_open(struct journal *h)
 static void
 journal_mend_run(struct helper_job *job)
 {
-    const struct journal *h = job->arg;
+    struct journal *h = job->arg;
     struct recovery_tally tally;
 
-    recovery_run(&h->mended, h->commit.ops, &tally);
+    recovery_run(&h->mended, h->commit.ops, &h->stop_mending, &tally);
+    atomic_store(&h->has_mended, true);
 }
 
 /* In a thread of its own: it looks at each segment of the journal, and the start of the worker must
@@ -422,11 +441,13 @@ static int
 journal_mend(struct journal *h)
 {
     const struct data_dirs *dirs = &h->commit.dirs;
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
-    h->mended.root = fcntl(dirs->root, F_DUPFD_CLOEXEC, 0);
-    h->mended.journal = fcntl(dirs->journal, F_DUPFD_CLOEXEC, 0);
-    h->mended.files = fcntl(dirs->files, F_DUPFD_CLOEXEC, 0);
-    h->mended.blobs = fcntl(dirs->blobs, F_DUPFD_CLOEXEC, 0);
+    /* Open files of its own: the kernel tells each of them once that a write has failed. */
+    h->mended.root = openat(dirs->root, ".", flags);
+    h->mended.journal = openat(dirs->journal, ".", flags);
+    h->mended.files = openat(dirs->files, ".", flags);
+    h->mended.blobs = openat(dirs->blobs, ".", flags);
     if (h->mended.root < 0 || h->mended.journal < 0 || h->mended.files < 0 || h->mended.blobs < 0)
         return -1;
     h->mend = (struct helper_job){.run = journal_mend_run, .arg = h};

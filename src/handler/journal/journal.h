@@ -172,8 +172,15 @@ const char *store_name(const struct store_put *put, char out[STORE_NAME_LEN]);
 MS_MUST_CHECK int
 store_rename(struct store *store, struct store_put *put, const char *name, bool replace);
 
-/* Is the file of that name in the put's directory the same content, regular and safe? */
-bool store_is_same(struct store *store, const struct store_put *put, const char *name);
+enum store_sameness {
+    STORE_OTHER,  /* another content, or no regular file */
+    STORE_SAME,   /* the same, and safe */
+    STORE_UNREAD, /* cannot be told: errno says why */
+};
+
+/* What is the file of that name in the put's directory? */
+enum store_sameness
+store_is_same(struct store *store, const struct store_put *put, const char *name);
 
 /* Opens the directory that is to get the name. Sets the outcome where that fails. */
 void file_store_open(struct store *store, struct store_put *put);
@@ -236,6 +243,10 @@ bool record_is_damage(const char *line, size_t n);
  * newline: what was there is in the file `copy`. */
 void record_damage(char *out, size_t n, const char *copy);
 
+/* The length of the whole record with which these bytes begin, whatever follows it; 0: there is
+ * none. */
+size_t record_first(const char *bytes, size_t n);
+
 /* Where the last whole record begins that a damaged line of n bytes, without its newline, ends
  * with: n where there is none, 0 for the whole line. */
 size_t record_find(const char *line, size_t n);
@@ -294,13 +305,15 @@ void segment_close(struct segment *segment);
 
 /* --- scan.c --- */
 
-/* A piece of a segment: a whole line, or bytes that are none. */
+/* A piece of a segment: a whole line, or bytes that are none. The newline of a whole line at the
+ * end of the segment may be missing. */
 struct segment_line {
     uint64_t at;      /* offset */
-    size_t n;         /* bytes, with the newline */
+    size_t n;         /* bytes, with the newline or what stands in its place */
     const char *text; /* valid during the call */
     bool whole;
-    bool bad_end; /* whole but for its last byte, which should be the newline */
+    bool bad_end; /* whole but for its newline: its last byte is another one, or it has none */
+    bool no_end;  /* it has none */
 };
 
 /* Returns 0, or -1 with errno to give up. */
@@ -332,8 +345,9 @@ struct recovery_tally {
  * segment that is there, and reads all others: too much where someone waits for a worker. There is
  * no hurry, since nobody ever writes to a segment again that another has left; so the journal calls
  * it in a thread of its own when it is created. A second run changes nothing. */
+/* It ends early once *stop is true; NULL: it does not. */
 void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
-                  struct recovery_tally *tally_out);
+                  const _Atomic bool *stop, struct recovery_tally *tally_out);
 
 /* --- batch.c --- */
 

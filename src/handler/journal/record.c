@@ -13,7 +13,10 @@
 #define RECORD_END_LEN 20
 
 #define RECORD_BEGIN  "{\"id\":\""
+#define RECORD_MEMBER ",\"crc32\":\""
 #define RECORD_DAMAGE "{\"damaged\":{"
+
+#define RECORD_DAMAGE_MIN (sizeof(RECORD_DAMAGE "}}") - 1)
 
 /* Appends a literal; its length is known to the compiler. */
 #define RECORD_LITERAL(out, text) buffer_append(out, text, sizeof(text) - 1)
@@ -258,10 +261,35 @@ record_is_whole(const char *line, size_t n)
 
     if (record_begins(line, n, RECORD_BEGIN))
         return record_crc32_is_right(line, n) || record_is_old(line, n);
-    return trimmed == 0 ||
-           (record_is_damage(line, n) &&
-            (record_crc32_is_right(line, trimmed) ||
-             (trimmed == sizeof(RECORD_DAMAGE "}}") - 1 && line[trimmed - 1] == '}')));
+    if (trimmed == 0)
+        return n <= RECORD_DAMAGE_MIN; /* what recovery writes where no more has room */
+    return record_is_damage(line, n) &&
+           (record_crc32_is_right(line, trimmed) ||
+            (trimmed == RECORD_DAMAGE_MIN && line[trimmed - 1] == '}'));
+}
+
+/* What stands at the end of a record, wherever a sender has put it into a body, is only taken for
+ * one where the sum of all before it is right. Each byte is summed once. */
+size_t
+record_first(const char *bytes, size_t n)
+{
+    size_t at = 0;
+    uint32_t said, crc = 0;
+    const char *end;
+
+    if (!record_begins(bytes, n, RECORD_BEGIN))
+        return 0;
+    while ((end = memmem(bytes + at, n - at, RECORD_MEMBER, sizeof(RECORD_MEMBER) - 1)) != NULL) {
+        size_t next = (size_t)(end - bytes);
+
+        crc = digest_crc32(crc, bytes + at, next - at);
+        if (next + RECORD_END_LEN <= n && record_said_crc32(bytes, next + RECORD_END_LEN, &said) &&
+            said == crc)
+            return next + RECORD_END_LEN;
+        crc = digest_crc32(crc, end, 1);
+        at = next + 1;
+    }
+    return 0;
 }
 
 /* Each byte is summed once, however many beginnings a sender has put into a body. */

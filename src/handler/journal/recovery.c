@@ -11,14 +11,17 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define RECOVERY_FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK)
+#define RECOVERY_PATH  (SEGMENT_NAME_LEN + 96)
 
 struct recovery {
     const struct data_dirs *dirs;
     const struct file_ops *ops;
+    const _Atomic bool *stop;
     struct temp_maker maker;
     struct recovery_tally tally;
 };
@@ -33,6 +36,9 @@ struct recovery_map {
     struct stretch *stretches;
     size_t count, cap;
     uint64_t good; /* the end of the last whole line */
+    bool no_end;   /* which has no newline */
+    bool is_line;  /* bytes behind it hold a newline: they are not just torn */
+    const _Atomic bool *stop;
 };
 
 /* --- what is wrong with a segment --- */
@@ -64,10 +70,18 @@ recovery_see(void *arg, const struct segment_line *line)
 {
     struct recovery_map *map = arg;
 
-    if (!line->whole)
+    if (map->stop != NULL && atomic_load(map->stop)) {
+        errno = ECANCELED;
+        return -1;
+    }
+    if (!line->whole) {
+        map->is_line = map->is_line || memchr(line->text, '\n', line->n) != NULL;
         return recovery_note(map, line->at, line->n);
+    }
     map->good = line->at + line->n;
-    return line->bad_end ? recovery_note(map, map->good - 1, 1) : 0;
+    map->no_end = line->no_end;
+    map->is_line = false;
+    return line->bad_end && !line->no_end ? recovery_note(map, map->good - 1, 1) : 0;
 }
 
 /* --- mending --- */
@@ -111,21 +125,31 @@ recovery_copy(struct recovery *r, const char *name, const char *data, size_t n)
     return rc;
 }
 
+/* Keeps a stretch's bytes, which are in data, under a name that tells where they stood. The path
+ * beneath the data directory in path_out. */
+static int
+recovery_keep(struct recovery *r, const char *segment, const struct stretch *stretch,
+              const char *data, char path_out[RECOVERY_PATH])
+{
+    char copy[RECOVERY_PATH - 32];
+
+    snprintf(copy, sizeof(copy), "%s-%llu-%llu", segment, (unsigned long long)stretch->at,
+             (unsigned long long)stretch->n);
+    snprintf(path_out, RECOVERY_PATH, "journal/" DAMAGED_DIR "/%s", copy);
+    return recovery_copy(r, copy, data, (size_t)stretch->n);
+}
+
 /* A single byte is the newline of a whole record, and needs no copy. */
 static int
 recovery_replace(struct recovery *r, int fd, const char *segment, const struct stretch *stretch)
 {
     size_t n = (size_t)stretch->n;
-    char copy[SEGMENT_NAME_LEN + 48], path[sizeof(copy) + 16];
+    char path[RECOVERY_PATH] = "";
     char *data = malloc(n);
     int rc = -1;
 
-    if (data == NULL)
-        return -1;
-    snprintf(copy, sizeof(copy), "%s-%llu-%zu", segment, (unsigned long long)stretch->at, n);
-    snprintf(path, sizeof(path), "journal/" DAMAGED_DIR "/%s", copy);
-    if (n > 1 && (file_read_all(r->ops, fd, data, n, (off_t)stretch->at) < 0 ||
-                  recovery_copy(r, copy, data, n) < 0))
+    if (data == NULL || file_read_all(r->ops, fd, data, n, (off_t)stretch->at) < 0 ||
+        (n > 1 && recovery_keep(r, segment, stretch, data, path) < 0))
         goto out;
     record_damage(data, n, path);
     rc = file_write_all(r->ops, fd, data, n, (off_t)stretch->at);
@@ -135,6 +159,33 @@ recovery_replace(struct recovery *r, int fd, const char *segment, const struct s
                  (unsigned long long)stretch->at,
                  n > 1 ? "the bytes are kept in journal/" DAMAGED_DIR "/"
                        : "it is a newline again");
+    }
+out:
+    free(data);
+    return rc;
+}
+
+/* Cuts off what is behind the last whole line. A line that ended there was damaged rather than
+ * torn, and is kept. */
+static int
+recovery_cut(struct recovery *r, int fd, const char *name, uint64_t size,
+             const struct recovery_map *map)
+{
+    struct stretch tail = {map->good, size - map->good};
+    char *data = map->is_line ? malloc((size_t)tail.n) : NULL;
+    char path[RECOVERY_PATH];
+    int rc = -1;
+
+    if (map->is_line &&
+        (data == NULL || file_read_all(r->ops, fd, data, (size_t)tail.n, (off_t)tail.at) < 0 ||
+         recovery_keep(r, name, &tail, data, path) < 0))
+        goto out;
+    rc = r->ops->truncate(fd, (off_t)map->good);
+    if (rc == 0) {
+        r->tally.cut++;
+        log_notice("journal/%s: %llu bytes cut off behind its last whole line%s", name,
+                   (unsigned long long)tail.n,
+                   map->is_line ? "; they are kept in journal/" DAMAGED_DIR "/" : "");
     }
 out:
     free(data);
@@ -152,13 +203,15 @@ recovery_mend(struct recovery *r, int fd, const char *name, uint64_t size,
             return -1;
         changed = true;
     }
-    if (map->good < size) {
-        if (r->ops->truncate(fd, (off_t)map->good) < 0)
+    if (map->no_end) {
+        if (file_write_all(r->ops, fd, "\n", 1, (off_t)map->good) < 0)
+            return -1;
+        r->tally.damaged++;
+        changed = true;
+    } else if (map->good < size) {
+        if (recovery_cut(r, fd, name, size, map) < 0)
             return -1;
         changed = true;
-        r->tally.cut++;
-        log_notice("journal/%s: %llu bytes cut off behind its last whole line", name,
-                   (unsigned long long)(size - map->good));
     }
     return changed ? r->ops->sync_data(fd) : 0;
 }
@@ -178,7 +231,7 @@ recovery_remove(struct recovery *r, int dir_fd, const char *name, unsigned *coun
 static int
 recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t size)
 {
-    struct recovery_map map = {0};
+    struct recovery_map map = {.stop = r->stop};
     int rc = -1;
 
     if (size == 0)
@@ -208,9 +261,11 @@ recovery_segment(struct recovery *r, int dir_fd, const char *name)
         return;
     fd = r->ops->open(dir_fd, name, RECOVERY_FLAGS);
     if (fd < 0) {
-        if (errno == ENOENT || errno == EACCES)
-            return; /* gone meanwhile, or put away by someone so that we may not write it */
-        rc = -1;
+        if (errno == ENOENT)
+            return; /* gone meanwhile */
+        rc = errno == EACCES ? 0 : -1;
+        if (rc == 0)
+            log_notice("journal/%s is not looked at: this worker may not write to it", name);
     } else if (r->ops->lock(fd) < 0) {
         rc = errno == EAGAIN || errno == EACCES ? 0 : -1;
     } else if (r->ops->status(fd, &st) < 0) {
@@ -218,7 +273,7 @@ recovery_segment(struct recovery *r, int dir_fd, const char *name)
     } else if (S_ISREG(st.st_mode) && st.st_nlink > 0) {
         rc = recovery_segment_locked(r, fd, name, (uint64_t)st.st_size);
     }
-    if (rc < 0) {
+    if (rc < 0 && errno != ECANCELED) {
         log_warn("journal/%s cannot be recovered: %s", name, strerror(errno));
         r->tally.failed++;
     }
@@ -272,7 +327,7 @@ recovery_each(struct recovery *r, int dir_fd, recovery_entry_fn fn)
         fd_close(&fd);
         return;
     }
-    while ((entry = readdir(dir)) != NULL)
+    while ((entry = readdir(dir)) != NULL && !(r->stop != NULL && atomic_load(r->stop)))
         fn(r, dir_fd, entry->d_name);
     closedir(dir);
 }
@@ -288,10 +343,10 @@ recovery_damaged_leftovers(struct recovery *r)
 }
 
 void
-recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
+recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _Atomic bool *stop,
              struct recovery_tally *tally_out)
 {
-    struct recovery r = {.dirs = dirs, .ops = ops};
+    struct recovery r = {.dirs = dirs, .ops = ops, .stop = stop};
 
     temp_maker_init(&r.maker, ops);
     recovery_each(&r, dirs->journal, recovery_segment);

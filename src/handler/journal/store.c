@@ -176,19 +176,25 @@ store_read_body(struct store *store, const struct message *m, int from, int to)
     return rc;
 }
 
-bool
+enum store_sameness
 store_is_same(struct store *store, const struct store_put *put, const char *name)
 {
+    enum store_sameness is = STORE_UNREAD;
     int fd = store->ops->open(put->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     struct stat st;
-    bool same;
 
-    /* Whoever wrote the file may not have come as far as syncing it. */
-    same = fd >= 0 && store->ops->status(fd, &st) == 0 && S_ISREG(st.st_mode) &&
-           (uint64_t)st.st_size == put->m->size && store_read_body(store, put->m, fd, -1) == 0 &&
-           store->ops->sync_data(fd) == 0;
+    if (fd < 0)
+        return errno == ELOOP || errno == ENXIO || errno == ENOENT ? STORE_OTHER : STORE_UNREAD;
+    if (store->ops->status(fd, &st) < 0)
+        is = STORE_UNREAD;
+    else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != put->m->size)
+        is = STORE_OTHER;
+    else if (store_read_body(store, put->m, fd, -1) < 0)
+        is = errno == EBADMSG ? STORE_OTHER : STORE_UNREAD;
+    else if (store->ops->sync_data(fd) == 0) /* whoever wrote it may not have come so far */
+        is = STORE_SAME;
     fd_close(&fd);
-    return same;
+    return is;
 }
 
 /* --- bodies --- */
