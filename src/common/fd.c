@@ -174,6 +174,17 @@ out:
     return rc;
 }
 
+void
+fd_fill_standard(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    fd_close(&fd);
+}
+
 int
 fd_set_nonblock(int fd, int on)
 {

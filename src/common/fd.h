@@ -30,6 +30,10 @@ MS_MUST_CHECK int fd_pread_all(int fd, void *buf, size_t n, off_t offset);
  * max bytes with EFBIG. Returns 0 and *data_out, *len_out, or -1 with errno. */
 MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out);
 
+/* Opens /dev/null for reading where descriptor 0, 1 or 2 is closed: nothing that is opened later
+ * becomes standard output by accident, and what is printed there fails. */
+void fd_fill_standard(void);
+
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
 

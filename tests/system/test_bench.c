@@ -651,6 +651,22 @@ members_and_connections_beside_the_load_are_there(void **state)
     daemon_stop(d);
 }
 
+/* A reply that never comes, while the protocol's signs of life go on. */
+static void
+replies_that_never_come_end_it_in_time(void **state)
+{
+    static const struct kind cnp = {.listen = "cnp://127.0.0.1:0", .options = ""};
+    struct daemon *d = start("discard", &cnp);
+    json_t *value =
+        bench(d, &cnp,
+              WORDS("-c", "2", "-n", "20", "--ahead", "4", "--reply", "on", "--timeout", "1"), 75);
+
+    (void)state;
+    assert_int_equal(number(value, NULL, "messages"), 0);
+    json_decref(value);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -673,6 +689,7 @@ main(void)
         SYSTEM_TEST(peers_are_spoken_to_in_their_words),
         SYSTEM_TEST(a_stall_shows_on_schedule_and_hides_in_a_closed_loop),
         SYSTEM_TEST(what_was_due_and_not_sent_is_counted),
+        SYSTEM_TEST(replies_that_never_come_end_it_in_time),
         SYSTEM_TEST(members_and_connections_beside_the_load_are_there),
     };
 

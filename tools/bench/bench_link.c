@@ -485,12 +485,17 @@ link_closed(struct bench_link *link, bool reset)
     }
 }
 
+/* A protocol's signs of life, which answer nothing, are no longer. */
+#define LINK_ALIVE_MAX 64
+
 /* While it leaves, arriving bytes are ignored. */
 static void
 link_receive(struct bench_link *link)
 {
     struct bench_load *load = link->load;
+    uint64_t done = link->done_seq;
     ssize_t n = recv(link->fd, load->input, LOAD_INPUT, 0);
+    bool more;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
@@ -500,8 +505,12 @@ link_receive(struct bench_link *link)
         return;
     }
     link->counts.bytes_in += (uint64_t)n;
-    link->heard_ns = load->now_ns;
-    if (load->phase == LOAD_LEAVE || !link_speech(link)->feed(link, load->input, (size_t)n))
+    if (load->phase == LOAD_LEAVE)
+        return;
+    more = link_speech(link)->feed(link, load->input, (size_t)n);
+    if (link->done_seq != done || n > LINK_ALIVE_MAX)
+        link->heard_ns = load->now_ns;
+    if (!more)
         return;
     bench_link_push(link);
     bench_link_send(link);

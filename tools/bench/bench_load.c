@@ -302,7 +302,7 @@ load_step(struct bench_load *load)
         load_measure(load);
         break;
     case LOAD_DRAIN:
-        if (load->open_messages == 0)
+        if (load->open_messages == 0 || load_signal != 0)
             load_end(load);
         break;
     case LOAD_HOLD:

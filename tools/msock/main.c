@@ -1,6 +1,8 @@
 /* msock: send messages, JSON documents and files from the command line, and load a server. */
 #include "command.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
@@ -78,6 +80,7 @@ main(int argc, char **argv)
     const char *url = getenv("MSOCK_URL");
     int c;
 
+    fd_fill_standard();
     signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (url != NULL && *url == '\0')
         url = NULL;

@@ -237,6 +237,7 @@ main(int argc, char *argv[])
     int status = main_options(&ctl, argc, argv);
 
     signal(SIGBUS, main_cut_short);
+    fd_fill_standard();
     signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
     if (status == CTL_GO_ON)
         status = main_dispatch(&ctl, argc - optind, argv + optind);
