@@ -271,7 +271,11 @@ $(B)/tests/fuzz/fuzz_config: FUZZ_LINK = -Wl,--wrap=getaddrinfo
 
 # What msockctl makes of the statistics, which are mapped once.
 $(B)/tests/fuzz/fuzz_stats: FUZZ_LINK = -Wl,--wrap=mmap -Wl,--wrap=munmap
-$(B)/tests/fuzz/fuzz_stats: $(call obj,$(filter-out %/main.c,$(CTL_SRC)))
+$(B)/tests/fuzz/fuzz_stats: $(call obj,$(filter-out %/main.c,$(CTL_SRC))) $(B)/obj/tests/fuzz/msockctl.o
+$(B)/obj/tests/fuzz/msockctl.o: $(B)/obj/tools/msockctl/main.o
+	@mkdir -p $(@D)
+	$(Q)objcopy --redefine-sym main=msockctl_main $< $@
+
 
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
     $(B)/libfixtures.a $(B)/libdaemon.a
