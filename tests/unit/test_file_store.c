@@ -333,6 +333,32 @@ a_file_that_cannot_be_compared_is_a_failure_and_no_conflict(void **state)
     assert_int_equal(fixture_count(c->f, "files", "", NULL), 1);
 }
 
+/* More than are known at first, and in one group as well as one by one. */
+static void
+any_number_of_directories_is_made_safe(void **state)
+{
+    struct context *c = *state;
+    struct store_put puts[900];
+    char path[64];
+
+    for (unsigned i = 0; i < MS_ARRAY_LEN(puts); i++) {
+        snprintf(path, sizeof(path), "group/%u/x", i);
+        puts[i] = (struct store_put){.m = fixture_message(c->f, MESSAGE_FILE, path, "body", 4)};
+    }
+    store_run(&c->store, puts, MS_ARRAY_LEN(puts));
+    for (unsigned i = 0; i < MS_ARRAY_LEN(puts); i++) {
+        assert_int_equal(puts[i].outcome.is, PROTO_COMMITTED);
+        message_destroy(puts[i].m);
+    }
+    for (unsigned i = 0; i < 900; i++) {
+        snprintf(path, sizeof(path), "single/%u/x", i);
+        assert_string_equal(store_file(c, path, "body"), "");
+    }
+    faults.dir_syncs = 0;
+    assert_string_equal(store_file(c, "group/0/y", "body"), "");
+    assert_int_equal(faults.dir_syncs, 1); /* it is still known */
+}
+
 static void
 one_that_is_refused_does_not_hurt_the_others(void **state)
 {
@@ -427,6 +453,7 @@ main(void)
         TEST(without_openat2_and_unnamed_files_all_is_the_same),
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
         TEST(a_file_that_cannot_be_compared_is_a_failure_and_no_conflict),
+        TEST(any_number_of_directories_is_made_safe),
         TEST(one_that_is_refused_does_not_hurt_the_others),
         TEST(a_directory_that_is_swapped_for_a_link_leads_nowhere),
         TEST(another_file_system_beneath_gets_a_copy),

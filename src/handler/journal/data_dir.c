@@ -494,22 +494,23 @@ int
 data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs)
 {
     uint64_t before = dirs->opened;
+    bool trimmed = dir_syncs_trim(syncs);
 
     if (data_dirs_open_root(dirs, config, syncs->ops) < 0 ||
-        data_dirs_open_parts(dirs, syncs->ops) < 0) {
-        data_dirs_close(dirs);
-        return -1;
-    }
+        data_dirs_open_parts(dirs, syncs->ops) < 0)
+        goto fail;
+    if (dirs->opened == before && !trimmed)
+        return 0;
     /* Nothing is safe in a directory whose own name is not. */
-    if (dir_check(syncs, dirs->root) < 0 ||
-        (dirs->opened != before && dir_sync(syncs, dirs->root) < 0)) {
-        data_dirs_close(dirs);
-        return -1;
-    }
+    if (dir_sync(syncs, dirs->root) < 0)
+        goto fail;
     dir_set_named(syncs, dirs->journal);
     dir_set_named(syncs, dirs->files);
     dir_set_named(syncs, dirs->blobs);
     return 0;
+fail:
+    data_dirs_close(dirs);
+    return -1;
 }
 
 void

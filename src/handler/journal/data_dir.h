@@ -15,12 +15,15 @@
 struct dir_syncs {
     const struct file_ops *ops;
     struct dir_slot *slots; /* NULL until the first is noted */
-    unsigned count;
-    bool all_failed; /* more failures than can be kept */
+    unsigned cap, count;
 };
 
 void dir_syncs_init(struct dir_syncs *syncs, const struct file_ops *ops);
 void dir_syncs_fini(struct dir_syncs *syncs);
+
+/* Between two batches: where very many are known, forgets those that were only seen to be safe, and
+ * returns true. */
+bool dir_syncs_trim(struct dir_syncs *syncs);
 
 /* fsync of a directory. Returns 0, or -1 with errno; EIO for all that have failed before. */
 MS_MUST_CHECK int dir_sync(struct dir_syncs *syncs, int fd);

@@ -8,8 +8,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define DIR_SLOTS 1024u /* a power of two */
-#define DIR_MAX   (DIR_SLOTS / 4 * 3)
+#define DIR_FIRST 64u    /* slots, a power of two */
+#define DIR_KEEP  16384u /* more are forgotten between two batches */
 
 enum dir_state {
     DIR_FREE = 0, /* nothing is known of it */
@@ -33,7 +33,7 @@ dir_syncs_fini(struct dir_syncs *syncs)
 {
     free(syncs->slots);
     syncs->slots = NULL;
-    syncs->count = 0;
+    syncs->count = syncs->cap = 0;
 }
 
 static int
@@ -54,49 +54,46 @@ dir_identity(int fd, struct dir_slot *id_out)
 
 /* Its slot, or the free one where it belongs. */
 static struct dir_slot *
-dir_find(struct dir_slot *slots, const struct dir_slot *id)
+dir_find(const struct dir_syncs *syncs, const struct dir_slot *id)
 {
     uint64_t hash = (id->inode ^ id->device << 32 ^ id->born_ns) * UINT64_C(0x9e3779b97f4a7c15);
     struct dir_slot *slot;
 
     for (uint64_t at = hash >> 32;; at++) {
-        slot = &slots[at & (DIR_SLOTS - 1)];
+        slot = &syncs->slots[at & (syncs->cap - 1)];
         if (slot->state == DIR_FREE || (slot->inode == id->inode && slot->device == id->device &&
                                         slot->born_ns == id->born_ns))
             return slot;
     }
 }
 
-static void dir_note(struct dir_syncs *syncs, const struct dir_slot *id, enum dir_state state);
-
-/* Forgets what was only seen to be safe: it is synced again where it matters. */
+/* Moves what has at least that state to a table of cap slots. */
 static void
-dir_forget(struct dir_syncs *syncs)
+dir_resize(struct dir_syncs *syncs, unsigned cap, enum dir_state least)
 {
-    struct dir_slot *old = syncs->slots;
+    struct dir_syncs old = *syncs;
 
-    syncs->slots = NULL;
+    syncs->slots = ms_calloc(cap, sizeof(*syncs->slots));
+    syncs->cap = cap;
     syncs->count = 0;
-    for (unsigned i = 0; i < DIR_SLOTS; i++)
-        if (old[i].state == DIR_FAILED)
-            dir_note(syncs, &old[i], DIR_FAILED);
-    free(old);
+    for (unsigned i = 0; i < old.cap; i++) {
+        if (old.slots[i].state == DIR_FREE || old.slots[i].state < least)
+            continue;
+        *dir_find(syncs, &old.slots[i]) = old.slots[i];
+        syncs->count++;
+    }
+    free(old.slots);
 }
 
+/* A batch never loses what it has found out itself. */
 static void
 dir_note(struct dir_syncs *syncs, const struct dir_slot *id, enum dir_state state)
 {
     struct dir_slot *slot;
 
-    if (syncs->count == DIR_MAX)
-        dir_forget(syncs);
-    if (syncs->slots == NULL)
-        syncs->slots = ms_calloc(DIR_SLOTS, sizeof(*slot));
-    if (syncs->count == DIR_MAX) {
-        syncs->all_failed = true; /* nothing but failures: no directory is trusted any more */
-        return;
-    }
-    slot = dir_find(syncs->slots, id);
+    if (syncs->count >= syncs->cap / 4 * 3)
+        dir_resize(syncs, syncs->cap == 0 ? DIR_FIRST : syncs->cap * 2, DIR_NAMED);
+    slot = dir_find(syncs, id);
     syncs->count += slot->state == DIR_FREE;
     if (slot->state != DIR_FAILED) {
         *slot = *id;
@@ -104,12 +101,21 @@ dir_note(struct dir_syncs *syncs, const struct dir_slot *id, enum dir_state stat
     }
 }
 
+bool
+dir_syncs_trim(struct dir_syncs *syncs)
+{
+    if (syncs->cap <= DIR_KEEP)
+        return false;
+    dir_resize(syncs, syncs->cap, DIR_FAILED);
+    while (syncs->cap > DIR_FIRST && syncs->count < syncs->cap / 8)
+        dir_resize(syncs, syncs->cap / 2, DIR_FAILED);
+    return true;
+}
+
 static enum dir_state
 dir_state(const struct dir_syncs *syncs, const struct dir_slot *id)
 {
-    if (syncs->all_failed)
-        return DIR_FAILED;
-    return syncs->slots == NULL ? DIR_FREE : dir_find(syncs->slots, id)->state;
+    return syncs->cap == 0 ? DIR_FREE : dir_find(syncs, id)->state;
 }
 
 bool
