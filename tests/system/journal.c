@@ -164,39 +164,37 @@ parse_line(const char *text, size_t n, size_t flags)
     return line;
 }
 
-/* Integers of any size are JSON and stand in the journal as sent, so they are read as reals
- * here. */
+/* Integers of any size are JSON and stand in the journal as sent: where one is too large for
+ * jansson, all are read as reals. */
 static void
 read_line(struct reading *r, const char *text, size_t n)
 {
-    json_t *line = parse_line(text, n, JSON_DECODE_INT_AS_REAL);
     json_t *exact = parse_line(text, n, 0);
-    const json_t *use = exact != NULL ? exact : line;
+    json_t *line = exact != NULL ? exact : parse_line(text, n, JSON_DECODE_INT_AS_REAL);
     struct entry *e;
 
     if (line == NULL || !json_is_object(line)) {
         complain(r, text, n);
     } else {
         e = next_entry(r);
-        e->id = member(use, "id");
-        e->time = member(use, "time");
-        e->listener = member(use, "listener");
-        e->proto = member(use, "proto");
-        e->peer = member(use, "peer");
-        e->kind = member(use, "kind");
-        e->key = member(use, "key");
-        e->file = member(use, "file");
-        e->blob = member(use, "blob");
-        e->size = (uint64_t)json_number_value(json_object_get(use, "size"));
+        e->id = member(line, "id");
+        e->time = member(line, "time");
+        e->listener = member(line, "listener");
+        e->proto = member(line, "proto");
+        e->peer = member(line, "peer");
+        e->kind = member(line, "kind");
+        e->key = member(line, "key");
+        e->file = member(line, "file");
+        e->blob = member(line, "blob");
+        e->size = (uint64_t)json_number_value(json_object_get(line, "size"));
         snprintf(e->sha256, sizeof(e->sha256), "%s",
-                 json_string_value(json_object_get(use, "sha256")));
+                 json_string_value(json_object_get(line, "sha256")));
         if (!line_is_right(text, n) || (exact != NULL && !complete(e, exact)))
             complain(r, text, n);
-        read_body(e, use, text, n, r->data_dir);
+        read_body(e, line, text, n, r->data_dir);
         e->sound = body_is_sound(e);
     }
     json_decref(line);
-    json_decref(exact);
 }
 
 static void
