@@ -254,8 +254,10 @@ torture: test-deps
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \
 	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash)
 
+# The programs need several times their time here: fewer of them run at once, and each may take longer.
 asan: deps
-	@$(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
+	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-600} \
+	    $(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
 
 # libFuzzer comes with clang. FUZZ_S= seconds for each fuzzer, FUZZ=word for some of them.
 .PHONY: fuzz
@@ -275,7 +277,6 @@ $(B)/tests/fuzz/fuzz_stats: $(call obj,$(filter-out %/main.c,$(CTL_SRC))) $(B)/o
 $(B)/obj/tests/fuzz/msockctl.o: $(B)/obj/tools/msockctl/main.o
 	@mkdir -p $(@D)
 	$(Q)objcopy --redefine-sym main=msockctl_main $< $@
-
 
 $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
     $(B)/libfixtures.a $(B)/libdaemon.a
