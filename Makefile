@@ -254,7 +254,7 @@ torture: test-deps
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \
 	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash)
 
-# The programs need several times their time here: fewer of them run at once, and each may take longer.
+# Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps
 	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-600} \
 	    $(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
