@@ -434,7 +434,7 @@ as_process_one_it_reaps_children_that_are_not_its_own(void **state)
     snprintf(proc_dir, sizeof(proc_dir), "/proc/%d/root/proc", (int)children.pid[0]);
     peer_connect(&p, &target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
-    WAIT_FOR(only_workers(children.pid[0], 2) && no_zombies(proc_dir), 5000);
+    WAIT_FOR(only_workers(children.pid[0], 2) && no_zombies(proc_dir), 15000);
     signal_send(children.pid[0], SIGTERM);
     assert_true(run_ended(&d->run, 10000));
     d->running = false;
