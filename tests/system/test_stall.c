@@ -1,6 +1,7 @@
 /* A worker that stands still for seconds, because the disk does or because it got no time: nobody
  * pays for that but with the wait, and no deadline counts it against a sender who was in time. */
 #include "faults.h"
+#include "raw_cnp.h"
 #include "stats.h"
 
 #include "support/signals.h"
@@ -168,6 +169,35 @@ garbage_behind_a_message_is_answered_after_its_slow_commit(void **state)
     daemon_stop(d);
 }
 
+/* The time for the ACK of a receipt begins when the receipt leaves, not before its commit. */
+static void
+a_receipt_is_not_repeated_because_its_commit_was_slow(void **state)
+{
+    struct daemon *d;
+    struct raw r;
+    struct raw_packet receipt;
+    char extra[64];
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){.workers = 1,
+                                              .handler = "journal",
+                                              .listen = {"cnp://127.0.0.1:0?reply=yes"},
+                                              .faults = true});
+    raw_connect(&r, &raw_cnp_burst, &d->listeners[0], RAW_WHOLE);
+    faults_set(d, "sync delay-2500 /journal/ 1\n");
+    assert_int_equal(r.kind->send(&r, "slow", 4), 0);
+    if (raw_cnp_get(&r, &receipt) < 0)
+        fail_msg("no receipt");
+    assert_int_equal(receipt.type, RAW_CNP_DATA);
+    free(receipt.payload);
+    if (peer_read_some(&r.peer, extra, sizeof(extra), 300) > 0)
+        fail_msg("a packet of type %d behind the receipt", extra[4]);
+    faults_set(d, "");
+    raw_close(&r);
+    daemon_stop(d);
+}
+
 /* During the commit that has just begun: what p sends is received, and the worker rests. */
 static void
 expect_receiving(const struct daemon *d, struct peer *p, const struct halves *h)
@@ -236,6 +266,7 @@ main(void)
         SYSTEM_TEST(senders_of_another_listener_are_answered_after_a_slow_sync),
         SYSTEM_TEST(who_sent_in_time_is_not_timed_out_by_a_worker_that_stood_still),
         SYSTEM_TEST(garbage_behind_a_message_is_answered_after_its_slow_commit),
+        SYSTEM_TEST(a_receipt_is_not_repeated_because_its_commit_was_slow),
         SYSTEM_TEST(slow_commits_in_a_row_keep_nobody_from_sending),
     };
 
