@@ -355,7 +355,9 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
         return;
     }
     if (c->slot == NULL) {
-        conn_shutdown(c); /* this worker has all the connections it can count */
+        log_warn("a connection that moved here has ended: this worker has all it can count");
+        stats_add(&w->stats.block->counters.refused, 1);
+        conn_shutdown(c);
         if (conn_watch(c) < 0)
             conn_close(c);
         return;

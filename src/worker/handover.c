@@ -137,20 +137,17 @@ handover_has_room(const struct worker *w)
     return room;
 }
 
-/* The peer hears what it would hear without a successor. The spare descriptor makes room. */
+/* The peer hears what it would hear without a successor. */
 static void
-handover_turn_away(struct worker *w, struct worker_listener *listener,
-                   const struct conn_moved *moved, int fd)
+handover_turn_away(struct worker *w, const struct conn_moved *moved, int fd, const char *why)
 {
     char line[PROTO_REFUSAL_MAX];
     size_t n = 0;
 
     if (moved->proto->refusal != NULL)
-        n = moved->proto->refusal("shutdown", "the server is out of descriptors; connect again",
-                                  line);
+        n = moved->proto->refusal("shutdown", "the server leaves; connect again", line);
     (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    log_warn("%s: out of descriptors: a connection that was to move here has ended",
-             listener->child->config->name);
+    log_warn("a connection that was to move here has ended: %s", why);
     stats_add(&w->stats.block->counters.refused, 1);
     stats_add(&w->stats.block->counters.err, 1);
 }
@@ -167,14 +164,18 @@ handover_take(struct worker *w, bool room)
     size_t n = handover_receive(w->child->handover_fds[0], &packet, rest, &fd);
 
     static_assert(WORKER_READ_SIZE >= HANDOVER_REST_MAX, "one of them");
-    if (fd >= 0 && handover_decode(&packet, rest, n, &moved))
-        listener = handover_listener(w, &packet, moved.proto);
-    if (listener != NULL && room && fd_set_nonblock(fd, 1) == 0)
+    if (n == 0)
+        return false;
+    if (fd < 0 || !handover_decode(&packet, rest, n, &moved))
+        log_warn("a connection that moved here makes no sense and is closed");
+    else if ((listener = handover_listener(w, &packet, moved.proto)) == NULL)
+        handover_turn_away(w, &moved, fd, "its listener is gone");
+    else if (!room || fd_set_nonblock(fd, 1) < 0)
+        handover_turn_away(w, &moved, fd, "out of descriptors"); /* the spare one made room */
+    else
         conn_adopt(listener, fd_steal(&fd), &moved);
-    else if (listener != NULL)
-        handover_turn_away(w, listener, &moved, fd);
-    fd_close(&fd); /* the new configuration has no place for it, or it makes no sense */
-    return n > 0;
+    fd_close(&fd);
+    return true;
 }
 
 static int

@@ -461,6 +461,47 @@ a_connection_does_not_move_to_another_framing(void **state)
     }
 }
 
+static void
+signal_workers(const struct proc_list *workers, int signal_number)
+{
+    for (size_t i = 0; i < workers->count; i++)
+        assert_int_equal(signal_send(workers->pid[i], signal_number), 0);
+}
+
+/* On its way to workers that never take it, while the next reload takes its listener away. */
+static void
+a_connection_whose_listener_goes_meanwhile_is_told_and_counted(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .config = "workers = 1\nlisten = {\"cnp://127.0.0.1:0\", \"cnp://localhost:0\"}\n"});
+    struct proc_list old, both, next = {0};
+    struct raw r;
+
+    (void)state;
+    raw_connect(&r, &raw_cnp_burst, &d->listeners[0], RAW_WHOLE);
+    WAIT_FOR(stats_total(d, "accepted") == 1, 5000);
+    daemon_workers(d, &old);
+    signal_workers(&old, SIGSTOP);
+    daemon_reload(d);
+    daemon_workers(d, &both);
+    for (size_t i = 0; i < both.count; i++)
+        if (!proc_list_has(&old, both.pid[i]))
+            next.pid[next.count++] = both.pid[i];
+    signal_workers(&next, SIGSTOP);
+    WAIT_FOR(proc_stopped(next.pid[0]), 2000);
+    signal_workers(&old, SIGCONT);
+    WAIT_FOR(!proc_alive(old.pid[0]), 10000);
+    daemon_configure(d, "workers = 1\nlisten = {\"cnp://localhost:0\"}\n");
+    daemon_reload(d);
+    raw_cnp_expect_error(&r, "shutdown", 0);
+    signal_workers(&next, SIGCONT);
+    assert_true(daemon_logged(d, "that was to move here has ended: its listener is gone"));
+    assert_int_equal(stats_total(d, "refused"), 1);
+    assert_int_equal(stats_total(d, "adopted"), 0);
+    raw_close(&r);
+    daemon_stop(d);
+}
+
 /* 240 idle connections of four workers come to one that has room for fewer. */
 static void
 connections_without_room_are_told_and_counted(void **state)
@@ -487,7 +528,7 @@ connections_without_room_are_told_and_counted(void **state)
     }
     assert_true(stayed > 50 && ended > 50);
     assert_int_equal(stats_total(d, "refused"), ended);
-    assert_true(daemon_logged(d, "out of descriptors: a connection that was to move here"));
+    assert_true(daemon_logged(d, "that was to move here has ended: out of descriptors"));
     d->options.errors_expected = true;
     daemon_stop(d);
 }
@@ -505,6 +546,7 @@ main(void)
         SYSTEM_TEST(connections_of_unix_sockets_move),
         SYSTEM_TEST(connections_whose_messages_are_sealed_move),
         SYSTEM_TEST(a_connection_does_not_move_to_another_framing),
+        SYSTEM_TEST(a_connection_whose_listener_goes_meanwhile_is_told_and_counted),
         SYSTEM_TEST(connections_without_room_are_told_and_counted),
     };
 
