@@ -210,6 +210,12 @@ bool conn_wants_bytes(const struct conn *c);
             stats_add(&(c)->slot->counters.name, (uint64_t)(n));               \
     } while (0)
 
+/* A message has begun, and its end has not come. */
+bool conn_is_receiving(const struct conn *c);
+
+/* Says in the log that the message which was being received came too slowly. */
+void conn_note_late(struct conn *c);
+
 /* The peer has ended: counts the message it leaves unfinished, if there is one, and says so in the
  * log. */
 void conn_note_cut(struct conn *c);

@@ -37,13 +37,26 @@ conn_say(const struct conn *c, const char *subject, const char *what)
                c->proto->name, what, more);
 }
 
+bool
+conn_is_receiving(const struct conn *c)
+{
+    const struct proto_ops *proto = c->proto;
+    bool receiving =
+        proto->receiving != NULL ? proto->receiving(&c->state) : !proto->idle(&c->state);
+
+    return c->phase == CONN_SERVING && receiving && !c->peer_done;
+}
+
+void
+conn_note_late(struct conn *c)
+{
+    conn_say(c, "a message", "is dropped: it came too slowly");
+}
+
 void
 conn_note_cut(struct conn *c)
 {
-    const struct proto_ops *proto = c->proto;
-    bool cut = proto->receiving != NULL ? proto->receiving(&c->state) : !proto->idle(&c->state);
-
-    if (c->phase != CONN_SERVING || !cut || c->peer_done)
+    if (!conn_is_receiving(c))
         return;
     CONN_ADD(c, cut, 1);
     conn_say(c, "a message", "is dropped: its end did not come");

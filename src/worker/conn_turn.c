@@ -193,10 +193,16 @@ conn_timer(struct worker *w, struct timer *timer)
         conn_read(c, true);
     if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
         return; /* pushed back since, or for conn_finish to deal with */
-    if (!conn_is_serving(c) || c->send_end_us != 0)
+    if (!conn_is_serving(c) || c->send_end_us != 0) {
         conn_close(c);
-    else
-        conn_happened(c, c->proto->expire(&c->state, &io), &io);
+    } else {
+        bool receiving = conn_is_receiving(c);
+        enum proto_event event = c->proto->expire(&c->state, &io);
+
+        if (receiving && (event == PROTO_CLOSE || c->answers.ended))
+            conn_note_late(c);
+        conn_happened(c, event, &io);
+    }
     conn_count(c, &tally);
 }
 

@@ -440,6 +440,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
         raw_say(&r, rows[i].bytes, rows[i].n);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, 1);
+        assert_true(daemon_logged(d, "is dropped: it came too slowly"));
         daemon_stop(d);
         assert_int_equal(raw_journal_count(d), 0);
     }
