@@ -317,16 +317,31 @@ daemon_keep_ports(struct daemon *d)
         d->options.listen[i] = d->listeners[i].url;
 }
 
+/* What went wrong in all of it, and how it ends. On stderr: cmocka would cut it. */
+static void
+report_log(const struct daemon *d, const char *log)
+{
+    size_t n = strlen(log), tail = n > LOG_SHOWN ? n - LOG_SHOWN : 0, shown = 0;
+
+    fprintf(stderr, "-- log of msockd [%d]:\n", (int)d->run.pid);
+    for (const char *line = log; line < log + tail && shown < LOG_SHOWN;) {
+        int len = (int)strcspn(line, "\n");
+
+        if (memmem(line, (size_t)len, " warn ", 6) || memmem(line, (size_t)len, " error ", 7))
+            shown += (size_t)fprintf(stderr, "%.*s\n", len, line);
+        line += len + (line[len] == '\n');
+    }
+    fprintf(stderr, "%s%s", tail > 0 ? "[...]\n" : "", log + tail);
+}
+
 void
 daemon_report_unfinished(void)
 {
     for (struct daemon *d = daemons; d != NULL; d = d->next) {
         char *log = d->running ? daemon_log(d) : NULL;
-        size_t n = log != NULL ? strlen(log) : 0;
 
         if (log != NULL)
-            fprintf(stderr, "-- log of msockd [%d]:\n%s", (int)d->run.pid,
-                    log + (n > LOG_SHOWN ? n - LOG_SHOWN : 0)); /* cmocka would cut it */
+            report_log(d, log);
         free(log);
     }
 }

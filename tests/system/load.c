@@ -217,6 +217,16 @@ raw_receipt(struct raw *r, const char *body, size_t body_len)
     return receipt;
 }
 
+static void
+complain_of(const struct load_thread *t, const struct raw *r)
+{
+    char id[ID_LEN], text[sizeof(t->load->complaint)];
+
+    make_id(t, t->acked, id);
+    snprintf(text, sizeof(text), "message %.63s from %.60s: bad answer, or none", id, r->peer.name);
+    complain(t->load, text);
+}
+
 /* True when it is settled; else the connection is given up. */
 static bool
 raw_settle(struct load_thread *t, struct raw *r, size_t n)
@@ -232,9 +242,11 @@ raw_settle(struct load_thread *t, struct raw *r, size_t n)
     }
     if (receipt == RECEIPT_OTHER) {
         l->spoiled++;
-    } else if (!peer_closed(&r->peer, 100)) {
+    } else if (peer_closed(&r->peer, 100)) {
+        snprintf(l->lost, sizeof(l->lost), "%s", r->peer.name);
+    } else {
         l->broken++;
-        complain(l, "another answer, or none in time");
+        complain_of(t, r);
     }
     l->repeated++;
     raw_close(r);

@@ -12,6 +12,10 @@
 
 #define LOAD_THREADS_MAX 16
 
+/* An option for daemons that many senders share a small machine with: one that gets no processor
+ * for a while in the middle of a message is not late. */
+#define LOAD_PATIENCE "timeout=30s"
+
 struct load_thread;
 
 struct load {
@@ -31,6 +35,7 @@ struct load {
     _Atomic uint64_t spoiled;  /* receipts of another body than was sent; then sent again */
     _Atomic uint64_t broken;   /* answers outside the protocol, or none in time */
     char complaint[160];       /* the first of rejected, errors and broken */
+    char lost[64];             /* whose connection ended last without the answer */
     struct load *next;
 };
 

@@ -41,7 +41,8 @@ start_loads(const struct daemon *d, struct load *loads_out[WAYS_MAX])
 static void
 fifty_killed_workers_lose_no_acknowledged_message(void **state)
 {
-    struct daemon_options options = {.workers = WORKERS, .errors_expected = true};
+    struct daemon_options options = {
+        .workers = WORKERS, .set = {LOAD_PATIENCE}, .errors_expected = true};
     struct daemon *d;
     struct load *loads[WAYS_MAX];
     struct proc_list workers;

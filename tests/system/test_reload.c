@@ -42,7 +42,8 @@ expect_undisturbed(const struct load *l)
                  (unsigned long long)l->errors, (unsigned long long)l->broken,
                  (unsigned long long)l->refused_connects, l->complaint);
     if (way->kind != NULL && l->repeated != 0)
-        fail_msg("%s: %llu messages were lost", way->name, (unsigned long long)l->repeated);
+        fail_msg("%s: %llu messages were lost, the last one from %s", way->name,
+                 (unsigned long long)l->repeated, l->lost);
     if (way->stays && l->connects != l->thread_count)
         fail_msg("%s: %u senders have made %llu connections", way->name, l->thread_count,
                  (unsigned long long)l->connects);
@@ -51,7 +52,7 @@ expect_undisturbed(const struct load *l)
 static void
 a_hundred_reloads_under_load_lose_nothing(void **state)
 {
-    struct daemon_options options = {.workers = 2};
+    struct daemon_options options = {.workers = 2, .set = {LOAD_PATIENCE}};
     struct daemon *d;
     struct load *loads[WAYS_MAX];
     uint64_t adopted;
