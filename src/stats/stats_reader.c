@@ -25,7 +25,7 @@ static_assert(sizeof(struct stats_counts) == sizeof(struct stats_worker_counters
 /* --- opening --- */
 
 static int
-file_open(const char *dir, const char *name, int *fd_out, struct stat *st_out)
+stats_file_open(const char *dir, const char *name, int *fd_out, struct stat *st_out)
 {
     char path[PATH_MAX];
     int fd;
@@ -111,7 +111,7 @@ file_is_current(const char *dir, const char *name, const struct stat *st)
     struct stat now;
     int fd = -1;
 
-    if (file_open(dir, name, &fd, &now) < 0)
+    if (stats_file_open(dir, name, &fd, &now) < 0)
         return false;
     fd_close(&fd);
     return now.st_dev == st->st_dev && now.st_ino == st->st_ino;
@@ -142,12 +142,12 @@ reader_try_open(struct stats_reader *sr, const char *dir, char error[256])
     int rc = -1;
     int control_fd = -1, stats_fd = -1;
 
-    if (file_open(dir, name, &control_fd, &control_st) < 0)
+    if (stats_file_open(dir, name, &control_fd, &control_st) < 0)
         goto unreadable;
     if (control_check(control_fd, &control_st, dir, error) < 0)
         goto out;
     name = STATS_STATS_FILE;
-    if (file_open(dir, name, &stats_fd, &stats_st) < 0)
+    if (stats_file_open(dir, name, &stats_fd, &stats_st) < 0)
         goto unreadable;
     rc = 1;
     if (!file_is_current(dir, STATS_CONTROL_FILE, &control_st))
@@ -222,7 +222,7 @@ stats_reader_lock_held(const char *dir)
     int fd = -1;
     int rc;
 
-    if (file_open(dir, STATS_LOCK_FILE, &fd, &st) < 0 && errno == EACCES)
+    if (stats_file_open(dir, STATS_LOCK_FILE, &fd, &st) < 0 && errno == EACCES)
         return master_is_alive(dir);
     if (fd < 0)
         return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
