@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Installs the peers where they are missing, and says so. A distribution's own service that begins to
-# run because of that is stopped again; one that was there before is left alone.
+# Installs the peers where they are missing, and says so. A distribution's own service that begins
+# to run because of that is stopped again; one that was there before is left alone.
 
 PEERS='redis-server redis-tools beanstalkd nginx-light libnginx-mod-http-dav-ext rsync curl openssl'
 

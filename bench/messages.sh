@@ -20,8 +20,8 @@ drop_stream() { # PORT
     redis-cli -p "$1" del st >/dev/null
 }
 
-# Nobody parses here: messages are plain. msp's bytes around one: 50 of the first packet's header, 10 of
-# the trailer.
+# Nobody parses here: messages are plain. msp's bytes around one: 50 of the first packet's header,
+# 10 of the trailer.
 #
 # Each round also speaks to the same daemon message by message: blocks made beforehand should agree.
 compare_discard() { # NAME AHEAD

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The temporary directories, and the processes started here: each is known by its pid and ended by it.
+# The temporary directories, and the processes started here: each is known by its pid and ended by
+# it.
 
 PIDS=()
 LOGS=0   # how many logs of processes there are
@@ -93,8 +94,8 @@ family() { # PID
     cat "/proc/$1/task"/*/children 2>/dev/null | awk -v p="$1" '{$1 = $1; printf "%s ", $0} END {print p}'
 }
 
-# The part that is not backed by files on a disk: of program text and libraries, what counts depends on
-# who else has them mapped.
+# The part that is not backed by files on a disk: of program text and libraries, what counts depends
+# on who else has them mapped.
 family_pss_kib() { # PID
     local pid fields='^Pss_(Anon|Shmem):'
     [ "${SHM#/dev/shm}" != "$SHM" ] || fields='^Pss:'

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The smaller protocols: echo (frame and tinyproto, round trips), burst (cnp with and without a window),
-# fanout (broadcast).
+# The smaller protocols: echo (frame and tinyproto, round trips), burst (cnp with and without a
+# window), fanout (broadcast).
 
 # Echoes of SIZE bytes over PROTOCOL with CONNECTIONS, beside the ping-pong of a frame's bytes.
 compare_echo() { # PROTOCOL SIZE CONNECTIONS
@@ -61,8 +61,8 @@ group_burst() {
         burst.65536 burst.md5 mb_per_s '>=' 0.7 MB/s
 }
 
-# The target is a number of deliveries; the ping-pong, which delivers once for each message it gets, is
-# there to tell what the machine was able to do in this run.
+# The target is a number of deliveries; the ping-pong, which delivers once for each message it gets,
+# is there to tell what the machine was able to do in this run.
 group_fanout() {
     local ping ping_port
     start_both frame broadcast

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures msockd beside its peers on this machine and prints the ratios. docs/benchmarks.md says what
-# each row means. usage: bench/run.sh [GROUP...]; without one, all of them.
+# Measures msockd beside its peers on this machine and prints the ratios. docs/benchmarks.md says
+# what each row means. usage: bench/run.sh [GROUP...]; without one, all of them.
 #   B=build        where the programs were built
 #   REPS=3         times that each side of a comparison runs, in turn
 #   DURATION=1     seconds that a load is measured, after 0.2 s of warm-up

@@ -19,8 +19,8 @@ make_many_source() {
     random_bytes $((FILES * 65536)) | (cd "$SHM/many" && split -b 65536 -a 4 -d - f)
 }
 
-# A page that the machine has not touched lately can cost several times as much as one that it has, so
-# as many as a transfer needs are touched and given back before each.
+# A page that the machine has not touched lately can cost several times as much as one that it has,
+# so as many as a transfer needs are touched and given back before each.
 warm_pages() { # BYTES
     [ "${SHM#/dev/shm}" != "$SHM" ] || return 0
     head -c "$1" /dev/zero >"$SHM/warm"
@@ -165,8 +165,8 @@ expect_many() { # DIRECTORY
     [ "$(find "$1" -type f -size 64k | wc -l)" = "$FILES" ] || die "$1 is not complete"
 }
 
-# Nothing is deleted and each run has a directory of its own: ext4 creates files slowly where many were
-# deleted a short time ago.
+# Nothing is deleted and each run has a directory of its own: ext4 creates files slowly where many
+# were deleted a short time ago.
 group_files() {
     local rsync_port rsync_dir rep
     make_many_source
