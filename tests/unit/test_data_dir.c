@@ -323,6 +323,47 @@ no_part_is_opened_through_a_symbolic_link(void **state)
     }
 }
 
+static int
+failed_sync(int fd)
+{
+    (void)fd;
+    errno = EIO;
+    return -1;
+}
+
+static void
+many_directories_that_failed_are_remembered_and_looked_through_once(void **state)
+{
+    enum { MANY = 13000 };
+    struct fixture *f = *state;
+    struct file_ops ops = file_ops_synced;
+    struct dir_syncs syncs;
+    int first = -1;
+
+    ops.sync_dir = failed_sync;
+    dir_syncs_init(&syncs, &ops);
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[32];
+        int fd;
+
+        snprintf(name, sizeof(name), "files/%u", i);
+        assert_int_equal(mkdir(fixture_path(f, name), 0750), 0);
+        fd = open(fixture_path(f, name), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        assert_int_equal(dir_sync(&syncs, fd), -1);
+        if (i == 0)
+            first = fd;
+        else
+            close(fd);
+    }
+    assert_true(dir_syncs_trim(&syncs));
+    assert_false(dir_syncs_trim(&syncs));
+    assert_int_equal(dir_check(&syncs, first), -1);
+    assert_int_equal(syncs.count, MANY);
+    close(first);
+    dir_syncs_fini(&syncs);
+}
+
 int
 main(void)
 {
@@ -338,6 +379,7 @@ main(void)
         TEST(directories_that_go_away_are_created_again_but_not_the_data_directory),
         TEST(another_directory_is_not_taken_for_the_one_in_use),
         TEST(no_part_is_opened_through_a_symbolic_link),
+        TEST(many_directories_that_failed_are_remembered_and_looked_through_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include "handler/journal/journal.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 
 struct context {
@@ -472,6 +473,43 @@ eight_workers_that_start_at_once_do_not_disturb_each_other(void **state)
     assert_int_equal(fixture_count(c->f, "journal", ".ndjson", NULL), 400);
 }
 
+static _Atomic bool told_to_leave;
+
+static ssize_t
+read_and_be_told(int fd, void *data, size_t n, off_t at)
+{
+    atomic_store(&told_to_leave, true);
+    return pread(fd, data, n, at);
+}
+
+static void
+a_recovery_that_is_told_to_leave_changes_nothing_and_the_next_one_does_it(void **state)
+{
+    struct context *c = *state;
+    struct file_ops ops = file_ops_synced;
+    struct buffer lines;
+    struct stat st;
+    size_t whole;
+
+    buffer_init(&lines);
+    record_add(&lines, MESSAGE_PLAIN, "whole");
+    whole = lines.len;
+    buffer_append_str(&lines, "{\"id\":\"torn");
+    fixture_write(c->f, SEGMENT, buffer_bytes(&lines), lines.len);
+    ops.read = read_and_be_told;
+    recovery_run(&c->dirs, &ops, &told_to_leave, &c->tally);
+    assert_true(atomic_load(&told_to_leave));
+    assert_int_equal(c->tally.cut, 0);
+    assert_int_equal(c->tally.failed, 0);
+    assert_segment(c, buffer_bytes(&lines), lines.len);
+    assert_int_equal(stat(fixture_path(c->f, SEGMENT), &st), 0);
+    assert_int_not_equal(st.st_mode & 0777, SEGMENT_SEALED);
+    recover(c);
+    assert_int_equal(c->tally.cut, 1);
+    assert_segment(c, buffer_bytes(&lines), whole);
+    buffer_fini(&lines);
+}
+
 int
 main(void)
 {
@@ -492,6 +530,9 @@ main(void)
         cmocka_unit_test_setup_teardown(what_is_locked_is_not_touched, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_not_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(a_killed_writer_leaves_whole_lines, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_recovery_that_is_told_to_leave_changes_nothing_and_the_next_one_does_it, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(eight_workers_that_start_at_once_do_not_disturb_each_other,
                                         setup, teardown),
     };

@@ -16,6 +16,7 @@ struct dir_syncs {
     const struct file_ops *ops;
     struct dir_slot *slots; /* NULL until the first is noted */
     unsigned cap, count;
+    unsigned kept; /* so many the last trim has left */
 };
 
 void dir_syncs_init(struct dir_syncs *syncs, const struct file_ops *ops);

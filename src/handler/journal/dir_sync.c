@@ -104,11 +104,13 @@ dir_note(struct dir_syncs *syncs, const struct dir_slot *id, enum dir_state stat
 bool
 dir_syncs_trim(struct dir_syncs *syncs)
 {
-    if (syncs->cap <= DIR_KEEP)
+    /* Those that have failed stay, however many. */
+    if (syncs->cap <= DIR_KEEP || syncs->count < 2 * syncs->kept)
         return false;
     dir_resize(syncs, syncs->cap, DIR_FAILED);
     while (syncs->cap > DIR_FIRST && syncs->count < syncs->cap / 8)
         dir_resize(syncs, syncs->cap / 2, DIR_FAILED);
+    syncs->kept = syncs->count;
     return true;
 }
 

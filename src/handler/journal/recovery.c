@@ -6,7 +6,6 @@
 
 #include "common/fd.h"
 #include "common/log.h"
-#include "handler/journal/journal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -24,6 +23,7 @@ struct recovery {
     const _Atomic bool *stop;
     struct temp_maker maker;
     struct recovery_tally tally;
+    unsigned foreign; /* segments that this worker may not write to */
 };
 
 /* What a scan has found so far: stretches that are not whole lines, the last of which may still
@@ -196,24 +196,16 @@ static int
 recovery_mend(struct recovery *r, int fd, const char *name, uint64_t size,
               const struct recovery_map *map)
 {
-    bool changed = false;
-
-    for (size_t i = 0; i < map->count && map->stretches[i].at < map->good; i++) {
+    for (size_t i = 0; i < map->count && map->stretches[i].at < map->good; i++)
         if (recovery_replace(r, fd, name, &map->stretches[i]) < 0)
             return -1;
-        changed = true;
-    }
     if (map->no_end) {
         if (file_write_all(r->ops, fd, "\n", 1, (off_t)map->good) < 0)
             return -1;
         r->tally.damaged++;
-        changed = true;
-    } else if (map->good < size) {
-        if (recovery_cut(r, fd, name, size, map) < 0)
-            return -1;
-        changed = true;
+        return 0;
     }
-    return changed ? r->ops->sync_data(fd) : 0;
+    return map->good < size ? recovery_cut(r, fd, name, size, map) : 0;
 }
 
 /* --- segments --- */
@@ -241,9 +233,9 @@ recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t s
         goto out;
     if (map.good == 0)
         rc = recovery_remove(r, r->dirs->journal, name, &r->tally.emptied);
-    else
-        rc = r->ops->waits ? r->ops->sync_data(fd) : 0;
-    if (rc == 0 && map.good > 0 && r->ops->waits)
+    else if (!r->ops->waits)
+        rc = 0;
+    else if (r->ops->sync_data(fd) == 0)
         rc = r->ops->set_mode(fd, SEGMENT_SEALED);
 out:
     free(map.stretches);
@@ -264,8 +256,7 @@ recovery_segment(struct recovery *r, int dir_fd, const char *name)
         if (errno == ENOENT)
             return; /* gone meanwhile */
         rc = errno == EACCES ? 0 : -1;
-        if (rc == 0)
-            log_notice("journal/%s is not looked at: this worker may not write to it", name);
+        r->foreign += rc == 0;
     } else if (r->ops->lock(fd) < 0) {
         rc = errno == EAGAIN || errno == EACCES ? 0 : -1;
     } else if (r->ops->status(fd, &st) < 0) {
@@ -350,6 +341,10 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
 
     temp_maker_init(&r.maker, ops);
     recovery_each(&r, dirs->journal, recovery_segment);
+    if (r.foreign > 0)
+        log_notice(
+            "%u segments of the journal are not looked at: this worker may not write to them",
+            r.foreign);
     recovery_each(&r, dirs->root, recovery_leftover);
     recovery_each(&r, dirs->files, recovery_own_leftover);
     recovery_each(&r, dirs->blobs, recovery_leftover);
