@@ -301,6 +301,30 @@ another_directory_is_not_taken_for_the_one_in_use(void **state)
 }
 
 static void
+a_copy_of_the_directory_in_use_is_not_taken_for_it(void **state)
+{
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN], aside[300], marker[DATA_ID_LEN + 8];
+    struct data_dirs dirs = DATA_DIRS_CLOSED;
+    struct config now = f->config;
+    struct dir_syncs syncs;
+
+    snprintf(marker, sizeof(marker), "%s\n", f->config.data_id);
+    snprintf(aside, sizeof(aside), "%s.aside", f->dir);
+    assert_int_equal(rename(f->dir, aside), 0);
+    assert_int_equal(mkdir(f->dir, 0750), 0);
+    fixture_write(f, DATA_DIR_MARKER, marker, strlen(marker));
+    dir_syncs_init(&syncs, &file_ops_synced);
+    assert_int_equal(data_dirs_open(&dirs, &now, &syncs), -1);
+    assert_int_equal(errno, ESTALE);
+    assert_int_equal(data_dir_prepare(&f->config, &now, error), -1);
+    assert_non_null(strstr(error, "is a copy of it"));
+    fixture_remove_tree(f->dir);
+    assert_int_equal(rename(aside, f->dir), 0);
+    dir_syncs_fini(&syncs);
+}
+
+static void
 no_part_is_opened_through_a_symbolic_link(void **state)
 {
     static const char *const parts[] = {"journal", "files", "blobs"};
@@ -378,6 +402,7 @@ main(void)
         TEST(a_spill_file_needs_the_data_directory_only),
         TEST(directories_that_go_away_are_created_again_but_not_the_data_directory),
         TEST(another_directory_is_not_taken_for_the_one_in_use),
+        TEST(a_copy_of_the_directory_in_use_is_not_taken_for_it),
         TEST(no_part_is_opened_through_a_symbolic_link),
         TEST(many_directories_that_failed_are_remembered_and_looked_through_once),
     };
