@@ -667,6 +667,30 @@ replies_that_never_come_end_it_in_time(void **state)
     daemon_stop(d);
 }
 
+/* The answers are awaited for a minute; a signal ends that at once. */
+static void
+a_signal_ends_the_wait_for_replies_that_never_come(void **state)
+{
+    static const struct kind cnp = {.listen = "cnp://127.0.0.1:0", .options = ""};
+    struct daemon *d = start("discard", &cnp);
+    struct running r;
+    json_t *value;
+
+    (void)state;
+    bench_start(
+        &r, d->listeners[0].url, &cnp,
+        WORDS("-c", "2", "--ahead", "4", "--seconds", "1", "--reply", "on", "--timeout", "60"));
+    WAIT_FOR(stats_total(d, "messages") == 8, 10000);
+    assert_false(run_ended(&r, 2500));
+    assert_int_equal(signal_send(r.pid, SIGINT), 0);
+    if (!run_ended(&r, 20000 * WAIT_SCALE))
+        fail_msg("the signal has not ended it");
+    value = bench_finish(&r, &cnp, 75);
+    assert_int_equal(number(value, NULL, "messages"), 0);
+    json_decref(value);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -690,6 +714,7 @@ main(void)
         SYSTEM_TEST(a_stall_shows_on_schedule_and_hides_in_a_closed_loop),
         SYSTEM_TEST(what_was_due_and_not_sent_is_counted),
         SYSTEM_TEST(replies_that_never_come_end_it_in_time),
+        SYSTEM_TEST(a_signal_ends_the_wait_for_replies_that_never_come),
         SYSTEM_TEST(members_and_connections_beside_the_load_are_there),
     };
 
