@@ -1,6 +1,7 @@
 /* The public ways to send: each makes one outgoing message of what it is given and delivers it. */
 #include "client/handle.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* Messages sent ahead are reported first: nothing overtakes them. */
@@ -164,8 +165,14 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
     remote_path = send_remote_path(local_path, remote_path);
     if (send_check_path(m, remote_path) != MSOCK_OK)
         return MSOCK_USAGE;
-    if (source_open(&file, local_path) < 0)
+    if (source_open(&file, local_path) < 0) {
+        if (errno == ENXIO)
+            return handle_fail(m, MSOCK_LOCAL,
+                               "%s cannot be sent: a device may have no end; give its bytes "
+                               "on standard input, or as an open descriptor",
+                               local_path);
         return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be sent", local_path);
+    }
     status = send_source(m, &file, local_path, remote_path);
     source_close(&file);
     return status;

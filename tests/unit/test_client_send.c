@@ -410,6 +410,7 @@ what_is_no_file_is_not_sent(void **state)
     fixture_start(&f);
     assert_int_equal(msock_send_file(f.m, f.directory, NULL), MSOCK_LOCAL);
     assert_int_equal(msock_send_file(f.m, "/dev/null", NULL), MSOCK_LOCAL);
+    assert_non_null(strstr(msock_error(f.m), "/dev/null cannot be sent: a device"));
     assert_int_equal(msock_send_fd(f.m, -1, "x"), MSOCK_LOCAL);
     assert_int_equal(msock_send_fd(f.m, 0, NULL), MSOCK_USAGE);
     assert_int_equal(msock_send_file(f.m, "/nonexistent/file", NULL), MSOCK_LOCAL);
