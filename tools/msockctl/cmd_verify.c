@@ -5,10 +5,13 @@
 #include "handler/journal/verify.h"
 #include "stats/stats_reader.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PROGRESS_US 200000
@@ -135,15 +138,41 @@ verify_document(const char *dir, const struct verify_tally *t, json_t *findings)
     json_print(document, false);
 }
 
-/* "36h" before now, or a time as the records have it, perhaps only its beginning. Returns false
- * after an error message. */
+/* Whether text is a time as the records have it, or its beginning up to a whole field, of a day
+ * that is in the calendar. */
+static bool
+verify_is_time(const char *text)
+{
+    char full[] = "0000-01-01T00:00:00.000000Z";
+    size_t n = strlen(text);
+    struct tm given = {0}, real;
+    time_t at;
+
+    if (n < 4 || n >= sizeof(full) || (n < 20 && isdigit((unsigned char)full[n])))
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (isdigit((unsigned char)full[i]) ? !isdigit((unsigned char)text[i]) : text[i] != full[i])
+            return false;
+    memcpy(full, text, n);
+    if (sscanf(full, "%4d-%2d-%2dT%2d:%2d:%2d", &given.tm_year, &given.tm_mon, &given.tm_mday,
+               &given.tm_hour, &given.tm_min, &given.tm_sec) != 6)
+        return false;
+    given.tm_year -= 1900;
+    given.tm_mon -= 1;
+    real = given;
+    at = timegm(&real); /* which makes the 1st of March of a 30th of February */
+    return at != (time_t)-1 && real.tm_mon == given.tm_mon && real.tm_mday == given.tm_mday &&
+           real.tm_hour == given.tm_hour && real.tm_min == given.tm_min &&
+           real.tm_sec == given.tm_sec;
+}
+
+/* "36h" before now, or a time. Returns false after an error message. */
 static bool
 verify_since(const struct ctl *ctl, const char *text, char out[CLOCK_RFC3339_LEN])
 {
     uint64_t us;
 
-    if (strlen(text) >= 4 && strspn(text, "0123456789") >= 4 && strlen(text) < CLOCK_RFC3339_LEN &&
-        (text[4] == '-' || text[4] == '\0') && strspn(text, "0123456789-T:.Z") == strlen(text)) {
+    if (verify_is_time(text)) {
         snprintf(out, CLOCK_RFC3339_LEN, "%s", text);
         return true;
     }
