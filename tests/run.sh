@@ -47,12 +47,13 @@ count() { # WORD LOG
 
 passed=0 failed=0 skipped=0 broken=()
 report() { # PROGRAM
-    local log=$logs/${1##*/} status p f
+    local log=$logs/${1##*/} status p f s
     status=$(cat "$log.status" 2>/dev/null || echo 255)
-    p=$(count PASSED "$log") f=$(count FAILED "$log")
-    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + $(count SKIPPED "$log")))
+    p=$(count PASSED "$log") f=$(count FAILED "$log") s=$(count SKIPPED "$log")
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
     [ -n "$CMOCKA_TEST_FILTER" ] && [ "$status" -eq 0 ] && return
-    if [ "$status" -eq 0 ] && [ "$p" -gt 0 ]; then
+    # One that was ended before its first test says nothing, and is broken.
+    if [ "$status" -eq 0 ] && [ $((p + s)) -gt 0 ]; then
         grep -E '^\[  SKIPPED \] [a-z]' "$log"
         return
     fi
