@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# Many connections: memory (10,000 idle ones), scale (CPU a message with 9,900 idle ones beside
-# 100).
+# Many connections: memory (10,000 idle), scale (CPU a message with 9,900 idle ones beside 100).
 
 # Fewer where the limit of descriptors is in the way.
 connections_possible() {

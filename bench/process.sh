@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# The temporary directories, and the processes started here: each is known by its pid and ended by
-# it.
+# The temporary directories, and the processes started here, which are known and ended by pid.
 
 PIDS=()
 LOGS=0   # how many logs of processes there are

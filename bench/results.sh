@@ -48,8 +48,7 @@ figures() { # KEY
 }
 
 # A row of the table: METRIC of OURS.w1 and OURS.w2 against that of THEIRS. Where THEIRS ends with a
-# dot, each is compared with its like (THEIRS w1, THEIRS w2). RELATION and TARGET are of ours /
-# theirs.
+# dot, each is compared with its like (THEIRS w1, THEIRS w2). RELATION and TARGET: of ours / theirs.
 row() { # LABEL AGAINST OURS THEIRS METRIC RELATION TARGET UNIT
     local IFS=$'\t'
     echo "$*" >>"$WORK/rows"

@@ -1,6 +1,5 @@
 # shellcheck shell=bash
-# Starts each server on a port of its own with a configuration of its own. All leave PORT and
-# STARTED.
+# Starts each server on its own port with its own configuration. All leave PORT and STARTED.
 
 next_directory() { # NAME; leaves DIRECTORY
     DIRECTORY=$(mktemp -d "$WORK/$1.XXXXXX") || die "no directory in $WORK"
@@ -18,8 +17,8 @@ start_msockd_at() { # PROTOCOL WORKERS HANDLER [OPTION...]
     wait_port "$PORT" "$STARTED"
 }
 
-# One with a worker and one with two: leaves ONE and TWO, ONE_PORT and TWO_PORT, ONE_DIR and
-# TWO_DIR. shellcheck disable=SC2034 # the groups use them
+# One with a worker and one with two: leaves ONE and TWO with _PORT and _DIR of each.
+# shellcheck disable=SC2034 # the groups use them
 start_both() { # PROTOCOL HANDLER
     start_msockd_at "$1" 1 "$2" && ONE=$STARTED ONE_PORT=$PORT ONE_DIR=$DIRECTORY
     start_msockd_at "$1" 2 "$2" && TWO=$STARTED TWO_PORT=$PORT TWO_DIR=$DIRECTORY
