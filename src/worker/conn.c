@@ -349,13 +349,13 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
 
     c->slot = conn_claim_slot(listener, fd, proto_moved_time(moved->began_us, w->now_us));
     if (!conn_take_memory(c, moved)) {
-        log_warn("a connection that moved here makes no sense and is closed");
+        handover_say_ended(w, listener->child->config->name, "it makes no sense");
         conn_close(c);
         conn_touch(c);
         return;
     }
     if (c->slot == NULL) {
-        log_warn("a connection that moved here has ended: this worker has all it can count");
+        handover_say_ended(w, listener->child->config->name, "the worker has all it can count");
         stats_add(&w->stats.block->counters.refused, 1);
         conn_shutdown(c);
         if (conn_watch(c) < 0)

@@ -2,37 +2,21 @@
 #include "worker/conn.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-
-#define SAY_US  10000000 /* in so long a time */
-#define SAY_MAX 10       /* so many lines are written about what peers do */
 
 /* --- counting --- */
 
-/* A line for each connection, but no flood: the next line counts those that were left out. */
 static void
 conn_say(const struct conn *c, const char *subject, const char *what)
 {
     struct worker *w = conn_worker(c);
-    char more[64] = "";
+    char more[WORKER_MORE_LEN];
 
-    if (w->now_us >= w->said_us + SAY_US) {
-        w->said_us = w->now_us;
-        w->said = 0;
-    }
-    if (w->said == SAY_MAX) {
-        w->unsaid++;
+    if (!worker_may_say(w, more))
         return;
-    }
-    w->said++;
     w->peer[0] = '\0';
     if (c->slot != NULL)
         stats_peer_format(c->slot->family, c->slot->address, c->slot->port, w->peer);
-    if (w->unsaid > 0)
-        snprintf(more, sizeof(more), "; %" PRIu64 " more were not logged", w->unsaid);
-    w->unsaid = 0;
     log_notice("%s: %s from %s over %s %s%s", c->listener->child->config->name, subject, w->peer,
                c->proto->name, what, more);
 }

@@ -137,9 +137,19 @@ handover_has_room(const struct worker *w)
     return room;
 }
 
+void
+handover_say_ended(struct worker *w, const char *name, const char *why)
+{
+    char more[WORKER_MORE_LEN];
+
+    if (worker_may_say(w, more))
+        log_warn("%.255s: a connection that was to move here has ended: %s%s", name, why, more);
+}
+
 /* The peer hears what it would hear without a successor. */
 static void
-handover_turn_away(struct worker *w, const struct conn_moved *moved, int fd, const char *why)
+handover_turn_away(struct worker *w, const char *name, const struct conn_moved *moved, int fd,
+                   const char *why)
 {
     char line[PROTO_REFUSAL_MAX];
     size_t n = 0;
@@ -147,7 +157,7 @@ handover_turn_away(struct worker *w, const struct conn_moved *moved, int fd, con
     if (moved->proto->refusal != NULL)
         n = moved->proto->refusal("shutdown", "the server leaves; connect again", line);
     (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
-    log_warn("a connection that was to move here has ended: %s", why);
+    handover_say_ended(w, name, why);
     stats_add(&w->stats.block->counters.refused, 1);
     stats_add(&w->stats.block->counters.err, 1);
 }
@@ -167,11 +177,11 @@ handover_take(struct worker *w, bool room)
     if (n == 0)
         return false;
     if (fd < 0 || !handover_decode(&packet, rest, n, &moved))
-        log_warn("a connection that moved here makes no sense and is closed");
+        handover_say_ended(w, "(no listener)", "it makes no sense");
     else if ((listener = handover_listener(w, &packet, moved.proto)) == NULL)
-        handover_turn_away(w, &moved, fd, "its listener is gone");
+        handover_turn_away(w, packet.listener, &moved, fd, "its listener is gone");
     else if (!room || fd_set_nonblock(fd, 1) < 0)
-        handover_turn_away(w, &moved, fd, "out of descriptors"); /* the spare one made room */
+        handover_turn_away(w, listener->child->config->name, &moved, fd, "out of descriptors");
     else
         conn_adopt(listener, fd_steal(&fd), &moved);
     fd_close(&fd);

@@ -4,11 +4,35 @@
 #include "worker/worker_state.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
 #define WORKER_WINDOW_US 10000 /* how far back "busy" looks */
 #define WORKER_WAIT_MS   60000
+
+#define SAY_US  10000000 /* in so long a time */
+#define SAY_MAX 10       /* so many lines are written about what others do */
+
+bool
+worker_may_say(struct worker *w, char more_out[WORKER_MORE_LEN])
+{
+    more_out[0] = '\0';
+    if (w->now_us >= w->said_us + SAY_US) {
+        w->said_us = w->now_us;
+        w->said = 0;
+    }
+    if (w->said == SAY_MAX) {
+        w->unsaid++;
+        return false;
+    }
+    w->said++;
+    if (w->unsaid > 0)
+        snprintf(more_out, WORKER_MORE_LEN, "; %" PRIu64 " more were not logged", w->unsaid);
+    w->unsaid = 0;
+    return true;
+}
 
 void
 worker_drain(struct worker *w, const char *why)

@@ -129,7 +129,7 @@ struct worker {
     uint64_t *settled_begun;        /* when the messages settled in this turn had begun */
     size_t settled_count, settled_cap;
 
-    uint64_t said_us; /* since when said counts: lines about what peers did wrong */
+    uint64_t said_us; /* since when said counts: lines about what others did wrong */
     uint64_t unsaid;  /* such lines that were left out since the last one */
     uint32_t said;
     uint64_t evicted_said_us; /* when it was last said that peers were closed for memory */
@@ -170,6 +170,14 @@ void worker_close(struct worker *w);
 /* Begins to accept connections and to take them over. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int worker_go(struct worker *w);
 
+/* --- worker.c --- */
+
+#define WORKER_MORE_LEN 64
+
+/* Before a line about what peers or other workers do: a line for each, but no flood. False where
+ * enough was said lately; else more_out tells at the end of the line how many were left out. */
+bool worker_may_say(struct worker *w, char more_out[WORKER_MORE_LEN]);
+
 /* --- worker_host.c --- */
 
 /* The running handler for that listener; started where there is none that it may share. NULL with a
@@ -208,6 +216,9 @@ void accept_unpark(struct worker *w);
 /* Begins to take connections. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int handover_start(struct worker *w);
 void handover_stop(struct worker *w);
+
+/* Logs, but in no flood, that a connection of a listener of that name has ended on its way. */
+void handover_say_ended(struct worker *w, const char *name, const char *why);
 
 /* The hand-over timer has fired: looks again whether there is room. */
 void handover_again(struct worker *w);
