@@ -148,7 +148,8 @@ what_recovery_has_replaced_is_named(void **state)
 static void
 since_leaves_out_the_bodies_of_older_records(void **state)
 {
-    static const char *const young[] = {"1h", "2026", "2026-02-28", "2026-02-28T23:59"};
+    static const char *const young[] = {"1h", "2026", "2026-02-28", "2026-02-28T23:59",
+                                        "1969-12-31T23:59:59"};
     static const char *const wrong[] = {"2026-02-29", "2026-13", "2026-11-28T24",
                                         "2026-1",     "soon",    "2026-11-28 15:00"};
     struct daemon *d = start();

@@ -138,15 +138,14 @@ verify_document(const char *dir, const struct verify_tally *t, json_t *findings)
     json_print(document, false);
 }
 
-/* Whether text is a time as the records have it, or its beginning up to a whole field, of a day
- * that is in the calendar. */
+/* Whether text is a time as the records have it, or the beginning of one up to a whole field, and
+ * is in the calendar. */
 static bool
 verify_is_time(const char *text)
 {
     char full[] = "0000-01-01T00:00:00.000000Z";
     size_t n = strlen(text);
     struct tm given = {0}, real;
-    time_t at;
 
     if (n < 4 || n >= sizeof(full) || (n < 20 && isdigit((unsigned char)full[n])))
         return false;
@@ -160,8 +159,8 @@ verify_is_time(const char *text)
     given.tm_year -= 1900;
     given.tm_mon -= 1;
     real = given;
-    at = timegm(&real); /* which makes the 1st of March of a 30th of February */
-    return at != (time_t)-1 && real.tm_mon == given.tm_mon && real.tm_mday == given.tm_mday &&
+    (void)timegm(&real); /* makes another time of one that is in no calendar */
+    return real.tm_mon == given.tm_mon && real.tm_mday == given.tm_mday &&
            real.tm_hour == given.tm_hour && real.tm_min == given.tm_min &&
            real.tm_sec == given.tm_sec;
 }
