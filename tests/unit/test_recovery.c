@@ -510,6 +510,46 @@ a_recovery_that_is_told_to_leave_changes_nothing_and_the_next_one_does_it(void *
     buffer_fini(&lines);
 }
 
+static int
+open_to_read_only(int dir_fd, const char *name, int flags)
+{
+    if ((flags & O_ACCMODE) == O_RDONLY)
+        return file_ops_synced.open(dir_fd, name, flags);
+    errno = EACCES;
+    return -1;
+}
+
+static void
+count_said(void *arg, enum log_level level, const char *text, size_t n)
+{
+    unsigned *said = arg;
+
+    (void)level;
+    *said += memmem(text, n, "may not write to them: 3", 24) != NULL;
+}
+
+static void
+segments_of_somebody_else_are_one_line_of_log(void **state)
+{
+    struct context *c = *state;
+    struct file_ops ops = file_ops_synced;
+    unsigned said = 0;
+    struct log_sink sink = {.level = LOG_LEVEL_NOTICE, .write = count_said, .arg = &said};
+    char name[80];
+
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(name, sizeof(name), "journal/01ARYZ6S410000000000000000-w%u.ndjson", i);
+        fixture_write(c->f, name, "torn", 4);
+    }
+    ops.open = open_to_read_only;
+    log_to(&sink);
+    recovery_run(&c->dirs, &ops, NULL, &c->tally);
+    log_to(NULL);
+    assert_int_equal(said, 1);
+    assert_int_equal(c->tally.failed, 0);
+    assert_int_equal(c->tally.emptied, 0);
+}
+
 int
 main(void)
 {
@@ -533,6 +573,8 @@ main(void)
         cmocka_unit_test_setup_teardown(
             a_recovery_that_is_told_to_leave_changes_nothing_and_the_next_one_does_it, setup,
             teardown),
+        cmocka_unit_test_setup_teardown(segments_of_somebody_else_are_one_line_of_log, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(eight_workers_that_start_at_once_do_not_disturb_each_other,
                                         setup, teardown),
     };

@@ -342,9 +342,8 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
     temp_maker_init(&r.maker, ops);
     recovery_each(&r, dirs->journal, recovery_segment);
     if (r.foreign > 0)
-        log_notice(
-            "%u segments of the journal are not looked at: this worker may not write to them",
-            r.foreign);
+        log_notice("segments that are not looked at, since this worker may not write to them: %u",
+                   r.foreign);
     recovery_each(&r, dirs->root, recovery_leftover);
     recovery_each(&r, dirs->files, recovery_own_leftover);
     recovery_each(&r, dirs->blobs, recovery_leftover);
