@@ -108,6 +108,7 @@ process_main(const struct table *t, uint32_t own, int ready_fd, int go_fd)
             process_wait_bell(epoll_fd);
     }
     bus_close(bus);
+    free(body);
     return 0;
 }
 

@@ -245,7 +245,7 @@ log_to_dev_log(int out)
     ssize_t n;
 
     alarm(20);
-    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
         mount("none", "/dev", "tmpfs", 0, NULL) < 0 || bind(fd, (void *)&at, sizeof(at)) < 0)
         _exit(77);
     if (log_open(NULL) < 0)

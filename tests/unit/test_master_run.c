@@ -169,13 +169,13 @@ a_replacement_that_is_not_ready_in_time_counts_as_a_crash(void **state)
 {
     struct bench *b = *state;
 
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "150ms");
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "500ms");
     bench_start_ready(b);
     b->toy->mode_index = 0;
     b->toy->mode = TOY_SILENT;
     signal_send(atomic_load(&b->toy->pid[0]), SIGKILL);
     WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
-    assert_true(bench_logged(b, "was not ready within 0.15 s: killed"));
+    assert_true(bench_logged(b, "was not ready within 0.5 s: killed"));
     b->toy->mode = TOY_GOOD;
     WAIT_FOR(atomic_load(&b->toy->forks) == 5, TOY_WAIT_MS);
     assert_int_equal(bench_stop(b, SIGQUIT), 0);
