@@ -76,6 +76,7 @@ conn_io(struct conn *c, struct proto_tally *tally)
 {
     struct worker *w = conn_worker(c);
 
+    worker_mind_clock(w); /* what follows from an answer is not late by its commit */
     return (struct proto_io){
         .limits = &c->listener->limits,
         .store = &w->store,
@@ -183,10 +184,8 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     struct worker *w = ctx;
     struct conn *c = m->owner;
     struct proto_tally tally = {0};
-    struct proto_io io;
+    struct proto_io io = conn_io(c, &tally);
 
-    w->now_us = clock_mono_us(); /* what follows from the answer is not late by its commit */
-    io = conn_io(c, &tally);
     MS_ASSERT(c->waiting > 0 && c->waiting_files >= m->is_file);
     MS_ASSERT(c->listener->handler->submitted > 0);
     c->waiting--;

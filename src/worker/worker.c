@@ -50,10 +50,19 @@ worker_drain(struct worker *w, const char *why)
 
 /* --- the loop --- */
 
+void
+worker_mind_clock(struct worker *w)
+{
+    if (w->clock_is_old)
+        w->now_us = clock_mono_us();
+    w->clock_is_old = false;
+}
+
 static void
 worker_advance_clock(struct worker *w)
 {
-    w->now_us = clock_mono_us();
+    w->clock_is_old = true;
+    worker_mind_clock(w);
     if (w->now_us < w->window_end_us)
         return;
     w->window++;
@@ -95,6 +104,7 @@ worker_flush_handlers(struct worker *w)
 
         if (wh->submitted == 0 || wh->ops->flush == NULL)
             continue;
+        w->clock_is_old = true;
         again_us = wh->ops->flush(wh->handler, busy > wh->submitted ? busy - wh->submitted : 0);
         if (again_us != 0 && (w->flush_us == 0 || again_us < w->flush_us))
             w->flush_us = again_us;
@@ -160,6 +170,7 @@ worker_turn(struct worker *w, int timeout_ms)
         bus_ring(w->bus);
     worker_record_latencies(w);
     stats_add(&w->stats.block->counters.turns, 1);
+    w->clock_is_old = true;
 }
 
 void
@@ -173,6 +184,7 @@ worker_send(struct worker *w)
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);
+    w->clock_is_old = true;
 }
 
 struct worker *

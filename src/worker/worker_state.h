@@ -122,7 +122,8 @@ struct worker {
     char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
 
     uint64_t now_us;
-    uint32_t window; /* counts spans of WORKER_WINDOW_US, to tell who is busy */
+    bool clock_is_old; /* time may have passed since now_us was read */
+    uint32_t window;   /* counts spans of WORKER_WINDOW_US, to tell who is busy */
     uint64_t window_end_us;
     uint64_t flush_us; /* when a handler wants to be flushed again; 0: with the next turn */
     unsigned busy_now, busy_before; /* connections that sent something in this span and the last */
@@ -177,6 +178,10 @@ MS_MUST_CHECK int worker_go(struct worker *w);
 /* Before a line about what peers or other workers do: a line for each, but no flood. False where
  * enough was said lately; else more_out tells at the end of the line how many were left out. */
 bool worker_may_say(struct worker *w, char more_out[WORKER_MORE_LEN]);
+
+/* Reads the clock where time may have passed since it was read: in a commit, or in the program that
+ * embeds the worker. */
+void worker_mind_clock(struct worker *w);
 
 /* --- worker_host.c --- */
 

@@ -1,4 +1,5 @@
 /* One connection of one's own server, like a socket. */
+#include "cnp_packets.h"
 #include "server_fixture.h"
 
 static msock_conn *
@@ -230,6 +231,62 @@ a_stop_ends_all_waiting(void **state)
     msock_server_destroy(s);
 }
 
+/* Waits for one packet of cnp while the server is turned. Returns its payload, NUL-terminated. */
+static void
+cnp_expect(msock_server *s, int fd, char *payload_out, size_t size)
+{
+    uint8_t packet[512];
+    ssize_t n = -1;
+    msock_message *m;
+
+    for (int i = 0; i < PATIENCE_MS && n < 0; i++) {
+        assert_int_equal(msock_server_recv(s, 1, &m), MSOCK_TIMEOUT);
+        n = recv(fd, packet, sizeof(packet), MSG_DONTWAIT);
+    }
+    assert_in_range(n, 11, 11 + size - 1);
+    assert_int_equal(n - 11, packet[2] << 8 | packet[3]); /* one, and nothing behind it */
+    memcpy(payload_out, packet + 11, (size_t)n - 11);
+    payload_out[n - 11] = '\0';
+}
+
+/* The time for the ACK of what is written begins with the write, however long the program was busy
+ * before. */
+static void
+what_a_busy_program_writes_is_not_late_from_the_start(void **state)
+{
+    static const char syn[] = "{\"operation_mode\": \"burst\"}";
+    msock_server *s = msock_server_create();
+    char said[300], step[320], *id;
+    struct buffer wire;
+    msock_conn *c;
+    int fd;
+
+    (void)state;
+    msock_server_set_timeouts(s, 1000, 0);
+    assert_int_equal(msock_server_add_listener(s, "cnp://127.0.0.1:0"), MSOCK_OK);
+    fd = raw_connect(s, 0);
+    c = accept_one(s);
+    buffer_init(&wire);
+    put(&wire, T_DATA, 0, syn);
+    raw_send(fd, buffer_bytes(&wire), wire.len);
+    cnp_expect(s, fd, said, sizeof(said));
+    id = strstr(said, "\"session_id\"");
+    assert_non_null(id);
+    snprintf(step, sizeof(step), "{%.*s}", (int)strcspn(id, ",}"), id);
+    buffer_fini(&wire);
+    put(&wire, T_ACK, 0, step);
+    raw_send(fd, buffer_bytes(&wire), wire.len);
+    buffer_fini(&wire);
+    assert_int_equal(msock_server_recv(s, 100, &(msock_message *){NULL}), MSOCK_TIMEOUT);
+    usleep(1200000);
+    assert_int_equal(msock_conn_write(c, "unasked", 7, 0), MSOCK_OK);
+    assert_int_equal(msock_server_recv(s, 100, &(msock_message *){NULL}), MSOCK_TIMEOUT);
+    cnp_expect(s, fd, said, sizeof(said));
+    assert_string_equal(said, "unasked");
+    close(fd);
+    msock_server_destroy(s);
+}
+
 int
 main(void)
 {
@@ -243,6 +300,7 @@ main(void)
         cmocka_unit_test(what_was_written_before_the_end_arrives),
         cmocka_unit_test(messages_that_were_not_read_fail_at_the_end),
         cmocka_unit_test(a_stop_ends_all_waiting),
+        cmocka_unit_test(what_a_busy_program_writes_is_not_late_from_the_start),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
