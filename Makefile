@@ -285,11 +285,13 @@ $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
 	$(Q)$(CC) $(LINK) -fsanitize=fuzzer $(FUZZ_LINK) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter %.a,$^) \
 	    $(DAEMON_LIBS) $(TEST_LIBS)
 
-# Debian's valgrind has no pidfd_open, without which no child can be waited for.
+# Everything computes here, and its deadlines stay: no more programs at once than cores. Debian's
+# valgrind has no pidfd_open, without which no child can be waited for.
 VALGRIND_UNIT = $(filter-out %/test_exec %/test_exec_once,$(UNIT))
 
 valgrind: all $(UNIT) $(MODULES)
-	@RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
+	@JOBS=$${JOBS:-$$(nproc)} LIMIT=$${LIMIT:-600} \
+	    RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
 	    tests/run.sh $(B) $(VALGRIND_UNIT)
 
 # --- care ------------------------------------------------------------------------------------------
