@@ -271,8 +271,7 @@ fuzzers: $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 # It looks no names up.
 $(B)/tests/fuzz/fuzz_config: FUZZ_LINK = -Wl,--wrap=getaddrinfo
 
-# What msockctl makes of the statistics, which are mapped once.
-$(B)/tests/fuzz/fuzz_stats: FUZZ_LINK = -Wl,--wrap=mmap -Wl,--wrap=munmap
+# What msockctl makes of the statistics.
 $(B)/tests/fuzz/fuzz_stats: $(call obj,$(filter-out %/main.c,$(CTL_SRC))) $(B)/obj/tests/fuzz/msockctl.o
 $(B)/obj/tests/fuzz/msockctl.o: $(B)/obj/tools/msockctl/main.o
 	@mkdir -p $(@D)

@@ -56,7 +56,7 @@ msock_server_create(void)
 
     if (s == NULL)
         return NULL;
-    s->stats = (struct stats_place){.control_fd = -1, .stats_fd = -1};
+    s->stats = (struct stats_place){.control_fd = -1, .stats_fd = -1, .loads.fd = -1};
     TAILQ_INIT(&s->fresh);
     TAILQ_INIT(&s->taken);
     TAILQ_INIT(&s->ready);

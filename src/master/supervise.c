@@ -31,6 +31,7 @@ process_signal(const struct process *w, int signo)
 struct forget {
     struct master *m;
     const struct generation *g; /* the child's own */
+    const struct process *w;    /* the child itself */
 };
 
 static void
@@ -62,7 +63,7 @@ supervise_forget(void *arg)
     forget_generation(f, m->pending);
     for (struct generation *g = m->old; g != NULL; g = g->next)
         forget_generation(f, g);
-    stats_master_forget(&m->stats);
+    stats_master_forget(&m->stats, &f->w->place);
 }
 
 static void
@@ -133,7 +134,7 @@ process_started(struct master *m, const struct generation *g, struct process *w)
 int
 supervise_spawn(struct master *m, struct generation *g, struct process *w, struct failure *why)
 {
-    struct forget forget = {.m = m, .g = g};
+    struct forget forget = {.m = m, .g = g, .w = w};
     struct spawn s = {.forget_arg = &forget};
     pid_t pid;
 

@@ -1,16 +1,19 @@
 /* What both the writing and the reading half need of the layout. */
 #include "stats/stats_layout.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/falloc.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* --- stats space --- */
 
-/* Blocks of the sparse files are taken and given back through the descriptor, where a full disk is
- * an error that can be answered, and not through the mapping, where it is a signal. */
+/* Blocks of the sparse files are taken through the descriptor, where a full disk is an error that
+ * can be answered, and not through the mapping, where it is a signal. */
 
 int
 stats_space_reserve(int fd, uint64_t offset, uint64_t len)
@@ -23,15 +26,48 @@ stats_space_reserve(int fd, uint64_t offset, uint64_t len)
     return rc < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) ? 0 : rc;
 }
 
-int
-stats_space_release(int fd, uint64_t offset, uint64_t len)
-{
-    int rc;
+/* --- loads --- */
 
-    do
-        rc = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)len);
-    while (rc < 0 && errno == EINTR);
-    return rc;
+int
+stats_loads_create(unsigned n, struct stats_loads *out)
+{
+    const size_t len = n * sizeof(struct stats_load);
+    void *map;
+
+    *out = (struct stats_loads){.fd = memfd_create("msockd-loads", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+                                .n = n};
+    if (out->fd < 0 || ftruncate(out->fd, (off_t)len) < 0)
+        return -1;
+    map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
+    if (map == MAP_FAILED)
+        return -1;
+    out->write = map;
+    /* The mapping stays writable, and there can be no other one. */
+    return fcntl(out->fd, F_ADD_SEALS,
+                 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+}
+
+void
+stats_loads_close(struct stats_loads *loads)
+{
+    int saved = errno;
+
+    if (loads->write != NULL)
+        munmap(loads->write, loads->n * sizeof(struct stats_load));
+    loads->write = NULL;
+    fd_close(&loads->fd);
+    errno = saved;
+}
+
+void
+stats_loads_keep(const struct stats_loads *loads, unsigned own)
+{
+    const size_t page = sizeof(struct stats_load);
+
+    if (own > 0)
+        munmap(loads->write, own * page);
+    if (own + 1 < loads->n)
+        munmap(loads->write + own + 1, (loads->n - own - 1) * page);
 }
 
 /* --- stats peer --- */

@@ -1,11 +1,15 @@
-/* The layout of the two files in the runtime directory, shared by everyone who maps them.
- * Fixed-width types, no pointers; every cell has one writer. A reader that finds another version
- * stops.
+/* The layout of the files in the runtime directory. Fixed-width types, no pointers; every cell has
+ * one writer. A reader that finds another version stops.
  *
  *   control  written by the master alone: who runs, with what, what the last reload said, and the
- *            totals of the workers that are gone
- *   stats    one region a worker: a block, then a slot for each connection. A region is written by
- *            the worker whose incarnation it carries, and by nobody else. */
+ *            totals of the workers that are gone. Workers and readers map it.
+ *   stats.N  the region of one worker: a block, then a slot for each connection. Only that worker
+ *            maps it and can write it. Others read it with pread, so whatever a worker does to its
+ *            file, nobody else is hurt. The master makes it for a new worker and removes it when it
+ *            has added up its numbers.
+ *
+ * Beside the files there is a page of memory for each worker, its load, which the workers map to
+ * compare themselves with each other. */
 #ifndef STATS_STATS_LAYOUT_H
 #define STATS_STATS_LAYOUT_H
 
@@ -14,12 +18,12 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stdio.h>
 
 #define STATS_CONTROL_FILE "control"
-#define STATS_STATS_FILE   "stats"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      3u
+#define STATS_VERSION      4u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
@@ -103,12 +107,11 @@ static_assert(sizeof(struct stats_slot) == 128, "a slot is two cache lines");
 static_assert(offsetof(struct stats_slot, counters) == 56, "layout of a slot");
 
 struct stats_block {
-    _Atomic uint64_t incarnation; /* whose numbers these are; 0 while they are being cleared */
+    _Atomic uint64_t incarnation; /* whose numbers these are; 0 until it has begun */
     _Atomic uint32_t open;        /* connections open now */
     _Atomic uint32_t slots_used;  /* slots at and above this have never been used */
-    _Atomic uint32_t accepting;   /* 1: takes new connections; 0: draining or not ready */
     _Atomic uint32_t reopened;    /* USR1s done */
-    uint8_t pad[40];
+    uint8_t pad[44];
     struct stats_worker_counters counters;
     _Atomic uint64_t latency[STATS_HISTOGRAM]; /* first byte to final answer, microseconds */
 };
@@ -116,9 +119,25 @@ static_assert(offsetof(struct stats_block, counters) == 64, "layout of a block")
 
 #define STATS_BLOCK_SIZE  4096
 #define STATS_REGION_SIZE (STATS_BLOCK_SIZE + (uint64_t)STATS_SLOTS * sizeof(struct stats_slot))
-#define STATS_FILE_SIZE   ((uint64_t)STATS_REGIONS * STATS_REGION_SIZE)
 static_assert(sizeof(struct stats_block) <= STATS_BLOCK_SIZE, "a block has one page");
-static_assert(STATS_REGION_SIZE % 4096 == 0, "a region can be mapped alone");
+
+/* The name of a region's file in the runtime directory. */
+#define STATS_REGION_NAME_LEN 16
+static inline void
+stats_region_name(unsigned region, char out[STATS_REGION_NAME_LEN])
+{
+    snprintf(out, STATS_REGION_NAME_LEN, "stats.%u", region);
+}
+
+/* What a worker tells the other workers. It has a page of its own in a memfd, whose size is sealed:
+ * reading another worker's page cannot fail. */
+struct stats_load {
+    _Atomic uint64_t incarnation;
+    _Atomic uint32_t open;      /* connections open now */
+    _Atomic uint32_t accepting; /* 1: takes new connections; 0: draining or not ready */
+    uint8_t pad[4096 - 16];
+};
+static_assert(sizeof(struct stats_load) == 4096, "a page, so that it can be mapped alone");
 
 enum stats_worker_state {
     STATS_WORKER_NONE = 0,
@@ -198,7 +217,19 @@ stats_regions_used(const struct stats_control *control)
     return used < STATS_REGIONS ? used : STATS_REGIONS;
 }
 
-/* --- stats_space.c --- */
+/* The loads of n workers, made once. */
+struct stats_loads {
+    struct stats_load *write; /* all of them; a worker keeps its own page only */
+    int fd;                   /* can be mapped read-only, and not otherwise */
+    unsigned n;
+};
+
+/* Returns 0, or -1 with errno. stats_loads_close also takes what failed. */
+MS_MUST_CHECK int stats_loads_create(unsigned n, struct stats_loads *out);
+void stats_loads_close(struct stats_loads *loads);
+
+/* Unmaps all but one's own page. */
+void stats_loads_keep(const struct stats_loads *loads, unsigned own);
 
 /* Room in the sparse files. A store into a hole of a mapped file on a full file system kills with
  * SIGBUS, so reserve a part before touching it for the first time. */
@@ -206,12 +237,6 @@ stats_regions_used(const struct stats_control *control)
 /* Gives [offset, offset + len) blocks of its own; bytes that were a hole read as 0. Returns 0 (also
  * where the file system cannot do this), or -1 with errno (ENOSPC, EDQUOT). */
 MS_MUST_CHECK int stats_space_reserve(int fd, uint64_t offset, uint64_t len);
-
-/* Makes [offset, offset + len) a hole again: it reads as 0 and takes no room. Returns 0, or -1 with
- * errno where the file system cannot do this; the bytes are then as they were. */
-MS_MUST_CHECK int stats_space_release(int fd, uint64_t offset, uint64_t len);
-
-/* --- stats_peer.c --- */
 
 /* The peer of a connection, from the bytes of its slot to text. */
 

@@ -1,8 +1,8 @@
 /* The master's half. Invariants: the copy of the folded totals that readers use is never written,
  * and a region belongs to one incarnation between claim and fold. Numbers from workers are added up
  * or shown. They decide only which row of a full table of listeners is used again first. They are
- * read with pread, because workers can cut the file short, and reading a mapping would then raise a
- * signal. */
+ * read with pread, because a worker can cut its file short, and reading a mapping would then raise
+ * a signal. */
 #include "stats/stats_master.h"
 
 #include "common/fd.h"
@@ -107,13 +107,33 @@ out:
 }
 
 static int
-regions_create(struct stats_master *sm, gid_t gid)
+region_create(struct stats_master *sm, unsigned region)
 {
-    char path[PATH_MAX];
+    char path[PATH_MAX], name[STATS_REGION_NAME_LEN];
+    int fd = -1;
 
-    if (shm_path(path, sm->dir, STATS_STATS_FILE, ".new") < 0)
+    stats_region_name(region, name);
+    if (shm_path(path, sm->dir, name, "") < 0 ||
+        shm_file_create(path, STATS_REGION_SIZE, sm->gid, &fd) < 0)
         return -1;
-    return shm_file_create(path, STATS_FILE_SIZE, gid, &sm->stats_fd);
+    if (stats_space_reserve(fd, 0, STATS_BLOCK_SIZE) < 0) {
+        fd_close(&fd);
+        return -1;
+    }
+    sm->region_fds[region] = fd;
+    return 0;
+}
+
+/* Its numbers have been added up, or belong to an earlier run. */
+static void
+region_remove(struct stats_master *sm, unsigned region)
+{
+    char path[PATH_MAX], name[STATS_REGION_NAME_LEN];
+
+    stats_region_name(region, name);
+    if (shm_path(path, sm->dir, name, "") == 0)
+        unlink(path);
+    fd_close(&sm->region_fds[region]);
 }
 
 static int
@@ -134,26 +154,28 @@ control_begin(struct stats_control *c)
 int
 stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256])
 {
-    const char *file = STATS_CONTROL_FILE;
+    const char *what = STATS_CONTROL_FILE;
     int saved;
 
-    *sm = (struct stats_master){.control_ro_fd = -1, .stats_fd = -1, .next_incarnation = 1};
+    /* No incarnation is given twice, not even by another run: readers of that one would take our
+     * regions for theirs. */
+    *sm = (struct stats_master){
+        .control_ro_fd = -1, .loads.fd = -1, .gid = gid, .next_incarnation = clock_real_us()};
+    memset(sm->region_fds, 0xff, sizeof(sm->region_fds)); /* -1 */
     sm->dir = ms_strdup(dir);
-    if (control_create(sm, gid) < 0 || control_begin(sm->control) < 0)
+    if (control_create(sm, gid) < 0 || control_begin(sm->control) < 0 ||
+        shm_rename(dir, STATS_CONTROL_FILE) < 0)
         goto out;
-    file = STATS_STATS_FILE;
-    if (regions_create(sm, gid) < 0)
+    what = "the memory for workers";
+    if (stats_loads_create(STATS_REGIONS, &sm->loads) < 0)
         goto out;
-    /* control first: a reader that opened the old one and the new stats finds that its control is
-     * no longer the one with that name, and begins again. */
-    if (shm_rename(dir, STATS_CONTROL_FILE) < 0 || shm_rename(dir, STATS_STATS_FILE) < 0)
-        goto out;
+    for (unsigned r = 0; r < STATS_REGIONS; r++)
+        region_remove(sm, r);
     return 0;
 out:
     saved = errno;
-    snprintf(error, 256, "cannot create %s in %.180s: %s", file, dir, strerror(saved));
+    snprintf(error, 256, "cannot create %s in %.180s: %s", what, dir, strerror(saved));
     shm_discard(dir, STATS_CONTROL_FILE);
-    shm_discard(dir, STATS_STATS_FILE);
     stats_master_close(sm);
     errno = saved;
     return -1;
@@ -170,8 +192,8 @@ stats_master_protocols(struct stats_master *sm, const char *const *names)
     }
 }
 
-void
-stats_master_forget(struct stats_master *sm)
+static void
+control_unmap(struct stats_master *sm)
 {
     if (sm->control != NULL)
         munmap(sm->control, sizeof(*sm->control));
@@ -181,13 +203,26 @@ stats_master_forget(struct stats_master *sm)
 }
 
 void
+stats_master_forget(struct stats_master *sm, const struct stats_place *place)
+{
+    control_unmap(sm);
+    for (unsigned r = 0; r < STATS_REGIONS; r++)
+        if (r != place->region)
+            fd_close(&sm->region_fds[r]);
+    stats_loads_keep(&sm->loads, place->region);
+    sm->loads.write = NULL;
+}
+
+void
 stats_master_close(struct stats_master *sm)
 {
     int saved = errno;
 
-    stats_master_forget(sm);
+    control_unmap(sm);
     fd_close(&sm->control_ro_fd);
-    fd_close(&sm->stats_fd);
+    for (unsigned r = 0; r < STATS_REGIONS; r++)
+        fd_close(&sm->region_fds[r]);
+    stats_loads_close(&sm->loads);
     errno = saved;
 }
 
@@ -200,30 +235,11 @@ stats_master_ready(struct stats_master *sm)
 
 /* --- workers --- */
 
-/* Copies len bytes of a region. Returns 0, or -1 where they cannot be had, which is said once. */
+/* Copies len bytes of a region. Returns 0, or -1 with errno where they cannot be had. */
 static int
-region_read(struct stats_master *sm, unsigned region, uint64_t offset, void *out, size_t len)
+region_read(const struct stats_master *sm, unsigned region, uint64_t offset, void *out, size_t len)
 {
-    if (fd_pread_all(sm->stats_fd, out, len, (off_t)(region * STATS_REGION_SIZE + offset)) == 0)
-        return 0;
-    if (!sm->unreadable_said)
-        log_error("cannot read %.200s/%s (%s): numbers of workers that end are lost", sm->dir,
-                  STATS_STATS_FILE, strerror(errno));
-    sm->unreadable_said = true;
-    return -1;
-}
-
-/* Workers and readers map the whole file. One that a worker made shorter or longer gets its size
- * back here, so that the workers that follow live. */
-static int
-regions_restore_size(const struct stats_master *sm)
-{
-    struct stat st;
-
-    if (fstat(sm->stats_fd, &st) < 0)
-        return -1;
-    return st.st_size == (off_t)STATS_FILE_SIZE ? 0
-                                                : ftruncate(sm->stats_fd, (off_t)STATS_FILE_SIZE);
+    return fd_pread_all(sm->region_fds[region], out, len, (off_t)offset);
 }
 
 int
@@ -240,8 +256,7 @@ stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
         errno = EAGAIN;
         return -1;
     }
-    if (regions_restore_size(sm) < 0 ||
-        stats_space_reserve(sm->stats_fd, r * STATS_REGION_SIZE, STATS_BLOCK_SIZE) < 0)
+    if (region_create(sm, r) < 0)
         return -1;
     row = &c->worker[r];
     atomic_store(&row->state, STATS_WORKER_STARTING);
@@ -254,7 +269,8 @@ stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
         atomic_store(&c->regions_used, r + 1);
     atomic_store(&row->incarnation, sm->next_incarnation);
     *place_out = (struct stats_place){.control_fd = sm->control_ro_fd,
-                                      .stats_fd = sm->stats_fd,
+                                      .stats_fd = sm->region_fds[r],
+                                      .loads = sm->loads,
                                       .region = r,
                                       .incarnation = sm->next_incarnation++};
     return 0;
@@ -298,8 +314,12 @@ stats_master_fold(struct stats_master *sm, const struct stats_place *place)
 
     if (atomic_load(&row->incarnation) != place->incarnation)
         return;
-    counted = region_read(sm, place->region, 0, &block, sizeof(block)) == 0 &&
-              atomic_load(&block.incarnation) == place->incarnation;
+    counted = region_read(sm, place->region, 0, &block, sizeof(block)) == 0;
+    if (!counted)
+        log_error("cannot read the statistics of worker %u (%s): its numbers are lost",
+                  atomic_load(&row->index), strerror(errno));
+    else if (atomic_load(&block.incarnation) != place->incarnation)
+        counted = false; /* it has not begun */
     /* A reader that sees one of the following stores must see the last store to current as well. */
     atomic_thread_fence(memory_order_release);
     cells_copy((_Atomic uint64_t *)next, (const _Atomic uint64_t *)&c->folded[folds & 1],
@@ -313,6 +333,7 @@ stats_master_fold(struct stats_master *sm, const struct stats_place *place)
     atomic_store(&row->state, STATS_WORKER_NONE);
     atomic_store(&row->pid, 0);
     atomic_store(&row->incarnation, 0);
+    region_remove(sm, place->region);
 }
 
 struct stats_worker *

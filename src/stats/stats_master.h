@@ -1,6 +1,6 @@
-/* The master's half of the shared memory: it creates both files, writes control, and adds up what
+/* The master's half of the shared memory: it creates the files, writes control, and adds up what
  * workers left behind. It never acts on anything a worker can write, and nothing a worker does to
- * the stats file can stop it. */
+ * its file can stop it. */
 #ifndef STATS_STATS_MASTER_H
 #define STATS_STATS_MASTER_H
 
@@ -11,15 +11,17 @@
 struct stats_master {
     struct stats_control *control; /* mapped read-write in the master only */
     int control_ro_fd;             /* for workers to map read-only */
-    int stats_fd;                  /* read-write; workers map their region with it */
+    struct stats_loads loads;
+    int region_fds[STATS_REGIONS]; /* read-write; -1 where the region is nobody's */
     uint64_t next_incarnation;
-    char *dir;            /* heap */
-    bool unreadable_said; /* that the stats file cannot be read is logged once */
+    gid_t gid; /* of the files */
+    char *dir; /* heap */
 };
 
-/* Creates both files anew in dir, mode 0640, by rename, so that readers of an earlier run keep what
- * they mapped. Group gid where it is not (gid_t)-1. The caller holds the lock in dir. Returns 0, or
- * -1 with errno and a sentence in error. */
+/* Creates control anew in dir, by rename, so that readers of an earlier run keep what they mapped,
+ * and removes the regions of that run. All files have mode 0640, and group gid where it is not
+ * (gid_t)-1. The caller holds the lock in dir. Returns 0, or -1 with errno and a sentence in error.
+ */
 MS_MUST_CHECK int
 stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256]);
 void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
@@ -28,29 +30,32 @@ void stats_master_close(struct stats_master *sm); /* the files stay, to be read 
  * Once, before the first worker. */
 void stats_master_protocols(struct stats_master *sm, const char *const *names);
 
-/* In the child: unmaps, keeps the descriptors, so a place claimed before can still be opened. Of
- * this half only stats_master_close may follow. */
-void stats_master_forget(struct stats_master *sm);
+struct stats_place;
+
+/* In the child that will be the worker of that place: lets go of everything else, so that it can
+ * write nobody's memory but its own. The place can still be opened. Of this half only
+ * stats_master_close may follow. */
+void stats_master_forget(struct stats_master *sm, const struct stats_place *place);
 
 /* Everything is in place: readers may read. The caller is the master from now on (its pid is taken
  * here, so call it after going to the background). */
 void stats_master_ready(struct stats_master *sm);
 
-/* A free region for a worker about to be forked: fills place_out (incarnation included) and the row
- * of the table (STARTING, pid 0, restarts 0). A stats file of another size than it was created with
- * gets its size back. Returns 0, or -1 with errno EAGAIN where all regions
- * are taken, ENOSPC or EDQUOT where the file system is full. */
+/* A free region, with a new file, for a worker about to be forked: fills place_out (incarnation
+ * included) and the row of the table (STARTING, pid 0, restarts 0). Returns 0, or -1 with errno:
+ * EAGAIN where all regions are taken, else as open and fallocate (ENOSPC, EDQUOT, EMFILE). */
 struct stats_place {
     int control_fd, stats_fd; /* borrowed from struct stats_master */
+    struct stats_loads loads; /* the same */
     unsigned region;
     uint64_t incarnation;
 };
 MS_MUST_CHECK int stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
                                      struct stats_place *place_out);
 
-/* The worker of that region is gone: adds its numbers to the folded totals, once, and frees region
- * and row. Numbers are added and never acted on; where they cannot be read any more (the worker cut
- * the file short) none are added. */
+/* The worker of that region is gone: adds its numbers to the folded totals, once, removes its file,
+ * and frees region and row. Numbers are added and never acted on; where they cannot be read any
+ * more (the worker cut its file short) none are added, and the log says so. */
 void stats_master_fold(struct stats_master *sm, const struct stats_place *place);
 
 /* Returns the row (state, pid and so on are stored with the atomic operations). */
@@ -71,8 +76,6 @@ void stats_master_reload(struct stats_master *sm);
 
 /* The last reload's verdict: text first, the count of reloads last. */
 void stats_master_verdict(struct stats_master *sm, bool ok, const char *text);
-
-/* --- stats_private.c --- */
 
 /* The shared memory of a worker that is alone and that nobody looks at: a part of another program.
  * The same layout, in memory without a name. */

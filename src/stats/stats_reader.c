@@ -22,7 +22,19 @@
 static_assert(sizeof(struct stats_counts) == sizeof(struct stats_worker_counters),
               "the copy has the members of the original, in its order");
 
+struct stats_region_file {
+    int fd;               /* -1: not open */
+    uint64_t incarnation; /* for which it was opened */
+};
+
 /* --- opening --- */
+
+/* Never waits, whatever stands there. */
+static int
+stats_open_at(int dir_fd, const char *name)
+{
+    return openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+}
 
 static int
 stats_file_open(const char *dir, const char *name, int *fd_out, struct stat *st_out)
@@ -34,7 +46,7 @@ stats_file_open(const char *dir, const char *name, int *fd_out, struct stat *st_
         errno = ENAMETOOLONG;
         return -1;
     }
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    fd = stats_open_at(AT_FDCWD, path);
     if (fd < 0)
         return -1;
     if (fstat(fd, st_out) < 0) {
@@ -72,20 +84,6 @@ control_check(int fd, const struct stat *st, const char *dir, char error[256])
     return 0;
 }
 
-/* A mapping that goes beyond the end of its file kills who reads there. */
-static int
-regions_check(const struct stat *st, const char *dir, char error[256])
-{
-    if (S_ISREG(st->st_mode) && st->st_size == (off_t)STATS_FILE_SIZE)
-        return 0;
-    snprintf(error, 256,
-             "%.120s/%s is damaged: it has not the %llu bytes that msockd gave it; the next start "
-             "of a worker mends it",
-             dir, STATS_STATS_FILE, (unsigned long long)STATS_FILE_SIZE);
-    errno = EINVAL;
-    return -1;
-}
-
 static void
 open_error(const char *dir, const char *name, char error[256])
 {
@@ -117,19 +115,67 @@ file_is_current(const char *dir, const char *name, const struct stat *st)
     return now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 }
 
+/* --- regions --- */
+
+/* Makes the file of the region that of this incarnation's worker. Returns 0, or -1 with errno. */
 static int
-reader_map(struct stats_reader *sr, int control_fd, int stats_fd)
+region_open(struct stats_reader *sr, unsigned region, uint64_t incarnation)
+{
+    struct stats_region_file *file = &sr->files[region];
+    char name[STATS_REGION_NAME_LEN];
+
+    if (file->fd >= 0 && file->incarnation == incarnation)
+        return 0;
+    fd_close(&file->fd);
+    stats_region_name(region, name);
+    file->fd = stats_open_at(sr->dir_fd, name);
+    file->incarnation = incarnation;
+    return file->fd < 0 ? -1 : 0;
+}
+
+bool
+stats_reader_region(struct stats_reader *sr, unsigned region, uint64_t incarnation, uint64_t offset,
+                    void *out, size_t len)
+{
+    const struct stats_worker *row = &sr->control->worker[region];
+
+    if (region_open(sr, region, incarnation) == 0 &&
+        fd_pread_all(sr->files[region].fd, out, len, (off_t)offset) == 0)
+        return true;
+    /* A worker that is gone by now has no file any more. */
+    sr->unreadable += atomic_load(&row->incarnation) == incarnation;
+    return false;
+}
+
+static int
+reader_map(struct stats_reader *sr, const char *dir, int control_fd)
 {
     void *map = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, control_fd, 0);
 
     if (map == MAP_FAILED)
         return -1;
     sr->control = map;
-    map = mmap(NULL, STATS_FILE_SIZE, PROT_READ, MAP_SHARED, stats_fd, 0);
-    if (map == MAP_FAILED)
+    sr->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (sr->dir_fd < 0)
         return -1;
-    sr->regions = map;
+    sr->files = ms_calloc(STATS_REGIONS, sizeof(sr->files[0]));
+    for (unsigned r = 0; r < STATS_REGIONS; r++)
+        sr->files[r].fd = -1;
     sr->last_good = ms_calloc(1, sizeof(struct stats_totals));
+    return 0;
+}
+
+/* Opens the regions that are somebody's. Returns 0, or -1 with errno where one may not be read. */
+static int
+reader_open_regions(struct stats_reader *sr, char name[STATS_REGION_NAME_LEN])
+{
+    for (unsigned r = 0; r < stats_regions_used(sr->control); r++) {
+        uint64_t incarnation = atomic_load(&sr->control->worker[r].incarnation);
+
+        stats_region_name(r, name);
+        if (incarnation != 0 && region_open(sr, r, incarnation) < 0 && errno != ENOENT)
+            return -1;
+    }
     return 0;
 }
 
@@ -137,32 +183,25 @@ reader_map(struct stats_reader *sr, int control_fd, int stats_fd)
 static int
 reader_try_open(struct stats_reader *sr, const char *dir, char error[256])
 {
-    struct stat control_st, stats_st;
-    const char *name = STATS_CONTROL_FILE;
+    char name[STATS_REGION_NAME_LEN] = STATS_CONTROL_FILE;
+    struct stat st;
     int rc = -1;
-    int control_fd = -1, stats_fd = -1;
+    int control_fd = -1;
 
-    if (stats_file_open(dir, name, &control_fd, &control_st) < 0)
+    if (stats_file_open(dir, name, &control_fd, &st) < 0)
         goto unreadable;
-    if (control_check(control_fd, &control_st, dir, error) < 0)
+    if (control_check(control_fd, &st, dir, error) < 0)
         goto out;
-    name = STATS_STATS_FILE;
-    if (stats_file_open(dir, name, &stats_fd, &stats_st) < 0)
+    if (reader_map(sr, dir, control_fd) < 0 || reader_open_regions(sr, name) < 0)
         goto unreadable;
-    rc = 1;
-    if (!file_is_current(dir, STATS_CONTROL_FILE, &control_st))
-        goto out;
-    rc = -1;
-    if (regions_check(&stats_st, dir, error) < 0)
-        goto out;
-    rc = reader_map(sr, control_fd, stats_fd);
-    if (rc == 0)
-        goto out;
+    rc = file_is_current(dir, STATS_CONTROL_FILE, &st) ? 0 : 1;
+    goto out;
 unreadable:
     open_error(dir, name, error);
 out:
     fd_close(&control_fd);
-    fd_close(&stats_fd);
+    if (rc != 0)
+        stats_reader_close(sr);
     return rc;
 }
 
@@ -171,7 +210,7 @@ stats_reader_open(struct stats_reader *sr, const char *dir, char error[256])
 {
     int rc = 1;
 
-    *sr = (struct stats_reader){0};
+    *sr = (struct stats_reader){.dir_fd = -1};
     for (int i = 0; rc == 1 && i < OPEN_TRIES; i++)
         rc = reader_try_open(sr, dir, error);
     if (rc == 0 && atomic_load_explicit(&sr->control->ready, memory_order_acquire))
@@ -191,10 +230,12 @@ stats_reader_close(struct stats_reader *sr)
 
     if (sr->control != NULL)
         munmap((void *)(uintptr_t)sr->control, sizeof(struct stats_control));
-    if (sr->regions != NULL)
-        munmap((void *)(uintptr_t)sr->regions, STATS_FILE_SIZE);
+    for (unsigned r = 0; sr->files != NULL && r < STATS_REGIONS; r++)
+        fd_close(&sr->files[r].fd);
+    free(sr->files);
+    fd_close(&sr->dir_fd);
     free(sr->last_good);
-    *sr = (struct stats_reader){0};
+    *sr = (struct stats_reader){.dir_fd = -1};
     errno = saved;
 }
 
@@ -249,46 +290,41 @@ totals_add(struct stats_totals *totals, const struct stats_worker_counters *coun
     cells_sum(totals->latency, latency, STATS_HISTOGRAM);
 }
 
-static const struct stats_block *
-region_block(const struct stats_reader *sr, unsigned region)
-{
-    return (const void *)(sr->regions + region * STATS_REGION_SIZE);
-}
-
-/* Adds the numbers of the incarnation that has the region, unless they are folded already. False
- * where the region changed hands meanwhile. */
-static bool
-region_add(const struct stats_reader *sr, unsigned region, uint64_t folded,
-           struct stats_totals *totals)
+/* Adds the numbers of the incarnation that has the region, unless they are folded already. Leaves
+ * the block that it read in block_out, with incarnation 0 where there is none. */
+static void
+region_add(struct stats_reader *sr, unsigned region, uint64_t folded, struct stats_totals *totals,
+           struct stats_block *block_out)
 {
     const struct stats_worker *row = &sr->control->worker[region];
-    const struct stats_block *block = region_block(sr, region);
     uint64_t incarnation = atomic_load_explicit(&row->incarnation, memory_order_acquire);
 
-    if (incarnation == 0 || incarnation <= folded ||
-        atomic_load_explicit(&block->incarnation, memory_order_acquire) != incarnation)
-        return true;
-    totals_add(totals, &block->counters, block->latency);
-    totals->open += atomic_load_explicit(&block->open, memory_order_relaxed);
-    atomic_thread_fence(memory_order_acquire);
-    return atomic_load_explicit(&block->incarnation, memory_order_relaxed) == incarnation;
+    *block_out = (struct stats_block){.incarnation = 0};
+    if (incarnation == 0 || incarnation <= folded)
+        return;
+    if (!stats_reader_region(sr, region, incarnation, 0, block_out, sizeof(*block_out)) ||
+        atomic_load(&block_out->incarnation) != incarnation)
+        return; /* or it has not begun */
+    totals_add(totals, &block_out->counters, block_out->latency);
+    totals->open += atomic_load_explicit(&block_out->open, memory_order_relaxed);
 }
 
 static bool
-totals_try(const struct stats_reader *sr, struct stats_totals *totals)
+totals_try(struct stats_reader *sr, struct stats_totals *totals)
 {
     const struct stats_control *c = sr->control;
     uint32_t folds = atomic_load_explicit(&c->current, memory_order_acquire);
     const struct stats_folded *folded = &c->folded[folds & 1];
-    bool ok = true;
+    struct stats_block block;
 
     memset(totals, 0, sizeof(*totals));
+    sr->unreadable = 0;
     totals_add(totals, &folded->counters, folded->latency);
-    for (unsigned r = 0; ok && r < stats_regions_used(sr->control); r++)
-        ok = region_add(sr, r, atomic_load_explicit(&folded->incarnation[r], memory_order_relaxed),
-                        totals);
+    for (unsigned r = 0; r < stats_regions_used(sr->control); r++)
+        region_add(sr, r, atomic_load_explicit(&folded->incarnation[r], memory_order_relaxed),
+                   totals, &block);
     atomic_thread_fence(memory_order_acquire);
-    return ok && atomic_load_explicit(&c->current, memory_order_relaxed) == folds;
+    return atomic_load_explicit(&c->current, memory_order_relaxed) == folds;
 }
 
 void
@@ -308,10 +344,10 @@ stats_reader_totals(struct stats_reader *sr, struct stats_totals *totals_out)
 
 /* False where the row is nobody's, or became somebody else's meanwhile. */
 static bool
-worker_view(const struct stats_reader *sr, unsigned region, struct stats_worker_view *view)
+worker_view(struct stats_reader *sr, unsigned region, struct stats_worker_view *view)
 {
     const struct stats_worker *row = &sr->control->worker[region];
-    const struct stats_block *block = region_block(sr, region);
+    struct stats_block block;
     uint64_t incarnation = atomic_load_explicit(&row->incarnation, memory_order_acquire);
 
     if (incarnation == 0)
@@ -326,10 +362,8 @@ worker_view(const struct stats_reader *sr, unsigned region, struct stats_worker_
         .started_us = atomic_load(&row->started_us),
         .incarnation = incarnation,
     };
-    if (atomic_load_explicit(&block->incarnation, memory_order_acquire) == incarnation)
-        view->reopened = atomic_load(&block->reopened);
-    if (!region_add(sr, region, 0, &view->totals))
-        return false;
+    region_add(sr, region, 0, &view->totals, &block);
+    view->reopened = atomic_load(&block.reopened);
     return atomic_load(&row->incarnation) == incarnation;
 }
 
@@ -351,6 +385,7 @@ stats_reader_workers(struct stats_reader *sr, struct stats_worker_view *rows, un
     struct stats_worker_view *all = ms_calloc(STATS_REGIONS, sizeof(*all));
     unsigned n = 0;
 
+    sr->unreadable = 0;
     for (unsigned r = 0; r < stats_regions_used(sr->control); r++)
         if (worker_view(sr, r, &all[n]))
             n++;

@@ -1,5 +1,6 @@
-/* The reading half: maps both files read-only, takes no lock, and works while the daemon hangs and
- * after it died. Text in what it returns comes from shared memory: escape it before printing. */
+/* The reading half: maps control, reads the files of the workers, takes no lock, and works while
+ * the daemon hangs and after it died. Nothing that a worker does to its file hurts a reader. Text
+ * in what it returns comes from shared memory: escape it before printing. */
 #ifndef STATS_STATS_READER_H
 #define STATS_STATS_READER_H
 
@@ -22,8 +23,10 @@ struct stats_totals {
 
 struct stats_reader {
     const struct stats_control *control;
-    const uint8_t *regions;
-    void *last_good; /* struct stats_totals of the last consistent reading */
+    struct stats_region_file *files; /* of the regions, as they were last opened */
+    int dir_fd;
+    unsigned unreadable; /* workers whose numbers the last call could not read: cut short */
+    void *last_good;     /* struct stats_totals of the last consistent reading */
 };
 
 /* Returns 0, or -1 with a sentence in error and errno: ENOENT nobody ran here, EACCES not readable,
@@ -35,7 +38,8 @@ void stats_reader_close(struct stats_reader *sr);
  * (EACCES: the lock file is not readable). */
 int stats_reader_lock_held(const char *dir);
 
-/* Totals over all workers so far. Never less than an earlier call on the same files. */
+/* Totals over all workers so far. Never less than an earlier call on the same files, where no
+ * worker is unreadable. */
 void stats_reader_totals(struct stats_reader *sr, struct stats_totals *totals_out);
 
 struct stats_worker_view {
@@ -63,6 +67,11 @@ struct stats_conn_view {
     uint64_t began_us, active_us;
     struct stats_counts counts; /* the worker's own counters are 0 here */
 };
+
+/* Copies len bytes of the file of a region. False where this is not (any more, or yet) the region
+ * of that incarnation, or the file is too short. */
+bool stats_reader_region(struct stats_reader *sr, unsigned region, uint64_t incarnation,
+                         uint64_t offset, void *out, size_t len);
 
 /* Calls fn for each open connection that could be read consistently. */
 void stats_reader_conns(struct stats_reader *sr,

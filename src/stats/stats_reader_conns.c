@@ -1,4 +1,4 @@
-/* Connections and listeners. A slot is copied between two looks at its seq; one whose writer died
+/* Connections and listeners. A slot is shown when it was read twice alike; one whose writer died
  * half-way stays odd and is left out after a few tries. */
 #include "stats/stats_reader.h"
 
@@ -13,92 +13,120 @@ text_copy(char *out, const char *field, size_t size)
     out[size - 1] = '\0';
 }
 
-struct slot_identity {
-    uint8_t family;
-    uint16_t listener, port;
-    uint8_t address[16];
-    uint8_t proto;
-};
-
-/* False where the slot is free, or changed while it was copied. */
+/* What does not change while the sequence number stays. */
 static bool
-slot_copy(const struct stats_slot *slot, struct slot_identity *identity,
-          struct stats_conn_view *view)
+slot_same(const struct stats_slot *a, const struct stats_slot *b)
 {
-    uint32_t seq = atomic_load_explicit(&slot->seq, memory_order_acquire);
-
-    view->state = (enum stats_conn_state)atomic_load_explicit(&slot->state, memory_order_relaxed);
-    identity->family = slot->family;
-    identity->listener = slot->listener;
-    identity->port = slot->port;
-    memcpy(identity->address, slot->address, sizeof(identity->address));
-    identity->proto = atomic_load_explicit(&slot->proto, memory_order_relaxed);
-    view->began_us = slot->began_us;
-    view->id = slot->id;
-    view->active_us = atomic_load_explicit(&slot->active_us, memory_order_relaxed);
-#define X(name, help) \
-    view->counts.name = atomic_load_explicit(&slot->counters.name, memory_order_relaxed);
-    STATS_CONN_COUNTERS(X)
-#undef X
-    atomic_thread_fence(memory_order_acquire);
-    return (seq & 1) == 0 && atomic_load_explicit(&slot->seq, memory_order_relaxed) == seq;
-}
-
-static bool
-slot_view(const struct stats_control *control, const struct stats_slot *slot,
-          struct stats_conn_view *view)
-{
-    struct slot_identity identity;
-
-    for (int i = 0; i < SLOT_TRIES; i++) {
-        if (!slot_copy(slot, &identity, view)) {
-            sched_yield();
-            continue;
-        }
-        if (view->state == STATS_CONN_FREE)
-            return false;
-        view->listener = identity.listener;
-        text_copy(view->proto, control->protocols[identity.proto % STATS_PROTOCOLS],
-                  sizeof(view->proto));
-        stats_peer_format(identity.family, identity.address, identity.port, view->peer);
-        return true;
-    }
-    return false;
+    return atomic_load(&a->seq) == atomic_load(&b->seq) && a->family == b->family &&
+           a->listener == b->listener && a->port == b->port && a->began_us == b->began_us &&
+           a->id == b->id && memcmp(a->address, b->address, sizeof(a->address)) == 0;
 }
 
 static void
-region_conns(const struct stats_reader *sr, unsigned region,
-             void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg)
+slot_view(const struct stats_control *control, const struct stats_slot *slot,
+          struct stats_conn_view *view)
 {
-    const struct stats_worker *row = &sr->control->worker[region];
-    const struct stats_block *block = (const void *)(sr->regions + region * STATS_REGION_SIZE);
-    const struct stats_slot *slots = (const void *)((const uint8_t *)block + STATS_BLOCK_SIZE);
-    uint64_t incarnation = atomic_load_explicit(&row->incarnation, memory_order_acquire);
-    struct stats_conn_view view = {.worker_index = atomic_load(&row->index),
-                                   .worker_pid = atomic_load(&row->pid)};
+    unsigned proto = atomic_load(&slot->proto) % STATS_PROTOCOLS;
+
+    view->state = (enum stats_conn_state)atomic_load(&slot->state);
+    view->listener = slot->listener;
+    view->began_us = slot->began_us;
+    view->active_us = atomic_load(&slot->active_us);
+    view->id = slot->id;
+#define X(name, help) view->counts.name = atomic_load(&slot->counters.name);
+    STATS_CONN_COUNTERS(X)
+#undef X
+    text_copy(view->proto, control->protocols[proto], sizeof(view->proto));
+    stats_peer_format(slot->family, slot->address, slot->port, view->peer);
+}
+
+/* Slots are read in steps of this many: 16 KiB. */
+#define SLOTS_AT_ONCE 128
+static_assert(STATS_SLOTS % SLOTS_AT_ONCE == 0, "the last step ends with the region");
+
+/* The connections of a worker, as they are being looked at. */
+struct looking {
+    struct stats_reader *sr;
+    unsigned region;
+    uint64_t incarnation;
+    struct stats_conn_view view;
+    void (*fn)(void *arg, const struct stats_conn_view *conn);
+    void *arg;
+};
+
+/* A slot that two readings found alike was not changed while the first was made. Leaves in left
+ * which were not. */
+static unsigned
+slots_show(struct looking *l, const struct stats_slot *before, const struct stats_slot *now,
+           bool left[SLOTS_AT_ONCE])
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < SLOTS_AT_ONCE; i++) {
+        if (!left[i])
+            continue;
+        if ((atomic_load(&now[i].seq) & 1) != 0 || !slot_same(&before[i], &now[i])) {
+            n++;
+            continue;
+        }
+        left[i] = false;
+        slot_view(l->sr->control, &now[i], &l->view);
+        if (l->view.state != STATS_CONN_FREE)
+            l->fn(l->arg, &l->view);
+    }
+    return n;
+}
+
+static bool
+slots_look(struct looking *l, uint32_t first)
+{
+    struct stats_slot slots[2][SLOTS_AT_ONCE];
+    const uint64_t at = STATS_BLOCK_SIZE + (uint64_t)first * sizeof(slots[0][0]);
+    bool left[SLOTS_AT_ONCE];
+
+    memset(left, true, sizeof(left));
+    if (!stats_reader_region(l->sr, l->region, l->incarnation, at, slots[0], sizeof(slots[0])))
+        return false;
+    for (unsigned i = 1; i <= SLOT_TRIES; i++) {
+        if (!stats_reader_region(l->sr, l->region, l->incarnation, at, slots[i & 1],
+                                 sizeof(slots[0])))
+            return false;
+        if (slots_show(l, slots[(i + 1) & 1], slots[i & 1], left) == 0)
+            break;
+        sched_yield();
+    }
+    return true;
+}
+
+static void
+region_look(struct looking *l)
+{
+    const struct stats_worker *row = &l->sr->control->worker[l->region];
+    struct stats_block block;
     uint32_t used;
 
-    if (incarnation == 0 ||
-        atomic_load_explicit(&block->incarnation, memory_order_acquire) != incarnation)
+    l->incarnation = atomic_load_explicit(&row->incarnation, memory_order_acquire);
+    l->view.worker_index = atomic_load(&row->index);
+    l->view.worker_pid = atomic_load(&row->pid);
+    if (l->incarnation == 0 ||
+        !stats_reader_region(l->sr, l->region, l->incarnation, 0, &block, sizeof(block)) ||
+        atomic_load(&block.incarnation) != l->incarnation)
         return;
-    used = atomic_load_explicit(&block->slots_used, memory_order_acquire);
-    for (uint32_t i = 0; i < used && i < STATS_SLOTS; i++) {
-        bool open = slot_view(sr->control, &slots[i], &view);
-
-        atomic_thread_fence(memory_order_acquire);
-        if (atomic_load_explicit(&block->incarnation, memory_order_relaxed) != incarnation)
+    used = atomic_load(&block.slots_used);
+    for (uint32_t i = 0; i < used && i < STATS_SLOTS; i += SLOTS_AT_ONCE)
+        if (!slots_look(l, i))
             return;
-        if (open)
-            fn(arg, &view);
-    }
 }
 
 void
 stats_reader_conns(struct stats_reader *sr,
                    void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg)
 {
-    for (unsigned r = 0; r < stats_regions_used(sr->control); r++)
-        region_conns(sr, r, fn, arg);
+    struct looking l = {.sr = sr, .fn = fn, .arg = arg};
+
+    sr->unreadable = 0;
+    for (l.region = 0; l.region < stats_regions_used(sr->control); l.region++)
+        region_look(&l);
 }
 
 bool

@@ -15,60 +15,31 @@
 #define SLOTS_STEP 128
 static_assert(STATS_SLOTS % SLOTS_STEP == 0, "the last step ends with the region");
 
-static uint64_t
-slots_offset(unsigned region)
-{
-    return region * STATS_REGION_SIZE + STATS_BLOCK_SIZE;
-}
-
-/* The worker that died here last may have left anything, and readers still look while it is
- * cleared. */
-static void
-region_clear(struct stats_writer *sw)
-{
-    struct stats_block *block = sw->block;
-    _Atomic uint64_t *counters = (_Atomic uint64_t *)&block->counters;
-    uint32_t used = atomic_load(&block->slots_used);
-
-    atomic_store(&block->incarnation, 0);
-    atomic_thread_fence(memory_order_release);
-    if (used > STATS_SLOTS)
-        used = STATS_SLOTS;
-    if (used > 0 && stats_space_release(sw->stats_fd, slots_offset(sw->region),
-                                        STATS_REGION_SIZE - STATS_BLOCK_SIZE) < 0)
-        memset((void *)sw->slots, 0, used * sizeof(struct stats_slot));
-    atomic_store(&block->slots_used, 0);
-    atomic_store(&block->open, 0);
-    atomic_store(&block->accepting, 0);
-    atomic_store(&block->reopened, 0);
-    for (size_t i = 0; i < sizeof(block->counters) / sizeof(uint64_t); i++)
-        atomic_store_explicit(&counters[i], 0, memory_order_relaxed);
-    for (unsigned i = 0; i < STATS_HISTOGRAM; i++)
-        atomic_store_explicit(&block->latency[i], 0, memory_order_relaxed);
-}
-
 int
 stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
 {
-    void *control, *regions, *own;
+    void *map;
 
-    *sw = (struct stats_writer){.region = place->region, .stats_fd = place->stats_fd, .next_id = 1};
-    control = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, place->control_fd, 0);
-    if (control == MAP_FAILED)
+    *sw = (struct stats_writer){
+        .stats_fd = place->stats_fd, .load_count = place->loads.n, .next_id = 1};
+    map = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, place->control_fd, 0);
+    if (map == MAP_FAILED)
         goto out;
-    sw->control = control;
-    regions = mmap(NULL, STATS_FILE_SIZE, PROT_READ, MAP_SHARED, place->stats_fd, 0);
-    if (regions == MAP_FAILED)
+    sw->control = map;
+    map = mmap(NULL, sw->load_count * sizeof(struct stats_load), PROT_READ, MAP_SHARED,
+               place->loads.fd, 0);
+    if (map == MAP_FAILED)
         goto out;
-    sw->regions = regions;
-    own = mmap(NULL, STATS_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, place->stats_fd,
-               (off_t)(place->region * STATS_REGION_SIZE));
-    if (own == MAP_FAILED)
+    sw->loads = map;
+    map = mmap(NULL, STATS_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, sw->stats_fd, 0);
+    if (map == MAP_FAILED)
         goto out;
-    sw->own_map = own;
-    sw->block = own;
-    sw->slots = (void *)((uint8_t *)own + STATS_BLOCK_SIZE);
-    region_clear(sw);
+    sw->block = map;
+    sw->slots = (void *)((uint8_t *)map + STATS_BLOCK_SIZE);
+    sw->load = &place->loads.write[place->region];
+    atomic_store(&sw->load->open, 0);
+    atomic_store(&sw->load->accepting, 0);
+    atomic_store_explicit(&sw->load->incarnation, place->incarnation, memory_order_release);
     atomic_store_explicit(&sw->block->incarnation, place->incarnation, memory_order_release);
     return 0;
 out:
@@ -81,10 +52,10 @@ stats_writer_close(struct stats_writer *sw)
 {
     if (sw->control != NULL)
         munmap((void *)(uintptr_t)sw->control, sizeof(struct stats_control));
-    if (sw->regions != NULL)
-        munmap((void *)(uintptr_t)sw->regions, STATS_FILE_SIZE);
-    if (sw->own_map != NULL)
-        munmap(sw->own_map, STATS_REGION_SIZE);
+    if (sw->loads != NULL)
+        munmap((void *)(uintptr_t)sw->loads, sw->load_count * sizeof(struct stats_load));
+    if (sw->block != NULL)
+        munmap(sw->block, STATS_REGION_SIZE);
     free(sw->free_slots);
     *sw = (struct stats_writer){.stats_fd = -1};
 }
@@ -101,8 +72,7 @@ slot_take(struct stats_writer *sw)
     if (used == STATS_SLOTS)
         return NULL;
     if (used == sw->reserved) {
-        if (stats_space_reserve(sw->stats_fd,
-                                slots_offset(sw->region) + used * sizeof(struct stats_slot),
+        if (stats_space_reserve(sw->stats_fd, STATS_BLOCK_SIZE + used * sizeof(struct stats_slot),
                                 SLOTS_STEP * sizeof(struct stats_slot)) < 0)
             return NULL;
         sw->reserved += SLOTS_STEP;
@@ -150,6 +120,16 @@ slot_clear_counters(struct stats_slot *slot)
 #undef X
 }
 
+/* Told to the readers and to the other workers. */
+static void
+open_add(struct stats_writer *sw, int n)
+{
+    uint32_t open = atomic_load_explicit(&sw->block->open, memory_order_relaxed) + (uint32_t)n;
+
+    atomic_store_explicit(&sw->block->open, open, memory_order_relaxed);
+    atomic_store_explicit(&sw->load->open, open, memory_order_relaxed);
+}
+
 struct stats_slot *
 stats_writer_claim(struct stats_writer *sw, uint16_t listener, const struct endpoint *peer,
                    uint64_t now_us)
@@ -168,7 +148,7 @@ stats_writer_claim(struct stats_writer *sw, uint16_t listener, const struct endp
     atomic_store_explicit(&slot->active_us, now_us, memory_order_relaxed);
     atomic_store_explicit(&slot->state, STATS_CONN_IDLE, memory_order_relaxed);
     atomic_store_explicit(&slot->seq, even, memory_order_release);
-    atomic_fetch_add_explicit(&sw->block->open, 1, memory_order_relaxed);
+    open_add(sw, 1);
     return slot;
 }
 
@@ -199,38 +179,43 @@ stats_writer_release(struct stats_writer *sw, struct stats_slot *slot)
     }
     sw->free_slots[sw->free_count++] = (uint32_t)(slot - sw->slots);
     atomic_store_explicit(&slot->state, STATS_CONN_FREE, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&sw->block->open, 1, memory_order_relaxed);
+    open_add(sw, -1);
+}
+
+void
+stats_writer_accepting(struct stats_writer *sw, bool accepting)
+{
+    atomic_store_explicit(&sw->load->accepting, accepting, memory_order_relaxed);
 }
 
 /* --- the other workers --- */
 
-/* The block of a live worker, or NULL. Regions nobody has are not touched: that would cost a page
- * each. */
-static const struct stats_block *
-live_block(const struct stats_writer *sw, unsigned region)
+/* The load of a live worker, or NULL. Pages nobody has are not touched: that would cost memory. */
+static const struct stats_load *
+live_load(const struct stats_writer *sw, unsigned region)
 {
-    const struct stats_block *block = (const void *)(sw->regions + region * STATS_REGION_SIZE);
+    const struct stats_load *load = &sw->loads[region];
     uint64_t incarnation =
         atomic_load_explicit(&sw->control->worker[region].incarnation, memory_order_acquire);
 
     if (incarnation == 0 ||
-        atomic_load_explicit(&block->incarnation, memory_order_acquire) != incarnation)
+        atomic_load_explicit(&load->incarnation, memory_order_acquire) != incarnation)
         return NULL;
-    return block;
+    return load;
 }
 
 bool
 stats_writer_overfull(const struct stats_writer *sw)
 {
-    uint64_t mine = atomic_load_explicit(&sw->block->open, memory_order_relaxed);
+    uint64_t mine = atomic_load_explicit(&sw->load->open, memory_order_relaxed);
     uint64_t total = 0, n = 0;
 
     for (unsigned r = 0; r < stats_regions_used(sw->control); r++) {
-        const struct stats_block *block = live_block(sw, r);
+        const struct stats_load *load = live_load(sw, r);
 
-        if (block == NULL || !atomic_load_explicit(&block->accepting, memory_order_relaxed))
+        if (load == NULL || !atomic_load_explicit(&load->accepting, memory_order_relaxed))
             continue;
-        total += atomic_load_explicit(&block->open, memory_order_relaxed);
+        total += atomic_load_explicit(&load->open, memory_order_relaxed);
         n++;
     }
     /* mine > total / n * 9 / 8 + 1, without the rounding */
@@ -243,10 +228,10 @@ stats_writer_open_total(const struct stats_writer *sw)
     uint64_t total = 0;
 
     for (unsigned r = 0; r < stats_regions_used(sw->control); r++) {
-        const struct stats_block *block = live_block(sw, r);
+        const struct stats_load *load = live_load(sw, r);
 
-        if (block != NULL)
-            total += atomic_load_explicit(&block->open, memory_order_relaxed);
+        if (load != NULL)
+            total += atomic_load_explicit(&load->open, memory_order_relaxed);
     }
     return total;
 }
@@ -255,7 +240,6 @@ stats_writer_open_total(const struct stats_writer *sw)
 
 #define PRIVATE_INCARNATION 1
 
-/* Nothing beyond the first region is ever looked at, so the file ends there. */
 static int
 private_file(const char *name, uint64_t size, int *fd_out)
 {
@@ -292,11 +276,11 @@ int
 stats_private_open(struct stats_place *place_out)
 {
     struct stats_place place = {
-        .control_fd = -1, .stats_fd = -1, .incarnation = PRIVATE_INCARNATION};
+        .control_fd = -1, .stats_fd = -1, .loads.fd = -1, .incarnation = PRIVATE_INCARNATION};
 
     if (private_file("msock-control", sizeof(struct stats_control), &place.control_fd) < 0 ||
         private_file("msock-stats", STATS_REGION_SIZE, &place.stats_fd) < 0 ||
-        private_control(place.control_fd) < 0) {
+        private_control(place.control_fd) < 0 || stats_loads_create(1, &place.loads) < 0) {
         stats_private_close(&place);
         return -1;
     }
@@ -309,4 +293,5 @@ stats_private_close(struct stats_place *place)
 {
     fd_close(&place->control_fd);
     fd_close(&place->stats_fd);
+    stats_loads_close(&place->loads);
 }

@@ -1,5 +1,5 @@
-/* The worker's half of the shared memory: its own region, one block and a slot for each connection.
- * Counting is a plain relaxed load and store, since every cell has one writer. */
+/* The worker's half of the shared memory: its own region, one block and a slot for each connection,
+ * and its load. Counting is a plain relaxed load and store, since every cell has one writer. */
 #ifndef STATS_STATS_WRITER_H
 #define STATS_STATS_WRITER_H
 
@@ -9,21 +9,20 @@
 
 struct stats_writer {
     const struct stats_control *control; /* read-only */
-    const uint8_t *regions;              /* all regions, read-only: who has how many connections */
-    struct stats_block *block;           /* this worker's own region, read-write */
+    const struct stats_load *loads; /* of all workers, read-only: who has how many connections */
+    struct stats_load *load;        /* this worker's own, read-write */
+    struct stats_block *block;      /* the same */
     struct stats_slot *slots;
-    unsigned region;
     uint64_t next_id;
     uint32_t *free_slots; /* stack of slots given back */
     uint32_t free_count, free_cap;
     uint32_t reserved; /* slots that have room in the file */
-    int stats_fd;      /* borrowed from struct stats_place */
-    void *own_map;
+    unsigned load_count;
+    int stats_fd; /* borrowed from struct stats_place */
 };
 
-/* Maps, clears the region and puts its incarnation in place. In the worker, after the fork; then
- * the master's read-write mapping of control (inherited) is unmapped with stats_master_forget. The
- * descriptors of place stay open as long as sw is used. Returns 0, or -1 with errno. */
+/* Maps, and puts its incarnation in place. In the worker, after the fork and stats_master_forget.
+ * What place has stays as long as sw is used. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int stats_writer_open(struct stats_writer *sw, const struct stats_place *place);
 void stats_writer_close(struct stats_writer *sw);
 
@@ -33,6 +32,9 @@ void stats_writer_close(struct stats_writer *sw);
 struct stats_slot *stats_writer_claim(struct stats_writer *sw, uint16_t listener,
                                       const struct endpoint *peer, uint64_t now_us);
 void stats_writer_release(struct stats_writer *sw, struct stats_slot *slot);
+
+/* Whether it takes new connections. At first it does not. */
+void stats_writer_accepting(struct stats_writer *sw, bool accepting);
 
 /* The process at the other end of a Unix socket (SO_PEERCRED), which its address does not tell. */
 void stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid);

@@ -223,14 +223,14 @@ accept_start(struct worker *w)
     if (w->child->accept_bell >= 0 &&
         epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->accept_bell, &bell) < 0)
         return -1;
-    atomic_store_explicit(&w->stats.block->accepting, 1, memory_order_relaxed);
+    stats_writer_accepting(&w->stats, true);
     return 0;
 }
 
 void
 accept_stop(struct worker *w)
 {
-    atomic_store_explicit(&w->stats.block->accepting, 0, memory_order_relaxed);
+    stats_writer_accepting(&w->stats, false);
     timer_cancel(&w->wheel, &w->park_timer);
     if (w->child->accept_bell >= 0)
         (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->accept_bell, NULL);

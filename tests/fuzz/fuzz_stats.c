@@ -23,11 +23,6 @@
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-void *__real_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
-int __real_munmap(void *at, size_t len);
-int __wrap_munmap(void *at, size_t len);
-
 /* A part of the files, and the bytes that were there first. */
 struct place {
     uint8_t *at, *before;
@@ -39,26 +34,6 @@ static struct stats_master master;
 static struct stats_writer workers[WORKERS];
 static struct place places[PLACES];
 static int out_fd;
-
-/* --- mapping 1 GiB takes far longer under AddressSanitizer than to read it --- */
-
-static void *regions;
-
-void *
-__wrap_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
-{
-    if (len != STATS_FILE_SIZE || prot != PROT_READ)
-        return __real_mmap(at, len, prot, flags, fd, offset);
-    if (regions == NULL)
-        regions = __real_mmap(at, len, prot, flags, fd, offset);
-    return regions;
-}
-
-int
-__wrap_munmap(void *at, size_t len)
-{
-    return at == regions ? 0 : __real_munmap(at, len);
-}
 
 /* --- the files as msockd writes them --- */
 

@@ -204,9 +204,9 @@ victim_run(struct fixture *f, const struct stats_place *place, int fd)
     struct stats_writer sw;
     struct stats_slot *slot;
 
+    stats_master_forget(&f->master, place);
     if (stats_writer_open(&sw, place) < 0)
         _exit(1);
-    stats_master_forget(&f->master);
     slot = stats_writer_claim(&sw, 0, &peer, 1);
     count_one(&sw, slot);
     if (write(fd, "R", 1) != 1)

@@ -150,7 +150,7 @@ master_end(struct fixture *f, int sig)
 static int
 tear_down(void **state)
 {
-    static const char *const names[] = {"control", "stats", "lock", "baseline"};
+    static const char *const names[] = {"control", "stats.0", "lock", "baseline"};
     struct fixture *f = *state;
     char path[256];
 

@@ -14,8 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct fixture {
@@ -53,15 +55,20 @@ set_up(void **state)
 static int
 tear_down(void **state)
 {
-    static const char *const names[] = {"control", "stats", "lock", "control.new", "stats.new"};
+    static const char *const names[] = {"control", "lock"};
     struct fixture *f = *state;
-    char path[256];
+    char path[256], name[STATS_REGION_NAME_LEN];
 
     stats_reader_close(&f->reader);
     stats_writer_close(&f->writer);
     stats_master_close(&f->master);
     for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
         path_of(f, names[i], path);
+        unlink(path);
+    }
+    for (unsigned r = 0; r < STATS_REGIONS; r++) {
+        stats_region_name(r, name);
+        path_of(f, name, path);
         unlink(path);
     }
     assert_int_equal(rmdir(f->dir), 0);
@@ -358,23 +365,23 @@ a_worker_is_overfull_beyond_its_fair_share(void **state)
     struct stats_writer others[3];
     struct stats_place place;
 
-    atomic_store(&f->writer.block->accepting, 1);
-    atomic_store(&f->writer.block->open, 1000);
+    stats_writer_accepting(&f->writer, true);
+    atomic_store(&f->writer.load->open, 1000);
     assert_false(stats_writer_overfull(&f->writer)); /* alone */
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(stats_master_claim(&f->master, i, 1, &place), 0);
         assert_int_equal(stats_writer_open(&others[i], &place), 0);
-        atomic_store(&others[i].block->open, 100);
+        atomic_store(&others[i].load->open, 100);
     }
     assert_false(stats_writer_overfull(&f->writer)); /* the others do not accept */
     for (unsigned i = 0; i < 3; i++)
-        atomic_store(&others[i].block->accepting, 1);
+        stats_writer_accepting(&others[i], true);
     assert_true(stats_writer_overfull(&f->writer));
     assert_int_equal(stats_writer_open_total(&f->writer), 1300);
     assert_false(stats_writer_overfull(&others[0]));
-    atomic_store(&f->writer.block->open, 119);
+    atomic_store(&f->writer.load->open, 119);
     assert_true(stats_writer_overfull(&f->writer));
-    atomic_store(&f->writer.block->open, 118);
+    atomic_store(&f->writer.load->open, 118);
     assert_false(stats_writer_overfull(&f->writer));
     for (unsigned i = 0; i < 3; i++)
         stats_writer_close(&others[i]);
@@ -389,12 +396,12 @@ a_few_connections_never_make_a_worker_overfull(void **state)
 
     assert_int_equal(stats_master_claim(&f->master, 0, 1, &place), 0);
     assert_int_equal(stats_writer_open(&other, &place), 0);
-    atomic_store(&other.block->accepting, 1);
-    atomic_store(&f->writer.block->accepting, 1);
+    stats_writer_accepting(&other, true);
+    stats_writer_accepting(&f->writer, true);
     assert_false(stats_writer_overfull(&f->writer));
-    atomic_store(&f->writer.block->open, 2);
+    atomic_store(&f->writer.load->open, 2);
     assert_false(stats_writer_overfull(&f->writer));
-    atomic_store(&f->writer.block->open, 3);
+    atomic_store(&f->writer.load->open, 3);
     assert_true(stats_writer_overfull(&f->writer));
     stats_writer_close(&other);
 }
@@ -486,7 +493,7 @@ a_corpse_can_be_read(void **state)
 }
 
 static void
-readers_of_an_earlier_run_keep_what_they_mapped(void **state)
+readers_of_an_earlier_run_keep_what_they_opened(void **state)
 {
     struct fixture *f = *state;
     struct stats_reader other;
@@ -513,7 +520,7 @@ readers_of_an_earlier_run_keep_what_they_mapped(void **state)
 static void
 files_are_for_owner_and_group(void **state)
 {
-    static const char *const names[] = {"control", "stats"};
+    static const char *const names[] = {"control", "stats.0"};
     struct fixture *f = *state;
     struct stat st;
     char path[256];
@@ -523,7 +530,7 @@ files_are_for_owner_and_group(void **state)
         assert_int_equal(stat(path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0640);
     }
-    assert_true(st.st_blocks * 512 < 4 << 20); /* sparse */
+    assert_true(st.st_blocks * 512 < 1 << 20); /* sparse */
 }
 
 static void
@@ -585,14 +592,12 @@ a_master_that_cannot_begin_leaves_nothing_behind(void **state)
     struct fixture *f = *state;
     struct stats_master second;
     struct stats_reader reader;
-    char obstacle[256], error[256], path[256];
+    char obstacle[256], error[256];
 
-    path_of(f, "stats.new", obstacle);
+    path_of(f, "control.new", obstacle);
     assert_int_equal(mkdir(obstacle, 0700), 0);
     assert_int_equal(stats_master_open(&second, f->dir, (gid_t)-1, error), -1);
-    assert_non_null(strstr(error, "cannot create stats"));
-    path_of(f, "control.new", path);
-    assert_int_equal(access(path, F_OK), -1);
+    assert_non_null(strstr(error, "cannot create control"));
     assert_int_equal(rmdir(obstacle), 0);
     assert_int_equal(stats_reader_open(&reader, f->dir, error), 0); /* of the run before */
     stats_reader_close(&reader);
@@ -618,41 +623,107 @@ the_lock_tells_whether_the_master_lives(void **state)
 }
 
 static void
-a_stats_file_that_a_worker_cut_short_costs_its_own_numbers_alone(void **state)
+a_worker_that_cuts_its_file_short_costs_its_own_numbers_alone(void **state)
 {
     struct fixture *f = *state;
-    struct stats_totals before, after;
-    struct stats_place other, next;
+    struct stats_worker_view rows[3];
+    struct stats_totals totals;
+    struct collected got = {0};
+    struct stats_place bad, next;
     struct stats_writer writer;
-    struct stat st;
-    char error[256];
 
     stats_add(&f->writer.block->counters.messages, 5);
-    stats_writer_close(&f->writer);
-    stats_master_fold(&f->master, &f->place);
-    stats_reader_totals(&f->reader, &before);
-    assert_int_equal(before.counts.messages, 5);
+    assert_int_equal(stats_master_claim(&f->master, 1, 1, &bad), 0);
+    assert_int_equal(stats_writer_open(&writer, &bad), 0);
+    stats_add(&writer.block->counters.messages, 7);
+    stats_reader_totals(&f->reader, &totals);
+    assert_int_equal(totals.counts.messages, 12);
+    assert_int_equal(f->reader.unreadable, 0);
 
-    assert_int_equal(stats_master_claim(&f->master, 0, 1, &other), 0);
-    assert_int_equal(ftruncate(other.stats_fd, 0), 0);
-    stats_reader_close(&f->reader);
-    assert_int_equal(stats_reader_open(&f->reader, f->dir, error), -1);
-    assert_int_equal(errno, EINVAL);
-    assert_non_null(strstr(error, "/stats is damaged"));
-    stats_master_fold(&f->master, &other);
+    assert_int_equal(ftruncate(bad.stats_fd, 0), 0);
+    stats_reader_totals(&f->reader, &totals);
+    assert_int_equal(totals.counts.messages, 5);
+    assert_int_equal(f->reader.unreadable, 1);
+    assert_int_equal(stats_reader_workers(&f->reader, rows, 3), 2);
+    assert_int_equal(f->reader.unreadable, 1);
+    stats_reader_conns(&f->reader, collect, &got);
+    assert_int_equal(got.n, 0);
+    assert_int_equal(f->reader.unreadable, 1);
+    assert_int_equal(stats_writer_open_total(&f->writer), 0);
+    stats_writer_close(&writer);
+    stats_master_fold(&f->master, &bad);
 
-    assert_int_equal(stats_master_claim(&f->master, 0, 1, &next), 0);
-    assert_int_equal(fstat(next.stats_fd, &st), 0);
-    assert_int_equal(st.st_size, STATS_FILE_SIZE);
+    assert_int_equal(stats_master_claim(&f->master, 1, 1, &next), 0);
     assert_int_equal(stats_writer_open(&writer, &next), 0);
     stats_add(&writer.block->counters.messages, 2);
-    assert_int_equal(stats_reader_open(&f->reader, f->dir, error), 0);
-    stats_reader_totals(&f->reader, &after);
-    assert_int_equal(after.counts.messages, before.counts.messages + 2);
+    stats_reader_totals(&f->reader, &totals);
+    assert_int_equal(totals.counts.messages, 7);
+    assert_int_equal(f->reader.unreadable, 0);
     stats_writer_close(&writer);
-    stats_master_fold(&f->master, &next);
-    stats_reader_totals(&f->reader, &after);
-    assert_int_equal(after.counts.messages, before.counts.messages + 2);
+}
+
+/* Returns what the child that would be the worker of place got for its try. */
+static int
+try_in_child(struct fixture *f, const struct stats_place *place,
+             int (*attempt)(struct fixture *f, const struct stats_place *place))
+{
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        stats_master_forget(&f->master, place);
+        _exit(attempt(f, place));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* By a system call, which fails where a store would be a signal. */
+static int
+write_load(const struct stats_place *place, unsigned region)
+{
+    int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+
+    return read(fd, &place->loads.write[region], sizeof(uint64_t)) > 0 ? 0 : errno;
+}
+
+static int
+write_own_load(struct fixture *f, const struct stats_place *place)
+{
+    (void)f;
+    return write_load(place, place->region);
+}
+
+static int
+write_neighbours_load(struct fixture *f, const struct stats_place *place)
+{
+    return write_load(place, f->place.region);
+}
+
+/* 0 where any way to a writable page, another size or a neighbour's file is open. */
+static int
+take_neighbours_memory(struct fixture *f, const struct stats_place *place)
+{
+    const size_t len = STATS_REGIONS * sizeof(struct stats_load);
+    void *map = mmap(NULL, len, PROT_READ, MAP_SHARED, place->loads.fd, 0);
+
+    return map == MAP_FAILED || mprotect(map, len, PROT_READ | PROT_WRITE) == 0 ||
+           mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, place->loads.fd, 0) != MAP_FAILED ||
+           pwrite(place->loads.fd, "x", 1, 0) >= 0 || ftruncate(place->loads.fd, 0) == 0 ||
+           fcntl(f->place.stats_fd, F_GETFD) >= 0;
+}
+
+static void
+a_worker_can_write_nobodys_memory_but_its_own(void **state)
+{
+    struct fixture *f = *state;
+    struct stats_place place;
+
+    assert_int_equal(stats_master_claim(&f->master, 4, 1, &place), 0);
+    assert_int_equal(try_in_child(f, &place, write_own_load), 0);
+    assert_int_equal(try_in_child(f, &place, write_neighbours_load), EFAULT);
+    assert_int_equal(try_in_child(f, &place, take_neighbours_memory), 0);
 }
 
 static void
@@ -681,13 +752,17 @@ static void
 the_master_forgets_in_the_child(void **state)
 {
     struct fixture *f = *state;
-    int control_fd = f->master.control_ro_fd;
+    int control_fd = f->master.control_ro_fd, loads_fd = f->master.loads.fd;
+    struct stats_place other;
 
-    stats_master_forget(&f->master);
+    assert_int_equal(stats_master_claim(&f->master, 0, 1, &other), 0);
+    stats_writer_close(&f->writer);
+    stats_master_forget(&f->master, &other);
     assert_null(f->master.control);
-    assert_true(fcntl(control_fd, F_GETFD) >= 0);
     assert_int_equal(fcntl(control_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
-    assert_true(fcntl(f->master.stats_fd, F_GETFD) >= 0);
+    assert_true(fcntl(loads_fd, F_GETFD) >= 0);
+    assert_true(fcntl(other.stats_fd, F_GETFD) >= 0);
+    assert_int_equal(fcntl(f->place.stats_fd, F_GETFD), -1);
 }
 
 int
@@ -713,13 +788,14 @@ main(void)
         TEST(a_row_that_a_connection_still_shows_is_the_last_to_be_used_again),
         TEST(a_verdict_is_in_place_before_it_is_counted),
         TEST(a_corpse_can_be_read),
-        TEST(readers_of_an_earlier_run_keep_what_they_mapped),
+        TEST(readers_of_an_earlier_run_keep_what_they_opened),
         TEST(files_are_for_owner_and_group),
         TEST(another_layout_is_refused),
         TEST(a_missing_directory_is_said_by_both_halves),
         TEST(a_master_that_cannot_begin_leaves_nothing_behind),
         TEST(the_lock_tells_whether_the_master_lives),
-        TEST(a_stats_file_that_a_worker_cut_short_costs_its_own_numbers_alone),
+        TEST(a_worker_that_cuts_its_file_short_costs_its_own_numbers_alone),
+        TEST(a_worker_can_write_nobodys_memory_but_its_own),
         TEST(a_full_table_of_listeners_can_be_searched_in_a_stats_file_cut_short),
         TEST(the_master_forgets_in_the_child),
     };

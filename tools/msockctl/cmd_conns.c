@@ -108,7 +108,7 @@ conns_take(const struct ctl *ctl, const char *listener,
     for (unsigned i = 0; i < STATS_LISTENERS; i++)
         (void)stats_reader_listener(&sr, i, &out->listeners[i]);
     stats_reader_conns(&sr, add, out);
-    stats_reader_close(&sr);
+    ctl_close(ctl, &sr);
     return EX_OK;
 }
 

@@ -60,6 +60,9 @@ void ctl_print(const char *fmt, ...) MS_PRINTF(1, 2);
 /* Opens the shared memory of ctl->dir. Returns EX_OK, or a status after an error message. */
 MS_MUST_CHECK int ctl_open(const struct ctl *ctl, struct stats_reader *sr_out);
 
+/* Says so where the last reading lacks the numbers of a worker, and closes. */
+void ctl_close(const struct ctl *ctl, struct stats_reader *sr);
+
 /* Seconds with fractions, or with a unit, for option `name`: more than 0 and at most a year.
  * Returns 0, or -1 after an error message. */
 MS_MUST_CHECK int

@@ -125,6 +125,15 @@ ctl_open(const struct ctl *ctl, struct stats_reader *sr_out)
     return status;
 }
 
+void
+ctl_close(const struct ctl *ctl, struct stats_reader *sr)
+{
+    if (sr->unreadable > 0)
+        ctl_error(ctl, "numbers are missing: the statistics of %u worker%s cannot be read",
+                  sr->unreadable, sr->unreadable == 1 ? "" : "s");
+    stats_reader_close(sr);
+}
+
 int
 ctl_seconds(const struct ctl *ctl, const char *name, const char *text, uint64_t *us_out)
 {

@@ -55,7 +55,7 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     stats_reader_totals(&sr, &out->total);
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
-    stats_reader_close(&sr);
+    ctl_close(ctl, &sr);
     return EX_OK;
 }
 
