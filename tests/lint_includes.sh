@@ -1,6 +1,8 @@
 #!/bin/sh
-# Who may include whom: arrows between the folders of src/ and tools/ point down only. Prints every
-# include that points elsewhere as FILE:LINE: text, and exits 1 where there is one.
+# Who may include whom: arrows between the folders of src/ and tools/ point down only. And a heading
+# in a header ("--- the lock (run_dir.c) ---") names only files that are beside it. Prints every
+# include that points elsewhere and every such heading as FILE:LINE: text, and exits 1 where there is
+# one.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -63,6 +65,13 @@ found=$(find src tools -name '*.[ch]' | LC_ALL=C sort | while IFS= read -r file;
         header=${line#*\"}
         header=${header%%\"*}
         check "$file" "$header" || printf '%s:%s\n' "$file" "$line"
+    done
+done
+find src tools -name '*.h' | LC_ALL=C sort | while IFS= read -r file; do
+    grep -n '^/\* --- .* --- \*/' "$file" | while IFS= read -r line; do
+        for name in $(printf '%s\n' "$line" | grep -oE '[[:alnum:]_]+\.c\>'); do
+            [ -e "${file%/*}/$name" ] || printf '%s:%s\n' "$file" "$line"
+        done
     done
 done)
 

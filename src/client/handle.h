@@ -135,7 +135,7 @@ void source_attach(struct source *source, struct outgoing *out);
  * meanwhile). */
 MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
 
-/* --- received.c --- */
+/* --- what was received (recv.c) --- */
 
 /* What the server has sent, as the program is to see it: after the transforms, last to first. */
 

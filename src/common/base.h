@@ -77,7 +77,7 @@ be64_store(void *p, uint64_t v)
     memcpy(p, &v, sizeof(v));
 }
 
-/* --- clock.c --- */
+/* --- time (base.c) --- */
 
 /* Time in microseconds. Protocol code never calls this: time is an argument there. */
 

@@ -7,7 +7,7 @@
 #include "config/config.h"
 #include "worker/child.h"
 
-/* --- failure.c --- */
+/* --- failure (daemonize.c) --- */
 
 /* Why something could not be done: a sentence for people and the exit status that goes with it. */
 

@@ -29,7 +29,7 @@ MS_MUST_CHECK int run_dir_prepare(const char *dir, gid_t gid, struct failure *wh
 MS_MUST_CHECK int run_dir_write_pid(const char *dir, struct failure *why);
 void run_dir_remove_pid(const char *dir);
 
-/* --- lock.c --- */
+/* --- the lock (run_dir.c) --- */
 
 /* The lock that keeps a second master out of a runtime directory: an OFD lock on DIR/lock, which
  * the kernel drops when its last descriptor is closed, however the master died. Workers therefore
@@ -40,7 +40,7 @@ void run_dir_remove_pid(const char *dir);
  * let go), or -1 with the reason: EX_TEMPFAIL and the holder's pid where another has it. */
 MS_MUST_CHECK int lock_take(const char *dir, struct failure *why);
 
-/* --- log_file.c --- */
+/* --- the log file (run_dir.c) --- */
 
 /* The log file of a daemon whose workers run as another user than the master. */
 
@@ -94,7 +94,7 @@ void listener_apply(const struct listener *l, const struct listener_config *lc);
 void listener_text(const struct listener *l, const struct listener_config *lc,
                    char out[LISTENER_TEXT_LEN]);
 
-/* --- backoff.c --- */
+/* --- back-off (generation.c) --- */
 
 /* How long to wait before a worker that died is replaced. Pure: the time is an argument.
  *

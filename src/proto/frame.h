@@ -35,7 +35,7 @@
 #include "proto/limits.h"
 #include "proto/proto.h"
 
-/* --- frame_http.c --- */
+/* --- requests of HTTP (frame_scan.c) --- */
 
 /* Whether a connection begins with the line of an HTTP request (docs/protocol.md 4): a web page can
  * make a browser send one to any port, and must not be able to speak to a frame listener with it.
@@ -68,7 +68,7 @@ bool frame_http_adopt(struct frame_http *http, const struct frame_http *moved);
 /* Whether this byte, not a space, can stand in a target. */
 bool frame_http_in_target(uint8_t byte);
 
-/* --- frame_delimiter.c --- */
+/* --- delimiters (frame_scan.c) --- */
 
 /* Looking for the delimiter of a framing (docs/protocol.md 4): in whole chunks, at their ends, and
  * in what is about to be sent. */

@@ -136,7 +136,7 @@ struct outgoing {
     struct outgoing *next;      /* the protocol's */
 };
 
-/* --- path_check.c --- */
+/* --- the path of a file (message.c) --- */
 
 /* Which paths a sender may name (docs/protocol.md 1.3, kind F). */
 

@@ -47,7 +47,7 @@ MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in,
 MS_MUST_CHECK int transforms_receive_message(const struct transforms *t, struct message *m,
                                              struct message **made_out);
 
-/* --- transform_seal.c --- */
+/* --- sealing (transform.c) --- */
 
 /* The transform that seals payloads (common/digest.h). */
 

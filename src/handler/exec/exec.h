@@ -10,7 +10,7 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 
-/* --- exec_answer.c --- */
+/* --- the answer of a child (exec_io.c) --- */
 
 /* The answer of a child about one message, from its standard output. In a pool it is a length and
  * that many bytes; the highest bit of the length means a refusal. Otherwise it is everything up to
@@ -44,7 +44,7 @@ void exec_answer_init(struct exec_answer *answer, bool framed, bool wanted);
 enum exec_answer_is
 exec_answer_feed(struct exec_answer *answer, const void *data, size_t n, size_t *consumed_out);
 
-/* --- exec_feed.c --- */
+/* --- the bytes for a child (exec_io.c) --- */
 
 /* A message as the bytes that a child reads: in a pool its length and its body, else the body
  * alone. Wherever the body is, at most one chunk of it is in memory for this. */
@@ -72,7 +72,7 @@ exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, con
 /* n of these bytes are taken. */
 void exec_feed_take(struct exec_feed *feed, size_t n);
 
-/* --- exec_tail.c --- */
+/* --- the last line of a child (exec_io.c) --- */
 
 /* The last line of a child's standard error, of any length: only the beginnings of two lines are
  * kept. */
@@ -96,7 +96,7 @@ void exec_tail_feed(struct exec_tail *tail, const char *data, size_t n, exec_tai
 /* No more will come: the last bytes are a line too, without an end of line. */
 void exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg);
 
-/* --- exec_env.c --- */
+/* --- the environment of a child (exec_child.c) --- */
 
 /* The environment of a child: facts about the worker and, if the child is for one message, about
  * that message. All other variables are those of this process. Text from a peer is only ever the
@@ -123,7 +123,7 @@ void exec_env_fini(struct exec_env *env);
  * else NULL. */
 const char *exec_env_refuses(const struct message *m);
 
-/* --- exec_spawn.c --- */
+/* --- the start of a child (exec_child.c) --- */
 
 /* Starts a child of the exec handler: /bin/sh -c COMMAND as the leader of a process group of its
  * own, with three descriptors and default signals, none of them blocked. The child gets SIGKILL
@@ -200,8 +200,7 @@ int exec_child_reap(struct exec_child *child);
 /* Bytes that wait to be read. */
 size_t exec_child_pending(int fd);
 
-/* Shared by the files of the exec handler: exec.c has the queue and the time, exec_slot.c a child
- * and its message, exec_settle.c the end of a message. */
+/* --- what its files share --- */
 
 #define EXEC_CHUNK (64u << 10)
 

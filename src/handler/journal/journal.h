@@ -81,7 +81,7 @@ bool temp_file_is_name(const char *name);
 /* Removes the temporary name and closes. */
 void temp_file_close(struct temp_maker *maker, struct temp_file *file);
 
-/* --- sync_group.c --- */
+/* --- a group of files to be synced (store.c) --- */
 
 /* Many files made safe at once. One fdatasync after the other makes the disk flush its cache for
  * each of them; given to the kernel together they share flushes. */
@@ -102,6 +102,8 @@ void sync_group_fini(struct sync_group *group);
 /* Syncs the data of at most SYNC_GROUP_MAX files and waits for all. errors_out gets an errno or 0
  * for each. */
 void sync_group_run(struct sync_group *group, const int *fds, size_t count, int *errors_out);
+
+/* --- store.c --- */
 
 /* One body to be stored. */
 struct store_put {
@@ -165,7 +167,7 @@ void store_run(struct store *store, struct store_put *puts, size_t count);
 /* The name under files/ or blobs/ that it has got, NUL-terminated. Returns out. */
 const char *store_name(const struct store_put *put, char out[STORE_NAME_LEN]);
 
-/* --- for file_store.c and blob_store.c --- */
+/* --- between store.c and file_store.c --- */
 
 /* Gives the put its name in its directory, with a copy where that is another file system. Returns
  * 0, or -1 with errno. */
@@ -349,7 +351,7 @@ struct recovery_tally {
 void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
                   const _Atomic bool *stop, struct recovery_tally *tally_out);
 
-/* --- batch.c --- */
+/* --- a batch (commit.c) --- */
 
 /* The messages of one commit: their lines while they are formatted, the bodies to be stored, and
  * how it all ended. Filled by the worker's thread, then handed to whoever commits, then settled by

@@ -114,7 +114,7 @@ void module_bug(struct module *h, enum module_bug bug);
 /* The connection, or NULL. */
 struct module_conn *module_conn_find(const struct module *h, const struct conn *c);
 
-/* --- module_token.c --- */
+/* --- the token of a message (module_table.c) --- */
 
 /* A token for a message that comes in. */
 struct module_token *module_token_create(struct module *h, struct message *m);

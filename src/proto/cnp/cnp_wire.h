@@ -5,7 +5,7 @@
 
 #include "common/text.h"
 
-/* --- cnp_sum.c --- */
+/* --- the checksum (cnp_wire.c) --- */
 
 /* The checksum of cnp: the first 4 bytes of MD5 over a payload (docs/protocol.md 3.1). It finds
  * damage, not forgery. A struct cnp_sum fetches the algorithm once and keeps its contexts: one of

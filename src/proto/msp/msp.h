@@ -210,7 +210,7 @@ msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *
 /* REJ no-space or ERR internal, as errno error has it, for a message that could not be stored. */
 enum proto_event msp_say_store_error(struct msp *msp, struct proto_io *io, int error);
 
-/* --- msp_trailer.c --- */
+/* --- the trailer (msp_answer.c) --- */
 
 /* The trailer of msp (docs/protocol.md 1.1, 1.3 TRAILER, 1.8): what a whole message turns out to
  * be. */
