@@ -1,3 +1,5 @@
+/* Reads the URL of a server. Each thing that can be wrong gets a sentence of its own. Invariant:
+ * an address is written only when all of it is good. */
 #include "client/handle.h"
 
 #include "common/text.h"

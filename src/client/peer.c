@@ -1,3 +1,6 @@
+/* Moves bytes between a transport and a protocol in the client's role, and keeps messages from
+ * the server until the program takes them. Invariant: the time here never goes back, since a
+ * reply is known by when it began. */
 #include "client/peer.h"
 
 #include "common/fd.h"

@@ -1,3 +1,5 @@
+/* Opens what a program wants to send, and gives its bytes to a protocol piece by piece.
+ * Invariant: a source that has changed its size by the end is an error. */
 #include "client/handle.h"
 
 #include "common/fd.h"

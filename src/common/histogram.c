@@ -1,3 +1,4 @@
+/* The arithmetic of histograms: from a bucket back to its values, and quantiles of counts. */
 #include "common/histogram.h"
 
 uint64_t

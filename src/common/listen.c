@@ -1,3 +1,5 @@
+/* Opens listening sockets, for the daemon and for the library. Invariant: a file is removed or
+ * changed only where it is the socket that was bound here, or a socket at which nobody listens. */
 #include "common/url.h"
 
 #include "common/fd.h"

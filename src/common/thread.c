@@ -1,3 +1,5 @@
+/* Starts threads, and the helper that runs jobs. Invariant: the lock is held only to move a job
+ * from list to list, never while a job runs. */
 #include "common/thread.h"
 
 #include "common/fd.h"

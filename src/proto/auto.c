@@ -1,3 +1,6 @@
+/* The server's side of a port for all protocols: what the first bytes can be, and the change to
+ * the protocol that they are. Invariant: a byte that was consumed is in io->lookahead until
+ * then. */
 #include "proto/proto_table.h"
 
 #include <assert.h>

@@ -1,3 +1,5 @@
+/* The frame protocol, on either side: a message ends by its length, a delimiter, or the end of
+ * the stream. Invariant: bytes that may be a delimiter are not in the message yet. */
 #include "proto/frame.h"
 
 #include <errno.h>

@@ -1,3 +1,5 @@
+/* Reads the framing of a URL. Invariant: a framing is written only when it is whole and within
+ * its limits. */
 #include "proto/limits.h"
 
 #include "common/text.h"

@@ -1,3 +1,5 @@
+/* Parses a JSON document. Invariant: jansson gets a document only after a pass over its bytes
+ * has bounded what its tree can cost. */
 #include "proto/message.h"
 
 #include "common/text.h"

@@ -1,4 +1,5 @@
-
+/* A message while it grows, in memory or in a file, and the rules for the path of a file.
+ * Invariant: memory_used of the store counts the memory of each message. */
 #include "proto/message.h"
 
 #include "common/fd.h"

@@ -1,3 +1,5 @@
+/* The queue of whole messages for a peer. Invariant: a filled place moves to the messages that
+ * may leave only when no place before it is open. */
 #include "proto/queues.h"
 
 #include <stdlib.h>

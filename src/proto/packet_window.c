@@ -1,3 +1,5 @@
+/* The lists of packets of a connection with a window. Invariant: the bytes of packets before
+ * their turn count in the memory of the message store. */
 #include "proto/queues.h"
 
 #include <errno.h>

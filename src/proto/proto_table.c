@@ -1,3 +1,4 @@
+/* The table of protocols, by name and by row. */
 #include "proto/proto_table.h"
 
 #define X(name, state) &name##_protocol,

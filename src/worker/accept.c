@@ -1,3 +1,5 @@
+/* Takes new connections, a fair share of those of all workers. Invariant: while a worker is
+ * parked, none of its listeners is in its epoll set. */
 #include "worker/worker_state.h"
 
 #include "common/fd.h"

@@ -1,3 +1,5 @@
+/* Gives connections away when this worker leaves, and takes those of workers that leave.
+ * Invariant: a connection goes on only at a listener that reads its bytes in the same way. */
 #include "worker/worker_state.h"
 
 #include "common/fd.h"

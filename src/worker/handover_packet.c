@@ -1,3 +1,5 @@
+/* A connection as a packet. Invariant: no length in a packet is used before it was compared with
+ * the packet's own. */
 #include "worker/handover_packet.h"
 
 #include "common/fd.h"

@@ -1,3 +1,5 @@
+/* The timing wheel: a list of timers for each tick. Invariant: a bit of used is set where its
+ * slot has a timer, and only there. */
 #include "worker/worker_state.h"
 
 static unsigned

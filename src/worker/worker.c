@@ -1,3 +1,5 @@
+/* The loop of a worker. A turn deals with events, then with timers, then with what handlers
+ * hold, and then answers leave. */
 #include "worker/worker.h"
 
 #include "worker/conn.h"

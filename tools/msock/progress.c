@@ -1,3 +1,5 @@
+/* A bar that shows how far a message has come. Invariant: it takes one line of the terminal,
+ * however narrow. */
 #include "command.h"
 
 #include "common/base.h"

@@ -1,3 +1,5 @@
+/* What commands that send have in common: a connection as the options say, and the report of
+ * each message as text or JSON. */
 #include "command.h"
 
 #include <openssl/evp.h>

@@ -1,4 +1,5 @@
-
+/* One child process: its environment, its start, and its end. Invariant: a child that somebody
+ * else has reaped gets no signal, since its number may be another process's. */
 #include "handler/exec/exec.h"
 
 #include "common/fd.h"

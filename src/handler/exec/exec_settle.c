@@ -1,3 +1,5 @@
+/* How a message of exec ends, and what the log says about children. Invariant: a job is freed in
+ * the call that settles its message. */
 #include "handler/exec/exec.h"
 
 #include "common/log.h"

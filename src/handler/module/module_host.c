@@ -1,3 +1,5 @@
+/* The functions that a module may call. Invariant: a handle of a module is looked up in a table
+ * before anything behind it is read. */
 #include "handler/module/module.h"
 
 #include "common/log.h"

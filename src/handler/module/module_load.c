@@ -1,3 +1,5 @@
+/* Loads a module. Invariant: the file is checked before it is loaded, because loading runs its
+ * code; its members are read only after its ABI and size fit. */
 #include "handler/module/module.h"
 
 #include <dlfcn.h>

@@ -1,4 +1,6 @@
-
+/* The table in which handles of modules are looked up, and the messages that a module has not
+ * settled yet. Invariant: each such message is in the table and in the list of all, or in
+ * neither. */
 #include "handler/module/module.h"
 
 #include <assert.h>

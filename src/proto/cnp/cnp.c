@@ -1,3 +1,5 @@
+/* The packets of cnp as they come in: header, payload, sum. What a packet means is decided in
+ * the other files. Invariant: a payload has an effect only after its sum held, or is taken back. */
 #include "proto/cnp/cnp.h"
 
 struct packet_window *

@@ -1,3 +1,5 @@
+/* What either side of cnp says about packets of the other: ACK, ERROR or NACK, and farewells.
+ * Invariant: a farewell leaves after the answers to all messages that are with a handler. */
 #include "proto/cnp/cnp.h"
 
 void

@@ -1,3 +1,5 @@
+/* The handshake of cnp (docs/protocol.md 3.2, 3.4), on either side. Invariant: no side agrees to
+ * packets or windows over its own limits. */
 #include "proto/cnp/cnp.h"
 
 #include <jansson.h>

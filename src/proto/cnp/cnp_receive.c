@@ -1,3 +1,5 @@
+/* The messages that come in over cnp: their numbers, their order, and doubles. Invariant:
+ * numbered packets are appended to a message in the order of their numbers. */
 #include "proto/cnp/cnp.h"
 
 /* --- numbers --- */

@@ -1,3 +1,5 @@
+/* The messages that go out over cnp, packet by packet: the window, ACKs, and packets sent again.
+ * Invariant: a packet is in the flight list until it is acknowledged. */
 #include "proto/cnp/cnp.h"
 
 #include <jansson.h>

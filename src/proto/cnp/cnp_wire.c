@@ -1,4 +1,4 @@
-
+/* Encodes and decodes packets of cnp, and takes their sums. Keeps no state of a connection. */
 #include "proto/cnp/cnp_wire.h"
 
 #include <errno.h>

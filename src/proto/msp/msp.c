@@ -1,3 +1,5 @@
+/* The server of msp reads headers, packets and their bodies here. Its answers and the trailer
+ * are in msp_answer.c. */
 #include "proto/msp/msp.h"
 
 /* From this many bytes on an ACK is sent before the packet's last bytes are hashed and stored, so

@@ -1,4 +1,5 @@
-
+/* The server's answers of msp, and the trailer, whose checks choose one of them. Invariant: each
+ * answer is counted where it is appended. */
 #include "proto/msp/msp.h"
 
 #include "common/text.h"

@@ -1,3 +1,5 @@
+/* The client's side of msp: messages in the order of their answers. Invariant: an answer always
+ * belongs to the first message. */
 #include "proto/msp/msp.h"
 
 #include <errno.h>
