@@ -157,7 +157,6 @@ const struct handler_ops broadcast_handler = {
     .name = "broadcast",
     .per_listener = true,
     .no_digest = true,
-    .may_move = true,
     .create = broadcast_create,
     .destroy = broadcast_destroy,
     .keep_max = BUS_MESSAGE_MAX + 1, /* a message that is too long is known by its size alone */

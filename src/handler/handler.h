@@ -71,8 +71,11 @@ struct handler_ops {
     bool per_listener;
     bool answers;   /* made to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest; /* does not look at the SHA-256 of a message */
-    bool may_move;  /* its connections may be given to a worker that takes this one's place */
-    bool (*moves)(void *handler);      /* the same, asked; NULL: may_move says it */
+
+    /* May its connections be given to a worker that takes this one's place? NULL: they may, unless
+     * it has conn_opened. */
+    bool (*moves)(void *handler);
+
     bool (*wants_json)(void *handler); /* looks at message->json; NULL: never does */
 
     /* NULL where it cannot start, with a sentence in error. May block. */

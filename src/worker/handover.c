@@ -46,11 +46,11 @@ handover_wanted(const struct worker_listener *listener, const struct proto_ops *
 {
     const struct worker *w = listener->worker;
     const struct worker_handler *wh = listener->handler;
-    bool keeps = wh->ops->conn_opened != NULL;
-    bool moves = wh->ops->may_move || (wh->ops->moves != NULL && wh->ops->moves(wh->handler));
+    bool moves =
+        wh->ops->moves != NULL ? wh->ops->moves(wh->handler) : wh->ops->conn_opened == NULL;
 
     return w->child->handover_fds[1] >= 0 && handover_is_old(w) && handover_has_place(listener) &&
-           proto->adopt != NULL && (moves || !keeps);
+           proto->adopt != NULL && moves;
 }
 
 /* --- giving --- */

@@ -369,7 +369,6 @@ const struct handler_ops exec_handler = {
     .name = "exec",
     .per_listener = true,
     .answers = true,
-    .may_move = true,
     .create = exec_create,
     .destroy = exec_destroy,
     .keep_max = UINT64_MAX,
