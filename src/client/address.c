@@ -30,9 +30,10 @@ address_schemes(char out[ADDRESS_SCHEMES_LEN])
     size_t n = 0;
 
     for (size_t row = 0; (ops = proto_at(row)) != NULL; row++)
-        if (!ops->only_listens)
+        if (!ops->only_listens) {
+            MS_ASSERT(n + 1 < MS_ARRAY_LEN(names));
             names[n++] = ops->name;
-    MS_ASSERT(n < MS_ARRAY_LEN(names));
+        }
     names[n] = NULL;
     text_list(names, out, ADDRESS_SCHEMES_LEN);
     return out;

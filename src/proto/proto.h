@@ -90,7 +90,8 @@ struct verdict {
 
 #define PROTO_OPTIONS_MAX 4
 
-/* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. */
+/* One wire protocol. state is its plain struct, at most sizeof(union proto_state) large. A function
+ * may be NULL only where its comment says what that means; and one of push and send is there. */
 struct proto_ops {
     const char *name;  /* the scheme of its URLs */
     bool only_listens; /* it is for servers: no client's URL begins with it */
@@ -191,7 +192,8 @@ struct proto_ops {
     /* The connection has ended: frees what the state of a client holds. NULL: nothing. */
     void (*fini)(void *state);
 
-    /* Writes the answer to a connection that is turned away. Returns its length, which may be 0. */
+    /* Writes the answer to a connection that is turned away. Returns its length, which may be 0.
+     * NULL: it is not known yet what the peer speaks (auto), so the answer has to wait. */
     size_t (*refusal)(const char *code, const char *text, char out[PROTO_REFUSAL_MAX]);
 };
 
