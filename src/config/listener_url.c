@@ -78,22 +78,43 @@ listener_lists(const char *const *options, const char *name)
     return *options != NULL;
 }
 
+#define OWNERS_MAX (CONFIG_HANDLER_COUNT + 8)
+
+/* Those that an option belongs to, for a sentence: "handler=exec or frame://"; "" where it is
+ * everybody's. */
+static void
+listener_owners(const char *name, char *out, size_t size)
+{
+    char texts[OWNERS_MAX][32];
+    const char *owners[OWNERS_MAX + 1] = {NULL};
+    const struct proto_ops *proto;
+    size_t n = 0;
+
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
+        if (listener_lists(config_handlers[i].options, name))
+            snprintf(texts[n++], sizeof(texts[0]), "handler=%s", config_handlers[i].name);
+    for (size_t row = 0; (proto = proto_at(row)) != NULL; row++) {
+        MS_ASSERT(n < OWNERS_MAX);
+        if (listener_lists(proto->listener_options, name))
+            snprintf(texts[n++], sizeof(texts[0]), "%s://", proto->name);
+    }
+    for (size_t i = 0; i < n; i++)
+        owners[i] = texts[i];
+    text_list(owners, out, size);
+}
+
 /* An option that belongs to handlers or protocols of which the listener has none. */
 static int
 listener_misplaced(const struct listener_place *at, const struct url *url, const char *name,
                    const struct config_handler *handler)
 {
-    const struct proto_ops *proto = proto_find(url->scheme);
+    char owners[256];
 
-    if (listener_lists(handler->options, name) || listener_lists(proto->listener_options, name))
+    if (listener_lists(handler->options, name) ||
+        listener_lists(proto_find(url->scheme)->listener_options, name))
         return 0;
-    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
-        if (listener_lists(config_handlers[i].options, name))
-            return listener_fail(at, "%s is for handler=%s only", name, config_handlers[i].name);
-    for (size_t row = 0; (proto = proto_at(row)) != NULL; row++)
-        if (listener_lists(proto->listener_options, name))
-            return listener_fail(at, "%s is for %s:// only", name, proto->name);
-    return 0;
+    listener_owners(name, owners, sizeof(owners));
+    return owners[0] == '\0' ? 0 : listener_fail(at, "%s is for %s only", name, owners);
 }
 
 /* Checks the options of handlers: the required one must be there, and none of another handler. */

@@ -56,6 +56,8 @@ what_it_needs_and_what_is_not_its_own_is_said(void **state)
     assert_int_equal(read_url("msp://127.0.0.1:1?handler=module&path=x&exec_timeout=1s", &l, error),
                      -1);
     assert_non_null(strstr(error, "exec_timeout is for handler=toy only"));
+    assert_int_equal(read_url("msp://127.0.0.1:1?path=x", &l, error), -1);
+    assert_non_null(strstr(error, "path is for handler=module or handler=toy only"));
 }
 
 int
