@@ -27,10 +27,7 @@ struct listener_config {
     char *proto;   /* "msp" */
     char *handler; /* "journal" */
     struct endpoint endpoint;
-    int backlog;
-    mode_t mode;                /* of a Unix socket */
     struct proto_limits limits; /* the general ones with the URL's own on top */
-    uint64_t send_queue_max;    /* bytes that a peer may leave unread before pushes to it end */
 
     /* The values of its options, by enum option_id: the URL's own, else the general ones. */
     uint64_t number[OPTION_COUNT];

@@ -244,9 +244,6 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.name = listener_name(at->text);
     l.proto = ms_strdup(url->scheme);
     l.handler = ms_strdup(handler->name);
-    l.backlog = (int)number[OPTION_BACKLOG];
-    l.mode = (mode_t)number[OPTION_MODE];
-    l.send_queue_max = number[OPTION_SEND_QUEUE_MAX];
     listener_limits(number, &l.limits);
     listener_read_texts(url, settings->cwd, &l);
     if (listener_read_framing(at, url, &l.limits) < 0) {

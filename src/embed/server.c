@@ -198,12 +198,13 @@ server_bind(struct msock_server *s, struct listener_config *lc)
 
     if (status != MSOCK_OK)
         return status;
-    if (listen_open(&lc->endpoint, lc->backlog, lc->mode, (gid_t)-1, &l->socket) < 0)
+    if (listen_open(&lc->endpoint, (int)lc->number[OPTION_BACKLOG], (mode_t)lc->number[OPTION_MODE],
+                    (gid_t)-1, &l->socket) < 0)
         return server_fail(s, MSOCK_LOCAL, "%s: cannot listen: %s", lc->name, strerror(errno));
     l->address = server_address(&l->socket.bound);
     /* A peer that does not read makes msock_conn_write wait; it is not closed for it. */
-    l->queue_max = lc->send_queue_max;
-    lc->send_queue_max = UINT64_MAX;
+    l->queue_max = lc->number[OPTION_SEND_QUEUE_MAX];
+    lc->number[OPTION_SEND_QUEUE_MAX] = UINT64_MAX;
     s->config.listener_count++;
     return MSOCK_OK;
 }

@@ -66,7 +66,8 @@ listener_open(const struct listener_config *lc, gid_t gid, struct failure *why)
     struct listener *l = ms_calloc(1, sizeof(*l));
 
     l->refs = 1;
-    if (listen_open(&lc->endpoint, lc->backlog, lc->mode, gid, &l->socket) < 0) {
+    if (listen_open(&lc->endpoint, (int)lc->number[OPTION_BACKLOG], (mode_t)lc->number[OPTION_MODE],
+                    gid, &l->socket) < 0) {
         listener_explain(lc, errno, why);
         free(l);
         return NULL;
@@ -111,9 +112,10 @@ listener_serves(const struct listener *l, const struct listener_config *lc)
 void
 listener_apply(const struct listener *l, const struct listener_config *lc)
 {
-    if (listen(l->socket.fd, lc->backlog) < 0)
+    if (listen(l->socket.fd, (int)lc->number[OPTION_BACKLOG]) < 0)
         log_warn("%s: cannot change the backlog: %s", lc->name, strerror(errno));
-    if (endpoint_unix_path(&l->socket.bound) == NULL || listen_chmod(&l->socket, lc->mode) == 0)
+    if (endpoint_unix_path(&l->socket.bound) == NULL ||
+        listen_chmod(&l->socket, (mode_t)lc->number[OPTION_MODE]) == 0)
         return;
     if (errno == ESTALE)
         log_warn("%s: another file has taken the socket's name: left alone, and nobody can connect",

@@ -65,9 +65,9 @@ struct listener {
     bool any_port; /* the kernel chose the port */
 };
 
-/* Binds and listens; a Unix socket's file gets lc->mode and group gid unless that is (gid_t)-1, and
- * a stale file is removed once a connect has shown that nobody listens. Returns one reference, or
- * NULL with the reason. */
+/* Binds and listens; a Unix socket's file gets the listener's mode and group gid unless that is
+ * (gid_t)-1, and a stale file is removed once a connect has shown that nobody listens. Returns one
+ * reference, or NULL with the reason. */
 MS_MUST_CHECK struct listener *
 listener_open(const struct listener_config *lc, gid_t gid, struct failure *why);
 

@@ -274,7 +274,7 @@ conn_push(struct conn *c, const void *data, size_t n)
         errno = ENOTCONN;
     } else if (c->proto->push == NULL) {
         errno = ENOTSUP;
-    } else if (conn_queued(c) + n <= c->listener->child->config->send_queue_max) {
+    } else if (conn_queued(c) + n <= c->listener->child->config->number[OPTION_SEND_QUEUE_MAX]) {
         return conn_push_transformed(c, data, n);
     } else {
         conn_enter(c, CONN_OVERRUN);

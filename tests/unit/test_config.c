@@ -167,8 +167,8 @@ assert_defaults(const struct config *c)
     assert_string_equal(l->name, "auto://127.0.0.1:8000");
     assert_string_equal(l->proto, "auto");
     assert_string_equal(l->handler, "journal");
-    assert_int_equal(l->backlog, 1024);
-    assert_int_equal(l->mode, 0660);
+    assert_int_equal(l->number[OPTION_BACKLOG], 1024);
+    assert_int_equal(l->number[OPTION_MODE], 0660);
     assert_default_limits(&l->limits);
 }
 

@@ -54,8 +54,8 @@ a_plain_url_takes_everything_else_from_the_settings(void **state)
     assert_string_equal(l.name, "msp://127.0.0.1:8000");
     assert_string_equal(l.proto, "msp");
     assert_string_equal(l.handler, "discard");
-    assert_int_equal(l.backlog, 1024);
-    assert_int_equal(l.mode, 0660);
+    assert_int_equal(l.number[OPTION_BACKLOG], 1024);
+    assert_int_equal(l.number[OPTION_MODE], 0660);
     assert_int_equal(l.limits.timeout_us, 7000000);
     assert_int_equal(l.limits.idle_timeout_us, 60000000);
     assert_int_equal(l.limits.max_message_size, 4294967295);
@@ -83,8 +83,8 @@ options_of_the_url_win(void **state)
     assert_string_equal(l.name, "msp:///run/x%20y.sock");
     assert_string_equal(l.handler, "echo");
     assert_int_equal(l.endpoint.addr.ss_family, AF_UNIX);
-    assert_int_equal(l.backlog, 7);
-    assert_int_equal(l.mode, 0600);
+    assert_int_equal(l.number[OPTION_BACKLOG], 7);
+    assert_int_equal(l.number[OPTION_MODE], 0600);
     assert_int_equal(l.limits.timeout_us, 500000);
     assert_int_equal(l.limits.idle_timeout_us, 300000000);
     assert_int_equal(l.limits.max_message_size, 1073741824);
@@ -134,7 +134,7 @@ options_of_handlers_and_protocols_are_read(void **state)
     assert_int_equal(l.limits.framing.delimiter[0], '\n');
     assert_true(l.limits.framing.drop_cr);
     assert_int_equal(l.limits.reply, REPLY_NO);
-    assert_int_equal(l.send_queue_max, 8192);
+    assert_int_equal(l.number[OPTION_SEND_QUEUE_MAX], 8192);
     assert_null(l.text[OPTION_COMMAND]);
     assert_null(l.text[OPTION_PATH]);
     assert_null(l.text[OPTION_KEY_FILE]);

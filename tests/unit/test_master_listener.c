@@ -22,7 +22,8 @@ struct place {
 static struct listener_config
 config_for(const char *text, char *name)
 {
-    struct listener_config lc = {.backlog = 16, .mode = 0640, .name = name, .url = name};
+    struct listener_config lc = {
+        .name = name, .url = name, .number = {[OPTION_BACKLOG] = 16, [OPTION_MODE] = 0640}};
     char error[URL_ERROR_LEN];
     struct url url;
 
@@ -242,7 +243,7 @@ a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name(void **sta
     lc = config_for(url, name);
     l = listener_open(&lc, (gid_t)-1, &why);
     assert_non_null(l);
-    lc.mode = 0666;
+    lc.number[OPTION_MODE] = 0666;
     listener_apply(l, &lc);
     assert_int_equal(mode_of(p->path), 0666);
 
