@@ -4,6 +4,7 @@
 #include "config/config.h"
 
 #include "common/fd.h"
+#include "common/text.h"
 #include "config/config_options.h"
 
 #include <errno.h>
@@ -499,6 +500,22 @@ a_file_without_permission_is_refused(void **state)
 }
 
 static void
+an_unknown_handler_or_protocol_is_answered_with_all_there_are(void **state)
+{
+    char names[128], wanted[256];
+
+    (void)state;
+    text_list(config_options[OPTION_HANDLER].choices, names, sizeof(names));
+    snprintf(wanted, sizeof(wanted), "-H nats: expected %s", names);
+    assert_refused(&(struct config_args){.handler = "nats"}, wanted);
+
+    text_list(proto_names, names, sizeof(names));
+    snprintf(wanted, sizeof(wanted), "-l: \"http://h:1\": unknown protocol \"http\", expected %s",
+             names);
+    assert_refused(&(struct config_args){.listen_count = 1, .listen = {"http://h:1"}}, wanted);
+}
+
+static void
 wrong_words_of_the_command_line_are_named(void **state)
 {
     static const struct {
@@ -507,8 +524,6 @@ wrong_words_of_the_command_line_are_named(void **state)
     } cases[] = {
         {{.workers = "0"}, "-w 0: expected a number of workers from 1 to 64, or auto"},
         {{.workers = ""}, "-w : expected a number of workers from 1 to 64, or auto"},
-        {{.handler = "nats"},
-         "-H nats: expected journal, echo, discard, exec, module or broadcast"},
         {{.data_dir = ""}, "-d : expected 1 to 4000 bytes of text"},
         {{.max_size = "0"},
          "--max-size 0: expected a number of bytes from 1 to 9223372036854775807, such as "
@@ -516,9 +531,6 @@ wrong_words_of_the_command_line_are_named(void **state)
          "\"64K\" or \"1M\""},
         {{.port = "x"}, "--port x: expected a number from 0 to 65535"},
         {{.host = ""}, "--host : expected a host name or an address"},
-        {{.listen_count = 1, .listen = {"http://h:1"}},
-         "-l: \"http://h:1\": unknown protocol \"http\", expected auto, msp, tinyproto, cnp or "
-         "frame"},
         {{.listen_count = 1, .listen = {""}}, "-l: expected 1 to 4000 bytes of text"},
         {{.set_count = 1, .set = {"timeout"}},
          "-o timeout: expected OPTION=VALUE, such as timeout=5s"},
@@ -756,6 +768,7 @@ main(void)
         TEST(wrong_files_are_refused_with_line_and_reason),
         TEST(files_that_cannot_be_read_say_why),
         TEST(a_file_without_permission_is_refused),
+        TEST(an_unknown_handler_or_protocol_is_answered_with_all_there_are),
         TEST(wrong_words_of_the_command_line_are_named),
         TEST(more_than_64_listeners_are_refused),
         TEST(a_long_value_is_cut_in_the_sentence),

@@ -8,8 +8,6 @@
 
 #define STATES 5000 /* of each protocol */
 
-static const char *const moving[] = {"auto", "tinyproto", "cnp", "frame"};
-
 static struct handover_packet
 packet_of(const char *proto, uint32_t mark, uint32_t outbox, uint32_t window)
 {
@@ -296,17 +294,20 @@ static void
 whatever_another_worker_wrote_the_protocol_is_sound(void **state)
 {
     uint64_t x = 0x9e3779b97f4a7c15;
+    const struct proto_ops *proto;
 
     (void)state;
-    for (size_t i = 0; i < MS_ARRAY_LEN(moving); i++) {
+    for (size_t row = 0; (proto = proto_at(row)) != NULL; row++) {
         unsigned taken = 0;
 
+        if (proto->adopt == NULL)
+            continue;
         for (unsigned k = 0; k < STATES; k++) {
             union proto_state moved;
             struct proto_peer p;
 
             random_fill(&x, &moved, sizeof(moved));
-            proto_peer_init(&p, proto_find(moving[i]));
+            proto_peer_init(&p, proto);
             p.limits.max_message_size = 1 << 20;
             proto_peer_begin(&p, PROTO_SERVER);
             if (p.proto->adopt(&p.state, &moved)) {
