@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "stats/stats_layout.h"
 #include "wire.h"
 
 struct target {
@@ -36,8 +37,11 @@ struct answer {
     char text[512]; /* the whole line without CRLF */
 };
 
+/* Every counter of a connection. */
 struct peer_counts {
-    uint64_t acks, nack1, nack2, rej, err, messages, bytes_in, bytes_out, packets;
+#define X(name, help) uint64_t name;
+    STATS_CONN_COUNTERS(X)
+#undef X
 };
 
 struct peer {

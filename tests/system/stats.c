@@ -45,15 +45,9 @@ stats_total(const struct daemon *d, const char *name)
 void
 stats_counts(const json_t *object, struct peer_counts *counts_out)
 {
-    counts_out->acks = number(object, "acks");
-    counts_out->nack1 = number(object, "nack1");
-    counts_out->nack2 = number(object, "nack2");
-    counts_out->rej = number(object, "rej");
-    counts_out->err = number(object, "err");
-    counts_out->messages = number(object, "messages");
-    counts_out->bytes_in = number(object, "bytes_in");
-    counts_out->bytes_out = number(object, "bytes_out");
-    counts_out->packets = number(object, "packets");
+#define X(name, help) counts_out->name = number(object, #name);
+    STATS_CONN_COUNTERS(X)
+#undef X
 }
 
 void
@@ -96,31 +90,24 @@ counts_equal(const struct peer_counts *a, const struct peer_counts *b)
 void
 counts_add(struct peer_counts *to, const struct peer_counts *more)
 {
-    to->acks += more->acks;
-    to->nack1 += more->nack1;
-    to->nack2 += more->nack2;
-    to->rej += more->rej;
-    to->err += more->err;
-    to->messages += more->messages;
-    to->bytes_in += more->bytes_in;
-    to->bytes_out += more->bytes_out;
-    to->packets += more->packets;
+#define X(name, help) to->name += more->name;
+    STATS_CONN_COUNTERS(X)
+#undef X
 }
 
 const char *
 counts_text(const struct peer_counts *c)
 {
-    static char text[4][256];
+    static char text[4][512];
     static unsigned next;
     char *out = text[next++ % 4];
+    size_t len = 0;
 
-    snprintf(out, sizeof(text[0]),
-             "acks %llu nack1 %llu nack2 %llu rej %llu err %llu messages %llu bytes_in %llu "
-             "bytes_out %llu packets %llu",
-             (unsigned long long)c->acks, (unsigned long long)c->nack1,
-             (unsigned long long)c->nack2, (unsigned long long)c->rej, (unsigned long long)c->err,
-             (unsigned long long)c->messages, (unsigned long long)c->bytes_in,
-             (unsigned long long)c->bytes_out, (unsigned long long)c->packets);
+#define X(name, help)                                                         \
+    len += (size_t)snprintf(out + len, sizeof(text[0]) - len, #name " %llu ", \
+                            (unsigned long long)c->name);
+    STATS_CONN_COUNTERS(X)
+#undef X
     return out;
 }
 
