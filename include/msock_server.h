@@ -190,13 +190,13 @@ msock_conn_read(msock_conn *c, int timeout_ms, msock_message **message_out);
 
 /* Sends a message of n bytes to the peer, without a request from it, over tinyproto, cnp and frame
  * (6); copied. Waits up to timeout_ms until the peer has no more than the listener's send_queue_max
- * (1 MiB) left to read. Returns:
+ * (1 MiB) left to read. Over auto the message waits until the peer has said what it speaks, and is
+ * dropped if that is msp. Returns:
  *
  *   MSOCK_OK           the message is on its way; every further call on the server sends more of it
  *   MSOCK_TIMEOUT, MSOCK_CANCELLED   nothing of the message was sent
  *   MSOCK_UNREACHABLE  the connection has ended
- *   MSOCK_USAGE        the protocol is msp, or auto before its peer has sent anything, or the
- * message is too long for the peer */
+ *   MSOCK_USAGE        the protocol is msp, or the message is too long for the peer */
 MSOCK_API enum msock_status
 msock_conn_write(msock_conn *c, const void *data, size_t n, int timeout_ms);
 

@@ -47,6 +47,22 @@ a_connection_is_read_and_written(void **state)
 }
 
 static void
+over_auto_a_message_waits_until_the_peer_has_spoken(void **state)
+{
+    msock_server *s = fixture_server("auto://127.0.0.1:0");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+
+    (void)state;
+    assert_int_equal(msock_conn_write(c, "unasked", 7, 0), MSOCK_OK);
+    frame_send(fd, "one");
+    read_expect(c, "one");
+    frame_expect(fd, "unasked");
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
 each_connection_has_its_own_messages(void **state)
 {
     msock_server *s = fixture_server("frame://127.0.0.1:0");
@@ -292,6 +308,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_connection_is_read_and_written),
+        cmocka_unit_test(over_auto_a_message_waits_until_the_peer_has_spoken),
         cmocka_unit_test(each_connection_has_its_own_messages),
         cmocka_unit_test(what_came_before_the_accept_is_read_after_it),
         cmocka_unit_test(a_connection_outlives_its_peer),
