@@ -79,8 +79,8 @@ MSOCK_API enum msock_status msock_connect(msock *m);
  * Returns 0 if it only means that the message was sent (tinyproto, frame: no acknowledgement). */
 MSOCK_API int msock_acknowledges(const msock *m);
 
-/* Closes the connection and frees the handle. NULL is allowed. Over tinyproto, cnp and frame it
- * first waits, up to answer_ms, until the server has read everything and closes: a close with
+/* Closes the connection and frees the handle. NULL is allowed. Over every protocol but msp
+ * it first waits, up to answer_ms, until the server has read everything and closes: a close with
  * unread bytes from the server would destroy messages that are still on their way. */
 MSOCK_API void msock_close(msock *m);
 
@@ -95,8 +95,9 @@ MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_
  * default 5. The first wait is base_ms milliseconds (default 50). It doubles up to max_ms (default
  * 5000). A random part, up to half, is left out, so that many clients do not come back at once.
  *
- * Not counted: a connection that the server closed while it was idle, and a message sent ahead that
- * got a NACK (1.6). If the server left an idle connection just then, the first retry does not wait.
+ * These do not count as retries: a connection that the server had closed while it was idle, and a
+ * message sent ahead that got a NACK (1.6). If an idle connection ends just as a message is sent,
+ * the first retry does not wait.
  * After the ERR codes bad-header, too-long and denied there is one retry only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
@@ -118,11 +119,11 @@ MSOCK_API void msock_set_progress(msock *m, msock_progress_fn fn, void *arg);
  *
  * fn gets the body of a message, once a message and not once an attempt. It puts the bytes to send
  * instead into *out, from malloc(3), and their number into *out_len; the library frees them. It
- * returns 0. Any other value fails the call with MSOCK_LOCAL; then *out needs no free. When it
- * receives and the environment failed (errno ENOMEM, ENOSPC, EDQUOT, EFBIG, EIO, EMFILE, ENFILE),
- * the message is not refused, and its sender may try again. A JSON
- * document must still be JSON afterwards, or the server refuses it. The receiver gets the changed
- * bytes, so it must know the transform. */
+ * returns 0. Any other value fails the call with MSOCK_LOCAL; then *out needs no free. A server
+ * that receives refuses the message then; but with errno ENOMEM, ENOSPC, EDQUOT, EFBIG, EIO, EMFILE
+ * or ENFILE the message fails, so that its sender may send it again. A JSON document must still be
+ * JSON afterwards, or the server refuses it. The receiver gets the changed bytes, so it must know
+ * the transform. */
 typedef int (*msock_transform_fn)(void *arg, const void *in, size_t in_len, void **out,
                                   size_t *out_len);
 MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
@@ -151,7 +152,7 @@ MSOCK_API void msock_set_auto_id(msock *m, int on);
 /* Sets whether to ask for the handler's reply with each message (1.5); default off. msock_reply has
  * it afterwards.
  *
- * Over tinyproto, cnp and frame the wire does not mark a reply (6). The library takes the first
+ * Over every protocol but msp the wire does not mark a reply (6). The library takes the first
  * message that begins to come after the sent one has left (cnp: was acknowledged). Earlier messages
  * are for msock_recv. So a push in between is taken for the reply, and the reply then comes out of
  * msock_recv, or as the reply to the next message. A server that sends both pushes and replies on
@@ -162,7 +163,7 @@ MSOCK_API void msock_set_want_reply(msock *m, int on);
 
 /* Each call of this part returns when the message is committed, refused or given up.
  *
- * Over tinyproto, cnp and frame a message has at most 256 MiB and no kind, id or path: only the
+ * Over every protocol but msp a message has at most 256 MiB and no kind, id or path: only the
  * bytes are sent, of a file its contents. What MSOCK_OK means there:
  *
  *   cnp               the same as over msp: the server's handler has taken the message (3.3)
@@ -209,11 +210,11 @@ MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
 /* Sends a message (kind 'A') or a JSON document ('J') of n bytes, at most 256 MiB; copied.
  * Transforms apply; the progress callback does not.
  *
- * Waiting: when 1,024 messages, or 4 MiB of them, have no answer, it waits until half of them do.
- * Gathering: small messages leave together, at msock_flush or when they make 32 KiB; each counts
- * 256 bytes more than its size. After a lost connection, messages without an answer are sent again
- * under their ids. Over cnp, tinyproto and frame, messages that had left are not sent again but
- * reported as MSOCK_GIVEN_UP.
+ * Waiting: with 1,024 messages or 4 MiB unanswered, it waits until half of them are answered.
+ * Gathering: small messages leave together, at msock_flush or when they make 32 KiB. For both sums
+ * a message counts as its size plus 256 bytes. After a lost connection, messages without an answer
+ * are sent again under their ids. Over every protocol but msp, messages that had left are not sent
+ * again but reported as MSOCK_GIVEN_UP.
  *
  * Returns MSOCK_OK: the message will be reported. MSOCK_USAGE (also while a reply is wanted) or
  * MSOCK_LOCAL: it will not. Any other value: all messages so far have ended and were reported. */
@@ -227,7 +228,7 @@ MSOCK_API enum msock_status msock_flush(msock *m, int timeout_ms);
 /* --- receiving what the server sends by itself --- */
 
 /* Waits up to timeout_ms (-1: without end) for the next message that the server sends by itself,
- * over tinyproto, cnp and frame (6). A reply that a sending call waited for does not come here.
+ * over every protocol but msp (6). A reply that a sending call waited for does not come here.
  * Connects, once, if there is no connection. Returns:
  *
  *   MSOCK_OK           *data_out has *n bytes (n may be NULL) and a NUL behind them; the handle

@@ -97,10 +97,10 @@ struct msock_module_host {
      * bytes fails the message. */
     void (*reply)(void *ctx, struct msock_module_token *token, const void *data, size_t n);
 
-    /* Settles a message, once. Its callback message has returned MSOCK_MODULE_LATER, or is about
-     * to. text is a sentence for the sender of a refused or failed message, or NULL. The token is
-     * not valid afterwards. Unsettled messages fail when the worker leaves; settling them then does
-     * nothing. */
+    /* Settles a message, once, if its callback message returns MSOCK_MODULE_LATER: before that
+     * return or after it. text is a sentence for the sender of a refused or failed message, or
+     * NULL. The token is not valid afterwards. Unsettled messages fail when the worker leaves;
+     * settling them then does nothing. */
     void (*settle)(void *ctx, struct msock_module_token *token, enum msock_module_result result,
                    const char *text);
 

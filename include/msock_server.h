@@ -188,7 +188,7 @@ msock_server_accept(msock_server *s, int timeout_ms, msock_conn **conn_out);
 MSOCK_API enum msock_status
 msock_conn_read(msock_conn *c, int timeout_ms, msock_message **message_out);
 
-/* Sends a message of n bytes to the peer, without a request from it, over tinyproto, cnp and frame
+/* Sends a message of n bytes to the peer, without a request from it, over every protocol but msp
  * (6); copied. Waits up to timeout_ms until the peer has no more than the listener's send_queue_max
  * (1 MiB) left to read. Over auto the message waits until the peer has said what it speaks, and is
  * dropped if that is msp. Returns:

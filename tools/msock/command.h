@@ -145,21 +145,22 @@ struct session_options {
     {                                                                        \
         "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                   \
     }
-#define SESSION_HELP                                                                        \
-    "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n"  \
-    "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex "  \
-    "digits)\n"                                                                             \
-    "      --reply            ask for the reply and print it on standard output; over\n"    \
-    "                         tinyproto and cnp a journal sends one with ?reply=yes only\n" \
-    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer;\n"     \
-    "                         default 2, and 30 for the last answer\n"                      \
-    "  -r, --retries N        how often to begin again; default 5\n"                        \
-    "      --progress         show a bar also where standard error is not a terminal\n"     \
-    "      --no-progress      never show a bar\n"                                           \
-    "  -j, --json             print what became of it as one JSON object a line\n"          \
-    "  -q, --quiet            no line for what is committed\n"                              \
-    "  -h, --help             this text\n\n"                                                \
-    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"           \
+#define SESSION_HELP                                                                       \
+    "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n" \
+    "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex " \
+    "digits)\n"                                                                            \
+    "      --reply            ask for the reply and print it on standard output; over\n"   \
+    "                         tinyproto, cnp and lines a journal sends one with\n"         \
+    "                         ?reply=yes only\n"                                           \
+    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer;\n"    \
+    "                         default 2, and 30 for the last answer\n"                     \
+    "  -r, --retries N        how often to begin again; default 5\n"                       \
+    "      --progress         show a bar also where standard error is not a terminal\n"    \
+    "      --no-progress      never show a bar\n"                                          \
+    "  -j, --json             print what became of it as one JSON object a line\n"         \
+    "  -q, --quiet            no line for what is committed\n"                             \
+    "  -h, --help             this text\n\n"                                               \
+    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"          \
     "69 not reachable, 74 standard output cannot be written, 75 given up after retries\n"
 
 /* A handle with the options set. Returns EX_OK with *m_out (msock_close is the caller's), EX_USAGE
