@@ -1,4 +1,4 @@
-/* The wire protocols there are: the one place that names them. */
+/* The table of wire protocols, and auto, which finds out what a peer speaks. */
 #ifndef PROTO_PROTO_TABLE_H
 #define PROTO_PROTO_TABLE_H
 
