@@ -63,7 +63,7 @@ endif
 BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -DMSOCK_VERSION_TEXT='"$(VERSION)"' $(DEFS) $(WARN) $(OPT) \
                $(HARD) $(SAN) -Iinclude -Isrc -Itools -MMD -MP
 PIE_CFLAGS  := $(BASE_CFLAGS) -fPIE
-PIC_CFLAGS  := $(BASE_CFLAGS) -fPIC -fvisibility=hidden
+PIC_CFLAGS  := $(BASE_CFLAGS) -DMSOCK_LIBRARY=1 -fPIC -fvisibility=hidden
 LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 
 # --- sources ---------------------------------------------------------------------------------------
@@ -89,6 +89,7 @@ HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) $(S
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
 
+comma := ,
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
 pic = $(patsubst %.c,$(B)/pic/%.o,$(1))
 
@@ -210,6 +211,9 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(SUPPORT_SRC)) $(B)/libfi
 	@mkdir -p $(@D)
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
+
+# It fails allocations.
+$(B)/tests/unit/test_no_memory: LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc strdup)
 
 $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a
 	@mkdir -p $(@D)

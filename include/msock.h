@@ -235,7 +235,8 @@ MSOCK_API enum msock_status msock_flush(msock *m, int timeout_ms);
  *                      owns them until its next msock_recv
  *   MSOCK_TIMEOUT      no message came in time
  *   MSOCK_UNREACHABLE  the connection has ended, or none can be made; the next call connects again
- *   MSOCK_LOCAL        a transform rejected a message, which is dropped
+ *   MSOCK_LOCAL        a transform rejected a message, which is dropped; or there is no memory:
+ *                      a message that has come is there for the next call
  *   MSOCK_USAGE        the protocol is msp */
 MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n);
 

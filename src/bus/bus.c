@@ -111,6 +111,8 @@ bus_open(const struct bus_place *place, unsigned ring)
     struct bus *bus = ms_calloc(1, sizeof(*bus));
 
     MS_ASSERT(ring < BUS_RINGS);
+    if (bus == NULL)
+        return NULL;
     bus->ring = ring;
     bus->bell_fd = place->bell_fd;
     bus->budget = BUS_TURN_BYTES;

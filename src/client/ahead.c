@@ -35,12 +35,10 @@ struct ahead {
     void *arg;
 };
 
-static struct ahead *
-ahead_of(struct msock *m)
+struct ahead *
+ahead_create(void)
 {
-    if (m->ahead == NULL)
-        m->ahead = ms_calloc(1, sizeof(*m->ahead));
-    return m->ahead;
+    return ms_calloc(1, sizeof(struct ahead));
 }
 
 static void
@@ -353,7 +351,7 @@ failed:
 void
 msock_set_settled(msock *m, msock_settled_fn fn, void *arg)
 {
-    struct ahead *ahead = ahead_of(m);
+    struct ahead *ahead = m->ahead;
 
     ahead->fn = fn;
     ahead->arg = arg;
@@ -362,7 +360,7 @@ msock_set_settled(msock *m, msock_settled_fn fn, void *arg)
 enum msock_status
 msock_send_ahead(msock *m, char kind, const void *data, size_t n)
 {
-    struct ahead *ahead = ahead_of(m);
+    struct ahead *ahead = m->ahead;
     struct ahead_item *item;
     enum msock_status status;
 
@@ -395,7 +393,7 @@ msock_flush(msock *m, int timeout_ms)
     enum msock_status status;
 
     handle_begin(m);
-    if (m->ahead == NULL || m->ahead->count == 0)
+    if (m->ahead->count == 0)
         return MSOCK_OK;
     status = ahead_wait(m, 0, 0, deadline);
     if (status == MSOCK_TIMEOUT)
@@ -408,7 +406,7 @@ msock_flush(msock *m, int timeout_ms)
 enum msock_status
 ahead_finish(struct msock *m)
 {
-    return m->ahead == NULL ? MSOCK_OK : msock_flush(m, -1);
+    return msock_flush(m, -1);
 }
 
 short

@@ -90,7 +90,16 @@ attempt_say_end(struct msock *m)
         else
             handle_fail_errno(m, MSOCK_OK, "what is to be sent cannot be read");
         break;
+    case PEER_STARVED:
+        handle_fail(m, MSOCK_OK, HANDLE_NO_MEMORY);
+        break;
     }
+}
+
+bool
+attempt_is_starved(const struct msock *m)
+{
+    return m->peer->end == PEER_STARVED;
 }
 
 int
@@ -100,6 +109,7 @@ attempt_connect(struct msock *m)
     uint64_t deadline;
     enum peer_turn turn = PEER_MOVED;
 
+    p->end = PEER_CLOSED;
     if (handle_connect(m) < 0)
         return -1;
     deadline = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
@@ -109,7 +119,7 @@ attempt_connect(struct msock *m)
     attempt_count(m);
     if (peer_alive(p) && peer_ready(p))
         return 0;
-    if (turn == PEER_ENDED)
+    if (!peer_alive(p))
         attempt_say_end(m);
     else
         handle_fail(m, MSOCK_OK, "%s: no answer in %s within %u ms", m->address, p->ops->name,
@@ -297,6 +307,7 @@ attempt_finish(struct attempt *a)
         return ATTEMPT_TAKEN;
     }
     m->reply = received_message(m, reply, &m->reply_len);
+    message_destroy(reply);
     return m->reply != NULL ? ATTEMPT_TAKEN : ATTEMPT_LOCAL;
 }
 
@@ -343,7 +354,7 @@ attempt_fail(struct attempt *a, enum attempt_stop stop)
         handle_say_unanswered(m);
         return ATTEMPT_UNANSWERED;
     }
-    if (stop == STOP_ENDED && p->end == PEER_UNREADABLE)
+    if (stop == STOP_ENDED && (p->end == PEER_UNREADABLE || p->end == PEER_STARVED))
         return ATTEMPT_LOCAL;
     return p->results.nacked ? ATTEMPT_NACKED : ATTEMPT_LOST;
 }
@@ -362,6 +373,8 @@ attempt_run(struct msock *m, struct outgoing *out, bool *in_doubt)
     if (m->progress != NULL && m->progress(m->progress_arg, 0, out->size) != 0)
         return attempt_fail(&a, STOP_CANCELLED);
     if (peer_post(p, out, m->want_reply) < 0) {
+        if (errno == ENOMEM)
+            return attempt_fail(&a, STOP_ENDED);
         handle_fail(m, MSOCK_OK, "%s cannot carry this message to %s", p->ops->name, m->address);
         return ATTEMPT_UNFIT;
     }

@@ -26,6 +26,8 @@ msock_connect(msock *m)
     handle_begin(m);
     attempt_check(m);
     for (unsigned nth = 0; m->transport.fd < 0 && attempt_connect(m) < 0; nth++) {
+        if (attempt_is_starved(m))
+            return MSOCK_LOCAL;
         if (nth >= m->retries)
             return MSOCK_UNREACHABLE;
         handle_back_off(m, nth);
@@ -127,7 +129,7 @@ delivery_attempt(struct delivery *d)
 {
     d->attempts++;
     if (!delivery_connect(d))
-        return delivery_again(d);
+        return attempt_is_starved(d->m) ? delivery_decided(d, MSOCK_LOCAL) : delivery_again(d);
     switch (attempt_run(d->m, d->out, &d->in_doubt)) {
     case ATTEMPT_TAKEN:
         return delivery_decided(d, MSOCK_OK);

@@ -99,17 +99,20 @@ handle_clear_transforms(struct msock *m)
         t->list[t->count++] = m->at.seal;
 }
 
-static void
+static int
 handle_make_peer(struct msock *m)
 {
     struct peer *p = peer_create(m->at.ops, &m->transport, m->digester);
 
+    if (p == NULL)
+        return -1;
     p->limits.framing = m->at.framing;
     p->limits.window_size = m->at.window_size;
     p->limits.retries = HANDLE_NACK_LIMIT;
     p->limits.nack_limit = HANDLE_NACK_LIMIT;
     p->limits.timeout_us = (uint64_t)HANDLE_ANSWER_MS * 1000;
     m->peer = p;
+    return 0;
 }
 
 msock *
@@ -125,12 +128,12 @@ msock_open(const char *url)
     transport_init(&m->transport);
     handle_clear_transforms(m);
     m->digester = digester_create();
-    if (m->digester == NULL) {
+    m->ahead = ahead_create();
+    if (m->digester == NULL || m->ahead == NULL || handle_make_peer(m) < 0) {
         msock_close(m);
         return NULL;
     }
     handle_name_address(m);
-    handle_make_peer(m);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
     m->retries = HANDLE_RETRIES;

@@ -46,6 +46,7 @@ void address_fini(struct address *address);
 #define HANDLE_NACK_LIMIT 10
 #define HANDLE_ERROR_LEN  2560
 #define HANDLE_CODE_LEN   32
+#define HANDLE_NO_MEMORY  "there is no memory"
 
 struct ahead; /* ahead.c */
 
@@ -139,9 +140,9 @@ MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
 
 /* What the server has sent, as the program is to see it: after the transforms, last to first. */
 
-/* Returns the bytes of a message in memory of their own (free), NUL-terminated besides, and
- * destroys the message. NULL with a sentence in the handle: a transform has refused it, or there is
- * no memory. */
+/* Returns the bytes of a message in memory of their own (free), NUL-terminated besides; the message
+ * stays. NULL with a sentence in the handle: a transform has refused it, or there is no memory
+ * (errno is ENOMEM then). */
 char *received_message(struct msock *m, struct message *message, size_t *n_out);
 
 /* --- retry.c --- */
@@ -171,6 +172,9 @@ enum attempt_end {
 /* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence
  * set. */
 MS_MUST_CHECK int attempt_connect(struct msock *m);
+
+/* The last connection, or the try to make one, ended because there is no memory. */
+bool attempt_is_starved(const struct msock *m);
 
 /* Reads what the server has said meanwhile; afterwards a connection that has ended is closed. */
 void attempt_check(struct msock *m);
@@ -205,6 +209,7 @@ MS_MUST_CHECK enum msock_status deliver(struct msock *m, struct outgoing *out);
 MS_MUST_CHECK enum msock_status ahead_finish(struct msock *m);
 
 /* Forgets them without a report. NULL is fine. */
+MS_MUST_CHECK struct ahead *ahead_create(void); /* NULL: no memory */
 void ahead_destroy(struct ahead *ahead);
 
 #endif

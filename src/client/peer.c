@@ -5,6 +5,7 @@
 
 #include "common/fd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -30,6 +31,13 @@ peer_create(const struct proto_ops *ops, struct transport *transport, struct dig
 {
     struct peer *p = ms_calloc(1, sizeof(*p));
 
+    if (p == NULL)
+        return NULL;
+    p->in = ms_malloc(PEER_READ);
+    if (p->in == NULL) {
+        free(p);
+        return NULL;
+    }
     p->ops = ops;
     p->transport = transport;
     p->limits = (struct proto_limits){
@@ -127,6 +135,15 @@ peer_io(struct peer *p)
     };
 }
 
+static enum peer_turn
+peer_ended(struct peer *p, enum peer_end end)
+{
+    p->end = end;
+    p->end_untold = true;
+    peer_close(p);
+    return PEER_ENDED;
+}
+
 void
 peer_begin(struct peer *p)
 {
@@ -134,6 +151,7 @@ peer_begin(struct peer *p)
     struct proto_io io = peer_io(p);
 
     MS_ASSERT(peer_alive(p));
+    ms_memory_forget();
     if (getrandom(&begin.nonce, sizeof(begin.nonce), 0) != (ssize_t)sizeof(begin.nonce))
         begin.nonce = begin.now_us; /* only the server's is ever a secret */
     peer_drop_reply(p);
@@ -145,8 +163,10 @@ peer_begin(struct peer *p)
     p->shut = false;
     p->end_untold = false;
     p->ops->init(&p->state, &begin);
-    if (p->ops->open != NULL)
+    if (p->ops->open != NULL && !ms_memory_failed())
         p->ops->open(&p->state, &io);
+    if (ms_memory_failed())
+        (void)peer_ended(p, PEER_STARVED);
 }
 
 /* --- messages from the server --- */
@@ -220,6 +240,17 @@ peer_take(struct peer *p)
     return m;
 }
 
+void
+peer_put_back(struct peer *p, struct message *m)
+{
+    m->next = p->inbox_first;
+    p->inbox_first = m;
+    if (p->inbox_last == NULL)
+        p->inbox_last = m;
+    p->inbox_count++;
+    p->inbox_bytes += m->size;
+}
+
 struct message *
 peer_reply(struct peer *p)
 {
@@ -245,12 +276,14 @@ peer_sent(struct peer *p, size_t n)
     p->body.len -= n - first;
 }
 
-/* False where the connection is lost. */
+/* False where the connection is lost. Nothing leaves that was made without memory. */
 static bool
 peer_send(struct peer *p, bool *moved)
 {
     struct buffer *ready = &p->answers.ready;
 
+    if (ms_memory_failed())
+        return true;
     while (ready->len + p->body.len > 0) {
         struct iovec pieces[] = {{(void *)(uintptr_t)buffer_bytes(ready), ready->len},
                                  {(void *)(uintptr_t)p->body.data, p->body.len}};
@@ -275,15 +308,6 @@ peer_send(struct peer *p, bool *moved)
     return true;
 }
 
-static enum peer_turn
-peer_ended(struct peer *p, enum peer_end end)
-{
-    p->end = end;
-    p->end_untold = true;
-    peer_close(p);
-    return PEER_ENDED;
-}
-
 /* Sends the last answers, as far as they go out at once, and ends. */
 static enum peer_turn
 peer_finish(struct peer *p, enum peer_end end)
@@ -291,7 +315,7 @@ peer_finish(struct peer *p, enum peer_end end)
     bool moved;
 
     (void)peer_send(p, &moved);
-    return peer_ended(p, end);
+    return peer_ended(p, ms_memory_failed() ? PEER_STARVED : end);
 }
 
 /* Feeds the bytes that were read, as long as there is room for messages. */
@@ -305,6 +329,10 @@ peer_feed(struct peer *p, bool *moved)
         enum proto_event event =
             p->ops->feed(&p->state, &io, p->in + p->in_head, p->in_len, &used, &m);
 
+        if (ms_memory_failed()) {
+            message_destroy(m);
+            return peer_ended(p, PEER_STARVED);
+        }
         *moved = true;
         p->in_head += used;
         p->in_len -= used;
@@ -338,8 +366,12 @@ peer_at_eof(struct peer *p)
         struct message *m = NULL;
 
         event = p->ops->eof(&p->state, &io, &m);
-        if (event == PROTO_MESSAGE)
+        if (ms_memory_failed())
+            message_destroy(m);
+        else if (event == PROTO_MESSAGE)
             peer_receive(p, &io, m);
+        if (ms_memory_failed())
+            break;
     }
     return peer_finish(p, PEER_CLOSED);
 }
@@ -361,8 +393,6 @@ peer_read(struct peer *p, bool *moved)
 
     if (p->in_len > 0 || peer_full(p))
         return PEER_MOVED;
-    if (p->in == NULL)
-        p->in = ms_malloc(PEER_READ);
     p->in_head = 0;
     switch (transport_read(p->transport, p->in, PEER_READ, &got)) {
     case TRANSPORT_DONE:
@@ -426,6 +456,8 @@ peer_move(struct peer *p, bool *moved)
     if (peer_feed(p, moved) == PEER_ENDED || peer_read(p, moved) == PEER_ENDED ||
         peer_expire(p, moved) == PEER_ENDED)
         return PEER_ENDED;
+    if (ms_memory_failed())
+        return peer_ended(p, PEER_STARVED);
     return peer_send(p, moved) ? PEER_MOVED : peer_last_words(p);
 }
 
@@ -438,9 +470,13 @@ peer_turn(struct peer *p, uint64_t deadline_us)
 
     if (!peer_alive(p))
         return PEER_ENDED;
+    ms_memory_forget();
     if (peer_move(p, &moved) == PEER_ENDED)
         return PEER_ENDED;
-    if (peer_work(p) || moved)
+    moved |= peer_work(p);
+    if (ms_memory_failed())
+        return peer_ended(p, PEER_STARVED);
+    if (moved)
         return PEER_MOVED;
     if (!peer_full(p))
         events |= POLLIN;
@@ -471,7 +507,7 @@ peer_catch_up(struct peer *p, uint64_t deadline_us)
 bool
 peer_ready(const struct peer *p)
 {
-    return p->ops->idle(&p->state) || p->building != NULL;
+    return peer_alive(p) && (p->ops->idle(&p->state) || p->building != NULL);
 }
 
 int
@@ -480,8 +516,14 @@ peer_post(struct peer *p, struct outgoing *out, bool reply)
     struct proto_io io = peer_io(p);
 
     out->wants_reply = reply;
+    ms_memory_forget();
     if (proto_send(p->ops, &p->state, &io, out) < 0)
         return -1;
+    if (ms_memory_failed()) {
+        (void)peer_ended(p, PEER_STARVED);
+        errno = ENOMEM;
+        return -1;
+    }
     p->posted++;
     peer_drop_reply(p);
     p->awaiting = reply;
@@ -516,8 +558,6 @@ peer_drain(struct peer *p, uint64_t deadline_us)
 {
     size_t got;
 
-    if (p->in == NULL)
-        p->in = ms_malloc(PEER_READ);
     for (;;) {
         switch (transport_read(p->transport, p->in, PEER_READ, &got)) {
         case TRANSPORT_DONE:
@@ -542,6 +582,7 @@ peer_leave(struct peer *p, unsigned ms)
 
     if (!peer_alive(p))
         return;
+    ms_memory_forget();
     (void)p->ops->shutdown(&p->state, &io);
     if (peer_send(p, &moved) && p->posted > 0 && !p->ops->repeatable) {
         peer_shut(p);

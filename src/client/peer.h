@@ -73,6 +73,7 @@ enum peer_end {
     PEER_EXPIRED,  /* by the protocol: the server is silent where it must speak */
     /* we ended it: a message cannot be read; results.error is its errno */
     PEER_UNREADABLE,
+    PEER_STARVED, /* we ended it: there is no memory */
 };
 
 struct peer {
@@ -98,7 +99,7 @@ struct peer {
     uint64_t flushed; /* of these, in the kernel's hands with their last byte */
     bool shut;        /* our writing side is shut down */
 
-    uint8_t *in; /* read and not fed yet: PEER_READ bytes, made by the first read */
+    uint8_t *in; /* read and not fed yet: PEER_READ bytes */
     size_t in_head, in_len;
 
     struct message *inbox_first, *inbox_last; /* linked by next */
@@ -113,12 +114,12 @@ struct peer {
     union proto_state state;
 };
 
-/* digester and transport are the caller's and must stay as long as the peer. Never NULL. */
+/* digester and transport are the caller's and must stay as long as the peer. NULL: no memory. */
 struct peer *
 peer_create(const struct proto_ops *ops, struct transport *transport, struct digester *digester);
 void peer_destroy(struct peer *p); /* closes the connection; NULL is fine */
 
-/* The transport has just been connected: the protocol begins. */
+/* The transport has just been connected: the protocol begins; or ends, where there is no memory. */
 void peer_begin(struct peer *p);
 
 /* Closes the connection; the inbox stays. */
@@ -147,7 +148,8 @@ bool peer_catch_up(struct peer *p, uint64_t deadline_us);
 /* Gives the protocol a message for the server. Over msp, out and its bytes must stay until the
  * message is settled or the connection has ended; otherwise they are copied. With reply, peer_reply
  * gets the server's first message that begins to come after the last byte of ours has left or, if
- * the protocol acknowledges, after the acknowledgement. Returns 0, or -1 with errno EMSGSIZE. */
+ * the protocol acknowledges, after the acknowledgement. Returns 0, or -1 with errno EMSGSIZE,
+ * or ENOMEM (the connection has ended then). */
 MS_MUST_CHECK int peer_post(struct peer *p, struct outgoing *out, bool reply);
 
 /* No more messages from this side: the server is to see the end. */
@@ -166,6 +168,9 @@ uint64_t peer_undone(const struct peer *p);
 
 /* The oldest message that the server has sent by itself; the caller destroys it. NULL: none. */
 struct message *peer_take(struct peer *p);
+
+/* The next peer_take returns m again. */
+void peer_put_back(struct peer *p, struct message *m);
 
 /* Bytes of the reply (or of the message taken for it) that have come so far. */
 uint64_t peer_reply_bytes(const struct peer *p);

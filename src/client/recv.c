@@ -2,6 +2,7 @@
  * to see it. What a transform rejects is an error and never data. */
 #include "client/handle.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 static char *
@@ -10,6 +11,7 @@ received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
     void *bytes;
     char *longer;
 
+    errno = 0;
     if (transforms_receive(&m->transforms, data, n, &bytes, &n) < 0) {
         handle_fail(m, MSOCK_LOCAL,
                     "%s: what the server has sent cannot be opened with the key or transforms",
@@ -20,6 +22,7 @@ received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
     if (longer == NULL) {
         free(bytes);
         handle_fail(m, MSOCK_LOCAL, "there is no memory for what the server has sent");
+        errno = ENOMEM;
         return NULL;
     }
     longer[n] = '\0';
@@ -37,9 +40,8 @@ received_message(struct msock *m, struct message *message, size_t *n_out)
         handle_fail_errno(m, MSOCK_LOCAL, "what the server has sent cannot be read back");
     } else {
         bytes = received_bytes(m, body, message->size, n_out);
-        message_body_release(message, body);
+        message_body_release(message, body); /* errno stays */
     }
-    message_destroy(message);
     return bytes;
 }
 
@@ -51,6 +53,11 @@ recv_hand_out(struct msock *m, struct message *message, const void **data_out, s
     size_t len;
 
     m->received = received_message(m, message, &len);
+    if (m->received == NULL && errno == ENOMEM) {
+        peer_put_back(m->peer, message);
+        return MSOCK_LOCAL;
+    }
+    message_destroy(message);
     if (m->received == NULL)
         return MSOCK_LOCAL;
     *data_out = m->received;
@@ -94,7 +101,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     message = peer_take(m->peer);
     if (message == NULL && !m->peer->end_untold) {
         if (!peer_alive(m->peer) && attempt_connect(m) < 0)
-            return MSOCK_UNREACHABLE;
+            return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
         message = recv_wait(m->peer, deadline);
     }
     attempt_count(m);
@@ -103,7 +110,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     if (peer_alive(m->peer))
         return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
     attempt_say_end(m);
-    return MSOCK_UNREACHABLE;
+    return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
 }
 
 int

@@ -78,24 +78,38 @@ msock_send_json_text(msock *m, const char *text, size_t n)
     return send_bytes(m, 'J', text, n);
 }
 
+struct json_text {
+    struct buffer bytes;
+    bool failed; /* jansson goes on where it could not write a key */
+};
+
+static int
+json_text_add(const char *part, size_t n, void *arg)
+{
+    struct json_text *text = arg;
+    size_t len = text->bytes.len;
+
+    if (!text->failed && n <= PEER_MESSAGE_MAX - len)
+        buffer_append(&text->bytes, part, n);
+    text->failed |= text->bytes.len != len + n;
+    return text->failed ? -1 : 0;
+}
+
 enum msock_status
 msock_send_json(msock *m, const json_t *value)
 {
-    json_malloc_t get;
-    json_free_t release;
+    struct json_text text = {.failed = false};
     enum msock_status status;
-    char *text;
 
     send_begin(m);
     if (value == NULL)
         return handle_fail(m, MSOCK_USAGE, "there is no JSON document");
-    text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    if (text == NULL)
-        return handle_fail(m, MSOCK_LOCAL, "the value cannot be written as JSON");
-    status = send_bytes(m, 'J', text, strlen(text));
-    /* The host program may have given jansson an allocator of its own. */
-    json_get_alloc_funcs(&get, &release);
-    release(text);
+    if (json_dump_callback(value, json_text_add, &text, JSON_COMPACT | JSON_ENCODE_ANY) < 0 ||
+        text.failed)
+        status = handle_fail(m, MSOCK_LOCAL, "the value cannot be written as JSON");
+    else
+        status = send_bytes(m, 'J', buffer_bytes(&text.bytes), text.bytes.len);
+    buffer_fini(&text.bytes);
     return status;
 }
 

@@ -19,12 +19,15 @@ msock_encode(char kind, int want_reply, const void *data, size_t n, const void *
     dg = digester_create();
     if (dg == NULL)
         return 0;
+    ms_memory_forget();
     if (n > 0) {
         first.crc = digest_crc32(0, data, n);
         memcpy(p + MSP_FIRST_HEADER, data, n);
     }
     digest_sha256(dg, data, n, first.sha256);
     digester_destroy(dg);
+    if (ms_memory_failed())
+        return 0;
     msp_first_encode(p, &first);
     msp_trailer_encode(p + MSP_FIRST_HEADER + n, kind, want_reply ? MSP_FLAG_REPLY : 0, NULL, value,
                        value_len);

@@ -1,5 +1,5 @@
-/* The assertion and the allocations that end the process rather than return. They write to standard
- * error by themselves: the log is not part of libmsock. */
+/* The assertion, and the allocations, which end a program rather than return. They write to
+ * standard error by themselves: the log is not part of libmsock. */
 #include "common/base.h"
 
 #include <errno.h>
@@ -16,21 +16,54 @@ ms_assert_failed(const char *expr, const char *file, int line, const char *func)
     abort();
 }
 
-static _Noreturn void
+#ifdef MSOCK_LIBRARY
+
+static _Thread_local bool memory_failed;
+
+void *
+ms_out_of_memory(size_t n)
+{
+    (void)n;
+    memory_failed = true;
+    errno = ENOMEM;
+    return NULL;
+}
+
+bool
+ms_memory_failed(void)
+{
+    return memory_failed;
+}
+
+void
+ms_memory_forget(void)
+{
+    memory_failed = false;
+}
+
+void
+ms_memory_note(void)
+{
+    memory_failed = true;
+}
+
+#else
+
+void *
 ms_out_of_memory(size_t n)
 {
     dprintf(STDERR_FILENO, "out of memory: %zu bytes\n", n);
     abort();
 }
 
+#endif
+
 void *
 ms_malloc(size_t n)
 {
     void *p = malloc(n != 0 ? n : 1);
 
-    if (p == NULL)
-        ms_out_of_memory(n);
-    return p;
+    return p != NULL ? p : ms_out_of_memory(n);
 }
 
 void *
@@ -38,17 +71,16 @@ ms_calloc(size_t count, size_t size)
 {
     void *p = count != 0 && size != 0 ? calloc(count, size) : calloc(1, 1);
 
-    if (p == NULL)
-        ms_out_of_memory(count * size);
-    return p;
+    return p != NULL ? p : ms_out_of_memory(count * size);
 }
 
 char *
 ms_strdup(const char *s)
 {
     size_t n = strlen(s) + 1;
+    char *copy = ms_malloc(n);
 
-    return memcpy(ms_malloc(n), s, n);
+    return copy != NULL ? memcpy(copy, s, n) : NULL;
 }
 
 void

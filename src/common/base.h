@@ -18,11 +18,42 @@
 
 _Noreturn void ms_assert_failed(const char *expr, const char *file, int line, const char *func);
 
-/* Allocation that never returns NULL. It is for sizes that are small and bounded by us, not by a
- * peer. If it fails, the process cannot go on and aborts. Free with free(3). */
+/* Allocation for sizes that are small and bounded by us, not by a peer. Free with free(3).
+ *
+ * A program cannot go on without: there it never returns NULL, but aborts. libmsock lives in
+ * somebody else's program (MSOCK_LIBRARY): there it returns NULL, and the thread remembers it.
+ * Protocols need no way back then. They may say anything, as long as they do not crash, and whoever
+ * drives a connection asks ms_memory_failed before it believes them or lets a byte out. */
 MS_MUST_CHECK void *ms_malloc(size_t n);
 MS_MUST_CHECK void *ms_calloc(size_t count, size_t size);
 MS_MUST_CHECK char *ms_strdup(const char *s);
+
+/* Another library has no memory: as ms_malloc. Returns NULL, if it returns. */
+void *ms_out_of_memory(size_t n);
+
+/* Whether memory ran out in this thread since ms_memory_forget. ms_memory_note: it did, where a
+ * program can go on without. */
+#ifdef MSOCK_LIBRARY
+bool ms_memory_failed(void);
+void ms_memory_forget(void);
+void ms_memory_note(void);
+#else
+static inline bool
+ms_memory_failed(void)
+{
+    return false;
+}
+
+static inline void
+ms_memory_forget(void)
+{
+}
+
+static inline void
+ms_memory_note(void)
+{
+}
+#endif
 
 /* n random bytes, from the kernel. */
 void ms_random(void *out, size_t n);

@@ -23,7 +23,8 @@ buffer_fini(struct buffer *b)
     buffer_init(b);
 }
 
-static void
+/* False where there is no memory; the buffer is as it was then. */
+static bool
 buffer_grow(struct buffer *b, size_t need)
 {
     size_t cap = b->cap != 0 ? b->cap : BUFFER_FIRST;
@@ -33,12 +34,15 @@ buffer_grow(struct buffer *b, size_t need)
     while (cap < need)
         cap *= 2;
     data = ms_malloc(cap);
+    if (data == NULL)
+        return false;
     if (b->len > 0)
         memcpy(data, b->data + b->head, b->len);
     free(b->data);
     b->data = data;
     b->head = 0;
     b->cap = (uint32_t)cap;
+    return true;
 }
 
 char *
@@ -51,7 +55,8 @@ buffer_reserve(struct buffer *b, size_t n)
         b->head = 0;
     } else {
         MS_ASSERT(n <= BUFFER_MAX);
-        buffer_grow(b, b->len + n > b->cap ? b->len + n : (size_t)b->cap + 1);
+        if (!buffer_grow(b, b->len + n > b->cap ? b->len + n : (size_t)b->cap + 1))
+            return NULL;
     }
     return b->data + b->len;
 }
@@ -81,9 +86,12 @@ buffer_printf(struct buffer *b, const char *fmt, ...)
     va_end(ap);
     MS_ASSERT(n >= 0);
     if ((size_t)n >= room) {
-        room = (size_t)n + 1;
+        char *to = buffer_reserve(b, (size_t)n + 1);
+
+        if (to == NULL)
+            return;
         va_start(ap, fmt);
-        n = vsnprintf(buffer_reserve(b, room), room, fmt, ap);
+        n = vsnprintf(to, (size_t)n + 1, fmt, ap);
         va_end(ap);
     }
     buffer_added(b, (size_t)n);
@@ -116,6 +124,10 @@ buffer_clear(struct buffer *b)
 const char *
 buffer_cstr(struct buffer *b)
 {
-    *buffer_reserve(b, 1) = '\0';
+    char *end = buffer_reserve(b, 1);
+
+    if (end == NULL)
+        return "";
+    *end = '\0';
     return b->data + b->head;
 }

@@ -14,6 +14,7 @@
 
 struct sha256 {
     EVP_MD_CTX *ctx;
+    bool is_good;        /* false: there was no memory to begin, and libcrypto would crash */
     struct sha256 *next; /* in the pool */
 };
 
@@ -42,42 +43,36 @@ digest_crc32_rest(uint32_t all, uint32_t front, size_t n)
     return all ^ (uint32_t)crc32_combine(front, 0, (z_off_t)n);
 }
 
+static void
+sha256_destroy(struct sha256 *s)
+{
+    if (s == NULL)
+        return;
+    EVP_MD_CTX_free(s->ctx);
+    free(s);
+}
+
 static struct sha256 *
 sha256_create(void)
 {
     struct sha256 *s = ms_calloc(1, sizeof(*s));
 
+    if (s == NULL)
+        return NULL;
     s->ctx = EVP_MD_CTX_new();
-    MS_ASSERT(s->ctx != NULL);
-    return s;
+    if (s->ctx != NULL)
+        return s;
+    sha256_destroy(s);
+    return ms_out_of_memory(0);
 }
 
+/* Digesting fails for want of memory alone. */
 static void
-sha256_destroy(struct sha256 *s)
+sha256_did(struct sha256 *s, bool done)
 {
-    EVP_MD_CTX_free(s->ctx);
-    free(s);
-}
-
-struct digester *
-digester_create(void)
-{
-    struct digester *dg;
-    EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
-
-    if (md == NULL) {
-        errno = ENOTSUP;
-        return NULL;
-    }
-    dg = calloc(1, sizeof(*dg));
-    if (dg == NULL) {
-        EVP_MD_free(md);
-        errno = ENOMEM;
-        return NULL;
-    }
-    dg->md = md;
-    dg->scratch = sha256_create();
-    return dg;
+    s->is_good = done;
+    if (!done)
+        (void)ms_out_of_memory(0);
 }
 
 void
@@ -97,6 +92,31 @@ digester_destroy(struct digester *dg)
     free(dg);
 }
 
+struct digester *
+digester_create(void)
+{
+    struct digester *dg;
+    EVP_MD *md = EVP_MD_fetch(NULL, "SHA256", NULL);
+
+    if (md == NULL) {
+        errno = ENOTSUP; /* or no memory: libcrypto does not say */
+        return NULL;
+    }
+    dg = calloc(1, sizeof(*dg));
+    if (dg == NULL) {
+        EVP_MD_free(md);
+        errno = ENOMEM;
+        return NULL;
+    }
+    dg->md = md;
+    dg->scratch = sha256_create();
+    if (dg->scratch != NULL)
+        return dg;
+    digester_destroy(dg);
+    errno = ENOMEM;
+    return NULL;
+}
+
 struct sha256 *
 sha256_begin(struct digester *dg)
 {
@@ -106,6 +126,8 @@ sha256_begin(struct digester *dg)
         dg->pool = s->next;
     else
         s = sha256_create();
+    if (s == NULL)
+        return NULL;
     dg->lent++;
     sha256_reset(dg, s);
     return s;
@@ -114,7 +136,8 @@ sha256_begin(struct digester *dg)
 void
 sha256_update(struct sha256 *s, const void *data, size_t n)
 {
-    MS_ASSERT(EVP_DigestUpdate(s->ctx, data, n) == 1);
+    if (s->is_good)
+        sha256_did(s, EVP_DigestUpdate(s->ctx, data, n) == 1);
 }
 
 void
@@ -127,19 +150,21 @@ sha256_peek(struct digester *dg, const struct sha256 *s, uint8_t out[SHA256_LEN]
 void
 sha256_finish(struct sha256 *s, uint8_t out[SHA256_LEN])
 {
-    MS_ASSERT(EVP_DigestFinal_ex(s->ctx, out, NULL) == 1);
+    memset(out, 0, SHA256_LEN);
+    if (s->is_good)
+        sha256_did(s, EVP_DigestFinal_ex(s->ctx, out, NULL) == 1);
 }
 
 void
 sha256_reset(struct digester *dg, struct sha256 *s)
 {
-    MS_ASSERT(EVP_DigestInit_ex2(s->ctx, dg->md, NULL) == 1);
+    sha256_did(s, EVP_DigestInit_ex2(s->ctx, dg->md, NULL) == 1);
 }
 
 void
 sha256_copy(struct sha256 *to, const struct sha256 *from)
 {
-    MS_ASSERT(EVP_MD_CTX_copy_ex(to->ctx, from->ctx) == 1);
+    sha256_did(to, from->is_good && EVP_MD_CTX_copy_ex(to->ctx, from->ctx) == 1);
 }
 
 void

@@ -122,6 +122,10 @@ seal_open(const char *path, char error[SEAL_ERROR_LEN])
 {
     struct seal *seal = ms_calloc(1, sizeof(*seal));
 
+    if (seal == NULL) {
+        snprintf(error, SEAL_ERROR_LEN, "there is no memory for a key");
+        return NULL;
+    }
     if (seal_key_read(path, seal->key, error) < 0)
         goto fail;
     seal->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);

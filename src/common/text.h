@@ -27,17 +27,20 @@ buffer_bytes(const struct buffer *b)
     return b->data == NULL ? NULL : b->data + b->head;
 }
 
-/* Makes room for n more bytes and returns where to write them (never NULL where n is not 0); add
- * them with buffer_added. Aborts when memory is out: what goes here is bounded by us. */
+/* Makes room for n more bytes and returns where to write them; add them with buffer_added. NULL
+ * where n is 0 and there is no memory yet, or in libmsock where memory is out: nothing is appended
+ * then (ms_memory_failed). */
 char *buffer_reserve(struct buffer *b, size_t n);
 void buffer_added(struct buffer *b, size_t n);
 
 static inline void
 buffer_append(struct buffer *b, const void *data, size_t n)
 {
-    if (n == 0)
+    char *to = n > 0 ? buffer_reserve(b, n) : NULL;
+
+    if (to == NULL)
         return;
-    memcpy(buffer_reserve(b, n), data, n);
+    memcpy(to, data, n);
     b->len += (uint32_t)n;
 }
 
@@ -53,7 +56,8 @@ void buffer_unappend(struct buffer *b, size_t n);
 /* Drops all bytes and keeps the memory. */
 void buffer_clear(struct buffer *b);
 
-/* Appends a NUL that len does not count, and returns the string (valid until the next call). */
+/* Appends a NUL that len does not count, and returns the string (valid until the next call); ""
+ * where there is no memory for it. */
 const char *buffer_cstr(struct buffer *b);
 
 /* --- text.c --- */

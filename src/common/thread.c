@@ -86,6 +86,8 @@ helper_create(const char *name)
 {
     struct helper *h = ms_calloc(1, sizeof(*h));
 
+    if (h == NULL)
+        return NULL;
     h->name = name;
     STAILQ_INIT(&h->waiting);
     STAILQ_INIT(&h->finished);

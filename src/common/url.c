@@ -21,6 +21,8 @@ struct url_parser {
     char *error;
 };
 
+#define NO_MEMORY "there is no memory to read it"
+
 static int url_fail(const struct url_parser *p, const char *fmt, ...) MS_PRINTF(2, 3);
 
 static int
@@ -44,6 +46,8 @@ url_copy(const char *s, size_t n)
 {
     char *copy = ms_malloc(n + 1);
 
+    if (copy == NULL)
+        return NULL;
     memcpy(copy, s, n);
     copy[n] = '\0';
     return copy;
@@ -64,6 +68,8 @@ url_decode(const struct url_parser *p, const char *s, size_t n, char **out, size
 {
     char *copy = ms_malloc(n + 1), *to = copy;
 
+    if (copy == NULL)
+        return url_fail(p, NO_MEMORY);
     for (size_t i = 0; i < n; i++) {
         int high, low;
 
@@ -110,7 +116,10 @@ url_scheme(const struct url_parser *p)
         return NULL;
     }
     p->url->scheme = url_copy(p->text, (size_t)(s - p->text));
-    return s + 3;
+    if (p->url->scheme != NULL)
+        return s + 3;
+    url_fail(p, NO_MEMORY);
+    return NULL;
 }
 
 static int
@@ -164,6 +173,8 @@ url_host_v6(const struct url_parser *p, const char *s, size_t n)
         0) /* %25 before a zone */
         return -1;
     bare = ms_strdup(p->url->host);
+    if (bare == NULL)
+        return url_fail(p, NO_MEMORY);
     zone = strchr(bare, '%');
     if (zone != NULL)
         *zone = '\0';
@@ -190,7 +201,7 @@ url_host_name(const struct url_parser *p, const char *s, size_t n)
     if (len > 253)
         return url_fail(p, "a host name has at most 253 characters");
     p->url->host = url_copy(s, len);
-    return (int)len;
+    return p->url->host != NULL ? (int)len : url_fail(p, NO_MEMORY);
 }
 
 /* ADDRESS[:PORT], and perhaps a slash behind it. */
@@ -233,6 +244,10 @@ url_add_option(const struct url_parser *p, const char *s, size_t n)
     if (url_decode(p, equals + 1, n - name_len - 1, &option.value, &option.len) < 0)
         return -1;
     option.name = url_copy(s, name_len);
+    if (option.name == NULL) {
+        free(option.value);
+        return url_fail(p, NO_MEMORY);
+    }
     if (url_option(p->url, option.name) != NULL) {
         url_fail(p, "the option \"%.40s\" stands there twice", option.name);
         free(option.name);

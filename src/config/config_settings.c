@@ -54,6 +54,8 @@ config_path(const char *cwd, const char *path)
         cwd_len--;
     size = cwd_len + len + 2;
     joined = ms_malloc(size);
+    if (joined == NULL)
+        return NULL;
     snprintf(joined, size, "%.*s/%.*s", (int)cwd_len, cwd, (int)len, path);
     return joined;
 }

@@ -186,7 +186,8 @@ listener_name(const char *text)
 {
     char *name = ms_strdup(text);
 
-    name[strcspn(name, "?")] = '\0';
+    if (name != NULL)
+        name[strcspn(name, "?")] = '\0';
     return name;
 }
 

@@ -31,6 +31,8 @@ server_conn_add(struct msock_server *s, struct conn *core)
     struct msock_conn *c = ms_calloc(1, sizeof(*c));
     struct message_origin origin;
 
+    if (c == NULL)
+        return NULL;
     c->server = s;
     c->core = core;
     TAILQ_INIT(&c->queue);

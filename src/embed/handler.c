@@ -48,8 +48,8 @@ server_handler_closed(void *handler, struct conn *core, bool moved)
     struct msock_conn *c = server_conn_find(handler, core);
 
     (void)moved;
-    MS_ASSERT(c != NULL);
-    server_conn_ended(c);
+    if (c != NULL) /* or there was no memory for it */
+        server_conn_ended(c);
 }
 
 /* The program may ask for it at any time (msock_message_json). */

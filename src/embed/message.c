@@ -1,6 +1,7 @@
 /* One message as the program sees it. */
 #include "embed/server.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* --- where it is --- */
@@ -10,6 +11,11 @@ server_message_add(struct msock_conn *c, struct message *core)
 {
     struct msock_message *m = ms_calloc(1, sizeof(*m));
 
+    if (m == NULL) {
+        outcome_settle(&c->server->host, core,
+                       outcome_failed("the program has no memory for it", ENOMEM));
+        return;
+    }
     m->conn = c;
     m->core = core;
     TAILQ_INSERT_TAIL(&c->queue, m, link);

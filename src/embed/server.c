@@ -61,11 +61,12 @@ msock_server_create(void)
     TAILQ_INIT(&s->taken);
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->out);
+    ms_memory_forget();
     s->cwd = getcwd(NULL, 0);
     settings_init(&s->settings, s->cwd != NULL ? s->cwd : "/");
     server_configure(s);
     s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (s->wake_fd >= 0 && stats_private_open(&s->stats) == 0)
+    if (!ms_memory_failed() && s->wake_fd >= 0 && stats_private_open(&s->stats) == 0)
         return s;
     msock_server_destroy(s);
     return NULL;
@@ -143,6 +144,12 @@ msock_server_add_transform(msock_server *s, msock_transform_fn on_send,
 
 /* Refuses options that only msockd's listeners have. */
 static enum msock_status
+server_no_memory(struct msock_server *s)
+{
+    return server_fail(s, MSOCK_LOCAL, "there is no memory");
+}
+
+static enum msock_status
 server_check_url(struct msock_server *s, const char *text)
 {
     char error[URL_ERROR_LEN];
@@ -150,7 +157,7 @@ server_check_url(struct msock_server *s, const char *text)
     struct url url;
 
     if (url_parse(text, &url, error) < 0)
-        return server_fail(s, MSOCK_USAGE, "%s", error);
+        return ms_memory_failed() ? server_no_memory(s) : server_fail(s, MSOCK_USAGE, "%s", error);
     has_handler = url_option(&url, "handler") != NULL;
     url_fini(&url);
     if (has_handler)
@@ -202,6 +209,10 @@ server_bind(struct msock_server *s, struct listener_config *lc)
                     (gid_t)-1, &l->socket) < 0)
         return server_fail(s, MSOCK_LOCAL, "%s: cannot listen: %s", lc->name, strerror(errno));
     l->address = server_address(&l->socket.bound);
+    if (l->address == NULL) {
+        listen_close(&l->socket);
+        return server_no_memory(s);
+    }
     /* A peer that does not read makes msock_conn_write wait; it is not closed for it. */
     l->queue_max = lc->number[OPTION_SEND_QUEUE_MAX];
     lc->number[OPTION_SEND_QUEUE_MAX] = UINT64_MAX;
@@ -217,6 +228,7 @@ msock_server_add_listener(msock_server *s, const char *url)
     enum msock_status status;
 
     s->error[0] = '\0';
+    ms_memory_forget();
     if (s->worker != NULL)
         return server_fail(s, MSOCK_USAGE, "listeners are added before anything is received");
     if (s->config.listener_count == CONFIG_LISTENERS_MAX)
@@ -225,8 +237,8 @@ msock_server_add_listener(msock_server *s, const char *url)
     if (status != MSOCK_OK)
         return status;
     if (listener_config_read(url, "listener", &s->settings, lc, error) < 0)
-        return server_fail(s, MSOCK_USAGE, "%s", error);
-    status = server_bind(s, lc);
+        return ms_memory_failed() ? server_no_memory(s) : server_fail(s, MSOCK_USAGE, "%s", error);
+    status = ms_memory_failed() ? server_no_memory(s) : server_bind(s, lc);
     if (status != MSOCK_OK)
         listener_config_fini(lc);
     return status;

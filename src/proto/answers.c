@@ -81,6 +81,8 @@ answers_reserve(struct answers *a, size_t prefix_len)
     struct answer *place = ms_calloc(1, sizeof(*place));
 
     MS_ASSERT(prefix_len <= sizeof(place->front));
+    if (place == NULL)
+        return NULL;
     place->dropped = a->closing;
     if (!place->dropped) {
         answer_take_front(place, answers_tail(a), prefix_len);

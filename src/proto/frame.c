@@ -59,7 +59,7 @@ frame_message(const struct frame *f, struct proto_io *io, uint64_t size_hint)
     if (*io->message != NULL)
         return *io->message;
     *io->message = message_create(io->store, size_hint, io->keep_max, f->begun_us);
-    if (!io->want_digest)
+    if (*io->message != NULL && !io->want_digest)
         message_skip_digest(*io->message);
     return *io->message;
 }
@@ -80,6 +80,8 @@ frame_whole(struct frame *f, struct proto_io *io, struct message **message_out)
 {
     struct message *m = frame_message(f, io, 0);
 
+    if (m == NULL)
+        return PROTO_CLOSE;
     message_finish(m);
     if (m->error != 0)
         return frame_fail(f, io);
@@ -101,7 +103,8 @@ frame_body_begin(struct frame *f, struct proto_io *io, uint32_t len, struct mess
         return frame_fail(f, io);
     f->state = FRAME_BODY;
     f->left = len;
-    (void)frame_message(f, io, len);
+    if (frame_message(f, io, len) == NULL)
+        return PROTO_CLOSE;
     return len == 0 ? frame_whole(f, io, message_out) : PROTO_MORE;
 }
 
@@ -152,6 +155,8 @@ frame_add(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
     if (n == 0)
         return PROTO_MORE;
     m = frame_message(f, io, n);
+    if (m == NULL)
+        return PROTO_CLOSE;
     message_append(m, data, n);
     return m->error != 0 ? frame_fail(f, io) : PROTO_MORE;
 }
@@ -478,6 +483,8 @@ frame_send_framed(struct proto_io *io, struct answer *place, const void *data, s
     size_t len = before + n + behind;
     uint8_t small[SMALL], *wire = len <= sizeof(small) ? small : ms_malloc(len);
 
+    if (wire == NULL)
+        return;
     if (before > 0)
         be32_store(wire, (uint32_t)n);
     if (n > 0)

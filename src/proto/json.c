@@ -5,15 +5,18 @@
 #include "common/text.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define JSON_FLAGS      (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
-#define JSON_TRIM_SIZE  (256 << 10) /* from here on memory goes back to the system at once */
-#define JSON_BIG_DIGITS 19          /* an integer of so many may not fit into 64 bits */
-#define JSON_AS_REAL    "e0"        /* behind an integer: the same number as a real */
+#define JSON_FLAGS        (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+#define JSON_TRIM_SIZE    (256 << 10) /* from here on memory goes back to the system at once */
+#define JSON_BIG_DIGITS   19          /* an integer of so many may not fit into 64 bits */
+#define JSON_VALUE_COST   350         /* bytes of a small value with its key, in jansson */
+#define JSON_PROBE_VALUES 500000      /* as many as a document may have by default */
+#define JSON_AS_REAL      "e0"        /* behind an integer: the same number as a real */
 
 /* --- where something is wrong --- */
 
@@ -32,6 +35,48 @@ json_fail_at(char error[JSON_ERROR_LEN], const char *text, size_t offset, const 
         }
     }
     snprintf(error, JSON_ERROR_LEN, "line %zu column %zu: %s", line, column, reason);
+}
+
+static json_t *
+json_no_memory(char error[JSON_ERROR_LEN])
+{
+    snprintf(error, JSON_ERROR_LEN, "there is no memory to parse it");
+    errno = ENOMEM;
+    return NULL;
+}
+
+/* Whether there may not have been enough memory for the tree of n bytes. jansson's own allocator
+ * says it. */
+static bool
+json_lacks_memory(size_t n)
+{
+    size_t values = n / 2 < JSON_PROBE_VALUES ? n / 2 : JSON_PROBE_VALUES;
+    json_malloc_t get;
+    json_free_t release;
+    void *probe;
+
+    json_get_alloc_funcs(&get, &release);
+    probe = get(n + values * JSON_VALUE_COST);
+    if (probe == NULL)
+        return true;
+    release(probe);
+    return false;
+}
+
+json_t *
+json_load_text(const char *text, size_t n, size_t flags, json_error_t *why)
+{
+    json_t *value = json_loadb(text, n, flags, why);
+
+    if (value != NULL)
+        return value;
+    errno = EINVAL;
+    if (why->text[0] == '\0' || json_error_code(why) == json_error_out_of_memory ||
+        json_lacks_memory(n)) {
+        ms_memory_note();
+        errno = ENOMEM;
+    }
+    return NULL;
 }
 
 static void
@@ -203,9 +248,13 @@ json_parse_reals(const char *text, size_t n, json_error_t *why, char error[JSON_
     buffer_init(&out);
     buffer_init(&offsets);
     json_write_reals(text, n, &out, &offsets);
-    if (offsets.len > 0)
-        value = json_loadb(buffer_bytes(&out), out.len, JSON_FLAGS, why);
-    if (value == NULL && offsets.len == 0) {
+    if (ms_memory_failed())
+        errno = ENOMEM;
+    else if (offsets.len > 0)
+        value = json_load_text(buffer_bytes(&out), out.len, JSON_FLAGS, why);
+    if (value == NULL && errno == ENOMEM) {
+        (void)json_no_memory(error);
+    } else if (value == NULL && offsets.len == 0) {
         json_fail(error, why);
     } else if (value == NULL) {
         near = strstr(why->text, " near '");
@@ -215,7 +264,7 @@ json_parse_reals(const char *text, size_t n, json_error_t *why, char error[JSON_
                      json_place(&offsets, why->position > 0 ? (size_t)why->position - 1 : 0),
                      why->text);
     }
-    buffer_fini(&out);
+    buffer_fini(&out); /* errno stays */
     buffer_fini(&offsets);
     return value;
 }
@@ -228,9 +277,12 @@ json_parse(const char *text, size_t n, const struct proto_limits *limits,
     const char *nul;
     json_t *value;
 
+    errno = EINVAL;
     if (!json_is_bounded(text, n, limits, error))
         return NULL;
-    value = json_loadb(text, n, JSON_FLAGS, &why);
+    value = json_load_text(text, n, JSON_FLAGS, &why);
+    if (value == NULL && errno == ENOMEM)
+        return json_no_memory(error);
     if (value == NULL && json_error_code(&why) == json_error_numeric_overflow)
         value = json_parse_reals(text, n, &why, error);
     else if (value == NULL)
@@ -241,6 +293,7 @@ json_parse(const char *text, size_t n, const struct proto_limits *limits,
         return value;
     json_decref(value);
     json_fail_at(error, text, (size_t)(nul - text), "a NUL byte");
+    errno = EINVAL;
     return NULL;
 }
 
@@ -248,6 +301,7 @@ enum json_verdict
 json_parse_message(struct message *m, const struct proto_limits *limits, bool wanted,
                    char error[JSON_ERROR_LEN])
 {
+    enum json_verdict verdict = JSON_GOOD;
     const char *body;
     json_t *value;
 
@@ -261,6 +315,8 @@ json_parse_message(struct message *m, const struct proto_limits *limits, bool wa
         return JSON_UNREADABLE;
     }
     value = json_parse(body, (size_t)m->size, limits, error);
+    if (value == NULL)
+        verdict = errno == ENOMEM ? JSON_UNREADABLE : JSON_BAD;
     message_body_release(m, body);
     if (wanted)
         m->json = value;
@@ -268,7 +324,7 @@ json_parse_message(struct message *m, const struct proto_limits *limits, bool wa
         json_decref(value);
     if (m->size >= JSON_TRIM_SIZE && m->json == NULL)
         malloc_trim(0);
-    return value != NULL ? JSON_GOOD : JSON_BAD;
+    return verdict;
 }
 
 void

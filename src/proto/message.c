@@ -30,21 +30,6 @@ message_kind_name(enum message_kind kind)
     return "plain";
 }
 
-struct message *
-message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us)
-{
-    struct message *m = ms_calloc(1, sizeof(*m));
-
-    m->store = store;
-    m->keep_max = keep_max;
-    m->begun_us = now_us;
-    m->fd = -1;
-    m->kind = MESSAGE_PLAIN;
-    m->size_hint = size_hint < FIRST_ALLOCATION ? (uint32_t)size_hint : FIRST_ALLOCATION;
-    m->digest = sha256_begin(store->digester);
-    return m;
-}
-
 static void
 message_free_memory(struct message *m)
 {
@@ -66,6 +51,26 @@ message_destroy(struct message *m)
     sha256_release(m->store->digester, m->mark_digest);
     free(m->value);
     free(m);
+}
+
+struct message *
+message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us)
+{
+    struct message *m = ms_calloc(1, sizeof(*m));
+
+    if (m == NULL)
+        return NULL;
+    m->store = store;
+    m->keep_max = keep_max;
+    m->begun_us = now_us;
+    m->fd = -1;
+    m->kind = MESSAGE_PLAIN;
+    m->size_hint = size_hint < FIRST_ALLOCATION ? (uint32_t)size_hint : FIRST_ALLOCATION;
+    m->digest = sha256_begin(store->digester);
+    if (m->digest != NULL)
+        return m;
+    message_destroy(m);
+    return NULL;
 }
 
 void
@@ -97,8 +102,10 @@ message_grow(struct message *m, size_t need)
     if (cap > m->store->memory_max && need <= m->store->memory_max)
         cap = m->store->memory_max;
     mem = realloc(m->mem, cap);
-    if (mem == NULL)
+    if (mem == NULL) {
+        ms_memory_note();
         return -1;
+    }
     m->store->memory_used += cap - m->mem_cap;
     m->mem = mem;
     m->mem_cap = cap;
@@ -187,7 +194,8 @@ message_mark(struct message *m)
         return;
     if (m->mark_digest == NULL)
         m->mark_digest = sha256_begin(m->store->digester);
-    sha256_copy(m->mark_digest, m->digest);
+    if (m->mark_digest != NULL)
+        sha256_copy(m->mark_digest, m->digest);
 }
 
 void
@@ -201,7 +209,7 @@ message_rollback(struct message *m)
         return;
     if (m->size == 0)
         sha256_reset(m->store->digester, m->digest);
-    else
+    else if (m->mark_digest != NULL)
         sha256_copy(m->digest, m->mark_digest);
 }
 
@@ -233,7 +241,10 @@ message_value_reserve(struct message *m, size_t n)
 {
     MS_ASSERT(n <= UINT16_MAX);
     free(m->value);
+    m->value_len = 0;
     m->value = ms_malloc(n + 1);
+    if (m->value == NULL)
+        return NULL;
     m->value[n] = '\0';
     m->value_len = (uint16_t)n;
     return m->value;
@@ -244,7 +255,7 @@ message_set_value(struct message *m, const void *value, size_t n)
 {
     char *to = message_value_reserve(m, n);
 
-    if (n > 0)
+    if (n > 0 && to != NULL)
         memcpy(to, value, n);
 }
 

@@ -31,6 +31,7 @@ struct message_store {
 };
 
 struct json_t; /* jansson's */
+struct json_error_t;
 
 struct message {
     struct message_store *store;
@@ -155,14 +156,19 @@ const char *path_check(const char *path, size_t n);
 /* Any value at the top, no duplicate keys, UTF-8, within max_json_size, max_json_depth and
  * max_json_values. Integers that do not fit into 64 bits become reals. Returns the value, the
  * caller's (json_decref), or NULL with "line L column C: reason" in error, which may hold bytes of
- * the document as they are, control bytes too: whoever shows it escapes it. */
+ * the document as they are, control bytes too: whoever shows it escapes it. errno is ENOMEM where
+ * it is not the document's fault, else EINVAL. */
 struct json_t *json_parse(const char *text, size_t n, const struct proto_limits *limits,
                           char error[JSON_ERROR_LEN]);
+
+/* json_loadb, with errno ENOMEM where it is not the text's fault, else EINVAL. jansson does not
+ * always say that it has no memory, so without memory for a tree of that size it is ENOMEM, too. */
+struct json_t *json_load_text(const char *text, size_t n, size_t flags, struct json_error_t *why);
 
 enum json_verdict {
     JSON_GOOD,
     JSON_BAD,        /* error says where and why */
-    JSON_UNREADABLE, /* our side: the body cannot be read back */
+    JSON_UNREADABLE, /* our side: the body cannot be read back, or there is no memory */
 };
 
 /* Parses the body of a message. It gets the value (message->json) where that is wanted. May be

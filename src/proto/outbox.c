@@ -47,12 +47,11 @@ static void
 outbox_item_set(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
 {
     item->complete = true;
-    item->len = n;
+    item->data = n > 0 ? ms_malloc(n) : NULL;
+    item->len = item->data != NULL ? n : 0;
     ob->bytes += outbox_item_bytes(item);
-    if (n == 0)
-        return;
-    item->data = ms_malloc(n);
-    memcpy(item->data, data, n);
+    if (item->len > 0)
+        memcpy(item->data, data, n);
 }
 
 static void
@@ -71,6 +70,8 @@ outbox_push(struct outbox *ob, const void *data, size_t n)
 {
     struct outbox_item *item = ms_calloc(1, sizeof(*item));
 
+    if (item == NULL)
+        return;
     outbox_item_set(ob, item, data, n);
     outbox_append(&ob->first, &ob->last, item);
 }
@@ -80,7 +81,8 @@ outbox_reserve(struct outbox *ob)
 {
     struct outbox_item *item = ms_calloc(1, sizeof(*item));
 
-    outbox_append(&ob->reserved_first, &ob->reserved_last, item);
+    if (item != NULL)
+        outbox_append(&ob->reserved_first, &ob->reserved_last, item);
     return item;
 }
 
@@ -104,6 +106,8 @@ outbox_release(struct outbox *ob)
 void
 outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
 {
+    if (item == NULL)
+        return;
     MS_ASSERT(!item->complete);
     outbox_item_set(ob, item, data, n);
     outbox_release(ob);
@@ -112,6 +116,8 @@ outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_
 void
 outbox_cancel(struct outbox *ob, struct outbox_item *item)
 {
+    if (item == NULL)
+        return;
     MS_ASSERT(!item->complete);
     item->complete = item->cancelled = true;
     outbox_release(ob);
@@ -120,6 +126,8 @@ outbox_cancel(struct outbox *ob, struct outbox_item *item)
 void
 outbox_end(struct outbox *ob, struct outbox_item *item)
 {
+    if (item == NULL)
+        return;
     MS_ASSERT(!item->complete);
     item->ends = true;
     outbox_item_set(ob, item, NULL, 0);

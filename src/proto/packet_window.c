@@ -14,6 +14,10 @@ packet_window_create(struct message_store *store)
     if (sum == NULL)
         return NULL;
     pw = ms_calloc(1, sizeof(*pw));
+    if (pw == NULL) {
+        cnp_sum_destroy(sum);
+        return NULL;
+    }
     pw->sum = sum;
     pw->store = store;
     buffer_init(&pw->control);
@@ -112,24 +116,30 @@ packet_window_account(struct packet_window *pw, size_t n, bool more)
     }
 }
 
-void
+bool
 packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends)
 {
     struct packet *p = ms_calloc(1, sizeof(*p));
 
     MS_ASSERT(pw->arriving == NULL);
+    if (p == NULL)
+        return false;
     p->index = index;
     p->sequence = sequence;
     p->ends = ends;
     buffer_init(&p->bytes);
     pw->arriving = p;
+    return true;
 }
 
 void
 packet_window_append(struct packet_window *pw, const void *data, size_t n)
 {
-    buffer_append(&pw->arriving->bytes, data, n);
-    packet_window_account(pw, n, true);
+    struct buffer *bytes = &pw->arriving->bytes;
+    size_t before = bytes->len;
+
+    buffer_append(bytes, data, n);
+    packet_window_account(pw, bytes->len - before, true);
 }
 
 void
@@ -198,10 +208,15 @@ packet_window_send(struct packet_window *pw, uint16_t sequence, bool ends, size_
 {
     struct packet *p = ms_calloc(1, sizeof(*p));
 
+    if (p == NULL)
+        return NULL;
     p->sequence = sequence;
     p->ends = ends;
     buffer_init(&p->bytes);
-    buffer_reserve(&p->bytes, n);
+    if (buffer_reserve(&p->bytes, n) == NULL) {
+        packet_destroy(p);
+        return NULL;
+    }
     packet_list_append(&pw->flight, p);
     pw->bytes += n;
     return p;
@@ -227,6 +242,19 @@ packet_window_arrived(struct packet_window *pw, struct packet *p)
 
 /* --- marks --- */
 
+static bool
+packet_marks_grow(struct packet_window *pw)
+{
+    uint32_t cap = pw->marks_cap != 0 ? pw->marks_cap * 2 : 16;
+    struct packet_mark *grown = realloc(pw->marks, cap * sizeof(*grown));
+
+    if (grown == NULL)
+        return ms_out_of_memory(cap * sizeof(*grown)) != NULL;
+    pw->marks = grown;
+    pw->marks_cap = cap;
+    return true;
+}
+
 void
 packet_window_mark(struct packet_window *pw, uint16_t sequence)
 {
@@ -234,11 +262,8 @@ packet_window_mark(struct packet_window *pw, uint16_t sequence)
 
     if (old != NULL && old->refused)
         packet_window_unmark(pw, old);
-    if (pw->marks_len == pw->marks_cap) {
-        pw->marks_cap = pw->marks_cap != 0 ? pw->marks_cap * 2 : 16;
-        pw->marks = realloc(pw->marks, pw->marks_cap * sizeof(*pw->marks));
-        MS_ASSERT(pw->marks != NULL);
-    }
+    if (pw->marks_len == pw->marks_cap && !packet_marks_grow(pw))
+        return;
     pw->marks[pw->marks_len++] = (struct packet_mark){.sequence = sequence};
 }
 

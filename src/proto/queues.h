@@ -191,7 +191,7 @@ size_t packet_window_bytes(const struct packet_window *pw);
 /* --- before their turn --- */
 
 /* A packet begins to arrive (arriving is NULL); its payload follows piece by piece. */
-void packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends);
+bool packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends);
 void packet_window_append(struct packet_window *pw, const void *data, size_t n);
 
 /* It is whole and is kept; or it was damaged and is dropped (also where there is none). No packet

@@ -3,6 +3,7 @@
 #include "proto/transform.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 int
@@ -120,6 +121,8 @@ message_with_body(const struct message *m, const void *body, size_t n)
 {
     struct message *made = message_create(m->store, n, m->keep_max, m->begun_us);
 
+    if (made == NULL)
+        return NULL;
     message_append(made, body, n);
     message_finish(made);
     if (made->error != 0) {
@@ -235,6 +238,11 @@ transform_seal(const char *key_file, enum seal_direction to, struct transform *t
     if (seal == NULL)
         return -1;
     s = ms_calloc(1, sizeof(*s));
+    if (s == NULL) {
+        snprintf(error, SEAL_ERROR_LEN, "there is no memory for a key");
+        seal_close(seal);
+        return -1;
+    }
     s->seal = seal;
     s->to = to;
     s->from = to == SEAL_TO_SERVER ? SEAL_TO_CLIENT : SEAL_TO_SERVER;

@@ -91,7 +91,7 @@ open_error(const char *dir, const char *name, char error[256])
 
     if (saved == ENOENT || saved == ENOTDIR)
         snprintf(error, 256,
-                 "no msockd has run in %.170s (there is no %s): name its runtime "
+                 "no msockd has run in %.160s (there is no %s): name its runtime "
                  "directory with -r",
                  dir, name);
     else if (saved == EACCES || saved == EPERM)

@@ -171,6 +171,8 @@ stats_writer_release(struct stats_writer *sw, struct stats_slot *slot)
         uint32_t cap = sw->free_cap == 0 ? 64 : sw->free_cap * 2;
         uint32_t *grown = ms_malloc(cap * sizeof(grown[0]));
 
+        if (grown == NULL)
+            goto out; /* the slot is not used again */
         if (sw->free_count > 0)
             memcpy(grown, sw->free_slots, sw->free_count * sizeof(grown[0]));
         free(sw->free_slots);
@@ -178,6 +180,7 @@ stats_writer_release(struct stats_writer *sw, struct stats_slot *slot)
         sw->free_cap = cap;
     }
     sw->free_slots[sw->free_count++] = (uint32_t)(slot - sw->slots);
+out:
     atomic_store_explicit(&slot->state, STATS_CONN_FREE, memory_order_relaxed);
     open_add(sw, -1);
 }

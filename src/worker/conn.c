@@ -102,6 +102,7 @@ conn_tell_opened(struct conn *c, bool moved)
     c->is_opened = true;
     if (wh->ops->conn_opened != NULL)
         wh->ops->conn_opened(wh->handler, c, moved);
+    (void)conn_is_starved(c);
 }
 
 /* All that it held for its peer and of it. */
@@ -195,12 +196,16 @@ conn_disconnect(struct conn *c)
 
 /* --- the beginning of a connection --- */
 
+/* NULL where there is no memory; the descriptor is the caller's still. */
 static struct conn *
 conn_create(struct worker_listener *listener, int fd)
 {
     struct worker *w = listener->worker;
     struct conn *c = ms_calloc(1, sizeof(*c));
 
+    ms_memory_forget(); /* nobody else's connection is hurt */
+    if (c == NULL)
+        return NULL;
     c->watch.ready = conn_ready;
     c->listener = listener;
     c->fd = fd;
@@ -294,6 +299,10 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
     struct conn *c = conn_create(listener, fd);
 
     stats_add(&listener->worker->stats.block->counters.refused, 1);
+    if (c == NULL) {
+        fd_close(&fd);
+        return;
+    }
     conn_begin(c, listener->proto);
     if (c->proto->refusal != NULL)
         conn_say_refusal(c, code, text);
@@ -347,6 +356,11 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     struct worker_handler *wh = listener->handler;
     struct conn *c = conn_create(listener, fd);
 
+    if (c == NULL) {
+        handover_say_ended(w, listener->child->config->name, "there is no memory");
+        fd_close(&fd);
+        return;
+    }
     c->slot = conn_claim_slot(listener, fd, proto_moved_time(moved->began_us, w->now_us));
     if (!conn_take_memory(c, moved)) {
         handover_say_ended(w, listener->child->config->name, "it makes no sense");
@@ -386,6 +400,12 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
         return;
     }
     c = conn_create(listener, fd);
+    if (c == NULL) {
+        stats_writer_release(&w->stats, slot);
+        stats_add(&w->stats.block->counters.refused, 1);
+        fd_close(&fd);
+        return;
+    }
     c->slot = slot;
     conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);

@@ -98,6 +98,7 @@ struct conn {
     bool is_touched;         /* in the worker's list of them */
     bool is_unread;          /* in the worker's list of them */
     bool is_opened;          /* the handler knows of it */
+    bool is_starved;         /* there was no memory for what its protocol had to do */
     bool peer_done;          /* condition: the peer has shut down its writing side */
     bool is_parsing;         /* condition: its last message is a document with the helper */
     bool read_paused;        /* condition: left unread until there is room for its answers again */
@@ -220,7 +221,14 @@ void conn_note_late(struct conn *c);
  * log. */
 void conn_note_cut(struct conn *c);
 
-/* Adds what the protocol has counted. */
+/* Remembers it where memory ran out: no byte leaves any more, and the connection ends with the
+ * turn. True then. */
+bool conn_is_starved(struct conn *c);
+
+/* Closes such a connection, and says so in the log. */
+void conn_end_starved(struct conn *c);
+
+/* Adds what the protocol has counted; conn_is_starved is in it. */
 void conn_count(struct conn *c, const struct proto_tally *tally);
 
 /* What the connection lends its protocol during a call. */

@@ -46,6 +46,10 @@ conn_write(struct conn *c)
     struct buffer *ready = &c->answers.ready;
     ssize_t n;
 
+    if (conn_is_starved(c)) {
+        conn_touch(c);
+        return;
+    }
     while (ready->len > 0) {
         n = send(c->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
@@ -154,6 +158,10 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         size_t used = 0;
         enum proto_event event = c->proto->feed(&c->state, &io, data, n, &used, &m);
 
+        if (conn_is_starved(c)) {
+            message_destroy(m);
+            break;
+        }
         data += used;
         n -= used;
         switch (event) {
@@ -176,8 +184,9 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_end_here(c);
     }
     conn_count(c, &tally);
-    if (n > 0 && conn_is_reading(c))
+    if (n > 0 && conn_is_reading(c) && !c->is_starved)
         buffer_append(&c->unfed, data, n);
+    (void)conn_is_starved(c);
 }
 
 static void
@@ -203,6 +212,10 @@ conn_eof(struct conn *c)
         struct message *m = NULL;
 
         event = c->proto->eof != NULL ? c->proto->eof(&c->state, &io, &m) : PROTO_CLOSE;
+        if (conn_is_starved(c)) {
+            message_destroy(m);
+            break;
+        }
         if (event == PROTO_MESSAGE)
             conn_submit(c, m);
         else if (event == PROTO_BECOME)
@@ -250,8 +263,8 @@ conn_wants_bytes(const struct conn *c)
 {
     if (c->phase == CONN_LINGERING)
         return true;
-    return conn_is_reading(c) && !c->peer_done && conn_has_room(c) && !conn_awaits_move(c) &&
-           !conn_awaits_end(c);
+    return conn_is_reading(c) && !c->peer_done && !c->is_starved && conn_has_room(c) &&
+           !conn_awaits_move(c) && !conn_awaits_end(c);
 }
 
 /* Bytes that were received before and had to wait. */

@@ -46,9 +46,25 @@ conn_note_cut(struct conn *c)
     conn_say(c, "a message", "is dropped: its end did not come");
 }
 
+bool
+conn_is_starved(struct conn *c)
+{
+    c->is_starved = c->is_starved || ms_memory_failed();
+    ms_memory_forget();
+    return c->is_starved;
+}
+
+void
+conn_end_starved(struct conn *c)
+{
+    conn_say(c, "a connection", "is closed: there is no memory for it");
+    conn_close(c);
+}
+
 void
 conn_count(struct conn *c, const struct proto_tally *tally)
 {
+    (void)conn_is_starved(c);
 #define X(name)           \
     if (tally->name != 0) \
         CONN_ADD(c, name, tally->name);
@@ -100,8 +116,10 @@ conn_reserve(struct conn *c, const struct message *m)
 {
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
+    void *place = c->proto->reserve(&c->state, &io, m);
 
-    return c->proto->reserve(&c->state, &io, m);
+    (void)conn_is_starved(c);
+    return place;
 }
 
 /* Replaces a message by the result of the transforms. */
@@ -146,9 +164,13 @@ static void
 conn_note_latency(struct worker *w, uint64_t begun_us)
 {
     if (w->settled_count == w->settled_cap) {
-        w->settled_cap = w->settled_cap != 0 ? w->settled_cap * 2 : 256;
-        w->settled_begun = realloc(w->settled_begun, w->settled_cap * sizeof(uint64_t));
-        MS_ASSERT(w->settled_begun != NULL);
+        size_t cap = w->settled_cap != 0 ? w->settled_cap * 2 : 256;
+        uint64_t *grown = realloc(w->settled_begun, cap * sizeof(*grown));
+
+        if (grown == NULL)
+            return; /* the statistics can do without it */
+        w->settled_begun = grown;
+        w->settled_cap = cap;
     }
     w->settled_begun[w->settled_count++] = begun_us;
 }
@@ -386,6 +408,8 @@ conn_parse_later(struct conn *c, struct message *m)
     if (h == NULL)
         return false;
     p = ms_calloc(1, sizeof(*p));
+    if (p == NULL)
+        return false;
     p->job = (struct helper_job){.run = parse_job_run, .done = parse_job_done};
     p->conn = c;
     p->message = m;

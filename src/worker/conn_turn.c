@@ -152,6 +152,8 @@ conn_finish(struct conn *c)
 {
     uint64_t deadline;
 
+    if (c->phase != CONN_DEAD && conn_is_starved(c))
+        conn_end_starved(c);
     if (c->phase != CONN_DEAD)
         conn_advance(c);
     if (c->phase != CONN_DEAD)

@@ -195,6 +195,10 @@ worker_create(const struct child *child, const struct worker_setup *setup,
 {
     struct worker *w = ms_calloc(1, sizeof(*w));
 
+    if (w == NULL) {
+        snprintf(error, HANDLER_ERROR_LEN, "there is no memory");
+        return NULL;
+    }
     log_to(setup->log);
     if (worker_open(w, child, setup, NULL, error) == 0)
         return w;

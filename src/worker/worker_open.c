@@ -224,7 +224,7 @@ worker_store_open(struct worker *w)
         .failed = worker_store_failed,
     };
     w->read_buf = ms_malloc(WORKER_READ_SIZE);
-    return w->store.digester != NULL ? 0 : -1;
+    return w->store.digester != NULL && w->read_buf != NULL ? 0 : -1;
 }
 
 int

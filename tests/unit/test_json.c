@@ -4,6 +4,7 @@
 #include "common/text.h"
 #include "guard.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <sys/resource.h>
 
@@ -407,6 +408,43 @@ as_many_values_as_are_allowed_are_parsed(void **state)
     buffer_fini(&b);
 }
 
+/* Of jansson's allocations: so many are made, and then none. */
+static unsigned allocations_left;
+
+static void *
+few_mallocs(size_t n)
+{
+    if (allocations_left == 0)
+        return NULL;
+    allocations_left--;
+    return malloc(n);
+}
+
+static void
+without_memory_it_is_not_the_documents_fault(void **state)
+{
+    static const char text[] = "{\"name\":[\"a string that is somewhat longer than the others\",12,"
+                               "1.5,{\"a\":\"b\"},18446744073709551616],\"other\":null}";
+    char error[JSON_ERROR_LEN];
+    json_t *value = NULL;
+    unsigned n = 0;
+
+    (void)state;
+    json_set_alloc_funcs(few_mallocs, free);
+    for (; value == NULL && n < 1000; n++) {
+        allocations_left = n;
+        value = parse(text, sizeof(text) - 1, 512, error);
+        if (value == NULL && errno != ENOMEM)
+            fail_msg("%u allocations: %s", n, error);
+    }
+    json_decref(value);
+    assert_in_range(n, 10, 999);
+    allocations_left = 1000;
+    assert_false(check(text, sizeof(text) - 2, 512, error));
+    assert_int_equal(errno, EINVAL);
+    json_set_alloc_funcs(malloc, free);
+}
+
 int
 main(void)
 {
@@ -424,6 +462,7 @@ main(void)
         cmocka_unit_test(values_are_counted_exactly),
         cmocka_unit_test(a_document_of_millions_of_values_is_refused_in_little_memory),
         cmocka_unit_test(as_many_values_as_are_allowed_are_parsed),
+        cmocka_unit_test(without_memory_it_is_not_the_documents_fault),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

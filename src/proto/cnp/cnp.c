@@ -296,7 +296,9 @@ cnp_number_settled(struct cnp *cnp, struct packet_window *pw, uint16_t sequence,
     if (cnp->second || sequence == 0)
         return;
     mark = packet_window_marked(pw, sequence);
-    MS_ASSERT(mark != NULL);
+    MS_ASSERT(mark != NULL || ms_memory_failed());
+    if (mark == NULL)
+        return;
     if (refused)
         cnp_remember_refused(cnp, pw, mark);
     else

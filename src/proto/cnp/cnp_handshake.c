@@ -45,7 +45,8 @@ cnp_read_word(const json_t *object, const char *name, const char *first, const c
 static json_t *
 cnp_read_object(const void *data, size_t n)
 {
-    json_t *object = n == 0 ? NULL : json_loadb(data, n, JSON_REJECT_DUPLICATES, NULL);
+    json_error_t why;
+    json_t *object = n == 0 ? NULL : json_load_text(data, n, JSON_REJECT_DUPLICATES, &why);
 
     if (json_is_object(object))
         return object;

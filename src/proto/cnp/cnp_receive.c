@@ -43,7 +43,7 @@ cnp_is_last_end(const struct cnp *cnp)
 /* --- the message under way --- */
 
 /* Makes *io->message the one of that kind; a new one where there is none. */
-static void
+static bool
 cnp_message_pick(struct cnp *cnp, struct proto_io *io, bool plain, uint64_t size_hint)
 {
     struct packet_window *pw = *io->window;
@@ -57,11 +57,14 @@ cnp_message_pick(struct cnp *cnp, struct proto_io *io, bool plain, uint64_t size
     }
     cnp->fresh = *io->message == NULL;
     if (!cnp->fresh)
-        return;
+        return true;
     *io->message = message_create(io->store, size_hint, io->keep_max, io->now_us);
+    if (*io->message == NULL)
+        return false;
     if (!io->want_digest)
         message_skip_digest(*io->message);
     cnp->under_way++;
+    return true;
 }
 
 static enum proto_event
@@ -170,8 +173,9 @@ cnp_release(struct cnp *cnp, struct proto_io *io, struct message **message_out)
 
         cnp->early--;
         cnp->early_acked -= !p->ends;
-        cnp_message_pick(cnp, io, false, p->bytes.len);
-        if ((*io->message)->size + p->bytes.len > io->limits->max_message_size) {
+        if (!cnp_message_pick(cnp, io, false, p->bytes.len)) {
+            event = PROTO_CLOSE;
+        } else if ((*io->message)->size + p->bytes.len > io->limits->max_message_size) {
             event = cnp_too_large(cnp, io, p->sequence);
         } else {
             message_append(*io->message, buffer_bytes(&p->bytes), p->bytes.len);
@@ -264,8 +268,8 @@ cnp_early_begin(struct cnp *cnp, struct proto_io *io, uint32_t ahead)
     if (full || !cnp->selective || cnp->early >= cnp->window ||
         packet_window_kept(*io->window, index) != NULL)
         return;
-    packet_window_begin(*io->window, index, h->sequence, cnp_kind(h, cnp->second) == CNP_DATA);
-    cnp->into = CNP_INTO_EARLY;
+    if (packet_window_begin(*io->window, index, h->sequence, cnp_kind(h, cnp->second) == CNP_DATA))
+        cnp->into = CNP_INTO_EARLY;
 }
 
 static enum proto_event
@@ -273,7 +277,8 @@ cnp_turn_begin(struct cnp *cnp, struct proto_io *io, bool plain)
 {
     const struct cnp_header *h = &cnp->header;
 
-    cnp_message_pick(cnp, io, plain, h->length);
+    if (!cnp_message_pick(cnp, io, plain, h->length))
+        return PROTO_CLOSE;
     if ((*io->message)->size + h->length > io->limits->max_message_size)
         return cnp_too_large(cnp, io, h->sequence);
     cnp->into = CNP_INTO_MESSAGE;

@@ -52,6 +52,8 @@ cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_
     struct packet *p =
         packet_window_send(*io->window, header.sequence, ends, cnp_header_len(cnp->second) + n);
 
+    if (p == NULL)
+        return;
     cnp_packet(cnp, io, &p->bytes, &header, data, n);
     answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
     p->index = cnp->sent;
@@ -292,9 +294,11 @@ enum proto_event
 cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
     struct packet_window *pw = *io->window;
-    json_t *error = pw->control.len == 0 ? NULL
-                                         : json_loadb(buffer_bytes(&pw->control), pw->control.len,
-                                                      JSON_REJECT_DUPLICATES, NULL);
+    json_error_t why;
+    json_t *error = pw->control.len == 0
+                        ? NULL
+                        : json_load_text(buffer_bytes(&pw->control), pw->control.len,
+                                         JSON_REJECT_DUPLICATES, &why);
     const char *code = json_string_value(json_object_get(error, "error"));
     const char *text = json_string_value(json_object_get(error, "message"));
     struct packet *p;

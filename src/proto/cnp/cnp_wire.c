@@ -119,6 +119,7 @@ cnp_error_payload(struct buffer *out, const char *code, const char *text)
 struct cnp_sum {
     EVP_MD *md;
     EVP_MD_CTX *running, *whole;
+    bool is_good; /* running has begun; else libcrypto would crash */
 };
 
 struct cnp_sum *
@@ -132,11 +133,17 @@ cnp_sum_create(void)
         return NULL;
     }
     sum = ms_calloc(1, sizeof(*sum));
+    if (sum == NULL) {
+        EVP_MD_free(md);
+        return NULL;
+    }
     sum->md = md;
     sum->running = EVP_MD_CTX_new();
     sum->whole = EVP_MD_CTX_new();
-    MS_ASSERT(sum->running != NULL && sum->whole != NULL);
-    return sum;
+    if (sum->running != NULL && sum->whole != NULL)
+        return sum;
+    cnp_sum_destroy(sum);
+    return ms_out_of_memory(0);
 }
 
 void
@@ -150,39 +157,52 @@ cnp_sum_destroy(struct cnp_sum *sum)
     free(sum);
 }
 
+/* Summing fails for want of memory alone. */
+static bool
+cnp_sum_did(bool done)
+{
+    if (!done)
+        (void)ms_out_of_memory(0);
+    return done;
+}
+
 static void
 cnp_sum_end(EVP_MD_CTX *ctx, uint8_t out[CNP_SUM_LEN])
 {
-    uint8_t md5[MD5_LEN];
+    uint8_t md5[MD5_LEN] = {0};
 
-    MS_ASSERT(EVP_DigestFinal_ex(ctx, md5, NULL) == 1);
+    (void)cnp_sum_did(EVP_DigestFinal_ex(ctx, md5, NULL) == 1);
     memcpy(out, md5, CNP_SUM_LEN);
 }
 
 void
 cnp_sum_begin(struct cnp_sum *sum)
 {
-    MS_ASSERT(EVP_DigestInit_ex2(sum->running, sum->md, NULL) == 1);
+    sum->is_good = cnp_sum_did(EVP_DigestInit_ex2(sum->running, sum->md, NULL) == 1);
 }
 
 void
 cnp_sum_update(struct cnp_sum *sum, const void *data, size_t n)
 {
-    MS_ASSERT(EVP_DigestUpdate(sum->running, data, n) == 1);
+    if (sum->is_good)
+        sum->is_good = cnp_sum_did(EVP_DigestUpdate(sum->running, data, n) == 1);
 }
 
 void
 cnp_sum_finish(struct cnp_sum *sum, uint8_t out[CNP_SUM_LEN])
 {
-    cnp_sum_end(sum->running, out);
+    memset(out, 0, CNP_SUM_LEN);
+    if (sum->is_good)
+        cnp_sum_end(sum->running, out);
 }
 
 void
 cnp_sum_whole(struct cnp_sum *sum, const void *data, size_t n, uint8_t out[CNP_SUM_LEN])
 {
-    MS_ASSERT(EVP_DigestInit_ex2(sum->whole, sum->md, NULL) == 1);
-    MS_ASSERT(EVP_DigestUpdate(sum->whole, data, n) == 1);
-    cnp_sum_end(sum->whole, out);
+    memset(out, 0, CNP_SUM_LEN);
+    if (cnp_sum_did(EVP_DigestInit_ex2(sum->whole, sum->md, NULL) == 1 &&
+                    EVP_DigestUpdate(sum->whole, data, n) == 1))
+        cnp_sum_end(sum->whole, out);
 }
 
 void
@@ -190,7 +210,6 @@ cnp_sum_of(const void *data, size_t n, uint8_t out[CNP_SUM_LEN])
 {
     uint8_t md5[MD5_LEN] = {0};
 
-    if (EVP_Q_digest(NULL, "MD5", MD5_PROPERTIES, data, n, md5, NULL) != 1)
-        memset(md5, 0, sizeof(md5));
+    (void)cnp_sum_did(EVP_Q_digest(NULL, "MD5", MD5_PROPERTIES, data, n, md5, NULL) == 1);
     memcpy(out, md5, CNP_SUM_LEN);
 }

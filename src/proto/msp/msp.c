@@ -235,6 +235,8 @@ msp_first_header(struct msp *msp, struct proto_io *io)
     }
     *io->message = message_create(io->store, msp->undetermined ? MSP_FIRST_BODY : first.size,
                                   msp_keep_max(io), msp->begun_us);
+    if (*io->message == NULL)
+        return PROTO_CLOSE;
     msp_packet_begin(msp, first.crc, true);
     if (first.size == 0 && first.crc == 0 && memcmp(first.sha256, empty_digest, SHA256_LEN) == 0)
         return msp_undetermined_packet(msp, io);

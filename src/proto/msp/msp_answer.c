@@ -229,7 +229,8 @@ msp_trailer_begin(struct msp *msp, struct proto_io *io)
     /* No VALUE is that long: the length itself was hit on the way, and with it the CRC-32. */
     if (len > MSP_VALUE_MAX || msp->head[4] != '\r' || msp->head[5] != '\n')
         return msp_trailer_again(msp, io);
-    message_value_reserve(*io->message, len);
+    if (message_value_reserve(*io->message, len) == NULL)
+        return PROTO_CLOSE;
     msp->value_have = 0;
     msp->state = MSP_VALUE;
     return PROTO_MORE;

@@ -48,7 +48,8 @@ msp_client_create(void)
 {
     struct msp_client *c = ms_calloc(1, sizeof(*c));
 
-    c->grant = CLIENT_GRANT_GUESS;
+    if (c != NULL)
+        c->grant = CLIENT_GRANT_GUESS;
     return c;
 }
 
@@ -193,13 +194,13 @@ client_lay_out_ahead(struct msp_client *c, struct proto_io *io, struct outgoing 
     struct msp_first first = {.size = out->size};
     size_t body = out->size, trailer;
 
-    if (client_read_small(out, at + MSP_FIRST_HEADER) < 0) {
+    if (at == NULL || client_read_small(out, at + MSP_FIRST_HEADER) < 0) {
         client_fail(c, io, errno);
         return false;
     }
     if (!out->has_digest)
         digest_sha256(io->store->digester, at + MSP_FIRST_HEADER, body, out->sha256);
-    out->has_digest = true;
+    out->has_digest = !ms_memory_failed();
     memcpy(first.sha256, out->sha256, SHA256_LEN);
     first.crc = digest_crc32(0, at + MSP_FIRST_HEADER, body);
     msp_first_encode(at, &first);
@@ -222,7 +223,9 @@ client_begin(struct msp_client *c, struct proto_io *io, struct outgoing *out)
     io->outbox->results->left = out->size;
     msp_packets_init(&c->packets, out, io->store->digester, !out->has_digest, c->grant);
     c->state = hash_first ? CLIENT_DIGEST : CLIENT_AT_PACKET;
-    if (!hash_first && msp_packets_first(&c->packets) < 0)
+    if (!out->has_digest && c->packets.sha == NULL)
+        client_fail(c, io, ENOMEM);
+    else if (!hash_first && msp_packets_first(&c->packets) < 0)
         client_fail(c, io, c->packets.error);
     return true;
 }
@@ -250,7 +253,7 @@ client_hash(struct msp_client *c, struct proto_io *io)
         return;
     if (done > 0) {
         sha256_peek(io->store->digester, c->packets.sha, out->sha256);
-        out->has_digest = true;
+        out->has_digest = !ms_memory_failed();
         msp_packets_fini(&c->packets);
         msp_packets_init(&c->packets, out, io->store->digester, false, c->grant);
         done = msp_packets_first(&c->packets);
@@ -266,16 +269,21 @@ client_lay_out_packet(struct msp_client *c, struct proto_io *io)
 {
     const struct msp_chunk *chunk = &c->packets.current;
     struct buffer *ready = &io->answers->ready;
+    uint8_t *at = (uint8_t *)buffer_reserve(ready, MSP_FIRST_HEADER);
 
+    if (at == NULL) {
+        client_fail(c, io, ENOMEM);
+        return;
+    }
     if (chunk->offset > 0) {
-        msp_packet_encode((uint8_t *)buffer_reserve(ready, MSP_PACKET_HEADER), chunk->crc);
+        msp_packet_encode(at, chunk->crc);
         buffer_added(ready, MSP_PACKET_HEADER);
     } else {
         struct msp_first first = {.size = c->first->size, .crc = chunk->crc};
 
         if (c->first->strict)
             memcpy(first.sha256, c->first->sha256, SHA256_LEN);
-        msp_first_encode((uint8_t *)buffer_reserve(ready, MSP_FIRST_HEADER), &first);
+        msp_first_encode(at, &first);
         buffer_added(ready, MSP_FIRST_HEADER);
     }
     if (chunk->len <= CLIENT_COPY_MAX)
@@ -302,6 +310,10 @@ client_lay_out_trailer(struct msp_client *c, struct proto_io *io)
     else
         msp_packets_digest(&c->packets, digest);
     at = (uint8_t *)buffer_reserve(ready, MSP_TRAILER_FIXED + MSP_VALUE_MAX);
+    if (at == NULL) {
+        client_fail(c, io, ENOMEM);
+        return;
+    }
     buffer_added(ready,
                  msp_trailer_encode(at, out->kind, client_flags(out), out->strict ? NULL : digest,
                                     out->value, out->value_len));
@@ -594,6 +606,8 @@ client_reply_header(struct msp_client *c, struct proto_io *io, const uint8_t *da
     if (!msp_first_decode((const uint8_t *)c->line, &c->reply) || c->reply.size > PROTO_REPLY_MAX)
         return client_complain(c, io, "the reply's header is damaged");
     *io->message = message_create(io->store, c->reply.size, io->keep_max, io->now_us);
+    if (*io->message == NULL)
+        return PROTO_CLOSE;
     c->reading = CLIENT_REPLY_BODY;
     c->reply_left = c->reply.size;
     c->reply_crc = 0;
