@@ -7,9 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -18,6 +21,7 @@ static struct {
     char *path;  /* NULL: standard error, or syslog */
     bool syslog; /* there is no standard error */
     char name[32];
+    _Atomic unsigned lost; /* lines, since the last one that was written */
 } log_state = {.fd = STDERR_FILENO};
 
 static void log_write(void *arg, enum log_level level, const char *text, size_t n);
@@ -30,21 +34,35 @@ static const char *const log_level_names[] = {
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
+/* Standard error as a descriptor of our own that never waits. The flag is that of an open file,
+ * which the caller may share, so a pipe or a terminal is opened once more. Returns standard error
+ * itself where that cannot be done, or need not. */
+static int
+log_open_stderr(void)
+{
+    struct stat st;
+    int fd = -1;
+
+    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || isatty(STDERR_FILENO)))
+        fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    return fd < 0 ? STDERR_FILENO : fd;
+}
+
 /* Opens the file at path, or standard error, which is never closed. The owner of the directory may
  * have put a link there, or a FIFO that nobody reads: the link is not followed, the FIFO not waited
  * for. */
 static int
 log_attach(const char *path)
 {
-    int fd = STDERR_FILENO;
+    int fd =
+        path == NULL
+            ? log_open_stderr()
+            : open(path,
+                   O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
+                   0640);
 
-    if (path != NULL) {
-        fd = open(path,
-                  O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
-                  0640);
-        if (fd < 0)
-            return -1;
-    }
+    if (fd < 0)
+        return -1;
     /* Another thread may be writing: the number that it uses must never be nobody's. */
     if (fd != STDERR_FILENO && log_state.fd != STDERR_FILENO) {
         int rc = dup3(fd, log_state.fd, O_CLOEXEC);
@@ -62,6 +80,10 @@ void
 log_without_stderr(void)
 {
     log_state.syslog = true;
+    if (log_state.path == NULL && log_state.fd != STDERR_FILENO) {
+        fd_close(&log_state.fd);
+        log_state.fd = STDERR_FILENO;
+    }
     openlog("msockd", LOG_PID, LOG_DAEMON);
 }
 
@@ -135,22 +157,46 @@ log_send(enum log_level level, const char *text, size_t n)
            line);
 }
 
+/* False where nobody reads what is there: a pipe or a terminal is full. Any other failure has no
+ * remedy, and nobody to be told. */
+static bool
+log_put(enum log_level level, const char *text, size_t n)
+{
+    struct pollfd room = {.fd = log_state.fd, .events = POLLOUT};
+    char line[LOG_LINE_MAX];
+    size_t len = log_prefix(level, line, sizeof(line));
+    ssize_t put;
+
+    len += text_escape(text, n, line + len, sizeof(line) - len);
+    line[len++] = '\n';
+    if (log_state.fd == STDERR_FILENO && poll(&room, 1, 0) == 0)
+        return false;
+    do
+        put = write(log_state.fd, line, len);
+    while (put < 0 && errno == EINTR);
+    return put >= 0 || errno != EAGAIN;
+}
+
+/* Nothing waits for whoever reads the log. What he has missed he is told when he goes on. */
 static void
 log_write(void *arg, enum log_level level, const char *text, size_t n)
 {
-    char line[LOG_LINE_MAX];
-    size_t len;
+    unsigned lost = atomic_exchange(&log_state.lost, 0);
+    char missed[64];
+    int len;
 
     (void)arg;
     if (log_state.syslog && log_state.path == NULL) {
         log_send(level, text, n);
         return;
     }
-    len = log_prefix(level, line, sizeof(line));
-    len += text_escape(text, n, line + len, sizeof(line) - len);
-    line[len++] = '\n';
-    while (write(log_state.fd, line, len) < 0 && errno == EINTR)
-        ;
+    if (lost > 0) {
+        len = snprintf(missed, sizeof(missed), "%u lines are lost: nobody read them", lost);
+        if (log_put(LOG_LEVEL_WARN, missed, (size_t)len))
+            lost = 0;
+    }
+    if (lost > 0 || !log_put(level, text, n))
+        atomic_fetch_add(&log_state.lost, lost + 1);
 }
 
 void

@@ -4,6 +4,9 @@
  *
  *     2026-11-21T10:11:12.123456Z notice worker 0 [4711] ready
  *
+ * A line that would have to wait, since nobody reads the pipe or the terminal, is dropped and
+ * counted. (A system log that hangs is waited for.)
+ *
  * It is there from the first call of log_open, log_set_level or log_set_name on, and is the only
  * process-wide state of the daemon. In libmsock nobody calls these: a line goes to the sink of the
  * calling thread, or nowhere. */

@@ -286,6 +286,40 @@ without_standard_error_the_log_goes_to_syslog(void **state)
     assert_non_null(strstr(text, wanted));
 }
 
+/* Standard error is a pipe that nobody reads for a while. */
+static void
+nobody_waits_for_who_reads_the_log(void **state)
+{
+    int fds[2], old_stderr = dup(STDERR_FILENO), flags;
+    static char text[1 << 16];
+    ssize_t n;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    assert_true(fcntl(fds[1], F_SETPIPE_SZ, 4096) >= 4096);
+    assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(log_open(NULL), 0);
+    for (int i = 0; i < 500; i++)
+        log_notice("line %d of five hundred", i);
+    flags = fcntl(fds[1], F_GETFL); /* of the caller, who may want to wait */
+    n = read(fds[0], text, sizeof(text) - 1);
+    assert_true(n > 0);
+    assert_non_null(strstr(text, " line 0 of"));
+    assert_null(strstr(text, " line 499 of"));
+    log_notice("and on");
+    n = read(fds[0], text, sizeof(text) - 1);
+    assert_true(n > 0);
+    text[n] = '\0';
+    dup2(old_stderr, STDERR_FILENO);
+    assert_int_equal(log_open(NULL), 0);
+    close(old_stderr);
+    close(fds[0]);
+    close(fds[1]);
+    assert_int_equal(flags & O_NONBLOCK, 0);
+    assert_non_null(strstr(text, " lines are lost: nobody read them\n"));
+    assert_non_null(strstr(text, " and on\n"));
+}
+
 int
 main(void)
 {
@@ -305,6 +339,7 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_fifo_that_nobody_reads_is_not_waited_for, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_for_who_reads_the_log, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
