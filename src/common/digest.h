@@ -66,7 +66,17 @@ enum seal_direction {
 struct seal; /* one key; wiped when it is destroyed */
 
 /* Reads a key file: 32 bytes, or 64 hex digits with or without a newline. A file that others may
- * read (mode & 077) or that is no regular file is refused. NULL with a sentence in error. */
+ * read (mode & 077) or that is no regular file is refused. Returns 0, or -1 with a sentence in
+ * error. */
+MS_MUST_CHECK int
+seal_key_read(const char *path, uint8_t key_out[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN]);
+
+/* 16 hex digits that tell one key from another, and nothing else about it. */
+#define SEAL_KEY_NAME_LEN 17
+void seal_key_name(const uint8_t key[SEAL_KEY_LEN], char out[SEAL_KEY_NAME_LEN]);
+
+/* A seal with that key, or with that of a file. NULL with a sentence in error. */
+struct seal *seal_create(const uint8_t key[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN]);
 struct seal *seal_open(const char *path, char error[SEAL_ERROR_LEN]);
 void seal_close(struct seal *seal); /* NULL is fine */
 

@@ -88,7 +88,7 @@ seal_key_file(const char *path, char error[SEAL_ERROR_LEN])
     return -1;
 }
 
-static int
+int
 seal_key_read(const char *path, uint8_t key_out[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
 {
     char text[SEAL_FILE_MAX + 1];
@@ -117,8 +117,17 @@ out:
     return rc;
 }
 
+void
+seal_key_name(const uint8_t key[SEAL_KEY_LEN], char out[SEAL_KEY_NAME_LEN])
+{
+    uint8_t sha256[SHA256_LEN] = {0};
+
+    (void)EVP_Q_digest(NULL, "SHA256", NULL, key, SEAL_KEY_LEN, sha256, NULL);
+    digest_hex(sha256, SEAL_KEY_NAME_LEN / 2, out);
+}
+
 struct seal *
-seal_open(const char *path, char error[SEAL_ERROR_LEN])
+seal_create(const uint8_t key[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
 {
     struct seal *seal = ms_calloc(1, sizeof(*seal));
 
@@ -126,18 +135,26 @@ seal_open(const char *path, char error[SEAL_ERROR_LEN])
         snprintf(error, SEAL_ERROR_LEN, "there is no memory for a key");
         return NULL;
     }
-    if (seal_key_read(path, seal->key, error) < 0)
-        goto fail;
+    memcpy(seal->key, key, SEAL_KEY_LEN);
     seal->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     seal->ctx = EVP_CIPHER_CTX_new();
-    if (seal->cipher == NULL || seal->ctx == NULL) {
-        snprintf(error, SEAL_ERROR_LEN, "libcrypto has no AES-256-GCM here");
-        goto fail;
-    }
-    return seal;
-fail:
+    if (seal->cipher != NULL && seal->ctx != NULL)
+        return seal;
+    snprintf(error, SEAL_ERROR_LEN, "libcrypto has no AES-256-GCM here");
     seal_close(seal);
     return NULL;
+}
+
+struct seal *
+seal_open(const char *path, char error[SEAL_ERROR_LEN])
+{
+    uint8_t key[SEAL_KEY_LEN];
+    struct seal *seal = NULL;
+
+    if (seal_key_read(path, key, error) == 0)
+        seal = seal_create(key, error);
+    OPENSSL_cleanse(key, sizeof(key));
+    return seal;
 }
 
 void

@@ -3,6 +3,7 @@
 #ifndef CONFIG_CONFIG_H
 #define CONFIG_CONFIG_H
 
+#include "common/digest.h"
 #include "common/log.h"
 #include "common/url.h"
 #include "config/config_options.h"
@@ -32,10 +33,18 @@ struct listener_config {
     /* The values of its options, by enum option_id: the URL's own, else the general ones. */
     uint64_t number[OPTION_COUNT];
     char *text[OPTION_COUNT]; /* of those that only URLs have, paths absolute; NULL: not given */
+
+    /* What was in its key_file when the configuration was read: all workers of a configuration have
+     * the same key, also those that are made later. */
+    bool has_key;
+    uint8_t key[SEAL_KEY_LEN];
 };
 
+/* Reads its key_file, where it has one. Returns 0, or -1 with a sentence in error. */
+MS_MUST_CHECK int listener_read_key(struct listener_config *listener, char error[SEAL_ERROR_LEN]);
+
 /* A number for all that decides what the bytes of a listener's connections mean: protocol, framing,
- * replies, handler, and the key with which they are sealed, as its file is now. */
+ * replies, handler, and the key with which they are sealed. */
 uint32_t listener_meaning(const struct listener_config *listener);
 
 struct config {

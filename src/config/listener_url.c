@@ -279,7 +279,19 @@ listener_config_fini(struct listener_config *listener)
     free(listener->handler);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         free(listener->text[i]);
+    explicit_bzero(listener->key, sizeof(listener->key));
     *listener = (struct listener_config){0};
+}
+
+int
+listener_read_key(struct listener_config *listener, char error[SEAL_ERROR_LEN])
+{
+    const char *path = listener->text[OPTION_KEY_FILE];
+
+    if (path == NULL)
+        return 0;
+    listener->has_key = seal_key_read(path, listener->key, error) == 0;
+    return listener->has_key ? 0 : -1;
 }
 
 /* "::1" gets the brackets that it needs in a URL, whether they were given or not. */
@@ -348,20 +360,19 @@ listener_meaning(const struct listener_config *listener)
 {
     const struct proto_limits *limits = &listener->limits;
     const struct framing *framing = &limits->framing;
-    const char *key_file = listener->text[OPTION_KEY_FILE];
-    struct stat st = {0};
+    char key[SEAL_KEY_NAME_LEN] = "";
     struct buffer text;
     uint32_t meaning;
+
+    if (listener->has_key)
+        seal_key_name(listener->key, key);
 
     buffer_init(&text);
     buffer_printf(&text, "%s %s %d %d %u %d %d ", listener->proto, listener->handler,
                   (int)limits->reply, (int)framing->kind, framing->fixed_len, framing->drop_cr,
                   framing->keep_unterminated);
     buffer_append(&text, framing->delimiter, framing->delimiter_len);
-    if (key_file != NULL && stat(key_file, &st) == 0)
-        buffer_printf(&text, " %s %ju %ju %jd %jd.%09ld", key_file, (uintmax_t)st.st_dev,
-                      (uintmax_t)st.st_ino, (intmax_t)st.st_size, (intmax_t)st.st_mtim.tv_sec,
-                      st.st_mtim.tv_nsec);
+    buffer_append_str(&text, key);
     meaning = digest_crc32(0, buffer_bytes(&text), text.len);
     buffer_fini(&text);
     return meaning;

@@ -168,22 +168,16 @@ server_check_url(struct msock_server *s, const char *text)
 
 /* A key that cannot be read is said at once, not when the first message comes. */
 static enum msock_status
-server_check_key(struct msock_server *s, const struct listener_config *lc)
+server_read_key(struct msock_server *s, struct listener_config *lc)
 {
-    const char *key_file = lc->text[OPTION_KEY_FILE];
     char error[SEAL_ERROR_LEN];
-    struct seal *seal;
 
-    if (key_file == NULL)
+    if (lc->text[OPTION_KEY_FILE] == NULL)
         return MSOCK_OK;
     if (!server_has_room(s, s->transforms.count, true))
         return server_fail(s, MSOCK_USAGE, "more than %d transforms, keys included",
                            TRANSFORMS_MAX);
-    seal = seal_open(key_file, error);
-    if (seal == NULL)
-        return server_fail(s, MSOCK_LOCAL, "%s", error);
-    seal_close(seal);
-    return MSOCK_OK;
+    return listener_read_key(lc, error) == 0 ? MSOCK_OK : server_fail(s, MSOCK_LOCAL, "%s", error);
 }
 
 static char *
@@ -201,7 +195,7 @@ static enum msock_status
 server_bind(struct msock_server *s, struct listener_config *lc)
 {
     struct server_listener *l = &s->listeners[s->config.listener_count];
-    enum msock_status status = server_check_key(s, lc);
+    enum msock_status status = server_read_key(s, lc);
 
     if (status != MSOCK_OK)
         return status;

@@ -1,5 +1,4 @@
 /* msockd: reads the command line, and starts the supervisor with the real worker. */
-#include "common/digest.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "config/config_settings.h"
@@ -23,8 +22,18 @@ static int
 program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
 {
     const struct program *p = arg;
+    char why[SEAL_ERROR_LEN];
 
-    return config_build(&p->args.config, p->cwd, config_out, error);
+    if (config_build(&p->args.config, p->cwd, config_out, error) < 0)
+        return -1;
+    for (size_t i = 0; i < (*config_out)->listener_count; i++) {
+        if (listener_read_key(&(*config_out)->listeners[i], why) == 0)
+            continue;
+        snprintf(error, CONFIG_ERROR_LEN, "%s", why);
+        config_destroy(*config_out);
+        return -1;
+    }
+    return 0;
 }
 
 static int
@@ -45,21 +54,6 @@ program_say(int code, const char *sentence)
     return code;
 }
 
-/* Checks files that would stop a worker at its start. */
-static int
-program_check_keys(const struct config *config, char error[SEAL_ERROR_LEN])
-{
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const char *path = config->listeners[i].text[OPTION_KEY_FILE];
-        struct seal *seal = path == NULL ? NULL : seal_open(path, error);
-
-        if (path != NULL && seal == NULL)
-            return -1;
-        seal_close(seal);
-    }
-    return 0;
-}
-
 /* A full disk must not look like a success. */
 static int
 program_told(void)
@@ -72,12 +66,6 @@ program_told(void)
 static int
 program_tested(struct config *config)
 {
-    char error[SEAL_ERROR_LEN];
-
-    if (program_check_keys(config, error) < 0) {
-        config_destroy(config);
-        return program_say(EX_CONFIG, error);
-    }
     printf("msockd: the configuration is right: %u worker%s, %zu listener%s\n", config->workers,
            config->workers == 1 ? "" : "s", config->listener_count,
            config->listener_count == 1 ? "" : "s");

@@ -228,11 +228,11 @@ sealing_free(void *arg)
     free(s);
 }
 
-int
-transform_seal(const char *key_file, enum seal_direction to, struct transform *transform_out,
-               char error[SEAL_ERROR_LEN])
+/* Takes the seal, NULL where it could not be made. */
+static int
+transform_take_seal(struct seal *seal, enum seal_direction to, struct transform *transform_out,
+                    char error[SEAL_ERROR_LEN])
 {
-    struct seal *seal = seal_open(key_file, error);
     struct sealing *s;
 
     if (seal == NULL)
@@ -249,4 +249,18 @@ transform_seal(const char *key_file, enum seal_direction to, struct transform *t
     *transform_out = (struct transform){
         .send = sealing_send, .receive = sealing_receive, .arg = s, .free_arg = sealing_free};
     return 0;
+}
+
+int
+transform_seal(const char *key_file, enum seal_direction to, struct transform *transform_out,
+               char error[SEAL_ERROR_LEN])
+{
+    return transform_take_seal(seal_open(key_file, error), to, transform_out, error);
+}
+
+int
+transform_seal_with(const uint8_t key[SEAL_KEY_LEN], enum seal_direction to,
+                    struct transform *transform_out, char error[SEAL_ERROR_LEN])
+{
+    return transform_take_seal(seal_create(key, error), to, transform_out, error);
 }

@@ -56,4 +56,8 @@ MS_MUST_CHECK int transforms_receive_message(const struct transforms *t, struct 
 MS_MUST_CHECK int transform_seal(const char *key_file, enum seal_direction to,
                                  struct transform *transform_out, char error[SEAL_ERROR_LEN]);
 
+/* The same with a key that has been read. */
+MS_MUST_CHECK int transform_seal_with(const uint8_t key[SEAL_KEY_LEN], enum seal_direction to,
+                                      struct transform *transform_out, char error[SEAL_ERROR_LEN]);
+
 #endif

@@ -70,15 +70,15 @@ static int
 worker_transforms_open(struct worker *w, struct worker_listener *l, char error[HANDLER_ERROR_LEN])
 {
     const struct transforms *common = w->setup->transforms;
-    const char *key_file = l->child->config->text[OPTION_KEY_FILE];
+    const struct listener_config *config = l->child->config;
     struct transform sealing;
 
     for (size_t i = 0; common != NULL && i < common->count; i++)
         if (transforms_add(&l->transforms, &common->list[i]) < 0)
             return -1;
-    if (key_file == NULL)
+    if (!config->has_key)
         return 0;
-    if (transform_seal(key_file, SEAL_TO_CLIENT, &sealing, error) < 0)
+    if (transform_seal_with(config->key, SEAL_TO_CLIENT, &sealing, error) < 0)
         return -1;
     return transforms_add(&l->transforms, &sealing);
 }

@@ -2,7 +2,9 @@
  * dying is not forked again without end. */
 #include "faults.h"
 #include "load.h"
+#include "msock.h"
 #include "stats.h"
+#include "target.h"
 
 #include "support/signals.h"
 
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define KILLS   50
@@ -196,10 +199,49 @@ a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
     journal_free(&j);
 }
 
+/* A worker that is made later is as its neighbours are, whatever has become of the file of the key.
+ */
+static void
+a_replaced_worker_has_the_key_of_the_others(void **state)
+{
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
+    struct proc_list before;
+    struct daemon *d;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
+    d = daemon_start(
+        &(struct daemon_options){.workers = 2, .listen = {url}, .errors_expected = true});
+    harness_join(url, dir, "old");
+    assert_int_equal(link(key, url), 0);
+    assert_int_equal(unlink(key), 0);
+    harness_write_file(key, "another key of thirty-two bytes..", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    daemon_workers(d, &before);
+    assert_int_equal(signal_send(before.pid[0], SIGKILL), 0);
+    WAIT_FOR(daemon_logged(d, "died: signal 9") && daemon_has_workers(d, 2), 20000);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s/old", target_port(&d->listeners[0]),
+             dir);
+    for (int i = 0; i < 24; i++) {
+        msock *m = msock_open(url);
+
+        assert_non_null(m);
+        if (msock_send(m, "sealed", 6) != MSOCK_OK)
+            fail_msg("%s", msock_error(m));
+        msock_close(m);
+    }
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_replaced_worker_has_the_key_of_the_others),
         SYSTEM_TEST(fifty_killed_workers_lose_no_acknowledged_message),
         SYSTEM_TEST(a_killed_worker_is_replaced_and_its_neighbour_goes_on),
         SYSTEM_TEST(a_worker_that_dies_at_its_start_is_forked_ever_more_rarely),
