@@ -62,7 +62,7 @@ count_lines(void)
     struct count count = {0};
     int fd = openat(dirs.journal, NAME, O_RDONLY | O_CLOEXEC);
 
-    if (fd >= 0 && segment_scan(&file_ops_unsynced, fd, (uint64_t)lseek(fd, 0, SEEK_END),
+    if (fd >= 0 && segment_scan(&file_ops_unsynced, fd, 0, (uint64_t)lseek(fd, 0, SEEK_END),
                                 count_line, &count) < 0)
         abort();
     fd_close(&fd);

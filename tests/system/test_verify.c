@@ -105,15 +105,17 @@ each_kind_of_damage_is_named(void **state)
     static const struct {
         const char *damage, *finding;
     } rows[] = {
-        {PUT("2") "files/dir/a.txt", "files/dir/a.txt: not what record"},
-        {"echo >>files/dir/a.txt", "files/dir/a.txt: not what record"},
+        {PUT("2") "files/dir/a.txt", "files/dir/a.txt: not what any record"},
+        {"echo >>files/dir/a.txt", "files/dir/a.txt: not what any record"},
         {"rm files/dir/a.txt", "files/dir/a.txt: missing; record"},
-        {"rm files/dir/a.txt; mkdir files/dir/a.txt", "files/dir/a.txt: not what record"},
-        {PUT("99") "$(echo blobs/*)", ": not what record"},
+        {"rm files/dir/a.txt; mkdir files/dir/a.txt", "files/dir/a.txt: not what any record"},
+        {PUT("99") "$(echo blobs/*)", ": not what any record"},
         {"rm blobs/*", ": missing; record"},
         {"echo >files/stray", "files/stray: no record names it"},
         {"echo >blobs/stray", "blobs/stray: no record names it"},
         {"echo >\"$(printf 'files/a\\nb')\"", "files/a\\x0Ab: no record names it"},
+        {"mkfifo journal/01ARYZ6S410000000000000000-w0.ndjson", "-w0.ndjson: not a regular file"},
+        {"echo >blobs/.msockd-01ARYZ6S410000000000000000", ": left behind by a crash"},
         {"chmod 640 journal/*; " PUT("40") "$(echo journal/*.ndjson)", ": damaged, "},
         {"chmod 640 journal/*; truncate -s -5 journal/*.ndjson", ": torn, "},
     };
@@ -169,6 +171,28 @@ since_leaves_out_the_bodies_of_older_records(void **state)
     }
 }
 
+/* Six senders replace three files again and again, and verify runs as long as they do. */
+#define STORM                                                                              \
+    "(for s in 1 2 3 4 5 6; do (mkdir s$s; cd s$s; for i in $(seq 25); do echo $s.$i >f; " \
+    "$M -u $U send-file --as same/$((i % 3)) f >/dev/null; done) & done; wait; >ended) & " \
+    "until [ -e ended ]; do $C verify data >out || { cat out >&2; exit 1; }; done"
+
+static void
+files_that_are_replaced_are_sound_beside_the_workers_and_afterwards(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 4, .set = {"on_conflict=replace"}});
+    char commands[600];
+
+    (void)state;
+    snprintf(commands, sizeof(commands), "C=%s; %s", harness_program("msockctl"), STORM);
+    shell(d, d->listeners[0].url, commands);
+    daemon_stop(d);
+    expect_sound(d->data_dir, NULL);
+    shell(d, "", "echo other >data/files/same/1");
+    expect_finding(d->data_dir, NULL, "files/same/1: not what any record says it is");
+}
+
 int
 main(void)
 {
@@ -176,6 +200,7 @@ main(void)
         SYSTEM_TEST(a_sound_directory_is_sound_beside_the_daemon_and_without_it),
         SYSTEM_TEST(each_kind_of_damage_is_named),
         SYSTEM_TEST(what_recovery_has_replaced_is_named),
+        SYSTEM_TEST(files_that_are_replaced_are_sound_beside_the_workers_and_afterwards),
         SYSTEM_TEST(since_leaves_out_the_bodies_of_older_records),
     };
 

@@ -42,10 +42,16 @@ verifier_print(const struct verify_finding *f)
         ctl_print("%s: missing; record %s names it", f->path, f->record);
         break;
     case VERIFY_WRONG:
-        ctl_print("%s: not what record %s says it is", f->path, f->record);
+        ctl_print("%s: not what any record says it is; record %s names it", f->path, f->record);
         break;
     case VERIFY_UNNAMED:
         ctl_print("%s: no record names it", f->path);
+        break;
+    case VERIFY_LEFTOVER:
+        ctl_print("%s: left behind by a crash; the next start removes it", f->path);
+        break;
+    case VERIFY_IRREGULAR:
+        ctl_print("%s: not a regular file", f->path);
         break;
     case VERIFY_UNREAD:
         ctl_print("%s: cannot be read: %s", f->path, strerror(f->error));

@@ -235,6 +235,17 @@ commit_without_dirs(int error)
     return outcome_failed("the data directory cannot be used", error);
 }
 
+static void
+commit_bodies_and_lines(struct commit *commit, struct batch *batch)
+{
+    if (batch->put_count > 0)
+        data_dirs_begin_commit(&commit->dirs);
+    store_run(&commit->store, batch->puts, batch->put_count);
+    batch->outcome = commit_lines(commit, batch_join(batch));
+    if (batch->put_count > 0)
+        data_dirs_end_commit(&commit->dirs);
+}
+
 void
 commit_run(struct commit *commit, struct batch *batch)
 {
@@ -245,8 +256,7 @@ commit_run(struct commit *commit, struct batch *batch)
         return;
     }
     commit_check_segment(commit, batch->rotate);
-    store_run(&commit->store, batch->puts, batch->put_count);
-    batch->outcome = commit_lines(commit, batch_join(batch));
+    commit_bodies_and_lines(commit, batch);
     memcpy(batch->uncut, commit->segment.uncut, sizeof(batch->uncut));
     commit->segment.uncut[0] = '\0';
     commit_rotate(commit);

@@ -521,3 +521,30 @@ data_dirs_close(struct data_dirs *dirs)
     fd_close(&dirs->files);
     fd_close(&dirs->blobs);
 }
+
+/* --- commits under way --- */
+
+void
+data_dirs_begin_commit(const struct data_dirs *dirs)
+{
+    struct flock lock = {
+        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = (off_t)clock_mono_us(), .l_len = 1};
+
+    (void)fcntl(dirs->root, F_OFD_SETLK, &lock);
+}
+
+void
+data_dirs_end_commit(const struct data_dirs *dirs)
+{
+    struct flock all = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+    (void)fcntl(dirs->root, F_OFD_SETLK, &all);
+}
+
+bool
+data_dir_has_commit(int root, uint64_t until_us)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = (off_t)until_us + 1};
+
+    return fcntl(root, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}

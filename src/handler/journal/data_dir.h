@@ -79,4 +79,14 @@ MS_MUST_CHECK int
 data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs);
 void data_dirs_close(struct data_dirs *dirs);
 
+/* Around a commit with bodies, from before the first name to behind the last line: a read lock of
+ * the data directory, on the byte whose number is the monotonic time in microseconds. It stops
+ * nobody; by it others know a file whose record is still to come. Where there are no such locks
+ * they do not, so a failure is none of the commit's. */
+void data_dirs_begin_commit(const struct data_dirs *dirs);
+void data_dirs_end_commit(const struct data_dirs *dirs);
+
+/* Is a commit with bodies under way, in any process, that began at until_us or before? */
+bool data_dir_has_commit(int root, uint64_t until_us);
+
 #endif

@@ -321,10 +321,47 @@ struct segment_line {
 /* Returns 0, or -1 with errno to give up. */
 typedef int (*segment_line_fn)(void *arg, const struct segment_line *line);
 
-/* Reads a segment of `size` bytes piece by piece. Damage never hides the whole lines behind it.
- * Returns 0, or -1 with errno. */
-MS_MUST_CHECK int
-segment_scan(const struct file_ops *ops, int fd, uint64_t size, segment_line_fn fn, void *arg);
+/* Reads a segment from byte `from`, where a line begins, to byte `size`, piece by piece. Damage
+ * never hides the whole lines behind it. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int segment_scan(const struct file_ops *ops, int fd, uint64_t from, uint64_t size,
+                               segment_line_fn fn, void *arg);
+
+/* --- named.c --- */
+
+/* The paths that records name, and what they say is there. A worker gives names in the order of its
+ * lines, so of one segment the last record of a path counts. Between two workers no order is known:
+ * an id is made long before its file has its name. So the last record of each segment counts. */
+
+struct named_content {
+    struct named_content *next;
+    uint64_t size;
+    unsigned segments; /* of so many it is the last */
+    unsigned segment;  /* the one of these that was read last; 0: it is not the last of that */
+    char sha256[SHA256_HEX_LEN + 1];
+};
+
+struct named_path {
+    char *path;            /* "files/..." or "blobs/..." */
+    char id[ULID_LEN + 1]; /* of the youngest record that names it */
+    bool wanted;           /* the caller's */
+    struct named_content *contents;
+};
+
+/* All zero in the beginning. */
+struct named {
+    void *tree;       /* of tsearch, of struct named_path */
+    unsigned segment; /* the number, from 1 on, of the segment that is being read */
+    bool keep_all;    /* no record takes the place of another one any more */
+};
+
+/* A record of the segment names a path. Never NULL. */
+struct named_path *
+named_add(struct named *named, const char *path, const char *id, uint64_t size, const char *sha256);
+const struct named_path *named_find(const struct named *named, const char *path); /* or NULL */
+
+/* Does a record that counts say that this is what the path holds? sha256 "": it is no content. */
+bool named_is(const struct named_path *entry, uint64_t size, const char *sha256);
+void named_fini(struct named *named);
 
 /* --- recovery.c --- */
 

@@ -228,7 +228,7 @@ recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t s
 
     if (size == 0)
         return recovery_remove(r, r->dirs->journal, name, &r->tally.emptied);
-    if (segment_scan(r->ops, fd, size, recovery_see, &map) < 0 ||
+    if (segment_scan(r->ops, fd, 0, size, recovery_see, &map) < 0 ||
         recovery_mend(r, fd, name, size, &map) < 0)
         goto out;
     if (map.good == 0)

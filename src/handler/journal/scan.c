@@ -157,9 +157,10 @@ scan_read(struct scan *s, const struct file_ops *ops, int fd, uint64_t size)
 }
 
 int
-segment_scan(const struct file_ops *ops, int fd, uint64_t size, segment_line_fn fn, void *arg)
+segment_scan(const struct file_ops *ops, int fd, uint64_t from, uint64_t size, segment_line_fn fn,
+             void *arg)
 {
-    struct scan s = {.fn = fn, .arg = arg};
+    struct scan s = {.fn = fn, .arg = arg, .at = from};
     int rc = 0;
 
     while (rc == 0 && s.at + s.len < size) {

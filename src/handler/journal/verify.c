@@ -1,66 +1,47 @@
-/* The segments are read first: they say which files and blobs there have to be. Where several
- * records name one path, the youngest says what it holds. */
-#include "handler/journal/verify.h"
+/* The segments are read first: they say which files and blobs there have to be. A message that is
+ * being committed has its file before its record, so a file beside a running msockd is not judged
+ * by what was read before: what no record explains is looked for once more in what was written
+ * since, when all commits that had begun are over. No clock decides. */
+#include "handler/journal/verifying.h"
 
 #include "common/digest.h"
 #include "common/fd.h"
-#include "handler/journal/journal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <jansson.h>
 #include <limits.h>
+#include <poll.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define VERIFY_BLOCK    (256u << 10)
-#define VERIFY_DIR      (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-#define VERIFY_YOUNG_US 60000000 /* a file without a record may still get one */
-
-/* A file or blob that a record names. */
-struct named {
-    char *path; /* "files/..." or "blobs/..." */
-    char id[ULID_LEN + 1], sha256[SHA256_HEX_LEN + 1];
-    uint64_t size;
-    bool wanted; /* since does not leave it out */
-};
-
-struct verifying {
-    const struct verify *verify;
-    struct verify_tally tally;
-    struct digester *digester;
-    char *block;
-    int root;
-    void *named; /* of tsearch, by path */
-    /* the segment that is being read */
-    const char *segment;
-    bool is_open;
-    struct verify_finding run; /* a stretch of it that may go on; n 0: none */
-};
+#define VERIFY_BLOCK   (256u << 10)
+#define VERIFY_WAIT_MS 10
 
 const char *
 verify_name(enum verify_what what)
 {
     static const char *const names[] = {
-        [VERIFY_DAMAGED] = "damaged", [VERIFY_REPLACED] = "replaced", [VERIFY_TORN] = "torn",
-        [VERIFY_MISSING] = "missing", [VERIFY_WRONG] = "wrong",       [VERIFY_UNNAMED] = "unnamed",
+        [VERIFY_DAMAGED] = "damaged",   [VERIFY_REPLACED] = "replaced",
+        [VERIFY_TORN] = "torn",         [VERIFY_MISSING] = "missing",
+        [VERIFY_WRONG] = "wrong",       [VERIFY_UNNAMED] = "unnamed",
+        [VERIFY_LEFTOVER] = "leftover", [VERIFY_IRREGULAR] = "irregular",
         [VERIFY_UNREAD] = "unread",
     };
 
     return names[what];
 }
 
-static void
+void
 verify_found(struct verifying *v, const struct verify_finding *finding)
 {
     v->tally.findings++;
     v->verify->found(v->verify->arg, finding);
 }
 
-static void
+void
 verify_say(struct verifying *v, enum verify_what what, const char *path, const char *record)
 {
     struct verify_finding finding = {
@@ -69,176 +50,30 @@ verify_say(struct verifying *v, enum verify_what what, const char *path, const c
     verify_found(v, &finding);
 }
 
-static void
+void
 verify_progress(struct verifying *v)
 {
     if (v->verify->progress != NULL)
         v->verify->progress(v->verify->arg, &v->tally);
 }
 
-/* --- records --- */
-
-static int
-named_compare(const void *a, const void *b)
-{
-    return strcmp(((const struct named *)a)->path, ((const struct named *)b)->path);
-}
-
-static void
-named_free(void *entry)
-{
-    free(((struct named *)entry)->path);
-    free(entry);
-}
-
-static const char *
-record_member(const json_t *record, const char *key)
-{
-    const char *text = json_string_value(json_object_get(record, key));
-
-    return text != NULL ? text : "";
-}
-
-/* The youngest record of a path counts. ULIDs sort like the time. */
-static void
-verify_name_file(struct verifying *v, const json_t *record, const char *path)
-{
-    struct named *entry = ms_calloc(1, sizeof(*entry));
-    struct named **found;
-
-    entry->path = ms_strdup(path);
-    found = tsearch(entry, &v->named, named_compare);
-    MS_ASSERT(found != NULL);
-    if (*found != entry) {
-        named_free(entry);
-        entry = *found;
-        if (strcmp(record_member(record, "id"), entry->id) < 0)
-            return;
-    }
-    snprintf(entry->id, sizeof(entry->id), "%s", record_member(record, "id"));
-    snprintf(entry->sha256, sizeof(entry->sha256), "%s", record_member(record, "sha256"));
-    entry->size = (uint64_t)json_integer_value(json_object_get(record, "size"));
-    entry->wanted =
-        v->verify->since == NULL || strcmp(record_member(record, "time"), v->verify->since) >= 0;
-}
-
-static void
-verify_record(struct verifying *v, const struct segment_line *line)
-{
-    json_t *record = json_loadb(line->text, line->n - 1, JSON_ALLOW_NUL, NULL);
-    const char *path = record_member(record, "file");
-
-    v->tally.records++;
-    if (path[0] == '\0')
-        path = record_member(record, "blob");
-    if (path[0] != '\0')
-        verify_name_file(v, record, path);
-    json_decref(record);
-}
-
-/* --- segments --- */
-
-/* What was not whole up to here. At the end of a segment that is being written it is the next batch
- * on its way. */
-static void
-verify_end_run(struct verifying *v, bool at_end)
-{
-    if (v->run.n == 0)
-        return;
-    if (at_end)
-        v->run.what = VERIFY_TORN;
-    if (!at_end || !v->is_open)
-        verify_found(v, &v->run);
-    v->run.n = 0;
-}
-
-static int
-verify_line(void *arg, const struct segment_line *line)
-{
-    struct verifying *v = arg;
-    /* At the end of a segment that is being written, the newline is on its way. */
-    bool bad = !line->whole || (line->bad_end && !(line->no_end && v->is_open));
-    bool replaced = line->whole && record_is_damage(line->text, line->n - 1);
-
-    if (line->whole)
-        verify_end_run(v, false);
-    if (bad && v->run.n == 0)
-        v->run = (struct verify_finding){
-            .what = VERIFY_DAMAGED, .path = v->segment, .at = line->at, .n = line->n};
-    else if (bad)
-        v->run.n += line->n;
-    if (bad && line->whole)
-        verify_end_run(v, false);
-    if (replaced)
-        verify_found(
-            v, &(struct verify_finding){
-                   .what = VERIFY_REPLACED, .path = v->segment, .at = line->at, .n = line->n});
-    else if (line->whole && record_trimmed(line->text, line->n - 1) > 0)
-        verify_record(v, line);
-    v->tally.bytes += line->n;
-    verify_progress(v);
-    return 0;
-}
-
-/* A worker holds a lock on what it writes to. Asking for it by another open file takes none. */
-static bool
-segment_is_locked(int fd)
+bool
+verify_is_locked(int fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-static void
-verify_segment(struct verifying *v, int dir_fd, const char *name)
+static struct suspect *
+verify_suspect(struct verifying *v, enum verify_what what, const char *path)
 {
-    char path[sizeof("journal/") + NAME_MAX];
-    struct stat st;
-    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct suspect *s = ms_calloc(1, sizeof(*s));
 
-    snprintf(path, sizeof(path), "journal/%s", name);
-    v->segment = path;
-    v->is_open = false;
-    if (fd < 0 && errno == ENOENT)
-        return; /* one that held nothing and was removed meanwhile */
-    if (fd >= 0)
-        v->is_open = segment_is_locked(fd);
-    if (fd < 0 || fstat(fd, &st) < 0 ||
-        segment_scan(&file_ops_synced, fd, (uint64_t)st.st_size, verify_line, v) < 0)
-        verify_say(v, VERIFY_UNREAD, path, NULL);
-    verify_end_run(v, true);
-    v->tally.segments++;
-    v->tally.open += v->is_open;
-    fd_close(&fd);
-}
-
-static int
-verify_by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int
-verify_wants_segment(const struct dirent *entry)
-{
-    return segment_is_name(entry->d_name);
-}
-
-static int
-verify_segments(struct verifying *v)
-{
-    int fd = openat(v->root, "journal", VERIFY_DIR);
-    struct dirent **names;
-    int count = fd < 0 ? -1 : scandirat(fd, ".", &names, verify_wants_segment, verify_by_name);
-
-    for (int i = 0; i < count; i++) {
-        verify_segment(v, fd, names[i]->d_name);
-        free(names[i]);
-    }
-    if (count >= 0)
-        free(names);
-    fd_close(&fd);
-    return count < 0 ? -1 : 0;
+    s->what = what;
+    s->path = ms_strdup(path);
+    STAILQ_INSERT_TAIL(&v->suspects, s, link);
+    return s;
 }
 
 /* --- files and blobs --- */
@@ -267,23 +102,26 @@ verify_digest(struct verifying *v, int fd, uint64_t size, char hex_out[SHA256_HE
 }
 
 static void
-verify_content(struct verifying *v, const struct named *entry, int fd)
+verify_content(struct verifying *v, const struct named_path *entry, int fd)
 {
-    char hex[SHA256_HEX_LEN + 1];
+    char sha256[SHA256_HEX_LEN + 1] = "";
+    struct suspect *s;
     struct stat st;
 
-    if (fstat(fd, &st) < 0)
+    if (fstat(fd, &st) < 0 ||
+        (S_ISREG(st.st_mode) && verify_digest(v, fd, (uint64_t)st.st_size, sha256) < 0)) {
         verify_say(v, VERIFY_UNREAD, entry->path, entry->id);
-    else if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != entry->size)
-        verify_say(v, VERIFY_WRONG, entry->path, entry->id);
-    else if (verify_digest(v, fd, entry->size, hex) < 0)
-        verify_say(v, VERIFY_UNREAD, entry->path, entry->id);
-    else if (strcmp(hex, entry->sha256) != 0)
-        verify_say(v, VERIFY_WRONG, entry->path, entry->id);
+        return;
+    }
+    if (named_is(entry, (uint64_t)st.st_size, sha256))
+        return;
+    s = verify_suspect(v, VERIFY_WRONG, entry->path);
+    s->size = (uint64_t)st.st_size;
+    memcpy(s->sha256, sha256, sizeof(sha256));
 }
 
 static void
-verify_named(struct verifying *v, const struct named *entry)
+verify_named(struct verifying *v, const struct named_path *entry)
 {
     int fd;
 
@@ -293,7 +131,7 @@ verify_named(struct verifying *v, const struct named *entry)
         v->tally.blobs++;
     else
         v->tally.files++;
-    fd = file_ops_synced.open_beneath(v->root, entry->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    fd = file_ops_synced.open_beneath(v->root, entry->path, VERIFY_FILE);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         verify_say(v, VERIFY_MISSING, entry->path, entry->id);
     else if (fd < 0)
@@ -308,56 +146,162 @@ static void
 verify_visit(const void *node, VISIT when, void *arg)
 {
     if (when == postorder || when == leaf)
-        verify_named(arg, *(const struct named *const *)node);
+        verify_named(arg, *(const struct named_path *const *)node);
 }
 
 /* --- what no record names --- */
 
-/* A message that is being committed has its file before its record. */
-static bool
-verify_may_be_under_way(const struct verifying *v, const struct stat *st)
-{
-    return v->tally.open > 0 &&
-           (uint64_t)st->st_ctim.tv_sec * 1000000 + VERIFY_YOUNG_US > clock_real_us();
-}
+typedef void (*verify_entry_fn)(struct verifying *v, int dir_fd, const char *path, const char *name,
+                                const struct stat *st);
 
-static void verify_walk(struct verifying *v, int fd, const char *path);
-
+/* Calls fn for all that is in a directory; its path is "" for the data directory itself. */
 static void
-verify_entry(struct verifying *v, int dir_fd, const char *dir, const char *name)
-{
-    char path[PATH_MAX];
-    struct named key = {.path = path};
-    struct stat st;
-
-    if (temp_file_is_name(name) ||
-        snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path) ||
-        fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return;
-    if (S_ISDIR(st.st_mode))
-        verify_walk(v, openat(dir_fd, name, VERIFY_DIR), path);
-    else if (tfind(&key, &v->named, named_compare) == NULL && !verify_may_be_under_way(v, &st))
-        verify_say(v, VERIFY_UNNAMED, path, NULL);
-}
-
-static void
-verify_walk(struct verifying *v, int fd, const char *path)
+verify_each(struct verifying *v, int fd, const char *dir_path, verify_entry_fn fn)
 {
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     const struct dirent *entry;
+    char path[PATH_MAX];
+    struct stat st;
 
     if (dir == NULL) {
-        verify_say(v, VERIFY_UNREAD, path, NULL);
+        verify_say(v, VERIFY_UNREAD, dir_path, NULL);
         fd_close(&fd);
         return;
     }
     while ((entry = readdir(dir)) != NULL)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            verify_entry(v, fd, path, entry->d_name);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            snprintf(path, sizeof(path), "%s%s%s", dir_path, dir_path[0] == '\0' ? "" : "/",
+                     entry->d_name) < (int)sizeof(path) &&
+            fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            fn(v, fd, path, entry->d_name, &st);
     closedir(dir);
 }
 
+/* In files/ and blobs/. Beneath these a sender may have given any name. */
+static void
+verify_entry(struct verifying *v, int dir_fd, const char *path, const char *name,
+             const struct stat *st)
+{
+    bool is_top = strchr(path, '/') == strrchr(path, '/');
+
+    if (S_ISDIR(st->st_mode))
+        verify_each(v, openat(dir_fd, name, VERIFY_DIR), path, verify_entry);
+    else if (is_top && S_ISREG(st->st_mode) && temp_file_is_name(name))
+        (void)verify_suspect(v, VERIFY_LEFTOVER, path);
+    else if (named_find(&v->named, path) == NULL)
+        (void)verify_suspect(v, VERIFY_UNNAMED, path);
+}
+
+/* Where all such names are the server's. */
+static void
+verify_temp(struct verifying *v, int dir_fd, const char *path, const char *name,
+            const struct stat *st)
+{
+    (void)dir_fd;
+    if (S_ISREG(st->st_mode) &&
+        strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) == 0)
+        (void)verify_suspect(v, VERIFY_LEFTOVER, path);
+}
+
+/* There is no such directory until recovery has found damage. */
+static void
+verify_damaged(struct verifying *v)
+{
+    int fd = openat(v->root, "journal/" DAMAGED_DIR, VERIFY_DIR);
+
+    if (fd >= 0 || errno != ENOENT)
+        verify_each(v, fd, "journal/" DAMAGED_DIR, verify_temp);
+}
+
+static void
+verify_unnamed(struct verifying *v)
+{
+    verify_each(v, openat(v->root, "files", VERIFY_DIR), "files", verify_entry);
+    verify_each(v, openat(v->root, "blobs", VERIFY_DIR), "blobs", verify_entry);
+    verify_each(v, openat(v->root, ".", VERIFY_DIR), "", verify_temp);
+    verify_damaged(v);
+}
+
+/* --- what nothing explains --- */
+
+/* Is it gone, or somebody's who writes it now? */
+static bool
+verify_is_in_use(struct verifying *v, const char *path)
+{
+    int fd = file_ops_synced.open_beneath(v->root, path, VERIFY_FILE);
+    bool in_use = fd < 0 ? errno == ENOENT : verify_is_locked(fd);
+
+    fd_close(&fd);
+    return in_use;
+}
+
+static bool
+verify_is_explained(struct verifying *v, const struct suspect *s, const struct named_path *entry)
+{
+    if (s->what == VERIFY_WRONG)
+        return named_is(entry, s->size, s->sha256);
+    if (s->what == VERIFY_LEFTOVER)
+        return verify_is_in_use(v, s->path);
+    return entry != NULL;
+}
+
+/* The commits that had begun when the last suspect was seen are over when this returns. */
+static void
+verify_await_commits(struct verifying *v)
+{
+    uint64_t now_us = clock_mono_us();
+
+    while (data_dir_has_commit(v->root, now_us)) {
+        verify_progress(v);
+        (void)poll(NULL, 0, VERIFY_WAIT_MS);
+    }
+}
+
+/* Of a path that is replaced again and again, the record of what was seen may not be the last of
+ * its segment any more. */
+static void
+verify_look_again(struct verifying *v)
+{
+    verify_await_commits(v);
+    v->named.keep_all = true;
+    if (verify_segments(v) < 0)
+        verify_say(v, VERIFY_UNREAD, "journal", NULL);
+}
+
+static void
+verify_suspects(struct verifying *v)
+{
+    const struct suspect *s;
+
+    if (!STAILQ_EMPTY(&v->suspects))
+        verify_look_again(v);
+    STAILQ_FOREACH(s, &v->suspects, link)
+    {
+        const struct named_path *entry = named_find(&v->named, s->path);
+
+        if (!verify_is_explained(v, s, entry))
+            verify_say(v, s->what, s->path, entry != NULL ? entry->id : NULL);
+    }
+}
+
 /* --- all of it --- */
+
+static void
+verify_fini(struct verifying *v)
+{
+    struct suspect *s;
+
+    while ((s = STAILQ_FIRST(&v->suspects)) != NULL) {
+        STAILQ_REMOVE_HEAD(&v->suspects, link);
+        free(s->path);
+        free(s);
+    }
+    verify_segments_fini(v);
+    named_fini(&v->named);
+    fd_close(&v->root);
+    free(v->block);
+    digester_destroy(v->digester);
+}
 
 int
 verify_run(const struct verify *verify, struct verify_tally *tally_out)
@@ -365,22 +309,19 @@ verify_run(const struct verify *verify, struct verify_tally *tally_out)
     struct verifying v = {.verify = verify, .root = -1};
     int rc = -1;
 
+    STAILQ_INIT(&v.suspects);
     v.digester = digester_create();
     v.block = ms_malloc(VERIFY_BLOCK);
     v.root = open(verify->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (v.digester == NULL || v.root < 0 || verify_segments(&v) < 0)
         goto out;
-    twalk_r(v.named, verify_visit, &v);
-    if (verify->since == NULL) {
-        verify_walk(&v, openat(v.root, "files", VERIFY_DIR), "files");
-        verify_walk(&v, openat(v.root, "blobs", VERIFY_DIR), "blobs");
-    }
+    twalk_r(v.named.tree, verify_visit, &v);
+    if (verify->since == NULL)
+        verify_unnamed(&v);
+    verify_suspects(&v);
     *tally_out = v.tally;
     rc = 0;
 out:
-    tdestroy(v.named, named_free);
-    fd_close(&v.root);
-    free(v.block);
-    digester_destroy(v.digester);
+    verify_fini(&v);
     return rc;
 }

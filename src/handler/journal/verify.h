@@ -1,5 +1,6 @@
 /* Proves a data directory, whether a msockd runs on it or not: every record by its CRC-32, every
- * file and blob by size and SHA-256. Reads only, and follows no link. */
+ * file and blob by size and SHA-256. Reads only, and follows no link. Before it says that no record
+ * explains a file, it waits for the commits that are under way. */
 #ifndef HANDLER_JOURNAL_VERIFY_H
 #define HANDLER_JOURNAL_VERIFY_H
 
@@ -8,13 +9,15 @@
 #include <stdbool.h>
 
 enum verify_what {
-    VERIFY_DAMAGED,  /* bytes in a segment that are no whole record */
-    VERIFY_REPLACED, /* a line that recovery put in the place of such bytes */
-    VERIFY_TORN,     /* the end of a segment that nobody writes */
-    VERIFY_MISSING,  /* a file or blob that a record names */
-    VERIFY_WRONG,    /* a file or blob of another size or content than its record says */
-    VERIFY_UNNAMED,  /* a file or blob that no record names */
-    VERIFY_UNREAD,   /* something that cannot be read; error says why */
+    VERIFY_DAMAGED,   /* bytes in a segment that are no whole record */
+    VERIFY_REPLACED,  /* a line that recovery put in the place of such bytes */
+    VERIFY_TORN,      /* the end of a segment that nobody writes */
+    VERIFY_MISSING,   /* a file or blob that a record names */
+    VERIFY_WRONG,     /* a file or blob that is not what any record that names it says (named.c) */
+    VERIFY_UNNAMED,   /* a file or blob that no record names */
+    VERIFY_LEFTOVER,  /* a temporary file of a crash, which the next recovery removes */
+    VERIFY_IRREGULAR, /* it has the name of a segment, but is no regular file */
+    VERIFY_UNREAD,    /* something that cannot be read; error says why */
 };
 
 /* "damaged", ... Static. */
@@ -24,7 +27,7 @@ struct verify_finding {
     enum verify_what what;
     const char *path;   /* beneath the data directory; any bytes */
     uint64_t at, n;     /* in a segment: where, and how many bytes */
-    const char *record; /* id of the record that names it, or NULL */
+    const char *record; /* id of the youngest record that names it, or NULL */
     int error;          /* errno, or 0 */
 };
 
