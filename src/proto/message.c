@@ -112,6 +112,23 @@ message_grow(struct message *m, size_t need)
     return 0;
 }
 
+/* Of a message whose digest was skipped while it was in memory. */
+static void
+message_begin_digest(struct message *m)
+{
+    size_t mark = (size_t)m->mark_size;
+
+    m->digest = sha256_begin(m->store->digester);
+    if (m->mem_len == 0)
+        return;
+    sha256_update(m->digest, m->mem, mark);
+    if (mark > 0) {
+        m->mark_digest = sha256_begin(m->store->digester);
+        sha256_copy(m->mark_digest, m->digest);
+    }
+    sha256_update(m->digest, m->mem + mark, m->mem_len - mark);
+}
+
 static int
 message_to_file(struct message *m)
 {
@@ -120,6 +137,8 @@ message_to_file(struct message *m)
         return -1;
     if (fd_pwrite_all(m->fd, m->mem, m->mem_len, 0) < 0)
         return -1;
+    if (m->digest == NULL)
+        message_begin_digest(m);
     m->file_end = m->mem_len;
     message_free_memory(m);
     return 0;
@@ -167,14 +186,14 @@ message_store_bytes(struct message *m, const void *data, size_t n)
 void
 message_append(struct message *m, const void *data, size_t n)
 {
-    if (m->digest != NULL)
-        sha256_update(m->digest, data, n);
     m->is_over = m->is_over || m->size + n > m->keep_max;
     if (!m->is_over && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
         m->error = errno;
         if (m->store->failed != NULL)
             m->store->failed(m->store->spill_arg, m->error);
     }
+    if (m->digest != NULL)
+        sha256_update(m->digest, data, n);
     m->size += n;
 }
 

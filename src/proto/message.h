@@ -52,7 +52,7 @@ struct message {
     char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
     struct json_t *json;        /* kind J: what was parsed, where the handler wants it; or NULL */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
-    bool has_sha256;            /* false where its digest was skipped */
+    bool has_sha256;            /* false where its digest was skipped; true in a file */
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
     uint64_t mark_size;
@@ -71,7 +71,8 @@ struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);
 void message_destroy(struct message *m); /* NULL is fine */
 
-/* Skips the digest of this message, which is new and empty: sha256 stays zero. */
+/* Skips the digest of this message, which is new and empty: sha256 stays zero, unless the body goes
+ * to a file. Then all of it is summed, since what comes back from a file has to be proven. */
 void message_skip_digest(struct message *m);
 
 /* Stores and hashes n more bytes. A failure of the file is kept in m->error and further bytes are

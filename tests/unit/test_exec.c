@@ -48,6 +48,31 @@ long_bodies_pass_in_pieces_from_memory_and_from_a_file(void **state)
     }
 }
 
+/* Whether the child reads it to its end before it answers, or closes its input, or its output
+ * too. */
+static void
+a_body_that_its_file_gives_back_changed_is_a_failure(void **state)
+{
+    static const char *const commands[] = {"cat", "printf '\\0\\0\\0\\0'; exec <&-; sleep 100",
+                                           "printf '\\0\\0\\0\\0'; exec <&- >&-; sleep 100",
+                                           "printf '\\0\\0\\0\\0'; exit 0"};
+    struct fixture *f = *state;
+
+    memset(large, 'x', sizeof(large));
+    for (unsigned i = 0; i < 2 * MS_ARRAY_LEN(commands); i++) {
+        struct message *m = fixture_message(f, MESSAGE_PLAIN, "", large, sizeof(large));
+
+        if (i % 2 == 0)
+            assert_int_equal(pwrite(m->fd, "y", 1, sizeof(large) - 1), 1);
+        exec_start(f, commands[i / 2]);
+        exec_handler.submit(f->handler, m);
+        exec_settle_all(f, i + 1);
+        assert_verdict(&f->settled[i], i % 2 == 0 ? PROTO_FAILED : PROTO_COMMITTED,
+                       i % 2 == 0 ? "the message cannot be read back: Bad message" : "");
+        exec_stop(f);
+    }
+}
+
 static void
 a_hundred_messages_share_three_children(void **state)
 {
@@ -405,6 +430,7 @@ main(void)
         TEST(a_child_that_copies_is_an_echo),
         TEST(a_reply_that_nobody_wants_is_read_and_dropped),
         TEST(long_bodies_pass_in_pieces_from_memory_and_from_a_file),
+        TEST(a_body_that_its_file_gives_back_changed_is_a_failure),
         TEST(a_hundred_messages_share_three_children),
         TEST(what_a_child_says_and_ends_with_decides),
         TEST(a_child_that_speaks_unasked_is_replaced),

@@ -34,10 +34,11 @@ check(const struct message *m, bool framed, size_t chunk_size, size_t most, cons
         assert_true(got > 0);
         assert_true(at + part <= n);
         assert_memory_equal(data, expected + at, part);
-        exec_feed_take(&feed, part);
+        exec_feed_take(&feed, data, part);
         at += part;
     }
     assert_int_equal(at, n);
+    exec_feed_fini(&feed);
     free(chunk);
 }
 
@@ -80,7 +81,40 @@ a_file_that_lost_its_end_is_an_error(void **state)
     exec_feed_init(&feed, m, false);
     assert_int_equal(exec_feed_next(&feed, chunk, sizeof(chunk), &data), -1);
     assert_int_equal(errno, EIO);
+    exec_feed_fini(&feed);
     message_destroy(m);
+}
+
+/* As after a write-back that failed. */
+static void
+a_body_that_its_file_gives_back_changed_never_ends(void **state)
+{
+    static const off_t places[] = {0, 1, 63, 64, 5000, 9999};
+    struct fixture *f = *state;
+    char body[10000] = {0}, chunk[64];
+
+    for (size_t i = 0; i < 2 * MS_ARRAY_LEN(places); i++) {
+        struct message *m = fixture_message(f, MESSAGE_PLAIN, "", body, sizeof(body));
+        struct exec_feed feed;
+        const char *data;
+        size_t at = 0;
+        ssize_t n;
+
+        assert_int_equal(pwrite(m->fd, "x", 1, places[i / 2]), 1);
+        exec_feed_init(&feed, m, i % 2 == 0);
+        while ((n = exec_feed_next(&feed, chunk, sizeof(chunk), &data)) > 0) {
+            size_t part = n > 7 ? (size_t)n - 7 : (size_t)n;
+
+            exec_feed_take(&feed, data, part);
+            at += part;
+        }
+        assert_int_equal(n, -1);
+        assert_int_equal(errno, EBADMSG);
+        assert_false(exec_feed_done(&feed));
+        assert_true(at + sizeof(chunk) >= sizeof(body));
+        exec_feed_fini(&feed);
+        message_destroy(m);
+    }
 }
 
 int
@@ -90,6 +124,8 @@ main(void)
         cmocka_unit_test_setup_teardown(a_message_is_the_same_in_whatever_pieces_it_is_taken, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_file_that_lost_its_end_is_an_error, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_its_file_gives_back_changed_never_ends, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -304,15 +304,10 @@ values_are_copied_terminated_and_cut(void **state)
 
 /* As after a write-back that failed: the pages are gone, and the disk has something else. */
 static void
-a_body_that_its_file_gives_back_changed_is_not_taken(void **state)
+assert_change_is_seen(struct message *m, const char *bytes, size_t n)
 {
-    size_t n = store.memory_max + 1;
-    char *bytes = ms_calloc(1, n);
     const char *body;
-    struct message *m = message_create(&store, n, UINT64_MAX, 0);
 
-    (void)state;
-    message_append(m, bytes, n);
     message_finish(m);
     assert_true(m->fd >= 0);
     assert_int_equal(message_body(m, &body), 0);
@@ -324,7 +319,48 @@ a_body_that_its_file_gives_back_changed_is_not_taken(void **state)
     assert_int_equal(ftruncate(m->fd, 10), 0);
     assert_int_equal(message_body(m, &body), -1);
     assert_int_equal(errno, EIO);
+}
+
+static void
+a_body_that_its_file_gives_back_changed_is_not_taken(void **state)
+{
+    size_t n = store.memory_max + 1;
+    char *bytes = ms_calloc(1, n);
+    struct message *m = message_create(&store, n, UINT64_MAX, 0);
+
+    (void)state;
+    message_append(m, bytes, n);
+    assert_change_is_seen(m, bytes, n);
     message_destroy(m);
+    free(bytes);
+}
+
+/* Whether the mark stands before the file or in it, and whatever came behind it and was taken
+ * back. */
+static void
+a_digest_that_was_skipped_is_taken_of_what_goes_to_a_file(void **state)
+{
+    static const size_t marks[] = {0, 1, 99999, 100000, 100001, 150000};
+    static const size_t taken_back[] = {0, 1, 200000};
+    size_t n = 200000;
+    char *bytes = ms_calloc(1, n), *wrong = ms_calloc(1, n);
+
+    (void)state;
+    memset(bytes, 'b', n);
+    for (size_t i = 0; i < MS_ARRAY_LEN(marks) * MS_ARRAY_LEN(taken_back); i++) {
+        size_t mark = marks[i % MS_ARRAY_LEN(marks)];
+        struct message *m = message_create(&store, n, UINT64_MAX, 0);
+
+        message_skip_digest(m);
+        message_append(m, bytes, mark);
+        message_mark(m);
+        message_append(m, wrong, taken_back[i / MS_ARRAY_LEN(marks)]);
+        message_rollback(m);
+        message_append(m, bytes + mark, n - mark);
+        assert_change_is_seen(m, bytes, n);
+        message_destroy(m);
+    }
+    free(wrong);
     free(bytes);
 }
 
@@ -333,6 +369,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_body_that_its_file_gives_back_changed_is_not_taken),
+        TEST(a_digest_that_was_skipped_is_taken_of_what_goes_to_a_file),
         TEST(any_size_arrives_whole_in_pieces_of_any_size),
         TEST(what_is_rolled_back_leaves_no_trace),
         TEST(a_shorter_body_behind_a_rollback_ends_where_it_should),

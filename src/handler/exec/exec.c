@@ -181,10 +181,12 @@ exec_timer(struct exec *h)
 
         if (slot->state == EXEC_SLOT_FREE || slot->state == EXEC_SLOT_IDLE)
             continue;
-        if (slot->deadline_us <= now_us)
+        if (slot->deadline_us <= now_us) {
             exec_slot_due(h, slot);
-        else
+        } else {
             exec_arm(h, slot->deadline_us);
+            exec_slot_event(h, slot, EXEC_CHILD_IN);
+        }
     }
     exec_expire_queue(h, now_us);
 }
@@ -264,8 +266,7 @@ exec_tell_children_to_end(struct exec *h)
         if (slot->state == EXEC_SLOT_IDLE) {
             exec_slot_end(h, slot, EXEC_END_LEAVE);
         } else if (slot->state == EXEC_SLOT_BUSY) {
-            exec_drop_job(slot->job);
-            slot->job = NULL;
+            exec_drop_job(exec_slot_take_job(slot));
             exec_slot_end(h, slot, EXEC_END_TERM);
         }
     }

@@ -47,30 +47,35 @@ exec_answer_feed(struct exec_answer *answer, const void *data, size_t n, size_t 
 /* --- the bytes for a child (exec_io.c) --- */
 
 /* A message as the bytes that a child reads: in a pool its length and its body, else the body
- * alone. Wherever the body is, at most one chunk of it is in memory for this. */
+ * alone. Wherever the body is, at most one chunk of it is in memory for this. A body in a file is
+ * hashed again on its way: one that comes back changed is an error before its last byte is
+ * given. */
 
 #define EXEC_FEED_HEAD 4
 
 struct exec_feed {
     const struct message *m; /* NULL: nothing */
     uint8_t head[EXEC_FEED_HEAD];
-    size_t head_len; /* 0 where no length is sent */
-    uint64_t at;     /* bytes taken so far, those of the head included */
+    size_t head_len;       /* 0 where no length is sent */
+    uint64_t at;           /* bytes taken so far, those of the head included */
+    struct sha256 *digest; /* of the body so far; NULL where it is in memory */
 };
 
 /* framed: with a length in front, and then the body is at most UINT32_MAX bytes. The message stays
- * the caller's. */
+ * the caller's, and must be there until exec_feed_fini. */
 void exec_feed_init(struct exec_feed *feed, const struct message *m, bool framed);
+void exec_feed_fini(struct exec_feed *feed); /* it feeds nothing then */
 
 bool exec_feed_done(const struct exec_feed *feed);
 
 /* The next bytes, more than none unless it is done: in the message or in chunk, valid until the
- * next call. Returns how many, or -1 with errno where the body cannot be read. Takes nothing. */
+ * next call. Returns how many, or -1 with errno where the body cannot be read: EBADMSG where it is
+ * no longer what it was. Takes nothing. */
 ssize_t
 exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, const char **data_out);
 
-/* n of these bytes are taken. */
-void exec_feed_take(struct exec_feed *feed, size_t n);
+/* n of these bytes, which exec_feed_next has given, are taken. */
+void exec_feed_take(struct exec_feed *feed, const char *data, size_t n);
 
 /* --- the last line of a child (exec_io.c) --- */
 
@@ -161,7 +166,7 @@ enum exec_child_part {
 struct exec_child {
     pid_t pid; /* 0: there is none */
     int pid_fd;
-    int in, out, err; /* this side's ends, non-blocking; -1: closed, in also where it is a file */
+    int in, out, err; /* this side's ends, non-blocking; -1: closed */
     bool in_watched;
     bool is_lost; /* somebody else has reaped it, so its number may be another's */
     int epoll_fd;
@@ -173,7 +178,6 @@ struct exec_child {
 struct exec_child_setup {
     const char *command;
     char *const *env;
-    int input; /* what it reads, or -1: a pipe; stays the caller's */
     int epoll_fd;
     uint64_t key; /* EXEC_CHILD_KEY */
 };
@@ -322,6 +326,9 @@ void exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_par
 
 /* Its deadline has come. */
 void exec_slot_due(struct exec *h, struct exec_slot *slot);
+
+/* The job of a slot that is busy, which is the caller's now. */
+struct exec_job *exec_slot_take_job(struct exec_slot *slot);
 
 /* Ends the child of a slot that is not free; its group gets the signals. A job that it has is the
  * caller's to take before. */

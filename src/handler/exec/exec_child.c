@@ -208,11 +208,10 @@ exec_child_pipe(int *ours, int *theirs, bool we_write)
 }
 
 static int
-exec_child_pipes(struct exec_child *child, int input, struct exec_child_ends *ends)
+exec_child_pipes(struct exec_child *child, struct exec_child_ends *ends)
 {
-    if (input < 0 && exec_child_pipe(&child->in, &ends->in, true) < 0)
-        return -1;
-    if (exec_child_pipe(&child->out, &ends->out, false) < 0)
+    if (exec_child_pipe(&child->in, &ends->in, true) < 0 ||
+        exec_child_pipe(&child->out, &ends->out, false) < 0)
         return -1;
     return exec_child_pipe(&child->err, &ends->err, false);
 }
@@ -248,11 +247,11 @@ exec_child_start(struct exec_child *child, const struct exec_child_setup *setup)
     *child = EXEC_CHILD_NONE;
     child->epoll_fd = setup->epoll_fd;
     child->key = setup->key;
-    if (exec_child_pipes(child, setup->input, &ends) < 0)
+    if (exec_child_pipes(child, &ends) < 0)
         goto out;
     spawn = (struct exec_spawn){.command = setup->command,
                                 .env = setup->env,
-                                .in = setup->input >= 0 ? setup->input : ends.in,
+                                .in = ends.in,
                                 .out = ends.out,
                                 .err = ends.err};
     error = exec_spawn(&spawn, &child->pid);

@@ -3,6 +3,8 @@
 
 #include "common/fd.h"
 
+#include <errno.h>
+
 /* --- exec answer --- */
 
 #define ANSWER_SPARE (64u << 10) /* no more memory is kept for the next answer */
@@ -80,11 +82,21 @@ void
 exec_feed_init(struct exec_feed *feed, const struct message *m, bool framed)
 {
     *feed = (struct exec_feed){.m = m};
+    if (m->fd >= 0 && m->has_sha256)
+        feed->digest = sha256_begin(m->store->digester);
     if (!framed)
         return;
     MS_ASSERT(m->size <= UINT32_MAX);
     be32_store(feed->head, (uint32_t)m->size);
     feed->head_len = sizeof(feed->head);
+}
+
+void
+exec_feed_fini(struct exec_feed *feed)
+{
+    if (feed->digest != NULL)
+        sha256_release(feed->m->store->digester, feed->digest);
+    *feed = (struct exec_feed){0};
 }
 
 static uint64_t
@@ -109,6 +121,37 @@ exec_feed_copy_head(const struct exec_feed *feed, char *chunk)
     return n;
 }
 
+/* Are the last n bytes of the body, behind those that were taken, the end of what it was? */
+static bool
+exec_feed_is_sound(const struct exec_feed *feed, const char *data, size_t n)
+{
+    const struct message *m = feed->m;
+    uint8_t sha256[SHA256_LEN];
+    struct sha256 *all;
+
+    if (feed->digest == NULL)
+        return true;
+    all = sha256_begin(m->store->digester);
+    sha256_copy(all, feed->digest);
+    sha256_update(all, data, n);
+    sha256_finish(all, sha256);
+    sha256_release(m->store->digester, all);
+    return memcmp(sha256, m->sha256, SHA256_LEN) == 0;
+}
+
+static int
+exec_feed_read(const struct exec_feed *feed, char *data, size_t n, uint64_t at)
+{
+    const struct message *m = feed->m;
+
+    if (fd_pread_all(m->fd, data, n, (off_t)at) < 0)
+        return -1;
+    if (at + n < m->size || exec_feed_is_sound(feed, data, n))
+        return 0;
+    errno = EBADMSG;
+    return -1;
+}
+
 ssize_t
 exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, const char **data_out)
 {
@@ -121,7 +164,7 @@ exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, con
     if (part == 0)
         return (ssize_t)head;
     if (m->fd >= 0) {
-        if (fd_pread_all(m->fd, chunk + head, part, (off_t)at) < 0)
+        if (exec_feed_read(feed, chunk + head, part, at) < 0)
             return -1;
     } else if (head > 0) {
         memcpy(chunk + head, m->mem + at, part);
@@ -132,10 +175,14 @@ exec_feed_next(const struct exec_feed *feed, char *chunk, size_t chunk_size, con
 }
 
 void
-exec_feed_take(struct exec_feed *feed, size_t n)
+exec_feed_take(struct exec_feed *feed, const char *data, size_t n)
 {
+    size_t head = feed->at < feed->head_len ? feed->head_len - (size_t)feed->at : 0;
+
     MS_ASSERT(n <= exec_feed_left(feed));
     feed->at += n;
+    if (feed->digest != NULL && n > head)
+        sha256_update(feed->digest, data + head, n - head);
 }
 
 /* --- exec tail --- */

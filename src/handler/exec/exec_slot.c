@@ -5,9 +5,7 @@
 #include "common/fd.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,13 +14,13 @@
 #define EXEC_TERM_US  2000000           /* between SIGTERM and SIGKILL */
 #define EXEC_STEP     (4u * EXEC_CHUNK) /* bytes written to one child before others have a turn */
 
-static struct exec_job *
+struct exec_job *
 exec_slot_take_job(struct exec_slot *slot)
 {
     struct exec_job *job = slot->job;
 
     slot->job = NULL;
-    slot->feed = (struct exec_feed){0};
+    exec_feed_fini(&slot->feed);
     return job;
 }
 
@@ -91,13 +89,20 @@ exec_slot_answered(struct exec *h, struct exec_slot *slot)
     exec_answer_init(&slot->answer, true, false); /* a long one's memory is not kept */
 }
 
+/* A child that reads no more needs no more of a body in memory. One in a file is read to its end
+ * all the same: what the child has got may be wrong, and only the whole can be compared. */
+static bool
+exec_slot_is_fed(const struct exec_slot *slot)
+{
+    return exec_feed_done(&slot->feed) || (slot->child.in < 0 && slot->feed.digest == NULL);
+}
+
 /* A child that answers early has to read the rest all the same, or the next message would begin in
  * the middle of this one; unless it reads no more at all. */
 static void
 exec_slot_check_answered(struct exec *h, struct exec_slot *slot)
 {
-    if (slot->job == NULL || !slot->is_answered ||
-        (slot->child.in >= 0 && !exec_feed_done(&slot->feed)))
+    if (slot->job == NULL || !slot->is_answered || !exec_slot_is_fed(slot))
         return;
     exec_slot_answered(h, slot);
     if (slot->said_more)
@@ -133,6 +138,60 @@ exec_slot_output(struct exec *h, struct exec_slot *slot, const char *data, size_
     exec_slot_check_answered(h, slot);
 }
 
+/* --- the pipes --- */
+
+/* Writes to the child. Returns how much it has taken, all where it reads no more, or -1 where no
+ * more should be written now. */
+static ssize_t
+exec_slot_write(struct exec_slot *slot, const char *data, size_t n)
+{
+    ssize_t done = slot->child.in >= 0 ? write(slot->child.in, data, n) : (ssize_t)n;
+
+    if (done < 0 && errno == EINTR)
+        return 0;
+    if (done < 0 && errno != EAGAIN)
+        exec_child_close(&slot->child, &slot->child.in); /* its end, or its answer, says the rest */
+    return done;
+}
+
+/* A piece more. Returns false where that is enough for now. */
+static bool
+exec_slot_feed_piece(struct exec *h, struct exec_slot *slot, size_t *budget)
+{
+    const char *data;
+    ssize_t n = exec_feed_next(&slot->feed, h->chunk, EXEC_CHUNK, &data), done;
+
+    if (n < 0) {
+        exec_slot_fail(h, slot, EXEC_END_KILL, "the message cannot be read back", errno);
+        return false;
+    }
+    done = exec_slot_write(slot, data, (size_t)n);
+    if (done < 0)
+        return false;
+    exec_feed_take(&slot->feed, data, (size_t)done);
+    *budget -= (size_t)done < *budget ? (size_t)done : *budget;
+    return *budget > 0;
+}
+
+/* Without a pipe that would tell, the timer goes on with it. */
+static void
+exec_slot_feed(struct exec *h, struct exec_slot *slot)
+{
+    size_t budget = EXEC_STEP;
+
+    while (slot->state == EXEC_SLOT_BUSY && !exec_slot_is_fed(slot))
+        if (!exec_slot_feed_piece(h, slot, &budget))
+            break;
+    if (slot->state != EXEC_SLOT_BUSY)
+        return;
+    exec_child_watch_in(&slot->child, !exec_slot_is_fed(slot));
+    if (slot->child.in < 0 && !exec_slot_is_fed(slot))
+        exec_arm(h, clock_mono_us());
+    if (exec_slot_is_fed(slot) && h->config.once)
+        exec_child_close(&slot->child, &slot->child.in);
+    exec_slot_check_answered(h, slot);
+}
+
 /* The end of its output: a pool's child ends by that, and its exit status decides. */
 static void
 exec_slot_output_ended(struct exec *h, struct exec_slot *slot)
@@ -145,48 +204,7 @@ exec_slot_output_ended(struct exec *h, struct exec_slot *slot)
         return;
     }
     exec_child_close(&slot->child, &slot->child.in);
-    exec_slot_check_answered(h, slot);
-}
-
-/* --- the pipes --- */
-
-/* Writes a piece. Returns false where no more should be written now. */
-static bool
-exec_slot_write(struct exec *h, struct exec_slot *slot, size_t *budget)
-{
-    const char *data;
-    ssize_t n = exec_feed_next(&slot->feed, h->chunk, EXEC_CHUNK, &data), done;
-
-    if (n < 0) {
-        exec_slot_fail(h, slot, EXEC_END_KILL, "the message cannot be read back", errno);
-        return false;
-    }
-    done = write(slot->child.in, data, (size_t)n);
-    if (done < 0 && errno == EINTR)
-        return true;
-    if (done < 0 && errno != EAGAIN)
-        exec_child_close(&slot->child, &slot->child.in); /* its end, or its answer, says the rest */
-    if (done < 0)
-        return false;
-    exec_feed_take(&slot->feed, (size_t)done);
-    *budget -= (size_t)done < *budget ? (size_t)done : *budget;
-    return *budget > 0;
-}
-
-static void
-exec_slot_feed(struct exec *h, struct exec_slot *slot)
-{
-    size_t budget = EXEC_STEP;
-
-    while (slot->state == EXEC_SLOT_BUSY && slot->child.in >= 0 && !exec_feed_done(&slot->feed))
-        if (!exec_slot_write(h, slot, &budget))
-            break;
-    if (slot->state != EXEC_SLOT_BUSY)
-        return;
-    exec_child_watch_in(&slot->child, !exec_feed_done(&slot->feed));
-    if (exec_feed_done(&slot->feed) && h->config.once)
-        exec_child_close(&slot->child, &slot->child.in);
-    exec_slot_check_answered(h, slot);
+    exec_slot_feed(h, slot);
 }
 
 /* Reads up to n bytes of output. Returns how many there were. */
@@ -270,7 +288,10 @@ exec_slot_exited(struct exec *h, struct exec_slot *slot)
     if (!exec_child_has_ended(&slot->child))
         return;
     exec_child_close(&slot->child, &slot->child.in);
-    exec_slot_check_answered(h, slot);
+    if (slot->state == EXEC_SLOT_BUSY)
+        exec_slot_feed(h, slot);
+    if (slot->state == EXEC_SLOT_BUSY && !exec_slot_is_fed(slot))
+        return; /* its end is told again */
     exec_slot_drain(h, slot);
     status = exec_child_reap(&slot->child);
     if (slot->state != EXEC_SLOT_ENDING)
@@ -303,19 +324,6 @@ exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_part par
 
 /* --- a message for it --- */
 
-/* The body as an open file of the child: it shares neither position nor access mode with ours.
- * Returns -1 if the body is in memory, or /proc is not there: then it goes through a pipe. */
-static int
-exec_slot_open_body(const struct message *m)
-{
-    char path[32];
-
-    if (m->fd < 0)
-        return -1;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", m->fd);
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 static int
 exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *job)
 {
@@ -323,7 +331,6 @@ exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *j
     struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
     struct exec_child_setup setup = {
         .command = h->config.command,
-        .input = once ? exec_slot_open_body(job->m) : -1,
         .epoll_fd = h->epoll_fd,
         .key = EXEC_CHILD_KEY(slot - h->slots),
     };
@@ -334,7 +341,6 @@ exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *j
     setup.env = env.vars;
     rc = exec_child_start(&slot->child, &setup);
     exec_env_fini(&env);
-    fd_close(&setup.input);
     slot->served = 0;
     return rc;
 }
@@ -354,9 +360,7 @@ exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
     exec_arm(h, slot->deadline_us);
     exec_answer_init(&slot->answer, !once, job->m->wants_reply);
     exec_tail_init(&slot->tail);
-    slot->feed = (struct exec_feed){0};
-    if (slot->child.in >= 0)
-        exec_feed_init(&slot->feed, job->m, !once);
+    exec_feed_init(&slot->feed, job->m, !once);
     exec_slot_feed(h, slot);
     return 0;
 }
