@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -209,6 +210,14 @@ fd_raise_limit(void)
             limit = raised;
     }
     return limit.rlim_cur;
+}
+
+bool
+fd_is_shut(int fd)
+{
+    struct pollfd event = {.fd = fd, .events = POLLRDHUP};
+
+    return poll(&event, 1, 0) > 0;
 }
 
 int

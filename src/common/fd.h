@@ -37,6 +37,9 @@ void fd_fill_standard(void);
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
 
+/* Can nothing come out of the socket any more, because one end of it was shut down? */
+bool fd_is_shut(int fd);
+
 /* A new file without a name, read-write: made in dir as prefix and six more characters, and
  * unlinked at once. Returns the descriptor, or -1 with errno. */
 MS_MUST_CHECK int fd_open_unlinked(const char *dir, const char *prefix);

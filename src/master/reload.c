@@ -115,6 +115,21 @@ reload_fork(struct master *m, struct generation *g, struct failure *why)
     return 0;
 }
 
+/* Workers share the pair, so each of them can shut it down. Those that have it keep it. */
+static void
+reload_mend_handover(struct master *m)
+{
+    int fds[2];
+
+    if (!fd_is_shut(m->handover_fds[0]) ||
+        socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) < 0)
+        return;
+    for (int i = 0; i < 2; i++) {
+        fd_close(&m->handover_fds[i]);
+        m->handover_fds[i] = fds[i];
+    }
+}
+
 int
 reload_begin(struct master *m, struct config *config, struct failure *why)
 {
@@ -122,6 +137,7 @@ reload_begin(struct master *m, struct config *config, struct failure *why)
     char error[CONFIG_ERROR_LEN];
 
     MS_ASSERT(m->pending == NULL);
+    reload_mend_handover(m);
     m->pending = generation_create(config, number);
     if (reload_check(m, config, why) < 0 || log_file_prepare(config, why) < 0)
         goto fail;

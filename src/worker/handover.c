@@ -53,6 +53,17 @@ handover_wanted(const struct worker_listener *listener, const struct proto_ops *
            proto->adopt != NULL && moves;
 }
 
+/* One worker can end the socket for all: it would be ready for ever. */
+static void
+handover_lost(struct worker *w)
+{
+    if (!w->handover_is_lost)
+        log_error("the socket through which connections move was shut down: at the next reload "
+                  "they end instead, and its workers get a new one");
+    w->handover_is_lost = true;
+    handover_stop(w);
+}
+
 /* --- giving --- */
 
 static void
@@ -106,6 +117,8 @@ handover_give(struct conn *c)
     /* The queue is full, or too many descriptors are on their way. */
     else if (errno == EAGAIN || errno == EINTR || errno == ENOBUFS || errno == ETOOMANYREFS)
         given = HANDOVER_AGAIN;
+    else if (errno == EPIPE)
+        handover_lost(conn_worker(c));
     buffer_fini(&rest);
     return given;
 }
@@ -173,12 +186,15 @@ handover_take(struct worker *w, bool room)
     struct handover_packet packet;
     struct conn_moved moved;
     int fd = -1;
-    size_t n = handover_receive(w->child->handover_fds[0], &packet, rest, &fd);
+    ssize_t n = handover_receive(w->child->handover_fds[0], &packet, rest, &fd);
 
     static_assert(WORKER_READ_SIZE >= HANDOVER_REST_MAX, "one of them");
-    if (n == 0)
+    if (n < 0) {
+        if (errno == EPIPE)
+            handover_lost(w);
         return false;
-    if (fd < 0 || !handover_decode(&packet, rest, n, &moved))
+    }
+    if (fd < 0 || !handover_decode(&packet, rest, (size_t)n, &moved))
         handover_say_ended(w, "(no listener)", "it makes no sense");
     else if ((listener = handover_listener(w, &packet, moved.proto)) == NULL)
         handover_turn_away(w, packet.listener, &moved, fd, "its listener is gone");
@@ -195,6 +211,8 @@ handover_watch(struct worker *w)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data.ptr = &w->handover_watch};
 
+    if (w->handover_is_lost)
+        return 0;
     return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, w->child->handover_fds[0], &ev);
 }
 

@@ -4,6 +4,7 @@
 
 #include "common/fd.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -52,7 +53,7 @@ handover_fd(struct msghdr *msg)
     return -1;
 }
 
-size_t
+ssize_t
 handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *fd_out)
 {
     struct iovec iov[2] = {{.iov_base = packet, .iov_len = sizeof(*packet)},
@@ -68,9 +69,12 @@ handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *f
     ssize_t n = recvmsg(from, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 
     if (n < 0)
-        return 0;
+        return -1;
     *fd_out = handover_fd(&msg);
-    return (size_t)n;
+    if (n > 0 || *fd_out >= 0 || !fd_is_shut(from))
+        return n;
+    errno = EPIPE;
+    return -1;
 }
 
 bool

@@ -28,9 +28,10 @@ MS_MUST_CHECK int
 handover_send(int to, const struct handover_packet *packet, const struct buffer *rest, int fd);
 
 /* Takes one out: fills packet, and rest, which has room for HANDOVER_REST_MAX bytes, as far as it
- * goes. Returns its length, 0 where there is none. *fd_out is the caller's, or -1 where it did not
- * have exactly one descriptor. Does not block. */
-size_t handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *fd_out);
+ * goes. Returns its length, or -1 with errno where there is none: EPIPE where there will be none
+ * any more, since somebody has shut the socket down. *fd_out is the caller's, or -1 where it did
+ * not have exactly one descriptor. Does not block. */
+ssize_t handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *fd_out);
 
 /* Reads a packet of n bytes in all, of which those behind the fixed part are at rest; packet itself
  * may be filled in part. moved_out then points into both. Whether the state makes sense is for the

@@ -105,6 +105,7 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     struct timer handover_timer;
+    bool handover_is_lost;     /* somebody has shut the socket down */
     uint64_t handover_full_us; /* since when there is no room for what moves here; 0: there is */
     bool parked;
     bool parked_for_share; /* it has more connections than the others */

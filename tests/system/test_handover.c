@@ -11,11 +11,15 @@
 
 #include "support/signals.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* A connection of each way that stays. */
 struct stayers {
@@ -533,6 +537,66 @@ connections_without_room_are_told_and_counted(void **state)
     daemon_stop(d);
 }
 
+/* The worker's end, or the other one, of the socket through which connections move. */
+static void
+shut_down_handover(pid_t worker)
+{
+    int pid_fd = (int)syscall(SYS_pidfd_open, worker, 0), type;
+    socklen_t len = sizeof(type);
+    unsigned found = 0;
+
+    assert_true(pid_fd >= 0);
+    for (int i = 0; i < 64; i++) {
+        int fd = (int)syscall(SYS_pidfd_getfd, pid_fd, i, 0);
+
+        if (fd < 0 && errno != EBADF)
+            skip(); /* this kernel, or this container, does not let us */
+        if (fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 &&
+            type == SOCK_SEQPACKET && found++ == 0)
+            assert_int_equal(shutdown(fd, SHUT_RDWR), 0);
+        if (fd >= 0)
+            close(fd);
+    }
+    close(pid_fd);
+    assert_true(found > 0);
+}
+
+/* One worker can end that socket for all. */
+static void
+a_socket_that_a_worker_shuts_down_ends_no_worker_and_a_reload_mends_it(void **state)
+{
+    static const char line[] = "the socket through which connections move was shut down";
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 2, .listen = {"frame://127.0.0.1:0"}, .errors_expected = true});
+    struct proc_list workers;
+    struct peer p;
+    unsigned said = 0;
+    char *log;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "accepted") == 1, 5000);
+    daemon_workers(d, &workers);
+    shut_down_handover(workers.pid[0]);
+    WAIT_FOR(daemon_logged(d, line), 5000);
+    reload_through(d);
+    assert_true(peer_closed(&p, 10000));
+    peer_close(&p);
+    assert_int_equal(stats_total(d, "adopted"), 0);
+    log = daemon_log(d);
+    for (const char *at = log; (at = strstr(at, line)) != NULL; at++)
+        said++;
+    free(log);
+    assert_true(said <= 2); /* once in each worker */
+
+    peer_connect(&p, &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "accepted") == 2, 5000);
+    reload_through(d);
+    WAIT_FOR(stats_total(d, "adopted") == 1, 5000);
+    peer_close(&p);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -548,6 +612,7 @@ main(void)
         SYSTEM_TEST(a_connection_does_not_move_to_another_framing),
         SYSTEM_TEST(a_connection_whose_listener_goes_meanwhile_is_told_and_counted),
         SYSTEM_TEST(connections_without_room_are_told_and_counted),
+        SYSTEM_TEST(a_socket_that_a_worker_shuts_down_ends_no_worker_and_a_reload_mends_it),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

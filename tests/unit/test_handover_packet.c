@@ -4,6 +4,8 @@
 
 #include "worker/handover_packet.h"
 
+#include <errno.h>
+
 #include <sys/socket.h>
 
 #define STATES 5000 /* of each protocol */
@@ -169,7 +171,11 @@ what_was_sent_is_received(void **state)
     assert_memory_equal(&packet, &sent, sizeof(packet));
     assert_memory_equal(rest, "hello", 5);
     close(fd);
-    assert_int_equal(handover_receive(fds[0], &packet, rest, &fd), 0); /* no more */
+    assert_int_equal(handover_receive(fds[0], &packet, rest, &fd), -1); /* no more */
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(shutdown(fds[1], SHUT_WR), 0);
+    assert_int_equal(handover_receive(fds[0], &packet, rest, &fd), -1); /* never more */
+    assert_int_equal(errno, EPIPE);
     buffer_fini(&behind);
     pair_close(fds);
 }
@@ -183,7 +189,9 @@ no_descriptor_stays_open_but_the_one_that_belongs_there(void **state)
                  {sizeof(struct handover_packet), 2},
                  {sizeof(struct handover_packet), 3},
                  {sizeof(struct handover_packet), 8},
-                 {1, 2}};
+                 {1, 2},
+                 {0, 0},
+                 {0, 2}};
     static uint8_t rest[HANDOVER_REST_MAX];
     struct handover_packet packet = packet_of("frame", 0, 0, 0);
     int fds[2];
