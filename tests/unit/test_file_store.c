@@ -268,6 +268,21 @@ a_path_that_was_never_checked_is_refused_all_the_same(void **state)
 }
 
 static void
+names_of_our_own_are_refused(void **state)
+{
+    static const char *const ours[] = {".msockd-", ".msockd-AAAAAAAAAAAAAAAAAAAAAAAA",
+                                       "a/.msockd-AAAAAAAAAAAAAAAAAAAAAAAAAA", ".msockd-x/a"};
+    struct context *c = *state;
+
+    c->store.on_conflict = ON_CONFLICT_NUMBER;
+    for (size_t i = 0; i < MS_ARRAY_LEN(ours); i++)
+        assert_string_equal(store_file(c, ours[i], "x"), "bad-path");
+    assert_int_equal(fixture_count(c->f, "files", "", NULL), 0);
+    assert_string_equal(store_file(c, ".msockd", "x"), "");
+    assert_string_equal(store_file(c, "a.msockd-/x.msockd-", "x"), "");
+}
+
+static void
 without_openat2_and_unnamed_files_all_is_the_same(void **state)
 {
     struct context *c = *state;
@@ -450,6 +465,7 @@ main(void)
         TEST(a_file_gets_the_next_free_number),
         TEST(no_link_and_no_file_in_the_way_is_followed),
         TEST(a_path_that_was_never_checked_is_refused_all_the_same),
+        TEST(names_of_our_own_are_refused),
         TEST(without_openat2_and_unnamed_files_all_is_the_same),
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
         TEST(a_file_that_cannot_be_compared_is_a_failure_and_no_conflict),

@@ -351,6 +351,25 @@ other_files_are_not_ours(void **state)
     assert_int_equal(c->tally.failed, 0);
 }
 
+static void
+a_name_that_only_looks_like_a_temporary_one_is_kept(void **state)
+{
+    static const char *const kept[] = {
+        "files/.msockd-AAAAAAAAAAAAAAAAAAAAAAAA.1",  /* as long as one */
+        "files/.msockd-01ARYZ6S41000000000000000I",  /* a letter that none has */
+        "files/.msockd-01ARYZ6S4100000000000000000", /* longer */
+    };
+    struct context *c = *state;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(kept); i++)
+        fixture_write(c->f, kept[i], "acknowledged", 12);
+    fixture_write(c->f, "files/.msockd-01ARYZ6S410000000000000000", "half", 4);
+    recover(c);
+    for (size_t i = 0; i < MS_ARRAY_LEN(kept); i++)
+        assert_true(fixture_exists(c->f, kept[i]));
+    assert_int_equal(c->tally.leftovers, 1);
+}
+
 /* Appends lines until it is killed; the first byte through the pipe says that it has begun. */
 _Noreturn static void
 write_until_killed(int dir_fd, int begun_fd)
@@ -569,6 +588,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(what_is_locked_is_not_touched, setup, teardown),
         cmocka_unit_test_setup_teardown(other_files_are_not_ours, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_name_that_only_looks_like_a_temporary_one_is_kept, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_killed_writer_leaves_whole_lines, setup, teardown),
         cmocka_unit_test_setup_teardown(
             a_recovery_that_is_told_to_leave_changes_nothing_and_the_next_one_does_it, setup,

@@ -35,6 +35,9 @@ void ulid_init(struct ulid_source *source);
  * that is of the same millisecond or later. Writes ULID_LEN characters and no NUL. */
 void ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN]);
 
+/* Does the text begin with one, with exactly ULID_LEN of its characters? */
+bool ulid_begins(const char *text);
+
 /* --- temp_file.c --- */
 
 /* A body on its way to its name. It is made safe under a temporary and locked name in the data
@@ -75,8 +78,12 @@ temp_file_adopt(struct temp_maker *maker, int fd, int dir_fd, struct temp_file *
 MS_MUST_CHECK int temp_file_rename(struct temp_maker *maker, struct temp_file *file, int dir_fd,
                                    const char *name, bool replace);
 
-/* Is this a name that temp_file_create gives? */
+/* Is this a name that temp_file_create gives? No file of a sender has one: recovery removes it. */
 bool temp_file_is_name(const char *name);
+
+/* Has this path a component that begins as our names do? No sender may give one, nor what a name
+ * that we derive begins with. */
+bool temp_file_is_reserved(const char *path);
 
 /* Removes the temporary name and closes. */
 void temp_file_close(struct temp_maker *maker, struct temp_file *file);

@@ -291,7 +291,7 @@ recovery_remove_leftover(struct recovery *r, int dir_fd, const char *name)
 static void
 recovery_leftover(struct recovery *r, int dir_fd, const char *name)
 {
-    if (strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) == 0)
+    if (temp_file_is_reserved(name))
         recovery_remove_leftover(r, dir_fd, name);
 }
 

@@ -22,12 +22,13 @@ segment_init(struct segment *segment, struct dir_syncs *syncs, unsigned worker)
 bool
 segment_is_name(const char *name)
 {
-    size_t id = strspn(name, "0123456789ABCDEFGHJKMNPQRSTVWXYZ"), digits;
+    size_t digits;
 
-    if (id != ULID_LEN || strncmp(name + id, "-w", 2) != 0)
+    if (!ulid_begins(name) || strncmp(name + ULID_LEN, "-w", 2) != 0)
         return false;
-    digits = strspn(name + id + 2, "0123456789");
-    return digits > 0 && strcmp(name + id + 2 + digits, SEGMENT_SUFFIX) == 0;
+    name += ULID_LEN + 2;
+    digits = strspn(name, "0123456789");
+    return digits > 0 && strcmp(name + digits, SEGMENT_SUFFIX) == 0;
 }
 
 static void

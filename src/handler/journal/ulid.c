@@ -7,6 +7,12 @@
 
 static const char ulid_digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
+bool
+ulid_begins(const char *text)
+{
+    return strspn(text, ulid_digits) == ULID_LEN;
+}
+
 void
 ulid_init(struct ulid_source *source)
 {
