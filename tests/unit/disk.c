@@ -262,6 +262,16 @@ disk_remove(int dir_fd, const char *name)
 }
 
 static int
+disk_remove_dir(int dir_fd, const char *name)
+{
+    DISK_CALL("remove_dir", int, -1, {
+        rc_ = file_ops_synced.remove_dir(dir_fd, name);
+        if (rc_ == 0)
+            disk_note_name(NOTE_DROP, dir_fd, name, 0);
+    });
+}
+
+static int
 disk_sync(int fd)
 {
     disk_note(NOTE_SYNC, disk_find(disk_inode(fd)));
@@ -329,6 +339,7 @@ disk_ops(void)
         .link_fd = disk_link_fd,
         .rename = disk_rename,
         .remove = disk_remove,
+        .remove_dir = disk_remove_dir,
         .sync_data = disk_sync_data,
         .sync_dir = disk_sync_dir,
         .start_writeback = disk_start_writeback,

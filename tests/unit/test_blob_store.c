@@ -145,6 +145,7 @@ a_blob_that_cannot_be_made_safe_has_failed(void **state)
 {
     struct context *c = *state;
     char path[300];
+    struct stat before, after;
 
     faults.data_error = EIO;
     faults.data_errors = 1;
@@ -154,7 +155,13 @@ a_blob_that_cannot_be_made_safe_has_failed(void **state)
     faults.dir_error = ENOSPC;
     faults.dir_errors = 1;
     assert_int_equal(store_blob(c, "def", 3, path), PROTO_FAILED);
-    assert_true(fixture_exists(c->f, path)); /* its name is there by then, and stays */
+    assert_int_equal(stat(fixture_path(c->f, path), &before), 0); /* it has its name by then */
+    assert_int_equal(store_blob(c, "def", 3, path), PROTO_COMMITTED);
+    assert_int_equal(stat(fixture_path(c->f, path), &after), 0);
+    assert_int_not_equal(before.st_ino, after.st_ino); /* the name is given anew */
+    faults.dir_error = EIO;
+    faults.dir_errors = 1;
+    assert_int_equal(store_blob(c, "ghi", 3, path), PROTO_FAILED);
     assert_int_equal(store_blob(c, "abc", 3, path), PROTO_FAILED); /* the directory is not used */
 }
 

@@ -326,6 +326,33 @@ a_full_disk_is_no_space_and_another_error_is_a_failure(void **state)
     assert_no_leftovers(c);
 }
 
+static void
+a_directory_without_room_is_used_again_and_the_names_in_it_are_given_anew(void **state)
+{
+    static const int errors[] = {ENOSPC, EDQUOT, EFBIG};
+    struct context *c = *state;
+    struct stat before, after;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(errors); i++) {
+        faults.dir_error = errors[i];
+        faults.dir_errors = 1;
+        assert_string_equal(store_file(c, "d/e/a", "body"), "no-space");
+        assert_int_equal(c->put.outcome.error, errors[i]);
+        assert_false(fixture_exists(c->f, "files/d")); /* its name may not be on the disk */
+    }
+    assert_string_equal(store_file(c, "d/e/a", "body"), "");
+    faults.dir_error = ENOSPC;
+    faults.dir_errors = 1;
+    assert_string_equal(store_file(c, "d/e/b", "body"), "failed"); /* it has its name by then */
+    assert_int_equal(stat(fixture_path(c->f, "files/d/e/b"), &before), 0);
+    assert_string_equal(store_file(c, "d/e/b", "body"), "");
+    assert_true(c->put.duplicate);
+    assert_int_equal(stat(fixture_path(c->f, "files/d/e/b"), &after), 0);
+    assert_int_not_equal(before.st_ino, after.st_ino);
+    assert_string_equal(store_file(c, "d/e/b", "other"), "exists");
+    assert_no_leftovers(c);
+}
+
 /* What cannot be told is no reason to refuse a retry for good. */
 static void
 a_file_that_cannot_be_compared_is_a_failure_and_no_conflict(void **state)
@@ -468,6 +495,7 @@ main(void)
         TEST(names_of_our_own_are_refused),
         TEST(without_openat2_and_unnamed_files_all_is_the_same),
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
+        TEST(a_directory_without_room_is_used_again_and_the_names_in_it_are_given_anew),
         TEST(a_file_that_cannot_be_compared_is_a_failure_and_no_conflict),
         TEST(any_number_of_directories_is_made_safe),
         TEST(one_that_is_refused_does_not_hurt_the_others),

@@ -358,6 +358,63 @@ files_whose_lines_fail_are_not_acknowledged_and_a_retry_is(void **state)
     assert_line_count(f, 1);
 }
 
+/* What the log says, line after line. */
+static void
+keep_said(void *arg, enum log_level level, const char *text, size_t n)
+{
+    (void)level;
+    buffer_append(arg, text, n);
+}
+
+static const char *
+said_of_failing_directory(struct fixture *f, int error, struct buffer *said)
+{
+    struct log_sink sink = {.level = LOG_LEVEL_ERROR, .write = keep_said, .arg = said};
+
+    buffer_init(said);
+    log_to(&sink);
+    faults.dir_error = error;
+    faults.dir_errors = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        submit(f, MESSAGE_PLAIN, "", "x");
+        journal->finish(f->handler);
+    }
+    log_to(NULL);
+    buffer_append(said, "", 1);
+    return buffer_bytes(said);
+}
+
+static void
+a_journal_directory_without_room_is_used_again_when_there_is_room(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer said;
+    const char *text = said_of_failing_directory(f, EDQUOT, &said);
+
+    assert_string_equal(f->settled[0].code, "no-space");
+    assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
+    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    assert_non_null(strstr(text, "Disk quota exceeded; messages are refused while this lasts"));
+    assert_line_count(f, 2);
+    buffer_fini(&said);
+}
+
+static void
+a_journal_directory_that_failed_is_said_to_need_somebody(void **state)
+{
+    struct fixture *f = *state;
+    struct buffer said;
+    const char *text = said_of_failing_directory(f, EIO, &said), *need;
+
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(f->settled[i].outcome, PROTO_FAILED);
+    assert_non_null(strstr(text, "a journal segment cannot be opened: Input/output error; mess"));
+    need = strstr(text, "check the disk, then run msockctl reload");
+    assert_non_null(need);
+    assert_null(strstr(need + 1, "check the disk")); /* once */
+    buffer_fini(&said);
+}
+
 static void
 a_message_that_could_not_be_kept_is_settled_at_once(void **state)
 {
@@ -708,6 +765,8 @@ main(void)
         TEST(a_failed_sync_in_the_thread_does_the_same),
         TEST(a_file_that_fails_alone_does_not_hurt_the_others),
         TEST(files_whose_lines_fail_are_not_acknowledged_and_a_retry_is),
+        TEST(a_journal_directory_without_room_is_used_again_when_there_is_room),
+        TEST(a_journal_directory_that_failed_is_said_to_need_somebody),
         TEST(a_message_that_could_not_be_kept_is_settled_at_once),
         TEST(directories_that_go_away_are_no_reason_for_a_restart),
         TEST(a_segment_is_left_when_it_is_large_or_old_or_on_demand),

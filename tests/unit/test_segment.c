@@ -155,8 +155,24 @@ a_directory_that_cannot_be_synced_gives_no_segment(void **state)
     assert_false(segment_is_open(&c->segment));
     assert_int_equal(fixture_count(c->f, "journal", "", NULL), 0);
     assert_int_equal(segment_open(&c->segment, c->dir_fd), -1); /* nor does a second try */
-    assert_int_equal(errno, EIO);
+    assert_int_equal(errno, ENOTRECOVERABLE);
     assert_int_equal(faults.dir_syncs, 1);
+}
+
+static void
+a_directory_that_found_no_room_gives_a_segment_when_there_is_room(void **state)
+{
+    static const int errors[] = {ENOSPC, EDQUOT, EFBIG};
+    struct context *c = *state;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(errors); i++) {
+        faults.dir_error = errors[i];
+        faults.dir_errors = 1;
+        assert_int_equal(segment_open(&c->segment, c->dir_fd), -1);
+        assert_int_equal(errno, errors[i]);
+        assert_int_equal(segment_open(&c->segment, c->dir_fd), 0);
+        segment_close(&c->segment);
+    }
 }
 
 static void
@@ -188,6 +204,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_directory_that_cannot_be_synced_gives_no_segment, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            a_directory_that_found_no_room_gives_a_segment_when_there_is_room, setup, teardown),
         cmocka_unit_test_setup_teardown(a_segment_that_was_removed_is_known_to_be_gone, setup,
                                         teardown),
     };

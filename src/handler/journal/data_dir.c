@@ -20,7 +20,9 @@
 #define DATA_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #define DATA_DIR_PART  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW) /* for file_ops */
 
-static const char *const data_dir_parts[] = {"journal", "files", "blobs"};
+#define DATA_DIR_PARTS 3
+
+static const char *const data_dir_parts[DATA_DIR_PARTS] = {"journal", "files", "blobs"};
 
 /* --- in the master --- */
 
@@ -276,7 +278,7 @@ data_dir_try(int root, int *part_out)
     *part_out = -1;
     if (faccessat(root, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return errno;
-    for (int i = 0; i < (int)MS_ARRAY_LEN(data_dir_parts); i++) {
+    for (int i = 0; i < DATA_DIR_PARTS; i++) {
         *part_out = i;
         if (faccessat(root, data_dir_parts[i], R_OK | W_OK | X_OK, AT_EACCESS) < 0)
             return errno;
@@ -338,7 +340,7 @@ data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LE
 static int
 data_dir_make_parts(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
 {
-    for (size_t i = 0; i < MS_ARRAY_LEN(data_dir_parts); i++) {
+    for (size_t i = 0; i < DATA_DIR_PARTS; i++) {
         int fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
 
         if (fd < 0)
@@ -424,24 +426,45 @@ data_dir_current(int fd, int at_fd, const char *name)
 }
 
 static int
-data_dirs_open_part(struct data_dirs *dirs, const char *name, int *fd, const struct file_ops *ops)
+data_dirs_open_part(struct data_dirs *dirs, const char *name, int *fd, const struct file_ops *ops,
+                    bool *made)
 {
     if (data_dir_current(*fd, dirs->root, name))
         return 0;
     fd_close(fd);
     dirs->opened++;
-    (void)ops->make_dir(dirs->root, name); /* what is wrong about it, open says better */
+    *made = ops->make_dir(dirs->root, name) == 0; /* what is wrong about it, open says better */
     *fd = ops->open(dirs->root, name, DATA_DIR_PART);
     return *fd < 0 ? -1 : 0;
 }
 
 static int
-data_dirs_open_parts(struct data_dirs *dirs, const struct file_ops *ops)
+data_dirs_open_parts(struct data_dirs *dirs, const struct file_ops *ops, bool made[DATA_DIR_PARTS])
 {
-    if (data_dirs_open_part(dirs, "journal", &dirs->journal, ops) < 0 ||
-        data_dirs_open_part(dirs, "files", &dirs->files, ops) < 0)
-        return -1;
-    return data_dirs_open_part(dirs, "blobs", &dirs->blobs, ops);
+    int *fds[DATA_DIR_PARTS] = {&dirs->journal, &dirs->files, &dirs->blobs};
+
+    for (size_t i = 0; i < DATA_DIR_PARTS; i++)
+        if (data_dirs_open_part(dirs, data_dir_parts[i], fds[i], ops, &made[i]) < 0)
+            return -1;
+    return 0;
+}
+
+/* Nothing is safe in a directory whose own name is not. One that was made and could not be made
+ * safe goes again: it will be made anew. */
+static int
+data_dirs_sync(const struct data_dirs *dirs, struct dir_syncs *syncs,
+               const bool made[DATA_DIR_PARTS])
+{
+    int saved;
+
+    if (dir_sync(syncs, dirs->root) == 0)
+        return 0;
+    saved = errno;
+    for (size_t i = 0; i < DATA_DIR_PARTS; i++)
+        if (made[i])
+            (void)syncs->ops->remove_dir(dirs->root, data_dir_parts[i]);
+    errno = saved;
+    return -1;
 }
 
 /* The marker is read again only where something about it is new. */
@@ -494,15 +517,14 @@ int
 data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs)
 {
     uint64_t before = dirs->opened;
-    bool trimmed = dir_syncs_trim(syncs);
+    bool trimmed = dir_syncs_trim(syncs), made[DATA_DIR_PARTS] = {false};
 
     if (data_dirs_open_root(dirs, config, syncs->ops) < 0 ||
-        data_dirs_open_parts(dirs, syncs->ops) < 0)
+        data_dirs_open_parts(dirs, syncs->ops, made) < 0)
         goto fail;
     if (dirs->opened == before && !trimmed)
         return 0;
-    /* Nothing is safe in a directory whose own name is not. */
-    if (dir_sync(syncs, dirs->root) < 0)
+    if (data_dirs_sync(dirs, syncs, made) < 0)
         goto fail;
     dir_set_named(syncs, dirs->journal);
     dir_set_named(syncs, dirs->files);

@@ -10,8 +10,10 @@
 /* --- dir_sync.c --- */
 
 /* What this process knows of directories: whose names it has seen made safe, and which have failed
- * an fsync. The kernel reports a failure once and forgets it: another fsync would lie, so such a
- * directory is not used again. One thread uses it at a time. */
+ * an fsync. The kernel reports a failure once and forgets it, with the names that it could not
+ * write: another fsync would lie about these. So a directory that failed is not used again. One
+ * that found no room is: a name that it gets later is written again. But one that it had then is
+ * doubted for good. One thread uses it at a time. */
 struct dir_syncs {
     const struct file_ops *ops;
     struct dir_slot *slots; /* NULL until the first is noted */
@@ -26,11 +28,15 @@ void dir_syncs_fini(struct dir_syncs *syncs);
  * returns true. */
 bool dir_syncs_trim(struct dir_syncs *syncs);
 
-/* fsync of a directory. Returns 0, or -1 with errno; EIO for all that have failed before. */
+/* fsync of a directory. Returns 0, or -1 with errno; ENOTRECOVERABLE for one that failed before. */
 MS_MUST_CHECK int dir_sync(struct dir_syncs *syncs, int fd);
 
-/* Returns 0, or -1 with EIO where an fsync of it has failed before. */
+/* Returns 0, or -1 with ENOTRECOVERABLE where an fsync of it failed before. */
 MS_MUST_CHECK int dir_check(const struct dir_syncs *syncs, int fd);
+
+/* Has an fsync of it found no room? Then a name that is there already must be given anew before it
+ * counts. */
+bool dir_is_doubted(const struct dir_syncs *syncs, int fd);
 
 /* Is the directory's own name known to be safe, in the directory above and all further up? */
 bool dir_is_named(const struct dir_syncs *syncs, int fd);

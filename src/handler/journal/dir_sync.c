@@ -2,6 +2,8 @@
  * directory is gone, perhaps for one that nobody has made safe. */
 #include "handler/journal/data_dir.h"
 
+#include "proto/message.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -11,15 +13,18 @@
 #define DIR_FIRST 64u    /* slots, a power of two */
 #define DIR_KEEP  16384u /* more are forgotten between two batches */
 
-enum dir_state {
-    DIR_FREE = 0, /* nothing is known of it */
-    DIR_NAMED,    /* its name in the directory above was seen made safe */
-    DIR_FAILED,   /* an fsync of it failed */
+/* What the worst fsync of it said. */
+enum dir_health {
+    DIR_WELL = 0,
+    DIR_DOUBTED, /* no room */
+    DIR_FAILED,  /* anything else */
 };
 
 struct dir_slot {
     uint64_t device, inode, born_ns;
-    enum dir_state state;
+    bool used;
+    bool named; /* its name in the directory above was seen made safe */
+    enum dir_health health;
 };
 
 void
@@ -61,15 +66,15 @@ dir_find(const struct dir_syncs *syncs, const struct dir_slot *id)
 
     for (uint64_t at = hash >> 32;; at++) {
         slot = &syncs->slots[at & (syncs->cap - 1)];
-        if (slot->state == DIR_FREE || (slot->inode == id->inode && slot->device == id->device &&
-                                        slot->born_ns == id->born_ns))
+        if (!slot->used || (slot->inode == id->inode && slot->device == id->device &&
+                            slot->born_ns == id->born_ns))
             return slot;
     }
 }
 
-/* Moves what has at least that state to a table of cap slots. */
+/* Moves those whose health is at least as bad as that to a table of cap slots. */
 static void
-dir_resize(struct dir_syncs *syncs, unsigned cap, enum dir_state least)
+dir_resize(struct dir_syncs *syncs, unsigned cap, enum dir_health least)
 {
     struct dir_syncs old = *syncs;
 
@@ -77,7 +82,7 @@ dir_resize(struct dir_syncs *syncs, unsigned cap, enum dir_state least)
     syncs->cap = cap;
     syncs->count = 0;
     for (unsigned i = 0; i < old.cap; i++) {
-        if (old.slots[i].state == DIR_FREE || old.slots[i].state < least)
+        if (!old.slots[i].used || old.slots[i].health < least)
             continue;
         *dir_find(syncs, &old.slots[i]) = old.slots[i];
         syncs->count++;
@@ -86,19 +91,20 @@ dir_resize(struct dir_syncs *syncs, unsigned cap, enum dir_state least)
 }
 
 /* A batch never loses what it has found out itself. */
-static void
-dir_note(struct dir_syncs *syncs, const struct dir_slot *id, enum dir_state state)
+static struct dir_slot *
+dir_note(struct dir_syncs *syncs, const struct dir_slot *id)
 {
     struct dir_slot *slot;
 
     if (syncs->count >= syncs->cap / 4 * 3)
-        dir_resize(syncs, syncs->cap == 0 ? DIR_FIRST : syncs->cap * 2, DIR_NAMED);
+        dir_resize(syncs, syncs->cap == 0 ? DIR_FIRST : syncs->cap * 2, DIR_WELL);
     slot = dir_find(syncs, id);
-    syncs->count += slot->state == DIR_FREE;
-    if (slot->state != DIR_FAILED) {
+    if (!slot->used) {
         *slot = *id;
-        slot->state = state;
+        slot->used = true;
+        syncs->count++;
     }
+    return slot;
 }
 
 bool
@@ -107,17 +113,18 @@ dir_syncs_trim(struct dir_syncs *syncs)
     /* Those that have failed stay, however many. */
     if (syncs->cap <= DIR_KEEP || syncs->count < 2 * syncs->kept)
         return false;
-    dir_resize(syncs, syncs->cap, DIR_FAILED);
+    dir_resize(syncs, syncs->cap, DIR_DOUBTED);
     while (syncs->cap > DIR_FIRST && syncs->count < syncs->cap / 8)
-        dir_resize(syncs, syncs->cap / 2, DIR_FAILED);
+        dir_resize(syncs, syncs->cap / 2, DIR_DOUBTED);
     syncs->kept = syncs->count;
     return true;
 }
 
-static enum dir_state
-dir_state(const struct dir_syncs *syncs, const struct dir_slot *id)
+/* What is known of it: the slot is not used where that is nothing. */
+static struct dir_slot
+dir_known(const struct dir_syncs *syncs, const struct dir_slot *id)
 {
-    return syncs->cap == 0 ? DIR_FREE : dir_find(syncs, id)->state;
+    return syncs->cap == 0 ? (struct dir_slot){.used = false} : *dir_find(syncs, id);
 }
 
 bool
@@ -125,7 +132,7 @@ dir_is_named(const struct dir_syncs *syncs, int fd)
 {
     struct dir_slot id;
 
-    return dir_identity(fd, &id) == 0 && dir_state(syncs, &id) == DIR_NAMED;
+    return dir_identity(fd, &id) == 0 && dir_known(syncs, &id).named;
 }
 
 void
@@ -134,7 +141,15 @@ dir_set_named(struct dir_syncs *syncs, int fd)
     struct dir_slot id;
 
     if (dir_identity(fd, &id) == 0)
-        dir_note(syncs, &id, DIR_NAMED);
+        dir_note(syncs, &id)->named = true;
+}
+
+bool
+dir_is_doubted(const struct dir_syncs *syncs, int fd)
+{
+    struct dir_slot id;
+
+    return dir_identity(fd, &id) < 0 || dir_known(syncs, &id).health == DIR_DOUBTED;
 }
 
 int
@@ -144,9 +159,9 @@ dir_check(const struct dir_syncs *syncs, int fd)
 
     if (dir_identity(fd, &id) < 0)
         return -1;
-    if (dir_state(syncs, &id) != DIR_FAILED)
+    if (dir_known(syncs, &id).health != DIR_FAILED)
         return 0;
-    errno = EIO;
+    errno = ENOTRECOVERABLE;
     return -1;
 }
 
@@ -158,8 +173,8 @@ dir_sync(struct dir_syncs *syncs, int fd)
 
     if (dir_identity(fd, &id) < 0)
         return -1;
-    if (dir_state(syncs, &id) == DIR_FAILED) {
-        errno = EIO;
+    if (dir_known(syncs, &id).health == DIR_FAILED) {
+        errno = ENOTRECOVERABLE;
         return -1;
     }
     do
@@ -168,7 +183,7 @@ dir_sync(struct dir_syncs *syncs, int fd)
     if (rc == 0)
         return 0;
     saved = errno;
-    dir_note(syncs, &id, DIR_FAILED);
+    dir_note(syncs, &id)->health = message_found_no_room(saved) ? DIR_DOUBTED : DIR_FAILED;
     errno = saved;
     return -1;
 }

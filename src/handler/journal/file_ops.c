@@ -54,6 +54,12 @@ file_remove(int dir_fd, const char *name)
     return unlinkat(dir_fd, name, 0);
 }
 
+static int
+file_remove_dir(int dir_fd, const char *name)
+{
+    return unlinkat(dir_fd, name, AT_REMOVEDIR);
+}
+
 static void
 file_start_writeback(int fd)
 {
@@ -108,8 +114,8 @@ file_start_nothing(int fd)
 #define FILE_OPS_PLAIN                                                                         \
     .create = file_create, .make_dir = file_make_dir, .write = pwrite, .truncate = ftruncate,  \
     .set_mode = fchmod, .link_fd = file_link_fd, .rename = file_rename, .remove = file_remove, \
-    .open = file_open, .open_beneath = file_open_beneath, .read = pread, .status = fstat,      \
-    .lock = file_lock
+    .remove_dir = file_remove_dir, .open = file_open, .open_beneath = file_open_beneath,       \
+    .read = pread, .status = fstat, .lock = file_lock
 
 const struct file_ops file_ops_synced = {
     FILE_OPS_PLAIN,    .sync_data = fdatasync,

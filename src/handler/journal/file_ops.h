@@ -21,9 +21,10 @@ struct file_ops {
     int (*link_fd)(int fd, int dir_fd, const char *name); /* gives a descriptor's file a name */
     int (*rename)(int from_fd, const char *from, int to_fd, const char *to, bool replace);
     int (*remove)(int dir_fd, const char *name);
-    int (*sync_data)(int fd);        /* fdatasync */
-    int (*sync_dir)(int fd);         /* fsync of a directory */
-    void (*start_writeback)(int fd); /* begins what sync_data will wait for */
+    int (*remove_dir)(int dir_fd, const char *name); /* an empty one */
+    int (*sync_data)(int fd);                        /* fdatasync */
+    int (*sync_dir)(int fd);                         /* fsync of a directory */
+    void (*start_writeback)(int fd);                 /* begins what sync_data will wait for */
 
     /* What looks at it. */
     int (*open)(int dir_fd, const char *name, int flags);

@@ -36,13 +36,15 @@ beneath_open_component(const struct file_ops *ops, int dir_fd, const char *name)
 }
 
 static int
-beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name)
+beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name, bool *made_out)
 {
     int fd = beneath_open_component(ops, dir_fd, name);
 
+    *made_out = false;
     if (fd >= 0 || errno != ENOENT)
         return fd;
-    if (ops->make_dir(dir_fd, name) < 0 && errno != EEXIST)
+    *made_out = ops->make_dir(dir_fd, name) == 0;
+    if (!*made_out && errno != EEXIST)
         return -1;
     return beneath_open_component(ops, dir_fd, name);
 }
@@ -55,6 +57,7 @@ beneath_walk(struct store *store, const char *path)
 
     while (fd >= 0 && *path != '\0') {
         size_t n = strcspn(path, "/");
+        bool made;
         int next;
 
         if (n == 0 || n > NAME_MAX || strncmp(path, "..", n) == 0) {
@@ -65,8 +68,8 @@ beneath_walk(struct store *store, const char *path)
         memcpy(name, path, n);
         name[n] = '\0';
         path += path[n] == '/' ? n + 1 : n;
-        next = beneath_make_component(store->ops, fd, name);
-        if (next >= 0 && store_parent(store, fd, next) < 0)
+        next = beneath_make_component(store->ops, fd, name, &made);
+        if (next >= 0 && store_parent(store, fd, next, made ? name : NULL) < 0)
             fd_close(&next);
         fd_close(&fd);
         fd = next;
@@ -112,7 +115,8 @@ blob_is_known(const struct store_blob *known, const struct stat *st)
            known->changed.tv_nsec == st->st_ctim.tv_nsec;
 }
 
-/* It is read by the first message of this worker that would use it. */
+/* Is it there, whole, under a name that an fsync makes safe? It is read by the first message of
+ * this worker that would use it. */
 static bool
 blob_is_there(struct store *store, const struct store_put *put, const char *name)
 {
@@ -120,7 +124,7 @@ blob_is_there(struct store *store, const struct store_put *put, const char *name
     struct stat st;
 
     if (fstatat(put->dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-        (uint64_t)st.st_size != put->m->size)
+        (uint64_t)st.st_size != put->m->size || dir_is_doubted(store->syncs, put->dir_fd))
         return false;
     known = blob_slot(store, &st);
     if (blob_is_known(known, &st))
@@ -198,6 +202,10 @@ file_take_same(struct store *store, struct store_put *put, const char *name, uns
     case STORE_OTHER:
         return false;
     case STORE_SAME:
+        if (dir_is_doubted(store->syncs, put->dir_fd) && store_rename(store, put, name, true) < 0) {
+            put->outcome = file_failed(errno);
+            break;
+        }
         put->stored = put->duplicate = true;
         put->number = number;
         break;

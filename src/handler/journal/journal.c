@@ -21,12 +21,15 @@
 #define JOURNAL_HOLD_MAX_US   40000       /* a commit that takes longer is not worth waiting for */
 #define JOURNAL_MEND_TRIES    100         /* how long a worker that leaves waits for its recovery */
 #define JOURNAL_MEND_PAUSE_US 10000
-#define JOURNAL_SAY_US        10000000 /* a trouble that comes and goes is not said more often */
+#define JOURNAL_SAY_US        10000000  /* a trouble that comes and goes is not said more often */
+#define JOURNAL_REMIND_US     600000000 /* one that lasts is said again */
 
-/* Trouble of the environment: said once when it begins, and once when it is over. */
+/* Trouble of the environment: said when it begins, now and then while it lasts, and once when it is
+ * over. */
 struct journal_trouble {
     bool now, said;
     uint64_t said_us;
+    uint64_t lost_us; /* when it was said that a directory is not used again */
 };
 
 struct journal {
@@ -126,19 +129,22 @@ static void
 journal_say(struct journal *h, const struct outcome *outcome)
 {
     struct journal_trouble *trouble = &h->trouble;
+    bool lost = outcome->error == ENOTRECOVERABLE;
+    uint64_t *last_us = lost ? &trouble->lost_us : &trouble->said_us;
+    uint64_t pause_us = lost || trouble->said ? JOURNAL_REMIND_US : JOURNAL_SAY_US;
     uint64_t now_us = clock_mono_us();
     char text[OUTCOME_TEXT_LEN];
 
     trouble->now = true;
-    if (trouble->said)
-        return;
-    if (trouble->said_us != 0 && now_us < trouble->said_us + JOURNAL_SAY_US)
+    if (*last_us != 0 && now_us < *last_us + pause_us)
         return;
     trouble->said = true;
-    trouble->said_us = now_us;
+    *last_us = now_us;
     (void)outcome_verdict(outcome, text);
-    log_error("journal in %s: %s; messages are refused while this lasts", h->host.config->data_dir,
-              text);
+    log_error("journal in %s: %s; %s", h->host.config->data_dir, text,
+              lost ? "an fsync of a directory has failed, and this worker does not use that "
+                     "directory again: check the disk, then run msockctl reload"
+                   : "messages are refused while this lasts");
 }
 
 static void

@@ -7,6 +7,7 @@
 #include "handler/handler.h"
 #include "handler/journal/data_dir.h"
 
+#include <limits.h>
 #include <linux/aio_abi.h>
 #include <sys/types.h>
 
@@ -135,7 +136,9 @@ struct store_parent {
     int parent_fd, fd;
     dev_t device; /* of the parent */
     ino_t inode;
-    int rc; /* of its fsync */
+    int error;               /* errno of its fsync, or 0 */
+    bool unnamed;            /* that went well, but the parent's own name is not safe */
+    char made[NAME_MAX + 1]; /* its name where we have made it, else "" */
 };
 
 /* Of a blob that has been read and whose content is what its name says. */
@@ -157,6 +160,7 @@ struct store {
     struct digester *digester; /* of its own: it may run beside the worker */
     struct store_parent parents[STORE_PARENTS_MAX];
     size_t parent_count;
+    int parents_error;        /* errno of the last parent that could not be synced */
     struct store_blob *blobs; /* NULL until the first is known; a slot by its inode's number */
 };
 
@@ -201,9 +205,10 @@ void blob_store_place(struct store *store, struct store_put *put);
 /* True where the blob is there already, and its body need not be written. */
 bool blob_store_has(struct store *store, struct store_put *put);
 
-/* Notes a directory whose name has to be made safe in the one above. Returns 0, or -1 with
- * errno. */
-MS_MUST_CHECK int store_parent(struct store *store, int parent_fd, int fd);
+/* Notes a directory whose name has to be made safe in the one above, unless that is known. made:
+ * its name where it was made a moment ago, else NULL; it is removed again where that fails. Returns
+ * 0, or -1 with errno. */
+MS_MUST_CHECK int store_parent(struct store *store, int parent_fd, int fd, const char *made);
 
 /* --- record.c --- */
 

@@ -113,8 +113,11 @@ int
 store_init(struct store *store, enum on_conflict on_conflict, const struct data_dirs *dirs,
            struct dir_syncs *syncs)
 {
-    *store =
-        (struct store){.on_conflict = on_conflict, .ops = syncs->ops, .dirs = dirs, .syncs = syncs};
+    *store = (struct store){.on_conflict = on_conflict,
+                            .ops = syncs->ops,
+                            .dirs = dirs,
+                            .syncs = syncs,
+                            .parents_error = EIO};
     temp_maker_init(&store->maker, syncs->ops);
     sync_group_init(&store->group, syncs->ops);
     store->digester = digester_create();
@@ -268,7 +271,7 @@ store_sync(struct store *store, struct store_put *puts, size_t count)
 
 /* --- directories --- */
 
-/* One fsync of a directory serves all that were made in it. */
+/* One fsync of a directory serves all that were made in it. Returns 0 or errno. */
 static int
 store_sync_parent(struct store *store, size_t i)
 {
@@ -276,8 +279,23 @@ store_sync_parent(struct store *store, size_t i)
 
     for (size_t j = 0; j < i; j++)
         if (store->parents[j].inode == p->inode && store->parents[j].device == p->device)
-            return store->parents[j].rc;
-    return dir_sync(store->syncs, p->parent_fd);
+            return store->parents[j].error;
+    return dir_sync(store->syncs, p->parent_fd) < 0 ? errno : 0;
+}
+
+/* From the bottom up. A directory that we have made and whose name could not be made safe goes
+ * again, unless somebody uses it: it will be made anew, and its name written again. */
+static void
+store_close_parents(struct store *store)
+{
+    while (store->parent_count > 0) {
+        struct store_parent *p = &store->parents[--store->parent_count];
+
+        if ((p->error != 0 || p->unnamed) && p->made[0] != '\0')
+            (void)store->ops->remove_dir(p->parent_fd, p->made);
+        fd_close(&p->parent_fd);
+        fd_close(&p->fd);
+    }
 }
 
 /* From the top down: what is beneath a directory without a safe name has none either. */
@@ -287,19 +305,19 @@ store_sync_parents(struct store *store)
     for (size_t i = 0; i < store->parent_count; i++) {
         struct store_parent *p = &store->parents[i];
 
-        p->rc = store_sync_parent(store, i);
-        if (p->rc == 0 && dir_is_named(store->syncs, p->parent_fd))
+        p->error = store_sync_parent(store, i);
+        if (p->error != 0)
+            store->parents_error = p->error;
+        else if (dir_is_named(store->syncs, p->parent_fd))
             dir_set_named(store->syncs, p->fd);
+        else
+            p->unnamed = true;
     }
-    for (size_t i = 0; i < store->parent_count; i++) {
-        fd_close(&store->parents[i].parent_fd);
-        fd_close(&store->parents[i].fd);
-    }
-    store->parent_count = 0;
+    store_close_parents(store);
 }
 
 int
-store_parent(struct store *store, int parent_fd, int fd)
+store_parent(struct store *store, int parent_fd, int fd, const char *made)
 {
     struct store_parent p = {.parent_fd = -1, .fd = -1};
     struct stat st;
@@ -314,6 +332,8 @@ store_parent(struct store *store, int parent_fd, int fd)
     p.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     p.device = st.st_dev;
     p.inode = st.st_ino;
+    if (made != NULL)
+        snprintf(p.made, sizeof(p.made), "%s", made);
     if (p.parent_fd < 0 || p.fd < 0) {
         fd_close(&p.parent_fd);
         fd_close(&p.fd);
@@ -327,13 +347,18 @@ store_parent(struct store *store, int parent_fd, int fd)
 static void
 store_make_named(struct store *store, struct store_put *puts, size_t count)
 {
+    int error;
+
     store_sync_parents(store);
     for (size_t i = 0; i < count; i++) {
         if (puts[i].outcome.is != PROTO_COMMITTED || puts[i].named)
             continue;
         puts[i].named = dir_is_named(store->syncs, puts[i].dir_fd);
-        if (!puts[i].named || dir_check(store->syncs, puts[i].dir_fd) < 0)
-            puts[i].outcome = outcome_failed("a directory of its path cannot be made safe", EIO);
+        error = !puts[i].named                                ? store->parents_error
+                : dir_check(store->syncs, puts[i].dir_fd) < 0 ? errno
+                                                              : 0;
+        if (error != 0)
+            puts[i].outcome = outcome_failed("a directory of its path cannot be made safe", error);
     }
 }
 
