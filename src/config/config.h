@@ -15,6 +15,7 @@
 #define CONFIG_WORKERS_MAX   64
 #define CONFIG_ERROR_LEN     512
 #define DATA_ID_LEN          36 /* of a UUID as text, without NUL */
+#define DATA_PARTS           3  /* of the data directory: journal/, files/, blobs/ */
 
 enum on_conflict {
     ON_CONFLICT_KEEP,    /* the file that is there stays, the new one gets REJ exists */
@@ -47,6 +48,13 @@ MS_MUST_CHECK int listener_read_key(struct listener_config *listener, char error
  * replies, handler, and the key with which they are sealed. */
 uint32_t listener_meaning(const struct listener_config *listener);
 
+/* Which directory a part of the data directory is. */
+struct data_part {
+    dev_t device;
+    ino_t inode;
+    bool mounted; /* a file system is mounted there */
+};
+
 struct config {
     unsigned workers;
     size_t listener_count;
@@ -56,6 +64,7 @@ struct config {
     char data_id[DATA_ID_LEN + 1];
     dev_t data_device;
     ino_t data_inode;
+    struct data_part data_parts[DATA_PARTS];
     char *runtime_dir;  /* absolute */
     char *config_file;  /* absolute, or NULL */
     char *user, *group; /* workers of a root master become these; NULL: stay */

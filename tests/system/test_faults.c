@@ -507,7 +507,7 @@ a_data_directory_that_was_unmounted_gets_nothing_more(void **state)
     assert_true(acknowledged(d, &p, "before"));
     assert_int_equal(umount2(disk, MNT_DETACH), 0);
     assert_false(acknowledged(d, &p, "lost"));
-    assert_true(daemon_logged(d, "the data directory was unmounted, moved or replaced"));
+    assert_true(daemon_logged(d, "was unmounted, moved or replaced"));
     result = daemon_control(d, "reload", NULL); /* nor does a reload take what lies beneath */
     assert_int_not_equal(result.status, 0);
     assert_non_null(strstr(result.err, "is its file system mounted?"));

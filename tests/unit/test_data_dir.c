@@ -325,6 +325,65 @@ a_copy_of_the_directory_in_use_is_not_taken_for_it(void **state)
 }
 
 static void
+a_part_that_was_mounted_is_not_made_anew_beneath(void **state)
+{
+    static const char *const parts[DATA_PARTS] = {"journal", "files", "blobs"};
+    struct fixture *f = *state;
+    char error[CONFIG_ERROR_LEN], note[64];
+    struct dir_syncs syncs;
+
+    dir_syncs_init(&syncs, &file_ops_synced);
+    for (size_t i = 0; i < DATA_PARTS; i++) {
+        struct data_dirs dirs = DATA_DIRS_CLOSED;
+        struct config now;
+
+        snprintf(note, sizeof(note), DATA_DIR_MOUNTED "%s", parts[i]);
+        if (!fixture_mount(fixture_path(f, parts[i]), "size=1m"))
+            skip();
+        assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
+        assert_true(fixture_exists(f, note));
+        assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
+        now = f->config;
+        assert_int_equal(umount2(fixture_path(f, parts[i]), MNT_DETACH), 0);
+        for (unsigned round = 0; round < 2; round++) {
+            assert_int_equal(data_dirs_open(&dirs, &now, &syncs), -1);
+            assert_int_equal(errno, ESTALE);
+            assert_int_equal(data_dir_prepare(&f->config, &now, error), -1);
+            assert_non_null(strstr(error, "is its file system mounted?"));
+            assert_int_equal(data_dir_prepare(&f->config, NULL, error), -1);
+            assert_non_null(strstr(error, "was a file system of its own"));
+            assert_non_null(strstr(error, note));
+            (void)rmdir(fixture_path(f, parts[i])); /* and not where its name is gone either */
+        }
+        assert_int_equal(unlink(fixture_path(f, note)), 0);
+        assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
+        assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
+        data_dirs_close(&dirs);
+    }
+    dir_syncs_fini(&syncs);
+}
+
+static void
+a_part_on_which_something_is_mounted_later_waits_until_it_is_gone(void **state)
+{
+    struct fixture *f = *state;
+    struct data_dirs dirs = DATA_DIRS_CLOSED;
+    struct dir_syncs syncs;
+
+    dir_syncs_init(&syncs, &file_ops_synced);
+    assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
+    if (!fixture_mount(fixture_path(f, "files"), "size=1m"))
+        skip();
+    data_dirs_close(&dirs); /* what was open before does not see the mount of this test */
+    assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), -1);
+    assert_int_equal(errno, ESTALE);
+    assert_int_equal(umount2(fixture_path(f, "files"), MNT_DETACH), 0);
+    assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
+    data_dirs_close(&dirs);
+    dir_syncs_fini(&syncs);
+}
+
+static void
 no_part_is_opened_through_a_symbolic_link(void **state)
 {
     static const char *const parts[] = {"journal", "files", "blobs"};
@@ -403,6 +462,8 @@ main(void)
         TEST(directories_that_go_away_are_created_again_but_not_the_data_directory),
         TEST(another_directory_is_not_taken_for_the_one_in_use),
         TEST(a_copy_of_the_directory_in_use_is_not_taken_for_it),
+        TEST(a_part_that_was_mounted_is_not_made_anew_beneath),
+        TEST(a_part_on_which_something_is_mounted_later_waits_until_it_is_gone),
         TEST(no_part_is_opened_through_a_symbolic_link),
         TEST(many_directories_that_failed_are_remembered_and_looked_through_once),
     };

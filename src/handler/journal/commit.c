@@ -231,7 +231,8 @@ static struct outcome
 commit_without_dirs(int error)
 {
     if (error == ESTALE)
-        return outcome_failed("the data directory was unmounted, moved or replaced", error);
+        return outcome_failed(
+            "the data directory, or a part of it, was unmounted, moved or replaced", error);
     return outcome_failed("the data directory cannot be used", error);
 }
 

@@ -20,9 +20,7 @@
 #define DATA_DIR_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 #define DATA_DIR_PART  (O_RDONLY | O_DIRECTORY | O_NOFOLLOW) /* for file_ops */
 
-#define DATA_DIR_PARTS 3
-
-static const char *const data_dir_parts[DATA_DIR_PARTS] = {"journal", "files", "blobs"};
+static const char *const data_dir_parts[DATA_PARTS] = {"journal", "files", "blobs"};
 
 /* --- in the master --- */
 
@@ -268,6 +266,62 @@ data_dir_mark(struct config *config, int root, const struct config *now,
     return 0;
 }
 
+/* --- the parts --- */
+
+/* Which directory is open, and is a file system mounted there? Kernels before 5.8 do not say, but
+ * show another device. Returns 0, or -1 with errno. */
+static int
+data_part_look(int root, int fd, struct data_part *part_out)
+{
+    struct stat root_is, st;
+    struct statx more;
+
+    if (fstat(root, &root_is) < 0 || fstat(fd, &st) < 0 ||
+        statx(fd, "", AT_EMPTY_PATH, STATX_INO, &more) < 0)
+        return -1;
+    *part_out = (struct data_part){.device = st.st_dev,
+                                   .inode = st.st_ino,
+                                   .mounted = (more.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT)
+                                                  ? (more.stx_attributes & STATX_ATTR_MOUNT_ROOT)
+                                                  : st.st_dev != root_is.st_dev};
+    return 0;
+}
+
+/* Is it the same directory, or at least one that no mount has put there or taken away? */
+static bool
+data_part_is(const struct data_part *now, const struct data_part *part)
+{
+    return (now->device == part->device && now->inode == part->inode) ||
+           (!now->mounted && !part->mounted);
+}
+
+/* Returns 0, or -1 with a sentence. */
+static int
+data_part_note(const struct config *config, int root, size_t i, char error[CONFIG_ERROR_LEN])
+{
+    const struct data_part *part = &config->data_parts[i];
+    char note[64];
+    int fd, rc;
+
+    snprintf(note, sizeof(note), DATA_DIR_MOUNTED "%s", data_dir_parts[i]);
+    fd = openat(root, note, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT && !part->mounted)
+        return 0;
+    if (fd >= 0 && !part->mounted) {
+        fd_close(&fd);
+        snprintf(error, CONFIG_ERROR_LEN,
+                 "%s/%s was a file system of its own, and none is mounted there: mount it, or "
+                 "remove %s/%s to use the directory as it is",
+                 config->data_dir, data_dir_parts[i], config->data_dir, note);
+        return -1;
+    }
+    if (fd < 0)
+        fd = openat(root, note, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
+    rc = fd < 0 || fsync(fd) < 0 ? data_dir_refuse(config, note, errno, error) : 0;
+    fd_close(&fd);
+    return rc;
+}
+
 /* --- can the workers write there? --- */
 
 /* errno of the first directory that cannot be written, and its index in *part_out (-1: the data
@@ -278,7 +332,7 @@ data_dir_try(int root, int *part_out)
     *part_out = -1;
     if (faccessat(root, ".", W_OK | X_OK, AT_EACCESS) < 0)
         return errno;
-    for (int i = 0; i < DATA_DIR_PARTS; i++) {
+    for (int i = 0; i < DATA_PARTS; i++) {
         *part_out = i;
         if (faccessat(root, data_dir_parts[i], R_OK | W_OK | X_OK, AT_EACCESS) < 0)
             return errno;
@@ -338,15 +392,32 @@ data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LE
 }
 
 static int
-data_dir_make_parts(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
+data_dir_make_part(struct config *config, int root, size_t i, const struct config *now,
+                   char error[CONFIG_ERROR_LEN])
 {
-    for (size_t i = 0; i < DATA_DIR_PARTS; i++) {
-        int fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
+    int fd = data_dir_make(config, root, data_dir_parts[i], O_NOFOLLOW);
+    int rc = fd < 0 ? -1 : data_part_look(root, fd, &config->data_parts[i]);
 
-        if (fd < 0)
-            return data_dir_refuse(config, data_dir_parts[i], errno, error);
-        fd_close(&fd);
-    }
+    if (rc < 0)
+        rc = data_dir_refuse(config, data_dir_parts[i], errno, error);
+    fd_close(&fd);
+    if (rc < 0)
+        return -1;
+    if (now == NULL || data_part_is(&now->data_parts[i], &config->data_parts[i]))
+        return data_part_note(config, root, i, error);
+    snprintf(error, CONFIG_ERROR_LEN,
+             "the data directory's part %s/%s is not the one in use; is its file system mounted?",
+             config->data_dir, data_dir_parts[i]);
+    return -1;
+}
+
+static int
+data_dir_make_parts(struct config *config, int root, const struct config *now,
+                    char error[CONFIG_ERROR_LEN])
+{
+    for (size_t i = 0; i < DATA_PARTS; i++)
+        if (data_dir_make_part(config, root, i, now, error) < 0)
+            return -1;
     return 0;
 }
 
@@ -365,7 +436,8 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
         goto out;
     }
     /* The marker first: in a directory that is not ours nothing is made. */
-    if (data_dir_mark(config, root, now, error) < 0 || data_dir_make_parts(config, root, error) < 0)
+    if (data_dir_mark(config, root, now, error) < 0 ||
+        data_dir_make_parts(config, root, now, error) < 0)
         goto out;
     if (fsync(root) < 0 || data_dir_sync_parent(config->data_dir, !there) < 0) {
         snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be made safe: %s",
@@ -427,24 +499,36 @@ data_dir_current(int fd, int at_fd, const char *name)
 
 static int
 data_dirs_open_part(struct data_dirs *dirs, const char *name, int *fd, const struct file_ops *ops,
-                    bool *made)
+                    const struct data_part *prepared, bool *made)
 {
+    struct data_part part;
+
     if (data_dir_current(*fd, dirs->root, name))
         return 0;
     fd_close(fd);
     dirs->opened++;
-    *made = ops->make_dir(dirs->root, name) == 0; /* what is wrong about it, open says better */
+    /* What is wrong about it, open says better. */
+    *made = !prepared->mounted && ops->make_dir(dirs->root, name) == 0;
     *fd = ops->open(dirs->root, name, DATA_DIR_PART);
-    return *fd < 0 ? -1 : 0;
+    if (*fd < 0 || data_part_look(dirs->root, *fd, &part) < 0) {
+        errno = errno == ENOENT && prepared->mounted ? ESTALE : errno;
+        return -1;
+    }
+    if (data_part_is(prepared, &part))
+        return 0;
+    errno = ESTALE;
+    return -1;
 }
 
 static int
-data_dirs_open_parts(struct data_dirs *dirs, const struct file_ops *ops, bool made[DATA_DIR_PARTS])
+data_dirs_open_parts(struct data_dirs *dirs, const struct config *config,
+                     const struct file_ops *ops, bool made[DATA_PARTS])
 {
-    int *fds[DATA_DIR_PARTS] = {&dirs->journal, &dirs->files, &dirs->blobs};
+    int *fds[DATA_PARTS] = {&dirs->journal, &dirs->files, &dirs->blobs};
 
-    for (size_t i = 0; i < DATA_DIR_PARTS; i++)
-        if (data_dirs_open_part(dirs, data_dir_parts[i], fds[i], ops, &made[i]) < 0)
+    for (size_t i = 0; i < DATA_PARTS; i++)
+        if (data_dirs_open_part(dirs, data_dir_parts[i], fds[i], ops, &config->data_parts[i],
+                                &made[i]) < 0)
             return -1;
     return 0;
 }
@@ -452,15 +536,14 @@ data_dirs_open_parts(struct data_dirs *dirs, const struct file_ops *ops, bool ma
 /* Nothing is safe in a directory whose own name is not. One that was made and could not be made
  * safe goes again: it will be made anew. */
 static int
-data_dirs_sync(const struct data_dirs *dirs, struct dir_syncs *syncs,
-               const bool made[DATA_DIR_PARTS])
+data_dirs_sync(const struct data_dirs *dirs, struct dir_syncs *syncs, const bool made[DATA_PARTS])
 {
     int saved;
 
     if (dir_sync(syncs, dirs->root) == 0)
         return 0;
     saved = errno;
-    for (size_t i = 0; i < DATA_DIR_PARTS; i++)
+    for (size_t i = 0; i < DATA_PARTS; i++)
         if (made[i])
             (void)syncs->ops->remove_dir(dirs->root, data_dir_parts[i]);
     errno = saved;
@@ -517,10 +600,10 @@ int
 data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs)
 {
     uint64_t before = dirs->opened;
-    bool trimmed = dir_syncs_trim(syncs), made[DATA_DIR_PARTS] = {false};
+    bool trimmed = dir_syncs_trim(syncs), made[DATA_PARTS] = {false};
 
     if (data_dirs_open_root(dirs, config, syncs->ops) < 0 ||
-        data_dirs_open_parts(dirs, syncs->ops, made) < 0)
+        data_dirs_open_parts(dirs, config, syncs->ops, made) < 0)
         goto fail;
     if (dirs->opened == before && !trimmed)
         return 0;

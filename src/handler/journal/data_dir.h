@@ -47,10 +47,11 @@ void dir_set_named(struct dir_syncs *syncs, int fd);
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these
  * are set), makes it safe with all directories above that were made, and checks that the workers
  * will be able to write there. The data directory may be a symbolic link, but none of its parts:
- * they are the workers' to replace. Gives it a marker where it has none and now is NULL, and
- * stores in config which directory it is. now is the configuration of workers that use the same
- * directory: where it is another one, it refuses and makes nothing. In the master, before the fork.
- * Returns 0, or -1 with a sentence in error that names the directory and the reason. */
+ * they are the workers' to replace. Gives it a marker where it has none and now is NULL, notes
+ * which parts are mounted, and stores in config which directories they are. now is the
+ * configuration of workers that use the same directory: where it is another one, it refuses and
+ * makes nothing. In the master, before the fork. Returns 0, or -1 with a sentence in error that
+ * names the directory and the reason. */
 MS_MUST_CHECK int
 data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN]);
 
@@ -65,6 +66,10 @@ int data_dir_spill_open(const struct config *config);
 /* A file in the data directory that says which one it is: a UUID and a newline. */
 #define DATA_DIR_MARKER "msockd.id"
 
+/* An empty file in the data directory, its name ends with that of a part: a file system was mounted
+ * on that part. Where none is any more, a start refuses rather than begin anew beneath. */
+#define DATA_DIR_MOUNTED "msockd.mounted-"
+
 /* The directories, open. All are -1 or none. */
 struct data_dirs {
     int root, journal, files, blobs;
@@ -76,11 +81,11 @@ struct data_dirs {
 #define DATA_DIRS_CLOSED ((struct data_dirs){.root = -1, .journal = -1, .files = -1, .blobs = -1})
 
 /* Opens all, through no symbolic link, and creates journal/, files/ and blobs/ where they are gone;
- * never the data directory itself, which may be a file system that is not mounted now. Little to do
- * where they are open and still what stands under these names. Returns 0, or -1 with errno. ESTALE:
- * what stands under the data directory's name is not the directory that config->data_id names, or
- * no longer the one that was open first: it was unmounted, moved or replaced. It works again once
- * that directory is back in its place. */
+ * never the data directory itself, nor a part on which a file system was mounted when it was
+ * prepared. Little to do where they are open and still what stands under these names. Returns 0, or
+ * -1 with errno. ESTALE: what stands under the name of the data directory, or of a part that was or
+ * is mounted, is not the directory that was prepared: it was unmounted, moved or replaced. It works
+ * again once that directory is back in its place. */
 MS_MUST_CHECK int
 data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_syncs *syncs);
 void data_dirs_close(struct data_dirs *dirs);
