@@ -226,6 +226,37 @@ a_file_gets_the_next_free_number(void **state)
     assert_string_equal(store_file(c, longest, "y"), "bad-path");
 }
 
+/* Whatever a consumer has taken meanwhile. The bodies have one size, so that all must be read. */
+static void
+a_file_that_is_there_under_a_higher_number_gets_no_lower_one(void **state)
+{
+    struct context *c = *state;
+    char body[16], path[16];
+
+    c->store.on_conflict = ON_CONFLICT_NUMBER;
+    for (unsigned i = 0; i < 30; i++) {
+        snprintf(body, sizeof(body), "content %02u", i);
+        assert_string_equal(store_file(c, "r", body), "");
+        assert_int_equal(c->put.number, i);
+    }
+    assert_int_equal(unlink(fixture_path(c->f, "files/r.1")), 0);
+    assert_string_equal(store_file(c, "r", "content 02"), "");
+    assert_true(c->put.duplicate);
+    assert_int_equal(c->put.number, 2);
+    assert_int_equal(unlink(fixture_path(c->f, "files/r")), 0);
+    for (unsigned i = 2; i < 29; i++) {
+        snprintf(path, sizeof(path), "files/r.%u", i);
+        assert_int_equal(unlink(fixture_path(c->f, path)), 0);
+    }
+    assert_string_equal(store_file(c, "r", "content 29"), "");
+    assert_true(c->put.duplicate);
+    assert_int_equal(c->put.number, 29);
+    assert_string_equal(store_file(c, "r", "new"), "");
+    assert_int_equal(c->put.number, 0);
+    assert_int_equal(fixture_count(c->f, "files", "", NULL), 2);
+    assert_no_leftovers(c);
+}
+
 static void
 no_link_and_no_file_in_the_way_is_followed(void **state)
 {
@@ -490,6 +521,7 @@ main(void)
         TEST(what_is_there_is_kept_and_the_same_again_is_a_duplicate),
         TEST(a_file_is_replaced_in_one_step),
         TEST(a_file_gets_the_next_free_number),
+        TEST(a_file_that_is_there_under_a_higher_number_gets_no_lower_one),
         TEST(no_link_and_no_file_in_the_way_is_followed),
         TEST(a_path_that_was_never_checked_is_refused_all_the_same),
         TEST(names_of_our_own_are_refused),

@@ -13,6 +13,7 @@
 
 #define BENEATH_DIR_FLAGS (O_RDONLY | O_DIRECTORY)
 #define FILE_NUMBER_MAX   9999
+#define FILE_NUMBER_GAP   32 /* so many free numbers in a row: none is looked for behind them */
 #define FILE_TRIES        10 /* a name that comes and goes while we look */
 
 /* --- directories beneath files/ --- */
@@ -227,13 +228,58 @@ file_replace(struct store *store, struct store_put *put, const char *name)
         put->outcome = file_failed(errno);
 }
 
+/* The name itself for 0. Returns false where the file system cannot have it. */
+static bool
+file_numbered(const char *name, unsigned number, char out[NAME_MAX + 1])
+{
+    int n = number == 0 ? snprintf(out, NAME_MAX + 1, "%s", name)
+                        : snprintf(out, NAME_MAX + 1, "%s.%u", name, number);
+
+    return n <= NAME_MAX;
+}
+
+/* Looks whether the same file is there under any number: a consumer may have taken lower ones, or
+ * the name itself. Only files of its size are read. Returns true where the put has come to an end;
+ * else the first free number in *free_out. */
+static bool
+file_take_any_number(struct store *store, struct store_put *put, const char *name,
+                     unsigned *free_out)
+{
+    unsigned number, gap = 0, first = UINT_MAX;
+    char numbered[NAME_MAX + 1];
+    struct stat st;
+
+    for (number = 0; number <= FILE_NUMBER_MAX && gap < FILE_NUMBER_GAP; number++) {
+        if (!file_numbered(name, number, numbered))
+            break;
+        if (fstatat(put->dir_fd, numbered, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+            first = number < first ? number : first;
+            gap++;
+            continue;
+        }
+        gap = 0;
+        if (number == 0 && S_ISLNK(st.st_mode)) {
+            put->outcome = file_failed(ELOOP);
+            return true;
+        }
+        if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == put->m->size &&
+            file_take_same(store, put, numbered, number))
+            return true;
+    }
+    *free_out = number < first ? number : first;
+    return false;
+}
+
 static void
 file_number(struct store *store, struct store_put *put, const char *name)
 {
     char numbered[NAME_MAX + 1];
+    unsigned number;
 
-    for (unsigned number = 1; number <= FILE_NUMBER_MAX; number++) {
-        if (snprintf(numbered, sizeof(numbered), "%s.%u", name, number) > NAME_MAX) {
+    if (file_take_any_number(store, put, name, &number))
+        return;
+    for (; number <= FILE_NUMBER_MAX; number++) {
+        if (!file_numbered(name, number, numbered)) {
             put->outcome = file_failed(ENAMETOOLONG);
             return;
         }
@@ -252,7 +298,7 @@ file_number(struct store *store, struct store_put *put, const char *name)
     put->outcome = outcome_refused("exists", "all numbers of this name are taken");
 }
 
-/* Returns false where the name is gone again. */
+/* With keep or replace. Returns false where the name is gone again. */
 static bool
 file_conflict(struct store *store, struct store_put *put, const char *name)
 {
@@ -268,17 +314,10 @@ file_conflict(struct store *store, struct store_put *put, const char *name)
     }
     if (file_take_same(store, put, name, 0))
         return true;
-    switch (store->on_conflict) {
-    case ON_CONFLICT_KEEP:
-        put->outcome = outcome_refused("exists", "a file of this name is there already");
-        break;
-    case ON_CONFLICT_REPLACE:
+    if (store->on_conflict == ON_CONFLICT_REPLACE)
         file_replace(store, put, name);
-        break;
-    case ON_CONFLICT_NUMBER:
-        file_number(store, put, name);
-        break;
-    }
+    else
+        put->outcome = outcome_refused("exists", "a file of this name is there already");
     return true;
 }
 
@@ -312,6 +351,10 @@ file_store_place(struct store *store, struct store_put *put)
     const char *slash = strrchr(put->m->value, '/');
     const char *name = slash != NULL ? slash + 1 : put->m->value;
 
+    if (store->on_conflict == ON_CONFLICT_NUMBER) {
+        file_number(store, put, name);
+        return;
+    }
     for (unsigned tries = 0; tries < FILE_TRIES; tries++) {
         put->outcome = outcome_committed();
         if (store_rename(store, put, name, false) == 0) {
