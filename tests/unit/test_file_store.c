@@ -432,6 +432,50 @@ any_number_of_directories_is_made_safe(void **state)
     assert_int_equal(faults.dir_syncs, 1); /* it is still known */
 }
 
+/* Where it was renamed to, its name may not be on the disk, nor those above it. */
+static void
+a_directory_that_somebody_renamed_is_made_safe_again(void **state)
+{
+    struct context *c = *state;
+
+    assert_string_equal(store_file(c, "d/e/one", "x"), "");
+    assert_int_equal(rename(fixture_path(c->f, "files/d"), fixture_path(c->f, "files/m")), 0);
+    for (unsigned round = 0; round < 2; round++) {
+        faults.no_beneath = round == 1;
+        faults.dir_syncs = 0;
+        assert_string_equal(store_file(c, round == 0 ? "m/e/two" : "m/two", "x"), "");
+        assert_int_equal(faults.dir_syncs, round == 0 ? 3 : 1); /* files/, m/, m/e/; m/ */
+    }
+}
+
+/* As if the file system had no time of birth and a directory of before had this inode. */
+static struct context *known_before;
+
+static int
+make_dir_with_a_known_inode(int dir_fd, const char *name)
+{
+    int rc = file_ops_synced.make_dir(dir_fd, name);
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    dir_set_named(&known_before->syncs, fd, dir_place(DIR_PLACE_ROOT, "files/d", 7));
+    fd_close(&fd);
+    return rc;
+}
+
+static void
+a_directory_that_was_just_made_is_made_safe_whatever_had_its_inode(void **state)
+{
+    struct context *c = *state;
+    struct file_ops ops = *c->store.ops;
+
+    ops.make_dir = make_dir_with_a_known_inode;
+    known_before = c;
+    c->store.ops = &ops;
+    assert_string_equal(store_file(c, "d/one", "x"), "");
+    assert_int_equal(faults.dir_syncs, 2); /* files/, d/ */
+}
+
 static void
 one_that_is_refused_does_not_hurt_the_others(void **state)
 {
@@ -530,6 +574,8 @@ main(void)
         TEST(a_directory_without_room_is_used_again_and_the_names_in_it_are_given_anew),
         TEST(a_file_that_cannot_be_compared_is_a_failure_and_no_conflict),
         TEST(any_number_of_directories_is_made_safe),
+        TEST(a_directory_that_somebody_renamed_is_made_safe_again),
+        TEST(a_directory_that_was_just_made_is_made_safe_whatever_had_its_inode),
         TEST(one_that_is_refused_does_not_hurt_the_others),
         TEST(a_directory_that_is_swapped_for_a_link_leads_nowhere),
         TEST(another_file_system_beneath_gets_a_copy),

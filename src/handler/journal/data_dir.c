@@ -609,9 +609,9 @@ data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_s
         return 0;
     if (data_dirs_sync(dirs, syncs, made) < 0)
         goto fail;
-    dir_set_named(syncs, dirs->journal);
-    dir_set_named(syncs, dirs->files);
-    dir_set_named(syncs, dirs->blobs);
+    dir_set_named(syncs, dirs->journal, dir_place(DIR_PLACE_ROOT, "journal", 7));
+    dir_set_named(syncs, dirs->files, dir_place(DIR_PLACE_ROOT, "files", 5));
+    dir_set_named(syncs, dirs->blobs, dir_place(DIR_PLACE_ROOT, "blobs", 5));
     return 0;
 fail:
     data_dirs_close(dirs);

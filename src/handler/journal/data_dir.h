@@ -38,9 +38,16 @@ MS_MUST_CHECK int dir_check(const struct dir_syncs *syncs, int fd);
  * counts. */
 bool dir_is_doubted(const struct dir_syncs *syncs, int fd);
 
-/* Is the directory's own name known to be safe, in the directory above and all further up? */
-bool dir_is_named(const struct dir_syncs *syncs, int fd);
-void dir_set_named(struct dir_syncs *syncs, int fd);
+/* Where a directory stands beneath the data directory, as a number: its path beneath the one with
+ * the number `above`. A name was made safe at one place, and is not where somebody has renamed the
+ * directory since. Never 0. */
+#define DIR_PLACE_ROOT UINT64_C(0xcbf29ce484222325)
+uint64_t dir_place(uint64_t above, const char *path, size_t n);
+
+/* Is the directory's own name at this place known to be safe, in the directory above and all
+ * further up? Place 0: at none. */
+bool dir_is_named(const struct dir_syncs *syncs, int fd, uint64_t place);
+void dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place);
 
 /* --- data_dir.c --- */
 

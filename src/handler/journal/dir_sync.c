@@ -1,12 +1,15 @@
-/* A directory is known by device, inode and time of birth: an inode's number is used again once its
- * directory is gone, perhaps for one that nobody has made safe. */
+/* A directory is known by device, inode and time of birth, or its inode's generation where there is
+ * no such time: an inode's number is used again once its directory is gone, perhaps for one that
+ * nobody has made safe. */
 #include "handler/journal/data_dir.h"
 
 #include "proto/message.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -21,9 +24,9 @@ enum dir_health {
 };
 
 struct dir_slot {
-    uint64_t device, inode, born_ns;
+    uint64_t device, inode, birth;
     bool used;
-    bool named; /* its name in the directory above was seen made safe */
+    uint64_t place; /* where its name was seen made safe; 0: nowhere */
     enum dir_health health;
 };
 
@@ -41,6 +44,17 @@ dir_syncs_fini(struct dir_syncs *syncs)
     syncs->count = syncs->cap = 0;
 }
 
+/* A number that an inode's next use does not share; 0 where this file system has none. */
+static uint64_t
+dir_birth(int fd, const struct statx *st)
+{
+    long generation = 0; /* that much is said to be written, an int is */
+
+    if ((st->stx_mask & STATX_BTIME) != 0)
+        return (uint64_t)st->stx_btime.tv_sec * 1000000000 + st->stx_btime.tv_nsec;
+    return ioctl(fd, FS_IOC_GETVERSION, &generation) == 0 ? (uint64_t)generation : 0;
+}
+
 static int
 dir_identity(int fd, struct dir_slot *id_out)
 {
@@ -50,10 +64,7 @@ dir_identity(int fd, struct dir_slot *id_out)
         return -1;
     *id_out = (struct dir_slot){.device = makedev(st.stx_dev_major, st.stx_dev_minor),
                                 .inode = st.stx_ino,
-                                .born_ns = (st.stx_mask & STATX_BTIME) == 0
-                                               ? 0
-                                               : (uint64_t)st.stx_btime.tv_sec * 1000000000 +
-                                                     st.stx_btime.tv_nsec};
+                                .birth = dir_birth(fd, &st)};
     return 0;
 }
 
@@ -61,13 +72,13 @@ dir_identity(int fd, struct dir_slot *id_out)
 static struct dir_slot *
 dir_find(const struct dir_syncs *syncs, const struct dir_slot *id)
 {
-    uint64_t hash = (id->inode ^ id->device << 32 ^ id->born_ns) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t hash = (id->inode ^ id->device << 32 ^ id->birth) * UINT64_C(0x9e3779b97f4a7c15);
     struct dir_slot *slot;
 
     for (uint64_t at = hash >> 32;; at++) {
         slot = &syncs->slots[at & (syncs->cap - 1)];
-        if (!slot->used || (slot->inode == id->inode && slot->device == id->device &&
-                            slot->born_ns == id->born_ns))
+        if (!slot->used ||
+            (slot->inode == id->inode && slot->device == id->device && slot->birth == id->birth))
             return slot;
     }
 }
@@ -127,21 +138,33 @@ dir_known(const struct dir_syncs *syncs, const struct dir_slot *id)
     return syncs->cap == 0 ? (struct dir_slot){.used = false} : *dir_find(syncs, id);
 }
 
+/* FNV-1a, so that a path taken piece by piece comes to the same. */
+uint64_t
+dir_place(uint64_t above, const char *path, size_t n)
+{
+    const uint64_t prime = UINT64_C(0x100000001b3);
+    uint64_t place = (above ^ '/') * prime;
+
+    for (size_t i = 0; i < n; i++)
+        place = (place ^ (unsigned char)path[i]) * prime;
+    return place != 0 ? place : 1;
+}
+
 bool
-dir_is_named(const struct dir_syncs *syncs, int fd)
+dir_is_named(const struct dir_syncs *syncs, int fd, uint64_t place)
 {
     struct dir_slot id;
 
-    return dir_identity(fd, &id) == 0 && dir_known(syncs, &id).named;
+    return dir_identity(fd, &id) == 0 && dir_known(syncs, &id).place == place;
 }
 
 void
-dir_set_named(struct dir_syncs *syncs, int fd)
+dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place)
 {
     struct dir_slot id;
 
     if (dir_identity(fd, &id) == 0)
-        dir_note(syncs, &id)->named = true;
+        dir_note(syncs, &id)->place = place;
 }
 
 bool

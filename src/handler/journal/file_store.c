@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define BENEATH_DIR_FLAGS (O_RDONLY | O_DIRECTORY)
+#define BENEATH_PLACE     dir_place(DIR_PLACE_ROOT, "files", 5)
 #define FILE_NUMBER_MAX   9999
 #define FILE_NUMBER_GAP   32 /* so many free numbers in a row: none is looked for behind them */
 #define FILE_TRIES        10 /* a name that comes and goes while we look */
@@ -50,49 +51,61 @@ beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name,
     return beneath_open_component(ops, dir_fd, name);
 }
 
+/* The directory `name` of another one, at its place. */
+static struct store_dir
+beneath_step(struct store *store, const struct store_dir *above, const char *name)
+{
+    struct store_dir dir = {.place = dir_place(above->place, name, strlen(name))};
+    bool made;
+
+    dir.fd = beneath_make_component(store->ops, above->fd, name, &made);
+    if (dir.fd >= 0 && store_parent(store, above, &dir, name, made) < 0)
+        fd_close(&dir.fd);
+    return dir;
+}
+
 static int
 beneath_walk(struct store *store, const char *path)
 {
     char name[NAME_MAX + 1];
-    int fd = fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
+    struct store_dir dir = {fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0), BENEATH_PLACE};
 
-    while (fd >= 0 && *path != '\0') {
+    while (dir.fd >= 0 && *path != '\0') {
         size_t n = strcspn(path, "/");
-        bool made;
-        int next;
+        struct store_dir next;
 
         if (n == 0 || n > NAME_MAX || strncmp(path, "..", n) == 0) {
             errno = n > NAME_MAX ? ENAMETOOLONG : EINVAL;
-            fd_close(&fd);
+            fd_close(&dir.fd);
             return -1;
         }
         memcpy(name, path, n);
         name[n] = '\0';
         path += path[n] == '/' ? n + 1 : n;
-        next = beneath_make_component(store->ops, fd, name, &made);
-        if (next >= 0 && store_parent(store, fd, next, made ? name : NULL) < 0)
-            fd_close(&next);
-        fd_close(&fd);
-        fd = next;
+        next = beneath_step(store, &dir, name);
+        fd_close(&dir.fd);
+        dir = next;
     }
-    return fd;
+    return dir.fd;
 }
 
 /* Opens the directory `path` ("" for files/ itself), creating what is missing. Returns its
  * descriptor, or -1 with errno: ELOOP or ENOTDIR where a symbolic link or something else that is no
- * directory is in the way. */
+ * directory is in the way. Its place in *place_out. */
 static int
-beneath_open_dir(struct store *store, const char *path)
+beneath_open_dir(struct store *store, const char *path, uint64_t *place_out)
 {
     int fd;
 
+    *place_out = BENEATH_PLACE;
     if (*path == '\0')
         return fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
+    *place_out = dir_place(BENEATH_PLACE, path, strlen(path));
     fd = store->ops->open_beneath(store->dirs->files, path, BENEATH_DIR_FLAGS);
     /* EPERM: a seccomp filter that is older than the call. */
     if (fd < 0 && errno != ENOENT && errno != ENOSYS && errno != EPERM)
         return -1;
-    if (fd >= 0 && dir_is_named(store->syncs, fd))
+    if (fd >= 0 && dir_is_named(store->syncs, fd, *place_out))
         return fd;
     fd_close(&fd);
     return beneath_walk(store, path);
@@ -340,7 +353,7 @@ file_store_open(struct store *store, struct store_put *put)
     MS_ASSERT(n < sizeof(dir));
     memcpy(dir, path, n);
     dir[n] = '\0';
-    put->dir_fd = beneath_open_dir(store, dir);
+    put->dir_fd = beneath_open_dir(store, dir, &put->dir_place);
     if (put->dir_fd < 0)
         put->outcome = file_dir_failed(errno);
 }

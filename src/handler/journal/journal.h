@@ -119,6 +119,7 @@ struct store_put {
     struct outcome outcome; /* how it ended; meaningful after store_run */
     bool blob;              /* under blobs/<sha256>, else under files/ and its path */
     int dir_fd;             /* while it is under way: of the directory that gets the name, or -1 */
+    uint64_t dir_place;     /* of that directory */
     bool named;             /* that directory's own name is safe */
     dev_t dir_device;       /* of the first put of a group with that directory */
     ino_t dir_inode;
@@ -131,9 +132,15 @@ struct store_put {
 
 #define STORE_PARENTS_MAX 64
 
+/* An open directory, and where it stands. */
+struct store_dir {
+    int fd;
+    uint64_t place;
+};
+
 /* A directory whose name in the one above is not known to be safe. */
 struct store_parent {
-    int parent_fd, fd;
+    struct store_dir parent, dir;
     dev_t device; /* of the parent */
     ino_t inode;
     int error;               /* errno of its fsync, or 0 */
@@ -205,10 +212,11 @@ void blob_store_place(struct store *store, struct store_put *put);
 /* True where the blob is there already, and its body need not be written. */
 bool blob_store_has(struct store *store, struct store_put *put);
 
-/* Notes a directory whose name has to be made safe in the one above, unless that is known. made:
- * its name where it was made a moment ago, else NULL; it is removed again where that fails. Returns
- * 0, or -1 with errno. */
-MS_MUST_CHECK int store_parent(struct store *store, int parent_fd, int fd, const char *made);
+/* Notes the directory `name` of another one, whose name has to be made safe there, unless that is
+ * known. made: this was a moment ago; it is removed again where that fails. Returns 0, or -1 with
+ * errno. */
+MS_MUST_CHECK int store_parent(struct store *store, const struct store_dir *parent,
+                               const struct store_dir *dir, const char *name, bool made);
 
 /* --- record.c --- */
 

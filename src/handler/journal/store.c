@@ -235,6 +235,7 @@ store_write(struct store *store, struct store_put *put)
 {
     put->temp = TEMP_FILE_NONE;
     put->dir_fd = put->blob ? store->dirs->blobs : -1;
+    put->dir_place = dir_place(DIR_PLACE_ROOT, "blobs", 5);
     put->outcome = outcome_committed();
     if (put->blob && blob_store_has(store, put))
         return;
@@ -280,7 +281,7 @@ store_sync_parent(struct store *store, size_t i)
     for (size_t j = 0; j < i; j++)
         if (store->parents[j].inode == p->inode && store->parents[j].device == p->device)
             return store->parents[j].error;
-    return dir_sync(store->syncs, p->parent_fd) < 0 ? errno : 0;
+    return dir_sync(store->syncs, p->parent.fd) < 0 ? errno : 0;
 }
 
 /* From the bottom up. A directory that we have made and whose name could not be made safe goes
@@ -292,9 +293,9 @@ store_close_parents(struct store *store)
         struct store_parent *p = &store->parents[--store->parent_count];
 
         if ((p->error != 0 || p->unnamed) && p->made[0] != '\0')
-            (void)store->ops->remove_dir(p->parent_fd, p->made);
-        fd_close(&p->parent_fd);
-        fd_close(&p->fd);
+            (void)store->ops->remove_dir(p->parent.fd, p->made);
+        fd_close(&p->parent.fd);
+        fd_close(&p->dir.fd);
     }
 }
 
@@ -308,35 +309,46 @@ store_sync_parents(struct store *store)
         p->error = store_sync_parent(store, i);
         if (p->error != 0)
             store->parents_error = p->error;
-        else if (dir_is_named(store->syncs, p->parent_fd))
-            dir_set_named(store->syncs, p->fd);
+        else if (dir_is_named(store->syncs, p->parent.fd, p->parent.place))
+            dir_set_named(store->syncs, p->dir.fd, p->dir.place);
         else
             p->unnamed = true;
     }
     store_close_parents(store);
 }
 
-int
-store_parent(struct store *store, int parent_fd, int fd, const char *made)
+/* What is known of one that was just made is of another that had its inode before. */
+static bool
+store_knows(struct store *store, const struct store_dir *dir, bool made)
 {
-    struct store_parent p = {.parent_fd = -1, .fd = -1};
+    if (!made)
+        return dir_is_named(store->syncs, dir->fd, dir->place);
+    dir_set_named(store->syncs, dir->fd, 0);
+    return false;
+}
+
+int
+store_parent(struct store *store, const struct store_dir *parent, const struct store_dir *dir,
+             const char *name, bool made)
+{
+    struct store_parent p = {.parent = *parent, .dir = *dir};
     struct stat st;
 
-    if (dir_is_named(store->syncs, fd))
+    if (store_knows(store, dir, made))
         return 0;
-    if (dir_check(store->syncs, parent_fd) < 0 || store->ops->status(parent_fd, &st) < 0)
+    if (dir_check(store->syncs, parent->fd) < 0 || store->ops->status(parent->fd, &st) < 0)
         return -1;
     if (store->parent_count == STORE_PARENTS_MAX)
         store_sync_parents(store);
-    p.parent_fd = fcntl(parent_fd, F_DUPFD_CLOEXEC, 0);
-    p.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    p.parent.fd = fcntl(parent->fd, F_DUPFD_CLOEXEC, 0);
+    p.dir.fd = fcntl(dir->fd, F_DUPFD_CLOEXEC, 0);
     p.device = st.st_dev;
     p.inode = st.st_ino;
-    if (made != NULL)
-        snprintf(p.made, sizeof(p.made), "%s", made);
-    if (p.parent_fd < 0 || p.fd < 0) {
-        fd_close(&p.parent_fd);
-        fd_close(&p.fd);
+    if (made)
+        snprintf(p.made, sizeof(p.made), "%s", name);
+    if (p.parent.fd < 0 || p.dir.fd < 0) {
+        fd_close(&p.parent.fd);
+        fd_close(&p.dir.fd);
         return -1;
     }
     store->parents[store->parent_count++] = p;
@@ -353,7 +365,7 @@ store_make_named(struct store *store, struct store_put *puts, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (puts[i].outcome.is != PROTO_COMMITTED || puts[i].named)
             continue;
-        puts[i].named = dir_is_named(store->syncs, puts[i].dir_fd);
+        puts[i].named = dir_is_named(store->syncs, puts[i].dir_fd, puts[i].dir_place);
         error = !puts[i].named                                ? store->parents_error
                 : dir_check(store->syncs, puts[i].dir_fd) < 0 ? errno
                                                               : 0;
