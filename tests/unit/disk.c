@@ -354,6 +354,37 @@ disk_ops(void)
     return &ops;
 }
 
+static int
+uncounted_status(int fd, struct stat *out)
+{
+    int rc = file_ops_synced.status(fd, out);
+
+    if (rc == 0 && !S_ISDIR(out->st_mode) && out->st_nlink > 1)
+        out->st_nlink = 1;
+    return rc;
+}
+
+static int
+uncounted_remove(int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+
+    disk_check(fd < 0 || ftruncate(fd, 0) == 0, name);
+    fd_close(&fd);
+    return file_ops_synced.remove(dir_fd, name);
+}
+
+const struct file_ops *
+disk_uncounted_ops(void)
+{
+    static struct file_ops ops;
+
+    ops = file_ops_synced;
+    ops.status = uncounted_status;
+    ops.remove = uncounted_remove;
+    return &ops;
+}
+
 size_t
 disk_count(void)
 {

@@ -14,6 +14,10 @@ void disk_end(void);
 /* Calls that go to the disk and are noted. Any thread. */
 const struct file_ops *disk_ops(void);
 
+/* The plain calls on a file system that counts no links, as after a rename that a cut has halved:
+ * every file has one, and whoever removes any name of a file frees what is in it. */
+const struct file_ops *disk_uncounted_ops(void);
+
 /* How many calls that change something were noted. */
 size_t disk_count(void);
 

@@ -299,12 +299,12 @@ cut_once(struct play *p, size_t count, uint64_t seed, bool again)
 
     state_clear(p);
     disk_cut(count, seed, p->state);
-    state_recover(p, &file_ops_synced, &tally);
+    state_recover(p, disk_uncounted_ops(), &tally);
     assert_int_equal(tally.failed, 0);
     state_check(p, count, seed);
     if (!again)
         return;
-    state_recover(p, &file_ops_synced, &tally);
+    state_recover(p, disk_uncounted_ops(), &tally);
     assert_int_equal(tally.cut + tally.emptied + tally.damaged + tally.leftovers, 0);
     state_check(p, count, seed);
 }
@@ -352,7 +352,7 @@ cut_recovery(struct play *p, size_t at, uint64_t seed)
     for (size_t second = 0; second <= count; second++) {
         state_clear(p);
         disk_cut(second, seed + second, p->state);
-        state_recover(p, &file_ops_synced, &tally);
+        state_recover(p, disk_uncounted_ops(), &tally);
         state_check(p, at, seed);
     }
 }
@@ -413,7 +413,7 @@ fail_once(enum on_conflict on_conflict, size_t call, int error)
 
         state_clear(p);
         disk_cut(count, seed * 7907 + call, p->state);
-        state_recover(p, &file_ops_synced, &tally);
+        state_recover(p, disk_uncounted_ops(), &tally);
         missing = state_missing(p, count);
         if (missing != NULL)
             fail_msg("call %zu, %s, fails with %d: acknowledged, but lost: %s", call, failed, error,

@@ -397,6 +397,7 @@ struct recovery_tally {
     unsigned damaged;   /* stretches that were copied and replaced */
     unsigned emptied;   /* segments without a line, removed */
     unsigned leftovers; /* temporary files, removed */
+    unsigned shared;    /* temporary names, kept: the file may have another one too */
     unsigned failed;    /* what should have been cut or removed and could not be */
 };
 

@@ -16,6 +16,8 @@
 
 #define RECOVERY_FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK)
 #define RECOVERY_PATH  (SEGMENT_NAME_LEN + 96)
+#define RECOVERY_DIR   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define RECOVERY_DEPTH 128 /* of directories; a sender's path has 32 */
 
 struct recovery {
     const struct data_dirs *dirs;
@@ -24,7 +26,23 @@ struct recovery {
     struct temp_maker maker;
     struct recovery_tally tally;
     unsigned foreign; /* segments that this worker may not write to */
+    struct leftover *leftovers;
+    size_t leftover_count, leftover_cap;
 };
+
+/* A temporary name that was found. */
+struct leftover {
+    int dir_fd; /* borrowed */
+    char name[NAME_MAX + 1];
+    ino_t inode;
+    unsigned names; /* that any file of this inode's number has in the data directory */
+};
+
+static bool
+recovery_is_stopped(const struct recovery *r)
+{
+    return r->stop != NULL && atomic_load(r->stop);
+}
 
 /* What a scan has found so far: stretches that are not whole lines, the last of which may still
  * grow, and where the last whole line ends. */
@@ -243,8 +261,9 @@ out:
 }
 
 static void
-recovery_segment(struct recovery *r, int dir_fd, const char *name)
+recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
 {
+    const char *name = entry->d_name;
     struct stat st;
     int fd, rc = 0;
 
@@ -273,37 +292,11 @@ recovery_segment(struct recovery *r, int dir_fd, const char *name)
 
 /* --- leftovers --- */
 
-static void
-recovery_remove_leftover(struct recovery *r, int dir_fd, const char *name)
-{
-    struct stat st;
-    int fd;
+/* A rename that a power cut has halved leaves both names where the file system has no journal, and
+ * says that the file has one: to remove the temporary name would free what the other stands for. So
+ * the names of what is to be removed are counted first, in all of the data directory. */
 
-    fd = r->ops->open(dir_fd, name, RECOVERY_FLAGS);
-    if (fd < 0)
-        return;
-    if (r->ops->status(fd, &st) == 0 && S_ISREG(st.st_mode) && r->ops->lock(fd) == 0 &&
-        recovery_remove(r, dir_fd, name, &r->tally.leftovers) < 0)
-        r->tally.failed++;
-    fd_close(&fd);
-}
-
-static void
-recovery_leftover(struct recovery *r, int dir_fd, const char *name)
-{
-    if (temp_file_is_reserved(name))
-        recovery_remove_leftover(r, dir_fd, name);
-}
-
-/* Where others give names too. */
-static void
-recovery_own_leftover(struct recovery *r, int dir_fd, const char *name)
-{
-    if (temp_file_is_name(name))
-        recovery_remove_leftover(r, dir_fd, name);
-}
-
-typedef void (*recovery_entry_fn)(struct recovery *r, int dir_fd, const char *name);
+typedef void (*recovery_entry_fn)(struct recovery *r, int dir_fd, const struct dirent *entry);
 
 static void
 recovery_each(struct recovery *r, int dir_fd, recovery_entry_fn fn)
@@ -318,19 +311,127 @@ recovery_each(struct recovery *r, int dir_fd, recovery_entry_fn fn)
         fd_close(&fd);
         return;
     }
-    while ((entry = readdir(dir)) != NULL && !(r->stop != NULL && atomic_load(r->stop)))
-        fn(r, dir_fd, entry->d_name);
+    while ((entry = readdir(dir)) != NULL && !recovery_is_stopped(r))
+        fn(r, dir_fd, entry);
     closedir(dir);
 }
 
-static void
-recovery_damaged_leftovers(struct recovery *r)
+/* Opens and locks a file that nobody holds. Returns its descriptor, or -1. */
+static int
+recovery_seize(struct recovery *r, int dir_fd, const char *name, struct stat *st_out)
 {
-    int fd = r->ops->open(r->dirs->journal, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    int fd = r->ops->open(dir_fd, name, RECOVERY_FLAGS);
 
-    if (fd >= 0)
-        recovery_each(r, fd, recovery_leftover);
+    if (fd >= 0 &&
+        (r->ops->status(fd, st_out) < 0 || !S_ISREG(st_out->st_mode) || r->ops->lock(fd) < 0))
+        fd_close(&fd);
+    return fd;
+}
+
+static void
+recovery_leftover(struct recovery *r, int dir_fd, const struct dirent *entry)
+{
+    struct leftover *left;
+    struct stat st;
+    int fd = -1;
+
+    if (temp_file_is_reserved(entry->d_name))
+        fd = recovery_seize(r, dir_fd, entry->d_name, &st);
+    if (fd < 0)
+        return;
     fd_close(&fd);
+    if (r->leftover_count == r->leftover_cap) {
+        r->leftover_cap = r->leftover_cap == 0 ? 16 : r->leftover_cap * 2;
+        r->leftovers = realloc(r->leftovers, r->leftover_cap * sizeof(*r->leftovers));
+        MS_ASSERT(r->leftovers != NULL);
+    }
+    left = &r->leftovers[r->leftover_count++];
+    *left = (struct leftover){.dir_fd = dir_fd, .inode = entry->d_ino};
+    snprintf(left->name, sizeof(left->name), "%s", entry->d_name);
+}
+
+/* Where others give names too. */
+static void
+recovery_own_leftover(struct recovery *r, int dir_fd, const struct dirent *entry)
+{
+    if (temp_file_is_name(entry->d_name))
+        recovery_leftover(r, dir_fd, entry);
+}
+
+static int recovery_count_names(struct recovery *r, int fd, unsigned depth);
+
+static int
+recovery_count_name(struct recovery *r, int dir_fd, const struct dirent *entry, unsigned depth)
+{
+    struct stat st;
+    bool is_dir = entry->d_type == DT_DIR;
+    int fd;
+
+    if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+        return 0;
+    if (entry->d_type == DT_UNKNOWN &&
+        fstatat(dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        is_dir = S_ISDIR(st.st_mode);
+    for (size_t i = 0; i < r->leftover_count; i++)
+        r->leftovers[i].names += r->leftovers[i].inode == entry->d_ino;
+    if (!is_dir)
+        return 0;
+    fd = openat(dir_fd, entry->d_name, RECOVERY_DIR);
+    /* Nothing of ours is where we may not look, such as lost+found. */
+    if (fd < 0)
+        return errno == ENOENT || errno == EACCES ? 0 : -1;
+    return recovery_count_names(r, fd, depth + 1);
+}
+
+/* In an open directory, which it closes, and all beneath. Returns 0, or -1 where it has not seen
+ * all. */
+static int
+recovery_count_names(struct recovery *r, int fd, unsigned depth)
+{
+    DIR *dir = fd >= 0 && depth < RECOVERY_DEPTH ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+    int rc = 0;
+
+    if (dir == NULL) {
+        fd_close(&fd);
+        return -1;
+    }
+    while (rc == 0 && (entry = readdir(dir)) != NULL)
+        rc = recovery_is_stopped(r) ? -1 : recovery_count_name(r, fd, entry, depth);
+    closedir(dir);
+    return rc;
+}
+
+static void
+recovery_remove_leftover(struct recovery *r, const struct leftover *left)
+{
+    struct stat st;
+    int fd = recovery_seize(r, left->dir_fd, left->name, &st);
+
+    if (fd < 0)
+        return;
+    if (st.st_nlink < left->names)
+        r->tally.shared++;
+    else if (recovery_remove(r, left->dir_fd, left->name, &r->tally.leftovers) < 0)
+        r->tally.failed++;
+    fd_close(&fd);
+}
+
+static void
+recovery_remove_leftovers(struct recovery *r)
+{
+    int fd = r->leftover_count > 0 ? openat(r->dirs->root, ".", RECOVERY_DIR) : -1;
+
+    if (r->leftover_count > 0 && recovery_count_names(r, fd, 0) == 0)
+        for (size_t i = 0; i < r->leftover_count; i++)
+            recovery_remove_leftover(r, &r->leftovers[i]);
+    free(r->leftovers);
+    if (r->tally.leftovers > 0)
+        log_notice("%u temporary files of a crashed worker removed", r->tally.leftovers);
+    if (r->tally.shared > 0)
+        log_warn("%u temporary files are kept, since they have other names that the file system "
+                 "does not count: it must be checked (fsck)",
+                 r->tally.shared);
 }
 
 void
@@ -338,6 +439,7 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
              struct recovery_tally *tally_out)
 {
     struct recovery r = {.dirs = dirs, .ops = ops, .stop = stop};
+    int damaged;
 
     temp_maker_init(&r.maker, ops);
     recovery_each(&r, dirs->journal, recovery_segment);
@@ -347,8 +449,10 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
     recovery_each(&r, dirs->root, recovery_leftover);
     recovery_each(&r, dirs->files, recovery_own_leftover);
     recovery_each(&r, dirs->blobs, recovery_leftover);
-    recovery_damaged_leftovers(&r);
-    if (r.tally.leftovers > 0)
-        log_notice("%u temporary files of a crashed worker removed", r.tally.leftovers);
+    damaged = ops->open(dirs->journal, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (damaged >= 0)
+        recovery_each(&r, damaged, recovery_leftover);
+    recovery_remove_leftovers(&r);
+    fd_close(&damaged);
     *tally_out = r.tally;
 }
