@@ -66,6 +66,14 @@ complete_all(struct fixture *f, unsigned expected)
     assert_int_equal(f->settled_count, expected);
 }
 
+/* In the worker's thread; on a slow disk the commit thread does it after all. */
+static void
+commit_here(struct fixture *f)
+{
+    journal->flush(f->handler, 0);
+    journal->finish(f->handler);
+}
+
 /* Settled once each, in the order in which they came. */
 static void
 assert_in_order(struct fixture *f, unsigned count)
@@ -184,7 +192,7 @@ without_a_wish_there_is_no_reply(void **state)
 
     m->wants_reply = false;
     journal->submit(f->handler, m);
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_null(f->settled[0].reply);
 }
 
@@ -203,7 +211,7 @@ large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines(void **
     submit(f, MESSAGE_FILE, "dir/file", "other content");
     submit(f, MESSAGE_FILE, "dir/file", "content");
     submit(f, MESSAGE_PLAIN, "", "last");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_in_order(f, 6);
     assert_string_equal(f->settled[3].code, "exists");
     lines = fixture_journal(f);
@@ -233,7 +241,7 @@ a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file(void **state
     body[sizeof(body) - 1] = '\0';
     f->config.inline_max = sizeof(body) - 1;
     submit(f, MESSAGE_PLAIN, "", body);
-    journal->flush(f->handler, 0);
+    commit_here(f);
     lines = fixture_journal(f);
     assert_string_equal(fixture_member(json_array_get(lines, 0), "text"), body);
     json_decref(lines);
@@ -243,11 +251,12 @@ a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file(void **state
 static void
 commit(struct fixture *f, bool in_thread, unsigned expected)
 {
-    journal->flush(f->handler, in_thread);
-    if (in_thread)
+    if (in_thread) {
+        journal->flush(f->handler, 1);
         complete_all(f, expected);
-    else
-        journal->finish(f->handler); /* on a slow disk the thread does it after all */
+    } else {
+        commit_here(f);
+    }
     assert_in_order(f, expected);
 }
 
@@ -349,11 +358,11 @@ files_whose_lines_fail_are_not_acknowledged_and_a_retry_is(void **state)
     faults.data_error = EIO;
     faults.data_errors = 1;
     submit(f, MESSAGE_FILE, "a", "content");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[0].outcome, PROTO_FAILED);
     assert_line_count(f, 0);
     submit(f, MESSAGE_FILE, "a", "content");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_line_count(f, 1);
 }
@@ -437,12 +446,12 @@ directories_that_go_away_are_no_reason_for_a_restart(void **state)
     char aside[300];
 
     submit(f, MESSAGE_PLAIN, "", "one");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     fixture_remove_tree(fixture_path(f, "journal"));
     fixture_remove_tree(fixture_path(f, "files"));
     submit(f, MESSAGE_PLAIN, "", "two");
     submit(f, MESSAGE_FILE, "d/file", "content");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
     assert_line_count(f, 2);
@@ -451,14 +460,14 @@ directories_that_go_away_are_no_reason_for_a_restart(void **state)
     assert_int_equal(mkdir(f->dir, 0750), 0); /* as below a file system that was unmounted */
     submit(f, MESSAGE_PLAIN, "", "three");
     submit(f, MESSAGE_FILE, "d/file2", "content");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[3].outcome, PROTO_FAILED);
     assert_int_equal(f->settled[4].outcome, PROTO_FAILED);
     assert_non_null(strstr(f->settled[3].text, "was unmounted, moved or replaced"));
     assert_int_equal(rmdir(f->dir), 0); /* nothing was written there */
     assert_int_equal(rename(aside, f->dir), 0);
     submit(f, MESSAGE_PLAIN, "", "four");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[5].outcome, PROTO_COMMITTED);
     assert_line_count(f, 3);
 }
@@ -469,14 +478,14 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
     struct fixture *f = *state;
 
     submit(f, MESSAGE_PLAIN, "", "one");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     journal->tick(f->handler, 0);
     submit(f, MESSAGE_PLAIN, "", "two");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 1);
     journal->tick(f->handler, UINT64_MAX / 2);
     submit(f, MESSAGE_PLAIN, "", "three");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
     journal->reopen(f->handler);
     submit(f, MESSAGE_PLAIN, "", "four");
@@ -488,7 +497,7 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
     f->config.segment_size = 1;
     for (unsigned i = 0; i < 3; i++) {
         submit(f, MESSAGE_PLAIN, "", "six");
-        journal->flush(f->handler, 0);
+        commit_here(f);
     }
     assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 6);
     assert_line_count(f, 8);
@@ -512,7 +521,7 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     body[sizeof(body) - 1] = '\0';
     do {
         submit(f, MESSAGE_PLAIN, "", body);
-        journal->flush(f->handler, 0);
+        commit_here(f);
         submitted++;
         assert_true(submitted < 3000);
     } while (f->settled[submitted - 1].outcome == PROTO_COMMITTED);
@@ -522,18 +531,18 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT, "size=2m"), 0);
     submit(f, MESSAGE_PLAIN, "", body);
     submit(f, MESSAGE_FILE, "file", body);
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->committed_messages, committed + 2);
     assert_line_count(f, committed + 2);
 
     journal->reopen(f->handler); /* the kernel refuses while a file is open for writing */
     assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_FAILED);
     assert_int_equal(mount("none", f->dir, "tmpfs", MS_REMOUNT | MS_BIND, NULL), 0);
     submit(f, MESSAGE_FILE, "file2", body);
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[f->settled_count - 1].outcome, PROTO_COMMITTED);
     assert_int_equal(umount2(f->dir, MNT_DETACH), 0);
 }
@@ -550,7 +559,7 @@ without_sync_nothing_waits_for_the_disk(void **state)
     assert_non_null(f->handler);
     submit(f, MESSAGE_FILE, "a", "content");
     submit(f, MESSAGE_PLAIN, "", "text");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_line_count(f, 2);
 }
@@ -696,7 +705,7 @@ a_worker_takes_messages_while_a_cut_line_is_still_being_mended(void **state)
     assert_non_null(f->handler);
     assert_int_equal(sem_wait(&truncate_begun), 0);
     submit(f, MESSAGE_PLAIN, "", "text");
-    journal->flush(f->handler, 0);
+    commit_here(f);
     assert_in_order(f, 1);
     assert_int_equal(f->settled[0].outcome, PROTO_COMMITTED);
     assert_int_equal(sem_post(&truncate_may), 0);
