@@ -202,8 +202,9 @@ MSOCK_API enum msock_status msock_send_fd(msock *m, int fd, const char *remote_p
 /* Sets the callback that reports each message sent ahead, in the order of sending, which is also
  * the order of arrival. number counts the messages from 0 over the life of the handle. MSOCK_OK:
  * the server has taken the message (tinyproto, frame: it was sent). Otherwise msock_error and
- * msock_error_code say why; MSOCK_REFUSED is about this message alone. It is called within
- * msock_send_ahead, msock_flush and the other sending calls, in their thread, and must not send. */
+ * msock_error_code say why; MSOCK_REFUSED and MSOCK_USAGE are about this message alone. It is
+ * called within msock_send_ahead, msock_flush and the other sending calls, in their thread, and
+ * must not send. */
 typedef void (*msock_settled_fn)(void *arg, uint64_t number, enum msock_status status);
 MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
 
@@ -216,8 +217,9 @@ MSOCK_API void msock_set_settled(msock *m, msock_settled_fn fn, void *arg);
  * are sent again under their ids. Over every protocol but msp, messages that had left are not sent
  * again but reported as MSOCK_GIVEN_UP.
  *
- * Returns MSOCK_OK: the message will be reported. MSOCK_USAGE (also while a reply is wanted) or
- * MSOCK_LOCAL: it will not. Any other value: all messages so far have ended and were reported. */
+ * Returns MSOCK_OK: the message will be reported. MSOCK_USAGE (also while a reply is wanted, and
+ * for a message that the protocol cannot carry) or MSOCK_LOCAL: it will not. Any other value: all
+ * messages so far, this one too, have ended and were reported. */
 MSOCK_API enum msock_status msock_send_ahead(msock *m, char kind, const void *data, size_t n);
 
 /* Sends all gathered messages, and waits up to timeout_ms (-1: without end) until all are reported.

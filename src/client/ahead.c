@@ -181,13 +181,23 @@ ahead_is_fatal(enum msock_status status)
     return status != MSOCK_OK && status != MSOCK_REFUSED && status != MSOCK_USAGE;
 }
 
+/* So many messages of this connection may have arrived without an answer. Those that waited to
+ * leave together have not, if no byte has left since the kernel had everything. */
+static uint64_t
+ahead_left(const struct msock *m)
+{
+    const struct peer *p = m->peer;
+
+    return m->transport.bytes_out == p->flushed_bytes ? p->flushed : p->results.sent;
+}
+
 /* Delivers the messages without an answer one by one. If one is given up, so are those behind it.
  * Returns MSOCK_OK, or the status that ended them. */
 static enum msock_status
 ahead_recover(struct msock *m)
 {
     struct ahead *ahead = m->ahead;
-    uint64_t sent = m->peer->results.sent;
+    uint64_t sent = ahead_left(m);
     enum msock_status one, fatal = MSOCK_OK;
     char error[HANDLE_ERROR_LEN], code[HANDLE_CODE_LEN];
 
@@ -271,7 +281,7 @@ ahead_wait(struct msock *m, unsigned count, size_t bytes, uint64_t deadline_us)
 static int
 ahead_connect(struct msock *m)
 {
-    if (m->ahead->count == 1)
+    if (m->ahead->count == 0)
         attempt_check(m); /* nothing was awaited, so nobody has seen yet that the server left */
     if (!peer_alive(m->peer)) {
         if (attempt_connect(m) < 0)
@@ -295,20 +305,24 @@ ahead_append(struct ahead *ahead, struct ahead_item *item)
     ahead->bytes += ahead_item_bytes(item);
 }
 
-/* The item is in the list. */
 static enum msock_status
 ahead_post(struct msock *m, struct ahead_item *item)
 {
     struct ahead *ahead = m->ahead;
     bool moved;
 
-    if (m->at.framing.kind == FRAMING_EOF || ahead_connect(m) < 0)
+    if (m->at.framing.kind == FRAMING_EOF || ahead_connect(m) < 0) {
+        ahead_append(ahead, item);
         return ahead_recover(m);
-    if (ahead->count == 1)
+    }
+    if (ahead->count == 0)
         ahead_renew(m);
     item->ordinal = m->peer->posted;
-    if (peer_post(m->peer, &item->out, false) < 0)
-        return ahead_recover(m); /* deliver says why */
+    if (peer_post(m->peer, &item->out, false) < 0) {
+        ahead_item_destroy(item);
+        return attempt_say_unfit(m);
+    }
+    ahead_append(ahead, item);
     ahead->gathered += ahead_item_bytes(item);
     return ahead->gathered < AHEAD_BATCH ? MSOCK_OK : ahead_turn(m, 0, &moved);
 }
@@ -362,7 +376,7 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
 {
     struct ahead *ahead = m->ahead;
     struct ahead_item *item;
-    enum msock_status status;
+    enum msock_status status = MSOCK_OK;
 
     handle_begin(m);
     if ((data == NULL && n > 0) || (kind != 'A' && kind != 'J'))
@@ -372,18 +386,18 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
     if (n > PEER_MESSAGE_MAX)
         return handle_fail(m, MSOCK_USAGE, "what is sent ahead has at most %d MiB",
                            (int)(PEER_MESSAGE_MAX >> 20));
-    /* For half of them: with room for one at a time each message would cost system calls. */
-    if (ahead->count >= AHEAD_MAX || ahead->bytes > AHEAD_BYTES) {
-        status = ahead_wait(m, AHEAD_MAX / 2, AHEAD_BYTES / 2, UINT64_MAX);
-        if (status != MSOCK_OK)
-            return status;
-    }
     handle_choose_id(m);
     item = ahead_item_create(m, kind, data, n);
     if (item == NULL)
         return handle_fail(m, MSOCK_LOCAL, "a transform has failed, or there is no memory");
-    ahead_append(ahead, item);
-    return ahead_post(m, item);
+    /* For half of them: with room for one at a time each message would cost system calls. */
+    if (ahead->count >= AHEAD_MAX || ahead->bytes > AHEAD_BYTES)
+        status = ahead_wait(m, AHEAD_MAX / 2, AHEAD_BYTES / 2, UINT64_MAX);
+    if (status == MSOCK_OK)
+        return ahead_post(m, item);
+    ahead_append(ahead, item); /* it ends with those before it */
+    ahead_report(m, status);
+    return status;
 }
 
 enum msock_status

@@ -102,6 +102,13 @@ attempt_is_starved(const struct msock *m)
     return m->peer->end == PEER_STARVED;
 }
 
+enum msock_status
+attempt_say_unfit(struct msock *m)
+{
+    return handle_fail(m, MSOCK_USAGE, "%s cannot carry this message to %s", m->peer->ops->name,
+                       m->address);
+}
+
 int
 attempt_connect(struct msock *m)
 {
@@ -375,7 +382,7 @@ attempt_run(struct msock *m, struct outgoing *out, bool *in_doubt)
     if (peer_post(p, out, m->want_reply) < 0) {
         if (errno == ENOMEM)
             return attempt_fail(&a, STOP_ENDED);
-        handle_fail(m, MSOCK_OK, "%s cannot carry this message to %s", p->ops->name, m->address);
+        (void)attempt_say_unfit(m);
         return ATTEMPT_UNFIT;
     }
     stop = attempt_wait(&a);

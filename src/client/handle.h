@@ -189,6 +189,9 @@ void attempt_count(struct msock *m);
 /* Sets the sentence that says how the connection has ended. */
 void attempt_say_end(struct msock *m);
 
+/* Sets the sentence about a message that the protocol cannot carry. Returns MSOCK_USAGE. */
+enum msock_status attempt_say_unfit(struct msock *m);
+
 /* --- deliver.c --- */
 
 /* A message until it is committed, refused or given up: connections, attempts and the waits between

@@ -160,6 +160,7 @@ peer_begin(struct peer *p)
     p->outbox.results = &p->results;
     memset(&p->counted, 0, sizeof(p->counted));
     p->posted = p->flushed = 0;
+    p->flushed_bytes = p->transport->bytes_out;
     p->shut = false;
     p->end_untold = false;
     p->ops->init(&p->state, &begin);
@@ -304,6 +305,7 @@ peer_send(struct peer *p, bool *moved)
     }
     buffer_fini(ready);
     p->flushed = p->results.sent;
+    p->flushed_bytes = p->transport->bytes_out;
     peer_expect_reply(p);
     return true;
 }

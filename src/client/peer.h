@@ -95,9 +95,10 @@ struct peer {
     struct {
         uint64_t delivered, damaged, refused; /* of results, what it has */
     } counted;
-    uint64_t posted;  /* messages, on this connection */
-    uint64_t flushed; /* of these, in the kernel's hands with their last byte */
-    bool shut;        /* our writing side is shut down */
+    uint64_t posted;        /* messages, on this connection */
+    uint64_t flushed;       /* of these, in the kernel's hands with their last byte */
+    uint64_t flushed_bytes; /* the transport's bytes_out at that time */
+    bool shut;              /* our writing side is shut down */
 
     uint8_t *in; /* read and not fed yet: PEER_READ bytes */
     size_t in_head, in_len;

@@ -91,6 +91,68 @@ a_line_that_is_refused_is_named_and_the_others_go_on(void **state)
     daemon_stop(d);
 }
 
+/* Each of these, with NULL at the end, has one entry. */
+static void
+assert_bodies(const struct daemon *d, const char *const *bodies)
+{
+    struct journal j;
+
+    journal_load(d->data_dir, true, &j);
+    journal_check(&j);
+    for (; *bodies != NULL; bodies++) {
+        size_t found = 0;
+
+        for (size_t i = 0; i < j.count; i++)
+            found += strcmp(j.entries[i].body, *bodies) == 0;
+        assert_int_equal(found, 1);
+    }
+    journal_free(&j);
+}
+
+/* A line that the framing cannot carry harms none of the others. */
+static void
+a_line_that_cannot_be_carried_is_refused_alone(void **state)
+{
+    static const struct {
+        const char *listener, *query, *text, *counts, *named, *bodies[4];
+        unsigned taken;
+    } cases[] = {
+        {"frame://127.0.0.1:0?framing=fixed:5",
+         "?framing=fixed:5",
+         "aaaaa\nbb\nccccc\ndd\neeeee\n",
+         "\"lines\":5,\"sent\":3,\"refused\":2,\"failed\":0",
+         "line 4: frame cannot carry this message",
+         {"aaaaa", "ccccc", "eeeee"},
+         3},
+        {"frame://127.0.0.1:0?framing=delimiter:;",
+         "?framing=delimiter:;",
+         "a\nb;c\nd\n",
+         "\"lines\":3,\"sent\":2,\"refused\":1,\"failed\":0",
+         "line 2: frame cannot carry this message",
+         {"a", "d"},
+         2},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct daemon *d =
+            daemon_start(&(struct daemon_options){.workers = 1, .listen = {cases[i].listener}});
+        const char *listener = d->listeners[0].url;
+        struct run_result result;
+        char url[128];
+
+        snprintf(url, sizeof(url), "%.*s%s", (int)strcspn(listener, "?"), listener, cases[i].query);
+        result = feed(url, "send", "--json", cases[i].text, strlen(cases[i].text));
+        assert_int_equal(result.status, 65);
+        assert_non_null(strstr(result.err, cases[i].named));
+        assert_non_null(strstr(result.out, cases[i].counts));
+        run_result_free(&result);
+        WAIT_FOR(stats_total(d, "messages") == cases[i].taken, 10000);
+        assert_bodies(d, cases[i].bodies);
+        daemon_stop(d);
+    }
+}
+
 /* A line leaves when it is there, not when more have come. */
 static void
 a_slow_stream_is_not_held_back(void **state)
@@ -247,6 +309,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(each_line_is_a_message_in_order),
         SYSTEM_TEST(a_line_that_is_refused_is_named_and_the_others_go_on),
+        SYSTEM_TEST(a_line_that_cannot_be_carried_is_refused_alone),
         SYSTEM_TEST(a_slow_stream_is_not_held_back),
         SYSTEM_TEST(every_protocol_takes_lines),
         SYSTEM_TEST(lines_go_on_after_an_idle_connection_has_ended),

@@ -1,7 +1,10 @@
 /* Messages that are sent behind each other: what becomes of each is reported in their order,
  * whatever the server and the network do. */
+#include "byte_server.h"
 #include "msock.h"
 #include "scripted_server.h"
+
+#include <poll.h>
 
 #define COUNT 100
 
@@ -227,6 +230,131 @@ wrong_use_is_refused(void **state)
     server_destroy(fixture_stop(&f));
 }
 
+/* --- servers that are not msp's --- */
+
+static msock *
+open_at(const struct byte_server *s, const char *scheme, const char *query, struct fixture *f)
+{
+    char url[100];
+
+    *f = (struct fixture){0};
+    snprintf(url, sizeof(url), "%s://%s%s", scheme, s->at, query);
+    f->m = msock_open(url);
+    assert_non_null(f->m);
+    msock_set_timeouts(f->m, 5000, 5000);
+    msock_set_retries(f->m, 2, 1, 2);
+    msock_set_settled(f->m, on_settled, f);
+    return f->m;
+}
+
+static void
+serve_fixed(struct byte_server *s)
+{
+    EXPECT(s, "aaaaabbbbb");
+    byte_expect_end(s);
+}
+
+static void
+what_the_protocol_cannot_carry_harms_no_other(void **state)
+{
+    struct byte_server s;
+    struct fixture f;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_fixed, NULL);
+    m = open_at(&s, "frame", "?framing=fixed:5", &f);
+    assert_int_equal(msock_send_ahead(m, 'A', "aaaaa", 5), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "cc", 2), MSOCK_USAGE);
+    assert_non_null(strstr(msock_error(m), "frame cannot carry this message"));
+    assert_int_equal(msock_send_ahead(m, 'A', "bbbbb", 5), MSOCK_OK);
+    assert_int_equal(msock_flush(m, -1), MSOCK_OK);
+    assert_int_equal(f.reported, 2);
+    assert_int_equal(f.ok, 2);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 1);
+}
+
+/* The first connection ends by a reset when the test says so. */
+static void
+serve_reset(struct byte_server *s)
+{
+    const int *said = s->arg;
+    char byte;
+
+    if (s->connections == 0) {
+        EXPECT(s, "\0\0\0\1a");
+        if (read(said[0], &byte, 1) != 1)
+            byte_wrong(s, "the test's word");
+        byte_reset(s);
+        return;
+    }
+    EXPECT(s, "\0\0\0\1b\0\0\0\1c");
+    byte_expect_end(s);
+}
+
+static void
+what_has_not_left_is_not_in_doubt(void **state)
+{
+    struct byte_server s;
+    struct fixture f;
+    struct pollfd end;
+    int word[2];
+    msock *m;
+
+    (void)state;
+    assert_int_equal(pipe(word), 0);
+    byte_server_start(&s, serve_reset, word);
+    m = open_at(&s, "frame", "", &f);
+    assert_int_equal(msock_send_ahead(m, 'A', "a", 1), MSOCK_OK);
+    assert_int_equal(msock_flush(m, -1), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "b", 1), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "c", 1), MSOCK_OK);
+    end = (struct pollfd){.fd = msock_fd(m)};
+    assert_int_equal(write(word[1], "!", 1), 1);
+    assert_int_equal(poll(&end, 1, 10000), 1);
+    assert_int_equal(msock_flush(m, -1), MSOCK_OK);
+    assert_int_equal(f.ok, 3);
+    msock_close(m);
+    byte_server_stop(&s);
+    close(word[0]);
+    close(word[1]);
+}
+
+static void
+serve_silence(struct byte_server *s)
+{
+    (void)byte_until_end(s);
+}
+
+/* The message that waits for room when all of them end is one of them. */
+static void
+each_message_is_reported_whatever_ends_them(void **state)
+{
+    struct byte_server s;
+    struct fixture f;
+    enum msock_status status = MSOCK_OK;
+    unsigned sent = 0;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_silence, NULL);
+    m = open_at(&s, "msp", "", &f);
+    msock_set_timeouts(m, 50, 50);
+    msock_set_retries(m, 0, 1, 2);
+    while (status == MSOCK_OK && sent < 5000) {
+        status = msock_send_ahead(m, 'A', "x", 1);
+        sent++;
+    }
+    assert_int_equal(status, MSOCK_GIVEN_UP);
+    assert_true(sent > 1000);
+    assert_int_equal(f.given_up, sent);
+    assert_int_equal(f.reported, sent);
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
 int
 main(void)
 {
@@ -238,6 +366,9 @@ main(void)
         cmocka_unit_test(nothing_overtakes_them),
         cmocka_unit_test(each_has_its_own_id_or_none),
         cmocka_unit_test(wrong_use_is_refused),
+        cmocka_unit_test(what_the_protocol_cannot_carry_harms_no_other),
+        cmocka_unit_test(what_has_not_left_is_not_in_doubt),
+        cmocka_unit_test(each_message_is_reported_whatever_ends_them),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

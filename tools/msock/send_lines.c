@@ -29,6 +29,7 @@ struct lines {
     uint64_t sent;               /* messages */
     uint64_t numbers[LINES_OUT]; /* the line of each message without a report, by its number */
     uint64_t committed, refused, failed;
+    bool ended; /* by a failure of the connection, which is reported */
     int status;
 };
 
@@ -51,25 +52,41 @@ lines_catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+/* A line that was not taken; the others go on. The library refuses what cannot be sent. */
+static void
+lines_refused(struct lines *l, uint64_t line)
+{
+    l->refused++;
+    say_error("line %llu: %s", (unsigned long long)line, msock_error(l->m));
+    l->status = session_worse(l->status, EX_DATAERR);
+}
+
+static void
+lines_failed(struct lines *l, uint64_t line, enum msock_status status)
+{
+    struct session_result result = {.status = status};
+
+    l->failed++;
+    /* A failure that ended them all is reported once, at its first line. */
+    if (!l->ended)
+        say_error("line %llu: %s", (unsigned long long)line, msock_error(l->m));
+    l->status = session_worse(l->status, session_status(&result));
+}
+
 static void
 lines_settled(void *arg, uint64_t number, enum msock_status status)
 {
     struct lines *l = arg;
-    struct session_result result = {.status = status};
+    uint64_t line = l->numbers[number % LINES_OUT];
 
     if (status == MSOCK_OK) {
         l->committed++;
-        return;
+    } else if (status == MSOCK_REFUSED || status == MSOCK_USAGE) {
+        lines_refused(l, line);
+    } else {
+        lines_failed(l, line, status);
+        l->ended = true;
     }
-    if (status == MSOCK_REFUSED)
-        l->refused++;
-    else
-        l->failed++;
-    /* A failure that ended them all is reported once, at its first line. */
-    if (status == MSOCK_REFUSED || l->failed == 1)
-        say_error("line %llu: %s", (unsigned long long)l->numbers[number % LINES_OUT],
-                  msock_error(l->m));
-    l->status = session_worse(l->status, session_status(&result));
 }
 
 /* A line without anything in it is no document. */
@@ -94,9 +111,10 @@ lines_send(struct lines *l, const char *text, size_t n)
     l->numbers[l->sent % LINES_OUT] = l->line;
     status = msock_send_ahead(l->m, l->kind, text, n);
     if (status == MSOCK_USAGE || status == MSOCK_LOCAL) {
-        say_error("line %llu: %s", (unsigned long long)l->line, msock_error(l->m));
-        l->failed++;
-        l->status = session_worse(l->status, EX_DATAERR);
+        if (status == MSOCK_USAGE)
+            lines_refused(l, l->line);
+        else
+            lines_failed(l, l->line, status);
         return true;
     }
     l->sent++;
