@@ -188,6 +188,8 @@ ahead_left(const struct msock *m)
 {
     const struct peer *p = m->peer;
 
+    if (p->results.rest_untaken)
+        return 0;
     return m->transport.bytes_out == p->flushed_bytes ? p->flushed : p->results.sent;
 }
 

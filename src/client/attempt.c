@@ -70,7 +70,10 @@ attempt_say_end(struct msock *m)
     p->end_untold = false;
     switch (p->end) {
     case PEER_CLOSED:
-        handle_fail(m, MSOCK_OK, "%s: the server closed the connection", m->address);
+        if (p->results.complaint != NULL)
+            attempt_say_finished(m);
+        else
+            handle_fail(m, MSOCK_OK, "%s: the server closed the connection", m->address);
         break;
     case PEER_LOST:
         errno = m->transport.error;
@@ -159,6 +162,8 @@ attempt_flushed(const struct attempt *a)
 static bool
 attempt_left(const struct attempt *a)
 {
+    if (a->peer->results.rest_untaken)
+        return false;
     if (a->m->at.framing.kind == FRAMING_EOF)
         return a->peer->results.sent > a->sent_before;
     return attempt_flushed(a);

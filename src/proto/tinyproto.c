@@ -1,9 +1,9 @@
 /* A signal is told from a SIZE by its first byte: none is above F0. Only GENERIC_ERROR in place of
- * an OK looks like the beginning of a SIZE; it needs no case of its own, for the peer closes behind
- * it. */
+ * an OK looks like the beginning of a SIZE, until the peer closes behind it. */
 #include "proto/tinyproto.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 #define SIZE_FIRST_BYTE_MAX 0xf0 /* so that no SIZE is over F0FFFFFF */
 
@@ -261,6 +261,28 @@ tinyproto_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n,
     return event;
 }
 
+/* A GENERIC_ERROR looks like the beginning of a SIZE, but has nothing behind it. In place of the OK
+ * to the first SIZE of a connection it can only be about that SIZE (2.3). */
+static enum proto_event
+tinyproto_eof(void *state, struct proto_io *io, struct message **message_out)
+{
+    const struct tinyproto *tp = state;
+    struct outbox_results *results = io->outbox->results;
+
+    (void)message_out;
+    if (results == NULL || tp->state != TINYPROTO_SIZE || tp->have != 1 ||
+        tp->head[0] != TINYPROTO_GENERIC_ERROR)
+        return PROTO_CLOSE;
+    results->complaint = "the server has said GENERIC_ERROR";
+    if (!tp->asking || results->sent > 0)
+        return PROTO_CLOSE;
+    snprintf(results->refusal, sizeof(results->refusal), "GENERIC_ERROR to its size");
+    results->refused++;
+    if (results->settled != NULL)
+        results->settled(results->settled_arg, 0, false);
+    return PROTO_CLOSE;
+}
+
 /* --- time --- */
 
 static uint64_t
@@ -418,6 +440,7 @@ const struct proto_ops tinyproto_protocol = {
     .adopt = tinyproto_adopt,
     .open = tinyproto_open,
     .feed = tinyproto_feed,
+    .eof = tinyproto_eof,
     .deadline = tinyproto_deadline,
     .expire = tinyproto_expire,
     .shutdown = tinyproto_shutdown,

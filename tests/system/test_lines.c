@@ -109,7 +109,7 @@ assert_bodies(const struct daemon *d, const char *const *bodies)
     journal_free(&j);
 }
 
-/* A line that the framing cannot carry harms none of the others. */
+/* A line that the framing or the server's limit excludes harms none of the others. */
 static void
 a_line_that_cannot_be_carried_is_refused_alone(void **state)
 {
@@ -131,6 +131,20 @@ a_line_that_cannot_be_carried_is_refused_alone(void **state)
          "line 2: frame cannot carry this message",
          {"a", "d"},
          2},
+        {"cnp://127.0.0.1:0?max_message_size=4",
+         "?mode=burst",
+         "a\nbbbbb\nc\nddddd\ne\n",
+         "\"lines\":5,\"committed\":3,\"refused\":2,\"failed\":0",
+         "refused the message: too-large",
+         {"a", "c", "e"},
+         3},
+        {"tinyproto://127.0.0.1:0?max_message_size=4",
+         "",
+         "a\nbbbbb\nc\nddddd\ne\n",
+         "\"lines\":5,\"sent\":3,\"refused\":2,\"failed\":0",
+         "refused the message: GENERIC_ERROR",
+         {"a", "c", "e"},
+         3},
     };
 
     (void)state;

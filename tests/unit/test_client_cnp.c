@@ -234,6 +234,98 @@ without_its_ack_a_message_is_in_doubt_and_not_sent_again(void **state)
     }
 }
 
+/* The second of three messages in flight is too large; the first one has its answer. */
+static void
+serve_too_large(struct byte_server *s)
+{
+    uint16_t first, second;
+
+    greet(s, "burst", 4);
+    if (s->connections > 0) {
+        packet_say(s, ACK, packet_expect(s, DATA, "three"), "ACK");
+        expect_goodbye(s);
+        return;
+    }
+    first = packet_expect(s, DATA, "one");
+    second = packet_expect(s, DATA, "too large");
+    (void)packet_expect(s, DATA, "three");
+    packet_say(s, ACK, first, "ACK");
+    packet_say(s, ERROR, second, "{\"error\":\"too-large\",\"message\":\"over 5\"}");
+}
+
+static void
+note_outcome(void *arg, uint64_t number, enum msock_status status)
+{
+    enum msock_status *outcomes = arg;
+
+    assert_true(number < 3);
+    outcomes[number] = status;
+}
+
+static void
+the_last_word_says_what_was_not_taken(void **state)
+{
+    enum msock_status outcomes[3] = {MSOCK_LOCAL, MSOCK_LOCAL, MSOCK_LOCAL};
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_too_large, NULL);
+    m = open_cnp(&s, "?mode=burst");
+    msock_set_settled(m, note_outcome, outcomes);
+    assert_int_equal(msock_send_ahead(m, 'A', "one", 3), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "too large", 9), MSOCK_OK);
+    assert_int_equal(msock_send_ahead(m, 'A', "three", 5), MSOCK_OK);
+    assert_int_equal(msock_flush(m, -1), MSOCK_OK);
+    assert_int_equal(outcomes[0], MSOCK_OK);
+    assert_int_equal(outcomes[1], MSOCK_REFUSED);
+    assert_int_equal(outcomes[2], MSOCK_OK);
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 2);
+}
+
+static void
+serve_last_word(struct byte_server *s)
+{
+    const char *code = s->arg;
+    char payload[100];
+
+    greet(s, "step-by-step", 1);
+    snprintf(payload, sizeof(payload), "{\"error\":\"%s\",\"message\":\"so it is\"}", code);
+    packet_say(s, ERROR, packet_expect(s, DATA, "one"), payload);
+}
+
+static void
+the_reason_of_the_end_is_told(void **state)
+{
+    static const struct {
+        const char *code;
+        enum msock_status status;
+        int connections;
+    } cases[] = {{"too-large", MSOCK_REFUSED, 1}, {"internal", MSOCK_GIVEN_UP, 2}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct msock_counts counts;
+        struct byte_server s;
+        msock *m;
+
+        byte_server_start(&s, serve_last_word, (void *)(uintptr_t)cases[i].code);
+        m = open_cnp(&s, "");
+        msock_set_retries(m, 1, 1, 2);
+        assert_int_equal(msock_send(m, "one", 3), cases[i].status);
+        assert_string_equal(msock_error_code(m), cases[i].code);
+        assert_non_null(strstr(msock_error(m), "so it is"));
+        assert_null(strstr(msock_error(m), "may have been"));
+        msock_get_counts(m, &counts);
+        assert_int_equal(counts.err, cases[i].connections);
+        msock_close(m);
+        byte_server_stop(&s);
+        assert_int_equal(s.connections, cases[i].connections);
+    }
+}
+
 /* Four packets are on their way before any of them is acknowledged, the last one first. */
 static void
 serve_window(struct byte_server *s)
@@ -429,6 +521,8 @@ main(void)
         cmocka_unit_test(a_message_is_taken_refused_or_sent_again),
         cmocka_unit_test(a_handshake_that_is_refused_makes_it_unreachable),
         cmocka_unit_test(without_its_ack_a_message_is_in_doubt_and_not_sent_again),
+        cmocka_unit_test(the_last_word_says_what_was_not_taken),
+        cmocka_unit_test(the_reason_of_the_end_is_told),
         cmocka_unit_test(a_burst_fills_the_window),
         cmocka_unit_test(replies_and_messages_of_the_server_are_acknowledged),
         cmocka_unit_test(what_begins_before_its_ack_is_no_reply_to_a_message),

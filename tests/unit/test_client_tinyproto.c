@@ -227,12 +227,8 @@ serve_loss_before_consent(struct byte_server *s)
 {
     greet(s);
     EXPECT(s, "\0\0\0\1");
-    if (s->connections == 0)
+    if (s->connections < 2)
         return;
-    if (s->connections == 1) {
-        SAY(s, "\0"); /* GENERIC_ERROR, which is told from a SIZE by the end behind it */
-        return;
-    }
     SAY(s, "\xff");
     EXPECT(s, "x");
     byte_expect_end(s);
@@ -255,6 +251,37 @@ what_nobody_has_consented_to_is_offered_again(void **state)
     assert_int_equal(counts.messages, 1);
     msock_close(m);
     byte_server_stop(&s);
+}
+
+static void
+serve_size_refused(struct byte_server *s)
+{
+    greet(s);
+    if (s->connections == 0) {
+        EXPECT(s, "\0\0\0\1");
+        SAY(s, "\xff");
+        EXPECT(s, "x");
+    }
+    EXPECT(s, "\0\0\0\7");
+    SAY(s, "\0"); /* GENERIC_ERROR */
+}
+
+/* In place of the first consent of a connection it is about that message, and final. */
+static void
+a_size_that_is_refused_is_not_offered_for_ever(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_size_refused, NULL);
+    m = open_tiny(&s);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    assert_int_equal(msock_send(m, "toolong", 7), MSOCK_REFUSED);
+    assert_non_null(strstr(msock_error(m), "GENERIC_ERROR"));
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 2);
 }
 
 static void
@@ -353,6 +380,7 @@ main(void)
         cmocka_unit_test(a_server_that_is_full_is_asked_again),
         cmocka_unit_test(a_server_that_never_greets_is_unreachable),
         cmocka_unit_test(what_nobody_has_consented_to_is_offered_again),
+        cmocka_unit_test(a_size_that_is_refused_is_not_offered_for_ever),
         cmocka_unit_test(what_has_left_is_not_sent_again),
         cmocka_unit_test(what_has_left_in_part_is_sent_again),
         cmocka_unit_test(a_server_that_never_consents_is_given_up),

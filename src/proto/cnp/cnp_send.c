@@ -3,6 +3,7 @@
 #include "proto/cnp/cnp.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
 #define DOUBLINGS_MAX 16 /* of the timeout */
 
@@ -290,6 +291,55 @@ cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t seque
     return PROTO_MORE;
 }
 
+static bool
+cnp_code_ends(const char *code)
+{
+    static const char *const codes[] = {"too-large", "window",  "fragments", "bad-type",
+                                        "timeout",   "retries", "backlog",   "internal",
+                                        "busy",      "shutdown"};
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(codes); i++)
+        if (strcmp(code, codes[i]) == 0)
+            return true;
+    return false;
+}
+
+/* The server's last word, which waited for its answers to all messages that it has taken (3.5). */
+static enum proto_event
+cnp_heard_end(struct cnp *cnp, struct proto_io *io, const struct packet *p, const char *code)
+{
+    struct outbox_results *results = io->outbox->results;
+
+    io->tally->err++;
+    results->rest_untaken = true;
+    snprintf(results->code, sizeof(results->code), "%s", code);
+    if (p != NULL && strcmp(code, "too-large") == 0)
+        cnp_settled(io, p, false);
+    return cnp_end(cnp);
+}
+
+static enum proto_event
+cnp_heard(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const char *code,
+          const char *text)
+{
+    bool refused = strcmp(code, "refused") == 0;
+    bool damaged = cnp->second || strcmp(code, "checksum") == 0;
+    struct packet *p;
+
+    if ((refused || damaged) && cnp_is_echo(cnp, sequence))
+        return PROTO_MORE;
+    p = cnp_meant(cnp, *io->window, sequence);
+    if (!damaged)
+        cnp_note_refusal(io, text != NULL ? text : code);
+    if (damaged && io->outbox->results != NULL)
+        io->outbox->results->damaged++;
+    if (refused && p != NULL)
+        return cnp_refused(cnp, io, p, sequence);
+    if (cnp->role == PROTO_CLIENT && io->outbox->results != NULL && cnp_code_ends(code))
+        return cnp_heard_end(cnp, io, p, code);
+    return cnp_again(cnp, io, p, sequence, damaged);
+}
+
 enum proto_event
 cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
@@ -301,21 +351,8 @@ cnp_heard_error(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
                                          JSON_REJECT_DUPLICATES, &why);
     const char *code = json_string_value(json_object_get(error, "error"));
     const char *text = json_string_value(json_object_get(error, "message"));
-    struct packet *p;
-    bool refused = code != NULL && strcmp(code, "refused") == 0;
-    bool damaged = cnp->second || (code != NULL && strcmp(code, "checksum") == 0);
+    enum proto_event event = cnp_heard(cnp, io, sequence, code != NULL ? code : "", text);
 
-    if ((refused || damaged) && cnp_is_echo(cnp, sequence)) {
-        json_decref(error);
-        return PROTO_MORE;
-    }
-    p = cnp_meant(cnp, pw, sequence);
-    if (!damaged)
-        cnp_note_refusal(io, text != NULL ? text : code != NULL ? code : "");
     json_decref(error);
-    if (damaged && io->outbox->results != NULL)
-        io->outbox->results->damaged++;
-    if (refused && p != NULL)
-        return cnp_refused(cnp, io, p, sequence);
-    return cnp_again(cnp, io, p, sequence, damaged);
+    return event;
 }
