@@ -612,6 +612,38 @@ a_stall_shows_on_schedule_and_hides_in_a_closed_loop(void **state)
     json_decref(scheduled);
 }
 
+/* The generator does not hold up its own schedule: messages that are due within 50 ms wait less
+ * than behind a server that says nothing for 100 ms. */
+static void
+a_schedule_begins_at_once(void **state)
+{
+    const char *const *words = WORDS("-c", "1", "-n", "50", "-s", "100", "--rate", "1000");
+    struct canned prompt = {.request = 160, .reply = "ACK\r\nACK\r\n"};
+    struct canned late = {
+        .request = 160, .reply = "ACK\r\nACK\r\n", .pause_before = 1, .pause_ms = 100};
+    json_t *at_once = canned_bench(&prompt, "raw", words);
+    json_t *paused = canned_bench(&late, "raw", words);
+
+    (void)state;
+    assert_true(latency_us(at_once, "p50") * 4 < latency_us(paused, "p50"));
+    json_decref(at_once);
+    json_decref(paused);
+}
+
+/* Where nothing answers, the latency is the time until the system has a message. */
+static void
+what_is_only_sent_has_a_latency_too(void **state)
+{
+    static const struct kind frame = {.listen = "frame://127.0.0.1:0", .options = ""};
+    struct daemon *d = start("discard", &frame);
+    json_t *value = bench(d, &frame, WORDS("-c", "1", "-n", "100"), 0);
+
+    (void)state;
+    assert_true(latency_us(value, "p50") > 0);
+    json_decref(value);
+    daemon_stop(d);
+}
+
 /* What is due and cannot even be begun is not forgotten at the end. */
 static void
 what_was_due_and_not_sent_is_counted(void **state)
@@ -712,6 +744,8 @@ main(void)
         SYSTEM_TEST(blocks_are_counted_on_both_sides),
         SYSTEM_TEST(peers_are_spoken_to_in_their_words),
         SYSTEM_TEST(a_stall_shows_on_schedule_and_hides_in_a_closed_loop),
+        SYSTEM_TEST(a_schedule_begins_at_once),
+        SYSTEM_TEST(what_is_only_sent_has_a_latency_too),
         SYSTEM_TEST(what_was_due_and_not_sent_is_counted),
         SYSTEM_TEST(replies_that_never_come_end_it_in_time),
         SYSTEM_TEST(a_signal_ends_the_wait_for_replies_that_never_come),

@@ -428,6 +428,8 @@ link_flush(struct bench_link *link)
                                : sendmsg(link->fd, &header, MSG_NOSIGNAL);
 
         if (n >= 0) {
+            if (link->load->only_sends)
+                link->load->sent_ns = bench_now_ns();
             link->counts.bytes_out += (uint64_t)n;
             speech->sent(link, (size_t)n);
         } else if (errno == EAGAIN) {

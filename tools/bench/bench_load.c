@@ -99,7 +99,8 @@ bench_load_count(struct bench_load *load, uint64_t began_ns)
         load->result->messages++;
     else if (load->phase != LOAD_DRAIN || load->options->rate <= 0)
         return;
-    load_latency_add(&load->result->latency, load->now_ns - began_ns);
+    load_latency_add(&load->result->latency,
+                     (load->only_sends ? load->sent_ns : load->now_ns) - began_ns);
 }
 
 /* What was due and could not be begun has waited since then at least. */
@@ -366,8 +367,8 @@ load_wait_ns(const struct bench_load *load)
 
     if ((load->phase == LOAD_WARMUP || (sends && load_timed(load))) && end < due)
         due = end;
-    if (sends && load->options->rate > 0 && load->left > 0 &&
-        load_due_ns(load, load->scheduled) > load->now_ns &&
+    /* What is due already waits for a connection, not for its time. */
+    if (sends && load->options->rate > 0 && load->left > 0 && load_due(load) == 0 &&
         load_due_ns(load, load->scheduled) < due)
         due = load_due_ns(load, load->scheduled);
     if (load->count[LINK_WAITING] > 0 && load->retry_ns < due)
@@ -397,10 +398,10 @@ load_loop(struct bench_load *load)
             else
                 load_input_event(load);
         }
-        load_begin_due(load);
         load_retry(load);
         load_scan(load);
         load_step(load);
+        load_begin_due(load); /* last: time goes on in the others */
     }
 }
 

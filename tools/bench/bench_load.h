@@ -178,6 +178,7 @@ struct bench_load {
     uint64_t scheduled;          /* with a rate: messages begun so far */
     uint64_t schedule_ns;        /* and when the first one was due */
     uint64_t now_ns;             /* since the last wake-up */
+    uint64_t sent_ns;            /* only_sends: when the kernel took bytes last */
     uint64_t phase_ns;           /* when the phase began */
     uint64_t retry_ns;           /* the earliest of the connections that wait */
     uint64_t scan_ns;            /* when silent connections are looked for again */
