@@ -8,8 +8,6 @@
 #include <stdio.h>
 
 #define ADDRESS_SCHEMES_LEN 128
-#define WINDOW_MAX          1024 /* packets, as on the server's side */
-#define WINDOW_DEFAULT      64   /* of mode=burst */
 
 static int MS_PRINTF(2, 3) address_fail(char error[ADDRESS_ERROR_LEN], const char *fmt, ...)
 {
@@ -63,67 +61,23 @@ address_check_url(const struct url *url, const char *text, char error[ADDRESS_ER
 }
 
 static int
-address_check_options(const struct proto_ops *ops, const struct url *url,
-                      char error[ADDRESS_ERROR_LEN])
-{
-    for (size_t i = 0; i < url->option_count; i++) {
-        const char *const *known = ops->client_options, *name = url->options[i].name;
-
-        while (*known != NULL && strcmp(*known, name) != 0)
-            known++;
-        if (framing_forbids_nul(&url->options[i]))
-            return address_fail(error, "%s: %%00 is for delimiters only", name);
-        if (*known == NULL && strcmp(name, "key_file") != 0)
-            return address_fail(error, "%s has no option \"%.60s\" for a client", ops->name, name);
-    }
-    return 0;
-}
-
-static int
-address_read_framing(struct address *a, char error[ADDRESS_ERROR_LEN])
-{
-    char reason[FRAMING_REASON_LEN];
-
-    if (framing_parse(&a->url, TRANSFORM_BODY_MAX, &a->framing, reason) < 0)
-        return address_fail(error, "framing: %s", reason);
-    if (a->framing.kind == FRAMING_DELIMITER && url_option(&a->url, "key_file") != NULL)
-        return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"
-                                   " hold the delimiter");
-    return 0;
-}
-
-static int
-address_read_window(struct address *a, char error[ADDRESS_ERROR_LEN])
-{
-    const char *mode = url_option(&a->url, "mode");
-    const char *window = url_option(&a->url, "window_size");
-    bool burst = mode != NULL && strcmp(mode, "burst") == 0;
-    uint64_t size = burst ? WINDOW_DEFAULT : 1;
-
-    if (mode != NULL && !burst && strcmp(mode, "step-by-step") != 0)
-        return address_fail(error, "mode is burst or step-by-step, not \"%.60s\"", mode);
-    if (window != NULL && !burst)
-        return address_fail(error, "window_size is for mode=burst only");
-    if (window != NULL && text_parse_number(window, 2, WINDOW_MAX, &size) < 0)
-        return address_fail(error, "window_size is a number from 2 to %d", WINDOW_MAX);
-    a->window_size = (uint32_t)size;
-    return 0;
-}
-
-static int
 address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR_LEN])
 {
-    const char *key_file;
+    const char *key_file = url_option(&a->url, "key_file");
+    struct client_url asked;
 
     if (address_check_url(&a->url, text, error) < 0)
         return -1;
     a->ops = proto_find(a->url.scheme);
-    if (address_check_options(a->ops, &a->url, error) < 0 || address_read_framing(a, error) < 0 ||
-        address_read_window(a, error) < 0)
+    if (client_url_read(a->ops, &a->url, TRANSFORM_BODY_MAX, &asked, error) < 0)
         return -1;
+    a->framing = asked.framing;
+    a->window_size = asked.window_size;
+    if (key_file != NULL && a->framing.kind == FRAMING_DELIMITER)
+        return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"
+                                   " hold the delimiter");
     if (!a->url.has_port)
         a->url.port = ADDRESS_PORT;
-    key_file = url_option(&a->url, "key_file");
     return key_file == NULL ? 0 : transform_seal(key_file, SEAL_TO_SERVER, &a->seal, error);
 }
 

@@ -70,4 +70,21 @@ const struct proto_ops *proto_find(const char *name);
 const struct proto_ops *proto_at(size_t row);
 size_t proto_row(const struct proto_ops *proto);
 
+/* --- client_url.c --- */
+
+/* The options of a client's URL, but key_file: what it asks its protocol for. */
+
+#define CLIENT_REASON_LEN 256
+#define CLIENT_WINDOW_MAX 1024 /* packets, as on the server's side */
+
+struct client_url {
+    struct framing framing;
+    uint32_t window_size; /* cnp: 1 is step-by-step */
+};
+
+/* max_message_size bounds framing=fixed:N. Returns 0, or -1 with a sentence in reason. */
+MS_MUST_CHECK int
+client_url_read(const struct proto_ops *ops, const struct url *url, uint64_t max_message_size,
+                struct client_url *asked_out, char reason[CLIENT_REASON_LEN]);
+
 #endif

@@ -4,7 +4,6 @@
 #include "bench/bench_load.h"
 #include "common/fd.h"
 #include "msock/command.h"
-#include "proto/proto_table.h"
 
 #include <errno.h>
 #include <float.h>
@@ -132,39 +131,37 @@ bench_find_speech(struct bench_options *options)
     return true;
 }
 
-/* Options of the URL that the library would refuse, too. */
-static const char *
-bench_url_conflict(const struct bench_options *options)
+/* What the library would refuse in the URL, and key_file. Returns 0, or -1 with a sentence. */
+static int
+bench_read_asked(struct bench_options *options, char reason[CLIENT_REASON_LEN])
 {
     const struct proto_ops *ops = proto_find(options->url.scheme);
-    const char *mode = url_option(&options->url, "mode");
 
-    if (url_option(&options->url, "key_file") != NULL)
-        return "bench sends nothing sealed: leave key_file out of the URL";
-    for (size_t i = 0; i < options->url.option_count; i++) {
-        const char *name = options->url.options[i].name;
-        bool found = false;
-
-        for (size_t k = 0; ops != NULL && ops->client_options[k] != NULL; k++)
-            found |= strcmp(ops->client_options[k], name) == 0;
-        if (!found)
-            return "the URL has no option of that name for a client";
+    if (url_option(&options->url, "key_file") != NULL) {
+        snprintf(reason, CLIENT_REASON_LEN,
+                 "bench sends nothing sealed: leave key_file out of the URL");
+        return -1;
     }
-    if (mode != NULL && strcmp(mode, "burst") != 0 && strcmp(mode, "step-by-step") != 0)
-        return "mode is burst or step-by-step";
-    return NULL;
+    if (ops != NULL)
+        return client_url_read(ops, &options->url, BENCH_MESSAGE_MAX, &options->asked, reason);
+    if (options->url.option_count == 0)
+        return 0;
+    snprintf(reason, CLIENT_REASON_LEN, "%s has no option \"%.60s\"", options->url.scheme,
+             options->url.options[0].name);
+    return -1;
 }
 
 static int
 bench_complete(struct bench_options *options)
 {
+    char reason[CLIENT_REASON_LEN];
     const char *conflict;
 
     if (!bench_find_speech(options))
         return -1;
     conflict = bench_conflict(options);
-    if (conflict == NULL)
-        conflict = bench_url_conflict(options);
+    if (conflict == NULL && bench_read_asked(options, reason) < 0)
+        conflict = reason;
     if (conflict == NULL)
         conflict = options->speech->complete(options);
     if (conflict != NULL) {

@@ -5,6 +5,7 @@
 
 #include "common/histogram.h"
 #include "common/url.h"
+#include "proto/proto_table.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -14,6 +15,7 @@
 #define BENCH_AHEAD_MAX       4096u
 #define BENCH_SOURCES_MAX     60000u
 #define BENCH_SIZE_MAX        ((uint64_t)16 << 30)
+#define BENCH_MESSAGE_MAX     ((uint64_t)256 << 20) /* where the protocol copies it */
 #define BENCH_BITS            6 /* of the histogram: a latency is known to 1.6 % */
 
 enum bench_kind { BENCH_PLAIN, BENCH_JSON, BENCH_FILE };
@@ -25,7 +27,8 @@ struct bench_speech; /* bench_load.h */
 struct bench_options {
     const char *url_text;
     struct url url;
-    bool has_url; /* url is to be freed */
+    bool has_url;            /* url is to be freed */
+    struct client_url asked; /* by the options of url */
     const struct bench_speech *speech;
     enum bench_kind kind;
     uint32_t connections;

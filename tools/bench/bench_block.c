@@ -172,7 +172,7 @@ block_complete(struct bench_options *options)
     if (options->ahead == 0)
         return "blocks are sent ahead: --ahead is 1 at least";
     if (make == block_tinyproto && options->ahead > 1)
-        return "tinyproto asks before each message: no --ahead";
+        return BENCH_TINYPROTO_ASKS;
     if ((make == block_msp || make == block_raw) && options->size > MSP_FIRST_BODY)
         return "a block is one packet: --size goes up to 1998";
     options->window = options->ahead;

@@ -53,6 +53,8 @@ struct bench_speech {
     void (*make)(struct block *block); /* of bench_block.c: makes a request */
 };
 
+#define BENCH_TINYPROTO_ASKS "tinyproto asks before each message: no --ahead"
+
 /* The speech of a URL's scheme; NULL: there is none. The first knows msockd's own protocols only,
  * as bench_proto.c speaks them. */
 const struct bench_speech *bench_proto_of(const char *scheme);

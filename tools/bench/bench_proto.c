@@ -3,10 +3,8 @@
 #include "bench/bench_load.h"
 #include "common/base.h"
 #include "common/fd.h"
-#include "common/text.h"
 #include "proto/limits.h"
 #include "proto/msp/msp_wire.h"
-#include "proto/proto_table.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,9 +15,6 @@
 #define SPEAKER_MEMORY (1u << 20) /* of a reply in memory, then a file */
 #define SPEAKER_NACKS  10
 #define SPEAKER_NEVER  ((uint64_t)1 << 60)
-#define MESSAGE_MAX    ((uint64_t)256 << 20) /* where the protocol copies it */
-#define WINDOW_MAX     1024
-#define WINDOW_DEFAULT 64
 #define TRIES          5
 
 /* What all connections of a load share. */
@@ -99,8 +94,8 @@ proto_complete_common(struct bench_options *options)
         return "only msp has ids, paths and digests: no --ids, --kind file or --late-digest";
     if (options->ahead == 0)
         return "--ahead 0 is about the trailer, which only msp has";
-    return options->size > MESSAGE_MAX ? "messages have up to 256M here: --size is too large"
-                                       : NULL;
+    return options->size > BENCH_MESSAGE_MAX ? "messages have up to 256M here: --size is too large"
+                                             : NULL;
 }
 
 static const char *
@@ -116,45 +111,31 @@ msp_complete(struct bench_options *options)
 static const char *
 tinyproto_complete(struct bench_options *options)
 {
-    if (options->ahead > 1)
-        return "tinyproto asks before each message: no --ahead";
-    return proto_complete_common(options);
+    return options->ahead > 1 ? BENCH_TINYPROTO_ASKS : proto_complete_common(options);
 }
 
 static const char *
 cnp_complete(struct bench_options *options)
 {
-    const char *mode = url_option(&options->url, "mode");
-    const char *window = url_option(&options->url, "window_size");
-    uint64_t size = WINDOW_DEFAULT;
+    bool burst = options->asked.window_size > 1;
 
-    if (options->ahead > WINDOW_MAX)
+    if (options->ahead > CLIENT_WINDOW_MAX)
         return "a window has up to 1024 packets: --ahead is too large";
-    options->window = options->ahead;
-    if (mode != NULL && strcmp(mode, "burst") != 0 && options->ahead > 1)
+    if (!burst && url_option(&options->url, "mode") != NULL && options->ahead > 1)
         return "step-by-step is one packet at a time: no --ahead";
-    if (mode == NULL || strcmp(mode, "burst") != 0)
-        return proto_complete_common(options);
-    if (window != NULL && options->ahead_said)
+    if (url_option(&options->url, "window_size") != NULL && options->ahead_said)
         return "--ahead and window_size are the same: leave one of them out";
-    if (window != NULL && text_parse_number(window, 2, WINDOW_MAX, &size) < 0)
-        return "window_size is a number from 2 to 1024";
-    options->window = options->ahead_said ? options->ahead : (uint32_t)size;
-    options->ahead = options->window;
+    if (burst && !options->ahead_said)
+        options->ahead = options->asked.window_size;
+    options->window = options->ahead;
     return proto_complete_common(options);
 }
 
 static const char *
 frame_complete(struct bench_options *options)
 {
-    static char wrong[FRAMING_REASON_LEN + 16];
-    char reason[FRAMING_REASON_LEN];
-    struct framing framing;
+    const struct framing framing = options->asked.framing;
 
-    if (framing_parse(&options->url, MESSAGE_MAX, &framing, reason) < 0) {
-        snprintf(wrong, sizeof(wrong), "framing: %s", reason);
-        return wrong;
-    }
     if (framing.kind == FRAMING_FIXED && !options->size_said)
         options->size = framing.fixed_len;
     if (framing.kind == FRAMING_FIXED && options->size != framing.fixed_len)
@@ -197,12 +178,11 @@ proto_prepare(struct bench_load *load)
 {
     const struct bench_options *options = load->options;
     struct speech_shared *shared = ms_calloc(1, sizeof(*shared));
-    char reason[FRAMING_REASON_LEN];
 
     load->shared = shared;
     shared->ops = proto_find(options->speech->scheme);
     shared->limits = (struct proto_limits){
-        .max_message_size = MESSAGE_MAX,
+        .max_message_size = BENCH_MESSAGE_MAX,
         .timeout_us = (uint64_t)(options->timeout_s * 1e6),
         .idle_timeout_us = SPEAKER_NEVER,
         .keepalive_us = SPEAKER_NEVER,
@@ -212,10 +192,8 @@ proto_prepare(struct bench_load *load)
         .retries = TRIES,
         .window_size = options->window > 0 ? options->window : 1,
         .reply = REPLY_NO,
+        .framing = options->asked.framing,
     };
-    if (strcmp(options->speech->scheme, "frame") == 0 &&
-        framing_parse(&options->url, MESSAGE_MAX, &shared->limits.framing, reason) < 0)
-        return -1;
     frame_spare_delimiter(load, &shared->limits.framing);
     shared->store = (struct message_store){
         .digester = digester_create(),

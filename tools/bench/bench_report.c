@@ -85,10 +85,8 @@ bench_flushes_of(const char *path)
 bool
 bench_only_sends(const struct bench_options *options)
 {
-    const char *framing = url_option(&options->url, "framing");
-
     return !options->speech->acknowledges && !options->want_reply &&
-           (framing == NULL || strcmp(framing, "eof") != 0);
+           options->asked.framing.kind != FRAMING_EOF;
 }
 
 /* What is true of a message that counts: "committed", "answered", "sent". */
