@@ -151,6 +151,20 @@ text_base64(struct buffer *out, const void *data, size_t n)
     buffer_added(out, len);
 }
 
+const char *
+text_bytes(double bytes, char out[TEXT_BYTES_LEN])
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    size_t unit = 0;
+
+    while (bytes >= 1024 && unit + 1 < MS_ARRAY_LEN(units)) {
+        bytes /= 1024;
+        unit++;
+    }
+    snprintf(out, TEXT_BYTES_LEN, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
+    return out;
+}
+
 /* Reads the digits at *s and moves *s behind them. */
 static int
 text_digits(const char **s, uint64_t *out)

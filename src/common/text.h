@@ -80,6 +80,10 @@ void text_json_string(struct buffer *out, const void *data, size_t n);
 /* Appends base64 (RFC 4648, padded). */
 void text_base64(struct buffer *out, const void *data, size_t n);
 
+/* Writes "512 B", "1.5 KiB", "2.0 GiB" and returns it. */
+#define TEXT_BYTES_LEN 24
+const char *text_bytes(double bytes, char out[TEXT_BYTES_LEN]);
+
 /* "64", "64K", "1M", "4G" (powers of 1024, optional "iB" or "B"). Returns 0, or -1 with EINVAL,
  * ERANGE. */
 MS_MUST_CHECK int text_parse_size(const char *s, uint64_t *bytes_out);

@@ -123,6 +123,23 @@ base64_is_that_of_rfc_4648(void **state)
     guard_destroy(&g);
 }
 
+static void
+bytes_have_the_unit_that_fits(void **state)
+{
+    static const struct {
+        double bytes;
+        const char *text;
+    } cases[] = {{0, "0 B"},        {1023, "1023 B"},     {1024, "1.0 KiB"},
+                 {1536, "1.5 KiB"}, {1048576, "1.0 MiB"}, {(double)UINT64_MAX, "16.0 EiB"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[TEXT_BYTES_LEN];
+
+        assert_string_equal(text_bytes(cases[i].bytes, text), cases[i].text);
+    }
+}
+
 struct number_case {
     const char *text;
     int error;
@@ -251,6 +268,7 @@ main(void)
         cmocka_unit_test(utf8_is_what_rfc_3629_says),
         cmocka_unit_test(json_strings_are_escaped_where_they_must),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
+        cmocka_unit_test(bytes_have_the_unit_that_fits),
         cmocka_unit_test(sizes_have_units_of_1024),
         cmocka_unit_test(durations_have_units_and_fractions),
         cmocka_unit_test(numbers_are_whole_and_within_their_bounds),

@@ -107,11 +107,6 @@ void progress_show(struct progress *progress, uint64_t done, uint64_t total);
 /* Takes the bar off the terminal, if there is one. */
 void progress_clear(struct progress *progress);
 
-#define NUMBER_TEXT_LEN 24
-
-/* "29 B", "1.5 KiB", "1.0 GiB". */
-void number_bytes(double bytes, char out[NUMBER_TEXT_LEN]);
-
 /* --- what the sending commands share (session.c) --- */
 
 struct session_options {

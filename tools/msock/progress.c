@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "common/base.h"
+#include "common/text.h"
 
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,29 +14,16 @@
 #define PROGRESS_BAR_MAX     40u
 #define PROGRESS_LABEL_MAX   30u
 
-void
-number_bytes(double bytes, char out[NUMBER_TEXT_LEN])
-{
-    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-    size_t unit = 0;
-
-    while (bytes >= 1024 && unit + 1 < MS_ARRAY_LEN(units)) {
-        bytes /= 1024;
-        unit++;
-    }
-    snprintf(out, NUMBER_TEXT_LEN, unit == 0 ? "%.0f %s" : "%.1f %s", bytes, units[unit]);
-}
-
 /* "0:07", "12:05", "3:02:11". */
 static void
-number_clock(double seconds, char out[NUMBER_TEXT_LEN])
+number_clock(double seconds, char out[TEXT_BYTES_LEN])
 {
     unsigned long s = seconds < 0 ? 0 : seconds > 3.6e8 ? 360000000ul : (unsigned long)seconds;
 
     if (s >= 3600)
-        snprintf(out, NUMBER_TEXT_LEN, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
+        snprintf(out, TEXT_BYTES_LEN, "%lu:%02lu:%02lu", s / 3600, s / 60 % 60, s % 60);
     else
-        snprintf(out, NUMBER_TEXT_LEN, "%lu:%02lu", s / 60, s % 60);
+        snprintf(out, TEXT_BYTES_LEN, "%lu:%02lu", s / 60, s % 60);
 }
 
 void
@@ -86,15 +74,15 @@ progress_format(const char *label, uint64_t done, uint64_t total, double rate, u
                 char *out, size_t n)
 {
     unsigned percent = total == 0 || done >= total ? 100 : (unsigned)((double)done / total * 100);
-    char done_text[NUMBER_TEXT_LEN], total_text[NUMBER_TEXT_LEN], rate_text[NUMBER_TEXT_LEN];
-    char left_text[NUMBER_TEXT_LEN] = "-:--", bar[PROGRESS_BAR_MAX + 3] = "", rest[128];
+    char done_text[TEXT_BYTES_LEN], total_text[TEXT_BYTES_LEN], rate_text[TEXT_BYTES_LEN];
+    char left_text[TEXT_BYTES_LEN] = "-:--", bar[PROGRESS_BAR_MAX + 3] = "", rest[128];
     unsigned label_max = width / 4 < PROGRESS_LABEL_MAX ? width / 4 : PROGRESS_LABEL_MAX;
     int label_len = progress_label_len(label, label_max);
     unsigned used;
 
-    number_bytes((double)done, done_text);
-    number_bytes((double)total, total_text);
-    number_bytes(rate, rate_text);
+    text_bytes((double)done, done_text);
+    text_bytes((double)total, total_text);
+    text_bytes(rate, rate_text);
     if (rate > 0)
         number_clock((double)(total - (done < total ? done : total)) / rate + 0.5, left_text);
     used = (unsigned)label_len + 7 +

@@ -2,13 +2,12 @@
  * each message as text or JSON. */
 #include "command.h"
 
-#include <openssl/evp.h>
+#include "common/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-#define BASE64_CHUNK 49152 /* bytes at a time, a multiple of 3 */
 
 bool
 session_shows_progress(const struct session_options *options)
@@ -102,21 +101,13 @@ session_string(const char *text)
 json_t *
 json_base64(const void *data, size_t n)
 {
-    const unsigned char *bytes = data;
-    char *text = malloc(n / 3 * 4 + 5);
-    size_t len = 0;
+    struct buffer text;
     json_t *value;
 
-    if (text == NULL)
-        return NULL;
-    text[0] = '\0';
-    for (size_t at = 0; at < n; at += BASE64_CHUNK) {
-        size_t some = n - at < BASE64_CHUNK ? n - at : BASE64_CHUNK;
-
-        len += (size_t)EVP_EncodeBlock((unsigned char *)text + len, bytes + at, (int)some);
-    }
-    value = json_stringn(text, len);
-    free(text);
+    buffer_init(&text);
+    text_base64(&text, data, n);
+    value = json_string(buffer_cstr(&text));
+    buffer_fini(&text);
     return value;
 }
 
@@ -164,14 +155,14 @@ session_done(const msock *m, const struct session_result *result)
 {
     const unsigned long long bytes = result->bytes;
     const char *id = msock_last_id(m);
-    char rate[NUMBER_TEXT_LEN], name[512];
+    char rate[TEXT_BYTES_LEN], name[512];
 
     if (!msock_acknowledges(m)) {
         printf("sent, %llu bytes; this protocol does not tell whether they arrived\n", bytes);
     } else if (result->file == NULL) {
         printf("committed, %llu bytes%s%s\n", bytes, *id != '\0' ? ", id " : "", id);
     } else {
-        number_bytes(result->seconds > 0 ? (double)bytes / result->seconds : 0, rate);
+        text_bytes(result->seconds > 0 ? (double)bytes / result->seconds : 0, rate);
         say_clean(result->path, name, sizeof(name));
         printf("committed, %llu bytes, %s, %.2f s, %s/s\n", bytes, name, result->seconds, rate);
     }

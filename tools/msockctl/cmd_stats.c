@@ -96,8 +96,8 @@ latency_print(const struct stats_totals *t)
         printf("%.1f\n", (double)t->counts.committed / (double)t->counts.commits);
     else
         puts("-");
-    printf("received, sent:              %s", unit_bytes(t->counts.bytes_in, text));
-    printf(", %s\n\n", unit_bytes(t->counts.bytes_out, text));
+    printf("received, sent:              %s", text_bytes((double)t->counts.bytes_in, text));
+    printf(", %s\n\n", text_bytes((double)t->counts.bytes_out, text));
 }
 
 static const struct stats_worker_view *

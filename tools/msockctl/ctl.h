@@ -166,8 +166,6 @@ rows_print(const struct ctl *ctl, json_t *rows, bool json, const struct column *
 
 #define UNIT_LEN 32
 
-/* "1.2 MiB", "512 B" */
-const char *unit_bytes(uint64_t bytes, char out[UNIT_LEN]);
 /* "250 us", "1.5 ms", "2.3 s" */
 const char *unit_duration(uint64_t us, char out[UNIT_LEN]);
 /* "3d 04:05:06", "04:05:06" */

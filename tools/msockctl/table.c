@@ -11,25 +11,6 @@
 #define CELL_MAX 4096
 
 const char *
-unit_bytes(uint64_t bytes, char out[UNIT_LEN])
-{
-    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-    double value = (double)bytes / 1024;
-    size_t i = 0;
-
-    if (bytes < 1024) {
-        snprintf(out, UNIT_LEN, "%u B", (unsigned)bytes);
-        return out;
-    }
-    while (value >= 1024 && i + 1 < MS_ARRAY_LEN(units)) {
-        value /= 1024;
-        i++;
-    }
-    snprintf(out, UNIT_LEN, "%.1f %s", value, units[i]);
-    return out;
-}
-
-const char *
 unit_duration(uint64_t us, char out[UNIT_LEN])
 {
     if (us < 1000)
@@ -65,7 +46,7 @@ cell_unit(const json_t *value, const struct column *column, char out[UNIT_LEN])
         snprintf(out, UNIT_LEN, "%lld", (long long)json_integer_value(value));
         return out;
     case COLUMN_BYTES:
-        return unit_bytes((uint64_t)json_integer_value(value), out);
+        return text_bytes((double)json_integer_value(value), out);
     case COLUMN_SECONDS:
         snprintf(out, UNIT_LEN, "%.1f", json_real_value(value));
         return out;
