@@ -257,8 +257,9 @@ MSOCK_API short msock_events(const msock *m);
  * until the next call. */
 MSOCK_API const char *msock_error(const msock *m);
 
-/* Returns the code of the last REJ or ERR ("bad-json", "exists", "timeout", ...); "" if there was
- * none. The handle owns it until the next call. */
+/* Returns the code of the last REJ or ERR ("bad-json", "exists", "timeout", ...), or "no-temporary"
+ * if input that does not tell its size could not be copied to TMPDIR; "" otherwise. The handle owns
+ * it until the next call. */
 MSOCK_API const char *msock_error_code(const msock *m);
 
 /* Returns the reply to the last message if one was wanted: *n bytes (n may be NULL) and a NUL

@@ -121,8 +121,11 @@ struct source {
     uint64_t size; /* bytes; must hold until the end */
 };
 
-/* Opens a file, or waits for whoever writes to a FIFO and reads that to its end. Returns 0, or -1
- * with errno (EISDIR; ENXIO for a device). */
+#define SOURCE_NO_COPY (-2)
+
+/* Opens a file, or waits for whoever writes to a FIFO and reads that to its end. Returns 0; -1 with
+ * errno (EISDIR; ENXIO for a device); or SOURCE_NO_COPY with errno where the unnamed file cannot be
+ * made or written. */
 MS_MUST_CHECK int source_open(struct source *source_out, const char *path);
 
 /* The same of an open descriptor, which stays the caller's, from where it stands. */

@@ -1,7 +1,10 @@
 /* The public ways to send: each makes one outgoing message of what it is given and delivers it. */
 #include "client/handle.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Messages sent ahead are reported first: nothing overtakes them. */
@@ -167,11 +170,23 @@ send_check_path(struct msock *m, const char *remote_path)
     return MSOCK_OK;
 }
 
+static enum msock_status
+send_no_copy(struct msock *m)
+{
+    handle_fail_errno(m, MSOCK_LOCAL,
+                      "the temporary file in %s, for input that does not tell its size, cannot be"
+                      " written",
+                      fd_scratch_dir());
+    snprintf(m->code, sizeof(m->code), "no-temporary");
+    return MSOCK_LOCAL;
+}
+
 enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path)
 {
     enum msock_status status;
     struct source file;
+    int rc;
 
     send_begin(m);
     if (local_path == NULL)
@@ -179,7 +194,10 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
     remote_path = send_remote_path(local_path, remote_path);
     if (send_check_path(m, remote_path) != MSOCK_OK)
         return MSOCK_USAGE;
-    if (source_open(&file, local_path) < 0) {
+    rc = source_open(&file, local_path);
+    if (rc == SOURCE_NO_COPY)
+        return send_no_copy(m);
+    if (rc < 0) {
         if (errno == ENXIO)
             return handle_fail(m, MSOCK_LOCAL,
                                "%s cannot be sent: a device may have no end; give its bytes "
@@ -197,11 +215,15 @@ msock_send_fd(msock *m, int fd, const char *remote_path)
 {
     enum msock_status status;
     struct source file;
+    int rc;
 
     send_begin(m);
     if (send_check_path(m, remote_path) != MSOCK_OK)
         return MSOCK_USAGE;
-    if (source_take(&file, fd) < 0)
+    rc = source_take(&file, fd);
+    if (rc == SOURCE_NO_COPY)
+        return send_no_copy(m);
+    if (rc < 0)
         return handle_fail_errno(m, MSOCK_LOCAL, "what is to be sent cannot be read");
     status = send_source(m, &file, "the input", remote_path);
     source_close(&file);

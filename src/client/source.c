@@ -21,11 +21,15 @@ source_spool(struct source *source_out, int fd)
     uint64_t size = 0;
     ssize_t n;
 
+    if (copy < 0)
+        rc = SOURCE_NO_COPY;
     if (copy < 0 || piece == NULL)
         goto out;
     while ((n = fd_read(fd, piece, SPOOL_READ)) > 0) {
-        if (fd_write_all(copy, piece, (size_t)n) < 0)
+        if (fd_write_all(copy, piece, (size_t)n) < 0) {
+            rc = SOURCE_NO_COPY;
             goto out;
+        }
         size += (uint64_t)n;
     }
     if (n < 0)

@@ -181,7 +181,7 @@ fd_fill_standard(void)
     int fd;
 
     do
-        fd = open("/dev/null", O_RDONLY);
+        fd = open("/dev/null", O_PATH);
     while (fd >= 0 && fd <= STDERR_FILENO);
     fd_close(&fd);
 }
@@ -236,10 +236,16 @@ fd_open_unlinked(const char *dir, const char *prefix)
     return fd;
 }
 
-int
-fd_open_scratch(void)
+const char *
+fd_scratch_dir(void)
 {
     const char *dir = secure_getenv("TMPDIR");
 
-    return fd_open_unlinked(dir != NULL && dir[0] != '\0' ? dir : "/tmp", "msock-");
+    return dir != NULL && dir[0] != '\0' ? dir : "/tmp";
+}
+
+int
+fd_open_scratch(void)
+{
+    return fd_open_unlinked(fd_scratch_dir(), "msock-");
 }

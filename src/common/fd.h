@@ -30,8 +30,9 @@ MS_MUST_CHECK int fd_pread_all(int fd, void *buf, size_t n, off_t offset);
  * max bytes with EFBIG. Returns 0 and *data_out, *len_out, or -1 with errno. */
 MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out);
 
-/* Opens /dev/null for reading where descriptor 0, 1 or 2 is closed: nothing that is opened later
- * becomes standard output by accident, and what is printed there fails. */
+/* Opens /dev/null, for neither reading nor writing, where descriptor 0, 1 or 2 is closed: nothing
+ * that is opened later becomes standard output by accident, and what is read or printed there
+ * fails. */
 void fd_fill_standard(void);
 
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
@@ -46,6 +47,7 @@ MS_MUST_CHECK int fd_open_unlinked(const char *dir, const char *prefix);
 
 /* The same in $TMPDIR, or else /tmp. */
 MS_MUST_CHECK int fd_open_scratch(void);
+const char *fd_scratch_dir(void);
 
 /* Raises the soft limit of open descriptors to the hard one. Returns the limit now in force. */
 unsigned long fd_raise_limit(void);

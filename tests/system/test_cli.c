@@ -278,6 +278,37 @@ a_full_standard_output_is_no_success(void **state)
     daemon_stop(d);
 }
 
+/* Input that is closed is not empty, and the place of a temporary file is no input. */
+static void
+what_cannot_be_read_or_copied_is_no_success(void **state)
+{
+    static const struct {
+        const char *command;
+        int status;
+        const char *says;
+    } cases[] = {
+        {"$M -u $U send - <&-", 66, "cannot read standard input"},
+        {"$M -u $U send --lines <&-", 66, "cannot read the input"},
+        {"$M -u $U send-file --as a.txt - <&-", 66, "cannot be read"},
+        {"seq 9 | TMPDIR=/nonexistent $M -u $U send-file --as a.txt -", 73, "/nonexistent"},
+    };
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct run_result result;
+        char line[2 * HARNESS_PATH_LEN];
+
+        snprintf(line, sizeof(line), "M=%s U=$1; %s", harness_program("msock"), cases[i].command);
+        result = run_program("/bin/sh", "-c", line, "sh", d->listeners[0].url, NULL);
+        if (result.status != cases[i].status || strstr(result.err, cases[i].says) == NULL)
+            fail_msg("%s: status %d: %s", cases[i].command, result.status, result.err);
+        run_result_free(&result);
+    }
+    assert_int_equal(stats_total(d, "messages"), 0);
+    daemon_stop(d);
+}
+
 /* A dump that no file holds, a FIFO and a file of /proc are stored whole. */
 static void
 what_tells_no_size_is_sent_as_a_file(void **state)
@@ -380,6 +411,7 @@ main(void)
         SYSTEM_TEST(a_directory_that_cannot_be_made_ends_with_73),
         SYSTEM_TEST(a_data_directory_that_workers_cannot_write_ends_with_73),
         SYSTEM_TEST(a_full_standard_output_is_no_success),
+        SYSTEM_TEST(what_cannot_be_read_or_copied_is_no_success),
         SYSTEM_TEST(what_tells_no_size_is_sent_as_a_file),
         SYSTEM_TEST(msockctl_without_a_daemon_says_so),
         SYSTEM_TEST(every_view_of_msockctl_works_on_a_running_daemon),

@@ -140,6 +140,11 @@ struct session_options {
     {                                                                        \
         "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                   \
     }
+#define SESSION_STATUS                                                                \
+    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"     \
+    "69 not reachable, 73 no temporary file, 74 standard output cannot be written,\n" \
+    "75 given up after retries\n"
+
 #define SESSION_HELP                                                                       \
     "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n" \
     "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex " \
@@ -154,9 +159,7 @@ struct session_options {
     "      --no-progress      never show a bar\n"                                          \
     "  -j, --json             print what became of it as one JSON object a line\n"         \
     "  -q, --quiet            no line for what is committed\n"                             \
-    "  -h, --help             this text\n\n"                                               \
-    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"          \
-    "69 not reachable, 74 standard output cannot be written, 75 given up after retries\n"
+    "  -h, --help             this text\n\n" SESSION_STATUS
 
 /* A handle with the options set. Returns EX_OK with *m_out (msock_close is the caller's), EX_USAGE
  * or EX_OSERR, which it says itself. Does not connect. */
@@ -183,7 +186,7 @@ int session_report(const struct session_options *options, const msock *m,
 /* The exit status for a result. */
 int session_status(const struct session_result *result);
 
-/* The worse of two exit statuses: 69, 75, 71, 66, 65, 64, 0. */
+/* The worse of two exit statuses: 69, 75, 71, 73, 66, 65, 64, 0. */
 int session_worse(int a, int b);
 
 /* Bytes as a string of base64; NULL without memory. */

@@ -39,9 +39,7 @@ main_help(FILE *out)
           "examples:\n"
           "  msock send-json '{\"hello\":\"world\"}'\n"
           "  dmesg | msock -u msp://[::1]:8000 send\n"
-          "  msock send-file --as backup/ *.tar\n\n"
-          "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"
-          "69 not reachable, 75 given up after retries\n",
+          "  msock send-file --as backup/ *.tar\n\n" SESSION_STATUS,
           out);
 }
 

@@ -72,7 +72,7 @@ session_status(const struct session_result *result)
 int
 session_worse(int a, int b)
 {
-    static const int order[] = {EX_UNAVAILABLE, EX_TEMPFAIL, EX_OSERR,
+    static const int order[] = {EX_UNAVAILABLE, EX_TEMPFAIL, EX_OSERR, EX_CANTCREAT,
                                 EX_NOINPUT,     EX_DATAERR,  EX_USAGE};
 
     for (size_t i = 0; i < MS_ARRAY_LEN(order); i++)
@@ -207,5 +207,5 @@ session_report(const struct session_options *options, const msock *m,
         session_reply(m);
     else if (result->status == MSOCK_OK && !options->quiet && isatty(STDOUT_FILENO))
         session_done(m, result);
-    return session_status(result);
+    return strcmp(msock_error_code(m), "no-temporary") == 0 ? EX_CANTCREAT : session_status(result);
 }
