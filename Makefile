@@ -312,11 +312,12 @@ lint: lint-deps
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE
-	@$(MAKE) --no-print-directory -nB V=1 all tests 2>/dev/null | awk -v dir="$(CURDIR)" ' \
+	@$(MAKE) --no-print-directory -nB V=1 all tests fuzzers 2>/dev/null | awk -v dir="$(CURDIR)" ' \
 	    BEGIN {printf "["} \
-	    / -c -o / && $$NF ~ /\.c$$/ { \
-	        gsub(/["\\]/, "\\\\&"); \
-	        printf "%s\n{\"directory\":\"%s\",\"file\":\"%s\",\"command\":\"%s\"}", n++ ? "," : "", dir, $$NF, $$0} \
+	    / -o .*\.c( |$$)/ { \
+	        for (i = 1; i <= NF; i++) if ($$i ~ /\.c$$/) file = $$i; \
+	        sub(/ *\\$$/, ""); gsub(/["\\]/, "\\\\&"); \
+	        printf "%s\n{\"directory\":\"%s\",\"file\":\"%s\",\"command\":\"%s\"}", n++ ? "," : "", dir, file, $$0} \
 	    END {print "\n]"}' > $@
 
 fmt:

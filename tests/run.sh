@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Runs test programs, several at a time, and says at the end what passed and failed.
-# usage: run.sh BUILD-DIRECTORY PROGRAM...
+# usage: run.sh [-j N] BUILD-DIRECTORY PROGRAM...
 #   TEST=journal         only programs with that in their name
 #   TEST=journal:torn    and of these only the tests whose names begin so
-#   JOBS=4               programs at a time (default: twice the cores; most of them wait)
+#   -j 4, or JOBS=4      programs at a time (default: twice the cores; most of them wait)
 #   LIMIT=300            seconds for one program, then it is ended
 #   RUNNER="valgrind"    runs each program under another
 set -u
+while getopts j: option; do
+    [ "$option" = j ] && JOBS=$OPTARG || exit 64
+done
+shift $((OPTIND - 1))
 build=$1
 shift
 MSOCK_BUILD=$(cd "$build" && pwd) || exit 1
