@@ -169,11 +169,12 @@ MSOCK_API void msock_set_want_reply(msock *m, int on);
  *   cnp               the same as over msp: the server's handler has taken the message (3.3)
  *   tinyproto, frame  the kernel has the message; with msock_set_want_reply, the reply is here
  *
- * Over these three a message whose last byte has left is never sent again: after MSOCK_GIVEN_UP the
- * program must find out by itself. MSOCK_USAGE also means that the protocol cannot carry the
- * message, such as a fixed frame of another size, or a delimiter in the message. With framing=eof
- * each message has a connection of its own. If a wanted reply does not come in time, the connection
- * is closed, so that the late reply is not taken for that of a later message. */
+ * Over these three a message whose last byte has left is never sent again, unless the ERROR with
+ * which a cnp server ends shows that it was not taken: after MSOCK_GIVEN_UP the program must find
+ * out by itself. MSOCK_USAGE also means that the protocol cannot carry the message, such as a fixed
+ * frame of another size, or a delimiter in the message. With framing=eof each message has a
+ * connection of its own. If a wanted reply does not come in time, the connection is closed, so that
+ * the late reply is not taken for that of a later message. */
 
 /* Sends a plain message of n bytes (KIND A). 0 bytes are a message too. */
 MSOCK_API enum msock_status msock_send(msock *m, const void *data, size_t n);
