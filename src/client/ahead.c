@@ -3,6 +3,7 @@
  * all retries, before the fast way begins again. */
 #include "client/handle.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -320,11 +321,13 @@ ahead_post(struct msock *m, struct ahead_item *item)
     if (ahead->count == 0)
         ahead_renew(m);
     item->ordinal = m->peer->posted;
-    if (peer_post(m->peer, &item->out, false) < 0) {
+    if (peer_post(m->peer, &item->out, false) < 0 && errno != ENOMEM) {
         ahead_item_destroy(item);
         return attempt_say_unfit(m);
     }
     ahead_append(ahead, item);
+    if (!peer_alive(m->peer))
+        return ahead_recover(m);
     ahead->gathered += ahead_item_bytes(item);
     return ahead->gathered < AHEAD_BATCH ? MSOCK_OK : ahead_turn(m, 0, &moved);
 }
