@@ -63,7 +63,9 @@ ms_malloc(size_t n)
 {
     void *p = malloc(n != 0 ? n : 1);
 
-    return p != NULL ? p : ms_out_of_memory(n);
+    if (p == NULL)
+        return ms_out_of_memory(n);
+    return p;
 }
 
 void *
@@ -71,7 +73,9 @@ ms_calloc(size_t count, size_t size)
 {
     void *p = count != 0 && size != 0 ? calloc(count, size) : calloc(1, 1);
 
-    return p != NULL ? p : ms_out_of_memory(count * size);
+    if (p == NULL)
+        return ms_out_of_memory(count * size);
+    return p;
 }
 
 char *

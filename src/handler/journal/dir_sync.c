@@ -135,7 +135,9 @@ dir_syncs_trim(struct dir_syncs *syncs)
 static struct dir_slot
 dir_known(const struct dir_syncs *syncs, const struct dir_slot *id)
 {
-    return syncs->cap == 0 ? (struct dir_slot){.used = false} : *dir_find(syncs, id);
+    const struct dir_slot nothing = {.used = false};
+
+    return syncs->cap == 0 ? nothing : *dir_find(syncs, id);
 }
 
 /* FNV-1a, so that a path taken piece by piece comes to the same. */

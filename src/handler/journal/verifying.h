@@ -21,6 +21,8 @@ struct suspect {
     char sha256[SHA256_HEX_LEN + 1]; /* "": it is no regular file */
 };
 
+STAILQ_HEAD(suspect_list, suspect);
+
 struct verifying {
     const struct verify *verify;
     struct verify_tally tally;
@@ -29,7 +31,7 @@ struct verifying {
     int root;
     struct named named;
     void *segments; /* of tsearch, of struct verify_segment */
-    STAILQ_HEAD(, suspect) suspects;
+    struct suspect_list suspects;
     /* the segment that is being read */
     const char *path;
     bool is_open;
