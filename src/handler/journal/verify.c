@@ -239,7 +239,7 @@ static bool
 verify_is_explained(struct verifying *v, const struct suspect *s, const struct named_path *entry)
 {
     if (s->what == VERIFY_WRONG)
-        return named_is(entry, s->size, s->sha256);
+        return entry != NULL && named_is(entry, s->size, s->sha256);
     if (s->what == VERIFY_LEFTOVER)
         return verify_is_in_use(v, s->path);
     return entry != NULL;
@@ -271,12 +271,10 @@ verify_look_again(struct verifying *v)
 static void
 verify_suspects(struct verifying *v)
 {
-    const struct suspect *s;
-
     if (!STAILQ_EMPTY(&v->suspects))
         verify_look_again(v);
-    STAILQ_FOREACH(s, &v->suspects, link)
-    {
+    for (const struct suspect *s = STAILQ_FIRST(&v->suspects); s != NULL;
+         s = STAILQ_NEXT(s, link)) {
         const struct named_path *entry = named_find(&v->named, s->path);
 
         if (!verify_is_explained(v, s, entry))
