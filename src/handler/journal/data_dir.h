@@ -62,10 +62,6 @@ void dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place);
 MS_MUST_CHECK int
 data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN]);
 
-/* A new unlinked file, read-write, on the file system of files/, so that it can be linked there.
- * Returns its descriptor, or -1 with errno. */
-int data_dir_spill_open(const struct config *config);
-
 /* Names in the data directory itself that are on their way somewhere else begin with this. Their
  * user holds an OFD write lock on them; a name without a lock is a leftover of a crash. */
 #define DATA_DIR_TEMP_PREFIX ".msockd-"
@@ -76,6 +72,27 @@ int data_dir_spill_open(const struct config *config);
 /* An empty file in the data directory, its name ends with that of a part: a file system was mounted
  * on that part. Where none is any more, a start refuses rather than begin anew beneath. */
 #define DATA_DIR_MOUNTED "msockd.mounted-"
+
+/* Between data_dir.c and data_dirs.c. */
+
+extern const char *const data_dir_parts[DATA_PARTS];        /* their names */
+#define DATA_DIR_PART (O_RDONLY | O_DIRECTORY | O_NOFOLLOW) /* for file_ops */
+
+/* Reads the marker. Returns 0, or -1 with errno: ENOENT where there is none, EBADMSG where it holds
+ * something else. */
+MS_MUST_CHECK int data_id_read(int root, char id_out[DATA_ID_LEN + 1]);
+
+/* Which directory is open, and is a file system mounted there? Returns 0, or -1 with errno. */
+MS_MUST_CHECK int data_part_look(int root, int fd, struct data_part *part_out);
+
+/* Is it the same directory, or at least one that no mount has put there or taken away? */
+bool data_part_is(const struct data_part *now, const struct data_part *part);
+
+/* --- data_dirs.c --- */
+
+/* A new unlinked file, read-write, on the file system of files/, so that it can be linked there.
+ * Returns its descriptor, or -1 with errno. */
+int data_dir_spill_open(const struct config *config);
 
 /* The directories, open. All are -1 or none. */
 struct data_dirs {
