@@ -112,21 +112,26 @@ message_grow(struct message *m, size_t need)
     return 0;
 }
 
-/* Of a message whose digest was skipped while it was in memory. */
-static void
+/* Of a message whose digest was skipped while it was in memory. Returns 0, or -1 with errno. */
+static int
 message_begin_digest(struct message *m)
 {
     size_t mark = (size_t)m->mark_size;
 
     m->digest = sha256_begin(m->store->digester);
+    if (m->digest == NULL)
+        return -1;
     if (m->mem_len == 0)
-        return;
+        return 0;
     sha256_update(m->digest, m->mem, mark);
     if (mark > 0) {
         m->mark_digest = sha256_begin(m->store->digester);
+        if (m->mark_digest == NULL)
+            return -1;
         sha256_copy(m->mark_digest, m->digest);
     }
     sha256_update(m->digest, m->mem + mark, m->mem_len - mark);
+    return 0;
 }
 
 static int
@@ -137,8 +142,8 @@ message_to_file(struct message *m)
         return -1;
     if (fd_pwrite_all(m->fd, m->mem, m->mem_len, 0) < 0)
         return -1;
-    if (m->digest == NULL)
-        message_begin_digest(m);
+    if (m->digest == NULL && message_begin_digest(m) < 0)
+        return -1;
     m->file_end = m->mem_len;
     message_free_memory(m);
     return 0;

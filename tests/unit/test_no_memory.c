@@ -133,6 +133,8 @@ struct receiver {
     atomic_bool stop, failed;
 };
 
+static const char large_reply[(1 << 20) + 5000];
+
 static void
 receiver_take(msock_message *m)
 {
@@ -146,7 +148,11 @@ receiver_take(msock_message *m)
     }
     if (number < MESSAGES_MAX)
         committed[number] = 1;
-    msock_message_commit(m, "thanks", 6);
+    /* Over frame, one that goes to a file where it is received. */
+    if (strcmp(msock_message_protocol(m), "frame") == 0)
+        msock_message_commit(m, large_reply, sizeof(large_reply));
+    else
+        msock_message_commit(m, "thanks", 6);
 }
 
 static void *

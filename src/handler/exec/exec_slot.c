@@ -154,7 +154,7 @@ exec_slot_write(struct exec_slot *slot, const char *data, size_t n)
     return done;
 }
 
-/* A piece more. Returns false where that is enough for now. */
+/* A piece more. Returns false where no more is given in this turn. */
 static bool
 exec_slot_feed_piece(struct exec *h, struct exec_slot *slot, size_t *budget)
 {
