@@ -51,8 +51,8 @@ seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
         memcpy(key_out, text, n);
         return true;
     }
-    if (n == 2 * SEAL_KEY_LEN + 1 && text[n - 1] == '\n')
-        n--;
+    if (n > 2 * SEAL_KEY_LEN && text[n - 1] == '\n')
+        n -= text[n - 2] == '\r' ? 2 : 1;
     if (n != 2 * SEAL_KEY_LEN)
         return false;
     for (size_t i = 0; i < SEAL_KEY_LEN; i++) {

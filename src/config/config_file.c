@@ -248,6 +248,16 @@ file_parse(struct config_parse *p, const char *text)
     return -1;
 }
 
+/* Editors of other systems put a byte order mark before the text, where nobody sees it. */
+static void
+file_blank_mark(char *text)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+
+    if (strncmp(text, mark, strlen(mark)) == 0)
+        file_blank(text, text + strlen(mark));
+}
+
 int
 config_file_read(const char *path, const char *shown, struct settings *settings,
                  char error[CONFIG_ERROR_LEN])
@@ -259,6 +269,7 @@ config_file_read(const char *path, const char *shown, struct settings *settings,
 
     if (fd_read_file(path, CONFIG_FILE_MAX, &text, &len) < 0)
         return config_fail(error, "%.200s: %s", shown, file_open_reason(errno));
+    file_blank_mark(text);
     if (strlen(text) != len)
         rc = config_fail(error, "%.200s:%d: there is a NUL byte; this is not a text", shown,
                          file_line(text, text + strlen(text)));

@@ -719,6 +719,20 @@ the_sample_file_means_the_defaults_with_and_without_its_comments(void **state)
 }
 
 static void
+a_file_of_an_editor_of_another_system_means_the_same(void **state)
+{
+    struct config *c = build_file("\xEF\xBB\xBFworkers = 3 # three\r\nhandler = \"echo\"\r\n");
+    const struct config_args args = {.config_file = FILE_NAME};
+
+    (void)state;
+    assert_int_equal(c->workers, 3);
+    assert_string_equal(c->listeners[0].handler, "echo");
+    config_destroy(c);
+    write_file("\xEF\xBB\xBF\r\nwerkers = 3\r\n");
+    assert_refused(&args, FILE_NAME ":2: unknown option \"werkers\"; did you mean \"workers\"?");
+}
+
+static void
 check_manual_entry(const char *text, const struct config_option *o)
 {
     const char *initial = o->initial[0] == '\0' ? "empty" : o->initial, *entry, *end, *found;
@@ -777,6 +791,7 @@ main(void)
         TEST(hundreds_of_builds_keep_no_memory),
         TEST(the_sample_file_shows_every_option_with_its_default),
         TEST(the_sample_file_means_the_defaults_with_and_without_its_comments),
+        TEST(a_file_of_an_editor_of_another_system_means_the_same),
         TEST(the_manual_page_shows_every_option_with_its_default),
     };
 

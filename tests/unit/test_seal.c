@@ -188,6 +188,7 @@ struct key_case {
 static const struct key_case key_cases[] = {
     {HEX, 64, 0600, NULL},
     {HEX "\n", 65, 0400, NULL},
+    {HEX "\r\n", 66, 0600, NULL},
     {HEX "\r", 65, 0600, "neither 32 bytes nor 64 hex digits"},
     {HEX "\n\n", 66, 0600, "neither 32 bytes nor 64 hex digits"},
     {HEX, 63, 0600, "neither 32 bytes nor 64 hex digits"},
