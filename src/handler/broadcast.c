@@ -77,6 +77,13 @@ broadcast_wait(struct broadcast *h, struct message *m)
     h->last = m;
 }
 
+static uint64_t
+broadcast_take_max(void *handler)
+{
+    (void)handler;
+    return BUS_MESSAGE_MAX;
+}
+
 static void
 broadcast_submit(void *handler, struct message *m)
 {
@@ -160,6 +167,7 @@ const struct handler_ops broadcast_handler = {
     .create = broadcast_create,
     .destroy = broadcast_destroy,
     .keep_max = BUS_MESSAGE_MAX + 1, /* a message that is too long is known by its size alone */
+    .take_max = broadcast_take_max,
     .submit = broadcast_submit,
     .flush = broadcast_flush,
     .conn_moving = broadcast_conn_moving,

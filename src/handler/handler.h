@@ -86,6 +86,10 @@ struct handler_ops {
 
     uint64_t keep_max; /* bytes of the largest body that it wants (struct message keep_max) */
 
+    /* Bytes of the largest message that it can take, whatever it is; a larger one may be refused
+     * before it has come, and submit refuses it too. NULL or 0: no limit. */
+    uint64_t (*take_max)(void *handler);
+
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(void *handler, struct message *m);
 

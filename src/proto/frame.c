@@ -53,6 +53,13 @@ frame_fail(struct frame *f, struct proto_io *io)
     return PROTO_CLOSE;
 }
 
+static enum proto_event
+frame_too_large(struct frame *f, struct proto_io *io)
+{
+    io->tally->too_large++;
+    return frame_fail(f, io);
+}
+
 static struct message *
 frame_message(const struct frame *f, struct proto_io *io, uint64_t size_hint)
 {
@@ -100,7 +107,7 @@ static enum proto_event
 frame_body_begin(struct frame *f, struct proto_io *io, uint32_t len, struct message **message_out)
 {
     if (len > io->limits->max_message_size)
-        return frame_fail(f, io);
+        return frame_too_large(f, io);
     f->state = FRAME_BODY;
     f->left = len;
     if (frame_message(f, io, len) == NULL)
@@ -150,7 +157,7 @@ frame_add(struct frame *f, struct proto_io *io, const uint8_t *data, size_t n)
 
     if (n > io->limits->max_message_size - size) {
         io->tally->cut++;
-        return frame_fail(f, io);
+        return frame_too_large(f, io);
     }
     if (n == 0)
         return PROTO_MORE;

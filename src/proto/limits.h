@@ -5,6 +5,7 @@
 #include "common/url.h"
 
 #define FRAMING_DELIMITER_MAX 32
+#define LIMITS_TAKER_LEN      48
 
 enum framing_kind {
     FRAMING_LENGTH32,  /* a length of 4 bytes before each message */
@@ -33,7 +34,7 @@ enum reply_policy {
 
 /* Durations in microseconds, sizes in bytes. */
 struct proto_limits {
-    uint64_t max_message_size; /* msp: a larger SIZE is taken as undetermined (1.3) */
+    uint64_t max_message_size; /* msp: a larger SIZE is refused (1.8) or undetermined (1.3) */
     uint64_t timeout_us;       /* no byte inside a message for so long: ERR timeout */
     uint64_t idle_timeout_us;  /* no message for so long: close */
     uint64_t min_rate;         /* bytes/s a message must make after its first rate_grace_us */
@@ -48,7 +49,9 @@ struct proto_limits {
     uint32_t window_size;     /* cnp: most packets without an ACK */
     uint32_t retries;         /* cnp: how often a packet is sent again */
     enum reply_policy reply;
-    bool answers; /* the handler is there to answer (echo, not journal) */
+    bool answers;      /* the handler is there to answer (echo, not journal) */
+    uint64_t take_max; /* more bytes of a message the handler or a transform refuses; 0: no limit */
+    char taker[LIMITS_TAKER_LEN]; /* of take_max, for limits_too_large */
     struct framing framing;
 };
 
@@ -61,6 +64,14 @@ limits_want_reply(const struct proto_limits *limits, bool harmless)
         return limits->answers || harmless;
     return limits->reply == REPLY_YES;
 }
+
+/* --- limits.c --- */
+
+/* A message that is over a limit, in the words that are the same over every protocol and in the
+ * log: "the message is larger than max_message_size, 1048576 bytes". what is the limit's name.
+ * Returns text. */
+#define LIMITS_TEXT_LEN 128
+const char *limits_too_large(const char *what, uint64_t bytes, char text[LIMITS_TEXT_LEN]);
 
 /* --- framing.c --- */
 

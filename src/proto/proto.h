@@ -20,7 +20,9 @@ struct proto_tally {
 #define X(name) uint32_t name;
     PROTO_COUNTERS(X)
 #undef X
-    uint32_t http; /* a connection that began with an HTTP request; logged only */
+    /* Logged only: a connection that began with an HTTP request, and a message over
+     * max_message_size where the protocol has no words for it. */
+    uint32_t http, too_large;
 };
 
 enum proto_role {

@@ -125,8 +125,10 @@ static enum proto_event
 tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
     tp->left = be32_load(tp->head);
-    if (tp->left > io->limits->max_message_size)
+    if (tp->left > io->limits->max_message_size) {
+        io->tally->too_large++;
         return tinyproto_fault(tp, io);
+    }
     if (tp->asking && tp->role == PROTO_CLIENT) {
         tp->state = TINYPROTO_HELD;
         return PROTO_MORE;

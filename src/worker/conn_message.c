@@ -2,6 +2,7 @@
 #include "worker/conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* --- counting --- */
@@ -19,6 +20,16 @@ conn_say(const struct conn *c, const char *subject, const char *what)
         stats_peer_format(c->slot->family, c->slot->address, c->slot->port, w->peer);
     log_notice("%s: %s from %s over %s %s%s", c->listener->child->config->name, subject, w->peer,
                c->proto->name, what, more);
+}
+
+static void
+conn_say_too_large(const struct conn *c)
+{
+    char text[LIMITS_TEXT_LEN], what[LIMITS_TEXT_LEN + 32];
+
+    limits_too_large("max_message_size", c->listener->limits.max_message_size, text);
+    snprintf(what, sizeof(what), "is dropped: %s", text);
+    conn_say(c, "a message", what);
 }
 
 bool
@@ -72,7 +83,9 @@ conn_count(struct conn *c, const struct proto_tally *tally)
 #undef X
     if (tally->http != 0)
         conn_say(c, "a connection", "is closed: it began with an HTTP request");
-    if (tally->cut != 0)
+    if (tally->too_large != 0)
+        conn_say_too_large(c);
+    else if (tally->cut != 0)
         conn_say(c, "a message", "is dropped: its end did not come");
 }
 
@@ -128,6 +141,8 @@ conn_transform(struct conn *c, struct message **m)
 {
     struct message *plain;
 
+    if ((*m)->size > TRANSFORM_BODY_MAX)
+        return outcome_refused("refused", "a key or transforms take at most 256 MiB");
     if (transforms_receive_message(&c->listener->transforms, *m, &plain) < 0)
         return errno == EBADMSG
                    ? outcome_refused(

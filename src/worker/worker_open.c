@@ -83,6 +83,22 @@ worker_transforms_open(struct worker *w, struct worker_listener *l, char error[H
     return transforms_add(&l->transforms, &sealing);
 }
 
+/* What is too large for what comes behind the protocol is refused by its size alone. */
+static void
+worker_take_limit(struct worker_listener *l)
+{
+    const struct worker_handler *wh = l->handler;
+    struct proto_limits *limits = &l->limits;
+
+    if (l->transforms.count > 0) {
+        limits->take_max = TRANSFORM_BODY_MAX;
+        snprintf(limits->taker, sizeof(limits->taker), "what its key or transforms take");
+    } else if (wh->ops->take_max != NULL) {
+        limits->take_max = wh->ops->take_max(wh->handler);
+        snprintf(limits->taker, sizeof(limits->taker), "what handler=%s takes", wh->ops->name);
+    }
+}
+
 static int
 worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
 {
@@ -99,6 +115,7 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         if (l->handler == NULL || worker_transforms_open(w, l, error) < 0)
             return -1;
         l->limits.answers = l->handler->ops->answers;
+        worker_take_limit(l);
         l->meaning = listener_meaning(cl->config);
         w->listener_count++;
     }

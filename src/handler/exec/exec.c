@@ -141,6 +141,15 @@ exec_note_origin(struct exec *h, struct exec_job *job)
     job->peer = ms_strdup(origin.peer);
 }
 
+/* The header that a child of a pool gets counts in 32 bits. */
+static uint64_t
+exec_take_max(void *handler)
+{
+    const struct exec *h = handler;
+
+    return h->config.once ? 0 : UINT32_MAX / 2;
+}
+
 static void
 exec_submit(void *handler, struct message *m)
 {
@@ -148,7 +157,7 @@ exec_submit(void *handler, struct message *m)
     struct exec_job *job = ms_calloc(1, sizeof(*job));
     const char *refusal = h->config.once ? exec_env_refuses(m) : NULL;
 
-    if (!h->config.once && m->size > UINT32_MAX / 2)
+    if (!h->config.once && m->size > exec_take_max(h))
         refusal = "the message is too long for exec=pool";
     job->m = m;
     h->out++;
@@ -373,6 +382,7 @@ const struct handler_ops exec_handler = {
     .create = exec_create,
     .destroy = exec_destroy,
     .keep_max = UINT64_MAX,
+    .take_max = exec_take_max,
     .submit = exec_submit,
     .event_fd = exec_event_fd,
     .complete = exec_complete,

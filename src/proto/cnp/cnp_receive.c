@@ -70,7 +70,10 @@ cnp_message_pick(struct cnp *cnp, struct proto_io *io, bool plain, uint64_t size
 static enum proto_event
 cnp_too_large(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
 {
-    return cnp_say_close(cnp, io, sequence, "too-large", "larger than was agreed or is taken here");
+    char text[LIMITS_TEXT_LEN];
+
+    return cnp_say_close(cnp, io, sequence, "too-large",
+                         limits_too_large("max_message_size", io->limits->max_message_size, text));
 }
 
 /* It could not be stored: the handler need not be asked. */
@@ -293,7 +296,8 @@ cnp_data_begin(struct cnp *cnp, struct proto_io *io)
     uint32_t ahead;
 
     if (h->length > cnp->packet_max)
-        return cnp_too_large(cnp, io, h->sequence);
+        return cnp_say_close(cnp, io, h->sequence, "too-large",
+                             "the packet is larger than was agreed");
     if (cnp_kind(h, cnp->second) == CNP_FRAGMENT && !cnp->fragments)
         return cnp_say_close(cnp, io, h->sequence, "fragments", "fragments were not agreed");
     cnp->into = CNP_INTO_NOTHING;

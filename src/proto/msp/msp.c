@@ -88,8 +88,9 @@ msp_undetermined_packet(struct msp *msp, struct proto_io *io)
 
     io->tally->packets++;
     if (msp->late_digest)
-        return msp_say_rej(msp, io, "bad-flags",
-                           "a late digest needs a size, and one within the server's limit");
+        return msp_say_rej(msp, io, "bad-flags", "a late digest needs a size");
+    if ((*io->message)->size > io->limits->max_message_size)
+        return msp_say_too_large(msp, io, (*io->message)->size);
     message_peek(*io->message, sum);
     if (memcmp(sum, msp->sha256, SHA256_LEN) == 0) {
         message_finish(*io->message);
@@ -97,20 +98,36 @@ msp_undetermined_packet(struct msp *msp, struct proto_io *io)
         return PROTO_MORE;
     }
     if (!msp->first_packet && ++msp->rereads >= io->limits->reread_limit)
-        return msp_say_err(msp, io, "too-long", "no end of a message of undetermined size");
+        return msp_say_err(msp, io, "too-long",
+                           msp->over_limit
+                               ? "no end of a message whose SIZE is over max_message_size"
+                               : "no end of a message of undetermined size");
     if ((*io->message)->error != 0)
         return msp_say_store_error(msp, io, (*io->message)->error);
     msp_say_grant(msp, io);
     msp->state = MSP_PACKET;
     msp->first_packet = false;
+    msp->announced = 0;
     return PROTO_MORE;
+}
+
+/* How much of a packet can be taken at once: a first one of a message that says that it is larger
+ * than the limit, and small enough to be whole now, is looked at where it would end. */
+static size_t
+msp_undetermined_take(const struct msp *msp, size_t n)
+{
+    uint32_t have = msp->packet_len - msp->packet_left;
+    size_t most = have < msp->announced ? (size_t)(msp->announced - have) : msp->packet_left;
+
+    return n < most ? n : most;
 }
 
 static enum proto_event
 msp_undetermined_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n,
                       size_t *used)
 {
-    size_t take = n < msp->packet_left ? n : msp->packet_left;
+    size_t take = msp_undetermined_take(msp, n);
+    bool good;
 
     if (!msp->marked) {
         message_mark(*io->message);
@@ -120,11 +137,12 @@ msp_undetermined_body(struct msp *msp, struct proto_io *io, const uint8_t *data,
     message_append(*io->message, data, take);
     msp->packet_left -= (uint32_t)take;
     *used = take;
+    good = !msp->header_bad && msp->crc == msp->crc_declared;
+    if (good && msp->packet_len - msp->packet_left == msp->announced)
+        return msp_undetermined_packet(msp, io); /* whatever was sent ahead behind it */
     if (msp->packet_left > 0)
         return PROTO_MORE; /* it may end here: msp_drained will tell */
-    if (msp->header_bad || msp->crc != msp->crc_declared)
-        return msp_packet_again(msp, io);
-    return msp_undetermined_packet(msp, io);
+    return good ? msp_undetermined_packet(msp, io) : msp_packet_again(msp, io);
 }
 
 /* --- packets of a known size --- */
@@ -173,6 +191,15 @@ msp_body_part(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t 
     return PROTO_MORE;
 }
 
+/* The size alone decides, so the sender need not send the rest. */
+static bool
+msp_is_unwanted(const struct msp *msp, const struct proto_limits *limits)
+{
+    uint64_t size = msp->packet_len + msp->left;
+
+    return size > limits->max_message_size || (limits->take_max > 0 && size > limits->take_max);
+}
+
 static enum proto_event
 msp_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n, size_t *used)
 {
@@ -186,6 +213,8 @@ msp_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n, si
         if (msp->header_bad || msp->crc != msp->crc_declared)
             return msp_packet_again(msp, io);
         io->tally->packets++;
+        if (msp->first_packet && msp_is_unwanted(msp, io->limits))
+            return msp_say_too_large(msp, io, msp->packet_len + msp->left);
         msp->more = msp->left > 0;
         if (msp_may_ack_early(msp, io, take)) {
             msp->verified = true;
@@ -221,8 +250,10 @@ msp_first_header(struct msp *msp, struct proto_io *io)
 
     if (!msp_first_decode(msp->head, &first))
         return msp_say_err(msp, io, "bad-header", "expected CRLF at bytes 8, 42 and 48");
-    msp->undetermined = first.size == 0 || first.size > io->limits->max_message_size;
+    msp->over_limit = first.size > io->limits->max_message_size;
     msp->late_digest = memcmp(first.sha256, no_digest, SHA256_LEN) == 0;
+    msp->undetermined = first.size == 0 || (msp->over_limit && !msp->late_digest);
+    msp->announced = first.size <= MSP_FIRST_BODY ? (uint16_t)first.size : 0;
     memcpy(msp->sha256, first.sha256, SHA256_LEN);
     msp->first_packet = true;
     msp->rereads = 0;

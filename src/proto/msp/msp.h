@@ -121,6 +121,7 @@ struct msp {
     uint8_t state;     /* enum msp_state */
     uint8_t have;      /* bytes of head[] that are there */
     bool undetermined; /* SIZE was 0 or over the limit (1.4) */
+    bool over_limit;   /* SIZE was over max_message_size */
     bool late_digest;  /* SHA256 was zero (1.8) */
     bool first_packet; /* the packet under way is the message's first */
     bool header_bad;   /* its CRLF was not in place: NACK1 at its end */
@@ -131,6 +132,7 @@ struct msp {
     bool discard;      /* after a NACK: drop arrived bytes, until the connection is drained */
     uint8_t head[MSP_FIRST_HEADER]; /* the fixed part under way */
     uint16_t value_have;            /* bytes of VALUE that are there */
+    uint16_t announced;             /* first packet, over_limit: bytes that make the body SIZE */
     uint32_t nacks;                 /* within this message */
     uint32_t rereads;               /* further packets of an undetermined message without its end */
     uint32_t grant;                 /* N of the last ACK <N>; kept over messages */
@@ -206,6 +208,10 @@ msp_say_rej(struct msp *msp, struct proto_io *io, const char *code, const char *
 /* ERR: the message is dropped, the connection ends. Always PROTO_CLOSE. */
 enum proto_event
 msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *text);
+
+/* The answer to a message of that size, or that has grown so large: REJ too-large over
+ * max_message_size, REJ refused over take_max. */
+enum proto_event msp_say_too_large(struct msp *msp, struct proto_io *io, uint64_t size);
 
 /* REJ no-space or ERR internal, as errno error has it, for a message that could not be stored. */
 enum proto_event msp_say_store_error(struct msp *msp, struct proto_io *io, int error);

@@ -143,6 +143,18 @@ msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *
 }
 
 enum proto_event
+msp_say_too_large(struct msp *msp, struct proto_io *io, uint64_t size)
+{
+    const struct proto_limits *limits = io->limits;
+    char text[LIMITS_TEXT_LEN];
+
+    if (size > limits->max_message_size)
+        return msp_say_rej(msp, io, "too-large",
+                           limits_too_large("max_message_size", limits->max_message_size, text));
+    return msp_say_rej(msp, io, "refused", limits_too_large(limits->taker, limits->take_max, text));
+}
+
+enum proto_event
 msp_say_store_error(struct msp *msp, struct proto_io *io, int error)
 {
     if (message_found_no_room(error))

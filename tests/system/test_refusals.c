@@ -1,0 +1,175 @@
+/* What the server can know it says to the first packet: the bytes that were sent are counted. */
+#include "daemon.h"
+#include "stats.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FIRST_MOST 8192 /* bytes: more than a first packet, and far less than the message */
+
+/* A file of that size which takes no room on the disk. */
+static void
+make_sparse(const struct daemon *d, const char *name, off_t size, char path[HARNESS_PATH_LEN])
+{
+    int fd;
+
+    harness_join(path, d->dir, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, size), 0);
+    close(fd);
+}
+
+static void
+expect(struct run_result result, int status, const char *says)
+{
+    if (result.status != status || strstr(result.err, says) == NULL)
+        fail_msg("status %d, not %d with \"%s\": %s%s", result.status, status, says, result.out,
+                 result.err);
+    run_result_free(&result);
+}
+
+/* Sends the file; it must be refused with these words, after one connection and its first packet.
+ */
+static void
+expect_refused_at_once(const struct daemon *d, const char *file, const char *says)
+{
+    uint64_t bytes = stats_total(d, "bytes_in"), rej = stats_total(d, "rej");
+    uint64_t accepts = stats_total(d, "accepted");
+
+    expect(
+        run_program(harness_program("msock"), "-u", d->listeners[0].url, "send-file", file, NULL),
+        65, says);
+    WAIT_FOR(stats_total(d, "rej") == rej + 1, 20000);
+    assert_true(stats_total(d, "bytes_in") - bytes < FIRST_MOST);
+    assert_int_equal(stats_total(d, "accepted"), accepts + 1);
+}
+
+static void
+a_file_over_max_message_size_is_refused_with_its_first_packet(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    char file[HARNESS_PATH_LEN];
+
+    (void)state;
+    make_sparse(d, "big", (off_t)5 << 30, file);
+    expect_refused_at_once(d, file,
+                           "refused the message: too-large: the message is larger than "
+                           "max_message_size, 4294967295 bytes");
+    daemon_stop(d);
+}
+
+static void
+the_limit_of_a_new_configuration_holds(void **state)
+{
+    struct daemon *d = daemon_create(
+        &(struct daemon_options){.config = "workers = 1\nlisten = { \"msp://127.0.0.1:0\" }\n"
+                                           "handler = discard\n"});
+    char file[HARNESS_PATH_LEN];
+
+    (void)state;
+    daemon_launch(d);
+    make_sparse(d, "two", 2 << 20, file);
+    expect(
+        run_program(harness_program("msock"), "-u", d->listeners[0].url, "send-file", file, NULL),
+        0, "");
+    daemon_configure(d, "workers = 1\nlisten = { \"msp://127.0.0.1:0\" }\nhandler = discard\n"
+                        "max_message_size = 1M\n");
+    daemon_reload(d);
+    expect_refused_at_once(d, file, "larger than max_message_size, 1048576 bytes");
+    daemon_stop(d);
+}
+
+/* Of the size of a first packet, sent ahead with its trailer behind it. */
+static void
+a_small_message_over_a_small_limit_is_refused_once(void **state)
+{
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.workers = 1, .listen = {"msp://127.0.0.1:0?max_message_size=5"}});
+
+    (void)state;
+    expect(run_program(harness_program("msock"), "-u", d->listeners[0].url, "send", "123456", NULL),
+           65, "larger than max_message_size, 5 bytes");
+    expect(run_program(harness_program("msock"), "-u", d->listeners[0].url, "send", "12345", NULL),
+           0, "");
+    assert_int_equal(stats_total(d, "nack1"), 0);
+    daemon_stop(d);
+}
+
+static void
+what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet(void **state)
+{
+    static const struct {
+        const char *query, *says;
+        off_t size;
+    } cases[] = {
+        {"handler=broadcast", "larger than what handler=broadcast takes, 1048576 bytes",
+         (1 << 20) + 1},
+        {"handler=exec&command=cat", "larger than what handler=exec takes, 2147483647 bytes",
+         (off_t)1 << 31},
+        {"handler=discard&key_file=",
+         "larger than what its key or transforms take, 268435456 bytes", (256 << 20) + 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char file[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN];
+        char url[HARNESS_PATH_LEN + 200];
+        struct daemon_options options = {.workers = 1, .listen = {url}};
+        struct daemon *d;
+
+        harness_directory(dir);
+        harness_join(key, dir, "key");
+        harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+        assert_int_equal(chmod(key, 0600), 0);
+        snprintf(url, sizeof(url), "msp://127.0.0.1:0?%s%s", cases[i].query, i == 2 ? key : "");
+        d = daemon_start(&options);
+        make_sparse(d, "big", cases[i].size, file);
+        expect_refused_at_once(d, file, cases[i].says);
+        daemon_stop(d);
+    }
+}
+
+/* Over these the peer is not told, or not in words. */
+static void
+a_limit_that_the_peer_is_not_told_is_in_the_log(void **state)
+{
+    static const char *const urls[] = {"frame://127.0.0.1:0?max_message_size=5",
+                                       "frame://127.0.0.1:0?max_message_size=5&framing=delimiter",
+                                       "tinyproto://127.0.0.1:0?max_message_size=5"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+        struct daemon *d =
+            daemon_start(&(struct daemon_options){.workers = 1, .listen = {urls[i]}});
+        struct peer p;
+
+        peer_connect(&p, &d->listeners[0]);
+        assert_int_equal(
+            peer_write(&p, i == 2 ? "\xff\0\0\0\6" : "\0\0\0\6abcdef", 5 + 5 * (i == 1)), 0);
+        WAIT_FOR(
+            daemon_logged(d, "is dropped: the message is larger than max_message_size, 5 bytes"),
+            20000);
+        assert_false(daemon_logged(d, "its end did not come"));
+        peer_close(&p);
+        daemon_stop(d);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_file_over_max_message_size_is_refused_with_its_first_packet),
+        SYSTEM_TEST(the_limit_of_a_new_configuration_holds),
+        SYSTEM_TEST(a_small_message_over_a_small_limit_is_refused_once),
+        SYSTEM_TEST(what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet),
+        SYSTEM_TEST(a_limit_that_the_peer_is_not_told_is_in_the_log),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
