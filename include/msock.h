@@ -29,8 +29,10 @@ extern "C" {
 
 enum msock_status {
     MSOCK_OK = 0,
-    MSOCK_USAGE,       /* an argument is wrong; nothing was sent */
-    MSOCK_REFUSED,     /* REJ: the server refused the message and keeps nothing of it (1.2) */
+    MSOCK_USAGE, /* an argument is wrong; nothing was sent */
+    /* REJ: the server refused the message and keeps nothing of it (1.2); or every server would, and
+     * nothing was sent */
+    MSOCK_REFUSED,
     MSOCK_UNREACHABLE, /* no connection could be made, in all attempts */
     /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
     MSOCK_GIVEN_UP,
@@ -189,8 +191,9 @@ MSOCK_API enum msock_status msock_send_json(msock *m, const json_t *value);
 /* Sends a file (KIND F). It is streamed from disk and read once. The server stores it under
  * remote_path, a relative path of 1 to 2006 bytes; NULL: under the file's own name. A FIFO, and a
  * file that does not tell its size (/proc), are first read to their end, into an unnamed file in
- * $TMPDIR, else /tmp. A file whose size changes meanwhile fails with MSOCK_LOCAL, and so do
- * directories and devices. */
+ * $TMPDIR, else /tmp. A file that is written to meanwhile fails with MSOCK_LOCAL, and so do
+ * directories, sockets and devices. A path that no server takes is MSOCK_REFUSED with the code
+ * "bad-path" before a connection is made. */
 MSOCK_API enum msock_status
 msock_send_file(msock *m, const char *local_path, const char *remote_path);
 

@@ -314,6 +314,10 @@ ahead_post(struct msock *m, struct ahead_item *item)
     struct ahead *ahead = m->ahead;
     bool moved;
 
+    if (!attempt_may_carry(m, &item->out)) {
+        ahead_item_destroy(item);
+        return attempt_say_unfit(m);
+    }
     if (m->at.framing.kind == FRAMING_EOF || ahead_connect(m) < 0) {
         ahead_append(ahead, item);
         return ahead_recover(m);

@@ -90,6 +90,8 @@ attempt_say_end(struct msock *m)
         errno = p->results.error;
         if (errno == EBUSY)
             handle_fail(m, MSOCK_OK, "the file has changed its size while it was sent");
+        else if (errno == ESTALE)
+            handle_fail(m, MSOCK_OK, "the file was written to while it was sent");
         else
             handle_fail_errno(m, MSOCK_OK, "what is to be sent cannot be read");
         break;
@@ -110,6 +112,15 @@ attempt_say_unfit(struct msock *m)
 {
     return handle_fail(m, MSOCK_USAGE, "%s cannot carry this message to %s", m->peer->ops->name,
                        m->address);
+}
+
+bool
+attempt_may_carry(const struct msock *m, const struct outgoing *out)
+{
+    const struct peer *p = m->peer;
+
+    return peer_alive(p) || p->ops->carries == NULL ||
+           p->ops->carries(&p->limits, out->data, (size_t)out->size);
 }
 
 int

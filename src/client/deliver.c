@@ -161,6 +161,8 @@ deliver(struct msock *m, struct outgoing *out)
 {
     struct delivery d = {.m = m, .out = out};
 
+    if (!attempt_may_carry(m, out))
+        return attempt_say_unfit(m);
     while (!delivery_attempt(&d))
         continue;
     if (d.status == MSOCK_OK)

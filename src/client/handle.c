@@ -337,6 +337,14 @@ handle_fail_refused(struct msock *m, const char *code, const char *text)
     snprintf(m->code, sizeof(m->code), "%s", has_code ? code : "refused");
 }
 
+enum msock_status
+handle_fail_unsent(struct msock *m, const char *code, const char *text)
+{
+    handle_fail(m, MSOCK_OK, "nothing was sent: %s: %s", code, text);
+    snprintf(m->code, sizeof(m->code), "%s", code);
+    return MSOCK_REFUSED;
+}
+
 void
 handle_say_unanswered(struct msock *m)
 {

@@ -93,6 +93,10 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
 /* The sentence about a refused message, and the code. Both may be "" or NULL. */
 void handle_fail_refused(struct msock *m, const char *code, const char *text);
 
+/* The sentence about a message that no server would take, and the code with which one would refuse
+ * it. Returns MSOCK_REFUSED. */
+enum msock_status handle_fail_unsent(struct msock *m, const char *code, const char *text);
+
 /* Adds to the sentence about a lost reply that its message was taken. */
 void handle_say_unanswered(struct msock *m);
 
@@ -118,14 +122,17 @@ void handle_drop_reply(struct msock *m);
 
 struct source {
     int fd;
-    uint64_t size; /* bytes; must hold until the end */
+    uint64_t size;           /* bytes; both must hold until the end */
+    struct timespec changed; /* when it was last written to */
 };
 
 #define SOURCE_NO_COPY (-2)
 
+bool source_is_directory(const char *path);
+
 /* Opens a file, or waits for whoever writes to a FIFO and reads that to its end. Returns 0; -1 with
- * errno (EISDIR; ENXIO for a device); or SOURCE_NO_COPY with errno where the unnamed file cannot be
- * made or written. */
+ * errno (EISDIR; ENXIO for a device, ENOTSUP for a socket); or SOURCE_NO_COPY with errno where the
+ * unnamed file cannot be made or written. */
 MS_MUST_CHECK int source_open(struct source *source_out, const char *path);
 
 /* The same of an open descriptor, which stays the caller's, from where it stands. */
@@ -136,7 +143,7 @@ void source_close(struct source *source);
 void source_attach(struct source *source, struct outgoing *out);
 
 /* All bytes in memory of their own (free). Returns 0, or -1 with errno (EBUSY: the size has changed
- * meanwhile). */
+ * meanwhile; ESTALE: the content). */
 MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
 
 /* --- what was received (recv.c) --- */
@@ -194,6 +201,9 @@ void attempt_say_end(struct msock *m);
 
 /* Sets the sentence about a message that the protocol cannot carry. Returns MSOCK_USAGE. */
 enum msock_status attempt_say_unfit(struct msock *m);
+
+/* False before a connection is made for a message that the protocol cannot carry over any. */
+bool attempt_may_carry(const struct msock *m, const struct outgoing *out);
 
 /* --- deliver.c --- */
 

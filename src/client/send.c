@@ -159,15 +159,18 @@ send_source(struct msock *m, struct source *file, const char *local_path, const 
     return deliver(m, &out);
 }
 
+/* A protocol that carries no path is given any. */
 static enum msock_status
 send_check_path(struct msock *m, const char *remote_path)
 {
     size_t n = remote_path != NULL ? strlen(remote_path) : 0;
+    const char *reason;
 
-    if (n == 0 || n > HANDLE_VALUE_MAX)
+    if (remote_path == NULL || n > HANDLE_VALUE_MAX)
         return handle_fail(m, MSOCK_USAGE, "the path on the server has 1 to %d bytes",
                            HANDLE_VALUE_MAX);
-    return MSOCK_OK;
+    reason = m->peer->ops->repeatable ? path_check(remote_path, n) : NULL;
+    return reason == NULL ? MSOCK_OK : handle_fail_unsent(m, "bad-path", reason);
 }
 
 static enum msock_status
@@ -191,9 +194,14 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
     send_begin(m);
     if (local_path == NULL)
         return handle_fail(m, MSOCK_USAGE, "there is no file");
+    if (source_is_directory(local_path)) {
+        errno = EISDIR;
+        return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be sent", local_path);
+    }
     remote_path = send_remote_path(local_path, remote_path);
-    if (send_check_path(m, remote_path) != MSOCK_OK)
-        return MSOCK_USAGE;
+    status = send_check_path(m, remote_path);
+    if (status != MSOCK_OK)
+        return status;
     rc = source_open(&file, local_path);
     if (rc == SOURCE_NO_COPY)
         return send_no_copy(m);
@@ -203,6 +211,8 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
                                "%s cannot be sent: a device may have no end; give its bytes "
                                "on standard input, or as an open descriptor",
                                local_path);
+        if (errno == ENOTSUP)
+            return handle_fail(m, MSOCK_LOCAL, "%s cannot be sent: it is a socket", local_path);
         return handle_fail_errno(m, MSOCK_LOCAL, "%s cannot be sent", local_path);
     }
     status = send_source(m, &file, local_path, remote_path);
@@ -218,8 +228,9 @@ msock_send_fd(msock *m, int fd, const char *remote_path)
     int rc;
 
     send_begin(m);
-    if (send_check_path(m, remote_path) != MSOCK_OK)
-        return MSOCK_USAGE;
+    status = send_check_path(m, remote_path);
+    if (status != MSOCK_OK)
+        return status;
     rc = source_take(&file, fd);
     if (rc == SOURCE_NO_COPY)
         return send_no_copy(m);

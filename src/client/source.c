@@ -1,5 +1,5 @@
 /* Opens what a program wants to send, and gives its bytes to a protocol piece by piece.
- * Invariant: a source that has changed its size by the end is an error. */
+ * Invariant: a source that has changed by the end is an error. */
 #include "client/handle.h"
 
 #include "common/fd.h"
@@ -12,13 +12,20 @@
 
 #define SPOOL_READ 65536
 
+/* Takes fd, which is as st says. */
+static void
+source_begin(struct source *source_out, int fd, const struct stat *st)
+{
+    *source_out = (struct source){.fd = fd, .size = (uint64_t)st->st_size, .changed = st->st_mtim};
+}
+
 /* Reads fd to its end into an unnamed file. */
 static int
 source_spool(struct source *source_out, int fd)
 {
     int rc = -1, copy = fd_open_scratch();
     char *piece = malloc(SPOOL_READ);
-    uint64_t size = 0;
+    struct stat st;
     ssize_t n;
 
     if (copy < 0)
@@ -30,11 +37,10 @@ source_spool(struct source *source_out, int fd)
             rc = SOURCE_NO_COPY;
             goto out;
         }
-        size += (uint64_t)n;
     }
-    if (n < 0)
+    if (n < 0 || fstat(copy, &st) < 0)
         goto out;
-    *source_out = (struct source){.fd = fd_steal(&copy), .size = size};
+    source_begin(source_out, fd_steal(&copy), &st);
     rc = 0;
 out:
     free(piece);
@@ -51,6 +57,14 @@ source_tells_size(int fd, const struct stat *st)
     return S_ISREG(st->st_mode) && st->st_size > 0 && pread(fd, &byte, 1, st->st_size - 1) == 1;
 }
 
+bool
+source_is_directory(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 int
 source_open(struct source *source_out, const char *path)
 {
@@ -58,6 +72,8 @@ source_open(struct source *source_out, const char *path)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
+    if (fd < 0 && errno == ENXIO && stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
+        errno = ENOTSUP;
     if (fd < 0 || fstat(fd, &st) < 0)
         goto out;
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode)) {
@@ -69,7 +85,7 @@ source_open(struct source *source_out, const char *path)
         goto out;
     }
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-    *source_out = (struct source){.fd = fd_steal(&fd), .size = (uint64_t)st.st_size};
+    source_begin(source_out, fd_steal(&fd), &st);
     rc = 0;
 out:
     fd_close(&fd);
@@ -93,7 +109,7 @@ source_take(struct source *source_out, int fd)
     copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (copy < 0)
         return -1;
-    *source_out = (struct source){.fd = copy, .size = (uint64_t)st.st_size};
+    source_begin(source_out, copy, &st);
     return 0;
 }
 
@@ -118,10 +134,14 @@ source_unchanged(void *arg)
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return -1;
-    if (n == 0 && (uint64_t)st.st_size == source->size)
-        return 0;
     errno = EBUSY;
-    return -1;
+    if (n != 0 || (uint64_t)st.st_size != source->size)
+        return -1;
+    errno = ESTALE;
+    return st.st_mtim.tv_sec == source->changed.tv_sec &&
+                   st.st_mtim.tv_nsec == source->changed.tv_nsec
+               ? 0
+               : -1;
 }
 
 static int

@@ -453,21 +453,31 @@ frame_shutdown(void *state, struct proto_io *io)
 /* --- sending --- */
 
 static bool
-frame_can_send(const struct frame *f, const struct framing *framing, const void *data, size_t n)
+frame_carries(const struct proto_limits *limits, const void *data, size_t n)
 {
+    const struct framing *framing = &limits->framing;
+
     if (n > FRAME_SEND_MAX)
         return false;
     switch (framing->kind) {
     case FRAMING_LENGTH32:
+    case FRAMING_EOF:
         return true;
     case FRAMING_FIXED:
         return n == framing->fixed_len;
     case FRAMING_DELIMITER:
         return !delimiter_inside(framing, data, n);
-    case FRAMING_EOF:
-        return !f->sent;
     }
     MS_ASSERT(!"a framing");
+}
+
+/* With eof framing one message is all. */
+static bool
+frame_can_send(const struct frame *f, const struct proto_limits *limits, const void *data, size_t n)
+{
+    if (limits->framing.kind == FRAMING_EOF && f->sent)
+        return false;
+    return frame_carries(limits, data, n);
 }
 
 /* Answers at the place, or (NULL) behind what was appended last. */
@@ -542,7 +552,7 @@ frame_committed(struct frame *f, struct proto_io *io, struct answer *place, cons
         frame_answer(io, place, NULL, 0, false);
         return;
     }
-    if (frame_can_send(f, &io->limits->framing, reply, verdict->reply_len)) {
+    if (frame_can_send(f, io->limits, reply, verdict->reply_len)) {
         frame_send(f, io, place, reply, verdict->reply_len, true);
         return;
     }
@@ -572,7 +582,7 @@ frame_settle(void *state, struct proto_io *io, void *place, const struct message
 static int
 frame_push(void *state, struct proto_io *io, const void *data, size_t n)
 {
-    if (!frame_can_send(state, &io->limits->framing, data, n)) {
+    if (!frame_can_send(state, io->limits, data, n)) {
         errno = EMSGSIZE;
         return -1;
     }
@@ -619,6 +629,7 @@ const struct proto_ops frame_protocol = {
     .idle = frame_idle,
     .reserve = frame_reserve,
     .settle = frame_settle,
+    .carries = frame_carries,
     .push = frame_push,
     .refusal = frame_refusal,
 };

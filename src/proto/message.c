@@ -360,7 +360,8 @@ message_body_release(const struct message *m, const char *data)
 /* Paths from the wire, looked at as text: see the header. What a path leads to on the disk is a
  * second question, which the kernel answers when it is opened. */
 
-#define PATH_COMPONENT_MAX 255
+#define PATH_COMPONENT_MAX  255
+#define PATH_COMPONENTS_MAX 32
 
 static const char *
 path_check_component(const char *name, size_t n)
@@ -380,6 +381,7 @@ const char *
 path_check(const char *path, size_t n)
 {
     const char *reason = NULL;
+    unsigned components = 0;
 
     if (n == 0)
         return "the path is empty";
@@ -394,6 +396,8 @@ path_check(const char *path, size_t n)
         size_t end = slash == NULL ? n : (size_t)(slash - path);
 
         reason = path_check_component(path + begin, end - begin);
+        if (reason == NULL && ++components > PATH_COMPONENTS_MAX)
+            reason = "the path has more than 32 components";
         begin = end + 1;
     }
     return reason;

@@ -143,7 +143,8 @@ struct outgoing {
 /* Which paths a sender may name (docs/protocol.md 1.3, kind F). */
 
 /* Relative, UTF-8, no NUL, no empty, "." or ".." component, no leading "/", no component over 255
- * bytes. Returns NULL where all hold, else the reason as a static text. */
+ * bytes, at most 32 components. Returns NULL where all hold, else the reason as a static text. The
+ * server asks before it stores a file, and the client before it sends one. */
 const char *path_check(const char *path, size_t n);
 
 /* --- json.c --- */

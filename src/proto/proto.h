@@ -181,6 +181,10 @@ struct proto_ops {
      * 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
     int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
 
+    /* Can this protocol, with these limits, carry a message of these n bytes at all? Asked before
+     * there is a connection. NULL: yes, or only the connection tells. */
+    bool (*carries)(const struct proto_limits *limits, const void *data, size_t n);
+
     /* A client's message, in place of push. out and its bytes must stay until the message is
      * settled or the connection has ended. Returns 0, or -1 with errno EMSGSIZE. NULL: push takes
      * it. */

@@ -1,4 +1,5 @@
-/* What the server can know it says to the first packet: the bytes that were sent are counted. */
+/* What a sender can know it says before it sends, and what the server can know it says to the first
+ * packet: the bytes that were sent are counted. */
 #include "daemon.h"
 #include "stats.h"
 
@@ -9,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define NOBODY     "msp://127.0.0.1:1" /* nothing listens there */
 #define FIRST_MOST 8192 /* bytes: more than a first packet, and far less than the message */
 
 /* A file of that size which takes no room on the disk. */
@@ -160,6 +162,49 @@ a_limit_that_the_peer_is_not_told_is_in_the_log(void **state)
     }
 }
 
+static void
+what_a_sender_can_know_it_says_before_it_connects(void **state)
+{
+    static const struct {
+        const char *url, *words[5];
+        int status;
+        const char *says;
+    } cases[] = {
+        {NOBODY, {"send-file", "FILE", "--as", "/abs"}, 65, "bad-path: the path is absolute"},
+        {NOBODY, {"send-file", "FILE", "--as", ".."}, 65, "bad-path: the path has a component"},
+        {NOBODY, {"send-file", "FILE", "--as", "a//"}, 65, "bad-path: the path has an empty"},
+        {NOBODY, {"send-file", "FILE", "--as", ""}, 65, "bad-path: the path is empty"},
+        {NOBODY, {"send-file", "-", "--as", "/abs"}, 65, "bad-path: the path is absolute"},
+        {NOBODY, {"send-file", "FILE", "FILE"}, 64, "under the same path"},
+        {NOBODY, {"send-file", "FILE", "/x/file", "--as", "d/"}, 64, "under the same path"},
+        {NOBODY, {"send-file", "/tmp/"}, 66, "Is a directory"},
+        {NOBODY, {"send-file", "/nonexistent"}, 66, "No such file"},
+        {"frame://127.0.0.1:1?framing=fixed:3", {"send", "four"}, 64, "cannot carry this message"},
+        {"frame://127.0.0.1:1?framing=fixed:3", {"send", ""}, 64, "cannot carry this message"},
+        {"frame://127.0.0.1:1?framing=delimiter",
+         {"send", "a\nb"},
+         64,
+         "cannot carry this message"},
+    };
+    char file[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(file, dir, "file");
+    harness_write_file(file, "content", 7);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *words[5];
+
+        for (size_t k = 0; k < 5; k++)
+            words[k] = cases[i].words[k] != NULL && strcmp(cases[i].words[k], "FILE") == 0
+                           ? file
+                           : cases[i].words[k];
+        expect(run_program(harness_program("msock"), "-u", cases[i].url, words[0], words[1],
+                           words[2], words[3], words[4], NULL),
+               cases[i].status, cases[i].says);
+    }
+}
+
 int
 main(void)
 {
@@ -169,6 +214,7 @@ main(void)
         SYSTEM_TEST(a_small_message_over_a_small_limit_is_refused_once),
         SYSTEM_TEST(what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet),
         SYSTEM_TEST(a_limit_that_the_peer_is_not_told_is_in_the_log),
+        SYSTEM_TEST(what_a_sender_can_know_it_says_before_it_connects),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

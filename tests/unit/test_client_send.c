@@ -116,8 +116,7 @@ wrong_arguments_send_nothing(void **state)
     assert_int_equal(msock_send_json_text(f.m, NULL, 0), MSOCK_USAGE);
     assert_int_equal(msock_send_json(f.m, NULL), MSOCK_USAGE);
     assert_int_equal(msock_send_file(f.m, NULL, "x"), MSOCK_USAGE);
-    assert_int_equal(msock_send_file(f.m, "/etc/passwd", ""), MSOCK_USAGE);
-    assert_int_equal(msock_send_file(f.m, "/etc/", NULL), MSOCK_USAGE);
+    assert_int_equal(msock_send_file(f.m, "/etc/", NULL), MSOCK_LOCAL);
     assert_int_equal(msock_send_file(f.m, "/etc/passwd", path), MSOCK_USAGE);
     assert_string_not_equal(msock_error(f.m), "");
     assert_int_equal(msock_set_id(f.m, "x", 0), MSOCK_USAGE);
@@ -400,6 +399,72 @@ a_file_that_changes_its_size_is_not_committed(void **state)
     server_destroy(s);
 }
 
+/* Nothing listens there, so an attempt to connect would be MSOCK_UNREACHABLE. */
+static void
+a_path_that_no_server_takes_is_refused_before_a_connection(void **state)
+{
+    static const struct {
+        const char *path, *error;
+    } cases[] = {
+        {"", "nothing was sent: bad-path: the path is empty"},
+        {"/abs", "nothing was sent: bad-path: the path is absolute"},
+        {"a/../b", "nothing was sent: bad-path: the path has a component \"..\""},
+        {"\xff", "nothing was sent: bad-path: the path is not UTF-8"},
+    };
+    msock *m = msock_open("msp://127.0.0.1:1");
+    int fd = open("/etc/passwd", O_RDONLY);
+
+    (void)state;
+    assert_non_null(m);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(msock_send_file(m, "/etc/passwd", cases[i].path), MSOCK_REFUSED);
+        assert_string_equal(msock_error(m), cases[i].error);
+        assert_string_equal(msock_error_code(m), "bad-path");
+        assert_int_equal(msock_send_fd(m, fd, cases[i].path), MSOCK_REFUSED);
+        assert_string_equal(msock_error(m), cases[i].error);
+    }
+    close(fd);
+    msock_close(m);
+}
+
+static int
+rewrite_file(void *arg, uint64_t done, uint64_t total)
+{
+    const char *path = arg;
+    int fd;
+
+    if (done == 0 || done == total)
+        return 0;
+    fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, "other", 5, 0), 5);
+    /* The clock of files is coarse: another time, in case that of the write is the same. */
+    assert_int_equal(futimens(fd, (const struct timespec[2]){{1, 0}, {1, 0}}), 0);
+    close(fd);
+    return 0;
+}
+
+static void
+a_file_that_is_written_to_is_not_committed(void **state)
+{
+    uint8_t *data = test_bytes(50000);
+    struct fixture f;
+    char path[128];
+    struct server *s;
+
+    (void)state;
+    fixture_start(&f);
+    snprintf(path, sizeof(path), "%s/f", f.directory);
+    write_file(path, data, 50000);
+    msock_set_progress(f.m, rewrite_file, path);
+    assert_int_equal(msock_send_file(f.m, path, NULL), MSOCK_LOCAL);
+    assert_string_equal(msock_error(f.m), "the file was written to while it was sent");
+    unlink(path);
+    s = fixture_stop(&f);
+    assert_int_equal(s->message_count, 0);
+    free(data);
+    server_destroy(s);
+}
+
 static void
 what_is_no_file_is_not_sent(void **state)
 {
@@ -518,6 +583,8 @@ main(void)
         cmocka_unit_test(files_of_all_sizes_arrive),
         cmocka_unit_test(a_file_survives_nacks_and_changing_grants),
         cmocka_unit_test(a_file_that_changes_its_size_is_not_committed),
+        cmocka_unit_test(a_path_that_no_server_takes_is_refused_before_a_connection),
+        cmocka_unit_test(a_file_that_is_written_to_is_not_committed),
         cmocka_unit_test(what_is_no_file_is_not_sent),
         cmocka_unit_test(what_tells_no_size_is_sent_to_its_end),
         cmocka_unit_test(signals_of_the_host_program_do_no_harm),

@@ -84,6 +84,20 @@ a_component_has_at_most_255_bytes(void **state)
 }
 
 static void
+a_path_has_at_most_32_components(void **state)
+{
+    struct guard g = guard_create(4096);
+    char path[66];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(path); i++)
+        path[i] = i % 2 == 0 ? 'a' : '/';
+    assert_null(check(&g, path, 2 * 32 - 1));
+    assert_string_equal(check(&g, path, 2 * 33 - 1), "the path has more than 32 components");
+    guard_destroy(&g);
+}
+
+static void
 the_reason_says_what_is_wrong(void **state)
 {
     (void)state;
@@ -100,6 +114,7 @@ main(void)
         cmocka_unit_test(relative_utf8_paths_are_taken),
         cmocka_unit_test(paths_that_lead_elsewhere_or_nowhere_are_refused),
         cmocka_unit_test(a_component_has_at_most_255_bytes),
+        cmocka_unit_test(a_path_has_at_most_32_components),
         cmocka_unit_test(the_reason_says_what_is_wrong),
     };
 

@@ -273,6 +273,39 @@ send_file_is_directory(const char *as)
     return as == NULL || *as == '\0' || as[strlen(as) - 1] == '/';
 }
 
+static const char *
+send_file_base(const char *file)
+{
+    const char *slash = strrchr(file, '/');
+
+    return slash != NULL ? slash + 1 : file;
+}
+
+static int
+send_file_compare(const void *a, const void *b)
+{
+    return strcmp(send_file_base(*(char *const *)a), send_file_base(*(char *const *)b));
+}
+
+/* False where two of the files would be stored under one path, which was said. */
+static bool
+send_file_names_differ(size_t count, char **files)
+{
+    char **sorted = ms_calloc(count, sizeof(*sorted));
+    bool differ = true;
+
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = files[i];
+    qsort(sorted, count, sizeof(*sorted), send_file_compare);
+    for (size_t i = 1; i < count && differ; i++) {
+        differ = send_file_compare(&sorted[i - 1], &sorted[i]) != 0;
+        if (!differ)
+            say_error("%s and %s would be stored under the same path", sorted[i - 1], sorted[i]);
+    }
+    free(sorted);
+    return differ;
+}
+
 /* False where the files and --as do not go together, which was said. */
 static bool
 send_file_check(const char *as, int count, char **files)
@@ -309,7 +342,7 @@ send_file_path(const char *as, const char *base)
 static int
 send_file(const struct session_options *options, msock *m, const char *as, const char *file)
 {
-    const char *slash = strrchr(file, '/'), *base = slash != NULL ? slash + 1 : file;
+    const char *base = send_file_base(file);
     char *path = send_file_path(as, base);
     struct session_result result = {.file = file, .path = path};
     int rc = send_deliver(options, m, &result, base, 'F', NULL);
@@ -331,6 +364,9 @@ command_send_file(int argc, char **argv, const char *url)
     if (rc != OPTIONS_GO_ON)
         return rc;
     if (!send_file_check(as, argc - optind, argv + optind))
+        return say_usage("send-file");
+    if (strncmp(options.url, "msp", 3) == 0 && /* the others carry no path */
+        !send_file_names_differ((size_t)(argc - optind), argv + optind))
         return say_usage("send-file");
     rc = session_open(&options, &m);
     if (rc == EX_OK)
