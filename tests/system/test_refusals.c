@@ -86,22 +86,6 @@ the_limit_of_a_new_configuration_holds(void **state)
     daemon_stop(d);
 }
 
-/* Of the size of a first packet, sent ahead with its trailer behind it. */
-static void
-a_small_message_over_a_small_limit_is_refused_once(void **state)
-{
-    struct daemon *d = daemon_start(
-        &(struct daemon_options){.workers = 1, .listen = {"msp://127.0.0.1:0?max_message_size=5"}});
-
-    (void)state;
-    expect(run_program(harness_program("msock"), "-u", d->listeners[0].url, "send", "123456", NULL),
-           65, "larger than max_message_size, 5 bytes");
-    expect(run_program(harness_program("msock"), "-u", d->listeners[0].url, "send", "12345", NULL),
-           0, "");
-    assert_int_equal(stats_total(d, "nack1"), 0);
-    daemon_stop(d);
-}
-
 static void
 what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet(void **state)
 {
@@ -211,7 +195,6 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_file_over_max_message_size_is_refused_with_its_first_packet),
         SYSTEM_TEST(the_limit_of_a_new_configuration_holds),
-        SYSTEM_TEST(a_small_message_over_a_small_limit_is_refused_once),
         SYSTEM_TEST(what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet),
         SYSTEM_TEST(a_limit_that_the_peer_is_not_told_is_in_the_log),
         SYSTEM_TEST(what_a_sender_can_know_it_says_before_it_connects),

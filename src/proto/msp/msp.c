@@ -89,8 +89,6 @@ msp_undetermined_packet(struct msp *msp, struct proto_io *io)
     io->tally->packets++;
     if (msp->late_digest)
         return msp_say_rej(msp, io, "bad-flags", "a late digest needs a size");
-    if ((*io->message)->size > io->limits->max_message_size)
-        return msp_say_too_large(msp, io, (*io->message)->size);
     message_peek(*io->message, sum);
     if (memcmp(sum, msp->sha256, SHA256_LEN) == 0) {
         message_finish(*io->message);
@@ -107,27 +105,14 @@ msp_undetermined_packet(struct msp *msp, struct proto_io *io)
     msp_say_grant(msp, io);
     msp->state = MSP_PACKET;
     msp->first_packet = false;
-    msp->announced = 0;
     return PROTO_MORE;
-}
-
-/* How much of a packet can be taken at once: a first one of a message that says that it is larger
- * than the limit, and small enough to be whole now, is looked at where it would end. */
-static size_t
-msp_undetermined_take(const struct msp *msp, size_t n)
-{
-    uint32_t have = msp->packet_len - msp->packet_left;
-    size_t most = have < msp->announced ? (size_t)(msp->announced - have) : msp->packet_left;
-
-    return n < most ? n : most;
 }
 
 static enum proto_event
 msp_undetermined_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n,
                       size_t *used)
 {
-    size_t take = msp_undetermined_take(msp, n);
-    bool good;
+    size_t take = n < msp->packet_left ? n : msp->packet_left;
 
     if (!msp->marked) {
         message_mark(*io->message);
@@ -137,12 +122,11 @@ msp_undetermined_body(struct msp *msp, struct proto_io *io, const uint8_t *data,
     message_append(*io->message, data, take);
     msp->packet_left -= (uint32_t)take;
     *used = take;
-    good = !msp->header_bad && msp->crc == msp->crc_declared;
-    if (good && msp->packet_len - msp->packet_left == msp->announced)
-        return msp_undetermined_packet(msp, io); /* whatever was sent ahead behind it */
     if (msp->packet_left > 0)
         return PROTO_MORE; /* it may end here: msp_drained will tell */
-    return good ? msp_undetermined_packet(msp, io) : msp_packet_again(msp, io);
+    if (msp->header_bad || msp->crc != msp->crc_declared)
+        return msp_packet_again(msp, io);
+    return msp_undetermined_packet(msp, io);
 }
 
 /* --- packets of a known size --- */
@@ -253,7 +237,6 @@ msp_first_header(struct msp *msp, struct proto_io *io)
     msp->over_limit = first.size > io->limits->max_message_size;
     msp->late_digest = memcmp(first.sha256, no_digest, SHA256_LEN) == 0;
     msp->undetermined = first.size == 0 || (msp->over_limit && !msp->late_digest);
-    msp->announced = first.size <= MSP_FIRST_BODY ? (uint16_t)first.size : 0;
     memcpy(msp->sha256, first.sha256, SHA256_LEN);
     msp->first_packet = true;
     msp->rereads = 0;

@@ -132,7 +132,6 @@ struct msp {
     bool discard;      /* after a NACK: drop arrived bytes, until the connection is drained */
     uint8_t head[MSP_FIRST_HEADER]; /* the fixed part under way */
     uint16_t value_have;            /* bytes of VALUE that are there */
-    uint16_t announced;             /* first packet, over_limit: bytes that make the body SIZE */
     uint32_t nacks;                 /* within this message */
     uint32_t rereads;               /* further packets of an undetermined message without its end */
     uint32_t grant;                 /* N of the last ACK <N>; kept over messages */
@@ -209,7 +208,7 @@ msp_say_rej(struct msp *msp, struct proto_io *io, const char *code, const char *
 enum proto_event
 msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *text);
 
-/* The answer to a message of that size, or that has grown so large: REJ too-large over
+/* The answer to a message of that size: REJ too-large over
  * max_message_size, REJ refused over take_max. */
 enum proto_event msp_say_too_large(struct msp *msp, struct proto_io *io, uint64_t size);
 
