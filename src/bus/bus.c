@@ -2,6 +2,7 @@
  * read-only. It maps the header, and its own ring with its words, for writing too. */
 #include "bus/bus_state.h"
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +29,7 @@ bus_place_create(size_t ring_size, struct bus_place *place_out)
         errno = EINVAL;
         return -1;
     }
-    memory_fd = memfd_create("msockd-bus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    memory_fd = kernel_memory_file("msockd-bus");
     if (memory_fd < 0)
         goto out;
     if (ftruncate(memory_fd, (off_t)(BUS_PAGE + BUS_RINGS * (BUS_PAGE + ring_size))) < 0)

@@ -2,7 +2,10 @@
  * standard error by themselves: the log is not part of libmsock. */
 #include "common/base.h"
 
+#include "common/kernel.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -90,17 +93,20 @@ ms_strdup(const char *s)
 void
 ms_random(void *out, size_t n)
 {
+    int fd = kernel_has(KERNEL_GETRANDOM) ? -1 : open("/dev/urandom", O_RDONLY | O_CLOEXEC);
     char *p = out;
 
     while (n > 0) {
-        ssize_t got = getrandom(p, n, 0);
+        ssize_t got = fd < 0 ? getrandom(p, n, 0) : read(fd, p, n);
 
-        MS_ASSERT(got >= 0 || errno == EINTR);
+        MS_ASSERT(got > 0 || errno == EINTR);
         if (got < 0)
             continue;
         p += got;
         n -= (size_t)got;
     }
+    if (fd >= 0)
+        close(fd);
 }
 
 /* --- the time --- */

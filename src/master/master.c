@@ -3,6 +3,7 @@
 #include "master/master.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 #include "common/text.h"
 #include "config/config_options.h"
 #include "master/state.h"
@@ -78,6 +79,27 @@ start_runtime(struct master *m, const struct config *config)
     return 0;
 }
 
+/* What this kernel, or the sandbox around us, does not let us do: said before it is missed. */
+static int
+start_kernel(struct master *m)
+{
+    char names[KERNEL_LIST_LEN];
+
+    if (kernel_refused(KERNEL_NEEDED, KERNEL_CALLS, names) > 0) {
+        failure_set(&m->failure, EX_OSERR,
+                    "the kernel, or a sandbox such as a seccomp profile, refuses %s, without which "
+                    "msockd cannot work: allow it there",
+                    names);
+        return -1;
+    }
+    if (kernel_refused(0, KERNEL_NEEDED, names) > 0)
+        log_info("the kernel or a sandbox refuses %s: older calls do the same work", names);
+    if (access("/proc/self/fd", X_OK) < 0)
+        log_warn("/proc is not mounted: large bodies are copied once more, and a Unix socket "
+                 "cannot get its mode");
+    return 0;
+}
+
 /* Makes the memory that workers of all generations share. */
 static int
 start_shared(struct master *m)
@@ -100,8 +122,8 @@ start_shared(struct master *m)
 static int
 master_start(struct master *m, struct config *config)
 {
-    if (start_descriptors(m) < 0 || start_log(m, config) < 0 || start_runtime(m, config) < 0 ||
-        start_shared(m) < 0) {
+    if (start_log(m, config) < 0 || start_kernel(m) < 0 || start_descriptors(m) < 0 ||
+        start_runtime(m, config) < 0 || start_shared(m) < 0) {
         config_destroy(config);
         return -1;
     }

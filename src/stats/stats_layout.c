@@ -2,18 +2,33 @@
 #include "stats/stats_layout.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* --- stats space --- */
 
 /* Blocks of the sparse files are taken through the descriptor, where a full disk is an error that
  * can be answered, and not through the mapping, where it is a signal. */
+
+static int
+space_fill(int fd, uint64_t offset, uint64_t len)
+{
+    static const char zeros[4096];
+
+    for (uint64_t n; len > 0; offset += n, len -= n) {
+        n = len < sizeof(zeros) ? len : sizeof(zeros);
+        if (fd_pwrite_all(fd, zeros, (size_t)n, (off_t)offset) < 0)
+            return -1;
+    }
+    return 0;
+}
 
 int
 stats_space_reserve(int fd, uint64_t offset, uint64_t len)
@@ -23,10 +38,42 @@ stats_space_reserve(int fd, uint64_t offset, uint64_t len)
     do
         rc = fallocate(fd, 0, (off_t)offset, (off_t)len);
     while (rc < 0 && errno == EINTR);
-    return rc < 0 && (errno == EOPNOTSUPP || errno == ENOSYS) ? 0 : rc;
+    /* There may be no such call, here or on this file system; whatever else is wrong shows again.
+     */
+    if (rc < 0 && errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
+        rc = space_fill(fd, offset, len);
+    return rc;
 }
 
 /* --- loads --- */
+
+/* Without the seal against writers, which kernels before 5.1 do not have, workers get a descriptor
+ * that can only read. */
+static int
+loads_reopen(struct stats_loads *loads)
+{
+    char path[32];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", loads->fd);
+    fd = fchmod(loads->fd, 0400) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    fd_close(&loads->fd);
+    loads->fd = fd;
+    return 0;
+}
+
+/* The mapping stays writable, and there can be no other one. */
+static int
+loads_seal(struct stats_loads *loads)
+{
+    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
+    if (fcntl(loads->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) == 0)
+        return 0;
+    return fcntl(loads->fd, F_ADD_SEALS, seals) < 0 ? -1 : loads_reopen(loads);
+}
 
 int
 stats_loads_create(unsigned n, struct stats_loads *out)
@@ -34,17 +81,14 @@ stats_loads_create(unsigned n, struct stats_loads *out)
     const size_t len = n * sizeof(struct stats_load);
     void *map;
 
-    *out = (struct stats_loads){.fd = memfd_create("msockd-loads", MFD_CLOEXEC | MFD_ALLOW_SEALING),
-                                .n = n};
+    *out = (struct stats_loads){.fd = kernel_memory_file("msockd-loads"), .n = n};
     if (out->fd < 0 || ftruncate(out->fd, (off_t)len) < 0)
         return -1;
     map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
     if (map == MAP_FAILED)
         return -1;
     out->write = map;
-    /* The mapping stays writable, and there can be no other one. */
-    return fcntl(out->fd, F_ADD_SEALS,
-                 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL);
+    return loads_seal(out);
 }
 
 void

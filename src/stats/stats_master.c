@@ -14,7 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -136,11 +135,10 @@ region_remove(struct stats_master *sm, unsigned region)
     fd_close(&sm->region_fds[region]);
 }
 
-static int
+static void
 control_begin(struct stats_control *c)
 {
-    if (getrandom(c->boot_id, sizeof(c->boot_id), 0) != (ssize_t)sizeof(c->boot_id))
-        return -1;
+    ms_random(c->boot_id, sizeof(c->boot_id));
     c->magic = STATS_MAGIC;
     c->version = STATS_VERSION;
     c->size = sizeof(*c);
@@ -148,7 +146,6 @@ control_begin(struct stats_control *c)
     c->started_us = clock_mono_us();
     snprintf(c->version_text, sizeof(c->version_text), "%s", MSOCK_VERSION_TEXT);
     atomic_store_explicit(&c->master_pid, (int32_t)getpid(), memory_order_relaxed);
-    return 0;
 }
 
 int
@@ -163,8 +160,10 @@ stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char erro
         .control_ro_fd = -1, .loads.fd = -1, .gid = gid, .next_incarnation = clock_real_us()};
     memset(sm->region_fds, 0xff, sizeof(sm->region_fds)); /* -1 */
     sm->dir = ms_strdup(dir);
-    if (control_create(sm, gid) < 0 || control_begin(sm->control) < 0 ||
-        shm_rename(dir, STATS_CONTROL_FILE) < 0)
+    if (control_create(sm, gid) < 0)
+        goto out;
+    control_begin(sm->control);
+    if (shm_rename(dir, STATS_CONTROL_FILE) < 0)
         goto out;
     what = "the memory for workers";
     if (stats_loads_create(STATS_REGIONS, &sm->loads) < 0)

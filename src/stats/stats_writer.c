@@ -4,6 +4,7 @@
 #include "stats/stats_writer.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -246,7 +247,7 @@ stats_writer_open_total(const struct stats_writer *sw)
 static int
 private_file(const char *name, uint64_t size, int *fd_out)
 {
-    int fd = memfd_create(name, MFD_CLOEXEC);
+    int fd = kernel_memory_file(name);
 
     if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
         fd_close(&fd);

@@ -2,6 +2,7 @@
  * hold, and then answers leave. */
 #include "worker/worker.h"
 
+#include "common/kernel.h"
 #include "worker/conn.h"
 #include "worker/worker_state.h"
 
@@ -131,7 +132,6 @@ static int
 worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS], int timeout_ms)
 {
     int most_ms = timeout_ms < 0 || timeout_ms > WORKER_WAIT_MS ? WORKER_WAIT_MS : timeout_ms;
-    struct timespec ts = {0, 0};
     uint64_t now_us;
 
     if (w->unread != NULL || w->touched != NULL)
@@ -140,11 +140,8 @@ worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS], int time
     if (w->flush_us == 0 || w->flush_us >= now_us + (uint64_t)most_ms * 1000)
         return epoll_wait(w->epoll_fd, events, WORKER_EVENTS,
                           timer_wait_ms(&w->wheel, now_us, most_ms));
-    if (w->flush_us > now_us) {
-        ts.tv_sec = (time_t)((w->flush_us - now_us) / 1000000);
-        ts.tv_nsec = (long)((w->flush_us - now_us) % 1000000) * 1000;
-    }
-    return epoll_pwait2(w->epoll_fd, events, WORKER_EVENTS, &ts, NULL);
+    return kernel_epoll_wait_ns(w->epoll_fd, events, WORKER_EVENTS,
+                                w->flush_us > now_us ? (w->flush_us - now_us) * 1000 : 0);
 }
 
 void

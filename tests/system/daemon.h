@@ -19,10 +19,11 @@ struct daemon_options {
     /* Text of the configuration file. With it, workers, handler and listen are not put on the
      * command line, so that the file decides. */
     const char *config;
-    const char *data_dir; /* NULL: "data" in the daemon's directory */
-    bool faults;          /* with the fault library preloaded; see faults.h */
-    rlim_t files;         /* limit of descriptors; 0: ours */
-    bool errors_expected; /* lines at error level in the log are no failure */
+    const char *data_dir;   /* NULL: "data" in the daemon's directory */
+    bool faults;            /* with the fault library preloaded; see faults.h */
+    rlim_t files;           /* limit of descriptors; 0: ours */
+    struct refused refused; /* system calls that it does not get */
+    bool errors_expected;   /* lines at error level in the log are no failure */
 };
 
 struct daemon {

@@ -2,6 +2,8 @@
 #ifndef SYSTEM_RUN_H
 #define SYSTEM_RUN_H
 
+#include "refused.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -19,6 +21,7 @@ struct run_options {
     const char *env[RUN_ENV_MAX]; /* "NAME=value" on top of ours */
     rlim_t files;                 /* RLIMIT_NOFILE, soft and hard; 0: ours */
     bool new_session;
+    struct refused refused;
 };
 
 struct running {

@@ -1,12 +1,13 @@
 /* The phases of a load, and its schedule. */
 #include "bench/bench_load.h"
 
+#include "common/kernel.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -386,10 +387,7 @@ load_loop(struct bench_load *load)
     load->now_ns = bench_now_ns();
     load_step(load);
     while (load->phase != LOAD_DONE) {
-        uint64_t wait_ns = load_wait_ns(load);
-        struct timespec wait = {.tv_sec = (time_t)(wait_ns / 1000000000),
-                                .tv_nsec = (long)(wait_ns % 1000000000)};
-        int n = epoll_pwait2(load->epoll, events, LOAD_EVENTS, &wait, NULL);
+        int n = kernel_epoll_wait_ns(load->epoll, events, LOAD_EVENTS, load_wait_ns(load));
 
         load->now_ns = bench_now_ns();
         for (int i = 0; i < n; i++) {
@@ -424,7 +422,8 @@ load_make_body(struct bench_load *load)
         document_binary(load->body, (size_t)options->size);
         break;
     }
-    return getrandom(&load->run, sizeof(load->run), 0) == (ssize_t)sizeof(load->run) ? 0 : -1;
+    ms_random(&load->run, sizeof(load->run));
+    return 0;
 }
 
 static int

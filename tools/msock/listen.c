@@ -3,6 +3,7 @@
 
 #include "common/digest.h"
 #include "common/fd.h"
+#include "common/kernel.h"
 #include "msock_server.h"
 
 #include <errno.h>
@@ -11,7 +12,6 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -117,7 +117,7 @@ set_environment(const msock_message *m, size_t n)
 static int
 input_file(const char *data, size_t n)
 {
-    int fd = memfd_create("message", MFD_CLOEXEC);
+    int fd = kernel_memory_file("message");
 
     if (fd >= 0 && (fd_write_all(fd, data, n) < 0 || lseek(fd, 0, SEEK_SET) < 0))
         fd_close(&fd);

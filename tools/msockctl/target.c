@@ -6,6 +6,7 @@
 
 #include "common/base.h"
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -146,11 +147,13 @@ target_check_lock(const struct ctl *ctl)
 static int
 signal_send(const struct target *target, int sig)
 {
-    int fd = pidfd_open(target->pid, 0);
-    int rc;
+    int fd, rc;
 
+    if (!kernel_has(KERNEL_PIDFD_OPEN) || !kernel_has(KERNEL_PIDFD_SEND_SIGNAL))
+        return kill(target->pid, sig);
+    fd = pidfd_open(target->pid, 0);
     if (fd < 0)
-        return errno == ENOSYS ? kill(target->pid, sig) : -1;
+        return -1;
     if (stats_reader_lock_held(target->dir) > 0) {
         rc = pidfd_send_signal(fd, sig, NULL, 0);
     } else {

@@ -196,6 +196,7 @@ exec_timer(struct exec *h)
             exec_arm(h, slot->deadline_us);
             exec_slot_event(h, slot, EXEC_CHILD_IN);
         }
+        exec_slot_look(h, slot);
     }
     exec_expire_queue(h, now_us);
 }

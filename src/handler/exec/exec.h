@@ -149,8 +149,9 @@ MS_MUST_CHECK int exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out);
 
 /* One child process: /bin/sh -c COMMAND with its three pipes, as the leader of a process group of
  * its own, watched by an epoll descriptor of the caller's. Nothing here waits for it. Its end is
- * known by a pidfd, so no SIGCHLD is needed and nobody else's children are touched; it is killed
- * when the thread that started it ends. */
+ * known by a pidfd, so no SIGCHLD is needed and nobody else's children are touched; where there is
+ * no such call it is looked for again and again. It is killed when the thread that started it ends.
+ */
 
 /* The part of a child that is ready: the lowest two bits of an event's data.u64; the others are its
  * key. */
@@ -164,8 +165,8 @@ enum exec_child_part {
 #define EXEC_CHILD_KEY(n) ((uint64_t)(n) << 2)
 
 struct exec_child {
-    pid_t pid; /* 0: there is none */
-    int pid_fd;
+    pid_t pid;        /* 0: there is none */
+    int pid_fd;       /* -1: its end is not told, see exec_child_end_is_told */
     int in, out, err; /* this side's ends, non-blocking; -1: closed */
     bool in_watched;
     bool is_lost; /* somebody else has reaped it, so its number may be another's */
@@ -193,6 +194,14 @@ void exec_child_watch_in(struct exec_child *child, bool on);
 
 /* To the whole group. */
 void exec_child_signal(const struct exec_child *child, int signo);
+
+/* Is its end an event, EXEC_CHILD_EXIT? Else exec_child_has_ended must be asked from time to
+ * time. */
+static inline bool
+exec_child_end_is_told(const struct exec_child *child)
+{
+    return child->pid_fd >= 0;
+}
 
 /* True where the process has ended; it is not reaped yet. */
 bool exec_child_has_ended(struct exec_child *child);
@@ -323,6 +332,9 @@ MS_MUST_CHECK int exec_slot_give(struct exec *h, struct exec_slot *slot, struct 
 
 /* That part of the child may be ready; no harm where it is not. */
 void exec_slot_event(struct exec *h, struct exec_slot *slot, enum exec_child_part part);
+
+/* Looks whether its child has ended, where nothing tells that, and again a moment later. */
+void exec_slot_look(struct exec *h, struct exec_slot *slot);
 
 /* Its deadline has come. */
 void exec_slot_due(struct exec *h, struct exec_slot *slot);

@@ -3,6 +3,7 @@
 #include "handler/exec/exec.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -114,6 +115,7 @@ exec_env_refuses(const struct message *m)
  * signals are blocked until they have their defaults. */
 
 #define EXEC_SPAWN_FAILED 127 /* as a shell says it */
+#define EXEC_SPAWN_CLOSE  65536
 
 /* The worker blocks signals and ignores some: none of that is the child's. */
 static void
@@ -138,12 +140,26 @@ exec_spawn_follow(pid_t parent)
     return 0;
 }
 
+/* What msockd opens itself closes on exec; a module or a library may have forgotten it. The C
+ * library's closefrom aborts where there is neither the call nor /proc. */
+static void
+exec_spawn_close_others(void)
+{
+    if (close_range(3, ~0U, 0) == 0)
+        return;
+    if (access("/proc/self/fd/0", F_OK) == 0)
+        closefrom(3);
+    else
+        for (int fd = 3; fd < EXEC_SPAWN_CLOSE; fd++)
+            close(fd);
+}
+
 static int
 exec_spawn_descriptors(const struct exec_spawn *spawn)
 {
     if (dup2(spawn->in, 0) < 0 || dup2(spawn->out, 1) < 0 || dup2(spawn->err, 2) < 0)
         return -1;
-    closefrom(3);
+    exec_spawn_close_others();
     return 0;
 }
 
@@ -227,11 +243,13 @@ exec_child_watch(const struct exec_child *child, int fd, enum exec_child_part pa
 static int
 exec_child_watch_all(struct exec_child *child)
 {
-    child->pid_fd = (int)syscall(SYS_pidfd_open, child->pid, 0); /* is CLOEXEC by itself */
-    if (child->pid_fd < 0)
-        return -1;
-    if (exec_child_watch(child, child->pid_fd, EXEC_CHILD_EXIT, EPOLLIN) < 0 ||
-        exec_child_watch(child, child->out, EXEC_CHILD_OUT, EPOLLIN) < 0 ||
+    if (kernel_has(KERNEL_PIDFD_OPEN)) {
+        child->pid_fd = (int)syscall(SYS_pidfd_open, child->pid, 0); /* is CLOEXEC by itself */
+        if (child->pid_fd < 0 ||
+            exec_child_watch(child, child->pid_fd, EXEC_CHILD_EXIT, EPOLLIN) < 0)
+            return -1;
+    }
+    if (exec_child_watch(child, child->out, EXEC_CHILD_OUT, EPOLLIN) < 0 ||
         exec_child_watch(child, child->err, EXEC_CHILD_ERR, EPOLLIN) < 0)
         return -1;
     return 0;

@@ -13,6 +13,7 @@
 #define EXEC_LEAVE_US 1000000           /* between the end of its input and SIGTERM */
 #define EXEC_TERM_US  2000000           /* between SIGTERM and SIGKILL */
 #define EXEC_STEP     (4u * EXEC_CHUNK) /* bytes written to one child before others have a turn */
+#define EXEC_LOOK_US  5000              /* between two looks whether a child has ended */
 
 struct exec_job *
 exec_slot_take_job(struct exec_slot *slot)
@@ -22,6 +23,25 @@ exec_slot_take_job(struct exec_slot *slot)
     slot->job = NULL;
     exec_feed_fini(&slot->feed);
     return job;
+}
+
+/* A pool's child that waits for a message needs no look: the end of its output tells, or the next
+ * message does. */
+static void
+exec_slot_look_soon(struct exec *h, const struct exec_slot *slot)
+{
+    if ((slot->state == EXEC_SLOT_BUSY || slot->state == EXEC_SLOT_ENDING) &&
+        !exec_child_end_is_told(&slot->child))
+        exec_arm(h, clock_mono_us() + EXEC_LOOK_US);
+}
+
+void
+exec_slot_look(struct exec *h, struct exec_slot *slot)
+{
+    if (slot->state == EXEC_SLOT_FREE || exec_child_end_is_told(&slot->child))
+        return;
+    exec_slot_event(h, slot, EXEC_CHILD_EXIT);
+    exec_slot_look_soon(h, slot);
 }
 
 /* --- ending a child --- */
@@ -50,6 +70,7 @@ exec_slot_end(struct exec *h, struct exec_slot *slot, enum exec_slot_end how)
         break;
     }
     exec_arm(h, slot->deadline_us);
+    exec_slot_look_soon(h, slot);
 }
 
 void
@@ -358,6 +379,7 @@ exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
     slot->is_answered = slot->said_more = false;
     slot->deadline_us = clock_mono_us() + h->config.timeout_us;
     exec_arm(h, slot->deadline_us);
+    exec_slot_look_soon(h, slot);
     exec_answer_init(&slot->answer, !once, job->m->wants_reply);
     exec_tail_init(&slot->tail);
     exec_feed_init(&slot->feed, job->m, !once);

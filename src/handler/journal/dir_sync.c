@@ -3,6 +3,7 @@
  * nobody has made safe. */
 #include "handler/journal/data_dir.h"
 
+#include "common/kernel.h"
 #include "proto/message.h"
 
 #include <errno.h>
@@ -60,7 +61,7 @@ dir_identity(int fd, struct dir_slot *id_out)
 {
     struct statx st;
 
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &st) < 0)
+    if (kernel_statx(fd, STATX_INO | STATX_BTIME, &st) < 0)
         return -1;
     *id_out = (struct dir_slot){.device = makedev(st.stx_dev_major, st.stx_dev_minor),
                                 .inode = st.stx_ino,

@@ -1,12 +1,18 @@
 /* The plain system calls behind struct file_ops. */
 #include "handler/journal/file_ops.h"
 
+#include "common/kernel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define LOCK_TRIES    5000
+#define LOCK_PAUSE_US 1000
 
 static int
 file_create(int dir_fd, const char *name)
@@ -34,18 +40,65 @@ file_link_fd(int fd, int dir_fd, const char *name)
     return linkat(fd, "", dir_fd, name, AT_EMPTY_PATH);
 }
 
+/* Somebody else may hold it for ever, and a commit must come to an end. */
+static int
+file_lock_dir(int fd)
+{
+    for (unsigned tries = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+        if ((errno != EAGAIN && errno != EINTR) || tries == LOCK_TRIES)
+            return -1;
+        usleep(LOCK_PAUSE_US);
+    }
+    return 0;
+}
+
+/* Nobody who takes the lock of the directory puts a file there meanwhile; another program could.
+ * The lock is that of the open directory, of which a process has one for each thread. */
+static int
+file_rename_locked(int from_fd, const char *from, int to_fd, const char *to)
+{
+    struct stat st;
+    int rc = -1, saved;
+
+    if (file_lock_dir(to_fd) < 0)
+        return -1;
+    if (fstatat(to_fd, to, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        errno = EEXIST;
+    else if (errno == ENOENT)
+        rc = renameat(from_fd, from, to_fd, to);
+    saved = errno;
+    (void)flock(to_fd, LOCK_UN);
+    errno = saved;
+    return rc;
+}
+
+/* A link does not replace either. Where the file system has none, and where it is not allowed, the
+ * rename says what is really wrong. */
+static int
+file_rename_by_link(int from_fd, const char *from, int to_fd, const char *to)
+{
+    if (linkat(from_fd, from, to_fd, to, 0) == 0) {
+        (void)unlinkat(from_fd, from, 0);
+        return 0;
+    }
+    if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS && errno != EMLINK)
+        return -1;
+    return file_rename_locked(from_fd, from, to_fd, to);
+}
+
 static int
 file_rename(int from_fd, const char *from, int to_fd, const char *to, bool replace)
 {
-    if (renameat2(from_fd, from, to_fd, to, replace ? 0 : RENAME_NOREPLACE) == 0)
-        return 0;
-    if (replace || errno != EINVAL)
-        return -1;
-    /* This file system has no such flag; a link does not replace either. */
-    if (linkat(from_fd, from, to_fd, to, 0) < 0)
-        return -1;
-    (void)unlinkat(from_fd, from, 0);
-    return 0;
+    if (replace)
+        return renameat(from_fd, from, to_fd, to);
+    if (kernel_has(KERNEL_RENAMEAT2)) {
+        if (renameat2(from_fd, from, to_fd, to, RENAME_NOREPLACE) == 0)
+            return 0;
+        /* Else this file system does not know the flag. */
+        if (errno != EINVAL && errno != EOPNOTSUPP && errno != ENOSYS)
+            return -1;
+    }
+    return file_rename_by_link(from_fd, from, to_fd, to);
 }
 
 static int
@@ -79,8 +132,11 @@ file_open_beneath(int dir_fd, const char *path, int flags)
         .flags = (uint64_t)(unsigned)flags | O_CLOEXEC,
         .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
     };
-    long fd;
+    long fd = -1;
 
+    errno = ENOSYS;
+    if (!kernel_has(KERNEL_OPENAT2))
+        return -1;
     /* EAGAIN: a rename was under way somewhere, and the kernel cannot tell what it meant for us. */
     for (unsigned tries = 0; tries < 100; tries++) {
         fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));

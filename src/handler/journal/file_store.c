@@ -102,8 +102,7 @@ beneath_open_dir(struct store *store, const char *path, uint64_t *place_out)
         return fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
     *place_out = dir_place(BENEATH_PLACE, path, strlen(path));
     fd = store->ops->open_beneath(store->dirs->files, path, BENEATH_DIR_FLAGS);
-    /* EPERM: a seccomp filter that is older than the call. */
-    if (fd < 0 && errno != ENOENT && errno != ENOSYS && errno != EPERM)
+    if (fd < 0 && errno != ENOENT && errno != ENOSYS)
         return -1;
     if (fd >= 0 && dir_is_named(store->syncs, fd, *place_out))
         return fd;

@@ -5,6 +5,7 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ sync_group_fini(struct sync_group *group)
 static bool
 sync_group_usable(struct sync_group *group)
 {
-    if (!group->ops->sync_at_once || group->hopeless)
+    if (!group->ops->sync_at_once || group->hopeless || !kernel_has(KERNEL_IO_GETEVENTS))
         return false;
     if (!group->open) {
         group->context = 0;
