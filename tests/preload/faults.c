@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -81,7 +82,9 @@ strike(const char *action)
         const char *name;
         int number;
     } errors[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
-                  {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM}, {"EMFILE", EMFILE}};
+                  {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM}, {"EMFILE", EMFILE},
+                  {"EINVAL", EINVAL}, {"EPERM", EPERM},   {"EOPNOTSUPP", EOPNOTSUPP},
+                  {"ENOLCK", ENOLCK}};
 
     note_strike();
     if (strcmp(action, "abort") == 0)
@@ -130,15 +133,15 @@ decide(const char *call, const char *path)
     return ACTION_NONE;
 }
 
-/* The same for a descriptor; only regular files can be struck. */
+/* The same for a descriptor of that type of file; others are not struck. */
 static enum action
-decide_fd(const char *call, int fd)
+decide_type(const char *call, int fd, mode_t type)
 {
     char link[64], path[4096];
     struct stat st;
     ssize_t n;
 
-    if (rules_path() == NULL || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+    if (rules_path() == NULL || fstat(fd, &st) < 0 || (st.st_mode & S_IFMT) != type)
         return ACTION_NONE;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     n = readlink(link, path, sizeof(path) - 1);
@@ -146,6 +149,12 @@ decide_fd(const char *call, int fd)
         return ACTION_NONE;
     path[n] = '\0';
     return decide(call, path);
+}
+
+static enum action
+decide_fd(const char *call, int fd)
+{
+    return decide_type(call, fd, S_IFREG);
 }
 
 /* The real function behind one of ours. */
@@ -218,6 +227,8 @@ int
 fsync(int fd)
 {
     REAL(int, "fsync", int);
+    if (decide_type("syncdir", fd, S_IFDIR) == ACTION_FAIL)
+        return -1;
     return decide_fd("sync", fd) == ACTION_FAIL ? -1 : real(fd);
 }
 
@@ -239,6 +250,8 @@ int
 renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
 {
     REAL(int, "renameat2", int, const char *, int, const char *, unsigned);
+    if (flags != 0 && decide("noreplace", to) == ACTION_FAIL)
+        return -1;
     return decide("rename", to) == ACTION_FAIL ? -1 : real(from_dir, from, to_dir, to, flags);
 }
 
@@ -254,6 +267,35 @@ rename(const char *from, const char *to)
 {
     REAL(int, "rename", const char *, const char *);
     return decide("rename", to) == ACTION_FAIL ? -1 : real(from, to);
+}
+
+int
+fchmod(int fd, mode_t mode)
+{
+    REAL(int, "fchmod", int, mode_t);
+    return decide_fd("mode", fd) == ACTION_FAIL ? -1 : real(fd, mode);
+}
+
+int
+fallocate(int fd, int mode, off_t offset, off_t n)
+{
+    REAL(int, "fallocate", int, int, off_t, off_t);
+    return decide_fd("fallocate", fd) == ACTION_FAIL ? -1 : real(fd, mode, offset, n);
+}
+
+int
+fcntl(int fd, int command, ...)
+{
+    REAL(int, "fcntl", int, int, void *);
+    va_list more;
+    void *argument;
+
+    va_start(more, command);
+    argument = va_arg(more, void *);
+    va_end(more);
+    if (command == F_OFD_SETLK && decide_fd("lock", fd) == ACTION_FAIL)
+        return -1;
+    return real(fd, command, argument);
 }
 
 /* A fault of fork strikes in the child. Calls are counted by the parent, which makes several. */

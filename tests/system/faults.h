@@ -9,11 +9,13 @@ void faults_need(void);
 
 /* From now on these rules hold, one a line:
  *     CALL ACTION WHERE EVERY
- * CALL: write (and its family), sync (fsync and fdatasync), link (linkat), rename, fork.
- * ACTION: an errno's name (EIO, ENOSPC, EDQUOT), short (half of it is written), abort, hang,
- *     delay-N (N milliseconds, then it is done as usual).
- * WHERE: a part of the path of the file, "-" for any. EVERY: each nth such call of a process.
- * An empty text switches all off. */
+ * CALL: write (and its family), sync (fsync and fdatasync), syncdir (fsync of a directory), lock
+ *     (an OFD lock is taken), link (linkat), rename, noreplace (renameat2 with a flag), mode
+ *     (fchmod), fallocate, fork.
+ * ACTION: an errno's name (EIO, ENOSPC, EDQUOT, EINVAL, EPERM, EOPNOTSUPP, ENOLCK), short (half of
+ * it is written), abort, hang, delay-N (N milliseconds, then it is done as usual). WHERE: a part of
+ * the path of the file, "-" for any. EVERY: each nth such call of a process. An empty text switches
+ * all off. */
 void faults_set(const struct daemon *d, const char *rules);
 
 /* How often rules have struck since the daemon was created, over all its processes. */

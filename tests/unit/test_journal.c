@@ -573,7 +573,9 @@ a_journal_that_cannot_be_written_says_so_when_it_is_created(void **state)
     fixture_remove_tree(fixture_path(f, "journal"));
     fixture_write(f, "journal", "x", 1);
     assert_null(journal->create(&f->host, error));
-    snprintf(expected, sizeof(expected), "the journal in %s cannot be used: Not a directory",
+    snprintf(expected, sizeof(expected),
+             "the journal in %s cannot be used, since its "
+             "directories cannot be opened, written and made safe: Not a directory",
              f->dir);
     assert_string_equal(error, expected);
     assert_int_equal(unlink(fixture_path(f, "journal")), 0);

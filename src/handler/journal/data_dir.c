@@ -3,6 +3,7 @@
 #include "handler/journal/data_dir.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 
 #include <ctype.h>
 #include <dirent.h>
@@ -54,6 +55,8 @@ data_dir_give(const struct config *config, int fd)
 
     if (fstat(fd, &st) < 0)
         return -1;
+    if (S_ISDIR(st.st_mode) && st.st_uid == config->uid)
+        return 0; /* the mount decides whose all is */
     if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || !dir_is_empty(fd)) {
         errno = EEXIST;
         return -1;
@@ -84,28 +87,56 @@ data_dir_make(const struct config *config, int at_fd, const char *path, int flag
 
 /* --- safe names --- */
 
-/* Makes the names in a directory safe. One that may not be read, or whose file system has no such
- * call, is left to the kernel where it was there before us. */
-static int
-data_dir_sync_names(const char *path, bool made)
+/* Is anything promised that the disk must keep? */
+static bool
+data_dir_has_journal(const struct config *config)
 {
-    int fd = open(path, DATA_DIR_FLAGS), rc = -1;
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (strcmp(config->listeners[i].handler, "journal") == 0)
+            return true;
+    return false;
+}
 
+static bool
+data_dir_must_keep(const struct config *config)
+{
+    return config->sync && data_dir_has_journal(config);
+}
+
+/* A small file of ours in the data directory. What the file system cannot do at all is found when
+ * it is tried. */
+static int
+data_dir_sync_file(const struct config *config, int fd)
+{
+    return !data_dir_must_keep(config) || fsync(fd) == 0 || data_cannot(errno) ? 0 : -1;
+}
+
+/* Makes the names in a directory safe. One that may not be read, or whose file system has no such
+ * call, is left to the kernel where it was there before us. Returns 0, or -1 with a sentence. */
+static int
+data_dir_sync_names(const struct config *config, const char *path, bool made,
+                    char error[CONFIG_ERROR_LEN])
+{
+    int fd, rc = -1;
+
+    if (!data_dir_must_keep(config))
+        return 0;
+    fd = open(path, DATA_DIR_FLAGS);
     if (fd >= 0)
         rc = fsync(fd);
-    if (rc < 0 && !made && (errno == EACCES || errno == EINVAL || errno == EROFS))
+    if (rc < 0 && !made && (errno == EACCES || data_cannot(errno)))
         rc = 0;
     fd_close(&fd);
-    return rc;
+    return rc == 0 ? 0 : data_unsafe(path, "fsync of the directory", errno, error);
 }
 
 /* mkdir -p for what is above the data directory, and its own name made safe there: a master that
  * was killed may have made it and not come as far as that. What cannot be made shows when it is
  * used. */
 static int
-data_dir_make_parents(const char *path)
+data_dir_make_parents(const struct config *config, char error[CONFIG_ERROR_LEN])
 {
-    char *copy = ms_strdup(path);
+    char *copy = ms_strdup(config->data_dir);
     int rc = 0;
 
     for (char *slash = strchr(copy + 1, '/'); slash != NULL && rc == 0;
@@ -118,7 +149,7 @@ data_dir_make_parents(const char *path)
         above = strrchr(copy, '/');
         if (made) {
             *above = '\0';
-            rc = data_dir_sync_names(above == copy ? "/" : copy, true);
+            rc = data_dir_sync_names(config, above == copy ? "/" : copy, true, error);
             *above = '/';
         }
         *slash = '/';
@@ -129,14 +160,14 @@ data_dir_make_parents(const char *path)
 
 /* The directory above, of a path without a slash at its end. */
 static int
-data_dir_sync_parent(const char *path, bool made)
+data_dir_sync_parent(const struct config *config, bool made, char error[CONFIG_ERROR_LEN])
 {
-    char *copy = ms_strdup(path), *slash = strrchr(copy, '/');
+    char *copy = ms_strdup(config->data_dir), *slash = strrchr(copy, '/');
     int rc;
 
     if (slash != NULL)
         *slash = '\0';
-    rc = data_dir_sync_names(slash == NULL ? "." : slash == copy ? "/" : copy, made);
+    rc = data_dir_sync_names(config, slash == NULL ? "." : slash == copy ? "/" : copy, made, error);
     free(copy);
     return rc;
 }
@@ -147,8 +178,8 @@ data_dir_refuse(const struct config *config, const char *part, int reason,
 {
     snprintf(error, CONFIG_ERROR_LEN, "the data directory %s%s%s cannot be written%s%s: %s",
              config->data_dir, part != NULL ? "/" : "", part != NULL ? part : "",
-             data_dir_given_away(config) ? " by user " : "",
-             data_dir_given_away(config) ? config->user : "", strerror(reason));
+             config->user != NULL ? " by user " : "", config->user != NULL ? config->user : "",
+             strerror(reason));
     return -1;
 }
 
@@ -201,7 +232,7 @@ data_id_new(char id_out[DATA_ID_LEN + 1])
 
 /* A marker is whole before it has its name. */
 static int
-data_id_write(int root, char id_out[DATA_ID_LEN + 1])
+data_id_write(const struct config *config, int root, char id_out[DATA_ID_LEN + 1])
 {
     static const char temp[] = DATA_DIR_TEMP_PREFIX "id";
     char text[DATA_ID_LEN + 2];
@@ -213,7 +244,8 @@ data_id_write(int root, char id_out[DATA_ID_LEN + 1])
     fd = openat(root, temp, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
     if (fd < 0)
         return -1;
-    if (fchmod(fd, 0644) == 0 && fd_write_all(fd, text, DATA_ID_LEN + 1) == 0 && fsync(fd) == 0 &&
+    (void)fchmod(fd, 0644); /* vfat has no modes; there its mount decides */
+    if (fd_write_all(fd, text, DATA_ID_LEN + 1) == 0 && data_dir_sync_file(config, fd) == 0 &&
         file_ops_synced.rename(root, temp, root, DATA_DIR_MARKER, false) == 0)
         rc = 0;
     fd_close(&fd);
@@ -236,7 +268,7 @@ data_dir_mark(struct config *config, int root, const struct config *now,
     struct stat st;
 
     if (rc < 0 && errno == ENOENT && now == NULL)
-        rc = data_id_write(root, id);
+        rc = data_id_write(config, root, id);
     if (fstat(root, &st) < 0)
         return data_dir_refuse(config, NULL, errno, error);
     if (now != NULL && !data_dir_is_of(now, id, &st)) {
@@ -270,8 +302,7 @@ data_part_look(int root, int fd, struct data_part *part_out)
     struct stat root_is, st;
     struct statx more;
 
-    if (fstat(root, &root_is) < 0 || fstat(fd, &st) < 0 ||
-        statx(fd, "", AT_EMPTY_PATH, STATX_INO, &more) < 0)
+    if (fstat(root, &root_is) < 0 || fstat(fd, &st) < 0 || kernel_statx(fd, STATX_INO, &more) < 0)
         return -1;
     *part_out = (struct data_part){.device = st.st_dev,
                                    .inode = st.st_ino,
@@ -310,7 +341,8 @@ data_part_note(const struct config *config, int root, size_t i, char error[CONFI
     }
     if (fd < 0)
         fd = openat(root, note, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0644);
-    rc = fd < 0 || fsync(fd) < 0 ? data_dir_refuse(config, note, errno, error) : 0;
+    rc = fd < 0 || data_dir_sync_file(config, fd) < 0 ? data_dir_refuse(config, note, errno, error)
+                                                      : 0;
     fd_close(&fd);
     return rc;
 }
@@ -323,65 +355,102 @@ static int
 data_dir_try(int root, int *part_out)
 {
     *part_out = -1;
-    if (faccessat(root, ".", W_OK | X_OK, AT_EACCESS) < 0)
+    if (kernel_access(root, ".", W_OK | X_OK) < 0)
         return errno;
     for (int i = 0; i < DATA_PARTS; i++) {
         *part_out = i;
-        if (faccessat(root, data_dir_parts[i], R_OK | W_OK | X_OK, AT_EACCESS) < 0)
+        if (kernel_access(root, data_dir_parts[i], R_OK | W_OK | X_OK) < 0)
             return errno;
     }
     return 0;
 }
 
-/* In a child that has become the workers' user: its groups count, and only the kernel knows what
- * access lists say. Reports by exit status: errno in the low bits, the part above. */
-_Noreturn static void
-data_dir_try_as(const struct config *config, int root)
+/* journal/, files/ and blobs/ may be file systems of their own, and files/ alone may be told not to
+ * look at upper and lower case. */
+static int
+data_dir_try_parts(const struct config *config, int root, const struct file_ops *ops,
+                   char error[CONFIG_ERROR_LEN])
 {
-    int part = -1, error;
+    char path[PATH_MAX];
+    unsigned told = 0;
+    int rc = data_try(root, config->data_dir, ops, &told, error);
+
+    for (size_t i = 0; i < DATA_PARTS && rc == 0; i++) {
+        int fd = openat(root, data_dir_parts[i], DATA_DIR_FLAGS | O_NOFOLLOW);
+
+        snprintf(path, sizeof(path), "%s/%s", config->data_dir, data_dir_parts[i]);
+        if (fd < 0)
+            rc = data_dir_refuse(config, data_dir_parts[i], errno, error);
+        else
+            rc = data_try(fd, path, ops, &told, error);
+        fd_close(&fd);
+    }
+    return rc;
+}
+
+/* As the user that the process is. */
+static int
+data_dir_check_here(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
+{
+    int part, reason = data_dir_try(root, &part);
+
+    if (reason != 0)
+        return data_dir_refuse(config, part < 0 ? NULL : data_dir_parts[part], reason, error);
+    if (!data_dir_has_journal(config))
+        return 0;
+    return data_dir_try_parts(config, root, config->sync ? &file_ops_synced : &file_ops_unsynced,
+                              error);
+}
+
+/* In a child that becomes the workers' user: its groups count, and only the kernel knows what
+ * access lists say. It says the sentence, or nothing. */
+_Noreturn static void
+data_dir_check_as(const struct config *config, int root, int say_fd)
+{
+    char error[CONFIG_ERROR_LEN] = "";
+    int rc = -1;
 
     if (initgroups(config->user, config->gid) < 0 ||
         setresgid(config->gid, config->gid, config->gid) < 0 ||
         setresuid(config->uid, config->uid, config->uid) < 0)
-        _exit(255);
-    error = data_dir_try(root, &part);
-    _exit(error == 0 ? 0 : error == EROFS ? 8 + part + 1 : 16 + part + 1);
+        (void)data_dir_refuse(config, NULL, errno, error);
+    else
+        rc = data_dir_check_here(config, root, error);
+    if (rc < 0 && fd_write_all(say_fd, error, strlen(error)) < 0)
+        _exit(2);
+    _exit(rc < 0 ? 1 : 0);
 }
 
 static int
-data_dir_try_child(const struct config *config, int root, int *part_out)
+data_dir_check_child(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
 {
-    int status;
-    pid_t pid = fork();
+    int ends[2] = {-1, -1}, status = 0;
+    pid_t pid = pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
+    ssize_t n;
 
-    *part_out = -1;
-    if (pid < 0)
-        return errno;
     if (pid == 0)
-        data_dir_try_as(config, root);
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return errno;
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        data_dir_check_as(config, root, ends[1]);
+    fd_close(&ends[1]);
+    if (pid < 0) {
+        n = data_dir_refuse(config, NULL, errno, error);
+        fd_close(&ends[0]);
+        return (int)n;
+    }
+    n = fd_read(ends[0], error, CONFIG_ERROR_LEN - 1);
+    error[n > 0 ? n : 0] = '\0';
+    fd_close(&ends[0]);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (n == 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
-    if (!WIFEXITED(status) || WEXITSTATUS(status) == 255)
-        return EPERM;
-    *part_out = WEXITSTATUS(status) % 8 - 1;
-    return WEXITSTATUS(status) < 16 ? EROFS : EACCES;
+    return n > 0 ? -1 : data_dir_refuse(config, NULL, ECHILD, error);
 }
 
 static int
 data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
 {
-    int part, reason;
-
-    if (data_dir_given_away(config))
-        reason = data_dir_try_child(config, root, &part);
-    else
-        reason = data_dir_try(root, &part);
-    if (reason == 0)
-        return 0;
-    return data_dir_refuse(config, part < 0 ? NULL : data_dir_parts[part], reason, error);
+    return data_dir_given_away(config) ? data_dir_check_child(config, root, error)
+                                       : data_dir_check_here(config, root, error);
 }
 
 static int
@@ -421,8 +490,9 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
     int rc = -1, root = -1;
 
     /* The administrator's name may be a link; the workers' user can put one only beneath it. */
-    if (data_dir_make_parents(config->data_dir) == 0)
-        root = data_dir_make(config, AT_FDCWD, config->data_dir, 0);
+    if (data_dir_make_parents(config, error) < 0)
+        goto out;
+    root = data_dir_make(config, AT_FDCWD, config->data_dir, 0);
     if (root < 0) {
         snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be created: %s",
                  config->data_dir, strerror(errno));
@@ -430,14 +500,12 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
     }
     /* The marker first: in a directory that is not ours nothing is made. */
     if (data_dir_mark(config, root, now, error) < 0 ||
-        data_dir_make_parts(config, root, now, error) < 0)
+        data_dir_make_parts(config, root, now, error) < 0 ||
+        data_dir_check(config, root, error) < 0 || data_dir_sync_parent(config, !there, error) < 0)
         goto out;
-    if (fsync(root) < 0 || data_dir_sync_parent(config->data_dir, !there) < 0) {
-        snprintf(error, CONFIG_ERROR_LEN, "the data directory %s cannot be made safe: %s",
-                 config->data_dir, strerror(errno));
-        goto out;
-    }
-    rc = data_dir_check(config, root, error);
+    rc = data_dir_must_keep(config) && fsync(root) < 0
+             ? data_unsafe(config->data_dir, "fsync of the directory", errno, error)
+             : 0;
 out:
     fd_close(&root);
     return rc;

@@ -57,7 +57,8 @@ void dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place);
  * they are the workers' to replace. Gives it a marker where it has none and now is NULL, notes
  * which parts are mounted, and stores in config which directories they are. now is the
  * configuration of workers that use the same directory: where it is another one, it refuses and
- * makes nothing. In the master, before the fork. Returns 0, or -1 with a sentence in error that
+ * makes nothing. Where a listener has the handler journal it tries what the file system can do, as
+ * the workers' user. In the master, before the fork. Returns 0, or -1 with a sentence in error that
  * names the directory and the reason. */
 MS_MUST_CHECK int
 data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN]);
@@ -87,6 +88,22 @@ MS_MUST_CHECK int data_part_look(int root, int fd, struct data_part *part_out);
 
 /* Is it the same directory, or at least one that no mount has put there or taken away? */
 bool data_part_is(const struct data_part *now, const struct data_part *part);
+
+/* --- data_try.c --- */
+
+/* Tries what the journal will ask of the file system of an open directory; path: for sentences.
+ * Logs what is done in another way there, each lack once over all calls with the same *told, 0 at
+ * first. Where there is no room it tries nothing, and says so. Returns 0, or -1 with a sentence in
+ * error where a promise would break. */
+MS_MUST_CHECK int data_try(int dir_fd, const char *path, const struct file_ops *ops, unsigned *told,
+                           char error[CONFIG_ERROR_LEN]);
+
+/* Is this errno that of a file system, or a kernel, which has no such call? */
+bool data_cannot(int error);
+
+/* Writes the sentence about something that the named call, and why, has not made safe. Returns -1
+ * with that errno. */
+int data_unsafe(const char *path, const char *call, int reason, char error[CONFIG_ERROR_LEN]);
 
 /* --- data_dirs.c --- */
 

@@ -5,6 +5,8 @@
  * Invariant: at most one batch is under way, and nobody else touches h->commit then. */
 #include "handler/journal/journal.h"
 
+#include "common/kernel.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -424,9 +426,9 @@ journal_open(struct journal *h)
 
     if (data_dirs_open(dirs, h->host.config, &h->commit.syncs) < 0)
         return -1;
-    if (faccessat(dirs->journal, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
-        faccessat(dirs->files, ".", W_OK | X_OK, AT_EACCESS) < 0 ||
-        faccessat(dirs->blobs, ".", W_OK | X_OK, AT_EACCESS) < 0)
+    if (kernel_access(dirs->journal, ".", W_OK | X_OK) < 0 ||
+        kernel_access(dirs->files, ".", W_OK | X_OK) < 0 ||
+        kernel_access(dirs->blobs, ".", W_OK | X_OK) < 0)
         return -1;
     return 0;
 }
@@ -467,6 +469,7 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
                     char error[HANDLER_ERROR_LEN])
 {
     struct journal *h = ms_calloc(1, sizeof(*h));
+    const char *step;
 
     h->host = *host;
     h->mended = DATA_DIRS_CLOSED;
@@ -474,13 +477,19 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     STAILQ_INIT(&h->spare);
     ulid_init(&h->ids);
     h->filling = batch_create();
-    if (commit_init(&h->commit, host->config, ops, host->worker) == 0 &&
-        (h->committer = helper_create("msockd-commit")) != NULL &&
-        (h->mender = helper_create("msockd-mend")) != NULL && journal_open(h) == 0 &&
-        journal_mend(h) == 0)
+    step = "there is no memory for it";
+    if (commit_init(&h->commit, host->config, ops, host->worker) < 0)
+        goto failed;
+    step = "its threads cannot begin";
+    if ((h->committer = helper_create("msockd-commit")) == NULL ||
+        (h->mender = helper_create("msockd-mend")) == NULL)
+        goto failed;
+    step = "its directories cannot be opened, written and made safe";
+    if (journal_open(h) == 0 && journal_mend(h) == 0)
         return h;
-    snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used: %s",
-             host->config->data_dir, strerror(errno));
+failed:
+    snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used, since %s: %s",
+             host->config->data_dir, step, strerror(errno));
     journal_destroy(h);
     return NULL;
 }

@@ -64,6 +64,9 @@ struct temp_file {
 
 void temp_maker_init(struct temp_maker *maker, const struct file_ops *ops);
 
+/* A new name. */
+void temp_file_name(struct temp_maker *maker, char out[TEMP_NAME_LEN]);
+
 /* An empty file in dir_fd, which must stay open as long as the file is. Returns 0, or -1 with
  * errno. */
 MS_MUST_CHECK int

@@ -237,6 +237,15 @@ recovery_remove(struct recovery *r, int dir_fd, const char *name, unsigned *coun
     return 0;
 }
 
+/* Where the file system keeps no modes (vfat), the next start looks at it again. */
+static int
+recovery_seal(const struct recovery *r, int fd)
+{
+    if (r->ops->set_mode(fd, SEGMENT_SEALED) == 0 || errno == EPERM || data_cannot(errno))
+        return 0;
+    return -1;
+}
+
 /* Returns 0, or -1 with errno. */
 static int
 recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t size)
@@ -254,7 +263,7 @@ recovery_segment_locked(struct recovery *r, int fd, const char *name, uint64_t s
     else if (!r->ops->waits)
         rc = 0;
     else if (r->ops->sync_data(fd) == 0)
-        rc = r->ops->set_mode(fd, SEGMENT_SEALED);
+        rc = recovery_seal(r, fd);
 out:
     free(map.stretches);
     return rc;

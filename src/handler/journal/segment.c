@@ -45,6 +45,7 @@ static int
 segment_create(struct segment *segment)
 {
     char id[ULID_LEN];
+    int error = 0;
 
     for (unsigned tries = 0; tries < SEGMENT_TRIES; tries++) {
         ulid_next(&segment->ids, clock_real_us(), id);
@@ -53,11 +54,14 @@ segment_create(struct segment *segment)
         segment->fd = segment->ops->create(segment->dir_fd, segment->name);
         if (segment->fd < 0)
             return -1;
-        if (segment->ops->lock(segment->fd) == 0 && segment_is_there(segment))
+        error = EBUSY;
+        if (segment->ops->lock(segment->fd) < 0)
+            error = errno;
+        else if (segment_is_there(segment))
             return 0;
         fd_close(&segment->fd);
     }
-    errno = EBUSY;
+    errno = error;
     return -1;
 }
 

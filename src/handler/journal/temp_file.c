@@ -16,8 +16,8 @@ temp_maker_init(struct temp_maker *maker, const struct file_ops *ops)
     ulid_init(&maker->ids);
 }
 
-static void
-temp_name(struct temp_maker *maker, char out[TEMP_NAME_LEN])
+void
+temp_file_name(struct temp_maker *maker, char out[TEMP_NAME_LEN])
 {
     size_t prefix = sizeof(DATA_DIR_TEMP_PREFIX) - 1;
 
@@ -51,22 +51,26 @@ temp_file_is_reserved(const char *path)
     return true;
 }
 
-/* Locked, and not removed between its creation and the lock. */
+/* Locked, and not removed between its creation and the lock. Else false with errno. */
 static bool
 temp_is_ours(const struct file_ops *ops, int fd)
 {
     struct stat st;
 
-    return ops->lock(fd) == 0 && ops->status(fd, &st) == 0 && st.st_nlink == 1;
+    if (ops->lock(fd) < 0 || ops->status(fd, &st) < 0)
+        return false;
+    errno = EBUSY;
+    return st.st_nlink == 1;
 }
 
 int
 temp_file_create(struct temp_maker *maker, int dir_fd, struct temp_file *file_out)
 {
     struct temp_file file = {.fd = -1, .dir_fd = dir_fd};
+    int error = 0;
 
     for (unsigned tries = 0; tries < TEMP_TRIES; tries++) {
-        temp_name(maker, file.name);
+        temp_file_name(maker, file.name);
         file.fd = maker->ops->create(dir_fd, file.name);
         if (file.fd < 0)
             return -1;
@@ -74,10 +78,11 @@ temp_file_create(struct temp_maker *maker, int dir_fd, struct temp_file *file_ou
             *file_out = file;
             return 0;
         }
+        error = errno;
         temp_file_close(maker, &file);
         file.dir_fd = dir_fd;
     }
-    errno = EBUSY;
+    errno = error;
     return -1;
 }
 
@@ -86,7 +91,7 @@ temp_file_adopt(struct temp_maker *maker, int fd, int dir_fd, struct temp_file *
 {
     struct temp_file file = {.fd = fd, .dir_fd = dir_fd, .borrowed = true};
 
-    temp_name(maker, file.name);
+    temp_file_name(maker, file.name);
     if (maker->ops->lock(fd) < 0 || maker->ops->link_fd(fd, dir_fd, file.name) < 0)
         return -1;
     *file_out = file;
