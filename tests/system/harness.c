@@ -149,6 +149,23 @@ harness_directory(char path_out[HARNESS_PATH_LEN])
     memcpy(path_out, place->path, HARNESS_PATH_LEN);
 }
 
+static void
+note_mount(const char *path, bool mounted)
+{
+    for (size_t i = 0; i < place_count; i++)
+        if (strcmp(places[i].path, path) == 0)
+            places[i].mounted = mounted;
+}
+
+bool
+harness_mount(const char *type, const char *options, const char *path)
+{
+    bool mounted = mount("msock-test", path, type, 0, options) == 0;
+
+    note_mount(path, mounted);
+    return mounted;
+}
+
 void
 harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN])
 {
@@ -157,11 +174,10 @@ harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN])
     harness_need_root();
     harness_directory(path_out);
     snprintf(options, sizeof(options), "size=%uk,mode=0755", kib);
-    if (mount("msock-test", path_out, "tmpfs", 0, options) < 0) {
+    if (!harness_mount("tmpfs", options, path_out)) {
         print_message("no tmpfs may be mounted here: %s\n", strerror(errno));
         skip();
     }
-    places[place_count - 1].mounted = true;
 }
 
 bool
@@ -172,18 +188,14 @@ harness_mount_image(const char *image, const char *options, const char *path)
 
     snprintf(line, sizeof(line), "mount -o 'loop%s' '%s' '%s' 2>/dev/null", options, image, path);
     mounted = system(line) == 0;
-    for (size_t i = 0; i < place_count; i++)
-        if (strcmp(places[i].path, path) == 0)
-            places[i].mounted = mounted;
+    note_mount(path, mounted);
     return mounted;
 }
 
 void
 harness_unmount(const char *path)
 {
-    for (size_t i = 0; i < place_count; i++)
-        if (strcmp(places[i].path, path) == 0)
-            places[i].mounted = false;
+    note_mount(path, false);
     assert_int_equal(umount2(path, 0), 0);
 }
 

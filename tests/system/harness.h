@@ -46,6 +46,9 @@ void harness_need_root(void);
  * with a comma. False where that is not possible here. It goes away with the test. */
 bool harness_mount_image(const char *image, const char *options, const char *path);
 
+/* The same with a file system that needs no image. False with errno where that is not possible. */
+bool harness_mount(const char *type, const char *options, const char *path);
+
 /* Takes it away again. */
 void harness_unmount(const char *path);
 

@@ -262,6 +262,55 @@ a_full_disk_is_no_reason_not_to_start(void **state)
     take_all_kinds(d);
 }
 
+/* Mounts it on at; what it needs is in dir. False where this kernel has no such file system. */
+static bool
+mount_kind(const char *name, const char *make, const char *dir, const char *at)
+{
+    char image[HARNESS_PATH_LEN], line[3 * HARNESS_PATH_LEN], options[4 * HARNESS_PATH_LEN];
+
+    if (make == NULL) {
+        snprintf(line, sizeof(line), "cd '%s' && mkdir -p low up work", dir);
+        snprintf(options, sizeof(options), "lowerdir=%s/low,upperdir=%s/up,workdir=%s/work", dir,
+                 dir, dir);
+        return system(line) == 0 &&
+               harness_mount(name, strcmp(name, "overlay") == 0 ? options : "size=32m", at);
+    }
+    harness_join(image, dir, "image");
+    unlink(image);
+    snprintf(line, sizeof(line), "truncate -s 64M '%s' && %s '%s' >/dev/null 2>&1", image, make,
+             image);
+    return system(line) == 0 && harness_mount_image(image, "", at);
+}
+
+static void
+other_file_systems_take_all_kinds(void **state)
+{
+    static const struct {
+        const char *name, *make;
+    } kinds[] = {
+        {"tmpfs", NULL},
+        {"overlay", NULL},
+        {"vfat", "mkfs.vfat"},
+        {"exfat", "mkfs.exfat"},
+    };
+    char dir[HARNESS_PATH_LEN], at[HARNESS_PATH_LEN], data[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_need_root();
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        harness_directory(dir);
+        harness_directory(at);
+        if (!mount_kind(kinds[i].name, kinds[i].make, dir, at)) {
+            print_message("%s: not here\n", kinds[i].name);
+            continue;
+        }
+        harness_join(data, at, "data");
+        take_all_kinds(daemon_start(&(struct daemon_options){.data_dir = data, .more = {"-v"}}));
+        harness_unmount(at);
+        print_message("%s: tried\n", kinds[i].name);
+    }
+}
+
 int
 main(void)
 {
@@ -271,6 +320,7 @@ main(void)
         SYSTEM_TEST(a_reload_tries_it_again),
         SYSTEM_TEST(a_name_is_given_once_whatever_the_file_system_lacks),
         SYSTEM_TEST(modes_and_reserved_room_may_be_missing),
+        SYSTEM_TEST(other_file_systems_take_all_kinds),
         SYSTEM_TEST(a_full_disk_is_no_reason_not_to_start),
     };
 
