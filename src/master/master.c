@@ -71,7 +71,7 @@ start_runtime(struct master *m, const struct config *config)
     m->runtime_dir = ms_strdup(config->runtime_dir);
     run_dir_remove_pid(m->runtime_dir); /* of a master that died: its pid may be a stranger's now */
     if (stats_master_open(&m->stats, config->runtime_dir, gid, error) < 0) {
-        failure_set(&m->failure, EX_CANTCREAT, "%s", error);
+        failure_set(&m->failure, EX_CANTCREAT, "%s%s", error, run_dir_advice(errno));
         return -1;
     }
     m->has_stats = true;

@@ -14,6 +14,16 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+/* Some file systems have no locks, modes or shared mappings. */
+const char *
+run_dir_advice(int error)
+{
+    return error == EPERM || error == EINVAL || error == ENOLCK || error == ENODEV ||
+                   error == EOPNOTSUPP || error == ENOSYS
+               ? "; choose another runtime directory with -r, such as one on a tmpfs"
+               : "";
+}
+
 /* Without slashes at the end: with one, O_NOFOLLOW would follow a link all the same. */
 static int
 run_dir_path(const char *dir, char path[PATH_MAX], struct failure *why)
@@ -287,11 +297,13 @@ lock_take(const char *dir, struct failure *why)
         if (errno == EAGAIN || errno == EACCES)
             lock_held(path, fd, why);
         else
-            failure_set(why, EX_OSERR, "cannot lock %s: %s", path, strerror(errno));
+            failure_set(why, EX_OSERR, "cannot lock %s: %s%s", path, strerror(errno),
+                        run_dir_advice(errno));
         goto out;
     }
     if (lock_sign(fd) < 0) {
-        failure_set(why, EX_CANTCREAT, "cannot write %s: %s", path, strerror(errno));
+        failure_set(why, EX_CANTCREAT, "cannot write %s and set its mode: %s%s", path,
+                    strerror(errno), run_dir_advice(errno));
         goto out;
     }
     rc = fd_steal(&fd);

@@ -25,6 +25,10 @@
  * be ours and not writable by others. Returns 0, or -1 with the reason. */
 MS_MUST_CHECK int run_dir_prepare(const char *dir, gid_t gid, struct failure *why);
 
+/* The end of a sentence about something in it that failed with error: "", or what to do where its
+ * file system may have no such thing. */
+const char *run_dir_advice(int error);
+
 /* Puts this process's id into dir/msockd.pid, at one stroke. Returns 0, or -1 with the reason. */
 MS_MUST_CHECK int run_dir_write_pid(const char *dir, struct failure *why);
 void run_dir_remove_pid(const char *dir);

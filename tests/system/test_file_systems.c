@@ -120,24 +120,44 @@ without_locks_it_does_not_start(void **state)
                             "its file system has no locks (No locks available)");
 }
 
+#define ONE_LISTENER "listen = {\"msp://127.0.0.1:0\"}\n"
+
 static void
-a_reload_tries_it_again(void **state)
+a_reload_that_asks_for_more_tries_it(void **state)
 {
     struct run_result result;
     struct daemon *d;
 
     (void)state;
-    d = create_with("", NULL);
-    d->options.errors_expected = true;
+    faults_need();
+    d = daemon_create(&(struct daemon_options){
+        .config = ONE_LISTENER "sync = no\n", .faults = true, .errors_expected = true});
+    faults_set(d, "syncdir EINVAL /data 1\n");
     daemon_launch(d);
-    faults_set(d, "lock EINVAL /data 1\n");
+    daemon_configure(d, ONE_LISTENER);
     result = daemon_control(d, "reload", NULL);
     assert_int_not_equal(result.status, 0);
-    assert_non_null(strstr(result.err, "its file system has no locks (Invalid argument)"));
+    assert_non_null(strstr(result.err, "/data cannot be made safe (fsync of the directory: Inv"));
     run_result_free(&result);
     faults_set(d, "");
     daemon_reload(d);
     take_all_kinds(d);
+}
+
+static void
+the_runtime_directory_needs_locks_and_modes(void **state)
+{
+    static const char *const rules[] = {"lock ENOLCK /run/lock 1\n", "mode EPERM /run/lock 1\n",
+                                        "mode EPERM /run/control 1\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        struct run_result result = daemon_fail(create_with(rules[i], NULL));
+
+        if (strstr(result.err, "choose another runtime directory with -r") == NULL)
+            fail_msg("%s: \"%s\"", rules[i], result.err);
+        run_result_free(&result);
+    }
 }
 
 /* One path, many contents at the same time. */
@@ -317,7 +337,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(what_cannot_be_synced_is_refused_and_sync_no_starts_it),
         SYSTEM_TEST(without_locks_it_does_not_start),
-        SYSTEM_TEST(a_reload_tries_it_again),
+        SYSTEM_TEST(a_reload_that_asks_for_more_tries_it),
+        SYSTEM_TEST(the_runtime_directory_needs_locks_and_modes),
         SYSTEM_TEST(a_name_is_given_once_whatever_the_file_system_lacks),
         SYSTEM_TEST(modes_and_reserved_room_may_be_missing),
         SYSTEM_TEST(other_file_systems_take_all_kinds),

@@ -388,15 +388,24 @@ data_dir_try_parts(const struct config *config, int root, const struct file_ops 
     return rc;
 }
 
+/* Workers that run already ask no less of it. A reload need not wait for a busy disk to say so
+ * again. */
+static bool
+data_dir_was_tried(const struct config *config, const struct config *now)
+{
+    return now != NULL && data_dir_has_journal(now) && (now->sync || !config->sync);
+}
+
 /* As the user that the process is. */
 static int
-data_dir_check_here(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
+data_dir_check_here(const struct config *config, int root, const struct config *now,
+                    char error[CONFIG_ERROR_LEN])
 {
     int part, reason = data_dir_try(root, &part);
 
     if (reason != 0)
         return data_dir_refuse(config, part < 0 ? NULL : data_dir_parts[part], reason, error);
-    if (!data_dir_has_journal(config))
+    if (!data_dir_has_journal(config) || data_dir_was_tried(config, now))
         return 0;
     return data_dir_try_parts(config, root, config->sync ? &file_ops_synced : &file_ops_unsynced,
                               error);
@@ -405,7 +414,7 @@ data_dir_check_here(const struct config *config, int root, char error[CONFIG_ERR
 /* In a child that becomes the workers' user: its groups count, and only the kernel knows what
  * access lists say. It says the sentence, or nothing. */
 _Noreturn static void
-data_dir_check_as(const struct config *config, int root, int say_fd)
+data_dir_check_as(const struct config *config, int root, const struct config *now, int say_fd)
 {
     char error[CONFIG_ERROR_LEN] = "";
     int rc = -1;
@@ -415,21 +424,22 @@ data_dir_check_as(const struct config *config, int root, int say_fd)
         setresuid(config->uid, config->uid, config->uid) < 0)
         (void)data_dir_refuse(config, NULL, errno, error);
     else
-        rc = data_dir_check_here(config, root, error);
+        rc = data_dir_check_here(config, root, now, error);
     if (rc < 0 && fd_write_all(say_fd, error, strlen(error)) < 0)
         _exit(2);
     _exit(rc < 0 ? 1 : 0);
 }
 
 static int
-data_dir_check_child(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
+data_dir_check_child(const struct config *config, int root, const struct config *now,
+                     char error[CONFIG_ERROR_LEN])
 {
     int ends[2] = {-1, -1}, status = 0;
     pid_t pid = pipe2(ends, O_CLOEXEC) == 0 ? fork() : -1;
     ssize_t n;
 
     if (pid == 0)
-        data_dir_check_as(config, root, ends[1]);
+        data_dir_check_as(config, root, now, ends[1]);
     fd_close(&ends[1]);
     if (pid < 0) {
         n = data_dir_refuse(config, NULL, errno, error);
@@ -447,10 +457,11 @@ data_dir_check_child(const struct config *config, int root, char error[CONFIG_ER
 }
 
 static int
-data_dir_check(const struct config *config, int root, char error[CONFIG_ERROR_LEN])
+data_dir_check(const struct config *config, int root, const struct config *now,
+               char error[CONFIG_ERROR_LEN])
 {
-    return data_dir_given_away(config) ? data_dir_check_child(config, root, error)
-                                       : data_dir_check_here(config, root, error);
+    return data_dir_given_away(config) ? data_dir_check_child(config, root, now, error)
+                                       : data_dir_check_here(config, root, now, error);
 }
 
 static int
@@ -501,7 +512,8 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
     /* The marker first: in a directory that is not ours nothing is made. */
     if (data_dir_mark(config, root, now, error) < 0 ||
         data_dir_make_parts(config, root, now, error) < 0 ||
-        data_dir_check(config, root, error) < 0 || data_dir_sync_parent(config, !there, error) < 0)
+        data_dir_check(config, root, now, error) < 0 ||
+        data_dir_sync_parent(config, !there, error) < 0)
         goto out;
     rc = data_dir_must_keep(config) && fsync(root) < 0
              ? data_unsafe(config->data_dir, "fsync of the directory", errno, error)

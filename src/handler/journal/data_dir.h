@@ -57,7 +57,8 @@ void dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place);
  * they are the workers' to replace. Gives it a marker where it has none and now is NULL, notes
  * which parts are mounted, and stores in config which directories they are. now is the
  * configuration of workers that use the same directory: where it is another one, it refuses and
- * makes nothing. Where a listener has the handler journal it tries what the file system can do, as
+ * makes nothing. Where a listener has the handler journal, and now has none or waits for no disk
+ * where config does, it tries what the file system can do, as
  * the workers' user. In the master, before the fork. Returns 0, or -1 with a sentence in error that
  * names the directory and the reason. */
 MS_MUST_CHECK int

@@ -456,6 +456,7 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
         log_notice("segments that are not looked at, since this worker may not write to them: %u",
                    r.foreign);
     recovery_each(&r, dirs->root, recovery_leftover);
+    recovery_each(&r, dirs->journal, recovery_leftover);
     recovery_each(&r, dirs->files, recovery_own_leftover);
     recovery_each(&r, dirs->blobs, recovery_leftover);
     damaged = ops->open(dirs->journal, DAMAGED_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
