@@ -20,32 +20,33 @@
 #endif
 
 #define ALL_FLAGS 0x7fffffffL /* no call knows them all */
+#define MEMORY    0x7ffffffeL /* stands for the address of zeros */
 
 static const struct {
     const char *name;
     long number, args[5];
 } kernel_calls[KERNEL_CALLS] = {
-    [KERNEL_OPENAT2] = {"openat2", SYS_openat2, {-1}},
-    [KERNEL_RENAMEAT2] = {"renameat2", SYS_renameat2, {-1, 0, -1, 0, ALL_FLAGS}},
-    [KERNEL_STATX] = {"statx", SYS_statx, {-1, 0, ALL_FLAGS}},
-    [KERNEL_FACCESSAT2] = {"faccessat2", SYS_faccessat2, {-1, 0, 0, ALL_FLAGS}},
+    [KERNEL_OPENAT2] = {"openat2", SYS_openat2, {-1, MEMORY, MEMORY}},
+    [KERNEL_RENAMEAT2] = {"renameat2", SYS_renameat2, {-1, MEMORY, -1, MEMORY, ALL_FLAGS}},
+    [KERNEL_STATX] = {"statx", SYS_statx, {-1, MEMORY, ALL_FLAGS, 0, MEMORY}},
+    [KERNEL_FACCESSAT2] = {"faccessat2", SYS_faccessat2, {-1, MEMORY, 0, ALL_FLAGS}},
     [KERNEL_CLOSE_RANGE] = {"close_range", SYS_close_range, {1, 0}},
     [KERNEL_PIDFD_OPEN] = {"pidfd_open", SYS_pidfd_open, {-1, ALL_FLAGS}},
     [KERNEL_PIDFD_SEND_SIGNAL] = {"pidfd_send_signal",
                                   SYS_pidfd_send_signal,
                                   {-1, 0, 0, ALL_FLAGS}},
-    [KERNEL_EPOLL_PWAIT2] = {"epoll_pwait2", SYS_epoll_pwait2, {-1}},
+    [KERNEL_EPOLL_PWAIT2] = {"epoll_pwait2", SYS_epoll_pwait2, {-1, MEMORY}},
     [KERNEL_IO_GETEVENTS] = {"io_getevents", SYS_io_getevents, {0}},
-    [KERNEL_GETRANDOM] = {"getrandom", SYS_getrandom, {0, 0, ALL_FLAGS}},
-    [KERNEL_MEMFD_CREATE] = {"memfd_create", SYS_memfd_create, {0, ALL_FLAGS}},
-    [KERNEL_SIGNALFD4] = {"signalfd4", SYS_signalfd4, {-1, 0, 0, ALL_FLAGS}},
+    [KERNEL_GETRANDOM] = {"getrandom", SYS_getrandom, {MEMORY, 0, ALL_FLAGS}},
+    [KERNEL_MEMFD_CREATE] = {"memfd_create", SYS_memfd_create, {MEMORY, ALL_FLAGS}},
+    [KERNEL_SIGNALFD4] = {"signalfd4", SYS_signalfd4, {-1, MEMORY, 0, ALL_FLAGS}},
     [KERNEL_EVENTFD2] = {"eventfd2", SYS_eventfd2, {0, ALL_FLAGS}},
     [KERNEL_EPOLL_CREATE1] = {"epoll_create1", SYS_epoll_create1, {ALL_FLAGS}},
     [KERNEL_TIMERFD_CREATE] = {"timerfd_create", SYS_timerfd_create, {-1, ALL_FLAGS}},
     [KERNEL_ACCEPT4] = {"accept4", SYS_accept4, {-1, 0, 0, ALL_FLAGS}},
-    [KERNEL_PIPE2] = {"pipe2", SYS_pipe2, {0, ALL_FLAGS}},
+    [KERNEL_PIPE2] = {"pipe2", SYS_pipe2, {MEMORY, ALL_FLAGS}},
     [KERNEL_DUP3] = {"dup3", SYS_dup3, {-1, -1, ALL_FLAGS}},
-    [KERNEL_PPOLL] = {"ppoll", SYS_ppoll, {0, ALL_FLAGS}},
+    [KERNEL_PPOLL] = {"ppoll", SYS_ppoll, {0, 0, MEMORY}}, /* no descriptors, and no time */
 };
 
 enum { KERNEL_UNKNOWN, KERNEL_THERE, KERNEL_MISSING };
@@ -55,11 +56,18 @@ static _Atomic unsigned char kernel_known[KERNEL_CALLS];
 static bool
 kernel_try(enum kernel_call call)
 {
-    const long *a = kernel_calls[call].args;
+    static const uint64_t zeros[64]; /* larger than what any of them would read */
     int saved = errno;
-    bool there = syscall(kernel_calls[call].number, a[0], a[1], a[2], a[3], a[4], 0) >= 0 ||
-                 errno == EINVAL || errno == EFAULT || errno == EBADF || errno == ENOENT;
+    long a[5];
+    bool there;
 
+    for (size_t i = 0; i < MS_ARRAY_LEN(a); i++) {
+        a[i] = kernel_calls[call].args[i];
+        if (a[i] == MEMORY)
+            a[i] = (long)(intptr_t)zeros;
+    }
+    there = syscall(kernel_calls[call].number, a[0], a[1], a[2], a[3], a[4], 0) >= 0 ||
+            errno == EINVAL || errno == EFAULT || errno == EBADF || errno == ENOENT;
     errno = saved;
     return there;
 }
