@@ -12,6 +12,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
@@ -22,6 +24,8 @@ static struct {
     bool syslog; /* there is no standard error */
     char name[32];
     _Atomic unsigned lost; /* lines, since the last one that was written */
+    _Atomic int why;       /* errno of the last of them */
+    _Atomic bool torn;     /* the last one was written in part */
 } log_state = {.fd = STDERR_FILENO};
 
 static void log_write(void *arg, enum log_level level, const char *text, size_t n);
@@ -34,17 +38,36 @@ static const char *const log_level_names[] = {
     [LOG_LEVEL_INFO] = "info",   [LOG_LEVEL_DEBUG] = "debug",
 };
 
+#define LOG_OPEN (O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY)
+
+/* The controlling terminal can be opened also where the terminal's own name belongs to another
+ * user, as it does after su. Returns -1 where standard error is another terminal. */
+static int
+log_open_terminal(void)
+{
+    unsigned wanted, found;
+    int fd = open("/dev/tty", LOG_OPEN);
+
+    if (fd >= 0 && (ioctl(STDERR_FILENO, TIOCGDEV, &wanted) < 0 ||
+                    ioctl(fd, TIOCGDEV, &found) < 0 || found != wanted))
+        fd_close(&fd);
+    return fd;
+}
+
 /* Standard error as a descriptor of our own that never waits. The flag is that of an open file,
  * which the caller may share, so a pipe or a terminal is opened once more. Returns standard error
  * itself where that cannot be done, or need not. */
 static int
 log_open_stderr(void)
 {
+    bool terminal = isatty(STDERR_FILENO) == 1;
     struct stat st;
     int fd = -1;
 
-    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || isatty(STDERR_FILENO)))
-        fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    if (fstat(STDERR_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || terminal))
+        fd = open("/proc/self/fd/2", LOG_OPEN);
+    if (fd < 0 && terminal)
+        fd = log_open_terminal();
     return fd < 0 ? STDERR_FILENO : fd;
 }
 
@@ -54,12 +77,7 @@ log_open_stderr(void)
 static int
 log_attach(const char *path)
 {
-    int fd =
-        path == NULL
-            ? log_open_stderr()
-            : open(path,
-                   O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY,
-                   0640);
+    int fd = path == NULL ? log_open_stderr() : open(path, LOG_OPEN | O_CREAT | O_NOFOLLOW, 0640);
 
     if (fd < 0)
         return -1;
@@ -77,14 +95,14 @@ log_attach(const char *path)
 }
 
 void
-log_without_stderr(void)
+log_without_stderr(const char *syslog)
 {
     log_state.syslog = true;
     if (log_state.path == NULL && log_state.fd != STDERR_FILENO) {
         fd_close(&log_state.fd);
         log_state.fd = STDERR_FILENO;
     }
-    openlog("msockd", LOG_PID, LOG_DAEMON);
+    syslog_open(syslog);
 }
 
 void
@@ -108,10 +126,11 @@ log_open(const char *path)
     return 0;
 }
 
+/* Standard error is none that was rotated, and a worker of another user could not open it again. */
 int
 log_reopen(void)
 {
-    return log_attach(log_state.path);
+    return log_state.path == NULL ? 0 : log_attach(log_state.path);
 }
 
 void
@@ -125,6 +144,7 @@ void
 log_set_name(const char *name)
 {
     snprintf(log_state.name, sizeof(log_state.name), "%s", name);
+    atomic_store(&log_state.lost, 0); /* before a fork: the other process will say it */
     log_daemon.write = log_write;
 }
 
@@ -142,8 +162,8 @@ log_prefix(enum log_level level, char *out, size_t out_size)
 }
 
 /* A syslog has its own time, level and process id. */
-static void
-log_send(enum log_level level, const char *text, size_t n)
+static int
+log_put_syslog(enum log_level level, const char *text, size_t n)
 {
     static const int priorities[] = {
         [LOG_LEVEL_ERROR] = LOG_ERR,     [LOG_LEVEL_WARN] = LOG_WARNING,
@@ -151,30 +171,82 @@ log_send(enum log_level level, const char *text, size_t n)
         [LOG_LEVEL_DEBUG] = LOG_DEBUG,
     };
     char line[LOG_LINE_MAX];
+    int len =
+        snprintf(line, sizeof(line), "%s%s", log_state.name, log_state.name[0] != '\0' ? ": " : "");
 
-    text_escape(text, n, line, sizeof(line));
-    syslog(priorities[level], "%s%s%s", log_state.name, log_state.name[0] != '\0' ? ": " : "",
-           line);
+    text_escape(text, n, line + len, sizeof(line) - (size_t)len);
+    return syslog_put(priorities[level], line);
 }
 
-/* False where nobody reads what is there: a pipe or a terminal is full. Any other failure has no
- * remedy, and nobody to be told. */
-static bool
-log_put(enum log_level level, const char *text, size_t n)
+/* Writes what there is room for. Standard error may be the open file of others, who want to wait:
+ * its flags stay as they are. */
+static ssize_t
+log_write_some(const char *bytes, size_t n)
 {
     struct pollfd room = {.fd = log_state.fd, .events = POLLOUT};
-    char line[LOG_LINE_MAX];
-    size_t len = log_prefix(level, line, sizeof(line));
     ssize_t put;
 
-    len += text_escape(text, n, line + len, sizeof(line) - len);
+    if (log_state.fd == STDERR_FILENO) {
+        put = send(STDERR_FILENO, bytes, n, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (put >= 0 || errno != ENOTSOCK)
+            return put;
+        errno = EAGAIN;
+        if (poll(&room, 1, 0) == 0)
+            return -1;
+    }
+    return write(log_state.fd, bytes, n);
+}
+
+/* Returns 0, or errno; some bytes may be out. */
+static int
+log_write_all(const char *bytes, size_t n, size_t *done_out)
+{
+    for (*done_out = 0; *done_out < n;) {
+        ssize_t put = log_write_some(bytes + *done_out, n - *done_out);
+
+        if (put > 0)
+            *done_out += (size_t)put;
+        else if (put == 0 || errno != EINTR)
+            return put == 0 ? EIO : errno;
+    }
+    return 0;
+}
+
+/* A line of which only a part could be written is ended before the next one. */
+static int
+log_put_file(enum log_level level, const char *text, size_t n)
+{
+    bool torn = atomic_exchange(&log_state.torn, false);
+    char bytes[1 + LOG_LINE_MAX] = "\n", *line = bytes + 1;
+    size_t len = log_prefix(level, line, LOG_LINE_MAX), done;
+    int error;
+
+    len += text_escape(text, n, line + len, LOG_LINE_MAX - len);
     line[len++] = '\n';
-    if (log_state.fd == STDERR_FILENO && poll(&room, 1, 0) == 0)
-        return false;
-    do
-        put = write(log_state.fd, line, len);
-    while (put < 0 && errno == EINTR);
-    return put >= 0 || errno != EAGAIN;
+    error = torn ? log_write_all(bytes, len + 1, &done) : log_write_all(line, len, &done);
+    if (error != 0 && (torn ? done != 1 : done > 0))
+        atomic_store(&log_state.torn, true);
+    return error;
+}
+
+/* Returns 0, or errno: EAGAIN where nobody reads what is there. */
+static int
+log_put(enum log_level level, const char *text, size_t n)
+{
+    return log_state.syslog && log_state.path == NULL ? log_put_syslog(level, text, n)
+                                                      : log_put_file(level, text, n);
+}
+
+/* Returns 0, or errno. */
+static int
+log_tell_lost(unsigned lost)
+{
+    int why = atomic_load(&log_state.why);
+    char text[128];
+    int n = snprintf(text, sizeof(text), "%u line%s lost: %s", lost, lost == 1 ? " is" : "s are",
+                     why == EAGAIN ? "nobody read them" : strerror(why));
+
+    return log_put(LOG_LEVEL_WARN, text, (size_t)n);
 }
 
 /* Nothing waits for whoever reads the log. What he has missed he is told when he goes on. */
@@ -182,21 +254,17 @@ static void
 log_write(void *arg, enum log_level level, const char *text, size_t n)
 {
     unsigned lost = atomic_exchange(&log_state.lost, 0);
-    char missed[64];
-    int len;
+    int error = lost > 0 ? log_tell_lost(lost) : 0;
 
     (void)arg;
-    if (log_state.syslog && log_state.path == NULL) {
-        log_send(level, text, n);
+    if (error == 0) {
+        lost = 0;
+        error = log_put(level, text, n);
+    }
+    if (error == 0)
         return;
-    }
-    if (lost > 0) {
-        len = snprintf(missed, sizeof(missed), "%u lines are lost: nobody read them", lost);
-        if (log_put(LOG_LEVEL_WARN, missed, (size_t)len))
-            lost = 0;
-    }
-    if (lost > 0 || !log_put(level, text, n))
-        atomic_fetch_add(&log_state.lost, lost + 1);
+    atomic_store(&log_state.why, error);
+    atomic_fetch_add(&log_state.lost, lost + 1);
 }
 
 void

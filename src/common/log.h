@@ -4,8 +4,9 @@
  *
  *     2026-11-21T10:11:12.123456Z notice worker 0 [4711] ready
  *
- * A line that would have to wait, since nobody reads the pipe or the terminal, is dropped and
- * counted. (A system log that hangs is waited for.)
+ * A line that would have to wait, since nobody reads the pipe, the terminal or the system log, or
+ * that cannot be written, is dropped and counted. The next one that can be written is told the
+ * count first.
  *
  * It is there from the first call of log_open, log_set_level or log_set_name on, and is the only
  * process-wide state of the daemon. In libmsock nobody calls these: a line goes to the sink of the
@@ -23,8 +24,11 @@ enum log_level {
     LOG_LEVEL_DEBUG
 };
 
-/* There is no standard error from now on: its lines go to syslog. */
-void log_without_stderr(void);
+/* There is no standard error from now on: its lines go to the system log behind this Unix socket,
+ * LOG_SYSLOG but in tests. It need not be there (yet), and may be started again. */
+void log_without_stderr(const char *syslog);
+
+#define LOG_SYSLOG "/dev/log"
 
 #define LOG_LINE_MAX 2048 /* bytes of a line, its end included */
 
@@ -45,12 +49,14 @@ void log_to(const struct log_sink *sink);
  * errno (ELOOP: a symbolic link, ENXIO: a FIFO that nobody reads) and the log as it was. */
 MS_MUST_CHECK int log_open(const char *path);
 
-/* Opens the same path again (after a rotation). Returns as log_open. */
+/* Opens the same path again (after a rotation); nothing to do where the log has none. Returns as
+ * log_open. */
 MS_MUST_CHECK int log_reopen(void);
 
 void log_set_level(enum log_level level);
 
-/* Sets the name in front of each line: "master", "worker 3". Copied. */
+/* Sets the name in front of each line: "master", "worker 3". Copied. A process that was forked
+ * calls this before its first line. */
 void log_set_name(const char *name);
 
 void log_line(enum log_level level, const char *fmt, ...) MS_PRINTF(2, 3);
@@ -60,5 +66,16 @@ void log_line(enum log_level level, const char *fmt, ...) MS_PRINTF(2, 3);
 #define log_notice(...) log_line(LOG_LEVEL_NOTICE, __VA_ARGS__)
 #define log_info(...)   log_line(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)  log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* --- syslog.c --- */
+
+/* Lines go to this socket from now on: a datagram each, or ended by NUL where it is a stream. Makes
+ * no connection yet. */
+void syslog_open(const char *path);
+
+/* Sends a line as syslog(3) does, with the facility daemon and one of its levels. The text has no
+ * control bytes. Never waits. Returns 0, or errno: EAGAIN where nobody reads, ENOENT or
+ * ECONNREFUSED where there is no system log now. */
+MS_MUST_CHECK int syslog_put(int priority, const char *text);
 
 #endif

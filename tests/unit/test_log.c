@@ -7,12 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
-#include <sys/mount.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static char *dir;
 static char path[4200];
@@ -235,55 +236,263 @@ a_fifo_that_nobody_reads_is_not_waited_for(void **state)
     assert_int_equal(errno, ENXIO);
 }
 
-/* In a child, since a process has only one log: says a line where /dev/log is out's other end. */
-static _Noreturn void
-log_to_dev_log(int out)
-{
-    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "/dev/log"};
-    int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-    char text[512];
-    ssize_t n;
+/* --- the system log --- */
 
-    alarm(20);
-    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
-        mount("none", "/dev", "tmpfs", 0, NULL) < 0 || bind(fd, (void *)&at, sizeof(at)) < 0)
-        _exit(77);
-    if (log_open(NULL) < 0)
-        _exit(1);
-    log_without_stderr();
+/* A process has only one log: the body runs in a child, which leaves with 0. */
+static void
+in_a_child(void (*body)(void))
+{
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        alarm(60);
+        body();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* In the child, where cmocka's assertions would run the tear-down. */
+#define CHECK(x)                                                           \
+    do {                                                                   \
+        if (!(x)) {                                                        \
+            dprintf(STDERR_FILENO, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+            _exit(1);                                                      \
+        }                                                                  \
+    } while (0)
+
+/* A system log, in the place of the log file. */
+static int
+syslog_begin(int type)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    snprintf(at.sun_path, sizeof(at.sun_path), "%.100s", path);
+    unlink(path);
+    CHECK(fd >= 0 && bind(fd, (void *)&at, sizeof(at)) == 0);
+    CHECK(type != SOCK_STREAM || listen(fd, 5) == 0);
+    return fd;
+}
+
+static void
+syslog_daemon(void)
+{
+    log_without_stderr(path);
+    CHECK(log_open(NULL) == 0);
     log_set_name("worker 3");
     log_set_level(LOG_LEVEL_WARN);
+}
+
+/* The next line is text; "" where there is none. */
+static void
+check_received(int fd, const char *wanted)
+{
+    char text[512] = "";
+    ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    if (wanted[0] == '\0' ? n >= 0 : strstr(text, wanted) == NULL) {
+        dprintf(STDERR_FILENO, "\"%s\", not \"%s\"\n", text, wanted);
+        _exit(1);
+    }
+}
+
+static void
+syslog_line_body(void)
+{
+    char text[512] = "", wanted[64];
+    struct tm tm;
+    int fd = syslog_begin(SOCK_DGRAM);
+
+    syslog_daemon();
     log_notice("not this one");
     log_warn("a line\nand %s", "no other");
-    n = recv(fd, text, sizeof(text), 0);
-    _exit(n > 0 && write(out, text, (size_t)n) == n ? 0 : 1);
+    CHECK(recv(fd, text, sizeof(text) - 1, 0) > 0);
+    CHECK(strncmp(text, "<28>", 4) == 0); /* facility daemon, level warning */
+    CHECK(strptime(text + 4, "%b %e %T", &tm) == text + 4 + strlen("Nov  9 10:11:12"));
+    snprintf(wanted, sizeof(wanted), " msockd[%d]: worker 3: a line\\x0Aand no other",
+             (int)getpid());
+    CHECK(strcmp(text + 4 + strlen("Nov  9 10:11:12"), wanted) == 0);
 }
 
 static void
 without_standard_error_the_log_goes_to_syslog(void **state)
 {
-    char text[512] = "", wanted[64];
-    int fds[2], status;
-    pid_t child;
+    (void)state;
+    in_a_child(syslog_line_body);
+}
+
+static void
+syslog_hangs_body(void)
+{
+    int fd = syslog_begin(SOCK_DGRAM);
+    char text[512];
+
+    syslog_daemon();
+    for (int i = 0; i < 5000; i++)
+        log_warn("line %d", i);
+    check_received(fd, ": line 0");
+    while (recv(fd, text, sizeof(text), 0) > 0)
+        CHECK(strstr(text, "line 4999") == NULL);
+    log_warn("and on");
+    check_received(fd, " lines are lost: nobody read them");
+    check_received(fd, ": and on");
+    check_received(fd, "");
+}
+
+static void
+nobody_waits_for_a_system_log_that_hangs(void **state)
+{
+    (void)state;
+    in_a_child(syslog_hangs_body);
+}
+
+static void
+syslog_restarts_body(void)
+{
+    int fd;
+
+    unlink(path);
+    syslog_daemon();
+    log_warn("before there is one");
+    fd = syslog_begin(SOCK_DGRAM);
+    log_warn("first");
+    check_received(fd, ": 1 line is lost: No such file");
+    check_received(fd, ": first");
+    fd_close(&fd);
+    log_warn("nobody");
+    log_warn("there");
+    fd = syslog_begin(SOCK_DGRAM);
+    log_warn("second");
+    check_received(fd, ": 2 lines are lost: Connection refused");
+    check_received(fd, ": second");
+}
+
+static void
+a_system_log_may_begin_late_and_again(void **state)
+{
+    (void)state;
+    in_a_child(syslog_restarts_body);
+}
+
+static void
+syslog_stream_body(void)
+{
+    int fd = syslog_begin(SOCK_STREAM), from;
+    char text[512] = "";
+
+    syslog_daemon();
+    log_warn("first");
+    from = accept(fd, NULL, NULL);
+    CHECK(recv(from, text, sizeof(text) - 1, 0) == (ssize_t)strlen(text) + 1);
+    CHECK(strstr(text, ": first") != NULL);
+    for (int i = 0; i < 5000; i++)
+        log_warn("line %d", i);
+    fd_close(&from);
+    fd_close(&fd);
+    fd = syslog_begin(SOCK_STREAM);
+    log_warn("second");
+    from = accept(fd, NULL, NULL);
+    check_received(from, " lines are lost: nobody read them");
+    fd_close(&from);
+    fd_close(&fd);
+    fd = syslog_begin(SOCK_DGRAM); /* the next one is of the other kind */
+    log_warn("third");
+    check_received(fd, ": third");
+}
+
+static void
+a_system_log_may_have_a_stream(void **state)
+{
+    (void)state;
+    in_a_child(syslog_stream_body);
+}
+
+/* --- nobody is waited for --- */
+
+static void
+what_a_full_disk_takes_is_counted_and_ends_its_line(void **state)
+{
+    struct rlimit was, small;
+    char *text;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    small = was;
+    small.rlim_cur = 100;
+    signal(SIGXFSZ, SIG_IGN);
+    log_notice("this is here");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    log_notice("of this a part, which ends at byte 100 of the file since there is no more room");
+    log_notice("of this nothing");
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    log_notice("and this");
+    text = logged(&n);
+    assert_null(strstr(text, "of this nothing"));
+    assert_int_equal(text[100], '\n');
+    assert_non_null(strstr(text + 101, " 2 lines are lost: File too large\n"));
+    assert_non_null(strstr(text + 101, " and this\n"));
+    free(text);
+}
+
+/* A service manager gives a socket, with its own flags. */
+static void
+nobody_waits_for_a_socket_as_standard_error(void **state)
+{
+    int fds[2], old_stderr = dup(STDERR_FILENO), flags;
+    static char text[1 << 21];
+    ssize_t n;
+
+    (void)state;
+    alarm(60);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(log_open(NULL), 0);
+    for (int i = 0; i < 10000; i++)
+        log_notice("line %d of ten thousand", i);
+    flags = fcntl(fds[1], F_GETFL);
+    n = recv(fds[0], text, sizeof(text), MSG_DONTWAIT);
+    assert_true(n > 0);
+    log_notice("and on");
+    while ((n = recv(fds[0], text, sizeof(text) - 1, MSG_DONTWAIT)) > 0)
+        text[n] = '\0';
+    dup2(old_stderr, STDERR_FILENO);
+    assert_int_equal(log_open(NULL), 0);
+    close(old_stderr);
+    close(fds[0]);
+    close(fds[1]);
+    alarm(0);
+    assert_int_equal(flags & O_NONBLOCK, 0);
+    assert_non_null(strstr(text, " lines are lost: nobody read them\n"));
+    assert_non_null(strstr(text, " and on\n"));
+}
+
+/* A worker that runs as another user could not open the pipe again. */
+static void
+reopening_leaves_standard_error_as_it_is(void **state)
+{
+    int fds[2], old_stderr = dup(STDERR_FILENO);
+    char text[512] = "";
 
     (void)state;
     assert_int_equal(pipe(fds), 0);
-    child = fork();
-    assert_true(child >= 0);
-    if (child == 0)
-        log_to_dev_log(fds[1]);
-    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+    assert_int_equal(log_open(NULL), 0);
+    dup2(old_stderr, STDERR_FILENO);
+    close(old_stderr);
+    assert_int_equal(log_reopen(), 0);
+    log_notice("to the pipe");
     close(fds[1]);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        close(fds[0]);
-        skip(); /* this user may not mount */
-    }
-    assert_int_equal(status, 0);
     assert_true(read(fds[0], text, sizeof(text) - 1) > 0);
     close(fds[0]);
-    snprintf(wanted, sizeof(wanted), " msockd[%d]: worker 3: a line\\x0Aand no other", (int)child);
-    assert_memory_equal(text, "<28>", 4); /* facility daemon, level warning */
-    assert_non_null(strstr(text, wanted));
+    assert_int_equal(log_open(NULL), 0);
+    assert_non_null(strstr(text, " to the pipe\n"));
 }
 
 /* Standard error is a pipe that nobody reads for a while. */
@@ -338,6 +547,16 @@ main(void)
         cmocka_unit_test_setup_teardown(a_link_in_the_place_of_the_log_is_not_followed, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_fifo_that_nobody_reads_is_not_waited_for, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_for_a_system_log_that_hangs, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_system_log_may_begin_late_and_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_system_log_may_have_a_stream, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_a_full_disk_takes_is_counted_and_ends_its_line, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nobody_waits_for_a_socket_as_standard_error, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(reopening_leaves_standard_error_as_it_is, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(nobody_waits_for_who_reads_the_log, set_up, tear_down),
     };
