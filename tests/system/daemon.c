@@ -7,6 +7,7 @@
 #include "target.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,8 @@ daemon_create(const struct daemon_options *options)
     harness_join(d->log_path, d->dir, "log");
     harness_join(d->config_path, d->dir, CONFIG_NAME);
     harness_join(d->faults_path, d->dir, "faults");
+    harness_join(d->clock_path, d->dir, "clock");
+    daemon_shift_clock(d, 0);
     if (options->data_dir != NULL)
         snprintf(d->data_dir, sizeof(d->data_dir), "%s", options->data_dir);
     else
@@ -51,6 +54,17 @@ void
 daemon_configure(struct daemon *d, const char *text)
 {
     harness_write_file(d->config_path, text, strlen(text));
+}
+
+/* In place: the daemon has mapped it. */
+void
+daemon_shift_clock(struct daemon *d, int64_t seconds)
+{
+    int fd = open(d->clock_path, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(pwrite(fd, &seconds, sizeof(seconds), 0), sizeof(seconds));
+    close(fd);
 }
 
 static size_t
@@ -118,6 +132,11 @@ spawn(struct daemon *d, const char *error_file)
     if (d->options.faults) {
         snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/faults.so"));
         snprintf(control, sizeof(control), "MSOCK_FAULTS=%s", d->faults_path);
+        how.env[0] = preload;
+        how.env[1] = control;
+    } else if (d->options.clock) {
+        snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/clock.so"));
+        snprintf(control, sizeof(control), "MSOCK_CLOCK=%s", d->clock_path);
         how.env[0] = preload;
         how.env[1] = control;
     }

@@ -21,6 +21,7 @@ struct daemon_options {
     const char *config;
     const char *data_dir;   /* NULL: "data" in the daemon's directory */
     bool faults;            /* with the fault library preloaded; see faults.h */
+    bool clock;             /* with the clock library preloaded: its wall clock can be set */
     rlim_t files;           /* limit of descriptors; 0: ours */
     struct refused refused; /* system calls that it does not get */
     bool errors_expected;   /* lines at error level in the log are no failure */
@@ -34,6 +35,7 @@ struct daemon {
     char log_path[HARNESS_PATH_LEN];
     char config_path[HARNESS_PATH_LEN];
     char faults_path[HARNESS_PATH_LEN];
+    char clock_path[HARNESS_PATH_LEN];
     struct running run;
     bool running;
     size_t log_from; /* where the log of the present start begins */
@@ -66,6 +68,9 @@ void daemon_kill(struct daemon *d);
 
 /* Writes the configuration file anew. */
 void daemon_configure(struct daemon *d, const char *text);
+
+/* Sets the wall clock of a daemon with clock so many seconds before or after ours. */
+void daemon_shift_clock(struct daemon *d, int64_t seconds);
 
 /* HUP by way of `msockctl reload`; ends the test where that fails. */
 void daemon_reload(struct daemon *d);

@@ -117,6 +117,47 @@ random_bytes_are_fetched_many_at_a_time(void **state)
     assert_int_equal(random_calls, 3);
 }
 
+/* Another worker may begin after the same id, so they must not go on alike. */
+static void
+a_source_begins_after_an_id_that_was_there(void **state)
+{
+    static const char there[] = "01HF7YAT31ZZZZZZZZZZZZZZZZ";
+    struct ulid_source one, other;
+    char id[ULID_LEN + 1], second[ULID_LEN + 1];
+
+    (void)state;
+    ulid_init(&one);
+    ulid_init(&other);
+    ulid_begin_after(&one, there);
+    ulid_begin_after(&other, there);
+    make(&one, 5000, id);
+    make(&other, 5000, second);
+    assert_true(strcmp(there, id) < 0 && strcmp(there, second) < 0);
+    assert_memory_equal(id, "01HF7YAT32", 10);
+    assert_string_not_equal(id, second);
+    ulid_begin_after(&one, "01ARYZ6S410000000000000000"); /* of long ago */
+    make(&one, 5000, second);
+    assert_true(strcmp(id, second) < 0);
+    make(&one, UINT64_C(1800000000000000), id); /* the clock has caught up */
+    assert_true(strcmp(second, id) < 0);
+    assert_memory_equal(id, "01MCC5RM00", 10);
+}
+
+/* Whoever put it there, it was no clock. */
+static void
+a_time_that_never_comes_is_not_gone_on_from(void **state)
+{
+    struct ulid_source source;
+    char id[ULID_LEN + 1];
+
+    (void)state;
+    ulid_init(&source);
+    ulid_begin_after(&source, "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    ulid_begin_after(&source, "ZZZZZZZZZZZZZZZZZZZZZZZZZZ");
+    make(&source, UINT64_C(1800000000000000), id);
+    assert_memory_equal(id, "01MCC5RM00", 10);
+}
+
 int
 main(void)
 {
@@ -126,6 +167,8 @@ main(void)
         cmocka_unit_test(ids_rise_within_a_millisecond_and_when_the_clock_is_set_back),
         cmocka_unit_test(a_carry_goes_through_all_random_bits),
         cmocka_unit_test(random_bytes_are_fetched_many_at_a_time),
+        cmocka_unit_test(a_source_begins_after_an_id_that_was_there),
+        cmocka_unit_test(a_time_that_never_comes_is_not_gone_on_from),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

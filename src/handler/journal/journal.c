@@ -25,6 +25,7 @@
 #define JOURNAL_MEND_PAUSE_US 10000
 #define JOURNAL_SAY_US        10000000  /* a trouble that comes and goes is not said more often */
 #define JOURNAL_REMIND_US     600000000 /* one that lasts is said again */
+#define JOURNAL_AHEAD_MS      1000      /* more is said */
 
 /* Trouble of the environment: said when it begins, now and then while it lasts, and once when it is
  * over. */
@@ -464,6 +465,22 @@ journal_mend(struct journal *h)
     return 0;
 }
 
+/* Behind all that was written before, whatever the clock says now. */
+static void
+journal_go_on(struct journal *h)
+{
+    char id[ULID_LEN];
+
+    if (!newest_id(h->commit.dirs.journal, id))
+        return;
+    ulid_begin_after(&h->ids, id);
+    ulid_begin_after(&h->commit.segment.ids, id);
+    if (h->ids.ms > clock_real_us() / 1000 + JOURNAL_AHEAD_MS)
+        log_notice("the clock is %llu s behind the newest record of the journal: ids go on from "
+                   "there",
+                   (unsigned long long)((h->ids.ms - clock_real_us() / 1000) / 1000));
+}
+
 struct journal *
 journal_create_with(const struct handler_host *host, const struct file_ops *ops,
                     char error[HANDLER_ERROR_LEN])
@@ -485,8 +502,10 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
         (h->mender = helper_create("msockd-mend")) == NULL)
         goto failed;
     step = "its directories cannot be opened, written and made safe";
-    if (journal_open(h) == 0 && journal_mend(h) == 0)
+    if (journal_open(h) == 0 && journal_mend(h) == 0) {
+        journal_go_on(h);
         return h;
+    }
 failed:
     snprintf(error, HANDLER_ERROR_LEN, "the journal in %s cannot be used, since %s: %s",
              host->config->data_dir, step, strerror(errno));

@@ -36,6 +36,9 @@ void ulid_init(struct ulid_source *source);
  * that is of the same millisecond or later. Writes ULID_LEN characters and no NUL. */
 void ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN]);
 
+/* The next ones come after this one, whatever time they are for. */
+void ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN]);
+
 /* Does the text begin with one, with exactly ULID_LEN of its characters? */
 bool ulid_begins(const char *text);
 
@@ -258,6 +261,10 @@ void record_end_with_place(struct buffer *out, size_t from, const struct record_
  * and so is one that stands in the place of a damaged stretch. */
 bool record_is_whole(const char *line, size_t n);
 
+/* The id of a whole record. False where the line is none. The line need not end with NUL, but n is
+ * less than the bytes that may be read. */
+bool record_id(const char *line, size_t n, char id_out[ULID_LEN]);
+
 /* Its length without blanks at the end: 0 for a blank line. */
 size_t record_trimmed(const char *line, size_t n);
 
@@ -327,6 +334,14 @@ MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, siz
 
 /* Leaves it: sealed, or removed where it is empty. Nothing to do where none is open. */
 void segment_close(struct segment *segment);
+
+/* --- newest.c --- */
+
+/* The largest id among the names of the segments in this directory and the last records of each
+ * worker's newest: whoever begins after it goes on in the order of writing, also where the clock
+ * was set back. Reads the names of all segments, and the ends of some. False where there is none.
+ */
+bool newest_id(int journal_fd, char id_out[ULID_LEN]);
 
 /* --- scan.c --- */
 

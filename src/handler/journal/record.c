@@ -268,6 +268,18 @@ record_is_whole(const char *line, size_t n)
             (trimmed == RECORD_DAMAGE_MIN && line[trimmed - 1] == '}'));
 }
 
+bool
+record_id(const char *line, size_t n, char id_out[ULID_LEN])
+{
+    const size_t at = sizeof(RECORD_BEGIN) - 1;
+
+    if (!record_begins(line, n, RECORD_BEGIN) || n < at + ULID_LEN || !ulid_begins(line + at) ||
+        !record_is_whole(line, n))
+        return false;
+    memcpy(id_out, line + at, ULID_LEN);
+    return true;
+}
+
 /* What stands at the end of a record, wherever a sender has put it into a body, is only taken for
  * one where the sum of all before it is right. Each byte is summed once. */
 size_t

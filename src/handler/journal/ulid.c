@@ -4,6 +4,7 @@
 
 #define ULID_TIME_CHARS   10
 #define ULID_RANDOM_BYTES 10
+#define ULID_MS_MAX       UINT64_C(253402300800000) /* the year 10000 */
 
 static const char ulid_digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -41,6 +42,22 @@ ulid_begin_ms(struct ulid_source *source, uint64_t ms)
     for (unsigned i = ULID_TIME_CHARS; i-- > 0; ms >>= 5)
         source->text[i] = ulid_digits[ms & 31];
     ulid_draw(source);
+}
+
+/* Where the time does not fit, the source stays where it is: such an id was never given. */
+void
+ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN])
+{
+    uint64_t ms = 0;
+
+    for (unsigned i = 0; i < ULID_TIME_CHARS; i++) {
+        const char *digit = strchr(ulid_digits, id[i]);
+
+        MS_ASSERT(digit != NULL && *digit != '\0');
+        ms = ms << 5 | (uint64_t)(digit - ulid_digits);
+    }
+    if (ms >= source->ms && ms < ULID_MS_MAX)
+        ulid_begin_ms(source, ms + 1);
 }
 
 /* One more within the same millisecond; where the random part is used up, the next one begins

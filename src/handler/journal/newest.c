@@ -1,0 +1,129 @@
+/* Ids rise within a worker, whatever the clock does. This carries that over to the next worker:
+ * what was written last is in the segments that began last. A worker of the generation before may
+ * still write while the next one of its number begins, so several segments of each number are
+ * looked at. */
+#include "handler/journal/journal.h"
+
+#include "common/fd.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define NEWEST_SEGMENTS  4            /* of each worker's number */
+#define NEWEST_TAIL      (64u << 10)  /* first try */
+#define NEWEST_TAIL_MAX  (128u << 20) /* no line is longer */
+#define NEWEST_TAIL_MORE 8
+
+struct newest {
+    char id[ULID_LEN];                                                 /* the largest so far; "" */
+    char names[CONFIG_WORKERS_MAX][NEWEST_SEGMENTS][SEGMENT_NAME_LEN]; /* the newest first */
+};
+
+static void
+newest_note(struct newest *newest, const char id[ULID_LEN])
+{
+    if (memcmp(id, newest->id, ULID_LEN) > 0)
+        memcpy(newest->id, id, ULID_LEN);
+}
+
+static void
+newest_name(struct newest *newest, const char *name)
+{
+    unsigned long worker = strtoul(name + ULID_LEN + 2, NULL, 10) % CONFIG_WORKERS_MAX;
+    char(*names)[SEGMENT_NAME_LEN] = newest->names[worker];
+    unsigned at = 0;
+
+    newest_note(newest, name);
+    while (at < NEWEST_SEGMENTS && strcmp(names[at], name) > 0)
+        at++;
+    if (at == NEWEST_SEGMENTS || strlen(name) >= SEGMENT_NAME_LEN)
+        return;
+    memmove(names[at + 1], names[at], (NEWEST_SEGMENTS - 1 - at) * SEGMENT_NAME_LEN);
+    memcpy(names[at], name, strlen(name) + 1);
+}
+
+/* The last whole record in these bytes, which stand behind a newline. False where there is none. */
+static bool
+newest_in(struct newest *newest, const char *bytes, size_t n)
+{
+    const char *end = memrchr(bytes, '\n', n), *begin;
+    char id[ULID_LEN];
+
+    for (; end != NULL; end = begin == bytes ? NULL : begin - 1) {
+        begin = memrchr(bytes, '\n', (size_t)(end - bytes));
+        begin = begin == NULL ? bytes : begin + 1;
+        if (record_id(begin, (size_t)(end - begin), id)) {
+            newest_note(newest, id);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A tail that is cut off in the middle of a line begins behind that line. */
+static bool
+newest_in_tail(struct newest *newest, int fd, uint64_t size, uint64_t tail)
+{
+    uint64_t n = tail < size ? tail : size;
+    char *bytes = malloc((size_t)n), *from = bytes;
+    bool found = false;
+
+    if (bytes != NULL && fd_pread_all(fd, bytes, (size_t)n, (off_t)(size - n)) == 0) {
+        if (n < size)
+            from = memchr(bytes, '\n', (size_t)n);
+        if (from != NULL)
+            found = newest_in(newest, from, (size_t)(bytes + n - from));
+    }
+    free(bytes);
+    return found;
+}
+
+static void
+newest_segment(struct newest *newest, int journal_fd, const char *name)
+{
+    int fd = openat(journal_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    uint64_t tail = NEWEST_TAIL;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
+        while (!newest_in_tail(newest, fd, (uint64_t)st.st_size, tail) &&
+               tail < (uint64_t)st.st_size && tail < NEWEST_TAIL_MAX)
+            tail *= NEWEST_TAIL_MORE;
+    fd_close(&fd);
+}
+
+static void
+newest_names(struct newest *newest, int journal_fd)
+{
+    int fd = openat(journal_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *entry;
+
+    if (dir == NULL) {
+        fd_close(&fd);
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        if (segment_is_name(entry->d_name))
+            newest_name(newest, entry->d_name);
+    closedir(dir);
+}
+
+bool
+newest_id(int journal_fd, char id_out[ULID_LEN])
+{
+    struct newest *newest = ms_calloc(1, sizeof(*newest));
+    bool found;
+
+    newest_names(newest, journal_fd);
+    for (size_t i = 0; i < CONFIG_WORKERS_MAX; i++)
+        for (size_t k = 0; k < NEWEST_SEGMENTS && newest->names[i][k][0] != '\0'; k++)
+            newest_segment(newest, journal_fd, newest->names[i][k]);
+    found = newest->id[0] != '\0';
+    if (found)
+        memcpy(id_out, newest->id, ULID_LEN);
+    free(newest);
+    return found;
+}
