@@ -24,7 +24,8 @@ head_print(const struct snapshot *s, const char *since)
     if (s->alive == SNAPSHOT_DEAD)
         printf("not running any more: these are its last numbers");
     else
-        printf("up %s%s", unit_age(s->taken_us - s->started_us, age),
+        printf("up %s%s",
+               unit_age(s->taken_us > s->started_us ? s->taken_us - s->started_us : 0, age),
                s->alive == SNAPSHOT_UNKNOWN ? " (if it runs: its lock is not readable)" : "");
     printf(", generation %" PRIu64 "\n", s->generation);
     if (s->reloads > 0)
