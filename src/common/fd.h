@@ -4,6 +4,7 @@
 
 #include "common/base.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, stores -1 there, and leaves errno as it was. */
@@ -61,5 +62,21 @@ unsigned long fd_raise_limit(void);
  * else /run/msockd for root, else /tmp/msockd-<uid>. Variables that hold no absolute path count as
  * unset. Heap string, caller frees. */
 MS_MUST_CHECK char *runtime_dir_default(void);
+
+/* A lock, of whatever kind, that a process holds. */
+struct lock_seen {
+    long pid;
+    char path[PATH_MAX]; /* of the file now, with " (deleted)" behind it where it has none */
+};
+
+struct stat;
+typedef bool (*lock_seen_fn)(void *arg, const struct lock_seen *seen);
+
+/* Calls fn for the locks of all processes that we may look at, those on this file or (NULL) on any
+ * directory, until it returns true. Returns whether it did. */
+bool lock_look(const struct stat *file, lock_seen_fn fn, void *arg);
+
+/* Is this a process of that user ((uid_t)-1: of any) and name? */
+bool process_is(long pid, uid_t uid, const char *name);
 
 #endif

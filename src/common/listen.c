@@ -154,6 +154,19 @@ listen_open(const struct endpoint *ep, int backlog, mode_t mode, gid_t gid,
     return 0;
 }
 
+enum listen_file
+listen_file(const struct listen_socket *s)
+{
+    const char *path = endpoint_unix_path(&s->bound);
+    struct stat st;
+
+    if (path == NULL)
+        return LISTEN_FILE_OURS;
+    if (lstat(path, &st) < 0)
+        return errno == ENOENT || errno == ENOTDIR ? LISTEN_FILE_NONE : LISTEN_FILE_OURS;
+    return st.st_dev == s->dev && st.st_ino == s->ino ? LISTEN_FILE_OURS : LISTEN_FILE_OTHER;
+}
+
 void
 listen_close(struct listen_socket *s)
 {

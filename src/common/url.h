@@ -75,6 +75,12 @@ MS_MUST_CHECK int listen_open(const struct endpoint *ep, int backlog, mode_t mod
 /* Closes, and removes the file of a Unix socket where it is still ours. */
 void listen_close(struct listen_socket *s);
 
+/* What is there where the file of a Unix socket was. */
+enum listen_file { LISTEN_FILE_OURS, LISTEN_FILE_NONE, LISTEN_FILE_OTHER };
+
+/* LISTEN_FILE_OURS for a socket that has no file, and where it cannot be told. */
+enum listen_file listen_file(const struct listen_socket *s);
+
 /* Changes the mode of the file. Returns 0, or -1 with errno (ESTALE: another file has its name now,
  * and is left alone). */
 MS_MUST_CHECK int listen_chmod(const struct listen_socket *s, mode_t mode);

@@ -106,7 +106,31 @@ listener_serves(const struct listener *l, const struct listener_config *lc)
 {
     if (endpoint_any_port(&lc->endpoint))
         return l->any_port && strcmp(l->name, lc->name) == 0;
-    return endpoint_equal(&l->socket.bound, &lc->endpoint);
+    return endpoint_equal(&l->socket.bound, &lc->endpoint) &&
+           listen_file(&l->socket) != LISTEN_FILE_NONE;
+}
+
+void
+listener_look(struct listener *l)
+{
+    enum listen_file now = listen_file(&l->socket);
+
+    if (now == l->file)
+        return;
+    l->file = now;
+    switch (now) {
+    case LISTEN_FILE_OURS:
+        log_notice("%s: the socket's file is there again", l->name);
+        break;
+    case LISTEN_FILE_NONE:
+        log_warn("%s: the socket's file was removed: nobody can connect until msockctl reload "
+                 "makes it anew",
+                 l->name);
+        break;
+    case LISTEN_FILE_OTHER:
+        log_warn("%s: another file has taken the socket's name: nobody can connect", l->name);
+        break;
+    }
 }
 
 void

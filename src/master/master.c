@@ -27,6 +27,16 @@ master_group(const struct config *config)
 }
 
 #define RING_SIZE ((size_t)4 << 20) /* bytes; of the bus, for each worker */
+#define LOOK_US   5000000u          /* between two looks at our files */
+
+void
+master_look(struct master *m)
+{
+    run_dir_look(&m->run, m->stats.control_ro_fd);
+    for (size_t i = 0; m->current != NULL && i < m->current->listener_count; i++)
+        listener_look(m->current->listeners[i]);
+    m->look_at_us = clock_mono_us() + LOOK_US;
+}
 
 /* --- start --- */
 
@@ -63,14 +73,9 @@ start_runtime(struct master *m, const struct config *config)
     gid_t gid = master_group(config);
     char error[256];
 
-    if (run_dir_prepare(config->runtime_dir, gid, &m->failure) < 0)
+    if (run_dir_open(&m->run, config->runtime_dir, gid, &m->failure) < 0)
         return -1;
-    m->lock_fd = lock_take(config->runtime_dir, &m->failure);
-    if (m->lock_fd < 0)
-        return -1;
-    m->runtime_dir = ms_strdup(config->runtime_dir);
-    run_dir_remove_pid(m->runtime_dir); /* of a master that died: its pid may be a stranger's now */
-    if (stats_master_open(&m->stats, config->runtime_dir, gid, error) < 0) {
+    if (stats_master_open(&m->stats, m->run.fd, m->run.path, gid, error) < 0) {
         failure_set(&m->failure, EX_CANTCREAT, "%s%s", error, run_dir_advice(errno));
         return -1;
     }
@@ -149,11 +154,12 @@ master_ready(struct master *m)
 
     buffer_init(&text);
     reload_commit(m);
-    if (run_dir_write_pid(m->runtime_dir, &why) < 0) {
+    if (run_dir_write_pid(&m->run, &why) < 0) {
         master_fail(m, &why);
         goto out;
     }
     m->phase = MASTER_RUNNING;
+    m->look_at_us = clock_mono_us() + LOOK_US;
     stats_master_ready(&m->stats);
     reload_describe(m->current, &text);
     log_notice("ready: %s", buffer_cstr(&text));
@@ -207,6 +213,8 @@ master_leave(struct master *m, enum master_phase phase, int signo)
 {
     struct generation *g;
 
+    if (m->phase == MASTER_RUNNING)
+        master_look(m);
     leave_pending(m);
     reload_give_up_reading(m, "msockd was told to stop");
     m->phase = phase;
@@ -331,6 +339,8 @@ master_wake_us(const struct master *m)
     }
     if (reload_is_reading(m) && m->reading.until_us < wake)
         wake = m->reading.until_us;
+    if (m->phase == MASTER_RUNNING && m->look_at_us < wake)
+        wake = m->look_at_us;
     return wake;
 }
 
@@ -368,6 +378,8 @@ master_loop(struct master *m)
         reload_hear(m);
         master_signals(m);
         reload_timers(m, clock_mono_us());
+        if (m->phase == MASTER_RUNNING && m->look_at_us <= clock_mono_us())
+            master_look(m);
         if (!supervise_timers(m, clock_mono_us(), &why))
             pending_failed(m, &why);
         pending_step(m);
@@ -380,8 +392,6 @@ master_loop(struct master *m)
 static void
 master_fini(struct master *m)
 {
-    if (m->runtime_dir != NULL)
-        run_dir_remove_pid(m->runtime_dir);
     if (m->has_stats)
         stats_master_close(&m->stats);
     fd_close(&m->death_fds[0]);
@@ -390,9 +400,8 @@ master_fini(struct master *m)
     fd_close(&m->handover_fds[0]);
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
-    fd_close(&m->lock_fd);
+    run_dir_close(&m->run);
     signals_close(&m->signals);
-    free(m->runtime_dir);
     free(m->log_file);
 }
 
@@ -402,7 +411,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
     struct master m = {.hooks = hooks,
                        .phase = MASTER_STARTING,
                        .signals = {.fd = -1},
-                       .lock_fd = -1,
+                       .run = RUN_DIR_CLOSED,
                        .verdict_fd = hooks->verdict_fd,
                        .death_fds = {-1, -1},
                        .accept_bell = -1,

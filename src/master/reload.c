@@ -271,7 +271,7 @@ reading_child(struct master *m, int fd, pid_t master)
         _exit(EX_OSERR);
     /* What would keep a lock or a port, or hide the master's death from the workers. */
     signals_reset_child(&m->signals);
-    fd_close(&m->lock_fd);
+    run_dir_forget(&m->run);
     fd_close(&m->death_fds[1]);
     buffer_init(&said);
     reading_do(m, &said);
@@ -388,6 +388,7 @@ reload_request(struct master *m)
         m->reload_again = true;
         return;
     }
+    master_look(m);
     stats_master_reload(&m->stats);
     if (reading_begin(m, &why) < 0)
         reload_refuse(m, &why);

@@ -1,15 +1,17 @@
-/* The runtime directory and its pid file. */
+/* The runtime directory, its locks and its pid file; and the log file. */
 #include "master/state.h"
 
 #include "common/fd.h"
+#include "common/log.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -95,22 +97,17 @@ run_dir_adjust(const char *path, int fd, bool made, bool open_place, gid_t gid, 
     return 0;
 }
 
-int
-run_dir_prepare(const char *dir, gid_t gid, struct failure *why)
+/* Returns the directory, open, or -1 with the reason. */
+static int
+run_dir_prepare(const char *path, gid_t gid, struct failure *why)
 {
-    char path[PATH_MAX];
-    bool open_place, made;
-    int rc = -1;
-    int fd = -1;
+    bool open_place = run_dir_parent_is_open(path), made = mkdir(path, 0700) == 0;
+    int fd;
 
-    if (run_dir_path(dir, path, why) < 0)
-        return -1;
-    open_place = run_dir_parent_is_open(path);
-    made = mkdir(path, 0700) == 0;
     if (!made && errno != EEXIST) {
         failure_set(why, EX_CANTCREAT, "cannot create runtime directory %s: %s", path,
                     strerror(errno));
-        goto out;
+        return -1;
     }
     fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
@@ -118,53 +115,15 @@ run_dir_prepare(const char *dir, gid_t gid, struct failure *why)
 
         failure_set(why, EX_CANTCREAT, "runtime directory %s: %s", path,
                     odd ? "is a symbolic link or not a directory" : strerror(errno));
-        goto out;
+        return -1;
     }
     if (run_dir_check(path, fd, why) < 0 ||
         run_dir_adjust(path, fd, made, open_place, gid, why) < 0)
-        goto out;
-    rc = 0;
-out:
-    fd_close(&fd);
-    return rc;
+        fd_close(&fd);
+    return fd;
 }
 
-int
-run_dir_write_pid(const char *dir, struct failure *why)
-{
-    char path[PATH_MAX], fresh[PATH_MAX], text[32];
-    int rc = -1;
-    int fd = -1;
-
-    if (snprintf(path, sizeof(path), "%s/" RUN_DIR_PID_FILE, dir) >= (int)sizeof(path) ||
-        snprintf(fresh, sizeof(fresh), "%s/.%s.new", dir, RUN_DIR_PID_FILE) >= (int)sizeof(fresh)) {
-        failure_set(why, EX_CANTCREAT, "runtime directory: the path is too long");
-        return -1;
-    }
-    snprintf(text, sizeof(text), "%d\n", (int)getpid());
-    fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (fd < 0 || fd_write_all(fd, text, strlen(text)) < 0 || rename(fresh, path) < 0) {
-        failure_set(why, EX_CANTCREAT, "cannot write %s: %s", path, strerror(errno));
-        goto out;
-    }
-    rc = 0;
-out:
-    fd_close(&fd);
-    return rc;
-}
-
-void
-run_dir_remove_pid(const char *dir)
-{
-    char path[PATH_MAX];
-
-    if (snprintf(path, sizeof(path), "%s/" RUN_DIR_PID_FILE, dir) < (int)sizeof(path))
-        unlink(path);
-}
-
-/* --- the lock --- */
-
-/* The lock of the runtime directory. */
+/* --- locks --- */
 
 enum { LOCK_TRIES = 10, LOCK_PAUSE_MS = 20 };
 
@@ -176,91 +135,62 @@ lock_try(int fd)
     return fcntl(fd, F_OFD_SETLK, &whole);
 }
 
+static int
+lock_try_dir(int fd)
+{
+    return flock(fd, LOCK_EX | LOCK_NB);
+}
+
 /* A child that was just forked holds a copy for a moment after its master was killed. */
 static int
-lock_wait(int fd)
+lock_wait(int (*try)(int fd), int fd)
 {
     for (int i = 0; i < LOCK_TRIES; i++) {
-        if (lock_try(fd) == 0)
+        if (try(fd) == 0)
             return 0;
         if (errno != EAGAIN && errno != EACCES)
             return -1;
         poll(NULL, 0, LOCK_PAUSE_MS);
     }
-    return lock_try(fd);
-}
-
-/* Does this descriptor of that process hold a lock? The kernel says it of any kind of lock. */
-static bool
-lock_is_of(const char *pid, const char *fd)
-{
-    char path[PATH_MAX], line[256];
-    bool found = false;
-    FILE *info;
-
-    snprintf(path, sizeof(path), "/proc/%s/fdinfo/%s", pid, fd);
-    info = fopen(path, "re");
-    while (info != NULL && !found && fgets(line, sizeof(line), info) != NULL)
-        found = strncmp(line, "lock:", 5) == 0;
-    if (info != NULL)
-        fclose(info);
-    return found;
+    return try(fd);
 }
 
 static bool
-lock_process_holds(const char *pid, const struct stat *file)
+lock_note_pid(void *arg, const struct lock_seen *seen)
 {
-    char path[PATH_MAX];
-    bool found = false;
-    const struct dirent *entry;
-    struct stat st;
-    DIR *dir;
-
-    snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-    dir = opendir(path);
-    while (dir != NULL && !found && (entry = readdir(dir)) != NULL)
-        found = fstatat(dirfd(dir), entry->d_name, &st, 0) == 0 && st.st_ino == file->st_ino &&
-                st.st_dev == file->st_dev && lock_is_of(pid, entry->d_name);
-    if (dir != NULL)
-        closedir(dir);
-    return found;
+    *(long *)arg = seen->pid;
+    return true;
 }
 
 /* Who holds a lock on the file, as far as we may see it; 0: nobody that we see. */
 static long
 lock_holder(int fd)
 {
-    const struct dirent *entry;
     struct stat file;
-    DIR *dir = opendir("/proc");
     long pid = 0;
 
-    if (dir == NULL || fstat(fd, &file) < 0)
-        goto out;
-    while (pid == 0 && (entry = readdir(dir)) != NULL)
-        if (strspn(entry->d_name, "0123456789") == strlen(entry->d_name) &&
-            lock_process_holds(entry->d_name, &file))
-            pid = strtol(entry->d_name, NULL, 10);
-out:
-    if (dir != NULL)
-        closedir(dir);
+    if (fstat(fd, &file) == 0)
+        lock_look(&file, lock_note_pid, &pid);
     return pid;
 }
 
 static void
-lock_held(const char *path, int fd, struct failure *why)
+lock_held(const char *dir, int fd, struct failure *why)
 {
     char text[32] = "";
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
     long master = n > 0 ? strtol(text, NULL, 10) : 0, holder = lock_holder(fd);
 
     if (holder > 0 && holder == master)
-        failure_set(why, EX_TEMPFAIL, "another msockd (pid %ld) holds %s", holder, path);
+        failure_set(why, EX_TEMPFAIL, "another msockd (pid %ld) holds %s/" STATS_LOCK_FILE, holder,
+                    dir);
     else if (holder > 0)
-        failure_set(why, EX_TEMPFAIL, "process %ld, which is no msockd that runs here, holds %s",
-                    holder, path);
+        failure_set(why, EX_TEMPFAIL,
+                    "process %ld, which is no msockd that runs here, holds %s/" STATS_LOCK_FILE,
+                    holder, dir);
     else
-        failure_set(why, EX_TEMPFAIL, "another process, perhaps a msockd, holds %s", path);
+        failure_set(why, EX_TEMPFAIL,
+                    "another process, perhaps a msockd, holds %s/" STATS_LOCK_FILE, dir);
 }
 
 static int
@@ -277,39 +207,223 @@ lock_sign(int fd)
     return fd_pwrite_all(fd, text, strlen(text), 0);
 }
 
-int
-lock_take(const char *dir, struct failure *why)
+/* Returns 0, or -1 with the reason. */
+static int
+lock_take(struct run_dir *d, struct failure *why)
 {
-    char path[PATH_MAX];
+    const int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(d->fd, STATS_LOCK_FILE, flags, 0600);
     int rc = -1;
-    int fd = -1;
 
-    if (snprintf(path, sizeof(path), "%s/" STATS_LOCK_FILE, dir) >= (int)sizeof(path)) {
-        failure_set(why, EX_CANTCREAT, "runtime directory: the path is too long");
-        goto out;
-    }
-    fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0) {
-        failure_set(why, EX_CANTCREAT, "cannot open %s: %s", path, strerror(errno));
-        goto out;
-    }
-    if (lock_wait(fd) < 0) {
+        failure_set(why, EX_CANTCREAT, "cannot open %s/" STATS_LOCK_FILE ": %s", d->path,
+                    strerror(errno));
+    } else if (lock_wait(lock_try, fd) < 0) {
         if (errno == EAGAIN || errno == EACCES)
-            lock_held(path, fd, why);
+            lock_held(d->path, fd, why);
         else
-            failure_set(why, EX_OSERR, "cannot lock %s: %s%s", path, strerror(errno),
-                        run_dir_advice(errno));
-        goto out;
-    }
-    if (lock_sign(fd) < 0) {
-        failure_set(why, EX_CANTCREAT, "cannot write %s and set its mode: %s%s", path,
+            failure_set(why, EX_OSERR, "cannot lock %s/" STATS_LOCK_FILE ": %s%s", d->path,
+                        strerror(errno), run_dir_advice(errno));
+    } else if (lock_sign(fd) < 0) {
+        failure_set(why, EX_CANTCREAT, "cannot write %s/" STATS_LOCK_FILE ": %s%s", d->path,
                     strerror(errno), run_dir_advice(errno));
-        goto out;
+    } else {
+        d->lock_fd = fd_steal(&fd);
+        rc = 0;
     }
-    rc = fd_steal(&fd);
-out:
     fd_close(&fd);
     return rc;
+}
+
+/* --- a msockd whose lock file was removed still holds the directory --- */
+
+static bool
+holder_is_msockd(void *arg, const struct lock_seen *seen)
+{
+    char name[16];
+
+    return prctl(PR_GET_NAME, name) == 0 && process_is(seen->pid, geteuid(), name) &&
+           lock_note_pid(arg, seen);
+}
+
+static bool
+lock_is_by_name(const struct run_dir *d)
+{
+    int fd = openat(d->fd, STATS_LOCK_FILE, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    bool held = fd >= 0 && lock_try(fd) < 0;
+
+    fd_close(&fd);
+    return held;
+}
+
+/* Whoever removes old files leaves a directory alone that somebody has locked so. Everybody who may
+ * read it may do that, so it keeps nobody out but a msockd from a msockd. Returns 0, or -1 with the
+ * reason. */
+static int
+run_dir_hold(const struct run_dir *d, struct failure *why)
+{
+    struct stat st;
+    long pid = 0;
+
+    if (lock_try_dir(d->fd) == 0 || lock_is_by_name(d) || lock_wait(lock_try_dir, d->fd) == 0 ||
+        lock_is_by_name(d)) /* by now: both are just starting */
+        return 0;
+    if (fstat(d->fd, &st) < 0 || !lock_look(&st, holder_is_msockd, &pid)) {
+        (void)flock(d->fd, LOCK_SH | LOCK_NB);
+        return 0;
+    }
+    failure_set(why, EX_TEMPFAIL,
+                "another msockd (pid %ld) runs in %s, although its file " STATS_LOCK_FILE
+                " was removed there: end it first",
+                pid, d->path);
+    return -1;
+}
+
+/* --- the directory and its files, for as long as the master lives --- */
+
+int
+run_dir_open(struct run_dir *d, const char *dir, gid_t gid, struct failure *why)
+{
+    char path[PATH_MAX];
+
+    *d = RUN_DIR_CLOSED;
+    if (run_dir_path(dir, path, why) < 0)
+        return -1;
+    d->path = ms_strdup(path);
+    d->fd = run_dir_prepare(path, gid, why);
+    if (d->fd < 0 || run_dir_hold(d, why) < 0 || lock_take(d, why) < 0) {
+        run_dir_close(d);
+        return -1;
+    }
+    /* of a master that died: its pid may be a stranger's now */
+    (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
+    return 0;
+}
+
+int
+run_dir_write_pid(struct run_dir *d, struct failure *why)
+{
+    static const char fresh[] = "." RUN_DIR_PID_FILE ".new";
+    const int flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC;
+    char text[32];
+
+    snprintf(text, sizeof(text), "%d\n", (int)getpid());
+    d->pid_fd = openat(d->fd, fresh, flags, 0644);
+    if (d->pid_fd >= 0 && fd_write_all(d->pid_fd, text, strlen(text)) == 0 &&
+        renameat(d->fd, fresh, d->fd, RUN_DIR_PID_FILE) == 0)
+        return 0;
+    failure_set(why, EX_CANTCREAT, "cannot write %s/" RUN_DIR_PID_FILE ": %s", d->path,
+                strerror(errno));
+    fd_close(&d->pid_fd);
+    return -1;
+}
+
+void
+run_dir_forget(struct run_dir *d)
+{
+    fd_close(&d->fd);
+    fd_close(&d->lock_fd);
+    fd_close(&d->pid_fd);
+}
+
+/* "" where the name in the directory stands for our file, else what became of it. */
+static const char *
+run_dir_file(const struct run_dir *d, const char *name, int fd)
+{
+    struct stat ours, named;
+
+    if (fd < 0 || fstat(fd, &ours) < 0)
+        return "";
+    if (fstatat(d->fd, name, &named, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? "removed" : strerror(errno);
+    return ours.st_dev == named.st_dev && ours.st_ino == named.st_ino ? "" : "replaced";
+}
+
+void
+run_dir_close(struct run_dir *d)
+{
+    if (d->pid_fd >= 0 && run_dir_file(d, RUN_DIR_PID_FILE, d->pid_fd)[0] == '\0')
+        (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
+    run_dir_forget(d);
+    free(d->path);
+    *d = RUN_DIR_CLOSED;
+}
+
+/* --- what became of it --- */
+
+static void
+state_of_files(const struct run_dir *d, int control_fd, char out[RUN_DIR_SAID_LEN])
+{
+    const struct {
+        const char *name;
+        int fd;
+    } files[] = {{STATS_LOCK_FILE, d->lock_fd},
+                 {STATS_CONTROL_FILE, control_fd},
+                 {RUN_DIR_PID_FILE, d->pid_fd}};
+    size_t len = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < MS_ARRAY_LEN(files); i++) {
+        const char *is = run_dir_file(d, files[i].name, files[i].fd);
+
+        if (is[0] != '\0' && len < RUN_DIR_SAID_LEN)
+            len += (size_t)snprintf(out + len, RUN_DIR_SAID_LEN - len, "%s%s was %s in it",
+                                    len > 0 ? ", " : "", files[i].name, is);
+    }
+}
+
+static void
+state_moved(const struct run_dir *d, char out[RUN_DIR_SAID_LEN])
+{
+    char link[32], now[RUN_DIR_SAID_LEN / 2];
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", d->fd);
+    n = readlink(link, now, sizeof(now) - 1);
+    if (n > 0)
+        snprintf(out, RUN_DIR_SAID_LEN, "it was moved to %.*s", (int)n, now);
+    else
+        snprintf(out, RUN_DIR_SAID_LEN, "it was moved");
+}
+
+/* "" where it is what it was. */
+static void
+state_of(const struct run_dir *d, int control_fd, char out[RUN_DIR_SAID_LEN])
+{
+    struct stat ours, named;
+
+    if (fstat(d->fd, &ours) < 0)
+        snprintf(out, RUN_DIR_SAID_LEN, "%s", strerror(errno));
+    else if (ours.st_nlink == 0)
+        snprintf(out, RUN_DIR_SAID_LEN, "it was removed");
+    else if (lstat(d->path, &named) < 0 && errno != ENOENT && errno != ENOTDIR)
+        snprintf(out, RUN_DIR_SAID_LEN, "%s", strerror(errno));
+    else if (lstat(d->path, &named) < 0)
+        state_moved(d, out);
+    else if (ours.st_dev != named.st_dev || ours.st_ino != named.st_ino)
+        snprintf(out, RUN_DIR_SAID_LEN, "%s has its name now",
+                 S_ISDIR(named.st_mode)   ? "another directory"
+                 : S_ISLNK(named.st_mode) ? "a symbolic link"
+                                          : "a file");
+    else
+        state_of_files(d, control_fd, out);
+}
+
+void
+run_dir_look(struct run_dir *d, int control_fd)
+{
+    char now[RUN_DIR_SAID_LEN];
+
+    state_of(d, control_fd, now);
+    if (strcmp(now, d->said) == 0)
+        return;
+    if (now[0] != '\0')
+        log_warn("runtime directory %s: %s. msockctl may not find this msockd, which goes on: "
+                 "signals to process %d work",
+                 d->path, now, (int)getpid());
+    else
+        log_notice("runtime directory %s is there again, with all files", d->path);
+    memcpy(d->said, now, sizeof(d->said));
 }
 
 /* --- the log file --- */

@@ -15,34 +15,54 @@
 
 /* --- run_dir.c --- */
 
-/* The runtime directory: made and checked, and the pid file in it. Invariant: nothing is written
- * into a directory that somebody else owns or that was reached through a symbolic link. */
+/* The runtime directory: made, checked and locked, and the pid file in it. It is used by its
+ * descriptor, so nothing is ever written into what got its name later. Invariant: nothing is
+ * written into a directory that somebody else owns or that was reached through a symbolic link, and
+ * no file is removed that is not ours.
+ *
+ * Two locks. An OFD lock on DIR/lock keeps a second master out and tells msockctl that one lives;
+ * the kernel drops it when its last descriptor is closed, however the master died. flock on the
+ * directory itself tells cleaners of old files (systemd-tmpfiles) to leave it alone, and shows that
+ * a master runs there also where its files were removed. Workers close both, so that one that still
+ * drains does not keep a new master out. */
 
 #define RUN_DIR_PID_FILE "msockd.pid"
+#define RUN_DIR_SAID_LEN 400
+
+struct run_dir {
+    char *path; /* heap, without slashes at its end */
+    int fd;
+    int lock_fd;
+    int pid_fd;                  /* -1: not written (yet) */
+    char said[RUN_DIR_SAID_LEN]; /* what is wrong with it, as it was last said; "": nothing */
+};
+
+#define RUN_DIR_CLOSED ((struct run_dir){.fd = -1, .lock_fd = -1, .pid_fd = -1})
 
 /* Creates dir where it is missing (its parent must exist): 0700 below a directory where everybody
  * may write, as /tmp is, else 0750 and group gid unless that is (gid_t)-1. One that is there must
- * be ours and not writable by others. Returns 0, or -1 with the reason. */
-MS_MUST_CHECK int run_dir_prepare(const char *dir, gid_t gid, struct failure *why);
+ * be ours and not writable by others. Then takes the locks, and writes this process's id into
+ * DIR/lock, a file of mode 0600; a holder that is about to die is waited for, at most 400 ms.
+ * Returns 0, or -1 with the reason: EX_TEMPFAIL and the holder's pid where another msockd runs
+ * there. */
+MS_MUST_CHECK int run_dir_open(struct run_dir *d, const char *dir, gid_t gid, struct failure *why);
 
 /* The end of a sentence about something in it that failed with error: "", or what to do where its
  * file system may have no such thing. */
 const char *run_dir_advice(int error);
 
-/* Puts this process's id into dir/msockd.pid, at one stroke. Returns 0, or -1 with the reason. */
-MS_MUST_CHECK int run_dir_write_pid(const char *dir, struct failure *why);
-void run_dir_remove_pid(const char *dir);
+/* Puts this process's id into DIR/msockd.pid, at one stroke. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int run_dir_write_pid(struct run_dir *d, struct failure *why);
 
-/* --- the lock (run_dir.c) --- */
+/* Looks whether the directory and our files in it (control_fd is that of control) are what they
+ * were, and logs it once where that has changed. Costs a few calls of stat. */
+void run_dir_look(struct run_dir *d, int control_fd);
 
-/* The lock that keeps a second master out of a runtime directory: an OFD lock on DIR/lock, which
- * the kernel drops when its last descriptor is closed, however the master died. Workers therefore
- * close theirs, so that one that still drains does not keep a new master out. */
+/* Removes our pid file and lets go. */
+void run_dir_close(struct run_dir *d);
 
-/* Takes the lock, on a file of mode 0600, and writes this process's id into the file. A holder that
- * is about to die is waited for, at most 200 ms. Returns the descriptor (the caller closes it to
- * let go), or -1 with the reason: EX_TEMPFAIL and the holder's pid where another has it. */
-MS_MUST_CHECK int lock_take(const char *dir, struct failure *why);
+/* In a child: lets go, and leaves everything else to the master. */
+void run_dir_forget(struct run_dir *d);
 
 /* --- the log file (run_dir.c) --- */
 
@@ -65,8 +85,9 @@ MS_MUST_CHECK int log_file_prepare(const struct config *config, struct failure *
 struct listener {
     unsigned refs;
     struct listen_socket socket;
-    char *name;    /* of the configuration that bound it */
-    bool any_port; /* the kernel chose the port */
+    enum listen_file file; /* of a Unix socket, as it was last said */
+    char *name;            /* of the configuration that bound it */
+    bool any_port;         /* the kernel chose the port */
 };
 
 /* Binds and listens; a Unix socket's file gets the listener's mode and group gid unless that is
@@ -83,14 +104,17 @@ void listener_unref(struct listener *l);
 /* In a child: closes the descriptor and leaves everything else to the master. */
 void listener_forget(struct listener *l);
 
-/* True where this socket is the one that lc asks for: same address, or port 0 under the same
- * name. */
+/* True where this socket is the one that lc asks for: same address, or port 0 under the same name.
+ * A Unix socket whose file was removed is none: nobody could connect. */
 bool listener_serves(const struct listener *l, const struct listener_config *lc);
 
 /* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. A failure is
  * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
  * touched. */
 void listener_apply(const struct listener *l, const struct listener_config *lc);
+
+/* Logs it once where the file of a Unix socket was removed or replaced. */
+void listener_look(struct listener *l);
 
 #define LISTENER_TEXT_LEN (ENDPOINT_TEXT_LEN + 32)
 
@@ -285,12 +309,12 @@ struct master {
     const struct master_hooks *hooks;
     enum master_phase phase;
     struct signals signals;
-    int lock_fd;
-    int verdict_fd;    /* hooks', until it was told */
-    int death_fds[2];  /* workers read end-of-file on [0] when this process, which alone holds [1],
-                          is gone */
-    char *runtime_dir; /* heap */
-    char *log_file;    /* heap; the present file of the log, NULL: standard error */
+    struct run_dir run;
+    int verdict_fd;   /* hooks', until it was told */
+    int death_fds[2]; /* workers read end-of-file on [0] when this process, which alone holds [1],
+                         is gone */
+    uint64_t look_at_us; /* when master_look is due */
+    char *log_file;      /* heap; the present file of the log, NULL: standard error */
     bool has_stats;
     struct bus_place bus; /* for all workers, as long as the master lives */
     int accept_bell;      /* see struct child */
@@ -308,6 +332,10 @@ struct master {
 /* The group that owns what workers and msockctl may read: the configured one of a root master, else
  * (gid_t)-1. */
 gid_t master_group(const struct config *config);
+
+/* Looks whether the runtime directory and the files of Unix sockets are what they were, and says it
+ * where they are not. Cheap; it is done now and then, and where it matters. */
+void master_look(struct master *m);
 
 /* --- reload.c --- */
 

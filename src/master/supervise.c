@@ -56,7 +56,7 @@ supervise_forget(void *arg)
     struct master *m = f->m;
 
     signals_reset_child(&m->signals);
-    fd_close(&m->lock_fd);
+    run_dir_forget(&m->run);
     fd_close(&m->verdict_fd);
     fd_close(&m->death_fds[1]);
     forget_generation(f, m->current);

@@ -10,9 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,70 +27,53 @@ static_assert(sizeof(struct stats_folded) ==
               "nothing but cells in the folded totals");
 
 static int
-shm_file_create(const char *path, uint64_t size, gid_t gid, int *fd_out)
+shm_file_adjust(int fd, uint64_t size, gid_t gid)
 {
-    int rc = -1;
-    int fd = -1;
-
-    if (unlink(path) < 0 && errno != ENOENT)
-        goto out;
-    fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        goto out;
     if (gid != (gid_t)-1 && fchown(fd, (uid_t)-1, gid) < 0)
-        goto out;
-    if (fchmod(fd, 0640) < 0 || ftruncate(fd, (off_t)size) < 0)
-        goto out;
-    *fd_out = fd_steal(&fd);
-    rc = 0;
-out:
-    fd_close(&fd);
-    return rc;
-}
-
-static int
-shm_path(char path[PATH_MAX], const char *dir, const char *name, const char *suffix)
-{
-    int n = snprintf(path, PATH_MAX, "%s/%s%s", dir, name, suffix);
-
-    if (n >= 0 && n < PATH_MAX)
-        return 0;
-    errno = ENAMETOOLONG;
-    return -1;
-}
-
-static void
-shm_discard(const char *dir, const char *name)
-{
-    char path[PATH_MAX];
-
-    if (shm_path(path, dir, name, ".new") == 0)
-        unlink(path);
-}
-
-static int
-shm_rename(const char *dir, const char *name)
-{
-    char from[PATH_MAX], to[PATH_MAX];
-
-    if (shm_path(from, dir, name, ".new") < 0 || shm_path(to, dir, name, "") < 0)
         return -1;
-    return rename(from, to);
+    return fchmod(fd, 0640) < 0 || ftruncate(fd, (off_t)size) < 0 ? -1 : 0;
+}
+
+static int
+shm_file_create(int dir_fd, const char *name, uint64_t size, gid_t gid, int *fd_out)
+{
+    int fd;
+
+    if (unlinkat(dir_fd, name, 0) < 0 && errno != ENOENT)
+        return -1;
+    fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    if (shm_file_adjust(fd, size, gid) < 0) {
+        fd_close(&fd);
+        return -1;
+    }
+    *fd_out = fd;
+    return 0;
+}
+
+/* Does this name still stand for the open file? */
+static bool
+shm_is_named(int dir_fd, const char *name, int fd)
+{
+    struct stat is, named;
+
+    return fstat(fd, &is) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           is.st_dev == named.st_dev && is.st_ino == named.st_ino;
 }
 
 static int
 control_create(struct stats_master *sm, gid_t gid)
 {
-    char path[PATH_MAX];
+    const char *name = STATS_CONTROL_FILE ".new";
     int rc = -1;
     int fd = -1;
     void *map = MAP_FAILED;
 
-    if (shm_path(path, sm->dir, STATS_CONTROL_FILE, ".new") < 0 ||
-        shm_file_create(path, sizeof(struct stats_control), gid, &fd) < 0 ||
+    if (shm_file_create(sm->dir_fd, name, sizeof(struct stats_control), gid, &fd) < 0 ||
         stats_space_reserve(fd, 0, sizeof(struct stats_control)) < 0)
         goto out;
-    sm->control_ro_fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    sm->control_ro_fd = openat(sm->dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (sm->control_ro_fd < 0)
         goto out;
     map = mmap(NULL, sizeof(struct stats_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -105,17 +86,26 @@ out:
     return rc;
 }
 
+/* Without our control file nobody can find our regions, and the directory may be another master's
+ * by now: then a region has no name. */
+static int
+region_file(const struct stats_master *sm, unsigned region, int *fd_out)
+{
+    char name[STATS_REGION_NAME_LEN];
+
+    stats_region_name(region, name);
+    if (shm_is_named(sm->dir_fd, STATS_CONTROL_FILE, sm->control_ro_fd))
+        return shm_file_create(sm->dir_fd, name, STATS_REGION_SIZE, sm->gid, fd_out);
+    *fd_out = memfd_create(name, MFD_CLOEXEC);
+    return *fd_out < 0 ? -1 : shm_file_adjust(*fd_out, STATS_REGION_SIZE, sm->gid);
+}
+
 static int
 region_create(struct stats_master *sm, unsigned region)
 {
-    char path[PATH_MAX], name[STATS_REGION_NAME_LEN];
     int fd = -1;
 
-    stats_region_name(region, name);
-    if (shm_path(path, sm->dir, name, "") < 0 ||
-        shm_file_create(path, STATS_REGION_SIZE, sm->gid, &fd) < 0)
-        return -1;
-    if (stats_space_reserve(fd, 0, STATS_BLOCK_SIZE) < 0) {
+    if (region_file(sm, region, &fd) < 0 || stats_space_reserve(fd, 0, STATS_BLOCK_SIZE) < 0) {
         fd_close(&fd);
         return -1;
     }
@@ -123,16 +113,27 @@ region_create(struct stats_master *sm, unsigned region)
     return 0;
 }
 
-/* Its numbers have been added up, or belong to an earlier run. */
+/* Its numbers have been added up. */
 static void
 region_remove(struct stats_master *sm, unsigned region)
 {
-    char path[PATH_MAX], name[STATS_REGION_NAME_LEN];
+    char name[STATS_REGION_NAME_LEN];
 
     stats_region_name(region, name);
-    if (shm_path(path, sm->dir, name, "") == 0)
-        unlink(path);
+    if (shm_is_named(sm->dir_fd, name, sm->region_fds[region]))
+        unlinkat(sm->dir_fd, name, 0);
     fd_close(&sm->region_fds[region]);
+}
+
+static void
+regions_remove_old(struct stats_master *sm)
+{
+    char name[STATS_REGION_NAME_LEN];
+
+    for (unsigned r = 0; r < STATS_REGIONS; r++) {
+        stats_region_name(r, name);
+        unlinkat(sm->dir_fd, name, 0);
+    }
 }
 
 static void
@@ -149,32 +150,36 @@ control_begin(struct stats_control *c)
 }
 
 int
-stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256])
+stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gid, char error[256])
 {
+    const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
     const char *what = STATS_CONTROL_FILE;
     int saved;
 
     /* No incarnation is given twice, not even by another run: readers of that one would take our
      * regions for theirs. */
-    *sm = (struct stats_master){
-        .control_ro_fd = -1, .loads.fd = -1, .gid = gid, .next_incarnation = clock_real_us()};
+    *sm = (struct stats_master){.dir_fd = -1,
+                                .control_ro_fd = -1,
+                                .loads.fd = -1,
+                                .gid = gid,
+                                .next_incarnation = clock_real_us()};
     memset(sm->region_fds, 0xff, sizeof(sm->region_fds)); /* -1 */
-    sm->dir = ms_strdup(dir);
-    if (control_create(sm, gid) < 0)
+    sm->dir_fd = dir_fd >= 0 ? openat(dir_fd, ".", flags) : open(dir, flags);
+    if (sm->dir_fd < 0 || control_create(sm, gid) < 0)
         goto out;
     control_begin(sm->control);
-    if (shm_rename(dir, STATS_CONTROL_FILE) < 0)
+    if (renameat(sm->dir_fd, STATS_CONTROL_FILE ".new", sm->dir_fd, STATS_CONTROL_FILE) < 0)
         goto out;
     what = "the memory for workers";
     if (stats_loads_create(STATS_REGIONS, &sm->loads) < 0)
         goto out;
-    for (unsigned r = 0; r < STATS_REGIONS; r++)
-        region_remove(sm, r);
+    regions_remove_old(sm);
     return 0;
 out:
     saved = errno;
     snprintf(error, 256, "cannot create %s in %.180s: %s", what, dir, strerror(saved));
-    shm_discard(dir, STATS_CONTROL_FILE);
+    if (sm->dir_fd >= 0)
+        unlinkat(sm->dir_fd, STATS_CONTROL_FILE ".new", 0);
     stats_master_close(sm);
     errno = saved;
     return -1;
@@ -197,8 +202,7 @@ control_unmap(struct stats_master *sm)
     if (sm->control != NULL)
         munmap(sm->control, sizeof(*sm->control));
     sm->control = NULL;
-    free(sm->dir);
-    sm->dir = NULL;
+    fd_close(&sm->dir_fd);
 }
 
 void

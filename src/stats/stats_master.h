@@ -14,16 +14,17 @@ struct stats_master {
     struct stats_loads loads;
     int region_fds[STATS_REGIONS]; /* read-write; -1 where the region is nobody's */
     uint64_t next_incarnation;
-    gid_t gid; /* of the files */
-    char *dir; /* heap */
+    gid_t gid;  /* of the files */
+    int dir_fd; /* the directory that was there at the start, whatever has its name now */
 };
 
-/* Creates control anew in dir, by rename, so that readers of an earlier run keep what they mapped,
- * and removes the regions of that run. All files have mode 0640, and group gid where it is not
- * (gid_t)-1. The caller holds the lock in dir. Returns 0, or -1 with errno and a sentence in error.
+/* Creates control anew in the directory dir_fd (-1: dir is opened), which errors call dir, by
+ * rename, so that readers of an earlier run keep what they mapped, and removes the regions of that
+ * run. All files have mode 0640, and group gid where it is not (gid_t)-1. The caller holds the lock
+ * in dir. Returns 0, or -1 with errno and a sentence in error.
  */
 MS_MUST_CHECK int
-stats_master_open(struct stats_master *sm, const char *dir, gid_t gid, char error[256]);
+stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gid, char error[256]);
 void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
 
 /* The names of the protocols that slots refer to by row, NULL at the end; at most STATS_PROTOCOLS.
@@ -43,7 +44,8 @@ void stats_master_ready(struct stats_master *sm);
 
 /* A free region, with a new file, for a worker about to be forked: fills place_out (incarnation
  * included) and the row of the table (STARTING, pid 0, restarts 0). Returns 0, or -1 with errno:
- * EAGAIN where all regions are taken, else as open and fallocate (ENOSPC, EDQUOT, EMFILE). */
+ * EAGAIN where all regions are taken, else as open and fallocate (ENOSPC, EDQUOT, EMFILE). Where
+ * control is not in its directory any more, the file has no name and nobody can read it. */
 struct stats_place {
     int control_fd, stats_fd; /* borrowed from struct stats_master */
     struct stats_loads loads; /* the same */

@@ -7,7 +7,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -37,16 +36,10 @@ stats_open_at(int dir_fd, const char *name)
 }
 
 static int
-stats_file_open(const char *dir, const char *name, int *fd_out, struct stat *st_out)
+stats_file_open(int dir_fd, const char *name, int *fd_out, struct stat *st_out)
 {
-    char path[PATH_MAX];
-    int fd;
+    int fd = stats_open_at(dir_fd, name);
 
-    if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    fd = stats_open_at(AT_FDCWD, path);
     if (fd < 0)
         return -1;
     if (fstat(fd, st_out) < 0) {
@@ -55,6 +48,12 @@ stats_file_open(const char *dir, const char *name, int *fd_out, struct stat *st_
     }
     *fd_out = fd;
     return 0;
+}
+
+static int
+stats_dir_open(const char *dir)
+{
+    return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
 /* Magic, version and size stand at the same place in every layout. */
@@ -102,17 +101,17 @@ open_error(const char *dir, const char *name, char error[256])
     errno = saved;
 }
 
-/* True where path is still the file that st is of. */
+/* True where dir is still that directory, and control in it the file that st is of. */
 static bool
-file_is_current(const char *dir, const char *name, const struct stat *st)
+file_is_current(const char *dir, const struct stat *st)
 {
     struct stat now;
-    int fd = -1;
+    int dir_fd = stats_dir_open(dir);
+    bool is = dir_fd >= 0 && fstatat(dir_fd, STATS_CONTROL_FILE, &now, 0) == 0 &&
+              now.st_dev == st->st_dev && now.st_ino == st->st_ino;
 
-    if (stats_file_open(dir, name, &fd, &now) < 0)
-        return false;
-    fd_close(&fd);
-    return now.st_dev == st->st_dev && now.st_ino == st->st_ino;
+    fd_close(&dir_fd);
+    return is;
 }
 
 /* --- regions --- */
@@ -148,16 +147,13 @@ stats_reader_region(struct stats_reader *sr, unsigned region, uint64_t incarnati
 }
 
 static int
-reader_map(struct stats_reader *sr, const char *dir, int control_fd)
+reader_map(struct stats_reader *sr, int control_fd)
 {
     void *map = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, control_fd, 0);
 
     if (map == MAP_FAILED)
         return -1;
     sr->control = map;
-    sr->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (sr->dir_fd < 0)
-        return -1;
     sr->files = ms_calloc(STATS_REGIONS, sizeof(sr->files[0]));
     for (unsigned r = 0; r < STATS_REGIONS; r++)
         sr->files[r].fd = -1;
@@ -188,13 +184,14 @@ reader_try_open(struct stats_reader *sr, const char *dir, char error[256])
     int rc = -1;
     int control_fd = -1;
 
-    if (stats_file_open(dir, name, &control_fd, &st) < 0)
+    sr->dir_fd = stats_dir_open(dir);
+    if (sr->dir_fd < 0 || stats_file_open(sr->dir_fd, name, &control_fd, &st) < 0)
         goto unreadable;
     if (control_check(control_fd, &st, dir, error) < 0)
         goto out;
-    if (reader_map(sr, dir, control_fd) < 0 || reader_open_regions(sr, name) < 0)
+    if (reader_map(sr, control_fd) < 0 || reader_open_regions(sr, name) < 0)
         goto unreadable;
-    rc = file_is_current(dir, STATS_CONTROL_FILE, &st) ? 0 : 1;
+    rc = file_is_current(dir, &st) ? 0 : 1;
     goto out;
 unreadable:
     open_error(dir, name, error);
@@ -256,20 +253,36 @@ master_is_alive(const char *dir)
 }
 
 int
-stats_reader_lock_held(const char *dir)
+stats_lock_open(int dir_fd)
+{
+    return stats_open_at(dir_fd, STATS_LOCK_FILE);
+}
+
+int
+stats_lock_held(int lock_fd)
 {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-    struct stat st;
-    int fd = -1;
-    int rc;
 
-    if (stats_file_open(dir, STATS_LOCK_FILE, &fd, &st) < 0 && errno == EACCES)
-        return master_is_alive(dir);
-    if (fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
-    rc = fcntl(fd, F_OFD_GETLK, &lock);
-    fd_close(&fd);
-    return rc < 0 ? -1 : lock.l_type != F_UNLCK;
+    return fcntl(lock_fd, F_OFD_GETLK, &lock) < 0 ? -1 : lock.l_type != F_UNLCK;
+}
+
+int
+stats_reader_lock_held(const char *dir)
+{
+    int dir_fd = stats_dir_open(dir), lock_fd = -1;
+    int rc = -1;
+
+    if (dir_fd >= 0)
+        lock_fd = stats_lock_open(dir_fd);
+    if (lock_fd >= 0)
+        rc = stats_lock_held(lock_fd);
+    else if (errno == EACCES)
+        rc = master_is_alive(dir);
+    else if (errno == ENOENT || errno == ENOTDIR)
+        rc = 0;
+    fd_close(&lock_fd);
+    fd_close(&dir_fd);
+    return rc;
 }
 
 /* --- totals --- */

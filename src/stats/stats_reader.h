@@ -38,6 +38,11 @@ void stats_reader_close(struct stats_reader *sr);
  * (EACCES: the lock file is not readable). */
 int stats_reader_lock_held(const char *dir);
 
+/* The same of a lock file that stays open, so that it is that master's whatever becomes of the
+ * directory. stats_lock_open returns its descriptor, or -1 with errno. */
+MS_MUST_CHECK int stats_lock_open(int dir_fd);
+int stats_lock_held(int lock_fd);
+
 /* Totals over all workers so far. Never less than an earlier call on the same files, where no
  * worker is unreadable. */
 void stats_reader_totals(struct stats_reader *sr, struct stats_totals *totals_out);

@@ -97,7 +97,7 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     if (mkdtemp(dir) == NULL)
         give_up(dir);
     lock_take();
-    if (stats_master_open(&master, dir, (gid_t)-1, error) < 0)
+    if (stats_master_open(&master, -1, dir, (gid_t)-1, error) < 0)
         give_up(error);
     stats_master_protocols(&master, protocols);
     stats_master_listener(&master, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");

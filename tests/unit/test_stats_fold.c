@@ -97,7 +97,7 @@ set_up(void **state)
 
     snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-fold-XXXXXX", tmp != NULL ? tmp : "/tmp");
     assert_non_null(mkdtemp(f->dir));
-    assert_int_equal(stats_master_open(&f->master, f->dir, (gid_t)-1, error), 0);
+    assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
     stats_master_ready(&f->master);
     assert_int_equal(pipe(f->stop), 0);
     for (int i = 0; i < READERS; i++) {

@@ -72,7 +72,7 @@ toy_open(struct stats_master *sm, const char *dir)
     snprintf(path, sizeof(path), "%s/lock", dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) < 0 ||
-        stats_master_open(sm, dir, (gid_t)-1, error) < 0)
+        stats_master_open(sm, -1, dir, (gid_t)-1, error) < 0)
         return -1;
     stats_master_listener(sm, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
     stats_master_listener(sm, "msp://[::1]:0", "[::1]:43118", "msp", "\033[31mecho");

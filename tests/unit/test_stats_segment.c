@@ -43,7 +43,7 @@ set_up(void **state)
 
     snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-stats-XXXXXX", tmp != NULL ? tmp : "/tmp");
     assert_non_null(mkdtemp(f->dir));
-    assert_int_equal(stats_master_open(&f->master, f->dir, (gid_t)-1, error), 0);
+    assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
     stats_master_ready(&f->master);
     assert_int_equal(stats_master_claim(&f->master, 3, 1, &f->place), 0);
     assert_int_equal(stats_writer_open(&f->writer, &f->place), 0);
@@ -503,7 +503,7 @@ readers_of_an_earlier_run_keep_what_they_opened(void **state)
     stats_add(&f->writer.block->counters.messages, 5);
     stats_writer_close(&f->writer);
     stats_master_close(&f->master);
-    assert_int_equal(stats_master_open(&f->master, f->dir, (gid_t)-1, error), 0);
+    assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
     assert_int_equal(stats_reader_open(&other, f->dir, error), -1);
     assert_int_equal(errno, EAGAIN);
     assert_non_null(strstr(error, "not ready"));
@@ -578,7 +578,7 @@ a_missing_directory_is_said_by_both_halves(void **state)
     char error[256];
 
     (void)state;
-    assert_int_equal(stats_master_open(&master, "/nonexistent/x", (gid_t)-1, error), -1);
+    assert_int_equal(stats_master_open(&master, -1, "/nonexistent/x", (gid_t)-1, error), -1);
     assert_int_equal(errno, ENOENT);
     assert_non_null(strstr(error, "/nonexistent/x"));
     assert_int_equal(stats_reader_open(&reader, "/nonexistent/x", error), -1);
@@ -596,7 +596,7 @@ a_master_that_cannot_begin_leaves_nothing_behind(void **state)
 
     path_of(f, "control.new", obstacle);
     assert_int_equal(mkdir(obstacle, 0700), 0);
-    assert_int_equal(stats_master_open(&second, f->dir, (gid_t)-1, error), -1);
+    assert_int_equal(stats_master_open(&second, -1, f->dir, (gid_t)-1, error), -1);
     assert_non_null(strstr(error, "cannot create control"));
     assert_int_equal(rmdir(obstacle), 0);
     assert_int_equal(stats_reader_open(&reader, f->dir, error), 0); /* of the run before */

@@ -75,6 +75,12 @@ int ctl_finish(const struct ctl *ctl, int status);
 /* The exit status for an errno of stats_reader_open or stats_reader_lock_held. */
 int ctl_status(int err);
 
+/* --- a msockd that is not found where it was (explain.c) --- */
+
+/* Where no msockd is found in ctl->dir: says on standard error where one runs all the same, as far
+ * as this user may see that. Returns the pid of the one that belongs there, or 0. */
+long ctl_explain(const struct ctl *ctl);
+
 /* --- what the shared memory says at one moment (snapshot.c) --- */
 
 #define BOOT_ID_LEN 33 /* 32 hex digits and NUL */
@@ -195,6 +201,7 @@ void baseline_subtract(const json_t *baseline, struct snapshot *snapshot);
 struct target {
     struct stats_reader sr;
     const char *dir;
+    int lock_fd; /* of dir, as it was found; -1: not readable */
     pid_t pid;
     uint64_t deadline_us; /* monotonic; target_wait gives up then */
 };

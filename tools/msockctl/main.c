@@ -122,6 +122,8 @@ ctl_open(const struct ctl *ctl, struct stats_reader *sr_out)
         return EX_OK;
     status = ctl_status(errno);
     ctl_error(ctl, "%s", error);
+    if (status == EX_UNAVAILABLE)
+        ctl_explain(ctl);
     return status;
 }
 

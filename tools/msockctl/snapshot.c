@@ -56,6 +56,8 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
     ctl_close(ctl, &sr);
+    if (out->alive == SNAPSHOT_DEAD && ctl_explain(ctl) == out->pid)
+        out->alive = SNAPSHOT_ALIVE; /* only its lock is not there any more */
     return EX_OK;
 }
 

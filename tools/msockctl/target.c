@@ -133,6 +133,7 @@ target_check_lock(const struct ctl *ctl)
                   "no msockd is running in %s (its last statistics can be read with msockctl "
                   "stats)",
                   ctl->dir);
+        ctl_explain(ctl);
         return EX_UNAVAILABLE;
     }
     ctl_error(ctl,
@@ -140,6 +141,14 @@ target_check_lock(const struct ctl *ctl)
               "of its group",
               ctl->dir, STATS_LOCK_FILE, strerror(errno));
     return ctl_status(errno);
+}
+
+/* As stats_reader_lock_held, of the lock that was there when the target was opened. */
+static int
+target_held(const struct target *target)
+{
+    return target->lock_fd >= 0 ? stats_lock_held(target->lock_fd)
+                                : stats_reader_lock_held(target->dir);
 }
 
 /* The descriptor holds on to the process while its identity is looked at once more, so that a pid
@@ -154,7 +163,7 @@ signal_send(const struct target *target, int sig)
     fd = pidfd_open(target->pid, 0);
     if (fd < 0)
         return -1;
-    if (stats_reader_lock_held(target->dir) > 0) {
+    if (target_held(target) > 0) {
         rc = pidfd_send_signal(fd, sig, NULL, 0);
     } else {
         errno = ESRCH;
@@ -181,7 +190,7 @@ target_signal(const struct ctl *ctl, const struct target *target)
 static bool
 target_gone(const struct target *target)
 {
-    return stats_reader_lock_held(target->dir) == 0 || (kill(target->pid, 0) < 0 && errno == ESRCH);
+    return target_held(target) == 0 || (kill(target->pid, 0) < 0 && errno == ESRCH);
 }
 
 enum target_event
@@ -205,22 +214,30 @@ target_wait(struct target *target, bool (*done)(const struct target *target, voi
     }
 }
 
+static void
+target_close(struct target *target)
+{
+    stats_reader_close(&target->sr);
+    fd_close(&target->lock_fd);
+}
+
 /* Returns EX_OK, or a status after an error message. */
 static int
 target_open(const struct ctl *ctl, uint64_t timeout_us, struct target *out)
 {
     int status = target_check_lock(ctl);
 
-    *out = (struct target){.dir = ctl->dir};
+    *out = (struct target){.dir = ctl->dir, .lock_fd = -1};
     if (status == EX_OK)
         status = ctl_open(ctl, &out->sr);
     if (status != EX_OK)
         return status;
+    out->lock_fd = stats_lock_open(out->sr.dir_fd);
     out->pid = atomic_load(&out->sr.control->master_pid);
     out->deadline_us = clock_mono_us() + timeout_us;
     status = target_verify(ctl, out->pid, out->sr.control->started_us);
     if (status != EX_OK)
-        stats_reader_close(&out->sr);
+        target_close(out);
     return status;
 }
 
@@ -241,6 +258,6 @@ target_run(struct ctl *ctl, int argc, char *argv[])
     if (status != EX_OK)
         return status;
     status = ctl->command->act(ctl, &target);
-    stats_reader_close(&target.sr);
+    target_close(&target);
     return status;
 }
