@@ -94,14 +94,43 @@ text_is_utf8(const void *data, size_t n)
     return true;
 }
 
+/* Bytes with which a character may begin that text_json_special knows. */
+static const bool text_json_marked[256] = {
+    [0 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x7f] = true, [0xc2] = true, [0xe2] = true};
+
+/* How long is the character at the beginning, where it must be escaped? Else 0. Besides what RFC
+ * 8259 says, these are all control characters, and U+2028 and U+2029, at which some readers end a
+ * line. */
+static size_t
+text_json_special(const unsigned char *p, size_t n, unsigned *code_out)
+{
+    *code_out = p[0];
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] == 0xc2 && n >= 2 && p[1] < 0xa0) {
+        *code_out = p[1];
+        return 2;
+    }
+    if (p[0] == 0xe2 && n >= 3 && p[1] == 0x80 && (p[2] == 0xa8 || p[2] == 0xa9)) {
+        *code_out = 0x2000u | (p[2] & 0x3fu);
+        return 3;
+    }
+    return 0;
+}
+
 static void
-text_json_escape(struct buffer *out, unsigned char c)
+text_json_escape(struct buffer *out, unsigned code)
 {
     static const char shorthand[] = "\bb\ff\nn\rr\tt\"\"\\\\";
-    char escape[6] = {'\\', 'u', '0', '0', text_hex[c >> 4], text_hex[c & 15]};
+    char escape[6] = {'\\',
+                      'u',
+                      text_hex[code >> 12],
+                      text_hex[code >> 8 & 15],
+                      text_hex[code >> 4 & 15],
+                      text_hex[code & 15]};
 
     for (size_t i = 0; i < sizeof(shorthand) - 1; i += 2) {
-        if ((unsigned char)shorthand[i] == c) {
+        if ((unsigned char)shorthand[i] == code) {
             escape[1] = shorthand[i + 1];
             buffer_append(out, escape, 2);
             return;
@@ -110,25 +139,47 @@ text_json_escape(struct buffer *out, unsigned char c)
     buffer_append(out, escape, sizeof(escape));
 }
 
-void
-text_json_string(struct buffer *out, const void *data, size_t n)
+/* is_document: it was written as JSON already, and what that demands is escaped. */
+static void
+text_json_append(struct buffer *out, const void *data, size_t n, bool is_document)
 {
-    const char *p = data;
-    size_t begin = 0;
+    const unsigned char *p = data;
+    size_t begin = 0, len;
+    unsigned code;
 
-    buffer_append(out, "\"", 1);
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)p[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\')
+    for (size_t i = 0; i < n;) {
+        len = text_json_marked[p[i]] ? text_json_special(p + i, n - i, &code) : 0;
+        if (len == 0 || (is_document && p[i] < 0x7f)) {
+            i++;
             continue;
+        }
         buffer_append(out, p + begin, i - begin);
-        text_json_escape(out, c);
-        begin = i + 1;
+        text_json_escape(out, code);
+        begin = i += len;
     }
     if (n > begin)
         buffer_append(out, p + begin, n - begin);
+}
+
+void
+text_json_string(struct buffer *out, const void *data, size_t n)
+{
     buffer_append(out, "\"", 1);
+    text_json_append(out, data, n, false);
+    buffer_append(out, "\"", 1);
+}
+
+int
+text_json_write(const char *part, size_t n, void *file)
+{
+    struct buffer safe;
+    bool written;
+
+    buffer_init(&safe);
+    text_json_append(&safe, part, n, true);
+    written = fwrite(buffer_bytes(&safe), 1, safe.len, file) == safe.len;
+    buffer_fini(&safe);
+    return written ? 0 : -1;
 }
 
 void

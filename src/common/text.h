@@ -74,8 +74,14 @@ size_t text_utf8_length(const void *data, size_t n);
 /* True where all n bytes are valid UTF-8 (RFC 3629: no surrogates, no overlong forms). */
 bool text_is_utf8(const void *data, size_t n);
 
-/* Appends the bytes as a JSON string with its quotes. The bytes must be valid UTF-8. */
+/* Appends the bytes as a JSON string with its quotes. The bytes must be valid UTF-8. All control
+ * characters are escaped, those from U+007F to U+009F too, and so are U+2028 and U+2029: nobody
+ * takes one for the end of a line. */
 void text_json_string(struct buffer *out, const void *data, size_t n);
+
+/* For json_dump_callback of jansson, which escapes only what it must: writes a part of a document
+ * to the FILE, with the rest of these characters escaped as well. Returns 0, or -1 with errno. */
+int text_json_write(const char *part, size_t n, void *file);
 
 /* Appends base64 (RFC 4648, padded). */
 void text_base64(struct buffer *out, const void *data, size_t n);

@@ -105,6 +105,52 @@ text_is_a_string_and_other_bytes_are_base64(void **state)
     }
 }
 
+/* What some readers take for the end of a line. */
+static const char *const line_ends[] = {
+    "\v", "\f", "\x1c", "\x1d", "\x1e", "\x7f", "\xc2\x85", "\xe2\x80\xa8", "\xe2\x80\xa9",
+};
+
+static void
+no_string_of_a_line_holds_what_some_readers_end_a_line_at(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(line_ends); i++) {
+        char *plain, *file;
+        json_t *lines[2];
+
+        lines[0] = line_of(MESSAGE_PLAIN, line_ends[i], strlen(line_ends[i]), line_ends[i],
+                           strlen(line_ends[i]), &plain);
+        assert_string_equal(fixture_member(lines[0], "text"), line_ends[i]);
+        assert_string_equal(fixture_member(lines[0], "key"), line_ends[i]);
+        lines[1] = line_of(MESSAGE_FILE, line_ends[i], strlen(line_ends[i]), NULL, 1, &file);
+        assert_string_equal(fixture_member(lines[1], "file") + strlen("files/"), line_ends[i]);
+        assert_null(strstr(plain, line_ends[i]));
+        assert_null(strstr(file, line_ends[i]));
+        assert_true(record_is_whole(plain, strlen(plain) - 1));
+        json_decref(lines[0]);
+        json_decref(lines[1]);
+        free(plain);
+        free(file);
+    }
+}
+
+/* Such as were written before these characters were escaped. */
+static void
+a_line_with_such_characters_is_whole(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(line_ends); i++) {
+        char line[200];
+        int n =
+            snprintf(line, sizeof(line), "{\"id\":\"%s\",\"text\":\"%s\"", test_id, line_ends[i]);
+
+        n += snprintf(line + n, sizeof(line) - (size_t)n, ",\"crc32\":\"%08x\"}",
+                      (unsigned)crc32(0, (const Bytef *)line, (unsigned)n));
+        assert_true(record_is_whole(line, (size_t)n));
+        assert_int_equal(record_first(line, (size_t)n), n);
+    }
+}
+
 static void
 every_byte_survives_in_a_line(void **state)
 {
@@ -196,6 +242,8 @@ main(void)
         cmocka_unit_test(a_line_has_its_members_in_the_order_of_the_documentation),
         cmocka_unit_test(a_document_stands_as_sent_but_for_its_newlines),
         cmocka_unit_test(text_is_a_string_and_other_bytes_are_base64),
+        cmocka_unit_test(no_string_of_a_line_holds_what_some_readers_end_a_line_at),
+        cmocka_unit_test(a_line_with_such_characters_is_whole),
         cmocka_unit_test(every_byte_survives_in_a_line),
         cmocka_unit_test(an_id_of_any_bytes_is_a_key),
         cmocka_unit_test(a_file_is_named_and_its_path_is_no_key),

@@ -4,6 +4,9 @@
 #include "guard.h"
 
 #include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 static void
 control_bytes_and_backslashes_are_escaped(void **state)
@@ -90,9 +93,67 @@ json_strings_are_escaped_where_they_must(void **state)
     text_json_string(&b, "", 0);
     text_json_string(&b, "a\"b\\c/\b\f\n\r\t\x01\x1f\x7f\xc3\xa4", 16);
     text_json_string(&b, "\0", 1);
-    assert_string_equal(buffer_cstr(&b),
-                        "\"\"\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001F\x7f\xc3\xa4\"\"\\u0000\"");
+    assert_string_equal(
+        buffer_cstr(&b),
+        "\"\"\"a\\\"b\\\\c/\\b\\f\\n\\r\\t\\u0001\\u001F\\u007F\xc3\xa4\"\"\\u0000\"");
     buffer_fini(&b);
+}
+
+/* Characters at which somebody ends a line, and control characters; and their neighbours. */
+static const char *const line_ends[][2] = {
+    {"a\xc2\x85z", "a\\u0085z"},
+    {"\xe2\x80\xa8", "\\u2028"},
+    {"\xe2\x80\xa9\xe2\x80\xa8!", "\\u2029\\u2028!"},
+    {"\xc2\x80\xc2\x9f", "\\u0080\\u009F"},
+    {"\x0b\x0c\x1c\x1d\x1e", "\\u000B\\f\\u001C\\u001D\\u001E"},
+    {"\x7f", "\\u007F"},
+    {"\xc2\xa0\xc2\xbf", "\xc2\xa0\xc2\xbf"},
+    {"\xe2\x80\xa7\xe2\x80\xaa", "\xe2\x80\xa7\xe2\x80\xaa"},
+    {"\xe2\x81\xa8\xe2\x82\xac", "\xe2\x81\xa8\xe2\x82\xac"},
+    {"\xc3\x85\xe3\x80\xa8\xf0\x9f\x80\xa8", "\xc3\x85\xe3\x80\xa8\xf0\x9f\x80\xa8"},
+};
+
+static void
+nothing_in_a_json_string_looks_like_the_end_of_a_line(void **state)
+{
+    struct guard g = guard_create(64);
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(line_ends); i++) {
+        size_t n = strlen(line_ends[i][0]);
+        struct buffer b;
+
+        buffer_init(&b);
+        text_json_string(&b, guard_copy(&g, line_ends[i][0], n), n);
+        buffer_consume(&b, 1);
+        buffer_unappend(&b, 1);
+        assert_string_equal(buffer_cstr(&b), line_ends[i][1]);
+        buffer_fini(&b);
+    }
+    guard_destroy(&g);
+}
+
+static void
+a_json_document_that_is_printed_has_none_either(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(line_ends); i++) {
+        json_t *text = json_string(line_ends[i][0]), *read;
+        char *printed = NULL;
+        size_t n = 0;
+        FILE *file = open_memstream(&printed, &n);
+
+        assert_non_null(text);
+        assert_int_equal(json_dump_callback(text, text_json_write, file, JSON_ENCODE_ANY), 0);
+        fclose(file);
+        assert_int_equal(n, strlen(line_ends[i][1]) + 2);
+        assert_memory_equal(printed + 1, line_ends[i][1], n - 2);
+        read = json_loadb(printed, n, JSON_DECODE_ANY, NULL);
+        assert_true(json_equal(text, read));
+        json_decref(read);
+        json_decref(text);
+        free(printed);
+    }
 }
 
 static void
@@ -267,6 +328,8 @@ main(void)
         cmocka_unit_test(an_escape_is_never_cut),
         cmocka_unit_test(utf8_is_what_rfc_3629_says),
         cmocka_unit_test(json_strings_are_escaped_where_they_must),
+        cmocka_unit_test(nothing_in_a_json_string_looks_like_the_end_of_a_line),
+        cmocka_unit_test(a_json_document_that_is_printed_has_none_either),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(bytes_have_the_unit_that_fits),
         cmocka_unit_test(sizes_have_units_of_1024),

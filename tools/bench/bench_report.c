@@ -2,6 +2,8 @@
  * people and as JSON. */
 #include "bench/bench_load.h"
 
+#include "common/text.h"
+
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,7 +252,8 @@ report_json(const struct bench_options *options, const struct bench_result *resu
     json_object_set_new(object, "total", report_counts(&result->total));
     if (options->per_connection)
         json_object_set_new(object, "per_connection", report_connections(result));
-    if (json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
+    if (json_dump_callback(object, text_json_write, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) <
+        0)
         fputs("msock: no memory for the JSON object", stderr);
     putchar('\n');
     json_decref(object);

@@ -2,7 +2,7 @@
  * over every protocol whose server may speak by itself. */
 #include "command.h"
 
-#include "common/base.h"
+#include "common/text.h"
 
 #include <editline/readline.h>
 #include <errno.h>
@@ -259,7 +259,7 @@ chat_print(const struct chat *chat, const char *data, size_t n)
     text = json_stringn(data, n);
     if (text == NULL) /* not UTF-8 */
         text = json_sprintf("(%zu bytes that are no text)", n);
-    json_dumpf(json_pack("{s:o}", "text", text), stdout, JSON_COMPACT);
+    json_dump_callback(json_pack("{s:o}", "text", text), text_json_write, stdout, JSON_COMPACT);
     putchar('\n');
     fflush(stdout);
 }

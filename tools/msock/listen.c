@@ -4,6 +4,7 @@
 #include "common/digest.h"
 #include "common/fd.h"
 #include "common/kernel.h"
+#include "common/text.h"
 #include "msock_server.h"
 
 #include <errno.h>
@@ -66,7 +67,7 @@ print_json(const msock_message *m, const void *data, size_t n)
                      "proto", msock_message_protocol(m), "peer", msock_message_peer(m), "kind",
                      message_kind(m), "size", (json_int_t)n, "sha256", hex, key, body);
     if (line != NULL)
-        rc = json_dumpf(line, stdout, JSON_COMPACT);
+        rc = json_dump_callback(line, text_json_write, stdout, JSON_COMPACT);
     json_decref(line);
     return rc == 0 && putchar('\n') != EOF ? 0 : -1;
 }

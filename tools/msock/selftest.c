@@ -3,6 +3,8 @@
  * client expects this. */
 #include "command.h"
 
+#include "common/text.h"
+
 #include "msock_server.h"
 
 #include <errno.h>
@@ -281,7 +283,7 @@ selftest_print_json(const struct selftest_case *c, const struct case_result *r)
 
     if (r->error[0] != '\0')
         json_object_set_new(line, "error", json_string(r->error));
-    json_dumpf(line, stdout, JSON_COMPACT);
+    json_dump_callback(line, text_json_write, stdout, JSON_COMPACT);
     putchar('\n');
     json_decref(line);
 }

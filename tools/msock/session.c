@@ -143,7 +143,8 @@ session_json(const struct session_options *options, const msock *m,
 
     if (line != NULL && options->want_reply)
         line = session_json_reply(line, m);
-    if (line == NULL || json_dumpf(line, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
+    if (line == NULL || json_dump_callback(line, text_json_write, stdout,
+                                           JSON_COMPACT | JSON_REAL_PRECISION(9)) < 0)
         say_error("no memory for the JSON object");
     putchar('\n');
     fflush(stdout);

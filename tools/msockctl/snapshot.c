@@ -208,9 +208,9 @@ json_snapshot(const struct snapshot *s, const char *since)
 void
 json_print(json_t *document, bool compact)
 {
-    json_dumpf(document, stdout,
-               JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) |
-                   (compact ? JSON_COMPACT : JSON_INDENT(2)));
+    json_dump_callback(document, text_json_write, stdout,
+                       JSON_ENCODE_ANY | JSON_REAL_PRECISION(15) |
+                           (compact ? JSON_COMPACT : JSON_INDENT(2)));
     putchar('\n');
     json_decref(document);
 }
