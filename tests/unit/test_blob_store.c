@@ -95,6 +95,32 @@ a_blob_that_is_there_is_used_again_and_its_name_made_safe(void **state)
     assert_int_equal(faults.dir_syncs, 1);
 }
 
+/* A consumer takes the blob of an earlier message and knows nothing of the later one. */
+static void
+a_blob_that_is_taken_away_before_its_second_message_is_answered_fails_that(void **state)
+{
+    struct context *c = *state;
+    struct store_put puts[2];
+    char path[300];
+
+    assert_int_equal(store_blob(c, "abc", 3, path), PROTO_COMMITTED);
+    puts[0] = (struct store_put){.m = fixture_message(c->f, MESSAGE_PLAIN, "", "abc", 3)};
+    puts[1] = (struct store_put){.m = fixture_message(c->f, MESSAGE_PLAIN, "", "def", 3)};
+    for (unsigned i = 0; i < 2; i++) {
+        puts[i].blob = true;
+        puts[i].dir_fd = -1;
+    }
+    store_run(&c->store, puts, 2);
+    store_check(&c->store, puts, 2);
+    assert_int_equal(puts[0].outcome.is, PROTO_COMMITTED);
+    fixture_remove_tree(fixture_path(c->f, "blobs"));
+    store_check(&c->store, puts, 2);
+    assert_int_equal(puts[0].outcome.is, PROTO_FAILED);
+    assert_int_equal(puts[1].outcome.is, PROTO_COMMITTED); /* whoever took this knew it */
+    for (unsigned i = 0; i < 2; i++)
+        message_destroy(puts[i].m);
+}
+
 static void
 a_damaged_blob_is_replaced(void **state)
 {
@@ -172,6 +198,9 @@ main(void)
         cmocka_unit_test_setup_teardown(a_blob_is_named_by_its_digest, setup, teardown),
         cmocka_unit_test_setup_teardown(a_blob_that_is_there_is_used_again_and_its_name_made_safe,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            a_blob_that_is_taken_away_before_its_second_message_is_answered_fails_that, setup,
+            teardown),
         cmocka_unit_test_setup_teardown(a_damaged_blob_is_replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_body_twice_in_one_group_is_one_blob, setup,
                                         teardown),

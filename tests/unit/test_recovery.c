@@ -320,7 +320,7 @@ what_is_locked_is_not_touched(void **state)
     fd = open(fixture_path(c->f, ".msockd-x"), O_RDWR | O_CLOEXEC);
     assert_int_equal(file_ops_synced.lock(fd), 0);
     recover(c);
-    assert_true(segment_is_there(&segment));
+    assert_int_equal(segment_look(&segment, NULL), SEGMENT_SOUND);
     assert_true(fixture_exists(c->f, ".msockd-x"));
     assert_int_equal(c->tally.leftovers + c->tally.emptied + c->tally.cut, 0);
     fd_close(&fd);
@@ -486,7 +486,7 @@ start_like_a_worker(struct fixture *f, unsigned worker)
         recovery_run(&dirs, &file_ops_unsynced, NULL, &tally);
         if (tally.failed != 0 || segment_open(&segment, dirs.journal) < 0 ||
             segment_append(&segment, buffer_bytes(&record), record.len) < 0 ||
-            !segment_is_there(&segment))
+            segment_look(&segment, NULL) != SEGMENT_SOUND)
             _exit(2);
         segment_close(&segment);
     }

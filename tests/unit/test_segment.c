@@ -95,7 +95,7 @@ a_failed_write_is_cut_back_and_the_segment_is_left(void **state)
     assert_int_equal(errno, ENOSPC);
     assert_false(segment_is_open(&c->segment));
     assert_content(c, c->segment.name, "good\n");
-    assert_string_equal(c->segment.uncut, "");
+    assert_int_equal(c->segment.left.state, SEGMENT_SOUND);
 }
 
 static void
@@ -140,7 +140,8 @@ what_cannot_be_cut_back_safely_is_remembered(void **state)
     faults.data_error = EIO;
     faults.data_errors = 2;
     assert_int_equal(segment_append(&c->segment, "lost\n", 5), -1);
-    assert_string_equal(c->segment.uncut, c->segment.name);
+    assert_int_equal(c->segment.left.state, SEGMENT_UNCUT);
+    assert_string_equal(c->segment.left.name, c->segment.name);
 }
 
 static void
@@ -182,10 +183,53 @@ a_segment_that_was_removed_is_known_to_be_gone(void **state)
     char path[300];
 
     assert_int_equal(segment_open(&c->segment, c->dir_fd), 0);
-    assert_true(segment_is_there(&c->segment));
+    assert_int_equal(segment_look(&c->segment, NULL), SEGMENT_SOUND);
     snprintf(path, sizeof(path), "journal/%s", c->segment.name);
     assert_int_equal(unlink(fixture_path(c->f, path)), 0);
-    assert_false(segment_is_there(&c->segment));
+    assert_int_equal(segment_look(&c->segment, NULL), SEGMENT_GONE);
+}
+
+/* A write that fails after `: > segment` must not make it longer again, nor cut what is not ours.
+ */
+static void
+a_failed_write_changes_nothing_that_others_have_changed(void **state)
+{
+    static const struct {
+        const char *now; /* what others have made of "good\n" since it was looked at */
+        const char *then;
+    } cases[] = {{"", "half"}, {"good\ntheirs, long\n", "good\ntheirs, long\nhalf"}};
+    struct context *c = *state;
+    char path[300], name[SEGMENT_NAME_LEN];
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        assert_int_equal(segment_open(&c->segment, c->dir_fd), 0);
+        memcpy(name, c->segment.name, sizeof(name));
+        assert_int_equal(segment_append(&c->segment, "good\n", 5), 0);
+        snprintf(path, sizeof(path), "journal/%s", name);
+        fixture_write(c->f, path, cases[i].now, strlen(cases[i].now));
+        faults.write_error = ENOSPC;
+        faults.write_errors = 1;
+        assert_int_equal(segment_append(&c->segment, "halfhalf\n", 8), -1);
+        assert_int_equal(errno, ENOSPC);
+        assert_content(c, name, cases[i].then);
+        assert_int_equal(c->segment.left.state, SEGMENT_UNCUT);
+        c->segment.left.state = SEGMENT_SOUND;
+    }
+}
+
+static void
+a_stranger_of_the_same_name_is_not_removed(void **state)
+{
+    struct context *c = *state;
+    char path[300], name[SEGMENT_NAME_LEN];
+
+    assert_int_equal(segment_open(&c->segment, c->dir_fd), 0);
+    memcpy(name, c->segment.name, sizeof(name));
+    snprintf(path, sizeof(path), "journal/%s", name);
+    assert_int_equal(unlink(fixture_path(c->f, path)), 0);
+    fixture_write(c->f, path, "theirs", 6);
+    segment_close(&c->segment);
+    assert_content(c, name, "theirs");
 }
 
 int
@@ -207,6 +251,10 @@ main(void)
         cmocka_unit_test_setup_teardown(
             a_directory_that_found_no_room_gives_a_segment_when_there_is_room, setup, teardown),
         cmocka_unit_test_setup_teardown(a_segment_that_was_removed_is_known_to_be_gone, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_failed_write_changes_nothing_that_others_have_changed,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stranger_of_the_same_name_is_not_removed, setup,
                                         teardown),
     };
 

@@ -3,7 +3,10 @@
 #include "handler/journal/journal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+
+#define COMMIT_TRIES 10 /* segments for one batch, where somebody takes them away at once */
 
 /* --- batch --- */
 
@@ -152,7 +155,7 @@ batch_reset(struct batch *batch)
     batch->count = batch->put_count = 0;
     batch->put_bytes = 0;
     batch->rotate = false;
-    batch->uncut[0] = '\0';
+    batch->left.state = SEGMENT_SOUND;
 }
 
 /* --- commit --- */
@@ -188,27 +191,81 @@ commit_open_segment(struct commit *commit)
     return segment_open(&commit->segment, commit->dirs.journal);
 }
 
-/* A segment that nobody can find any more, or that is no longer where journal/ is, gets no line. */
+/* Is the open segment still what anybody finds under its whole path? */
+static enum segment_state
+commit_look(const struct commit *commit)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/journal/%s", commit->config->data_dir,
+                     commit->segment.name);
+
+    return segment_look(&commit->segment, n < (int)sizeof(path) ? path : NULL);
+}
+
+/* A segment that nobody can find any more, or that is no longer as we left it, gets no line. */
 static void
 commit_check_segment(struct commit *commit, bool rotate)
 {
+    enum segment_state state;
+
     if (!segment_is_open(&commit->segment))
         return;
-    if (rotate || commit->segment_dirs != commit->dirs.opened ||
-        !segment_is_there(&commit->segment))
+    state = commit_look(commit);
+    if (state != SEGMENT_SOUND)
+        segment_lose(&commit->segment, state);
+    else if (rotate || commit->segment_dirs != commit->dirs.opened)
         segment_close(&commit->segment);
 }
 
 static struct outcome
+commit_without_dirs(int error)
+{
+    if (error == ESTALE)
+        return outcome_failed(
+            "the data directory, or a part of it, was unmounted, moved or replaced", error);
+    return outcome_failed("the data directory cannot be used", error);
+}
+
+/* Writes the lines to the open segment or a new one. Returns false where they have to go to another
+ * one, since others have the file now. */
+static bool
+commit_write(struct commit *commit, const struct buffer *lines, struct outcome *outcome_out)
+{
+    enum segment_state state;
+
+    *outcome_out = outcome_committed();
+    if (commit_open_segment(commit) < 0) {
+        *outcome_out = outcome_failed("a journal segment cannot be opened", errno);
+        return true;
+    }
+    if (segment_append(&commit->segment, buffer_bytes(lines), lines->len) < 0) {
+        *outcome_out = outcome_failed("the journal cannot be written", errno);
+        return errno != EPERM;
+    }
+    state = commit_look(commit);
+    if (state != SEGMENT_SOUND)
+        segment_lose(&commit->segment, state);
+    return state == SEGMENT_SOUND;
+}
+
+/* Who takes a segment away while it is written has perhaps copied it before the last lines were in
+ * it, and removes it. So lines count that stand, once they are safe, where they can be found; else
+ * they are written again. A line twice is better than none. */
+static struct outcome
 commit_lines(struct commit *commit, const struct buffer *lines)
 {
-    if (lines->len == 0)
-        return outcome_committed();
-    if (commit_open_segment(commit) < 0)
-        return outcome_failed("a journal segment cannot be opened", errno);
-    if (segment_append(&commit->segment, buffer_bytes(lines), lines->len) < 0)
-        return outcome_failed("the journal cannot be written", errno);
-    return outcome_committed();
+    struct outcome outcome = outcome_committed();
+
+    for (unsigned tries = 0; lines->len > 0; tries++) {
+        if (commit_write(commit, lines, &outcome))
+            break;
+        if (tries == COMMIT_TRIES)
+            return outcome_failed("the journal's segments are taken away while they are written",
+                                  outcome.error != 0 ? outcome.error : ESTALE);
+        if (data_dirs_open(&commit->dirs, commit->config, &commit->syncs) < 0)
+            return commit_without_dirs(errno);
+    }
+    return outcome;
 }
 
 void
@@ -227,15 +284,6 @@ commit_rotate(struct commit *commit)
     commit_check_age(commit, clock_mono_us());
 }
 
-static struct outcome
-commit_without_dirs(int error)
-{
-    if (error == ESTALE)
-        return outcome_failed(
-            "the data directory, or a part of it, was unmounted, moved or replaced", error);
-    return outcome_failed("the data directory cannot be used", error);
-}
-
 static void
 commit_bodies_and_lines(struct commit *commit, struct batch *batch)
 {
@@ -243,6 +291,7 @@ commit_bodies_and_lines(struct commit *commit, struct batch *batch)
         data_dirs_begin_commit(&commit->dirs);
     store_run(&commit->store, batch->puts, batch->put_count);
     batch->outcome = commit_lines(commit, batch_join(batch));
+    store_check(&commit->store, batch->puts, batch->put_count);
     if (batch->put_count > 0)
         data_dirs_end_commit(&commit->dirs);
 }
@@ -258,7 +307,7 @@ commit_run(struct commit *commit, struct batch *batch)
     }
     commit_check_segment(commit, batch->rotate);
     commit_bodies_and_lines(commit, batch);
-    memcpy(batch->uncut, commit->segment.uncut, sizeof(batch->uncut));
-    commit->segment.uncut[0] = '\0';
+    batch->left = commit->segment.left;
+    commit->segment.left.state = SEGMENT_SOUND;
     commit_rotate(commit);
 }

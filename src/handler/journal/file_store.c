@@ -155,7 +155,7 @@ blob_store_has(struct store *store, struct store_put *put)
 {
     char name[STORE_NAME_LEN];
 
-    put->stored = blob_is_there(store, put, store_name(put, name));
+    put->stored = put->found = blob_is_there(store, put, store_name(put, name));
     return put->stored;
 }
 
@@ -166,7 +166,8 @@ blob_place(struct store *store, struct store_put *put, const char *name)
         return 0;
     if (errno != EEXIST)
         return -1;
-    return blob_is_there(store, put, name) ? 0 : store_rename(store, put, name, true);
+    put->found = blob_is_there(store, put, name);
+    return put->found ? 0 : store_rename(store, put, name, true);
 }
 
 void
@@ -219,7 +220,7 @@ file_take_same(struct store *store, struct store_put *put, const char *name, uns
             put->outcome = file_failed(errno);
             break;
         }
-        put->stored = put->duplicate = true;
+        put->stored = put->found = put->duplicate = true;
         put->number = number;
         break;
     case STORE_UNREAD:

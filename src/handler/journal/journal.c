@@ -158,6 +158,26 @@ journal_say_over(struct journal *h)
     h->trouble.now = h->trouble.said = false;
 }
 
+static void
+journal_say_left(const struct segment_left *left)
+{
+    static const char *const what[] = {
+        [SEGMENT_GONE] = "was moved away or removed while it was written",
+        [SEGMENT_REPLACED] = "was replaced by another file while it was written",
+        [SEGMENT_SHORTER] = "was cut short by somebody else while it was written",
+        [SEGMENT_LONGER] = "was written by somebody else",
+        [SEGMENT_READ_ONLY] = "was made read-only while it was written",
+        [SEGMENT_UNCUT] = "was left and may end in lines that were never acknowledged",
+    };
+
+    if (left->state == SEGMENT_SOUND)
+        return;
+    log_warn("journal/%s %s; what follows goes to a new segment%s", left->name, what[left->state],
+             left->state == SEGMENT_UNCUT
+                 ? ""
+                 : " (take only what msockctl segments --finished prints)");
+}
+
 /* A batch in which the environment failed anything begins trouble, one in which it did not ends
  * it. */
 static void
@@ -165,9 +185,7 @@ journal_watch(struct journal *h, const struct batch *batch)
 {
     const struct outcome *failed = batch->outcome.error != 0 ? &batch->outcome : NULL;
 
-    if (batch->uncut[0] != '\0')
-        log_warn("journal/%s was left and may end in lines that were never acknowledged",
-                 batch->uncut);
+    journal_say_left(&batch->left);
     for (uint32_t i = 0; i < batch->put_count && failed == NULL; i++)
         if (batch->puts[i].outcome.error != 0)
             failed = &batch->puts[i].outcome;

@@ -131,6 +131,7 @@ struct store_put {
     ino_t dir_inode;
     int dir_error;         /* errno of its fsync, or 0 */
     bool stored;           /* it has its name already */
+    bool found;            /* the body was there already */
     bool duplicate;        /* a file of this path and content was there already */
     unsigned number;       /* of "path.<number>"; 0: the path itself */
     struct temp_file temp; /* while it is under way */
@@ -185,6 +186,10 @@ void store_fini(struct store *store);
 /* Stores all; each has its own outcome. What could not be made safe may still have got its name:
  * another sender may rely on it by now, so it is not taken away again. */
 void store_run(struct store *store, struct store_put *puts, size_t count);
+
+/* When the lines are written: fails each put whose body was found and has been taken away since.
+ * Its taker knew nothing of this message. */
+void store_check(const struct store *store, struct store_put *puts, size_t count);
 
 #define STORE_NAME_LEN 2304
 
@@ -296,20 +301,38 @@ void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct me
 /* Is this a name that segment_open gives? */
 bool segment_is_name(const char *name);
 
+/* What others have done to a segment. Whoever takes the journal's files may do anything with them
+ * at any moment, also with the one that is being written. */
+enum segment_state {
+    SEGMENT_SOUND,     /* as we left it */
+    SEGMENT_GONE,      /* its name is moved away or removed, or leads nowhere */
+    SEGMENT_REPLACED,  /* another file has its name */
+    SEGMENT_SHORTER,   /* it has lost bytes */
+    SEGMENT_LONGER,    /* somebody has appended to it */
+    SEGMENT_READ_ONLY, /* its mode, or an attribute, says that nobody writes to it */
+    SEGMENT_UNCUT,     /* our own: it could not be cut back after a failure */
+};
+
+/* A segment that was left because of that. */
+struct segment_left {
+    enum segment_state state; /* SEGMENT_SOUND: there is none */
+    char name[SEGMENT_NAME_LEN];
+};
+
 /* One thread uses it at a time. */
 struct segment {
     const struct file_ops *ops;
     struct dir_syncs *syncs; /* borrowed */
     unsigned worker;
     struct ulid_source ids; /* of names */
-    int dir_fd;         /* the journal directory, for as long as fd is open; a copy of our own */
-    int fd;             /* -1: none is open */
+    int dir_fd; /* the journal directory, for as long as fd is open; a copy of our own */
+    int fd;     /* -1: none is open */
+    dev_t device;
+    ino_t inode;
     uint64_t good;      /* bytes */
     uint64_t opened_us; /* monotonic */
     char name[SEGMENT_NAME_LEN];
-    /* The last one that could not be cut back when it was left: it may hold lines that were never
-     * acknowledged. "" for none; whoever says so clears it. */
-    char uncut[SEGMENT_NAME_LEN];
+    struct segment_left left; /* the last one; whoever says so clears it */
 };
 
 void segment_init(struct segment *segment, struct dir_syncs *syncs, unsigned worker);
@@ -324,16 +347,22 @@ segment_is_open(const struct segment *segment)
     return segment->fd >= 0;
 }
 
-/* Is the open segment still a file with a name, and as long as we left it? */
-bool segment_is_there(const struct segment *segment);
+/* What has become of the open segment, whose file should stand at `path`; NULL: under its name in
+ * the directory in which it was opened. */
+enum segment_state segment_look(const struct segment *segment, const char *path);
 
-/* Appends n bytes of whole lines and makes them safe. Returns 0, or -1 with errno, and then the
- * segment was cut back to what was good before and left for good: a failed fsync has dropped the
- * pages, a second one would lie. */
+/* Appends n bytes of whole lines and makes them safe. They count if segment_look finds it sound
+ * then. Returns 0, or -1 with errno, and then the segment was cut back to what was good before and
+ * left for good: a failed fsync has dropped the pages, a second one would lie. EPERM: nobody may
+ * write to this file any more, but perhaps to another. */
 MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, size_t n);
 
-/* Leaves it: sealed, or removed where it is empty. Nothing to do where none is open. */
+/* Leaves it: sealed, or removed where it is empty; as it is where others have changed it. Nothing
+ * to do where none is open. */
 void segment_close(struct segment *segment);
+
+/* The same, because of that, which is noted unless something else is. */
+void segment_lose(struct segment *segment, enum segment_state state);
 
 /* --- newest.c --- */
 
@@ -458,7 +487,7 @@ struct batch {
     uint64_t put_bytes;
     bool rotate;            /* a new segment first */
     struct outcome outcome; /* of the journal; the puts have their own besides */
-    char uncut[SEGMENT_NAME_LEN];
+    struct segment_left left;
 };
 
 struct batch *batch_create(void);

@@ -232,7 +232,7 @@ static int
 recovery_remove(struct recovery *r, int dir_fd, const char *name, unsigned *count)
 {
     if (r->ops->remove(dir_fd, name) < 0)
-        return -1;
+        return errno == ENOENT ? 0 : -1; /* somebody was faster */
     ++*count;
     return 0;
 }
@@ -269,6 +269,16 @@ out:
     return rc;
 }
 
+/* What somebody has moved away since it was opened is his. */
+static bool
+recovery_is_named(int dir_fd, const char *name, const struct stat *opened)
+{
+    struct stat st;
+
+    return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == opened->st_ino &&
+           st.st_dev == opened->st_dev;
+}
+
 static void
 recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
 {
@@ -283,13 +293,13 @@ recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
     if (fd < 0) {
         if (errno == ENOENT)
             return; /* gone meanwhile */
-        rc = errno == EACCES ? 0 : -1;
+        rc = errno == EACCES || errno == EPERM ? 0 : -1;
         r->foreign += rc == 0;
     } else if (r->ops->lock(fd) < 0) {
         rc = errno == EAGAIN || errno == EACCES ? 0 : -1;
     } else if (r->ops->status(fd, &st) < 0) {
         rc = -1;
-    } else if (S_ISREG(st.st_mode) && st.st_nlink > 0) {
+    } else if (S_ISREG(st.st_mode) && recovery_is_named(dir_fd, name, &st)) {
         rc = recovery_segment_locked(r, fd, name, (uint64_t)st.st_size);
     }
     if (rc < 0 && errno != ECANCELED) {

@@ -1,5 +1,6 @@
 /* Bytes are only ever added behind what is known to be good, and a segment in which that went wrong
- * once is never written again. */
+ * once is never written again. Its descriptor appends: where somebody has cut the file short since
+ * we looked, a write at an offset would make a hole of NUL bytes. */
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
@@ -39,6 +40,46 @@ segment_leave(struct segment *segment)
     segment->good = 0;
 }
 
+static void
+segment_note(struct segment *segment, enum segment_state state)
+{
+    if (segment->left.state != SEGMENT_SOUND)
+        return;
+    segment->left.state = state;
+    memcpy(segment->left.name, segment->name, sizeof(segment->left.name));
+}
+
+/* Its inode's number is not used again while it is open. */
+enum segment_state
+segment_look(const struct segment *segment, const char *path)
+{
+    struct stat st;
+
+    if (fstatat(path == NULL ? segment->dir_fd : AT_FDCWD, path == NULL ? segment->name : path, &st,
+                AT_SYMLINK_NOFOLLOW) < 0)
+        return SEGMENT_GONE;
+    if (st.st_ino != segment->inode || st.st_dev != segment->device)
+        return SEGMENT_REPLACED;
+    if ((uint64_t)st.st_size != segment->good)
+        return (uint64_t)st.st_size < segment->good ? SEGMENT_SHORTER : SEGMENT_LONGER;
+    return (st.st_mode & S_IWUSR) != 0 ? SEGMENT_SOUND : SEGMENT_READ_ONLY;
+}
+
+/* Locked, and known by its inode from now on. False with errno, EBUSY where others were faster. */
+static bool
+segment_take(struct segment *segment)
+{
+    struct stat st;
+
+    if (segment->ops->lock(segment->fd) < 0 || segment->ops->status(segment->fd, &st) < 0 ||
+        fcntl(segment->fd, F_SETFL, O_APPEND) < 0)
+        return false;
+    segment->device = st.st_dev;
+    segment->inode = st.st_ino;
+    errno = EBUSY;
+    return segment_look(segment, NULL) == SEGMENT_SOUND;
+}
+
 /* The recovery of another worker may find a new segment before it is locked, take it for one that
  * nobody writes and remove it: then another name is tried. */
 static int
@@ -54,11 +95,9 @@ segment_create(struct segment *segment)
         segment->fd = segment->ops->create(segment->dir_fd, segment->name);
         if (segment->fd < 0)
             return -1;
-        error = EBUSY;
-        if (segment->ops->lock(segment->fd) < 0)
-            error = errno;
-        else if (segment_is_there(segment))
+        if (segment_take(segment))
             return 0;
+        error = errno;
         fd_close(&segment->fd);
     }
     errno = error;
@@ -88,26 +127,43 @@ segment_open(struct segment *segment, int dir_fd)
     return 0;
 }
 
-bool
-segment_is_there(const struct segment *segment)
+/* Cuts back to what was good what is our own file, where nobody but us has made it longer: never
+ * longer, and never what others have made of it. Returns 0, or -1. */
+static int
+segment_cut(struct segment *segment, size_t n)
 {
+    uint64_t good = segment->good;
     struct stat st;
 
-    return segment->ops->status(segment->fd, &st) == 0 && st.st_nlink > 0 &&
-           (uint64_t)st.st_size == segment->good;
+    if (segment->ops->status(segment->fd, &st) < 0 || (uint64_t)st.st_size > good + n)
+        return -1;
+    switch (segment_look(segment, NULL)) {
+    case SEGMENT_SOUND:
+        break;
+    case SEGMENT_LONGER:
+        if (segment->ops->truncate(segment->fd, (off_t)good) < 0)
+            return -1;
+        break;
+    case SEGMENT_GONE:
+    case SEGMENT_REPLACED:
+    case SEGMENT_SHORTER:
+    case SEGMENT_READ_ONLY:
+    case SEGMENT_UNCUT:
+        return -1;
+    }
+    return segment->ops->sync_data(segment->fd);
 }
 
 /* Removes lines of messages that are not acknowledged. If even that fails, they stay in the journal
  * although their senders will send them again. */
 static void
-segment_abandon(struct segment *segment)
+segment_abandon(struct segment *segment, size_t n)
 {
-    if (segment->ops->truncate(segment->fd, (off_t)segment->good) == 0 &&
-        segment->ops->sync_data(segment->fd) == 0) {
+    if (segment_cut(segment, n) == 0) {
         segment_close(segment);
         return;
     }
-    memcpy(segment->uncut, segment->name, sizeof(segment->uncut));
+    segment_note(segment, SEGMENT_UNCUT);
     segment_leave(segment); /* unsealed: recovery looks at it */
 }
 
@@ -123,7 +179,10 @@ segment_append(struct segment *segment, const void *lines, size_t n)
         return 0;
     }
     saved = errno;
-    segment_abandon(segment);
+    if (saved == EPERM)
+        segment_lose(segment, SEGMENT_READ_ONLY);
+    else
+        segment_abandon(segment, n);
     errno = saved;
     return -1;
 }
@@ -132,13 +191,20 @@ segment_append(struct segment *segment, const void *lines, size_t n)
 void
 segment_close(struct segment *segment)
 {
-    struct stat st;
-
     if (!segment_is_open(segment))
         return;
-    if (segment->good == 0 && segment->ops->status(segment->fd, &st) == 0 && st.st_size == 0)
+    if (segment_look(segment, NULL) != SEGMENT_SOUND)
+        ; /* somebody else's now, or recovery's */
+    else if (segment->good == 0)
         (void)segment->ops->remove(segment->dir_fd, segment->name);
-    else if (segment->good > 0 && segment->ops->waits && segment_is_there(segment))
+    else if (segment->ops->waits)
         (void)segment->ops->set_mode(segment->fd, SEGMENT_SEALED);
     segment_leave(segment);
+}
+
+void
+segment_lose(struct segment *segment, enum segment_state state)
+{
+    segment_note(segment, state);
+    segment_close(segment);
 }

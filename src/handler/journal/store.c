@@ -487,3 +487,17 @@ store_run(struct store *store, struct store_put *puts, size_t count)
         store_run_group(store, puts + at, n);
     }
 }
+
+void
+store_check(const struct store *store, struct store_put *puts, size_t count)
+{
+    char name[STORE_NAME_LEN];
+    struct stat st;
+
+    for (size_t i = 0; i < count; i++)
+        if (puts[i].found && puts[i].outcome.is == PROTO_COMMITTED &&
+            fstatat(puts[i].blob ? store->dirs->blobs : store->dirs->files,
+                    store_name(&puts[i], name), &st, AT_SYMLINK_NOFOLLOW) < 0)
+            puts[i].outcome =
+                outcome_named_failed("the body was there and has been taken away", errno);
+}
