@@ -3,7 +3,6 @@
 
 #include "common/text.h"
 #include "handler/journal/verify.h"
-#include "stats/stats_reader.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -220,29 +219,10 @@ verify_dir(struct ctl *ctl, const char *dir, const char *since, bool json)
     return ctl_finish(ctl, tally.findings == 0 ? EX_OK : EX_DATAERR);
 }
 
-/* The directory of the msockd that runs, or ran last. */
-static int
-verify_running(struct ctl *ctl, const char *since, bool json)
-{
-    char dir[sizeof(((struct stats_control *)0)->data_dir)];
-    struct stats_reader sr;
-    char why[256];
-
-    if (stats_reader_open(&sr, ctl->dir, why) < 0) {
-        int error = errno;
-
-        ctl_error(ctl, "%s; or name the data directory", why);
-        return ctl_status(error);
-    }
-    snprintf(dir, sizeof(dir), "%s", sr.control->data_dir);
-    stats_reader_close(&sr);
-    return verify_dir(ctl, dir, since, json);
-}
-
 static int
 verify_command(struct ctl *ctl, int argc, char *argv[])
 {
-    char since[CLOCK_RFC3339_LEN];
+    char since[CLOCK_RFC3339_LEN], running[CTL_DATA_DIR_LEN];
     const char *since_text = NULL, *dir = NULL;
     bool json = false;
     const struct ctl_option options[] = {
@@ -254,8 +234,9 @@ verify_command(struct ctl *ctl, int argc, char *argv[])
     if (since_text != NULL && !verify_since(ctl, since_text, since))
         return EX_USAGE;
     since_text = since_text != NULL ? since : NULL;
-    return dir != NULL ? verify_dir(ctl, dir, since_text, json)
-                       : verify_running(ctl, since_text, json);
+    if (dir == NULL && (status = ctl_data_dir(ctl, running)) != EX_OK)
+        return status;
+    return verify_dir(ctl, dir != NULL ? dir : running, since_text, json);
 }
 
 const struct ctl_command ctl_verify = {

@@ -29,7 +29,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments;
 
 /* --- options and endings (main.c) --- */
 
@@ -59,6 +59,11 @@ void ctl_print(const char *fmt, ...) MS_PRINTF(1, 2);
 
 /* Opens the shared memory of ctl->dir. Returns EX_OK, or a status after an error message. */
 MS_MUST_CHECK int ctl_open(const struct ctl *ctl, struct stats_reader *sr_out);
+
+/* The data directory of the msockd that runs in ctl->dir, or ran last. Returns EX_OK, or a status
+ * after an error message. */
+#define CTL_DATA_DIR_LEN sizeof(((struct stats_control *)0)->data_dir)
+MS_MUST_CHECK int ctl_data_dir(const struct ctl *ctl, char out[CTL_DATA_DIR_LEN]);
 
 /* Says so where the last reading lacks the numbers of a worker, and closes. */
 void ctl_close(const struct ctl *ctl, struct stats_reader *sr);

@@ -127,6 +127,23 @@ ctl_open(const struct ctl *ctl, struct stats_reader *sr_out)
     return status;
 }
 
+int
+ctl_data_dir(const struct ctl *ctl, char out[CTL_DATA_DIR_LEN])
+{
+    struct stats_reader sr;
+    char why[256];
+
+    if (stats_reader_open(&sr, ctl->dir, why) < 0) {
+        int error = errno;
+
+        ctl_error(ctl, "%s; or name the data directory", why);
+        return ctl_status(error);
+    }
+    snprintf(out, CTL_DATA_DIR_LEN, "%s", sr.control->data_dir);
+    stats_reader_close(&sr);
+    return EX_OK;
+}
+
 void
 ctl_close(const struct ctl *ctl, struct stats_reader *sr)
 {
@@ -164,7 +181,7 @@ ctl_finish(const struct ctl *ctl, int status)
 
 static const struct ctl_command *const commands[] = {
     &ctl_stats, &ctl_conns, &ctl_workers, &ctl_listeners, &ctl_reload,
-    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,
+    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,    &ctl_segments,
 };
 
 static void

@@ -154,6 +154,14 @@ file_lock(int fd)
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
+bool
+file_is_locked(int fd)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+    return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+}
+
 static int
 file_sync_nothing(int fd)
 {

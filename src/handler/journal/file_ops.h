@@ -41,6 +41,9 @@ struct file_ops {
 extern const struct file_ops file_ops_synced;
 extern const struct file_ops file_ops_unsynced; /* the same, but waiting for no disk */
 
+/* Does anybody hold a lock of the file? Takes none. True where that cannot be told. */
+bool file_is_locked(int fd);
+
 /* Writes all n bytes at an offset; again after EINTR. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int
 file_write_all(const struct file_ops *ops, int fd, const void *data, size_t n, off_t at);

@@ -42,6 +42,9 @@ void ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN]);
 /* Does the text begin with one, with exactly ULID_LEN of its characters? */
 bool ulid_begins(const char *text);
 
+/* The milliseconds since 1970 of one. */
+uint64_t ulid_ms(const char *text);
+
 /* --- temp_file.c --- */
 
 /* A body on its way to its name. It is made safe under a temporary and locked name in the data
@@ -300,6 +303,11 @@ void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct me
 
 /* Is this a name that segment_open gives? */
 bool segment_is_name(const char *name);
+
+/* The entries of a directory that have such a name, sorted; the caller frees each and the array.
+ * Returns how many, or -1 with errno. */
+struct dirent;
+MS_MUST_CHECK int segment_names(int dir_fd, struct dirent ***names_out);
 
 /* What others have done to a segment. Whoever takes the journal's files may do anything with them
  * at any moment, also with the one that is being written. */

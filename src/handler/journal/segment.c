@@ -5,6 +5,7 @@
 
 #include "common/fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -30,6 +31,24 @@ segment_is_name(const char *name)
     name += ULID_LEN + 2;
     digits = strspn(name, "0123456789");
     return digits > 0 && strcmp(name + digits, SEGMENT_SUFFIX) == 0;
+}
+
+static int
+segment_by_name(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int
+segment_is_entry(const struct dirent *entry)
+{
+    return segment_is_name(entry->d_name);
+}
+
+int
+segment_names(int dir_fd, struct dirent ***names_out)
+{
+    return scandirat(dir_fd, ".", names_out, segment_is_entry, segment_by_name);
 }
 
 static void

@@ -14,6 +14,16 @@ ulid_begins(const char *text)
     return strspn(text, ulid_digits) == ULID_LEN;
 }
 
+uint64_t
+ulid_ms(const char *text)
+{
+    uint64_t ms = 0;
+
+    for (unsigned i = 0; i < ULID_TIME_CHARS; i++)
+        ms = ms << 5 | (uint64_t)(strchr(ulid_digits, text[i]) - ulid_digits);
+    return ms;
+}
+
 void
 ulid_init(struct ulid_source *source)
 {

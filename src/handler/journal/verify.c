@@ -57,14 +57,6 @@ verify_progress(struct verifying *v)
         v->verify->progress(v->verify->arg, &v->tally);
 }
 
-bool
-verify_is_locked(int fd)
-{
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-
-    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
-}
-
 static struct suspect *
 verify_suspect(struct verifying *v, enum verify_what what, const char *path)
 {
@@ -229,7 +221,7 @@ static bool
 verify_is_in_use(struct verifying *v, const char *path)
 {
     int fd = file_ops_synced.open_beneath(v->root, path, VERIFY_FILE);
-    bool in_use = fd < 0 ? errno == ENOENT : verify_is_locked(fd);
+    bool in_use = fd < 0 ? errno == ENOENT : file_is_locked(fd);
 
     fd_close(&fd);
     return in_use;

@@ -196,7 +196,7 @@ verify_segment(struct verifying *v, int dir_fd, const char *name)
         return; /* one that held nothing and was removed meanwhile */
     snprintf(path, sizeof(path), "journal/%s", name);
     v->path = path;
-    v->is_open = fd >= 0 && verify_is_locked(fd);
+    v->is_open = fd >= 0 && file_is_locked(fd);
     v->named.segment++;
     segment->is_bad = verify_look_at_segment(v, segment, fd) < 0;
     if (!segment->is_counted && !segment->is_bad) {
@@ -207,24 +207,12 @@ verify_segment(struct verifying *v, int dir_fd, const char *name)
     fd_close(&fd);
 }
 
-static int
-verify_by_name(const struct dirent **a, const struct dirent **b)
-{
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static int
-verify_wants_segment(const struct dirent *entry)
-{
-    return segment_is_name(entry->d_name);
-}
-
 int
 verify_segments(struct verifying *v)
 {
     int fd = openat(v->root, "journal", VERIFY_DIR);
     struct dirent **names;
-    int count = fd < 0 ? -1 : scandirat(fd, ".", &names, verify_wants_segment, verify_by_name);
+    int count = fd < 0 ? -1 : segment_names(fd, &names);
 
     for (int i = 0; i < count; i++) {
         verify_segment(v, fd, names[i]->d_name);

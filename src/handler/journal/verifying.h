@@ -47,9 +47,6 @@ void verify_found(struct verifying *v, const struct verify_finding *finding);
 void verify_say(struct verifying *v, enum verify_what what, const char *path, const char *record);
 void verify_progress(struct verifying *v);
 
-/* Does its user hold a lock on it? */
-bool verify_is_locked(int fd);
-
 /* --- verify_segments.c --- */
 
 /* Reads all segments, or, when it is called again, what has come since. Returns 0, or -1 with errno
