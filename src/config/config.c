@@ -132,7 +132,7 @@ config_move_first(struct settings *s, const struct config_args *args, char *erro
 }
 
 static int
-config_gather(struct settings *s, const struct config_args *args, const char *cwd, char *error)
+config_gather(struct settings *s, const struct config_args *args, char *error)
 {
     const struct config_option *listen = &config_options[OPTION_LISTEN];
     char *path;
@@ -141,7 +141,8 @@ config_gather(struct settings *s, const struct config_args *args, const char *cw
     if (args->config_file != NULL && args->config_file[0] == '\0')
         return config_fail(error, "-c: expected the name of a file");
     if (args->config_file != NULL) {
-        path = config_path(cwd, args->config_file);
+        if (config_path(s->cwd, args->config_file, "-c", &path, error) < 0)
+            return -1;
         rc = config_file_read(path, args->config_file, s, error);
         free(path);
     }
@@ -221,27 +222,42 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
     config->sync = number[OPTION_SYNC] != 0;
 }
 
-static void
+/* The path that an option names. */
+static int
+config_fill_path(const struct settings *s, enum option_id id, const char *path, char **path_out,
+                 char *error)
+{
+    const char *origin = s->origin[id] != NULL ? s->origin[id] : config_options[id].name;
+
+    return config_path(s->cwd, path, origin, path_out, error);
+}
+
+static int
 config_fill_paths(struct config *config, const struct config_args *args, const struct settings *s,
-                  const char *cwd)
+                  char *error)
 {
     const char *log_file = s->text[OPTION_LOG_FILE], *runtime_dir = s->text[OPTION_RUNTIME_DIR];
     char *standard = NULL;
+    int rc = 0;
 
     if (args->config_file != NULL)
-        config->config_file = config_path(cwd, args->config_file);
-    if (log_file[0] != '\0')
-        config->log_file = config_path(cwd, log_file);
+        rc = config_path(s->cwd, args->config_file, "-c", &config->config_file, error);
+    if (rc == 0 && log_file[0] != '\0')
+        rc = config_fill_path(s, OPTION_LOG_FILE, log_file, &config->log_file, error);
     if (runtime_dir[0] == '\0')
         runtime_dir = standard = runtime_dir_default();
-    config->runtime_dir = config_path(cwd, runtime_dir);
-    config->data_dir = config_path(cwd, s->text[OPTION_DATA_DIR]);
+    if (rc == 0)
+        rc = config_fill_path(s, OPTION_RUNTIME_DIR, runtime_dir, &config->runtime_dir, error);
+    if (rc == 0)
+        rc = config_fill_path(s, OPTION_DATA_DIR, s->text[OPTION_DATA_DIR], &config->data_dir,
+                              error);
     free(standard);
+    return rc;
 }
 
 static int
 config_fill(struct config *config, const struct config_args *args, const struct settings *s,
-            const char *cwd, char *error)
+            char *error)
 {
     struct identity identity;
 
@@ -252,7 +268,8 @@ config_fill(struct config *config, const struct config_args *args, const struct 
     config->uid = identity.uid;
     config->gid = identity.gid;
     config_fill_numbers(config, s->number);
-    config_fill_paths(config, args, s, cwd);
+    if (config_fill_paths(config, args, s, error) < 0)
+        return -1;
     for (size_t i = 0; i < s->listener_count; i++)
         if (config_add_listener(config, s, i, error) < 0)
             return -1;
@@ -268,9 +285,9 @@ config_build(const struct config_args *args, const char *cwd, struct config **co
     int rc;
 
     settings_init(&settings, cwd);
-    rc = config_gather(&settings, args, cwd, error);
+    rc = config_gather(&settings, args, error);
     if (rc == 0)
-        rc = config_fill(config, args, &settings, cwd, error);
+        rc = config_fill(config, args, &settings, error);
     settings_fini(&settings);
     if (rc == 0)
         *config_out = config;

@@ -98,7 +98,8 @@ struct config_args {
     int verbosity; /* -v: +1 each, -q: -1 each */
 };
 
-/* Reads and checks everything. Relative paths are resolved against cwd. Returns 0 and a config,
+/* Reads and checks everything. Relative paths are resolved against cwd, and refused
+ * where that is NULL. Returns 0 and a config,
  * which config_destroy frees, or -1 with one sentence in error: which file and line or which
  * option, what was wrong, what would be right. Touches nothing outside: binds nothing, creates
  * nothing. */

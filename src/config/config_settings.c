@@ -38,8 +38,8 @@ config_quote(const char *text, char out[CONFIG_QUOTED_LEN])
     return out;
 }
 
-char *
-config_path(const char *cwd, const char *path)
+static char *
+path_join(const char *cwd, const char *path)
 {
     size_t cwd_len = path[0] == '/' ? 0 : strlen(cwd), len, size;
     char *joined;
@@ -58,6 +58,21 @@ config_path(const char *cwd, const char *path)
         return NULL;
     snprintf(joined, size, "%.*s/%.*s", (int)cwd_len, cwd, (int)len, path);
     return joined;
+}
+
+int
+config_path(const char *cwd, const char *path, const char *origin, char **path_out,
+            char error[CONFIG_ERROR_LEN])
+{
+    char quoted[CONFIG_QUOTED_LEN];
+
+    if (cwd == NULL && path[0] != '/')
+        return config_fail(error,
+                           "%s: \"%s\" is a relative path, and the current directory cannot be "
+                           "told: it was removed, perhaps",
+                           origin, config_quote(path, quoted));
+    *path_out = path_join(cwd, path);
+    return 0;
 }
 
 void

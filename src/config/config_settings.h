@@ -14,7 +14,7 @@ struct settings_listener {
 };
 
 struct settings {
-    const char *cwd; /* what relative paths are below; the caller's */
+    const char *cwd; /* what relative paths are below, NULL: nothing; the caller's */
     uint64_t number[OPTION_COUNT];
     char *text[OPTION_COUNT];
     char *origin[OPTION_COUNT]; /* "msockd.conf:12: timeout = \"2s\"", "-w 8"; NULL: the default */
@@ -42,8 +42,9 @@ settings_option(const char *name, const char *origin, char error[CONFIG_ERROR_LE
 int config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...) MS_PRINTF(2, 3);
 
 /* The path itself where it is absolute, else below cwd, without slashes at its end; the caller
- * frees. */
-char *config_path(const char *cwd, const char *path);
+ * frees. Returns 0, or -1 with "origin: reason" in error: the path is relative and cwd is NULL. */
+MS_MUST_CHECK int config_path(const char *cwd, const char *path, const char *origin,
+                              char **path_out, char error[CONFIG_ERROR_LEN]);
 
 #define CONFIG_QUOTED_LEN 128
 

@@ -205,8 +205,9 @@ listener_read_framing(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
-static void
-listener_read_texts(const struct url *url, const char *cwd, struct listener_config *l)
+static int
+listener_read_texts(const struct listener_place *at, const struct url *url, const char *cwd,
+                    struct listener_config *l)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct config_option *o = &config_options[i];
@@ -214,11 +215,14 @@ listener_read_texts(const struct url *url, const char *cwd, struct listener_conf
 
         if (o->type != OPTION_TYPE_TEXT || o->scope != OPTION_IN_URL)
             continue;
-        if (given != NULL && o->is_path)
-            l->text[i] = config_path(cwd, given);
-        else if (given != NULL || o->initial[0] != '\0')
+        if (given != NULL && o->is_path) {
+            if (config_path(cwd, given, at->origin, &l->text[i], at->error) < 0)
+                return -1;
+        } else if (given != NULL || o->initial[0] != '\0') {
             l->text[i] = ms_strdup(given != NULL ? given : o->initial);
+        }
     }
+    return 0;
 }
 
 static int
@@ -246,8 +250,8 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.proto = ms_strdup(url->scheme);
     l.handler = ms_strdup(handler->name);
     listener_limits(number, &l.limits);
-    listener_read_texts(url, settings->cwd, &l);
-    if (listener_read_framing(at, url, &l.limits) < 0) {
+    if (listener_read_texts(at, url, settings->cwd, &l) < 0 ||
+        listener_read_framing(at, url, &l.limits) < 0) {
         listener_config_fini(&l);
         return -1;
     }

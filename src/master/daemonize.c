@@ -42,6 +42,19 @@ out:
         fd_close(&null);
 }
 
+/* A launcher may wait for the end of a pipe that it has left open here. What it named on the
+ * command line (-c /dev/fd/63) has been read. Returns the one that stays. */
+static int
+daemonize_close_others(int fd)
+{
+    int kept = STDERR_FILENO + 1;
+
+    if (fd != kept && dup3(fd, kept, O_CLOEXEC) < 0)
+        return fd;
+    closefrom(kept + 1);
+    return kept;
+}
+
 static void
 daemonize_wait(int fd, struct failure *verdict)
 {
@@ -73,7 +86,8 @@ daemonize(int *verdict_fd_out, struct failure *verdict_out)
         failure_set(verdict_out, EX_OSERR, "cannot go to the background: %s", strerror(errno));
     } else if (pid == 0) {
         daemonize_detach();
-        *verdict_fd_out = fd_steal(&fds[1]);
+        *verdict_fd_out = daemonize_close_others(fd_steal(&fds[1]));
+        fds[0] = -1;
         side = DAEMONIZE_DAEMON;
     } else {
         fd_close(&fds[1]);

@@ -1,14 +1,12 @@
 /* msockd: reads the command line, and starts the supervisor with the real worker. */
-#include "common/fd.h"
+#include "common/environment.h"
 #include "common/log.h"
 #include "config/config_settings.h"
 #include "handler/journal/data_dir.h"
 #include "master/master.h"
 #include "worker/worker.h"
 
-#include <errno.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -16,6 +14,7 @@
 struct program {
     struct args args;
     char cwd[PATH_MAX];
+    bool has_cwd; /* where it was removed, relative paths are refused */
 };
 
 static int
@@ -24,7 +23,7 @@ program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN
     const struct program *p = arg;
     char why[SEAL_ERROR_LEN];
 
-    if (config_build(&p->args.config, p->cwd, config_out, error) < 0)
+    if (config_build(&p->args.config, p->has_cwd ? p->cwd : NULL, config_out, error) < 0)
         return -1;
     for (size_t i = 0; i < (*config_out)->listener_count; i++) {
         if (listener_read_key(&(*config_out)->listeners[i], why) == 0)
@@ -106,8 +105,7 @@ main(int argc, char *argv[])
     char error[CONFIG_ERROR_LEN];
     struct config *config;
 
-    fd_fill_standard();
-    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
+    environment_make(ENVIRONMENT_DAEMON);
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);
     switch (p.args.action) {
@@ -121,10 +119,7 @@ main(int argc, char *argv[])
     case ARGS_TEST:
         break;
     }
-    if (getcwd(p.cwd, sizeof(p.cwd)) == NULL) {
-        snprintf(error, sizeof(error), "cannot tell the current directory: %s", strerror(errno));
-        return program_say(EX_OSERR, error);
-    }
+    p.has_cwd = getcwd(p.cwd, sizeof(p.cwd)) != NULL;
     if (program_build(&p, &config, error) < 0)
         return program_say(EX_CONFIG, error);
     return p.args.action == ARGS_TEST ? program_tested(config) : program_run(&p, config);

@@ -2,6 +2,7 @@
  * ready, and for the next point in time at which something is due; everything it does is short. */
 #include "master/master.h"
 
+#include "common/environment.h"
 #include "common/fd.h"
 #include "common/kernel.h"
 #include "common/text.h"
@@ -53,6 +54,7 @@ start_log(struct master *m, const struct config *config)
         return -1;
     }
     m->log_file = config->log_file != NULL ? ms_strdup(config->log_file) : NULL;
+    environment_log_limits();
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* Signals to the master, as a descriptor and a rank. */
 #include "master/state.h"
 
+#include "common/environment.h"
 #include "common/fd.h"
 
 #include <sys/signalfd.h>
@@ -45,16 +46,8 @@ signals_close(struct signals *s)
 void
 signals_reset_child(struct signals *s)
 {
-    struct sigaction by_default = {.sa_handler = SIG_DFL};
-    sigset_t none;
-
     fd_close(&s->fd);
-    for (int signo = 1; signo < NSIG; signo++) {
-        if (signo != SIGKILL && signo != SIGSTOP)
-            sigaction(signo, &by_default, NULL);
-    }
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    environment_default_signals();
 }
 
 void

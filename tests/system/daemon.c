@@ -124,8 +124,10 @@ static void
 spawn(struct daemon *d, const char *error_file)
 {
     char preload[HARNESS_PATH_LEN + 16], control[HARNESS_PATH_LEN + 16], workers[16];
-    struct run_options how = {
-        .error_file = error_file, .files = d->options.files, .refused = d->options.refused};
+    struct run_options how = {.error_file = error_file,
+                              .files = d->options.files,
+                              .refused = d->options.refused,
+                              .child = d->options.child};
     const char *argv[ARGV_MAX];
 
     command_line(d, argv, workers);

@@ -23,6 +23,7 @@ struct daemon_options {
     bool faults;            /* with the fault library preloaded; see faults.h */
     bool clock;             /* with the clock library preloaded: its wall clock can be set */
     rlim_t files;           /* limit of descriptors; 0: ours */
+    void (*child)(void);    /* see run.h */
     struct refused refused; /* system calls that it does not get */
     bool errors_expected;   /* lines at error level in the log are no failure */
 };

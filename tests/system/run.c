@@ -68,6 +68,8 @@ become(const char *const argv[], const struct run_options *options, char *const 
         _exit(126);
     if (options->files > 0 && setrlimit(RLIMIT_NOFILE, &limit) < 0)
         _exit(126);
+    if (options->child != NULL)
+        options->child();
     if (refused_apply(&options->refused) < 0)
         _exit(126);
     execve(argv[0], (char *const *)(uintptr_t)argv, env);

@@ -22,6 +22,9 @@ struct run_options {
     rlim_t files;                 /* RLIMIT_NOFILE, soft and hard; 0: ours */
     bool new_session;
     struct refused refused;
+    /* Called in the child, last before the exec: what a launcher may have done. Makes only calls
+     * that a signal handler may make. */
+    void (*child)(void);
 };
 
 struct running {

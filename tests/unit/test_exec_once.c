@@ -271,6 +271,29 @@ the_facts_are_in_the_environment(void **state)
     unsetenv("MSOCK_FILE");
 }
 
+/* With a shell as the launcher, its variables and functions would change what a command means. */
+static void
+the_shell_that_started_msockd_changes_no_command(void **state)
+{
+    struct fixture *f = *state;
+    char *path = strdup(getenv("PATH"));
+
+    setenv("IFS", "x", 1);
+    setenv("BASH_ENV", "/no/such/file", 1);
+    setenv("BASH_FUNC_env%%", "() { echo a function; }", 1);
+    setenv("PATH", "", 1);
+    exec_start(f, "env | grep -c -e ^IFS= -e ^BASH; env | grep ^PATH=");
+    exec_handler.submit(f->handler, fixture_message(f, MESSAGE_PLAIN, "id", "", 0));
+    exec_settle_all(f, 1);
+    assert_string_equal(f->settled[0].reply,
+                        "0\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
+    setenv("PATH", path, 1);
+    unsetenv("IFS");
+    unsetenv("BASH_ENV");
+    unsetenv("BASH_FUNC_env%%");
+    free(path);
+}
+
 static void
 what_a_peer_says_is_not_run(void **state)
 {
@@ -396,6 +419,7 @@ main(void)
         TEST(a_long_last_line_is_cut_to_400_bytes),
         TEST(grandchildren_that_keep_the_pipes_are_not_waited_for_and_are_ended),
         TEST(the_facts_are_in_the_environment),
+        TEST(the_shell_that_started_msockd_changes_no_command),
         TEST(what_a_peer_says_is_not_run),
         TEST(an_id_with_a_nul_byte_is_refused),
         TEST(a_child_has_three_descriptors_default_signals_and_a_group_of_its_own),

@@ -2,12 +2,14 @@
 #include "command.h"
 
 #include "common/digest.h"
+#include "common/environment.h"
 #include "common/fd.h"
 #include "common/kernel.h"
 #include "common/text.h"
 #include "msock_server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <spawn.h>
@@ -125,20 +127,51 @@ input_file(const char *data, size_t n)
     return fd;
 }
 
+/* The command gets default signals. Only nohup(1) is for it too: it shares our terminal. sigfillset
+ * leaves out two signals of libc's own, which posix_spawn would then ignore in the command. */
+static void
+command_signals(posix_spawnattr_t *attributes)
+{
+    sigset_t none, all;
+
+    sigemptyset(&none);
+    memset(&all, 0xff, sizeof(all));
+    if (environment_hangup_ignored())
+        sigdelset(&all, SIGHUP);
+    posix_spawnattr_setsigmask(attributes, &none);
+    posix_spawnattr_setsigdefault(attributes, &all);
+    posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+}
+
+/* The message is its standard input. Where our standard output or error was closed, what it prints
+ * is lost, but no reason to fail. */
+static void
+command_descriptors(posix_spawn_file_actions_t *actions, int input)
+{
+    posix_spawn_file_actions_adddup2(actions, input, STDIN_FILENO);
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if ((fcntl(fd, F_GETFL) & O_PATH) != 0)
+            posix_spawn_file_actions_addopen(actions, fd, "/dev/null", O_WRONLY, 0);
+}
+
 /* Returns the status of waitpid(2), or -1. */
 static int
 run_command(const char *command, int input)
 {
     char *const argv[] = {(char *)"sh", (char *)"-c", (char *)(uintptr_t)command, NULL};
     posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
     int status = -1;
     pid_t pid;
 
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-    if (posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ) == 0)
+    posix_spawnattr_init(&attributes);
+    command_descriptors(&actions, input);
+    command_signals(&attributes);
+    if (posix_spawn(&pid, "/bin/sh", &actions, &attributes, argv, environ) == 0)
         while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
+    posix_spawnattr_destroy(&attributes);
     posix_spawn_file_actions_destroy(&actions);
     return status;
 }

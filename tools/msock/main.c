@@ -1,11 +1,10 @@
 /* msock: send messages, JSON documents and files from the command line, and load a server. */
 #include "command.h"
 
-#include "common/fd.h"
+#include "common/environment.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -78,8 +77,7 @@ main(int argc, char **argv)
     const char *url = getenv("MSOCK_URL");
     int c;
 
-    fd_fill_standard();
-    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
+    environment_make(ENVIRONMENT_TOOL);
     if (url != NULL && *url == '\0')
         url = NULL;
     if (argc > 0)

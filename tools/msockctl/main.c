@@ -2,6 +2,7 @@
  * answer, and signals its master. Options and endings are the same in all of them. */
 #include "ctl.h"
 
+#include "common/environment.h"
 #include "common/fd.h"
 #include "common/text.h"
 
@@ -234,7 +235,7 @@ main_options(struct ctl *ctl, int argc, char *argv[])
 static int
 main_dispatch(struct ctl *ctl, int argc, char *argv[])
 {
-    if (argc == 0)
+    if (argc <= 0) /* below 0: there was not even a name of the program */
         return ctl_usage(ctl, "a command is missing");
     for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
         if (strcmp(commands[i]->name, argv[0]) != 0)
@@ -260,13 +261,15 @@ main_cut_short(int signo)
 int
 main(int argc, char *argv[])
 {
-    char *dir = runtime_dir_default();
-    struct ctl ctl = {.dir = dir};
-    int status = main_options(&ctl, argc, argv);
+    struct ctl ctl = {0};
+    char *dir;
+    int status;
 
+    environment_make(ENVIRONMENT_TOOL);
     signal(SIGBUS, main_cut_short);
-    fd_fill_standard();
-    signal(SIGXFSZ, SIG_IGN); /* beyond `ulimit -f` a write fails, and says why */
+    dir = runtime_dir_default();
+    ctl.dir = dir;
+    status = main_options(&ctl, argc, argv);
     if (status == CTL_GO_ON)
         status = main_dispatch(&ctl, argc - optind, argv + optind);
     free(dir);

@@ -2,6 +2,7 @@
  * else has reaped gets no signal, since its number may be another process's. */
 #include "handler/exec/exec.h"
 
+#include "common/environment.h"
 #include "common/fd.h"
 #include "common/kernel.h"
 
@@ -25,15 +26,34 @@ static const char *const exec_env_names[] = {
     "MSOCK_ID",       "MSOCK_FILE",   "MSOCK_SIZE",     "MSOCK_SHA256", "MSOCK_REPLY", "MSOCK_TIME",
 };
 
+/* With these a shell that has started msockd would change what the command means: how its words are
+ * split, what runs before it, which of its commands are functions. */
+static const char *const exec_env_shell[] = {
+    "IFS", "CDPATH", "ENV", "BASH_ENV", "BASHOPTS", "SHELLOPTS", "GLOBIGNORE", "PS4",
+};
+
+#define EXEC_ENV_FUNCTION "BASH_FUNC_"
+#define EXEC_ENV_PATH     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 static bool
-exec_env_is_ours(const char *var)
+exec_env_is_one_of(const char *var, const char *const *names, size_t count)
 {
     size_t name_len = strcspn(var, "=");
 
-    for (size_t i = 0; i < MS_ARRAY_LEN(exec_env_names); i++)
-        if (strlen(exec_env_names[i]) == name_len && strncmp(var, exec_env_names[i], name_len) == 0)
+    for (size_t i = 0; i < count; i++)
+        if (strlen(names[i]) == name_len && strncmp(var, names[i], name_len) == 0)
             return true;
     return false;
+}
+
+/* True where the child gets this variable of ours. */
+static bool
+exec_env_passes(const char *var)
+{
+    return !exec_env_is_one_of(var, exec_env_names, MS_ARRAY_LEN(exec_env_names)) &&
+           !exec_env_is_one_of(var, exec_env_shell, MS_ARRAY_LEN(exec_env_shell)) &&
+           strncmp(var, EXEC_ENV_FUNCTION, strlen(EXEC_ENV_FUNCTION)) != 0 &&
+           strcmp(var, "PATH=") != 0; /* an empty one means the current directory */
 }
 
 static void MS_PRINTF(2, 3) exec_env_add(struct exec_env *env, const char *fmt, ...)
@@ -70,20 +90,23 @@ exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
 void
 exec_env_init(struct exec_env *env, const struct handler_host *host, const struct exec_facts *facts)
 {
+    const char *path = getenv("PATH");
     size_t inherited = 0, count;
 
     while (environ != NULL && environ[inherited] != NULL)
         inherited++;
-    env->vars = ms_calloc(inherited + MS_ARRAY_LEN(exec_env_names) + 1, sizeof(*env->vars));
+    env->vars = ms_calloc(inherited + MS_ARRAY_LEN(exec_env_names) + 2, sizeof(*env->vars));
     env->owned = 0;
     exec_env_add(env, "MSOCK_LISTENER=%s", host->listener->name);
     exec_env_add(env, "MSOCK_WORKER=%u", host->worker);
     exec_env_add(env, "MSOCK_DATA_DIR=%s", host->config->data_dir);
     if (facts != NULL)
         exec_env_add_message(env, facts);
+    if (path == NULL || path[0] == '\0')
+        exec_env_add(env, "%s", EXEC_ENV_PATH);
     count = env->owned;
     for (size_t i = 0; i < inherited; i++)
-        if (!exec_env_is_ours(environ[i]))
+        if (exec_env_passes(environ[i]))
             env->vars[count++] = environ[i];
 }
 
@@ -116,17 +139,6 @@ exec_env_refuses(const struct message *m)
 
 #define EXEC_SPAWN_FAILED 127 /* as a shell says it */
 #define EXEC_SPAWN_CLOSE  65536
-
-/* The worker blocks signals and ignores some: none of that is the child's. */
-static void
-exec_spawn_default_signals(void)
-{
-    const struct sigaction dfl = {.sa_handler = SIG_DFL};
-
-    for (int signo = 1; signo < NSIG; signo++)
-        (void)sigaction(signo, &dfl,
-                        NULL); /* SIGKILL, SIGSTOP and those of libc itself have no other */
-}
 
 /* A worker that ended before the call did gives the child no signal any more, but another
  * parent. */
@@ -167,13 +179,13 @@ static _Noreturn void
 exec_spawn_child(const struct exec_spawn *spawn, pid_t parent, volatile int *error)
 {
     char *const argv[] = {(char *)"sh", (char *)"-c", (char *)spawn->command, NULL};
-    sigset_t none;
 
-    sigemptyset(&none);
-    exec_spawn_default_signals();
     if (setpgid(0, 0) == 0 && exec_spawn_follow(parent) == 0 &&
-        exec_spawn_descriptors(spawn) == 0 && sigprocmask(SIG_SETMASK, &none, NULL) == 0)
+        exec_spawn_descriptors(spawn) == 0) {
+        /* The worker blocks signals and ignores some: none of that is the child's. */
+        environment_become_program();
         execve("/bin/sh", argv, spawn->env);
+    }
     *error = errno;
     _exit(EXEC_SPAWN_FAILED);
 }
