@@ -58,6 +58,14 @@ start_log(struct master *m, const struct config *config)
     return 0;
 }
 
+/* A daemon in the foreground of a terminal is seen there, and ended there with ^C. */
+static void
+start_terminal(struct master *m, const struct config *config)
+{
+    if (!config->daemonize && isatty(STDERR_FILENO))
+        m->terminal_fd = STDERR_FILENO;
+}
+
 static int
 start_descriptors(struct master *m)
 {
@@ -129,6 +137,7 @@ start_shared(struct master *m)
 static int
 master_start(struct master *m, struct config *config)
 {
+    start_terminal(m, config);
     if (start_log(m, config) < 0 || start_kernel(m) < 0 || start_descriptors(m) < 0 ||
         start_runtime(m, config) < 0 || start_shared(m) < 0) {
         config_destroy(config);
@@ -282,6 +291,20 @@ master_reopen(struct master *m)
     log_notice("log reopened");
 }
 
+/* Looked at before the signals: a shell that hangs up passes SIGHUP on to its jobs, and that is no
+ * wish to reload then. Nobody waits for the end, so messages under way may finish. */
+static void
+master_terminal(struct master *m)
+{
+    struct pollfd terminal = {.fd = m->terminal_fd};
+
+    if (m->terminal_fd < 0 || poll(&terminal, 1, 0) <= 0)
+        return;
+    m->terminal_fd = -1;
+    log_notice("the terminal has hung up");
+    signals_note(&m->signals.pending, SIGQUIT);
+}
+
 static void
 master_signals(struct master *m)
 {
@@ -350,13 +373,14 @@ master_wake_us(const struct master *m)
 static void
 master_wait(const struct master *m)
 {
-    struct pollfd fds[2 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN},
-                                                     {.fd = m->reading.fd, .events = POLLIN}};
+    struct pollfd fds[3 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN},
+                                                     {.fd = m->reading.fd, .events = POLLIN},
+                                                     {.fd = m->terminal_fd}};
     uint64_t wake = master_wake_us(m), now_us = clock_mono_us();
     uint64_t left = wake > now_us ? wake - now_us : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / 1000000),
                           .tv_nsec = (long)(left % 1000000) * 1000};
-    size_t n = 2;
+    size_t n = 3;
 
     n += wait_for(m->current, fds + n);
     n += wait_for(m->pending, fds + n);
@@ -378,6 +402,7 @@ master_loop(struct master *m)
         master_wait(m);
         supervise_hear(m);
         reload_hear(m);
+        master_terminal(m);
         master_signals(m);
         reload_timers(m, clock_mono_us());
         if (m->phase == MASTER_RUNNING && m->look_at_us <= clock_mono_us())
@@ -415,6 +440,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .signals = {.fd = -1},
                        .run = RUN_DIR_CLOSED,
                        .verdict_fd = hooks->verdict_fd,
+                       .terminal_fd = -1,
                        .death_fds = {-1, -1},
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},

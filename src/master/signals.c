@@ -3,6 +3,7 @@
 
 #include "common/environment.h"
 #include "common/fd.h"
+#include "common/log.h"
 
 #include <sys/signalfd.h>
 
@@ -50,13 +51,25 @@ signals_reset_child(struct signals *s)
     environment_default_signals();
 }
 
+/* A SIGHUP that the kernel sends, and nobody else, says that the terminal has hung up. `nohup
+ * msockd` wants to outlive its terminal; it still reloads for whoever asks. */
+static int
+signals_meaning(const struct signalfd_siginfo *info)
+{
+    if (info->ssi_signo != SIGHUP || info->ssi_code != SI_KERNEL)
+        return (int)info->ssi_signo;
+    log_notice("the terminal has hung up%s",
+               environment_hangup_ignored() ? "; msockd goes on, as nohup asks" : "");
+    return environment_hangup_ignored() ? 0 : SIGQUIT;
+}
+
 void
 signals_collect(struct signals *s)
 {
     struct signalfd_siginfo info;
 
     while (fd_read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        signals_note(&s->pending, (int)info.ssi_signo);
+        signals_note(&s->pending, signals_meaning(&info));
 }
 
 void

@@ -311,6 +311,7 @@ struct master {
     struct signals signals;
     struct run_dir run;
     int verdict_fd;   /* hooks', until it was told */
+    int terminal_fd;  /* standard error, where that is a terminal whose hang-up ends it; else -1 */
     int death_fds[2]; /* workers read end-of-file on [0] when this process, which alone holds [1],
                          is gone */
     uint64_t look_at_us; /* when master_look is due */

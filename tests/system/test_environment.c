@@ -1,5 +1,5 @@
 /* What a launcher left does not decide: signals, masks, timers, umask, limits, descriptors, the
- * current directory and environment variables. */
+ * current directory, environment variables, and a terminal that goes away. */
 #include "daemon.h"
 
 #include "support/signals.h"
@@ -11,9 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 30000
@@ -36,6 +38,12 @@ ignore_and_block_all(void)
     ignore_all();
     sigfillset(&all);
     (void)sigprocmask(SIG_BLOCK, &all, NULL);
+}
+
+static void
+ignore_hangup(void)
+{
+    (void)signal(SIGHUP, SIG_IGN);
 }
 
 static void
@@ -501,6 +509,112 @@ in_the_background_no_descriptor_stays_open(void **state)
     close(ends[0]);
 }
 
+/* --- a terminal that goes away --- */
+
+static struct {
+    int master;
+    char name[64];
+    bool controls; /* it is the daemon's controlling terminal */
+    bool is_error; /* it is the daemon's standard error */
+    bool nohup;
+} terminal;
+
+static void
+begin_on_terminal(void)
+{
+    int fd;
+
+    (void)setsid();
+    fd = open(terminal.name, O_RDWR | O_NOCTTY);
+    if (terminal.controls)
+        (void)ioctl(fd, TIOCSCTTY, 0);
+    (void)dup2(fd, 0);
+    if (terminal.is_error)
+        (void)dup2(fd, 2);
+    close(fd);
+    if (terminal.nohup)
+        ignore_hangup();
+}
+
+static struct daemon *
+start_on_terminal(bool controls, bool is_error, bool nohup)
+{
+    struct daemon *d =
+        daemon_create(&(struct daemon_options){.workers = 1, .child = begin_on_terminal});
+    static char log[HARNESS_PATH_LEN + 16];
+
+    terminal.controls = controls;
+    terminal.is_error = is_error;
+    terminal.nohup = nohup;
+    terminal.master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(terminal.master >= 0);
+    assert_int_equal(grantpt(terminal.master), 0);
+    assert_int_equal(unlockpt(terminal.master), 0);
+    assert_int_equal(ptsname_r(terminal.master, terminal.name, sizeof(terminal.name)), 0);
+    snprintf(log, sizeof(log), "log_file=%s", d->log_path);
+    d->options.set[0] = log;
+    daemon_launch(d);
+    return d;
+}
+
+/* With and without a SIGHUP of the kernel, which the controlling terminal brings, and where a
+ * terminal emulator sends one first. */
+static void
+a_daemon_ends_with_the_terminal_that_shows_it(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct daemon *d = start_on_terminal(i % 2 == 0, true, false);
+
+        if (i >= 2)
+            signal_send(d->run.pid, SIGHUP);
+        close(terminal.master);
+        daemon_finish(d, PATIENCE_MS);
+        assert_true(daemon_logged(d, "stopped"));
+    }
+}
+
+static void
+a_hang_up_by_the_kernel_ends_a_daemon_that_logs_to_a_file(void **state)
+{
+    struct daemon *d = start_on_terminal(true, false, false);
+
+    (void)state;
+    close(terminal.master);
+    daemon_finish(d, PATIENCE_MS);
+}
+
+static void
+nohup_lets_a_daemon_outlive_its_terminal(void **state)
+{
+    struct daemon *d = start_on_terminal(true, false, true);
+
+    (void)state;
+    close(terminal.master);
+    WAIT_FOR(daemon_logged(d, "goes on, as nohup asks"), PATIENCE_MS);
+    daemon_reload(d);
+    daemon_stop(d);
+}
+
+/* A terminal in copy mode: it is there, and nobody reads. */
+static void
+a_terminal_that_nobody_reads_is_no_hang_up(void **state)
+{
+    struct daemon *d = start_on_terminal(true, true, false);
+    int fd = open(terminal.name, O_WRONLY | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+
+    (void)state;
+    assert_true(fd >= 0);
+    while (write(fd, "full\n", 5) > 0)
+        ;
+    close(fd);
+    daemon_reload(d);
+    signal_send(d->run.pid, SIGHUP);
+    WAIT_FOR(daemon_logged(d, "generation 3: "), PATIENCE_MS);
+    close(terminal.master);
+    daemon_finish(d, PATIENCE_MS);
+}
+
 int
 main(void)
 {
@@ -517,6 +631,10 @@ main(void)
         SYSTEM_TEST(it_starts_in_a_directory_that_is_gone),
         SYSTEM_TEST(no_environment_and_no_descriptors_are_enough),
         SYSTEM_TEST(in_the_background_no_descriptor_stays_open),
+        SYSTEM_TEST(a_daemon_ends_with_the_terminal_that_shows_it),
+        SYSTEM_TEST(a_hang_up_by_the_kernel_ends_a_daemon_that_logs_to_a_file),
+        SYSTEM_TEST(nohup_lets_a_daemon_outlive_its_terminal),
+        SYSTEM_TEST(a_terminal_that_nobody_reads_is_no_hang_up),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
