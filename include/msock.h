@@ -4,8 +4,16 @@
  * it receives.
  *
  * A handle is one connection. The library makes the connection when it first needs it, and makes it
- * again when it was lost. The library keeps no global state, prints nothing, installs no signal
- * handler and raises no SIGPIPE.
+ * again when it was lost.
+ *
+ * The process is the program's. The library keeps no global state, prints nothing, and changes no
+ * signal handler, signal mask, umask, locale, limit or current directory, nor depends on them. It
+ * raises neither SIGPIPE nor SIGXFSZ: beyond RLIMIT_FSIZE a call fails. Signals may interrupt it at
+ * any point. None of its descriptors is 0, 1 or 2, also where these are closed.
+ *
+ * fork: a connection belongs to the process that has made it. In another process only msock_close
+ * may be called for it, which then frees the copy and leaves the connection alone.
+ *
  *
  * Threads: any thread may use a handle, but only one at a time. Two handles may be used at the same
  * time. "Any thread" at a function means that it may be called at the same time as any other.

@@ -22,8 +22,8 @@
  * from a signal handler.
  *
  * Between calls the server only answers. A program that does not call msock_server_recv, _accept,
- * _run or msock_conn_read leaves its senders waiting. The library installs no signal handler,
- * raises no SIGPIPE and prints nothing; msock_server_set_log gets its log lines. */
+ * _run or msock_conn_read leaves its senders waiting. What msock.h says of signals, limits,
+ * descriptors and forks holds here too; msock_server_set_log gets the log lines. */
 #ifndef MSOCK_SERVER_H
 #define MSOCK_SERVER_H
 
@@ -44,8 +44,9 @@ typedef struct msock_message msock_message; /* one received message */
 MSOCK_API msock_server *msock_server_create(void);
 
 /* Closes all connections, frees the server with all its messages and connections, and removes the
- * files of its Unix sockets. Unsettled messages fail. Do not call it within a callback, nor in a
- * child of a fork, which shares sockets and files with its parent. NULL is allowed. */
+ * files of its Unix sockets. Unsettled messages fail. Do not call it within a callback, nor for a
+ * server that another process uses: in the child of a fork it does nothing at all, since sockets
+ * and files are shared. NULL is allowed. */
 MSOCK_API void msock_server_destroy(msock_server *s);
 
 /* Binds a listener: "auto://127.0.0.1:8000", "msp:///run/my.sock",

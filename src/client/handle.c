@@ -149,6 +149,7 @@ msock_close(msock *m)
 {
     if (m == NULL)
         return;
+    transport_forget_others(&m->transport);
     ahead_destroy(m->ahead);
     if (m->peer != NULL)
         peer_leave(m->peer, m->answer_ms);

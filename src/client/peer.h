@@ -24,11 +24,15 @@ enum transport_io {
 
 struct transport {
     int fd;
+    pid_t owner;                  /* who has made the connection */
     int error;                    /* errno of the loss; 0: the server closed in order */
     uint64_t bytes_in, bytes_out; /* over all connections */
 };
 
 void transport_init(struct transport *t);
+
+/* After a fork: a connection of another process loses our copy of its socket, and nothing more. */
+void transport_forget_others(struct transport *t);
 
 /* Connects within timeout_ms; an older connection must be closed. Returns 0, or -1 with errno
  * (ETIMEDOUT where the time is over). */

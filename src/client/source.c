@@ -26,14 +26,15 @@ source_spool(struct source *source_out, int fd)
     int rc = -1, copy = fd_open_scratch();
     char *piece = malloc(SPOOL_READ);
     struct stat st;
+    off_t size = 0;
     ssize_t n;
 
     if (copy < 0)
         rc = SOURCE_NO_COPY;
     if (copy < 0 || piece == NULL)
         goto out;
-    while ((n = fd_read(fd, piece, SPOOL_READ)) > 0) {
-        if (fd_write_all(copy, piece, (size_t)n) < 0) {
+    for (; (n = fd_read(fd, piece, SPOOL_READ)) > 0; size += n) {
+        if (fd_pwrite_all(copy, piece, (size_t)n, size) < 0) {
             rc = SOURCE_NO_COPY;
             goto out;
         }
@@ -65,12 +66,24 @@ source_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
+/* A FIFO without a writer is waited for, and the host's signals end that wait. */
+static int
+source_file(const char *path)
+{
+    int fd;
+
+    do
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    return fd_above_standard(fd);
+}
+
 int
 source_open(struct source *source_out, const char *path)
 {
     int rc = -1;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    int fd = source_file(path);
 
     if (fd < 0 && errno == ENXIO && stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
         errno = ENOTSUP;
@@ -106,7 +119,7 @@ source_take(struct source *source_out, int fd)
     }
     if (!source_tells_size(fd, &st) || lseek(fd, 0, SEEK_CUR) != 0)
         return source_spool(source_out, fd);
-    copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (copy < 0)
         return -1;
     source_begin(source_out, copy, &st);

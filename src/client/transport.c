@@ -11,12 +11,20 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/time.h>
+#include <unistd.h>
 
 void
 transport_init(struct transport *t)
 {
     memset(t, 0, sizeof(*t));
     t->fd = -1;
+}
+
+void
+transport_forget_others(struct transport *t)
+{
+    if (t->fd >= 0 && t->owner != getpid())
+        fd_close(&t->fd);
 }
 
 static bool
@@ -82,7 +90,7 @@ int
 transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_ms)
 {
     int rc = -1;
-    int fd = socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = fd_above_standard(socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
 
     MS_ASSERT(t->fd == -1);
     if (fd < 0)
@@ -94,6 +102,7 @@ transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_
     if (rc < 0)
         goto out;
     t->fd = fd_steal(&fd);
+    t->owner = getpid();
     t->error = 0;
 out:
     fd_close(&fd);

@@ -23,6 +23,15 @@ fd_close(int *fd)
 }
 
 int
+fd_move_up(int fd)
+{
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+
+    fd_close(&fd);
+    return moved;
+}
+
+int
 fd_steal(int *fd)
 {
     int taken = *fd;
@@ -74,11 +83,25 @@ fd_write_all(int fd, const void *buf, size_t n)
     return 0;
 }
 
+/* SIGXFSZ ends a process, and in libmsock its disposition is the host's. */
+static bool
+fd_fits_limit(size_t n, off_t offset)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_FSIZE, &limit) < 0 || limit.rlim_cur == RLIM_INFINITY ||
+           (rlim_t)offset + n <= limit.rlim_cur;
+}
+
 int
 fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
 {
     const char *p = buf;
 
+    if (!fd_fits_limit(n, offset)) {
+        errno = EFBIG;
+        return -1;
+    }
     while (n > 0) {
         ssize_t done = pwrite(fd, p, n, offset);
         int rc = fd_wrote(done);
@@ -155,7 +178,7 @@ int
 fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out)
 {
     /* O_NONBLOCK: a FIFO of that name must not hold us up. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = fd_above_standard(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
     int rc = -1;
     struct stat st;
 
@@ -233,7 +256,7 @@ fd_open_unlinked(const char *dir, const char *prefix)
     fd = mkostemp(path, O_CLOEXEC);
     if (fd >= 0)
         (void)unlink(path);
-    return fd;
+    return fd_above_standard(fd);
 }
 
 const char *

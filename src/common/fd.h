@@ -13,6 +13,17 @@ void fd_close(int *fd);
 /* Returns *fd and stores -1 there: ownership moves to the caller. */
 int fd_steal(int *fd);
 
+/* For every descriptor that is made in libmsock: where 0, 1 and 2 are closed in its host, none of
+ * them may become ours, since the host prints there. Returns fd, or another one in its place; -1
+ * with errno, also for -1. */
+int fd_move_up(int fd);
+
+static inline int
+fd_above_standard(int fd)
+{
+    return fd < 0 || fd > 2 ? fd : fd_move_up(fd);
+}
+
 /* read(2), again after EINTR. Returns what read returns. */
 ssize_t fd_read(int fd, void *buf, size_t n);
 
@@ -20,7 +31,8 @@ ssize_t fd_read(int fd, void *buf, size_t n);
  * out). */
 MS_MUST_CHECK int fd_write_all(int fd, const void *buf, size_t n);
 
-/* The same at an offset; the file position stays. */
+/* The same at an offset; the file position stays. Beyond the limit of a file's size it writes
+ * nothing and fails with EFBIG, and the signal that the kernel has for it is not raised. */
 MS_MUST_CHECK int fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset);
 
 /* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends

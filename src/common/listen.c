@@ -30,7 +30,7 @@ unix_remove_stale(const struct endpoint *ep)
     errno = EADDRINUSE;
     if (lstat(path, &st) < 0 || !S_ISSOCK(st.st_mode))
         goto out;
-    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    probe = fd_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (probe < 0)
         goto out;
     if (connect(probe, (const struct sockaddr *)&ep->addr, ep->len) == 0 || errno != ECONNREFUSED) {
@@ -61,7 +61,7 @@ unix_bind(int fd, const struct endpoint *ep)
 static int
 unix_file_open(const char *path, struct stat *st_out)
 {
-    int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    int fd = fd_above_standard(open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC));
 
     if (fd >= 0 && fstat(fd, st_out) < 0)
         fd_close(&fd);
@@ -141,7 +141,8 @@ listen_open(const struct endpoint *ep, int backlog, mode_t mode, gid_t gid,
             struct listen_socket *socket_out)
 {
     struct listen_socket s = {
-        .fd = socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0),
+        .fd = fd_above_standard(
+            socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)),
     };
 
     if (s.fd < 0)

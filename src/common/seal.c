@@ -71,7 +71,7 @@ seal_key_file(const char *path, char error[SEAL_ERROR_LEN])
 {
     struct stat st;
     /* O_NONBLOCK: a FIFO of that name must not hold us up. */
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    int fd = fd_above_standard(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 
     if (fd < 0 || fstat(fd, &st) < 0)
         snprintf(error, SEAL_ERROR_LEN, "the key file %.100s cannot be opened: %s", path,

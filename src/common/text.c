@@ -241,12 +241,12 @@ text_digits(const char **s, uint64_t *out)
 static int
 text_size_shift(const char *unit)
 {
-    static const char prefixes[] = "KMGT";
+    static const char prefixes[] = "KMGTkmgt";
     const char *prefix;
     int shift = 0;
 
-    if (*unit != '\0' && (prefix = strchr(prefixes, toupper((unsigned char)*unit))) != NULL) {
-        shift = 10 * (int)(prefix - prefixes + 1);
+    if (*unit != '\0' && (prefix = strchr(prefixes, *unit)) != NULL) {
+        shift = 10 * (int)((prefix - prefixes) % 4 + 1);
         unit++;
         if (*unit == 'i')
             return strcmp(unit, "iB") == 0 ? shift : -1;

@@ -62,6 +62,20 @@ const char *buffer_cstr(struct buffer *b);
 
 /* --- text.c --- */
 
+/* The letters and digits of ASCII. Those of <ctype.h> follow the locale, and in libmsock that is
+ * the host's. */
+static inline bool
+text_is_lower(char c)
+{
+    return c >= 'a' && c <= 'z';
+}
+
+static inline bool
+text_is_alnum(char c)
+{
+    return text_is_lower(c) || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
 /* Copies n bytes to out with every control byte, backslash and byte over 7E as \xNN, so that a line
  * stays one line and a terminal is safe. Cut (never within an escape) to out_size - 1 characters;
  * always NUL-terminated. Returns the length. */

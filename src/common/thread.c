@@ -10,16 +10,24 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* Bytes. By default it is the soft limit that some launcher left, which may be tiny or huge. */
+#define THREAD_STACK ((size_t)2 << 20)
+
 int
 thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg)
 {
+    pthread_attr_t attributes;
     sigset_t all, before;
-    int error;
+    int error = pthread_attr_init(&attributes);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(thread_out, NULL, run, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error == 0) {
+        (void)pthread_attr_setstacksize(&attributes, THREAD_STACK);
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        error = pthread_create(thread_out, &attributes, run, arg);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
+        pthread_attr_destroy(&attributes);
+    }
     if (error == 0)
         (void)pthread_setname_np(*thread_out, name);
     errno = error;
@@ -94,7 +102,7 @@ helper_create(const char *name)
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->given, NULL);
     pthread_cond_init(&h->ran, NULL);
-    h->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    h->fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (h->fd >= 0)
         return h;
     free(h);

@@ -109,7 +109,7 @@ url_scheme(const struct url_parser *p)
 {
     const char *s = p->text;
 
-    while (islower((unsigned char)*s) || (s > p->text && isdigit((unsigned char)*s)))
+    while (text_is_lower(*s) || (s > p->text && isdigit((unsigned char)*s)))
         s++;
     if (s == p->text || strncmp(s, "://", 3) != 0 || s[3] == '\0' || s[3] == '?') {
         url_fail(p, "expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH");
@@ -191,8 +191,7 @@ url_host_name(const struct url_parser *p, const char *s, size_t n)
 {
     size_t len = 0;
 
-    while (len < n &&
-           (isalnum((unsigned char)s[len]) || (s[len] != 0 && strchr("-._", s[len]) != NULL)))
+    while (len < n && (text_is_alnum(s[len]) || (s[len] != 0 && strchr("-._", s[len]) != NULL)))
         len++;
     if (len < n && s[len] == ':' && memchr(s + len + 1, ':', n - len - 1) != NULL)
         return url_fail(p, "an IPv6 address stands in brackets, as in [::1]:8000");
@@ -235,7 +234,7 @@ url_add_option(const struct url_parser *p, const char *s, size_t n)
     struct url_option option;
 
     for (size_t i = 0; i < name_len; i++)
-        if (!isalnum((unsigned char)s[i]) && s[i] != '_' && s[i] != '-')
+        if (!text_is_alnum(s[i]) && s[i] != '_' && s[i] != '-')
             return url_fail(p, "the name of an option has letters, digits, - and _ only");
     if (equals == NULL || name_len == 0)
         return url_fail(p, "expected option=value, with & between two of them");

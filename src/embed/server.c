@@ -56,17 +56,18 @@ msock_server_create(void)
 
     if (s == NULL)
         return NULL;
-    s->stats = (struct stats_place){.control_fd = -1, .stats_fd = -1, .loads.fd = -1};
+    s->stats = STATS_PLACE_PRIVATE;
+    s->owner = getpid();
     TAILQ_INIT(&s->fresh);
     TAILQ_INIT(&s->taken);
     TAILQ_INIT(&s->ready);
     TAILQ_INIT(&s->out);
     ms_memory_forget();
     s->cwd = getcwd(NULL, 0);
-    settings_init(&s->settings, s->cwd != NULL ? s->cwd : "/");
+    settings_init(&s->settings, s->cwd); /* NULL: no relative path can be used */
     server_configure(s);
-    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (!ms_memory_failed() && s->wake_fd >= 0 && stats_private_open(&s->stats) == 0)
+    s->wake_fd = fd_above_standard(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+    if (!ms_memory_failed() && s->wake_fd >= 0)
         return s;
     msock_server_destroy(s);
     return NULL;
@@ -301,6 +302,7 @@ server_begin(struct msock_server *s)
         return server_fail(s, MSOCK_USAGE, "there is no listener");
     if (s->is_broken)
         return server_fail(s, MSOCK_LOCAL, "this server could not be started");
+    s->owner = getpid();
     server_fill_child(s);
     s->worker = worker_create(&s->child, &s->setup, error);
     s->is_broken = s->worker == NULL;
@@ -344,7 +346,9 @@ server_close_worker(struct msock_server *s)
 void
 msock_server_destroy(msock_server *s)
 {
-    if (s == NULL)
+    /* The child of a fork shares its sockets with the process that receives, and has none of its
+     * threads: whatever it said or took back would be said and taken back for both. */
+    if (s == NULL || s->owner != getpid())
         return;
     server_close_worker(s);
     for (size_t i = 0; i < s->config.listener_count; i++) {
@@ -352,7 +356,6 @@ msock_server_destroy(msock_server *s)
         free(s->listeners[i].address);
         listener_config_fini(&s->config.listeners[i]);
     }
-    stats_private_close(&s->stats);
     transforms_fini(&s->transforms);
     settings_fini(&s->settings);
     fd_close(&s->wake_fd);

@@ -14,6 +14,7 @@
 
 #include <stdatomic.h>
 #include <sys/queue.h>
+#include <sys/types.h>
 
 #define SERVER_ERROR_LEN 640
 #define SERVER_BUCKETS   4096
@@ -61,6 +62,7 @@ struct msock_server {
     struct child child;
     struct worker_setup setup;
     struct worker *worker; /* NULL before the first call that receives */
+    pid_t owner;           /* the process that receives; before, the one that has made the server */
     bool is_broken;        /* the worker could not be opened */
     struct handler_host host;
     struct log_sink log; /* writes nothing without a callback */

@@ -82,9 +82,10 @@ void stats_master_verdict(struct stats_master *sm, bool ok, const char *text);
 /* The shared memory of a worker that is alone and that nobody looks at: a part of another program.
  * The same layout, in memory without a name. */
 
-/* Fills place_out for stats_writer_open: region 0, the only one. Returns 0, or -1 with errno.
- * stats_private_close closes the descriptors, after stats_writer_close. */
-MS_MUST_CHECK int stats_private_open(struct stats_place *place_out);
-void stats_private_close(struct stats_place *place);
+/* For stats_writer_open: region 0, the only one. Its memory is no file, since a program may have a
+ * limit on the size of its files, and goes with stats_writer_close. */
+#define STATS_PLACE_PRIVATE \
+    ((struct stats_place){  \
+        .control_fd = -1, .stats_fd = -1, .loads = {.fd = -1, .n = 1}, .incarnation = 1})
 
 #endif

@@ -16,28 +16,51 @@
 #define SLOTS_STEP 128
 static_assert(STATS_SLOTS % SLOTS_STEP == 0, "the last step ends with the region");
 
-int
-stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
+/* A worker without a master has memory of its own in place of each file. */
+static void *
+writer_map(int fd, size_t len, int protection)
 {
     void *map;
 
+    if (fd >= 0)
+        map = mmap(NULL, len, protection, MAP_SHARED, fd, 0);
+    else
+        map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return map == MAP_FAILED ? NULL : map;
+}
+
+/* And it counts itself among the live ones. */
+static void
+writer_alone(struct stats_control *c, uint64_t incarnation)
+{
+    c->magic = STATS_MAGIC;
+    c->version = STATS_VERSION;
+    c->size = sizeof(*c);
+    atomic_store(&c->generation, 1);
+    atomic_store(&c->worker[0].generation, 1);
+    atomic_store(&c->worker[0].state, STATS_WORKER_READY);
+    atomic_store(&c->worker[0].incarnation, incarnation);
+    atomic_store(&c->regions_used, 1);
+}
+
+int
+stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
+{
+    struct stats_control *control;
+    struct stats_load *loads;
+
     *sw = (struct stats_writer){
         .stats_fd = place->stats_fd, .load_count = place->loads.n, .next_id = 1};
-    map = mmap(NULL, sizeof(struct stats_control), PROT_READ, MAP_SHARED, place->control_fd, 0);
-    if (map == MAP_FAILED)
+    sw->control = control = writer_map(place->control_fd, sizeof(*control), PROT_READ);
+    sw->loads = loads =
+        writer_map(place->loads.fd, sw->load_count * sizeof(struct stats_load), PROT_READ);
+    sw->block = writer_map(sw->stats_fd, STATS_REGION_SIZE, PROT_READ | PROT_WRITE);
+    if (control == NULL || loads == NULL || sw->block == NULL)
         goto out;
-    sw->control = map;
-    map = mmap(NULL, sw->load_count * sizeof(struct stats_load), PROT_READ, MAP_SHARED,
-               place->loads.fd, 0);
-    if (map == MAP_FAILED)
-        goto out;
-    sw->loads = map;
-    map = mmap(NULL, STATS_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, sw->stats_fd, 0);
-    if (map == MAP_FAILED)
-        goto out;
-    sw->block = map;
-    sw->slots = (void *)((uint8_t *)map + STATS_BLOCK_SIZE);
-    sw->load = &place->loads.write[place->region];
+    if (place->control_fd < 0)
+        writer_alone(control, place->incarnation);
+    sw->slots = (void *)((uint8_t *)sw->block + STATS_BLOCK_SIZE);
+    sw->load = place->loads.write != NULL ? &place->loads.write[place->region] : loads;
     atomic_store(&sw->load->open, 0);
     atomic_store(&sw->load->accepting, 0);
     atomic_store_explicit(&sw->load->incarnation, place->incarnation, memory_order_release);
@@ -73,7 +96,8 @@ slot_take(struct stats_writer *sw)
     if (used == STATS_SLOTS)
         return NULL;
     if (used == sw->reserved) {
-        if (stats_space_reserve(sw->stats_fd, STATS_BLOCK_SIZE + used * sizeof(struct stats_slot),
+        if (sw->stats_fd >= 0 &&
+            stats_space_reserve(sw->stats_fd, STATS_BLOCK_SIZE + used * sizeof(struct stats_slot),
                                 SLOTS_STEP * sizeof(struct stats_slot)) < 0)
             return NULL;
         sw->reserved += SLOTS_STEP;
@@ -238,64 +262,4 @@ stats_writer_open_total(const struct stats_writer *sw)
             total += atomic_load_explicit(&load->open, memory_order_relaxed);
     }
     return total;
-}
-
-/* --- memory of its own, for a worker without a master --- */
-
-#define PRIVATE_INCARNATION 1
-
-static int
-private_file(const char *name, uint64_t size, int *fd_out)
-{
-    int fd = kernel_memory_file(name);
-
-    if (fd >= 0 && ftruncate(fd, (off_t)size) < 0)
-        fd_close(&fd);
-    if (fd < 0)
-        return -1;
-    *fd_out = fd;
-    return 0;
-}
-
-/* The worker counts itself among the live ones. */
-static int
-private_control(int fd)
-{
-    struct stats_control *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-    if (c == MAP_FAILED)
-        return -1;
-    c->magic = STATS_MAGIC;
-    c->version = STATS_VERSION;
-    c->size = sizeof(*c);
-    atomic_store(&c->generation, 1);
-    atomic_store(&c->worker[0].generation, 1);
-    atomic_store(&c->worker[0].state, STATS_WORKER_READY);
-    atomic_store(&c->worker[0].incarnation, PRIVATE_INCARNATION);
-    atomic_store(&c->regions_used, 1);
-    return munmap(c, sizeof(*c));
-}
-
-int
-stats_private_open(struct stats_place *place_out)
-{
-    struct stats_place place = {
-        .control_fd = -1, .stats_fd = -1, .loads.fd = -1, .incarnation = PRIVATE_INCARNATION};
-
-    if (private_file("msock-control", sizeof(struct stats_control), &place.control_fd) < 0 ||
-        private_file("msock-stats", STATS_REGION_SIZE, &place.stats_fd) < 0 ||
-        private_control(place.control_fd) < 0 || stats_loads_create(1, &place.loads) < 0) {
-        stats_private_close(&place);
-        return -1;
-    }
-    *place_out = place;
-    return 0;
-}
-
-void
-stats_private_close(struct stats_place *place)
-{
-    fd_close(&place->control_fd);
-    fd_close(&place->stats_fd);
-    stats_loads_close(&place->loads);
 }

@@ -53,7 +53,7 @@ accept_without_descriptor(struct worker *w, struct worker_listener *l)
         n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
 
     fd_close(&w->spare_fd);
-    fd = accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    fd = fd_above_standard(accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd >= 0) {
         /* Reads bytes that were sent already, so that the close is no reset that destroys the
          * answer. */
@@ -64,7 +64,7 @@ accept_without_descriptor(struct worker *w, struct worker_listener *l)
         stats_add(&w->stats.block->counters.err, 1);
         fd_close(&fd);
     }
-    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
     return fd >= 0 || w->spare_fd >= 0;
 }
 
@@ -142,8 +142,8 @@ accept_batch(struct worker_listener *l, bool may_decline)
             accept_tell_others(w);
             break;
         }
-        fd = accept4(l->child->fd, (struct sockaddr *)&peer.addr, &peer.len,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+        fd = fd_above_standard(accept4(l->child->fd, (struct sockaddr *)&peer.addr, &peer.len,
+                                       SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd < 0) {
             if (!accept_failed(w, l))
                 break;
@@ -211,7 +211,7 @@ accept_start(struct worker *w)
     struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.ptr = &w->accept_watch};
     int on = 1;
 
-    w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (size_t i = 0; i < w->listener_count; i++) {
         struct worker_listener *l = &w->listeners[i];
 

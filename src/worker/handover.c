@@ -226,7 +226,7 @@ handover_without_room(struct worker *w)
         fd_close(&w->spare_fd);
         for (int i = 0; i < HANDOVER_BATCH && handover_take(w, false); i++)
             ;
-        w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
     }
     handover_stop(w);
     timer_set(&w->wheel, &w->handover_timer, w->now_us + HANDOVER_WAIT_US);

@@ -268,7 +268,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     if (worker_store_open(w) < 0)
         goto failed;
     step = "event loop";
-    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    w->epoll_fd = fd_above_standard(epoll_create1(EPOLL_CLOEXEC));
     if (w->epoll_fd < 0 || (setup->is_process && worker_signals_open(w, events) < 0) ||
         worker_wake_open(w) < 0)
         goto failed;
