@@ -135,6 +135,7 @@ worker_signals_open(struct worker *w, const struct worker_events *events)
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGTTOU, SIG_IGN); /* with `stty tostop` a line of the log would stop it */
     signal(SIGXFSZ, SIG_IGN); /* writes beyond `ulimit -f` fail instead */
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -1;

@@ -156,6 +156,9 @@ ignored_signals_do_not_keep_old_workers(void **state)
     assert_int_equal(signal_set(d->run.pid, "SigIgn:"),
                      signal_bit(SIGPIPE) | signal_bit(SIGXFSZ) | signal_bit(SIGTTOU));
     daemon_workers(d, &before);
+    assert_int_equal(signal_set(before.pid[0], "SigIgn:"),
+                     signal_bit(SIGPIPE) | signal_bit(SIGXFSZ) | signal_bit(SIGTTOU) |
+                         signal_bit(SIGINT) | signal_bit(SIGHUP));
     daemon_reload(d);
     signal_send(before.pid[0], SIGKILL);
     WAIT_FOR(!proc_alive(before.pid[0]) && !proc_alive(before.pid[1]), PATIENCE_MS);
