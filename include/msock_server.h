@@ -57,8 +57,9 @@ MSOCK_API void msock_server_destroy(msock_server *s);
 MSOCK_API enum msock_status msock_server_add_listener(msock_server *s, const char *url);
 
 /* Returns the address of a listener: "127.0.0.1:43117", or the path of a Unix socket, so that it
- * makes a URL behind "msp://". index counts the listeners from 0 in the order of adding. Returns ""
- * beyond the last. The server owns the text. */
+ * makes a URL behind "msp://". A name with several addresses has them all, with ", " between two;
+ * "[::]:43117" takes IPv4 too, unless the URL says v6only=yes. index counts the listeners from 0 in
+ * the order of adding. Returns "" beyond the last. The server owns the text. */
 MSOCK_API const char *msock_server_address(const msock_server *s, unsigned index);
 
 /* Sets the most connections at a time, 1 to 32768; default 1024. One more gets ERR busy, or its

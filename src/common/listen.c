@@ -1,13 +1,16 @@
 /* Opens listening sockets, for the daemon and for the library. Invariant: a file is removed or
  * changed only where it is the socket that was bound here, or a socket at which nobody listens. */
-#include "common/url.h"
+#include "common/listen.h"
 
 #include "common/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -108,37 +111,112 @@ out:
     return rc;
 }
 
-static int
-inet_bind(int fd, const struct endpoint *ep)
+/* --- beside our own sockets --- */
+
+/* A program of the same user could join a port whenever the kernel finds SO_REUSEPORT on a socket
+ * there. So it is on only while one of our calls runs. Beyond that the kernel remembers the address
+ * of the last socket that joined, and lets others join there unseen. A third one makes it remember
+ * an address at which nobody lives: one for documents. */
+
+static void
+reuseport_set(const struct listen_beside *beside, uint16_t port, int fd, int on)
 {
-    int on = 1;
+    for (size_t i = 0; i < beside->n; i++)
+        if (endpoint_port(&beside->sockets[i]->bound) == port)
+            (void)setsockopt(beside->sockets[i]->fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+}
+
+/* Returns 0 where the kernel has taken that address. */
+static int
+reuseport_forget(sa_family_t family, uint16_t port)
+{
+    static const uint8_t nobody_v6[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    bool is_v6 = family == AF_INET6;
+    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int on = 1, rc = -1;
+
+    v4.sin_port = htons(port);
+    memcpy(&v6.sin6_addr, nobody_v6, sizeof(nobody_v6));
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) < 0)
+        goto out;
+    if (is_v6 && (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0 ||
+                  setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on)) < 0))
+        goto out;
+    if (!is_v6 && setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on)) < 0)
+        goto out;
+    rc = is_v6 ? bind(fd, (const struct sockaddr *)&v6, sizeof(v6))
+               : bind(fd, (const struct sockaddr *)&v4, sizeof(v4));
+out:
+    fd_close(&fd);
+    return rc;
+}
+
+static void
+reuseport_end(const struct listen_beside *beside, const struct endpoint *ep, int fd)
+{
+    bool is_v6 = ep->addr.ss_family == AF_INET6;
+    int saved = errno;
+
+    /* The other family's is never taken for the same as all addresses of this family. */
+    if (reuseport_forget(is_v6 ? AF_INET : AF_INET6, endpoint_port(ep)) < 0)
+        (void)reuseport_forget(ep->addr.ss_family, endpoint_port(ep));
+    reuseport_set(beside, endpoint_port(ep), fd, 0);
+    errno = saved;
+}
+
+/* True where one of ours would keep a socket away from ep. */
+static bool
+beside_any(const struct listen_beside *beside, const struct endpoint *ep, int fd)
+{
+    for (size_t i = 0; beside != NULL && i < beside->n; i++)
+        if (beside->sockets[i]->fd >= 0 && beside->sockets[i]->fd != fd && endpoint_port(ep) != 0 &&
+            endpoint_overlaps(&beside->sockets[i]->bound, ep))
+            return true;
+    return false;
+}
+
+/* --- open --- */
+
+static int
+inet_bind(int fd, const struct endpoint *ep, const struct listen_beside *beside)
+{
+    bool joins = beside_any(beside, ep, fd);
+    int on = 1, rc;
 
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
         return -1;
     if (ep->addr.ss_family == AF_INET6 &&
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
         return -1;
-    return bind(fd, (const struct sockaddr *)&ep->addr, ep->len);
+    if (joins)
+        reuseport_set(beside, endpoint_port(ep), fd, 1);
+    rc = bind(fd, (const struct sockaddr *)&ep->addr, ep->len);
+    if (joins)
+        reuseport_end(beside, ep, fd);
+    return rc;
 }
 
 static int
-listen_bind(struct listen_socket *s, const struct endpoint *ep, mode_t mode, gid_t gid)
+listen_bind(struct listen_socket *s, const struct endpoint *ep, const struct listen_how *how)
 {
     if (ep->addr.ss_family == AF_UNIX) {
         if (unix_bind(s->fd, ep) < 0)
             return -1;
         s->bound = *ep;
-        return unix_own(s, mode, gid);
+        return unix_own(s, how->mode, how->gid);
     }
-    if (inet_bind(s->fd, ep) < 0)
+    if (inet_bind(s->fd, ep, how->beside) < 0)
         return -1;
     s->bound.len = sizeof(s->bound.addr);
     return getsockname(s->fd, (struct sockaddr *)&s->bound.addr, &s->bound.len);
 }
 
-int
-listen_open(const struct endpoint *ep, int backlog, mode_t mode, gid_t gid,
-            struct listen_socket *socket_out)
+static int
+listen_open_one(const struct endpoint *ep, const struct listen_how *how,
+                struct listen_socket *socket_out)
 {
     struct listen_socket s = {
         .fd = fd_above_standard(
@@ -147,7 +225,8 @@ listen_open(const struct endpoint *ep, int backlog, mode_t mode, gid_t gid,
 
     if (s.fd < 0)
         return -1;
-    if (listen_bind(&s, ep, mode, gid) < 0 || listen(s.fd, backlog) < 0) {
+    if (listen_bind(&s, ep, how) < 0 ||
+        (how->backlog > 0 && listen_begin(&s, how->backlog, how->beside) < 0)) {
         listen_close(&s);
         return -1;
     }
@@ -168,8 +247,128 @@ listen_file(const struct listen_socket *s)
     return st.st_dev == s->dev && st.st_ino == s->ino ? LISTEN_FILE_OURS : LISTEN_FILE_OTHER;
 }
 
-void
-listen_close(struct listen_socket *s)
+int
+listen_begin(const struct listen_socket *s, int backlog, const struct listen_beside *beside)
+{
+    bool joins = beside_any(beside, &s->bound, s->fd);
+    int rc;
+
+    if (joins)
+        reuseport_set(beside, endpoint_port(&s->bound), s->fd, 1);
+    rc = listen(s->fd, backlog);
+    if (joins)
+        reuseport_end(beside, &s->bound, s->fd);
+    return rc;
+}
+
+#define SHARED_PORT_TRIES 16 /* for a port of the kernel's choice that all addresses have free */
+
+/* What listen_open is at. */
+struct listen_opening {
+    const struct endpoint *eps;
+    size_t n;
+    const struct listen_how *how;
+    struct listen_socket *sockets;
+    bool is_new[LISTEN_ADDRESSES_MAX];
+};
+
+/* The port of a socket that is there for an address with port 0; 0: there is none. */
+static uint16_t
+opening_port(const struct listen_opening *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sockets[i].fd >= 0 && endpoint_port(&o->eps[i]) == 0)
+            return endpoint_port(&o->sockets[i].bound);
+    return 0;
+}
+
+static void
+opening_undo(const struct listen_opening *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->is_new[i])
+            listen_close(&o->sockets[i]);
+}
+
+/* Returns the index of the address that cannot be had, with errno, or n. */
+static size_t
+opening_try(struct listen_opening *o, bool share)
+{
+    struct listen_how how = *o->how;
+    struct listen_beside beside = {0};
+
+    if (how.beside != NULL)
+        beside = *how.beside;
+    how.beside = &beside;
+    for (size_t i = 0; i < o->n; i++) {
+        struct endpoint ep = o->eps[i];
+
+        if (o->sockets[i].fd >= 0)
+            continue;
+        if (share && endpoint_port(&ep) == 0)
+            endpoint_set_port(&ep, opening_port(o));
+        if (listen_open_one(&ep, &how, &o->sockets[i]) < 0) {
+            o->sockets[i] = (struct listen_socket){.fd = -1, .error = errno};
+            if (errno != EADDRNOTAVAIL && errno != EAFNOSUPPORT)
+                return i;
+            continue;
+        }
+        o->is_new[i] = true;
+        if (beside.n < MS_ARRAY_LEN(beside.sockets))
+            beside.sockets[beside.n++] = &o->sockets[i];
+    }
+    return o->n;
+}
+
+/* Returns n where there is one socket at least, else the address whose error counts. */
+static size_t
+opening_result(const struct listen_opening *o)
+{
+    for (size_t i = 0; i < o->n; i++)
+        if (o->sockets[i].fd >= 0)
+            return o->n;
+    errno = o->sockets[0].error;
+    return 0;
+}
+
+int
+listen_open(const struct endpoint *eps, size_t n, const struct listen_how *how,
+            struct listen_socket *sockets, size_t *failed_out)
+{
+    struct listen_opening o = {.eps = eps, .n = n, .how = how, .sockets = sockets};
+    size_t failed = n;
+
+    MS_ASSERT(n > 0 && n <= LISTEN_ADDRESSES_MAX);
+    for (int tries = 0; tries < SHARED_PORT_TRIES; tries++) {
+        failed = opening_try(&o, tries < SHARED_PORT_TRIES - 1);
+        if (failed == n || errno != EADDRINUSE || endpoint_port(&eps[failed]) != 0 ||
+            eps[failed].addr.ss_family == AF_UNIX)
+            break;
+        opening_undo(&o);
+        memset(o.is_new, 0, sizeof(o.is_new));
+    }
+    if (failed == n)
+        failed = opening_result(&o);
+    if (failed == n)
+        return 0;
+    opening_undo(&o);
+    *failed_out = failed;
+    return -1;
+}
+
+/* --- retire --- */
+
+/* What the kernel runs for each packet to the socket: one with SYN is dropped, as the header of
+ * TCP says in its byte 13. */
+static struct sock_filter retired_filter[] = {
+    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
+    BPF_STMT(BPF_RET | BPF_K, 0),
+    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+};
+
+static void
+listen_unname(struct listen_socket *s)
 {
     const char *path = endpoint_unix_path(&s->bound);
     int saved = errno;
@@ -180,6 +379,54 @@ listen_close(struct listen_socket *s)
         unlink(path);
     s->ino = 0;
     errno = saved;
+}
+
+/* A Unix socket has no packets, so there the filter is no more than the mark. */
+int
+listen_retire(struct listen_socket *s)
+{
+    const struct sock_fprog program = {.len = MS_ARRAY_LEN(retired_filter),
+                                       .filter = retired_filter};
+
+    listen_unname(s);
+    return setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+}
+
+bool
+listen_is_retired(int fd)
+{
+    socklen_t instructions = 0;
+
+    return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &instructions) == 0 && instructions > 0;
+}
+
+bool
+listen_has_backlog(const struct listen_socket *s)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+
+    return getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked > 0;
+}
+
+void
+listen_revive(const struct listen_socket *s)
+{
+    int ignored = 0;
+
+    (void)setsockopt(s->fd, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof(ignored));
+}
+
+void
+listen_end(const struct listen_socket *s)
+{
+    (void)shutdown(s->fd, SHUT_RD);
+}
+
+void
+listen_close(struct listen_socket *s)
+{
+    listen_unname(s);
     fd_close(&s->fd);
 }
 

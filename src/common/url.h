@@ -45,45 +45,36 @@ struct endpoint {
 
 #define ENDPOINT_TEXT_LEN 128
 
-/* The first address of the URL's host (getaddrinfo; may block on a name), or its Unix path.
- * Returns 0, or -1 with a sentence in error. */
+/* The addresses of the URL's host (getaddrinfo; may block on a name), each once and in the order of
+ * the resolver, or its Unix path. A mapped IPv4 address (::ffff:127.0.0.1) becomes that IPv4
+ * address. Writes at most max. Returns how many there are, or -1 with a sentence in error. */
+MS_MUST_CHECK int endpoint_resolve_all(const struct url *url, struct endpoint *eps_out, size_t max,
+                                       char error[URL_ERROR_LEN]);
+
+/* The first of them. Returns 0, or -1 with a sentence in error. */
 MS_MUST_CHECK int
 endpoint_resolve(const struct url *url, struct endpoint *ep_out, char error[URL_ERROR_LEN]);
 
+/* The port of an IPv4 or IPv6 endpoint; 0 for a Unix one, which has none to set. */
+uint16_t endpoint_port(const struct endpoint *ep);
+void endpoint_set_port(struct endpoint *ep, uint16_t port);
+
+/* True for 0.0.0.0 and [::]. */
+bool endpoint_is_any(const struct endpoint *ep);
+
+/* True where a socket at wide gets what comes for narrow: the same family and port, and the same
+ * address or all of that family. By meaning, not by bytes: padding and flow labels do not make
+ * another address. */
+bool endpoint_covers(const struct endpoint *wide, const struct endpoint *narrow);
+bool endpoint_equal(const struct endpoint *a, const struct endpoint *b);
+bool endpoint_overlaps(const struct endpoint *a, const struct endpoint *b);
+
+/* True where the i-th of one listener's n addresses is worth telling: no other one covers it. [::]
+ * stands for the 0.0.0.0 of the same listener and port as well. */
+bool endpoint_is_told(const struct endpoint *eps, size_t n, size_t i);
+
 /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", "unix:" for an unnamed peer. */
 void endpoint_format(const struct endpoint *ep, char out[ENDPOINT_TEXT_LEN]);
-
-/* --- listen.c --- */
-
-/* Listening sockets: IPv4, IPv6 (never mapped IPv4), Unix. A Unix socket's file is nobody's until
- * its mode is as wanted, replaces only a socket that nobody listens on, and is removed only by who
- * made it. No process-wide state is touched, the umask neither. */
-
-struct listen_socket {
-    int fd;                /* listening, non-blocking, close-on-exec */
-    struct endpoint bound; /* where it really is, port 0 resolved */
-    dev_t dev;             /* of a Unix socket's file; */
-    ino_t ino;             /* 0: there is none of ours */
-};
-
-/* Binds and listens. mode and gid ((gid_t)-1: as it is) are for the file of a Unix socket. Returns
- * 0, or -1 with errno (EADDRINUSE: somebody listens there, or another file is in the way) and
- * nothing left behind. */
-MS_MUST_CHECK int listen_open(const struct endpoint *ep, int backlog, mode_t mode, gid_t gid,
-                              struct listen_socket *socket_out);
-
-/* Closes, and removes the file of a Unix socket where it is still ours. */
-void listen_close(struct listen_socket *s);
-
-/* What is there where the file of a Unix socket was. */
-enum listen_file { LISTEN_FILE_OURS, LISTEN_FILE_NONE, LISTEN_FILE_OTHER };
-
-/* LISTEN_FILE_OURS for a socket that has no file, and where it cannot be told. */
-enum listen_file listen_file(const struct listen_socket *s);
-
-/* Changes the mode of the file. Returns 0, or -1 with errno (ESTALE: another file has its name now,
- * and is left alone). */
-MS_MUST_CHECK int listen_chmod(const struct listen_socket *s, mode_t mode);
 
 /* The path of a Unix endpoint, or NULL. Valid as long as ep. */
 const char *endpoint_unix_path(const struct endpoint *ep);

@@ -168,19 +168,31 @@ config_check(const struct settings *s, char *error)
                        s->origin[OPTION_PACKET_SIZE_MAX], least);
 }
 
-/* Port 0 is another port each time. */
-static bool
-config_same_address(const struct listener_config *a, const struct listener_config *b)
+/* Says which address two listeners would both have. Port 0 is another port each time. */
+static int
+config_check_pair(const struct listener_config *before, const struct listener_config *l,
+                  const char *origin, char *error)
 {
-    char text_a[ENDPOINT_TEXT_LEN], text_b[ENDPOINT_TEXT_LEN];
-    size_t n;
+    char address[ENDPOINT_TEXT_LEN];
 
-    endpoint_format(&a->endpoint, text_a);
-    endpoint_format(&b->endpoint, text_b);
-    n = strlen(text_a);
-    if (a->endpoint.addr.ss_family != AF_UNIX && n > 2 && strcmp(text_a + n - 2, ":0") == 0)
-        return false;
-    return strcmp(text_a, text_b) == 0;
+    for (size_t i = 0; i < before->endpoint_count; i++) {
+        for (size_t j = 0; j < l->endpoint_count; j++) {
+            const struct endpoint *a = &before->endpoints[i], *b = &l->endpoints[j];
+            bool any_port = a->addr.ss_family != AF_UNIX && endpoint_port(a) == 0;
+            bool any_v6 =
+                endpoint_is_any(&before->endpoints[0]) || endpoint_is_any(&l->endpoints[0]);
+
+            if (any_port || !endpoint_overlaps(a, b))
+                continue;
+            endpoint_format(endpoint_covers(a, b) ? b : a, address);
+            return config_fail(error, "%s: %.100s and %.100s both listen on %s%s", origin,
+                               before->name, l->name, address,
+                               any_v6 && before->endpoint_count + l->endpoint_count > 2
+                                   ? " (with v6only=yes [::] takes no IPv4)"
+                                   : "");
+        }
+    }
+    return 0;
 }
 
 static int
@@ -188,17 +200,19 @@ config_add_listener(struct config *config, const struct settings *s, size_t i, c
 {
     const struct settings_listener *from = &s->listeners[i];
     struct listener_config *l = &config->listeners[i];
-    char address[ENDPOINT_TEXT_LEN];
+    size_t addresses = 0;
 
     if (listener_config_read(from->text, from->origin, s, l, error) < 0)
         return -1;
     config->listener_count++;
     for (size_t before = 0; before < i; before++) {
-        if (!config_same_address(&config->listeners[before], l))
-            continue;
-        endpoint_format(&l->endpoint, address);
-        return config_fail(error, "%s: %s is listed twice", from->origin, address);
+        addresses += config->listeners[before].endpoint_count;
+        if (config_check_pair(&config->listeners[before], l, from->origin, error) < 0)
+            return -1;
     }
+    if (addresses + l->endpoint_count > CONFIG_ADDRESSES_MAX)
+        return config_fail(error, "%s: more than %d addresses to listen on", from->origin,
+                           CONFIG_ADDRESSES_MAX);
     return 0;
 }
 

@@ -4,14 +4,15 @@
 #define CONFIG_CONFIG_H
 
 #include "common/digest.h"
+#include "common/listen.h"
 #include "common/log.h"
-#include "common/url.h"
 #include "config/config_options.h"
 #include "proto/proto.h"
 
 #include <sys/types.h>
 
 #define CONFIG_LISTENERS_MAX 64
+#define CONFIG_ADDRESSES_MAX 128 /* of all listeners */
 #define CONFIG_WORKERS_MAX   64
 #define CONFIG_ERROR_LEN     512
 #define DATA_ID_LEN          36 /* of a UUID as text, without NUL */
@@ -24,11 +25,12 @@ enum on_conflict {
 };
 
 struct listener_config {
-    char *url;     /* as written */
-    char *name;    /* the URL without its options, for logs, statistics and journal */
-    char *proto;   /* "msp" */
-    char *handler; /* "journal" */
-    struct endpoint endpoint;
+    char *url;             /* as written */
+    char *name;            /* the URL without its options, for logs, statistics and journal */
+    char *proto;           /* "msp" */
+    char *handler;         /* "journal" */
+    size_t endpoint_count; /* 1 at least; more for a name with several, and for [::] */
+    struct endpoint endpoints[LISTEN_ADDRESSES_MAX];
     struct proto_limits limits; /* the general ones with the URL's own on top */
 
     /* The values of its options, by enum option_id: the URL's own, else the general ones. */

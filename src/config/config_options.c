@@ -129,6 +129,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                         .initial = "1024", .help = "most connections that wait to be accepted"},
     [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,
                      .initial = "0660", .help = "permissions of a Unix socket, octal"},
+    [OPTION_V6ONLY] = {"v6only", .type = OPTION_TYPE_BOOL, .scope = OPTION_IN_URL, .max = 1,
+                       .initial = "no", .help = "[::]: IPv6 alone, no IPv4"},
     [OPTION_FRAMING] = {"framing", URL_TEXT(1, 160), .initial = "length32",
                         .help = "frame: length32, fixed:N, delimiter[:X], eof"},
     [OPTION_DELIMITER] = {"delimiter", URL_TEXT(0, 160), .initial = "\\n",

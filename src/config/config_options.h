@@ -40,6 +40,7 @@ enum option_id {
     OPTION_SYNC,
     OPTION_BACKLOG, /* from here on in listener URLs only */
     OPTION_MODE,
+    OPTION_V6ONLY,
     OPTION_FRAMING,
     OPTION_DELIMITER,
     OPTION_UNTERMINATED,

@@ -6,6 +6,8 @@
 #include "common/text.h"
 #include "proto/proto_table.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -132,6 +134,16 @@ listener_check_handler(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
+/* [::], in any of its spellings. */
+static bool
+listener_is_any_v6(const struct url *url)
+{
+    struct in6_addr addr;
+
+    return url->host != NULL && inet_pton(AF_INET6, url->host, &addr) == 1 &&
+           IN6_IS_ADDR_UNSPECIFIED(&addr);
+}
+
 /* Puts the URL's own values over the general ones. */
 static int
 listener_read_options(const struct listener_place *at, const struct url *url,
@@ -146,6 +158,8 @@ listener_read_options(const struct listener_place *at, const struct url *url,
             return listener_unknown_option(at, given->name);
         if (o == &config_options[OPTION_MODE] && url->path == NULL)
             return listener_fail(at, "mode is for Unix sockets only");
+        if (o == &config_options[OPTION_V6ONLY] && !listener_is_any_v6(url))
+            return listener_fail(at, "v6only is for [::] only");
         if (framing_forbids_nul(given))
             return listener_fail(at, "%s: %%00 is for delimiters only", o->name);
         if (config_option_parse(o, given->value, &number[o - config_options], reason) < 0)
@@ -225,13 +239,54 @@ listener_read_texts(const struct listener_place *at, const struct url *url, cons
     return 0;
 }
 
+/* [::] is all addresses of the host, those of IPv4 too. */
+static void
+listener_add_any_v4(struct listener_config *l)
+{
+    struct endpoint *v4 = &l->endpoints[l->endpoint_count++];
+    const struct sockaddr_in any = {.sin_family = AF_INET};
+
+    *v4 = (struct endpoint){.len = sizeof(any)};
+    memcpy(&v4->addr, &any, sizeof(any));
+    endpoint_set_port(v4, endpoint_port(&l->endpoints[0]));
+}
+
+/* Leaves out what another address of the same name covers. */
+static void
+listener_drop_covered(struct listener_config *l)
+{
+    for (size_t i = 0; i < l->endpoint_count; i++)
+        for (size_t j = 0; j < l->endpoint_count; j++)
+            if (i != j && endpoint_covers(&l->endpoints[i], &l->endpoints[j])) {
+                l->endpoints[j] = l->endpoints[--l->endpoint_count];
+                i = j = 0;
+            }
+}
+
+static int
+listener_resolve(const struct listener_place *at, const struct url *url, struct listener_config *l)
+{
+    char reason[URL_ERROR_LEN];
+    int n = endpoint_resolve_all(url, l->endpoints, LISTEN_ADDRESSES_MAX, reason);
+
+    if (n < 0)
+        return listener_fail(at, "%s", reason);
+    if (n > LISTEN_ADDRESSES_MAX)
+        return listener_fail(at, "%.80s has %d addresses, and a listener has %d at most", url->host,
+                             n, LISTEN_ADDRESSES_MAX);
+    l->endpoint_count = (size_t)n;
+    if (listener_is_any_v6(url) && l->number[OPTION_V6ONLY] == 0)
+        listener_add_any_v4(l);
+    listener_drop_covered(l);
+    return 0;
+}
+
 static int
 listener_read_parts(const struct listener_place *at, const struct url *url,
                     const struct settings *settings, struct listener_config *listener_out)
 {
     struct listener_config l = {0};
     uint64_t *number = l.number;
-    char reason[URL_ERROR_LEN];
     const struct config_handler *handler;
 
     memcpy(number, settings->number, sizeof(l.number));
@@ -243,8 +298,8 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     if (url->path == NULL && !url->has_port)
         return listener_fail(at, "there is no port; the usual one is :8000, and with :0 the kernel"
                                  " chooses");
-    if (endpoint_resolve(url, &l.endpoint, reason) < 0)
-        return listener_fail(at, "%s", reason);
+    if (listener_resolve(at, url, &l) < 0)
+        return -1;
     l.url = ms_strdup(at->text);
     l.name = listener_name(at->text);
     l.proto = ms_strdup(url->scheme);

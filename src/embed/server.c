@@ -181,15 +181,59 @@ server_read_key(struct msock_server *s, struct listener_config *lc)
     return listener_read_key(lc, error) == 0 ? MSOCK_OK : server_fail(s, MSOCK_LOCAL, "%s", error);
 }
 
+/* "127.0.0.1:43117, [::1]:43117"; NULL: no memory. */
 static char *
-server_address(const struct endpoint *bound)
+server_address(const struct server_listener *l)
 {
-    char text[ENDPOINT_TEXT_LEN];
-    const char *path = endpoint_unix_path(bound);
+    struct endpoint bound[LISTEN_ADDRESSES_MAX];
+    char text[LISTEN_ADDRESSES_MAX * (ENDPOINT_TEXT_LEN + 2)] = "";
+    size_t n = 0, len = 0;
 
-    if (path == NULL)
-        endpoint_format(bound, text);
-    return ms_strdup(path != NULL ? path : text);
+    for (size_t i = 0; i < l->socket_count; i++)
+        if (l->sockets[i].fd >= 0)
+            bound[n++] = l->sockets[i].bound;
+    for (size_t i = 0; i < n; i++) {
+        char address[ENDPOINT_TEXT_LEN];
+        const char *path = endpoint_unix_path(&bound[i]);
+
+        if (!endpoint_is_told(bound, n, i))
+            continue;
+        if (path == NULL)
+            endpoint_format(&bound[i], address);
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%s", len > 0 ? ", " : "",
+                                path != NULL ? path : address);
+    }
+    return ms_strdup(text);
+}
+
+static void
+server_listener_close(struct server_listener *l)
+{
+    for (size_t i = 0; i < l->socket_count; i++)
+        listen_close(&l->sockets[i]);
+    free(l->address);
+}
+
+static enum msock_status
+server_listen(struct msock_server *s, const struct listener_config *lc, struct server_listener *l)
+{
+    const struct listen_how how = {.backlog = (int)lc->number[OPTION_BACKLOG],
+                                   .mode = (mode_t)lc->number[OPTION_MODE],
+                                   .gid = (gid_t)-1};
+    char address[ENDPOINT_TEXT_LEN];
+    size_t failed;
+
+    for (size_t i = 0; i < LISTEN_ADDRESSES_MAX; i++)
+        l->sockets[i] = (struct listen_socket){.fd = -1};
+    if (listen_open(lc->endpoints, lc->endpoint_count, &how, l->sockets, &failed) == 0) {
+        l->socket_count = lc->endpoint_count;
+        return MSOCK_OK;
+    }
+    if (lc->endpoint_count == 1)
+        return server_fail(s, MSOCK_LOCAL, "%s: cannot listen: %s", lc->name, strerror(errno));
+    endpoint_format(&lc->endpoints[failed], address);
+    return server_fail(s, MSOCK_LOCAL, "%s: %s: cannot listen: %s", lc->name, address,
+                       strerror(errno));
 }
 
 static enum msock_status
@@ -198,14 +242,13 @@ server_bind(struct msock_server *s, struct listener_config *lc)
     struct server_listener *l = &s->listeners[s->config.listener_count];
     enum msock_status status = server_read_key(s, lc);
 
+    if (status == MSOCK_OK)
+        status = server_listen(s, lc, l);
     if (status != MSOCK_OK)
         return status;
-    if (listen_open(&lc->endpoint, (int)lc->number[OPTION_BACKLOG], (mode_t)lc->number[OPTION_MODE],
-                    (gid_t)-1, &l->socket) < 0)
-        return server_fail(s, MSOCK_LOCAL, "%s: cannot listen: %s", lc->name, strerror(errno));
-    l->address = server_address(&l->socket.bound);
+    l->address = server_address(l);
     if (l->address == NULL) {
-        listen_close(&l->socket);
+        server_listener_close(l);
         return server_no_memory(s);
     }
     /* A peer that does not read makes msock_conn_write wait; it is not closed for it. */
@@ -262,6 +305,17 @@ server_spill_open(const struct config *config)
 }
 
 static void
+server_give_sockets(struct msock_server *s, size_t listener)
+{
+    struct server_listener *l = &s->listeners[listener];
+
+    for (size_t i = 0; i < l->socket_count; i++)
+        if (l->sockets[i].fd >= 0)
+            s->child.sockets[s->child.socket_count++] =
+                (struct child_socket){.fd = fd_steal(&l->sockets[i].fd), .listener = listener};
+}
+
+static void
 server_fill_child(struct msock_server *s)
 {
     s->child = (struct child){
@@ -275,12 +329,13 @@ server_fill_child(struct msock_server *s)
         .ready_fd = -1,
         .master_fd = -1,
     };
-    for (size_t i = 0; i < s->config.listener_count; i++)
+    for (size_t i = 0; i < s->config.listener_count; i++) {
         s->child.listeners[i] = (struct child_listener){
-            .fd = fd_steal(&s->listeners[i].socket.fd),
             .stats_id = (uint16_t)i,
             .config = &s->config.listeners[i],
         };
+        server_give_sockets(s, i);
+    }
     s->setup = (struct worker_setup){
         .find_handler = server_find_handler,
         .spill_open = server_spill_open,
@@ -352,8 +407,7 @@ msock_server_destroy(msock_server *s)
         return;
     server_close_worker(s);
     for (size_t i = 0; i < s->config.listener_count; i++) {
-        listen_close(&s->listeners[i].socket);
-        free(s->listeners[i].address);
+        server_listener_close(&s->listeners[i]);
         listener_config_fini(&s->config.listeners[i]);
     }
     transforms_fini(&s->transforms);

@@ -45,7 +45,8 @@ struct msock_conn {
 TAILQ_HEAD(conn_list, msock_conn);
 
 struct server_listener {
-    struct listen_socket socket; /* its fd is the worker's once that is there */
+    struct listen_socket sockets[LISTEN_ADDRESSES_MAX]; /* fd -1: none, or the worker's by now */
+    size_t socket_count;
     char *address;
     uint64_t queue_max; /* bytes that a peer may leave unread before a write to it waits */
 };

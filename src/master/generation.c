@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sysexits.h>
 
 struct generation *
 generation_create(struct config *config, uint64_t number)
@@ -15,7 +16,6 @@ generation_create(struct config *config, uint64_t number)
 
     g->number = number;
     g->config = config;
-    g->listener_count = config->listener_count;
     g->worker_count = config->workers;
     for (unsigned i = 0; i < config->workers; i++)
         g->workers[i] = (struct process){.index = i, .ready_fd = -1};
@@ -33,41 +33,195 @@ generation_destroy(struct generation *g)
     free(g);
 }
 
-static bool
-generation_slot_matches(const struct generation *old, size_t i, const struct listener_config *lc,
-                        bool same_url)
+static void
+generation_add(struct generation *g, struct listener *socket, size_t listener)
 {
-    if (same_url && strcmp(old->config->listeners[i].url, lc->url) != 0)
-        return false;
-    return listener_serves(old->listeners[i], lc);
+    g->sockets[g->socket_count++] =
+        (struct generation_socket){.socket = socket, .listener = listener};
+}
+
+/* The socket of the i-th listener for that address of it, or NULL. */
+static struct listener *
+generation_socket(const struct generation *g, size_t i, const struct endpoint *ep)
+{
+    for (size_t k = 0; k < g->socket_count; k++)
+        if (g->sockets[k].listener == i &&
+            listener_serves(g->sockets[k].socket, &g->config->listeners[i], ep))
+            return g->sockets[k].socket;
+    return NULL;
 }
 
 /* An old socket goes to at most one new listener: of two with port 0 each keeps its own. */
 static void
+generation_take(struct generation *g, size_t i, const struct endpoint *ep, struct listener *l)
+{
+    const struct listener_config *lc = &g->config->listeners[i];
+
+    if (generation_socket(g, i, ep) == NULL && !generation_has(g, l) && listener_serves(l, lc, ep))
+        generation_add(g, listener_ref(l), i);
+}
+
+static void
 generation_inherit(struct generation *g, const struct generation *old, bool same_url)
 {
-    for (size_t i = 0; i < g->listener_count; i++) {
-        for (size_t j = 0; j < old->listener_count && g->listeners[i] == NULL; j++) {
-            if (!generation_has(g, old->listeners[j]) &&
-                generation_slot_matches(old, j, &g->config->listeners[i], same_url))
-                g->listeners[i] = listener_ref(old->listeners[j]);
-        }
+    for (size_t i = 0; i < g->config->listener_count; i++) {
+        const struct listener_config *lc = &g->config->listeners[i];
+
+        for (size_t e = 0; e < lc->endpoint_count; e++)
+            for (size_t k = 0; k < old->socket_count; k++) {
+                const struct generation_socket *from = &old->sockets[k];
+
+                if (!same_url || strcmp(old->config->listeners[from->listener].url, lc->url) == 0)
+                    generation_take(g, i, &lc->endpoints[e], from->socket);
+            }
     }
 }
 
-int
-generation_listen(struct generation *g, const struct generation *old, gid_t gid,
-                  struct failure *why)
+static void
+generation_inherit_retired(struct generation *g, struct listener *retired)
 {
+    for (size_t i = 0; i < g->config->listener_count; i++)
+        for (size_t e = 0; e < g->config->listeners[i].endpoint_count; e++)
+            for (struct listener *l = retired; l != NULL; l = l->next)
+                if (endpoint_unix_path(&l->socket.bound) == NULL) /* its file is gone */
+                    generation_take(g, i, &g->config->listeners[i].endpoints[e], l);
+}
+
+/* What this process has bound: all that a new socket may have to stand beside. */
+static void
+generation_beside(const struct generation *g, const struct generation *old,
+                  const struct listener *retired, struct listen_beside *out)
+{
+    out->n = 0;
+    for (size_t k = 0; k < g->socket_count; k++)
+        out->sockets[out->n++] = &g->sockets[k].socket->socket;
+    for (size_t k = 0; old != NULL && k < old->socket_count; k++)
+        if (!generation_has(g, old->sockets[k].socket))
+            out->sockets[out->n++] = &old->sockets[k].socket->socket;
+    for (; retired != NULL && out->n < MS_ARRAY_LEN(out->sockets); retired = retired->next)
+        if (!generation_has(g, retired))
+            out->sockets[out->n++] = &retired->socket;
+}
+
+/* Only a port that the kernel chose for one listener can be another one's: all others were compared
+ * when the configuration was read. */
+static int
+generation_check(const struct generation *g, size_t i, struct failure *why)
+{
+    const struct listener_config *lc = &g->config->listeners[i];
+
+    for (size_t e = 0; e < lc->endpoint_count; e++)
+        for (size_t k = 0; k < g->socket_count; k++) {
+            const struct generation_socket *s = &g->sockets[k];
+
+            if (s->listener == i || !endpoint_overlaps(&s->socket->socket.bound, &lc->endpoints[e]))
+                continue;
+            failure_set(why, EX_UNAVAILABLE,
+                        "%s: address already in use (the listener %s of this configuration "
+                        "listens there)",
+                        lc->name, g->config->listeners[s->listener].name);
+            return -1;
+        }
+    return 0;
+}
+
+/* Opens what the i-th listener does not have yet. */
+static int
+generation_open(struct generation *g, size_t i, const struct listen_how *how, struct failure *why)
+{
+    const struct listener_config *lc = &g->config->listeners[i];
+    struct listen_socket sockets[LISTEN_ADDRESSES_MAX];
+    bool had[LISTEN_ADDRESSES_MAX];
+    size_t failed;
+
+    if (generation_check(g, i, why) < 0)
+        return -1;
+    for (size_t e = 0; e < lc->endpoint_count; e++) {
+        const struct listener *l = generation_socket(g, i, &lc->endpoints[e]);
+
+        had[e] = l != NULL;
+        sockets[e] = had[e] ? l->socket : (struct listen_socket){.fd = -1};
+    }
+    if (listen_open(lc->endpoints, lc->endpoint_count, how, sockets, &failed) < 0) {
+        listener_explain(lc, &lc->endpoints[failed], errno, why);
+        return -1;
+    }
+    for (size_t e = 0; e < lc->endpoint_count; e++) {
+        struct failure missing;
+
+        if (sockets[e].fd < 0) {
+            listener_explain(lc, &lc->endpoints[e], sockets[e].error, &missing);
+            log_warn("left out: %s", missing.text);
+        } else if (!had[e]) {
+            generation_add(g, listener_create(lc, &lc->endpoints[e], &sockets[e]), i);
+            g->sockets[g->socket_count - 1].socket->listens = how->backlog > 0;
+        }
+    }
+    return 0;
+}
+
+/* What a wider address covers now stays open as one more socket of the wider one's listener: the
+ * kernel prefers it as long as it is there, also to a retired one. */
+static void
+generation_keep(struct generation *g, struct listener *l, size_t own)
+{
+    for (size_t w = 0; w < own && g->socket_count < LISTEN_SOCKETS_MAX; w++)
+        if (!generation_has(g, l) &&
+            endpoint_covers(&g->sockets[w].socket->socket.bound, &l->socket.bound))
+            generation_add(g, listener_ref(l), g->sockets[w].listener);
+}
+
+static void
+generation_keep_covered(struct generation *g, const struct generation *old,
+                        struct listener *retired)
+{
+    size_t own = g->socket_count;
+
+    for (size_t k = 0; old != NULL && k < old->socket_count; k++)
+        generation_keep(g, old->sockets[k].socket, own);
+    for (; retired != NULL; retired = retired->next)
+        generation_keep(g, retired, own);
+}
+
+int
+generation_listen(struct generation *g, const struct generation *old, struct listener *retired,
+                  gid_t gid, struct failure *why)
+{
+    struct listen_beside beside;
+    struct listen_how how = {.gid = gid, .beside = &beside};
+
     if (old != NULL) {
         generation_inherit(g, old, true);
         generation_inherit(g, old, false);
     }
-    for (size_t i = 0; i < g->listener_count; i++) {
-        if (g->listeners[i] == NULL)
-            g->listeners[i] = listener_open(&g->config->listeners[i], gid, why);
-        if (g->listeners[i] == NULL)
+    generation_inherit_retired(g, retired);
+    for (size_t i = 0; i < g->config->listener_count; i++) {
+        how.backlog = old == NULL ? (int)g->config->listeners[i].number[OPTION_BACKLOG] : 0;
+        how.mode = (mode_t)g->config->listeners[i].number[OPTION_MODE];
+        generation_beside(g, old, retired, &beside);
+        if (generation_open(g, i, &how, why) < 0)
             return -1;
+    }
+    generation_keep_covered(g, old, retired);
+    return 0;
+}
+
+int
+generation_begin(struct generation *g, const struct generation *old, struct listener *retired,
+                 struct failure *why)
+{
+    struct listen_beside beside;
+
+    generation_beside(g, old, retired, &beside);
+    for (size_t k = 0; k < g->socket_count; k++) {
+        struct listener *l = g->sockets[k].socket;
+        const struct listener_config *lc = &g->config->listeners[g->sockets[k].listener];
+
+        if (!l->listens && listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], &beside) < 0) {
+            listener_explain(lc, &l->socket.bound, errno, why);
+            return -1;
+        }
+        l->listens = true;
     }
     return 0;
 }
@@ -75,22 +229,34 @@ generation_listen(struct generation *g, const struct generation *old, gid_t gid,
 void
 generation_unlisten(struct generation *g)
 {
-    for (size_t i = 0; i < g->listener_count; i++) {
-        if (g->listeners[i] != NULL)
-            listener_unref(g->listeners[i]);
-        g->listeners[i] = NULL;
-    }
-    g->listener_count = 0;
+    for (size_t k = 0; k < g->socket_count; k++)
+        listener_unref(g->sockets[k].socket);
+    g->socket_count = 0;
 }
 
 bool
 generation_has(const struct generation *g, const struct listener *l)
 {
-    for (size_t i = 0; i < g->listener_count; i++) {
-        if (g->listeners[i] == l)
+    for (size_t k = 0; k < g->socket_count; k++) {
+        if (g->sockets[k].socket == l)
             return true;
     }
     return false;
+}
+
+size_t
+generation_told(const struct generation *g, size_t i, struct endpoint out[LISTEN_SOCKETS_MAX])
+{
+    struct endpoint all[LISTEN_SOCKETS_MAX];
+    size_t n = 0, told = 0;
+
+    for (size_t k = 0; k < g->socket_count; k++)
+        if (g->sockets[k].listener == i)
+            all[n++] = g->sockets[k].socket->socket.bound;
+    for (size_t k = 0; k < n; k++)
+        if (endpoint_is_told(all, n, k))
+            out[told++] = all[k];
+    return told;
 }
 
 struct process *

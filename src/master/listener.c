@@ -12,68 +12,54 @@
 static bool
 endpoint_any_port(const struct endpoint *ep)
 {
-    if (ep->addr.ss_family == AF_INET)
-        return ((const struct sockaddr_in *)&ep->addr)->sin_port == 0;
-    if (ep->addr.ss_family == AF_INET6)
-        return ((const struct sockaddr_in6 *)&ep->addr)->sin6_port == 0;
-    return false;
+    return ep->addr.ss_family != AF_UNIX && endpoint_port(ep) == 0;
 }
 
-/* By meaning, not by bytes: padding and flow labels do not make another address. */
-static bool
-endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+#define NO_PORT                                                                       \
+    "no permission to listen there (a port under 1024 is for root, or for a program " \
+    "with CAP_NET_BIND_SERVICE)"
+
+void
+listener_explain(const struct listener_config *lc, const struct endpoint *ep, int error,
+                 struct failure *why)
 {
-    const struct sockaddr_in *a4 = (const void *)&a->addr, *b4 = (const void *)&b->addr;
-    const struct sockaddr_in6 *a6 = (const void *)&a->addr, *b6 = (const void *)&b->addr;
+    char text[ENDPOINT_TEXT_LEN], name[FAILURE_TEXT_LEN / 2];
+    uint16_t port = endpoint_port(ep);
 
-    if (a->addr.ss_family != b->addr.ss_family)
-        return false;
-    switch (a->addr.ss_family) {
-    case AF_INET:
-        return a4->sin_port == b4->sin_port && a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-    case AF_INET6:
-        return a6->sin6_port == b6->sin6_port && a6->sin6_scope_id == b6->sin6_scope_id &&
-               memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
-    case AF_UNIX:
-        return strcmp(endpoint_unix_path(a), endpoint_unix_path(b)) == 0;
-    }
-    return false;
-}
-
-static void
-listener_explain(const struct listener_config *lc, int error, struct failure *why)
-{
-    const char *name = lc->name;
-
+    endpoint_format(ep, text);
+    snprintf(name, sizeof(name), "%s%s%s", lc->name, lc->endpoint_count > 1 ? ": " : "",
+             lc->endpoint_count > 1 ? text : "");
     if (error == EADDRINUSE)
         failure_set(why, EX_UNAVAILABLE,
                     "%s: address already in use (another program listens there; choose another "
                     "with -l or stop it)",
                     name);
     else if (error == EADDRNOTAVAIL)
-        failure_set(why, EX_UNAVAILABLE, "%s: no such address on this machine", name);
+        failure_set(why, EX_UNAVAILABLE,
+                    "%s: no such address on this machine (0.0.0.0 and [::] stand for all)", name);
+    else if (error == EAFNOSUPPORT)
+        failure_set(why, EX_UNAVAILABLE, "%s: this machine has no IPv%c", name,
+                    ep->addr.ss_family == AF_INET6 ? '6' : '4');
+    else if ((error == EACCES || error == EPERM) && port > 0 && port < 1024)
+        failure_set(why, EX_NOPERM, "%s: " NO_PORT, name);
     else if (error == EACCES || error == EPERM)
         failure_set(why, EX_NOPERM, "%s: no permission to listen there", name);
-    else if (endpoint_unix_path(&lc->endpoint) != NULL)
+    else if (endpoint_unix_path(ep) != NULL)
         failure_set(why, EX_CANTCREAT, "%s: %s", name, strerror(error));
     else
         failure_set(why, EX_OSERR, "%s: cannot listen: %s", name, strerror(error));
 }
 
 struct listener *
-listener_open(const struct listener_config *lc, gid_t gid, struct failure *why)
+listener_create(const struct listener_config *lc, const struct endpoint *ep,
+                const struct listen_socket *socket)
 {
     struct listener *l = ms_calloc(1, sizeof(*l));
 
     l->refs = 1;
-    if (listen_open(&lc->endpoint, (int)lc->number[OPTION_BACKLOG], (mode_t)lc->number[OPTION_MODE],
-                    gid, &l->socket) < 0) {
-        listener_explain(lc, errno, why);
-        free(l);
-        return NULL;
-    }
+    l->socket = *socket;
     l->name = ms_strdup(lc->name);
-    l->any_port = endpoint_any_port(&lc->endpoint);
+    l->any_port = endpoint_any_port(ep);
     return l;
 }
 
@@ -102,12 +88,16 @@ listener_forget(struct listener *l)
 }
 
 bool
-listener_serves(const struct listener *l, const struct listener_config *lc)
+listener_serves(const struct listener *l, const struct listener_config *lc,
+                const struct endpoint *ep)
 {
-    if (endpoint_any_port(&lc->endpoint))
-        return l->any_port && strcmp(l->name, lc->name) == 0;
-    return endpoint_equal(&l->socket.bound, &lc->endpoint) &&
-           listen_file(&l->socket) != LISTEN_FILE_NONE;
+    struct endpoint wanted = *ep;
+
+    if (!endpoint_any_port(ep))
+        return endpoint_equal(&l->socket.bound, ep) && listen_file(&l->socket) != LISTEN_FILE_NONE;
+    endpoint_set_port(&wanted, endpoint_port(&l->socket.bound));
+    return l->any_port && strcmp(l->name, lc->name) == 0 &&
+           endpoint_equal(&l->socket.bound, &wanted);
 }
 
 void
@@ -136,7 +126,7 @@ listener_look(struct listener *l)
 void
 listener_apply(const struct listener *l, const struct listener_config *lc)
 {
-    if (listen(l->socket.fd, (int)lc->number[OPTION_BACKLOG]) < 0)
+    if (listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], NULL) < 0)
         log_warn("%s: cannot change the backlog: %s", lc->name, strerror(errno));
     if (endpoint_unix_path(&l->socket.bound) == NULL ||
         listen_chmod(&l->socket, (mode_t)lc->number[OPTION_MODE]) == 0)
@@ -146,20 +136,4 @@ listener_apply(const struct listener *l, const struct listener_config *lc)
                  lc->name);
     else
         log_warn("%s: cannot change the mode: %s", lc->name, strerror(errno));
-}
-
-void
-listener_text(const struct listener *l, const struct listener_config *lc,
-              char out[LISTENER_TEXT_LEN])
-{
-    char address[ENDPOINT_TEXT_LEN];
-    const char *end = strstr(lc->name, "://");
-    int scheme_len = end != NULL ? (int)(end - lc->name) : 0;
-
-    if (endpoint_unix_path(&l->socket.bound) != NULL)
-        snprintf(address, sizeof(address), "%s", endpoint_unix_path(&l->socket.bound));
-    else
-        endpoint_format(&l->socket.bound, address);
-    snprintf(out, LISTENER_TEXT_LEN, "%.*s://%s", scheme_len < 20 ? scheme_len : 20, lc->name,
-             address);
 }

@@ -34,8 +34,8 @@ void
 master_look(struct master *m)
 {
     run_dir_look(&m->run, m->stats.control_ro_fd);
-    for (size_t i = 0; m->current != NULL && i < m->current->listener_count; i++)
-        listener_look(m->current->listeners[i]);
+    for (size_t i = 0; m->current != NULL && i < m->current->socket_count; i++)
+        listener_look(m->current->sockets[i].socket);
     m->look_at_us = clock_mono_us() + LOOK_US;
 }
 
@@ -164,8 +164,7 @@ master_ready(struct master *m)
     struct buffer text;
 
     buffer_init(&text);
-    reload_commit(m);
-    if (run_dir_write_pid(&m->run, &why) < 0) {
+    if (reload_commit(m, &why) < 0 || run_dir_write_pid(&m->run, &why) < 0) {
         master_fail(m, &why);
         goto out;
     }
@@ -366,7 +365,8 @@ master_wake_us(const struct master *m)
         wake = m->reading.until_us;
     if (m->phase == MASTER_RUNNING && m->look_at_us < wake)
         wake = m->look_at_us;
-    return wake;
+    us = reload_wake_us(m);
+    return us < wake ? us : wake;
 }
 
 /* Which descriptor it was does not matter: all are looked at, and seldom. */
@@ -419,6 +419,7 @@ master_loop(struct master *m)
 static void
 master_fini(struct master *m)
 {
+    reload_end_retired(m);
     if (m->has_stats)
         stats_master_close(&m->stats);
     fd_close(&m->death_fds[0]);

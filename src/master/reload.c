@@ -17,6 +17,10 @@
  * is started at once waits for them. */
 enum { START_BIND_TRIES = 25, START_BIND_PAUSE_MS = 20 };
 
+#define RETIRED_AGAIN_US                                                     \
+    100000 /* until a retired socket that is still needed is looked at again \
+            */
+
 static bool
 same_text(const char *a, const char *b)
 {
@@ -51,7 +55,7 @@ reload_listen(struct master *m, struct generation *g, struct failure *why)
     gid_t gid = master_group(g->config);
     int tries = m->phase == MASTER_STARTING ? START_BIND_TRIES : 1;
 
-    while (generation_listen(g, m->current, gid, why) < 0) {
+    while (generation_listen(g, m->current, m->retired, gid, why) < 0) {
         if (--tries == 0 || why->code != EX_UNAVAILABLE)
             return -1;
         poll(NULL, 0, START_BIND_PAUSE_MS);
@@ -61,17 +65,55 @@ reload_listen(struct master *m, struct generation *g, struct failure *why)
 
 /* --- rows of listeners in the control file --- */
 
+/* "127.0.0.1:43117, [::1]:43117" */
+static void
+rows_address(const struct generation *g, size_t i, struct buffer *out)
+{
+    struct endpoint told[LISTEN_SOCKETS_MAX];
+    char address[ENDPOINT_TEXT_LEN];
+    size_t n = generation_told(g, i, told);
+
+    for (size_t k = 0; k < n; k++) {
+        endpoint_format(&told[k], address);
+        buffer_printf(out, "%s%s", k > 0 ? ", " : "", address);
+    }
+}
+
+/* The row of a listener of the present configuration whose name i has as well: its connections
+ * move, whatever became of its addresses. With port 0 there may be several of that name, and a
+ * common socket tells which it is. -1: there is none. */
+static int
+rows_inherited(const struct generation *g, size_t i, const struct generation *now)
+{
+    bool any_port = endpoint_port(&g->config->listeners[i].endpoints[0]) == 0;
+
+    for (size_t k = 0; now != NULL && k < now->socket_count; k++) {
+        size_t j = now->sockets[k].listener;
+        bool common = false;
+
+        for (size_t s = 0; s < g->socket_count; s++)
+            common = common || (g->sockets[s].listener == i &&
+                                g->sockets[s].socket == now->sockets[k].socket);
+        if ((common || !any_port) && j < now->row_count &&
+            strcmp(now->config->listeners[j].name, g->config->listeners[i].name) == 0)
+            return now->rows[j];
+    }
+    return -1;
+}
+
 static int
 rows_claim(struct master *m, struct generation *g, struct failure *why)
 {
-    char address[ENDPOINT_TEXT_LEN];
-
-    for (size_t i = 0; i < g->listener_count; i++) {
+    for (size_t i = 0; i < g->config->listener_count; i++) {
         const struct listener_config *lc = &g->config->listeners[i];
+        struct buffer address;
         int row;
 
-        endpoint_format(&g->listeners[i]->socket.bound, address);
-        row = stats_master_listener(&m->stats, lc->name, address, lc->proto, lc->handler);
+        buffer_init(&address);
+        rows_address(g, i, &address);
+        row = stats_master_listener(&m->stats, rows_inherited(g, i, m->current), lc->name,
+                                    buffer_cstr(&address), lc->proto, lc->handler);
+        buffer_fini(&address);
         if (row < 0) {
             failure_set(why, EX_OSERR, "%s: the statistics have no row left for another listener",
                         lc->name);
@@ -203,16 +245,114 @@ reload_publish(struct master *m, const struct generation *g)
     atomic_store(&c->generation, g->number);
 }
 
+/* --- sockets that go --- */
+
+/* Takes one off the list, and ends it. */
+static void
+retired_end(struct listener **at)
+{
+    struct listener *l = *at;
+
+    *at = l->next;
+    l->next = NULL;
+    listen_end(&l->socket);
+    listener_unref(l);
+}
+
+/* Those that the new generation has again. */
+static void
+retired_revive(struct master *m, const struct generation *g)
+{
+    struct listener **at = &m->retired;
+
+    while (*at != NULL) {
+        struct listener *l = *at;
+
+        if (!generation_has(g, l)) {
+            at = &l->next;
+            continue;
+        }
+        *at = l->next;
+        l->next = NULL;
+        listen_revive(&l->socket);
+        listener_unref(l);
+    }
+}
+
+/* Those of old that g does not have. Where the kernel cannot do it, such a socket is closed as soon
+ * as the old workers have been told. */
+static void
+retired_add(struct master *m, const struct generation *old, const struct generation *g)
+{
+    for (size_t k = 0; k < old->socket_count; k++) {
+        struct listener *l = old->sockets[k].socket;
+
+        if (generation_has(g, l) || listen_retire(&l->socket) < 0)
+            continue;
+        l->end_us = clock_mono_us() + LISTENER_RETIRED_US;
+        l->next = m->retired;
+        m->retired = listener_ref(l);
+    }
+}
+
+uint64_t
+reload_wake_us(const struct master *m)
+{
+    uint64_t wake = UINT64_MAX;
+
+    for (const struct listener *l = m->retired; l != NULL; l = l->next)
+        wake = l->end_us < wake ? l->end_us : wake;
+    return wake;
+}
+
+/* The configuration that is being prepared may want it back, and old workers that are slow may not
+ * have taken all that wait there. */
+static bool
+retired_is_needed(const struct master *m, const struct listener *l)
+{
+    return (m->pending != NULL && generation_has(m->pending, l)) ||
+           (m->old != NULL && listen_has_backlog(&l->socket));
+}
+
+static void
+retired_timers(struct master *m, uint64_t now_us)
+{
+    struct listener **at = &m->retired;
+
+    while (*at != NULL) {
+        struct listener *l = *at;
+
+        if (l->end_us <= now_us && retired_is_needed(m, l))
+            l->end_us = now_us + RETIRED_AGAIN_US;
+        if (l->end_us <= now_us)
+            retired_end(at);
+        else
+            at = &l->next;
+    }
+}
+
 void
-reload_commit(struct master *m)
+reload_end_retired(struct master *m)
+{
+    while (m->retired != NULL)
+        retired_end(&m->retired);
+}
+
+int
+reload_commit(struct master *m, struct failure *why)
 {
     struct generation *old = m->current;
     struct generation *g = m->pending;
 
+    if (generation_begin(g, old, m->retired, why) < 0)
+        return -1;
     m->current = g;
     m->pending = NULL;
-    for (size_t i = 0; i < g->listener_count; i++)
-        listener_apply(g->listeners[i], &g->config->listeners[i]);
+    for (size_t k = 0; k < g->socket_count; k++)
+        listener_apply(g->sockets[k].socket, &g->config->listeners[g->sockets[k].listener]);
+    retired_revive(m, g);
+    if (old != NULL)
+        retired_add(m, old, g);
     /* Before the old workers are told: they look whether there are new ones for their
      * connections. */
     reload_publish(m, g);
@@ -223,6 +363,7 @@ reload_commit(struct master *m)
         supervise_bound(m);
     }
     reload_log(m, g->config);
+    return 0;
 }
 
 /* --- HUP --- */
@@ -371,6 +512,7 @@ reload_give_up_reading(struct master *m, const char *reason)
 void
 reload_timers(struct master *m, uint64_t now_us)
 {
+    retired_timers(m, now_us);
     if (reload_is_reading(m) && now_us >= m->reading.until_us)
         reload_give_up_reading(m,
                                "the configuration could not be read within ready_timeout: perhaps "
@@ -404,10 +546,14 @@ reload_fail(struct master *m, const struct failure *why)
 void
 reload_finish(struct master *m)
 {
+    struct failure why;
     struct buffer text;
 
+    if (reload_commit(m, &why) < 0) {
+        reload_fail(m, &why);
+        return;
+    }
     buffer_init(&text);
-    reload_commit(m);
     buffer_printf(&text, "generation %llu: ", (unsigned long long)m->current->number);
     reload_describe(m->current, &text);
     log_notice("reloaded: %s", buffer_cstr(&text));
@@ -415,15 +561,31 @@ reload_finish(struct master *m)
     buffer_fini(&text);
 }
 
+/* "msp://127.0.0.1:43117, msp://[::1]:43117", "msp:///run/msock.sock": the URLs with the real
+ * addresses. */
+static void
+describe_listener(const struct generation *g, size_t i, struct buffer *out)
+{
+    const char *name = g->config->listeners[i].name, *end = strstr(name, "://");
+    struct endpoint told[LISTEN_SOCKETS_MAX];
+    size_t n = generation_told(g, i, told);
+
+    for (size_t k = 0; k < n; k++) {
+        const char *path = endpoint_unix_path(&told[k]);
+        char address[ENDPOINT_TEXT_LEN];
+
+        if (path == NULL)
+            endpoint_format(&told[k], address);
+        buffer_printf(out, "%s%.*s://%s", i + k > 0 ? ", " : "",
+                      end != NULL ? (int)(end - name) : 0, name, path != NULL ? path : address);
+    }
+}
+
 void
 reload_describe(const struct generation *g, struct buffer *out)
 {
-    char text[LISTENER_TEXT_LEN];
-
     buffer_printf(out, "%zu worker%s, listening on ", g->worker_count,
                   g->worker_count == 1 ? "" : "s");
-    for (size_t i = 0; i < g->listener_count; i++) {
-        listener_text(g->listeners[i], &g->config->listeners[i], text);
-        buffer_printf(out, "%s%s", i > 0 ? ", " : "", text);
-    }
+    for (size_t i = 0; i < g->config->listener_count; i++)
+        describe_listener(g, i, out);
 }

@@ -4,7 +4,7 @@
 #define MASTER_STATE_H
 
 #include "bus/bus.h"
-#include "common/url.h"
+#include "common/listen.h"
 #include "config/config.h"
 #include "master/master.h"
 #include "stats/stats_writer.h"
@@ -78,9 +78,16 @@ MS_MUST_CHECK int log_file_prepare(const struct config *config, struct failure *
 
 /* --- listener.c --- */
 
-/* A listening socket: bound once, shared by all workers of all generations that listen there,
- * closed when the last generation has let go of it. Only the master binds and closes; IPv4, IPv6
- * (never mapped IPv4), Unix. */
+/* A listening socket: bound once, shared by all workers of all generations that listen there. A
+ * listener of the configuration has one for each of its addresses. Only the master binds and
+ * closes.
+ *
+ * A reload binds what is new beside what is there, and lets it listen when it commits, so a reload
+ * that is refused has answered nobody. A socket that the new configuration does not have is
+ * retired: nobody new can connect, the old workers take those that have, and it ends
+ * LISTENER_RETIRED_US later, or when they have taken all. One whose address a wider one covers now
+ * stays as a socket of the wider one's listener, since no connection to it would be saved
+ * otherwise. */
 
 struct listener {
     unsigned refs;
@@ -88,13 +95,20 @@ struct listener {
     enum listen_file file; /* of a Unix socket, as it was last said */
     char *name;            /* of the configuration that bound it */
     bool any_port;         /* the kernel chose the port */
+    bool listens;          /* it is not only bound */
+    uint64_t end_us;       /* retired: when it ends */
+    struct listener *next; /* in the list of those that are retired */
 };
 
-/* Binds and listens; a Unix socket's file gets the listener's mode and group gid unless that is
- * (gid_t)-1, and a stale file is removed once a connect has shown that nobody listens. Returns one
- * reference, or NULL with the reason. */
-MS_MUST_CHECK struct listener *
-listener_open(const struct listener_config *lc, gid_t gid, struct failure *why);
+#define LISTENER_RETIRED_US 1000000
+
+/* Takes an open socket over. One reference. */
+struct listener *listener_create(const struct listener_config *lc, const struct endpoint *ep,
+                                 const struct listen_socket *socket);
+
+/* Why that address of lc cannot be had, from errno. */
+void listener_explain(const struct listener_config *lc, const struct endpoint *ep, int error,
+                      struct failure *why);
 
 struct listener *listener_ref(struct listener *l);
 
@@ -104,9 +118,10 @@ void listener_unref(struct listener *l);
 /* In a child: closes the descriptor and leaves everything else to the master. */
 void listener_forget(struct listener *l);
 
-/* True where this socket is the one that lc asks for: same address, or port 0 under the same name.
- * A Unix socket whose file was removed is none: nobody could connect. */
-bool listener_serves(const struct listener *l, const struct listener_config *lc);
+/* True where this socket is the one that lc asks for as its address ep: same address, or port 0
+ * under the same name. A Unix socket whose file was removed is none: nobody could connect. */
+bool listener_serves(const struct listener *l, const struct listener_config *lc,
+                     const struct endpoint *ep);
 
 /* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. A failure is
  * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
@@ -115,12 +130,6 @@ void listener_apply(const struct listener *l, const struct listener_config *lc);
 
 /* Logs it once where the file of a Unix socket was removed or replaced. */
 void listener_look(struct listener *l);
-
-#define LISTENER_TEXT_LEN (ENDPOINT_TEXT_LEN + 32)
-
-/* "msp://127.0.0.1:43117", "msp:///run/msock.sock": the URL with the real address. */
-void listener_text(const struct listener *l, const struct listener_config *lc,
-                   char out[LISTENER_TEXT_LEN]);
 
 /* --- back-off (generation.c) --- */
 
@@ -194,13 +203,18 @@ struct process {
     size_t sentence_len;
 };
 
+struct generation_socket {
+    struct listener *socket; /* one reference */
+    size_t listener;         /* the configuration's */
+};
+
 struct generation {
     struct generation *next; /* in the list of those that drain */
     bool told_to_stop;       /* while it drains: now, not when all is finished */
     uint64_t number;
     struct config *config; /* owned */
-    size_t listener_count;
-    struct listener *listeners[CONFIG_LISTENERS_MAX]; /* one reference each, NULL: not yet */
+    size_t socket_count;
+    struct generation_socket sockets[LISTEN_SOCKETS_MAX];
     size_t row_count;
     uint16_t rows[CONFIG_LISTENERS_MAX]; /* in the control file's table of listeners */
     uint64_t kill_at_us;                 /* whoever has not left by then is killed; 0: nobody is */
@@ -214,17 +228,25 @@ struct generation *generation_create(struct config *config, uint64_t number);
 /* No worker may be left. */
 void generation_destroy(struct generation *g);
 
-/* Gives every listener of the configuration its socket: old's where it has it (old may be NULL),
- * else a new one. Returns 0, or -1 with the reason; what it has by then goes with
- * generation_unlisten. */
-MS_MUST_CHECK int generation_listen(struct generation *g, const struct generation *old, gid_t gid,
-                                    struct failure *why);
+/* Gives every listener of the configuration its sockets: old's where it has them (old may be NULL),
+ * those of the list retired, else new ones, which only listen yet where there is no old. Returns 0,
+ * or -1 with the reason; what it has by then goes with generation_unlisten. */
+MS_MUST_CHECK int generation_listen(struct generation *g, const struct generation *old,
+                                    struct listener *retired, gid_t gid, struct failure *why);
+
+/* Lets those listen that only were bound. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int generation_begin(struct generation *g, const struct generation *old,
+                                   struct listener *retired, struct failure *why);
 
 /* Lets go of all sockets; those that no other generation has are closed. */
 void generation_unlisten(struct generation *g);
 
 /* True where l is one of g's. */
 bool generation_has(const struct generation *g, const struct listener *l);
+
+/* The addresses of the i-th listener that are worth telling; returns how many. */
+size_t
+generation_told(const struct generation *g, size_t i, struct endpoint out[LISTEN_SOCKETS_MAX]);
 
 /* The worker with this pid, or NULL. */
 struct process *generation_find(struct generation *g, pid_t pid);
@@ -324,6 +346,7 @@ struct master {
     struct generation *current; /* NULL while starting and stopping */
     struct generation *pending; /* forked, not all ready yet */
     struct generation *old;     /* list of those that drain */
+    struct listener *retired;   /* list; one reference each */
     struct reading reading;     /* of the next configuration */
     bool reload_again;          /* a HUP came during a reload */
     uint64_t reopens;
@@ -351,8 +374,9 @@ MS_MUST_CHECK int reload_begin(struct master *m, struct config *config, struct f
 /* Gives pending up. */
 void reload_abort(struct master *m);
 
-/* Makes pending current, and lets the generation before it drain. */
-void reload_commit(struct master *m);
+/* Makes pending current, and lets the generation before it drain. Returns 0, or -1 with the reason
+ * where a socket could not listen after all: nothing has changed then. */
+MS_MUST_CHECK int reload_commit(struct master *m, struct failure *why);
 
 /* HUP: has the configuration read and begins; a reload under way is followed by one more. */
 void reload_request(struct master *m);
@@ -363,8 +387,14 @@ bool reload_is_reading(const struct master *m);
 /* Takes what its child has said; begins, or says why not, once that is all. */
 void reload_hear(struct master *m);
 
-/* Gives up where the child takes too long. */
+/* Gives up where the child takes too long. Ends the sockets that were retired long enough. */
 void reload_timers(struct master *m, uint64_t now_us);
+
+/* When the next socket has to be ended; UINT64_MAX: none. */
+uint64_t reload_wake_us(const struct master *m);
+
+/* Ends all that are retired. */
+void reload_end_retired(struct master *m);
 
 /* Ends the child and says why, on the log and as the verdict. Nothing to do where none reads. */
 void reload_give_up_reading(struct master *m, const char *reason);

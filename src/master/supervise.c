@@ -39,9 +39,9 @@ forget_generation(const struct forget *f, struct generation *g)
 {
     if (g == NULL)
         return;
-    for (size_t i = 0; i < g->listener_count; i++) {
-        if (g->listeners[i] != NULL && !generation_has(f->g, g->listeners[i]))
-            listener_forget(g->listeners[i]);
+    for (size_t i = 0; i < g->socket_count; i++) {
+        if (!generation_has(f->g, g->sockets[i].socket))
+            listener_forget(g->sockets[i].socket);
     }
     for (size_t i = 0; i < g->worker_count; i++)
         fd_close(&g->workers[i].ready_fd);
@@ -63,6 +63,9 @@ supervise_forget(void *arg)
     forget_generation(f, m->pending);
     for (struct generation *g = m->old; g != NULL; g = g->next)
         forget_generation(f, g);
+    for (struct listener *l = m->retired; l != NULL; l = l->next)
+        if (!generation_has(f->g, l))
+            listener_forget(l);
     stats_master_forget(&m->stats, &f->w->place);
 }
 
@@ -78,11 +81,14 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
     c->index = w->index;
     c->generation = g->number;
     c->config = g->config;
-    c->listener_count = g->listener_count;
-    for (size_t i = 0; i < g->listener_count; i++)
-        c->listeners[i] = (struct child_listener){.fd = g->listeners[i]->socket.fd,
-                                                  .stats_id = g->rows[i],
-                                                  .config = &g->config->listeners[i]};
+    c->listener_count = g->config->listener_count;
+    for (size_t i = 0; i < c->listener_count; i++)
+        c->listeners[i] =
+            (struct child_listener){.stats_id = g->rows[i], .config = &g->config->listeners[i]};
+    c->socket_count = g->socket_count;
+    for (size_t i = 0; i < g->socket_count; i++)
+        c->sockets[i] = (struct child_socket){.fd = g->sockets[i].socket->socket.fd,
+                                              .listener = g->sockets[i].listener};
     c->bus = m->bus;
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];

@@ -23,7 +23,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      4u
+#define STATS_VERSION      5u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
@@ -162,7 +162,7 @@ struct stats_listener {
     _Atomic uint32_t active;  /* 1: in the present configuration */
     _Atomic uint32_t meaning; /* listener_meaning of that configuration */
     char url[256];            /* without options */
-    char address[128];        /* where it is really bound: "127.0.0.1:43117" */
+    char address[512];        /* where it is really bound: "127.0.0.1:43117, [::1]:43117" */
     char proto[16];
     char handler[16];
 };

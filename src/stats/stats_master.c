@@ -427,10 +427,10 @@ listener_same_row(const struct stats_master *sm, const char *url, const char *ad
 }
 
 int
-stats_master_listener(struct stats_master *sm, const char *url, const char *address,
+stats_master_listener(struct stats_master *sm, int wanted, const char *url, const char *address,
                       const char *proto, const char *handler)
 {
-    int id = listener_same_row(sm, url, address);
+    int id = wanted >= 0 ? wanted : listener_same_row(sm, url, address);
     struct stats_listener *row;
 
     if (id < 0)

@@ -66,10 +66,11 @@ struct stats_worker *stats_master_worker(struct stats_master *sm, const struct s
 /* Says how the present configuration reads the bytes of that listener's connections. */
 void stats_master_listener_meaning(struct stats_master *sm, unsigned id, uint32_t meaning);
 
-/* A row of the table of listeners: an existing one with this url and address, or a free one (never
+/* A row of the table of listeners: the row wanted where that is not -1, an existing one with this
+ * url and address, or a free one (never
  * used, or else inactive and, where there is such a one, no longer shown by any connection), filled
  * and active. Returns its index, -1: all are active. */
-int stats_master_listener(struct stats_master *sm, const char *url, const char *address,
+int stats_master_listener(struct stats_master *sm, int wanted, const char *url, const char *address,
                           const char *proto, const char *handler);
 void stats_master_listener_inactive(struct stats_master *sm, unsigned id);
 

@@ -84,7 +84,7 @@ void stats_reader_conns(struct stats_reader *sr,
 
 struct stats_listener_view {
     bool active;
-    char url[256], address[128], proto[16], handler[16];
+    char url[256], address[512], proto[16], handler[16];
 };
 
 /* A row of the table of listeners (id < STATS_LISTENERS). False where it was never used. */

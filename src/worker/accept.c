@@ -18,11 +18,11 @@
 #define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
 
 static int
-accept_watch(struct worker_listener *l)
+accept_watch(struct worker_socket *s)
 {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &l->watch};
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data.ptr = &s->watch};
 
-    return epoll_ctl(l->worker->epoll_fd, EPOLL_CTL_ADD, l->child->fd, &ev);
+    return epoll_ctl(s->listener->worker->epoll_fd, EPOLL_CTL_ADD, s->fd, &ev);
 }
 
 /* The listeners are out of this worker's epoll set until the timer fires: then the kernel wakes the
@@ -31,8 +31,8 @@ static void
 accept_park(struct worker *w, uint64_t us)
 {
     if (!w->parked) {
-        for (size_t i = 0; i < w->listener_count; i++)
-            (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->listeners[i].child->fd, NULL);
+        for (size_t i = 0; i < w->socket_count; i++)
+            (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->sockets[i].fd, NULL);
         w->parked = true;
     }
     timer_set(&w->wheel, &w->park_timer, w->now_us + us);
@@ -43,8 +43,9 @@ static const char busy_text[] = "too many connections; try again later";
 /* No descriptor is left: the spare one is given up for a moment to tell the peer. Returns false
  * where even that fails. */
 static bool
-accept_without_descriptor(struct worker *w, struct worker_listener *l)
+accept_without_descriptor(struct worker *w, const struct worker_socket *s)
 {
+    const struct worker_listener *l = s->listener;
     char line[PROTO_REFUSAL_MAX], heard[4096];
     size_t n = 0;
     int fd;
@@ -53,7 +54,7 @@ accept_without_descriptor(struct worker *w, struct worker_listener *l)
         n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
 
     fd_close(&w->spare_fd);
-    fd = fd_above_standard(accept4(l->child->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    fd = fd_above_standard(accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd >= 0) {
         /* Reads bytes that were sent already, so that the close is no reset that destroys the
          * answer. */
@@ -78,9 +79,18 @@ accept_say_full(struct worker *w)
     log_warn("out of descriptors: connections are turned away");
 }
 
+static void
+accept_let_go(struct worker *w, struct worker_socket *s)
+{
+    if (s->fd < 0)
+        return;
+    (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+    fd_close(&s->fd);
+}
+
 /* Returns false where this turn should take no more. */
 static bool
-accept_failed(struct worker *w, struct worker_listener *l)
+accept_failed(struct worker *w, struct worker_socket *s)
 {
     switch (errno) {
     case EAGAIN:
@@ -92,11 +102,11 @@ accept_failed(struct worker *w, struct worker_listener *l)
     case EMFILE:
     case ENFILE:
         accept_say_full(w);
-        if (w->spare_fd >= 0 && accept_without_descriptor(w, l))
+        if (w->spare_fd >= 0 && accept_without_descriptor(w, s))
             return true;
         break;
     default:
-        log_warn("%s: cannot accept: %s", l->child->config->name, strerror(errno));
+        log_warn("%s: cannot accept: %s", s->listener->child->config->name, strerror(errno));
         break;
     }
     accept_park(w, PAUSE_US);
@@ -127,9 +137,9 @@ accept_tell_others(const struct worker *w)
 /* may_decline: leave the rest to others once this worker has more than its share; but never the
  * first, of which nobody else was told. */
 static unsigned
-accept_batch(struct worker_listener *l, bool may_decline)
+accept_batch(struct worker_socket *s, bool may_decline)
 {
-    struct worker *w = l->worker;
+    struct worker *w = s->listener->worker;
     unsigned taken = 0;
 
     for (unsigned i = 0; i < ACCEPT_BATCH; i++) {
@@ -142,27 +152,51 @@ accept_batch(struct worker_listener *l, bool may_decline)
             accept_tell_others(w);
             break;
         }
-        fd = fd_above_standard(accept4(l->child->fd, (struct sockaddr *)&peer.addr, &peer.len,
-                                       SOCK_NONBLOCK | SOCK_CLOEXEC));
+        fd = fd_above_standard(
+            accept4(s->fd, (struct sockaddr *)&peer.addr, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC));
         if (fd < 0) {
-            if (!accept_failed(w, l))
+            if (!accept_failed(w, s))
                 break;
             continue;
         }
-        accept_one(w, l, fd, &peer);
+        accept_one(w, s->listener, fd, &peer);
         taken++;
     }
     return taken;
 }
 
+/* While this worker drains. A reload that wants the address again has made the socket the next
+ * generation's, and an error says that the master has ended it. */
+static void
+accept_lingering(struct worker *w, struct worker_socket *s)
+{
+    struct endpoint peer = {.len = sizeof(peer.addr)};
+    int fd = -1;
+
+    errno = EINVAL;
+    if (listen_is_retired(s->fd))
+        fd = accept4(s->fd, (struct sockaddr *)&peer.addr, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        accept_one(w, s->listener, fd, &peer);
+        return;
+    }
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED || errno == EPROTO)
+        return;
+    accept_let_go(w, s);
+    w->lingering--;
+}
+
 static void
 accept_ready(struct watch *watch, uint32_t events)
 {
-    struct worker_listener *l = (struct worker_listener *)watch;
+    struct worker_socket *s = (struct worker_socket *)watch;
+    struct worker *w = s->listener->worker;
 
     (void)events;
-    if (!l->worker->parked && !l->worker->draining)
-        (void)accept_batch(l, true);
+    if (w->draining && s->fd >= 0)
+        accept_lingering(w, s);
+    else if (!w->parked && !w->draining)
+        (void)accept_batch(s, true);
 }
 
 void
@@ -171,18 +205,18 @@ accept_unpark(struct worker *w)
     if (!w->parked || w->draining)
         return;
     /* Connections that wait now have waited all the time: no other worker takes them. */
-    for (size_t i = 0; i < w->listener_count; i++)
-        (void)accept_batch(&w->listeners[i], false);
+    for (size_t i = 0; i < w->socket_count; i++)
+        (void)accept_batch(&w->sockets[i], false);
     if (stats_writer_overfull(&w->stats)) {
         accept_park(w, PARK_US);
         w->parked_for_share = true;
         return;
     }
     w->parked = w->parked_for_share = false;
-    for (size_t i = 0; i < w->listener_count; i++)
-        if (accept_watch(&w->listeners[i]) < 0)
-            log_error("%s: cannot watch the listener: %s", w->listeners[i].child->config->name,
-                      strerror(errno));
+    for (size_t i = 0; i < w->socket_count; i++)
+        if (accept_watch(&w->sockets[i]) < 0)
+            log_error("%s: cannot watch the listener: %s",
+                      w->sockets[i].listener->child->config->name, strerror(errno));
 }
 
 void
@@ -201,8 +235,8 @@ accept_bell(struct watch *watch, uint32_t events)
     if (w->draining || stats_writer_overfull(&w->stats))
         return;
     accept_unpark(w);
-    for (size_t i = 0; i < w->listener_count && !w->parked; i++)
-        (void)accept_batch(&w->listeners[i], true);
+    for (size_t i = 0; i < w->socket_count && !w->parked; i++)
+        (void)accept_batch(&w->sockets[i], true);
 }
 
 int
@@ -212,13 +246,13 @@ accept_start(struct worker *w)
     int on = 1;
 
     w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    for (size_t i = 0; i < w->listener_count; i++) {
-        struct worker_listener *l = &w->listeners[i];
+    for (size_t i = 0; i < w->socket_count; i++) {
+        struct worker_socket *s = &w->sockets[i];
 
-        l->watch.ready = accept_ready;
+        s->watch.ready = accept_ready;
         /* Accepted sockets inherit it. Unix sockets have none, and need none. */
-        (void)setsockopt(l->child->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        if (accept_watch(l) < 0)
+        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+        if (accept_watch(s) < 0)
             return -1;
     }
     w->accept_watch.ready = accept_bell;
@@ -236,13 +270,22 @@ accept_stop(struct worker *w)
     timer_cancel(&w->wheel, &w->park_timer);
     if (w->child->accept_bell >= 0)
         (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->accept_bell, NULL);
-    for (size_t i = 0; i < w->listener_count; i++) {
-        int fd = w->listeners[i].child->fd;
+    for (size_t i = 0; i < w->socket_count; i++) {
+        struct worker_socket *s = &w->sockets[i];
 
-        if (!w->parked)
-            (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
-        fd_close(&fd);
+        if (!listen_is_retired(s->fd) || (w->parked && accept_watch(s) < 0))
+            accept_let_go(w, s);
+        else
+            w->lingering++;
     }
     w->parked = true;
     fd_close(&w->spare_fd);
+}
+
+void
+accept_end(struct worker *w)
+{
+    for (size_t i = 0; i < w->socket_count; i++)
+        accept_let_go(w, &w->sockets[i]);
+    w->lingering = 0;
 }

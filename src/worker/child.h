@@ -27,8 +27,12 @@ enum child_exit {
 
 /* Signals from the master to a worker: QUIT drain and leave, TERM leave now, USR1 reopen files. */
 
+struct child_socket {
+    int fd;          /* bound, listening after CHILD_GO, non-blocking; shared by all workers */
+    size_t listener; /* index of its listener */
+};
+
 struct child_listener {
-    int fd;            /* bound, listening, non-blocking; shared by all workers */
     uint16_t stats_id; /* its row in the control file's table of listeners */
     const struct listener_config *config;
 };
@@ -39,6 +43,8 @@ struct child {
     const struct config *config;
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
+    size_t socket_count;
+    struct child_socket sockets[LISTEN_SOCKETS_MAX];
     struct bus_place bus; /* between all workers; memory_fd -1: there is none */
     /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
      * leaves connections to the others; connections of workers that leave go in at [1] and come out

@@ -99,6 +99,19 @@ worker_take_limit(struct worker_listener *l)
     }
 }
 
+/* First of all: whatever fails then, worker_close closes them. */
+static void
+worker_sockets_open(struct worker *w)
+{
+    for (size_t i = 0; i < w->child->socket_count; i++) {
+        const struct child_socket *cs = &w->child->sockets[i];
+
+        w->sockets[i] =
+            (struct worker_socket){.listener = &w->listeners[cs->listener], .fd = cs->fd};
+        w->socket_count++;
+    }
+}
+
 static int
 worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
 {
@@ -254,6 +267,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->child = child;
     w->config = child->config;
     w->epoll_fd = w->signal_fd = w->spare_fd = -1;
+    worker_sockets_open(w);
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
     w->setup = setup;
@@ -294,17 +308,6 @@ worker_go(struct worker *w)
     return accept_start(w) < 0 ? -1 : handover_start(w);
 }
 
-/* A worker that drains has closed them already. */
-static void
-worker_listeners_close(const struct worker *w)
-{
-    for (size_t i = 0; i < w->child->listener_count && !w->draining; i++) {
-        int fd = w->child->listeners[i].fd;
-
-        fd_close(&fd);
-    }
-}
-
 void
 worker_close(struct worker *w)
 {
@@ -323,7 +326,7 @@ worker_close(struct worker *w)
         w->handlers[i].ops->destroy(w->handlers[i].handler);
     for (size_t i = 0; i < w->listener_count; i++)
         transforms_fini(&w->listeners[i].transforms);
-    worker_listeners_close(w);
+    accept_end(w);
     bus_close(w->bus);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);

@@ -56,6 +56,7 @@ worker_master_gone(struct watch *watch, uint32_t events)
     if (!w->draining)
         log_warn("the master is gone; finishing what is under way");
     worker_drain(w, "the master is gone");
+    accept_end(w); /* nobody else would end what was retired */
 }
 
 /* --- ready, wait, go --- */
@@ -97,7 +98,7 @@ worker_ready(struct worker *w)
 static void
 worker_run(struct worker *w)
 {
-    while (!w->stopping && (!w->draining || w->conn_count > 0)) {
+    while (!w->stopping && (!w->draining || w->conn_count > 0 || w->lingering > 0)) {
         worker_turn(w, -1);
         if (w->draining && w->now_us >= w->drain_end_us) {
             conn_drain_all(w, true);

@@ -65,8 +65,14 @@ struct worker_handler {
     unsigned submitted; /* messages it has not settled */
 };
 
-struct worker_listener {
+/* A listener has one or more. */
+struct worker_socket {
     struct watch watch;
+    struct worker_listener *listener;
+    int fd; /* -1: let go of */
+};
+
+struct worker_listener {
     struct worker *worker;
     const struct child_listener *child;
     const struct proto_ops *proto;
@@ -100,6 +106,9 @@ struct worker {
     struct worker_handler handlers[WORKER_HANDLERS_MAX];
     size_t listener_count;
     struct worker_listener listeners[CONFIG_LISTENERS_MAX];
+    size_t socket_count;
+    struct worker_socket sockets[LISTEN_SOCKETS_MAX];
+    unsigned lingering; /* sockets that a worker which drains still has */
 
     struct timer_wheel wheel;
     struct timer park_timer; /* listeners are left to others until it fires */
@@ -198,8 +207,12 @@ worker_handler(struct worker *w, const struct child_listener *cl, char error[HAN
 /* Begins to take connections from every listener. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int accept_start(struct worker *w);
 
-/* Takes none any more and lets go of the listeners' descriptors. */
+/* Leaves the sockets to the workers of the next generation. One that the master has retired has no
+ * successor: those that are connected there are taken until the master ends it. */
 void accept_stop(struct worker *w);
+
+/* Lets go of what accept_stop has kept. */
+void accept_end(struct worker *w);
 
 /* A worker with too many connections leaves its listeners to the others. This goes back to them as
  * soon as it has fewer. Call it once a turn. */

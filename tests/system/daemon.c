@@ -142,6 +142,12 @@ spawn(struct daemon *d, const char *error_file)
         how.env[0] = preload;
         how.env[1] = control;
     }
+    if (d->options.hosts != NULL) {
+        snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/hosts.so"));
+        snprintf(control, sizeof(control), "MSOCK_HOSTS=%s", d->options.hosts);
+        how.env[0] = preload;
+        how.env[1] = control;
+    }
     d->log_from = file_size(d->log_path);
     run_start(&d->run, argv, &how);
     d->running = true;

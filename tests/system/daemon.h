@@ -22,6 +22,7 @@ struct daemon_options {
     const char *data_dir;   /* NULL: "data" in the daemon's directory */
     bool faults;            /* with the fault library preloaded; see faults.h */
     bool clock;             /* with the clock library preloaded: its wall clock can be set */
+    const char *hosts;      /* file of names for tests/preload/hosts.c; NULL: none */
     rlim_t files;           /* limit of descriptors; 0: ours */
     void (*child)(void);    /* see run.h */
     struct refused refused; /* system calls that it does not get */

@@ -70,6 +70,8 @@ target_local(unsigned port, struct target *target_out)
 unsigned
 target_port(const struct target *target)
 {
+    if (target->addr.ss_family == AF_INET6)
+        return ntohs(((const struct sockaddr_in6 *)&target->addr)->sin6_port);
     assert_int_equal(target->addr.ss_family, AF_INET);
     return ntohs(((const struct sockaddr_in *)&target->addr)->sin_port);
 }

@@ -376,8 +376,22 @@ an_address_is_listed_once_but_port_0_often(void **state)
     struct config *c;
 
     (void)state;
-    assert_refused(&twice, "-l: 127.0.0.1:1 is listed twice");
-    assert_refused(&sockets, "-l: unix:/a:0 is listed twice");
+    assert_refused(&twice,
+                   "-l: msp://127.0.0.1:1 and msp://127.0.0.1:1 both listen on 127.0.0.1:1");
+    assert_refused(&sockets, "-l: msp:///a:0 and msp:///a:0 both listen on unix:/a:0");
+    assert_refused(&(struct config_args){.listen_count = 2,
+                                         .listen = {"msp://127.0.0.1:1", "cnp://0.0.0.0:1"}},
+                   "-l: msp://127.0.0.1:1 and cnp://0.0.0.0:1 both listen on 127.0.0.1:1");
+    assert_refused(
+        &(struct config_args){.listen_count = 2, .listen = {"msp://[::]:1", "cnp://0.0.0.0:1"}},
+        "-l: msp://[::]:1 and cnp://0.0.0.0:1 both listen on 0.0.0.0:1 (with v6only=yes "
+        "[::] takes no IPv4)");
+    assert_refused(&(struct config_args){.listen_count = 1, .listen = {"msp://[::1]:1?v6only=yes"}},
+                   "-l: \"msp://[::1]:1?v6only=yes\": v6only is for [::] only");
+    c = build(&(struct config_args){.listen_count = 2,
+                                    .listen = {"msp://[::]:1?v6only=yes", "cnp://0.0.0.0:1"}});
+    assert_int_equal(c->listeners[0].endpoint_count, 1);
+    config_destroy(c);
     c = build(&any);
     assert_int_equal(c->listener_count, 2);
     config_destroy(c);
@@ -418,11 +432,12 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"backlog = 8",
          "1: \"backlog\" is an option of a listener: PROTOCOL://ADDRESS:PORT?backlog=..."},
         {"listen = {\n \"msp://127.0.0.1:1\",\n \"msp://127.0.0.1:1\"\n}",
-         "3: listen: 127.0.0.1:1 is listed twice"},
+         "3: listen: msp://127.0.0.1:1 and msp://127.0.0.1:1 both listen on 127.0.0.1:1"},
         {"listen = {\n\n \"msp://127.0.0.1:1?foo=1\" }",
          "3: listen: \"msp://127.0.0.1:1?foo=1\": unknown option \"foo\", expected handler, "
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
-         "max_json_depth, max_json_size, max_json_values, backlog, mode, framing, delimiter, "
+         "max_json_depth, max_json_size, max_json_values, backlog, mode, v6only, framing, "
+         "delimiter, "
          "unterminated, reply, "
          "send_queue_max, keepalive, window_size, retries, key_file, command, exec, "
          "exec_children, exec_timeout, path or args"},

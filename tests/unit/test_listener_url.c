@@ -50,7 +50,7 @@ a_plain_url_takes_everything_else_from_the_settings(void **state)
     assert_int_equal(
         settings_set(&settings, &config_options[OPTION_HANDLER], "discard", "-H", error), 0);
     read_ok("msp://127.0.0.1:8000", &l);
-    endpoint_format(&l.endpoint, address);
+    endpoint_format(&l.endpoints[0], address);
     assert_string_equal(address, "127.0.0.1:8000");
     assert_string_equal(l.url, "msp://127.0.0.1:8000");
     assert_string_equal(l.name, "msp://127.0.0.1:8000");
@@ -84,7 +84,7 @@ options_of_the_url_win(void **state)
             &l);
     assert_string_equal(l.name, "msp:///run/x%20y.sock");
     assert_string_equal(l.handler, "echo");
-    assert_int_equal(l.endpoint.addr.ss_family, AF_UNIX);
+    assert_int_equal(l.endpoints[0].addr.ss_family, AF_UNIX);
     assert_int_equal(l.number[OPTION_BACKLOG], 7);
     assert_int_equal(l.number[OPTION_MODE], 0600);
     assert_int_equal(l.limits.timeout_us, 500000);
@@ -116,7 +116,7 @@ addresses_are_read_as_written(void **state)
     (void)state;
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         read_ok(cases[i].url, &l);
-        endpoint_format(&l.endpoint, address);
+        endpoint_format(&l.endpoints[0], address);
         assert_string_equal(address, cases[i].address);
         assert_string_equal(l.name, cases[i].name);
         assert_string_equal(l.url, cases[i].url);

@@ -2,6 +2,7 @@
 #include "common/fd.h"
 #include "master/state.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,16 +23,44 @@ struct place {
 static struct listener_config
 config_for(const char *text, char *name)
 {
-    struct listener_config lc = {
-        .name = name, .url = name, .number = {[OPTION_BACKLOG] = 16, [OPTION_MODE] = 0640}};
+    struct listener_config lc = {.name = name,
+                                 .url = name,
+                                 .endpoint_count = 1,
+                                 .number = {[OPTION_BACKLOG] = 16, [OPTION_MODE] = 0640}};
     char error[URL_ERROR_LEN];
     struct url url;
 
     assert_int_equal(url_parse(text, &url, error), 0);
-    assert_int_equal(endpoint_resolve(&url, &lc.endpoint, error), 0);
+    assert_int_equal(endpoint_resolve(&url, &lc.endpoints[0], error), 0);
     url_fini(&url);
     strcpy(name, text);
     return lc;
+}
+
+/* The only socket of lc, or NULL. */
+static struct listener *
+open_one(const struct listener_config *lc, gid_t gid, struct failure *why)
+{
+    const struct listen_how how = {.backlog = (int)lc->number[OPTION_BACKLOG],
+                                   .mode = (mode_t)lc->number[OPTION_MODE],
+                                   .gid = gid};
+    struct listen_socket one = {.fd = -1};
+    size_t failed;
+
+    if (listen_open(lc->endpoints, 1, &how, &one, &failed) == 0)
+        return listener_create(lc, &lc->endpoints[0], &one);
+    listener_explain(lc, &lc->endpoints[failed], errno, why);
+    return NULL;
+}
+
+/* "msp://127.0.0.1:43117" */
+static void
+url_of(const struct listener *l, char text[128])
+{
+    char address[ENDPOINT_TEXT_LEN];
+
+    endpoint_format(&l->socket.bound, address);
+    snprintf(text, 128, "msp://%.120s", address);
 }
 
 static int
@@ -76,19 +105,19 @@ port_0_is_resolved_for_ipv4_and_ipv6(void **state)
 
     (void)state;
     for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
-        char name[128], text[LISTENER_TEXT_LEN];
+        char name[128], text[128];
         struct listener_config lc = config_for(urls[i], name);
         struct failure why;
-        struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+        struct listener *l = open_one(&lc, (gid_t)-1, &why);
 
         if (l == NULL && i == 1)
             skip(); /* a machine without IPv6 */
         assert_non_null(l);
         assert_int_equal(connect_to(&l->socket.bound), 0);
-        listener_text(l, &lc, text);
+        url_of(l, text);
         assert_int_equal(strncmp(text, urls[i], strlen(urls[i]) - 1), 0);
         assert_true(text[strlen(urls[i]) - 1] != '0');
-        assert_true(listener_serves(l, &lc));
+        assert_true(listener_serves(l, &lc, &lc.endpoints[0]));
         listener_unref(l);
     }
 }
@@ -96,35 +125,35 @@ port_0_is_resolved_for_ipv4_and_ipv6(void **state)
 static void
 the_same_address_written_out_is_served_and_another_is_not(void **state)
 {
-    char name[128], other[128], text[LISTENER_TEXT_LEN];
+    char name[128], other[128], text[128];
     struct listener_config lc = config_for("msp://127.0.0.1:0", name), again;
     struct failure why;
-    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+    struct listener *l = open_one(&lc, (gid_t)-1, &why);
 
     (void)state;
     assert_non_null(l);
-    listener_text(l, &lc, text);
+    url_of(l, text);
     again = config_for(text, other);
-    assert_true(listener_serves(l, &again));
+    assert_true(listener_serves(l, &again, &again.endpoints[0]));
     again = config_for("msp://127.0.0.1:1", other);
-    assert_false(listener_serves(l, &again));
+    assert_false(listener_serves(l, &again, &again.endpoints[0]));
     again = config_for("tinyproto://127.0.0.1:0", other);
-    assert_false(listener_serves(l, &again));
+    assert_false(listener_serves(l, &again, &again.endpoints[0]));
     listener_unref(l);
 }
 
 static void
 a_port_in_use_is_exit_status_69(void **state)
 {
-    char name[128], other[128], text[LISTENER_TEXT_LEN];
+    char name[128], other[128], text[128];
     struct listener_config lc = config_for("msp://127.0.0.1:0", name), again;
     struct failure why;
-    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+    struct listener *l = open_one(&lc, (gid_t)-1, &why);
 
     (void)state;
-    listener_text(l, &lc, text);
+    url_of(l, text);
     again = config_for(text, other);
-    assert_null(listener_open(&again, (gid_t)-1, &why));
+    assert_null(open_one(&again, (gid_t)-1, &why));
     assert_int_equal(why.code, EX_UNAVAILABLE);
     assert_non_null(strstr(why.text, "address already in use (another program listens there; "
                                      "choose another with -l or stop it)"));
@@ -137,7 +166,7 @@ it_stays_open_until_the_last_reference_is_gone(void **state)
     char name[128];
     struct listener_config lc = config_for("msp://127.0.0.1:0", name);
     struct failure why;
-    struct listener *l = listener_open(&lc, (gid_t)-1, &why);
+    struct listener *l = open_one(&lc, (gid_t)-1, &why);
     struct endpoint bound = l->socket.bound;
 
     (void)state;
@@ -160,11 +189,11 @@ a_unix_socket_in_use_is_left_alone(void **state)
 
     snprintf(url, sizeof(url), "msp://%s", p->path);
     lc = config_for(url, name);
-    l = listener_open(&lc, (gid_t)-1, &why);
+    l = open_one(&lc, (gid_t)-1, &why);
     assert_non_null(l);
     assert_int_equal(stat(p->path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0640);
-    assert_null(listener_open(&lc, (gid_t)-1, &why));
+    assert_null(open_one(&lc, (gid_t)-1, &why));
     assert_int_equal(why.code, EX_UNAVAILABLE);
     assert_int_equal(connect_to(&l->socket.bound), 0);
     listener_unref(l);
@@ -185,16 +214,16 @@ a_stale_unix_socket_is_replaced_but_a_file_is_not(void **state)
     snprintf(url, sizeof(url), "msp://%s", p->path);
     lc = config_for(url, name);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&lc.endpoint.addr, lc.endpoint.len), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&lc.endpoints[0].addr, lc.endpoints[0].len), 0);
     close(fd);
-    l = listener_open(&lc, (gid_t)-1, &why);
+    l = open_one(&lc, (gid_t)-1, &why);
     assert_non_null(l);
     listener_unref(l);
 
     f = fopen(p->path, "w");
     assert_non_null(f);
     fclose(f);
-    assert_null(listener_open(&lc, (gid_t)-1, &why));
+    assert_null(open_one(&lc, (gid_t)-1, &why));
     assert_int_equal(access(p->path, F_OK), 0);
 }
 
@@ -210,7 +239,7 @@ a_file_that_took_the_sockets_name_is_not_removed(void **state)
 
     snprintf(url, sizeof(url), "msp://%s", p->path);
     lc = config_for(url, name);
-    l = listener_open(&lc, (gid_t)-1, &why);
+    l = open_one(&lc, (gid_t)-1, &why);
     assert_non_null(l);
     unlink(p->path);
     f = fopen(p->path, "w");
@@ -241,7 +270,7 @@ a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name(void **sta
     snprintf(url, sizeof(url), "msp://%s", p->path);
     snprintf(other, sizeof(other), "%s/other", p->dir);
     lc = config_for(url, name);
-    l = listener_open(&lc, (gid_t)-1, &why);
+    l = open_one(&lc, (gid_t)-1, &why);
     assert_non_null(l);
     lc.number[OPTION_MODE] = 0666;
     listener_apply(l, &lc);
@@ -275,7 +304,7 @@ the_socket_is_given_to_the_group(void **state)
         skip();
     snprintf(url, sizeof(url), "msp://%s", p->path);
     lc = config_for(url, name);
-    l = listener_open(&lc, 65534, &why);
+    l = open_one(&lc, 65534, &why);
     assert_non_null(l);
     assert_int_equal(lstat(p->path, &st), 0);
     assert_int_equal(st.st_uid, 0);

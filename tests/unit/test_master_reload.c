@@ -45,7 +45,7 @@ static void
 a_reload_changes_all_workers_and_keeps_the_socket(void **state)
 {
     struct bench *b = *state;
-    char address[128];
+    char address[512];
     int before[2];
 
     bench_start_ready(b);
@@ -177,7 +177,7 @@ static void
 listeners_come_and_go_without_a_gap(void **state)
 {
     struct bench *b = *state;
-    char first[128], second[128];
+    char first[512], second[512];
 
     bench_start_ready(b);
     snprintf(first, sizeof(first), "%s", listener_address(b, 0));
@@ -198,7 +198,7 @@ listeners_come_and_go_without_a_gap(void **state)
     assert_int_equal(try_connect(second), 0);
 
     /* The same port written out is the same socket. */
-    snprintf(b->toy->url[0], sizeof(b->toy->url[0]), "msp://%s", second);
+    snprintf(b->toy->url[0], sizeof(b->toy->url[0]), "msp://%.100s", second);
     assert_true(bench_reload(b));
     assert_int_equal(try_connect(second), 0);
     assert_int_equal(bench_stop(b, SIGTERM), 0);

@@ -74,8 +74,8 @@ toy_open(struct stats_master *sm, const char *dir)
     if (fd < 0 || fcntl(fd, F_OFD_SETLK, &lock) < 0 ||
         stats_master_open(sm, -1, dir, (gid_t)-1, error) < 0)
         return -1;
-    stats_master_listener(sm, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
-    stats_master_listener(sm, "msp://[::1]:0", "[::1]:43118", "msp", "\033[31mecho");
+    stats_master_listener(sm, -1, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
+    stats_master_listener(sm, -1, "msp://[::1]:0", "[::1]:43118", "msp", "\033[31mecho");
     toy_count(sm);
     stats_master_ready(sm);
     return 0;

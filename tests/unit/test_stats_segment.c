@@ -411,14 +411,14 @@ listeners_keep_their_row_over_a_reload(void **state)
 {
     struct fixture *f = *state;
     struct stats_listener_view view;
-    int a =
-        stats_master_listener(&f->master, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
-    int b = stats_master_listener(&f->master, "msp:///run/x", "unix:/run/x", "msp", "echo");
+    int a = stats_master_listener(&f->master, -1, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp",
+                                  "journal");
+    int b = stats_master_listener(&f->master, -1, "msp:///run/x", "unix:/run/x", "msp", "echo");
 
     assert_true(a >= 0 && b >= 0 && a != b);
-    assert_int_equal(
-        stats_master_listener(&f->master, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "discard"),
-        a);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://127.0.0.1:0", "127.0.0.1:43117",
+                                           "msp", "discard"),
+                     a);
     assert_true(stats_reader_listener(&f->reader, (unsigned)a, &view));
     assert_true(view.active);
     assert_string_equal(view.handler, "discard");
@@ -439,14 +439,14 @@ a_row_that_a_connection_still_shows_is_the_last_to_be_used_again(void **state)
 
     for (unsigned i = 0; i < STATS_LISTENERS; i++) {
         snprintf(url, sizeof(url), "msp://127.0.0.1:%u", 1000 + i);
-        assert_int_equal(stats_master_listener(&f->master, url, url + 6, "msp", "echo"), i);
+        assert_int_equal(stats_master_listener(&f->master, -1, url, url + 6, "msp", "echo"), i);
     }
-    assert_int_equal(stats_master_listener(&f->master, "msp://x:1", "x:1", "msp", "echo"), -1);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://x:1", "x:1", "msp", "echo"), -1);
     stats_master_listener_inactive(&f->master, 5);
     stats_master_listener_inactive(&f->master, 9);
     assert_non_null(stats_writer_claim(&f->writer, 5, &peer, 1));
-    assert_int_equal(stats_master_listener(&f->master, "msp://x:1", "x:1", "msp", "echo"), 9);
-    assert_int_equal(stats_master_listener(&f->master, "msp://x:2", "x:2", "msp", "echo"), 5);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://x:1", "x:1", "msp", "echo"), 9);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://x:2", "x:2", "msp", "echo"), 5);
 }
 
 static void
@@ -735,17 +735,17 @@ a_full_table_of_listeners_can_be_searched_in_a_stats_file_cut_short(void **state
 
     for (unsigned i = 0; i < STATS_LISTENERS; i++) {
         snprintf(address, sizeof(address), "127.0.0.1:%u", i + 1);
-        id = stats_master_listener(&f->master, "msp://x:1", address, "msp", "echo");
+        id = stats_master_listener(&f->master, -1, "msp://x:1", address, "msp", "echo");
         assert_int_equal(id, i);
         stats_master_listener_inactive(&f->master, i);
     }
     assert_int_equal(ftruncate(f->place.stats_fd, 0), 0);
-    assert_int_equal(stats_master_listener(&f->master, "msp://y:1", "y", "msp", "echo"), 0);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://y:1", "y", "msp", "echo"), 0);
     /* The block alone: the slots that it says are used are beyond the end. */
     stats_master_listener_inactive(&f->master, 0);
     assert_int_equal(ftruncate(f->place.stats_fd, STATS_BLOCK_SIZE), 0);
     atomic_store(&f->writer.block->slots_used, 0xffffffffu);
-    assert_int_equal(stats_master_listener(&f->master, "msp://z:1", "z", "msp", "echo"), 0);
+    assert_int_equal(stats_master_listener(&f->master, -1, "msp://z:1", "z", "msp", "echo"), 0);
 }
 
 static void

@@ -2,7 +2,7 @@
  * load. */
 #include "bench/bench.h"
 #include "common/fd.h"
-#include "common/url.h"
+#include "common/listen.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -149,11 +149,13 @@ pong_listen(uint16_t *port)
 {
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(*port)};
     struct endpoint ep = {.len = sizeof(at)};
-    struct listen_socket listener;
+    const struct listen_how how = {.backlog = 4096, .gid = (gid_t)-1};
+    struct listen_socket listener = {.fd = -1};
+    size_t failed;
 
     at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     memcpy(&ep.addr, &at, sizeof(at));
-    if (listen_open(&ep, 4096, 0, (gid_t)-1, &listener) < 0)
+    if (listen_open(&ep, 1, &how, &listener, &failed) < 0)
         return -1;
     memcpy(&at, &listener.bound.addr, sizeof(at));
     *port = ntohs(at.sin_port);

@@ -349,16 +349,26 @@ listen_catch_signals(const struct listening *l)
     sigaction(SIGPIPE, &broken, NULL);
 }
 
+/* A URL for each of its addresses. */
+static void
+listen_say_urls(const char *url, const char *addresses)
+{
+    int scheme_len = (int)(strstr(url, "://") - url);
+
+    for (const char *next; addresses != NULL; addresses = next) {
+        next = addresses[0] == '/' ? NULL : strstr(addresses, ", ");
+        fprintf(stderr, " %.*s://%.*s", scheme_len, url,
+                next != NULL ? (int)(next - addresses) : (int)strlen(addresses), addresses);
+        next = next != NULL ? next + 2 : NULL;
+    }
+}
+
 static void
 listen_say_ready(const struct listening *l)
 {
     fputs("msock: ready", stderr);
-    for (unsigned i = 0; i < l->urls.count; i++) {
-        const char *end = strstr(l->urls.items[i], "://");
-
-        fprintf(stderr, " %.*s%s", (int)(end - l->urls.items[i]) + 3, l->urls.items[i],
-                msock_server_address(l->server, i));
-    }
+    for (unsigned i = 0; i < l->urls.count; i++)
+        listen_say_urls(l->urls.items[i], msock_server_address(l->server, i));
     fputc('\n', stderr);
 }
 

@@ -4,6 +4,7 @@
 
 #include "common/text.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -212,6 +213,24 @@ conns_count(void *arg, const struct stats_conn_view *conn)
         conns->open[conn->listener]++;
 }
 
+/* "127.0.0.1:8000, [::1]:8000" as an array; the path of a Unix socket stays whole. */
+static json_t *
+listener_addresses(const char *text)
+{
+    json_t *list = json_array();
+
+    for (const char *next; text != NULL; text = next) {
+        char one[sizeof(((struct stats_listener_view *)NULL)->address)];
+
+        next = strncmp(text, "unix:", 5) == 0 ? NULL : strstr(text, ", ");
+        snprintf(one, sizeof(one), "%.*s", next != NULL ? (int)(next - text) : (int)strlen(text),
+                 text);
+        json_array_append_new(list, json_text(one));
+        next = next != NULL ? next + 2 : NULL;
+    }
+    return list;
+}
+
 /* A listener of an earlier configuration is shown as long as it has connections. */
 static json_t *
 listeners_json(const struct conns *conns)
@@ -227,6 +246,7 @@ listeners_json(const struct conns *conns)
         row = json_object();
         json_put(row, "url", json_text(listener->url));
         json_put(row, "address", json_text(listener->address));
+        json_put(row, "addresses", listener_addresses(listener->address));
         json_put(row, "proto", json_text(listener->proto));
         json_put(row, "handler", json_text(listener->handler));
         json_put(row, "active", json_boolean(listener->active));
@@ -265,6 +285,7 @@ const struct ctl_command ctl_listeners = {
     .help = "usage: msockctl [-r DIR] listeners [--json]\n"
             "The listeners of the present configuration, and those of an earlier one that still\n"
             "have connections.\n\n"
-            "  --json  an array of objects: url, address, proto, handler, active, open\n",
+            "  --json  an array of objects: url, address, addresses (a list of them), proto,\n"
+            "          handler, active, open\n",
     .run = listeners_run,
 };
