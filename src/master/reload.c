@@ -17,9 +17,7 @@
  * is started at once waits for them. */
 enum { START_BIND_TRIES = 25, START_BIND_PAUSE_MS = 20 };
 
-#define RETIRED_AGAIN_US                                                     \
-    100000 /* until a retired socket that is still needed is looked at again \
-            */
+#define RETIRED_AGAIN_US 100000 /* until a retired socket that is needed is looked at again */
 
 static bool
 same_text(const char *a, const char *b)

@@ -123,8 +123,8 @@ accept_one(struct worker *w, struct worker_listener *l, int fd, const struct end
         conn_open(l, fd, peer);
 }
 
-/* This worker was woken and declines, so it has used up the wake-up: tells the others that
- * connections may wait. The bell is never read; edge-triggered, it wakes each of them once. */
+/* This worker was woken and declines or leaves, so it has used up the wake-up: tells the others
+ * that connections may wait. The bell is never read; edge-triggered, it wakes each of them once. */
 static void
 accept_tell_others(const struct worker *w)
 {
@@ -184,6 +184,7 @@ accept_lingering(struct worker *w, struct worker_socket *s)
         return;
     accept_let_go(w, s);
     w->lingering--;
+    accept_tell_others(w);
 }
 
 static void
@@ -280,6 +281,7 @@ accept_stop(struct worker *w)
     }
     w->parked = true;
     fd_close(&w->spare_fd);
+    accept_tell_others(w);
 }
 
 void
