@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define CALLERS 3
+#define WAITING 60 /* more than the workers accept in one turn */
 
 #define ECHO "?framing=delimiter&handler=echo"
 
@@ -276,8 +277,8 @@ what_waits_at_an_address_that_goes_is_served_and_the_port_is_closed(void **state
     struct target target;
     struct proc_list old;
     struct answer a;
+    static struct peer p[WAITING];
     unsigned port;
-    struct peer p;
 
     (void)state;
     configure(d, 0, "\"msp://0.0.0.0:%u\"");
@@ -288,13 +289,17 @@ what_waits_at_an_address_that_goes_is_served_and_the_port_is_closed(void **state
         signal_send(old.pid[i], SIGSTOP);
     WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 20000);
     target = at("127.0.0.2", port);
-    peer_connect(&p, &target);
-    assert_int_equal(peer_write(&p, packet, wire_ahead(packet, &m)), 0);
+    for (int i = 0; i < WAITING; i++) {
+        peer_connect(&p[i], &target);
+        assert_int_equal(peer_write(&p[i], packet, wire_ahead(packet, &m)), 0);
+    }
     move(d, port, "\"msp://127.0.0.1:%u\"");
     for (size_t i = 0; i < old.count; i++)
         signal_send(old.pid[i], SIGCONT);
-    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
-    assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
+    for (int i = 0; i < WAITING; i++) {
+        assert_int_equal(peer_answer(&p[i], &a), ANSWER_ACK);
+        assert_int_equal(peer_answer(&p[i], &a), ANSWER_ACK);
+    }
     WAIT_FOR(try_connect("127.0.0.2", port) == ECONNREFUSED, 20000);
     assert_int_equal(try_connect("127.0.0.1", port), 0);
     move(d, port, "\"msp://127.0.0.2:%u\"");
