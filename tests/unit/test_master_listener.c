@@ -161,6 +161,33 @@ a_port_in_use_is_exit_status_69(void **state)
 }
 
 static void
+what_cannot_be_had_is_explained(void **state)
+{
+    static const struct {
+        const char *url;
+        int error, code;
+        const char *said;
+    } rows[] = {
+        {"msp://127.0.0.1:80", EACCES, EX_NOPERM, "a port under 1024 is for root"},
+        {"msp://127.0.0.1:8000", EACCES, EX_NOPERM, "no permission to listen there"},
+        {"msp://192.0.2.77:8000", EADDRNOTAVAIL, EX_UNAVAILABLE, "no such address on this machine"},
+        {"msp://[::1]:8000", EAFNOSUPPORT, EX_UNAVAILABLE, "this machine has no IPv6"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
+        char name[128];
+        struct listener_config lc = config_for(rows[i].url, name);
+        struct failure why;
+
+        listener_explain(&lc, &lc.endpoints[0], rows[i].error, &why);
+        assert_int_equal(why.code, rows[i].code);
+        assert_non_null(strstr(why.text, rows[i].url));
+        assert_non_null(strstr(why.text, rows[i].said));
+    }
+}
+
+static void
 it_stays_open_until_the_last_reference_is_gone(void **state)
 {
     char name[128];
@@ -320,6 +347,7 @@ main(void)
         cmocka_unit_test(port_0_is_resolved_for_ipv4_and_ipv6),
         cmocka_unit_test(the_same_address_written_out_is_served_and_another_is_not),
         cmocka_unit_test(a_port_in_use_is_exit_status_69),
+        cmocka_unit_test(what_cannot_be_had_is_explained),
         cmocka_unit_test(it_stays_open_until_the_last_reference_is_gone),
         cmocka_unit_test_setup_teardown(a_unix_socket_in_use_is_left_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(a_stale_unix_socket_is_replaced_but_a_file_is_not, setup,

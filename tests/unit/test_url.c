@@ -229,6 +229,65 @@ unix_peers_are_written_safely(void **state)
     assert_memory_equal(text, "unix:\\x0A\\x0A", 13);
 }
 
+static struct endpoint
+endpoint_of(const char *text)
+{
+    char error[URL_ERROR_LEN];
+    struct endpoint ep;
+    struct url url;
+
+    assert_int_equal(url_parse(text, &url, error), 0);
+    assert_int_equal(endpoint_resolve(&url, &ep, error), 0);
+    url_fini(&url);
+    return ep;
+}
+
+static void
+an_address_covers_itself_and_all_addresses_cover_their_family(void **state)
+{
+    static const struct {
+        const char *wide, *narrow;
+        bool covers;
+    } rows[] = {
+        {"msp://127.0.0.1:1", "msp://127.0.0.1:1", true},
+        {"msp://127.0.0.1:1", "msp://127.0.0.1:2", false},
+        {"msp://127.0.0.1:1", "msp://127.0.0.2:1", false},
+        {"msp://0.0.0.0:1", "msp://127.0.0.1:1", true},
+        {"msp://0.0.0.0:1", "msp://127.0.0.1:2", false},
+        {"msp://127.0.0.1:1", "msp://0.0.0.0:1", false},
+        {"msp://0.0.0.0:1", "msp://[::1]:1", false},
+        {"msp://[::]:1", "msp://[::1]:1", true},
+        {"msp://[::]:1", "msp://127.0.0.1:1", false},
+        {"msp://[::ffff:127.0.0.1]:1", "msp://127.0.0.1:1", true}, /* it is IPv4 */
+        {"msp:///a", "msp:///a", true},
+        {"msp:///a", "msp:///b", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct endpoint wide = endpoint_of(rows[i].wide), narrow = endpoint_of(rows[i].narrow);
+
+        assert_int_equal(endpoint_covers(&wide, &narrow), rows[i].covers);
+        assert_int_equal(endpoint_overlaps(&narrow, &wide),
+                         rows[i].covers || endpoint_covers(&narrow, &wide));
+    }
+}
+
+static void
+what_another_address_stands_for_is_not_told(void **state)
+{
+    const struct endpoint eps[] = {endpoint_of("msp://0.0.0.0:1"), endpoint_of("msp://[::]:1"),
+                                   endpoint_of("msp://127.0.0.1:1"),
+                                   endpoint_of("msp://127.0.0.1:2")};
+
+    (void)state;
+    assert_false(endpoint_is_told(eps, 4, 0));
+    assert_true(endpoint_is_told(eps, 4, 1));
+    assert_false(endpoint_is_told(eps, 4, 2));
+    assert_true(endpoint_is_told(eps, 4, 3));
+    assert_true(endpoint_is_told(eps, 1, 0));
+}
+
 int
 main(void)
 {
@@ -240,6 +299,8 @@ main(void)
         cmocka_unit_test(endpoints_are_resolved_and_written_back),
         cmocka_unit_test(names_are_resolved_and_unknown_ones_said),
         cmocka_unit_test(unix_peers_are_written_safely),
+        cmocka_unit_test(an_address_covers_itself_and_all_addresses_cover_their_family),
+        cmocka_unit_test(what_another_address_stands_for_is_not_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
