@@ -6,14 +6,19 @@
  * A handle is one connection. The library makes the connection when it first needs it, and makes it
  * again when it was lost.
  *
- * The process is the program's. The library keeps no global state, prints nothing, and changes no
- * signal handler, signal mask, umask, locale, limit or current directory, nor depends on them. It
- * raises neither SIGPIPE nor SIGXFSZ: beyond RLIMIT_FSIZE a call fails. Signals may interrupt it at
- * any point. None of its descriptors is 0, 1 or 2, also where these are closed.
+ * The process is the program's. The library keeps no state besides its handles and the lookups of
+ * names, prints nothing, and changes no signal handler, signal mask, umask, locale, limit or
+ * current directory, nor depends on them. It raises neither SIGPIPE nor SIGXFSZ: beyond
+ * RLIMIT_FSIZE a call fails. Signals may interrupt it at any point. None of its descriptors is 0, 1
+ * or 2, also where these are closed.
  *
  * fork: a connection belongs to the process that has made it. In another process only msock_close
  * may be called for it, which then frees the copy and leaves the connection alone.
  *
+ * Names: a host name is looked up in a thread of the library's, with all signals blocked. If the
+ * resolver does not answer in time, the thread is left behind and ends by itself, even after
+ * msock_close. A process has at most 16 of these; until one has ended, further lookups fail. After
+ * a lookup the code stays in memory, even after dlclose(3). A child that is forked asks anew.
  *
  * Threads: any thread may use a handle, but only one at a time. Two handles may be used at the same
  * time. "Any thread" at a function means that it may be called at the same time as any other.
@@ -62,8 +67,11 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
 
 /* Makes a handle for a server; does not connect. The URL is one of "msp://127.0.0.1:8000",
  * "msp://[::1]:8000" and "msp:///run/msock.sock", or the same with tinyproto, cnp or frame. The
- * default port is 8000. A name is resolved at each connection, and its first address is used.
- * Options stand behind "?" with "&" between them:
+ * default port is 8000. A name is looked up at each connection, and its addresses, at most 16, are
+ * tried in turn (RFC 8305): the next one as soon as one fails, or after 250 ms without an answer.
+ * The first that connects is used, and is the first one next time. "localhost" and names under
+ * ".localhost" are ::1 and 127.0.0.1, and ask no resolver. Options stand behind "?" with "&"
+ * between them:
  *
  *   framing             frame: length32 (the default), fixed:N, delimiter, delimiter:X, eof (4)
  *   delimiter           frame with framing=delimiter: 1 to 32 bytes, also NUL ("delimiter=%00");
@@ -96,9 +104,10 @@ MSOCK_API void msock_close(msock *m);
 
 /* --- options: set them at any time between two messages --- */
 
-/* Sets how long to wait, in milliseconds. answer_ms, default 2000: for a connection, for each
- * answer, and for a packet to move on. commit_ms, default 30000: for the answer to a trailer, also
- * one sent ahead; the server may have to make a large file durable first. 0 keeps a value. */
+/* Sets how long to wait, in milliseconds. answer_ms, default 2000: for a connection, with the
+ * lookup of the name and all its addresses; for each answer; and for a packet to move on.
+ * commit_ms, default 30000: for the answer to a trailer, also one sent ahead; the server may have
+ * to make a large file durable first. 0 keeps a value. */
 MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms);
 
 /* Sets how often a message is begun again after ERR, a lost connection or too many NACKs (1.7);
@@ -108,7 +117,9 @@ MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_
  * These do not count as retries: a connection that the server had closed while it was idle, and a
  * message sent ahead that got a NACK (1.6). If an idle connection ends just as a message is sent,
  * the first retry does not wait.
- * After the ERR codes bad-header, too-long and denied there is one retry only. */
+ * A retry begins with the address of the name that has not failed most recently. After the ERR
+ * codes busy and shutdown it does not wait until each address has had its turn. After the ERR codes
+ * bad-header, too-long and denied there is one retry only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
 /* Sets how many NACKs within one message the connection survives; default 10. */

@@ -206,6 +206,9 @@ ahead_recover(struct msock *m)
 
     attempt_count(m);
     m->peer->results.settled = NULL;
+    if (peer_alive(m->peer) ||
+        m->peer->results.code[0] != '\0') /* silent, or it has sent us away */
+        dial_failed(&m->dialer);
     peer_close(m->peer);
     for (;;) {
         ahead_report_settled(m);

@@ -145,6 +145,7 @@ attempt_connect(struct msock *m)
     else
         handle_fail(m, MSOCK_OK, "%s: no answer in %s within %u ms", m->address, p->ops->name,
                     m->answer_ms);
+    dial_failed(&m->dialer);
     peer_close(p);
     return -1;
 }

@@ -9,7 +9,7 @@ struct delivery {
     struct outgoing *out;
     enum msock_status status; /* once it is decided */
     unsigned attempts;        /* made, connecting included */
-    unsigned waits;           /* made between them */
+    struct pauses pauses;     /* made between them */
     bool in_doubt;            /* the server may have the message */
     bool begun;               /* bytes of the message went out at least once */
     bool reused;              /* this attempt's connection is older than the attempt */
@@ -23,6 +23,8 @@ struct delivery {
 enum msock_status
 msock_connect(msock *m)
 {
+    struct pauses pauses = {.waits = 0};
+
     handle_begin(m);
     attempt_check(m);
     for (unsigned nth = 0; m->transport.fd < 0 && attempt_connect(m) < 0; nth++) {
@@ -30,7 +32,7 @@ msock_connect(msock *m)
             return MSOCK_LOCAL;
         if (nth >= m->retries)
             return MSOCK_UNREACHABLE;
-        handle_back_off(m, nth);
+        handle_pause(m, &pauses);
     }
     handle_begin(m);
     return MSOCK_OK;
@@ -86,7 +88,7 @@ delivery_again(struct delivery *d)
     if (d->reused && !d->hurried && (m->code[0] == '\0' || strcmp(m->code, "shutdown") == 0))
         d->hurried = true;
     else
-        handle_back_off(m, d->waits++);
+        handle_pause(m, &d->pauses);
     return false;
 }
 
@@ -138,6 +140,8 @@ delivery_attempt(struct delivery *d)
     case ATTEMPT_LOST:
         /* What was sent ahead and lost is sent again with each answer waited for (1.6). */
         d->out->strict |= d->out->size <= d->m->peer->ops->ahead_max;
+        if (!d->reused || d->m->code[0] != '\0')
+            dial_failed(&d->m->dialer);
         return delivery_again(d);
     case ATTEMPT_NACKED:
         /* Not an attempt of its own: the protocol's way to answer a NACK to what was sent ahead. */

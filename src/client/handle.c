@@ -134,6 +134,7 @@ msock_open(const char *url)
         return NULL;
     }
     handle_name_address(m);
+    dialer_init(&m->dialer, &m->at.url, m->address);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
     m->retries = HANDLE_RETRIES;
@@ -157,6 +158,7 @@ msock_close(msock *m)
     transport_close(&m->transport);
     handle_clear_transforms(m);
     digester_destroy(m->digester);
+    dialer_fini(&m->dialer);
     handle_drop_reply(m);
     free(m->received);
     address_fini(&m->at);
@@ -358,31 +360,21 @@ handle_say_unanswered(struct msock *m)
 int
 handle_connect(struct msock *m)
 {
-    char error[URL_ERROR_LEN];
-    struct endpoint ep;
+    struct dialer *d = &m->dialer;
+    int fd;
 
-    if (endpoint_resolve(&m->at.url, &ep, error) < 0) {
-        handle_fail(m, MSOCK_OK, "%s", error);
+    if (dial_resolve(d, m->answer_ms) < 0 || dial_connect(d, &fd) < 0) {
+        if (errno == ENOMEM)
+            m->peer->end = PEER_STARVED;
+        handle_fail(m, MSOCK_OK, "%s", d->error);
         return -1;
     }
-    if (transport_open(&m->transport, &ep, m->answer_ms) < 0) {
-        if (errno == ECONNREFUSED)
-            handle_fail(m, MSOCK_OK, "%s: connection refused (is msockd running there?)",
-                        m->address);
-        else if (errno == ENOENT)
-            handle_fail(m, MSOCK_OK, "%s: there is no such socket (is msockd running there?)",
-                        m->address);
-        else if (errno == ETIMEDOUT)
-            handle_fail(m, MSOCK_OK, "%s: no connection within %u ms", m->address, m->answer_ms);
-        else
-            handle_fail_errno(m, MSOCK_OK, "%s: no connection", m->address);
-        return -1;
-    }
+    transport_take(&m->transport, fd);
     m->counts.connects++;
     return 0;
 }
 
-void
+static void
 handle_back_off(const struct msock *m, unsigned nth)
 {
     uint32_t random;
@@ -395,6 +387,17 @@ handle_back_off(const struct msock *m, unsigned nth)
     left.tv_nsec = (long)(us % 1000000) * 1000;
     while (nanosleep(&left, &left) < 0 && errno == EINTR)
         continue;
+}
+
+void
+handle_pause(const struct msock *m, struct pauses *pauses)
+{
+    bool away = strcmp(m->code, "busy") == 0 || strcmp(m->code, "shutdown") == 0;
+
+    if (away && pauses->moves + 1 < m->dialer.count)
+        pauses->moves++;
+    else
+        handle_back_off(m, pauses->waits++);
 }
 
 void

@@ -4,6 +4,7 @@
 #define CLIENT_HANDLE_H
 
 #include "client/peer.h"
+#include "common/dial.h"
 #include "common/digest.h"
 #include "common/url.h"
 #include "msock.h"
@@ -53,6 +54,7 @@ struct ahead; /* ahead.c */
 struct msock {
     struct address at;
     char address[HANDLE_ERROR_LEN / 4]; /* for sentences: "127.0.0.1:8000" */
+    struct dialer dialer;
     struct transport transport;
     struct peer *peer; /* what speaks on it */
     struct digester *digester;
@@ -100,11 +102,18 @@ enum msock_status handle_fail_unsent(struct msock *m, const char *code, const ch
 /* Adds to the sentence about a lost reply that its message was taken. */
 void handle_say_unanswered(struct msock *m);
 
-/* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set. */
+/* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set (and
+ * attempt_is_starved where there is no memory). */
 MS_MUST_CHECK int handle_connect(struct msock *m);
 
-/* The wait before the nth attempt more, counted from 0. */
-void handle_back_off(const struct msock *m, unsigned nth);
+/* The waits and the moves to other addresses between the attempts of one call. */
+struct pauses {
+    unsigned waits, moves;
+};
+
+/* The pause before another attempt. A server that has turned us away says nothing of the others of
+ * its name, so there is no wait until each has had its turn. */
+void handle_pause(const struct msock *m, struct pauses *pauses);
 
 /* The id of the next message becomes the last one: the caller's, a random one, or none. */
 void handle_choose_id(struct msock *m);

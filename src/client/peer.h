@@ -34,10 +34,8 @@ void transport_init(struct transport *t);
 /* After a fork: a connection of another process loses our copy of its socket, and nothing more. */
 void transport_forget_others(struct transport *t);
 
-/* Connects within timeout_ms; an older connection must be closed. Returns 0, or -1 with errno
- * (ETIMEDOUT where the time is over). */
-MS_MUST_CHECK int
-transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_ms);
+/* Takes over a connection, a non-blocking socket; an older one must be closed. */
+void transport_take(struct transport *t, int fd);
 
 /* Closes, if open. */
 void transport_close(struct transport *t);

@@ -110,6 +110,8 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     if (peer_alive(m->peer))
         return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
     attempt_say_end(m);
+    if (m->code[0] != '\0') /* the server has sent us away */
+        dial_failed(&m->dialer);
     return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
 }
 

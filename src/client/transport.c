@@ -2,15 +2,13 @@
  * caller, since a host program may use signals as it likes. */
 #include "client/peer.h"
 
+#include "common/dial.h"
 #include "common/fd.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 void
@@ -44,69 +42,13 @@ poll_until(int fd, short events, uint64_t deadline_us)
     }
 }
 
-/* A full backlog makes connect(2) on a non-blocking Unix socket fail with EAGAIN and nothing to
- * poll for, so there the kernel does the waiting. */
-static int
-connect_unix(int fd, const struct endpoint *ep, unsigned timeout_ms)
+void
+transport_take(struct transport *t, int fd)
 {
-    struct timeval limit = {.tv_sec = timeout_ms / 1000, .tv_usec = timeout_ms % 1000 * 1000};
-    uint64_t deadline = clock_mono_us() + (uint64_t)timeout_ms * 1000;
-    int rc;
-
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
-        return -1;
-    do {
-        rc = connect(fd, (const struct sockaddr *)&ep->addr, ep->len);
-    } while (rc < 0 && errno == EINTR && clock_mono_us() < deadline);
-    if (rc < 0 && (errno == EAGAIN || errno == EINTR))
-        errno = ETIMEDOUT;
-    return rc < 0 ? -1 : fd_set_nonblock(fd, 1);
-}
-
-static int
-connect_inet(int fd, const struct endpoint *ep, unsigned timeout_ms)
-{
-    uint64_t deadline = clock_mono_us() + (uint64_t)timeout_ms * 1000;
-    int on = 1, error = 0;
-    socklen_t len = sizeof(error);
-
-    if (fd_set_nonblock(fd, 1) < 0 || setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0)
-        return -1;
-    if (connect(fd, (const struct sockaddr *)&ep->addr, ep->len) == 0)
-        return 0;
-    if (errno != EINPROGRESS && errno != EINTR)
-        return -1;
-    if (!poll_until(fd, POLLOUT, deadline)) {
-        errno = ETIMEDOUT;
-        return -1;
-    }
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-        return -1;
-    errno = error;
-    return error == 0 ? 0 : -1;
-}
-
-int
-transport_open(struct transport *t, const struct endpoint *ep, unsigned timeout_ms)
-{
-    int rc = -1;
-    int fd = fd_above_standard(socket(ep->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-
     MS_ASSERT(t->fd == -1);
-    if (fd < 0)
-        goto out;
-    if (ep->addr.ss_family == AF_UNIX)
-        rc = connect_unix(fd, ep, timeout_ms);
-    else
-        rc = connect_inet(fd, ep, timeout_ms);
-    if (rc < 0)
-        goto out;
-    t->fd = fd_steal(&fd);
+    t->fd = fd;
     t->owner = getpid();
     t->error = 0;
-out:
-    fd_close(&fd);
-    return rc;
 }
 
 void
@@ -118,11 +60,7 @@ transport_close(struct transport *t)
 void
 transport_reset(struct transport *t)
 {
-    struct linger now = {.l_onoff = 1};
-
-    if (t->fd >= 0)
-        (void)setsockopt(t->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    transport_close(t);
+    dial_reset(&t->fd);
 }
 
 static void

@@ -726,10 +726,38 @@ a_signal_ends_the_wait_for_replies_that_never_come(void **state)
     daemon_stop(d);
 }
 
+/* The daemon has one of the two addresses. The connection that finds out which is no message, also
+ * where the end of a connection is the end of one. */
+static void
+a_name_with_several_addresses_is_loaded_where_it_answers(void **state)
+{
+    static const struct kind two[] = {
+        {.listen = "msp://127.0.0.1:0", .options = "", .acknowledged = true},
+        {.listen = "frame://127.0.0.1:0?framing=eof", .options = "?framing=eof"}};
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        struct daemon *d = start("discard", &two[i]);
+        char server[URL_SIZE];
+        struct running r;
+        json_t *value;
+
+        snprintf(server, sizeof(server), "%.*s://two.localhost%s", (int)strcspn(two[i].listen, ":"),
+                 two[i].listen, strrchr(d->listeners[0].url, ':'));
+        bench_start(&r, server, &two[i], WORDS("-c", "2", "-n", "40"));
+        value = bench_finish(&r, &two[i], 0);
+        assert_int_equal(number(value, NULL, "messages"), 40);
+        assert_int_equal(stats_total(d, "messages"), 40);
+        json_decref(value);
+        daemon_stop(d);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_name_with_several_addresses_is_loaded_where_it_answers),
         SYSTEM_TEST(messages_that_are_discarded_are_counted_on_both_sides),
         SYSTEM_TEST(messages_that_come_back_are_counted_on_both_sides),
         SYSTEM_TEST(messages_that_are_kept_are_counted_on_both_sides),

@@ -406,8 +406,11 @@ server_listen_unix(struct server *s)
 static void
 server_listen_inet(struct server *s, int family)
 {
-    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in6 six = {
+        .sin6_family = AF_INET6, .sin6_port = htons(s->port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    struct sockaddr_in four = {.sin_family = AF_INET,
+                               .sin_port = htons(s->port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct sockaddr *sa = family == AF_INET6 ? (struct sockaddr *)&six : (struct sockaddr *)&four;
     socklen_t len = family == AF_INET6 ? sizeof(six) : sizeof(four);
     in_port_t port;
@@ -416,8 +419,9 @@ server_listen_inet(struct server *s, int family)
     assert_int_equal(bind(s->listener, sa, len), 0);
     assert_int_equal(getsockname(s->listener, sa, &len), 0);
     port = family == AF_INET6 ? six.sin6_port : four.sin_port;
+    s->port = ntohs(port);
     snprintf(s->url, sizeof(s->url), family == AF_INET6 ? "msp://[::1]:%d" : "msp://127.0.0.1:%d",
-             ntohs(port));
+             s->port);
 }
 
 void

@@ -60,6 +60,7 @@ struct server {
     bool leave;             /* close after each committed message */
     const char *reply;
     unsigned bad_replies;     /* so many replies are damaged first */
+    uint16_t port;            /* 0: the kernel chooses, and it is here afterwards */
     uint64_t late_size_limit; /* larger sizes are undetermined: a late digest is refused; 0: none */
 
     /* what it saw */

@@ -2,6 +2,7 @@
  * message when one is answered, so that a slow server is not buried but measured. With --rate
  * messages are due on schedule, and a server that stalls is seen. */
 #include "bench/bench_load.h"
+#include "common/dial.h"
 #include "common/fd.h"
 #include "msock/command.h"
 
@@ -347,11 +348,48 @@ bench_run_jansson(const struct bench_options *options)
     return EX_OK;
 }
 
+#define BENCH_DIAL_PAUSE_NS 50000000
+
+/* Finds the address that all connections are made to: where there are several, the first to which
+ * one can be made, which is reset then. Tries again like the load itself. */
+static int
+bench_find(const struct bench_options *options, struct dialer *d)
+{
+    const struct timespec pause = {.tv_nsec = BENCH_DIAL_PAUSE_NS};
+    uint64_t now = clock_mono_us(), deadline = now + (uint64_t)(options->timeout_s * 1e6);
+
+    for (;; now = clock_mono_us()) {
+        int fd = -1;
+
+        if (dial_resolve(d, now < deadline ? (unsigned)((deadline - now) / 1000) + 1 : 1) < 0)
+            return -1;
+        if (d->count == 1)
+            return 0;
+        if (dial_connect(d, &fd) == 0) {
+            dial_reset(&fd);
+            return 0;
+        }
+        if (!options->retry || clock_mono_us() >= deadline)
+            return -1;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static int
+bench_run_found(const struct bench_options *options, const struct endpoint *ep)
+{
+    if (options->bind_from > 0 && ep->addr.ss_family != AF_INET) {
+        say_error("--bind-from needs a server with an IPv4 address");
+        return EX_USAGE;
+    }
+    return options->members > 0 ? bench_members(options, ep) : bench_run_at(options, ep);
+}
+
 static int
 bench_run(struct bench_options *options)
 {
-    char error[URL_ERROR_LEN];
-    struct endpoint ep;
+    struct dialer d;
+    int rc;
 
     if (options->jansson)
         return bench_run_jansson(options);
@@ -359,15 +397,15 @@ bench_run(struct bench_options *options)
         return EX_OSERR;
     if (options->raw)
         return bench_run_raw(options);
-    if (endpoint_resolve(&options->url, &ep, error) < 0) {
-        say_error("%s", error);
-        return EX_UNAVAILABLE;
+    dialer_init(&d, &options->url, options->url_text);
+    if (bench_find(options, &d) == 0) {
+        rc = bench_run_found(options, dial_endpoint(&d));
+    } else {
+        say_error("%s", d.error);
+        rc = EX_UNAVAILABLE;
     }
-    if (options->bind_from > 0 && ep.addr.ss_family != AF_INET) {
-        say_error("--bind-from needs a server with an IPv4 address");
-        return EX_USAGE;
-    }
-    return options->members > 0 ? bench_members(options, &ep) : bench_run_at(options, &ep);
+    dialer_fini(&d);
+    return rc;
 }
 
 int

@@ -1,5 +1,6 @@
 /* Connecting, sending, receiving and losing. */
 #include "bench/bench_load.h"
+#include "common/dial.h"
 #include "common/fd.h"
 
 #include <arpa/inet.h>
@@ -311,6 +312,10 @@ bench_connect(const struct endpoint *ep, uint32_t source)
 
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&ep->addr, ep->len) < 0)
         fd_close(&fd);
+    if (fd >= 0 && dial_is_self(fd)) {
+        errno = ECONNREFUSED;
+        fd_close(&fd);
+    }
     return fd;
 }
 
@@ -403,6 +408,8 @@ link_finish_connect(struct bench_link *link)
 
     if (getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
         error = errno;
+    if (error == 0 && dial_is_self(link->fd))
+        error = ECONNREFUSED;
     if (error != 0) {
         link_refused(link, error);
         return;
