@@ -180,8 +180,12 @@ lookup_leave(struct lookup *l)
 {
     bool done;
 
-    if (l == NULL || l->pid != getpid()) /* forked: its thread and lock are the parent's */
+    if (l == NULL)
         return;
+    if (l->pid != getpid()) { /* forked: its thread, and who has its lock, are the parent's */
+        free(l);
+        return;
+    }
     pthread_mutex_lock(&l->lock);
     l->left = true;
     done = l->done;
