@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -43,75 +42,6 @@ stats_space_reserve(int fd, uint64_t offset, uint64_t len)
     if (rc < 0 && errno != ENOSPC && errno != EDQUOT && errno != EFBIG)
         rc = space_fill(fd, offset, len);
     return rc;
-}
-
-/* --- loads --- */
-
-/* Without the seal against writers, which kernels before 5.1 do not have, workers get a descriptor
- * that can only read. */
-static int
-loads_reopen(struct stats_loads *loads)
-{
-    char path[32];
-    int fd;
-
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", loads->fd);
-    fd = fchmod(loads->fd, 0400) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    fd_close(&loads->fd);
-    loads->fd = fd;
-    return 0;
-}
-
-/* The mapping stays writable, and there can be no other one. */
-static int
-loads_seal(struct stats_loads *loads)
-{
-    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-
-    if (fcntl(loads->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) == 0)
-        return 0;
-    return fcntl(loads->fd, F_ADD_SEALS, seals) < 0 ? -1 : loads_reopen(loads);
-}
-
-int
-stats_loads_create(unsigned n, struct stats_loads *out)
-{
-    const size_t len = n * sizeof(struct stats_load);
-    void *map;
-
-    *out = (struct stats_loads){.fd = kernel_memory_file("msockd-loads"), .n = n};
-    if (out->fd < 0 || ftruncate(out->fd, (off_t)len) < 0)
-        return -1;
-    map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
-    if (map == MAP_FAILED)
-        return -1;
-    out->write = map;
-    return loads_seal(out);
-}
-
-void
-stats_loads_close(struct stats_loads *loads)
-{
-    int saved = errno;
-
-    if (loads->write != NULL)
-        munmap(loads->write, loads->n * sizeof(struct stats_load));
-    loads->write = NULL;
-    fd_close(&loads->fd);
-    errno = saved;
-}
-
-void
-stats_loads_keep(const struct stats_loads *loads, unsigned own)
-{
-    const size_t page = sizeof(struct stats_load);
-
-    if (own > 0)
-        munmap(loads->write, own * page);
-    if (own + 1 < loads->n)
-        munmap(loads->write + own + 1, (loads->n - own - 1) * page);
 }
 
 /* --- stats peer --- */

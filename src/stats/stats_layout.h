@@ -129,8 +129,7 @@ stats_region_name(unsigned region, char out[STATS_REGION_NAME_LEN])
     snprintf(out, STATS_REGION_NAME_LEN, "stats.%u", region);
 }
 
-/* What a worker tells the other workers. It has a page of its own in a memfd, whose size is sealed:
- * reading another worker's page cannot fail. */
+/* What a worker tells the other workers, in a page of its own (common/regions.h). */
 struct stats_load {
     _Atomic uint64_t incarnation;
     _Atomic uint32_t open;      /* connections open now */
@@ -216,20 +215,6 @@ stats_regions_used(const struct stats_control *control)
 
     return used < STATS_REGIONS ? used : STATS_REGIONS;
 }
-
-/* The loads of n workers, made once. */
-struct stats_loads {
-    struct stats_load *write; /* all of them; a worker keeps its own page only */
-    int fd;                   /* can be mapped read-only, and not otherwise */
-    unsigned n;
-};
-
-/* Returns 0, or -1 with errno. stats_loads_close also takes what failed. */
-MS_MUST_CHECK int stats_loads_create(unsigned n, struct stats_loads *out);
-void stats_loads_close(struct stats_loads *loads);
-
-/* Unmaps all but one's own page. */
-void stats_loads_keep(const struct stats_loads *loads, unsigned own);
 
 /* Room in the sparse files. A store into a hole of a mapped file on a full file system kills with
  * SIGBUS, so reserve a part before touching it for the first time. */

@@ -171,7 +171,7 @@ stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gi
     if (renameat(sm->dir_fd, STATS_CONTROL_FILE ".new", sm->dir_fd, STATS_CONTROL_FILE) < 0)
         goto out;
     what = "the memory for workers";
-    if (stats_loads_create(STATS_REGIONS, &sm->loads) < 0)
+    if (regions_create("msockd-loads", STATS_REGIONS, sizeof(struct stats_load), &sm->loads) < 0)
         goto out;
     regions_remove_old(sm);
     return 0;
@@ -212,8 +212,8 @@ stats_master_forget(struct stats_master *sm, const struct stats_place *place)
     for (unsigned r = 0; r < STATS_REGIONS; r++)
         if (r != place->region)
             fd_close(&sm->region_fds[r]);
-    stats_loads_keep(&sm->loads, place->region);
-    sm->loads.write = NULL;
+    regions_keep(&sm->loads, place->region);
+    sm->loads.memory = NULL;
 }
 
 void
@@ -225,7 +225,7 @@ stats_master_close(struct stats_master *sm)
     fd_close(&sm->control_ro_fd);
     for (unsigned r = 0; r < STATS_REGIONS; r++)
         fd_close(&sm->region_fds[r]);
-    stats_loads_close(&sm->loads);
+    regions_close(&sm->loads);
     errno = saved;
 }
 

@@ -4,6 +4,7 @@
 #ifndef STATS_STATS_MASTER_H
 #define STATS_STATS_MASTER_H
 
+#include "common/regions.h"
 #include "stats/stats_layout.h"
 
 #include <sys/types.h>
@@ -11,7 +12,7 @@
 struct stats_master {
     struct stats_control *control; /* mapped read-write in the master only */
     int control_ro_fd;             /* for workers to map read-only */
-    struct stats_loads loads;
+    struct regions loads;          /* of struct stats_load, one a worker */
     int region_fds[STATS_REGIONS]; /* read-write; -1 where the region is nobody's */
     uint64_t next_incarnation;
     gid_t gid;  /* of the files */
@@ -48,7 +49,7 @@ void stats_master_ready(struct stats_master *sm);
  * control is not in its directory any more, the file has no name and nobody can read it. */
 struct stats_place {
     int control_fd, stats_fd; /* borrowed from struct stats_master */
-    struct stats_loads loads; /* the same */
+    struct regions loads;     /* the same */
     unsigned region;
     uint64_t incarnation;
 };

@@ -60,7 +60,7 @@ stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
     if (place->control_fd < 0)
         writer_alone(control, place->incarnation);
     sw->slots = (void *)((uint8_t *)sw->block + STATS_BLOCK_SIZE);
-    sw->load = place->loads.write != NULL ? &place->loads.write[place->region] : loads;
+    sw->load = place->loads.fd >= 0 ? regions_own(&place->loads, place->region) : loads;
     atomic_store(&sw->load->open, 0);
     atomic_store(&sw->load->accepting, 0);
     atomic_store_explicit(&sw->load->incarnation, place->incarnation, memory_order_release);

@@ -685,7 +685,7 @@ write_load(const struct stats_place *place, unsigned region)
 {
     int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
 
-    return read(fd, &place->loads.write[region], sizeof(uint64_t)) > 0 ? 0 : errno;
+    return read(fd, regions_own(&place->loads, region), sizeof(uint64_t)) > 0 ? 0 : errno;
 }
 
 static int
