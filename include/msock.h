@@ -106,8 +106,12 @@ MSOCK_API void msock_close(msock *m);
 
 /* Sets how long to wait, in milliseconds. answer_ms, default 2000: for a connection, with the
  * lookup of the name and all its addresses; for each answer; and for a packet to move on.
- * commit_ms, default 30000: for the answer to a trailer, also one sent ahead; the server may have
- * to make a large file durable first. 0 keeps a value. */
+ * commit_ms, default 300000 (5 minutes): for the final answer, or the reply, once the whole message
+ * has left, also ahead; the server's disk or program may be slow. It is all that limits this wait,
+ * as long as the connection holds: it ends after about 40 s without an answer of the server's TCP.
+ * Then the message is in doubt, and is sent again where the protocol allows it: to a msockd, that
+ * copy gets the outcome of the first (1.9). A message so takes at most retries + 1 times the time
+ * to send it and commit_ms, and the pauses between. 0 keeps a value. */
 MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_ms);
 
 /* Sets how often a message is begun again after ERR, a lost connection or too many NACKs (1.7);

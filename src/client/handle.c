@@ -108,7 +108,7 @@ handle_make_peer(struct msock *m)
         return -1;
     p->limits.framing = m->at.framing;
     p->limits.window_size = m->at.window_size;
-    p->limits.retries = HANDLE_NACK_LIMIT;
+    p->limits.retries = UINT8_MAX; /* how long it takes is commit_ms alone */
     p->limits.nack_limit = HANDLE_NACK_LIMIT;
     p->limits.timeout_us = (uint64_t)HANDLE_ANSWER_MS * 1000;
     m->peer = p;
@@ -187,7 +187,7 @@ void
 msock_set_nack_limit(msock *m, unsigned limit)
 {
     m->nack_limit = limit;
-    m->peer->limits.nack_limit = m->peer->limits.retries = limit;
+    m->peer->limits.nack_limit = limit;
 }
 
 void

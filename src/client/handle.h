@@ -40,7 +40,7 @@ void address_fini(struct address *address);
 #define HANDLE_AUTO_ID   32   /* hex digits */
 
 #define HANDLE_ANSWER_MS  2000
-#define HANDLE_COMMIT_MS  30000
+#define HANDLE_COMMIT_MS  300000 /* longer than a disk or a network file system takes to recover */
 #define HANDLE_RETRIES    5
 #define HANDLE_BASE_MS    50
 #define HANDLE_MAX_MS     5000

@@ -26,6 +26,7 @@ struct transport {
     int fd;
     pid_t owner;                  /* who has made the connection */
     int error;                    /* errno of the loss; 0: the server closed in order */
+    bool is_gone;                 /* the other machine does not answer: the next read says so */
     uint64_t bytes_in, bytes_out; /* over all connections */
 };
 

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -42,6 +44,37 @@ poll_until(int fd, short events, uint64_t deadline_us)
     }
 }
 
+/* --- a peer whose machine is gone, and cannot say so --- */
+
+/* While nothing is on its way, only probes find it out: the connection ends after 10 s and 6 of
+ * them, 40 s in all. Not TCP_USER_TIMEOUT: that would also end a connection whose peer lives and
+ * does not read. */
+static void
+keep_alive(int fd)
+{
+    static const int on = 1, idle_s = 10, every_s = 5, probes = 6;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+}
+
+/* What is on its way has been sent again so often without an answer of the other kernel: for about
+ * half a minute. There are no probes then, and TCP itself would try for a quarter of an hour. */
+#define GONE_TRIES   7
+#define GONE_LOOK_US 5000000
+
+static bool
+transport_is_gone(const struct transport *t)
+{
+    struct tcp_info info;
+    socklen_t len = sizeof(info);
+
+    return getsockopt(t->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked > 0 &&
+           info.tcpi_retransmits >= GONE_TRIES;
+}
+
 void
 transport_take(struct transport *t, int fd)
 {
@@ -49,6 +82,8 @@ transport_take(struct transport *t, int fd)
     t->fd = fd;
     t->owner = getpid();
     t->error = 0;
+    t->is_gone = false;
+    keep_alive(fd);
 }
 
 void
@@ -107,6 +142,10 @@ transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
 {
     ssize_t got;
 
+    if (t->is_gone) {
+        t->error = ETIMEDOUT;
+        return TRANSPORT_LOST;
+    }
     do {
         got = recv(t->fd, buf, n, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
@@ -124,7 +163,17 @@ transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
 bool
 transport_wait(struct transport *t, short events, uint64_t deadline_us)
 {
-    return poll_until(t->fd, events, deadline_us);
+    for (;;) {
+        uint64_t look_us = clock_mono_us() + GONE_LOOK_US;
+
+        if (look_us >= deadline_us)
+            return poll_until(t->fd, events, deadline_us);
+        if (poll_until(t->fd, events, look_us))
+            return true;
+        t->is_gone = transport_is_gone(t);
+        if (t->is_gone)
+            return true;
+    }
 }
 
 unsigned

@@ -3,6 +3,7 @@
 #include "msock.h"
 #include "scripted_server.h"
 
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <sys/time.h>
 
@@ -152,6 +153,28 @@ every_kind_of_address_is_reached(void **state)
         server_destroy(s);
     }
     free(data);
+}
+
+/* A server whose machine is gone is noticed, however long the final answer may take. */
+static void
+a_silent_connection_is_probed(void **state)
+{
+    struct server *s = server_create();
+    int on = 0, idle_s = 0;
+    socklen_t len = sizeof(on);
+    msock *m;
+
+    (void)state;
+    server_start(s, AF_INET);
+    m = client_open(s->url);
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    assert_int_equal(getsockopt(msock_fd(m), SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+    assert_int_equal(getsockopt(msock_fd(m), IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, &len), 0);
+    assert_int_equal(on, 1);
+    assert_int_equal(idle_s, 10);
+    msock_close(m);
+    server_stop(s);
+    server_destroy(s);
 }
 
 static void
@@ -320,6 +343,7 @@ main(void)
         cmocka_unit_test(a_missing_socket_and_a_bad_name_are_unreachable),
         cmocka_unit_test(a_connection_that_takes_too_long_is_given_up_also_between_signals),
         cmocka_unit_test(every_kind_of_address_is_reached),
+        cmocka_unit_test(a_silent_connection_is_probed),
         cmocka_unit_test(a_name_is_resolved),
         cmocka_unit_test(a_connection_lost_at_any_byte_ends_in_one_success),
         cmocka_unit_test(a_connection_closed_while_idle_is_replaced_in_silence),

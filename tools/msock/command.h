@@ -111,34 +111,37 @@ void progress_clear(struct progress *progress);
 
 struct session_options {
     const char *url;
-    const char *id;   /* NULL: the library makes one */
-    const char *key;  /* a file; NULL: nothing is sealed */
-    double timeout_s; /* below 0: the library's defaults */
-    uint32_t retries; /* SESSION_RETRIES: the library's default */
-    int progress;     /* a bar: 1 yes, 0 no, -1 on a terminal */
+    const char *id;         /* NULL: the library makes one */
+    const char *key;        /* a file; NULL: nothing is sealed */
+    double timeout_s;       /* below 0: the library's defaults */
+    double final_timeout_s; /* the same */
+    uint32_t retries;       /* SESSION_RETRIES: the library's default */
+    int progress;           /* a bar: 1 yes, 0 no, -1 on a terminal */
     bool want_reply;
     bool json;
     bool quiet;
 };
 
 #define SESSION_RETRIES UINT32_MAX
-#define SESSION_OPTIONS_INIT(server)                                                 \
-    {                                                                                \
-        .url = (server), .timeout_s = -1, .retries = SESSION_RETRIES, .progress = -1 \
+#define SESSION_OPTIONS_INIT(server)                                                         \
+    {                                                                                        \
+        .url = (server), .timeout_s = -1, .final_timeout_s = -1, .retries = SESSION_RETRIES, \
+        .progress = -1                                                                       \
     }
 
 /* Rows of the options above but the id, and their help. */
-#define SESSION_ROWS(o)                                                      \
-    {"url", 'u', OPTION_TEXT, &(o)->url, 0, 0, NULL},                        \
-        {"key", 'k', OPTION_TEXT, &(o)->key, 0, 0, NULL},                    \
-        {"timeout", 't', OPTION_SECONDS, &(o)->timeout_s, 0.001, 1e6, NULL}, \
-        {"retries", 'r', OPTION_COUNT, &(o)->retries, 0, 1000000, NULL},     \
-        {"reply", 0, OPTION_FLAG, &(o)->want_reply, 0, 0, NULL},             \
-        {"progress", 0, OPTION_SET, &(o)->progress, 1, 0, NULL},             \
-        {"no-progress", 0, OPTION_SET, &(o)->progress, 0, 0, NULL},          \
-        {"json", 'j', OPTION_FLAG, &(o)->json, 0, 0, NULL},                  \
-    {                                                                        \
-        "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                   \
+#define SESSION_ROWS(o)                                                                \
+    {"url", 'u', OPTION_TEXT, &(o)->url, 0, 0, NULL},                                  \
+        {"key", 'k', OPTION_TEXT, &(o)->key, 0, 0, NULL},                              \
+        {"timeout", 't', OPTION_SECONDS, &(o)->timeout_s, 0.001, 1e6, NULL},           \
+        {"final-timeout", 0, OPTION_SECONDS, &(o)->final_timeout_s, 0.001, 1e6, NULL}, \
+        {"retries", 'r', OPTION_COUNT, &(o)->retries, 0, 1000000, NULL},               \
+        {"reply", 0, OPTION_FLAG, &(o)->want_reply, 0, 0, NULL},                       \
+        {"progress", 0, OPTION_SET, &(o)->progress, 1, 0, NULL},                       \
+        {"no-progress", 0, OPTION_SET, &(o)->progress, 0, 0, NULL},                    \
+        {"json", 'j', OPTION_FLAG, &(o)->json, 0, 0, NULL},                            \
+    {                                                                                  \
+        "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                             \
     }
 #define SESSION_STATUS                                                                \
     "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"     \
@@ -152,8 +155,11 @@ struct session_options {
     "      --reply            ask for the reply and print it on standard output; over\n"   \
     "                         tinyproto, cnp and lines a journal sends one with\n"         \
     "                         ?reply=yes only\n"                                           \
-    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer;\n"    \
-    "                         default 2, and 30 for the last answer\n"                     \
+    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer but\n" \
+    "                         the last one; default 2\n"                                   \
+    "      --final-timeout SECONDS\n"                                                      \
+    "                         how long to wait, each time, for the last answer: it is\n"   \
+    "                         committed; default 300\n"                                    \
     "  -r, --retries N        how often to begin again; default 5\n"                       \
     "      --progress         show a bar also where standard error is not a terminal\n"    \
     "      --no-progress      never show a bar\n"                                          \

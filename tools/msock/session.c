@@ -17,11 +17,16 @@ session_shows_progress(const struct session_options *options)
     return !options->quiet && isatty(STDERR_FILENO);
 }
 
+static unsigned
+session_ms(double seconds)
+{
+    return seconds > 0 ? (unsigned)(seconds * 1000 + 0.5) : 0;
+}
+
 int
 session_open(const struct session_options *options, msock **m_out)
 {
     char error[512];
-    unsigned ms = options->timeout_s > 0 ? (unsigned)(options->timeout_s * 1000 + 0.5) : 0;
     msock *m;
 
     if (msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
@@ -33,7 +38,7 @@ session_open(const struct session_options *options, msock **m_out)
         say_error("no memory");
         return EX_OSERR;
     }
-    msock_set_timeouts(m, ms, ms);
+    msock_set_timeouts(m, session_ms(options->timeout_s), session_ms(options->final_timeout_s));
     if (options->retries != SESSION_RETRIES)
         msock_set_retries(m, options->retries, 50, 5000);
     msock_set_want_reply(m, options->want_reply);
