@@ -151,7 +151,7 @@ struct msock_module_host {
 
 /* Flag: on a reload, connections may move to a new worker, and their peers notice nothing.
  * conn_close is called here and conn_open there, with moved set. Without this flag they are closed
- * between messages, as their protocol does it (docs/protocol.md 1.9, 2.4, 3.5, 4). */
+ * between messages, as their protocol does it (docs/protocol.md 1.10, 2.4, 3.5, 4). */
 #define MSOCK_MODULE_MOVABLE 1u
 
 /* Flag: the module wants the parsed JSON documents. Without it, json is always NULL. */

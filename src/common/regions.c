@@ -55,6 +55,18 @@ regions_create(const char *name, unsigned n, size_t size, struct regions *out)
     return regions_seal(out);
 }
 
+int
+regions_create_private(size_t size, struct regions *out)
+{
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    *out = (struct regions){.fd = -1, .n = 1, .size = size};
+    if (map == MAP_FAILED)
+        return -1;
+    out->memory = map;
+    return 0;
+}
+
 void
 regions_close(struct regions *r)
 {
@@ -81,7 +93,17 @@ regions_keep(const struct regions *r, unsigned own)
 const void *
 regions_map(const struct regions *r)
 {
-    void *map = mmap(NULL, r->n * r->size, PROT_READ, MAP_SHARED, r->fd, 0);
+    void *map;
 
+    if (r->fd < 0)
+        return r->memory;
+    map = mmap(NULL, r->n * r->size, PROT_READ, MAP_SHARED, r->fd, 0);
     return map != MAP_FAILED ? map : NULL;
+}
+
+void
+regions_unmap(const struct regions *r, const void *map)
+{
+    if (map != r->memory)
+        munmap((void *)(uintptr_t)map, r->n * r->size);
 }

@@ -58,6 +58,7 @@ msock_server_create(void)
         return NULL;
     s->stats = STATS_PLACE_PRIVATE;
     s->owner = getpid();
+    s->underway.memory.fd = -1;
     TAILQ_INIT(&s->fresh);
     TAILQ_INIT(&s->taken);
     TAILQ_INIT(&s->ready);
@@ -67,7 +68,9 @@ msock_server_create(void)
     settings_init(&s->settings, s->cwd); /* NULL: no relative path can be used */
     server_configure(s);
     s->wake_fd = fd_above_standard(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    if (!ms_memory_failed() && s->wake_fd >= 0)
+    ms_random(s->underway.secret, sizeof(s->underway.secret));
+    if (!ms_memory_failed() && s->wake_fd >= 0 &&
+        regions_create_private(CHILD_UNDERWAY_SIZE, &s->underway.memory) == 0)
         return s;
     msock_server_destroy(s);
     return NULL;
@@ -323,6 +326,7 @@ server_fill_child(struct msock_server *s)
         .config = &s->config,
         .listener_count = s->config.listener_count,
         .bus = {.memory_fd = -1, .bell_fd = -1},
+        .underway = s->underway,
         .accept_bell = -1,
         .handover_fds = {-1, -1},
         .stats = s->stats,
@@ -410,6 +414,7 @@ msock_server_destroy(msock_server *s)
         server_listener_close(&s->listeners[i]);
         listener_config_fini(&s->config.listeners[i]);
     }
+    regions_close(&s->underway.memory);
     transforms_fini(&s->transforms);
     settings_fini(&s->settings);
     fd_close(&s->wake_fd);

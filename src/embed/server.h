@@ -60,6 +60,7 @@ struct msock_server {
     struct server_listener listeners[CONFIG_LISTENERS_MAX];
     struct transforms transforms;
     struct stats_place stats;
+    struct child_underway underway;
     struct child child;
     struct worker_setup setup;
     struct worker *worker; /* NULL before the first call that receives */

@@ -47,6 +47,7 @@ const struct handler_ops echo_handler = {
     .name = "echo",
     .answers = true,
     .no_digest = true,
+    .keeps_nothing = true,
     .create = handler_keep_host,
     .destroy = free,
     .keep_max = (uint64_t)PROTO_REPLY_MAX + 1, /* what is too long is known by its size alone */

@@ -69,12 +69,17 @@ struct handler_ops {
 
     /* runs once for each listener, as one with options has to; else once a worker */
     bool per_listener;
-    bool answers;   /* made to reply: REPLY_AUTO sends its replies back over every protocol */
-    bool no_digest; /* does not look at the SHA-256 of a message */
+    bool answers;       /* made to reply: REPLY_AUTO sends its replies back over every protocol */
+    bool no_digest;     /* does not look at the SHA-256 of a message */
+    bool keeps_nothing; /* a message has no effect but its reply: it may as well come twice */
 
     /* May its connections be given to a worker that takes this one's place? NULL: they may, unless
      * it has conn_opened. */
     bool (*moves)(void *handler);
+
+    /* The file that was committed a moment ago as m, which comes again: is it still there? Blocks
+     * no longer than a look at a directory. NULL: nobody knows. */
+    bool (*has_file)(void *handler, const struct message *m);
 
     bool (*wants_json)(void *handler); /* looks at message->json; NULL: never does */
 

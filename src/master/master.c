@@ -124,6 +124,12 @@ start_shared(struct master *m)
                     strerror(errno));
         return -1;
     }
+    if (regions_create("msockd-underway", STATS_REGIONS, CHILD_UNDERWAY_SIZE, &m->underway.memory) <
+        0) {
+        failure_set(&m->failure, EX_OSERR, "no memory for what is under way: %s", strerror(errno));
+        return -1;
+    }
+    ms_random(m->underway.secret, sizeof(m->underway.secret));
     m->accept_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->accept_bell < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                                          m->handover_fds) < 0) {
@@ -428,6 +434,7 @@ master_fini(struct master *m)
     fd_close(&m->handover_fds[0]);
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
+    regions_close(&m->underway.memory);
     run_dir_close(&m->run);
     signals_close(&m->signals);
     free(m->log_file);
@@ -446,6 +453,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .bell_fd = -1},
+                       .underway = {.memory = {.fd = -1}},
                        .reading = {.fd = -1}};
     int code = 0;
 

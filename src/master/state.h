@@ -339,9 +339,10 @@ struct master {
     uint64_t look_at_us; /* when master_look is due */
     char *log_file;      /* heap; the present file of the log, NULL: standard error */
     bool has_stats;
-    struct bus_place bus; /* for all workers, as long as the master lives */
-    int accept_bell;      /* see struct child */
-    int handover_fds[2];  /* connections from workers that leave go in at [1], out at [0] */
+    struct bus_place bus;           /* for all workers, as long as the master lives */
+    struct child_underway underway; /* the same */
+    int accept_bell;                /* see struct child */
+    int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
     struct generation *current; /* NULL while starting and stopping */
     struct generation *pending; /* forked, not all ready yet */

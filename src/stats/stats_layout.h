@@ -57,7 +57,9 @@
     X(commits, "commits by a handler, each of one or more messages")   \
     X(committed, "messages in those commits")                          \
     X(adopted, "connections taken over from a worker that left")       \
-    X(lost, "deliveries not made: the peer did not read")
+    X(lost, "deliveries not made: the peer did not read")              \
+    X(duplicates, "copies answered by the outcome of an earlier one")  \
+    X(untracked, "messages with an id that no copy can be held for")
 
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;

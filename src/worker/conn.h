@@ -23,6 +23,12 @@ void conn_read_unread(struct worker *w);
 /* Writes what became ready and settles the state of every connection touched in this turn. */
 void conn_finish_turn(struct worker *w);
 
+/* The timer of copies has fired: asks what became of the first ones. */
+void conn_look_at_copies(struct worker *w);
+
+/* The worker leaves, and its handlers have finished: answers all copies that still wait. */
+void conn_end_copies(struct worker *w);
+
 /* A connection's timer has fired. */
 void conn_timer(struct worker *w, struct timer *timer);
 
@@ -100,7 +106,8 @@ struct conn {
     bool is_opened;          /* the handler knows of it */
     bool is_starved;         /* there was no memory for what its protocol had to do */
     bool peer_done;          /* condition: the peer has shut down its writing side */
-    bool is_parsing;         /* condition: its last message is a document with the helper */
+    bool is_held;            /* condition: its last message is a document with the helper, or a copy
+                              * that waits for the first one */
     bool read_paused;        /* condition: left unread until there is room for its answers again */
     bool watches_write;      /* interest: epoll tells when there is room to send */
     uint32_t waiting;        /* messages with the handler */
@@ -236,5 +243,17 @@ struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
 
 /* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
 void conn_submit(struct conn *c, struct message *m);
+
+/* Gives a message to the handler and keeps its answer's place. */
+void conn_give(struct conn *c, struct message *m);
+
+/* Answers a message that no handler has seen; m is destroyed. */
+void conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict);
+
+/* --- conn_copies.c --- */
+
+/* Gives a message to the handler, unless an earlier copy of it is under way, or was just
+ * committed. */
+void conn_take(struct conn *c, struct message *m);
 
 #endif

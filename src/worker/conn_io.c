@@ -81,7 +81,7 @@ conn_has_room(const struct conn *c)
     const struct worker *w = conn_worker(c);
     uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
 
-    return !c->is_parsing && c->waiting < WAITING_MAX && c->waiting_files < files_max &&
+    return !c->is_held && c->waiting < WAITING_MAX && c->waiting_files < files_max &&
            c->answers.ready.len < READY_MAX;
 }
 

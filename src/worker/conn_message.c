@@ -154,9 +154,8 @@ conn_transform(struct conn *c, struct message **m)
     return outcome_committed();
 }
 
-/* Gives a message to the handler and keeps its answer's place. */
-static void
-conn_take(struct conn *c, struct message *m)
+void
+conn_give(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
     struct worker_handler *wh = c->listener->handler;
@@ -231,6 +230,8 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     c->listener->handler->submitted--;
     if (w->submitting == m)
         w->submitting = NULL;
+    underway_end(w->underway, m->underway, verdict->outcome == PROTO_COMMITTED, verdict->record,
+                 w->now_us);
     if (c->phase != CONN_DEAD)
         conn_answer(c, &io, m, verdict);
     else
@@ -241,8 +242,7 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     conn_touch(c);
 }
 
-/* Answers a message that no handler has seen; m is destroyed. */
-static void
+void
 conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict)
 {
     m->owner = c;
@@ -404,7 +404,7 @@ parse_job_done(struct helper_job *job)
     struct parse_job *p = (struct parse_job *)job;
     struct conn *c = p->conn;
 
-    c->is_parsing = false;
+    c->is_held = false;
     c->waiting--;
     if (c->phase != CONN_DEAD)
         conn_judge(c, p->message, p->verdict, p->error);
@@ -434,7 +434,7 @@ conn_parse_later(struct conn *c, struct message *m)
         free(p);
         return false;
     }
-    c->is_parsing = true;
+    c->is_held = true;
     c->waiting++;
     return true;
 }

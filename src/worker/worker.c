@@ -84,6 +84,8 @@ worker_timers(struct worker *w)
             accept_unpark(w);
         } else if (timer == &w->handover_timer) {
             handover_again(w);
+        } else if (timer == &w->copies_timer) {
+            conn_look_at_copies(w);
         } else if (timer == &w->tick_timer) {
             for (unsigned i = 0; i < w->handler_count; i++)
                 if (w->handlers[i].ops->tick != NULL)

@@ -270,6 +270,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     worker_sockets_open(w);
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
+    TAILQ_INIT(&w->copies);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
@@ -278,6 +279,10 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     }
     w->files_max = worker_files_max();
     if (stats_writer_open(&w->stats, &child->stats) < 0)
+        goto failed;
+    w->underway = underway_open(&child->underway.memory, child->underway.secret,
+                                child->stats.region, child->stats.incarnation, w->stats.control);
+    if (w->underway == NULL)
         goto failed;
     step = "digests";
     if (worker_store_open(w) < 0)
@@ -316,6 +321,7 @@ worker_close(struct worker *w)
     for (unsigned i = 0; i < w->handler_count; i++)
         if (w->handlers[i].ops->finish != NULL)
             w->handlers[i].ops->finish(w->handlers[i].handler);
+    conn_end_copies(w);
     conn_finish_turn(w);
     conn_drain_all(w, true);
     conn_finish_turn(w);
@@ -328,6 +334,7 @@ worker_close(struct worker *w)
         transforms_fini(&w->listeners[i].transforms);
     accept_end(w);
     bus_close(w->bus);
+    underway_close(w->underway);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);
     fd_close(&w->epoll_fd);

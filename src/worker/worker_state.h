@@ -8,7 +8,10 @@
 #include "proto/transform.h"
 #include "stats/stats_writer.h"
 #include "worker/child.h"
+#include "worker/underway.h"
 #include "worker/worker.h"
+
+#include <sys/queue.h>
 
 /* --- timer.c --- */
 
@@ -102,6 +105,8 @@ struct worker {
 
     struct stats_writer stats;
     struct message_store store;
+    struct underway *underway;
+    TAILQ_HEAD(copies, copy) copies; /* that wait for their first one */
     unsigned handler_count;
     struct worker_handler handlers[WORKER_HANDLERS_MAX];
     size_t listener_count;
@@ -114,6 +119,7 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     struct timer handover_timer;
+    struct timer copies_timer; /* while there are copies that wait */
     bool handover_is_lost;     /* somebody has shut the socket down */
     uint64_t handover_full_us; /* since when there is no room for what moves here; 0: there is */
     bool parked;

@@ -66,13 +66,17 @@ note_strike(void)
     close(fd);
 }
 
-static void
-delay(unsigned long ms)
+/* Returns what is to happen then: "" or an errno's name. */
+static const char *
+delay(const char *text)
 {
+    char *end;
+    unsigned long ms = strtoul(text, &end, 10);
     struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
 
     while (nanosleep(&left, &left) < 0 && errno == EINTR)
         ;
+    return *end == '-' ? end + 1 : end;
 }
 
 static enum action
@@ -90,7 +94,7 @@ strike(const char *action)
     if (strcmp(action, "abort") == 0)
         abort();
     if (strncmp(action, DELAY, sizeof(DELAY) - 1) == 0)
-        delay(strtoul(action + sizeof(DELAY) - 1, NULL, 10));
+        action = delay(action + sizeof(DELAY) - 1);
     if (strcmp(action, "hang") == 0)
         for (;;)
             pause();

@@ -147,6 +147,67 @@ wrong_json_never_reaches_the_program(void **state)
     msock_server_destroy(s);
 }
 
+/* Nothing comes from the server until the client has its answer. */
+static void
+join_without_a_message(msock_server *s, struct client *c)
+{
+    msock_message *m;
+
+    do
+        assert_int_equal(msock_server_recv(s, 20, &m), MSOCK_TIMEOUT);
+    while (pthread_tryjoin_np(c->thread, NULL) != 0);
+}
+
+static void
+a_message_that_comes_again_waits_for_the_first_one(void **state)
+{
+    msock_server *s = fixture_server("msp://127.0.0.1:0");
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct client first = {.id = i == 0 ? "once" : "again"};
+        struct client copy = {.id = first.id, .want_reply = true};
+        msock_message *m, *other;
+
+        client_start(&first, s, "hello");
+        m = fixture_recv(s);
+        client_start(&copy, s, "hello");
+        assert_int_equal(msock_server_recv(s, 300, &other), MSOCK_TIMEOUT);
+        if (i == 0) {
+            msock_message_commit(m, NULL, 0);
+            join_without_a_message(s, &copy);
+            assert_non_null(strstr(copy.reply, "\"duplicate\":true"));
+        } else {
+            msock_message_refuse(m, NULL);
+            msock_message_commit(fixture_recv(s), "a reply", 7);
+            client_join(&copy);
+            assert_string_equal(copy.reply, "a reply");
+        }
+        client_join(&first);
+        assert_int_equal(first.status, i == 0 ? MSOCK_OK : MSOCK_REFUSED);
+        assert_int_equal(copy.status, MSOCK_OK);
+    }
+    msock_server_destroy(s);
+}
+
+static void
+a_server_that_ends_answers_a_copy_that_waits(void **state)
+{
+    msock_server *s = fixture_server("msp://127.0.0.1:0");
+    struct client first = {.id = "once"}, copy = first;
+    msock_message *other;
+
+    (void)state;
+    client_start(&first, s, "hello");
+    (void)fixture_recv(s);
+    client_start(&copy, s, "hello");
+    assert_int_equal(msock_server_recv(s, 300, &other), MSOCK_TIMEOUT);
+    msock_server_destroy(s);
+    client_join(&first);
+    client_join(&copy);
+    assert_int_equal(copy.status, MSOCK_GIVEN_UP);
+}
+
 static void
 messages_are_settled_in_any_order(void **state)
 {
@@ -599,6 +660,8 @@ main(void)
         cmocka_unit_test(what_the_program_decides_is_what_the_sender_hears),
         cmocka_unit_test(a_reply_that_is_too_long_fails_the_message),
         cmocka_unit_test(wrong_json_never_reaches_the_program),
+        cmocka_unit_test(a_message_that_comes_again_waits_for_the_first_one),
+        cmocka_unit_test(a_server_that_ends_answers_a_copy_that_waits),
         cmocka_unit_test(messages_are_settled_in_any_order),
         cmocka_unit_test(connections_take_turns),
         cmocka_unit_test(a_timeout_is_waited_for_and_nothing_is_lost_by_it),

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define JOURNAL_INLINE_US 20000 /* nor is any commit, while the disk is that slow */
@@ -218,6 +219,7 @@ journal_settle_entry(struct journal *h, const struct batch *batch, const struct 
     struct verdict verdict = {.outcome = PROTO_COMMITTED};
     char text[OUTCOME_TEXT_LEN];
 
+    verdict.record = entry->id;
     if (outcome.is != PROTO_COMMITTED) {
         verdict = outcome_verdict(&outcome, text);
     } else if (entry->m->wants_reply) {
@@ -333,6 +335,17 @@ journal_holds(struct journal *h, unsigned expected)
         h->hold_until_us = now_us + (h->commit_us < JOURNAL_HOLD_MAX_US ? h->commit_us / 2
                                                                         : JOURNAL_HOLD_MAX_US / 2);
     return now_us < h->hold_until_us;
+}
+
+/* By descriptors that are not the commit's, which may be under way. */
+static bool
+journal_has_file(void *handler, const struct message *m)
+{
+    const struct journal *h = handler;
+    struct stat st;
+
+    return fstatat(h->mended.files, m->value, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(st.st_mode) && (uint64_t)st.st_size == m->size;
 }
 
 static uint64_t
@@ -543,6 +556,7 @@ const struct handler_ops journal_handler = {
     .create = journal_create,
     .destroy = journal_destroy,
     .keep_max = UINT64_MAX,
+    .has_file = journal_has_file,
     .submit = journal_submit,
     .flush = journal_flush,
     .event_fd = journal_event_fd,
