@@ -180,6 +180,14 @@ check_entry(const struct vector *v, const struct entry *e, const struct vector_d
                  e->key, e->file, e->body_len);
 }
 
+/* Has it an id or a path? Then a conversation whose message was just committed by another one adds
+ * nothing to the journal. */
+static bool
+is_known(const struct vector *v)
+{
+    return v->delivery_count == 1 && v->deliveries[0].value[0] != '\0';
+}
+
 static void
 check_deliveries(const struct journal *j, const struct vector *v, const char *source, size_t talked)
 {
@@ -195,7 +203,8 @@ check_deliveries(const struct journal *j, const struct vector *v, const char *so
         check_entry(v, &j->entries[i], &v->deliveries[found % v->delivery_count]);
         found++;
     }
-    if (found != talked * v->delivery_count)
+    if (found > talked * v->delivery_count ||
+        found < (is_known(v) ? 1 : talked * v->delivery_count))
         fail_msg("%s: %zu deliveries from %zu conversations", v->name, found, talked);
 }
 
