@@ -193,6 +193,8 @@ url_host_name(const struct url_parser *p, const char *s, size_t n)
 
     while (len < n && (text_is_alnum(s[len]) || (s[len] != 0 && strchr("-._", s[len]) != NULL)))
         len++;
+    if (memchr(s, '@', n) != NULL)
+        return url_fail(p, "an address has no user and no password");
     if (len < n && s[len] == ':' && memchr(s + len + 1, ':', n - len - 1) != NULL)
         return url_fail(p, "an IPv6 address stands in brackets, as in [::1]:8000");
     if (len == 0)
