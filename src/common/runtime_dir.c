@@ -9,6 +9,16 @@
 
 #define SUBDIRECTORY "/msockd"
 
+/* After `sudo -E` the variable names the directory of another user, in which root would leave its
+ * files. */
+static bool
+is_ours(const char *dir)
+{
+    struct stat st;
+
+    return stat(dir, &st) == 0 && st.st_uid == geteuid();
+}
+
 static const char *
 env_path(const char *name)
 {
@@ -31,7 +41,7 @@ runtime_dir_default(void)
         return dir;
     }
     path = env_path("XDG_RUNTIME_DIR");
-    if (path != NULL) {
+    if (path != NULL && is_ours(path)) {
         dir = ms_malloc(strlen(path) + sizeof(SUBDIRECTORY));
         memcpy(dir, path, strlen(path));
         memcpy(dir + strlen(path), SUBDIRECTORY, sizeof(SUBDIRECTORY));

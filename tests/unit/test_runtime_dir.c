@@ -21,21 +21,21 @@ set_or_unset(const char *name, const char *value)
 static void
 the_environment_is_asked_in_order(void **state)
 {
-    static const struct {
+    char own[] = "/tmp/test_runtime_dir.XXXXXX", below[64], user[64];
+    const char *strange = geteuid() == 0 ? "/proc/self/fd/0/none" : "/";
+    const struct {
         const char *runtime, *xdg, *want; /* want NULL: what the user alone decides */
     } cases[] = {
-        {"/run/a", "/run/user/1", "/run/a"},
-        {"/run/a:/run/b", NULL, "/run/a"},
-        {NULL, "/run/user/1", "/run/user/1/msockd"},
-        {"", "/run/user/1", "/run/user/1/msockd"},
-        {"relative", "/run/user/1", "/run/user/1/msockd"},
-        {NULL, "relative", NULL},
-        {NULL, "", NULL},
+        {"/run/a", own, "/run/a"}, {"/run/a:/run/b", NULL, "/run/a"},
+        {NULL, own, below},        {"", own, below},
+        {"relative", own, below},  {NULL, strange, NULL},
+        {NULL, "relative", NULL},  {NULL, "", NULL},
         {NULL, NULL, NULL},
     };
-    char user[64];
 
     (void)state;
+    assert_non_null(mkdtemp(own));
+    snprintf(below, sizeof(below), "%s/msockd", own);
     snprintf(user, sizeof(user), "/tmp/msockd-%lu", (unsigned long)geteuid());
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         char *dir;
@@ -49,12 +49,36 @@ the_environment_is_asked_in_order(void **state)
             assert_string_equal(dir, geteuid() == 0 ? "/run/msockd" : user);
         free(dir);
     }
+    assert_int_equal(rmdir(own), 0);
+}
+
+/* As after `sudo -E`: root must leave nothing in the directory of another user. */
+static void
+the_directory_of_another_user_is_not_taken(void **state)
+{
+    char other[] = "/tmp/test_runtime_dir.XXXXXX";
+    char *dir;
+
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    assert_non_null(mkdtemp(other));
+    assert_int_equal(chown(other, 1, 1), 0);
+    set_or_unset("RUNTIME_DIRECTORY", NULL);
+    set_or_unset("XDG_RUNTIME_DIR", other);
+    dir = runtime_dir_default();
+    assert_string_equal(dir, "/run/msockd");
+    free(dir);
+    assert_int_equal(rmdir(other), 0);
 }
 
 int
 main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_environment_is_asked_in_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_environment_is_asked_in_order),
+        cmocka_unit_test(the_directory_of_another_user_is_not_taken),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
