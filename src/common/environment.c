@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -28,15 +29,22 @@ static struct {
 
 /* --- signals --- */
 
+#define KERNEL_SET_SIZE 8 /* bytes; of the kernel's set of signals */
+
 static void
 signals_default(bool keep_hangup)
 {
+    static const uint64_t kernel_default[8]; /* the kernel's struct sigaction */
     const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
-    /* SIGKILL, SIGSTOP and those of libc itself have no other one. */
+    /* SIGKILL and SIGSTOP have no other one. */
     for (int signo = 1; signo < NSIG; signo++)
         if (signo != SIGHUP || !keep_hangup)
             (void)sigaction(signo, &by_default, NULL);
+    /* Those that libc keeps for itself it does not touch, but its posix_spawn ignores them in what
+     * it starts. */
+    for (int signo = SIGSYS + 1; signo < SIGRTMIN; signo++)
+        (void)syscall(SYS_rt_sigaction, signo, kernel_default, NULL, KERNEL_SET_SIZE);
 }
 
 void
@@ -53,21 +61,26 @@ environment_default_signals(void)
  * that there is: by an ignored SIGHUP. No other disposition is a wish. Most come from a launcher
  * that ignores signals for itself and does not know that its children inherit that. With SIGCHLD,
  * the kernel reaps the children, and nobody learns how they ended. The mask is emptied last: what
- * was blocked and pending acts then, as it was meant to. */
+ * was blocked and pending acts then, as it was meant to, and what asks a daemon for something waits
+ * until it can hear it. */
 static void
 environment_signals(enum environment_kind kind)
 {
     struct sigaction hangup;
-    sigset_t none;
+    sigset_t later;
 
     environment.hangup_ignored =
         sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
     signals_default(kind == ENVIRONMENT_TOOL && environment.hangup_ignored);
     (void)signal(SIGXFSZ, SIG_IGN);
-    if (kind == ENVIRONMENT_DAEMON)
+    sigemptyset(&later);
+    if (kind == ENVIRONMENT_DAEMON) {
         (void)signal(SIGTTOU, SIG_IGN);
-    sigemptyset(&none);
-    (void)sigprocmask(SIG_SETMASK, &none, NULL);
+        sigaddset(&later, SIGHUP);
+        sigaddset(&later, SIGUSR1);
+        sigaddset(&later, SIGUSR2);
+    }
+    (void)sigprocmask(SIG_SETMASK, &later, NULL);
 }
 
 bool
@@ -84,6 +97,10 @@ environment_timers(void)
     (void)setitimer(ITIMER_REAL, &never, NULL);
     (void)setitimer(ITIMER_VIRTUAL, &never, NULL);
     (void)setitimer(ITIMER_PROF, &never, NULL);
+    /* One that has run out already is forgotten where its signal is ignored for a moment. */
+    (void)signal(SIGALRM, SIG_IGN);
+    (void)signal(SIGVTALRM, SIG_IGN);
+    (void)signal(SIGPROF, SIG_IGN);
 }
 
 /* --- descriptors --- */

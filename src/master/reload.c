@@ -522,9 +522,9 @@ reload_request(struct master *m)
 {
     struct failure why;
 
-    if (m->phase != MASTER_RUNNING)
+    if (m->phase != MASTER_STARTING && m->phase != MASTER_RUNNING)
         return;
-    if (m->pending != NULL || reload_is_reading(m)) {
+    if (m->phase == MASTER_STARTING || m->pending != NULL || reload_is_reading(m)) {
         m->reload_again = true;
         return;
     }

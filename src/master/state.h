@@ -349,7 +349,7 @@ struct master {
     struct generation *old;     /* list of those that drain */
     struct listener *retired;   /* list; one reference each */
     struct reading reading;     /* of the next configuration */
-    bool reload_again;          /* a HUP came during a reload */
+    bool reload_again;          /* a HUP came during a reload, or the start */
     uint64_t reopens;
     struct failure failure; /* why it could not start */
 };
