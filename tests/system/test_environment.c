@@ -230,7 +230,7 @@ leave_signals_pending(void)
     ignore_and_block_all();
     for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         (void)signal(signals[i], SIG_DFL);
-        (void)kill(getpid(), signals[i]);
+        (void)raise(signals[i]);
     }
 }
 
