@@ -312,6 +312,7 @@ lint: lint-deps
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
+	sh tests/lint_manuals.sh $(B)/lint-gcc
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE
@@ -368,7 +369,7 @@ help:
 	@echo 'make torture       the long forms of the tests of power cuts, disks and crashes'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make valgrind      the unit tests under valgrind'
-	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules'
+	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals'
 	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'
 	@echo 'make bench         speed beside Redis, beanstalkd, nginx and rsync, as ratios'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'

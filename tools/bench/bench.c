@@ -71,6 +71,7 @@ static const char bench_help[] =
     "                         get\n"
     "      --cpu-of PID,...   also the CPU time of these processes\n"
     "      --flushes-of PATH  also the flushes of the disk under PATH\n"
+    "      --jansson          no server: how many of these documents jansson alone parses\n"
     "      --pong PORT:N:M    be the server of --raw: M bytes for N, until a signal\n"
     "      --raw              measure a bare ping-pong of the same bytes instead, by a\n"
     "                         server of its own: the ceiling of this machine\n"
