@@ -248,6 +248,6 @@ args_help(FILE *out)
     fprintf(out, "\nHandlers: %s.\n", handlers);
     fputs("Signals: TERM and INT stop, QUIT finishes what is under way and stops, HUP reloads, "
           "USR1\n"
-          "reopens the log. Manual pages: msockd(8), msockd.conf(5).\n",
+          "reopens the log and begins new segments. Manual pages: msockd(8), msockd.conf(5).\n",
           out);
 }

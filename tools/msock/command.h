@@ -143,10 +143,10 @@ struct session_options {
     {                                                                                  \
         "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                             \
     }
-#define SESSION_STATUS                                                                \
-    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n"     \
-    "69 not reachable, 73 no temporary file, 74 standard output cannot be written,\n" \
-    "75 given up after retries\n"
+#define SESSION_STATUS                                                            \
+    "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n" \
+    "69 not reachable, 71 no memory or descriptors, 73 no temporary file,\n"      \
+    "74 standard output cannot be written, 75 given up after retries\n"
 
 #define SESSION_HELP                                                                       \
     "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n" \

@@ -150,11 +150,11 @@ reopen_act(const struct ctl *ctl, struct target *target)
 
 const struct ctl_command ctl_reopen = {
     .name = "reopen",
-    .summary = "open the log file again, after it was renamed",
+    .summary = "open the log again, after it was renamed, and begin new segments",
     .help =
         "usage: msockctl [-r DIR] reopen [--timeout SECONDS]\n"
-        "Has the master and every worker open the log file again, for its rotation; waits until\n"
-        "all have, so that the old one can be packed.\n\n"
+        "Has the master and every worker open the log file again, after it was renamed, and begin\n"
+        "new segments of the journal; waits until all have, so that the old ones can be packed.\n\n"
         "  --timeout SECONDS  how long to wait (default: 60)\n",
     .run = target_run,
     .signal = SIGUSR1,
