@@ -77,10 +77,6 @@ struct handler_ops {
      * it has conn_opened. */
     bool (*moves)(void *handler);
 
-    /* The file that was committed a moment ago as m, which comes again: is it still there? Blocks
-     * no longer than a look at a directory. NULL: nobody knows. */
-    bool (*has_file)(void *handler, const struct message *m);
-
     bool (*wants_json)(void *handler); /* looks at message->json; NULL: never does */
 
     /* NULL where it cannot start, with a sentence in error. May block. */

@@ -65,21 +65,6 @@ copies_refuse(struct conn *c, struct message *m)
                                        .text = "another message was committed under this id"});
 }
 
-/* As underway_ask. A file that was committed, and was taken away since, is another one. */
-static enum underway_answer
-copies_ask(const struct conn *c, const struct message *m, struct underway_claim *claim)
-{
-    const struct worker_handler *wh = c->listener->handler;
-    struct underway *u = conn_worker(c)->underway;
-    enum underway_answer answer = underway_ask(u, claim);
-
-    if (answer != UNDERWAY_COMMITTED || !claim->is_late || !claim->is_file ||
-        (wh->ops->has_file != NULL && wh->ops->has_file(wh->handler, m)))
-        return answer;
-    claim->begun_us = UINT64_MAX;
-    return underway_ask(u, claim);
-}
-
 /* Acts on an answer that is not UNDERWAY_WAIT. */
 static void
 copies_settle(struct conn *c, struct message *m, enum underway_answer answer,
@@ -133,6 +118,7 @@ conn_take(struct conn *c, struct message *m)
 {
     struct underway_claim claim = {
         .is_file = m->kind == MESSAGE_FILE,
+        .conn = (uintptr_t)c,
         .begun_us = m->begun_us,
     };
     enum underway_answer answer;
@@ -144,7 +130,7 @@ conn_take(struct conn *c, struct message *m)
     memcpy(claim.sha256, m->sha256, SHA256_LEN);
     underway_name(conn_worker(c)->underway, c->listener->child->stats_id, m->value, m->value_len,
                   &claim);
-    answer = copies_ask(c, m, &claim);
+    answer = underway_ask(conn_worker(c)->underway, &claim);
     if (answer == UNDERWAY_WAIT)
         copies_hold(c, m, &claim);
     else
@@ -184,7 +170,7 @@ copies_look(struct worker *w, struct copy *copy)
 {
     struct underway_claim claim;
     struct message *m = copy->message;
-    enum underway_answer answer = copies_ask(m->owner, m, &copy->claim);
+    enum underway_answer answer = underway_ask(w->underway, &copy->claim);
 
     if (answer == UNDERWAY_WAIT) {
         TAILQ_REMOVE(&w->copies, copy, link);

@@ -33,9 +33,10 @@ struct entry {
     _Atomic uint32_t state;       /* enum underway_state */
     _Atomic uint64_t name;
     _Atomic uint64_t settled_us; /* monotonic; stored before UNDERWAY_SETTLED */
+    _Atomic uint64_t conn;       /* of its worker */
     uint8_t sha256[SHA256_LEN];
     char record[UNDERWAY_RECORD_LEN]; /* NUL bytes: none */
-    uint8_t pad[30];
+    uint8_t pad[22];
 };
 static_assert(sizeof(struct entry) == 128, "two cache lines");
 
@@ -124,7 +125,7 @@ underway_name(const struct underway *u, uint16_t listener, const void *value, si
 /* --- reading --- */
 
 struct seen {
-    uint64_t ticket, incarnation, settled_us;
+    uint64_t ticket, incarnation, settled_us, conn;
     uint32_t state; /* enum underway_state; UNDERWAY_FREE: no such message any more */
     bool same;      /* the same content */
     char record[UNDERWAY_RECORD_LEN];
@@ -140,6 +141,7 @@ entry_read_once(const struct region *r, uint32_t number, const struct underway_c
     out->incarnation = atomic_load_explicit(&e->incarnation, memory_order_relaxed);
     out->state = atomic_load_explicit(&e->state, memory_order_acquire);
     out->settled_us = atomic_load_explicit(&e->settled_us, memory_order_relaxed);
+    out->conn = atomic_load_explicit(&e->conn, memory_order_relaxed);
     out->same = memcmp(e->sha256, claim->sha256, SHA256_LEN) == 0;
     memcpy(out->record, e->record, sizeof(out->record));
     atomic_thread_fence(memory_order_acquire);
@@ -189,8 +191,10 @@ found_entry(const struct underway *u, struct underway_claim *claim, unsigned reg
     struct seen s;
 
     entry_read(underway_region(u, region), number, claim, &s);
-    if (s.incarnation != incarnation)
-        return; /* a worker's that is gone */
+    if (s.incarnation != incarnation && s.state != UNDERWAY_SETTLED)
+        return; /* under way in a worker that is gone */
+    if (claim->is_file && region == u->number && s.conn == claim->conn)
+        return; /* a sender that goes on with other files has not lost the answer */
     if (s.state == UNDERWAY_SETTLED) {
         found_settled(f, &s);
     } else if (s.state != UNDERWAY_FREE && (s.same || !claim->is_file)) {
@@ -230,10 +234,8 @@ found_others(const struct underway *u, struct underway_claim *claim, struct foun
     unsigned used = stats_regions_used(u->control);
 
     for (unsigned r = 0; r < used && r < u->memory->n; r++) {
-        uint64_t incarnation = r != u->number ? underway_lives(u, r) : 0;
-
-        if (incarnation != 0)
-            found_region(u, claim, r, incarnation, f);
+        if (r != u->number)
+            found_region(u, claim, r, underway_lives(u, r), f);
     }
 }
 
@@ -317,6 +319,7 @@ underway_publish(struct underway *u, const struct underway_claim *claim)
     memset(e->record, 0, sizeof(e->record));
     atomic_store_explicit(&e->name, claim->name, memory_order_relaxed);
     atomic_store_explicit(&e->incarnation, u->incarnation, memory_order_relaxed);
+    atomic_store_explicit(&e->conn, claim->conn, memory_order_relaxed);
     atomic_store_explicit(&e->state, UNDERWAY_CLAIMED, memory_order_relaxed);
     atomic_store_explicit(&e->ticket, ++u->tickets, memory_order_release);
     atomic_store_explicit(word, (claim->name & ~NUMBER_MASK) | number, memory_order_release);
@@ -390,7 +393,8 @@ underway_ask_first(struct underway *u, struct underway_claim *claim)
     return UNDERWAY_MINE;
 }
 
-/* Of what was found. The own claim stays where it may still be the one that goes on. */
+/* Of what was found. The own claim stays where it may still be the one that goes on. A file whose
+ * first copy is committed may have been replaced or taken away since, so the handler looks. */
 static enum underway_answer
 underway_judge(struct underway *u, struct underway_claim *claim, const struct found *f)
 {
@@ -398,7 +402,7 @@ underway_judge(struct underway *u, struct underway_claim *claim, const struct fo
 
     if (f->waits)
         answer = UNDERWAY_WAIT;
-    else if (f->last_us != 0)
+    else if (f->last_us != 0 && !claim->is_file)
         answer = underway_settled(f, claim);
     if (answer != UNDERWAY_MINE) {
         underway_withdraw(u, claim);

@@ -28,6 +28,7 @@ struct underway;
 struct underway_claim {
     uint64_t name; /* of listener, kind and id (or path); never 0 */
     bool is_file;  /* known by its path and content: other content is another file */
+    uint64_t conn; /* of its connection, in this worker */
     uint8_t sha256[SHA256_LEN];
     uint64_t begun_us; /* when its first byte came, monotonic */
     uint32_t entry;    /* the own entry: its number + 1; or 0 */

@@ -215,7 +215,8 @@ static void
 a_copy_that_comes_after_the_commit_is_late(void **state)
 {
     struct table *t = *state;
-    struct underway_claim first = claim_of(t, "i", true, 'x'), meanwhile = first, after = first;
+    struct underway_claim first = claim_of(t, "i", false, 'x'), meanwhile = first, after = first;
+    struct underway_claim file = claim_of(t, "f", true, 'x'), again = file;
 
     meanwhile.begun_us = 1000;
     after.begun_us = 1001;
@@ -227,6 +228,11 @@ a_copy_that_comes_after_the_commit_is_late(void **state)
     assert_true(after.is_late);
     after.begun_us = UINT64_MAX;
     assert_int_equal(ASK(t, 1, &after), UNDERWAY_MINE);
+    /* A file may have been replaced since. */
+    assert_int_equal(ASK(t, 0, &file), UNDERWAY_MINE);
+    underway_end(t->worker[0], file.entry, true, RECORD, 1000);
+    again.begun_us = 999;
+    assert_int_equal(ASK(t, 1, &again), UNDERWAY_MINE);
 }
 
 /* Names of one bucket. */

@@ -337,17 +337,6 @@ journal_holds(struct journal *h, unsigned expected)
     return now_us < h->hold_until_us;
 }
 
-/* By descriptors that are not the commit's, which may be under way. */
-static bool
-journal_has_file(void *handler, const struct message *m)
-{
-    const struct journal *h = handler;
-    struct stat st;
-
-    return fstatat(h->mended.files, m->value, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISREG(st.st_mode) && (uint64_t)st.st_size == m->size;
-}
-
 static uint64_t
 journal_flush(void *handler, unsigned expected)
 {
@@ -556,7 +545,6 @@ const struct handler_ops journal_handler = {
     .create = journal_create,
     .destroy = journal_destroy,
     .keep_max = UINT64_MAX,
-    .has_file = journal_has_file,
     .submit = journal_submit,
     .flush = journal_flush,
     .event_fd = journal_event_fd,
