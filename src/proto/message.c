@@ -366,6 +366,8 @@ message_body_release(const struct message *m, const char *data)
 static const char *
 path_check_component(const char *name, size_t n)
 {
+    const size_t own = sizeof(PATH_OWN_PREFIX) - 1;
+
     if (n == 0)
         return "the path has an empty component";
     if (n == 1 && name[0] == '.')
@@ -374,6 +376,8 @@ path_check_component(const char *name, size_t n)
         return "the path has a component \"..\"";
     if (n > PATH_COMPONENT_MAX)
         return "a component of the path is longer than 255 bytes";
+    if (n >= own && memcmp(name, PATH_OWN_PREFIX, own) == 0)
+        return "names that begin with " PATH_OWN_PREFIX " are the server's own";
     return NULL;
 }
 

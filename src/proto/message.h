@@ -141,11 +141,15 @@ struct outgoing {
 
 /* --- the path of a file (message.c) --- */
 
-/* Which paths a sender may name (docs/protocol.md 1.3, kind F). */
+/* Which paths a sender may name (docs/protocol.md 1.1). */
 
-/* Relative, UTF-8, no NUL, no empty, "." or ".." component, no leading "/", no component over 255
- * bytes, at most 32 components. Returns NULL where all hold, else the reason as a static text. The
- * server asks before it stores a file, and the client before it sends one. */
+/* Names that begin with this are the server's own, for files on their way. */
+#define PATH_OWN_PREFIX ".msockd-"
+
+/* Relative, UTF-8, no NUL, no empty, "." or ".." component, none that begins with PATH_OWN_PREFIX,
+ * no leading "/", no component over 255 bytes, at most 32 components. Returns NULL where all hold,
+ * else the reason as a static text. The server asks before it stores a file, and the client before
+ * it sends one. */
 const char *path_check(const char *path, size_t n);
 
 /* --- json.c --- */

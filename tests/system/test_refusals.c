@@ -158,6 +158,7 @@ what_a_sender_can_know_it_says_before_it_connects(void **state)
         {NOBODY, {"send-file", "FILE", "--as", ".."}, 65, "bad-path: the path has a component"},
         {NOBODY, {"send-file", "FILE", "--as", "a//"}, 65, "bad-path: the path has an empty"},
         {NOBODY, {"send-file", "FILE", "--as", ""}, 65, "bad-path: the path is empty"},
+        {NOBODY, {"send-file", "FILE", "--as", "a/.msockd-x"}, 65, "bad-path: names that begin"},
         {NOBODY, {"send-file", "-", "--as", "/abs"}, 65, "bad-path: the path is absolute"},
         {NOBODY, {"send-file", "FILE", "FILE"}, 64, "under the same path"},
         {NOBODY, {"send-file", "FILE", "/x/file", "--as", "d/"}, 64, "under the same path"},

@@ -410,6 +410,8 @@ a_path_that_no_server_takes_is_refused_before_a_connection(void **state)
         {"/abs", "nothing was sent: bad-path: the path is absolute"},
         {"a/../b", "nothing was sent: bad-path: the path has a component \"..\""},
         {"\xff", "nothing was sent: bad-path: the path is not UTF-8"},
+        {"a/.msockd-x",
+         "nothing was sent: bad-path: names that begin with .msockd- are the server's own"},
     };
     msock *m = msock_open("msp://127.0.0.1:1");
     int fd = open("/etc/passwd", O_RDONLY);

@@ -14,9 +14,24 @@ static void
 relative_utf8_paths_are_taken(void **state)
 {
     static const char *const good[] = {
-        "a",    "a/b",  "a/b/c.txt", "...", ".a",  "a.",
-        "..a",  "a..",  ".hidden/x", "a b", "-rf", "\xc3\xa4/\xe2\x82\xac",
-        "a\\b", "a\nb",
+        "a",
+        "a/b",
+        "a/b/c.txt",
+        "...",
+        ".a",
+        "a.",
+        "..a",
+        "a..",
+        ".hidden/x",
+        "a b",
+        "-rf",
+        "\xc3\xa4/\xe2\x82\xac",
+        "a\\b",
+        "a\nb",
+        ".msockd",
+        ".msockd/-",
+        "a.msockd-/x.msockd-",
+        ".MSOCKD-",
     };
     struct guard g = guard_create(4096);
 
@@ -54,6 +69,11 @@ paths_that_lead_elsewhere_or_nowhere_are_refused(void **state)
         {"\xed\xa0\x80", 3},
         {"..//", 4},
         {"\xc0\xae\xc0\xae/a", 6},
+        {".msockd-", 8},
+        {".msockd-x", 9},
+        {".msockd-x/a", 11},
+        {"a/.msockd-/b", 12},
+        {"a/b/.msockd-x", 13},
     };
     struct guard g = guard_create(4096);
 
@@ -105,6 +125,8 @@ the_reason_says_what_is_wrong(void **state)
     assert_string_equal(path_check("/etc/passwd", 11), "the path is absolute");
     assert_string_equal(path_check("a/../b", 6), "the path has a component \"..\"");
     assert_string_equal(path_check("a//b", 4), "the path has an empty component");
+    assert_string_equal(path_check("a/.msockd-x", 11),
+                        "names that begin with .msockd- are the server's own");
 }
 
 int

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "handler/journal/file_ops.h"
+#include "proto/message.h"
 
 #include <sys/types.h>
 
@@ -66,7 +67,7 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
 
 /* Names in the data directory itself that are on their way somewhere else begin with this. Their
  * user holds an OFD write lock on them; a name without a lock is a leftover of a crash. */
-#define DATA_DIR_TEMP_PREFIX ".msockd-"
+#define DATA_DIR_TEMP_PREFIX PATH_OWN_PREFIX
 
 /* A file in the data directory that says which one it is: a UUID and a newline. */
 #define DATA_DIR_MARKER "msockd.id"

@@ -344,8 +344,6 @@ file_store_open(struct store *store, struct store_put *put)
     size_t n = slash != NULL ? (size_t)(slash - path) : 0;
     char dir[STORE_NAME_LEN];
 
-    if (reason == NULL && temp_file_is_reserved(path))
-        reason = "names that begin with " DATA_DIR_TEMP_PREFIX " are the server's own";
     if (reason != NULL) {
         put->outcome = outcome_refused("bad-path", reason);
         return;

@@ -91,9 +91,8 @@ MS_MUST_CHECK int temp_file_rename(struct temp_maker *maker, struct temp_file *f
 /* Is this a name that temp_file_create gives? No file of a sender has one: recovery removes it. */
 bool temp_file_is_name(const char *name);
 
-/* Has this path a component that begins as our names do? No sender may give one, nor what a name
- * that we derive begins with. */
-bool temp_file_is_reserved(const char *path);
+/* Does this name begin as our names do? No sender may give one (path_check). */
+bool temp_file_is_reserved(const char *name);
 
 /* Removes the temporary name and closes. */
 void temp_file_close(struct temp_maker *maker, struct temp_file *file);

@@ -26,8 +26,8 @@ temp_file_name(struct temp_maker *maker, char out[TEMP_NAME_LEN])
     out[prefix + ULID_LEN] = '\0';
 }
 
-static bool
-temp_has_prefix(const char *name)
+bool
+temp_file_is_reserved(const char *name)
 {
     return strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) == 0;
 }
@@ -37,18 +37,8 @@ temp_file_is_name(const char *name)
 {
     size_t prefix = sizeof(DATA_DIR_TEMP_PREFIX) - 1;
 
-    return temp_has_prefix(name) && ulid_begins(name + prefix) && name[prefix + ULID_LEN] == '\0';
-}
-
-bool
-temp_file_is_reserved(const char *path)
-{
-    for (const char *slash; !temp_has_prefix(path); path = slash + 1) {
-        slash = strchr(path, '/');
-        if (slash == NULL)
-            return false;
-    }
-    return true;
+    return temp_file_is_reserved(name) && ulid_begins(name + prefix) &&
+           name[prefix + ULID_LEN] == '\0';
 }
 
 /* Locked, and not removed between its creation and the lock. Else false with errno. */

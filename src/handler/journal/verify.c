@@ -190,8 +190,7 @@ verify_temp(struct verifying *v, int dir_fd, const char *path, const char *name,
             const struct stat *st)
 {
     (void)dir_fd;
-    if (S_ISREG(st->st_mode) &&
-        strncmp(name, DATA_DIR_TEMP_PREFIX, sizeof(DATA_DIR_TEMP_PREFIX) - 1) == 0)
+    if (S_ISREG(st->st_mode) && temp_file_is_reserved(name))
         (void)verify_suspect(v, VERIFY_LEFTOVER, path);
 }
 
