@@ -122,6 +122,21 @@ kill_a_worker(const struct daemon *d)
     }
 }
 
+static void
+verify_without(const struct daemon *d, const struct refused *refused)
+{
+    const char *const argv[] = {harness_program("msockctl"), "verify", d->data_dir, NULL};
+    struct run_options how = {.refused = *refused};
+    struct run_result result;
+    struct running r;
+
+    run_start(&r, argv, &how);
+    run_finish(&r, 60000, &result);
+    if (result.status != 0)
+        fail_msg("verify: status %d: %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+}
+
 /* Everything that a daemon does, while senders send bodies that are lines and blobs. */
 static struct daemon *
 work_without(const struct refused *refused)
@@ -143,6 +158,7 @@ work_without(const struct refused *refused)
     journal_check(&j);
     load_check_acked(load, &j);
     journal_free(&j);
+    verify_without(d, refused);
     return d;
 }
 

@@ -292,8 +292,7 @@ faulty_open_beneath(int dir_fd, const char *path, int flags)
 {
     if (!faults.no_beneath)
         return file_ops_synced.open_beneath(dir_fd, path, flags);
-    errno = ENOSYS;
-    return -1;
+    return file_walk_beneath(dir_fd, path, flags);
 }
 
 const struct file_ops *

@@ -1,12 +1,14 @@
 /* The plain system calls behind struct file_ops. */
 #include "handler/journal/file_ops.h"
 
+#include "common/fd.h"
 #include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -125,6 +127,50 @@ file_open(int dir_fd, const char *name, int flags)
     return openat(dir_fd, name, flags | O_CLOEXEC);
 }
 
+int
+file_open_component(const struct file_ops *ops, int dir_fd, const char *name, int flags)
+{
+    int fd = ops->open(dir_fd, name, flags | O_NOFOLLOW);
+    struct stat st;
+
+    /* O_DIRECTORY comes before O_NOFOLLOW: a link is ENOTDIR here as well. */
+    if (fd < 0 && errno == ENOTDIR && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        errno = S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
+    return fd;
+}
+
+int
+file_next_component(const char **path, char name_out[NAME_MAX + 1])
+{
+    size_t n = strcspn(*path, "/");
+
+    if (n == 0 || n > NAME_MAX || strncmp(*path, "..", n) == 0) {
+        errno = n > NAME_MAX ? ENAMETOOLONG : EINVAL;
+        return -1;
+    }
+    memcpy(name_out, *path, n);
+    name_out[n] = '\0';
+    *path += (*path)[n] == '/' ? n + 1 : n;
+    return 0;
+}
+
+int
+file_walk_beneath(int dir_fd, const char *path, int flags)
+{
+    char name[NAME_MAX + 1];
+    int above = -1, fd;
+
+    do {
+        fd = -1;
+        if (file_next_component(&path, name) == 0)
+            fd = file_open_component(&file_ops_synced, above < 0 ? dir_fd : above, name,
+                                     *path == '\0' ? flags : O_PATH | O_DIRECTORY);
+        fd_close(&above);
+        above = fd;
+    } while (fd >= 0 && *path != '\0');
+    return fd;
+}
+
 static int
 file_open_beneath(int dir_fd, const char *path, int flags)
 {
@@ -134,9 +180,8 @@ file_open_beneath(int dir_fd, const char *path, int flags)
     };
     long fd = -1;
 
-    errno = ENOSYS;
     if (!kernel_has(KERNEL_OPENAT2))
-        return -1;
+        return file_walk_beneath(dir_fd, path, flags);
     /* EAGAIN: a rename was under way somewhere, and the kernel cannot tell what it meant for us. */
     for (unsigned tries = 0; tries < 100; tries++) {
         fd = syscall(SYS_openat2, dir_fd, path, &how, sizeof(how));

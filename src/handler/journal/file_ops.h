@@ -5,6 +5,7 @@
 
 #include "common/base.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -28,7 +29,8 @@ struct file_ops {
 
     /* What looks at it. */
     int (*open)(int dir_fd, const char *name, int flags);
-    /* openat2 through no symbolic link and not above dir_fd; ENOSYS where there is none. */
+    /* Opens a path through no symbolic link and not above dir_fd: by openat2, or where there is
+     * none by file_walk_beneath. */
     int (*open_beneath)(int dir_fd, const char *path, int flags);
     ssize_t (*read)(int fd, void *data, size_t n, off_t at);
     int (*status)(int fd, struct stat *out);
@@ -40,6 +42,17 @@ struct file_ops {
 
 extern const struct file_ops file_ops_synced;
 extern const struct file_ops file_ops_unsynced; /* the same, but waiting for no disk */
+
+/* Takes the first component of a path, and the slash behind it, which may be the end. Returns 0, or
+ * -1 with errno where it is empty, ".", ".." or too long. */
+MS_MUST_CHECK int file_next_component(const char **path, char name_out[NAME_MAX + 1]);
+
+/* Opens a name of a directory, and follows no link: that is ELOOP, also with O_DIRECTORY. */
+int file_open_component(const struct file_ops *ops, int dir_fd, const char *name, int flags);
+
+/* What openat2 does in one call: each component is opened relative to the one before without
+ * following a link, which cannot leave dir_fd either, since ".." is no component here. */
+int file_walk_beneath(int dir_fd, const char *path, int flags);
 
 /* Does anybody hold a lock of the file? Takes none. True where that cannot be told. */
 bool file_is_locked(int fd);

@@ -20,27 +20,13 @@
 /* --- directories beneath files/ --- */
 
 /* Directories named by a sender, opened beneath files/ and never anywhere else, whatever symbolic
- * links stand in the way and whoever renames directories meanwhile. openat2 resolves a whole path
- * in one call. Where it is not there, or directories are missing or not known to be safe, the path
- * is walked: each component is opened relative to the one before without following a link, which
- * cannot leave the root either, since ".." is no component here. */
-
-static int
-beneath_open_component(const struct file_ops *ops, int dir_fd, const char *name)
-{
-    int fd = ops->open(dir_fd, name, BENEATH_DIR_FLAGS | O_NOFOLLOW);
-    struct stat st;
-
-    /* O_DIRECTORY comes before O_NOFOLLOW: a link is ENOTDIR here as well. */
-    if (fd < 0 && errno == ENOTDIR && fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-        errno = S_ISLNK(st.st_mode) ? ELOOP : ENOTDIR;
-    return fd;
-}
+ * links stand in the way and whoever renames directories meanwhile. Where directories are missing
+ * or not known to be safe, the path is walked, as file_walk_beneath does. */
 
 static int
 beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name, bool *made_out)
 {
-    int fd = beneath_open_component(ops, dir_fd, name);
+    int fd = file_open_component(ops, dir_fd, name, BENEATH_DIR_FLAGS);
 
     *made_out = false;
     if (fd >= 0 || errno != ENOENT)
@@ -48,7 +34,7 @@ beneath_make_component(const struct file_ops *ops, int dir_fd, const char *name,
     *made_out = ops->make_dir(dir_fd, name) == 0;
     if (!*made_out && errno != EEXIST)
         return -1;
-    return beneath_open_component(ops, dir_fd, name);
+    return file_open_component(ops, dir_fd, name, BENEATH_DIR_FLAGS);
 }
 
 /* The directory `name` of another one, at its place. */
@@ -71,17 +57,12 @@ beneath_walk(struct store *store, const char *path)
     struct store_dir dir = {fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0), BENEATH_PLACE};
 
     while (dir.fd >= 0 && *path != '\0') {
-        size_t n = strcspn(path, "/");
         struct store_dir next;
 
-        if (n == 0 || n > NAME_MAX || strncmp(path, "..", n) == 0) {
-            errno = n > NAME_MAX ? ENAMETOOLONG : EINVAL;
+        if (file_next_component(&path, name) < 0) {
             fd_close(&dir.fd);
             return -1;
         }
-        memcpy(name, path, n);
-        name[n] = '\0';
-        path += path[n] == '/' ? n + 1 : n;
         next = beneath_step(store, &dir, name);
         fd_close(&dir.fd);
         dir = next;
@@ -102,7 +83,7 @@ beneath_open_dir(struct store *store, const char *path, uint64_t *place_out)
         return fcntl(store->dirs->files, F_DUPFD_CLOEXEC, 0);
     *place_out = dir_place(BENEATH_PLACE, path, strlen(path));
     fd = store->ops->open_beneath(store->dirs->files, path, BENEATH_DIR_FLAGS);
-    if (fd < 0 && errno != ENOENT && errno != ENOSYS)
+    if (fd < 0 && errno != ENOENT)
         return -1;
     if (fd >= 0 && dir_is_named(store->syncs, fd, *place_out))
         return fd;
