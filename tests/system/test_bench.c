@@ -1,5 +1,6 @@
 /* The load generator over every protocol: what it counts is what the daemon counts, and what goes
  * wrong is told by its exit status. */
+#include "faults.h"
 #include "proxy.h"
 #include "schemes.h"
 #include "stats.h"
@@ -753,11 +754,45 @@ a_name_with_several_addresses_is_loaded_where_it_answers(void **state)
     }
 }
 
+static void
+a_resolver_that_never_answers_is_told(void **state)
+{
+    static const char names[] = "silent.test never\n";
+    char dir[HARNESS_PATH_LEN], hosts[HARNESS_PATH_LEN];
+    char preload[HARNESS_PATH_LEN + 16], control[HARNESS_PATH_LEN + 16];
+    const char *scheme;
+
+    (void)state;
+    faults_need();
+    harness_directory(dir);
+    harness_join(hosts, dir, "hosts");
+    harness_write_file(hosts, names, strlen(names));
+    snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/hosts.so"));
+    snprintf(control, sizeof(control), "MSOCK_HOSTS=%s", hosts);
+    for (size_t i = 0; (scheme = scheme_at(i, false)) != NULL; i++) {
+        char url[URL_SIZE];
+        const char *const argv[] = {
+            harness_program("msock"), "bench", "-u", url, "-n", "2", "--timeout", "0.3", NULL};
+        struct run_options how = {.env = {preload, control}};
+        struct run_result result;
+        struct running r;
+
+        snprintf(url, sizeof(url), "%s://silent.test:8000", scheme);
+        run_start(&r, argv, &how);
+        run_finish(&r, 30000, &result);
+        assert_int_equal(result.status, EX_UNAVAILABLE);
+        if (strstr(result.err, "the resolver has not answered within") == NULL)
+            fail_msg("%s: \"%s\"", url, result.err);
+        run_result_free(&result);
+    }
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_name_with_several_addresses_is_loaded_where_it_answers),
+        SYSTEM_TEST(a_resolver_that_never_answers_is_told),
         SYSTEM_TEST(messages_that_are_discarded_are_counted_on_both_sides),
         SYSTEM_TEST(messages_that_come_back_are_counted_on_both_sides),
         SYSTEM_TEST(messages_that_are_kept_are_counted_on_both_sides),
