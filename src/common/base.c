@@ -126,7 +126,7 @@ ms_random(void *out, size_t n)
 
 /* --- the time --- */
 
-/* The two clocks, and the one way in which a time is written. */
+/* The clocks, and the one way in which a time is written. */
 
 static uint64_t
 clock_us(clockid_t id)
@@ -144,9 +144,21 @@ clock_mono_us(void)
 }
 
 uint64_t
+clock_boot_us(void)
+{
+    return clock_us(CLOCK_BOOTTIME);
+}
+
+uint64_t
 clock_real_us(void)
 {
     return clock_us(CLOCK_REALTIME);
+}
+
+int64_t
+clock_offset_us(void)
+{
+    return (int64_t)(clock_real_us() - clock_boot_us());
 }
 
 static char *

@@ -116,8 +116,14 @@ be64_store(void *p, uint64_t v)
  * machine. */
 uint64_t clock_mono_us(void);
 
+/* The same, and it also counts the time in which the machine slept. */
+uint64_t clock_boot_us(void);
+
 /* Microseconds since 1970 (UTC). */
 uint64_t clock_real_us(void);
+
+/* What is now to be added to clock_boot_us to get clock_real_us. */
+int64_t clock_offset_us(void);
 
 #define CLOCK_RFC3339_LEN 28 /* "2026-11-21T10:11:12.123456Z" and NUL */
 

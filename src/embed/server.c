@@ -321,12 +321,14 @@ server_give_sockets(struct msock_server *s, size_t listener)
 static void
 server_fill_child(struct msock_server *s)
 {
+    atomic_store(&s->id_offset_us, clock_offset_us());
     s->child = (struct child){
         .generation = 1,
         .config = &s->config,
         .listener_count = s->config.listener_count,
         .bus = {.memory_fd = -1, .bell_fd = -1},
         .underway = s->underway,
+        .id_offset_us = &s->id_offset_us,
         .accept_bell = -1,
         .handover_fds = {-1, -1},
         .stats = s->stats,

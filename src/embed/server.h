@@ -61,6 +61,7 @@ struct msock_server {
     struct transforms transforms;
     struct stats_place stats;
     struct child_underway underway;
+    _Atomic int64_t id_offset_us; /* see struct handler_host */
     struct child child;
     struct worker_setup setup;
     struct worker *worker; /* NULL before the first call that receives */

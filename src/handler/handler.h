@@ -34,6 +34,10 @@ struct handler_host {
     void *instance; /* with ctx: which handler is asking */
     struct digester *digester;
 
+    /* The time in an id is this and clock_boot_us. Memory of all workers of a master, over reloads
+     * too; it only rises. NULL: ids follow the wall clock. */
+    _Atomic int64_t *id_offset_us;
+
     /* Settles m: the worker answers, and destroys m. */
     void (*settle)(void *ctx, struct message *m, const struct verdict *verdict);
 

@@ -12,8 +12,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 #include <time.h>
@@ -115,10 +117,28 @@ start_kernel(struct master *m)
     return 0;
 }
 
+/* The wall clock is asked for the ids of all workers once: here. */
+static int
+start_id_clock(struct master *m)
+{
+    void *map = mmap(NULL, sizeof(*m->id_offset_us), PROT_READ | PROT_WRITE,
+                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    if (map == MAP_FAILED) {
+        failure_set(&m->failure, EX_OSERR, "no memory for the clock of ids: %s", strerror(errno));
+        return -1;
+    }
+    m->id_offset_us = map;
+    atomic_store(m->id_offset_us, clock_offset_us());
+    return 0;
+}
+
 /* Makes the memory that workers of all generations share. */
 static int
 start_shared(struct master *m)
 {
+    if (start_id_clock(m) < 0)
+        return -1;
     if (bus_place_create(RING_SIZE, &m->bus) < 0) {
         failure_set(&m->failure, EX_OSERR, "no memory for the bus between the workers: %s",
                     strerror(errno));
@@ -435,6 +455,8 @@ master_fini(struct master *m)
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
     regions_close(&m->underway.memory);
+    if (m->id_offset_us != NULL)
+        munmap(m->id_offset_us, sizeof(*m->id_offset_us));
     run_dir_close(&m->run);
     signals_close(&m->signals);
     free(m->log_file);

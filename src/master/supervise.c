@@ -92,6 +92,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
                                               .listener = g->sockets[i].listener};
     c->bus = m->bus;
     c->underway = m->underway;
+    c->id_offset_us = m->id_offset_us;
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];
     c->handover_fds[1] = m->handover_fds[1];

@@ -56,6 +56,7 @@ struct child {
     struct child_socket sockets[LISTEN_SOCKETS_MAX];
     struct bus_place bus;           /* between all workers; memory_fd -1: there is none */
     struct child_underway underway; /* the same in all workers */
+    _Atomic int64_t *id_offset_us;  /* the same; see struct handler_host */
     /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
      * leaves connections to the others; connections of workers that leave go in at [1] and come out
      * at [0], a pair of packet sockets that all share. */

@@ -11,7 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #define HOUR 3600
 
@@ -124,9 +126,172 @@ ids_and_names_of_segments_sort_in_the_order_of_writing(void **state)
         restart(d);
         send_one(d);
     }
+    daemon_shift_clock(d, 0);
+    restart(d);
+    send_one(d);
     assert_true(daemon_logged(d, "behind the newest record of the journal"));
     daemon_stop(d);
     check_order(d);
+}
+
+#define WORKERS    4
+#define PHASE_SIZE 32
+
+/* Sends messages whose key begins with the number of the phase, over connections that are open at
+ * once. */
+static void
+send_phase(const struct daemon *d, unsigned phase, size_t n)
+{
+    struct peer peers[PHASE_SIZE];
+    struct answer a;
+    char key[16];
+
+    usleep(20000); /* longer than the milliseconds by which workers may differ */
+    for (size_t i = 0; i < n; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(key, sizeof(key), "%03u%03zu", phase, i);
+        assert_int_equal(peer_send_plain(&peers[i], key, "x", 1, &a), ANSWER_ACK);
+    }
+    for (size_t i = 0; i < n; i++)
+        peer_close(&peers[i]);
+    sent += (unsigned)n;
+}
+
+/* As a consumer that takes all there is, also what is still written. */
+static void
+take_segments(const struct daemon *d, const char *to)
+{
+    char dir[HARNESS_PATH_LEN], from_path[HARNESS_PATH_LEN], to_path[HARNESS_PATH_LEN];
+    struct dirent **names;
+    int n;
+
+    harness_join(dir, d->data_dir, "journal");
+    n = scandir(dir, &names, only_segments, alphasort);
+    for (int i = 0; i < n; i++) {
+        harness_join(from_path, dir, names[i]->d_name);
+        harness_join(to_path, to, names[i]->d_name);
+        assert_int_equal(rename(from_path, to_path), 0);
+        free(names[i]);
+    }
+    if (n >= 0)
+        free(names);
+}
+
+static void
+kill_one_of_many(const struct daemon *d)
+{
+    struct proc_list before, now;
+    bool there;
+
+    daemon_workers(d, &before);
+    assert_int_equal(before.count, WORKERS);
+    signal_send(before.pid[0], SIGKILL);
+    do {
+        daemon_workers(d, &now);
+        there = false;
+        for (size_t i = 0; i < now.count; i++)
+            there = there || now.pid[i] == before.pid[0];
+    } while (there || now.count != WORKERS);
+}
+
+static int
+compare_lines(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Sorted by id or by name, each line is of the phase of the one before or of a later one. */
+static void
+check_phases(char **lines, size_t n)
+{
+    unsigned phase, last = 0;
+
+    qsort(lines, n, sizeof(*lines), compare_lines);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(sscanf(strrchr(lines[i], ' '), "%u", &phase), 1);
+        if (phase < last)
+            fail_msg("%s sorts behind one of phase %u", lines[i], last);
+        last = phase;
+        free(lines[i]);
+    }
+    free(lines);
+}
+
+/* "<id or name> <phase>" */
+static char *
+phase_line(const char *name, const char *line)
+{
+    char *out = malloc(80);
+
+    assert_non_null(out);
+    snprintf(out, 80, "%.26s %u", name,
+             (unsigned)strtoul(strstr(line, "\"key\":\"") + 7, NULL, 10) / 1000);
+    return out;
+}
+
+static void
+check_taken(const char *dir)
+{
+    char path[HARNESS_PATH_LEN], **ids = calloc(sent, sizeof(*ids)), **segments, *text;
+    struct dirent **names;
+    int n = scandir(dir, &names, only_segments, alphasort);
+    size_t count = 0;
+
+    assert_true(n > 0);
+    segments = calloc((size_t)n, sizeof(*segments));
+    assert_true(ids != NULL && segments != NULL);
+    for (int i = 0; i < n; i++) {
+        harness_join(path, dir, names[i]->d_name);
+        text = harness_read_file(path, NULL);
+        assert_true(text != NULL && text[0] != '\0');
+        segments[i] = phase_line(names[i]->d_name, text);
+        for (const char *line = text; line[0] != '\0'; line = strchr(line, '\n') + 1) {
+            assert_true(count < sent);
+            ids[count++] = phase_line(line + strlen("{\"id\":\""), line);
+        }
+        free(text);
+        free(names[i]);
+    }
+    free(names);
+    assert_int_equal(count, sent);
+    check_phases(ids, count);
+    check_phases(segments, (size_t)n);
+}
+
+/* Also of those that have written nothing before, or find no segment when they begin. */
+static void
+ids_and_names_of_all_workers_follow_each_other(void **state)
+{
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.workers = WORKERS, .clock = true, .errors_expected = true});
+    char taken[HARNESS_PATH_LEN];
+
+    (void)state;
+    sent = 0;
+    harness_join(taken, d->dir, "taken");
+    assert_int_equal(mkdir(taken, 0700), 0);
+    send_phase(d, 1, 1);
+    daemon_shift_clock(d, -HOUR);
+    send_phase(d, 2, PHASE_SIZE);
+    daemon_shift_clock(d, HOUR);
+    send_phase(d, 3, PHASE_SIZE);
+    daemon_shift_clock(d, 0);
+    daemon_reload(d);
+    send_phase(d, 4, PHASE_SIZE);
+    daemon_shift_clock(d, -HOUR);
+    take_segments(d, taken);
+    daemon_reload(d);
+    send_phase(d, 5, PHASE_SIZE);
+    daemon_shift_clock(d, -2 * HOUR);
+    restart(d); /* behind the newest id */
+    send_phase(d, 6, PHASE_SIZE);
+    take_segments(d, taken);
+    kill_one_of_many(d);
+    send_phase(d, 7, PHASE_SIZE);
+    daemon_stop(d);
+    take_segments(d, taken);
+    check_taken(taken);
 }
 
 /* At the first moment of 1970 there is no time before. */
@@ -223,6 +388,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(ids_and_names_of_segments_sort_in_the_order_of_writing),
+        SYSTEM_TEST(ids_and_names_of_all_workers_follow_each_other),
         SYSTEM_TEST(a_clock_that_begins_anew_is_no_end),
         SYSTEM_TEST(no_deadline_moves_and_ages_stay_sane),
     };

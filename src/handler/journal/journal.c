@@ -276,7 +276,7 @@ journal_append_head(struct journal *h, struct message *m, char id[ULID_LEN])
     uint64_t now_us = clock_real_us();
 
     h->host.origin(h->host.ctx, m, &origin);
-    ulid_next(&h->ids, now_us, id);
+    ulid_next(&h->ids, ulid_clock_us(h->host.id_offset_us), id);
     record_head(&h->filling->lines, id, now_us, &h->clock, &origin, m);
 }
 
@@ -485,7 +485,8 @@ journal_mend(struct journal *h)
     return 0;
 }
 
-/* Behind all that was written before, whatever the clock says now. */
+/* Behind all that was written before, whatever the clock says now. The time of ids is raised for
+ * all workers, so that they also agree where the clock was set back before a restart. */
 static void
 journal_go_on(struct journal *h)
 {
@@ -495,6 +496,8 @@ journal_go_on(struct journal *h)
         return;
     ulid_begin_after(&h->ids, id);
     ulid_begin_after(&h->commit.segment.ids, id);
+    if (h->ids.ms == ulid_ms(id) + 1) /* else it is none that was ever given */
+        ulid_clock_raise(h->host.id_offset_us, ulid_ms(id) * 1000);
     if (h->ids.ms > clock_real_us() / 1000 + JOURNAL_AHEAD_MS)
         log_notice("the clock is %llu s behind the newest record of the journal: ids go on from "
                    "there",
@@ -517,6 +520,7 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     step = "there is no memory for it";
     if (commit_init(&h->commit, host->config, ops, host->worker) < 0)
         goto failed;
+    h->commit.segment.id_offset_us = host->id_offset_us;
     step = "its threads cannot begin";
     if ((h->committer = helper_create("msockd-commit")) == NULL ||
         (h->mender = helper_create("msockd-mend")) == NULL)

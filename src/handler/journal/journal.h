@@ -14,7 +14,9 @@
 /* --- ulid.c --- */
 
 /* ULIDs: 48 bits of milliseconds and 80 random bits as 26 characters that sort like the time. A
- * generator never gives the same or a smaller one again, also where the clock is set back. */
+ * generator never gives the same or a smaller one again, also where its time goes back. The time of
+ * ids and of names of segments is one that no step of the wall clock moves, and the same in all
+ * workers: so those of one worker sort behind those that another one made before. */
 
 #define ULID_LEN 26 /* without NUL */
 
@@ -30,11 +32,17 @@ struct ulid_source {
     void (*random)(void *out, size_t n);
 };
 
+/* The time of ids in microseconds since 1970, by the offset of struct handler_host. */
+uint64_t ulid_clock_us(const _Atomic int64_t *offset_us);
+
+/* Raises the offset for all where that time is before time_us. */
+void ulid_clock_raise(_Atomic int64_t *offset_us, uint64_t time_us);
+
 void ulid_init(struct ulid_source *source);
 
-/* The next one for the time real_us (microseconds since 1970), or just above the last one where
+/* The next one for the time time_us (microseconds since 1970), or just above the last one where
  * that is of the same millisecond or later. Writes ULID_LEN characters and no NUL. */
-void ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN]);
+void ulid_next(struct ulid_source *source, uint64_t time_us, char out[ULID_LEN]);
 
 /* The next ones come after this one, whatever time they are for. */
 void ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN]);
@@ -331,7 +339,8 @@ struct segment {
     const struct file_ops *ops;
     struct dir_syncs *syncs; /* borrowed */
     unsigned worker;
-    struct ulid_source ids; /* of names */
+    struct ulid_source ids;              /* of names */
+    const _Atomic int64_t *id_offset_us; /* of struct handler_host; borrowed, or NULL */
     int dir_fd; /* the journal directory, for as long as fd is open; a copy of our own */
     int fd;     /* -1: none is open */
     dev_t device;

@@ -2,6 +2,8 @@
  * costs no system call each and its ids sort in the order in which they came. */
 #include "handler/journal/journal.h"
 
+#include <stdatomic.h>
+
 #define ULID_TIME_CHARS   10
 #define ULID_RANDOM_BYTES 10
 #define ULID_MS_MAX       UINT64_C(253402300800000) /* the year 10000 */
@@ -22,6 +24,27 @@ ulid_ms(const char *text)
     for (unsigned i = 0; i < ULID_TIME_CHARS; i++)
         ms = ms << 5 | (uint64_t)(strchr(ulid_digits, text[i]) - ulid_digits);
     return ms;
+}
+
+uint64_t
+ulid_clock_us(const _Atomic int64_t *offset_us)
+{
+    if (offset_us == NULL)
+        return clock_real_us();
+    return clock_boot_us() + (uint64_t)atomic_load_explicit(offset_us, memory_order_relaxed);
+}
+
+void
+ulid_clock_raise(_Atomic int64_t *offset_us, uint64_t time_us)
+{
+    int64_t least, now;
+
+    if (offset_us == NULL)
+        return;
+    least = (int64_t)(time_us - clock_boot_us());
+    now = atomic_load(offset_us);
+    while (now < least && !atomic_compare_exchange_weak(offset_us, &now, least))
+        ;
 }
 
 void
@@ -80,9 +103,9 @@ ulid_count_up(struct ulid_source *source)
 }
 
 void
-ulid_next(struct ulid_source *source, uint64_t real_us, char out[ULID_LEN])
+ulid_next(struct ulid_source *source, uint64_t time_us, char out[ULID_LEN])
 {
-    uint64_t ms = real_us / 1000;
+    uint64_t ms = time_us / 1000;
     uint64_t low;
     uint32_t high;
 
