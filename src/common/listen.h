@@ -54,6 +54,9 @@ MS_MUST_CHECK int listen_retire(struct listen_socket *s);
 /* True where that was done. */
 bool listen_is_retired(int fd);
 
+/* True where nobody can connect any more, as any process that holds the socket can bring about. */
+bool listen_is_shut_down(int fd);
+
 /* True where connections are known to wait there that nobody has accepted yet (not known of Unix
  * sockets). */
 bool listen_has_backlog(const struct listen_socket *s);

@@ -161,10 +161,13 @@ generation_open(struct generation *g, size_t i, const struct listen_how *how, st
 }
 
 /* What a wider address covers now stays open as one more socket of the wider one's listener: the
- * kernel prefers it as long as it is there, also to a retired one. */
+ * kernel prefers it as long as it is there, also to a retired one. Not so a Unix socket that
+ * another one has followed: nobody can connect to it. Nor one that was shut down. */
 static void
 generation_keep(struct generation *g, struct listener *l, size_t own)
 {
+    if (endpoint_unix_path(&l->socket.bound) != NULL || listen_is_shut_down(l->socket.fd))
+        return;
     for (size_t w = 0; w < own && g->socket_count < LISTEN_SOCKETS_MAX; w++)
         if (!generation_has(g, l) &&
             endpoint_covers(&g->sockets[w].socket->socket.bound, &l->socket.bound))

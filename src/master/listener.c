@@ -93,6 +93,8 @@ listener_serves(const struct listener *l, const struct listener_config *lc,
 {
     struct endpoint wanted = *ep;
 
+    if (l->listens && listen_is_shut_down(l->socket.fd))
+        return false;
     if (!endpoint_any_port(ep))
         return endpoint_equal(&l->socket.bound, ep) && listen_file(&l->socket) != LISTEN_FILE_NONE;
     endpoint_set_port(&wanted, endpoint_port(&l->socket.bound));
@@ -126,6 +128,9 @@ listener_look(struct listener *l)
 void
 listener_apply(const struct listener *l, const struct listener_config *lc)
 {
+    /* A worker can have changed it for all that share the socket. */
+    if (fd_set_nonblock(l->socket.fd, 1) < 0)
+        log_warn("%s: cannot make the socket non-blocking: %s", lc->name, strerror(errno));
     if (listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], NULL) < 0)
         log_warn("%s: cannot change the backlog: %s", lc->name, strerror(errno));
     if (endpoint_unix_path(&l->socket.bound) == NULL ||

@@ -92,7 +92,10 @@ accept_let_go(struct worker *w, struct worker_socket *s)
 static bool
 accept_failed(struct worker *w, struct worker_socket *s)
 {
-    switch (errno) {
+    char more[WORKER_MORE_LEN];
+    int error = errno;
+
+    switch (error) {
     case EAGAIN:
         return false;
     case EINTR:
@@ -106,7 +109,9 @@ accept_failed(struct worker *w, struct worker_socket *s)
             return true;
         break;
     default:
-        log_warn("%s: cannot accept: %s", s->listener->child->config->name, strerror(errno));
+        if (worker_may_say(w, more))
+            log_warn("%s: cannot accept: %s%s", s->listener->child->config->name, strerror(error),
+                     more);
         break;
     }
     accept_park(w, PAUSE_US);

@@ -281,6 +281,25 @@ a_reload_makes_a_socket_anew_that_was_removed(void **state)
     assert_int_equal(access(path, F_OK), -1);
 }
 
+/* Its old socket still lingers then. */
+static void
+a_removed_unix_listener_comes_back(void **state)
+{
+    char path[HARNESS_PATH_LEN], away[HARNESS_PATH_LEN + 64], back[HARNESS_PATH_LEN + 64];
+    struct daemon *d = start_unix(path);
+
+    (void)state;
+    snprintf(away, sizeof(away), "listen = \"msp://%s.away\"\n", path);
+    snprintf(back, sizeof(back), "listen = \"msp://%s\"\n", path);
+    daemon_configure(d, away);
+    daemon_reload(d);
+    daemon_configure(d, back);
+    daemon_reload(d);
+    send_one(d);
+    assert_false(daemon_logged(d, "another file has taken"));
+    daemon_stop(d);
+}
+
 static void
 a_strangers_file_in_a_sockets_place_stays(void **state)
 {
@@ -308,6 +327,7 @@ main(void)
         SYSTEM_TEST(files_of_a_stranger_stay),
         SYSTEM_TEST(cleaners_of_old_files_are_kept_out),
         SYSTEM_TEST(a_reload_makes_a_socket_anew_that_was_removed),
+        SYSTEM_TEST(a_removed_unix_listener_comes_back),
         SYSTEM_TEST(a_strangers_file_in_a_sockets_place_stays),
     };
 

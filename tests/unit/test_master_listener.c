@@ -340,6 +340,38 @@ the_socket_is_given_to_the_group(void **state)
     listener_unref(l);
 }
 
+/* As a worker that shares the socket can do. */
+static void
+a_socket_that_was_shut_down_serves_no_more(void **state)
+{
+    const struct place *p = *state;
+    char urls[2][128] = {"msp://127.0.0.1:0"};
+
+    snprintf(urls[1], sizeof(urls[1]), "msp://%s", p->path);
+    for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
+        char name[128];
+        struct listener_config lc = config_for(urls[i], name);
+        struct failure why;
+        struct listener *l = open_one(&lc, (gid_t)-1, &why), *next;
+
+        assert_non_null(l);
+        l->listens = true;
+        assert_int_equal(fcntl(l->socket.fd, F_SETFL, 0), 0);
+        listener_apply(l, &lc);
+        assert_true(fcntl(l->socket.fd, F_GETFL) & O_NONBLOCK);
+        assert_true(listener_serves(l, &lc, &lc.endpoints[0]));
+        assert_int_equal(connect_to(&l->socket.bound), 0);
+        assert_true(listener_serves(l, &lc, &lc.endpoints[0]));
+        assert_int_equal(shutdown(l->socket.fd, SHUT_RD), 0);
+        assert_false(listener_serves(l, &lc, &lc.endpoints[0]));
+        next = open_one(&lc, (gid_t)-1, &why);
+        assert_non_null(next);
+        listener_unref(l);
+        assert_int_equal(connect_to(&next->socket.bound), 0);
+        listener_unref(next);
+    }
+}
+
 int
 main(void)
 {
@@ -356,6 +388,8 @@ main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_socket_that_was_shut_down_serves_no_more, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(the_socket_is_given_to_the_group, setup, teardown),
     };
 
