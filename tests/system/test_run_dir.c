@@ -285,12 +285,14 @@ a_reload_makes_a_socket_anew_that_was_removed(void **state)
 static void
 a_removed_unix_listener_comes_back(void **state)
 {
-    char path[HARNESS_PATH_LEN], away[HARNESS_PATH_LEN + 64], back[HARNESS_PATH_LEN + 64];
-    struct daemon *d = start_unix(path);
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1, .config = ""});
+    char away[HARNESS_PATH_LEN + 64], back[HARNESS_PATH_LEN + 64];
 
     (void)state;
-    snprintf(away, sizeof(away), "listen = \"msp://%s.away\"\n", path);
-    snprintf(back, sizeof(back), "listen = \"msp://%s\"\n", path);
+    snprintf(away, sizeof(away), "listen = \"msp://%s/away\"\n", d->dir);
+    snprintf(back, sizeof(back), "listen = \"msp://%s/s\"\n", d->dir);
+    daemon_configure(d, back);
+    daemon_launch(d);
     daemon_configure(d, away);
     daemon_reload(d);
     daemon_configure(d, back);
