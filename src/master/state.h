@@ -119,11 +119,13 @@ void listener_unref(struct listener *l);
 void listener_forget(struct listener *l);
 
 /* True where this socket is the one that lc asks for as its address ep: same address, or port 0
- * under the same name. A Unix socket whose file was removed is none: nobody could connect. */
+ * under the same name. A Unix socket whose file was removed is none: nobody could connect. Nor is
+ * one that was shut down. */
 bool listener_serves(const struct listener *l, const struct listener_config *lc,
                      const struct endpoint *ep);
 
-/* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. A failure is
+/* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. Makes it
+ * non-blocking again, as any process that shares it can have changed that. A failure is
  * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
  * touched. */
 void listener_apply(const struct listener *l, const struct listener_config *lc);

@@ -29,9 +29,12 @@ ulid_ms(const char *text)
 uint64_t
 ulid_clock_us(const _Atomic int64_t *offset_us)
 {
+    uint64_t us;
+
     if (offset_us == NULL)
         return clock_real_us();
-    return clock_boot_us() + (uint64_t)atomic_load_explicit(offset_us, memory_order_relaxed);
+    us = clock_boot_us() + (uint64_t)atomic_load_explicit(offset_us, memory_order_relaxed);
+    return us / 1000 < ULID_MS_MAX ? us : clock_real_us(); /* a worker may have spoilt it */
 }
 
 void
