@@ -88,6 +88,7 @@ replace_worker(struct daemon *d)
 {
     struct proc_list before, now;
 
+    WAIT_FOR(daemon_has_workers(d, 1), 20000); /* that of before a reload has left */
     daemon_workers(d, &before);
     assert_int_equal(before.count, 1);
     signal_send(before.pid[0], SIGKILL);
