@@ -6,9 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,7 +134,7 @@ reuseport_forget(sa_family_t family, uint16_t port)
     struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0xc0000201)};
     struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
     bool is_v6 = family == AF_INET6;
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = fd_above_standard(socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
     int on = 1, rc = -1;
 
     v4.sin_port = htons(port);
@@ -359,46 +357,40 @@ listen_open(const struct endpoint *eps, size_t n, const struct listen_how *how,
 
 /* --- retire --- */
 
-/* What the kernel runs for each packet to the socket: one with SYN is dropped, as the header of
- * TCP says in its byte 13. */
-static struct sock_filter retired_filter[] = {
-    BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13),
-    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x02, 0, 1),
-    BPF_STMT(BPF_RET | BPF_K, 0),
-    BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
-};
+/* The mark is one that every process reads which holds the socket, and needs no privilege: its
+ * priority, of which nothing depends any more. */
+static int
+retired_mark(const struct listen_socket *s, int mark)
+{
+    return setsockopt(s->fd, SOL_SOCKET, SO_PRIORITY, &mark, sizeof(mark));
+}
 
 static void
 listen_unname(struct listen_socket *s)
 {
-    const char *path = endpoint_unix_path(&s->bound);
     int saved = errno;
-    struct stat st;
 
-    if (path != NULL && s->ino != 0 && lstat(path, &st) == 0 && st.st_dev == s->dev &&
-        st.st_ino == s->ino)
-        unlink(path);
+    if (s->ino != 0 && listen_file(s) == LISTEN_FILE_OURS)
+        unlink(endpoint_unix_path(&s->bound));
     s->ino = 0;
     errno = saved;
 }
 
-/* A Unix socket has no packets, so there the filter is no more than the mark. */
+/* With room for nobody, what waits stays, and the kernel lets nobody new in behind it. */
 int
 listen_retire(struct listen_socket *s)
 {
-    const struct sock_fprog program = {.len = MS_ARRAY_LEN(retired_filter),
-                                       .filter = retired_filter};
-
     listen_unname(s);
-    return setsockopt(s->fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program));
+    return retired_mark(s, 1) < 0 || listen(s->fd, 0) < 0 ? -1 : 0;
 }
 
 bool
 listen_is_retired(int fd)
 {
-    socklen_t instructions = 0;
+    socklen_t len = sizeof(int);
+    int mark = 0;
 
-    return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &instructions) == 0 && instructions > 0;
+    return getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &mark, &len) == 0 && mark != 0;
 }
 
 /* Of a Unix socket SO_ACCEPTCONN does not tell it. */
@@ -413,18 +405,15 @@ listen_is_shut_down(int fd)
 bool
 listen_has_backlog(const struct listen_socket *s)
 {
-    struct tcp_info info = {0};
-    socklen_t len = sizeof(info);
+    struct pollfd p = {.fd = s->fd, .events = POLLIN};
 
-    return getsockopt(s->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 && info.tcpi_unacked > 0;
+    return poll(&p, 1, 0) > 0;
 }
 
 void
 listen_revive(const struct listen_socket *s)
 {
-    int ignored = 0;
-
-    (void)setsockopt(s->fd, SOL_SOCKET, SO_DETACH_FILTER, &ignored, sizeof(ignored));
+    (void)retired_mark(s, 0);
 }
 
 void

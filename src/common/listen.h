@@ -46,9 +46,9 @@ MS_MUST_CHECK int listen_open(const struct endpoint *eps, size_t n, const struct
 MS_MUST_CHECK int
 listen_begin(const struct listen_socket *s, int backlog, const struct listen_beside *beside);
 
-/* From now on nobody new can connect, while those that have can still be accepted: a SYN is not
- * answered, a Unix socket's file is gone. For all processes that hold the socket. Returns 0, or -1
- * with errno where the kernel cannot do it. */
+/* Those that have connected can still be accepted, by all processes that hold the socket. Nobody
+ * new can connect while they wait, and to a Unix socket not at all: its file is gone. Returns 0, or
+ * -1 with errno where the kernel cannot do it. */
 MS_MUST_CHECK int listen_retire(struct listen_socket *s);
 
 /* True where that was done. */
@@ -57,11 +57,10 @@ bool listen_is_retired(int fd);
 /* True where nobody can connect any more, as any process that holds the socket can bring about. */
 bool listen_is_shut_down(int fd);
 
-/* True where connections are known to wait there that nobody has accepted yet (not known of Unix
- * sockets). */
+/* True where connections wait there that nobody has accepted yet. */
 bool listen_has_backlog(const struct listen_socket *s);
 
-/* Takes it back, for IPv4 and IPv6. */
+/* Takes it back, for IPv4 and IPv6; listen_begin gives it its backlog again. */
 void listen_revive(const struct listen_socket *s);
 
 /* Ends a retired socket in all processes: accept fails there with EINVAL from now on. */
