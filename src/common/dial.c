@@ -1,42 +1,18 @@
-/* Looks names up and connects: see the header. A thread that looks a name up touches nothing but
- * its struct lookup, so it may outlive the dialer; the last of both to leave frees it. */
+/* Tries the addresses of a server: see the header. */
 #include "common/dial.h"
 
 #include "common/fd.h"
-#include "common/thread.h"
+#include "common/lookup.h"
 
-#include <dlfcn.h>
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <strings.h>
 #include <sys/time.h>
 #include <unistd.h>
-
-#define LOOKUPS_LATE_MAX 16       /* threads of one process that nobody waits for */
-#define LOOKUP_FRESH_US  30000000 /* an answer that came while nobody waited may be so old */
-
-struct lookup {
-    pthread_mutex_t lock; /* for done, late and left */
-    pthread_cond_t ended;
-    bool done; /* the answer below is there */
-    bool late; /* it counts as late_lookups */
-    bool left; /* by its dialer: the thread frees it */
-    pthread_t thread;
-    pid_t pid; /* of the process that has the thread */
-    int rc;    /* of getaddrinfo, with errno in error */
-    int error;
-    uint64_t ended_us;
-    struct addrinfo *found;
-    char port[8];
-    char host[256];
-};
 
 static int MS_PRINTF(2, 3) dial_fail(struct dialer *d, const char *fmt, ...)
 {
@@ -57,193 +33,16 @@ dial_starved(struct dialer *d)
     return dial_fail(d, "there is no memory");
 }
 
-/* --- looking up --- */
-
-/* How many lookups of this process are late; below its pid, since a child that is forked has none
- * of the threads. */
-static _Atomic uint64_t late_lookups;
-
-static unsigned
-late_lookups_add(int n)
-{
-    uint64_t pid = (uint64_t)getpid() << 32, before = atomic_load(&late_lookups), after;
-
-    do {
-        after = (before >> 32 << 32 == pid ? before : pid) + (uint64_t)n;
-    } while (!atomic_compare_exchange_weak(&late_lookups, &before, after));
-    return (unsigned)after;
-}
-
-/* The code of a thread must stay, also where the program unloads the library. */
-static void
-lookup_pin_code(void)
-{
-    static atomic_bool pinned;
-    Dl_info self;
-
-    if (!atomic_exchange(&pinned, true) && dladdr((void *)&late_lookups, &self) != 0)
-        (void)dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-static int
-lookup_ask(const char *host, const char *port, int flags, struct addrinfo **found_out)
-{
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
-
-    return getaddrinfo(host, port, &hints, found_out);
-}
-
-static void
-lookup_free(struct lookup *l)
-{
-    if (l->found != NULL)
-        freeaddrinfo(l->found);
-    pthread_mutex_destroy(&l->lock);
-    pthread_cond_destroy(&l->ended);
-    free(l);
-}
-
-static void *
-lookup_main(void *arg)
-{
-    struct lookup *l = arg;
-    struct addrinfo *found = NULL;
-    int rc = lookup_ask(l->host, l->port, 0, &found), error = errno;
-    bool late, left;
-
-    pthread_mutex_lock(&l->lock);
-    l->rc = rc;
-    l->error = error;
-    l->found = rc == 0 ? found : NULL;
-    l->ended_us = clock_mono_us();
-    l->done = true;
-    late = l->late;
-    left = l->left;
-    pthread_cond_signal(&l->ended);
-    pthread_mutex_unlock(&l->lock);
-    if (late)
-        late_lookups_add(-1);
-    if (left)
-        lookup_free(l);
-    return NULL;
-}
-
-/* NULL with errno. */
-static struct lookup *
-lookup_start(const struct url *url)
-{
-    struct lookup *l = ms_calloc(1, sizeof(*l));
-    pthread_condattr_t attr;
-
-    if (l == NULL)
-        return NULL;
-    snprintf(l->host, sizeof(l->host), "%s", url->host);
-    snprintf(l->port, sizeof(l->port), "%u", (unsigned)url->port);
-    l->pid = getpid();
-    pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->ended, &attr);
-    pthread_condattr_destroy(&attr);
-    lookup_pin_code();
-    if (thread_start(&l->thread, "msock-lookup", lookup_main, l) == 0)
-        return l;
-    lookup_free(l); /* errno stays */
-    return NULL;
-}
-
-/* True where the answer is there in time. */
-static bool
-lookup_wait(struct lookup *l, uint64_t deadline_us)
-{
-    const struct timespec until = {.tv_sec = (time_t)(deadline_us / 1000000),
-                                   .tv_nsec = (long)(deadline_us % 1000000) * 1000};
-    int rc = 0;
-    bool done;
-
-    pthread_mutex_lock(&l->lock);
-    while (!l->done && rc == 0)
-        rc = pthread_cond_timedwait(&l->ended, &l->lock, &until);
-    done = l->done;
-    if (!done && !l->late) {
-        l->late = true;
-        late_lookups_add(1);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return done;
-}
-
-/* Its dialer lets go of it. */
-static void
-lookup_leave(struct lookup *l)
-{
-    bool done;
-
-    if (l == NULL)
-        return;
-    if (l->pid != getpid()) { /* forked: its thread, and who has its lock, are the parent's */
-        free(l);
-        return;
-    }
-    pthread_mutex_lock(&l->lock);
-    l->left = true;
-    done = l->done;
-    if (!done)
-        pthread_detach(l->thread);
-    pthread_mutex_unlock(&l->lock);
-    if (!done)
-        return;
-    pthread_join(l->thread, NULL);
-    lookup_free(l);
-}
-
-/* An earlier one is still of use: it is under way, or has just ended with addresses. */
-static bool
-lookup_is_useful(struct lookup *l)
-{
-    bool useful;
-
-    if (l == NULL || l->pid != getpid())
-        return false;
-    pthread_mutex_lock(&l->lock);
-    useful = !l->done || (l->rc == 0 && clock_mono_us() - l->ended_us < LOOKUP_FRESH_US);
-    pthread_mutex_unlock(&l->lock);
-    return useful;
-}
-
 /* --- the list --- */
-
-static bool
-dial_is_same(const struct endpoint *a, const struct endpoint *b)
-{
-    return a->len == b->len && memcmp(&a->addr, &b->addr, a->len) == 0;
-}
 
 static void
 dial_add(struct dialer *d, const struct endpoint *ep)
 {
     for (unsigned i = 0; i < d->count; i++)
-        if (dial_is_same(&d->list[i].at, ep))
+        if (endpoint_equal(&d->list[i].at, ep))
             return;
     if (d->count < DIAL_MAX)
         d->list[d->count++] = (struct dial_address){.at = *ep, .fd = -1};
-}
-
-/* An IPv4 address in the form of an IPv6 one needs no IPv6 on this host. */
-static struct endpoint
-dial_unmapped(const struct endpoint *ep)
-{
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&ep->addr;
-    struct sockaddr_in v4 = {.sin_family = AF_INET};
-    struct endpoint plain = {.len = sizeof(v4)};
-
-    if (ep->addr.ss_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-        return *ep;
-    v4.sin_port = v6->sin6_port;
-    memcpy(&v4.sin_addr, &v6->sin6_addr.s6_addr[12], sizeof(v4.sin_addr));
-    memcpy(&plain.addr, &v4, sizeof(v4));
-    return plain;
 }
 
 /* Takes all addresses of the resolver in its order, but the families take turns. */
@@ -263,7 +62,7 @@ dial_add_found(struct dialer *d, const struct addrinfo *found)
             continue;
         ep.len = a->ai_addrlen;
         memcpy(&ep.addr, a->ai_addr, a->ai_addrlen);
-        ep = dial_unmapped(&ep);
+        endpoint_unmap(&ep);
         dial_add(d, &ep);
     }
 }
@@ -307,7 +106,7 @@ dial_sort(struct dialer *d, const struct dial_address *known, unsigned known_cou
         unsigned to = i;
 
         for (unsigned k = 0; k < known_count; k++)
-            if (dial_is_same(&known[k].at, &one.at))
+            if (endpoint_equal(&known[k].at, &one.at))
                 one.failed_us = known[k].failed_us;
         for (; to > 0 && d->list[to - 1].failed_us > one.failed_us; to--)
             d->list[to] = d->list[to - 1];
@@ -340,7 +139,7 @@ dial_ask(struct dialer *d)
         return 0;
     lookup_leave(d->lookup);
     d->lookup = NULL;
-    if (late_lookups_add(0) >= LOOKUPS_LATE_MAX) {
+    if (lookup_late_count() >= LOOKUPS_LATE_MAX) {
         errno = EAGAIN;
         return dial_fail(d,
                          "cannot find the address of \"%s\": the resolver has not answered %d"
@@ -360,25 +159,25 @@ dial_ask(struct dialer *d)
 static int
 dial_look_up(struct dialer *d)
 {
-    struct lookup *l;
-    int rc = 0;
+    const struct addrinfo *found;
+    int rc, error;
 
     if (dial_ask(d) < 0)
         return -1;
-    l = d->lookup;
-    if (!lookup_wait(l, d->deadline_us)) {
+    if (!lookup_wait(d->lookup, d->deadline_us)) {
         errno = ETIMEDOUT;
         return dial_fail(d,
                          "cannot find the address of \"%s\": the resolver has not answered within"
                          " %u ms",
                          d->url->host, d->ms);
     }
-    if (l->rc != 0)
-        rc = dial_fail_lookup(d, l->rc, l->error);
+    found = lookup_answer(d->lookup, &rc, &error);
+    if (rc != 0)
+        rc = dial_fail_lookup(d, rc, error);
     else
-        dial_add_found(d, l->found);
+        dial_add_found(d, found);
+    lookup_leave(d->lookup);
     d->lookup = NULL;
-    lookup_leave(l);
     return rc;
 }
 
@@ -462,7 +261,7 @@ dial_is_self(int fd)
 
     return getsockname(fd, (struct sockaddr *)&own.addr, &own.len) == 0 &&
            getpeername(fd, (struct sockaddr *)&other.addr, &other.len) == 0 &&
-           own.addr.ss_family != AF_UNIX && dial_is_same(&own, &other);
+           own.addr.ss_family != AF_UNIX && endpoint_equal(&own, &other);
 }
 
 void

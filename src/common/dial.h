@@ -12,7 +12,7 @@
 #define DIAL_ERROR_LEN  1024 /* bytes of the sentence about a failure */
 #define DIAL_STAGGER_US 250000
 
-struct lookup; /* dial.c */
+struct lookup; /* common/lookup.h */
 
 struct dial_address {
     struct endpoint at;

@@ -354,8 +354,7 @@ endpoint_unix(const char *path, struct endpoint *ep_out, char error[URL_ERROR_LE
     return 0;
 }
 
-/* A mapped IPv4 address is an IPv4 address: it has no socket of its own. */
-static void
+void
 endpoint_unmap(struct endpoint *ep)
 {
     const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&ep->addr;
