@@ -75,7 +75,7 @@ DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto sta
 # The client, and a worker to receive with, which has no process of its own.
 CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
-              $(filter-out %/runtime_dir.c %/environment.c,$(wildcard src/common/*.c)) \
+              $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c)

@@ -31,6 +31,15 @@ fd_move_up(int fd)
     return moved;
 }
 
+bool
+fd_is_named(int fd, int dir_fd, const char *name)
+{
+    struct stat is, named;
+
+    return fstat(fd, &is) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
+           is.st_dev == named.st_dev && is.st_ino == named.st_ino;
+}
+
 int
 fd_steal(int *fd)
 {

@@ -4,11 +4,14 @@
 
 #include "common/base.h"
 
-#include <limits.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, stores -1 there, and leaves errno as it was. */
 void fd_close(int *fd);
+
+/* Does the name in the directory, which is not followed where it is a link, stand for the open
+ * file? */
+bool fd_is_named(int fd, int dir_fd, const char *name);
 
 /* Returns *fd and stores -1 there: ownership moves to the caller. */
 int fd_steal(int *fd);
@@ -74,21 +77,5 @@ unsigned long fd_raise_limit(void);
  * else /run/msockd for root, else /tmp/msockd-<uid>. Variables that hold no absolute path count as
  * unset. Heap string, caller frees. */
 MS_MUST_CHECK char *runtime_dir_default(void);
-
-/* A lock, of whatever kind, that a process holds. */
-struct lock_seen {
-    long pid;
-    char path[PATH_MAX]; /* of the file now, with " (deleted)" behind it where it has none */
-};
-
-struct stat;
-typedef bool (*lock_seen_fn)(void *arg, const struct lock_seen *seen);
-
-/* Calls fn for the locks of all processes that we may look at, those on this file or (NULL) on any
- * directory, until it returns true. Returns whether it did. */
-bool lock_look(const struct stat *file, lock_seen_fn fn, void *arg);
-
-/* Is this a process of that user ((uid_t)-1: of any) and name? */
-bool process_is(long pid, uid_t uid, const char *name);
 
 #endif

@@ -64,7 +64,7 @@ void run_dir_close(struct run_dir *d);
 /* In a child: lets go, and leaves everything else to the master. */
 void run_dir_forget(struct run_dir *d);
 
-/* --- the log file (run_dir.c) --- */
+/* --- the log file (log_file.c) --- */
 
 /* The log file of a daemon whose workers run as another user than the master. */
 

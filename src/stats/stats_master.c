@@ -6,6 +6,7 @@
 #include "stats/stats_master.h"
 
 #include "common/fd.h"
+#include "common/kernel.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -52,16 +53,6 @@ shm_file_create(int dir_fd, const char *name, uint64_t size, gid_t gid, int *fd_
     return 0;
 }
 
-/* Does this name still stand for the open file? */
-static bool
-shm_is_named(int dir_fd, const char *name, int fd)
-{
-    struct stat is, named;
-
-    return fstat(fd, &is) == 0 && fstatat(dir_fd, name, &named, AT_SYMLINK_NOFOLLOW) == 0 &&
-           is.st_dev == named.st_dev && is.st_ino == named.st_ino;
-}
-
 static int
 control_create(struct stats_master *sm, gid_t gid)
 {
@@ -94,9 +85,9 @@ region_file(const struct stats_master *sm, unsigned region, int *fd_out)
     char name[STATS_REGION_NAME_LEN];
 
     stats_region_name(region, name);
-    if (shm_is_named(sm->dir_fd, STATS_CONTROL_FILE, sm->control_ro_fd))
+    if (fd_is_named(sm->control_ro_fd, sm->dir_fd, STATS_CONTROL_FILE))
         return shm_file_create(sm->dir_fd, name, STATS_REGION_SIZE, sm->gid, fd_out);
-    *fd_out = memfd_create(name, MFD_CLOEXEC);
+    *fd_out = kernel_memory_file(name);
     return *fd_out < 0 ? -1 : shm_file_adjust(*fd_out, STATS_REGION_SIZE, sm->gid);
 }
 
@@ -120,7 +111,7 @@ region_remove(struct stats_master *sm, unsigned region)
     char name[STATS_REGION_NAME_LEN];
 
     stats_region_name(region, name);
-    if (shm_is_named(sm->dir_fd, name, sm->region_fds[region]))
+    if (fd_is_named(sm->region_fds[region], sm->dir_fd, name))
         unlinkat(sm->dir_fd, name, 0);
     fd_close(&sm->region_fds[region]);
 }

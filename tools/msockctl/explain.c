@@ -4,6 +4,7 @@
 
 #include "common/base.h"
 #include "common/fd.h"
+#include "common/lock_look.h"
 
 #include <limits.h>
 #include <stdlib.h>

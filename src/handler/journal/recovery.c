@@ -269,16 +269,6 @@ out:
     return rc;
 }
 
-/* What somebody has moved away since it was opened is his. */
-static bool
-recovery_is_named(int dir_fd, const char *name, const struct stat *opened)
-{
-    struct stat st;
-
-    return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == opened->st_ino &&
-           st.st_dev == opened->st_dev;
-}
-
 static void
 recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
 {
@@ -299,7 +289,8 @@ recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
         rc = errno == EAGAIN || errno == EACCES ? 0 : -1;
     } else if (r->ops->status(fd, &st) < 0) {
         rc = -1;
-    } else if (S_ISREG(st.st_mode) && recovery_is_named(dir_fd, name, &st)) {
+    } else if (S_ISREG(st.st_mode) && fd_is_named(fd, dir_fd, name)) {
+        /* What somebody has moved away since it was opened is his. */
         rc = recovery_segment_locked(r, fd, name, (uint64_t)st.st_size);
     }
     if (rc < 0 && errno != ECANCELED) {
