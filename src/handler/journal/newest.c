@@ -17,8 +17,8 @@
 #define NEWEST_TAIL_MORE 8
 
 struct newest {
-    char id[ULID_LEN];                                                 /* the largest so far; "" */
-    char names[CONFIG_WORKERS_MAX][NEWEST_SEGMENTS][SEGMENT_NAME_LEN]; /* the newest first */
+    char id[ULID_LEN];                   /* the largest so far; "" */
+    unsigned looked[CONFIG_WORKERS_MAX]; /* at segments of each number */
 };
 
 static void
@@ -26,22 +26,6 @@ newest_note(struct newest *newest, const char id[ULID_LEN])
 {
     if (memcmp(id, newest->id, ULID_LEN) > 0)
         memcpy(newest->id, id, ULID_LEN);
-}
-
-static void
-newest_name(struct newest *newest, const char *name)
-{
-    unsigned long worker = strtoul(name + ULID_LEN + 2, NULL, 10) % CONFIG_WORKERS_MAX;
-    char(*names)[SEGMENT_NAME_LEN] = newest->names[worker];
-    unsigned at = 0;
-
-    newest_note(newest, name);
-    while (at < NEWEST_SEGMENTS && strcmp(names[at], name) > 0)
-        at++;
-    if (at == NEWEST_SEGMENTS || strlen(name) >= SEGMENT_NAME_LEN)
-        return;
-    memmove(names[at + 1], names[at], (NEWEST_SEGMENTS - 1 - at) * SEGMENT_NAME_LEN);
-    memcpy(names[at], name, strlen(name) + 1);
 }
 
 /* The last whole record in these bytes, which stand behind a newline. False where there is none. */
@@ -94,36 +78,25 @@ newest_segment(struct newest *newest, int journal_fd, const char *name)
     fd_close(&fd);
 }
 
-static void
-newest_names(struct newest *newest, int journal_fd)
-{
-    int fd = openat(journal_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    const struct dirent *entry;
-
-    if (dir == NULL) {
-        fd_close(&fd);
-        return;
-    }
-    while ((entry = readdir(dir)) != NULL)
-        if (segment_is_name(entry->d_name))
-            newest_name(newest, entry->d_name);
-    closedir(dir);
-}
-
 bool
 newest_id(int journal_fd, char id_out[ULID_LEN])
 {
-    struct newest *newest = ms_calloc(1, sizeof(*newest));
-    bool found;
+    struct newest newest = {.id = ""};
+    struct dirent **names;
+    int count = segment_names(journal_fd, &names);
 
-    newest_names(newest, journal_fd);
-    for (size_t i = 0; i < CONFIG_WORKERS_MAX; i++)
-        for (size_t k = 0; k < NEWEST_SEGMENTS && newest->names[i][k][0] != '\0'; k++)
-            newest_segment(newest, journal_fd, newest->names[i][k]);
-    found = newest->id[0] != '\0';
-    if (found)
-        memcpy(id_out, newest->id, ULID_LEN);
-    free(newest);
-    return found;
+    for (int i = count - 1; i >= 0; i--) { /* the newest first */
+        const char *name = names[i]->d_name;
+        unsigned long worker = strtoul(name + ULID_LEN + 2, NULL, 10) % CONFIG_WORKERS_MAX;
+
+        newest_note(&newest, name);
+        if (newest.looked[worker]++ < NEWEST_SEGMENTS)
+            newest_segment(&newest, journal_fd, name);
+        free(names[i]);
+    }
+    if (count >= 0)
+        free(names);
+    if (newest.id[0] != '\0')
+        memcpy(id_out, newest.id, ULID_LEN);
+    return newest.id[0] != '\0';
 }

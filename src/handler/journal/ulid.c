@@ -84,14 +84,8 @@ ulid_begin_ms(struct ulid_source *source, uint64_t ms)
 void
 ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN])
 {
-    uint64_t ms = 0;
+    uint64_t ms = ulid_ms(id);
 
-    for (unsigned i = 0; i < ULID_TIME_CHARS; i++) {
-        const char *digit = strchr(ulid_digits, id[i]);
-
-        MS_ASSERT(digit != NULL && *digit != '\0');
-        ms = ms << 5 | (uint64_t)(digit - ulid_digits);
-    }
     if (ms >= source->ms && ms < ULID_MS_MAX)
         ulid_begin_ms(source, ms + 1);
 }
