@@ -15,9 +15,10 @@ enum environment_kind {
  *   descriptors   0, 1 and 2 are open, and wait rather than fail where nobody reads or writes
  *   signals       the mask is empty, but for SIGHUP, SIGUSR1 and SIGUSR2 in a daemon, which would
  *                 end it before signals_open takes them. All dispositions are the default, but for
- * SIGXFSZ, which is ignored: beyond `ulimit -f` a write fails and says why. A daemon also ignores
- *                 SIGTTOU, so that a line on its terminal does not stop it. SIGPIPE is the default:
- *                 a tool whose reader leaves ends in silence, and a daemon chooses by itself.
+ *                 SIGXFSZ, which is ignored: beyond `ulimit -f` a write fails and says why. A
+ *                 daemon also ignores SIGTTOU, so that a line on its terminal does not stop it.
+ *                 SIGPIPE is the default: a tool whose reader leaves ends in silence, and a daemon
+ *                 chooses by itself.
  *   nohup         in a tool an ignored SIGHUP stays ignored
  *   timers        those that outlived the exec (alarm, setitimer) are stopped
  *   umask         a daemon's is 022, so its files have the modes that the code names; a tool takes

@@ -100,11 +100,10 @@ struct config_args {
     int verbosity; /* -v: +1 each, -q: -1 each */
 };
 
-/* Reads and checks everything. Relative paths are resolved against cwd, and refused
- * where that is NULL. Returns 0 and a config,
- * which config_destroy frees, or -1 with one sentence in error: which file and line or which
- * option, what was wrong, what would be right. Touches nothing outside: binds nothing, creates
- * nothing. */
+/* Reads and checks everything. Relative paths are resolved against cwd, and refused where that is
+ * NULL. Returns 0 and a config, which config_destroy frees, or -1 with one sentence in error: which
+ * file and line or which option, what was wrong, what would be right. Touches nothing outside:
+ * binds nothing, creates nothing. */
 MS_MUST_CHECK int config_build(const struct config_args *args, const char *cwd,
                                struct config **config_out, char error[CONFIG_ERROR_LEN]);
 void config_destroy(struct config *config); /* NULL is fine */
