@@ -71,9 +71,9 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 # The sources of some folders of src/, with the folders inside them.
 sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
 
-DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto stats config handler worker master))
+DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto stats dedup config handler worker master))
 # The client, and a worker to receive with, which has no process of its own.
-CLIENT_SRC := $(call sources,client embed proto bus) src/handler/outcome.c \
+CLIENT_SRC := $(call sources,client embed proto bus dedup) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \

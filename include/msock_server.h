@@ -163,6 +163,11 @@ MSOCK_API msock_conn *msock_message_conn(const msock_message *m);
 
 /* Each of these three settles the message and frees it. text is a sentence, or NULL.
  *
+ * A message with an id, or a file, that was committed is answered by the library when it comes
+ * again within 10 minutes, and the program does not see it (1.9); the reply is an object with its
+ * size and digest. The option dedup_window of a listener's URL sets another time, 0 none at all.
+ * 100,000 ids are remembered, as long as the server lives.
+ *
  * commit  The sender is told that the message is safe. reply, n bytes, goes with it if a reply is
  *         wanted; copied; NULL: none. A reply over 16 MiB, counted after the transforms, fails the
  *         message.

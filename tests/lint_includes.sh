@@ -13,13 +13,14 @@ allowed() {
     src/bus/*) echo common ;;
     src/proto/*) echo common ;;
     src/stats/*) echo common ;;
+    src/dedup/*) echo common stats ;;
     src/config/*) echo common proto ;; # the limits of the protocols
-    src/handler/*) echo proto config common bus ;;
-    src/worker/*) echo common proto stats config handler bus ;;
+    src/handler/*) echo proto config common bus dedup ;;
+    src/worker/*) echo common proto stats dedup config handler bus ;;
     src/master/main.c) echo stats config common worker bus ;;
-    src/master/*) echo stats config common bus ;;
+    src/master/*) echo stats dedup config common bus ;;
     src/client/*) echo proto common ;;
-    src/embed/*) echo common proto stats config ;;
+    src/embed/*) echo common proto stats dedup config ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo common ;;
     tools/bench/*) echo common proto msock ;; # the table of subcommands

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -159,6 +160,30 @@ int64_t
 clock_offset_us(void)
 {
     return (int64_t)(clock_real_us() - clock_boot_us());
+}
+
+uint64_t
+clock_id_us(const _Atomic int64_t *offset_us)
+{
+    uint64_t us;
+
+    if (offset_us == NULL)
+        return clock_real_us();
+    us = clock_boot_us() + (uint64_t)atomic_load_explicit(offset_us, memory_order_relaxed);
+    return us / 1000 < CLOCK_MS_MAX ? us : clock_real_us(); /* a worker may have spoilt it */
+}
+
+void
+clock_id_raise(_Atomic int64_t *offset_us, uint64_t time_us)
+{
+    int64_t least, now;
+
+    if (offset_us == NULL)
+        return;
+    least = (int64_t)(time_us - clock_boot_us());
+    now = atomic_load(offset_us);
+    while (now < least && !atomic_compare_exchange_weak(offset_us, &now, least))
+        ;
 }
 
 static char *

@@ -125,6 +125,15 @@ uint64_t clock_real_us(void);
 /* What is now to be added to clock_boot_us to get clock_real_us. */
 int64_t clock_offset_us(void);
 
+/* The time of ids in microseconds since 1970: clock_boot_us and this offset, which all workers of a
+ * master share and which only rises. NULL: the wall clock. */
+uint64_t clock_id_us(const _Atomic int64_t *offset_us);
+
+/* Raises the offset for all where that time is before time_us. NULL is fine. */
+void clock_id_raise(_Atomic int64_t *offset_us, uint64_t time_us);
+
+#define CLOCK_MS_MAX UINT64_C(253402300800000) /* the year 10000 */
+
 #define CLOCK_RFC3339_LEN 28 /* "2026-11-21T10:11:12.123456Z" and NUL */
 
 /* Writes real_us as RFC 3339 with microseconds, UTC. Returns the length without the NUL (27). */

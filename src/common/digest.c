@@ -197,3 +197,26 @@ digest_hex(const uint8_t *data, size_t n, char *out)
     }
     out[2 * n] = '\0';
 }
+
+static int
+hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+bool
+digest_unhex(const char *text, size_t n, uint8_t *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        int high = hex_digit(text[2 * i]), low = high < 0 ? -1 : hex_digit(text[2 * i + 1]);
+
+        if (low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+    }
+    return true;
+}

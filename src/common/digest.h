@@ -43,6 +43,9 @@ void digest_sha256(struct digester *dg, const void *data, size_t n, uint8_t out[
 /* Lower-case hex of n bytes, 2n characters and a NUL. */
 void digest_hex(const uint8_t *data, size_t n, char *out);
 
+/* The n bytes that 2n hex digits of text say. False where there are fewer. */
+MS_MUST_CHECK bool digest_unhex(const char *text, size_t n, uint8_t *out);
+
 /* --- seal.c --- */
 
 /* Sealed payloads: AES-256-GCM by libcrypto, under a key that both sides have in a file. Whoever

@@ -55,18 +55,6 @@ regions_create(const char *name, unsigned n, size_t size, struct regions *out)
     return regions_seal(out);
 }
 
-int
-regions_create_private(size_t size, struct regions *out)
-{
-    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    *out = (struct regions){.fd = -1, .n = 1, .size = size};
-    if (map == MAP_FAILED)
-        return -1;
-    out->memory = map;
-    return 0;
-}
-
 void
 regions_close(struct regions *r)
 {

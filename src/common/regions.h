@@ -9,7 +9,7 @@
 
 struct regions {
     void *memory; /* all of them, read-write; a worker keeps its own region only */
-    int fd;       /* can be mapped read-only, and not otherwise; -1: none, or a private one */
+    int fd;       /* can be mapped read-only, and not otherwise; -1: none */
     unsigned n;
     size_t size; /* bytes of a region: whole pages */
 };
@@ -18,10 +18,6 @@ struct regions {
  * regions_close also takes what failed. */
 MS_MUST_CHECK int regions_create(const char *name, unsigned n, size_t size, struct regions *out);
 void regions_close(struct regions *r);
-
-/* One region, for a process that shares it with nobody; it is no file. Returns 0, or -1 with errno.
- */
-MS_MUST_CHECK int regions_create_private(size_t size, struct regions *out);
 
 /* In a worker: unmaps all but its own region. */
 void regions_keep(const struct regions *r, unsigned own);

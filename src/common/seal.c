@@ -31,18 +31,6 @@ struct seal {
 
 /* --- the key file --- */
 
-static int
-seal_hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Makes the key from the contents of the file. */
 static bool
 seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
@@ -53,16 +41,7 @@ seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
     }
     if (n > 2 * SEAL_KEY_LEN && text[n - 1] == '\n')
         n -= text[n - 2] == '\r' ? 2 : 1;
-    if (n != 2 * SEAL_KEY_LEN)
-        return false;
-    for (size_t i = 0; i < SEAL_KEY_LEN; i++) {
-        int high = seal_hex_digit(text[2 * i]), low = seal_hex_digit(text[2 * i + 1]);
-
-        if (high < 0 || low < 0)
-            return false;
-        key_out[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
+    return n == 2 * SEAL_KEY_LEN && digest_unhex(text, SEAL_KEY_LEN, key_out);
 }
 
 /* Returns the descriptor of a regular file that only its owner can read, or -1 with a sentence. */

@@ -205,6 +205,8 @@ config_add_listener(struct config *config, const struct settings *s, size_t i, c
     if (listener_config_read(from->text, from->origin, s, l, error) < 0)
         return -1;
     config->listener_count++;
+    if (config->dedup_window_us < l->number[OPTION_DEDUP_WINDOW])
+        config->dedup_window_us = l->number[OPTION_DEDUP_WINDOW];
     for (size_t before = 0; before < i; before++) {
         addresses += config->listeners[before].endpoint_count;
         if (config_check_pair(&config->listeners[before], l, from->origin, error) < 0)
@@ -231,6 +233,7 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
     config->worker_memory_max = number[OPTION_WORKER_MEMORY_MAX];
     config->on_conflict = (enum on_conflict)number[OPTION_ON_CONFLICT];
     config->inline_max = (size_t)number[OPTION_INLINE_MAX];
+    config->dedup_max = (uint32_t)number[OPTION_DEDUP_MAX];
     config->segment_size = number[OPTION_SEGMENT_SIZE];
     config->segment_age_us = number[OPTION_SEGMENT_AGE];
     config->sync = number[OPTION_SYNC] != 0;

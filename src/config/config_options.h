@@ -38,6 +38,8 @@ enum option_id {
     OPTION_SEGMENT_SIZE,
     OPTION_SEGMENT_AGE,
     OPTION_SYNC,
+    OPTION_DEDUP_WINDOW,
+    OPTION_DEDUP_MAX,
     OPTION_BACKLOG, /* from here on in listener URLs only */
     OPTION_MODE,
     OPTION_V6ONLY,

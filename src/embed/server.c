@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define SERVER_CONNECTIONS 1024
+#define SERVER_IDS         100000 /* that are remembered */
 
 enum msock_status
 server_fail(struct msock_server *s, enum msock_status status, const char *fmt, ...)
@@ -44,6 +45,7 @@ server_configure(struct msock_server *s)
         .workers = 1,
         .max_connections = SERVER_CONNECTIONS,
         .drain_timeout_us = number[OPTION_DRAIN_TIMEOUT],
+        .dedup_window_us = number[OPTION_DEDUP_WINDOW],
         .memory_message_max = (size_t)number[OPTION_MEMORY_MESSAGE_MAX],
         .worker_memory_max = number[OPTION_WORKER_MEMORY_MAX],
     };
@@ -58,7 +60,6 @@ msock_server_create(void)
         return NULL;
     s->stats = STATS_PLACE_PRIVATE;
     s->owner = getpid();
-    s->underway.memory.fd = -1;
     TAILQ_INIT(&s->fresh);
     TAILQ_INIT(&s->taken);
     TAILQ_INIT(&s->ready);
@@ -68,9 +69,8 @@ msock_server_create(void)
     settings_init(&s->settings, s->cwd); /* NULL: no relative path can be used */
     server_configure(s);
     s->wake_fd = fd_above_standard(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    ms_random(s->underway.secret, sizeof(s->underway.secret));
-    if (!ms_memory_failed() && s->wake_fd >= 0 &&
-        regions_create_private(CHILD_UNDERWAY_SIZE, &s->underway.memory) == 0)
+    s->dedup = dedup_table_create(SERVER_IDS);
+    if (!ms_memory_failed() && s->wake_fd >= 0 && s->dedup != NULL)
         return s;
     msock_server_destroy(s);
     return NULL;
@@ -327,7 +327,7 @@ server_fill_child(struct msock_server *s)
         .config = &s->config,
         .listener_count = s->config.listener_count,
         .bus = {.memory_fd = -1, .bell_fd = -1},
-        .underway = s->underway,
+        .dedup = s->dedup,
         .id_offset_us = &s->id_offset_us,
         .accept_bell = -1,
         .handover_fds = {-1, -1},
@@ -416,7 +416,7 @@ msock_server_destroy(msock_server *s)
         server_listener_close(&s->listeners[i]);
         listener_config_fini(&s->config.listeners[i]);
     }
-    regions_close(&s->underway.memory);
+    dedup_table_destroy(s->dedup);
     transforms_fini(&s->transforms);
     settings_fini(&s->settings);
     fd_close(&s->wake_fd);

@@ -60,7 +60,7 @@ struct msock_server {
     struct server_listener listeners[CONFIG_LISTENERS_MAX];
     struct transforms transforms;
     struct stats_place stats;
-    struct child_underway underway;
+    struct dedup_table *dedup;
     _Atomic int64_t id_offset_us; /* see struct handler_host */
     struct child child;
     struct worker_setup setup;

@@ -13,7 +13,6 @@ discard_submit(void *handler, struct message *m)
 const struct handler_ops discard_handler = {
     .name = "discard",
     .no_digest = true,
-    .keeps_nothing = true,
     .create = handler_keep_host,
     .destroy = free,
     .submit = discard_submit,

@@ -7,6 +7,7 @@
 
 #include "config/config.h"
 #include "config/config_options.h"
+#include "dedup/dedup.h"
 #include "proto/message.h"
 #include "proto/proto.h"
 
@@ -37,6 +38,8 @@ struct handler_host {
     /* The time in an id is this and clock_boot_us. Memory of all workers of a master, over reloads
      * too; it only rises. NULL: ids follow the wall clock. */
     _Atomic int64_t *id_offset_us;
+
+    struct dedup *dedup; /* what the workers remember of messages with an id; NULL: nothing */
 
     /* Settles m: the worker answers, and destroys m. */
     void (*settle)(void *ctx, struct message *m, const struct verdict *verdict);
@@ -73,9 +76,9 @@ struct handler_ops {
 
     /* runs once for each listener, as one with options has to; else once a worker */
     bool per_listener;
-    bool answers;       /* made to reply: REPLY_AUTO sends its replies back over every protocol */
-    bool no_digest;     /* does not look at the SHA-256 of a message */
-    bool keeps_nothing; /* a message has no effect but its reply: it may as well come twice */
+    bool answers;      /* made to reply: REPLY_AUTO sends its replies back over every protocol */
+    bool no_digest;    /* does not look at the SHA-256 of a message */
+    bool only_replies; /* a message has no effect but its reply: a copy gets that again */
 
     /* May its connections be given to a worker that takes this one's place? NULL: they may, unless
      * it has conn_opened. */
@@ -97,6 +100,15 @@ struct handler_ops {
 
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(void *handler, struct message *m);
+
+    /* Writes the receipt of a message that was committed before, to m, a copy of it; memo: that of
+     * the verdict then. NULL: copies get one that tells size and digest. */
+    const void *(*again)(void *handler, const struct message *m, const void *memo, size_t *n_out);
+
+    /* Some messages wait since only this handler can tell whether they were committed: by workers
+     * that have died, or before the start (dedup.h). Begins to look, and does not block. Called
+     * again and again while they wait. NULL: it cannot tell, and copies are handled. */
+    void (*recall)(void *handler);
 
     /* The end of a loop turn in which messages are out: begin (and perhaps finish) the commit of
      * what was submitted. expected: so many other connections may bring a message soon, so there is

@@ -135,7 +135,7 @@ start_id_clock(struct master *m)
 
 /* Makes the memory that workers of all generations share. */
 static int
-start_shared(struct master *m)
+start_shared(struct master *m, const struct config *config)
 {
     if (start_id_clock(m) < 0)
         return -1;
@@ -144,12 +144,12 @@ start_shared(struct master *m)
                     strerror(errno));
         return -1;
     }
-    if (regions_create("msockd-underway", STATS_REGIONS, CHILD_UNDERWAY_SIZE, &m->underway.memory) <
-        0) {
-        failure_set(&m->failure, EX_OSERR, "no memory for what is under way: %s", strerror(errno));
+    m->dedup = dedup_table_create(config->dedup_max);
+    if (m->dedup == NULL) {
+        failure_set(&m->failure, EX_OSERR, "no memory to remember %u ids (dedup_max): %s",
+                    config->dedup_max, strerror(errno));
         return -1;
     }
-    ms_random(m->underway.secret, sizeof(m->underway.secret));
     m->accept_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->accept_bell < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                                          m->handover_fds) < 0) {
@@ -165,7 +165,7 @@ master_start(struct master *m, struct config *config)
 {
     start_terminal(m, config);
     if (start_log(m, config) < 0 || start_kernel(m) < 0 || start_descriptors(m) < 0 ||
-        start_runtime(m, config) < 0 || start_shared(m) < 0) {
+        start_runtime(m, config) < 0 || start_shared(m, config) < 0) {
         config_destroy(config);
         return -1;
     }
@@ -454,7 +454,7 @@ master_fini(struct master *m)
     fd_close(&m->handover_fds[0]);
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
-    regions_close(&m->underway.memory);
+    dedup_table_destroy(m->dedup);
     if (m->id_offset_us != NULL)
         munmap(m->id_offset_us, sizeof(*m->id_offset_us));
     run_dir_close(&m->run);
@@ -475,7 +475,6 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .bell_fd = -1},
-                       .underway = {.memory = {.fd = -1}},
                        .reading = {.fd = -1}};
     int code = 0;
 

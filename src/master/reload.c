@@ -39,6 +39,10 @@ reload_check(const struct master *m, const struct config *config, struct failure
         failure_set(why, EX_CONFIG, "daemon cannot change while running");
         return -1;
     }
+    if (now != NULL && now->dedup_max != config->dedup_max) {
+        failure_set(why, EX_CONFIG, "dedup_max cannot change while running");
+        return -1;
+    }
     if (geteuid() != 0 && config->user != NULL && config->uid != geteuid()) {
         failure_set(why, EX_NOPERM, "user: cannot become %s, since msockd does not run as root",
                     config->user);

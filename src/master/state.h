@@ -341,10 +341,10 @@ struct master {
     uint64_t look_at_us; /* when master_look is due */
     char *log_file;      /* heap; the present file of the log, NULL: standard error */
     bool has_stats;
-    struct bus_place bus;           /* for all workers, as long as the master lives */
-    struct child_underway underway; /* the same */
-    _Atomic int64_t *id_offset_us;  /* the same */
-    int accept_bell;                /* see struct child */
+    struct bus_place bus;          /* for all workers, as long as the master lives */
+    struct dedup_table *dedup;     /* the same */
+    _Atomic int64_t *id_offset_us; /* the same */
+    int accept_bell;               /* see struct child */
     int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
     struct generation *current; /* NULL while starting and stopping */

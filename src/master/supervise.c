@@ -67,7 +67,6 @@ supervise_forget(void *arg)
         if (!generation_has(f->g, l))
             listener_forget(l);
     stats_master_forget(&m->stats, &f->w->place);
-    regions_keep(&m->underway.memory, f->w->place.region);
 }
 
 static void
@@ -91,7 +90,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
         c->sockets[i] = (struct child_socket){.fd = g->sockets[i].socket->socket.fd,
                                               .listener = g->sockets[i].listener};
     c->bus = m->bus;
-    c->underway = m->underway;
+    c->dedup = m->dedup;
     c->id_offset_us = m->id_offset_us;
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];

@@ -60,7 +60,7 @@ struct message {
     uint64_t written_back; /* of these, given to the disk already */
     uint32_t size_hint;    /* of the first allocation */
     bool is_file;          /* the worker's: it was in a file when the handler got it */
-    uint32_t underway;     /* the worker's: its entry there; 0: none */
+    uint32_t dedup;        /* the worker's: its entry there; 0: none */
     void *owner;           /* the worker's: the connection to answer */
     void *place;           /* the worker's: where in its queue the answer belongs */
     void *next;            /* the handler's, until it settles: a list link */

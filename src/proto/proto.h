@@ -82,14 +82,14 @@ enum proto_outcome {
 
 struct verdict {
     enum proto_outcome outcome;
-    const char *code;   /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
-    const char *text;   /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
-    const void *reply;  /* of PROTO_COMMITTED: the reply, if the message wants one; valid during the
-                         * call; NULL: none (msp then sends an empty block, 1.5; the others send
-                         * nothing) */
-    size_t reply_len;   /* at most PROTO_REPLY_MAX */
-    const char *record; /* of PROTO_COMMITTED: the id of its record, 26 characters; NULL: it has
-                         * none. For copies of the message that come meanwhile */
+    const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
+    const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
+    const void *reply; /* of PROTO_COMMITTED: the reply, if the message wants one; valid during the
+                        * call; NULL: none (msp then sends an empty block, 1.5; the others send
+                        * nothing) */
+    size_t reply_len;  /* at most PROTO_REPLY_MAX */
+    const void *memo;  /* of PROTO_COMMITTED: what the handler wants to know again when the same
+                        * message comes once more (handler.h); NULL: nothing */
 };
 
 #define PROTO_OPTIONS_MAX 4

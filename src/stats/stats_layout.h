@@ -23,7 +23,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      5u
+#define STATS_VERSION      6u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
@@ -36,16 +36,17 @@
 /* Counted for every connection and in total: X(name, help), N or B; the name is the JSON key.
  * Totals have 64 bits each. A connection's own cell has 64 bits (X, and B where it counts bytes),
  * or 32 bits (N) where one connection counts seldom: such a cell stays at its largest value. */
-#define STATS_CONN_LIST(X, N, B)                            \
-    X(acks, "packets and messages acknowledged")            \
-    N(nack1, "packets refused: CRC-32 mismatch")            \
-    N(nack2, "messages refused: SHA-256 mismatch")          \
-    N(rej, "messages refused by a check or by the handler") \
-    N(err, "ERR answers: connections ended by the server")  \
-    X(messages, "messages committed")                       \
-    B(bytes_in, "bytes received")                           \
-    B(bytes_out, "bytes sent")                              \
-    X(packets, "packets accepted, trailers included")       \
+#define STATS_CONN_LIST(X, N, B)                                         \
+    X(acks, "packets and messages acknowledged")                         \
+    N(nack1, "packets refused: CRC-32 mismatch")                         \
+    N(nack2, "messages refused: SHA-256 mismatch")                       \
+    N(rej, "messages refused by a check or by the handler")              \
+    N(err, "ERR answers: connections ended by the server")               \
+    N(duplicates, "messages answered by the outcome of an earlier copy") \
+    X(messages, "messages committed")                                    \
+    B(bytes_in, "bytes received")                                        \
+    B(bytes_out, "bytes sent")                                           \
+    X(packets, "packets accepted, trailers included")                    \
     N(cut, "messages dropped because their end did not come")
 #define STATS_CONN_COUNTERS(X) STATS_CONN_LIST(X, X, X)
 
@@ -58,8 +59,8 @@
     X(committed, "messages in those commits")                          \
     X(adopted, "connections taken over from a worker that left")       \
     X(lost, "deliveries not made: the peer did not read")              \
-    X(duplicates, "copies answered by the outcome of an earlier one")  \
-    X(untracked, "messages with an id that no copy can be held for")
+    X(untracked, "messages with an id that there was no room for")     \
+    X(evicted, "ids forgotten before their time: dedup_max")
 
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;

@@ -3,8 +3,8 @@
 #define WORKER_CHILD_H
 
 #include "bus/bus.h"
-#include "common/regions.h"
 #include "config/config.h"
+#include "dedup/dedup.h"
 #include "stats/stats_writer.h"
 
 /* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
@@ -33,14 +33,6 @@ struct child_socket {
     size_t listener; /* index of its listener */
 };
 
-/* What each worker says of the messages with an id that it has under way: worker/underway.h. */
-#define CHILD_UNDERWAY_SIZE (2304u << 10)
-
-struct child_underway {
-    struct regions memory; /* a region of CHILD_UNDERWAY_SIZE for each of the statistics */
-    uint8_t secret[16];    /* random, the same for all workers */
-};
-
 struct child_listener {
     uint16_t stats_id; /* its row in the control file's table of listeners */
     const struct listener_config *config;
@@ -54,9 +46,9 @@ struct child {
     struct child_listener listeners[CONFIG_LISTENERS_MAX];
     size_t socket_count;
     struct child_socket sockets[LISTEN_SOCKETS_MAX];
-    struct bus_place bus;           /* between all workers; memory_fd -1: there is none */
-    struct child_underway underway; /* the same in all workers */
-    _Atomic int64_t *id_offset_us;  /* the same; see struct handler_host */
+    struct bus_place bus;          /* between all workers; memory_fd -1: there is none */
+    struct dedup_table *dedup;     /* the same in all workers, all of which write it */
+    _Atomic int64_t *id_offset_us; /* the same; see struct handler_host */
     /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
      * leaves connections to the others; connections of workers that leave go in at [1] and come out
      * at [0], a pair of packet sockets that all share. */

@@ -256,4 +256,7 @@ void conn_answer_here(struct conn *c, struct message *m, const struct verdict *v
  * committed. */
 void conn_take(struct conn *c, struct message *m);
 
+/* The message of that entry (0 is fine) is settled so. */
+void conn_end_claim(struct worker *w, uint32_t entry, const struct verdict *verdict);
+
 #endif

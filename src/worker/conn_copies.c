@@ -1,4 +1,4 @@
-/* Messages that come again while their first copy is under way: the copy waits for that outcome
+/* Messages that come again: a copy waits for the outcome of the first one, or is answered by it
  * (docs/protocol.md 1.9). Nothing behind a copy that waits is read from its connection, so what the
  * handler sees keeps its order, and each connection makes the worker hold one copy. Invariant: a
  * copy that waits counts among the messages of its connection, but not of its handler. */
@@ -14,45 +14,81 @@
 struct copy {
     TAILQ_ENTRY(copy) link;
     struct message *message;
-    struct underway_claim claim;
+    struct dedup_claim claim;
 };
 
 static bool
 copies_want(const struct conn *c, const struct message *m)
 {
-    return m->value_len > 0 && m->has_sha256 && m->error == 0 &&
-           !c->listener->handler->ops->keeps_nothing;
+    return m->value_len > 0 && m->has_sha256 && m->error == 0 && c->listener->dedup_window_ms > 0;
 }
 
-/* The receipt of the first copy, as far as it is known here. */
-static size_t
-copies_receipt(const struct message *m, const char *record, char out[256])
+/* The time of ids, taken once a turn. */
+static uint64_t
+copies_now_ms(struct worker *w)
 {
-    char hex[SHA256_HEX_LEN + 1], id[64] = "";
+    if (w->id_us != w->now_us) {
+        w->id_us = w->now_us;
+        w->id_ms = clock_id_us(w->child->id_offset_us) / 1000;
+    }
+    return w->id_ms;
+}
 
-    for (const char *p = record; *p != '\0'; p++)
-        if (!((*p >= '0' && *p <= '9') || (*p >= 'A' && *p <= 'Z')))
-            record = "";
-    if (*record != '\0')
-        snprintf(id, sizeof(id), "\"id\":\"%s\",", record);
+void
+conn_end_claim(struct worker *w, uint32_t entry, const struct verdict *verdict)
+{
+    if (entry == 0)
+        return;
+    if (verdict->outcome == PROTO_COMMITTED)
+        dedup_commit(w->dedup, entry, verdict->memo, copies_now_ms(w));
+    else
+        dedup_release(w->dedup, entry);
+}
+
+static enum dedup_answer
+copies_ask(struct conn *c, struct dedup_claim *claim)
+{
+    struct worker *w = conn_worker(c);
+    enum dedup_answer answer = dedup_ask(w->dedup, claim, copies_now_ms(w));
+    uint64_t evicted = dedup_take_evicted(w->dedup);
+
+    if (evicted > 0)
+        stats_add(&w->stats.block->counters.evicted, evicted);
+    if (answer == DEDUP_WAIT && claim->needs_recall)
+        c->listener->handler->ops->recall(c->listener->handler->handler);
+    return answer;
+}
+
+/* The receipt of the first copy again. */
+static const void *
+copies_receipt(const struct conn *c, const struct message *m, const uint8_t *memo, char out[256],
+               size_t *n_out)
+{
+    static const uint8_t none[DEDUP_MEMO_LEN];
+    const struct worker_handler *wh = c->listener->handler;
+    char hex[SHA256_HEX_LEN + 1];
+
+    if (wh->ops->again != NULL && memcmp(memo, none, sizeof(none)) != 0)
+        return wh->ops->again(wh->handler, m, memo, n_out);
     digest_hex(m->sha256, SHA256_LEN, hex);
-    return (size_t)snprintf(out, 256,
-                            "{%s\"size\":%" PRIu64 ",\"sha256\":\"%s\",\"duplicate\":true}", id,
-                            m->size, hex);
+    *n_out = (size_t)snprintf(
+        out, 256, "{\"size\":%" PRIu64 ",\"sha256\":\"%s\",\"duplicate\":true}", m->size, hex);
+    return out;
 }
 
 static void
-copies_answer(struct conn *c, struct message *m, const char *record)
+copies_answer(struct conn *c, struct message *m, const uint8_t memo[DEDUP_MEMO_LEN])
 {
+    struct verdict verdict = {.outcome = PROTO_COMMITTED};
     char receipt[256];
-    struct verdict verdict = {
-        .outcome = PROTO_COMMITTED,
-        .reply = receipt,
-        .reply_len = copies_receipt(m, record, receipt),
-        .record = *record != '\0' ? record : NULL,
-    };
 
-    stats_add(&conn_worker(c)->stats.block->counters.duplicates, 1);
+    CONN_ADD(c, duplicates, 1);
+    if (c->listener->handler->ops->only_replies) {
+        conn_give(c, m);
+        return;
+    }
+    if (m->wants_reply)
+        verdict.reply = copies_receipt(c, m, memo, receipt, &verdict.reply_len);
     conn_answer_here(c, m, &verdict);
 }
 
@@ -65,40 +101,40 @@ copies_refuse(struct conn *c, struct message *m)
                                        .text = "another message was committed under this id"});
 }
 
-/* Acts on an answer that is not UNDERWAY_WAIT. */
+/* Acts on an answer that is not DEDUP_WAIT. */
 static void
-copies_settle(struct conn *c, struct message *m, enum underway_answer answer,
-              const struct underway_claim *claim)
+copies_settle(struct conn *c, struct message *m, enum dedup_answer answer,
+              const struct dedup_claim *claim)
 {
     switch (answer) {
-    case UNDERWAY_UNTRACKED:
+    case DEDUP_UNTRACKED:
         stats_add(&conn_worker(c)->stats.block->counters.untracked, 1);
         conn_give(c, m);
         break;
-    case UNDERWAY_MINE:
-        m->underway = claim->entry;
+    case DEDUP_MINE:
+        m->dedup = claim->entry;
         conn_give(c, m);
         break;
-    case UNDERWAY_COMMITTED:
-        copies_answer(c, m, claim->record);
+    case DEDUP_COMMITTED:
+        copies_answer(c, m, claim->memo);
         break;
-    case UNDERWAY_OTHER:
+    case DEDUP_OTHER:
         copies_refuse(c, m);
         break;
-    case UNDERWAY_WAIT:
+    case DEDUP_WAIT:
         break;
     }
 }
 
 static void
-copies_hold(struct conn *c, struct message *m, const struct underway_claim *claim)
+copies_hold(struct conn *c, struct message *m, const struct dedup_claim *claim)
 {
     struct worker *w = conn_worker(c);
     struct copy *copy = ms_calloc(1, sizeof(*copy));
 
     if (copy == NULL) {
         ms_memory_forget();
-        underway_end(w->underway, claim->entry, false, NULL, 0);
+        dedup_release(w->dedup, claim->entry);
         conn_answer_here(c, m,
                          &(struct verdict){.outcome = PROTO_FAILED,
                                            .text = "there is no memory for a second copy"});
@@ -116,22 +152,23 @@ copies_hold(struct conn *c, struct message *m, const struct underway_claim *clai
 void
 conn_take(struct conn *c, struct message *m)
 {
-    struct underway_claim claim = {
-        .is_file = m->kind == MESSAGE_FILE,
+    struct dedup_claim claim = {
         .conn = (uintptr_t)c,
-        .begun_us = m->begun_us,
+        .window_ms = c->listener->dedup_window_ms,
+        .is_file = m->kind == MESSAGE_FILE,
+        .lasts = c->listener->handler->ops->recall != NULL,
     };
-    enum underway_answer answer;
+    enum dedup_answer answer;
 
     if (!copies_want(c, m)) {
         conn_give(c, m);
         return;
     }
+    claim.name = dedup_name(conn_worker(c)->dedup, c->listener->dedup_scope, claim.is_file,
+                            m->value, m->value_len);
     memcpy(claim.sha256, m->sha256, SHA256_LEN);
-    underway_name(conn_worker(c)->underway, c->listener->child->stats_id, m->value, m->value_len,
-                  &claim);
-    answer = underway_ask(conn_worker(c)->underway, &claim);
-    if (answer == UNDERWAY_WAIT)
+    answer = copies_ask(c, &claim);
+    if (answer == DEDUP_WAIT)
         copies_hold(c, m, &claim);
     else
         copies_settle(c, m, answer, &claim);
@@ -139,7 +176,7 @@ conn_take(struct conn *c, struct message *m)
 
 /* It waits no longer. Returns its message; the claim stays in *claim_out. */
 static struct message *
-copies_release(struct worker *w, struct copy *copy, struct underway_claim *claim_out)
+copies_release(struct worker *w, struct copy *copy, struct dedup_claim *claim_out)
 {
     struct message *m = copy->message;
     struct conn *c = m->owner;
@@ -157,10 +194,10 @@ copies_release(struct worker *w, struct copy *copy, struct underway_claim *claim
 static void
 copies_drop(struct worker *w, struct copy *copy)
 {
-    struct underway_claim claim;
+    struct dedup_claim claim;
     struct message *m = copies_release(w, copy, &claim);
 
-    underway_end(w->underway, claim.entry, false, NULL, 0);
+    dedup_release(w->dedup, claim.entry);
     message_destroy(m);
 }
 
@@ -168,11 +205,11 @@ copies_drop(struct worker *w, struct copy *copy)
 static void
 copies_look(struct worker *w, struct copy *copy)
 {
-    struct underway_claim claim;
+    struct dedup_claim claim;
     struct message *m = copy->message;
-    enum underway_answer answer = underway_ask(w->underway, &copy->claim);
+    enum dedup_answer answer = copies_ask(m->owner, &copy->claim);
 
-    if (answer == UNDERWAY_WAIT) {
+    if (answer == DEDUP_WAIT) {
         TAILQ_REMOVE(&w->copies, copy, link);
         TAILQ_INSERT_TAIL(&w->copies, copy, link);
         return;
@@ -206,15 +243,15 @@ conn_end_copies(struct worker *w)
     struct copy *copy;
 
     while ((copy = TAILQ_FIRST(&w->copies)) != NULL) {
-        struct underway_claim claim;
+        struct dedup_claim claim;
         struct message *m = copies_release(w, copy, &claim);
-        enum underway_answer answer = underway_ask(w->underway, &claim);
+        enum dedup_answer answer = copies_ask(m->owner, &claim);
 
-        if (answer == UNDERWAY_COMMITTED) {
-            copies_answer(m->owner, m, claim.record);
+        if (answer == DEDUP_COMMITTED) {
+            copies_answer(m->owner, m, claim.memo);
             continue;
         }
-        underway_end(w->underway, claim.entry, false, NULL, 0);
+        dedup_release(w->dedup, claim.entry);
         conn_answer_here(m->owner, m,
                          &(struct verdict){.outcome = PROTO_FAILED,
                                            .text = "the server leaves: send the message again"});

@@ -230,8 +230,7 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     c->listener->handler->submitted--;
     if (w->submitting == m)
         w->submitting = NULL;
-    underway_end(w->underway, m->underway, verdict->outcome == PROTO_COMMITTED, verdict->record,
-                 w->now_us);
+    conn_end_claim(w, m->dedup, verdict);
     if (c->phase != CONN_DEAD)
         conn_answer(c, &io, m, verdict);
     else

@@ -5,6 +5,7 @@
 #include "worker/conn.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,9 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#define FILES_ENOUGH 65536u
+#define RECALL_TRIES    200
+#define RECALL_PAUSE_MS 5
+#define FILES_ENOUGH    65536u
 
 int
 worker_watch(struct worker *w, int fd, struct watch *watch, void (*ready)(struct watch *, uint32_t))
@@ -112,6 +115,18 @@ worker_sockets_open(struct worker *w)
     }
 }
 
+/* How many listeners before this one have its name. */
+static unsigned
+worker_alike(const struct worker *w, size_t listener)
+{
+    const struct child_listener *all = w->child->listeners;
+    unsigned alike = 0;
+
+    for (size_t i = 0; i < listener; i++)
+        alike += strcmp(all[i].config->name, all[listener].config->name) == 0;
+    return alike;
+}
+
 static int
 worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
 {
@@ -130,6 +145,9 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         l->limits.answers = l->handler->ops->answers;
         worker_take_limit(l);
         l->meaning = listener_meaning(cl->config);
+        l->dedup_window_ms = cl->config->number[OPTION_DEDUP_WINDOW] / 1000;
+        if (l->dedup_window_ms > 0)
+            l->dedup_scope = dedup_scope(w->dedup, cl->config->name, worker_alike(w, i));
         w->listener_count++;
     }
     return 0;
@@ -258,6 +276,18 @@ worker_store_open(struct worker *w)
     return w->store.digester != NULL && w->read_buf != NULL ? 0 : -1;
 }
 
+/* After a start of msockd: where it does not take long, nobody has to wait for it later. */
+static void
+worker_await_recall(const struct worker *w)
+{
+    bool recalls = false;
+
+    for (unsigned i = 0; i < w->handler_count; i++)
+        recalls |= w->handlers[i].ops->recall != NULL;
+    for (unsigned i = 0; i < RECALL_TRIES && recalls && !dedup_is_filled(w->dedup); i++)
+        poll(NULL, 0, RECALL_PAUSE_MS);
+}
+
 int
 worker_open(struct worker *w, const struct child *child, const struct worker_setup *setup,
             const struct worker_events *events, char error[HANDLER_ERROR_LEN])
@@ -280,10 +310,12 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->files_max = worker_files_max();
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
-    w->underway = underway_open(&child->underway.memory, child->underway.secret,
-                                child->stats.region, child->stats.incarnation, w->stats.control);
-    if (w->underway == NULL)
-        goto failed;
+    if (child->config->dedup_window_us > 0) {
+        w->dedup = dedup_open(child->dedup, child->stats.region, child->stats.incarnation,
+                              w->stats.control, child->config->dedup_window_us / 1000);
+        if (w->dedup == NULL)
+            goto failed;
+    }
     step = "digests";
     if (worker_store_open(w) < 0)
         goto failed;
@@ -300,6 +332,8 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     step = "listeners";
     if (!w->setup->is_process && worker_go(w) < 0)
         goto failed;
+    if (w->dedup != NULL)
+        worker_await_recall(w);
     timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
     return 0;
 failed:
@@ -334,7 +368,7 @@ worker_close(struct worker *w)
         transforms_fini(&w->listeners[i].transforms);
     accept_end(w);
     bus_close(w->bus);
-    underway_close(w->underway);
+    dedup_close(w->dedup);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);
     fd_close(&w->epoll_fd);

@@ -3,12 +3,12 @@
 #define WORKER_WORKER_STATE_H
 
 #include "common/thread.h"
+#include "dedup/dedup.h"
 #include "handler/handler.h"
 #include "proto/proto_table.h"
 #include "proto/transform.h"
 #include "stats/stats_writer.h"
 #include "worker/child.h"
-#include "worker/underway.h"
 #include "worker/worker.h"
 
 #include <sys/queue.h>
@@ -83,6 +83,7 @@ struct worker_listener {
     struct proto_limits limits;
     struct transforms transforms;
     uint32_t meaning; /* listener_meaning */
+    uint64_t dedup_scope, dedup_window_ms;
 };
 
 struct worker {
@@ -105,7 +106,8 @@ struct worker {
 
     struct stats_writer stats;
     struct message_store store;
-    struct underway *underway;
+    struct dedup *dedup;             /* NULL: no listener remembers ids */
+    uint64_t id_ms, id_us;           /* the time of ids, and the now_us for which it was taken */
     TAILQ_HEAD(copies, copy) copies; /* that wait for their first one */
     unsigned handler_count;
     struct worker_handler handlers[WORKER_HANDLERS_MAX];

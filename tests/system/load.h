@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-#define LOAD_THREADS_MAX 16
+#define LOAD_THREADS_MAX 32
 
 /* An option for daemons that many senders share a small machine with: one that gets no processor
  * for a while in the middle of a message is not late. */

@@ -315,8 +315,8 @@ what_tells_no_size_is_sent_as_a_file(void **state)
 {
     static const char *const commands[] = {
         "seq 100000 | $M -u $U send-file --as a.txt -",
-        "mkfifo fifo; seq 100000 >fifo & $M -u $U send-file --as a.txt fifo",
-        "seq 100000 >a; $M -u $U send-file --as a.txt - <a",
+        "mkfifo fifo; seq 100000 >fifo & $M -u $U send-file --as b.txt fifo",
+        "seq 100000 >a; $M -u $U send-file --as c.txt - <a",
         "cat /proc/filesystems >a; $M -u $U send-file --as proc.txt /proc/filesystems",
         "$M -u $U send-file --as none.txt - </dev/null",
     };
@@ -334,7 +334,7 @@ what_tells_no_size_is_sent_as_a_file(void **state)
             fail_msg("%s: status %d: %s", commands[i], result.status, result.err);
         run_result_free(&result);
         snprintf(line, sizeof(line),
-                 "set -e; cd %s/files; case %zu in [012]) seq 100000 | cmp - a.txt; rm a.txt;;"
+                 "set -e; cd %s/files; case %zu in [012]) seq 100000 | cmp - ?.txt; rm ?.txt;;"
                  " 3) cmp ../../a proc.txt;; 4) [ -f none.txt ] && [ ! -s none.txt ];; esac",
                  d->data_dir, i);
         result = run_program("/bin/sh", "-c", line, NULL);

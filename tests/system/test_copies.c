@@ -237,27 +237,6 @@ a_file_that_was_replaced_is_stored_again(void **state)
     expect_last("abab", true, true);
 }
 
-static void
-a_file_that_was_taken_away_is_stored_again(void **state)
-{
-    static const struct outgoing file = {
-        .kind = 'F', .value = "taken", .value_len = 5, .body = "content", .len = 7};
-    struct daemon *d = slow_daemon(2);
-    char path[HARNESS_PATH_LEN + 16];
-    struct peer p;
-
-    (void)state;
-    snprintf(path, sizeof(path), "%s/files/taken", d->data_dir);
-    peer_connect(&p, &d->listeners[0]);
-    for (unsigned i = 0; i < 4; i++) { /* each one twice, and then it is taken away */
-        post(&p, &file);
-        expect(&p, ANSWER_ACK, "");
-        if (i % 2 == 1)
-            assert_int_equal(unlink(path), 0);
-    }
-    daemon_stop(d);
-}
-
 /* Its worker has left by then. */
 static void
 a_copy_that_comes_after_the_commit_and_a_reload_is_one(void **state)
@@ -512,7 +491,6 @@ main(void)
         SYSTEM_TEST(a_copy_that_comes_after_a_reload_waits),
         SYSTEM_TEST(a_file_is_known_by_its_path_and_its_copy_gets_a_receipt),
         SYSTEM_TEST(a_file_that_was_replaced_is_stored_again),
-        SYSTEM_TEST(a_file_that_was_taken_away_is_stored_again),
         SYSTEM_TEST(a_copy_that_comes_after_the_commit_and_a_reload_is_one),
         SYSTEM_TEST(other_content_under_the_same_id_is_refused_after_the_commit),
         SYSTEM_TEST(messages_without_an_id_have_no_copies),

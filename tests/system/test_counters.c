@@ -29,12 +29,16 @@ talk_about_everything(struct peer *p, unsigned variant)
 {
     struct outgoing json = {.kind = 'J', .body = "{\"a\":", .len = 5};
     struct outgoing path = {.kind = 'F', .value = "../x", .value_len = 4, .body = "x", .len = 1};
+    static unsigned calls;
+    char id[2][16];
     struct answer a;
 
     fill_body();
-    assert_int_equal(peer_send_plain(p, "one", body, 12 + variant, &a), ANSWER_ACK);
+    snprintf(id[0], sizeof(id[0]), "one-%u", calls);
+    snprintf(id[1], sizeof(id[1]), "two-%u", calls++);
+    assert_int_equal(peer_send_plain(p, id[0], body, 12 + variant, &a), ANSWER_ACK);
     p->spoil_crc = 1 + variant % 3;
-    assert_int_equal(peer_send_plain(p, "two", body, 5000 + variant * 1000, &a), ANSWER_ACK);
+    assert_int_equal(peer_send_plain(p, id[1], body, 5000 + variant * 1000, &a), ANSWER_ACK);
     p->spoil_digest = variant % 2;
     assert_int_equal(peer_send_plain(p, NULL, body, 3000, &a), ANSWER_ACK);
     assert_int_equal(peer_send(p, &json, &a), ANSWER_REJ);

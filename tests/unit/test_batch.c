@@ -66,7 +66,8 @@ what_was_stored_is_named_and_what_was_not_has_no_line(void **state)
         batch->puts[1].outcome = outcome_refused("exists", "it is there");
         batch->puts[2].outcome = outcome_committed();
         batch->puts[2].number = 7;
-        assert_joined(batch, "{1}\n{2,\"file\":\"files/a\"}\n{4}\n{5,\"file\":\"files/c.7\"}\n");
+        assert_joined(batch, "{1}\n{2,\"file\":\"files/a\"}\n{4}\n"
+                             "{5,\"file\":\"files/c.7\",\"path\":\"c\"}\n");
 
         batch->outcome = outcome_failed("disk", EIO);
         assert_int_equal(batch_outcome(batch, &batch->entries[0]).is, PROTO_FAILED);

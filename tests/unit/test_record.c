@@ -24,7 +24,7 @@ line_of(enum message_kind kind, const void *value, size_t value_len, const void 
     memset(m.sha256, 0xab, sizeof(m.sha256));
     record_head(&out, test_id, UINT64_C(1469918176385001), &clock, &origin, &m);
     if (kind == MESSAGE_FILE)
-        record_end_with_place(&out, 0, &(struct record_place){"file", "files/", m.value});
+        record_end_with_place(&out, 0, &(struct record_place){"file", "files/", m.value, NULL});
     else
         record_body(&out, 0, kind, body, n);
     assert_int_equal(buffer_bytes(&out)[out.len - 1], '\n');
@@ -230,7 +230,7 @@ a_receipt_says_what_is_known_of_the_message(void **state)
         "\"0000000000000000000000000000000000000000000000000000000000000000\"}");
     buffer_clear(&out);
     m.size = 0;
-    record_receipt(&out, test_id, &m, &(struct record_place){"file", "files/", "a.1"}, true);
+    record_receipt(&out, test_id, &m, &(struct record_place){"file", "files/", "a.1", NULL}, true);
     assert_non_null(strstr(buffer_cstr(&out), ",\"file\":\"files/a.1\",\"duplicate\":true}"));
     buffer_fini(&out);
 }

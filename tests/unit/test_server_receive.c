@@ -33,6 +33,36 @@ a_message_is_what_its_sender_has_sent(void **state)
     msock_server_destroy(s);
 }
 
+/* The library answers it; without a window the program does. */
+static void
+a_message_that_comes_again_is_not_seen_again(void **state)
+{
+    static const char *const urls[] = {"msp://127.0.0.1:0", "msp://127.0.0.1:0?dedup_window=0"};
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        struct client first = {.id = "boot-42"}, again = {.id = "boot-42", .want_reply = true};
+        msock_server *s = fixture_server(urls[i]);
+        msock_message *m;
+
+        client_start(&first, s, "abc");
+        msock_message_commit(fixture_recv(s), NULL, 0);
+        client_join(&first);
+        client_start(&again, s, "abc");
+        if (i == 0)
+            assert_int_equal(msock_server_recv(s, 200, &m), MSOCK_TIMEOUT);
+        else
+            msock_message_commit(fixture_recv(s), "seen", 4);
+        client_join(&again);
+        assert_int_equal(again.status, MSOCK_OK);
+        if (i == 0)
+            assert_non_null(strstr(again.reply, "\"size\":3,\"sha256\":\"ba7816bf"));
+        else
+            assert_string_equal(again.reply, "seen");
+        msock_server_destroy(s);
+    }
+}
+
 static void
 bodies_of_every_size_are_nul_terminated(void **state)
 {
@@ -655,6 +685,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_that_comes_again_is_not_seen_again),
         cmocka_unit_test(a_message_is_what_its_sender_has_sent),
         cmocka_unit_test(bodies_of_every_size_are_nul_terminated),
         cmocka_unit_test(what_the_program_decides_is_what_the_sender_hears),

@@ -88,8 +88,8 @@ batch_place(const struct store_put *put, char name_out[STORE_NAME_LEN])
     const char *name = store_name(put, name_out);
 
     if (put->blob)
-        return (struct record_place){"blob", "blobs/", name};
-    return (struct record_place){"file", "files/", name};
+        return (struct record_place){"blob", "blobs/", name, NULL};
+    return (struct record_place){"file", "files/", name, put->number != 0 ? put->m->value : NULL};
 }
 
 static void

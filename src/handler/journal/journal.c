@@ -43,8 +43,9 @@ struct journal {
     struct commit commit;
     struct helper *committer;
     _Atomic bool stop_mending, has_mended;
-    struct helper *mender; /* does what journal.h says of recovery, once */
-    struct helper_job mend;
+    struct helper *mender; /* does what journal.h says of recovery, once, and recalls */
+    struct helper_job mend, recall;
+    bool recalls;            /* the second job is under way */
     struct data_dirs mended; /* descriptors of its own: the commit may open others meanwhile */
     struct batch *filling;
     struct batch *under_way; /* in the commit thread, or NULL */
@@ -216,16 +217,20 @@ static void
 journal_settle_entry(struct journal *h, const struct batch *batch, const struct batch_entry *entry)
 {
     struct outcome outcome = batch_outcome(batch, entry);
-    struct verdict verdict = {.outcome = PROTO_COMMITTED};
+    const struct store_put *put = batch_put(batch, entry);
+    uint8_t memo[DEDUP_MEMO_LEN];
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .memo = memo};
     char text[OUTCOME_TEXT_LEN];
 
-    verdict.record = entry->id;
     if (outcome.is != PROTO_COMMITTED) {
         verdict = outcome_verdict(&outcome, text);
-    } else if (entry->m->wants_reply) {
-        journal_write_receipt(h, entry, batch_put(batch, entry));
-        verdict.reply = buffer_bytes(&h->receipt);
-        verdict.reply_len = h->receipt.len;
+    } else {
+        recall_memo(entry->id, put, memo);
+        if (entry->m->wants_reply) {
+            journal_write_receipt(h, entry, put);
+            verdict.reply = buffer_bytes(&h->receipt);
+            verdict.reply_len = h->receipt.len;
+        }
     }
     h->host.settle(h->host.ctx, entry->m, &verdict);
 }
@@ -276,7 +281,7 @@ journal_append_head(struct journal *h, struct message *m, char id[ULID_LEN])
     uint64_t now_us = clock_real_us();
 
     h->host.origin(h->host.ctx, m, &origin);
-    ulid_next(&h->ids, ulid_clock_us(h->host.id_offset_us), id);
+    ulid_next(&h->ids, clock_id_us(h->host.id_offset_us), id);
     record_head(&h->filling->lines, id, now_us, &h->clock, &origin, m);
 }
 
@@ -368,6 +373,17 @@ journal_complete(void *handler)
 
     helper_collect(h->committer);
     journal_settle_done(h);
+}
+
+static const void *
+journal_again(void *handler, const struct message *m, const void *memo, size_t *n_out)
+{
+    struct journal *h = handler;
+
+    buffer_clear(&h->receipt);
+    recall_receipt(&h->receipt, m, memo);
+    *n_out = h->receipt.len;
+    return buffer_bytes(&h->receipt);
 }
 
 static void
@@ -464,8 +480,39 @@ journal_mend_run(struct helper_job *job)
     atomic_store(&h->has_mended, true);
 }
 
+static void
+journal_recall_run(struct helper_job *job)
+{
+    struct journal *h = job->arg;
+    uint64_t now_ms = clock_id_us(h->host.id_offset_us) / 1000;
+
+    recall_run(&h->mended, h->commit.ops, h->host.dedup,
+               now_ms - h->host.config->dedup_window_us / 1000, &h->stop_mending);
+}
+
+static void
+journal_recall_done(struct helper_job *job)
+{
+    struct journal *h = job->arg;
+
+    h->recalls = false;
+}
+
+static void
+journal_recall(void *handler)
+{
+    struct journal *h = handler;
+
+    helper_collect(h->mender);
+    if (h->recalls)
+        return;
+    h->recall =
+        (struct helper_job){.run = journal_recall_run, .done = journal_recall_done, .arg = h};
+    h->recalls = helper_give(h->mender, &h->recall) == 0;
+}
+
 /* In a thread of its own: it looks at each segment of the journal, and the start of the worker must
- * not wait for that. */
+ * not wait for that. What other workers wait for comes first. */
 static int
 journal_mend(struct journal *h)
 {
@@ -479,6 +526,8 @@ journal_mend(struct journal *h)
     h->mended.blobs = openat(dirs->blobs, ".", flags);
     if (h->mended.root < 0 || h->mended.journal < 0 || h->mended.files < 0 || h->mended.blobs < 0)
         return -1;
+    if (h->host.dedup != NULL)
+        journal_recall(h);
     h->mend = (struct helper_job){.run = journal_mend_run, .arg = h};
     if (helper_give(h->mender, &h->mend) < 0)
         journal_mend_run(&h->mend);
@@ -497,7 +546,7 @@ journal_go_on(struct journal *h)
     ulid_begin_after(&h->ids, id);
     ulid_begin_after(&h->commit.segment.ids, id);
     if (h->ids.ms == ulid_ms(id) + 1) /* else it is none that was ever given */
-        ulid_clock_raise(h->host.id_offset_us, ulid_ms(id) * 1000);
+        clock_id_raise(h->host.id_offset_us, ulid_ms(id) * 1000);
     if (h->ids.ms > clock_real_us() / 1000 + JOURNAL_AHEAD_MS)
         log_notice("the clock is %llu s behind the newest record of the journal: ids go on from "
                    "there",
@@ -553,6 +602,8 @@ const struct handler_ops journal_handler = {
     .flush = journal_flush,
     .event_fd = journal_event_fd,
     .complete = journal_complete,
+    .again = journal_again,
+    .recall = journal_recall,
     .finish = journal_finish,
     .reopen = journal_reopen,
     .tick = journal_tick,

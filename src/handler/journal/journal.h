@@ -32,12 +32,6 @@ struct ulid_source {
     void (*random)(void *out, size_t n);
 };
 
-/* The time of ids in microseconds since 1970, by the offset of struct handler_host. */
-uint64_t ulid_clock_us(const _Atomic int64_t *offset_us);
-
-/* Raises the offset for all where that time is before time_us. */
-void ulid_clock_raise(_Atomic int64_t *offset_us, uint64_t time_us);
-
 void ulid_init(struct ulid_source *source);
 
 /* The next one for the time time_us (microseconds since 1970), or just above the last one where
@@ -52,6 +46,11 @@ bool ulid_begins(const char *text);
 
 /* The milliseconds since 1970 of one. */
 uint64_t ulid_ms(const char *text);
+
+/* As bytes, and as text again. */
+#define ULID_BYTES 16
+void ulid_pack(const char *text, uint8_t out[ULID_BYTES]);
+void ulid_unpack(const uint8_t bytes[ULID_BYTES], char out[ULID_LEN]);
 
 /* --- temp_file.c --- */
 
@@ -266,6 +265,7 @@ struct record_place {
     const char *key;
     const char *directory;
     const char *name;
+    const char *path; /* as its sender calls it, where that is not the name; or NULL */
 };
 
 /* Ends the line that begins at byte `from` of out with where the body is. */
@@ -279,6 +279,13 @@ bool record_is_whole(const char *line, size_t n);
 /* The id of a whole record. False where the line is none. The line need not end with NUL, but n is
  * less than the bytes that may be read. */
 bool record_id(const char *line, size_t n, char id_out[ULID_LEN]);
+
+/* The id with which a line begins that is known to be whole. False where it is no record. */
+bool record_id_at(const char *line, size_t n, char id_out[ULID_LEN]);
+
+/* The members of a whole record, without a body that is in its line. NULL where it is none, as a
+ * blank line. The caller frees it. */
+struct json_t *record_members(const char *line, size_t n);
 
 /* Its length without blanks at the end: 0 for a blank line. */
 size_t record_trimmed(const char *line, size_t n);
@@ -304,6 +311,9 @@ void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct me
 
 #define SEGMENT_SUFFIX   ".ndjson"
 #define SEGMENT_NAME_LEN (ULID_LEN + 16) /* "<ULID>-w<worker>.ndjson" */
+
+/* How to open one that somebody else writes. */
+#define SEGMENT_READ (O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
 
 /* A segment with this mode was left in order, or recovered: all of it is known to be whole. */
 #define SEGMENT_SEALED 0440
@@ -388,6 +398,9 @@ void segment_lose(struct segment *segment, enum segment_state state);
  */
 bool newest_id(int journal_fd, char id_out[ULID_LEN]);
 
+/* The id of the last whole record of a segment. False where there is none. */
+bool newest_in_segment(int fd, char id_out[ULID_LEN]);
+
 /* --- scan.c --- */
 
 /* A piece of a segment: a whole line, or bytes that are none. The newline of a whole line at the
@@ -471,6 +484,21 @@ struct recovery_tally {
 /* It ends early once *stop is true; NULL: it does not. */
 void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
                   const _Atomic bool *stop, struct recovery_tally *tally_out);
+
+/* --- recall.c --- */
+
+/* Gives dedup what it needs of the journal: all records since window_start_ms, where nobody has
+ * done that since the start; and those of workers that have died. May read much: the journal calls
+ * it in a thread of its own. It ends early once *stop is true. */
+void recall_run(const struct data_dirs *dirs, const struct file_ops *ops, struct dedup *dedup,
+                uint64_t window_start_ms, const _Atomic bool *stop);
+
+/* The memo of a committed message; put: where its body is, or NULL. And the receipt again, to a
+ * copy of it. */
+struct store_put;
+void recall_memo(const char id[ULID_LEN], const struct store_put *put, uint8_t out[DEDUP_MEMO_LEN]);
+void
+recall_receipt(struct buffer *out, const struct message *m, const uint8_t bytes[DEDUP_MEMO_LEN]);
 
 /* --- a batch (commit.c) --- */
 

@@ -30,25 +30,22 @@ newest_note(struct newest *newest, const char id[ULID_LEN])
 
 /* The last whole record in these bytes, which stand behind a newline. False where there is none. */
 static bool
-newest_in(struct newest *newest, const char *bytes, size_t n)
+newest_in(const char *bytes, size_t n, char id[ULID_LEN])
 {
     const char *end = memrchr(bytes, '\n', n), *begin;
-    char id[ULID_LEN];
 
     for (; end != NULL; end = begin == bytes ? NULL : begin - 1) {
         begin = memrchr(bytes, '\n', (size_t)(end - bytes));
         begin = begin == NULL ? bytes : begin + 1;
-        if (record_id(begin, (size_t)(end - begin), id)) {
-            newest_note(newest, id);
+        if (record_id(begin, (size_t)(end - begin), id))
             return true;
-        }
     }
     return false;
 }
 
 /* A tail that is cut off in the middle of a line begins behind that line. */
 static bool
-newest_in_tail(struct newest *newest, int fd, uint64_t size, uint64_t tail)
+newest_in_tail(int fd, uint64_t size, uint64_t tail, char id[ULID_LEN])
 {
     uint64_t n = tail < size ? tail : size;
     char *bytes = malloc((size_t)n), *from = bytes;
@@ -58,23 +55,36 @@ newest_in_tail(struct newest *newest, int fd, uint64_t size, uint64_t tail)
         if (n < size)
             from = memchr(bytes, '\n', (size_t)n);
         if (from != NULL)
-            found = newest_in(newest, from, (size_t)(bytes + n - from));
+            found = newest_in(from, (size_t)(bytes + n - from), id);
     }
     free(bytes);
     return found;
 }
 
-static void
-newest_segment(struct newest *newest, int journal_fd, const char *name)
+bool
+newest_in_segment(int fd, char id_out[ULID_LEN])
 {
-    int fd = openat(journal_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     uint64_t tail = NEWEST_TAIL;
     struct stat st;
 
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
-        while (!newest_in_tail(newest, fd, (uint64_t)st.st_size, tail) &&
-               tail < (uint64_t)st.st_size && tail < NEWEST_TAIL_MAX)
-            tail *= NEWEST_TAIL_MORE;
+    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+        return false;
+    while (!newest_in_tail(fd, (uint64_t)st.st_size, tail, id_out)) {
+        if (tail >= (uint64_t)st.st_size || tail >= NEWEST_TAIL_MAX)
+            return false;
+        tail *= NEWEST_TAIL_MORE;
+    }
+    return true;
+}
+
+static void
+newest_segment(struct newest *newest, int journal_fd, const char *name)
+{
+    int fd = openat(journal_fd, name, SEGMENT_READ);
+    char id[ULID_LEN];
+
+    if (fd >= 0 && newest_in_segment(fd, id))
+        newest_note(newest, id);
     fd_close(&fd);
 }
 

@@ -169,6 +169,10 @@ void
 record_end_with_place(struct buffer *out, size_t from, const struct record_place *place)
 {
     record_place(out, place);
+    if (place->path != NULL) {
+        RECORD_LITERAL(out, ",\"path\":");
+        record_string(out, place->path, strlen(place->path));
+    }
     record_end(out, from);
 }
 
@@ -269,15 +273,42 @@ record_is_whole(const char *line, size_t n)
 }
 
 bool
-record_id(const char *line, size_t n, char id_out[ULID_LEN])
+record_id_at(const char *line, size_t n, char id_out[ULID_LEN])
 {
     const size_t at = sizeof(RECORD_BEGIN) - 1;
 
-    if (!record_begins(line, n, RECORD_BEGIN) || n < at + ULID_LEN || !ulid_begins(line + at) ||
-        !record_is_whole(line, n))
+    if (!record_begins(line, n, RECORD_BEGIN) || n < at + ULID_LEN || !ulid_begins(line + at))
         return false;
     memcpy(id_out, line + at, ULID_LEN);
     return true;
+}
+
+bool
+record_id(const char *line, size_t n, char id_out[ULID_LEN])
+{
+    return record_id_at(line, n, id_out) && record_is_whole(line, n);
+}
+
+/* A quote within a string is escaped, so this is the member itself. */
+json_t *
+record_members(const char *line, size_t n)
+{
+    static const char member[] = ",\"sha256\":\"";
+    const char *sha256 = memmem(line, n, member, sizeof(member) - 1);
+    size_t head = sha256 == NULL ? n : (size_t)(sha256 - line) + sizeof(member) + SHA256_HEX_LEN;
+    struct buffer text = {0};
+    json_t *members;
+
+    if (!record_begins(line, n, RECORD_BEGIN) || head >= n)
+        return NULL;
+    if (record_begins(line + head, n - head, ",\"file\":\"") ||
+        record_begins(line + head, n - head, ",\"blob\":\""))
+        return json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    buffer_append(&text, line, head);
+    RECORD_LITERAL(&text, "}");
+    members = json_loadb(buffer_bytes(&text), text.len, JSON_ALLOW_NUL, NULL);
+    buffer_fini(&text);
+    return members;
 }
 
 /* What stands at the end of a record, wherever a sender has put it into a body, is only taken for

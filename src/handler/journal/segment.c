@@ -108,7 +108,7 @@ segment_create(struct segment *segment)
     int error = 0;
 
     for (unsigned tries = 0; tries < SEGMENT_TRIES; tries++) {
-        ulid_next(&segment->ids, ulid_clock_us(segment->id_offset_us), id);
+        ulid_next(&segment->ids, clock_id_us(segment->id_offset_us), id);
         snprintf(segment->name, sizeof(segment->name), "%.*s-w%u%s", ULID_LEN, id, segment->worker,
                  SEGMENT_SUFFIX);
         segment->fd = segment->ops->create(segment->dir_fd, segment->name);

@@ -52,7 +52,7 @@ static void
 listed_segment(const struct segment_list *list, int dir_fd, const char *name)
 {
     struct listed_segment segment = {.name = name, .begun_us = ulid_ms(name) * 1000};
-    int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    int fd = openat(dir_fd, name, SEGMENT_READ);
     struct stat st;
 
     if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))

@@ -2,11 +2,8 @@
  * costs no system call each and its ids sort in the order in which they came. */
 #include "handler/journal/journal.h"
 
-#include <stdatomic.h>
-
 #define ULID_TIME_CHARS   10
 #define ULID_RANDOM_BYTES 10
-#define ULID_MS_MAX       UINT64_C(253402300800000) /* the year 10000 */
 
 static const char ulid_digits[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
@@ -26,28 +23,32 @@ ulid_ms(const char *text)
     return ms;
 }
 
-uint64_t
-ulid_clock_us(const _Atomic int64_t *offset_us)
+/* 26 digits of 5 bits are 130: the first one has only 3. */
+void
+ulid_pack(const char *text, uint8_t out[ULID_BYTES])
 {
-    uint64_t us;
+    uint32_t bits = 0;
+    unsigned have = 0, at = 0;
 
-    if (offset_us == NULL)
-        return clock_real_us();
-    us = clock_boot_us() + (uint64_t)atomic_load_explicit(offset_us, memory_order_relaxed);
-    return us / 1000 < ULID_MS_MAX ? us : clock_real_us(); /* a worker may have spoilt it */
+    for (unsigned i = 0; i < ULID_LEN; i++) {
+        bits = bits << 5 | (uint32_t)(strchr(ulid_digits, text[i]) - ulid_digits);
+        have += i == 0 ? 3 : 5;
+        if (have >= 8)
+            out[at++] = (uint8_t)(bits >> (have -= 8));
+    }
 }
 
 void
-ulid_clock_raise(_Atomic int64_t *offset_us, uint64_t time_us)
+ulid_unpack(const uint8_t bytes[ULID_BYTES], char out[ULID_LEN])
 {
-    int64_t least, now;
+    uint32_t bits = 0;
+    unsigned have = 2, at = 0;
 
-    if (offset_us == NULL)
-        return;
-    least = (int64_t)(time_us - clock_boot_us());
-    now = atomic_load(offset_us);
-    while (now < least && !atomic_compare_exchange_weak(offset_us, &now, least))
-        ;
+    for (unsigned i = 0; i < ULID_BYTES; i++) {
+        bits = bits << 8 | bytes[i];
+        for (have += 8; have >= 5;)
+            out[at++] = ulid_digits[bits >> (have -= 5) & 31];
+    }
 }
 
 void
@@ -86,7 +87,7 @@ ulid_begin_after(struct ulid_source *source, const char id[ULID_LEN])
 {
     uint64_t ms = ulid_ms(id);
 
-    if (ms >= source->ms && ms < ULID_MS_MAX)
+    if (ms >= source->ms && ms < CLOCK_MS_MAX)
         ulid_begin_ms(source, ms + 1);
 }
 

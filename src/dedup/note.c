@@ -1,0 +1,158 @@
+/* What the journal knows: of the time before the start, and of workers that have died. */
+#include "dedup/table.h"
+
+#include <stdlib.h>
+
+bool
+dedup_is_filled(const struct dedup *d)
+{
+    return atomic_load_explicit(&d->table->fill, memory_order_acquire) == DEDUP_FILLED;
+}
+
+bool
+dedup_fill_begin(struct dedup *d)
+{
+    uint64_t by = atomic_load(&d->table->fill);
+
+    return by != DEDUP_FILLED && by != d->owner && !head_lives(d, by) &&
+           atomic_compare_exchange_strong(&d->table->fill, &by, d->owner);
+}
+
+void
+dedup_fill_end(struct dedup *d, bool done)
+{
+    atomic_store_explicit(&d->table->fill, done ? DEDUP_FILLED : 0, memory_order_release);
+}
+
+/* --- workers that have died --- */
+
+static int
+orphans_add(struct dedup_orphans *out, size_t *cap, uint32_t slot, uint64_t head)
+{
+    if (out->count == *cap) {
+        struct dedup_orphan *more;
+
+        *cap = *cap == 0 ? 64 : *cap * 2;
+        more = realloc(out->orphan, *cap * sizeof(*more));
+        if (more == NULL)
+            return -1;
+        out->orphan = more;
+    }
+    out->orphan[out->count++] = (struct dedup_orphan){slot, head};
+    return 0;
+}
+
+int
+dedup_orphans_find(const struct dedup *d, struct dedup_orphans *out)
+{
+    uint64_t taken = atomic_load(&d->table->next);
+    uint32_t used = taken < d->table->slot_count ? (uint32_t)taken : d->table->slot_count;
+    size_t cap = 0;
+
+    *out = (struct dedup_orphans){.since_ms = UINT64_MAX};
+    for (uint32_t i = 0; i < used; i++) {
+        struct dedup_seen seen;
+        uint64_t head = atomic_load_explicit(&d->table->slots[i].head, memory_order_relaxed);
+
+        if (head_state(head) != DEDUP_STATE_UNDER_WAY || (head & HEAD_LASTS) == 0 ||
+            head_lives(d, head) || !slot_read(d, i, &seen) || seen.head != head)
+            continue;
+        if (orphans_add(out, &cap, i, head) < 0) {
+            dedup_orphans_fini(out);
+            return -1;
+        }
+        if (seen.claimed_ms < out->since_ms)
+            out->since_ms = seen.claimed_ms;
+    }
+    return 0;
+}
+
+void
+dedup_orphans_release(struct dedup *d, struct dedup_orphans *orphans)
+{
+    for (size_t i = 0; i < orphans->count; i++)
+        slot_drop(d, orphans->orphan[i].slot, orphans->orphan[i].head);
+    dedup_orphans_fini(orphans);
+}
+
+void
+dedup_orphans_fini(struct dedup_orphans *orphans)
+{
+    free(orphans->orphan);
+    *orphans = (struct dedup_orphans){.count = 0};
+}
+
+/* --- records --- */
+
+/* The slot's message is committed as the record says: its head is `head`, and ours. */
+static void
+note_write(struct dedup *d, uint32_t number, uint64_t head, const struct dedup_record *record)
+{
+    struct dedup_slot *slot = &d->table->slots[number];
+
+    memcpy(slot->memo, record->memo, sizeof(slot->memo));
+    atomic_store_explicit(&slot->head,
+                          head_with(head, record->ms << HEAD_OWNER_BIT, DEDUP_STATE_COMMITTED),
+                          memory_order_release);
+}
+
+/* Is there an entry that says it, or says more? One whose worker has died learns of it. */
+static bool
+note_is_known(struct dedup *d, uint32_t number, const struct dedup_record *record)
+{
+    struct dedup_seen seen;
+    uint64_t head;
+
+    if (!slot_read(d, number, &seen))
+        return true;
+    if (seen.name != record->name)
+        return false;
+    switch (head_state(seen.head)) {
+    case DEDUP_STATE_COMMITTED:
+        if (head_ms(seen.head) >= record->ms)
+            return true;
+        slot_drop(d, number, seen.head);
+        return false;
+    case DEDUP_STATE_UNDER_WAY:
+        if (memcmp(seen.sha256, record->sha256, sizeof(seen.sha256)) != 0)
+            return false;
+        head = head_with(seen.head, d->owner, DEDUP_STATE_COMMITTING);
+        if (!head_lives(d, seen.head) &&
+            atomic_compare_exchange_strong(&d->table->slots[number].head, &seen.head, head))
+            note_write(d, number, head, record);
+        return true;
+    case DEDUP_STATE_COMMITTING:
+        return true;
+    case DEDUP_STATE_FREE:
+    case DEDUP_STATE_CLAIMED:
+        break;
+    }
+    return false;
+}
+
+void
+dedup_note(struct dedup *d, const struct dedup_record *record)
+{
+    const struct dedup_line *line = line_of(d, record->name);
+    const uint32_t tag = word_tag(d, record->name);
+    struct dedup_slot *slot;
+    uint32_t number;
+    uint64_t head;
+
+    for (unsigned way = 0; way < DEDUP_WAYS; way++) {
+        uint32_t word = atomic_load_explicit(&line->word[way], memory_order_acquire);
+
+        number = word_slot(d, word, tag);
+        if (number != DEDUP_NO_SLOT && note_is_known(d, number, record))
+            return;
+    }
+    number = slot_take(d, &d->records, record->ms, record->ms, &head);
+    if (number == DEDUP_NO_SLOT)
+        return;
+    slot = &d->table->slots[number];
+    atomic_store_explicit(&slot->name, record->name, memory_order_relaxed);
+    memcpy(slot->sha256, record->sha256, sizeof(slot->sha256));
+    note_write(d, number, head, record);
+    if (!slot_link(d, &d->records, number, record->name, record->ms))
+        slot_drop(d, number, atomic_load(&slot->head));
+}

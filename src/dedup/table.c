@@ -1,0 +1,304 @@
+#include "dedup/table.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define LOOKS 64 /* at slots in a row that cannot be taken */
+#define TRIES 8  /* to read a slot that changes */
+
+#define CHUNK_MAX 64u
+
+/* --- life --- */
+
+static uint32_t
+power_of_two(uint32_t least)
+{
+    uint32_t power = 1;
+
+    while (power < least)
+        power *= 2;
+    return power;
+}
+
+/* So many lines that hardly any fills up: a fourth of their words is used. */
+static uint32_t
+table_lines(uint32_t max)
+{
+    return power_of_two(max / (DEDUP_WAYS / 4) + 1);
+}
+
+struct dedup_table *
+dedup_table_create(uint32_t max)
+{
+    const size_t lines = table_lines(max);
+    const size_t size = sizeof(struct dedup_table) + max * sizeof(struct dedup_slot) +
+                        lines * sizeof(struct dedup_line);
+    struct dedup_table *table;
+
+    MS_ASSERT(max >= 1 && max <= DEDUP_MAX_LIMIT);
+    table =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (table == MAP_FAILED)
+        return NULL;
+    table->size = size;
+    table->slot_count = max;
+    table->line_mask = (uint32_t)lines - 1;
+    table->number_mask = power_of_two(max + 1) - 1;
+    table->chunk = max / 1024 < CHUNK_MAX ? max / 1024 + 1 : CHUNK_MAX;
+    ms_random(table->secret, sizeof(table->secret));
+    return table;
+}
+
+void
+dedup_table_destroy(struct dedup_table *table)
+{
+    if (table != NULL)
+        munmap(table, table->size);
+}
+
+size_t
+dedup_table_size(const struct dedup_table *table)
+{
+    return table->size;
+}
+
+struct dedup *
+dedup_open(struct dedup_table *table, unsigned region, uint64_t incarnation,
+           const struct stats_control *control, uint64_t window_ms)
+{
+    struct dedup *d = ms_calloc(1, sizeof(*d));
+
+    if (d == NULL)
+        return NULL;
+    d->table = table;
+    d->lines = (struct dedup_line *)(void *)&table->slots[table->slot_count];
+    d->control = control;
+    d->window_ms = window_ms;
+    d->owner = (uint64_t)(region + 1) << HEAD_REGION_BIT | (uint64_t)(uint32_t)incarnation
+                                                               << HEAD_OWNER_BIT;
+    return d;
+}
+
+void
+dedup_close(struct dedup *d)
+{
+    free(d);
+}
+
+uint64_t
+dedup_take_evicted(struct dedup *d)
+{
+    uint64_t now = atomic_load_explicit(&d->claims.evicted, memory_order_relaxed) +
+                   atomic_load_explicit(&d->records.evicted, memory_order_relaxed);
+    uint64_t more = now - d->evicted;
+
+    d->evicted = now;
+    return more;
+}
+
+bool
+head_lives(const struct dedup *d, uint64_t head)
+{
+    unsigned region = (unsigned)(head >> HEAD_REGION_BIT); /* + 1; 0: nobody's */
+
+    return region > 0 && region <= STATS_REGIONS &&
+           (uint32_t)atomic_load_explicit(&d->control->worker[region - 1].incarnation,
+                                          memory_order_acquire) ==
+               (uint32_t)(head >> HEAD_OWNER_BIT);
+}
+
+/* --- slots --- */
+
+bool
+slot_read(const struct dedup *d, uint32_t number, struct dedup_seen *out)
+{
+    const struct dedup_slot *slot = &d->table->slots[number];
+
+    for (unsigned i = 0; i < TRIES; i++) {
+        out->head = atomic_load_explicit(&slot->head, memory_order_acquire);
+        out->name = atomic_load_explicit(&slot->name, memory_order_relaxed);
+        memcpy(out->sha256, slot->sha256, sizeof(out->sha256));
+        memcpy(out->memo, slot->memo, sizeof(out->memo));
+        atomic_thread_fence(memory_order_acquire);
+        if (atomic_load_explicit(&slot->head, memory_order_relaxed) == out->head) {
+            memcpy(&out->conn, out->memo, sizeof(out->conn));
+            memcpy(&out->claimed_ms, out->memo + sizeof(out->conn), sizeof(out->claimed_ms));
+            return true;
+        }
+    }
+    return false;
+}
+
+/* No name leads to it any more. */
+static void
+slot_unlink(const struct dedup *d, uint32_t number)
+{
+    uint64_t name = atomic_load_explicit(&d->table->slots[number].name, memory_order_relaxed);
+    uint32_t word = word_tag(d, name) | (number + 1);
+    struct dedup_line *line = line_of(d, name);
+
+    for (unsigned way = 0; way < DEDUP_WAYS; way++) {
+        uint32_t was = word;
+
+        if (atomic_load_explicit(&line->word[way], memory_order_relaxed) == word)
+            (void)atomic_compare_exchange_strong(&line->word[way], &was, 0);
+    }
+}
+
+void
+slot_drop(struct dedup *d, uint32_t number, uint64_t head)
+{
+    uint64_t held = head_with(head, d->owner, DEDUP_STATE_FREE);
+
+    if (!atomic_compare_exchange_strong(&d->table->slots[number].head, &head, held))
+        return;
+    slot_unlink(d, number);
+    atomic_store_explicit(&d->table->slots[number].head, held & HEAD_TURNS, memory_order_release);
+}
+
+/* May what has this head give way to another message? */
+static bool
+slot_may_go(const struct dedup *d, uint64_t head, uint64_t newer_ms, uint64_t now_ms)
+{
+    switch (head_state(head)) {
+    case DEDUP_STATE_COMMITTED:
+        return head_ms(head) <= newer_ms || !head_counts(head, d->window_ms, now_ms);
+    case DEDUP_STATE_UNDER_WAY:
+        return (head & HEAD_LASTS) == 0 && !head_lives(d, head);
+    case DEDUP_STATE_FREE:
+    case DEDUP_STATE_CLAIMED:
+    case DEDUP_STATE_COMMITTING:
+        break;
+    }
+    return !head_lives(d, head);
+}
+
+/* A chunk that was left behind by the others is as good as used. */
+static uint32_t
+cursor_next(const struct dedup *d, struct dedup_cursor *cursor)
+{
+    struct dedup_table *table = d->table;
+    uint64_t ahead = atomic_load_explicit(&table->next, memory_order_relaxed);
+
+    if (cursor->next == cursor->end || ahead - cursor->next > table->slot_count / 4 + 1) {
+        cursor->next = atomic_fetch_add_explicit(&table->next, table->chunk, memory_order_relaxed);
+        cursor->end = cursor->next + table->chunk;
+    }
+    return (uint32_t)(cursor->next++ % table->slot_count);
+}
+
+/* The next call finds its slot, and the line that leads to what it holds, in the cache. */
+static void
+cursor_prefetch(const struct dedup *d, uint32_t number)
+{
+    const struct dedup_slot *slots = d->table->slots;
+
+    if (number + 2 >= d->table->slot_count)
+        return;
+    __builtin_prefetch(&slots[number + 2], 1);
+    __builtin_prefetch(
+        line_of(d, atomic_load_explicit(&slots[number + 1].name, memory_order_relaxed)), 1);
+}
+
+/* What has this head is forgotten. */
+static void
+cursor_evicts(const struct dedup *d, struct dedup_cursor *cursor, uint64_t head, uint64_t now_ms)
+{
+    if (head_counts(head, d->window_ms, now_ms))
+        atomic_store_explicit(&cursor->evicted,
+                              atomic_load_explicit(&cursor->evicted, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+}
+
+uint32_t
+slot_take(struct dedup *d, struct dedup_cursor *cursor, uint64_t newer_ms, uint64_t now_ms,
+          uint64_t *head_out)
+{
+    for (unsigned i = 0; i < LOOKS && i < d->table->slot_count; i++) {
+        uint32_t number = cursor_next(d, cursor);
+        struct dedup_slot *slot = &d->table->slots[number];
+        uint64_t head = atomic_load_explicit(&slot->head, memory_order_relaxed), was = head;
+
+        *head_out = d->owner | ((head + HEAD_TURN) & HEAD_TURNS) | DEDUP_STATE_FREE;
+        if (!slot_may_go(d, head, newer_ms, now_ms) ||
+            !atomic_compare_exchange_strong(&slot->head, &was, *head_out))
+            continue;
+        cursor_evicts(d, cursor, head, now_ms);
+        if (head != 0)
+            slot_unlink(d, number);
+        cursor_prefetch(d, number);
+        return number;
+    }
+    return DEDUP_NO_SLOT;
+}
+
+/* --- lines --- */
+
+/* The word whose message is to give way, the oldest that is committed: its way (DEDUP_WAYS: all are
+ * under way), and the slot and head in *number and *head_out. */
+static unsigned
+line_oldest(const struct dedup *d, const struct dedup_line *line, uint64_t now_ms, uint32_t *number,
+            uint64_t *head_out)
+{
+    uint64_t oldest_ms = UINT64_MAX;
+    unsigned found = DEDUP_WAYS;
+
+    for (unsigned way = 0; way < DEDUP_WAYS; way++) {
+        uint32_t word = atomic_load_explicit(&line->word[way], memory_order_acquire);
+        uint32_t slot = word_slot(d, word, word & ~d->table->number_mask);
+        uint64_t head = slot == DEDUP_NO_SLOT ? 0 : atomic_load(&d->table->slots[slot].head);
+        uint64_t ms = head_state(head) == DEDUP_STATE_COMMITTED ? head_ms(head) : 0;
+
+        if (slot_may_go(d, head, UINT64_MAX, now_ms) && ms < oldest_ms) {
+            oldest_ms = ms;
+            found = way;
+            *number = slot;
+            *head_out = head;
+        }
+    }
+    return found;
+}
+
+/* Forgets the oldest. Returns what its word is now. */
+static uint32_t
+line_make_room(struct dedup *d, struct dedup_cursor *cursor, struct dedup_line *line,
+               uint64_t now_ms, unsigned *way_out)
+{
+    uint32_t number = DEDUP_NO_SLOT;
+    uint64_t head = 0;
+
+    *way_out = line_oldest(d, line, now_ms, &number, &head);
+    if (*way_out == DEDUP_WAYS)
+        return 0;
+    if (number != DEDUP_NO_SLOT) {
+        cursor_evicts(d, cursor, head, now_ms);
+        slot_drop(d, number, head);
+    }
+    return atomic_load_explicit(&line->word[*way_out], memory_order_acquire);
+}
+
+bool
+slot_link(struct dedup *d, struct dedup_cursor *cursor, uint32_t number, uint64_t name,
+          uint64_t now_ms)
+{
+    const uint32_t word = word_tag(d, name) | (number + 1);
+    struct dedup_line *line = line_of(d, name);
+    unsigned way;
+
+    for (way = 0; way < DEDUP_WAYS; way++) {
+        uint32_t none = 0;
+
+        if (atomic_load_explicit(&line->word[way], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong(&line->word[way], &none, word))
+            return true;
+    }
+    for (unsigned i = 0; i < TRIES; i++) {
+        uint32_t was = line_make_room(d, cursor, line, now_ms, &way);
+
+        if (way == DEDUP_WAYS)
+            return false;
+        if (atomic_compare_exchange_strong(&line->word[way], &was, word))
+            return true;
+    }
+    return false;
+}

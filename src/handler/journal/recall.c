@@ -1,0 +1,268 @@
+/* Tells the other workers what the journal holds, so that nothing that is sent again gets a second
+ * record: after a start all of the window, and after the death of a worker what it may have written
+ * without saying so. Only what is safe is told. Needs no lock, and disturbs nobody who writes. */
+#include "handler/journal/journal.h"
+
+#include "common/fd.h"
+#include "common/log.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <openssl/evp.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+/* What the journal wants to know again of a committed message. */
+enum recall_where { RECALL_IN_LINE, RECALL_BLOB, RECALL_FILE };
+
+struct recall_memo {
+    uint8_t id[ULID_BYTES];
+    uint8_t where; /* enum recall_where, and of a file its number */
+    uint8_t number[3];
+};
+static_assert(sizeof(struct recall_memo) == DEDUP_MEMO_LEN, "a memo of dedup.h");
+
+static void
+memo_fill(struct recall_memo *memo, const char *id, enum recall_where where, unsigned long number)
+{
+    ulid_pack(id, memo->id);
+    memo->where = (uint8_t)where;
+    for (unsigned i = 0; i < sizeof(memo->number); i++)
+        memo->number[i] = (uint8_t)(number >> 8 * i);
+}
+
+void
+recall_memo(const char id[ULID_LEN], const struct store_put *put, uint8_t out[DEDUP_MEMO_LEN])
+{
+    struct recall_memo memo;
+
+    if (put == NULL)
+        memo_fill(&memo, id, RECALL_IN_LINE, 0);
+    else
+        memo_fill(&memo, id, put->blob ? RECALL_BLOB : RECALL_FILE, put->number);
+    memcpy(out, &memo, sizeof(memo));
+}
+
+void
+recall_receipt(struct buffer *out, const struct message *m, const uint8_t bytes[DEDUP_MEMO_LEN])
+{
+    struct store_put put = {.m = (struct message *)(uintptr_t)m};
+    char name[STORE_NAME_LEN], id[ULID_LEN];
+    struct recall_memo memo;
+    struct record_place place;
+
+    memcpy(&memo, bytes, sizeof(memo));
+    ulid_unpack(memo.id, id);
+    put.blob = memo.where == RECALL_BLOB;
+    for (unsigned i = 0; i < sizeof(memo.number); i++)
+        put.number |= (unsigned)memo.number[i] << 8 * i;
+    place = batch_place(&put, name);
+    record_receipt(out, id, m, memo.where == RECALL_IN_LINE ? NULL : &place, true);
+}
+
+/* --- records --- */
+
+struct recall {
+    const struct data_dirs *dirs;
+    const struct file_ops *ops;
+    const _Atomic bool *stop;
+    struct dedup *dedup;
+    uint64_t since_ms;
+    char listener[512]; /* the last one */
+    uint64_t scope;     /* of that */
+};
+
+/* The id of a record, decoded: bytes and n, which *to_free holds. */
+static const void *
+recall_key(const json_t *record, size_t *n_out, void **to_free)
+{
+    const json_t *text = json_object_get(record, "key");
+    const json_t *base64 = json_object_get(record, "key_base64");
+    size_t n = json_string_length(base64);
+    const char *from = json_string_value(base64);
+    int decoded;
+
+    *to_free = NULL;
+    *n_out = json_string_length(text);
+    if (text != NULL || n == 0)
+        return json_string_value(text);
+    *to_free = malloc(n);
+    decoded = *to_free == NULL ? -1 : EVP_DecodeBlock(*to_free, (const void *)from, (int)n);
+    if (decoded < 3)
+        return NULL;
+    *n_out = (size_t)decoded - (from[n - 1] == '=') - (from[n - 2] == '=');
+    return *to_free;
+}
+
+/* The path of a file as its sender gave it, and the number behind it; or NULL. */
+static const char *
+recall_path(const json_t *record, unsigned long *number_out)
+{
+    static const char files[] = "files/";
+    const char *file = json_string_value(json_object_get(record, "file"));
+    const char *path = json_string_value(json_object_get(record, "path"));
+
+    *number_out = 0;
+    if (file == NULL || strncmp(file, files, sizeof(files) - 1) != 0)
+        return NULL;
+    file += sizeof(files) - 1;
+    if (path == NULL)
+        return file;
+    if (strncmp(file, path, strlen(path)) == 0 && file[strlen(path)] == '.')
+        *number_out = strtoul(file + strlen(path) + 1, NULL, 10);
+    return path;
+}
+
+static void
+recall_scope(struct recall *r, const char *listener)
+{
+    if (r->listener[0] != '\0' && strcmp(r->listener, listener) == 0)
+        return;
+    r->scope = dedup_scope(r->dedup, listener, 0);
+    snprintf(r->listener, sizeof(r->listener), "%s", listener);
+    if (strlen(listener) >= sizeof(r->listener))
+        r->listener[0] = '\0';
+}
+
+static void
+recall_note(struct recall *r, const char *id, const json_t *record)
+{
+    const char *listener = json_string_value(json_object_get(record, "listener"));
+    const char *sha256 = json_string_value(json_object_get(record, "sha256"));
+    const char *kind = json_string_value(json_object_get(record, "kind"));
+    struct dedup_record note = {.ms = ulid_ms(id)};
+    struct recall_memo memo;
+    unsigned long number = 0;
+    void *to_free = NULL;
+    const void *value;
+    size_t n;
+    bool is_file;
+
+    if (listener == NULL || sha256 == NULL || kind == NULL ||
+        !digest_unhex(sha256, SHA256_LEN, note.sha256))
+        return;
+    is_file = strcmp(kind, message_kind_name(MESSAGE_FILE)) == 0;
+    value = is_file ? recall_path(record, &number) : recall_key(record, &n, &to_free);
+    if (is_file)
+        n = value != NULL ? strlen(value) : 0;
+    if (value != NULL && n > 0) {
+        recall_scope(r, listener);
+        note.name = dedup_name(r->dedup, r->scope, is_file, value, n);
+        memo_fill(&memo, id,
+                  is_file                                   ? RECALL_FILE
+                  : json_object_get(record, "blob") != NULL ? RECALL_BLOB
+                                                            : RECALL_IN_LINE,
+                  number);
+        memcpy(note.memo, &memo, sizeof(memo));
+        dedup_note(r->dedup, &note);
+    }
+    free(to_free);
+}
+
+static int
+recall_line(void *arg, const struct segment_line *line)
+{
+    struct recall *r = arg;
+    char id[ULID_LEN];
+    json_t *record;
+
+    if (r->stop != NULL && atomic_load(r->stop)) {
+        errno = ECANCELED;
+        return -1;
+    }
+    if (!line->whole || !record_id_at(line->text, line->n, id) || ulid_ms(id) < r->since_ms)
+        return 0;
+    record = record_members(line->text, line->n);
+    if (record != NULL)
+        recall_note(r, id, record);
+    json_decref(record);
+    return 0;
+}
+
+/* --- segments --- */
+
+/* What is written is not safe before it is synced, and what comes behind that is not told. Returns
+ * 0, or -1 with errno. */
+static int
+recall_segment_open(struct recall *r, int fd)
+{
+    char newest[ULID_LEN];
+    struct stat st;
+
+    if (r->ops->status(fd, &st) < 0)
+        return -1;
+    if (!S_ISREG(st.st_mode) || !newest_in_segment(fd, newest) || ulid_ms(newest) < r->since_ms)
+        return 0;
+    if ((st.st_mode & 0777) != SEGMENT_SEALED && r->ops->sync_data(fd) < 0)
+        return -1;
+    return segment_scan(r->ops, fd, 0, (uint64_t)st.st_size, recall_line, r);
+}
+
+static int
+recall_segment(struct recall *r, const char *name)
+{
+    int fd = r->ops->open(r->dirs->journal, name, SEGMENT_READ);
+    int rc = 0;
+
+    if (fd < 0)
+        rc = errno == ENOENT ? 0 : -1; /* somebody has taken it */
+    else
+        rc = recall_segment_open(r, fd);
+    if (rc < 0 && errno != ECANCELED)
+        log_warn("journal/%s cannot be read, so a message in it that is sent again gets a second "
+                 "record: %s",
+                 name, strerror(errno));
+    rc = rc < 0 && errno == ECANCELED ? -1 : 0;
+    fd_close(&fd);
+    return rc;
+}
+
+/* All records since since_ms, the oldest segment first. Returns 0, or -1 where it was told to
+ * stop. */
+static int
+recall_all(struct recall *r, uint64_t since_ms)
+{
+    struct dirent **names;
+    int count = segment_names(r->dirs->journal, &names), rc = 0;
+
+    r->since_ms = since_ms;
+    if (count < 0) {
+        log_warn("the journal cannot be searched for messages that are sent again: %s",
+                 strerror(errno));
+        return 0;
+    }
+    for (int i = 0; i < count; i++) {
+        if (rc == 0)
+            rc = recall_segment(r, names[i]->d_name);
+        free(names[i]);
+    }
+    free(names);
+    return rc;
+}
+
+static void
+recall_orphans(struct recall *r)
+{
+    struct dedup_orphans orphans;
+
+    if (dedup_orphans_find(r->dedup, &orphans) < 0 || orphans.count == 0)
+        return;
+    if (recall_all(r, orphans.since_ms) == 0)
+        dedup_orphans_release(r->dedup, &orphans);
+    else
+        dedup_orphans_fini(&orphans);
+}
+
+void
+recall_run(const struct data_dirs *dirs, const struct file_ops *ops, struct dedup *dedup,
+           uint64_t window_start_ms, const _Atomic bool *stop)
+{
+    struct recall r = {.dirs = dirs, .ops = ops, .stop = stop, .dedup = dedup};
+
+    if (dedup_fill_begin(dedup))
+        dedup_fill_end(dedup, recall_all(&r, window_start_ms) == 0);
+    recall_orphans(&r);
+}
