@@ -99,6 +99,31 @@ group_json() {
         json json.jansson rate '' '' msg/s
 }
 
+# The table of ids is full before anything is measured, so that each id displaces another one.
+compare_ids() { # HANDLER
+    local handler=$1 on off on_port off_port port
+    start_msockd_at msp 1 "$handler" && on=$STARTED on_port=$PORT
+    start_msockd_at msp 1 "$handler" -o dedup_window=0 && off=$STARTED off_port=$PORT
+    for port in "$on_port" "$off_port"; do
+        noted timeout 120 "$B/msock" bench --json -u "msp://127.0.0.1:$port" -s 256 -c 50 --ahead 16 \
+            --ids --messages 1100000 >/dev/null || die "the table of ids cannot be filled"
+    done
+    for _ in $(seq "$REPS"); do
+        load "ids.$handler.w1" -u "msp://127.0.0.1:$on_port" -s 256 -c 50 --ahead 16 --ids \
+            -d "$DURATION" --cpu-of "$(cpu_pids "$on")"
+        load "ids.$handler.off" -u "msp://127.0.0.1:$off_port" -s 256 -c 50 --ahead 16 --ids \
+            -d "$DURATION" --cpu-of "$(cpu_pids "$off")"
+    done
+    stop_all
+    row "256 B plain with ids, $handler, 16 ahead" 'the same with dedup_window=0' \
+        "ids.$handler" "ids.$handler.off" rate '>=' 0.97 msg/s
+}
+
+group_ids() {
+    compare_ids discard
+    compare_ids journal
+}
+
 # On schedule: latency from the moment when a message was due, at a rate that both can keep.
 group_rate() {
     local redis redis_port
