@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/un.h>
 
 #define URL_QUOTED_LEN 84 /* of the text in a sentence, so that the reason has room too */
@@ -17,6 +18,8 @@ struct url_parser {
     const char *text;
     struct url *url;
     char *error;
+    bool takes_list;
+    uint16_t default_port; /* with takes_list */
 };
 
 #define NO_MEMORY "there is no memory to read it"
@@ -226,6 +229,98 @@ url_authority(const struct url_parser *p, const char *s, size_t n)
     return url_port(p, s + 1, n - 1);
 }
 
+/* --- a list of servers --- */
+
+struct url_server
+url_server_at(const struct url *url, size_t i)
+{
+    if (i > 0)
+        return url->more[i - 1];
+    return (struct url_server){url->host, url->port, url->has_port};
+}
+
+static int
+url_add_server(const struct url_parser *p, const char *s, size_t n)
+{
+    struct url one = {.host = NULL};
+    const struct url_parser parser = {.text = p->text, .url = &one, .error = p->error};
+
+    if (p->url->more_count == URL_SERVERS_MAX - 1)
+        return url_fail(p, "more than %d servers", URL_SERVERS_MAX);
+    if (url_authority(&parser, s, n) < 0) {
+        free(one.host);
+        return -1;
+    }
+    p->url->more[p->url->more_count++] = url_server_at(&one, 0);
+    return 0;
+}
+
+/* Ports are there, and differ where hosts do not. */
+static int
+url_check_servers(const struct url_parser *p)
+{
+    for (size_t i = 0; i <= p->url->more_count; i++) {
+        uint16_t *port = i > 0 ? &p->url->more[i - 1].port : &p->url->port;
+        struct url_server one = url_server_at(p->url, i);
+
+        if (!one.has_port)
+            one.port = *port = p->default_port;
+        if (one.port == 0)
+            return url_fail(p, "port 0 cannot be connected to");
+        for (size_t k = 0; k < i; k++) {
+            struct url_server other = url_server_at(p->url, k);
+
+            if (other.port == one.port && strcasecmp(other.host, one.host) == 0)
+                return url_fail(p, "port %u of \"%.60s\" stands there twice", one.port, one.host);
+        }
+    }
+    return 0;
+}
+
+static int
+url_servers(const struct url_parser *p, const char *s, size_t n)
+{
+    const char *comma = memchr(s, ',', n);
+    bool is_list = comma != NULL, is_first = true;
+
+    for (;; comma = memchr(s, ',', n), is_first = false) {
+        size_t len = comma != NULL ? (size_t)(comma - s) : n;
+
+        if (is_list && len == 0)
+            return url_fail(p, "a server is missing before or behind a comma");
+        if (*s == '/')
+            return url_fail(p, "a Unix socket is never in a list of servers");
+        if (comma != NULL && memchr(s, '/', len) != NULL)
+            return url_fail(p, "an address is not followed by a path");
+        if ((is_first ? url_authority(p, s, len) : url_add_server(p, s, len)) < 0)
+            return -1;
+        if (comma == NULL)
+            return url_check_servers(p);
+        s += len + 1;
+        n -= len + 1;
+    }
+}
+
+/* What stands between the scheme and the options. */
+static int
+url_place(const struct url_parser *p, const char *s, size_t n)
+{
+    bool has_comma = memchr(s, ',', n) != NULL;
+
+    if (*s == '/' && p->takes_list && has_comma)
+        return url_fail(p, "a Unix socket is never in a list of servers; a comma in its path is"
+                           " %%2C");
+    if (*s == '/')
+        return url_path(p, s, n);
+    if (p->takes_list)
+        return url_servers(p, s, n);
+    if (has_comma)
+        return url_fail(p, "one address is wanted here; a list of servers is for senders");
+    return url_authority(p, s, n);
+}
+
+/* --- options --- */
+
 static int
 url_add_option(const struct url_parser *p, const char *s, size_t n)
 {
@@ -277,7 +372,6 @@ url_parse_parts(const struct url_parser *p)
 {
     const char *s;
     size_t n;
-    int rc;
 
     if (url_check_bytes(p) < 0)
         return -1;
@@ -285,10 +379,21 @@ url_parse_parts(const struct url_parser *p)
     if (s == NULL)
         return -1;
     n = strcspn(s, "?");
-    rc = *s == '/' ? url_path(p, s, n) : url_authority(p, s, n);
-    if (rc < 0)
+    if (url_place(p, s, n) < 0)
         return -1;
     return s[n] == '?' ? url_options(p, s + n + 1) : 0;
+}
+
+/* What p reads into is the caller's where all of it is good. */
+static int
+url_parse_with(const struct url_parser *p, struct url *url_out)
+{
+    if (url_parse_parts(p) < 0) {
+        url_fini(p->url);
+        return -1;
+    }
+    *url_out = *p->url;
+    return 0;
 }
 
 int
@@ -297,12 +402,21 @@ url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN])
     struct url url = {0};
     struct url_parser parser = {.text = text, .url = &url, .error = error};
 
-    if (url_parse_parts(&parser) < 0) {
-        url_fini(&url);
-        return -1;
-    }
-    *url_out = url;
-    return 0;
+    return url_parse_with(&parser, url_out);
+}
+
+int
+url_parse_servers(const char *text, uint16_t default_port, struct url *url_out,
+                  char error[URL_ERROR_LEN])
+{
+    struct url url = {0};
+    struct url_parser parser = {.text = text,
+                                .url = &url,
+                                .error = error,
+                                .takes_list = true,
+                                .default_port = default_port};
+
+    return url_parse_with(&parser, url_out);
 }
 
 void
@@ -312,6 +426,8 @@ url_fini(struct url *url)
         free(url->options[i].name);
         free(url->options[i].value);
     }
+    for (size_t i = 0; i < url->more_count; i++)
+        free(url->more[i].host);
     free(url->scheme);
     free(url->host);
     free(url->path);

@@ -1,5 +1,6 @@
 /* Listener and server addresses: PROTOCOL://ADDRESS:PORT?option=value&...  With no address and a
- * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. */
+ * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. A
+ * sender may give a list of servers: PROTOCOL://ADDRESS:PORT,ADDRESS:PORT. */
 #ifndef COMMON_URL_H
 #define COMMON_URL_H
 
@@ -9,6 +10,7 @@
 #include <sys/types.h>
 
 #define URL_OPTIONS_MAX 32
+#define URL_SERVERS_MAX 16
 #define URL_ERROR_LEN   192
 
 struct url_option {
@@ -17,19 +19,36 @@ struct url_option {
     size_t len; /* bytes of value, which has a NUL inside where %00 stood there */
 };
 
+struct url_server {
+    char *host;
+    uint16_t port;
+    bool has_port;
+};
+
 struct url {
     char *scheme;  /* "msp" */
     char *host;    /* "127.0.0.1", "::1", "example.org"; NULL for a Unix socket */
     char *path;    /* the Unix socket's path; NULL otherwise */
     uint16_t port; /* 0 where none was given or 0 was */
     bool has_port;
+    size_t more_count; /* servers of a list behind that one */
+    struct url_server more[URL_SERVERS_MAX - 1];
     size_t option_count;
     struct url_option options[URL_OPTIONS_MAX];
 };
 
-/* Parses text. Returns 0, or -1 with a sentence in error (what is wrong and where). url_fini after
- * success only. */
+/* Parses text with one address. Returns 0, or -1 with a sentence in error (what is wrong and
+ * where). url_fini after success only. */
 MS_MUST_CHECK int url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN]);
+
+/* The same for a sender: there may be a list of servers, none of them twice. Those without a port
+ * get default_port. */
+MS_MUST_CHECK int url_parse_servers(const char *text, uint16_t default_port, struct url *url_out,
+                                    char error[URL_ERROR_LEN]);
+
+/* The i-th server of 1 + more_count; its host is the URL's. Not for a Unix socket. */
+struct url_server url_server_at(const struct url *url, size_t i);
+
 void url_fini(struct url *url);
 
 /* The option of that name, or NULL. */

@@ -166,6 +166,116 @@ there_are_limits_to_everything(void **state)
     assert_non_null(strstr(error, "more than 32 options"));
 }
 
+/* --- lists of servers --- */
+
+static void
+a_sender_may_give_a_list_of_servers(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t count;
+        struct {
+            const char *host;
+            uint16_t port;
+        } at[3];
+    } cases[] = {
+        {"msp://a", 1, {{"a", 8000}}},
+        {"msp://a:1/?pick=first", 1, {{"a", 1}}},
+        {"msp://a:1,b:2", 2, {{"a", 1}, {"b", 2}}},
+        {"cnp://a,b:2,c/", 3, {{"a", 8000}, {"b", 2}, {"c", 8000}}},
+        {"frame://[::1]:1,127.0.0.1:1,[fe80::1%25lo]?framing=eof",
+         3,
+         {{"::1", 1}, {"127.0.0.1", 1}, {"fe80::1%lo", 8000}}},
+        {"msp://a:1,a:2,a", 3, {{"a", 1}, {"a", 2}, {"a", 8000}}},
+    };
+    char error[URL_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        struct url url;
+
+        if (url_parse_servers(cases[i].text, 8000, &url, error) < 0)
+            fail_msg("%s", error);
+        assert_int_equal(1 + url.more_count, cases[i].count);
+        for (size_t k = 0; k < cases[i].count; k++) {
+            struct url_server at = url_server_at(&url, k);
+
+            assert_string_equal(at.host, cases[i].at[k].host);
+            assert_int_equal(at.port, cases[i].at[k].port);
+        }
+        url_fini(&url);
+    }
+}
+
+static void
+a_wrong_list_is_refused_with_a_sentence(void **state)
+{
+    static const struct {
+        const char *text, *part;
+    } cases[] = {
+        {"msp://a:1,,b:2", "a server is missing before or behind a comma"},
+        {"msp://,b:2", "a server is missing"},
+        {"msp://a:1,", "a server is missing"},
+        {"msp://,", "a server is missing"},
+        {"msp://a:1,?pick=first", "a server is missing"},
+        {"msp://a:1,/", "a Unix socket is never in a list"},
+        {"msp://a:1,/run/x.sock", "a Unix socket is never in a list"},
+        {"msp:///run/x.sock,a:1", "a Unix socket is never in a list of servers; a comma in its"
+                                  " path is %2C"},
+        {"msp://a:1/,b:2", "not followed by a path"},
+        {"msp://a:1/p,b:2", "not followed by a path"},
+        {"msp://a:1,b:2/p", "not followed by a path"},
+        {"msp://me@a:1,b:2", "no user and no password"},
+        {"msp://a:1,me:secret@b:2", "no user and no password"},
+        {"msp://a:1,::1:2", "in brackets"},
+        {"msp://a:1,[::1:2", "not closed"},
+        {"msp://a:1,[::g]:2", "no valid IPv6"},
+        {"msp://a:1,b:", "port from 0 to 65535"},
+        {"msp://a:1,b:65536", "port from 0 to 65535"},
+        {"msp://a:1,b:0", "port 0 cannot be connected to"},
+        {"msp://a:0", "port 0 cannot be connected to"},
+        {"msp://a:1,b:2:3", "in brackets"},
+        {"msp://a:1, b:2", "blanks and control"},
+        {"msp://a:1;b", "port from 0 to 65535"},
+        {"msp://a:1,b:2,a:1", "port 1 of \"a\" stands there twice"},
+        {"msp://a,B,a:8000", "port 8000 of \"a\" stands there twice"},
+        {"msp://A:1,a:1", "stands there twice"},
+        {"msp://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "more than 16 servers"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        char error[URL_ERROR_LEN] = "";
+        struct url url;
+
+        if (url_parse_servers(cases[i].text, 8000, &url, error) == 0)
+            fail_msg("taken: %s", cases[i].text);
+        if (strstr(error, cases[i].part) == NULL)
+            fail_msg("%s", error);
+    }
+}
+
+static void
+a_listener_has_one_address(void **state)
+{
+    char error[URL_ERROR_LEN] = "";
+    struct url url;
+
+    (void)state;
+    assert_int_equal(url_parse("msp://a:1,b:2?handler=echo", &url, error), -1);
+    assert_non_null(strstr(error, "one address is wanted here; a list of servers is for senders"));
+    assert_int_equal(url_parse("msp:///run/a,b.sock", &url, error), 0);
+    assert_string_equal(url.path, "/run/a,b.sock");
+    url_fini(&url);
+    assert_int_equal(url_parse_servers("msp:///run/a%2Cb.sock", 8000, &url, error), 0);
+    assert_string_equal(url.path, "/run/a,b.sock");
+    url_fini(&url);
+    assert_int_equal(
+        url_parse_servers("msp://1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16", 8000, &url, error), 0);
+    assert_int_equal(url.more_count, 15);
+    url_fini(&url);
+}
+
 static void
 endpoints_are_resolved_and_written_back(void **state)
 {
@@ -298,6 +408,9 @@ main(void)
         cmocka_unit_test(options_are_percent_decoded),
         cmocka_unit_test(a_wrong_address_is_refused_with_a_sentence),
         cmocka_unit_test(there_are_limits_to_everything),
+        cmocka_unit_test(a_sender_may_give_a_list_of_servers),
+        cmocka_unit_test(a_wrong_list_is_refused_with_a_sentence),
+        cmocka_unit_test(a_listener_has_one_address),
         cmocka_unit_test(endpoints_are_resolved_and_written_back),
         cmocka_unit_test(names_are_resolved_and_unknown_ones_said),
         cmocka_unit_test(unix_peers_are_written_safely),
