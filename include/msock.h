@@ -3,8 +3,8 @@
  * parentheses, such as (1.7), are sections of docs/protocol.md. msock_server.h is the other half:
  * it receives.
  *
- * A handle is one connection. The library makes the connection when it first needs it, and makes it
- * again when it was lost.
+ * A handle is one connection, to one server or to one of a list. The library makes the connection
+ * when it first needs it, and makes it again when it was lost.
  *
  * The process is the program's. The library keeps no state besides its handles and the lookups of
  * names, prints nothing, and changes no signal handler, signal mask, umask, locale, limit or
@@ -70,9 +70,23 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
  * default port is 8000. A name is looked up at each connection, and its addresses, at most 16, are
  * tried in turn (RFC 8305): the next one as soon as one fails, or after 250 ms without an answer.
  * The first that connects is used, and is the first one next time. "localhost" and names under
- * ".localhost" are ::1 and 127.0.0.1, and ask no resolver. Options stand behind "?" with "&"
- * between them:
+ * ".localhost" are ::1 and 127.0.0.1, and ask no resolver.
  *
+ * "msp://a:8000,b:8001,[::1]" is a list of up to 16 servers, any of which may take a message; none
+ * is a Unix socket, and none stands there twice. All addresses of all of them are tried as those of
+ * one name; a name is looked up when its turn comes. An address that fails rests for 0.5 s, then 1
+ * s and so on up to 30 s, less a random part up to half, until a message goes well there: until
+ * then those that do not rest come first. Nothing waits for a rest to end. A message may move to
+ * another server, under the same id: whether it is a double there is for what stands behind the
+ * servers.
+ *
+ * Options stand behind "?" with "&" between them:
+ *
+ *   pick                all: which server comes first: first (the default: the earliest of the list
+ *                       that does not rest), random (an order by chance for each handle) or spread
+ *                       (each choice in this process begins at the next server). With random and
+ *                       spread a server is kept while it works, and the addresses of a name are
+ *                       chosen in that way too.
  *   framing             frame: length32 (the default), fixed:N, delimiter, delimiter:X, eof (4)
  *   delimiter           frame with framing=delimiter: 1 to 32 bytes, also NUL ("delimiter=%00");
  *                       a newline by default
@@ -118,12 +132,11 @@ MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_
  * default 5. The first wait is base_ms milliseconds (default 50). It doubles up to max_ms (default
  * 5000). A random part, up to half, is left out, so that many clients do not come back at once.
  *
- * These do not count as retries: a connection that the server had closed while it was idle, and a
- * message sent ahead that got a NACK (1.6). If an idle connection ends just as a message is sent,
- * the first retry does not wait.
- * A retry begins with the address of the name that has not failed most recently. After the ERR
- * codes busy and shutdown it does not wait until each address has had its turn. After the ERR codes
- * bad-header, too-long and denied there is one retry only. */
+ * These do not count as retries: a connection that the server had closed while it was idle, a
+ * message sent ahead that got a NACK (1.6), and a move to another address after the ERR codes busy
+ * and shutdown. If an idle connection ends just as a message is sent, the first retry does not
+ * wait. With several servers or addresses, a wait comes only when each has had its turn since the
+ * last one. After the ERR codes bad-header, too-long and denied there is one retry only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
 /* Sets how many NACKs within one message the connection survives; default 10. */
@@ -280,14 +293,20 @@ MSOCK_API short msock_events(const msock *m);
 
 /* --- results of the last call --- */
 
-/* Returns a sentence about the last failure on this handle; "" after success. The handle owns it
- * until the next call. */
+/* Returns a sentence about the last failure on this handle; "" after success. With a list of
+ * servers it tells of each one how it has failed during the call. The handle owns it until the next
+ * call. */
 MSOCK_API const char *msock_error(const msock *m);
 
 /* Returns the code of the last REJ or ERR ("bad-json", "exists", "timeout", ...), or "no-temporary"
  * if input that does not tell its size could not be copied to TMPDIR; "" otherwise. The handle owns
  * it until the next call. */
 MSOCK_API const char *msock_error_code(const msock *m);
+
+/* Returns the server of the last connection, also after its end: "127.0.0.1:8000",
+ * "example.org:8000 (192.0.2.1:8000)", "unix:/run/msock.sock"; "" before the first. After a message
+ * it is the server that took it. The handle owns it until the next call. */
+MSOCK_API const char *msock_connected_to(const msock *m);
 
 /* Returns the reply to the last message if one was wanted: *n bytes (n may be NULL) and a NUL
  * behind them. NULL without a reply. The handle owns it until the next send. */

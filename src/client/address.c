@@ -42,7 +42,6 @@ static int
 address_check_url(const struct url *url, const char *text, char error[ADDRESS_ERROR_LEN])
 {
     const struct proto_ops *ops = proto_find(url->scheme);
-    const char *unfit = NULL;
     char schemes[ADDRESS_SCHEMES_LEN];
 
     if (ops == NULL)
@@ -53,11 +52,7 @@ address_check_url(const struct url *url, const char *text, char error[ADDRESS_ER
                             "\"%.80s\": %s is for servers, which can look at what comes; a client"
                             " says what it speaks: %s",
                             text, ops->name, address_schemes(schemes));
-    if (url->host == NULL && url->path == NULL)
-        unfit = "neither an address nor the path of a Unix socket is given";
-    else if (url->host != NULL && url->has_port && url->port == 0)
-        unfit = "port 0 cannot be connected to";
-    return unfit == NULL ? 0 : address_fail(error, "\"%.80s\": %s", text, unfit);
+    return 0;
 }
 
 static int
@@ -76,8 +71,9 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
     if (key_file != NULL && a->framing.kind == FRAMING_DELIMITER)
         return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"
                                    " hold the delimiter");
-    if (!a->url.has_port)
-        a->url.port = ADDRESS_PORT;
+    if (dial_read_pick(&a->url, &a->pick) < 0)
+        return address_fail(error, "pick is first, random or spread, not \"%.60s\"",
+                            url_option(&a->url, "pick"));
     return key_file == NULL ? 0 : transform_seal(key_file, SEAL_TO_SERVER, &a->seal, error);
 }
 
@@ -88,7 +84,7 @@ address_read(const char *text, struct address *address_out, char error[ADDRESS_E
 
     if (text == NULL)
         return address_fail(error, "no address is given");
-    if (url_parse(text, &a.url, error) < 0)
+    if (url_parse_servers(text, ADDRESS_PORT, &a.url, error) < 0)
         return -1;
     if (address_read_parts(&a, text, error) < 0) {
         url_fini(&a.url);

@@ -208,7 +208,7 @@ ahead_recover(struct msock *m)
     m->peer->results.settled = NULL;
     if (peer_alive(m->peer) ||
         m->peer->results.code[0] != '\0') /* silent, or it has sent us away */
-        dial_failed(&m->dialer);
+        connect_blame(m);
     peer_close(m->peer);
     for (;;) {
         ahead_report_settled(m);
@@ -290,6 +290,7 @@ ahead_connect(struct msock *m)
     if (m->ahead->count == 0)
         attempt_check(m); /* nothing was awaited, so nobody has seen yet that the server left */
     if (!peer_alive(m->peer)) {
+        dial_begin_call(&m->dialer);
         if (attempt_connect(m) < 0)
             return -1;
         ahead_renew(m);

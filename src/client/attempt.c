@@ -131,7 +131,7 @@ attempt_connect(struct msock *m)
     enum peer_turn turn = PEER_MOVED;
 
     p->end = PEER_CLOSED;
-    if (handle_connect(m) < 0)
+    if (connect_once(m) < 0)
         return -1;
     deadline = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
     peer_begin(p);
@@ -145,7 +145,8 @@ attempt_connect(struct msock *m)
     else
         handle_fail(m, MSOCK_OK, "%s: no answer in %s within %u ms", m->address, p->ops->name,
                     m->answer_ms);
-    dial_failed(&m->dialer);
+    dial_note(&m->dialer, m->error);
+    connect_blame(m);
     peer_close(p);
     return -1;
 }
@@ -380,7 +381,10 @@ attempt_fail(struct attempt *a, enum attempt_stop stop)
     }
     if (stop == STOP_ENDED && (p->end == PEER_UNREADABLE || p->end == PEER_STARVED))
         return ATTEMPT_LOCAL;
-    return p->results.nacked ? ATTEMPT_NACKED : ATTEMPT_LOST;
+    if (p->results.nacked)
+        return ATTEMPT_NACKED;
+    dial_note(&m->dialer, m->error);
+    return stop == STOP_LATE ? ATTEMPT_SILENT : ATTEMPT_LOST;
 }
 
 enum attempt_end

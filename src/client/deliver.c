@@ -24,15 +24,21 @@ enum msock_status
 msock_connect(msock *m)
 {
     struct pauses pauses = {.waits = 0};
+    unsigned retries = 0;
 
     handle_begin(m);
     attempt_check(m);
-    for (unsigned nth = 0; m->transport.fd < 0 && attempt_connect(m) < 0; nth++) {
+    dial_begin_call(&m->dialer);
+    while (m->transport.fd < 0 && attempt_connect(m) < 0) {
         if (attempt_is_starved(m))
             return MSOCK_LOCAL;
-        if (nth >= m->retries)
+        if (connect_is_sent_away(m) && connect_moves_on(m, &pauses))
+            continue;
+        if (retries++ >= m->retries) {
+            connect_say_all(m);
             return MSOCK_UNREACHABLE;
-        handle_pause(m, &pauses);
+        }
+        connect_pause(m, &pauses);
     }
     handle_begin(m);
     return MSOCK_OK;
@@ -49,10 +55,12 @@ static bool
 delivery_give_up(struct delivery *d)
 {
     struct msock *m = d->m;
-    size_t len = strlen(m->error);
+    size_t len;
 
+    connect_say_all(m);
     if (!d->begun)
         return delivery_decided(d, MSOCK_UNREACHABLE);
+    len = strlen(m->error);
     snprintf(m->error + len, sizeof(m->error) - len, " (given up after %u attempt%s; %s)",
              d->attempts, d->attempts == 1 ? "" : "s",
              d->in_doubt ? "the message may have been committed" : "the message is not committed");
@@ -80,15 +88,20 @@ delivery_again(struct delivery *d)
         snprintf(m->code, sizeof(m->code), "%s", d->refusal_code);
         return delivery_decided(d, MSOCK_REFUSED);
     }
-    if (d->attempts > m->retries || (hopeless && d->hopeless) ||
-        (d->in_doubt && !m->peer->ops->repeatable))
+    if ((hopeless && d->hopeless) || (d->in_doubt && !m->peer->ops->repeatable))
+        return delivery_give_up(d);
+    if (connect_is_sent_away(m) && connect_moves_on(m, &d->pauses)) {
+        d->attempts--; /* this one goes on with another server */
+        return false;
+    }
+    if (d->attempts > m->retries)
         return delivery_give_up(d);
     d->hopeless |= hopeless;
     /* An idle connection that the server has just closed says nothing about the next one. */
     if (d->reused && !d->hurried && (m->code[0] == '\0' || strcmp(m->code, "shutdown") == 0))
         d->hurried = true;
     else
-        handle_pause(m, &d->pauses);
+        connect_pause(m, &d->pauses);
     return false;
 }
 
@@ -129,19 +142,23 @@ delivery_connect(struct delivery *d)
 static bool
 delivery_attempt(struct delivery *d)
 {
+    enum attempt_end end;
+
     d->attempts++;
     if (!delivery_connect(d))
         return attempt_is_starved(d->m) ? delivery_decided(d, MSOCK_LOCAL) : delivery_again(d);
-    switch (attempt_run(d->m, d->out, &d->in_doubt)) {
+    end = attempt_run(d->m, d->out, &d->in_doubt);
+    switch (end) {
     case ATTEMPT_TAKEN:
         return delivery_decided(d, MSOCK_OK);
     case ATTEMPT_REFUSED:
         return delivery_refused(d);
     case ATTEMPT_LOST:
+    case ATTEMPT_SILENT:
         /* What was sent ahead and lost is sent again with each answer waited for (1.6). */
         d->out->strict |= d->out->size <= d->m->peer->ops->ahead_max;
-        if (!d->reused || d->m->code[0] != '\0')
-            dial_failed(&d->m->dialer);
+        if (!d->reused || d->m->code[0] != '\0' || end == ATTEMPT_SILENT)
+            connect_blame(d->m);
         return delivery_again(d);
     case ATTEMPT_NACKED:
         /* Not an attempt of its own: the protocol's way to answer a NACK to what was sent ahead. */
@@ -167,6 +184,7 @@ deliver(struct msock *m, struct outgoing *out)
 
     if (!attempt_may_carry(m, out))
         return attempt_say_unfit(m);
+    dial_begin_call(&m->dialer);
     while (!delivery_attempt(&d))
         continue;
     if (d.status == MSOCK_OK)

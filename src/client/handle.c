@@ -5,7 +5,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 const char *
 msock_version(void)
@@ -49,18 +48,6 @@ msock_url_error(const char *url, char *error, size_t n)
     if (error != NULL && n > 0)
         snprintf(error, n, "%s", sentence);
     return rc == 0 ? MSOCK_OK : MSOCK_USAGE;
-}
-
-static void
-handle_name_address(struct msock *m)
-{
-    const struct url *url = &m->at.url;
-
-    if (url->path != NULL)
-        snprintf(m->address, sizeof(m->address), "unix:%s", url->path);
-    else
-        snprintf(m->address, sizeof(m->address), strchr(url->host, ':') ? "[%s]:%u" : "%s:%u",
-                 url->host, url->port);
 }
 
 /* 1 where the list ends with the key of the URL: as on the server's side, it is applied last, and
@@ -129,12 +116,12 @@ msock_open(const char *url)
     handle_clear_transforms(m);
     m->digester = digester_create();
     m->ahead = ahead_create();
-    if (m->digester == NULL || m->ahead == NULL || handle_make_peer(m) < 0) {
+    if (dialer_init(&m->dialer, &m->at.url, m->at.pick) < 0 || m->digester == NULL ||
+        m->ahead == NULL || handle_make_peer(m) < 0) {
         msock_close(m);
         return NULL;
     }
-    handle_name_address(m);
-    dialer_init(&m->dialer, &m->at.url, m->address);
+    m->address = dial_name(&m->dialer);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
     m->retries = HANDLE_RETRIES;
@@ -271,6 +258,12 @@ msock_error_code(const msock *m)
     return m->code;
 }
 
+const char *
+msock_connected_to(const msock *m)
+{
+    return m->connected_to;
+}
+
 const void *
 msock_reply(const msock *m, size_t *n)
 {
@@ -355,49 +348,6 @@ handle_say_unanswered(struct msock *m)
 
     snprintf(why, sizeof(why), "%s", m->error);
     handle_fail(m, MSOCK_OK, "%.2000s (the message was taken, but its reply did not come)", why);
-}
-
-int
-handle_connect(struct msock *m)
-{
-    struct dialer *d = &m->dialer;
-    int fd;
-
-    if (dial_resolve(d, m->answer_ms) < 0 || dial_connect(d, &fd) < 0) {
-        if (errno == ENOMEM)
-            m->peer->end = PEER_STARVED;
-        handle_fail(m, MSOCK_OK, "%s", d->error);
-        return -1;
-    }
-    transport_take(&m->transport, fd);
-    m->counts.connects++;
-    return 0;
-}
-
-static void
-handle_back_off(const struct msock *m, unsigned nth)
-{
-    uint32_t random;
-    uint64_t us;
-    struct timespec left;
-
-    ms_random(&random, sizeof(random));
-    us = retry_wait_us(m->base_ms, m->max_ms, nth, random);
-    left.tv_sec = (time_t)(us / 1000000);
-    left.tv_nsec = (long)(us % 1000000) * 1000;
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        continue;
-}
-
-void
-handle_pause(const struct msock *m, struct pauses *pauses)
-{
-    bool away = strcmp(m->code, "busy") == 0 || strcmp(m->code, "shutdown") == 0;
-
-    if (away && pauses->moves + 1 < m->dialer.count)
-        pauses->moves++;
-    else
-        handle_back_off(m, pauses->waits++);
 }
 
 void

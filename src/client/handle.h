@@ -1,5 +1,5 @@
-/* The handle behind include/msock.h: one server, its connection, the options, and the results of
- * the last call. Used by one thread at a time. */
+/* The handle behind include/msock.h: one server or a list of them, the connection to one, the
+ * options, and the results of the last call. Used by one thread at a time. */
 #ifndef CLIENT_HANDLE_H
 #define CLIENT_HANDLE_H
 
@@ -25,6 +25,7 @@ struct proto_ops;
 struct address {
     struct url url;
     const struct proto_ops *ops;
+    enum dial_pick pick;
     struct framing framing;
     uint32_t window_size;  /* cnp: 1 is step-by-step */
     struct transform seal; /* of ?key_file=; send is NULL without one */
@@ -53,8 +54,10 @@ struct ahead; /* ahead.c */
 
 struct msock {
     struct address at;
-    char address[HANDLE_ERROR_LEN / 4]; /* for sentences: "127.0.0.1:8000" */
     struct dialer dialer;
+    const char *address; /* of the last connection, for sentences: "example.org:8000" */
+    char connected_to[DIAL_NAME_LEN + ENDPOINT_TEXT_LEN + 4]; /* the same with what it stands for */
+    uint64_t messages_before; /* of counts, when that connection was made */
     struct transport transport;
     struct peer *peer; /* what speaks on it */
     struct digester *digester;
@@ -101,19 +104,6 @@ enum msock_status handle_fail_unsent(struct msock *m, const char *code, const ch
 
 /* Adds to the sentence about a lost reply that its message was taken. */
 void handle_say_unanswered(struct msock *m);
-
-/* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set (and
- * attempt_is_starved where there is no memory). */
-MS_MUST_CHECK int handle_connect(struct msock *m);
-
-/* The waits and the moves to other addresses between the attempts of one call. */
-struct pauses {
-    unsigned waits, moves;
-};
-
-/* The pause before another attempt. A server that has turned us away says nothing of the others of
- * its name, so there is no wait until each has had its turn. */
-void handle_pause(const struct msock *m, struct pauses *pauses);
 
 /* The id of the next message becomes the last one: the caller's, a random one, or none. */
 void handle_choose_id(struct msock *m);
@@ -164,13 +154,33 @@ MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
  * (errno is ENOMEM then). */
 char *received_message(struct msock *m, struct message *message, size_t *n_out);
 
-/* --- retry.c --- */
+/* --- connect.c --- */
 
-/* How long to wait before a message is begun again (docs/protocol.md 1.7). Pure. */
+/* Which server a handle is connected to, how it comes to another one, and when it waits. */
 
-/* The wait before retry number nth (0 is the first), in microseconds: base_ms doubled nth times, at
- * most max_ms, of which a part between none and a half, chosen by random, is left out. */
-uint64_t retry_wait_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t random);
+/* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set (and
+ * attempt_is_starved where there is no memory). */
+MS_MUST_CHECK int connect_once(struct msock *m);
+
+/* The last connection has ended in a failure that speaks against its server. */
+void connect_blame(struct msock *m);
+
+/* The server has turned us away, and not for anything that we said. */
+bool connect_is_sent_away(const struct msock *m);
+
+/* The waits and the moves to other servers between the attempts of one call. */
+struct pauses {
+    unsigned waits, moves;
+};
+
+/* True where another address has not had its turn since the last wait: it gets it at once. */
+bool connect_moves_on(struct msock *m, struct pauses *pauses);
+
+/* The pause before another attempt, where there is nobody to move on to. */
+void connect_pause(struct msock *m, struct pauses *pauses);
+
+/* With a list of servers, the sentence becomes one about all that have failed in this call. */
+void connect_say_all(struct msock *m);
 
 /* --- attempt.c --- */
 
@@ -178,11 +188,12 @@ uint64_t retry_wait_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t
  * trying again is deliver. */
 
 enum attempt_end {
-    ATTEMPT_TAKEN,   /* committed, or sent where the protocol has no answer for it */
-    ATTEMPT_REFUSED, /* by the server; nothing of it is kept */
-    ATTEMPT_LOST,    /* the connection, its sense or our patience; the message may be begun again */
-    ATTEMPT_NACKED,  /* what was sent ahead was damaged: again, without sending ahead (1.6) */
-    ATTEMPT_LOCAL,   /* this side failed */
+    ATTEMPT_TAKEN,      /* committed, or sent where the protocol has no answer for it */
+    ATTEMPT_REFUSED,    /* by the server; nothing of it is kept */
+    ATTEMPT_LOST,       /* the connection or its sense; the message may be begun again */
+    ATTEMPT_SILENT,     /* our patience; the message may be begun again */
+    ATTEMPT_NACKED,     /* what was sent ahead was damaged: again, without sending ahead (1.6) */
+    ATTEMPT_LOCAL,      /* this side failed */
     ATTEMPT_CANCELLED,  /* by the progress callback */
     ATTEMPT_UNFIT,      /* the protocol cannot carry this message */
     ATTEMPT_UNANSWERED, /* taken, but the reply that was wanted did not come */

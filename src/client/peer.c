@@ -213,6 +213,7 @@ peer_receive(struct peer *p, struct proto_io *io, struct message *m)
 
     p->ops->settle(&p->state, io, NULL, m, &taken);
     m->next = NULL;
+    p->has_heard = true;
     if (peer_is_reply(p, m)) {
         p->awaited = m;
         return;

@@ -109,6 +109,7 @@ struct peer {
     struct message *inbox_first, *inbox_last; /* linked by next */
     unsigned inbox_count;
     uint64_t inbox_bytes;
+    bool has_heard;          /* a message of the server's came; the caller takes it back */
     bool awaiting;           /* the next message that may be a reply goes to awaited */
     struct message *awaited; /* until peer_reply takes it */
     uint64_t asked;          /* what peer_answerable must be beyond */

@@ -100,6 +100,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
         return handle_fail(m, MSOCK_USAGE, "there is no place for a message");
     message = peer_take(m->peer);
     if (message == NULL && !m->peer->end_untold) {
+        dial_begin_call(&m->dialer);
         if (!peer_alive(m->peer) && attempt_connect(m) < 0)
             return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
         message = recv_wait(m->peer, deadline);
@@ -111,7 +112,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
         return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
     attempt_say_end(m);
     if (m->code[0] != '\0') /* the server has sent us away */
-        dial_failed(&m->dialer);
+        connect_blame(m);
     return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
 }
 

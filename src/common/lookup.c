@@ -2,6 +2,7 @@
  * outlive whoever asked; the last of both to leave frees it. */
 #include "common/lookup.h"
 
+#include "common/fd.h"
 #include "common/thread.h"
 
 #include <dlfcn.h>
@@ -9,16 +10,17 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define LOOKUP_FRESH_US 30000000 /* an answer that came while nobody waited may be so old */
 
 struct lookup {
     pthread_mutex_t lock; /* for done, late and left */
-    pthread_cond_t ended;
-    bool done; /* the answer below is there */
-    bool late; /* it counts as late_lookups */
-    bool left; /* by whoever asked: the thread frees it */
+    int ended;            /* an eventfd, written to once */
+    bool done;            /* the answer below is there */
+    bool late;            /* it counts as late_lookups */
+    bool left;            /* by whoever asked: the thread frees it */
     pthread_t thread;
     pid_t pid; /* of the process that has the thread */
     int rc;    /* of getaddrinfo, with errno in error */
@@ -70,7 +72,7 @@ lookup_free(struct lookup *l)
     if (l->found != NULL)
         freeaddrinfo(l->found);
     pthread_mutex_destroy(&l->lock);
-    pthread_cond_destroy(&l->ended);
+    fd_close(&l->ended);
     free(l);
 }
 
@@ -90,7 +92,7 @@ lookup_main(void *arg)
     l->done = true;
     late = l->late;
     left = l->left;
-    pthread_cond_signal(&l->ended);
+    (void)!eventfd_write(l->ended, 1); /* within the lock: afterwards it may be closed */
     pthread_mutex_unlock(&l->lock);
     if (late)
         late_lookups_add(-1);
@@ -100,46 +102,39 @@ lookup_main(void *arg)
 }
 
 struct lookup *
-lookup_start(const struct url *url)
+lookup_start(const char *host, uint16_t port)
 {
     struct lookup *l = ms_calloc(1, sizeof(*l));
-    pthread_condattr_t attr;
 
     if (l == NULL)
         return NULL;
-    snprintf(l->host, sizeof(l->host), "%s", url->host);
-    snprintf(l->port, sizeof(l->port), "%u", (unsigned)url->port);
+    snprintf(l->host, sizeof(l->host), "%s", host);
+    snprintf(l->port, sizeof(l->port), "%u", (unsigned)port);
     l->pid = getpid();
     pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->ended, &attr);
-    pthread_condattr_destroy(&attr);
     lookup_pin_code();
-    if (thread_start(&l->thread, "msock-lookup", lookup_main, l) == 0)
+    l->ended = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (l->ended >= 0 && thread_start(&l->thread, "msock-lookup", lookup_main, l) == 0)
         return l;
     lookup_free(l); /* errno stays */
     return NULL;
 }
 
-bool
-lookup_wait(struct lookup *l, uint64_t deadline_us)
+int
+lookup_fd(const struct lookup *l)
 {
-    const struct timespec until = {.tv_sec = (time_t)(deadline_us / 1000000),
-                                   .tv_nsec = (long)(deadline_us % 1000000) * 1000};
-    int rc = 0;
-    bool done;
+    return l->ended;
+}
 
+void
+lookup_give_up(struct lookup *l)
+{
     pthread_mutex_lock(&l->lock);
-    while (!l->done && rc == 0)
-        rc = pthread_cond_timedwait(&l->ended, &l->lock, &until);
-    done = l->done;
-    if (!done && !l->late) {
+    if (!l->done && !l->late) {
         l->late = true;
         late_lookups_add(1);
     }
     pthread_mutex_unlock(&l->lock);
-    return done;
 }
 
 void
@@ -150,6 +145,7 @@ lookup_leave(struct lookup *l)
     if (l == NULL)
         return;
     if (l->pid != getpid()) { /* forked: its thread, and who has its lock, are the parent's */
+        fd_close(&l->ended);
         free(l);
         return;
     }

@@ -14,16 +14,18 @@ struct lookup;
 /* getaddrinfo for a stream at a numeric port. Blocks, unless flags has AI_NUMERICHOST. */
 int lookup_ask(const char *host, const char *port, int flags, struct addrinfo **found_out);
 
-/* Begins to look up the host of url, which need not stay. NULL with errno. */
-MS_MUST_CHECK struct lookup *lookup_start(const struct url *url);
+/* Begins to look up a host, for that port; the name need not stay. NULL with errno. */
+MS_MUST_CHECK struct lookup *lookup_start(const char *host, uint16_t port);
 
-/* True where the answer is there by deadline_us (monotonic). Otherwise it counts as late from now
- * on. */
-bool lookup_wait(struct lookup *l, uint64_t deadline_us);
+/* A descriptor that can be read (poll(2)) once the answer is there. */
+int lookup_fd(const struct lookup *l);
 
-/* The answer that lookup_wait found: what getaddrinfo returned, with errno, and its list (NULL
- * where it failed), which goes with lookup_leave. */
+/* The answer, once it is there: what getaddrinfo returned, with errno, and its list (NULL where it
+ * failed), which goes with lookup_leave. */
 const struct addrinfo *lookup_answer(const struct lookup *l, int *rc_out, int *error_out);
+
+/* Nobody waits for it any more: until it has ended it counts as late. */
+void lookup_give_up(struct lookup *l);
 
 /* Is an earlier one (or NULL) still of use? It is under way, or has just ended with addresses. */
 bool lookup_is_useful(struct lookup *l);

@@ -30,7 +30,7 @@ client_check_options(const struct proto_ops *ops, const struct url *url,
             known++;
         if (framing_forbids_nul(&url->options[i]))
             return client_fail(reason, "%s: %%00 is for delimiters only", name);
-        if (*known == NULL && strcmp(name, "key_file") != 0)
+        if (*known == NULL && strcmp(name, "key_file") != 0 && strcmp(name, "pick") != 0)
             return client_fail(reason, "%s has no option \"%.60s\" for a client", ops->name, name);
     }
     return 0;

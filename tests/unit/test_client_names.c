@@ -1,303 +1,16 @@
 /* Servers by name: the resolver, the addresses that it gives, and connect(2), all of which may do
- * as they like. getaddrinfo and connect are this file's, for libmsock.a and libmsock.so alike. */
-#include "msock.h"
-#include "scripted_server.h"
+ * as they like. */
+#include "fake/net.h"
 #include "support/wait.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-#define HANG_S  240   /* a call that hangs must not hold the tests up */
-#define LONG_MS 60000 /* longer than anything here takes */
-#define LATE    16    /* lookups of a process that nobody waits for */
-
-/* --- the resolver --- */
-
-static struct {
-    pthread_mutex_t lock;
-    pthread_cond_t released;
-    const char *const *addresses; /* of every name, ended by NULL */
-    int rc;                       /* where there are none */
-    bool held;                    /* it does not answer */
-    bool wrong;                   /* asked in a thread of the program, or one that takes signals */
-    unsigned asked, answered;     /* for names */
-} resolver = {.lock = PTHREAD_MUTEX_INITIALIZER, .released = PTHREAD_COND_INITIALIZER};
-
-static pthread_t program;
-
-typedef int getaddrinfo_fn(const char *node, const char *service, const struct addrinfo *hints,
-                           struct addrinfo **found);
-
-static int
-resolver_read(const char *address, const char *service, struct addrinfo **found)
-{
-    const struct addrinfo numeric = {.ai_socktype = SOCK_STREAM,
-                                     .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-
-    return ((getaddrinfo_fn *)dlsym(RTLD_NEXT, "getaddrinfo"))(address, service, &numeric, found);
-}
-
-static bool
-resolver_is_called_wrong(void)
-{
-    sigset_t blocked;
-
-    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-    return pthread_equal(pthread_self(), program) || sigismember(&blocked, SIGALRM) != 1 ||
-           sigismember(&blocked, SIGINT) != 1;
-}
-
-int
-getaddrinfo(const char *node, const char *service, const struct addrinfo *hints,
-            struct addrinfo **found)
-{
-    struct addrinfo **end = found;
-    int rc;
-
-    *found = NULL;
-    if (hints != NULL && (hints->ai_flags & AI_NUMERICHOST) != 0)
-        return resolver_read(node, service, found);
-    pthread_mutex_lock(&resolver.lock);
-    resolver.asked++;
-    resolver.wrong |= resolver_is_called_wrong();
-    while (resolver.held)
-        pthread_cond_wait(&resolver.released, &resolver.lock);
-    rc = resolver.addresses == NULL && resolver.rc == 0 ? EAI_NONAME : resolver.rc;
-    for (size_t i = 0; rc == 0 && resolver.addresses[i] != NULL; i++) {
-        rc = resolver_read(resolver.addresses[i], service, end);
-        end = &(*end)->ai_next;
-    }
-    resolver.answered++;
-    pthread_mutex_unlock(&resolver.lock);
-    return rc;
-}
-
-static void
-resolver_hold(bool held)
-{
-    pthread_mutex_lock(&resolver.lock);
-    resolver.held = held;
-    pthread_cond_broadcast(&resolver.released);
-    pthread_mutex_unlock(&resolver.lock);
-}
-
-static unsigned
-resolver_asked(void)
-{
-    unsigned n;
-
-    pthread_mutex_lock(&resolver.lock);
-    n = resolver.asked;
-    pthread_mutex_unlock(&resolver.lock);
-    return n;
-}
-
-static bool
-resolver_has_answered_all(void)
-{
-    bool all;
-
-    pthread_mutex_lock(&resolver.lock);
-    all = resolver.asked == resolver.answered;
-    pthread_mutex_unlock(&resolver.lock);
-    return all;
-}
-
-#define RESOLVER_SAYS(...) (resolver.addresses = (const char *const[]){__VA_ARGS__, NULL})
-
-/* --- connect(2) --- */
-
-#define TRIED_MAX 64
-
-static struct {
-    const char *address; /* connecting to it fails with error; "": to all */
-    int error;
-    bool to_self; /* the kernel chooses the port that is connected to */
-    unsigned count;
-    char tried[TRIED_MAX][INET6_ADDRSTRLEN];
-} connects;
-
-typedef int connect_fn(int fd, const struct sockaddr *sa, socklen_t len);
-
-static const char *
-connects_note(const struct sockaddr *sa)
-{
-    char *text = connects.tried[connects.count++ % TRIED_MAX];
-
-    if (sa->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)sa)->sin6_addr, text, INET6_ADDRSTRLEN);
-    else
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)sa)->sin_addr, text, INET6_ADDRSTRLEN);
-    return text;
-}
-
-/* Only of the program's own thread: the servers' do not connect. */
-int
-connect(int fd, const struct sockaddr *sa, socklen_t len)
-{
-    connect_fn *real = (connect_fn *)dlsym(RTLD_NEXT, "connect");
-    const char *text = connects_note(sa);
-
-    if (connects.to_self)
-        assert_int_equal(bind(fd, sa, len), 0);
-    if (connects.address == NULL ||
-        (connects.address[0] != '\0' && strcmp(connects.address, text) != 0))
-        return real(fd, sa, len);
-    if (connects.error == EINTR)
-        (void)real(fd, sa, len); /* and it goes on */
-    errno = connects.error;
-    return -1;
-}
-
-/* --- threads that cannot be started --- */
-
-static bool no_threads;
-
-typedef int
-create_fn(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg);
-
-int
-pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
-{
-    if (no_threads)
-        return EAGAIN;
-    return ((create_fn *)dlsym(RTLD_NEXT, "pthread_create"))(thread, attr, run, arg);
-}
-
-/* --- around each test --- */
-
-static int
-reset(void **state)
-{
-    (void)state;
-    program = pthread_self();
-    resolver_hold(false);
-    resolver.addresses = NULL;
-    resolver.rc = 0;
-    resolver.wrong = false;
-    resolver.asked = resolver.answered = 0;
-    memset(&connects, 0, sizeof(connects));
-    no_threads = false;
-    alarm(HANG_S);
-    return 0;
-}
-
-static unsigned
-count_threads(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static unsigned threads_before;
-
-static int
-check(void **state)
-{
-    (void)state;
-    pthread_mutex_lock(&resolver.lock);
-    resolver.addresses = NULL; /* they were the test's */
-    pthread_mutex_unlock(&resolver.lock);
-    resolver_hold(false);
-    WAIT_FOR(count_threads() == threads_before, 20000);
-    alarm(0);
-    return resolver.wrong ? -1 : 0;
-}
-
-static struct server *
-start_server(uint16_t port, int family)
-{
-    struct server *s = server_create();
-
-    s->port = port;
-    server_start(s, family);
-    return s;
-}
-
-static void
-stop_server(struct server *s)
-{
-    server_stop(s);
-    server_destroy(s);
-}
-
-/* No retries, and all the time in the world. */
-static msock *
-open_name(const char *name, uint16_t port)
-{
-    char url[320];
-    msock *m;
-
-    snprintf(url, sizeof(url), "msp://%s:%u", name, port);
-    m = msock_open(url);
-    assert_non_null(m);
-    msock_set_timeouts(m, LONG_MS, LONG_MS);
-    msock_set_retries(m, 0, 1, 1);
-    return m;
-}
-
-/* A port of 127.0.0.1 and ::1 that was free a moment ago. */
-static uint16_t
-free_port(void)
-{
-    struct server *s = start_server(0, AF_INET);
-    uint16_t port = s->port;
-
-    stop_server(s);
-    return port;
-}
-
-static int
-listen_at(const char *address, uint16_t port, int backlog)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-    assert_int_equal(inet_pton(AF_INET, address, &sa.sin_addr), 1);
-    assert_int_equal(bind(fd, (struct sockaddr *)&sa, sizeof(sa)), 0);
-    assert_int_equal(listen(fd, backlog), 0);
-    return fd;
-}
-
-/* An address that does not answer, as behind a firewall: the queue of a listener is full. */
-struct black_hole {
-    int listener;
-    int fill[4];
-};
-
-static void
-black_hole_open(struct black_hole *hole, const char *address, uint16_t port)
-{
-    struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port)};
-
-    inet_pton(AF_INET, address, &sa.sin_addr);
-    hole->listener = listen_at(address, port, 0);
-    for (size_t i = 0; i < 4; i++) {
-        hole->fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        (void)connect(hole->fill[i], (struct sockaddr *)&sa, sizeof(sa));
-    }
-    connects.count = 0;
-}
-
-static void
-black_hole_close(struct black_hole *hole)
-{
-    for (size_t i = 0; i < 4; i++)
-        close(hole->fill[i]);
-    close(hole->listener);
-}
+#define HANG_S 240 /* a child that hangs must not hold the tests up */
+#define LATE   16  /* lookups of a process that nobody waits for */
 
 /* --- the addresses of a name --- */
 
@@ -502,12 +215,11 @@ a_server_that_is_busy_or_leaves_sends_us_to_the_next_address_at_once(void **stat
     }
 }
 
-/* Busy ones take turns, the one that was asked longest ago first. */
+/* Each has its turn before there is a wait, and then again. */
 static void
-retries_begin_with_the_address_that_has_not_failed_most_recently(void **state)
+busy_addresses_take_turns_and_all_of_them_are_one_attempt(void **state)
 {
     static const char *const busy[] = {"ERR busy", "ERR busy", "ERR busy", "ERR busy", NULL};
-    static const char *const order[] = {"127.0.0.1", "::1", "127.0.0.1", "::1"};
     struct server *a = server_create(), *b = server_create();
     msock *m;
 
@@ -521,9 +233,10 @@ retries_begin_with_the_address_that_has_not_failed_most_recently(void **state)
     RESOLVER_SAYS("127.0.0.1", "::1");
     assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
     assert_string_equal(msock_error_code(m), "busy");
-    assert_int_equal(connects.count, 4);
-    for (size_t i = 0; i < 4; i++)
-        assert_string_equal(connects.tried[i], order[i]);
+    assert_non_null(strstr(msock_error(m), "given up after 4 attempts"));
+    assert_int_equal(connects.count, 8);
+    for (size_t i = 0; i < 8; i += 2)
+        assert_string_not_equal(connects.tried[i], connects.tried[i + 1]);
     msock_close(m);
     stop_server(a);
     stop_server(b);
@@ -852,46 +565,37 @@ the_library_may_be_unloaded_during_a_lookup(void **state)
     WAIT_FOR(resolver_asked() == 1, 20000);
 }
 
-static void *
-do_nothing(void *arg)
-{
-    return arg;
-}
-
 int
 main(void)
 {
-    pthread_t first; /* sanitizers begin one of their own with it */
     const struct CMUnitTest tests[] = {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, check)
-        TEST(each_address_is_tried_until_one_connects),
-        TEST(the_families_take_turns),
-        TEST(an_address_that_does_not_answer_holds_up_no_other),
-        TEST(with_little_time_every_address_still_gets_its_turn),
-        TEST(the_address_that_worked_is_the_first_next_time),
-        TEST(a_name_that_changes_is_followed),
-        TEST(the_error_names_each_address_and_its_reason),
-        TEST(a_name_with_very_many_addresses_has_a_bound),
-        TEST(a_server_that_is_busy_or_leaves_sends_us_to_the_next_address_at_once),
-        TEST(retries_begin_with_the_address_that_has_not_failed_most_recently),
-        TEST(an_address_that_fails_in_any_way_leads_to_the_next),
-        TEST(ports_that_are_used_up_have_a_sentence),
-        TEST(a_connect_that_a_signal_interrupts_goes_on),
-        TEST(a_connection_to_itself_is_none),
-        TEST(without_a_descriptor_there_is_a_sentence),
-        TEST(a_literal_address_asks_nobody),
-        TEST(other_names_do_ask),
-        TEST(a_name_that_is_not_found_is_unreachable),
-        TEST(a_resolver_that_never_answers_holds_up_neither_send_nor_close),
-        TEST(a_late_answer_is_still_used),
-        TEST(lookups_that_are_left_behind_have_a_bound),
-        TEST(without_a_thread_there_is_a_sentence),
-        TEST(a_child_that_is_forked_during_a_lookup_asks_anew),
-        TEST(the_library_may_be_unloaded_during_a_lookup),
+        NET_TEST(each_address_is_tried_until_one_connects),
+        NET_TEST(the_families_take_turns),
+        NET_TEST(an_address_that_does_not_answer_holds_up_no_other),
+        NET_TEST(with_little_time_every_address_still_gets_its_turn),
+        NET_TEST(the_address_that_worked_is_the_first_next_time),
+        NET_TEST(a_name_that_changes_is_followed),
+        NET_TEST(the_error_names_each_address_and_its_reason),
+        NET_TEST(a_name_with_very_many_addresses_has_a_bound),
+        NET_TEST(a_server_that_is_busy_or_leaves_sends_us_to_the_next_address_at_once),
+        NET_TEST(busy_addresses_take_turns_and_all_of_them_are_one_attempt),
+        NET_TEST(an_address_that_fails_in_any_way_leads_to_the_next),
+        NET_TEST(ports_that_are_used_up_have_a_sentence),
+        NET_TEST(a_connect_that_a_signal_interrupts_goes_on),
+        NET_TEST(a_connection_to_itself_is_none),
+        NET_TEST(without_a_descriptor_there_is_a_sentence),
+        NET_TEST(a_literal_address_asks_nobody),
+        NET_TEST(other_names_do_ask),
+        NET_TEST(a_name_that_is_not_found_is_unreachable),
+        NET_TEST(a_resolver_that_never_answers_holds_up_neither_send_nor_close),
+        NET_TEST(a_late_answer_is_still_used),
+        NET_TEST(lookups_that_are_left_behind_have_a_bound),
+        NET_TEST(without_a_thread_there_is_a_sentence),
+        NET_TEST(a_child_that_is_forked_during_a_lookup_asks_anew),
+        NET_TEST(the_library_may_be_unloaded_during_a_lookup),
     };
 
-    if (pthread_create(&first, NULL, do_nothing, NULL) != 0 || pthread_join(first, NULL) != 0)
+    if (net_begin() < 0)
         return 1;
-    threads_before = count_threads();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,7 +113,7 @@ bench_find_speech(struct bench_options *options)
     const char *text = options->raw ? "raw://127.0.0.1" : options->url_text;
     char error[URL_ERROR_LEN];
 
-    if (url_parse(text, &options->url, error) < 0) {
+    if (url_parse_servers(text, BENCH_PORT, &options->url, error) < 0) {
         say_error("%s", error);
         return false;
     }
@@ -128,8 +128,6 @@ bench_find_speech(struct bench_options *options)
                         " redis, beanstalkd, http and raw");
         return false;
     }
-    if (!options->url.has_port && options->url.path == NULL)
-        options->url.port = BENCH_PORT;
     return true;
 }
 
@@ -142,6 +140,11 @@ bench_read_asked(struct bench_options *options, char reason[CLIENT_REASON_LEN])
     if (url_option(&options->url, "key_file") != NULL) {
         snprintf(reason, CLIENT_REASON_LEN,
                  "bench sends nothing sealed: leave key_file out of the URL");
+        return -1;
+    }
+    if (dial_read_pick(&options->url, &options->pick) < 0) {
+        snprintf(reason, CLIENT_REASON_LEN, "pick is first, random or spread, not \"%.60s\"",
+                 url_option(&options->url, "pick"));
         return -1;
     }
     if (ops != NULL)
@@ -351,27 +354,28 @@ bench_run_jansson(const struct bench_options *options)
 
 #define BENCH_DIAL_PAUSE_NS 50000000
 
-/* Finds the address that all connections are made to: where there are several, the first to which
- * one can be made, which is reset then. Tries again like the load itself. */
-static int
+/* Finds the address that all connections are made to: where there may be several, the first to
+ * which one can be made, which is reset then. Tries again like the load itself. NULL with a
+ * sentence in the dialer. */
+static const struct endpoint *
 bench_find(const struct bench_options *options, struct dialer *d)
 {
     const struct timespec pause = {.tv_nsec = BENCH_DIAL_PAUSE_NS};
     uint64_t now = clock_mono_us(), deadline = now + (uint64_t)(options->timeout_s * 1e6);
+    const struct endpoint *only = dial_only(d);
 
+    if (only != NULL)
+        return only;
     for (;; now = clock_mono_us()) {
+        unsigned ms = now < deadline ? (unsigned)((deadline - now) / 1000) + 1 : 1;
         int fd = -1;
 
-        if (dial_resolve(d, now < deadline ? (unsigned)((deadline - now) / 1000) + 1 : 1) < 0)
-            return -1;
-        if (d->count == 1)
-            return 0;
-        if (dial_connect(d, &fd) == 0) {
+        if (dial_connect(d, ms, &fd) == 0) {
             dial_reset(&fd);
-            return 0;
+            return dial_endpoint(d);
         }
-        if (!options->retry || clock_mono_us() >= deadline)
-            return -1;
+        if (errno != EHOSTUNREACH || !options->retry || clock_mono_us() >= deadline)
+            return NULL;
         nanosleep(&pause, NULL);
     }
 }
@@ -389,6 +393,7 @@ bench_run_found(const struct bench_options *options, const struct endpoint *ep)
 static int
 bench_run(struct bench_options *options)
 {
+    const struct endpoint *ep;
     struct dialer d;
     int rc;
 
@@ -398,13 +403,12 @@ bench_run(struct bench_options *options)
         return EX_OSERR;
     if (options->raw)
         return bench_run_raw(options);
-    dialer_init(&d, &options->url, options->url_text);
-    if (bench_find(options, &d) == 0) {
-        rc = bench_run_found(options, dial_endpoint(&d));
-    } else {
+    if (dialer_init(&d, &options->url, options->pick) < 0)
+        return EX_OSERR;
+    ep = bench_find(options, &d);
+    if (ep == NULL)
         say_error("%s", d.error);
-        rc = EX_UNAVAILABLE;
-    }
+    rc = ep != NULL ? bench_run_found(options, ep) : EX_UNAVAILABLE;
     dialer_fini(&d);
     return rc;
 }

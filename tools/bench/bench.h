@@ -3,6 +3,7 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include "common/dial.h"
 #include "common/histogram.h"
 #include "common/url.h"
 #include "proto/proto_table.h"
@@ -29,6 +30,7 @@ struct bench_options {
     struct url url;
     bool has_url;            /* url is to be freed */
     struct client_url asked; /* by the options of url */
+    enum dial_pick pick;     /* the same */
     const struct bench_speech *speech;
     enum bench_kind kind;
     uint32_t connections;

@@ -1,9 +1,7 @@
-/* Exponential back-off with jitter, apart from clocks and sleeping so that it can be tested
- * whole. */
-#include "client/handle.h"
+#include "common/backoff.h"
 
 uint64_t
-retry_wait_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t random)
+backoff_us(unsigned base_ms, unsigned max_ms, unsigned nth, uint32_t random)
 {
     uint64_t full = base_ms;
     uint64_t half;

@@ -1,0 +1,101 @@
+/* One connection, and what its end means for the next one. Nothing waits as long as another address
+ * has not had its turn. */
+#include "client/handle.h"
+
+#include "common/backoff.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+#define CONNECT_MOVES_MAX 256 /* without a wait, also where a name is another one each time */
+
+/* A server that has taken or sent something is well; one that only accepts is not yet. */
+static void
+connect_credit(struct msock *m)
+{
+    if (m->counts.messages > m->messages_before || m->peer->results.delivered > 0 ||
+        m->peer->has_heard)
+        dial_proved(&m->dialer);
+}
+
+static void
+connect_name(struct msock *m)
+{
+    char text[ENDPOINT_TEXT_LEN];
+
+    m->address = dial_name(&m->dialer);
+    endpoint_format(dial_endpoint(&m->dialer), text);
+    if (m->at.url.path != NULL || strcmp(text, m->address) == 0)
+        snprintf(m->connected_to, sizeof(m->connected_to), "%s", m->address);
+    else
+        snprintf(m->connected_to, sizeof(m->connected_to), "%s (%s)", m->address, text);
+}
+
+int
+connect_once(struct msock *m)
+{
+    struct dialer *d = &m->dialer;
+    int fd;
+
+    connect_credit(m);
+    if (dial_connect(d, m->answer_ms, &fd) < 0) {
+        if (errno == ENOMEM)
+            m->peer->end = PEER_STARVED;
+        handle_fail(m, MSOCK_OK, "%s", d->error);
+        return -1;
+    }
+    transport_take(&m->transport, fd);
+    connect_name(m);
+    m->counts.connects++;
+    m->messages_before = m->counts.messages;
+    m->peer->has_heard = false;
+    return 0;
+}
+
+void
+connect_blame(struct msock *m)
+{
+    connect_credit(m);
+    dial_failed(&m->dialer);
+}
+
+bool
+connect_is_sent_away(const struct msock *m)
+{
+    return strcmp(m->code, "busy") == 0 || strcmp(m->code, "shutdown") == 0;
+}
+
+bool
+connect_moves_on(struct msock *m, struct pauses *pauses)
+{
+    return dial_has_other(&m->dialer) && pauses->moves++ < CONNECT_MOVES_MAX;
+}
+
+void
+connect_pause(struct msock *m, struct pauses *pauses)
+{
+    struct timespec left;
+    uint32_t random;
+    uint64_t us;
+
+    if (connect_moves_on(m, pauses))
+        return;
+    ms_random(&random, sizeof(random));
+    us = backoff_us(m->base_ms, m->max_ms, pauses->waits++, random);
+    left.tv_sec = (time_t)(us / 1000000);
+    left.tv_nsec = (long)(us % 1000000) * 1000;
+    while (nanosleep(&left, &left) < 0 && errno == EINTR)
+        continue;
+    pauses->moves = 0;
+    dial_begin_round(&m->dialer);
+}
+
+void
+connect_say_all(struct msock *m)
+{
+    const char *all = dial_failures(&m->dialer);
+
+    if (all != NULL)
+        snprintf(m->error, sizeof(m->error), "%s", all);
+}
