@@ -98,6 +98,11 @@ wrong_usage_ends_with_64(void **state)
         {"msock", {"no-such-command"}, 64, {"no-such-command", NULL}},
         {"msock", {"send", "--no-such-option", "x"}, 64, {"no-such-option", NULL}},
         {"msock", {"-u", "gopher://127.0.0.1:1", "send", "x"}, 64, {"gopher", NULL}},
+        {"msock", {"-u", "msp://a:1,,b:2", "send", "x"}, 64, {"a server is missing", NULL}},
+        {"msock", {"-u", "msp://a,b?pick=1", "send", "x"}, 64, {"pick is first, random", NULL}},
+        {"msock", {"-u", "msp://a,b?pick=1", "bench"}, 64, {"pick is first, random", NULL}},
+        {"msock", {"listen", "-u", "msp://a:1,b:1"}, 64, {"one address is wanted here", NULL}},
+        {"msockd", {"-l", "msp://a:1,b:1"}, 78, {"one address is wanted here", NULL}},
     };
     char dir[HARNESS_PATH_LEN];
 

@@ -151,6 +151,7 @@ terminal_note(const char *text)
 
 struct chat {
     msock *m;
+    const struct session_options *options;
     const char *name; /* put before each line; NULL: nothing */
     double wait_s;    /* how long to listen after the end of input */
     bool json;
@@ -334,6 +335,17 @@ chat_connect(struct chat *chat)
     return false;
 }
 
+static void
+chat_say_server(const struct chat *chat)
+{
+    char text[512];
+
+    if (!session_has_moved(chat->options, chat->m))
+        return;
+    snprintf(text, sizeof(text), "connected to %s", msock_connected_to(chat->m));
+    terminal_note(text);
+}
+
 /* Until the end of input, or the server is gone for good. Every call on the handle may have read
  * messages for which there is nothing to poll any more. */
 static int
@@ -344,6 +356,7 @@ chat_run(struct chat *chat)
             return EX_UNAVAILABLE;
         if ((msock_fd(chat->m) >= 0 || chat->more) && !chat_receive(chat) && chat->input_done)
             return EX_UNAVAILABLE;
+        chat_say_server(chat);
         chat_wait(chat);
     }
     if (msock_fd(chat->m) >= 0)
@@ -360,11 +373,12 @@ static const char chat_help[] =
     "  msock chat -u frame://127.0.0.1:8001 --name ann\n"
     "  echo hello | msock chat -u tinyproto://127.0.0.1:8002 --wait 1\n\n"
     "options:\n"
-    "  -u, --url URL       the server; default $MSOCK_URL\n"
+    "  -u, --url URL       the server, or several; default $MSOCK_URL\n"
     "  -n, --name NAME     put \"NAME: \" before each line\n"
     "  -w, --wait SECONDS  listen for so long after the end of input; default 0\n"
     "  -k, --key FILE      seal and open messages with the key in FILE\n"
     "  -j, --json          print each message as a JSON object\n"
+    "  -v, --verbose       say on standard error which server was taken\n"
     "  -h, --help          this text\n\n"
     "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent\n";
 
@@ -376,7 +390,8 @@ chat_options(struct chat *chat, struct session_options *options, int argc, char 
                                       {"name", 'n', OPTION_TEXT, &chat->name, 0, 0, NULL},
                                       {"wait", 'w', OPTION_SECONDS, &chat->wait_s, 0, 1e6, NULL},
                                       {"key", 'k', OPTION_TEXT, &options->key, 0, 0, NULL},
-                                      {"json", 'j', OPTION_FLAG, &chat->json, 0, 0, NULL}};
+                                      {"json", 'j', OPTION_FLAG, &chat->json, 0, 0, NULL},
+                                      {"verbose", 'v', OPTION_FLAG, &options->verbose, 0, 0, NULL}};
     int status = options_read(argc, argv, "chat", chat_help, rows, MS_ARRAY_LEN(rows));
 
     if (status != OPTIONS_GO_ON || optind == argc)
@@ -394,6 +409,7 @@ command_chat(int argc, char **argv, const char *url)
 
     if (status != OPTIONS_GO_ON)
         return status;
+    chat.options = &options;
     status = session_open(&options, &chat.m);
     if (status != EX_OK)
         return status;

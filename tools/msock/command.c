@@ -58,7 +58,7 @@ say_clean(const char *text, char *out, size_t n)
 void
 say_error(const char *format, ...)
 {
-    char text[2048], clean[2048];
+    char text[3072], clean[3072];
     va_list args;
 
     va_start(args, format);

@@ -120,6 +120,7 @@ struct session_options {
     bool want_reply;
     bool json;
     bool quiet;
+    bool verbose;
 };
 
 #define SESSION_RETRIES UINT32_MAX
@@ -140,8 +141,9 @@ struct session_options {
         {"progress", 0, OPTION_SET, &(o)->progress, 1, 0, NULL},                       \
         {"no-progress", 0, OPTION_SET, &(o)->progress, 0, 0, NULL},                    \
         {"json", 'j', OPTION_FLAG, &(o)->json, 0, 0, NULL},                            \
+        {"quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL},                          \
     {                                                                                  \
-        "quiet", 'q', OPTION_FLAG, &(o)->quiet, 0, 0, NULL                             \
+        "verbose", 'v', OPTION_FLAG, &(o)->verbose, 0, 0, NULL                         \
     }
 #define SESSION_STATUS                                                            \
     "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n" \
@@ -149,7 +151,8 @@ struct session_options {
     "74 standard output cannot be written, 75 given up after retries\n"
 
 #define SESSION_HELP                                                                       \
-    "  -u, --url URL          the server; default $MSOCK_URL, else msp://127.0.0.1:8000\n" \
+    "  -u, --url URL          the server, or several: msp://a:8000,b:8000; default\n"      \
+    "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"                     \
     "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex " \
     "digits)\n"                                                                            \
     "      --reply            ask for the reply and print it on standard output; over\n"   \
@@ -165,6 +168,7 @@ struct session_options {
     "      --no-progress      never show a bar\n"                                          \
     "  -j, --json             print what became of it as one JSON object a line\n"         \
     "  -q, --quiet            no line for what is committed\n"                             \
+    "  -v, --verbose          say on standard error which server was taken\n"              \
     "  -h, --help             this text\n\n" SESSION_STATUS
 
 /* A handle with the options set. Returns EX_OK with *m_out (msock_close is the caller's), EX_USAGE
@@ -173,6 +177,12 @@ int session_open(const struct session_options *options, msock **m_out);
 
 /* True where a bar is to be shown. */
 bool session_shows_progress(const struct session_options *options);
+
+/* True where the server is to be named (--verbose) and is another one than at the last call. */
+bool session_has_moved(const struct session_options *options, const msock *m);
+
+/* Names it then. */
+void session_say_server(const struct session_options *options, const msock *m);
 
 /* One message or file that was dealt with. */
 struct session_result {

@@ -79,6 +79,7 @@ lines_settled(void *arg, uint64_t number, enum msock_status status)
     struct lines *l = arg;
     uint64_t line = l->numbers[number % LINES_OUT];
 
+    session_say_server(l->options, l->m);
     if (status == MSOCK_OK) {
         l->committed++;
     } else if (status == MSOCK_REFUSED || status == MSOCK_USAGE) {

@@ -138,12 +138,13 @@ session_json(const struct session_options *options, const msock *m,
              const struct session_result *result)
 {
     json_t *line =
-        json_pack("{s:o*, s:o*, s:o, s:o, s:o, s:o, s:I, s:f, s:I}", "file",
+        json_pack("{s:o*, s:o*, s:o, s:o, s:o, s:o, s:o, s:I, s:f, s:I}", "file",
                   result->file != NULL ? session_string(result->file) : NULL, "path",
                   result->file != NULL ? session_string(result->path) : NULL, "status",
                   session_string(msock_status_name(result->status)), "code",
                   session_string(msock_error_code(m)), "error", session_string(msock_error(m)),
-                  "id", session_string(msock_last_id(m)), "bytes", (json_int_t)result->bytes,
+                  "id", session_string(msock_last_id(m)), "server",
+                  session_string(msock_connected_to(m)), "bytes", (json_int_t)result->bytes,
                   "seconds", result->seconds, "retries", (json_int_t)result->retries);
 
     if (line != NULL && options->want_reply)
@@ -201,10 +202,29 @@ session_failed(const msock *m, const struct session_result *result)
         say_error("%s", error);
 }
 
+bool
+session_has_moved(const struct session_options *options, const msock *m)
+{
+    static char said[512];
+
+    if (!options->verbose || strcmp(said, msock_connected_to(m)) == 0)
+        return false;
+    snprintf(said, sizeof(said), "%s", msock_connected_to(m));
+    return true;
+}
+
+void
+session_say_server(const struct session_options *options, const msock *m)
+{
+    if (session_has_moved(options, m))
+        say_error("connected to %s", msock_connected_to(m));
+}
+
 int
 session_report(const struct session_options *options, const msock *m,
                const struct session_result *result)
 {
+    session_say_server(options, m);
     if (result->status != MSOCK_OK)
         session_failed(m, result);
     if (options->json)
