@@ -169,8 +169,11 @@ tinyproto_opening(struct tinyproto *tp, struct proto_io *io, uint8_t signal)
         return PROTO_MORE;
     }
     if (tp->role == PROTO_CLIENT && (signal == TINYPROTO_CONLIMIT || signal == TINYPROTO_CONFLICT ||
-                                     signal == TINYPROTO_GENERIC_ERROR))
+                                     signal == TINYPROTO_GENERIC_ERROR)) {
+        if (signal == TINYPROTO_CONLIMIT && io->outbox->results != NULL)
+            strcpy(io->outbox->results->code, "busy");
         return tinyproto_end(tp);
+    }
     return tinyproto_fault(tp, io);
 }
 

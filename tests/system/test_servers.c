@@ -401,26 +401,33 @@ every_protocol_and_command_takes_the_next_server(void **state)
 static void
 a_busy_server_leads_to_the_next_without_a_retry(void **state)
 {
-    struct daemon *busy =
-        daemon_start(&(struct daemon_options){.workers = 1, .set = {"max_connections=1"}});
-    struct daemon *free_one = daemon_start(&(struct daemon_options){.workers = 1});
-    unsigned port = target_port(&free_one->listeners[0]);
-    char url[100], said[100];
+    static const char *const schemes[] = {"msp", "cnp", "tinyproto"};
+    struct daemon_options options = {
+        .workers = 1,
+        .listen = {"msp://127.0.0.1:0", "cnp://127.0.0.1:0", "tinyproto://127.0.0.1:0"}};
+    struct daemon *there = daemon_start(&options), *busy;
     struct answer a;
     struct peer p;
 
     (void)state;
+    options.set[0] = "max_connections=1";
+    busy = daemon_start(&options);
     peer_connect(&p, &busy->listeners[0]);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
-    snprintf(url, sizeof(url), "msp://127.0.0.1:%u,127.0.0.1:%u", target_port(&busy->listeners[0]),
-             port);
-    snprintf(said, sizeof(said), "msock: connected to 127.0.0.1:%u\n", port);
-    expect_run((const char *[]){harness_program("msock"), "-u", url, "send", "-v", "-r", "0",
-                                "hello", NULL},
-               "", said);
+    for (unsigned i = 0; i < 3; i++) {
+        unsigned port = target_port(&there->listeners[i]);
+        char url[100], said[100];
+
+        snprintf(url, sizeof(url), "%s://127.0.0.1:%u,127.0.0.1:%u", schemes[i],
+                 target_port(&busy->listeners[i]), port);
+        snprintf(said, sizeof(said), "msock: connected to 127.0.0.1:%u\n", port);
+        expect_run((const char *[]){harness_program("msock"), "-u", url, "send", "-v", "-r", "0",
+                                    "hello", NULL},
+                   "", said);
+    }
     peer_close(&p);
     daemon_stop(busy);
-    daemon_stop(free_one);
+    daemon_stop(there);
 }
 
 int

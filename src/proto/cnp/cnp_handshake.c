@@ -341,6 +341,17 @@ cnp_not_accepted(struct cnp *cnp, struct proto_io *io, const char *text)
     return cnp_farewell(cnp, io, NULL, 0);
 }
 
+/* The codes of a server that may be well later, or beside which another one is. */
+static void
+cnp_note_code(struct proto_io *io, const char *code)
+{
+    struct outbox_results *results = io->outbox->results;
+
+    if (results != NULL && code != NULL &&
+        (strcmp(code, "busy") == 0 || strcmp(code, "shutdown") == 0))
+        strcpy(results->code, code);
+}
+
 /* An ERROR instead of SYN-ACK. */
 static enum proto_event
 cnp_asked_error(struct cnp *cnp, struct proto_io *io, const json_t *error)
@@ -351,6 +362,7 @@ cnp_asked_error(struct cnp *cnp, struct proto_io *io, const json_t *error)
         cnp_say_syn(cnp, io);
         return PROTO_MORE;
     }
+    cnp_note_code(io, json_string_value(json_object_get(error, "error")));
     return cnp_not_accepted(cnp, io, text != NULL ? text : "the handshake was refused");
 }
 
