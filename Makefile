@@ -216,8 +216,8 @@ $(B)/tests/unit/%: $(B)/obj/tests/unit/%.o $(call obj,$(SUPPORT_SRC)) $(B)/libfi
 $(B)/tests/unit/test_no_memory: LINK += $(addprefix -Wl$(comma)--wrap=,malloc calloc realloc strdup)
 
 # The net of these does as the test likes, also for libmsock.so.
-FAKE_NET := $(addprefix $(B)/tests/unit/test_client_,names servers)
-$(FAKE_NET): $(B)/obj/tests/unit/fake/net.o
+FAKE_NET := $(addprefix $(B)/tests/unit/test_client_,names servers moves)
+$(FAKE_NET): $(call obj,$(wildcard tests/unit/fake/*.c))
 $(FAKE_NET): LINK += -Wl,--export-dynamic-symbol=getaddrinfo
 
 $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/libdaemon.a $(B)/libmsock.a

@@ -4,6 +4,7 @@
 #include "guard.h"
 
 #include <netinet/in.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define COUNT 3
@@ -222,6 +223,32 @@ in_a_round_each_has_its_turn(void **state)
     three_end(&t);
 }
 
+/* Each of them makes one choice, which begins anywhere. */
+static void
+the_children_of_a_process_spread_too(void **state)
+{
+    unsigned seen[COUNT] = {0};
+    struct three t;
+
+    (void)state;
+    three_begin(&t, "?pick=spread");
+    for (unsigned i = 0; i < COUNT; i++)
+        three_listen(&t, i);
+    for (unsigned i = 0; i < 60; i++) {
+        pid_t child = fork();
+        int status;
+
+        if (child == 0)
+            _exit(three_connect(&t));
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) < COUNT);
+        seen[WEXITSTATUS(status)]++;
+    }
+    for (unsigned i = 0; i < COUNT; i++)
+        assert_in_range(seen[i], 3, 57);
+    three_end(&t);
+}
+
 static void
 what_failed_is_told_until_the_next_call(void **state)
 {
@@ -277,6 +304,7 @@ main(void)
         cmocka_unit_test(only_use_makes_a_clean_record),
         cmocka_unit_test(where_all_rest_the_one_with_the_shortest_rest_is_tried_at_once),
         cmocka_unit_test(in_a_round_each_has_its_turn),
+        cmocka_unit_test(the_children_of_a_process_spread_too),
         cmocka_unit_test(what_failed_is_told_until_the_next_call),
         cmocka_unit_test(a_lone_literal_needs_no_connection_to_be_known),
     };

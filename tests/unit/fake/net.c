@@ -165,6 +165,33 @@ pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void 
 
 /* --- around each test --- */
 
+static unsigned
+count_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
+}
+
+unsigned
+count_threads(void)
+{
+    return count_entries("/proc/self/task");
+}
+
+static unsigned
+count_descriptors(void)
+{
+    return count_entries("/proc/self/fd");
+}
+
+static unsigned threads_before, descriptors_before;
+
 int
 net_reset(void **state)
 {
@@ -178,24 +205,10 @@ net_reset(void **state)
     resolver.asked = resolver.answered = 0;
     memset(&connects, 0, sizeof(connects));
     no_threads = false;
+    descriptors_before = count_descriptors();
     alarm(HANG_S);
     return 0;
 }
-
-unsigned
-count_threads(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
-static unsigned threads_before;
 
 static void *
 do_nothing(void *arg)
@@ -223,6 +236,7 @@ net_check(void **state)
     pthread_mutex_unlock(&resolver.lock);
     resolver_hold(false);
     WAIT_FOR(count_threads() == threads_before, 20000);
+    WAIT_FOR(count_descriptors() == descriptors_before, 20000);
     alarm(0);
     return resolver.wrong ? -1 : 0;
 }
