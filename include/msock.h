@@ -134,9 +134,10 @@ MSOCK_API void msock_set_timeouts(msock *m, unsigned answer_ms, unsigned commit_
  *
  * These do not count as retries: a connection that the server had closed while it was idle, a
  * message sent ahead that got a NACK (1.6), and a move to another address after the ERR codes busy
- * and shutdown. If an idle connection ends just as a message is sent, the first retry does not
- * wait. With several servers or addresses, a wait comes only when each has had its turn since the
- * last one. After the ERR codes bad-header, too-long and denied there is one retry only. */
+ * and shutdown, or before anything of the message has left. If an idle connection ends just as a
+ * message is sent, the first retry does not wait. With several servers or addresses, a wait comes
+ * only when each has had its turn since the last one. After the ERR codes bad-header, too-long and
+ * denied there is one retry only. */
 MSOCK_API void msock_set_retries(msock *m, unsigned retries, unsigned base_ms, unsigned max_ms);
 
 /* Sets how many NACKs within one message the connection survives; default 10. */

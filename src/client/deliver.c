@@ -13,6 +13,7 @@ struct delivery {
     bool in_doubt;            /* the server may have the message */
     bool begun;               /* bytes of the message went out at least once */
     bool reused;              /* this attempt's connection is older than the attempt */
+    bool connected;           /* this attempt has come so far that the message could begin */
     bool hurried;             /* the one retry without a wait is used up */
     bool hopeless;            /* an ERR that will hardly change was seen */
     bool fell_back;           /* from the late digest; refusal says why */
@@ -32,7 +33,7 @@ msock_connect(msock *m)
     while (m->transport.fd < 0 && attempt_connect(m) < 0) {
         if (attempt_is_starved(m))
             return MSOCK_LOCAL;
-        if (connect_is_sent_away(m) && connect_moves_on(m, &pauses))
+        if (connect_moves_on(m, &pauses))
             continue;
         if (retries++ >= m->retries) {
             connect_say_all(m);
@@ -90,7 +91,7 @@ delivery_again(struct delivery *d)
     }
     if ((hopeless && d->hopeless) || (d->in_doubt && !m->peer->ops->repeatable))
         return delivery_give_up(d);
-    if (connect_is_sent_away(m) && connect_moves_on(m, &d->pauses)) {
+    if ((!d->connected || connect_is_sent_away(m)) && connect_moves_on(m, &d->pauses)) {
         d->attempts--; /* this one goes on with another server */
         return false;
     }
@@ -131,7 +132,8 @@ delivery_connect(struct delivery *d)
 
     attempt_check(m);
     d->reused = m->transport.fd >= 0;
-    if (!d->reused && attempt_connect(m) < 0)
+    d->connected = d->reused || attempt_connect(m) == 0;
+    if (!d->connected)
         return false;
     m->counts.retries += d->begun;
     d->begun = true;

@@ -1,8 +1,51 @@
 /* Lists of servers: what becomes of messages where one of them is busy, leaves, dies or is silent.
  */
+#include "unit/byte_server.h"
 #include "unit/fake/group.h"
 
 #define ALL_THERE 100
+
+static void
+tiny_greet(struct byte_server *s)
+{
+    EXPECT(s, "\xff");
+    SAY(s, "\xff");
+}
+
+static void
+serve_nothing(struct byte_server *s)
+{
+    (void)s;
+}
+
+static void
+serve_tiny(struct byte_server *s)
+{
+    tiny_greet(s);
+    EXPECT(s, "\0\0\0\1");
+    SAY(s, "\xff");
+    EXPECT(s, "x");
+    byte_expect_end(s);
+}
+
+/* Sends its argument, of one byte, unasked. */
+static void
+serve_push(struct byte_server *s)
+{
+    tiny_greet(s);
+    SAY(s, "\0\0\0\1");
+    EXPECT(s, "\xff");
+    byte_say(s, s->arg, 1);
+}
+
+static msock *
+open_tiny(const struct byte_server *a, const struct byte_server *b)
+{
+    char url[120];
+
+    snprintf(url, sizeof(url), "tinyproto://%s,%s", a->at, b->at);
+    return open_url(url);
+}
 
 /* --- servers that send us away --- */
 
@@ -57,6 +100,59 @@ where_all_are_busy_each_attempt_asks_each_once(void **state)
     group_stop(&g);
     expect_connections(&g, 3, 3, 3);
     group_destroy(&g);
+}
+
+/* What ends before a message has begun is no attempt to send one. */
+static void
+a_server_that_takes_connections_only_leads_to_the_next(void **state)
+{
+    struct byte_server a, b;
+
+    (void)state;
+    for (int sends = 0; sends < 2; sends++) {
+        msock *m;
+
+        byte_server_start(&a, serve_nothing, NULL);
+        byte_server_start(&b, sends ? serve_tiny : serve_nothing, NULL);
+        m = open_tiny(&a, &b);
+        msock_set_retries(m, 0, NO_WAIT, NO_WAIT);
+        if (sends)
+            assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+        else
+            assert_int_equal(msock_connect(m), MSOCK_UNREACHABLE);
+        if (!sends) {
+            assert_non_null(strstr(msock_error(m), a.at));
+            assert_non_null(strstr(msock_error(m), b.at));
+        }
+        msock_close(m);
+        byte_server_stop(&a);
+        byte_server_stop(&b);
+        assert_int_equal(a.connections, 1);
+        assert_int_equal(b.connections, 1);
+    }
+}
+
+static void
+what_servers_send_by_themselves_comes_from_the_next_one(void **state)
+{
+    char texts[2] = {'a', 'b'};
+    struct byte_server a, b;
+    const void *data;
+    size_t n;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&a, serve_push, &texts[0]);
+    byte_server_start(&b, serve_push, &texts[1]);
+    m = open_tiny(&a, &b);
+    assert_int_equal(msock_recv(m, -1, &data, &n), MSOCK_OK);
+    assert_memory_equal(data, "a", 1);
+    byte_server_stop(&a);
+    assert_int_equal(msock_recv(m, -1, &data, &n), MSOCK_UNREACHABLE);
+    assert_int_equal(msock_recv(m, -1, &data, &n), MSOCK_OK);
+    assert_memory_equal(data, "b", 1);
+    msock_close(m);
+    byte_server_stop(&b);
 }
 
 /* --- servers that fail with a message --- */
@@ -238,6 +334,8 @@ main(void)
     const struct CMUnitTest tests[] = {
         NET_TEST(busy_and_shutdown_lead_to_the_next_server_at_once),
         NET_TEST(where_all_are_busy_each_attempt_asks_each_once),
+        NET_TEST(a_server_that_takes_connections_only_leads_to_the_next),
+        NET_TEST(what_servers_send_by_themselves_comes_from_the_next_one),
         NET_TEST(a_message_in_doubt_moves_under_its_id),
         NET_TEST(a_message_moves_from_any_place_within_it),
         NET_TEST(a_silent_server_is_left_for_the_next_one),
