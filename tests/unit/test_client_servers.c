@@ -26,6 +26,24 @@ the_first_that_answers_is_taken(void **state)
     group_destroy(&g);
 }
 
+static void
+a_list_may_mix_families(void **state)
+{
+    struct server *s = start_server(0, AF_INET6);
+    uint16_t dead = free_port();
+    char url[160], at[64];
+    msock *m;
+
+    (void)state;
+    snprintf(url, sizeof(url), "msp://127.0.0.1:%u,[::1]:%u,localhost:%u", dead, s->port, dead);
+    m = open_url(url);
+    assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+    snprintf(at, sizeof(at), "[::1]:%u", s->port);
+    assert_string_equal(msock_connected_to(m), at);
+    msock_close(m);
+    stop_server(s);
+}
+
 /* As behind a firewall. */
 static void
 a_server_that_does_not_answer_holds_up_no_other(void **state)
@@ -323,6 +341,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         NET_TEST(the_first_that_answers_is_taken),
+        NET_TEST(a_list_may_mix_families),
         NET_TEST(a_server_that_does_not_answer_holds_up_no_other),
         NET_TEST(a_resolver_that_does_not_answer_holds_up_no_other_server),
         NET_TEST(an_answer_that_comes_late_in_a_race_is_used),

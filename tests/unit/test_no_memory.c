@@ -176,7 +176,7 @@ receiver_main(void *arg)
 }
 
 static const struct way {
-    const char *listener, *options; /* of the client's URL */
+    const char *listener, *options; /* of the client's URL, and servers that are away */
     bool acknowledges;
 } ways[] = {
     {"msp://127.0.0.1:0", "", true},
@@ -184,6 +184,7 @@ static const struct way {
     {"tinyproto://127.0.0.1:0?reply=yes", "", false},
     {"cnp://127.0.0.1:0?reply=yes&packet_size_max=4096", "", true},
     {"cnp://127.0.0.1:0?reply=yes", "?mode=burst", true},
+    {"msp://127.0.0.1:0", ",127.0.0.1:1,localhost:1?pick=spread", true},
 };
 
 #define WAYS (sizeof(ways) / sizeof(ways[0]))
