@@ -6,11 +6,11 @@
  * A handle is one connection, to one server or to one of a list. The library makes the connection
  * when it first needs it, and makes it again when it was lost.
  *
- * The process is the program's. The library keeps no state besides its handles and the lookups of
- * names, prints nothing, and changes no signal handler, signal mask, umask, locale, limit or
- * current directory, nor depends on them. It raises neither SIGPIPE nor SIGXFSZ: beyond
- * RLIMIT_FSIZE a call fails. Signals may interrupt it at any point. None of its descriptors is 0, 1
- * or 2, also where these are closed.
+ * The process is the program's. The library keeps no state besides its handles, the lookups of
+ * names and whose turn it is with pick=spread, prints nothing, and changes no signal handler,
+ * signal mask, umask, locale, limit or current directory, nor depends on them. It raises neither
+ * SIGPIPE nor SIGXFSZ: beyond RLIMIT_FSIZE a call fails. Signals may interrupt it at any point.
+ * None of its descriptors is 0, 1 or 2, also where these are closed.
  *
  * fork: a connection belongs to the process that has made it. In another process only msock_close
  * may be called for it, which then frees the copy and leaves the connection alone.
