@@ -100,8 +100,8 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     if (stats_master_open(&master, -1, dir, (gid_t)-1, error) < 0)
         give_up(error);
     stats_master_protocols(&master, protocols);
-    stats_master_listener(&master, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
-    stats_master_listener(&master, "auto://[::1]:0", "[::1]:43118", "auto", "echo");
+    stats_master_listener(&master, -1, "msp://127.0.0.1:0", "127.0.0.1:43117", "msp", "journal");
+    stats_master_listener(&master, -1, "auto://[::1]:0", "[::1]:43118", "auto", "echo");
     for (unsigned i = 0; i < WORKERS; i++)
         worker_begin(i);
     stats_master_ready(&master);

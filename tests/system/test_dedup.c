@@ -65,7 +65,7 @@ receipt_of(const struct daemon *d, const struct outgoing *m)
     peer_connect(&p, &d->listeners[0]);
     p.answer_ms = 30000 * WAIT_SCALE;
     if (peer_send(&p, &asks, &a) != ANSWER_ACK)
-        fail_msg("%s: \"%s\"", m->value, a.text);
+        fail_msg("%s: \"%s\"", (const char *)m->value, a.text);
     receipt = peer_reply(&p, &n);
     assert_non_null(receipt);
     peer_close(&p);
