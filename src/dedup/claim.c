@@ -52,7 +52,7 @@ found_committed(struct found *f, const struct dedup_seen *seen, uint64_t ms, boo
     f->same = same;
     f->ms = ms;
     memset(f->memo, 0, sizeof(f->memo));
-    if (head_state(seen->head) == DEDUP_STATE_COMMITTED)
+    if (head_state(seen->head) == DEDUP_STATE_COMMITTED && (seen->head & HEAD_NO_MEMO) == 0)
         memcpy(f->memo, seen->memo, sizeof(f->memo));
 }
 
@@ -76,13 +76,25 @@ found_under_way(const struct dedup *d, const struct dedup_claim *claim,
     if (file_is_another(d, claim, seen, same))
         return;
     if (!head_lives(d, seen->head)) {
-        f->orphan |= state == DEDUP_STATE_UNDER_WAY && (seen->head & HEAD_LASTS) != 0;
+        f->orphan |=
+            claim->lasts && state == DEDUP_STATE_UNDER_WAY && (seen->head & HEAD_LASTS) != 0;
     } else if (state == DEDUP_STATE_CLAIMED &&
                (int32_t)(incarnation - (uint32_t)(d->owner >> HEAD_OWNER_BIT)) > 0) {
         f->tied = true;
     } else {
         f->waits = true;
     }
+}
+
+/* From now on it counts, for the window. */
+static void
+found_committed_by_the_dead(const struct dedup *d, uint32_t number, const struct dedup_seen *seen,
+                            uint64_t now_ms, bool same, struct found *f)
+{
+    uint64_t was = seen->head, now = head_committed(was, now_ms) | HEAD_NO_MEMO;
+
+    (void)atomic_compare_exchange_strong(&d->table->slots[number].head, &was, now);
+    found_committed(f, seen, now_ms, same);
 }
 
 static void
@@ -108,7 +120,7 @@ found_slot(const struct dedup *d, const struct dedup_claim *claim, uint32_t numb
         if (head_lives(d, seen.head))
             f->waits = true;
         else
-            found_committed(f, &seen, now_ms, same);
+            found_committed_by_the_dead(d, number, &seen, now_ms, same, f);
         break;
     case DEDUP_STATE_COMMITTED:
         if (head_counts(seen.head, claim->window_ms, now_ms))
@@ -206,9 +218,7 @@ dedup_commit(struct dedup *d, uint32_t entry, const void *memo, uint64_t now_ms)
         memcpy(slot->memo, memo, sizeof(slot->memo));
     else
         memset(slot->memo, 0, sizeof(slot->memo));
-    atomic_store_explicit(&slot->head,
-                          head_with(head, now_ms << HEAD_OWNER_BIT, DEDUP_STATE_COMMITTED),
-                          memory_order_release);
+    atomic_store_explicit(&slot->head, head_committed(head, now_ms), memory_order_release);
 }
 
 void

@@ -22,8 +22,10 @@ struct dedup_table;
 /* The table, for at most max messages (1 to DEDUP_MAX_LIMIT), about 80 bytes each, of which none
  * cost memory before they are used. A child of this process shares it. NULL with errno. */
 MS_MUST_CHECK struct dedup_table *dedup_table_create(uint32_t max);
-void dedup_table_destroy(struct dedup_table *table);      /* NULL is fine */
-size_t dedup_table_size(const struct dedup_table *table); /* bytes */
+void dedup_table_destroy(struct dedup_table *table); /* NULL is fine */
+
+/* What the workers share of it. */
+void *dedup_table_memory(const struct dedup_table *table, size_t *size_out);
 
 /* --- in a worker --- */
 
@@ -107,14 +109,15 @@ struct dedup_orphans {
     uint64_t since_ms; /* the first of them was claimed then: no record of theirs is older */
 };
 
-/* Finds them. Then give all records since since_ms to dedup_note, and what is left was not
+/* Finds them. Then give all records since since_ms to dedup_settle_orphan, and what is left was not
  * committed: dedup_orphans_release, or dedup_orphans_fini where they were not read. Returns 0, or
  * -1 with errno. */
 MS_MUST_CHECK int dedup_orphans_find(const struct dedup *d, struct dedup_orphans *out);
 void dedup_orphans_release(struct dedup *d, struct dedup_orphans *orphans);
 void dedup_orphans_fini(struct dedup_orphans *orphans);
 
-/* A message of that name was committed at ms. */
+/* A message of that name was committed at ms. dedup_note adds it; dedup_settle_orphan only tells an
+ * orphan so: what a worker that lives has written is not committed before it says so. */
 struct dedup_record {
     uint64_t name, ms;
     uint8_t sha256[SHA256_LEN];
@@ -122,5 +125,6 @@ struct dedup_record {
 };
 
 void dedup_note(struct dedup *d, const struct dedup_record *record);
+void dedup_settle_orphan(struct dedup *d, const struct dedup_record *record);
 
 #endif

@@ -6,22 +6,22 @@
 bool
 dedup_is_filled(const struct dedup *d)
 {
-    return atomic_load_explicit(&d->table->fill, memory_order_acquire) == DEDUP_FILLED;
+    return atomic_load_explicit(&d->table->ring->fill, memory_order_acquire) == DEDUP_FILLED;
 }
 
 bool
 dedup_fill_begin(struct dedup *d)
 {
-    uint64_t by = atomic_load(&d->table->fill);
+    uint64_t by = atomic_load(&d->table->ring->fill);
 
     return by != DEDUP_FILLED && by != d->owner && !head_lives(d, by) &&
-           atomic_compare_exchange_strong(&d->table->fill, &by, d->owner);
+           atomic_compare_exchange_strong(&d->table->ring->fill, &by, d->owner);
 }
 
 void
 dedup_fill_end(struct dedup *d, bool done)
 {
-    atomic_store_explicit(&d->table->fill, done ? DEDUP_FILLED : 0, memory_order_release);
+    atomic_store_explicit(&d->table->ring->fill, done ? DEDUP_FILLED : 0, memory_order_release);
 }
 
 /* --- workers that have died --- */
@@ -45,7 +45,7 @@ orphans_add(struct dedup_orphans *out, size_t *cap, uint32_t slot, uint64_t head
 int
 dedup_orphans_find(const struct dedup *d, struct dedup_orphans *out)
 {
-    uint64_t taken = atomic_load(&d->table->next);
+    uint64_t taken = atomic_load(&d->table->ring->next);
     uint32_t used = taken < d->table->slot_count ? (uint32_t)taken : d->table->slot_count;
     size_t cap = 0;
 
@@ -91,36 +91,44 @@ note_write(struct dedup *d, uint32_t number, uint64_t head, const struct dedup_r
     struct dedup_slot *slot = &d->table->slots[number];
 
     memcpy(slot->memo, record->memo, sizeof(slot->memo));
-    atomic_store_explicit(&slot->head,
-                          head_with(head, record->ms << HEAD_OWNER_BIT, DEDUP_STATE_COMMITTED),
-                          memory_order_release);
+    atomic_store_explicit(&slot->head, head_committed(head, record->ms), memory_order_release);
 }
 
-/* Is there an entry that says it, or says more? One whose worker has died learns of it. */
-static bool
-note_is_known(struct dedup *d, uint32_t number, const struct dedup_record *record)
+/* One whose worker has died learns that it is committed. */
+static void
+note_orphan(struct dedup *d, uint32_t number, const struct dedup_record *record)
 {
     struct dedup_seen seen;
     uint64_t head;
 
+    if (!slot_read(d, number, &seen) || seen.name != record->name ||
+        head_state(seen.head) != DEDUP_STATE_UNDER_WAY || head_lives(d, seen.head) ||
+        memcmp(seen.sha256, record->sha256, sizeof(seen.sha256)) != 0)
+        return;
+    head = head_with(seen.head, d->owner, DEDUP_STATE_COMMITTING);
+    if (atomic_compare_exchange_strong(&d->table->slots[number].head, &seen.head, head))
+        note_write(d, number, head, record);
+}
+
+/* Is there an entry that says it, or says more? An older one goes. */
+static bool
+note_is_known(struct dedup *d, uint32_t number, const struct dedup_record *record)
+{
+    struct dedup_seen seen;
+
+    note_orphan(d, number, record);
     if (!slot_read(d, number, &seen))
         return true;
     if (seen.name != record->name)
         return false;
     switch (head_state(seen.head)) {
     case DEDUP_STATE_COMMITTED:
-        if (head_ms(seen.head) >= record->ms)
+        if (head_age(seen.head, record->ms) <= 0)
             return true;
         slot_drop(d, number, seen.head);
         return false;
     case DEDUP_STATE_UNDER_WAY:
-        if (memcmp(seen.sha256, record->sha256, sizeof(seen.sha256)) != 0)
-            return false;
-        head = head_with(seen.head, d->owner, DEDUP_STATE_COMMITTING);
-        if (!head_lives(d, seen.head) &&
-            atomic_compare_exchange_strong(&d->table->slots[number].head, &seen.head, head))
-            note_write(d, number, head, record);
-        return true;
+        return memcmp(seen.sha256, record->sha256, sizeof(seen.sha256)) == 0;
     case DEDUP_STATE_COMMITTING:
         return true;
     case DEDUP_STATE_FREE:
@@ -128,6 +136,21 @@ note_is_known(struct dedup *d, uint32_t number, const struct dedup_record *recor
         break;
     }
     return false;
+}
+
+void
+dedup_settle_orphan(struct dedup *d, const struct dedup_record *record)
+{
+    const struct dedup_line *line = line_of(d, record->name);
+    const uint32_t tag = word_tag(d, record->name);
+
+    for (unsigned way = 0; way < DEDUP_WAYS; way++) {
+        uint32_t word = atomic_load_explicit(&line->word[way], memory_order_acquire);
+        uint32_t number = word_slot(d, word, tag);
+
+        if (number != DEDUP_NO_SLOT)
+            note_orphan(d, number, record);
+    }
 }
 
 void
@@ -152,7 +175,8 @@ dedup_note(struct dedup *d, const struct dedup_record *record)
     slot = &d->table->slots[number];
     atomic_store_explicit(&slot->name, record->name, memory_order_relaxed);
     memcpy(slot->sha256, record->sha256, sizeof(slot->sha256));
-    note_write(d, number, head, record);
-    if (!slot_link(d, &d->records, number, record->name, record->ms))
-        slot_drop(d, number, atomic_load(&slot->head));
+    if (slot_link(d, &d->records, number, record->name, record->ms))
+        note_write(d, number, head, record);
+    else
+        slot_drop(d, number, head);
 }

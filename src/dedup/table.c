@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#define LOOKS 64 /* at slots in a row that cannot be taken */
-#define TRIES 8  /* to read a slot that changes */
+#define LOOKS 256 /* at slots in a row that cannot be taken */
+#define TRIES 8   /* to read a slot that changes */
 
 #define CHUNK_MAX 64u
 
@@ -31,16 +31,21 @@ struct dedup_table *
 dedup_table_create(uint32_t max)
 {
     const size_t lines = table_lines(max);
-    const size_t size = sizeof(struct dedup_table) + max * sizeof(struct dedup_slot) +
-                        lines * sizeof(struct dedup_line);
-    struct dedup_table *table;
+    struct dedup_table *table = ms_calloc(1, sizeof(*table));
 
     MS_ASSERT(max >= 1 && max <= DEDUP_MAX_LIMIT);
-    table =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (table == MAP_FAILED)
+    if (table == NULL)
         return NULL;
-    table->size = size;
+    table->size = sizeof(struct dedup_ring) + max * sizeof(struct dedup_slot) +
+                  lines * sizeof(struct dedup_line);
+    table->ring = mmap(NULL, table->size, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (table->ring == MAP_FAILED) {
+        free(table);
+        return NULL;
+    }
+    table->slots = (struct dedup_slot *)(void *)(table->ring + 1);
+    table->lines = (struct dedup_line *)(void *)(table->slots + max);
     table->slot_count = max;
     table->line_mask = (uint32_t)lines - 1;
     table->number_mask = power_of_two(max + 1) - 1;
@@ -52,14 +57,17 @@ dedup_table_create(uint32_t max)
 void
 dedup_table_destroy(struct dedup_table *table)
 {
-    if (table != NULL)
-        munmap(table, table->size);
+    if (table == NULL)
+        return;
+    munmap(table->ring, table->size);
+    free(table);
 }
 
-size_t
-dedup_table_size(const struct dedup_table *table)
+void *
+dedup_table_memory(const struct dedup_table *table, size_t *size_out)
 {
-    return table->size;
+    *size_out = table->size;
+    return table->ring;
 }
 
 struct dedup *
@@ -71,7 +79,6 @@ dedup_open(struct dedup_table *table, unsigned region, uint64_t incarnation,
     if (d == NULL)
         return NULL;
     d->table = table;
-    d->lines = (struct dedup_line *)(void *)&table->slots[table->slot_count];
     d->control = control;
     d->window_ms = window_ms;
     d->owner = (uint64_t)(region + 1) << HEAD_REGION_BIT | (uint64_t)(uint32_t)incarnation
@@ -162,7 +169,8 @@ slot_may_go(const struct dedup *d, uint64_t head, uint64_t newer_ms, uint64_t no
 {
     switch (head_state(head)) {
     case DEDUP_STATE_COMMITTED:
-        return head_ms(head) <= newer_ms || !head_counts(head, d->window_ms, now_ms);
+        return newer_ms == UINT64_MAX || head_age(head, newer_ms) >= 0 ||
+               !head_counts(head, d->window_ms, now_ms);
     case DEDUP_STATE_UNDER_WAY:
         return (head & HEAD_LASTS) == 0 && !head_lives(d, head);
     case DEDUP_STATE_FREE:
@@ -178,10 +186,11 @@ static uint32_t
 cursor_next(const struct dedup *d, struct dedup_cursor *cursor)
 {
     struct dedup_table *table = d->table;
-    uint64_t ahead = atomic_load_explicit(&table->next, memory_order_relaxed);
+    uint64_t ahead = atomic_load_explicit(&table->ring->next, memory_order_relaxed);
 
     if (cursor->next == cursor->end || ahead - cursor->next > table->slot_count / 4 + 1) {
-        cursor->next = atomic_fetch_add_explicit(&table->next, table->chunk, memory_order_relaxed);
+        cursor->next =
+            atomic_fetch_add_explicit(&table->ring->next, table->chunk, memory_order_relaxed);
         cursor->end = cursor->next + table->chunk;
     }
     return (uint32_t)(cursor->next++ % table->slot_count);
@@ -227,6 +236,8 @@ slot_take(struct dedup *d, struct dedup_cursor *cursor, uint64_t newer_ms, uint6
         if (head != 0)
             slot_unlink(d, number);
         cursor_prefetch(d, number);
+        /* Nobody may see what is written now under the head before. */
+        atomic_thread_fence(memory_order_release);
         return number;
     }
     return DEDUP_NO_SLOT;
@@ -234,47 +245,46 @@ slot_take(struct dedup *d, struct dedup_cursor *cursor, uint64_t newer_ms, uint6
 
 /* --- lines --- */
 
-/* The word whose message is to give way, the oldest that is committed: its way (DEDUP_WAYS: all are
- * under way), and the slot and head in *number and *head_out. */
-static unsigned
-line_oldest(const struct dedup *d, const struct dedup_line *line, uint64_t now_ms, uint32_t *number,
-            uint64_t *head_out)
+/* What is to give way in a line: the word, and where it leads to a message, that. */
+struct line_choice {
+    unsigned way; /* DEDUP_WAYS: all are under way */
+    uint32_t word;
+    uint32_t number; /* DEDUP_NO_SLOT: it leads to nothing */
+    uint64_t head;
+};
+
+/* Does a word of this line lead to its message still? */
+static bool
+word_is_true(const struct dedup *d, const struct dedup_line *line, uint32_t word, uint32_t number)
 {
-    uint64_t oldest_ms = UINT64_MAX;
-    unsigned found = DEDUP_WAYS;
+    uint64_t name = atomic_load_explicit(&d->table->slots[number].name, memory_order_acquire);
+
+    return line_of(d, name) == line && word_tag(d, name) == (word & ~d->table->number_mask);
+}
+
+/* The oldest that is committed, or a word that leads to nothing. */
+static struct line_choice
+line_oldest(const struct dedup *d, const struct dedup_line *line, uint64_t now_ms)
+{
+    struct line_choice found = {.way = DEDUP_WAYS};
+    int64_t oldest = INT64_MIN;
 
     for (unsigned way = 0; way < DEDUP_WAYS; way++) {
         uint32_t word = atomic_load_explicit(&line->word[way], memory_order_acquire);
-        uint32_t slot = word_slot(d, word, word & ~d->table->number_mask);
-        uint64_t head = slot == DEDUP_NO_SLOT ? 0 : atomic_load(&d->table->slots[slot].head);
-        uint64_t ms = head_state(head) == DEDUP_STATE_COMMITTED ? head_ms(head) : 0;
+        uint32_t number = word_slot(d, word, word & ~d->table->number_mask);
+        uint64_t head;
+        int64_t age;
 
-        if (slot_may_go(d, head, UINT64_MAX, now_ms) && ms < oldest_ms) {
-            oldest_ms = ms;
-            found = way;
-            *number = slot;
-            *head_out = head;
+        if (number == DEDUP_NO_SLOT || !word_is_true(d, line, word, number))
+            return (struct line_choice){.way = way, .word = word, .number = DEDUP_NO_SLOT};
+        head = atomic_load(&d->table->slots[number].head);
+        age = head_state(head) == DEDUP_STATE_COMMITTED ? head_age(head, now_ms) : INT64_MAX;
+        if (slot_may_go(d, head, UINT64_MAX, now_ms) && age > oldest) {
+            oldest = age;
+            found = (struct line_choice){way, word, number, head};
         }
     }
     return found;
-}
-
-/* Forgets the oldest. Returns what its word is now. */
-static uint32_t
-line_make_room(struct dedup *d, struct dedup_cursor *cursor, struct dedup_line *line,
-               uint64_t now_ms, unsigned *way_out)
-{
-    uint32_t number = DEDUP_NO_SLOT;
-    uint64_t head = 0;
-
-    *way_out = line_oldest(d, line, now_ms, &number, &head);
-    if (*way_out == DEDUP_WAYS)
-        return 0;
-    if (number != DEDUP_NO_SLOT) {
-        cursor_evicts(d, cursor, head, now_ms);
-        slot_drop(d, number, head);
-    }
-    return atomic_load_explicit(&line->word[*way_out], memory_order_acquire);
 }
 
 bool
@@ -293,11 +303,16 @@ slot_link(struct dedup *d, struct dedup_cursor *cursor, uint32_t number, uint64_
             return true;
     }
     for (unsigned i = 0; i < TRIES; i++) {
-        uint32_t was = line_make_room(d, cursor, line, now_ms, &way);
+        struct line_choice old = line_oldest(d, line, now_ms);
 
-        if (way == DEDUP_WAYS)
+        if (old.way == DEDUP_WAYS)
             return false;
-        if (atomic_compare_exchange_strong(&line->word[way], &was, word))
+        if (old.number != DEDUP_NO_SLOT) {
+            cursor_evicts(d, cursor, old.head, now_ms);
+            slot_drop(d, old.number, old.head);
+            old.word = 0;
+        }
+        if (atomic_compare_exchange_strong(&line->word[old.way], &old.word, word))
             return true;
     }
     return false;

@@ -31,6 +31,7 @@ enum dedup_state {
  * a file; and the state. */
 #define HEAD_STATE      UINT64_C(7)
 #define HEAD_LASTS      UINT64_C(8)
+#define HEAD_NO_MEMO    HEAD_LASTS /* of a committed one: its worker died while it wrote the memo */
 #define HEAD_FILE       UINT64_C(16)
 #define HEAD_TURN       (UINT64_C(1) << 5)
 #define HEAD_TURNS      (((UINT64_C(1) << 17) - 1) << 5)
@@ -56,18 +57,24 @@ struct dedup_line {
     _Atomic uint32_t word[DEDUP_WAYS];
 };
 
+/* At the beginning of the memory that workers share; the slots follow, and then the lines. */
+struct dedup_ring {
+    /* Of who fills the table: its owner bits; DEDUP_FILLED; or 0 */
+    alignas(64) _Atomic uint64_t fill;
+    alignas(64) _Atomic uint64_t next; /* slots that were given out, never taken modulo */
+};
+
+/* What no worker can change for another one: each has its own copy since the fork. */
 struct dedup_table {
-    size_t size; /* bytes of all this */
+    struct dedup_ring *ring; /* shared */
+    struct dedup_slot *slots;
+    struct dedup_line *lines;
+    size_t size; /* bytes of all that */
     uint32_t slot_count;
     uint32_t line_mask;   /* lines - 1, a power of two of them */
     uint32_t number_mask; /* of a slot's number + 1, in a word */
     uint32_t chunk;       /* slots that a worker takes from the ring at once */
     uint8_t secret[16];
-    /* Of who fills it: its owner bits; DEDUP_FILLED; or 0 */
-    alignas(64) _Atomic uint64_t fill;
-    alignas(64) _Atomic uint64_t next; /* of the ring, never taken modulo */
-    alignas(64) struct dedup_slot slots[];
-    /* the lines follow */
 };
 
 #define DEDUP_FILLED UINT64_C(1)
@@ -80,7 +87,6 @@ struct dedup_cursor {
 
 struct dedup {
     struct dedup_table *table;
-    struct dedup_line *lines;
     const struct stats_control *control;
     uint64_t owner;              /* HEAD_OWNER bits */
     struct dedup_cursor claims;  /* of the worker's thread */
@@ -113,18 +119,33 @@ head_with(uint64_t head, uint64_t owner, enum dedup_state state)
 /* Does the worker that owns this head live? */
 bool head_lives(const struct dedup *d, uint64_t head);
 
+/* The milliseconds from the time of this head until now_ms, both modulo 2^42; less than 0: it is
+ * later. */
+static inline int64_t
+head_age(uint64_t head, uint64_t now_ms)
+{
+    return (int64_t)((now_ms - head_ms(head)) << HEAD_OWNER_BIT) >> HEAD_OWNER_BIT;
+}
+
 /* Is it committed, and in the window? */
 static inline bool
 head_counts(uint64_t head, uint64_t window_ms, uint64_t now_ms)
 {
     return head_state(head) == DEDUP_STATE_COMMITTED &&
-           (head_ms(head) >= now_ms || now_ms - head_ms(head) <= window_ms);
+           head_age(head, now_ms) <= (int64_t)window_ms;
+}
+
+/* The head of this turn, committed at ms. */
+static inline uint64_t
+head_committed(uint64_t head, uint64_t ms)
+{
+    return ms << HEAD_OWNER_BIT | (head & (HEAD_TURNS | HEAD_FILE)) | DEDUP_STATE_COMMITTED;
 }
 
 static inline struct dedup_line *
 line_of(const struct dedup *d, uint64_t name)
 {
-    return &d->lines[(uint32_t)name & d->table->line_mask];
+    return &d->table->lines[(uint32_t)name & d->table->line_mask];
 }
 
 /* The upper bits of a word. */

@@ -2,6 +2,7 @@
 #include "worker/worker_state.h"
 
 #include "common/fd.h"
+#include "common/text.h"
 #include "worker/conn.h"
 
 #include <errno.h>
@@ -115,6 +116,19 @@ worker_sockets_open(struct worker *w)
     }
 }
 
+/* The scope of a listener's ids, by its name as the journal has it. */
+static uint64_t
+worker_scope(const struct worker *w, const char *name, unsigned alike)
+{
+    char escaped[512];
+
+    if (!text_is_utf8(name, strlen(name))) {
+        (void)text_escape(name, strlen(name), escaped, sizeof(escaped));
+        name = escaped;
+    }
+    return dedup_scope(w->dedup, name, alike);
+}
+
 /* How many listeners before this one have its name. */
 static unsigned
 worker_alike(const struct worker *w, size_t listener)
@@ -147,7 +161,7 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         l->meaning = listener_meaning(cl->config);
         l->dedup_window_ms = cl->config->number[OPTION_DEDUP_WINDOW] / 1000;
         if (l->dedup_window_ms > 0)
-            l->dedup_scope = dedup_scope(w->dedup, cl->config->name, worker_alike(w, i));
+            l->dedup_scope = worker_scope(w, cl->config->name, worker_alike(w, i));
         w->listener_count++;
     }
     return 0;

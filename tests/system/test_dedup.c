@@ -312,6 +312,40 @@ what_a_dead_worker_has_not_written_is_handled(void **state)
     assert_int_equal(records(d), 1);
 }
 
+/* The next handler knows nothing of the journal. */
+static void
+an_orphan_of_the_journal_is_handled_by_another_handler(void **state)
+{
+    struct proc_list workers;
+    struct daemon *d;
+    uint64_t struck;
+    struct answer a;
+    struct peer p;
+
+    (void)state;
+    faults_need();
+    d = daemon_create(
+        &(struct daemon_options){.config = "workers = 1\nlisten = { \"msp://127.0.0.1:0\" }\n",
+                                 .faults = true,
+                                 .errors_expected = true});
+    daemon_launch(d);
+    struck = faults_struck(d);
+    peer_connect(&p, &d->listeners[0]);
+    daemon_workers(d, &workers);
+    faults_set(d, "write delay-8000 /journal/ 1\n");
+    post(&p, &kinds[0]);
+    WAIT_FOR(faults_struck(d) > struck, 20000);
+    faults_set(d, "");
+    daemon_configure(d, "workers = 1\nlisten = { \"msp://127.0.0.1:0?handler=discard\" }\n");
+    daemon_reload(d);
+    signal_send(workers.pid[0], SIGKILL);
+    WAIT_FOR(!proc_alive(workers.pid[0]), 5000);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
+    assert_int_equal(stats_workers_sum(d, "restarts"), 0);
+    daemon_stop(d);
+}
+
 /* --- everything at once --- */
 
 #define PROXIES  4
@@ -397,6 +431,7 @@ main(void)
         SYSTEM_TEST(a_reload_does_not_change_how_many_ids_there_are),
         SYSTEM_TEST(what_a_dead_worker_has_written_has_no_second_record),
         SYSTEM_TEST(what_a_dead_worker_has_not_written_is_handled),
+        SYSTEM_TEST(an_orphan_of_the_journal_is_handled_by_another_handler),
         SYSTEM_TEST(each_of_a_hundred_thousand_messages_has_one_record),
     };
 

@@ -241,6 +241,9 @@ an_id_is_remembered_for_the_window(void **state)
     commit_at(t, 1, "e", false, 'y', NOW + WINDOW + 1);
     assert_int_equal(answer_at(t, "e", false, 'y', NOW + WINDOW + 1), DEDUP_COMMITTED);
     assert_int_equal(dedup_take_evicted(t->worker[0]), 0);
+    commit_at(t, 0, "late", false, 'x', (UINT64_C(1) << 42) - 1); /* the year 2109 */
+    assert_int_equal(answer_at(t, "late", false, 'x', (UINT64_C(1) << 42) + 9), DEDUP_COMMITTED);
+    assert_int_equal(answer_at(t, "late", false, 'x', (UINT64_C(1) << 42) + WINDOW), DEDUP_MINE);
 }
 
 /* --- room --- */
@@ -338,7 +341,7 @@ what_the_journal_can_tell_waits_until_it_has(void **state)
     assert_int_equal(dedup_orphans_find(t->worker[2], &orphans), 0);
     assert_int_equal(orphans.count, 2);
     assert_int_equal(orphans.since_ms, NOW);
-    dedup_note(t->worker[2], &record);
+    dedup_settle_orphan(t->worker[2], &record);
     dedup_note(t->worker[2], &record);
     assert_int_equal(ASK(t, 1, &copy), DEDUP_COMMITTED);
     assert_memory_equal(copy.memo, memo, sizeof(memo));
@@ -348,6 +351,36 @@ what_the_journal_can_tell_waits_until_it_has(void **state)
     assert_int_equal(ASK(t, 1, &lost), DEDUP_MINE);
     assert_int_equal(dedup_orphans_find(t->worker[2], &orphans), 0);
     assert_int_equal(orphans.count, 0);
+}
+
+/* A live worker's record may still be taken back. */
+static void
+what_nobody_has_lost_is_not_settled_by_its_record(void **state)
+{
+    struct table *t = *state;
+    struct dedup_claim live = lasting_of(t, "live"), copy = lasting_of(t, "unknown");
+    struct dedup_record records[] = {record_of(t, "live", NOW), record_of(t, "unknown", NOW)};
+
+    assert_int_equal(ASK(t, 0, &live), DEDUP_MINE);
+    dedup_settle_orphan(t->worker[1], &records[0]);
+    dedup_settle_orphan(t->worker[1], &records[1]);
+    dedup_release(t->worker[0], live.entry);
+    live = lasting_of(t, "live");
+    assert_int_equal(ASK(t, 1, &live), DEDUP_MINE);
+    assert_int_equal(ASK(t, 1, &copy), DEDUP_MINE);
+}
+
+/* No other handler can tell, and asks nobody to. */
+static void
+a_listener_that_cannot_recall_waits_for_no_orphan(void **state)
+{
+    struct table *t = *state;
+    struct dedup_claim first = lasting_of(t, "r"), copy = claim_of(t, "r", false, 'x');
+
+    assert_int_equal(ASK(t, 0, &first), DEDUP_MINE);
+    end_worker(t, 0);
+    assert_int_equal(ASK(t, 1, &copy), DEDUP_MINE);
+    assert_false(copy.needs_recall);
 }
 
 static void
@@ -447,23 +480,26 @@ check_rest(struct table *t)
     }
 }
 
-/* The table as it is now, as if the first worker had died. */
+/* As if the first worker, which is stopped, had died now: the table is as before afterwards. */
 static void
-check_copy(const void *shared, size_t size)
+check_death(struct table *t, const void *now)
 {
-    struct table copy = {.worker = {0}};
+    size_t size;
+    void *memory = dedup_table_memory(t->memory, &size);
 
-    open_table(&copy);
-    memcpy(copy.memory, shared, size);
-    check_rest(&copy);
-    close_table(&copy);
+    for (unsigned i = 1; i < WORKERS; i++)
+        open_worker(t, i, 100 + i); /* with no chunk of the ring */
+    check_rest(t);
+    memcpy(memory, now, size);
+    atomic_store(&t->control->worker[0].incarnation, 100);
 }
 
 static void
 a_worker_may_die_at_any_instruction(void **state)
 {
     struct table *t = *state;
-    size_t size = dedup_table_size(t->memory);
+    size_t size;
+    const void *memory = dedup_table_memory(t->memory, &size);
     void *before = malloc(size);
     unsigned changes = 0;
     int status;
@@ -485,19 +521,51 @@ a_worker_may_die_at_any_instruction(void **state)
         free(before);
         skip();
     }
-    memcpy(before, t->memory, size);
+    memcpy(before, memory, size);
     while (WIFSTOPPED(status)) {
         assert_int_equal(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        if (memcmp(before, t->memory, size) == 0)
+        if (memcmp(before, memory, size) == 0)
             continue;
-        memcpy(before, t->memory, size);
+        memcpy(before, memory, size);
         changes++;
-        check_copy(before, size);
+        check_death(t, before);
     }
     assert_int_equal(status, 0);
     assert_true(changes > 20);
     free(before);
+}
+
+/* What a worker that was taken over may write costs the others answers, and nothing else. */
+static void
+a_table_of_nonsense_harms_no_process(void **state)
+{
+    struct table *t = *state;
+    size_t size;
+    uint64_t *words = dedup_table_memory(t->memory, &size);
+    struct dedup_orphans orphans;
+    char id[8];
+
+    srandom(1);
+    for (unsigned round = 0; round < 20; round++) {
+        for (size_t i = 0; i < size / sizeof(*words); i++)
+            words[i] = (uint64_t)random() << 33 ^ (uint64_t)random() << 8 ^ (uint64_t)random();
+        for (unsigned i = 0; i < 1000; i++) {
+            struct dedup_claim claim;
+            struct dedup_record record;
+
+            name_number(id, i);
+            claim = claim_of(t, id, i % 3 == 0, 'x');
+            claim.lasts = i % 2 == 0;
+            record = record_of(t, id, NOW + i);
+            if (ASK(t, i % WORKERS, &claim) == DEDUP_MINE && i % 5 != 0)
+                dedup_commit(t->worker[i % WORKERS], claim.entry, memo, NOW);
+            dedup_note(t->worker[i % WORKERS], &record);
+            dedup_settle_orphan(t->worker[i % WORKERS], &record);
+        }
+        assert_int_equal(dedup_orphans_find(t->worker[1], &orphans), 0);
+        dedup_orphans_release(t->worker[1], &orphans);
+    }
 }
 
 /* --- processes that ask at the same moment --- */
@@ -591,9 +659,12 @@ main(void)
         TEST(what_is_under_way_keeps_its_room),
         TEST(what_a_dead_worker_had_is_handled_again),
         TEST(what_the_journal_can_tell_waits_until_it_has),
+        TEST(what_nobody_has_lost_is_not_settled_by_its_record),
+        TEST(a_listener_that_cannot_recall_waits_for_no_orphan),
         TEST(after_a_start_what_was_committed_before_is_awaited),
         TEST(a_record_takes_no_room_from_a_newer_one),
         TEST(a_worker_may_die_at_any_instruction),
+        TEST(a_table_of_nonsense_harms_no_process),
         TEST(of_processes_that_ask_at_the_same_moment_one_goes_on),
     };
 

@@ -71,6 +71,7 @@ struct recall {
     const _Atomic bool *stop;
     struct dedup *dedup;
     uint64_t since_ms;
+    bool is_fill;       /* else for orphans */
     char listener[512]; /* the last one */
     uint64_t scope;     /* of that */
 };
@@ -157,7 +158,10 @@ recall_note(struct recall *r, const char *id, const json_t *record)
                                                             : RECALL_IN_LINE,
                   number);
         memcpy(note.memo, &memo, sizeof(memo));
-        dedup_note(r->dedup, &note);
+        if (r->is_fill)
+            dedup_note(r->dedup, &note);
+        else
+            dedup_settle_orphan(r->dedup, &note);
     }
     free(to_free);
 }
@@ -184,23 +188,40 @@ recall_line(void *arg, const struct segment_line *line)
 
 /* --- segments --- */
 
-/* What is written is not safe before it is synced, and what comes behind that is not told. Returns
- * 0, or -1 with errno. */
+/* What is written is not safe before it is synced, and what comes behind that is not told. Recovery
+ * may cut off what is torn meanwhile. Returns 0, or -1 with errno. */
 static int
 recall_segment_open(struct recall *r, int fd)
 {
+    uint64_t size = UINT64_MAX;
     char newest[ULID_LEN];
     struct stat st;
+    int rc;
 
-    if (r->ops->status(fd, &st) < 0)
-        return -1;
-    if (!S_ISREG(st.st_mode) || !newest_in_segment(fd, newest) || ulid_ms(newest) < r->since_ms)
-        return 0;
-    if ((st.st_mode & 0777) != SEGMENT_SEALED && r->ops->sync_data(fd) < 0)
-        return -1;
-    return segment_scan(r->ops, fd, 0, (uint64_t)st.st_size, recall_line, r);
+    do {
+        if (r->ops->status(fd, &st) < 0)
+            return -1;
+        if (!S_ISREG(st.st_mode) || !newest_in_segment(fd, newest) || ulid_ms(newest) < r->since_ms)
+            return 0;
+        errno = EIO;
+        if ((uint64_t)st.st_size >= size) /* it has not become shorter */
+            return -1;
+        size = (uint64_t)st.st_size;
+        if ((st.st_mode & 0777) != SEGMENT_SEALED && r->ops->sync_data(fd) < 0)
+            return -1;
+        rc = segment_scan(r->ops, fd, 0, size, recall_line, r);
+    } while (rc < 0 && errno == EIO);
+    return rc;
 }
 
+/* Is it something that may have passed when somebody looks again? */
+static bool
+recall_may_pass(int error)
+{
+    return error == ECANCELED || error == EMFILE || error == ENFILE || error == ENOMEM;
+}
+
+/* Returns 0, or -1 where this has to be done again. */
 static int
 recall_segment(struct recall *r, const char *name)
 {
@@ -211,17 +232,18 @@ recall_segment(struct recall *r, const char *name)
         rc = errno == ENOENT ? 0 : -1; /* somebody has taken it */
     else
         rc = recall_segment_open(r, fd);
-    if (rc < 0 && errno != ECANCELED)
+    if (rc < 0 && !recall_may_pass(errno)) {
         log_warn("journal/%s cannot be read, so a message in it that is sent again gets a second "
                  "record: %s",
                  name, strerror(errno));
-    rc = rc < 0 && errno == ECANCELED ? -1 : 0;
+        rc = 0;
+    }
     fd_close(&fd);
     return rc;
 }
 
-/* All records since since_ms, the oldest segment first. Returns 0, or -1 where it was told to
- * stop. */
+/* All records since since_ms, the oldest segment first. Returns 0, or -1 where this has to be done
+ * again. */
 static int
 recall_all(struct recall *r, uint64_t since_ms)
 {
@@ -229,6 +251,8 @@ recall_all(struct recall *r, uint64_t since_ms)
     int count = segment_names(r->dirs->journal, &names), rc = 0;
 
     r->since_ms = since_ms;
+    if (count < 0 && recall_may_pass(errno))
+        return -1;
     if (count < 0) {
         log_warn("the journal cannot be searched for messages that are sent again: %s",
                  strerror(errno));
@@ -260,9 +284,11 @@ void
 recall_run(const struct data_dirs *dirs, const struct file_ops *ops, struct dedup *dedup,
            uint64_t window_start_ms, const _Atomic bool *stop)
 {
-    struct recall r = {.dirs = dirs, .ops = ops, .stop = stop, .dedup = dedup};
+    struct recall r = {.dirs = dirs, .ops = ops, .stop = stop, .dedup = dedup, .is_fill = true};
 
     if (dedup_fill_begin(dedup))
         dedup_fill_end(dedup, recall_all(&r, window_start_ms) == 0);
-    recall_orphans(&r);
+    r.is_fill = false;
+    if (dedup_is_filled(dedup))
+        recall_orphans(&r);
 }
