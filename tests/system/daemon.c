@@ -2,6 +2,8 @@
  * lets teardown show the log of one that a failed assertion left running. */
 #include "daemon.h"
 
+#include "faults.h"
+
 #include "support/signals.h"
 
 #include "target.h"
@@ -137,6 +139,7 @@ spawn(struct daemon *d, const char *error_file)
         how.env[0] = preload;
         how.env[1] = control;
     } else if (d->options.clock) {
+        faults_need();
         snprintf(preload, sizeof(preload), "LD_PRELOAD=%s", harness_program("tests/clock.so"));
         snprintf(control, sizeof(control), "MSOCK_CLOCK=%s", d->clock_path);
         how.env[0] = preload;
