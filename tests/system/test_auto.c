@@ -151,7 +151,7 @@ first_bytes_may_come_alone(void **state)
         n = raw_cnp_encode_more(&r, bytes, RAW_CNP_DATA, 0, json, strlen(json));
         for (size_t i = 0; i < n; i++) {
             raw_say(&r, &bytes[i], 1);
-            WAIT_FOR(raw_was_read(d, &r), 5000);
+            WAIT_FOR(raw_was_read(d, &r), 20000);
         }
         assert_int_equal(raw_cnp_get(&r, &p), 0);
         assert_int_equal(p.type, RAW_CNP_ACK);
