@@ -34,16 +34,22 @@ stop() {
 }
 trap stop INT TERM
 
-# One program: its output, pid and exit status go to files named after it.
+# One program: its output, pid and exit status go to files named after its path, since a unit test
+# and a system test may have the same name.
+log_of() { # PROGRAM LOGS
+    echo "$2/${1//\//-}"
+}
+
 run_one() { # PROGRAM LOGS LIMIT
-    local log=$2/${1##*/}
+    local log
+    log=$(log_of "$1" "$2")
     # shellcheck disable=SC2086 # RUNNER may have arguments
     timeout --kill-after=5 "$3" ${RUNNER:-} "$1" >"$log" 2>&1 </dev/null &
     echo $! >"$log.pid"
     wait $!
     echo $? >"$log.status"
 }
-export -f run_one
+export -f run_one log_of
 
 count() { # WORD LOG
     sed -n "s/^\[ *$1 *\] \([0-9]*\) test.*/\1/p" "$2" | awk '{n += $1} END {print n + 0}'
@@ -51,7 +57,8 @@ count() { # WORD LOG
 
 passed=0 failed=0 skipped=0 broken=()
 report() { # PROGRAM
-    local log=$logs/${1##*/} status p f s
+    local log status p f s
+    log=$(log_of "$1" "$logs")
     status=$(cat "$log.status" 2>/dev/null || echo 255)
     p=$(count PASSED "$log") f=$(count FAILED "$log") s=$(count SKIPPED "$log")
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
