@@ -58,14 +58,17 @@ static const struct {
     const char *name, *command;
     bool refused;
     bool committed;
+    bool endless; /* it has to be ended; the others have all the time that they need */
 } commands[] = {
-    {.name = "hangs", .command = "exec sleep 1000"},
+    {.name = "hangs", .command = "exec sleep 1000", .endless = true},
     {.name = "prints a gigabyte", .command = "exec head -c 1000000000 /dev/zero"},
     {.name = "complains by the gigabyte",
      .command = "head -c 100000000 /dev/zero >&2; cat; exit 0",
      .committed = true},
     {.name = "forks", .command = "sleep 1000 >/dev/null 2>&1 & cat", .committed = true},
-    {.name = "ignores SIGTERM", .command = "trap '' TERM; while :; do sleep 1; done"},
+    {.name = "ignores SIGTERM",
+     .command = "trap '' TERM; while :; do sleep 1; done",
+     .endless = true},
     {.name = "dies by a signal", .command = "kill -SEGV $$"},
     {.name = "fails", .command = "cat; exit 1"},
     {.name = "refuses", .command = "cat >/dev/null; echo not today >&2; exit 65", .refused = true},
@@ -114,12 +117,14 @@ check_cnp(const struct daemon *d, size_t i)
 static void
 each_misbehaviour_gets_its_answer_and_leaves_no_process(void **state)
 {
-    static const char once[] = "exec=once&exec_timeout=1s";
     struct daemon_options options = {.errors_expected = true};
     struct daemon *d;
 
     (void)state;
     for (size_t i = 0; i < COMMANDS; i++) {
+        const char *once =
+            commands[i].endless ? "exec=once&exec_timeout=1s" : "exec=once&exec_timeout=60s";
+
         options.listen[2 * i] = exec_url("msp", once, commands[i].command);
         options.listen[2 * i + 1] = exec_url("cnp", once, commands[i].command);
     }
