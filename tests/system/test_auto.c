@@ -141,7 +141,7 @@ first_bytes_may_come_alone(void **state)
     connect_only(&r, &raw_frame_length32, d);
     for (size_t i = 0; i < 24; i++) {
         raw_say(&r, &"\0\0\0\x14\1aaaaaaaaaaaa{}aaaaa"[i], 1);
-        WAIT_FOR(raw_was_read(d, &r), 5000);
+        WAIT_FOR(raw_was_read(d, &r), 20000);
     }
     raw_expect(&r, "\1aaaaaaaaaaaa{}aaaaa", 20);
     for (unsigned second = 0; second < 2; second++) {
