@@ -14,6 +14,7 @@
 #define CONFIG_LISTENERS_MAX 64
 #define CONFIG_ADDRESSES_MAX 128 /* of all listeners */
 #define CONFIG_WORKERS_MAX   64
+#define CONFIG_DEDUP_MAX     67108863 /* ids */
 #define CONFIG_ERROR_LEN     512
 #define DATA_ID_LEN          36 /* of a UUID as text, without NUL */
 #define DATA_PARTS           3  /* of the data directory: journal/, files/, blobs/ */

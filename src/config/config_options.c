@@ -127,7 +127,7 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_SYNC] = {"sync", BOOL, .initial = "yes", .help = "fsync before the final ACK"},
     [OPTION_DEDUP_WINDOW] = {"dedup_window", DURATION(BOTH, 0, 365 * DAY), .initial = "10m",
                              .help = "time for which ids are remembered; 0: not at all"},
-    [OPTION_DEDUP_MAX] = {"dedup_max", NUMBER(OPTION_IN_FILE, 1, 67108863, "ids"),
+    [OPTION_DEDUP_MAX] = {"dedup_max", NUMBER(OPTION_IN_FILE, 1, CONFIG_DEDUP_MAX, "ids"),
                           .initial = "1000000", .help = "most ids that are remembered"},
     [OPTION_BACKLOG] = {"backlog", NUMBER(OPTION_IN_URL, 1, 65535, "connections"),
                         .initial = "1024", .help = "most connections that wait to be accepted"},

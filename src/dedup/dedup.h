@@ -24,7 +24,7 @@ struct dedup_table;
 MS_MUST_CHECK struct dedup_table *dedup_table_create(uint32_t max);
 void dedup_table_destroy(struct dedup_table *table); /* NULL is fine */
 
-/* What the workers share of it. */
+/* The memory that the workers share, for tests that look at it or spoil it. */
 void *dedup_table_memory(const struct dedup_table *table, size_t *size_out);
 
 /* --- in a worker --- */
@@ -48,7 +48,7 @@ struct dedup_claim {
     uint64_t conn;      /* of its connection, in this worker */
     uint64_t window_ms; /* how long a committed one counts */
     bool is_file;
-    bool lasts; /* its handler can tell later whether it was committed: dedup_recall */
+    bool lasts; /* its handler can tell later whether it was committed (its recall) */
 
     uint32_t entry;               /* its own, or 0: for dedup_commit and dedup_release */
     bool needs_recall;            /* with DEDUP_WAIT: nobody else will settle it */

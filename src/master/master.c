@@ -133,6 +133,8 @@ start_id_clock(struct master *m)
     return 0;
 }
 
+static_assert(CONFIG_DEDUP_MAX <= DEDUP_MAX_LIMIT, "what can be configured can be made");
+
 /* Makes the memory that workers of all generations share. */
 static int
 start_shared(struct master *m, const struct config *config)

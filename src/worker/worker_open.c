@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#define RECALL_TRIES    200
+#define RECALL_TRIES    200 /* a second in all */
 #define RECALL_PAUSE_MS 5
 #define FILES_ENOUGH    65536u
 
