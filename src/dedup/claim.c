@@ -17,6 +17,12 @@ dedup_scope(const struct dedup *d, const char *listener, unsigned alike)
 }
 
 uint64_t
+dedup_run(const struct dedup *d)
+{
+    return dedup_scope(d, "a run", 0);
+}
+
+uint64_t
 dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const void *value, size_t n)
 {
     struct siphash hash;

@@ -39,6 +39,9 @@ dedup_open(struct dedup_table *table, unsigned region, uint64_t incarnation,
            const struct stats_control *control, uint64_t window_ms);
 void dedup_close(struct dedup *d); /* NULL is fine */
 
+/* A number that all workers with this table have, and no others. It gives nothing away. */
+uint64_t dedup_run(const struct dedup *d);
+
 /* One message, as long as it is not decided what becomes of it. The caller fills in all but the
  * last three. Times are those of ids, in milliseconds (clock_id_us), which no step of the clock
  * moves. */
@@ -92,9 +95,11 @@ uint64_t dedup_take_evicted(struct dedup *d);
 /* True where they need not wait any more for what was committed before the start. */
 bool dedup_is_filled(const struct dedup *d);
 
-/* True where the caller has to give all records within the window to dedup_note: nobody else does.
- * Then dedup_fill_end says that it has, or that another one has to. */
+/* True where the caller has to give all records within the window to dedup_note: nobody else does,
+ * or has gone on with it for some seconds. It says dedup_fill_on all the time, and then
+ * dedup_fill_end: it has, or another one has to. */
 MS_MUST_CHECK bool dedup_fill_begin(struct dedup *d);
+void dedup_fill_on(struct dedup *d);
 void dedup_fill_end(struct dedup *d, bool done);
 
 /* The messages that were with such a handler when their worker died. */

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#define FILL_STUCK_US 5000000 /* who fills the table and says nothing for so long was stopped */
+
 bool
 dedup_is_filled(const struct dedup *d)
 {
@@ -12,16 +14,34 @@ dedup_is_filled(const struct dedup *d)
 bool
 dedup_fill_begin(struct dedup *d)
 {
-    uint64_t by = atomic_load(&d->table->ring->fill);
+    struct dedup_ring *ring = d->table->ring;
+    uint64_t by = atomic_load(&ring->fill);
+    uint64_t said_us = atomic_load(&ring->fill_said_us);
 
-    return by != DEDUP_FILLED && by != d->owner && !head_lives(d, by) &&
-           atomic_compare_exchange_strong(&d->table->ring->fill, &by, d->owner);
+    if (by == DEDUP_FILLED || by == d->owner ||
+        (head_lives(d, by) && clock_mono_us() - said_us < FILL_STUCK_US) ||
+        !atomic_compare_exchange_strong(&ring->fill, &by, d->owner))
+        return false;
+    dedup_fill_on(d);
+    return true;
 }
 
 void
+dedup_fill_on(struct dedup *d)
+{
+    atomic_store_explicit(&d->table->ring->fill_said_us, clock_mono_us(), memory_order_relaxed);
+}
+
+/* One that was taken for stuck and has done it all the same has done it. */
+void
 dedup_fill_end(struct dedup *d, bool done)
 {
-    atomic_store_explicit(&d->table->ring->fill, done ? DEDUP_FILLED : 0, memory_order_release);
+    uint64_t own = d->owner;
+
+    if (done)
+        atomic_store_explicit(&d->table->ring->fill, DEDUP_FILLED, memory_order_release);
+    else
+        (void)atomic_compare_exchange_strong(&d->table->ring->fill, &own, 0);
 }
 
 /* --- workers that have died --- */

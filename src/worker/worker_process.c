@@ -6,6 +6,7 @@
 #include "worker/worker_state.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -57,6 +58,16 @@ worker_master_gone(struct watch *watch, uint32_t events)
         log_warn("the master is gone; finishing what is under way");
     worker_drain(w, "the master is gone");
     accept_end(w); /* nobody else would end what was retired */
+}
+
+/* Whoever comes after the master waits for the workers that have the journal by now (recall_run).
+ * One that was not there in time must not take a message any more. */
+static bool
+worker_has_master(const struct worker *w)
+{
+    struct pollfd master = {.fd = w->child->master_fd, .events = POLLIN};
+
+    return poll(&master, 1, 0) != 1;
 }
 
 /* --- ready, wait, go --- */
@@ -128,8 +139,10 @@ worker_main(const struct child *child)
         worker_say(child, error, strlen(error));
         return CHILD_EXIT_NOT_READY;
     }
-    worker_ready(&worker);
-    worker_run(&worker);
+    if (worker_has_master(&worker)) {
+        worker_ready(&worker);
+        worker_run(&worker);
+    }
     worker_close(&worker);
     return CHILD_EXIT_DONE;
 }

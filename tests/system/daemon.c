@@ -284,16 +284,23 @@ daemon_stop(struct daemon *d)
 }
 
 void
-daemon_kill(struct daemon *d)
+daemon_kill_master(struct daemon *d)
 {
-    struct proc_list workers;
     struct run_result result;
 
-    daemon_workers(d, &workers);
     signal_send(d->run.pid, SIGKILL);
     run_finish(&d->run, STOP_MS, &result);
     run_result_free(&result);
     d->running = false;
+}
+
+void
+daemon_kill(struct daemon *d)
+{
+    struct proc_list workers;
+
+    daemon_workers(d, &workers);
+    daemon_kill_master(d);
     WAIT_FOR(all_gone(&workers), STOP_MS);
 }
 

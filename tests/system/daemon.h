@@ -65,7 +65,8 @@ void daemon_stop(struct daemon *d);
 /* Waits for the end of a master that was told to leave; checks as daemon_stop does. */
 void daemon_finish(struct daemon *d, unsigned timeout_ms);
 
-/* kill -9 of the master, and waits until its workers have left. */
+/* kill -9 of the master; the other one also waits until its workers have left. */
+void daemon_kill_master(struct daemon *d);
 void daemon_kill(struct daemon *d);
 
 /* Writes the configuration file anew. */

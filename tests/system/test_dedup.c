@@ -312,6 +312,52 @@ what_a_dead_worker_has_not_written_is_handled(void **state)
     assert_int_equal(records(d), 1);
 }
 
+static bool
+nobody_listens(const struct daemon *d)
+{
+    struct peer p;
+
+    if (peer_try_connect(&p, &d->listeners[0], NULL) < 0)
+        return true;
+    peer_close(&p);
+    return false;
+}
+
+/* The worker goes on when its master is killed, and a new daemon is there before it has finished.
+ */
+static void
+what_a_worker_commits_after_its_master_has_no_second_record(void **state)
+{
+    struct daemon *d =
+        start_to_stay(&(struct daemon_options){.workers = 1, .errors_expected = true});
+    uint8_t data[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+    size_t n = wire_ahead(data, &kinds[0]);
+    struct peer early, late;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&early, &d->listeners[0]);
+    assert_int_equal(peer_write(&early, data, n - 1), 0);
+    assert_int_equal(peer_answer(&early, &a), ANSWER_ACK); /* of the body */
+    daemon_kill_master(d);
+    WAIT_FOR(nobody_listens(d), 5000);
+    daemon_launch(d);
+    peer_connect(&late, &d->listeners[0]);
+    post(&late, &kinds[0]);
+    assert_int_equal(peer_answer(&late, &a), ANSWER_ACK); /* of the body */
+    late.answer_ms = 300;
+    assert_int_equal(peer_answer(&late, &a), ANSWER_SILENCE);
+    assert_int_equal(peer_write(&early, data + n - 1, 1), 0);
+    assert_int_equal(peer_answer(&early, &a), ANSWER_ACK);
+    peer_close(&early);
+    late.answer_ms = 30000 * WAIT_SCALE;
+    assert_int_equal(peer_answer(&late, &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "duplicates"), 1);
+    peer_close(&late);
+    daemon_stop(d);
+    assert_int_equal(records(d), 1);
+}
+
 /* The next handler knows nothing of the journal. */
 static void
 an_orphan_of_the_journal_is_handled_by_another_handler(void **state)
@@ -431,6 +477,7 @@ main(void)
         SYSTEM_TEST(a_reload_does_not_change_how_many_ids_there_are),
         SYSTEM_TEST(what_a_dead_worker_has_written_has_no_second_record),
         SYSTEM_TEST(what_a_dead_worker_has_not_written_is_handled),
+        SYSTEM_TEST(what_a_worker_commits_after_its_master_has_no_second_record),
         SYSTEM_TEST(an_orphan_of_the_journal_is_handled_by_another_handler),
         SYSTEM_TEST(each_of_a_hundred_thousand_messages_has_one_record),
     };

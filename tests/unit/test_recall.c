@@ -1,8 +1,11 @@
 /* What the journal tells the other workers after a start. */
 #include "handler_fixture.h"
 
+#include "dedup/table.h"
+#include "handler/journal/data_dir.h"
 #include "handler/journal/journal.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #define NAME    "01M00000000000000000000000-w0.ndjson"
@@ -13,6 +16,8 @@
 struct context {
     struct fixture *f;
     struct data_dirs dirs;
+    struct config config;
+    _Atomic int64_t id_offset_us; /* so that it is NOW */
     struct dedup_table *table;
     struct stats_control *control;
     struct dedup *dedup;
@@ -25,11 +30,16 @@ setup(void **state)
 
     c->f = fixture_create();
     c->dirs = DATA_DIRS_CLOSED;
+    c->dirs.root = open(fixture_path(c->f, "."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     c->dirs.journal = open(fixture_path(c->f, "journal"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    c->config.dedup_window_us = WINDOW * 1000;
+    c->config.drain_timeout_us = 60000000;
+    c->id_offset_us = (int64_t)(NOW * 1000 - clock_boot_us());
     c->table = dedup_table_create(2 * RECORDS);
     c->control =
         mmap(NULL, sizeof(*c->control), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(c->dirs.journal >= 0 && c->table != NULL && c->control != MAP_FAILED);
+    assert_true(c->dirs.root >= 0 && c->dirs.journal >= 0 && c->table != NULL &&
+                c->control != MAP_FAILED);
     atomic_store(&c->control->worker[0].incarnation, 7);
     c->dedup = dedup_open(c->table, 0, 7, c->control, WINDOW);
     *state = c;
@@ -44,7 +54,7 @@ teardown(void **state)
     dedup_close(c->dedup);
     dedup_table_destroy(c->table);
     munmap(c->control, sizeof(*c->control));
-    fd_close(&c->dirs.journal);
+    data_dirs_close(&c->dirs);
     fixture_destroy(c->f);
     free(c);
     return 0;
@@ -116,13 +126,22 @@ assert_all_known(const struct context *c)
 }
 
 static void
+recall(struct context *c, const struct file_ops *ops, const _Atomic bool *stop)
+{
+    const struct handler_host host = {
+        .config = &c->config, .dedup = c->dedup, .id_offset_us = &c->id_offset_us};
+
+    recall_run(&host, &c->dirs, ops, stop);
+}
+
+static void
 every_record_of_the_window_is_told(void **state)
 {
     struct context *c = *state;
 
     put_all(c);
     assert_false(dedup_is_filled(c->dedup));
-    recall_run(&c->dirs, &file_ops_unsynced, c->dedup, NOW - WINDOW, NULL);
+    recall(c, &file_ops_unsynced, NULL);
     assert_true(dedup_is_filled(c->dedup));
     assert_all_known(c);
 }
@@ -133,7 +152,8 @@ what_is_older_is_not(void **state)
     struct context *c = *state;
 
     put_record(c, "old");
-    recall_run(&c->dirs, &file_ops_unsynced, c->dedup, NOW, NULL);
+    c->id_offset_us += WINDOW * 1000;
+    recall(c, &file_ops_unsynced, NULL);
     assert_true(dedup_is_filled(c->dedup));
     assert_false(is_known(c, "old"));
 }
@@ -165,7 +185,7 @@ a_segment_that_is_cut_meanwhile_is_told_whole(void **state)
     ops.read = cut_and_read;
     put_all(c);
     put(c, torn, strlen(torn));
-    recall_run(&c->dirs, &ops, c->dedup, NOW - WINDOW, NULL);
+    recall(c, &ops, NULL);
     assert_true(is_cut && dedup_is_filled(c->dedup));
     assert_all_known(c);
 }
@@ -188,10 +208,74 @@ without_descriptors_it_is_done_again_later(void **state)
 
     ops.open = no_descriptor;
     put_record(c, "a");
-    recall_run(&c->dirs, &ops, c->dedup, NOW - WINDOW, NULL);
+    recall(c, &ops, NULL);
     assert_false(dedup_is_filled(c->dedup));
-    recall_run(&c->dirs, &file_ops_unsynced, c->dedup, NOW - WINDOW, NULL);
+    recall(c, &file_ops_unsynced, NULL);
     assert_true(dedup_is_filled(c->dedup) && is_known(c, "a"));
+}
+
+/* --- who else uses the journal --- */
+
+static void *
+recall_in_thread(void *arg)
+{
+    recall(arg, &file_ops_unsynced, NULL);
+    return NULL;
+}
+
+static void
+what_an_earlier_daemon_writes_to_the_end_is_told(void **state)
+{
+    struct context *c = *state;
+    int earlier = open(fixture_path(c->f, "."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int own = open(fixture_path(c->f, "."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    pthread_t thread;
+
+    recall_hold(&c->dirs, c->dedup);
+    data_dir_hold(own, dedup_run(c->dedup)); /* another worker of this daemon is none */
+    data_dir_hold(earlier, dedup_run(c->dedup) - 1);
+    assert_int_equal(pthread_create(&thread, NULL, recall_in_thread, c), 0);
+    usleep(50000);
+    assert_false(dedup_is_filled(c->dedup));
+    put_record(c, "late");
+    fd_close(&earlier);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_true(dedup_is_filled(c->dedup) && is_known(c, "late"));
+    fd_close(&own);
+}
+
+static void
+an_earlier_daemon_that_stays_is_not_awaited_for_ever(void **state)
+{
+    struct context *c = *state;
+    int earlier = open(fixture_path(c->f, "."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    data_dir_hold(earlier, dedup_run(c->dedup) + 1);
+    put_record(c, "a");
+    c->config.drain_timeout_us = 50000;
+    recall(c, &file_ops_unsynced, NULL);
+    assert_true(dedup_is_filled(c->dedup) && is_known(c, "a"));
+    fd_close(&earlier);
+}
+
+static void
+a_worker_that_is_stopped_while_it_looks_is_replaced(void **state)
+{
+    struct context *c = *state;
+    struct dedup *stopped = dedup_open(c->table, 1, 8, c->control, WINDOW);
+    struct dedup_ring *ring = dedup_table_memory(c->table, &(size_t){0});
+
+    atomic_store(&c->control->worker[1].incarnation, 8);
+    put_record(c, "a");
+    assert_true(dedup_fill_begin(stopped));
+    recall(c, &file_ops_unsynced, NULL);
+    assert_false(dedup_is_filled(c->dedup));
+    ring->fill_said_us -= 10000000;
+    recall(c, &file_ops_unsynced, NULL);
+    assert_true(dedup_is_filled(c->dedup) && is_known(c, "a"));
+    dedup_fill_end(stopped, false);
+    assert_true(dedup_is_filled(c->dedup));
+    dedup_close(stopped);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -204,6 +288,9 @@ main(void)
         TEST(what_is_older_is_not),
         TEST(a_segment_that_is_cut_meanwhile_is_told_whole),
         TEST(without_descriptors_it_is_done_again_later),
+        TEST(what_an_earlier_daemon_writes_to_the_end_is_told),
+        TEST(an_earlier_daemon_that_stays_is_not_awaited_for_ever),
+        TEST(a_worker_that_is_stopped_while_it_looks_is_replaced),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

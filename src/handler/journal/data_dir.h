@@ -143,4 +143,12 @@ void data_dirs_end_commit(const struct data_dirs *dirs);
 /* Is a commit with bodies under way, in any process, that began at until_us or before? */
 bool data_dir_has_commit(int root, uint64_t until_us);
 
+/* For the life of root, a descriptor of the data directory: a read lock of it on a byte that stands
+ * for the daemon, whose workers all know run. By it the workers of a later one know that some are
+ * left, which may still commit what they have begun. Where there are no such locks they do not. */
+void data_dir_hold(int root, uint64_t run);
+
+/* Does a worker of another run hold it? */
+bool data_dir_is_held(int root, uint64_t run);
+
 #endif

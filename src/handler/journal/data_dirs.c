@@ -188,15 +188,33 @@ data_dirs_close(struct data_dirs *dirs)
     fd_close(&dirs->blobs);
 }
 
-/* --- commits under way --- */
+/* --- locks --- */
+
+/* Commits have the bytes below this one, and runs those behind it. */
+#define DATA_DIR_RUNS ((off_t)1 << 62)
+
+static void
+data_dirs_lock(int root, off_t at)
+{
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+
+    (void)fcntl(root, F_OFD_SETLK, &lock);
+}
+
+/* Does another descriptor have a lock on any byte from `from` to `to`, that one not included? */
+static bool
+data_dirs_locked(int root, off_t from, off_t to)
+{
+    struct flock lock = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = from, .l_len = to - from};
+
+    return from < to && fcntl(root, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
 
 void
 data_dirs_begin_commit(const struct data_dirs *dirs)
 {
-    struct flock lock = {
-        .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = (off_t)clock_mono_us(), .l_len = 1};
-
-    (void)fcntl(dirs->root, F_OFD_SETLK, &lock);
+    data_dirs_lock(dirs->root, (off_t)clock_mono_us());
 }
 
 void
@@ -210,7 +228,25 @@ data_dirs_end_commit(const struct data_dirs *dirs)
 bool
 data_dir_has_commit(int root, uint64_t until_us)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = (off_t)until_us + 1};
+    return data_dirs_locked(root, 0, (off_t)until_us + 1);
+}
 
-    return fcntl(root, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+static off_t
+data_dir_run(uint64_t run)
+{
+    return DATA_DIR_RUNS + (off_t)(run % (uint64_t)(DATA_DIR_RUNS - 1));
+}
+
+void
+data_dir_hold(int root, uint64_t run)
+{
+    data_dirs_lock(root, data_dir_run(run));
+}
+
+bool
+data_dir_is_held(int root, uint64_t run)
+{
+    off_t own = data_dir_run(run);
+
+    return data_dirs_locked(root, DATA_DIR_RUNS, own) || data_dirs_locked(root, own + 1, INT64_MAX);
 }

@@ -43,7 +43,8 @@ struct journal {
     struct commit commit;
     struct helper *committer;
     _Atomic bool stop_mending, has_mended;
-    struct helper *mender; /* does what journal.h says of recovery, once, and recalls */
+    struct helper *mender;   /* does what journal.h says of recovery, once */
+    struct helper *recaller; /* and recall_run, which others wait for */
     struct helper_job mend, recall;
     bool recalls;            /* the second job is under way */
     struct data_dirs mended; /* descriptors of its own: the commit may open others meanwhile */
@@ -435,6 +436,7 @@ journal_end_mending(struct journal *h)
     }
     atomic_store(&h->stop_mending, true);
     helper_destroy(h->mender);
+    helper_destroy(h->recaller);
 }
 
 static void
@@ -444,9 +446,9 @@ journal_destroy(void *handler)
     struct batch *batch;
 
     journal_end_mending(h);
-    data_dirs_close(&h->mended);
     helper_destroy(h->committer);
     commit_fini(&h->commit);
+    data_dirs_close(&h->mended); /* nothing is committed any more: recall_hold */
     batch_destroy(h->filling);
     STAILQ_CONCAT(&h->done, &h->spare);
     while ((batch = journal_take(&h->done)) != NULL)
@@ -484,10 +486,8 @@ static void
 journal_recall_run(struct helper_job *job)
 {
     struct journal *h = job->arg;
-    uint64_t now_ms = clock_id_us(h->host.id_offset_us) / 1000;
 
-    recall_run(&h->mended, h->commit.ops, h->host.dedup,
-               now_ms - h->host.config->dedup_window_us / 1000, &h->stop_mending);
+    recall_run(&h->host, &h->mended, h->commit.ops, &h->stop_mending);
 }
 
 static void
@@ -503,16 +503,16 @@ journal_recall(void *handler)
 {
     struct journal *h = handler;
 
-    helper_collect(h->mender);
+    helper_collect(h->recaller);
     if (h->recalls)
         return;
     h->recall =
         (struct helper_job){.run = journal_recall_run, .done = journal_recall_done, .arg = h};
-    h->recalls = helper_give(h->mender, &h->recall) == 0;
+    h->recalls = helper_give(h->recaller, &h->recall) == 0;
 }
 
-/* In a thread of its own: it looks at each segment of the journal, and the start of the worker must
- * not wait for that. What other workers wait for comes first. */
+/* In threads of their own: they look at each segment of the journal, and the start of the worker
+ * must not wait for that. */
 static int
 journal_mend(struct journal *h)
 {
@@ -526,8 +526,10 @@ journal_mend(struct journal *h)
     h->mended.blobs = openat(dirs->blobs, ".", flags);
     if (h->mended.root < 0 || h->mended.journal < 0 || h->mended.files < 0 || h->mended.blobs < 0)
         return -1;
-    if (h->host.dedup != NULL)
+    if (h->host.dedup != NULL) {
+        recall_hold(&h->mended, h->host.dedup);
         journal_recall(h);
+    }
     h->mend = (struct helper_job){.run = journal_mend_run, .arg = h};
     if (helper_give(h->mender, &h->mend) < 0)
         journal_mend_run(&h->mend);
@@ -572,7 +574,8 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     h->commit.segment.id_offset_us = host->id_offset_us;
     step = "its threads cannot begin";
     if ((h->committer = helper_create("msockd-commit")) == NULL ||
-        (h->mender = helper_create("msockd-mend")) == NULL)
+        (h->mender = helper_create("msockd-mend")) == NULL ||
+        (h->recaller = helper_create("msockd-recall")) == NULL)
         goto failed;
     step = "its directories cannot be opened, written and made safe";
     if (journal_open(h) == 0 && journal_mend(h) == 0) {

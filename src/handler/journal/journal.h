@@ -487,11 +487,17 @@ void recovery_run(const struct data_dirs *dirs, const struct file_ops *ops,
 
 /* --- recall.c --- */
 
-/* Gives dedup what it needs of the journal: all records since window_start_ms, where nobody has
- * done that since the start; and those of workers that have died. May read much: the journal calls
- * it in a thread of its own. It ends early once *stop is true. */
-void recall_run(const struct data_dirs *dirs, const struct file_ops *ops, struct dedup *dedup,
-                uint64_t window_start_ms, const _Atomic bool *stop);
+/* The workers of one daemon have the data directory together, by a lock that dirs->root holds until
+ * it is closed (data_dir_hold): a journal calls this before it takes its first message. */
+void recall_hold(const struct data_dirs *dirs, const struct dedup *dedup);
+
+/* Gives the host's dedup what it needs of the journal: all records within the window, where nobody
+ * has done that since the start; and those of workers that have died. Before the first of these it
+ * waits for workers of an earlier daemon, whose master was killed, as long as they may take to
+ * drain. May read much: the journal calls it in a thread of its own. It ends early once *stop is
+ * true; NULL: it does not. */
+void recall_run(const struct handler_host *host, const struct data_dirs *dirs,
+                const struct file_ops *ops, const _Atomic bool *stop);
 
 /* The memo of a committed message; put: where its body is, or NULL. And the receipt again, to a
  * copy of it. */

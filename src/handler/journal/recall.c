@@ -11,9 +11,12 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <openssl/evp.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+
+#define RECALL_PAUSE_MS 10
 
 /* What the journal wants to know again of a committed message. */
 enum recall_where { RECALL_IN_LINE, RECALL_BLOB, RECALL_FILE };
@@ -166,6 +169,12 @@ recall_note(struct recall *r, const char *id, const json_t *record)
     free(to_free);
 }
 
+static bool
+recall_is_stopped(const struct recall *r)
+{
+    return r->stop != NULL && atomic_load(r->stop);
+}
+
 static int
 recall_line(void *arg, const struct segment_line *line)
 {
@@ -173,10 +182,12 @@ recall_line(void *arg, const struct segment_line *line)
     char id[ULID_LEN];
     json_t *record;
 
-    if (r->stop != NULL && atomic_load(r->stop)) {
+    if (recall_is_stopped(r)) {
         errno = ECANCELED;
         return -1;
     }
+    if (r->is_fill)
+        dedup_fill_on(r->dedup);
     if (!line->whole || !record_id_at(line->text, line->n, id) || ulid_ms(id) < r->since_ms)
         return 0;
     record = record_members(line->text, line->n);
@@ -280,15 +291,56 @@ recall_orphans(struct recall *r)
         dedup_orphans_fini(&orphans);
 }
 
-void
-recall_run(const struct data_dirs *dirs, const struct file_ops *ops, struct dedup *dedup,
-           uint64_t window_start_ms, const _Atomic bool *stop)
-{
-    struct recall r = {.dirs = dirs, .ops = ops, .stop = stop, .dedup = dedup, .is_fill = true};
+/* --- an earlier daemon --- */
 
-    if (dedup_fill_begin(dedup))
-        dedup_fill_end(dedup, recall_all(&r, window_start_ms) == 0);
-    r.is_fill = false;
-    if (dedup_is_filled(dedup))
+void
+recall_hold(const struct data_dirs *dirs, const struct dedup *dedup)
+{
+    data_dir_hold(dirs->root, dedup_run(dedup));
+}
+
+/* What its workers commit yet has to be in the journal before that is read. */
+static void
+recall_await_earlier(const struct recall *r, uint64_t patience_us)
+{
+    uint64_t until_us = clock_mono_us() + patience_us;
+    uint64_t run = dedup_run(r->dedup);
+
+    if (!data_dir_is_held(r->dirs->root, run))
+        return;
+    log_notice("workers of an earlier msockd still use the journal: messages with ids wait for "
+               "them to leave");
+    do {
+        if (clock_mono_us() > until_us) {
+            log_warn("workers of an earlier msockd still use the journal: a message that they have "
+                     "under way and that is sent again gets a second record");
+            return;
+        }
+        dedup_fill_on(r->dedup);
+        poll(NULL, 0, RECALL_PAUSE_MS);
+    } while (!recall_is_stopped(r) && data_dir_is_held(r->dirs->root, run));
+}
+
+static void
+recall_fill(struct recall *r, const struct handler_host *host)
+{
+    uint64_t window_ms = host->config->dedup_window_us / 1000;
+
+    r->is_fill = true;
+    recall_await_earlier(r, host->config->drain_timeout_us);
+    dedup_fill_end(r->dedup,
+                   recall_all(r, clock_id_us(host->id_offset_us) / 1000 - window_ms) == 0);
+    r->is_fill = false;
+}
+
+void
+recall_run(const struct handler_host *host, const struct data_dirs *dirs,
+           const struct file_ops *ops, const _Atomic bool *stop)
+{
+    struct recall r = {.dirs = dirs, .ops = ops, .stop = stop, .dedup = host->dedup};
+
+    if (dedup_fill_begin(r.dedup))
+        recall_fill(&r, host);
+    if (dedup_is_filled(r.dedup))
         recall_orphans(&r);
 }
