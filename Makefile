@@ -59,6 +59,9 @@ endif
 ifdef FUZZING
 SAN  += -fsanitize=fuzzer-no-link
 endif
+ifdef VALGRIND
+DEFS += -DMS_VALGRIND=1
+endif
 
 BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -DMSOCK_VERSION_TEXT='"$(VERSION)"' $(DEFS) $(WARN) $(OPT) \
                $(HARD) $(SAN) -Iinclude -Isrc -Itools -MMD -MP
@@ -297,9 +300,14 @@ $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
 # valgrind has no pidfd_open, without which no child can be waited for.
 VALGRIND_UNIT = $(filter-out %/test_exec %/test_exec_once,$(UNIT))
 
-valgrind: all $(UNIT) $(MODULES)
-	@JOBS=$${JOBS:-$$(nproc)} LIMIT=$${LIMIT:-600} \
-	    RUNNER='valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite' \
+valgrind: deps
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/valgrind VALGRIND=1 valgrind-run
+
+.PHONY: valgrind-run
+valgrind-run: all $(UNIT) $(MODULES)
+	@JOBS=$${JOBS:-$$(nproc)} LIMIT=$${LIMIT:-900} \
+	    RUNNER='valgrind -q --suppressions=tests/valgrind.supp --error-exitcode=99 --leak-check=full \
+	        --errors-for-leak-kinds=definite' \
 	    tests/run.sh $(B) $(VALGRIND_UNIT)
 
 # --- care ------------------------------------------------------------------------------------------

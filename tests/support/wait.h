@@ -5,8 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Everything is slower under the sanitizers; deadlines and volumes are scaled by this. */
-#ifdef MS_SANITIZE
+/* Everything is slower under the sanitizers and valgrind; deadlines and volumes are scaled by
+ * this. */
+#if defined(MS_SANITIZE) || defined(MS_VALGRIND)
 #define WAIT_SCALE 4
 #else
 #define WAIT_SCALE 1

@@ -491,7 +491,7 @@ without_a_thread_there_is_a_sentence(void **state)
 static void
 a_child_that_is_forked_during_a_lookup_asks_anew(void **state)
 {
-    struct server *s;
+    static struct server *s; /* the child has no thread that knows it */
     msock *m[LATE];
     int status;
     pid_t child;

@@ -305,7 +305,7 @@ static void
 syslog_line_body(void)
 {
     char text[512] = "", wanted[64];
-    struct tm tm;
+    struct tm tm = {0};
     int fd = syslog_begin(SOCK_DGRAM);
 
     syslog_daemon();

@@ -92,7 +92,7 @@ a_configuration_that_cannot_be_read_disturbs_nobody(void **state)
     struct bench *b = *state;
     int before[2];
 
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "600ms");
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "%ums", 600 * WAIT_SCALE);
     bench_start_ready(b);
     remember(b, before, 2);
     b->toy->hangs = true;
@@ -151,11 +151,11 @@ new_workers_that_die_refuse_or_hang_change_nothing(void **state)
         const char *says;
     } cases[] = {{TOY_DIE, "died: exit status 7"},
                  {TOY_REFUSE, "could not start: Really"},
-                 {TOY_SILENT, "was not ready within 0.2 s"}};
+                 {TOY_SILENT, "was not ready within "}};
     struct bench *b = *state;
     int before[2];
 
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "200ms");
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "%ums", 500 * WAIT_SCALE);
     bench_start_ready(b);
     remember(b, before, 2);
     b->toy->mode_index = 1;
