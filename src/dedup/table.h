@@ -61,7 +61,7 @@ struct dedup_line {
 struct dedup_ring {
     /* Of who fills the table: its owner bits; DEDUP_FILLED; or 0 */
     alignas(64) _Atomic uint64_t fill;
-    _Atomic uint64_t fill_said_us; /* when that one last said that it goes on, monotonic */
+    _Atomic uint64_t fill_said_us;     /* when that one last said that it goes on, monotonic */
     alignas(64) _Atomic uint64_t next; /* slots that were given out, never taken modulo */
 };
 
