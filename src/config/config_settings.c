@@ -17,22 +17,60 @@ config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...)
     return -1;
 }
 
+/* Where users and passwords of NATS servers may stand: from the first server to the last '@',
+ * percent- encoded or not. Returns how many bytes. */
+static size_t
+config_secret(const char *text, size_t *at_out)
+{
+    static const char *const anchors[] = {"servers=", "nats://", "tls://", "nats%3A", "tls%3A"};
+    const char *begin = NULL, *end = NULL;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(anchors); i++) {
+        const char *found = strcasestr(text, anchors[i]);
+
+        if (found != NULL && (begin == NULL || found < begin))
+            begin = found;
+    }
+    for (const char *c = begin; c != NULL && *c != '\0'; c++)
+        if (*c == '@' || strncmp(c, "%40", 3) == 0)
+            end = c;
+    if (end == NULL)
+        return 0;
+    begin = strncmp(begin, "servers=", 8) == 0 ? begin + 8 : begin;
+    *at_out = (size_t)(begin - text);
+    return (size_t)(end - begin);
+}
+
+char *
+config_without_secrets(const char *text)
+{
+    size_t at = 0, n = config_secret(text, &at);
+    char *out = ms_calloc(1, strlen(text) + sizeof("***"));
+
+    sprintf(out, "%.*s%s%s", (int)at, text, n > 0 ? "***" : "", text + at + n);
+    return out;
+}
+
 const char *
 config_quote(const char *text, char out[CONFIG_QUOTED_LEN])
 {
     static const char dots[] = "...";
-    size_t len = 0;
+    size_t len = 0, secret = 0, n = config_secret(text, &secret);
 
     for (size_t i = 0; text[i] != '\0'; i++) {
+        bool hidden = n > 0 && i == secret;
         char one[8];
-        size_t width = text_escape(text + i, 1, one, sizeof(one));
+        size_t width;
 
+        width = hidden ? text_escape("***", 3, one, sizeof(one))
+                       : text_escape(text + i, 1, one, sizeof(one));
         if (len + width > CONFIG_QUOTED_LEN - sizeof(dots)) {
             memcpy(out + len, dots, sizeof(dots));
             return out;
         }
         memcpy(out + len, one, width);
         len += width;
+        i += hidden ? n - 1 : 0;
     }
     out[len] = '\0';
     return out;

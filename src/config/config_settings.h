@@ -48,7 +48,11 @@ MS_MUST_CHECK int config_path(const char *cwd, const char *path, const char *ori
 
 #define CONFIG_QUOTED_LEN 128
 
-/* Text from outside, escaped and cut so that a sentence has room for it. Returns out. */
+/* A copy of text from outside in which no password of a NATS server can be read. To be freed. */
+char *config_without_secrets(const char *text);
+
+/* Text from outside, escaped, without such passwords, and cut so that a sentence has room for it.
+ * Returns out. */
 const char *config_quote(const char *text, char out[CONFIG_QUOTED_LEN]);
 
 /* --- config_file.c --- */

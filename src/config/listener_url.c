@@ -38,12 +38,18 @@ listener_fail(const struct listener_place *at, const char *fmt, ...)
 static int
 listener_parse_url(const struct listener_place *at, struct url *url_out)
 {
-    char reason[URL_ERROR_LEN];
+    char reason[URL_ERROR_LEN], *shown;
 
-    /* url_parse quotes the text itself. */
-    if (url_parse(at->text, url_out, reason) < 0)
-        return config_fail(at->error, "%s: %s", at->origin, reason);
-    return 0;
+    if (url_parse(at->text, url_out, reason) == 0)
+        return 0;
+    /* url_parse quotes the text itself; so it gets one that may be seen. */
+    shown = config_without_secrets(at->text);
+    if (url_parse(shown, url_out, reason) == 0) {
+        url_fini(url_out);
+        snprintf(reason, sizeof(reason), "the list of servers cannot be read");
+    }
+    free(shown);
+    return config_fail(at->error, "%s: %s", at->origin, reason);
 }
 
 static int
@@ -57,21 +63,6 @@ listener_check_scheme(const struct listener_place *at, const struct url *url)
     return listener_fail(at, "unknown protocol \"%.40s\", expected %s", url->scheme, names);
 }
 
-static int
-listener_unknown_option(const struct listener_place *at, const char *name)
-{
-    const char *names[OPTION_COUNT + 1];
-    char list[CONFIG_ERROR_LEN];
-    size_t n = 0;
-
-    for (size_t i = 0; i < OPTION_COUNT; i++)
-        if ((config_options[i].scope & OPTION_IN_URL) != 0)
-            names[n++] = config_options[i].name;
-    names[n] = NULL;
-    text_list(names, list, sizeof(list));
-    return listener_fail(at, "unknown option \"%.40s\", expected %s", name, list);
-}
-
 static bool
 listener_lists(const char *const *options, const char *name)
 {
@@ -80,7 +71,8 @@ listener_lists(const char *const *options, const char *name)
     return *options != NULL;
 }
 
-#define OWNERS_MAX (CONFIG_HANDLER_COUNT + 8)
+#define LISTENER_OWNERS_LEN 256
+#define OWNERS_MAX          (CONFIG_HANDLER_COUNT + 8)
 
 /* Those that an option belongs to, for a sentence: "handler=exec or frame://"; "" where it is
  * everybody's. */
@@ -105,12 +97,48 @@ listener_owners(const char *name, char *out, size_t size)
     text_list(owners, out, size);
 }
 
+/* The handler that the URL names, or else the general one. */
+static const struct config_handler *
+listener_handler(const struct url *url, const uint64_t number[OPTION_COUNT])
+{
+    const char *name = url_option(url, "handler");
+
+    for (size_t i = 0; name != NULL && i < CONFIG_HANDLER_COUNT; i++)
+        if (strcmp(config_handlers[i].name, name) == 0)
+            return &config_handlers[i];
+    return &config_handlers[number[OPTION_HANDLER]];
+}
+
+/* Lists what this listener may have. */
+static int
+listener_unknown_option(const struct listener_place *at, const struct url *url,
+                        const uint64_t number[OPTION_COUNT], const char *name)
+{
+    const char *names[OPTION_COUNT + 1], *const *own = listener_handler(url, number)->options;
+    char list[CONFIG_ERROR_LEN], owners[LISTENER_OWNERS_LEN];
+    size_t n = 0;
+
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        const char *option = config_options[i].name;
+
+        if ((config_options[i].scope & OPTION_IN_URL) == 0)
+            continue;
+        listener_owners(option, owners, sizeof(owners));
+        if (owners[0] == '\0' || listener_lists(own, option) ||
+            listener_lists(proto_find(url->scheme)->listener_options, option))
+            names[n++] = option;
+    }
+    names[n] = NULL;
+    text_list(names, list, sizeof(list));
+    return listener_fail(at, "unknown option \"%.40s\", expected %s", name, list);
+}
+
 /* An option that belongs to handlers or protocols of which the listener has none. */
 static int
 listener_misplaced(const struct listener_place *at, const struct url *url, const char *name,
                    const struct config_handler *handler)
 {
-    char owners[256];
+    char owners[LISTENER_OWNERS_LEN];
 
     if (listener_lists(handler->options, name) ||
         listener_lists(proto_find(url->scheme)->listener_options, name))
@@ -155,7 +183,7 @@ listener_read_options(const struct listener_place *at, const struct url *url,
         char reason[OPTION_REASON_LEN], quoted[CONFIG_QUOTED_LEN];
 
         if (o == NULL)
-            return listener_unknown_option(at, given->name);
+            return listener_unknown_option(at, url, number, given->name);
         if (o == &config_options[OPTION_MODE] && url->path == NULL)
             return listener_fail(at, "mode is for Unix sockets only");
         if (o == &config_options[OPTION_V6ONLY] && !listener_is_any_v6(url))

@@ -437,11 +437,14 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "3: listen: \"msp://127.0.0.1:1?foo=1\": unknown option \"foo\", expected handler, "
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
          "max_json_depth, max_json_size, max_json_values, dedup_window, backlog, mode, v6only, "
-         "framing, "
-         "delimiter, "
-         "unterminated, reply, "
-         "send_queue_max, keepalive, window_size, retries, key_file, command, exec, "
-         "exec_children, exec_timeout, path or args"},
+         "reply, send_queue_max, keepalive, window_size, retries or key_file"},
+        {"listen = 'frame://h:1?handler=exec&foo=1'",
+         "1: listen: \"frame://h:1?handler=exec&foo=1\": unknown option \"foo\", expected handler, "
+         "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
+         "max_json_depth, max_json_size, max_json_values, dedup_window, backlog, mode, v6only, framing, "
+         "delimiter, unterminated, reply, send_queue_max, keepalive, window_size, retries, "
+         "key_file, command, exec, exec_children "
+         "or exec_timeout"},
         {"listen = 'msp://127.0.0.1:1'\nlisten = 'msp://127.0.0.1:2'",
          "2: listen is set already on line 1; list all in one: listen = { ..., ... }"},
         {"timeout = 1s\n# x\ntimeout = 1s", "3: timeout is set already on line 1"},
@@ -522,8 +525,8 @@ an_unknown_handler_or_protocol_is_answered_with_all_there_are(void **state)
 
     (void)state;
     text_list(config_options[OPTION_HANDLER].choices, names, sizeof(names));
-    snprintf(wanted, sizeof(wanted), "-H nats: expected %s", names);
-    assert_refused(&(struct config_args){.handler = "nats"}, wanted);
+    snprintf(wanted, sizeof(wanted), "-H kafka: expected %s", names);
+    assert_refused(&(struct config_args){.handler = "kafka"}, wanted);
 
     text_list(proto_names, names, sizeof(names));
     snprintf(wanted, sizeof(wanted), "-l: \"http://h:1\": unknown protocol \"http\", expected %s",

@@ -2,6 +2,7 @@
 #include "config/config_settings.h"
 
 #include "common/text.h"
+#include "proto/proto_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -174,18 +175,59 @@ assert_expected(const char *url, const char *reason, const char *const *names)
     assert_string_equal(error, wanted);
 }
 
+static bool
+lists(const char *const *names, const char *name)
+{
+    while (*names != NULL && strcmp(*names, name) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* Does the option belong to a handler, or to frame:// alone? */
+static bool
+is_somebodys(const char *name)
+{
+    for (size_t i = 0; i < CONFIG_HANDLER_COUNT; i++)
+        if (lists(config_handlers[i].options, name))
+            return true;
+    return lists(proto_find("frame")->listener_options, name);
+}
+
 static void
-an_unknown_name_is_answered_with_all_there_are(void **state)
+an_unknown_name_is_answered_with_all_the_listener_may_have(void **state)
 {
     const char *options[OPTION_COUNT + 1] = {NULL};
     size_t n = 0;
 
     (void)state;
     for (size_t i = 0; i < OPTION_COUNT; i++)
-        if ((config_options[i].scope & OPTION_IN_URL) != 0)
+        if ((config_options[i].scope & OPTION_IN_URL) != 0 && !is_somebodys(config_options[i].name))
             options[n++] = config_options[i].name;
     assert_expected("tcp://127.0.0.1:1", "unknown protocol \"tcp\"", proto_names);
     assert_expected("msp://127.0.0.1:1?tiemout=1s", "unknown option \"tiemout\"", options);
+}
+
+static void
+no_sentence_shows_a_password(void **state)
+{
+    static const char *const urls[] = {
+        "msp://127.0.0.1:1?handler=nats&servers=nats://u:geheim@h:1&foo=1",
+        "msp://127.0.0.1:1?handler=nats&servers=nats%3A%2F%2Fu%3Ageheim%40h&foo=1",
+        "msp://127.0.0.1:1?handler=nats&servers=nats://a:1,u:ge/geheim@h:1&foo=1",
+        "msp://127.0.0.1:1?handler=nats&servers=u:geheim@h:1&foo=1",
+        "msp://127.0.0.1?handler=nats&servers=tls://u:geheim@h:1",
+        "msp://:?servers=nats://u:geheim@h",
+        "msp://127.0.0.1:1?handler=nats&handler=nats&servers=nats://u:geheim@h%",
+    };
+    struct listener_config l;
+    char error[CONFIG_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
+        assert_int_equal(listener_config_read(urls[i], "-l", &settings, &l, error), -1);
+        if (strstr(error, "geheim") != NULL)
+            fail_msg("%s", error);
+    }
 }
 
 static void
@@ -321,9 +363,10 @@ main(void)
         cmocka_unit_test_setup_teardown(addresses_are_read_as_written, set_up, tear_down),
         cmocka_unit_test_setup_teardown(options_of_handlers_and_protocols_are_read, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(an_unknown_name_is_answered_with_all_there_are, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_unknown_name_is_answered_with_all_the_listener_may_have,
+                                        set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_wrong_is_said_with_the_url, set_up, tear_down),
+        cmocka_unit_test(no_sentence_shows_a_password),
         cmocka_unit_test(host_and_port_replace_those_of_the_url),
         cmocka_unit_test(a_host_or_port_that_cannot_be_is_refused),
     };
