@@ -82,7 +82,9 @@ enum proto_outcome {
 
 struct verdict {
     enum proto_outcome outcome;
-    const char *code;  /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "refused" */
+    /* of PROTO_REFUSED: "exists", "no-space", "bad-path", "too-large", "refused"; of PROTO_FAILED:
+     * "busy", or NULL for "internal" */
+    const char *code;
     const char *text;  /* of PROTO_REFUSED and PROTO_FAILED: a sentence for people */
     const void *reply; /* of PROTO_COMMITTED: the reply, if the message wants one; valid during the
                         * call; NULL: none (msp then sends an empty block, 1.5; the others send

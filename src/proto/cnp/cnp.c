@@ -352,7 +352,8 @@ cnp_settle(void *state, struct proto_io *io, void *place, const struct message *
         cnp_say_refused(cnp, io, sequence, verdict->text);
         break;
     case PROTO_FAILED:
-        cnp_say_close(cnp, io, sequence, "internal", verdict->text);
+        cnp_say_close(cnp, io, sequence, verdict->code != NULL ? verdict->code : "internal",
+                      verdict->text);
         break;
     }
     cnp_reply(cnp, io, place, sequence, reply, verdict->reply_len);

@@ -212,7 +212,10 @@ msp_settle(struct proto_io *io, struct answer *place, const struct message *m,
         return;
     case PROTO_FAILED:
         io->tally->err++;
-        msp_final(io, place, line, msp_line(line, "ERR", "internal", verdict->text), true);
+        msp_final(io, place, line,
+                  msp_line(line, "ERR", verdict->code != NULL ? verdict->code : "internal",
+                           verdict->text),
+                  true);
         return;
     }
 }
