@@ -28,6 +28,7 @@ LINT_PACKAGES := clang clang-format cppcheck
 # --- flags -----------------------------------------------------------------------------------------
 
 LIBS_COMMON := libcrypto zlib
+HAVE_LIBNATS := $(shell $(PKG_CONFIG) --exists libnats 2>/dev/null && echo 1)
 HAVE_LIBDEFLATE := $(shell $(PKG_CONFIG) --exists libdeflate 2>/dev/null && echo 1)
 ifeq ($(HAVE_LIBDEFLATE),1)
 LIBS_COMMON += libdeflate
@@ -74,7 +75,10 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 # The sources of some folders of src/, with the folders inside them.
 sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
 
-DAEMON_SRC := $(filter-out src/master/main.c,$(call sources,common bus proto stats dedup config handler worker master))
+DAEMON_SRC := $(filter-out src/master/main.c src/nats/plugin/%, \
+                $(call sources,common bus proto stats dedup config nats handler worker master))
+# What calls libnats, with what it needs of the rest.
+PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base fd kernel thread)
 # The client, and a worker to receive with, which has no process of its own.
 CLIENT_SRC := $(call sources,client embed proto bus dedup) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
@@ -102,6 +106,8 @@ PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
 EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out examples/chat.c,$(wildcard examples/*.c)))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
+# Without libnats msockd is built without it; handler=nats then says what is missing.
+PLUGIN := $(if $(HAVE_LIBNATS),$(B)/msockd_nats.so)
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
 # One short line a file; V=1 shows the commands.
@@ -120,7 +126,7 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(PROGRAMS) $(LIBRARIES)
+all: $(PROGRAMS) $(LIBRARIES) $(PLUGIN)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -131,6 +137,18 @@ $(B)/pic/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,"$< (library)")
 	$(Q)$(CC) $(PIC_CFLAGS) $(CFLAGS) -c -o $@ $<
+
+$(B)/plugin/%.o: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,"$< (plugin)")
+	$(Q)$(CC) $(BASE_CFLAGS) -fPIC -fvisibility=hidden $(CFLAGS) -c -o $@ $<
+
+$(B)/msockd_nats.so: $(patsubst %.c,$(B)/plugin/%.o,$(PLUGIN_SRC))
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(SAN) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) -o $@ $^ \
+	    $(shell $(PKG_CONFIG) --libs libnats) -pthread
+
+$(B)/obj/src/nats/load.o: PIE_CFLAGS += -DMSOCK_PLUGIN_DIR='"$(LIBDIR)/msockd"'
 
 # Everything of the daemon but its main, for the programs and for the unit tests.
 $(B)/libdaemon.a: $(call obj,$(DAEMON_SRC))

@@ -15,7 +15,8 @@ allowed() {
     src/stats/*) echo common ;;
     src/dedup/*) echo common stats ;;
     src/config/*) echo common proto ;; # the limits of the protocols
-    src/handler/*) echo proto config common bus dedup ;;
+    src/nats/*) echo common ;;
+    src/handler/*) echo proto config common bus dedup nats ;;
     src/worker/*) echo common proto stats dedup config handler bus ;;
     src/master/main.c) echo stats config common worker bus ;;
     src/master/*) echo stats dedup config common bus ;;
@@ -33,6 +34,7 @@ excepted() {
     case $1:$2 in
     src/master/*:worker/child.h) return 0 ;; # what a worker inherits
     src/master/main.c:handler/journal/data_dir.h) return 0 ;; # main puts the parts together
+    src/master/main.c:handler/handler.h) return 0 ;;  # the checks of -t
     src/client/*:msock.h | tools/msock/*:msock.h) return 0 ;; # the installed header
     src/embed/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
     src/embed/*:worker/worker.h) return 0 ;;          # a worker inside another program

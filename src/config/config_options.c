@@ -50,6 +50,7 @@ static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflict
 #define DURATION(where, least, most) \
     .type = OPTION_TYPE_DURATION, .scope = (where), .min = (least), .max = (most)
 #define CHOICE(where, list) .type = OPTION_TYPE_CHOICE, .scope = (where), .choices = (list)
+#define URL_BOOL            .type = OPTION_TYPE_BOOL, .scope = OPTION_IN_URL, .max = 1
 #define BOOL                .type = OPTION_TYPE_BOOL, .scope = OPTION_IN_FILE, .max = 1
 
 const struct config_option config_options[OPTION_COUNT] = {
@@ -166,6 +167,44 @@ const struct config_option config_options[OPTION_COUNT] = {
                      .help = "handler=module: the shared object"},
     [OPTION_ARGS] = {"args", URL_TEXT(0, PATH_LENGTH), .initial = "",
                      .help = "handler=module: a text for its start function"},
+    [OPTION_SERVERS] = {"servers", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+                        .help = "handler=nats: nats://host:port,..., tried in any order"},
+    [OPTION_STREAM] = {"stream", URL_TEXT(1, 127), .initial = "", .word = "",
+                       .help = "handler=nats: the JetStream stream"},
+    [OPTION_SUBJECT] = {"subject", URL_TEXT(1, 512), .initial = "in.{listener}.{kind}",
+                        .help = "with {listener}, {kind}, {proto}, {id}, {identity}"},
+    [OPTION_NATS_TIMEOUT] = {"nats_timeout", DURATION(OPTION_IN_URL, 10 * MS, HOUR),
+                             .initial = "5s",
+                             .help = "for an answer of the stream; 3 times: ERR busy"},
+    [OPTION_NATS_AHEAD] = {"nats_ahead", NUMBER(OPTION_IN_URL, 1, 1024, "messages"), .initial = "1",
+                           .help = "of a connection under way; more: order may change"},
+    [OPTION_ID_SCOPE] = {"id_scope", URL_TEXT(1, NAME_LENGTH), .initial = "", .word = "",
+                         .help = "msockds with the same one share ids; empty: the listener"},
+    [OPTION_STREAM_CREATE] = {"stream_create", URL_BOOL, .initial = "no",
+                              .help = "make the stream where there is none"},
+    [OPTION_REPLICAS] = {"replicas", NUMBER(OPTION_IN_URL, 1, 5, "servers"), .initial = "1",
+                         .help = "stream_create: so many servers have the stream"},
+    [OPTION_MAX_AGE] = {"max_age", DURATION(OPTION_IN_URL, 0, 3650 * DAY), .initial = "0",
+                        .help = "stream_create: older messages are removed; 0: none"},
+    [OPTION_DUPLICATE_WINDOW] = {"duplicate_window", DURATION(OPTION_IN_URL, SECOND, 365 * DAY),
+                                 .initial = "10m",
+                                 .help = "stream_create: the stream remembers ids so long"},
+    [OPTION_NATS_USER] = {"nats_user", URL_TEXT(1, NAME_LENGTH), .initial = "", .word = "",
+                          .help = "user for the NATS servers"},
+    [OPTION_NATS_PASSWORD_FILE] = {"nats_password_file", URL_PATH, .initial = "", .word = "",
+                                   .help = "file with the password of nats_user"},
+    [OPTION_NATS_CREDS] = {"nats_creds", URL_PATH, .initial = "", .word = "",
+                           .help = "file with a user's JWT and seed"},
+    [OPTION_NATS_NKEY] = {"nats_nkey", URL_PATH, .initial = "", .word = "",
+                          .help = "file with a user's seed"},
+    [OPTION_NATS_TLS] = {"nats_tls", URL_BOOL, .initial = "no",
+                         .help = "TLS only, to every NATS server"},
+    [OPTION_NATS_CA] = {"nats_ca", URL_PATH, .initial = "", .word = "",
+                        .help = "file with the CAs of the NATS servers; else the system's"},
+    [OPTION_NATS_CERT] = {"nats_cert", URL_PATH, .initial = "", .word = "",
+                          .help = "file with our certificate for the NATS servers"},
+    [OPTION_NATS_KEY] = {"nats_key", URL_PATH, .initial = "", .word = "",
+                         .help = "file with the key of nats_cert"},
 };
 
 const struct config_option *

@@ -58,6 +58,24 @@ enum option_id {
     OPTION_EXEC_TIMEOUT,
     OPTION_PATH,
     OPTION_ARGS,
+    OPTION_SERVERS,
+    OPTION_STREAM,
+    OPTION_SUBJECT,
+    OPTION_NATS_TIMEOUT,
+    OPTION_NATS_AHEAD,
+    OPTION_ID_SCOPE,
+    OPTION_STREAM_CREATE,
+    OPTION_REPLICAS,
+    OPTION_MAX_AGE,
+    OPTION_DUPLICATE_WINDOW,
+    OPTION_NATS_USER,
+    OPTION_NATS_PASSWORD_FILE,
+    OPTION_NATS_CREDS,
+    OPTION_NATS_NKEY,
+    OPTION_NATS_TLS,
+    OPTION_NATS_CA,
+    OPTION_NATS_CERT,
+    OPTION_NATS_KEY,
     OPTION_COUNT
 };
 
@@ -94,17 +112,21 @@ extern const struct config_option config_options[OPTION_COUNT];
 
 /* One row for each handler: its name, and the options that only its listeners may have. The first
  * of these is required. Its struct handler_ops is NAME_handler (handler/handler.h). */
-#define CONFIG_HANDLERS(X)                                      \
-    X(journal, NULL)                                            \
-    X(echo, NULL)                                               \
-    X(discard, NULL)                                            \
-    X(exec, "command", "exec", "exec_children", "exec_timeout") \
-    X(module, "path", "args")                                   \
-    X(broadcast, NULL)
+#define CONFIG_HANDLERS(X)                                                                 \
+    X(journal, NULL)                                                                       \
+    X(echo, NULL)                                                                          \
+    X(discard, NULL)                                                                       \
+    X(exec, "command", "exec", "exec_children", "exec_timeout")                            \
+    X(module, "path", "args")                                                              \
+    X(broadcast, NULL)                                                                     \
+    X(nats, "servers", "stream", "subject", "nats_timeout", "nats_ahead", "id_scope",      \
+      "stream_create", "replicas", "max_age", "duplicate_window", "nats_user",             \
+      "nats_password_file", "nats_creds", "nats_nkey", "nats_tls", "nats_ca", "nats_cert", \
+      "nats_key")
 
 struct config_handler {
     const char *name;
-    const char *options[8]; /* NULL at the end */
+    const char *options[24]; /* NULL at the end */
 };
 
 extern const struct config_handler config_handlers[]; /* CONFIG_HANDLER_COUNT of them */

@@ -86,6 +86,11 @@ struct handler_ops {
 
     bool (*wants_json)(void *handler); /* looks at message->json; NULL: never does */
 
+    /* Looks at a listener's options, and at what they name outside, for `msockd -t`. Returns 0,
+     * with a warning in error or "" there, or -1 with a sentence. May block for seconds. NULL:
+     * there is nothing to look at. */
+    int (*check)(const struct listener_config *listener, char error[HANDLER_ERROR_LEN]);
+
     /* NULL where it cannot start, with a sentence in error. May block. */
     void *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
     /* Settles nothing any more: call it when no message is out, or when the answers do not

@@ -2,6 +2,7 @@
 #include "common/environment.h"
 #include "common/log.h"
 #include "config/config_settings.h"
+#include "handler/handler.h"
 #include "handler/journal/data_dir.h"
 #include "master/master.h"
 #include "worker/worker.h"
@@ -62,9 +63,35 @@ program_told(void)
     return program_say(EX_IOERR, "cannot write to standard output");
 }
 
+/* What the handlers have to look at outside. */
+static int
+program_check_handlers(const struct config *config)
+{
+    char error[HANDLER_ERROR_LEN];
+
+    for (size_t i = 0; i < config->listener_count; i++) {
+        const struct listener_config *l = &config->listeners[i];
+        const struct handler_ops *ops = handler_find(l->handler);
+
+        if (ops->check == NULL)
+            continue;
+        if (ops->check(l, error) < 0)
+            return program_say(EX_CONFIG, error);
+        if (error[0] != '\0')
+            fprintf(stderr, "msockd: warning: %s\n", error);
+    }
+    return 0;
+}
+
 static int
 program_tested(struct config *config)
 {
+    int code = program_check_handlers(config);
+
+    if (code != 0) {
+        config_destroy(config);
+        return code;
+    }
     printf("msockd: the configuration is right: %u worker%s, %zu listener%s\n", config->workers,
            config->workers == 1 ? "" : "s", config->listener_count,
            config->listener_count == 1 ? "" : "s");

@@ -1,0 +1,291 @@
+/* Publishes every message to a stream of NATS, and settles it when the stream has confirmed it.
+ * Invariant: nats_pump is called whenever a message or room for one may have come; a message of a
+ * connection begins only while fewer than nats_ahead of that connection are under way. */
+#include "handler/nats/nats.h"
+
+#include "common/log.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NATS_FINISH_US 2000000 /* the master does not wait much longer for a worker */
+#define NATS_START_US  2000000 /* for a server, of one listener */
+#define NATS_STARTS_US 4000000 /* of all listeners of a worker */
+
+static const char nats_leaves[] = "the server leaves before NATS has confirmed the message";
+
+/* --- connections --- */
+
+/* The address of a connection; the lowest bits of a number in tests. */
+static size_t
+nats_bucket(const void *owner)
+{
+    uintptr_t key = (uintptr_t)owner;
+
+    return (key ^ key >> 10) / 16 % NATS_CONN_BUCKETS;
+}
+
+static struct nats_conn *
+nats_conn_of(struct nats *h, const void *owner)
+{
+    size_t bucket = nats_bucket(owner);
+    struct nats_conn *c;
+
+    LIST_FOREACH(c, &h->conns[bucket], link)
+    if (c->owner == owner)
+        return c;
+    c = ms_calloc(1, sizeof(*c));
+    c->owner = owner;
+    STAILQ_INIT(&c->waiting);
+    LIST_INSERT_HEAD(&h->conns[bucket], c, link);
+    return c;
+}
+
+/* The next messages of a connection may begin; one without messages is forgotten. */
+static void
+nats_conn_advance(struct nats *h, struct nats_conn *c)
+{
+    struct nats_job *job;
+
+    while (c->running < h->ahead && (job = STAILQ_FIRST(&c->waiting)) != NULL) {
+        STAILQ_REMOVE_HEAD(&c->waiting, wait);
+        job->is_waiting = false;
+        c->running++;
+        nats_job_ready(job);
+    }
+    if (c->running == 0 && STAILQ_EMPTY(&c->waiting)) {
+        LIST_REMOVE(c, link);
+        free(c);
+    }
+}
+
+/* --- jobs --- */
+
+static void
+nats_pump(struct nats *h)
+{
+    struct nats_job *job;
+
+    while ((job = TAILQ_FIRST(&h->ready)) != NULL && publisher_has_room(h->publisher)) {
+        TAILQ_REMOVE(&h->ready, job, ready);
+        job->is_ready = false;
+        nats_job_advance(job);
+    }
+}
+
+static void
+nats_job_begin(struct nats *h, struct message *m)
+{
+    struct nats_job *job = ms_calloc(1, sizeof(*job));
+    struct message_origin origin;
+
+    h->host.origin(h->host.ctx, m, &origin);
+    job->h = h;
+    job->m = m;
+    job->proto = ms_strdup(origin.proto);
+    job->peer = ms_strdup(origin.peer);
+    job->queued_us = clock_mono_us();
+    job->real_us = clock_real_us();
+    ulid_next(&h->ids, ulid_clock_us(h->host.id_offset_us), job->id);
+    job->conn = nats_conn_of(h, m->owner);
+    TAILQ_INSERT_TAIL(&h->jobs, job, all);
+    STAILQ_INSERT_TAIL(&job->conn->waiting, job, wait);
+    job->is_waiting = true;
+    nats_conn_advance(h, job->conn);
+}
+
+static void
+nats_job_leave_conn(struct nats_job *job)
+{
+    struct nats_conn *c = job->conn;
+
+    if (job->is_waiting)
+        STAILQ_REMOVE(&c->waiting, job, nats_job, wait);
+    else
+        c->running--;
+    nats_conn_advance(job->h, c);
+}
+
+struct message *
+nats_job_end(struct nats_job *job)
+{
+    struct message *m = job->m;
+
+    for (size_t i = 0; i < NATS_CHUNKS_AHEAD; i++)
+        if (job->pieces[i].publication != NULL)
+            publisher_cancel(job->h->publisher, job->pieces[i].publication);
+    if (job->is_ready)
+        TAILQ_REMOVE(&job->h->ready, job, ready);
+    TAILQ_REMOVE(&job->h->jobs, job, all);
+    nats_job_leave_conn(job);
+    nats_chunks_free(job);
+    free(job->proto);
+    free(job->peer);
+    free(job->subject);
+    free(job->msg_id);
+    free(job);
+    return m;
+}
+
+/* --- what the worker calls --- */
+
+static void
+nats_submit(void *handler, struct message *m)
+{
+    struct nats *h = handler;
+
+    nats_job_begin(h, m);
+    if (m->error != 0)
+        nats_settle_failed(TAILQ_LAST(&h->jobs, nats_job_list), NULL,
+                           "the message could not be kept", m->error);
+    else if (h->is_leaving)
+        nats_settle_failed(TAILQ_LAST(&h->jobs, nats_job_list), NULL, nats_leaves, 0);
+    else
+        nats_pump(h);
+}
+
+static uint64_t
+nats_flush(void *handler, unsigned expected)
+{
+    struct nats *h = handler;
+
+    (void)expected;
+    publisher_flush(h->publisher);
+    return 0;
+}
+
+static int
+nats_event_fd(void *handler)
+{
+    struct nats *h = handler;
+
+    return publisher_fd(h->publisher);
+}
+
+static void
+nats_complete(void *handler)
+{
+    struct nats *h = handler;
+
+    publisher_turn(h->publisher);
+    nats_pump(h);
+    publisher_flush(h->publisher);
+    if (h->stored > 0)
+        h->host.committed(h->host.ctx, h->stored);
+    h->stored = 0;
+}
+
+/* A message that has not begun fails only if nothing was confirmed for the time that one may take:
+ * a long queue before a slow stream is no failure. */
+static void
+nats_tick(void *handler, uint64_t now_us)
+{
+    struct nats *h = handler;
+    uint64_t patience_us = PUBLISHER_TRIES * h->config.timeout_us;
+    struct nats_job *job, *next;
+
+    for (job = TAILQ_FIRST(&h->jobs); job != NULL; job = next) {
+        uint64_t since_us = job->queued_us > h->served_us ? job->queued_us : h->served_us;
+
+        next = TAILQ_NEXT(job, all);
+        if (since_us + patience_us > now_us)
+            break;
+        if (job->out == 0)
+            nats_settle_failed(job, "busy",
+                               publisher_trouble(h->publisher)[0] != '\0'
+                                   ? publisher_trouble(h->publisher)
+                                   : "NATS was not ready for the message in time",
+                               0);
+    }
+    nats_pump(h);
+    publisher_flush(h->publisher);
+}
+
+/* --- leaving --- */
+
+static void
+nats_finish(void *handler)
+{
+    struct nats *h = handler;
+    uint64_t until_us = clock_mono_us() + NATS_FINISH_US, now_us;
+    struct pollfd event = {.fd = publisher_fd(h->publisher), .events = POLLIN};
+
+    while (!TAILQ_EMPTY(&h->jobs) && (now_us = clock_mono_us()) < until_us) {
+        publisher_flush(h->publisher);
+        (void)poll(&event, 1, (int)((until_us - now_us) / 1000 + 1));
+        nats_complete(h);
+    }
+    h->is_leaving = true;
+    while (!TAILQ_EMPTY(&h->jobs))
+        nats_settle_failed(TAILQ_FIRST(&h->jobs), NULL, nats_leaves, 0);
+}
+
+static void
+nats_destroy(void *handler)
+{
+    struct nats *h = handler;
+
+    while (!TAILQ_EMPTY(&h->jobs))
+        message_destroy(nats_job_end(TAILQ_FIRST(&h->jobs)));
+    nats_forget(h);
+    free(h);
+}
+
+/* --- life --- */
+
+/* A worker starts without a server, since msockd may be up before NATS is; then senders wait. What
+ * a server refuses now it will refuse later, and so does not start. All listeners share one time,
+ * so that a worker is ready in time. */
+static bool
+nats_start(struct nats *h, char error[NATS_ERROR_LEN])
+{
+    static uint64_t left_us = NATS_STARTS_US;
+    uint64_t begin_us = clock_mono_us(), wait_us = NATS_START_US;
+    enum publisher_state state;
+
+    wait_us = wait_us < h->config.timeout_us ? wait_us : h->config.timeout_us;
+    wait_us = wait_us < left_us ? wait_us : left_us;
+    state = publisher_wait(h->publisher, begin_us + wait_us, error);
+    wait_us = clock_mono_us() - begin_us;
+    left_us -= wait_us < left_us ? wait_us : left_us;
+    if (state == PUBLISHER_AWAY)
+        log_warn("%s: %s; senders wait until it is there", h->label, error);
+    return state != PUBLISHER_REFUSED;
+}
+
+static void *
+nats_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
+{
+    struct nats *h = ms_calloc(1, sizeof(*h));
+    char why[NATS_ERROR_LEN];
+
+    h->host = *host;
+    TAILQ_INIT(&h->jobs);
+    TAILQ_INIT(&h->ready);
+    buffer_init(&h->text);
+    ulid_init(&h->ids);
+    if (nats_configure(h, host->listener, error) == 0) {
+        h->publisher = publisher_open(&h->config, why);
+        if (h->publisher != NULL && nats_start(h, why))
+            return h;
+        snprintf(error, HANDLER_ERROR_LEN, "%.100s: %.150s", h->label, why);
+    }
+    nats_destroy(h);
+    return NULL;
+}
+
+const struct handler_ops nats_handler = {
+    .name = "nats",
+    .per_listener = true,
+    .check = nats_check,
+    .create = nats_create,
+    .destroy = nats_destroy,
+    .keep_max = UINT64_MAX,
+    .submit = nats_submit,
+    .flush = nats_flush,
+    .event_fd = nats_event_fd,
+    .complete = nats_complete,
+    .finish = nats_finish,
+    .tick = nats_tick,
+};

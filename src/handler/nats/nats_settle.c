@@ -1,0 +1,83 @@
+/* How a message of nats ends. Invariant: a job is freed in the call that settles its message, and
+ * nothing of it is under way then. */
+#include "handler/nats/nats.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NATS_TEXT_MAX    400
+#define NATS_RECEIPT_MAX 512
+
+static void
+nats_settle(struct nats_job *job, const struct verdict *verdict)
+{
+    struct nats *h = job->h;
+
+    h->host.settle(h->host.ctx, nats_job_end(job), verdict);
+}
+
+void
+nats_settle_stored(struct nats_job *job, const struct publish_result *result)
+{
+    const struct nats *h = job->h;
+    char receipt[NATS_RECEIPT_MAX], id[ULID_LEN + 1];
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .record = id};
+    int n;
+
+    memcpy(id, job->id, sizeof(id));
+    if (job->m->wants_reply) {
+        n = snprintf(receipt, sizeof(receipt),
+                     "{\"stream\":\"%s\",\"seq\":%" PRIu64 ",\"duplicate\":%s,\"stored\":\"%s\"}",
+                     h->config.stream, result->seq, result->duplicate ? "true" : "false",
+                     stream_stored(publisher_stream(h->publisher)));
+        verdict.reply = receipt;
+        verdict.reply_len = (size_t)n;
+    }
+    job->h->stored++;
+    nats_settle(job, &verdict);
+}
+
+void
+nats_settle_failed(struct nats_job *job, const char *code, const char *what, int error)
+{
+    char text[NATS_TEXT_MAX];
+    const char *why = error != 0 ? strerrordesc_np(error) : NULL;
+
+    snprintf(text, sizeof(text), "%s%s%s", what, why != NULL ? ": " : "", why != NULL ? why : "");
+    nats_settle(job, &(struct verdict){.outcome = PROTO_FAILED, .code = code, .text = text});
+}
+
+void
+nats_settle_refused(struct nats_job *job, const char *code, const char *what)
+{
+    nats_settle(job, &(struct verdict){.outcome = PROTO_REFUSED, .code = code, .text = what});
+}
+
+/* What the sender cannot help, and what may pass, ends the connection: it keeps the message. */
+void
+nats_settle_not(struct nats_job *job, const struct publish_result *result)
+{
+    char text[NATS_TEXT_MAX];
+
+    snprintf(text, sizeof(text), "%s", result->text);
+    switch (result->outcome) {
+    case PUBLISH_STORED:
+        break;
+    case PUBLISH_FULL:
+        nats_settle_refused(job, "no-space", text);
+        break;
+    case PUBLISH_TOO_LARGE:
+        nats_settle_refused(job, "too-large", text);
+        break;
+    case PUBLISH_REFUSED:
+        nats_settle_refused(job, "refused", text);
+        break;
+    case PUBLISH_MISSET:
+        nats_settle_failed(job, NULL, text, 0);
+        break;
+    case PUBLISH_BUSY:
+        nats_settle_failed(job, "busy", text, 0);
+        break;
+    }
+}

@@ -1,0 +1,347 @@
+/* A connection with libnats. Invariant: of libnats' objects l->nc and l->answers are both there or
+ * neither, and whatever libnats' threads may still call holds a reference to the link. */
+#include "nats/plugin/plugin.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#define TOKEN_MAX 24
+
+/* --- what libnats calls --- */
+
+/* A server that is gone without a word is found out within a minute, however silent we are. */
+static void
+connect_keep_alive(int fd)
+{
+    static const struct {
+        int name, value;
+    } options[] = {{TCP_KEEPIDLE, 30}, {TCP_KEEPINTVL, 10}, {TCP_KEEPCNT, 3}};
+    int on = 1;
+
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    for (size_t i = 0; i < MS_ARRAY_LEN(options); i++)
+        (void)setsockopt(fd, IPPROTO_TCP, options[i].name, &options[i].value, sizeof(int));
+}
+
+static natsStatus
+connect_attached(void **data, void *loop, natsConnection *nc, natsSock socket)
+{
+    struct link *l = loop;
+
+    (void)nc;
+    l->fd = socket;
+    *data = l;
+    connect_keep_alive(socket);
+    return NATS_OK;
+}
+
+static natsStatus
+connect_wants_read(void *data, bool add)
+{
+    struct link *l = data;
+
+    if (!add)
+        l->fd = -1;
+    return NATS_OK;
+}
+
+static natsStatus
+connect_wants_write(void *data, bool add)
+{
+    struct link *l = data;
+
+    atomic_store(&l->wants_write, add);
+    return NATS_OK;
+}
+
+static natsStatus
+connect_detached(void *data)
+{
+    return connect_wants_read(data, false);
+}
+
+static void
+connect_lame_duck(natsConnection *nc, void *arg)
+{
+    struct link *l = arg;
+
+    (void)nc;
+    atomic_store(&l->lame_duck, true);
+    link_wake(l);
+}
+
+/* The server's word where it has said one: "Permissions Violation for Publish to ...". */
+static void
+connect_complaint(natsConnection *nc, natsSubscription *sub, natsStatus s, void *arg)
+{
+    struct link *l = arg;
+    const char *text = NULL;
+
+    (void)sub;
+    if (natsConnection_GetLastError(nc, &text) == NATS_OK || text == NULL || text[0] == '\0')
+        text = natsStatus_GetText(s);
+    link_tell(l, LINK_NOTE, 0, text, strlen(text));
+}
+
+/* The last call of libnats about a connection. */
+static void
+connect_closed(natsConnection *nc, void *arg)
+{
+    (void)nc;
+    link_release(arg);
+}
+
+static void
+connect_unsubscribed(void *arg)
+{
+    link_release(arg);
+}
+
+/* An answer: its subject is the inbox, a dot and the token. */
+static void
+connect_answered(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *arg)
+{
+    struct link *l = arg;
+    const char *subject = natsMsg_GetSubject(msg);
+    size_t n = strlen(l->inbox);
+
+    (void)nc;
+    (void)sub;
+    if (strlen(subject) > n)
+        link_tell(l, natsMsg_IsNoResponders(msg) ? LINK_NOBODY : LINK_ANSWER,
+                  strtoull(subject + n + 1, NULL, 10), natsMsg_GetData(msg),
+                  (size_t)natsMsg_GetDataLength(msg));
+    natsMsg_Destroy(msg);
+}
+
+/* --- connecting --- */
+
+enum link_failure
+link_failure_of(natsStatus s)
+{
+    if (s == NATS_CONNECTION_AUTH_FAILED || s == NATS_NOT_PERMITTED)
+        return LINK_DENIED;
+    if (s == NATS_PROTOCOL_ERROR || s == NATS_LINE_TOO_LONG || s == NATS_ERR ||
+        s == NATS_NO_SERVER_SUPPORT)
+        return LINK_FOREIGN;
+    if (s == NATS_SSL_ERROR || s == NATS_SECURE_CONNECTION_WANTED ||
+        s == NATS_SECURE_CONNECTION_REQUIRED)
+        return LINK_INSECURE;
+    if (s == NATS_INVALID_ARG || s == NATS_ADDRESS_MISSING || s == NATS_NOT_FOUND)
+        return LINK_MISSET;
+    return LINK_UNREACHABLE;
+}
+
+/* libnats puts the place in its source in front: "(conn.c:1234): what". */
+static void
+connect_say(natsStatus s, char text[LINK_TEXT_MAX])
+{
+    natsStatus last = NATS_OK;
+    const char *said = nats_GetLastError(&last), *end;
+
+    if (said == NULL || last != s)
+        said = natsStatus_GetText(s);
+    end = said[0] == '(' ? strstr(said, "): ") : NULL;
+    snprintf(text, LINK_TEXT_MAX, "%s", end != NULL ? end + 3 : said);
+}
+
+static natsStatus
+connect_set_credentials(natsOptions *o, const struct link_config *c)
+{
+    natsStatus s = NATS_OK;
+
+    if (c->user != NULL)
+        s = natsOptions_SetUserInfo(o, c->user, c->password != NULL ? c->password : "");
+    if (s == NATS_OK && c->creds != NULL)
+        s = natsOptions_SetUserCredentialsFromFiles(o, c->creds, NULL);
+    if (s == NATS_OK && c->nkey != NULL)
+        s = natsOptions_SetNKeyFromSeed(o, c->nkey_public, c->nkey);
+    return s;
+}
+
+static natsStatus
+connect_set_tls(natsOptions *o, const struct link_config *c)
+{
+    natsStatus s = NATS_OK;
+
+    if (c->tls)
+        s = natsOptions_SetSecure(o, true);
+    if (s == NATS_OK && c->ca != NULL)
+        s = natsOptions_LoadCATrustedCertificates(o, c->ca);
+    if (s == NATS_OK && c->cert != NULL)
+        s = natsOptions_LoadCertificatesChain(o, c->cert, c->key);
+    return s;
+}
+
+/* No pings of libnats: its timer would close a connection under the hands of our thread. The
+ * publisher notices a server that does not answer, and the kernel one that is gone. */
+static natsStatus
+connect_set_loop(natsOptions *o, struct link *l)
+{
+    natsStatus s = natsOptions_SetEventLoop(o, l, connect_attached, connect_wants_read,
+                                            connect_wants_write, connect_detached);
+
+    if (s == NATS_OK)
+        s = natsOptions_SetSendAsap(o, true);
+    if (s == NATS_OK)
+        s = natsOptions_SetPingInterval(o, 0);
+    if (s == NATS_OK)
+        s = natsOptions_SetAllowReconnect(o, false);
+    if (s == NATS_OK)
+        s = natsOptions_SetLameDuckModeCB(o, connect_lame_duck, l);
+    if (s == NATS_OK)
+        s = natsOptions_SetErrorHandler(o, connect_complaint, l);
+    if (s == NATS_OK)
+        s = natsOptions_SetClosedCB(o, connect_closed, l);
+    return s;
+}
+
+static natsStatus
+connect_set_servers(natsOptions *o, const struct link *l, const struct link_config *c)
+{
+    const char *servers[2 * LINK_SERVERS_MAX];
+    int n = 0;
+
+    for (size_t i = 0; i < c->server_count; i++)
+        servers[n++] = c->servers[i];
+    for (int i = 0; i < l->discovered_count; i++)
+        servers[n++] = l->discovered[i];
+    return natsOptions_SetServers(o, servers, n);
+}
+
+static natsStatus
+connect_options(struct link *l, const struct link_config *c, natsOptions **options_out)
+{
+    natsStatus s = natsOptions_Create(options_out);
+
+    if (s == NATS_OK)
+        s = connect_set_servers(*options_out, l, c);
+    if (s == NATS_OK)
+        s = natsOptions_SetName(*options_out, c->name);
+    if (s == NATS_OK)
+        s = natsOptions_SetTimeout(*options_out, c->connect_ms);
+    if (s == NATS_OK)
+        s = connect_set_loop(*options_out, l);
+    if (s == NATS_OK)
+        s = connect_set_credentials(*options_out, c);
+    if (s == NATS_OK)
+        s = connect_set_tls(*options_out, c);
+    return s;
+}
+
+static natsStatus
+connect_subscribe(struct link *l)
+{
+    char subject[LINK_INBOX_MAX + 2];
+    natsInbox *inbox = NULL;
+    natsStatus s = natsInbox_Create(&inbox);
+
+    if (s != NATS_OK)
+        return s;
+    snprintf(l->inbox, sizeof(l->inbox), "%s", (const char *)inbox);
+    natsInbox_Destroy(inbox);
+    snprintf(subject, sizeof(subject), "%s.*", l->inbox);
+    s = natsConnection_Subscribe(&l->answers, l->nc, subject, connect_answered, l);
+    if (s != NATS_OK)
+        return s;
+    (void)natsSubscription_SetPendingLimits(l->answers, -1, -1);
+    s = natsSubscription_SetOnCompleteCB(l->answers, connect_unsubscribed, link_hold(l));
+    if (s != NATS_OK)
+        link_release(l);
+    return s;
+}
+
+/* What a server says about the others of its cluster is worth keeping for the day it dies. */
+static void
+connect_note_servers(struct link *l)
+{
+    char **servers = NULL;
+    int n = 0;
+
+    if (natsConnection_GetDiscoveredServers(l->nc, &servers, &n) != NATS_OK || n == 0)
+        return;
+    for (int i = 0; i < l->discovered_count; i++)
+        free(l->discovered[i]);
+    l->discovered_count = 0;
+    for (int i = 0; i < n; i++)
+        if (i < LINK_SERVERS_MAX)
+            l->discovered[l->discovered_count++] = servers[i];
+        else
+            free(servers[i]);
+    free(servers);
+}
+
+natsStatus
+link_connect(struct link *l, const struct link_config *config, char text[LINK_TEXT_MAX])
+{
+    natsOptions *options = NULL;
+    natsStatus s = connect_options(l, config, &options);
+
+    atomic_store(&l->lame_duck, false);
+    atomic_store(&l->wants_write, false);
+    if (s == NATS_OK)
+        s = natsConnection_Connect(&l->nc, options);
+    if (s != NATS_OK)
+        connect_say(s, text);
+    natsOptions_Destroy(options);
+    if (s != NATS_OK) {
+        l->nc = NULL;
+        return s;
+    }
+    (void)link_hold(l); /* until connect_closed */
+    s = natsConnection_HasHeaderSupport(l->nc);
+    if (s == NATS_OK)
+        s = connect_subscribe(l);
+    if (s == NATS_OK) {
+        connect_note_servers(l);
+        return NATS_OK;
+    }
+    connect_say(s, text);
+    link_disconnect(l);
+    return s;
+}
+
+void
+link_disconnect(struct link *l)
+{
+    natsSubscription_Destroy(l->answers);
+    natsConnection_Destroy(l->nc);
+    l->answers = NULL;
+    l->nc = NULL;
+    l->fd = -1;
+}
+
+void
+link_server(struct link *l, char *out, size_t size)
+{
+    char url[LINK_TEXT_MAX] = "";
+    const char *at;
+
+    (void)natsConnection_GetConnectedUrl(l->nc, url, sizeof(url));
+    at = strrchr(url, '@');
+    if (at == NULL && (at = strstr(url, "://")) != NULL)
+        at += 2;
+    snprintf(out, size, "%s", at != NULL ? at + 1 : url);
+}
+
+/* --- publishing --- */
+
+natsStatus
+link_publish(struct link *l, const struct link_message *m)
+{
+    char reply[LINK_INBOX_MAX + TOKEN_MAX];
+    natsMsg *msg = NULL;
+    natsStatus s;
+
+    snprintf(reply, sizeof(reply), "%s.%llu", l->inbox, (unsigned long long)m->token);
+    s = natsMsg_Create(&msg, m->subject, reply, m->data, (int)m->len);
+    for (unsigned i = 0; s == NATS_OK && i < m->header_count; i++)
+        s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
+    if (s == NATS_OK)
+        s = natsConnection_PublishMsg(l->nc, msg);
+    natsMsg_Destroy(msg);
+    return s;
+}

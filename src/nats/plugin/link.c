@@ -1,0 +1,419 @@
+/* The thread of a connection: it connects, publishes what it is given, and tells what it hears.
+ * Invariant: a message is in the queue only while is_queued and a connection with an epoch is
+ * there; both change under the lock. */
+#include "nats/plugin/plugin.h"
+
+#include "common/fd.h"
+#include "common/thread.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define LINK_BUFFER_MAX (512 << 10) /* bytes in libnats' buffer: then the server is waited for */
+#define LINK_HEARTBEAT  1000        /* ms */
+#define LINK_WAIT_FIRST 50          /* ms between two rounds over the servers, and as much again */
+#define LINK_WAIT_MOST  2000
+
+static void
+link_signal(int fd)
+{
+    const uint64_t one = 1;
+
+    /* It fails only where the counter is full, and then it is readable already. */
+    (void)!write(fd, &one, sizeof(one));
+}
+
+static void
+link_clear(int fd)
+{
+    uint64_t count;
+
+    (void)fd_read(fd, &count, sizeof(count));
+}
+
+struct link *
+link_hold(struct link *l)
+{
+    atomic_fetch_add(&l->references, 1);
+    return l;
+}
+
+static void
+link_free_events(struct link_events *events)
+{
+    struct link_event *e;
+
+    while ((e = STAILQ_FIRST(events)) != NULL) {
+        STAILQ_REMOVE_HEAD(events, next);
+        free(e);
+    }
+}
+
+void
+link_release(struct link *l)
+{
+    if (atomic_fetch_sub(&l->references, 1) != 1)
+        return;
+    link_free_events(&l->events);
+    for (int i = 0; i < l->discovered_count; i++)
+        free(l->discovered[i]);
+    fd_close(&l->event_fd);
+    fd_close(&l->command_fd);
+    pthread_mutex_destroy(&l->lock);
+    pthread_cond_destroy(&l->ended_cond);
+    free(l);
+}
+
+void
+link_wake(struct link *l)
+{
+    link_signal(l->command_fd);
+}
+
+/* --- events --- */
+
+static struct link_event *
+link_event_create(enum link_event_kind kind, const void *text, size_t n)
+{
+    struct link_event *e = ms_calloc(1, sizeof(*e) + n + 1);
+
+    e->kind = kind;
+    e->len = n;
+    if (n > 0)
+        memcpy(e->text, text, n);
+    return e;
+}
+
+/* With the lock. */
+static void
+link_post(struct link *l, struct link_event *e)
+{
+    bool first = STAILQ_EMPTY(&l->events);
+
+    e->epoch = l->epoch;
+    STAILQ_INSERT_TAIL(&l->events, e, next);
+    if (first)
+        link_signal(l->event_fd);
+}
+
+void
+link_tell(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n)
+{
+    struct link_event *e = link_event_create(kind, text, n);
+
+    e->token = token;
+    pthread_mutex_lock(&l->lock);
+    link_post(l, e);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void
+plugin_take(struct link *l, struct link_events *events)
+{
+    link_clear(l->event_fd);
+    pthread_mutex_lock(&l->lock);
+    STAILQ_CONCAT(events, &l->events);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* --- messages --- */
+
+/* With the lock. */
+static struct link_message *
+link_next(struct link *l)
+{
+    struct link_message *m = STAILQ_FIRST(&l->messages);
+
+    if (m == NULL)
+        return NULL;
+    STAILQ_REMOVE_HEAD(&l->messages, next);
+    m->is_queued = false;
+    return m;
+}
+
+static struct link_message *
+link_take_message(struct link *l)
+{
+    struct link_message *m;
+
+    pthread_mutex_lock(&l->lock);
+    m = link_next(l);
+    pthread_mutex_unlock(&l->lock);
+    return m;
+}
+
+static bool
+plugin_give(struct link *l, uint32_t epoch, struct link_message *m)
+{
+    bool there;
+
+    pthread_mutex_lock(&l->lock);
+    there = l->epoch == epoch && epoch != 0;
+    if (there && !m->is_queued) {
+        m->is_queued = true;
+        atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
+        STAILQ_INSERT_TAIL(&l->messages, m, next);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return there;
+}
+
+/* Publishes until libnats has enough to write. One that cannot be sent at all is told; what becomes
+ * of the others on a lost connection, the publisher learns from that. */
+static void
+link_publish_all(struct link *l)
+{
+    struct link_message *m = NULL;
+    natsStatus s;
+
+    while (!(l->is_full = natsConnection_Buffered(l->nc) >= LINK_BUFFER_MAX) &&
+           (m = link_take_message(l)) != NULL) {
+        s = link_publish(l, m);
+        if (s == NATS_MAX_PAYLOAD || s == NATS_INVALID_SUBJECT || s == NATS_INVALID_ARG ||
+            s == NATS_NO_MEMORY)
+            link_tell(l, LINK_UNSENT, m->token, natsStatus_GetText(s),
+                      strlen(natsStatus_GetText(s)));
+        link_message_release(m);
+    }
+}
+
+/* --- the thread --- */
+
+static bool
+link_is_closed(struct link *l, uint32_t *reset_out)
+{
+    bool closed;
+
+    pthread_mutex_lock(&l->lock);
+    closed = l->is_closed;
+    *reset_out = l->reset;
+    pthread_mutex_unlock(&l->lock);
+    return closed;
+}
+
+/* Ends the epoch: from here on nothing is given to this connection. */
+static void
+link_lose(struct link *l, const char *why)
+{
+    struct link_message *m;
+
+    pthread_mutex_lock(&l->lock);
+    link_post(l, link_event_create(LINK_LOST, why, strlen(why)));
+    l->epoch = 0;
+    while ((m = link_next(l)) != NULL)
+        link_message_release(m);
+    pthread_mutex_unlock(&l->lock);
+    link_disconnect(l);
+}
+
+static void
+link_begin(struct link *l)
+{
+    char server[LINK_TEXT_MAX];
+    struct link_event *e;
+
+    link_server(l, server, sizeof(server));
+    e = link_event_create(LINK_CONNECTED, server, strlen(server));
+    e->size = natsConnection_GetMaxPayload(l->nc);
+    pthread_mutex_lock(&l->lock);
+    l->epoch = ++l->epochs;
+    link_post(l, e);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void
+link_why_closed(struct link *l, char why[LINK_TEXT_MAX])
+{
+    const char *text = NULL;
+    natsStatus s = natsConnection_GetLastError(l->nc, &text);
+
+    if (text == NULL || text[0] == '\0')
+        text = s == NATS_OK ? "it was closed" : natsStatus_GetText(s);
+    snprintf(why, LINK_TEXT_MAX, "%s", text);
+}
+
+/* Waits for bytes, for room to write, or for something to do. */
+static void
+link_wait(struct link *l)
+{
+    struct pollfd fds[2] = {{.fd = l->command_fd, .events = POLLIN}, {.fd = l->fd}};
+
+    fds[1].events = (short)(POLLIN | (atomic_load(&l->wants_write) ? POLLOUT : 0));
+    (void)poll(fds, 2, l->is_full && !atomic_load(&l->wants_write) ? 0 : LINK_HEARTBEAT);
+    if ((fds[0].revents & POLLIN) != 0)
+        link_clear(l->command_fd);
+    if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+        natsConnection_ProcessReadEvent(l->nc);
+}
+
+static void
+link_turn(struct link *l, uint32_t reset)
+{
+    char why[LINK_TEXT_MAX] = "";
+
+    link_wait(l);
+    atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
+    if (!natsConnection_IsClosed(l->nc))
+        link_publish_all(l);
+    if (!natsConnection_IsClosed(l->nc) && atomic_load(&l->wants_write))
+        natsConnection_ProcessWriteEvent(l->nc);
+    if (natsConnection_IsClosed(l->nc))
+        link_why_closed(l, why);
+    else if (atomic_load(&l->lame_duck))
+        snprintf(why, sizeof(why), "the server is leaving");
+    else if (reset == l->epochs)
+        snprintf(why, sizeof(why), "it does not answer");
+    if (why[0] != '\0')
+        link_lose(l, why);
+}
+
+/* Jitter keeps many workers from coming back at the same moment. */
+static void
+link_pause(struct link *l, unsigned rounds)
+{
+    struct pollfd fd = {.fd = l->command_fd, .events = POLLIN};
+    unsigned ms = LINK_WAIT_MOST, random;
+
+    for (unsigned i = 0; i < 6; i++)
+        if (rounds == i)
+            ms = LINK_WAIT_FIRST << i;
+    ms_random(&random, sizeof(random));
+    (void)poll(&fd, 1, (int)(ms + random % ms));
+}
+
+static void
+link_try(struct link *l, unsigned *rounds)
+{
+    char text[LINK_TEXT_MAX] = "";
+    natsStatus s = link_connect(l, l->config, text);
+    struct link_event *e;
+
+    if (s == NATS_OK) {
+        *rounds = 0;
+        link_begin(l);
+        return;
+    }
+    e = link_event_create(LINK_FAILED, text, strlen(text));
+    e->failure = link_failure_of(s);
+    pthread_mutex_lock(&l->lock);
+    link_post(l, e);
+    pthread_mutex_unlock(&l->lock);
+    link_pause(l, (*rounds)++);
+}
+
+static void *
+link_run(void *arg)
+{
+    struct link *l = arg;
+    unsigned rounds = 0;
+    uint32_t reset;
+
+    while (!link_is_closed(l, &reset)) {
+        atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
+        if (l->nc == NULL)
+            link_try(l, &rounds);
+        else
+            link_turn(l, reset);
+    }
+    if (l->nc != NULL)
+        link_lose(l, "");
+    nats_ReleaseThreadMemory();
+    pthread_mutex_lock(&l->lock);
+    l->has_ended = true;
+    pthread_cond_signal(&l->ended_cond);
+    pthread_mutex_unlock(&l->lock);
+    link_release(l);
+    return NULL;
+}
+
+/* --- what the publisher calls --- */
+
+static struct link *
+plugin_open(const struct link_config *config)
+{
+    struct link *l = ms_calloc(1, sizeof(*l));
+    pthread_t thread;
+
+    l->references = 1;
+    l->config = config;
+    l->fd = -1;
+    STAILQ_INIT(&l->messages);
+    STAILQ_INIT(&l->events);
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->ended_cond, NULL);
+    l->event_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    l->command_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (l->event_fd < 0 || l->command_fd < 0 ||
+        thread_start(&thread, "msockd-nats", link_run, link_hold(l)) < 0) {
+        l->references = 1;
+        link_release(l);
+        return NULL;
+    }
+    (void)pthread_detach(thread);
+    return l;
+}
+
+static bool
+plugin_close(struct link *l, unsigned wait_ms)
+{
+    struct timespec until;
+    bool ended;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&l->lock);
+    l->is_closed = true;
+    link_wake(l);
+    while (!l->has_ended && pthread_cond_timedwait(&l->ended_cond, &l->lock, &until) == 0)
+        ;
+    ended = l->has_ended;
+    pthread_mutex_unlock(&l->lock);
+    link_release(l);
+    return ended;
+}
+
+static int
+plugin_fd(const struct link *l)
+{
+    return l->event_fd;
+}
+
+static void
+plugin_reset(struct link *l, uint32_t epoch)
+{
+    pthread_mutex_lock(&l->lock);
+    l->reset = epoch;
+    pthread_mutex_unlock(&l->lock);
+    link_wake(l);
+}
+
+static uint64_t
+plugin_turned_us(const struct link *l)
+{
+    return atomic_load_explicit(&l->turned_us, memory_order_relaxed);
+}
+
+extern const struct nats_plugin msockd_nats_plugin __attribute__((visibility("default")));
+
+const struct nats_plugin msockd_nats_plugin = {
+    .abi = LINK_ABI,
+    .size = sizeof(msockd_nats_plugin),
+    .version = nats_GetVersion,
+    .open = plugin_open,
+    .close = plugin_close,
+    .fd = plugin_fd,
+    .take = plugin_take,
+    .give = plugin_give,
+    .kick = link_wake,
+    .reset = plugin_reset,
+    .turned_us = plugin_turned_us,
+};

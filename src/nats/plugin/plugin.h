@@ -1,0 +1,68 @@
+/* What the files of the plugin share: link.c has the thread and its two queues, connect.c makes a
+ * connection with libnats and publishes on it. libnats is used with an event loop of our own: then
+ * it starts no threads that read and write, never waits in a publish, and all messages of a moment
+ * leave with one write. Reconnecting is ours as well, since libnats holds its lock while it
+ * connects. */
+#ifndef NATS_PLUGIN_PLUGIN_H
+#define NATS_PLUGIN_PLUGIN_H
+
+#include "nats/link.h"
+
+#include <nats/nats.h>
+#include <pthread.h>
+
+#define LINK_TEXT_MAX  256
+#define LINK_INBOX_MAX 64
+
+struct link {
+    _Atomic unsigned references; /* the publisher's, the thread's, and those of libnats' threads */
+    const struct link_config *config;
+    int event_fd;   /* to the publisher */
+    int command_fd; /* to the thread */
+    _Atomic uint64_t turned_us;
+
+    pthread_mutex_t lock; /* over all in this part */
+    pthread_cond_t ended_cond;
+    bool is_closed, has_ended;
+    uint32_t epoch; /* of the connection there is, or 0 */
+    uint32_t reset; /* the epoch to be given up */
+    struct link_messages messages;
+    struct link_events events;
+
+    /* The thread's own. */
+    uint32_t epochs; /* connections made so far */
+    natsConnection *nc;
+    natsSubscription *answers;
+    char inbox[LINK_INBOX_MAX];         /* subjects of answers begin so */
+    int fd;                             /* the connection's; libnats closes it */
+    bool is_full;                       /* libnats has enough to write for now */
+    _Atomic bool wants_write;           /* libnats has something to write */
+    _Atomic bool lame_duck;             /* the server is about to leave */
+    char *discovered[LINK_SERVERS_MAX]; /* servers that a server told of */
+    int discovered_count;
+};
+
+/* --- link.c --- */
+
+struct link *link_hold(struct link *l);
+void link_release(struct link *l);
+
+/* Any thread. */
+void
+link_tell(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n);
+void link_wake(struct link *l);
+
+/* --- connect.c --- */
+
+/* Tries the servers once. Returns NATS_OK, or what failed, with a sentence in text. Blocks. */
+natsStatus link_connect(struct link *l, const struct link_config *config, char text[LINK_TEXT_MAX]);
+void link_disconnect(struct link *l);
+enum link_failure link_failure_of(natsStatus s);
+
+/* Publishes on the connection: into a buffer, without waiting. */
+natsStatus link_publish(struct link *l, const struct link_message *m);
+
+/* "127.0.0.1:4222" of the server that it is connected to. */
+void link_server(struct link *l, char *out, size_t size);
+
+#endif

@@ -1,0 +1,251 @@
+/* The connection and its answers. */
+#include "nats/publisher_state.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define SETBACK_FIRST_US 20000
+#define SETBACK_MAX_US   1000000
+
+static void publisher_trouble_is(struct publisher *p, enum publisher_state state, const char *fmt,
+                                 ...) MS_PRINTF(3, 4);
+
+static void
+publisher_trouble_is(struct publisher *p, enum publisher_state state, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(p->trouble, sizeof(p->trouble), fmt, ap);
+    va_end(ap);
+    p->state = state;
+}
+
+/* --- the stream --- */
+
+void
+publisher_drop_question(struct publisher *p)
+{
+    if (p->question == NULL)
+        return;
+    publisher_leave(p, p->question);
+    publication_destroy(p->question);
+    p->question = NULL;
+}
+
+/* Its first answer is the one that counts: an older one is forgotten. */
+void
+publisher_ask(struct publisher *p)
+{
+    char subject[NATS_NAME_MAX + 32];
+    char *body = p->to_create ? stream_request(&p->config) : NULL;
+
+    snprintf(subject, sizeof(subject), "$JS.API.STREAM.%s.%.*s", p->to_create ? "CREATE" : "INFO",
+             NATS_NAME_MAX, p->config.stream);
+    publisher_drop_question(p);
+    p->question = publication_create(subject, NULL, 0, body, body != NULL ? strlen(body) : 0);
+    publisher_enter(p, p->question);
+    publisher_send(p, p->question);
+    p->ask_us = p->now_us + p->config.timeout_us;
+    p->to_create = false;
+    free(body);
+}
+
+/* Everything under way goes out, in its order: what an earlier connection has taken as well. */
+static void
+publisher_ready(struct publisher *p)
+{
+    struct publication *publication;
+
+    p->state = PUBLISHER_READY;
+    p->trouble[0] = '\0';
+    TAILQ_FOREACH(publication, &p->under_way, link)
+    publisher_send(p, publication);
+}
+
+static void
+publisher_stream_is_there(struct publisher *p)
+{
+    if (!p->is_known)
+        publisher_say(p, LOG_LEVEL_NOTICE, "connected to %s: stream %s, %u replica%s", p->server,
+                      p->config.stream, p->facts.replicas, p->facts.replicas == 1 ? "" : "s");
+    p->is_known = true;
+    if (p->state != PUBLISHER_READY)
+        publisher_ready(p);
+}
+
+/* A stream that was there once is not held to be gone because of one answer: what is published
+ * decides. */
+static void
+publisher_stream_is_not(struct publisher *p, enum stream_state state, const char *text)
+{
+    if (p->is_known && state != STREAM_UNFIT && state != STREAM_MISSING)
+        return;
+    publisher_trouble_is(p, state == STREAM_UNSURE ? PUBLISHER_AWAY : PUBLISHER_REFUSED, "%s",
+                         text);
+    publisher_say(p, state == STREAM_UNSURE ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s", text);
+    p->is_known = false;
+}
+
+static void
+publisher_answered(struct publisher *p, const struct link_event *e)
+{
+    struct stream_facts facts = {0};
+    char text[NATS_ERROR_LEN] = "";
+    enum stream_state state;
+
+    publisher_drop_question(p);
+    p->ask_us = p->now_us + SETBACK_MAX_US;
+    if (e->kind == LINK_NOBODY) {
+        publisher_stream_is_not(p, STREAM_DENIED, "JetStream is not enabled on the servers");
+        return;
+    }
+    state = stream_read(e->text, e->len, &p->config, &facts, text);
+    if (state == STREAM_THERE ||
+        (state == STREAM_MISSING && p->config.create && p->config.only_looks)) {
+        p->facts = facts;
+        p->ask_us = UINT64_MAX;
+        publisher_stream_is_there(p);
+    } else if (state == STREAM_MISSING && p->config.create) {
+        p->to_create = true;
+        publisher_ask(p);
+    } else if (state == STREAM_UNSURE && p->config.create) {
+        publisher_stream_is_not(p, state, text); /* another one may be making it */
+        publisher_ask(p);
+    } else {
+        publisher_stream_is_not(p, state, text);
+    }
+}
+
+/* --- answers to publications --- */
+
+/* Is given again soon, and later each time. */
+static void
+publisher_set_back(struct publisher *p, struct publication *publication, const char *why)
+{
+    uint64_t wait_us = SETBACK_MAX_US;
+
+    if (publication->setbacks < 6)
+        wait_us = (uint64_t)SETBACK_FIRST_US << publication->setbacks;
+    publication->setbacks++;
+    publication->again_us = p->now_us + wait_us;
+    if (why != p->setback)
+        snprintf(p->setback, sizeof(p->setback), "%s", why);
+}
+
+static void
+publisher_decide(struct publisher *p, struct publication *publication,
+                 const struct stream_answer *answer)
+{
+    static const enum publish_outcome outcomes[] = {
+        [ANSWER_STORED] = PUBLISH_STORED,   [ANSWER_AGAIN] = PUBLISH_BUSY,
+        [ANSWER_FULL] = PUBLISH_FULL,       [ANSWER_TOO_LARGE] = PUBLISH_TOO_LARGE,
+        [ANSWER_REFUSED] = PUBLISH_REFUSED, [ANSWER_MISSET] = PUBLISH_MISSET,
+    };
+    enum answer_meaning meaning = answer_means(answer);
+
+    if (meaning == ANSWER_AGAIN) {
+        publisher_set_back(p, publication, answer->text);
+        return;
+    }
+    if (meaning != ANSWER_STORED)
+        publisher_say(p, LOG_LEVEL_WARN, "stream %s does not take a message: %s", p->config.stream,
+                      answer->text);
+    publisher_finish(p, publication, outcomes[meaning], answer);
+}
+
+static void
+publisher_answer(struct publisher *p, const struct link_event *e)
+{
+    struct publication *publication = publisher_find(p, e->token);
+    struct stream_answer answer = {0};
+
+    p->heard_us = p->now_us;
+    if (publication == NULL)
+        return; /* an answer to a copy, and the first one has decided */
+    if (publication == p->question) {
+        publisher_answered(p, e);
+    } else if (e->kind == LINK_NOBODY) {
+        snprintf(answer.text, sizeof(answer.text), "no stream takes the subject %.100s",
+                 publication->message.subject);
+        publisher_set_back(p, publication, answer.text);
+    } else if (e->kind == LINK_UNSENT) {
+        snprintf(answer.text, sizeof(answer.text), "it cannot be sent: %.100s", e->text);
+        publisher_finish(p, publication, PUBLISH_BUSY, &answer);
+    } else {
+        answer_parse(e->text, e->len, &answer);
+        publisher_decide(p, publication, &answer);
+    }
+}
+
+/* --- the connection --- */
+
+static void
+publisher_connected(struct publisher *p, const struct link_event *e)
+{
+    p->epoch = e->epoch;
+    p->server_max = e->size;
+    p->heard_us = p->now_us;
+    snprintf(p->server, sizeof(p->server), "%s", e->text);
+    publisher_trouble_is(p, PUBLISHER_AWAY, "stream %.100s: no answer about it yet",
+                         p->config.stream);
+    if (p->is_known) {
+        publisher_say(p, LOG_LEVEL_NOTICE, "connected again, to %s; %u messages wait", p->server,
+                      p->count);
+        publisher_ready(p);
+    }
+    publisher_ask(p);
+}
+
+static void
+publisher_lost(struct publisher *p, const struct link_event *e)
+{
+    if (p->epoch == 0 || e->epoch != p->epoch)
+        return;
+    publisher_trouble_is(p, PUBLISHER_AWAY, "the connection to NATS at %.60s is lost: %.100s",
+                         p->server, e->text);
+    publisher_say(p, LOG_LEVEL_WARN, "%s", p->trouble);
+    p->epoch = 0;
+    publisher_drop_question(p);
+}
+
+static void
+publisher_failed(struct publisher *p, const struct link_event *e)
+{
+    static const char *const causes[] = {
+        [LINK_UNREACHABLE] = "no NATS server can be reached",
+        [LINK_DENIED] = "the NATS server does not take the credentials",
+        [LINK_FOREIGN] = "the server is none of NATS, or of a kind that is not known",
+        [LINK_INSECURE] = "there is no TLS connection to the NATS server",
+        [LINK_MISSET] = "the connection to NATS cannot be set up",
+    };
+
+    p->has_failed = true;
+    publisher_trouble_is(p, e->failure == LINK_UNREACHABLE ? PUBLISHER_AWAY : PUBLISHER_REFUSED,
+                         "%s: %.150s", causes[e->failure], e->text);
+    publisher_say(p, LOG_LEVEL_WARN, "%s", p->trouble);
+}
+
+void
+publisher_event(struct publisher *p, const struct link_event *e)
+{
+    switch (e->kind) {
+    case LINK_CONNECTED:
+        publisher_connected(p, e);
+        break;
+    case LINK_LOST:
+        publisher_lost(p, e);
+        break;
+    case LINK_FAILED:
+        publisher_failed(p, e);
+        break;
+    case LINK_ANSWER:
+    case LINK_NOBODY:
+    case LINK_UNSENT:
+        publisher_answer(p, e);
+        break;
+    case LINK_NOTE:
+        publisher_say(p, LOG_LEVEL_WARN, "the server says: %.200s", e->text);
+        break;
+    }
+}
