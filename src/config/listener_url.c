@@ -46,7 +46,7 @@ listener_parse_url(const struct listener_place *at, struct url *url_out)
     shown = config_without_secrets(at->text);
     if (url_parse(shown, url_out, reason) == 0) {
         url_fini(url_out);
-        snprintf(reason, sizeof(reason), "the list of servers cannot be read");
+        snprintf(reason, sizeof(reason), "the list of servers cannot be read, or is given twice");
     }
     free(shown);
     return config_fail(at->error, "%s: %s", at->origin, reason);
