@@ -262,7 +262,8 @@ the_order_of_each_connection_is_kept_over_a_dead_server(void **state)
 
 /* --- servers that die --- */
 
-/* All that was acknowledged is there, once, with its body. */
+/* All that was acknowledged is there, once, with its body. A sender may have been told that NATS is
+ * away; it was told nothing else. */
 static void
 check_loads(const struct nats *n, struct load *const loads[], size_t count)
 {
@@ -271,7 +272,9 @@ check_loads(const struct nats *n, struct load *const loads[], size_t count)
 
     nats_read_stream(n, "S", &j, &orphans);
     for (size_t i = 0; i < count; i++) {
-        assert_string_equal(loads[i]->complaint, "");
+        if (loads[i]->complaint[0] != '\0' && strncmp(loads[i]->complaint, "ERR busy ", 9) != 0)
+            fail_msg("%s", loads[i]->complaint);
+        assert_int_equal(loads[i]->rejected + loads[i]->broken + loads[i]->spoiled, 0);
         assert_int_equal(load_check_journal(loads[i], &j), 0);
     }
     journal_free(&j);
@@ -384,7 +387,7 @@ a_cluster_whose_leaders_die_has_each_message_once(void **state)
     nats_cluster_start(n);
     snprintf(url, sizeof(url),
              "msp://127.0.0.1:0?handler=nats&stream=S&servers=nats://127.0.0.1:%u,"
-             "nats://127.0.0.1:%u,nats://127.0.0.1:%u&stream_create=yes&replicas=3&nats_timeout=2s",
+             "nats://127.0.0.1:%u,nats://127.0.0.1:%u&stream_create=yes&replicas=3&nats_timeout=3s",
              n[0].port, n[1].port, n[2].port);
     for (size_t i = 0; i < CLUSTER_DAEMONS; i++) {
         d[i] = daemon_start(
