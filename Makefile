@@ -21,6 +21,8 @@ endif
 
 PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
             libconfuse-dev libdeflate-dev libedit-dev
+# What handler=nats needs, to be built and to be tested. msockd goes on without.
+NATS_PACKAGES := libnats-dev nats-server
 # File systems whose images the tests of root look at.
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 LINT_PACKAGES := clang clang-format cppcheck
@@ -104,7 +106,8 @@ UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
-EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out examples/chat.c,$(wildcard examples/*.c)))
+EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out %/chat.c %/nats_reader.c,$(wildcard examples/*.c)))
+NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(B)/examples/nats_reader)
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 # Without libnats msockd is built without it; handler=nats then says what is missing.
 PLUGIN := $(if $(HAVE_LIBNATS),$(B)/msockd_nats.so)
@@ -197,6 +200,13 @@ FORCE:
 
 # --- set-up and the main job -----------------------------------------------------------------------
 
+# Without them, or where they cannot be had, the plugin is not built and its tests are skipped.
+.PHONY: nats-deps
+nats-deps:
+	@dpkg-query -W $(NATS_PACKAGES) >/dev/null 2>&1 || \
+	    $(MAKE) --no-print-directory deps PACKAGES='$(NATS_PACKAGES)' || \
+	    echo "make: going on without $(NATS_PACKAGES): handler=nats is not built" >&2
+
 lint-deps: PACKAGES += $(LINT_PACKAGES)
 test-deps: PACKAGES += $(TEST_PACKAGES)
 deps lint-deps test-deps:
@@ -263,17 +273,23 @@ $(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) -Iinclude $(LDFLAGS) -o $@ $< \
 	    $(B)/libmsock.a $(CLIENT_LIBS)
 
-test: test-deps
+$(NATS_EXAMPLES): $(B)/%: %.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) $(LDFLAGS) -o $@ $< \
+	    $(shell $(PKG_CONFIG) --libs libnats jansson libcrypto)
+
+test: test-deps nats-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
 .PHONY: tests
-tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
+tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
 	@tests/run.sh $(B) $(UNIT)
 
-check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES)
+check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
 	@tests/run.sh $(B) $(SYSTEM)
 
 # The long forms: a million power cuts, fifty images of each file system, and the crashes.
@@ -379,6 +395,8 @@ install: all
 	install -m 755 $(B)/libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
 	ln -sf libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmsock.so.$(SOVER)
 	ln -sf libmsock.so.$(SOVER) $(DESTDIR)$(LIBDIR)/libmsock.so
+	[ -z "$(PLUGIN)" ] || { install -d $(DESTDIR)$(LIBDIR)/msockd && \
+	    install -m 755 $(PLUGIN) $(DESTDIR)$(LIBDIR)/msockd/; }
 	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/
 	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
@@ -386,7 +404,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/msockd $(DESTDIR)$(BINDIR)/msockctl $(DESTDIR)$(BINDIR)/msock \
-	    $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
+	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
 	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	! cmp -s etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/msockd.conf || rm -f $(DESTDIR)$(SYSCONFDIR)/msockd.conf

@@ -172,6 +172,7 @@ publisher_give(struct publisher *p, struct publication *publication)
 static void
 publisher_remove(struct publisher *p, struct publication *publication)
 {
+    publisher_drop_look(p, publication);
     publisher_leave(p, publication);
     TAILQ_REMOVE(&p->under_way, publication, link);
     p->count--;
@@ -317,7 +318,7 @@ publisher_open(const struct publisher_config *config, char error[NATS_ERROR_LEN]
     for (unsigned i = 0; i < PUBLISHER_SLOTS; i++)
         p->free_slots[p->free_count++] = (uint16_t)i;
     p->settings = ms_calloc(1, sizeof(*p->settings));
-    p->plugin = nats_plugin_load(error);
+    p->plugin = config->plugin != NULL ? config->plugin : nats_plugin_load(error);
     if (p->plugin != NULL && link_settings_read(config, p->settings, error) == 0) {
         publisher_set_time(p);
         if (publisher_start(p))

@@ -23,8 +23,9 @@
 
 /* All texts are borrowed until publisher_close. NULL: not given. */
 struct publisher_config {
-    const char *label;   /* for the log: "nats on msp://127.0.0.1:8000" */
-    const char *servers; /* "nats://a:4222,b:4222" */
+    const struct nats_plugin *plugin; /* of tests; NULL: the one that is loaded */
+    const char *label;                /* for the log: "nats on msp://127.0.0.1:8000" */
+    const char *servers;              /* "nats://a:4222,b:4222" */
     const char *stream;
     const char *user, *password_file, *creds, *nkey;
     bool tls;
@@ -56,9 +57,12 @@ enum publish_outcome {
     PUBLISH_FULL,      /* the stream takes no more */
     PUBLISH_TOO_LARGE, /* the message is larger than the stream or the server takes */
     PUBLISH_REFUSED,   /* the stream does not take it, and will not */
+    PUBLISH_REUSED,    /* another message is in the stream under this id */
     PUBLISH_MISSET,    /* another stream has the subject: it is our configuration */
     PUBLISH_BUSY,      /* it could not be confirmed in time; it may be there or not */
 };
+
+struct publisher;
 
 struct publish_result {
     enum publish_outcome outcome;
@@ -66,8 +70,6 @@ struct publish_result {
     bool duplicate;   /* it was there already, at that seq */
     const char *text; /* why not; valid during the call */
 };
-
-struct publisher;
 
 /* A message for the stream. Made by publication_create, owned by the publisher from publisher_give
  * until its done is called. */
@@ -77,11 +79,18 @@ struct publication {
     void (*done)(struct publication *p, const struct publish_result *result);
     void *arg; /* the giver's */
 
+    /* The header that a duplicate's first copy must have with the same value, or this one is
+     * PUBLISH_REUSED; static. NULL: it may have any. */
+    const char *same;
+
     /* The publisher's. */
-    uint32_t epoch;    /* of the connection that it was given to last; 0: of none */
-    uint32_t setbacks; /* answers that did not decide */
-    uint64_t first_us; /* when it was given first */
-    uint64_t again_us; /* when it is given again, if nothing decides before */
+    void (*answered)(struct publisher *p, struct publication *asked, const struct link_event *e);
+    struct publication *look; /* at its first copy, on its way; or NULL */
+    uint64_t seq;             /* of that */
+    uint32_t epoch;           /* of the connection that it was given to last; 0: of none */
+    uint32_t setbacks;        /* answers that did not decide */
+    uint64_t first_us;        /* when it was given first */
+    uint64_t again_us;        /* when it is given again, if nothing decides before */
 };
 
 /* Copies all. data may be NULL: then there is room for len bytes, at publication_data. Never
@@ -205,6 +214,12 @@ enum answer_meaning {
 };
 
 enum answer_meaning answer_means(const struct stream_answer *answer);
+
+/* --- publisher_look.c --- */
+
+/* The answer to "$JS.API.STREAM.MSG.GET.S": does the message have that header? True where there is
+ * no such message. */
+bool look_is_same(const char *answer, size_t n, const char *name, const char *value);
 
 /* --- stream.c --- */
 

@@ -33,6 +33,9 @@ publisher_drop_question(struct publisher *p)
     p->question = NULL;
 }
 
+static void
+publisher_answered(struct publisher *p, struct publication *asked, const struct link_event *e);
+
 /* Its first answer is the one that counts: an older one is forgotten. */
 void
 publisher_ask(struct publisher *p)
@@ -44,6 +47,7 @@ publisher_ask(struct publisher *p)
              NATS_NAME_MAX, p->config.stream);
     publisher_drop_question(p);
     p->question = publication_create(subject, NULL, 0, body, body != NULL ? strlen(body) : 0);
+    p->question->answered = publisher_answered;
     publisher_enter(p, p->question);
     publisher_send(p, p->question);
     p->ask_us = p->now_us + p->config.timeout_us;
@@ -88,12 +92,13 @@ publisher_stream_is_not(struct publisher *p, enum stream_state state, const char
 }
 
 static void
-publisher_answered(struct publisher *p, const struct link_event *e)
+publisher_answered(struct publisher *p, struct publication *asked, const struct link_event *e)
 {
     struct stream_facts facts = {0};
     char text[NATS_ERROR_LEN] = "";
     enum stream_state state;
 
+    MS_ASSERT(asked == p->question);
     publisher_drop_question(p);
     p->ask_us = p->now_us + SETBACK_MAX_US;
     if (e->kind == LINK_NOBODY) {
@@ -151,6 +156,10 @@ publisher_decide(struct publisher *p, struct publication *publication,
     if (meaning != ANSWER_STORED)
         publisher_say(p, LOG_LEVEL_WARN, "stream %s does not take a message: %s", p->config.stream,
                       answer->text);
+    if (answer->duplicate && publication->same != NULL) {
+        publisher_look(p, publication, answer->seq);
+        return;
+    }
     publisher_finish(p, publication, outcomes[meaning], answer);
 }
 
@@ -163,8 +172,8 @@ publisher_answer(struct publisher *p, const struct link_event *e)
     p->heard_us = p->now_us;
     if (publication == NULL)
         return; /* an answer to a copy, and the first one has decided */
-    if (publication == p->question) {
-        publisher_answered(p, e);
+    if (publication->answered != NULL) {
+        publication->answered(p, publication, e);
     } else if (e->kind == LINK_NOBODY) {
         snprintf(answer.text, sizeof(answer.text), "no stream takes the subject %.100s",
                  publication->message.subject);

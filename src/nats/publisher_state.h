@@ -1,14 +1,16 @@
 /* What the files of the publisher share: publisher.c has its life and what it is given,
- * publisher_events.c the connection and the answers, publisher_time.c all that happens because
- * nothing happened. Invariant: the publications under way stand in the order in which they were
- * given, each in a slot of its own, and each is in the list until its done is called. */
+ * publisher_events.c the connection and the answers, publisher_look.c duplicates, publisher_time.c
+ * all that happens because nothing happened. Invariant: the publications under way stand in the
+ * order in which they were given, each in a slot of its own, and each is in the list until its done
+ * is called. */
 #ifndef NATS_PUBLISHER_STATE_H
 #define NATS_PUBLISHER_STATE_H
 
 #include "common/log.h"
 #include "nats/publisher.h"
 
-#define PUBLISHER_SLOTS (PUBLISHER_COUNT + 1024) /* chunks may go beyond the bound by a few */
+/* Each publication and a look for each; chunks may go beyond the bound by a few. */
+#define PUBLISHER_SLOTS (2 * PUBLISHER_COUNT + 1024)
 
 struct publisher_slot {
     struct publication *publication;
@@ -63,7 +65,7 @@ void publisher_finish(struct publisher *p, struct publication *publication,
 /* The same line is written once a minute at most. */
 void publisher_say(struct publisher *p, enum log_level level, const char *fmt, ...) MS_PRINTF(3, 4);
 
-/* A slot for something that is on no list: a question. */
+/* A slot for something that is on no list: a question, or a look. */
 void publisher_enter(struct publisher *p, struct publication *publication);
 void publisher_leave(struct publisher *p, struct publication *publication);
 
@@ -72,6 +74,12 @@ void publisher_leave(struct publisher *p, struct publication *publication);
 void publisher_event(struct publisher *p, const struct link_event *e);
 void publisher_ask(struct publisher *p);
 void publisher_drop_question(struct publisher *p);
+
+/* --- publisher_look.c --- */
+
+/* The stream says that it has the message already, at seq: is it the same? */
+void publisher_look(struct publisher *p, struct publication *publication, uint64_t seq);
+void publisher_drop_look(struct publisher *p, struct publication *publication);
 
 /* --- publisher_time.c --- */
 

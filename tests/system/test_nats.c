@@ -185,6 +185,12 @@ an_id_that_comes_again_is_a_duplicate_over_two_daemons(void **state)
     expect_receipt(send_text(two, "m1", "hello", &a), &a, 1, DOUBLE);
     expect_receipt(send_text(two, "m2", "hello", &a), &a, 2, STORED);
     expect_receipt(send_text(one, "m2", "hello", &a), &a, 2, DOUBLE);
+    /* The stream would drop another message under this id without a word. */
+    free(send_text(two, "m1", "another", &a));
+    if (strncmp(a.text, "REJ id-reused another message has this id", 41) != 0)
+        fail_msg("%s", a.text);
+    request_made(&n, "$JS.API.STREAM.MSG.DELETE.S", "{\"seq\":1}");
+    expect_receipt(send_text(two, "m1", "another", &a), &a, 1, DOUBLE);
     daemon_stop(one);
     daemon_stop(two);
 }
@@ -639,6 +645,53 @@ a_body_too_large_for_chunks_is_refused(void **state)
     daemon_stop(d);
 }
 
+/* --- the example --- */
+
+static void
+run_reader(const struct nats *n, const char *dir, int status, const char *out, const char *err)
+{
+    char url[64];
+    struct run_result result;
+
+    snprintf(url, sizeof(url), "nats://127.0.0.1:%u", n->port);
+    result = run_program(harness_program("examples/nats_reader"), url, "S", dir, NULL);
+    if (result.status != status || strcmp(result.out, out) != 0 || strcmp(result.err, err) != 0)
+        fail_msg("%d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+}
+
+static void
+the_example_reads_what_came_in_chunks_and_notices_a_missing_one(void **state)
+{
+    static char body[10000];
+    char dir[HARNESS_PATH_LEN], path[HARNESS_PATH_LEN], *back;
+    const struct outgoing m = {'F', WIRE_REPLY, "a/big", 5, body, sizeof(body)};
+    struct nats n = {0};
+    struct daemon *d;
+    struct answer a;
+    size_t len;
+
+    (void)state;
+    nats_need();
+    for (size_t i = 0; i < sizeof(body); i++)
+        body[i] = (char)(i * 7 + i / 256);
+    nats_start(&n, "max_payload: 4096");
+    harness_directory(dir);
+    d = start(&n, KEEP, 1);
+    expect_receipt(send_text(d, "k", "hello", &a), &a, 1, STORED);
+    expect_receipt(send_one(d, &m, &a), &a, 5, STORED);
+    run_reader(&n, dir, 0, "1 plain 5 k\n5 file 10000 a/big\n", "");
+    harness_join(path, dir, "5");
+    back = harness_read_file(path, &len);
+    assert_non_null(back);
+    assert_int_equal(len, sizeof(body));
+    assert_memory_equal(back, body, len);
+    free(back);
+    request_made(&n, "$JS.API.STREAM.MSG.DELETE.S", "{\"seq\":3}");
+    run_reader(&n, dir, 1, "1 plain 5 k\n", "5: a chunk is missing\n");
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -656,6 +709,7 @@ main(void)
         SYSTEM_TEST(without_a_server_senders_wait_and_then_are_told),
         SYSTEM_TEST(a_server_that_stops_answering_is_left_and_found_again),
         SYSTEM_TEST(a_body_too_large_for_chunks_is_refused),
+        SYSTEM_TEST(the_example_reads_what_came_in_chunks_and_notices_a_missing_one),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -190,6 +190,8 @@ nats_job_piece(struct nats_job *job, uint32_t chunk, const struct nats_headers *
 
     *piece = (struct nats_piece){.job = job, .publication = p, .chunk = chunk};
     p->done = nats_piece_done;
+    if (job->is_last && job->m->value_len > 0 && job->m->kind != MESSAGE_FILE)
+        p->same = "Msock-SHA256";
     p->arg = piece;
     job->out++;
     return p;

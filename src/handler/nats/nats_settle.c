@@ -73,6 +73,9 @@ nats_settle_not(struct nats_job *job, const struct publish_result *result)
     case PUBLISH_REFUSED:
         nats_settle_refused(job, "refused", text);
         break;
+    case PUBLISH_REUSED:
+        nats_settle_refused(job, "id-reused", text);
+        break;
     case PUBLISH_MISSET:
         nats_settle_failed(job, NULL, text, 0);
         break;
