@@ -261,11 +261,11 @@ connect_note_servers(struct link *l)
     char **servers = NULL;
     int n = 0;
 
-    if (natsConnection_GetDiscoveredServers(l->nc, &servers, &n) != NATS_OK || n == 0)
+    if (natsConnection_GetDiscoveredServers(l->nc, &servers, &n) != NATS_OK)
         return;
-    for (int i = 0; i < l->discovered_count; i++)
+    for (int i = 0; n > 0 && i < l->discovered_count; i++)
         free(l->discovered[i]);
-    l->discovered_count = 0;
+    l->discovered_count = n > 0 ? 0 : l->discovered_count;
     for (int i = 0; i < n; i++)
         if (i < LINK_SERVERS_MAX)
             l->discovered[l->discovered_count++] = servers[i];

@@ -1,0 +1,410 @@
+/* The publisher with a link of the test's own in the place of the plugin: what it gives, when it
+ * gives it again, and what it takes for confirmed. */
+#include "common/fd.h"
+#include "common/log.h"
+#include "nats/publisher.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+#include <poll.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+
+#define GIVEN_MAX 64
+#define STREAM    "{\"config\":{\"subjects\":[\"in.>\"],\"num_replicas\":3,\"storage\":\"file\"}}"
+
+/* The one link: what it was given, in order. */
+static struct link {
+    int fd;
+    uint32_t epoch;
+    struct link_events events;
+    unsigned given_count, resets;
+    struct {
+        uint64_t token;
+        char subject[64], body[16];
+    } given[GIVEN_MAX];
+} fake;
+
+static const char *
+fake_version(void)
+{
+    return "0";
+}
+
+static struct link *
+fake_open(const struct link_config *config)
+{
+    assert_string_equal(config->servers[0], "nats://a");
+    fake = (struct link){.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    STAILQ_INIT(&fake.events);
+    return &fake;
+}
+
+static bool
+fake_close(struct link *l, unsigned wait_ms)
+{
+    struct link_event *e;
+
+    (void)wait_ms;
+    while ((e = STAILQ_FIRST(&l->events)) != NULL) {
+        STAILQ_REMOVE_HEAD(&l->events, next);
+        free(e);
+    }
+    fd_close(&l->fd);
+    return true;
+}
+
+static int
+fake_fd(const struct link *l)
+{
+    return l->fd;
+}
+
+static void
+fake_take(struct link *l, struct link_events *events)
+{
+    uint64_t count;
+
+    (void)fd_read(l->fd, &count, sizeof(count));
+    STAILQ_CONCAT(events, &l->events);
+}
+
+static bool
+fake_give(struct link *l, uint32_t epoch, struct link_message *m)
+{
+    if (epoch != l->epoch || epoch == 0)
+        return false;
+    assert_true(l->given_count < GIVEN_MAX);
+    l->given[l->given_count].token = m->token;
+    snprintf(l->given[l->given_count].subject, sizeof(l->given[0].subject), "%s", m->subject);
+    snprintf(l->given[l->given_count++].body, sizeof(l->given[0].body), "%.*s", (int)m->len,
+             m->data);
+    return true;
+}
+
+static void
+fake_kick(struct link *l)
+{
+    (void)l;
+}
+
+static void
+fake_reset(struct link *l, uint32_t epoch)
+{
+    assert_int_equal(epoch, l->epoch);
+    l->resets++;
+}
+
+static uint64_t
+fake_turned(const struct link *l)
+{
+    (void)l;
+    return clock_mono_us();
+}
+
+static const struct nats_plugin plugin = {
+    .abi = LINK_ABI,
+    .size = sizeof(plugin),
+    .version = fake_version,
+    .open = fake_open,
+    .close = fake_close,
+    .fd = fake_fd,
+    .take = fake_take,
+    .give = fake_give,
+    .kick = fake_kick,
+    .reset = fake_reset,
+    .turned_us = fake_turned,
+};
+
+/* --- what the test says --- */
+
+static struct publisher *p;
+
+static void
+tell(enum link_event_kind kind, uint64_t token, const char *text)
+{
+    size_t n = strlen(text);
+    struct link_event *e = calloc(1, sizeof(*e) + n + 1);
+    const uint64_t one = 1;
+
+    assert_non_null(e);
+    *e = (struct link_event){
+        .kind = kind, .token = token, .epoch = fake.epoch, .size = 1 << 20, .len = n};
+    memcpy(e->text, text, n);
+    STAILQ_INSERT_TAIL(&fake.events, e, next);
+    assert_int_equal(fd_write_all(fake.fd, &one, sizeof(one)), 0);
+    publisher_turn(p);
+}
+
+static void
+open_with(uint64_t timeout_us)
+{
+    const struct publisher_config config = {.plugin = &plugin,
+                                            .label = "nats",
+                                            .servers = "a",
+                                            .stream = "S",
+                                            .subjects = "in.*",
+                                            .timeout_us = timeout_us};
+    char error[NATS_ERROR_LEN];
+
+    log_set_level(LOG_LEVEL_ERROR);
+    p = publisher_open(&config, error);
+    assert_non_null(p);
+}
+
+static void
+connect_as(uint32_t epoch)
+{
+    fake.epoch = epoch;
+    fake.given_count = 0;
+    tell(LINK_CONNECTED, 0, "a:4222");
+}
+
+/* Connected, and the stream is there; what was given so far is forgotten. */
+static void
+open_ready(uint64_t timeout_us)
+{
+    open_with(timeout_us);
+    connect_as(1);
+    assert_int_equal(fake.given_count, 1);
+    assert_string_equal(fake.given[0].subject, "$JS.API.STREAM.INFO.S");
+    assert_false(publisher_is_ready(p));
+    tell(LINK_ANSWER, fake.given[0].token, STREAM);
+    assert_true(publisher_has_room(p));
+    fake.given_count = 0;
+}
+
+static struct {
+    unsigned count;
+    struct publish_result result;
+    char text[NATS_ERROR_LEN];
+} done;
+
+static void
+note_done(struct publication *publication, const struct publish_result *result)
+{
+    assert_ptr_equal(publication->arg, &done);
+    done.count++;
+    done.result = *result;
+    snprintf(done.text, sizeof(done.text), "%s", result->text);
+}
+
+static void
+give(const char *body, const char *same)
+{
+    const struct link_header header = {.name = "Sum", .value = "abc"};
+    struct publication *publication = publication_create("in.x", &header, 1, body, strlen(body));
+
+    publication->done = note_done;
+    publication->arg = &done;
+    publication->same = same;
+    publisher_give(p, publication);
+}
+
+static int
+tear_down(void **state)
+{
+    (void)state;
+    publisher_close(p);
+    p = NULL;
+    memset(&done, 0, sizeof(done));
+    return 0;
+}
+
+static void
+turn_until(const unsigned *value, unsigned wanted)
+{
+    struct pollfd fd = {.fd = publisher_fd(p), .events = POLLIN};
+    uint64_t until_us = clock_mono_us() + 10000000;
+
+    while (*value < wanted && clock_mono_us() < until_us) {
+        (void)poll(&fd, 1, 100);
+        publisher_turn(p);
+    }
+    assert_true(*value >= wanted);
+}
+
+/* --- tests --- */
+
+static void
+only_the_streams_word_confirms(void **state)
+{
+    (void)state;
+    open_ready(60000000);
+    give("one", NULL);
+    assert_int_equal(fake.given_count, 1);
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":0,\"duplicate\":true}");
+    tell(LINK_ANSWER, fake.given[0].token, "nonsense");
+    tell(LINK_NOBODY, fake.given[0].token, "");
+    tell(LINK_ANSWER, fake.given[0].token + (1 << 16), "{\"stream\":\"S\",\"seq\":4}");
+    tell(LINK_ANSWER, UINT64_MAX, "{\"stream\":\"S\",\"seq\":4}");
+    assert_int_equal(done.count, 0);
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":5}");
+    assert_int_equal(done.count, 1);
+    assert_int_equal(done.result.outcome, PUBLISH_STORED);
+    assert_int_equal(done.result.seq, 5);
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":5}"); /* of a second copy */
+    assert_int_equal(done.count, 1);
+}
+
+static void
+what_is_not_answered_is_given_again_and_fails_in_the_end(void **state)
+{
+    (void)state;
+    open_ready(60000);
+    give("one", NULL);
+    turn_until(&done.count, 1);
+    assert_int_equal(done.result.outcome, PUBLISH_BUSY);
+    assert_true(fake.resets > 0); /* nothing at all was heard */
+}
+
+static void
+a_setback_is_given_again_soon(void **state)
+{
+    (void)state;
+    open_ready(2000000);
+    give("one", NULL);
+    tell(LINK_NOBODY, fake.given[0].token, "");
+    turn_until(&fake.given_count, 2);
+    assert_int_equal(fake.given[1].token, fake.given[0].token);
+    assert_string_equal(fake.given[1].body, "one");
+    assert_int_equal(fake.resets, 0);
+}
+
+static void
+after_a_lost_connection_all_goes_out_in_its_order(void **state)
+{
+    (void)state;
+    open_ready(60000000);
+    give("one", NULL);
+    give("two", NULL);
+    give("three", NULL);
+    tell(LINK_ANSWER, fake.given[1].token, "{\"stream\":\"S\",\"seq\":1}");
+    tell(LINK_LOST, 0, "it was closed");
+    fake.epoch = 0;
+    assert_false(publisher_has_room(p));
+    give("four", NULL);
+    connect_as(2);
+    assert_int_equal(fake.given_count, 4); /* and the question about the stream */
+    assert_string_equal(fake.given[0].body, "one");
+    assert_string_equal(fake.given[1].body, "three");
+    assert_string_equal(fake.given[2].body, "four");
+}
+
+static void
+each_refusal_has_its_outcome(void **state)
+{
+    static const struct {
+        const char *answer;
+        enum publish_outcome outcome;
+    } cases[] = {
+        {"{\"error\":{\"err_code\":10077,\"description\":\"maximum messages exceeded\"}}",
+         PUBLISH_FULL},
+        {"{\"error\":{\"err_code\":10054,\"description\":\"too large\"}}", PUBLISH_TOO_LARGE},
+        {"{\"error\":{\"err_code\":10060,\"description\":\"another stream\"}}", PUBLISH_MISSET},
+        {"{\"error\":{\"err_code\":10109,\"description\":\"sealed\"}}", PUBLISH_REFUSED},
+    };
+
+    (void)state;
+    open_ready(60000000);
+    for (unsigned i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        give("one", NULL);
+        tell(LINK_ANSWER, fake.given[i].token, cases[i].answer);
+        assert_int_equal(done.count, i + 1);
+        assert_int_equal(done.result.outcome, cases[i].outcome);
+    }
+}
+
+/* "NATS/1.0\r\nSum: abc\r\n\r\n", and the same with another value. */
+#define SAME  "{\"message\":{\"hdrs\":\"TkFUUy8xLjANClN1bTogYWJjDQoNCg==\"}}"
+#define OTHER "{\"message\":{\"hdrs\":\"TkFUUy8xLjANClN1bTogYWJkDQoNCg==\"}}"
+
+static void
+a_duplicate_is_compared_with_the_first_copy(void **state)
+{
+    static const struct {
+        const char *answer;
+        enum publish_outcome outcome;
+    } cases[] = {
+        {SAME, PUBLISH_STORED},
+        {OTHER, PUBLISH_REUSED},
+        {"{\"message\":{}}", PUBLISH_REUSED},
+        {"{\"error\":{\"err_code\":10037,\"description\":\"no message found\"}}", PUBLISH_STORED},
+        {"", PUBLISH_STORED},
+    };
+
+    (void)state;
+    open_ready(60000000);
+    for (unsigned i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        give("one", "Sum");
+        tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":7,\"duplicate\":true}");
+        assert_int_equal(done.count, i);
+        assert_string_equal(fake.given[1].subject, "$JS.API.STREAM.MSG.GET.S");
+        assert_string_equal(fake.given[1].body, "{\"seq\":7}");
+        tell(LINK_ANSWER, fake.given[1].token, cases[i].answer);
+        assert_int_equal(done.count, i + 1);
+        assert_int_equal(done.result.outcome, cases[i].outcome);
+        assert_int_equal(done.result.seq, 7);
+        assert_true(done.result.duplicate);
+        fake.given_count = 0;
+    }
+}
+
+static void
+nothing_goes_out_before_the_stream_is_known(void **state)
+{
+    char error[NATS_ERROR_LEN];
+
+    (void)state;
+    open_with(60000000);
+    give("one", NULL);
+    connect_as(1);
+    assert_int_equal(fake.given_count, 1);
+    tell(LINK_ANSWER, fake.given[0].token,
+         "{\"error\":{\"err_code\":10059,\"description\":\"stream not found\"}}");
+    assert_int_equal(publisher_wait(p, clock_mono_us(), error), PUBLISHER_REFUSED);
+    assert_non_null(strstr(error, "there is no stream S"));
+    assert_int_equal(fake.given_count, 1);
+    turn_until(&fake.given_count, 2); /* it is asked for again */
+    tell(LINK_ANSWER, fake.given[1].token, STREAM);
+    assert_int_equal(fake.given_count, 3);
+    assert_string_equal(fake.given[2].body, "one");
+    assert_string_equal(stream_stored(publisher_stream(p)), "quorum");
+}
+
+static void
+the_room_is_bounded_and_what_is_forgotten_makes_room(void **state)
+{
+    struct publication *first = publication_create("in.x", NULL, 0, NULL, PUBLISHER_BYTES);
+
+    (void)state;
+    open_ready(60000000);
+    first->done = note_done;
+    publisher_give(p, first);
+    assert_false(publisher_has_room(p));
+    publisher_cancel(p, first);
+    assert_true(publisher_has_room(p));
+    assert_int_equal(done.count, 0);
+}
+
+#define TEST(f) cmocka_unit_test_teardown(f, tear_down)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(only_the_streams_word_confirms),
+        TEST(what_is_not_answered_is_given_again_and_fails_in_the_end),
+        TEST(a_setback_is_given_again_soon),
+        TEST(after_a_lost_connection_all_goes_out_in_its_order),
+        TEST(each_refusal_has_its_outcome),
+        TEST(a_duplicate_is_compared_with_the_first_copy),
+        TEST(nothing_goes_out_before_the_stream_is_known),
+        TEST(the_room_is_bounded_and_what_is_forgotten_makes_room),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
