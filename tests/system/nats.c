@@ -67,6 +67,19 @@ nats_serves(const struct nats *n)
     return serves;
 }
 
+static bool
+nats_is_ready(const struct nats *n)
+{
+    char path[HARNESS_PATH_LEN], *log;
+    bool ready;
+
+    harness_join(path, n->dir, "log");
+    log = harness_read_file(path, NULL);
+    ready = log != NULL && strstr(log, "Server is ready") != NULL;
+    free(log);
+    return ready;
+}
+
 static void
 nats_spawn(struct nats *n)
 {
@@ -82,7 +95,7 @@ void
 nats_launch(struct nats *n)
 {
     nats_spawn(n);
-    WAIT_FOR(nats_serves(n), SERVER_MS);
+    WAIT_FOR(n->is_tls ? nats_is_ready(n) : nats_serves(n), SERVER_MS);
 }
 
 static void
@@ -108,10 +121,11 @@ nats_create(struct nats *n)
 void
 nats_start(struct nats *n, const char *more)
 {
-    const char *login = n->login;
+    const struct nats as = *n;
 
     nats_create(n);
-    n->login = login;
+    n->login = as.login;
+    n->is_tls = as.is_tls;
     nats_write_config(n, more);
     nats_launch(n);
 }

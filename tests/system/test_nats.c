@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define URL_SIZE 800
-#define KEEP     "stream_create=yes&nats_timeout=1s"
+#define URL_SIZE     2048
+#define OPTIONS_SIZE 1024
+#define KEEP         "stream_create=yes&nats_timeout=1s"
 
 /* A listener whose messages go to the stream S of a server. Static, four at a time. */
 static const char *
@@ -522,6 +523,129 @@ without_the_plugin_the_package_is_named(void **state)
     run_result_free(&result);
 }
 
+/* --- who we are --- */
+
+static void
+expect_start(const char *url)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .listen = {url}});
+    struct answer a;
+
+    free(send_text(d, "", "hello", &a));
+    if (a.kind != ANSWER_ACK)
+        fail_msg("%s: %s", url, a.text);
+    assert_false(daemon_logged(d, "geheim"));
+    daemon_stop(d);
+}
+
+static void
+users_passwords_and_nkeys_open_the_door(void **state)
+{
+    static const char users[] = "authorization { users: [ {user: u, password: geheim}, {nkey: "
+                                "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4} ] }";
+    static const char seed[] = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n";
+    struct nats n = {.login = "\"user\":\"u\",\"pass\":\"geheim\""};
+    char file[HARNESS_PATH_LEN], options[OPTIONS_SIZE], url[URL_SIZE];
+
+    (void)state;
+    nats_need();
+    nats_start(&n, users);
+    harness_join(file, n.dir, "secret");
+    harness_write_file(file, "geheim\n", 7);
+    snprintf(options, sizeof(options), KEEP "&nats_user=u&nats_password_file=%s", file);
+    expect_start(nats_url(&n, options));
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&servers=nats://u:geheim@127.0.0.1:%u",
+             n.port);
+    expect_start(url);
+    harness_write_file(file, "falsch\n", 7);
+    expect_no_start(nats_url(&n, options), "does not take the credentials");
+    harness_write_file(file, seed, strlen(seed));
+    snprintf(options, sizeof(options), "nats_nkey=%s", file);
+    expect_start(nats_url(&n, options));
+}
+
+/* A certificate for localhost, signed by itself, and its key. */
+static void
+make_certificate(const char *dir, char cert[HARNESS_PATH_LEN], char key[HARNESS_PATH_LEN])
+{
+    struct run_result result;
+
+    harness_join(cert, dir, "cert");
+    harness_join(key, dir, "key");
+    result =
+        run_program("/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-out", cert, "-keyout", key, NULL);
+    if (result.status != 0)
+        fail_msg("openssl: %s", result.err);
+    run_result_free(&result);
+}
+
+static void
+tls_goes_to_the_right_server_only(void **state)
+{
+    char dir[HARNESS_PATH_LEN], cert[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], more[2048];
+    char url[URL_SIZE];
+    struct nats n = {0}, plain = {0};
+
+    (void)state;
+    nats_need();
+    if (access("/usr/bin/openssl", X_OK) < 0)
+        skip();
+    nats_start(&plain, NULL);
+    harness_directory(dir);
+    make_certificate(dir, cert, key);
+    snprintf(more, sizeof(more),
+             "tls { cert_file: \"%s\", key_file: \"%s\", ca_file: \"%s\", verify: true }", cert,
+             key, cert);
+    n.is_tls = true;
+    nats_start(&n, more);
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&stream_create=yes&servers=nats://localhost:%u"
+             "&nats_ca=%s&nats_cert=%s&nats_key=%s",
+             n.port, cert, cert, key);
+    expect_start(url);
+    snprintf(strstr(url, "&nats_cert"), 16, "&nats_tls=yes");
+    expect_no_start(url, "does not take the credentials");
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&servers=nats://localhost:%u", n.port);
+    expect_no_start(url, "there is no TLS connection to the NATS server");
+    expect_no_start(nats_url(&plain, "nats_tls=yes"), "there is no TLS connection");
+}
+
+static void
+a_server_that_is_about_to_leave_is_left(void **state)
+{
+    struct nats n[NATS_CLUSTER] = {{.port = 0}};
+    char url[URL_SIZE], text[64];
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_cluster_start(n);
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&" KEEP
+             "&replicas=3&servers=nats://127.0.0.1:%u",
+             n[0].port);
+    d = daemon_start(&(struct daemon_options){.workers = 1, .listen = {url}});
+    free(send_text(d, "", "one", &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    signal_send(n[0].run.pid, SIGUSR2); /* lame duck */
+    WAIT_FOR(daemon_logged(d, "the server is leaving"), 20000);
+    /* The others are known from the first one alone. */
+    snprintf(text, sizeof(text), "connected again, to 127.0.0.1:%u", n[0].port);
+    WAIT_FOR(daemon_logged(d, "connected again"), 20000);
+    assert_false(daemon_logged(d, text));
+    nats_kill(&n[0]);
+    do
+        free(send_text(d, "x", "two", &a));
+    while (a.kind == ANSWER_ERR);
+    assert_int_equal(a.kind, ANSWER_ACK);
+    daemon_stop(d);
+}
+
 /* --- answers to senders --- */
 
 static void
@@ -703,6 +827,9 @@ main(void)
         SYSTEM_TEST(a_cluster_whose_leaders_die_has_each_message_once),
         SYSTEM_TEST(a_start_is_refused_where_a_server_says_no),
         SYSTEM_TEST(a_server_of_another_kind_is_named),
+        SYSTEM_TEST(users_passwords_and_nkeys_open_the_door),
+        SYSTEM_TEST(tls_goes_to_the_right_server_only),
+        SYSTEM_TEST(a_server_that_is_about_to_leave_is_left),
         SYSTEM_TEST(without_the_plugin_the_package_is_named),
         SYSTEM_TEST(a_full_stream_refuses_and_takes_again),
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),

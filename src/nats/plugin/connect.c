@@ -119,10 +119,13 @@ connect_answered(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *
 
 /* --- connecting --- */
 
+/* A server that closes without a word when we have said who we are does not want us: with TLS 1.3
+ * that is what becomes of a missing certificate. */
 enum link_failure
-link_failure_of(natsStatus s)
+link_failure_of(natsStatus s, const char *text)
 {
-    if (s == NATS_CONNECTION_AUTH_FAILED || s == NATS_NOT_PERMITTED)
+    if (s == NATS_CONNECTION_AUTH_FAILED || s == NATS_NOT_PERMITTED ||
+        (s == NATS_PROTOCOL_ERROR && strstr(text, "'PONG', got ''") != NULL))
         return LINK_DENIED;
     if (s == NATS_PROTOCOL_ERROR || s == NATS_LINE_TOO_LONG || s == NATS_ERR ||
         s == NATS_NO_SERVER_SUPPORT)

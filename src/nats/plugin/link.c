@@ -298,7 +298,7 @@ link_try(struct link *l, unsigned *rounds)
         return;
     }
     e = link_event_create(LINK_FAILED, text, strlen(text));
-    e->failure = link_failure_of(s);
+    e->failure = link_failure_of(s, text);
     pthread_mutex_lock(&l->lock);
     link_post(l, e);
     pthread_mutex_unlock(&l->lock);

@@ -57,7 +57,7 @@ void link_wake(struct link *l);
 /* Tries the servers once. Returns NATS_OK, or what failed, with a sentence in text. Blocks. */
 natsStatus link_connect(struct link *l, const struct link_config *config, char text[LINK_TEXT_MAX]);
 void link_disconnect(struct link *l);
-enum link_failure link_failure_of(natsStatus s);
+enum link_failure link_failure_of(natsStatus s, const char *text);
 
 /* Publishes on the connection: into a buffer, without waiting. */
 natsStatus link_publish(struct link *l, const struct link_message *m);
