@@ -29,7 +29,7 @@ struct link_header {
  * nothing in it changes while somebody else has one. */
 struct link_message {
     STAILQ_ENTRY(link_message) next; /* the link's */
-    bool is_queued;                  /* the link's */
+    _Atomic bool is_queued;          /* the link's: it is on its way to the server already */
     _Atomic unsigned references;
     uint64_t token; /* the answer carries it */
     const char *subject;
@@ -53,7 +53,7 @@ enum link_event_kind {
     LINK_LOST,      /* text: why */
     LINK_FAILED,    /* no server of the list could be connected to; text: why */
     LINK_ANSWER,    /* to the message with the token; text: its bytes */
-    LINK_NOBODY,    /* nobody takes the subject of the message with the token */
+    LINK_NOBODY,    /* nobody takes the subject of some message; libnats does not say which one */
     LINK_UNSENT,    /* the message with the token cannot be sent so; text: why */
     LINK_NOTE,      /* the server complains; text: about what */
 };

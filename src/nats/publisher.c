@@ -152,6 +152,7 @@ publisher_send(struct publisher *p, struct publication *publication)
 
     publication->epoch = there ? p->epoch : 0;
     publication->again_us = p->now_us + p->config.timeout_us;
+    publication->is_set_back = false;
     p->was_given = true;
 }
 

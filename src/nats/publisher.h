@@ -89,6 +89,7 @@ struct publication {
     uint64_t seq;             /* of that */
     uint32_t epoch;           /* of the connection that it was given to last; 0: of none */
     uint32_t setbacks;        /* answers that did not decide */
+    bool is_set_back;         /* the last one did not */
     uint64_t first_us;        /* when it was given first */
     uint64_t again_us;        /* when it is given again, if nothing decides before */
 };

@@ -101,10 +101,6 @@ publisher_answered(struct publisher *p, struct publication *asked, const struct 
     MS_ASSERT(asked == p->question);
     publisher_drop_question(p);
     p->ask_us = p->now_us + SETBACK_MAX_US;
-    if (e->kind == LINK_NOBODY) {
-        publisher_stream_is_not(p, STREAM_DENIED, "JetStream is not enabled on the servers");
-        return;
-    }
     state = stream_read(e->text, e->len, &p->config, &facts, text);
     if (state == STREAM_THERE ||
         (state == STREAM_MISSING && p->config.create && p->config.only_looks)) {
@@ -133,6 +129,7 @@ publisher_set_back(struct publisher *p, struct publication *publication, const c
     if (publication->setbacks < 6)
         wait_us = (uint64_t)SETBACK_FIRST_US << publication->setbacks;
     publication->setbacks++;
+    publication->is_set_back = true;
     publication->again_us = p->now_us + wait_us;
     if (why != p->setback)
         snprintf(p->setback, sizeof(p->setback), "%s", why);
@@ -163,6 +160,27 @@ publisher_decide(struct publisher *p, struct publication *publication,
     publisher_finish(p, publication, outcomes[meaning], answer);
 }
 
+/* Somebody's subject has nobody who takes it: the question's, where the stream is not known yet,
+ * and then no server has JetStream. Else the stream has no leader now, or has lost the subject.
+ * Whose it was is not known, and what was stored is not stored twice: so all are given again. */
+static void
+publisher_nobody(struct publisher *p)
+{
+    struct publication *publication;
+
+    if (!p->is_known) {
+        publisher_drop_question(p);
+        p->ask_us = p->now_us + SETBACK_MAX_US;
+        publisher_stream_is_not(p, STREAM_DENIED, "JetStream is not enabled on the servers");
+        return;
+    }
+    snprintf(p->setback, sizeof(p->setback), "no stream takes %.150s, or it has no leader now",
+             p->config.subjects);
+    TAILQ_FOREACH(publication, &p->under_way, link)
+    if (publication->epoch == p->epoch && !publication->is_set_back)
+        publisher_set_back(p, publication, p->setback);
+}
+
 static void
 publisher_answer(struct publisher *p, const struct link_event *e)
 {
@@ -170,14 +188,14 @@ publisher_answer(struct publisher *p, const struct link_event *e)
     struct stream_answer answer = {0};
 
     p->heard_us = p->now_us;
+    if (e->kind == LINK_NOBODY) {
+        publisher_nobody(p);
+        return;
+    }
     if (publication == NULL)
         return; /* an answer to a copy, and the first one has decided */
     if (publication->answered != NULL) {
         publication->answered(p, publication, e);
-    } else if (e->kind == LINK_NOBODY) {
-        snprintf(answer.text, sizeof(answer.text), "no stream takes the subject %.100s",
-                 publication->message.subject);
-        publisher_set_back(p, publication, answer.text);
     } else if (e->kind == LINK_UNSENT) {
         snprintf(answer.text, sizeof(answer.text), "it cannot be sent: %.100s", e->text);
         publisher_finish(p, publication, PUBLISH_BUSY, &answer);

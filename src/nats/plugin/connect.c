@@ -83,7 +83,7 @@ connect_complaint(natsConnection *nc, natsSubscription *sub, natsStatus s, void 
     (void)sub;
     if (natsConnection_GetLastError(nc, &text) == NATS_OK || text == NULL || text[0] == '\0')
         text = natsStatus_GetText(s);
-    link_tell(l, LINK_NOTE, 0, text, strlen(text));
+    link_tell(l, LINK_NOTE, text);
 }
 
 /* The last call of libnats about a connection. */
@@ -94,27 +94,57 @@ connect_closed(natsConnection *nc, void *arg)
     link_release(arg);
 }
 
-static void
-connect_unsubscribed(void *arg)
+/* --- messages of libnats --- */
+
+#define DEAD_BYTES (1u << 20)
+
+void
+link_bury(struct link *l)
 {
-    link_release(arg);
+    while (l->dead_count > 0)
+        natsMsg_Destroy(l->dead[--l->dead_count]);
+    l->dead_bytes = 0;
 }
 
-/* An answer: its subject is the inbox, a dot and the token. */
 static void
-connect_answered(natsConnection *nc, natsSubscription *sub, natsMsg *msg, void *arg)
+connect_done_with(struct link *l, natsMsg *msg)
 {
-    struct link *l = arg;
+    l->dead[l->dead_count++] = msg;
+    l->dead_bytes += (size_t)natsMsg_GetDataLength(msg);
+    if (l->dead_count == LINK_DEAD_MAX || l->dead_bytes > DEAD_BYTES)
+        link_bury(l);
+}
+
+/* --- answers --- */
+
+/* Its subject is the inbox, a dot and the token. */
+static void
+connect_answered(struct link *l, natsMsg *msg)
+{
     const char *subject = natsMsg_GetSubject(msg);
     size_t n = strlen(l->inbox);
 
-    (void)nc;
-    (void)sub;
     if (strlen(subject) > n)
-        link_tell(l, natsMsg_IsNoResponders(msg) ? LINK_NOBODY : LINK_ANSWER,
-                  strtoull(subject + n + 1, NULL, 10), natsMsg_GetData(msg),
+        link_hear(l, LINK_ANSWER, strtoull(subject + n + 1, NULL, 10), natsMsg_GetData(msg),
                   (size_t)natsMsg_GetDataLength(msg));
-    natsMsg_Destroy(msg);
+}
+
+/* libnats has what was read in a list, and gives it without a wait and without another thread. */
+void
+link_hear_answers(struct link *l)
+{
+    natsMsg *msg = NULL;
+    natsStatus s;
+
+    while ((s = natsSubscription_NextMsg(&msg, l->answers, 0)) == NATS_OK ||
+           s == NATS_NO_RESPONDERS) {
+        if (s == NATS_OK)
+            connect_answered(l, msg);
+        else
+            link_hear(l, LINK_NOBODY, 0, NULL, 0);
+        if (s == NATS_OK)
+            connect_done_with(l, msg);
+    }
 }
 
 /* --- connecting --- */
@@ -247,13 +277,9 @@ connect_subscribe(struct link *l)
     snprintf(l->inbox, sizeof(l->inbox), "%s", (const char *)inbox);
     natsInbox_Destroy(inbox);
     snprintf(subject, sizeof(subject), "%s.*", l->inbox);
-    s = natsConnection_Subscribe(&l->answers, l->nc, subject, connect_answered, l);
-    if (s != NATS_OK)
-        return s;
-    (void)natsSubscription_SetPendingLimits(l->answers, -1, -1);
-    s = natsSubscription_SetOnCompleteCB(l->answers, connect_unsubscribed, link_hold(l));
-    if (s != NATS_OK)
-        link_release(l);
+    s = natsConnection_SubscribeSync(&l->answers, l->nc, subject);
+    if (s == NATS_OK)
+        s = natsSubscription_SetPendingLimits(l->answers, -1, -1);
     return s;
 }
 
@@ -310,6 +336,7 @@ link_connect(struct link *l, const struct link_config *config, char text[LINK_TE
 void
 link_disconnect(struct link *l)
 {
+    link_bury(l);
     natsSubscription_Destroy(l->answers);
     natsConnection_Destroy(l->nc);
     l->answers = NULL;
@@ -345,6 +372,7 @@ link_publish(struct link *l, const struct link_message *m)
         s = natsMsgHeader_Set(msg, m->headers[i].name, m->headers[i].value);
     if (s == NATS_OK)
         s = natsConnection_PublishMsg(l->nc, msg);
-    natsMsg_Destroy(msg);
+    if (msg != NULL)
+        connect_done_with(l, msg);
     return s;
 }

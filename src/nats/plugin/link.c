@@ -1,6 +1,6 @@
 /* The thread of a connection: it connects, publishes what it is given, and tells what it hears.
- * Invariant: a message is in the queue only while is_queued and a connection with an epoch is
- * there; both change under the lock. */
+ * Invariant: messages are in a queue only while there is a connection with an epoch, which changes
+ * under the lock; a message that is_queued is in one of the two queues, or being published. */
 #include "nats/plugin/plugin.h"
 
 #include "common/fd.h"
@@ -101,14 +101,34 @@ link_post(struct link *l, struct link_event *e)
 }
 
 void
-link_tell(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n)
+link_tell(struct link *l, enum link_event_kind kind, const char *text)
+{
+    struct link_event *e = link_event_create(kind, text, strlen(text));
+
+    pthread_mutex_lock(&l->lock);
+    link_post(l, e);
+    pthread_mutex_unlock(&l->lock);
+}
+
+void
+link_hear(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n)
 {
     struct link_event *e = link_event_create(kind, text, n);
 
     e->token = token;
-    pthread_mutex_lock(&l->lock);
-    link_post(l, e);
-    pthread_mutex_unlock(&l->lock);
+    e->epoch = l->epoch;
+    STAILQ_INSERT_TAIL(&l->heard, e, next);
+}
+
+/* With the lock. */
+static void
+link_post_heard(struct link *l)
+{
+    if (STAILQ_EMPTY(&l->heard))
+        return;
+    if (STAILQ_EMPTY(&l->events))
+        link_signal(l->event_fd);
+    STAILQ_CONCAT(&l->events, &l->heard);
 }
 
 static void
@@ -122,28 +142,21 @@ plugin_take(struct link *l, struct link_events *events)
 
 /* --- messages --- */
 
-/* With the lock. */
 static struct link_message *
-link_next(struct link *l)
+link_next(struct link_messages *messages)
 {
-    struct link_message *m = STAILQ_FIRST(&l->messages);
+    struct link_message *m = STAILQ_FIRST(messages);
 
-    if (m == NULL)
-        return NULL;
-    STAILQ_REMOVE_HEAD(&l->messages, next);
-    m->is_queued = false;
+    if (m != NULL)
+        STAILQ_REMOVE_HEAD(messages, next);
     return m;
 }
 
-static struct link_message *
-link_take_message(struct link *l)
+static void
+link_message_done(struct link_message *m)
 {
-    struct link_message *m;
-
-    pthread_mutex_lock(&l->lock);
-    m = link_next(l);
-    pthread_mutex_unlock(&l->lock);
-    return m;
+    atomic_store_explicit(&m->is_queued, false, memory_order_release);
+    link_message_release(m);
 }
 
 static bool
@@ -153,8 +166,7 @@ plugin_give(struct link *l, uint32_t epoch, struct link_message *m)
 
     pthread_mutex_lock(&l->lock);
     there = l->epoch == epoch && epoch != 0;
-    if (there && !m->is_queued) {
-        m->is_queued = true;
+    if (there && !atomic_exchange_explicit(&m->is_queued, true, memory_order_acquire)) {
         atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
         STAILQ_INSERT_TAIL(&l->messages, m, next);
     }
@@ -171,24 +183,28 @@ link_publish_all(struct link *l)
     natsStatus s;
 
     while (!(l->is_full = natsConnection_Buffered(l->nc) >= LINK_BUFFER_MAX) &&
-           (m = link_take_message(l)) != NULL) {
+           (m = link_next(&l->taken)) != NULL) {
         s = link_publish(l, m);
         if (s == NATS_MAX_PAYLOAD || s == NATS_INVALID_SUBJECT || s == NATS_INVALID_ARG ||
             s == NATS_NO_MEMORY)
-            link_tell(l, LINK_UNSENT, m->token, natsStatus_GetText(s),
+            link_hear(l, LINK_UNSENT, m->token, natsStatus_GetText(s),
                       strlen(natsStatus_GetText(s)));
-        link_message_release(m);
+        link_message_done(m);
     }
 }
 
 /* --- the thread --- */
 
+/* The one time in a turn at which the thread has the lock: what was heard goes out, and what was
+ * given comes in. */
 static bool
-link_is_closed(struct link *l, uint32_t *reset_out)
+link_exchange(struct link *l, uint32_t *reset_out)
 {
     bool closed;
 
     pthread_mutex_lock(&l->lock);
+    link_post_heard(l);
+    STAILQ_CONCAT(&l->taken, &l->messages);
     closed = l->is_closed;
     *reset_out = l->reset;
     pthread_mutex_unlock(&l->lock);
@@ -202,11 +218,13 @@ link_lose(struct link *l, const char *why)
     struct link_message *m;
 
     pthread_mutex_lock(&l->lock);
+    link_post_heard(l);
     link_post(l, link_event_create(LINK_LOST, why, strlen(why)));
     l->epoch = 0;
-    while ((m = link_next(l)) != NULL)
-        link_message_release(m);
+    STAILQ_CONCAT(&l->taken, &l->messages);
     pthread_mutex_unlock(&l->lock);
+    while ((m = link_next(&l->taken)) != NULL)
+        link_message_done(m);
     link_disconnect(l);
 }
 
@@ -243,11 +261,13 @@ link_wait(struct link *l)
     struct pollfd fds[2] = {{.fd = l->command_fd, .events = POLLIN}, {.fd = l->fd}};
 
     fds[1].events = (short)(POLLIN | (atomic_load(&l->wants_write) ? POLLOUT : 0));
-    (void)poll(fds, 2, l->is_full && !atomic_load(&l->wants_write) ? 0 : LINK_HEARTBEAT);
+    if (poll(fds, 2, l->is_full && !atomic_load(&l->wants_write) ? 0 : LINK_HEARTBEAT) == 0)
+        link_bury(l);
     if ((fds[0].revents & POLLIN) != 0)
         link_clear(l->command_fd);
     if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         natsConnection_ProcessReadEvent(l->nc);
+    link_hear_answers(l);
 }
 
 static void
@@ -255,12 +275,11 @@ link_turn(struct link *l, uint32_t reset)
 {
     char why[LINK_TEXT_MAX] = "";
 
-    link_wait(l);
-    atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
-    if (!natsConnection_IsClosed(l->nc))
-        link_publish_all(l);
-    if (!natsConnection_IsClosed(l->nc) && atomic_load(&l->wants_write))
+    link_publish_all(l);
+    if (atomic_load(&l->wants_write))
         natsConnection_ProcessWriteEvent(l->nc);
+    if (!natsConnection_IsClosed(l->nc))
+        link_wait(l);
     if (natsConnection_IsClosed(l->nc))
         link_why_closed(l, why);
     else if (atomic_load(&l->lame_duck))
@@ -312,7 +331,7 @@ link_run(void *arg)
     unsigned rounds = 0;
     uint32_t reset;
 
-    while (!link_is_closed(l, &reset)) {
+    while (!link_exchange(l, &reset)) {
         atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
         if (l->nc == NULL)
             link_try(l, &rounds);
@@ -343,6 +362,8 @@ plugin_open(const struct link_config *config)
     l->fd = -1;
     STAILQ_INIT(&l->messages);
     STAILQ_INIT(&l->events);
+    STAILQ_INIT(&l->taken);
+    STAILQ_INIT(&l->heard);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->ended_cond, NULL);
     l->event_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));

@@ -13,6 +13,7 @@
 
 #define LINK_TEXT_MAX  256
 #define LINK_INBOX_MAX 64
+#define LINK_DEAD_MAX  128
 
 struct link {
     _Atomic unsigned references; /* the publisher's, the thread's, and those of libnats' threads */
@@ -33,7 +34,12 @@ struct link {
     uint32_t epochs; /* connections made so far */
     natsConnection *nc;
     natsSubscription *answers;
-    char inbox[LINK_INBOX_MAX];         /* subjects of answers begin so */
+    char inbox[LINK_INBOX_MAX];   /* subjects of answers begin so */
+    struct link_messages taken;   /* messages, in this turn */
+    struct link_events heard;     /* events of this turn */
+    natsMsg *dead[LINK_DEAD_MAX]; /* to be given back, many at a time */
+    unsigned dead_count;
+    size_t dead_bytes;
     int fd;                             /* the connection's; libnats closes it */
     bool is_full;                       /* libnats has enough to write for now */
     _Atomic bool wants_write;           /* libnats has something to write */
@@ -47,9 +53,10 @@ struct link {
 struct link *link_hold(struct link *l);
 void link_release(struct link *l);
 
-/* Any thread. */
+/* For the publisher at once, from any thread; and at the end of this turn, from our own. */
+void link_tell(struct link *l, enum link_event_kind kind, const char *text);
 void
-link_tell(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n);
+link_hear(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n);
 void link_wake(struct link *l);
 
 /* --- connect.c --- */
@@ -58,6 +65,12 @@ void link_wake(struct link *l);
 natsStatus link_connect(struct link *l, const struct link_config *config, char text[LINK_TEXT_MAX]);
 void link_disconnect(struct link *l);
 enum link_failure link_failure_of(natsStatus s, const char *text);
+
+/* Gives messages of libnats back: each time wakes a thread of its own, which frees them. */
+void link_bury(struct link *l);
+
+/* Hears the answers that were read. */
+void link_hear_answers(struct link *l);
 
 /* Publishes on the connection: into a buffer, without waiting. */
 natsStatus link_publish(struct link *l, const struct link_message *m);
