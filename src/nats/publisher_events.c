@@ -63,8 +63,9 @@ publisher_ready(struct publisher *p)
 
     p->state = PUBLISHER_READY;
     p->trouble[0] = '\0';
-    TAILQ_FOREACH(publication, &p->under_way, link)
-    publisher_send(p, publication);
+    for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
+         publication = TAILQ_NEXT(publication, link))
+        publisher_send(p, publication);
 }
 
 static void
@@ -176,9 +177,10 @@ publisher_nobody(struct publisher *p)
     }
     snprintf(p->setback, sizeof(p->setback), "no stream takes %.150s, or it has no leader now",
              p->config.subjects);
-    TAILQ_FOREACH(publication, &p->under_way, link)
-    if (publication->epoch == p->epoch && !publication->is_set_back)
-        publisher_set_back(p, publication, p->setback);
+    for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
+         publication = TAILQ_NEXT(publication, link))
+        if (publication->epoch == p->epoch && !publication->is_set_back)
+            publisher_set_back(p, publication, p->setback);
 }
 
 static void

@@ -70,8 +70,8 @@ publisher_repeat(struct publisher *p)
 {
     struct publication *publication;
 
-    TAILQ_FOREACH(publication, &p->under_way, link)
-    {
+    for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
+         publication = TAILQ_NEXT(publication, link)) {
         if (publication->again_us > p->now_us)
             continue;
         if (publication->setbacks == 0 && publisher_is_silent(p)) {

@@ -32,9 +32,9 @@ nats_conn_of(struct nats *h, const void *owner)
     size_t bucket = nats_bucket(owner);
     struct nats_conn *c;
 
-    LIST_FOREACH(c, &h->conns[bucket], link)
-    if (c->owner == owner)
-        return c;
+    for (c = LIST_FIRST(&h->conns[bucket]); c != NULL; c = LIST_NEXT(c, link))
+        if (c->owner == owner)
+            return c;
     c = ms_calloc(1, sizeof(*c));
     c->owner = owner;
     STAILQ_INIT(&c->waiting);

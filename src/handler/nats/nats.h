@@ -76,9 +76,9 @@ struct nats {
     char *scope;                /* the same, of ids */
     const char *template;
     unsigned ahead;
-    TAILQ_HEAD(nats_job_list, nats_job) jobs; /* all, in the order in which they came */
-    TAILQ_HEAD(, nats_job) ready;             /* that can publish something */
-    LIST_HEAD(, nats_conn) conns[NATS_CONN_BUCKETS];
+    TAILQ_HEAD(nats_job_list, nats_job) jobs;    /* all, in the order in which they came */
+    TAILQ_HEAD(nats_ready_list, nats_job) ready; /* that can publish something */
+    LIST_HEAD(nats_conns, nats_conn) conns[NATS_CONN_BUCKETS];
     struct ulid_source ids;
     struct buffer text; /* of headers */
     uint64_t served_us; /* when the stream last confirmed something */

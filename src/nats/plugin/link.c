@@ -355,7 +355,6 @@ static struct link *
 plugin_open(const struct link_config *config)
 {
     struct link *l = ms_calloc(1, sizeof(*l));
-    pthread_t thread;
 
     l->references = 1;
     l->config = config;
@@ -369,12 +368,11 @@ plugin_open(const struct link_config *config)
     l->event_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     l->command_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (l->event_fd < 0 || l->command_fd < 0 ||
-        thread_start(&thread, "msockd-nats", link_run, link_hold(l)) < 0) {
+        thread_start(&l->thread, "msockd-nats", link_run, link_hold(l)) < 0) {
         l->references = 1;
         link_release(l);
         return NULL;
     }
-    (void)pthread_detach(thread);
     return l;
 }
 
@@ -398,6 +396,7 @@ plugin_close(struct link *l, unsigned wait_ms)
         ;
     ended = l->has_ended;
     pthread_mutex_unlock(&l->lock);
+    (void)(ended ? pthread_join(l->thread, NULL) : pthread_detach(l->thread));
     link_release(l);
     return ended;
 }

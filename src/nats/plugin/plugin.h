@@ -16,6 +16,7 @@
 #define LINK_DEAD_MAX  128
 
 struct link {
+    pthread_t thread;
     _Atomic unsigned references; /* the publisher's, the thread's, and those of libnats' threads */
     const struct link_config *config;
     int event_fd;   /* to the publisher */

@@ -1,0 +1,296 @@
+/* handler=nats in front of servers that are killed in the middle: what was acknowledged is in the
+ * stream, once, and in its order. */
+#include "nats_case.h"
+#include "stats.h"
+
+#include "support/signals.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- order --- */
+
+#define ORDER_PEERS 8
+#define ORDER_EACH  300
+
+static void
+post_numbered(struct peer *p, unsigned peer)
+{
+    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+
+    for (unsigned i = 0; i < ORDER_EACH; i++) {
+        char body[32];
+        struct outgoing m = {.kind = 'A', .body = body};
+
+        m.len = (size_t)snprintf(body, sizeof(body), "%u %u", peer, i);
+        assert_int_equal(peer_write(p, packet, wire_ahead(packet, &m)), 0);
+    }
+}
+
+static void
+expect_acks(struct peer *p)
+{
+    struct answer a;
+
+    p->answer_ms = 60000 * WAIT_SCALE;
+    for (unsigned i = 0; i < 2 * ORDER_EACH; i++)
+        if (peer_answer(p, &a) != ANSWER_ACK)
+            fail_msg("message %u: %s", i / 2, a.text);
+}
+
+static void
+check_order(const struct nats *n)
+{
+    unsigned next[ORDER_PEERS] = {0}, peer, number;
+    struct journal j;
+
+    nats_read_stream(n, "S", &j, NULL);
+    assert_int_equal(j.count, ORDER_PEERS * ORDER_EACH);
+    for (size_t i = 0; i < j.count; i++) {
+        assert_int_equal(sscanf(j.entries[i].body, "%u %u", &peer, &number), 2);
+        assert_true(peer < ORDER_PEERS);
+        assert_int_equal(number, next[peer]++);
+    }
+    journal_free(&j);
+}
+
+/* Senders that send far ahead, and a server that dies meanwhile. */
+static void
+the_order_of_each_connection_is_kept_over_a_dead_server(void **state)
+{
+    struct peer p[ORDER_PEERS];
+    struct nats n = {0};
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=5s", 2);
+    for (unsigned i = 0; i < ORDER_PEERS; i++) {
+        peer_connect(&p[i], &d->listeners[0]);
+        post_numbered(&p[i], i);
+    }
+    WAIT_FOR(stats_total(d, "messages") > 50, 10000);
+    nats_kill(&n);
+    nats_launch(&n);
+    for (unsigned i = 0; i < ORDER_PEERS; i++)
+        expect_acks(&p[i]);
+    check_order(&n);
+    daemon_stop(d);
+}
+
+/* --- servers that die --- */
+
+/* All that was acknowledged is there, once, with its body. A sender may have been told that NATS is
+ * away; it was told nothing else. */
+static void
+check_loads(const struct nats *n, struct load *const loads[], size_t count)
+{
+    struct journal j;
+    size_t orphans;
+
+    nats_read_stream(n, "S", &j, &orphans);
+    for (size_t i = 0; i < count; i++) {
+        if (loads[i]->complaint[0] != '\0' && strncmp(loads[i]->complaint, "ERR busy ", 9) != 0)
+            fail_msg("%s", loads[i]->complaint);
+        assert_int_equal(loads[i]->rejected + loads[i]->broken + loads[i]->spoiled, 0);
+        assert_int_equal(load_check_journal(loads[i], &j), 0);
+    }
+    journal_free(&j);
+}
+
+static void
+what_was_acknowledged_is_there_once_after_kills(void **state)
+{
+    struct nats n = {0};
+    struct daemon *d;
+    struct load *l;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, "max_payload: 4096");
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=20s", 2);
+    l = load_start(&d->listeners[0], "k", 8, 8000);
+    for (unsigned i = 0; i < 5; i++) {
+        load_advance(l, 200, 60000);
+        nats_kill(&n);
+        nats_launch(&n);
+    }
+    load_advance(l, 200, 60000);
+    load_stop(l);
+    check_loads(&n, (struct load *[]){l}, 1);
+    daemon_stop(d);
+}
+
+/* --- a cluster whose leader dies again and again --- */
+
+#define CLUSTER_MESSAGES 20000
+#define CLUSTER_DAEMONS  3
+#define CLUSTER_KILL_US  3000000
+
+/* The index of the stream's leader, or -1. */
+static int
+cluster_leader(const struct nats n[NATS_CLUSTER])
+{
+    for (unsigned i = 0; i < NATS_CLUSTER; i++) {
+        struct nats_client c;
+        char *answer, *at;
+        int leader = -1;
+
+        if (!nats_open(&c, &n[i]))
+            continue;
+        answer = nats_request(&c, "$JS.API.STREAM.INFO.S", "");
+        nats_close(&c);
+        at = answer != NULL ? strstr(answer, "\"leader\":\"s") : NULL;
+        for (int k = 0; at != NULL && k < NATS_CLUSTER; k++)
+            if (strtoul(at + strlen("\"leader\":\"s"), NULL, 10) == n[k].port)
+                leader = k;
+        free(answer);
+        if (leader >= 0)
+            return leader;
+    }
+    return -1;
+}
+
+static uint64_t
+acked(struct load *const loads[CLUSTER_DAEMONS])
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < CLUSTER_DAEMONS; i++)
+        sum += loads[i]->acked;
+    return sum;
+}
+
+static void
+kill_leader(struct nats n[NATS_CLUSTER])
+{
+    int leader = cluster_leader(n);
+
+    if (leader < 0)
+        return;
+    nats_kill(&n[leader]);
+    nats_launch(&n[leader]);
+}
+
+static void
+run_cluster(struct nats n[NATS_CLUSTER], struct load *const loads[CLUSTER_DAEMONS])
+{
+    uint64_t kill_us = now_us() + CLUSTER_KILL_US;
+    struct waiting w = waiting_begin(150000);
+    unsigned kills = 0;
+
+    while (acked(loads) < CLUSTER_MESSAGES) {
+        if (!waiting_more(&w))
+            fail_msg("%llu messages after %u kills", (unsigned long long)acked(loads), kills);
+        if (now_us() < kill_us)
+            continue;
+        kill_leader(n);
+        kills++;
+        kill_us = now_us() + CLUSTER_KILL_US;
+    }
+    print_message("%u kills of the leader\n", kills);
+}
+
+static void
+a_cluster_whose_leaders_die_has_each_message_once(void **state)
+{
+    static const char *const tags[CLUSTER_DAEMONS] = {"one", "two", "three"};
+    char url[NATS_URL_SIZE];
+    struct nats n[NATS_CLUSTER] = {{.port = 0}};
+    struct daemon *d[CLUSTER_DAEMONS];
+    struct load *loads[CLUSTER_DAEMONS];
+
+    (void)state;
+    nats_need();
+    nats_cluster_start(n);
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&servers=nats://127.0.0.1:%u,"
+             "nats://127.0.0.1:%u,nats://127.0.0.1:%u&stream_create=yes&replicas=3&nats_timeout=3s",
+             n[0].port, n[1].port, n[2].port);
+    for (size_t i = 0; i < CLUSTER_DAEMONS; i++) {
+        d[i] = daemon_start(
+            &(struct daemon_options){.workers = 1, .listen = {url}, .set = {LOAD_PATIENCE}});
+        loads[i] = load_start(&d[i]->listeners[0], tags[i], LOAD_THREADS_MAX, 600);
+    }
+    run_cluster(n, loads);
+    for (size_t i = 0; i < CLUSTER_DAEMONS; i++)
+        load_stop(loads[i]);
+    WAIT_FOR(cluster_leader(n) >= 0, 30000);
+    check_loads(&n[cluster_leader(n)], loads, CLUSTER_DAEMONS);
+    for (size_t i = 0; i < CLUSTER_DAEMONS; i++)
+        daemon_stop(d[i]);
+}
+
+static void
+a_server_that_is_about_to_leave_is_left(void **state)
+{
+    struct nats n[NATS_CLUSTER] = {{.port = 0}};
+    char url[NATS_URL_SIZE], text[64];
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_cluster_start(n);
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?handler=nats&stream=S&" NATS_KEEP
+             "&replicas=3&servers=nats://127.0.0.1:%u",
+             n[0].port);
+    d = daemon_start(&(struct daemon_options){.workers = 1, .listen = {url}});
+    free(nats_send_text(d, "", "one", &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    signal_send(n[0].run.pid, SIGUSR2); /* lame duck */
+    WAIT_FOR(daemon_logged(d, "the server is leaving"), 20000);
+    /* The others are known from the first one alone. */
+    snprintf(text, sizeof(text), "connected again, to 127.0.0.1:%u", n[0].port);
+    WAIT_FOR(daemon_logged(d, "connected again"), 20000);
+    assert_false(daemon_logged(d, text));
+    nats_kill(&n[0]);
+    do
+        free(nats_send_text(d, "x", "two", &a));
+    while (a.kind == ANSWER_ERR);
+    assert_int_equal(a.kind, ANSWER_ACK);
+    daemon_stop(d);
+}
+
+/* The server is stopped, not dead: its connections stay. */
+static void
+a_server_that_stops_answering_is_left_and_found_again(void **state)
+{
+    struct nats n = {0};
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=500ms", 1);
+    nats_expect_receipt(nats_send_text(d, "", "1", &a), &a, 1, NATS_STORED);
+    signal_send(n.run.pid, SIGSTOP);
+    nats_expect_line(d, "again", "ERR busy");
+    assert_true(daemon_logged(d, "it does not answer"));
+    signal_send(n.run.pid, SIGCONT);
+    WAIT_FOR(daemon_logged(d, "connected again"), 10000);
+    free(nats_send_text(d, "again", "hello", &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    free(nats_send_text(d, "", "hello", &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(the_order_of_each_connection_is_kept_over_a_dead_server),
+        SYSTEM_TEST(what_was_acknowledged_is_there_once_after_kills),
+        SYSTEM_TEST(a_cluster_whose_leaders_die_has_each_message_once),
+        SYSTEM_TEST(a_server_that_is_about_to_leave_is_left),
+        SYSTEM_TEST(a_server_that_stops_answering_is_left_and_found_again),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
