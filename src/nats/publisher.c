@@ -15,6 +15,7 @@
 #define HEADER_FIXED    4  /* ": ", and the end of its line */
 #define CONNECT_MAX_MS  5000
 #define CLOSE_WAIT_MS   1000
+#define HOLD_US         300
 #define SAY_AGAIN_US    60000000
 #define TOKEN_SLOT_BITS 16
 
@@ -153,7 +154,7 @@ publisher_send(struct publisher *p, struct publication *publication)
     publication->epoch = there ? p->epoch : 0;
     publication->again_us = p->now_us + p->config.timeout_us;
     publication->is_set_back = false;
-    p->was_given = true;
+    p->unkicked++;
 }
 
 void
@@ -202,11 +203,27 @@ publisher_finish(struct publisher *p, struct publication *publication, enum publ
 }
 
 void
+publisher_kick(struct publisher *p)
+{
+    if (p->unkicked > 0 && p->link != NULL)
+        p->plugin->kick(p->link);
+    p->unkicked = 0;
+    p->kicked_us = p->now_us;
+}
+
+/* The link also takes what it was given whenever answers come, so a few messages can wait for those
+ * to the many that are under way. Then more of them share the cost of a write, here and at the
+ * server. */
+uint64_t
 publisher_flush(struct publisher *p)
 {
-    if (p->was_given && p->link != NULL)
-        p->plugin->kick(p->link);
-    p->was_given = false;
+    if (p->unkicked == 0)
+        return 0;
+    p->now_us = clock_mono_us();
+    if (2 * p->unkicked < p->count - p->unkicked && p->now_us < p->kicked_us + HOLD_US)
+        return p->kicked_us + HOLD_US;
+    publisher_kick(p);
+    return 0;
 }
 
 void
@@ -247,8 +264,10 @@ publisher_turn(struct publisher *p)
         publisher_event(p, e);
         free(e);
     }
-    if (p->now_us >= p->armed_us)
+    if (p->now_us >= p->armed_us) {
         publisher_tick(p);
+        publisher_kick(p);
+    }
     publisher_arm(p);
 }
 
@@ -265,7 +284,6 @@ publisher_wait(struct publisher *p, uint64_t until_us, char error[NATS_ERROR_LEN
 
     for (;;) {
         publisher_turn(p);
-        publisher_flush(p);
         if (publisher_is_decided(p) || p->now_us >= until_us)
             break;
         (void)poll(&fd, 1, (int)((until_us - p->now_us) / 1000 + 1));

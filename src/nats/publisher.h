@@ -145,8 +145,9 @@ void publisher_give(struct publisher *p, struct publication *publication);
 /* Forgets one that was given: done is not called. */
 void publisher_cancel(struct publisher *p, struct publication *publication);
 
-/* What was given since is to leave: once a turn. */
-void publisher_flush(struct publisher *p);
+/* What was given since is to leave: once a turn. Returns 0, or the time (monotonic microseconds) at
+ * which it wants to be called again if no turn comes before. */
+uint64_t publisher_flush(struct publisher *p);
 
 /* Why nothing is confirmed at present: "no NATS server can be reached: ..."; "" while all is
  * well. */

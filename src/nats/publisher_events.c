@@ -50,6 +50,7 @@ publisher_ask(struct publisher *p)
     p->question->answered = publisher_answered;
     publisher_enter(p, p->question);
     publisher_send(p, p->question);
+    publisher_kick(p);
     p->ask_us = p->now_us + p->config.timeout_us;
     p->to_create = false;
     free(body);
@@ -66,6 +67,7 @@ publisher_ready(struct publisher *p)
     for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
          publication = TAILQ_NEXT(publication, link))
         publisher_send(p, publication);
+    publisher_kick(p);
 }
 
 static void

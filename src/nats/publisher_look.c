@@ -89,4 +89,5 @@ publisher_look(struct publisher *p, struct publication *publication, uint64_t se
     publication->look->answered = look_answered;
     publisher_enter(p, publication->look);
     publisher_send(p, publication->look);
+    publisher_kick(p);
 }

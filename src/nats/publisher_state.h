@@ -43,7 +43,8 @@ struct publisher {
     struct publisher_slot slots[PUBLISHER_SLOTS];
     uint16_t free_slots[PUBLISHER_SLOTS];
     unsigned free_count;
-    bool was_given; /* since the last flush */
+    unsigned unkicked;  /* given since the link was told the last time, */
+    uint64_t kicked_us; /* which was then */
     uint64_t now_us;
     uint64_t heard_us;              /* when the server was heard last */
     char setback[NATS_ERROR_LEN];   /* why the last one had to be given again */
@@ -55,6 +56,9 @@ struct publisher {
 
 /* Gives it to the connection, where there is one. */
 void publisher_send(struct publisher *p, struct publication *publication);
+
+/* What was given is to leave now. */
+void publisher_kick(struct publisher *p);
 
 struct publication *publisher_find(struct publisher *p, uint64_t token);
 

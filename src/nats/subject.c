@@ -86,21 +86,31 @@ subject_put(struct subject_out *out, const char *text, size_t n)
 }
 
 static bool
-subject_put_escaped(struct subject_out *out, const char *text, size_t n)
+subject_is_plain(char c)
+{
+    return text_is_alnum(c) || (c > ' ' && c <= '~' && strchr(".*>%$", c) == NULL);
+}
+
+static bool
+subject_put_hex(struct subject_out *out, char c)
 {
     char hex[4];
 
+    snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)c);
+    return subject_put(out, hex, 3);
+}
+
+static bool
+subject_put_escaped(struct subject_out *out, const char *text, size_t n)
+{
     if (n == 0)
         return subject_put(out, "-", 1);
     if (n == 1 && text[0] == '-')
         return subject_put(out, "%2D", 3);
-    for (size_t i = 0; i < n; i++) {
-        bool plain = text[i] > ' ' && text[i] <= '~' && strchr(".*>%$", text[i]) == NULL;
-
-        snprintf(hex, sizeof(hex), "%%%02X", (unsigned char)text[i]);
-        if (!subject_put(out, plain ? &text[i] : hex, plain ? 1 : 3))
+    for (size_t i = 0; i < n; i++)
+        if (!(subject_is_plain(text[i]) ? subject_put(out, &text[i], 1)
+                                        : subject_put_hex(out, text[i])))
             return false;
-    }
     return true;
 }
 

@@ -77,6 +77,9 @@ client_write(struct nats_client *c, const char *text, size_t n)
 }
 
 static bool
+client_printf(struct nats_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool
 client_printf(struct nats_client *c, const char *format, ...)
 {
     char text[2048];

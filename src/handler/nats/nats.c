@@ -151,8 +151,7 @@ nats_flush(void *handler, unsigned expected)
     struct nats *h = handler;
 
     (void)expected;
-    publisher_flush(h->publisher);
-    return 0;
+    return publisher_flush(h->publisher);
 }
 
 static int
@@ -170,7 +169,6 @@ nats_complete(void *handler)
 
     publisher_turn(h->publisher);
     nats_pump(h);
-    publisher_flush(h->publisher);
     if (h->stored > 0)
         h->host.committed(h->host.ctx, h->stored);
     h->stored = 0;
@@ -199,7 +197,6 @@ nats_tick(void *handler, uint64_t now_us)
                                0);
     }
     nats_pump(h);
-    publisher_flush(h->publisher);
 }
 
 /* --- leaving --- */
@@ -212,8 +209,10 @@ nats_finish(void *handler)
     struct pollfd event = {.fd = publisher_fd(h->publisher), .events = POLLIN};
 
     while (!TAILQ_EMPTY(&h->jobs) && (now_us = clock_mono_us()) < until_us) {
-        publisher_flush(h->publisher);
-        (void)poll(&event, 1, (int)((until_us - now_us) / 1000 + 1));
+        uint64_t again_us = publisher_flush(h->publisher);
+        uint64_t end_us = again_us != 0 ? again_us : until_us;
+
+        (void)poll(&event, 1, end_us > now_us ? (int)((end_us - now_us) / 1000 + 1) : 0);
         nats_complete(h);
     }
     h->is_leaving = true;
