@@ -124,6 +124,34 @@ what_was_acknowledged_is_there_once_after_kills(void **state)
     daemon_stop(d);
 }
 
+/* Workers that are killed, and reloads. */
+static void
+what_was_acknowledged_is_there_once_after_reloads(void **state)
+{
+    struct proc_list workers;
+    struct nats n = {0};
+    struct daemon *d;
+    struct load *l;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, "max_payload: 4096");
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=20s", 2);
+    l = load_start(&d->listeners[0], "r", 8, 8000);
+    for (unsigned i = 0; i < 6; i++) {
+        load_advance(l, 100, 60000);
+        daemon_workers(d, &workers);
+        if (i % 2 == 0)
+            daemon_reload(d);
+        else
+            signal_send(workers.pid[0], SIGKILL);
+    }
+    load_advance(l, 100, 60000);
+    load_stop(l);
+    check_loads(&n, (struct load *[]){l}, 1);
+    daemon_stop(d);
+}
+
 /* --- a cluster whose leader dies again and again --- */
 
 #define CLUSTER_MESSAGES 20000
@@ -287,6 +315,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(the_order_of_each_connection_is_kept_over_a_dead_server),
         SYSTEM_TEST(what_was_acknowledged_is_there_once_after_kills),
+        SYSTEM_TEST(what_was_acknowledged_is_there_once_after_reloads),
         SYSTEM_TEST(a_cluster_whose_leaders_die_has_each_message_once),
         SYSTEM_TEST(a_server_that_is_about_to_leave_is_left),
         SYSTEM_TEST(a_server_that_stops_answering_is_left_and_found_again),
