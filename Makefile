@@ -354,7 +354,7 @@ LINT_SRC = $(shell git ls-files -co --exclude-standard '*.c')
 .PHONY: objects
 objects: $(call obj,$(LINT_SRC)) $(call pic,src/common/base.c)
 
-lint: lint-deps
+lint: lint-deps nats-deps
 	@clang-format --dry-run --Werror $(SOURCES)
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 objects
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 \

@@ -176,45 +176,55 @@ nats_complete(void *handler)
 
 /* A message that has not begun fails only if nothing was confirmed for the time that one may take:
  * a long queue before a slow stream is no failure. */
+static bool
+nats_is_late(const struct nats_job *job, uint64_t now_us)
+{
+    const struct nats *h = job->h;
+    uint64_t since_us = job->queued_us > h->served_us ? job->queued_us : h->served_us;
+
+    return since_us + PUBLISHER_TRIES * h->config.timeout_us <= now_us;
+}
+
 static void
 nats_tick(void *handler, uint64_t now_us)
 {
     struct nats *h = handler;
-    uint64_t patience_us = PUBLISHER_TRIES * h->config.timeout_us;
+    const char *trouble = publisher_trouble(h->publisher);
     struct nats_job *job, *next;
 
-    for (job = TAILQ_FIRST(&h->jobs); job != NULL; job = next) {
-        uint64_t since_us = job->queued_us > h->served_us ? job->queued_us : h->served_us;
-
+    for (job = TAILQ_FIRST(&h->jobs); job != NULL && nats_is_late(job, now_us); job = next) {
         next = TAILQ_NEXT(job, all);
-        if (since_us + patience_us > now_us)
-            break;
         if (job->out == 0)
-            nats_settle_failed(job, "busy",
-                               publisher_trouble(h->publisher)[0] != '\0'
-                                   ? publisher_trouble(h->publisher)
-                                   : "NATS was not ready for the message in time",
-                               0);
+            nats_settle_failed(
+                job, "busy",
+                trouble[0] != '\0' ? trouble : "NATS was not ready for the message in time", 0);
     }
     nats_pump(h);
 }
 
 /* --- leaving --- */
 
+/* Until something happens, or the publisher wants to be called. */
+static void
+nats_wait(struct nats *h, uint64_t until_us)
+{
+    uint64_t again_us = publisher_flush(h->publisher), now_us = clock_mono_us();
+    uint64_t end_us = again_us != 0 && again_us < until_us ? again_us : until_us;
+    struct pollfd event = {.fd = publisher_fd(h->publisher), .events = POLLIN};
+
+    if (end_us > now_us)
+        (void)poll(&event, 1, (int)((end_us - now_us) / 1000 + 1));
+    nats_complete(h);
+}
+
 static void
 nats_finish(void *handler)
 {
     struct nats *h = handler;
-    uint64_t until_us = clock_mono_us() + NATS_FINISH_US, now_us;
-    struct pollfd event = {.fd = publisher_fd(h->publisher), .events = POLLIN};
+    uint64_t until_us = clock_mono_us() + NATS_FINISH_US;
 
-    while (!TAILQ_EMPTY(&h->jobs) && (now_us = clock_mono_us()) < until_us) {
-        uint64_t again_us = publisher_flush(h->publisher);
-        uint64_t end_us = again_us != 0 ? again_us : until_us;
-
-        (void)poll(&event, 1, end_us > now_us ? (int)((end_us - now_us) / 1000 + 1) : 0);
-        nats_complete(h);
-    }
+    while (!TAILQ_EMPTY(&h->jobs) && clock_mono_us() < until_us)
+        nats_wait(h, until_us);
     h->is_leaving = true;
     while (!TAILQ_EMPTY(&h->jobs))
         nats_settle_failed(TAILQ_FIRST(&h->jobs), NULL, nats_leaves, 0);

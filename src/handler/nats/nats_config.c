@@ -23,7 +23,8 @@ static int
 nats_refuse(const struct listener_config *l, const char *what, const char *why,
             char error[HANDLER_ERROR_LEN])
 {
-    snprintf(error, HANDLER_ERROR_LEN, "handler=nats on %.80s: %.40s: %.100s", l->name, what, why);
+    snprintf(error, HANDLER_ERROR_LEN, "handler=nats on %.60s: %.40s%s%.140s", l->name,
+             what != NULL ? what : "", what != NULL ? ": " : "", why);
     return -1;
 }
 
@@ -86,33 +87,37 @@ nats_forget(struct nats *h)
     buffer_fini(&h->text);
 }
 
+static int
+nats_look(struct nats *h, const struct listener_config *l, char error[HANDLER_ERROR_LEN])
+{
+    uint64_t wait_us = h->config.timeout_us < CHECK_MAX_US ? h->config.timeout_us : CHECK_MAX_US;
+    char why[NATS_ERROR_LEN];
+
+    h->config.only_looks = true;
+    h->publisher = publisher_open(&h->config, why);
+    if (h->publisher == NULL)
+        return nats_refuse(l, NULL, why, error);
+    switch (publisher_wait(h->publisher, clock_mono_us() + wait_us, why)) {
+    case PUBLISHER_READY:
+        break;
+    case PUBLISHER_AWAY:
+        (void)nats_refuse(l, "the stream was not looked at", why, error);
+        break;
+    case PUBLISHER_REFUSED:
+        return nats_refuse(l, NULL, why, error);
+    }
+    return 0;
+}
+
 int
 nats_check(const struct listener_config *l, char error[HANDLER_ERROR_LEN])
 {
     struct nats *h = ms_calloc(1, sizeof(*h));
-    uint64_t wait_us = l->number[OPTION_NATS_TIMEOUT];
-    char why[NATS_ERROR_LEN];
     int rc = nats_configure(h, l, error);
 
-    error[0] = rc == 0 ? '\0' : error[0];
     if (rc == 0) {
-        h->config.only_looks = true;
-        h->publisher = publisher_open(&h->config, why);
-        if (h->publisher == NULL) {
-            rc = nats_refuse(l, "", why, error);
-        } else {
-            wait_us = wait_us < CHECK_MAX_US ? wait_us : CHECK_MAX_US;
-            switch (publisher_wait(h->publisher, clock_mono_us() + wait_us, why)) {
-            case PUBLISHER_READY:
-                break;
-            case PUBLISHER_AWAY:
-                (void)nats_refuse(l, "not looked at", why, error);
-                break;
-            case PUBLISHER_REFUSED:
-                rc = nats_refuse(l, "refused", why, error);
-                break;
-            }
-        }
+        error[0] = '\0';
+        rc = nats_look(h, l, error);
     }
     nats_forget(h);
     free(h);
