@@ -1,5 +1,7 @@
 /* handler=nats in front of a real server: what arrives there, and what senders are told. */
 #include "nats_case.h"
+#include "raw.h"
+#include "stats.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -91,6 +93,45 @@ an_id_that_comes_again_is_a_duplicate_over_two_daemons(void **state)
     nats_expect_receipt(nats_send_text(two, "m1", "another", &a), &a, 1, NATS_DOUBLE);
     daemon_stop(one);
     daemon_stop(two);
+}
+
+/* Small ones, and some that go in chunks. */
+static void
+every_protocol_reaches_the_stream(void **state)
+{
+    static const size_t sizes[] = {300, 2500000};
+    char url[NATS_URL_SIZE];
+    struct nats n = {0};
+    struct daemon *d;
+    struct journal j;
+    unsigned count = 0;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    snprintf(url, sizeof(url), "auto%s", strstr(nats_url(&n, NATS_KEEP), "://"));
+    d = daemon_start(&(struct daemon_options){.listen = {url}});
+    for (size_t i = 0; i < RAW_FOUND * sizeof(sizes) / sizeof(sizes[0]); i++) {
+        char *body = raw_body(sizes[i / RAW_FOUND], (unsigned)i);
+        struct raw r;
+
+        raw_connect(&r, raw_kinds[i % RAW_FOUND], &d->listeners[0], RAW_WHOLE);
+        assert_int_equal(r.kind->send(&r, body, sizes[i / RAW_FOUND]), 0);
+        r.kind->finish(&r);
+        count++;
+        WAIT_FOR(stats_total(d, "messages") == count, 20000);
+        raw_close(&r);
+        free(body);
+    }
+    nats_read_stream(&n, "S", &j, NULL);
+    journal_check(&j);
+    assert_int_equal(j.count, count);
+    for (size_t i = 0; i < j.count; i++) {
+        assert_int_equal(j.entries[i].body_len, sizes[i / RAW_FOUND]);
+        assert_string_equal(j.entries[i].proto, raw_kinds[i % RAW_FOUND]->proto);
+    }
+    journal_free(&j);
+    daemon_stop(d);
 }
 
 /* --- answers to senders --- */
@@ -244,6 +285,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(messages_of_all_kinds_arrive_with_their_headers),
+        SYSTEM_TEST(every_protocol_reaches_the_stream),
         SYSTEM_TEST(an_id_that_comes_again_is_a_duplicate_over_two_daemons),
         SYSTEM_TEST(a_full_stream_refuses_and_takes_again),
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),
