@@ -7,7 +7,6 @@
 #include "common/thread.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,6 @@
 #define LINK_BUFFER_MAX (512 << 10) /* bytes in libnats' buffer: then the server is waited for */
 #define LINK_HEARTBEAT  1000        /* ms */
 #define LINK_WAIT_FIRST 50          /* ms between two rounds over the servers, and as much again */
-#define LINK_FAST_BYTES 160         /* the most that glibc allows */
 #define LINK_WAIT_MOST  2000
 
 static void
@@ -358,10 +356,6 @@ plugin_open(const struct link_config *config)
 {
     struct link *l = ms_calloc(1, sizeof(*l));
 
-    /* libnats makes some 50 small pieces for each message, and frees them in a thread of its own.
-     * The largest, its table of more than 8 headers, is just above what malloc keeps ready by
-     * default; with it a message costs a third less. */
-    (void)mallopt(M_MXFAST, LINK_FAST_BYTES);
     l->references = 1;
     l->config = config;
     l->fd = -1;
