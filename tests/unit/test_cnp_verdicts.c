@@ -115,6 +115,22 @@ a_failed_message_ends_the_connection_behind_the_others(void **state)
     proto_peer_fini(&p);
 }
 
+static void
+a_failure_may_say_that_the_server_is_busy(void **state)
+{
+    const struct verdict busy = {.outcome = PROTO_FAILED, .code = "busy", .text = "later"};
+    struct proto_peer p;
+
+    (void)state;
+    begin_ready(&p, BURST);
+    p.hold = true;
+    hear_one(&p, T_DATA, 1, "one");
+    proto_peer_settle(&p, 0, &busy);
+    expect(&p, T_ERROR, 1, "{\"error\": \"busy\", \"message\": \"later\"}");
+    assert_true(p.answers.ended);
+    proto_peer_fini(&p);
+}
+
 static int
 no_file(void *arg)
 {
@@ -288,6 +304,7 @@ main(void)
         cmocka_unit_test(a_number_that_comes_round_has_nothing_of_a_refused_message),
         cmocka_unit_test(a_fragment_whose_number_was_a_refused_messages_is_acknowledged_again),
         cmocka_unit_test(a_failed_message_ends_the_connection_behind_the_others),
+        cmocka_unit_test(a_failure_may_say_that_the_server_is_busy),
         cmocka_unit_test(what_cannot_be_stored_is_refused_or_the_end),
         cmocka_unit_test(nobody_pays_for_a_digest_that_nobody_wants),
         cmocka_unit_test(disconnect_is_acknowledged_behind_all_messages),

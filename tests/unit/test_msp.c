@@ -598,6 +598,24 @@ a_failed_commit_ends_the_connection_in_its_place(void **state)
 }
 
 static void
+a_failure_may_say_that_the_server_is_busy(void **state)
+{
+    struct verdict busy = {.outcome = PROTO_FAILED, .code = "busy", .text = "later"};
+    struct proto_peer p;
+    size_t n;
+
+    (void)state;
+    peer_begin(&p);
+    p.hold = true;
+    n = build_message(wire, 'A', "hello", 5, NULL);
+    proto_peer_hear(&p, wire, n, n, true);
+    proto_peer_settle(&p, 0, &busy);
+    assert_true(p.answers.ended);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nERR busy later\r\n");
+    proto_peer_fini(&p);
+}
+
+static void
 a_reply_follows_its_ack_with_both_sums(void **state)
 {
     struct verdict yes = {.outcome = PROTO_COMMITTED, .reply = "pong", .reply_len = 4};
@@ -706,6 +724,7 @@ main(void)
         cmocka_unit_test(one_byte_a_second_is_too_slow_for_a_message_as_a_whole),
         cmocka_unit_test(answers_leave_in_order_whatever_order_they_are_settled_in),
         cmocka_unit_test(a_failed_commit_ends_the_connection_in_its_place),
+        cmocka_unit_test(a_failure_may_say_that_the_server_is_busy),
         cmocka_unit_test(a_reply_follows_its_ack_with_both_sums),
         cmocka_unit_test(a_size_over_the_limit_is_refused_with_the_first_packet),
         cmocka_unit_test(a_damaged_first_packet_is_asked_for_again_before_it_is_refused),

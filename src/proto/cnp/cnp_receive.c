@@ -83,7 +83,7 @@ cnp_not_stored(struct cnp *cnp, struct proto_io *io, struct message *m)
     bool full = message_found_no_room(m->error);
     struct verdict verdict = {
         .outcome = full ? PROTO_REFUSED : PROTO_FAILED,
-        .code = "no-space",
+        .code = full ? "no-space" : NULL,
         .text = full ? "there is no room for this message" : "the message cannot be stored",
     };
 
