@@ -137,14 +137,17 @@ what_was_acknowledged_is_there_once_after_reloads(void **state)
     nats_need();
     nats_start(&n, "max_payload: 4096");
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=20s", 2);
+    d->options.errors_expected = true; /* the master says that a worker died */
     l = load_start(&d->listeners[0], "r", 8, 8000);
     for (unsigned i = 0; i < 6; i++) {
         load_advance(l, 100, 60000);
-        daemon_workers(d, &workers);
-        if (i % 2 == 0)
+        if (i % 2 == 0) {
             daemon_reload(d);
-        else
-            signal_send(workers.pid[0], SIGKILL);
+            continue;
+        }
+        WAIT_FOR(daemon_has_workers(d, 2), 30000); /* the old ones have left */
+        daemon_workers(d, &workers);
+        signal_send(workers.pid[0], SIGKILL);
     }
     load_advance(l, 100, 60000);
     load_stop(l);
