@@ -120,7 +120,7 @@ struct nats_plugin {
     void (*kick)(struct link *link);                  /* what was given is to leave now */
     void (*reset)(struct link *link, uint32_t epoch); /* gives that connection up for a new one */
 
-    /* When the thread last came round, monotonic microseconds: 0 while it is waiting to connect. */
+    /* When the thread last came round, monotonic microseconds; 0: not yet. */
     uint64_t (*turned_us)(const struct link *link);
 };
 

@@ -87,18 +87,19 @@ void
 nats_launch(struct nats *n)
 {
     nats_spawn(n);
-    WAIT_FOR(n->is_tls ? nats_is_ready(n) : nats_serves(n), SERVER_MS);
+    WAIT_FOR(n->is_tls || n->is_plain ? nats_is_ready(n) : nats_serves(n), SERVER_MS);
 }
 
 static void
 nats_write_config(struct nats *n, const char *more)
 {
     char text[4096];
-    int len = snprintf(text, sizeof(text),
-                       "listen: 127.0.0.1:%u\nserver_name: s%u\n"
-                       "jetstream { store_dir: \"%.400s/store\" }\n%s\n",
-                       n->port, n->port, n->dir, more != NULL ? more : "");
+    int len = snprintf(text, sizeof(text), "listen: 127.0.0.1:%u\nserver_name: s%u\n%s\n", n->port,
+                       n->port, more != NULL ? more : "");
 
+    if (!n->is_plain)
+        len += snprintf(text + len, sizeof(text) - (size_t)len,
+                        "jetstream { store_dir: \"%.400s/store\" }\n", n->dir);
     harness_join(n->config, n->dir, "config");
     harness_write_file(n->config, text, (size_t)len);
 }
@@ -118,6 +119,7 @@ nats_start(struct nats *n, const char *more)
     nats_create(n);
     n->login = as.login;
     n->is_tls = as.is_tls;
+    n->is_plain = as.is_plain;
     nats_write_config(n, more);
     nats_launch(n);
 }

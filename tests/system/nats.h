@@ -14,6 +14,7 @@ struct nats {
     char dir[HARNESS_PATH_LEN]; /* configuration, log and store */
     char config[HARNESS_PATH_LEN];
     unsigned port, cluster_port;
+    bool is_plain;     /* without JetStream */
     bool is_tls;       /* our own clients cannot speak to it */
     const char *login; /* members of the CONNECT of our own clients, or NULL */
     struct running run;

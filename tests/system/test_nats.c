@@ -180,6 +180,7 @@ a_subject_that_lost_its_stream_is_busy(void **state)
 static void
 without_a_server_senders_wait_and_then_are_told(void **state)
 {
+    struct run_result result;
     struct nats n = {0};
     struct daemon *d;
     struct answer a;
@@ -189,6 +190,10 @@ without_a_server_senders_wait_and_then_are_told(void **state)
     nats_need();
     nats_start(&n, NULL);
     nats_kill(&n);
+    result = run_program(harness_program("msockd"), "-t", "-l", nats_url(&n, ""), NULL);
+    assert_int_equal(result.status, 0);
+    assert_non_null(strstr(result.err, "the stream was not looked at: no NATS server can be"));
+    run_result_free(&result);
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=500ms", 1);
     assert_true(daemon_logged(d, "senders wait until it is there"));
     nats_expect_line(d, "", "ERR busy no NATS server can be reached");

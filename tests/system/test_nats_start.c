@@ -37,7 +37,8 @@ static void
 a_start_is_refused_where_a_server_says_no(void **state)
 {
     static const char login[] = "authorization { user: u, password: geheim }";
-    struct nats n = {0}, locked = {.login = "\"user\":\"u\",\"pass\":\"geheim\""};
+    struct nats n = {0}, plain = {.is_plain = true},
+                locked = {.login = "\"user\":\"u\",\"pass\":\"geheim\""};
 
     (void)state;
     nats_need();
@@ -47,6 +48,8 @@ a_start_is_refused_where_a_server_says_no(void **state)
     expect_no_start(nats_url(&n, ""), "stream S does not take all of in.*.*");
     expect_no_start(nats_url(&n, "subject=a..b"), "a part between two dots");
     expect_no_start(nats_url(&n, "nats_user=u"), "one needs the other");
+    nats_start(&plain, NULL);
+    expect_no_start(nats_url(&plain, NATS_KEEP), "JetStream is not enabled on the servers");
     nats_start(&locked, login);
     expect_no_start(nats_url(&locked, NATS_KEEP), "does not take the credentials");
     expect_no_start(nats_url(&locked, NATS_KEEP "&servers=nats://u:geheim%25@x"), "twice");

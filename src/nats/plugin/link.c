@@ -1,6 +1,6 @@
 /* The thread of a connection: it connects, publishes what it is given, and tells what it hears.
  * Invariant: messages are in a queue only while there is a connection with an epoch, which changes
- * under the lock; a message that is_queued is in one of the two queues, or being published. */
+ * under the lock. */
 #include "nats/plugin/plugin.h"
 
 #include "common/fd.h"
@@ -13,166 +13,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define LINK_BUFFER_MAX (512 << 10) /* bytes in libnats' buffer: then the server is waited for */
-#define LINK_HEARTBEAT  1000        /* ms */
-#define LINK_WAIT_FIRST 50          /* ms between two rounds over the servers, and as much again */
-#define LINK_WAIT_MOST  2000
-
-static void
-link_signal(int fd)
-{
-    const uint64_t one = 1;
-
-    /* It fails only where the counter is full, and then it is readable already. */
-    (void)!write(fd, &one, sizeof(one));
-}
-
-static void
-link_clear(int fd)
-{
-    uint64_t count;
-
-    (void)fd_read(fd, &count, sizeof(count));
-}
-
-struct link *
-link_hold(struct link *l)
-{
-    atomic_fetch_add(&l->references, 1);
-    return l;
-}
-
-static void
-link_free_events(struct link_events *events)
-{
-    struct link_event *e;
-
-    while ((e = STAILQ_FIRST(events)) != NULL) {
-        STAILQ_REMOVE_HEAD(events, next);
-        free(e);
-    }
-}
-
-void
-link_release(struct link *l)
-{
-    if (atomic_fetch_sub(&l->references, 1) != 1)
-        return;
-    link_free_events(&l->events);
-    for (int i = 0; i < l->discovered_count; i++)
-        free(l->discovered[i]);
-    fd_close(&l->event_fd);
-    fd_close(&l->command_fd);
-    pthread_mutex_destroy(&l->lock);
-    pthread_cond_destroy(&l->ended_cond);
-    free(l);
-}
-
-void
-link_wake(struct link *l)
-{
-    link_signal(l->command_fd);
-}
-
-/* --- events --- */
-
-static struct link_event *
-link_event_create(enum link_event_kind kind, const void *text, size_t n)
-{
-    struct link_event *e = ms_calloc(1, sizeof(*e) + n + 1);
-
-    e->kind = kind;
-    e->len = n;
-    if (n > 0)
-        memcpy(e->text, text, n);
-    return e;
-}
-
-/* With the lock. */
-static void
-link_post(struct link *l, struct link_event *e)
-{
-    bool first = STAILQ_EMPTY(&l->events);
-
-    e->epoch = l->epoch;
-    STAILQ_INSERT_TAIL(&l->events, e, next);
-    if (first)
-        link_signal(l->event_fd);
-}
-
-void
-link_tell(struct link *l, enum link_event_kind kind, const char *text)
-{
-    struct link_event *e = link_event_create(kind, text, strlen(text));
-
-    pthread_mutex_lock(&l->lock);
-    link_post(l, e);
-    pthread_mutex_unlock(&l->lock);
-}
-
-void
-link_hear(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n)
-{
-    struct link_event *e = link_event_create(kind, text, n);
-
-    e->token = token;
-    e->epoch = l->epoch;
-    STAILQ_INSERT_TAIL(&l->heard, e, next);
-}
-
-/* With the lock. */
-static void
-link_post_heard(struct link *l)
-{
-    if (STAILQ_EMPTY(&l->heard))
-        return;
-    if (STAILQ_EMPTY(&l->events))
-        link_signal(l->event_fd);
-    STAILQ_CONCAT(&l->events, &l->heard);
-}
-
-static void
-plugin_take(struct link *l, struct link_events *events)
-{
-    link_clear(l->event_fd);
-    pthread_mutex_lock(&l->lock);
-    STAILQ_CONCAT(events, &l->events);
-    pthread_mutex_unlock(&l->lock);
-}
-
-/* --- messages --- */
-
-static struct link_message *
-link_next(struct link_messages *messages)
-{
-    struct link_message *m = STAILQ_FIRST(messages);
-
-    if (m != NULL)
-        STAILQ_REMOVE_HEAD(messages, next);
-    return m;
-}
-
-static void
-link_message_done(struct link_message *m)
-{
-    atomic_store_explicit(&m->is_queued, false, memory_order_release);
-    link_message_release(m);
-}
-
-static bool
-plugin_give(struct link *l, uint32_t epoch, struct link_message *m)
-{
-    bool there;
-
-    pthread_mutex_lock(&l->lock);
-    there = l->epoch == epoch && epoch != 0;
-    if (there && !atomic_exchange_explicit(&m->is_queued, true, memory_order_acquire)) {
-        atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
-        STAILQ_INSERT_TAIL(&l->messages, m, next);
-    }
-    pthread_mutex_unlock(&l->lock);
-    return there;
-}
+#define LINK_BUFFER_MAX  (512 << 10) /* bytes in libnats' buffer: then the server is waited for */
+#define LINK_HEARTBEAT   1000        /* ms */
+#define LINK_WAIT_FIRST  50          /* ms between two rounds over the servers, and as much again */
+#define LINK_WAIT_MOST   2000
+#define LINK_WAIT_ROUNDS 5
+#define LINK_LIVED_US    5000000 /* a connection that lived so long was a good one */
 
 /* Publishes until libnats has enough to write. One that cannot be sent at all is told; what becomes
  * of the others on a lost connection, the publisher learns from that. */
@@ -239,6 +85,7 @@ link_begin(struct link *l)
     e->size = natsConnection_GetMaxPayload(l->nc);
     pthread_mutex_lock(&l->lock);
     l->epoch = ++l->epochs;
+    l->begun_us = clock_mono_us();
     link_post(l, e);
     pthread_mutex_unlock(&l->lock);
 }
@@ -270,6 +117,36 @@ link_wait(struct link *l)
     link_hear_answers(l);
 }
 
+static bool
+link_is_closed(struct link *l)
+{
+    bool closed;
+
+    pthread_mutex_lock(&l->lock);
+    closed = l->is_closed;
+    pthread_mutex_unlock(&l->lock);
+    return closed;
+}
+
+/* Longer each time; jitter keeps many workers from coming back at the same moment. */
+static void
+link_pause(struct link *l)
+{
+    struct pollfd fd = {.fd = l->command_fd, .events = POLLIN};
+    uint64_t ms = LINK_WAIT_MOST, until_us, now_us = clock_mono_us();
+    unsigned random;
+
+    if (l->rounds < LINK_WAIT_ROUNDS)
+        ms = (uint64_t)LINK_WAIT_FIRST << l->rounds;
+    l->rounds++;
+    ms_random(&random, sizeof(random));
+    for (until_us = now_us + (ms + random % ms) * 1000; now_us < until_us && !link_is_closed(l);
+         now_us = clock_mono_us()) {
+        (void)poll(&fd, 1, (int)((until_us - now_us) / 1000 + 1));
+        link_clear(l->command_fd);
+    }
+}
+
 static void
 link_turn(struct link *l, uint32_t reset)
 {
@@ -286,33 +163,22 @@ link_turn(struct link *l, uint32_t reset)
         snprintf(why, sizeof(why), "the server is leaving");
     else if (reset == l->epochs)
         snprintf(why, sizeof(why), "it does not answer");
-    if (why[0] != '\0')
-        link_lose(l, why);
-}
-
-/* Jitter keeps many workers from coming back at the same moment. */
-static void
-link_pause(struct link *l, unsigned rounds)
-{
-    struct pollfd fd = {.fd = l->command_fd, .events = POLLIN};
-    unsigned ms = LINK_WAIT_MOST, random;
-
-    for (unsigned i = 0; i < 6; i++)
-        if (rounds == i)
-            ms = LINK_WAIT_FIRST << i;
-    ms_random(&random, sizeof(random));
-    (void)poll(&fd, 1, (int)(ms + random % ms));
+    if (why[0] == '\0')
+        return;
+    link_lose(l, why);
+    if (l->begun_us + LINK_LIVED_US <= clock_mono_us())
+        l->rounds = 0;
+    link_pause(l);
 }
 
 static void
-link_try(struct link *l, unsigned *rounds)
+link_try(struct link *l)
 {
     char text[LINK_TEXT_MAX] = "";
     natsStatus s = link_connect(l, l->config, text);
     struct link_event *e;
 
     if (s == NATS_OK) {
-        *rounds = 0;
         link_begin(l);
         return;
     }
@@ -321,20 +187,19 @@ link_try(struct link *l, unsigned *rounds)
     pthread_mutex_lock(&l->lock);
     link_post(l, e);
     pthread_mutex_unlock(&l->lock);
-    link_pause(l, (*rounds)++);
+    link_pause(l);
 }
 
 static void *
 link_run(void *arg)
 {
     struct link *l = arg;
-    unsigned rounds = 0;
     uint32_t reset;
 
     while (!link_exchange(l, &reset)) {
         atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
         if (l->nc == NULL)
-            link_try(l, &rounds);
+            link_try(l);
         else
             link_turn(l, reset);
     }
@@ -431,8 +296,8 @@ const struct nats_plugin msockd_nats_plugin = {
     .open = plugin_open,
     .close = plugin_close,
     .fd = plugin_fd,
-    .take = plugin_take,
-    .give = plugin_give,
+    .take = link_take,
+    .give = link_give,
     .kick = link_wake,
     .reset = plugin_reset,
     .turned_us = plugin_turned_us,

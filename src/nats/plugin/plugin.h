@@ -1,8 +1,8 @@
-/* What the files of the plugin share: link.c has the thread and its two queues, connect.c makes a
- * connection with libnats and publishes on it. libnats is used with an event loop of our own: then
- * it starts no threads that read and write, never waits in a publish, and all messages of a moment
- * leave with one write. Reconnecting is ours as well, since libnats holds its lock while it
- * connects. */
+/* What the files of the plugin share: link.c has the thread, queue.c what lies between it and the
+ * publisher, connect.c makes a connection with libnats and publishes on it. libnats is used with an
+ * event loop of our own: then it starts no threads that read and write, never waits in a publish,
+ * and all messages of a moment leave with one write. Reconnecting is ours as well, since libnats
+ * holds its lock while it connects. */
 #ifndef NATS_PLUGIN_PLUGIN_H
 #define NATS_PLUGIN_PLUGIN_H
 
@@ -32,7 +32,9 @@ struct link {
     struct link_events events;
 
     /* The thread's own. */
-    uint32_t epochs; /* connections made so far */
+    uint32_t epochs;   /* connections made so far */
+    unsigned rounds;   /* over the servers, without a good connection */
+    uint64_t begun_us; /* the connection, monotonic */
     natsConnection *nc;
     natsSubscription *answers;
     char inbox[LINK_INBOX_MAX];   /* subjects of answers begin so */
@@ -49,16 +51,33 @@ struct link {
     int discovered_count;
 };
 
-/* --- link.c --- */
+/* --- queue.c --- */
 
 struct link *link_hold(struct link *l);
 void link_release(struct link *l);
+void link_wake(struct link *l); /* any thread */
+void link_clear(int fd);        /* of an eventfd */
+
+struct link_event *link_event_create(enum link_event_kind kind, const void *text, size_t n);
+
+/* With the lock: an event for the publisher, and all that was heard. */
+void link_post(struct link *l, struct link_event *e);
+void link_post_heard(struct link *l);
 
 /* For the publisher at once, from any thread; and at the end of this turn, from our own. */
 void link_tell(struct link *l, enum link_event_kind kind, const char *text);
 void
 link_hear(struct link *l, enum link_event_kind kind, uint64_t token, const void *text, size_t n);
-void link_wake(struct link *l);
+
+/* Takes the first one off; NULL where there is none. */
+struct link_message *link_next(struct link_messages *messages);
+
+/* It is on its way, or will not be: it may be given again. */
+void link_message_done(struct link_message *m);
+
+/* struct nats_plugin take and give. */
+void link_take(struct link *l, struct link_events *events);
+bool link_give(struct link *l, uint32_t epoch, struct link_message *m);
 
 /* --- connect.c --- */
 
