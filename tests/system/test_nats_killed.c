@@ -81,6 +81,43 @@ the_order_of_each_connection_is_kept_over_a_dead_server(void **state)
     daemon_stop(d);
 }
 
+/* The sender will send them all again, so the second one must not be there before the first. */
+static void
+nothing_is_published_behind_a_message_that_failed(void **state)
+{
+    static const char subjects[] = "{\"name\":\"S\",\"subjects\":[\"in.json\"]}";
+    const struct outgoing plain = {.kind = 'A', .body = "one", .len = 3};
+    const struct outgoing json = {.kind = 'J', .body = "2", .len = 1};
+    uint8_t packets[2 * (WIRE_FIRST_MAX + WIRE_TRAILER_MAX)];
+    struct nats n = {0};
+    struct journal j;
+    struct daemon *d;
+    struct answer a;
+    struct peer p;
+    size_t len;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=300ms&subject=in.{kind}", 1);
+    nats_request_made(&n, "$JS.API.STREAM.UPDATE.S", subjects);
+    peer_connect(&p, &d->listeners[0]);
+    len = wire_ahead(packets, &plain);
+    len += wire_ahead(packets + len, &json);
+    assert_int_equal(peer_write(&p, packets, len), 0);
+    while (peer_answer(&p, &a) == ANSWER_ACK)
+        ; /* of the bodies that came before */
+    assert_string_equal(a.code, "busy");
+    free(nats_send_one(
+        d, &(struct outgoing){.kind = 'J', .flags = WIRE_REPLY, .body = "3", .len = 1}, &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    nats_read_stream(&n, "S", &j, NULL);
+    assert_int_equal(j.count, 1);
+    assert_string_equal(j.entries[0].body, "3");
+    journal_free(&j);
+    daemon_stop(d);
+}
+
 /* --- servers that die --- */
 
 /* All that was acknowledged is there, once, with its body. A sender may have been told that NATS is
@@ -301,6 +338,7 @@ a_server_that_stops_answering_is_left_and_found_again(void **state)
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=500ms", 1);
     nats_expect_receipt(nats_send_text(d, "", "1", &a), &a, 1, NATS_STORED);
     signal_send(n.run.pid, SIGSTOP);
+    WAIT_FOR(proc_stopped(n.run.pid), 5000);
     nats_expect_line(d, "again", "ERR busy");
     assert_true(daemon_logged(d, "it does not answer"));
     signal_send(n.run.pid, SIGCONT);
@@ -317,6 +355,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(the_order_of_each_connection_is_kept_over_a_dead_server),
+        SYSTEM_TEST(nothing_is_published_behind_a_message_that_failed),
         SYSTEM_TEST(what_was_acknowledged_is_there_once_after_kills),
         SYSTEM_TEST(what_was_acknowledged_is_there_once_after_reloads),
         SYSTEM_TEST(a_cluster_whose_leaders_die_has_each_message_once),

@@ -15,6 +15,8 @@
 
 static const char nats_leaves[] = "the server leaves before NATS has confirmed the message";
 
+const char nats_behind[] = "a message before it on its connection has failed";
+
 /* --- connections --- */
 
 /* The address of a connection; the lowest bits of a number in tests. */
@@ -48,7 +50,7 @@ nats_conn_advance(struct nats *h, struct nats_conn *c)
 {
     struct nats_job *job;
 
-    while (c->running < h->ahead && (job = STAILQ_FIRST(&c->waiting)) != NULL) {
+    while (!c->has_failed && c->running < h->ahead && (job = STAILQ_FIRST(&c->waiting)) != NULL) {
         STAILQ_REMOVE_HEAD(&c->waiting, wait);
         job->is_waiting = false;
         c->running++;
@@ -74,7 +76,7 @@ nats_pump(struct nats *h)
     }
 }
 
-static void
+static struct nats_job *
 nats_job_begin(struct nats *h, struct message *m)
 {
     struct nats_job *job = ms_calloc(1, sizeof(*job));
@@ -93,6 +95,7 @@ nats_job_begin(struct nats *h, struct message *m)
     STAILQ_INSERT_TAIL(&job->conn->waiting, job, wait);
     job->is_waiting = true;
     nats_conn_advance(h, job->conn);
+    return job;
 }
 
 static void
@@ -134,13 +137,14 @@ static void
 nats_submit(void *handler, struct message *m)
 {
     struct nats *h = handler;
+    struct nats_job *job = nats_job_begin(h, m);
 
-    nats_job_begin(h, m);
     if (m->error != 0)
-        nats_settle_failed(TAILQ_LAST(&h->jobs, nats_job_list), NULL,
-                           "the message could not be kept", m->error);
+        nats_settle_failed(job, NULL, "the message could not be kept", m->error);
     else if (h->is_leaving)
-        nats_settle_failed(TAILQ_LAST(&h->jobs, nats_job_list), NULL, nats_leaves, 0);
+        nats_settle_failed(job, NULL, nats_leaves, 0);
+    else if (job->conn->has_failed)
+        nats_settle_failed(job, NULL, nats_behind, 0);
     else
         nats_pump(h);
 }
@@ -185,20 +189,27 @@ nats_is_late(const struct nats_job *job, uint64_t now_us)
     return since_us + PUBLISHER_TRIES * h->config.timeout_us <= now_us;
 }
 
+static struct nats_job *
+nats_first_late(const struct nats *h, uint64_t now_us)
+{
+    struct nats_job *job = TAILQ_FIRST(&h->jobs);
+
+    while (job != NULL && job->out > 0)
+        job = TAILQ_NEXT(job, all);
+    return job != NULL && nats_is_late(job, now_us) ? job : NULL;
+}
+
 static void
 nats_tick(void *handler, uint64_t now_us)
 {
     struct nats *h = handler;
     const char *trouble = publisher_trouble(h->publisher);
-    struct nats_job *job, *next;
+    struct nats_job *job;
 
-    for (job = TAILQ_FIRST(&h->jobs); job != NULL && nats_is_late(job, now_us); job = next) {
-        next = TAILQ_NEXT(job, all);
-        if (job->out == 0)
-            nats_settle_failed(
-                job, "busy",
-                trouble[0] != '\0' ? trouble : "NATS was not ready for the message in time", 0);
-    }
+    while ((job = nats_first_late(h, now_us)) != NULL)
+        nats_settle_failed(
+            job, "busy",
+            trouble[0] != '\0' ? trouble : "NATS was not ready for the message in time", 0);
     nats_pump(h);
 }
 

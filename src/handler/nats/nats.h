@@ -25,7 +25,8 @@ struct nats_job;
 struct nats_conn {
     LIST_ENTRY(nats_conn) link;
     const void *owner;
-    unsigned running;                         /* messages that have begun */
+    bool has_failed;  /* its sender will send all again that was not answered: nothing begins */
+    unsigned running; /* messages that have begun */
     STAILQ_HEAD(nats_jobs, nats_job) waiting; /* and those that have not */
 };
 
@@ -138,10 +139,15 @@ void nats_chunks_free(struct nats_job *job);
 
 void nats_settle_stored(struct nats_job *job, const struct publish_result *result);
 void nats_settle_not(struct nats_job *job, const struct publish_result *result);
+
+/* The connection ends with that, and its sender sends again what was not answered: so what has not
+ * begun behind it fails as well, or it would be in the stream before this one. */
 void nats_settle_failed(struct nats_job *job, const char *code, const char *what, int error);
 void nats_settle_refused(struct nats_job *job, const char *code, const char *what);
 
 /* --- nats.c --- */
+
+extern const char nats_behind[]; /* why a message behind a failed one fails */
 
 /* Frees a job that was decided, before its message is settled, and begins the next one of its
  * connection. Returns its message. */

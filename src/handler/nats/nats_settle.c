@@ -38,12 +38,26 @@ nats_settle_stored(struct nats_job *job, const struct publish_result *result)
     nats_settle(job, &verdict);
 }
 
+static void
+nats_settle_behind(struct nats_job *job)
+{
+    struct nats_job *other, *next;
+
+    job->conn->has_failed = true;
+    for (other = STAILQ_FIRST(&job->conn->waiting); other != NULL; other = next) {
+        next = STAILQ_NEXT(other, wait);
+        if (other != job)
+            nats_settle(other, &(struct verdict){.outcome = PROTO_FAILED, .text = nats_behind});
+    }
+}
+
 void
 nats_settle_failed(struct nats_job *job, const char *code, const char *what, int error)
 {
     char text[NATS_TEXT_MAX];
     const char *why = error != 0 ? strerrordesc_np(error) : NULL;
 
+    nats_settle_behind(job);
     snprintf(text, sizeof(text), "%s%s%s", what, why != NULL ? ": " : "", why != NULL ? why : "");
     nats_settle(job, &(struct verdict){.outcome = PROTO_FAILED, .code = code, .text = text});
 }
