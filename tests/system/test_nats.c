@@ -71,7 +71,7 @@ messages_of_all_kinds_arrive_with_their_headers(void **state)
 static void
 an_id_that_comes_again_is_a_duplicate_over_two_daemons(void **state)
 {
-    static const char options[] = NATS_KEEP "&id_scope=both";
+    static const char options[] = NATS_KEEP "&id_scope=both&dedup_window=0";
     struct daemon *one, *two;
     struct nats n = {0};
     struct answer a;
@@ -93,6 +93,24 @@ an_id_that_comes_again_is_a_duplicate_over_two_daemons(void **state)
     nats_expect_receipt(nats_send_text(two, "m1", "another", &a), &a, 1, NATS_DOUBLE);
     daemon_stop(one);
     daemon_stop(two);
+}
+
+static void
+an_id_that_comes_again_to_the_same_daemon_is_known_there(void **state)
+{
+    struct nats n = {0};
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = nats_daemon(&n, NATS_KEEP, 2);
+    nats_expect_receipt(nats_send_text(d, "m0", "hello", &a), &a, 1, NATS_STORED);
+    nats_expect_receipt(nats_send_text(d, "m1", "hello", &a), &a, 2, NATS_STORED);
+    nats_expect_receipt(nats_send_text(d, "m1", "hello", &a), &a, 2, NATS_DOUBLE);
+    assert_int_equal(stats_total(d, "duplicates"), 1);
+    daemon_stop(d);
 }
 
 /* Small ones, and some that go in chunks. */
@@ -291,6 +309,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(messages_of_all_kinds_arrive_with_their_headers),
         SYSTEM_TEST(every_protocol_reaches_the_stream),
+        SYSTEM_TEST(an_id_that_comes_again_to_the_same_daemon_is_known_there),
         SYSTEM_TEST(an_id_that_comes_again_is_a_duplicate_over_two_daemons),
         SYSTEM_TEST(a_full_stream_refuses_and_takes_again),
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),

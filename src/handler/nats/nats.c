@@ -89,7 +89,7 @@ nats_job_begin(struct nats *h, struct message *m)
     job->peer = ms_strdup(origin.peer);
     job->queued_us = clock_mono_us();
     job->real_us = clock_real_us();
-    ulid_next(&h->ids, ulid_clock_us(h->host.id_offset_us), job->id);
+    ulid_next(&h->ids, clock_id_us(h->host.id_offset_us), job->id);
     job->conn = nats_conn_of(h, m->owner);
     TAILQ_INSERT_TAIL(&h->jobs, job, all);
     STAILQ_INSERT_TAIL(&job->conn->waiting, job, wait);
@@ -306,6 +306,7 @@ const struct handler_ops nats_handler = {
     .flush = nats_flush,
     .event_fd = nats_event_fd,
     .complete = nats_complete,
+    .again = nats_again,
     .finish = nats_finish,
     .tick = nats_tick,
 };

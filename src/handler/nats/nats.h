@@ -67,6 +67,8 @@ struct nats_job {
     struct nats_piece pieces[NATS_CHUNKS_AHEAD];
 };
 
+#define NATS_RECEIPT_LEN 512
+
 struct nats {
     struct handler_host host;
     struct publisher_config config;
@@ -84,7 +86,8 @@ struct nats {
     struct buffer text; /* of headers */
     uint64_t served_us; /* when the stream last confirmed something */
     uint64_t warned_us;
-    unsigned stored; /* messages in this turn */
+    unsigned stored;                /* messages in this turn */
+    char receipt[NATS_RECEIPT_LEN]; /* that was written last by nats_again */
     bool is_leaving;
 };
 
@@ -136,6 +139,9 @@ bool nats_chunks_can_advance(const struct nats_job *job);
 void nats_chunks_free(struct nats_job *job);
 
 /* --- nats_settle.c --- */
+
+/* struct handler_ops again. */
+const void *nats_again(void *handler, const struct message *m, const void *memo, size_t *n_out);
 
 void nats_settle_stored(struct nats_job *job, const struct publish_result *result);
 void nats_settle_not(struct nats_job *job, const struct publish_result *result);

@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NATS_TEXT_MAX    400
-#define NATS_RECEIPT_MAX 512
+#define NATS_TEXT_MAX 400
 
 static void
 nats_settle(struct nats_job *job, const struct verdict *verdict)
@@ -17,22 +16,40 @@ nats_settle(struct nats_job *job, const struct verdict *verdict)
     h->host.settle(h->host.ctx, nats_job_end(job), verdict);
 }
 
+static size_t
+nats_write_receipt(const struct nats *h, uint64_t seq, bool duplicate, char out[NATS_RECEIPT_LEN])
+{
+    return (size_t)snprintf(out, NATS_RECEIPT_LEN,
+                            "{\"stream\":\"%s\",\"seq\":%" PRIu64
+                            ",\"duplicate\":%s,\"stored\":\"%s\"}",
+                            h->config.stream, seq, duplicate ? "true" : "false",
+                            stream_stored(publisher_stream(h->publisher)));
+}
+
+/* The memo of a message is its sequence. */
+const void *
+nats_again(void *handler, const struct message *m, const void *memo, size_t *n_out)
+{
+    struct nats *h = handler;
+    uint64_t seq;
+
+    (void)m;
+    memcpy(&seq, memo, sizeof(seq));
+    *n_out = nats_write_receipt(h, seq, true, h->receipt);
+    return h->receipt;
+}
+
 void
 nats_settle_stored(struct nats_job *job, const struct publish_result *result)
 {
-    const struct nats *h = job->h;
-    char receipt[NATS_RECEIPT_MAX], id[ULID_LEN + 1];
-    struct verdict verdict = {.outcome = PROTO_COMMITTED, .record = id};
-    int n;
+    uint8_t memo[DEDUP_MEMO_LEN] = {0};
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .memo = memo};
+    char receipt[NATS_RECEIPT_LEN];
 
-    memcpy(id, job->id, sizeof(id));
+    memcpy(memo, &result->seq, sizeof(result->seq));
     if (job->m->wants_reply) {
-        n = snprintf(receipt, sizeof(receipt),
-                     "{\"stream\":\"%s\",\"seq\":%" PRIu64 ",\"duplicate\":%s,\"stored\":\"%s\"}",
-                     h->config.stream, result->seq, result->duplicate ? "true" : "false",
-                     stream_stored(publisher_stream(h->publisher)));
+        verdict.reply_len = nats_write_receipt(job->h, result->seq, result->duplicate, receipt);
         verdict.reply = receipt;
-        verdict.reply_len = (size_t)n;
     }
     job->h->stored++;
     nats_settle(job, &verdict);
