@@ -47,7 +47,8 @@ config_without_secrets(const char *text)
     size_t at = 0, n = config_secret(text, &at);
     char *out = ms_calloc(1, strlen(text) + sizeof("***"));
 
-    sprintf(out, "%.*s%s%s", (int)at, text, n > 0 ? "***" : "", text + at + n);
+    if (out != NULL)
+        sprintf(out, "%.*s%s%s", (int)at, text, n > 0 ? "***" : "", text + at + n);
     return out;
 }
 

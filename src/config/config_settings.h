@@ -48,7 +48,8 @@ MS_MUST_CHECK int config_path(const char *cwd, const char *path, const char *ori
 
 #define CONFIG_QUOTED_LEN 128
 
-/* A copy of text from outside in which no password of a NATS server can be read. To be freed. */
+/* A copy of text from outside in which no password of a NATS server can be read. To be freed. NULL
+ * without memory. */
 char *config_without_secrets(const char *text);
 
 /* Text from outside, escaped, without such passwords, and cut so that a sentence has room for it.

@@ -7,6 +7,7 @@
 #include "proto/proto_table.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -44,7 +45,9 @@ listener_parse_url(const struct listener_place *at, struct url *url_out)
         return 0;
     /* url_parse quotes the text itself; so it gets one that may be seen. */
     shown = config_without_secrets(at->text);
-    if (url_parse(shown, url_out, reason) == 0) {
+    if (shown == NULL) {
+        snprintf(reason, sizeof(reason), "%s", strerror(ENOMEM));
+    } else if (url_parse(shown, url_out, reason) == 0) {
         url_fini(url_out);
         snprintf(reason, sizeof(reason), "the list of servers cannot be read, or is given twice");
     }
