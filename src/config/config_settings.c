@@ -18,7 +18,7 @@ config_fail(char error[CONFIG_ERROR_LEN], const char *fmt, ...)
 }
 
 /* Where users and passwords of NATS servers may stand: from the first server to the last '@',
- * percent- encoded or not. Returns how many bytes. */
+ * percent-encoded or not. Returns how many bytes. */
 static size_t
 config_secret(const char *text, size_t *at_out)
 {
