@@ -328,8 +328,8 @@ nobody_listens(const struct daemon *d)
 static void
 what_a_worker_commits_after_its_master_has_no_second_record(void **state)
 {
-    struct daemon *d = start_to_stay(&(struct daemon_options){
-        .workers = 1, .set = {LOAD_PATIENCE}, .errors_expected = true});
+    struct daemon *d = start_to_stay(
+        &(struct daemon_options){.workers = 1, .set = {LOAD_PATIENCE}, .errors_expected = true});
     uint8_t data[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
     size_t n = wire_ahead(data, &kinds[0]);
     struct peer early, late;
