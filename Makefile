@@ -54,7 +54,7 @@ ifdef FUZZING
 SANITIZE := 1
 endif
 ifdef SANITIZE
-OPT  := -O1 -g -fno-omit-frame-pointer
+OPT  := -O1 -g1 -fno-omit-frame-pointer
 HARD :=
 SAN  := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 DEFS += -DMS_SANITIZE=1
@@ -356,15 +356,14 @@ objects: $(call obj,$(LINT_SRC)) $(call pic,src/common/base.c)
 
 lint: lint-deps nats-deps
 	@clang-format --dry-run --Werror $(SOURCES)
-	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 objects
+	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 objects all
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 \
 	    CFLAGS='$(CFLAGS) -fsyntax-only' objects
-	@$(MAKE) --no-print-directory -j$$(nproc) all
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
-	sh tests/lint_manuals.sh $(B)
+	sh tests/lint_manuals.sh $(B)/lint-gcc
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE

@@ -81,8 +81,10 @@ for program in "$@"; do
 done
 [ ${#programs[@]} -gt 0 ] || { echo "run.sh: no test program has \"$name\" in its name" >&2; exit 1; }
 
-# The longest ones first, so that none is left alone at the end.
-printf '%s\n' "${programs[@]}" | awk '{print ($0 ~ /system/ ? 0 : 1) "\t" $0}' | sort -s -k1,1n |
+# The longest ones first, so that none is left alone at the end: those that compute, and then those
+# that wait.
+printf '%s\n' "${programs[@]}" |
+    awk '{print (/no_memory|power_cut|recovery/ ? 0 : /system/ ? 1 : 2) "\t" $0}' | sort -s -k1,1n |
     cut -f2 | xargs -P "$JOBS" -I{} bash -c 'run_one "$@"' run_one {} "$logs" "$LIMIT" &
 runners=$!
 if [ -t 1 ]; then

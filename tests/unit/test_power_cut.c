@@ -4,6 +4,7 @@
 #include "handler_fixture.h"
 
 #include "handler/journal/journal.h"
+#include "support/wait.h"
 
 #include <dirent.h>
 
@@ -289,7 +290,7 @@ cut_states(void)
 {
     const char *wanted = getenv("CUT_STATES");
 
-    return wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : CUT_STATES;
+    return wanted != NULL ? (unsigned)strtoul(wanted, NULL, 10) : CUT_STATES / WAIT_SCALE;
 }
 
 static void
