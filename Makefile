@@ -332,6 +332,8 @@ $(B)/tests/fuzz/%: $(B)/obj/tests/fuzz/%.o $(call obj,tests/fuzz/mend.c) \
 
 # Everything computes here, and its deadlines stay: no more programs at once than cores. Debian's
 # valgrind has no pidfd_open, without which no child can be waited for.
+VALGRIND_OPTIONS := -q --suppressions=tests/valgrind.supp --error-exitcode=99 --leak-check=full \
+                    --errors-for-leak-kinds=definite
 VALGRIND_UNIT = $(filter-out %/test_exec %/test_exec_once,$(UNIT))
 
 valgrind: deps
@@ -339,9 +341,7 @@ valgrind: deps
 
 .PHONY: valgrind-run
 valgrind-run: all $(UNIT) $(MODULES)
-	@JOBS=$${JOBS:-$$(nproc)} LIMIT=$${LIMIT:-900} \
-	    RUNNER='valgrind -q --suppressions=tests/valgrind.supp --error-exitcode=99 --leak-check=full \
-	        --errors-for-leak-kinds=definite' \
+	@JOBS=$${JOBS:-$$(nproc)} LIMIT=$${LIMIT:-900} RUNNER='valgrind $(VALGRIND_OPTIONS)' \
 	    tests/run.sh $(B) $(VALGRIND_UNIT)
 
 # --- care ------------------------------------------------------------------------------------------
