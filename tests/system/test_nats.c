@@ -256,6 +256,39 @@ a_body_too_large_for_chunks_is_refused(void **state)
     daemon_stop(d);
 }
 
+/* Of the first message two chunks are in the stream, and its sender has given it up. */
+static void
+chunks_of_a_message_that_failed_are_none_of_the_next_one(void **state)
+{
+    static const char narrow[] =
+        "{\"name\":\"S\",\"subjects\":[\"in.>\"],\"max_msgs\":2,\"discard\":\"new\"}";
+    static const char wide[] = "{\"name\":\"S\",\"subjects\":[\"in.>\"],\"discard\":\"new\"}";
+    static char body[10000];
+    const struct outgoing m = {'A', 0, "k", 1, body, sizeof(body)};
+    struct nats n = {0};
+    struct journal j;
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, "max_payload: 4096");
+    nats_request_made(&n, "$JS.API.STREAM.CREATE.S", narrow);
+    d = nats_daemon(&n, "nats_timeout=1s", 1);
+    memset(body, 'x', sizeof(body));
+    free(nats_send_one(d, &m, &a));
+    assert_string_equal(a.code, "no-space");
+    nats_request_made(&n, "$JS.API.STREAM.UPDATE.S", wide);
+    memset(body, 'y', sizeof(body));
+    free(nats_send_one(d, &m, &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    nats_read_stream(&n, "S", &j, NULL);
+    journal_check(&j);
+    assert_int_equal(j.count, 1);
+    journal_free(&j);
+    daemon_stop(d);
+}
+
 /* --- the example --- */
 
 static void
@@ -315,6 +348,7 @@ main(void)
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),
         SYSTEM_TEST(without_a_server_senders_wait_and_then_are_told),
         SYSTEM_TEST(a_body_too_large_for_chunks_is_refused),
+        SYSTEM_TEST(chunks_of_a_message_that_failed_are_none_of_the_next_one),
         SYSTEM_TEST(the_example_reads_what_came_in_chunks_and_notices_a_missing_one),
     };
 

@@ -1,8 +1,9 @@
 /* A message that is too large for one publication goes in chunks to the same subject, several at a
  * time, and when the stream has confirmed all of them a manifest follows under the message's own
  * id: it says where in the stream each chunk is. A consumer that meets a manifest has all the
- * chunks before it. Each chunk has an id of its own, by the message's and its place, so a message
- * that is sent again finds the chunks that were stored before.
+ * chunks before it. Each chunk has an id of its own, by the message's, its place, and the digest of
+ * the body up to its end: so a message that is sent again finds the chunks that were stored before,
+ * and another one under the same id does not.
  *
  * The chunks of an object store would be in a stream of their own, with another retention, without
  * an order beside the other messages, and without an id: so they are not used. */
@@ -16,7 +17,8 @@
 #include <stdlib.h>
 
 #define CHUNK_MIN     512 /* bytes; a server that takes less is of no use for chunks */
-#define CHUNK_LABEL   64  /* of a chunk's own header and what its id is longer */
+#define CHUNK_LABEL   96  /* of a chunk's own header and what its id is longer */
+#define CHUNK_DIGEST  16  /* bytes of a digest in an id */
 #define MANIFEST_HEAD 256 /* bytes of a manifest besides the numbers */
 #define MANIFEST_SEQ  21  /* of one number at most, with a comma */
 
@@ -100,12 +102,15 @@ nats_chunk_headers(struct nats_job *job, uint32_t chunk, size_t len, struct nats
     const struct nats_chunks *c = &job->chunks;
     struct nats *h = job->h;
     size_t size = strlen(job->msg_id) + CHUNK_LABEL;
-    char *id = ms_malloc(size), place[32];
+    char *id = ms_malloc(size), place[32], hex[2 * CHUNK_DIGEST + 1];
+    uint8_t digest[SHA256_LEN];
 
     headers->count = 0;
     buffer_clear(&h->text);
+    sha256_peek(h->host.digester, c->digest, digest);
+    digest_hex(digest, CHUNK_DIGEST, hex);
     /* Chunks of another size, from a time when the server took other sizes, are other chunks. */
-    snprintf(id, size, "%s #%" PRIu64 "+%zu", job->msg_id, (uint64_t)chunk * c->len, len);
+    snprintf(id, size, "%s #%" PRIu64 "+%zu %s", job->msg_id, (uint64_t)chunk * c->len, len, hex);
     snprintf(place, sizeof(place), "%u/%u", chunk + 1, c->count);
     nats_header_add(h, headers, "Nats-Msg-Id", id);
     nats_header_add(h, headers, "Nats-Expected-Stream", h->config.stream);
