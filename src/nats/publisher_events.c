@@ -6,6 +6,8 @@
 
 #define SETBACK_FIRST_US 20000
 #define SETBACK_MAX_US   1000000
+#define ASK_AGAIN_US     1000000 /* a cluster without a leader drops questions */
+#define ASK_UNSURE_US    200000
 
 static void publisher_trouble_is(struct publisher *p, enum publisher_state state, const char *fmt,
                                  ...) MS_PRINTF(3, 4);
@@ -36,24 +38,31 @@ publisher_drop_question(struct publisher *p)
 static void
 publisher_answered(struct publisher *p, struct publication *asked, const struct link_event *e);
 
-/* Its first answer is the one that counts: an older one is forgotten. */
-void
-publisher_ask(struct publisher *p)
+static void
+publisher_make_question(struct publisher *p)
 {
     char subject[NATS_NAME_MAX + 32];
     char *body = p->to_create ? stream_request(&p->config) : NULL;
 
     snprintf(subject, sizeof(subject), "$JS.API.STREAM.%s.%.*s", p->to_create ? "CREATE" : "INFO",
              NATS_NAME_MAX, p->config.stream);
-    publisher_drop_question(p);
     p->question = publication_create(subject, NULL, 0, body, body != NULL ? strlen(body) : 0);
     p->question->answered = publisher_answered;
     publisher_enter(p, p->question);
-    publisher_send(p, p->question);
-    publisher_kick(p);
-    p->ask_us = p->now_us + p->config.timeout_us;
     p->to_create = false;
     free(body);
+}
+
+/* The first answer to it counts, however often it was asked. */
+void
+publisher_ask(struct publisher *p)
+{
+    if (p->question == NULL)
+        publisher_make_question(p);
+    publisher_send(p, p->question);
+    publisher_kick(p);
+    p->ask_us =
+        p->now_us + (p->config.timeout_us < ASK_AGAIN_US ? p->config.timeout_us : ASK_AGAIN_US);
 }
 
 /* Everything under way goes out, in its order: what an earlier connection has taken as well. */
@@ -113,10 +122,9 @@ publisher_answered(struct publisher *p, struct publication *asked, const struct 
     } else if (state == STREAM_MISSING && p->config.create) {
         p->to_create = true;
         publisher_ask(p);
-    } else if (state == STREAM_UNSURE && p->config.create) {
-        publisher_stream_is_not(p, state, text); /* another one may be making it */
-        publisher_ask(p);
     } else {
+        if (state == STREAM_UNSURE) /* another one may be making it, or there is no leader */
+            p->ask_us = p->now_us + ASK_UNSURE_US;
         publisher_stream_is_not(p, state, text);
     }
 }

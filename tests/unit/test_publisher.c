@@ -122,6 +122,7 @@ static const struct nats_plugin plugin = {
 /* --- what the test says --- */
 
 static struct publisher *p;
+static bool creates; /* the stream, where there is none */
 
 static void
 tell(enum link_event_kind kind, uint64_t token, const char *text)
@@ -147,7 +148,8 @@ open_with(uint64_t timeout_us)
                                             .servers = "a",
                                             .stream = "S",
                                             .subjects = "in.*",
-                                            .timeout_us = timeout_us};
+                                            .timeout_us = timeout_us,
+                                            .create = creates};
     char error[NATS_ERROR_LEN];
 
     log_set_level(LOG_LEVEL_ERROR);
@@ -210,6 +212,7 @@ tear_down(void **state)
     (void)state;
     publisher_close(p);
     p = NULL;
+    creates = false;
     memset(&done, 0, sizeof(done));
     return 0;
 }
@@ -375,6 +378,36 @@ nothing_goes_out_before_the_stream_is_known(void **state)
     assert_string_equal(stream_stored(publisher_stream(p)), "quorum");
 }
 
+/* A cluster without a leader drops it, and the first answer counts, however late. */
+static void
+a_question_without_an_answer_is_asked_again(void **state)
+{
+    (void)state;
+    open_with(60000000);
+    connect_as(1);
+    turn_until(&fake.given_count, 2);
+    assert_int_equal(fake.given[1].token, fake.given[0].token);
+    assert_int_equal(fake.resets, 0);
+    tell(LINK_ANSWER, fake.given[0].token, STREAM);
+    assert_true(publisher_is_ready(p));
+}
+
+/* They would all be asked as fast as they answer. */
+static void
+servers_without_a_leader_are_not_asked_at_once(void **state)
+{
+    (void)state;
+    creates = true;
+    open_with(60000000);
+    connect_as(1);
+    tell(LINK_ANSWER, fake.given[0].token,
+         "{\"error\":{\"err_code\":10008,\"description\":\"temporarily unavailable\"}}");
+    assert_int_equal(fake.given_count, 1);
+    turn_until(&fake.given_count, 2);
+    tell(LINK_ANSWER, fake.given[1].token, STREAM);
+    assert_true(publisher_is_ready(p));
+}
+
 static void
 the_room_is_bounded_and_what_is_forgotten_makes_room(void **state)
 {
@@ -403,6 +436,8 @@ main(void)
         TEST(each_refusal_has_its_outcome),
         TEST(a_duplicate_is_compared_with_the_first_copy),
         TEST(nothing_goes_out_before_the_stream_is_known),
+        TEST(a_question_without_an_answer_is_asked_again),
+        TEST(servers_without_a_leader_are_not_asked_at_once),
         TEST(the_room_is_bounded_and_what_is_forgotten_makes_room),
     };
 

@@ -155,7 +155,7 @@ link_turn(struct link *l, uint32_t reset)
     link_publish_all(l);
     if (atomic_load(&l->wants_write))
         natsConnection_ProcessWriteEvent(l->nc);
-    if (!natsConnection_IsClosed(l->nc))
+    if (!natsConnection_IsClosed(l->nc) && reset != l->epochs)
         link_wait(l);
     if (natsConnection_IsClosed(l->nc))
         link_why_closed(l, why);
