@@ -292,13 +292,15 @@ check-unit: all $(UNIT) $(MODULES)
 check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
 	@tests/run.sh $(B) $(SYSTEM)
 
-# The long forms: a million power cuts, fifty images of each file system, and the crashes.
+# The long forms: a million power cuts, fifty images of each file system, the crashes, and 20,000
+# messages through a cluster of NATS whose leaders die.
 .PHONY: torture
 torture: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@CUT_STATES=$${CUT_STATES:-1000000} IMAGE_COPIES=$${IMAGE_COPIES:-50} LIMIT=$${LIMIT:-7200} \
+	    NATS_MESSAGES=$${NATS_MESSAGES:-20000} \
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \
-	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash)
+	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash nats_cluster)
 
 # Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps
@@ -419,7 +421,7 @@ help:
 	@echo '                   and the statistics; FUZZ_S=600 seconds each, FUZZ=msp some of them'
 	@echo 'make all           build the programs and the library into $(B)/'
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
-	@echo 'make torture       the long forms of the tests of power cuts, disks and crashes'
+	@echo 'make torture       the long forms of the tests of power cuts, disks, crashes and NATS'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make valgrind      the unit tests under valgrind'
 	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals'

@@ -8,11 +8,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define SERVER    "/usr/sbin/nats-server"
 #define SERVER_MS 20000
+#define LEADER_MS 300
+
+#define PORT_FIRST 10000
+#define PORT_COUNT 22000
 
 /* --- servers --- */
 
@@ -30,16 +35,21 @@ nats_need(void)
     skip();
 }
 
+/* Below those that the kernel gives away, so that nobody has it while its server is dead. */
 unsigned
 nats_free_port(void)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(addr);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint16_t random;
+    int fd, rc;
 
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
+    do {
+        assert_int_equal(getrandom(&random, sizeof(random), 0), sizeof(random));
+        addr.sin_port = htons((uint16_t)(PORT_FIRST + random % PORT_COUNT));
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+        close(fd);
+    } while (rc < 0);
     return ntohs(addr.sin_port);
 }
 
@@ -72,7 +82,7 @@ nats_is_ready(const struct nats *n)
     return ready;
 }
 
-static void
+void
 nats_spawn(struct nats *n)
 {
     const char *argv[] = {SERVER, "-c", n->config, NULL};
@@ -87,13 +97,13 @@ void
 nats_launch(struct nats *n)
 {
     nats_spawn(n);
-    WAIT_FOR(n->is_tls || n->is_plain ? nats_is_ready(n) : nats_serves(n), SERVER_MS);
+    WAIT_FOR(n->is_locked || n->is_plain ? nats_is_ready(n) : nats_serves(n), SERVER_MS);
 }
 
 static void
 nats_write_config(struct nats *n, const char *more)
 {
-    char text[4096];
+    char text[8192];
     int len = snprintf(text, sizeof(text), "listen: 127.0.0.1:%u\nserver_name: s%u\n%s\n", n->port,
                        n->port, more != NULL ? more : "");
 
@@ -118,7 +128,7 @@ nats_start(struct nats *n, const char *more)
 
     nats_create(n);
     n->login = as.login;
-    n->is_tls = as.is_tls;
+    n->is_locked = as.is_locked;
     n->is_plain = as.is_plain;
     nats_write_config(n, more);
     nats_launch(n);
@@ -138,20 +148,54 @@ nats_kill(struct nats *n)
 }
 
 void
-nats_cluster_start(struct nats n[NATS_CLUSTER])
+nats_cluster_start(struct nats n[NATS_CLUSTER], const char *more)
 {
-    char more[512];
+    char text[1024];
 
     for (unsigned i = 0; i < NATS_CLUSTER; i++)
         nats_create(&n[i]);
     for (unsigned i = 0; i < NATS_CLUSTER; i++) {
-        snprintf(more, sizeof(more),
+        snprintf(text, sizeof(text),
                  "cluster { name: c, listen: 127.0.0.1:%u, routes: [\"nats://127.0.0.1:%u\", "
-                 "\"nats://127.0.0.1:%u\", \"nats://127.0.0.1:%u\"] }",
-                 n[i].cluster_port, n[0].cluster_port, n[1].cluster_port, n[2].cluster_port);
-        nats_write_config(&n[i], more);
+                 "\"nats://127.0.0.1:%u\", \"nats://127.0.0.1:%u\"] }\n%s",
+                 n[i].cluster_port, n[0].cluster_port, n[1].cluster_port, n[2].cluster_port,
+                 more != NULL ? more : "");
+        nats_write_config(&n[i], text);
         nats_spawn(&n[i]);
     }
     for (unsigned i = 0; i < NATS_CLUSTER; i++)
         WAIT_FOR(nats_serves(&n[i]), 2 * SERVER_MS);
+}
+
+/* Asks one server, for a moment: it may be one that has no leader itself. */
+static char *
+ask_about_stream(const struct nats *n)
+{
+    struct nats_client c;
+    char *answer;
+
+    if (!n->running || !nats_open(&c, n))
+        return NULL;
+    c.answer_ms = LEADER_MS * WAIT_SCALE;
+    answer = nats_request(&c, "$JS.API.STREAM.INFO.S", "");
+    nats_close(&c);
+    return answer;
+}
+
+int
+nats_cluster_leader(const struct nats n[NATS_CLUSTER])
+{
+    static const char name[] = "\"leader\":\"s";
+    int leader = -1;
+
+    for (unsigned i = 0; leader < 0 && i < NATS_CLUSTER; i++) {
+        char *answer = ask_about_stream(&n[i]);
+        const char *at = answer != NULL ? strstr(answer, name) : NULL;
+
+        for (int k = 0; at != NULL && k < NATS_CLUSTER; k++)
+            if (strtoul(at + strlen(name), NULL, 10) == n[k].port)
+                leader = k;
+        free(answer);
+    }
+    return leader;
 }

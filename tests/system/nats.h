@@ -15,7 +15,7 @@ struct nats {
     char config[HARNESS_PATH_LEN];
     unsigned port, cluster_port;
     bool is_plain;     /* without JetStream */
-    bool is_tls;       /* our own clients cannot speak to it */
+    bool is_locked;    /* our own clients cannot speak to it */
     const char *login; /* members of the CONNECT of our own clients, or NULL */
     struct running run;
     bool running;
@@ -28,19 +28,25 @@ void nats_need(void);
  * serves. */
 void nats_start(struct nats *n, const char *more);
 
-/* The same server again, with its store, on its port. */
+/* The same server again, with its store, on its port; nats_spawn does not wait until it serves. */
 void nats_launch(struct nats *n);
+void nats_spawn(struct nats *n);
 void nats_kill(struct nats *n);
 
-/* Three servers that know each other. Waits until JetStream has a leader. */
-void nats_cluster_start(struct nats n[NATS_CLUSTER]);
+/* Three servers that know each other, with those lines more of configuration (NULL: none). Waits
+ * until JetStream has a leader. */
+void nats_cluster_start(struct nats n[NATS_CLUSTER], const char *more);
+
+/* The index of the server that leads stream S, or -1. */
+int nats_cluster_leader(const struct nats n[NATS_CLUSTER]);
 
 /* A port of 127.0.0.1 that was free just now. */
 unsigned nats_free_port(void);
 
 struct nats_client {
     int fd;
-    unsigned inbox; /* requests so far */
+    unsigned answer_ms; /* how long a request waits; nats_open sets some seconds */
+    unsigned inbox;     /* requests so far */
     char *buffer;
     size_t have, cap;
 };

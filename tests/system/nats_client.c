@@ -31,7 +31,7 @@ client_read(struct nats_client *c)
         c->buffer = realloc(c->buffer, c->cap + 1);
         assert_non_null(c->buffer);
     }
-    if (poll(&fd, 1, ANSWER_MS) != 1)
+    if (poll(&fd, 1, (int)c->answer_ms) != 1)
         return false;
     got = recv(c->fd, c->buffer + c->have, c->cap - c->have, 0);
     if (got <= 0)
@@ -120,7 +120,8 @@ nats_open(struct nats_client *c, const struct nats *n)
 
     int on = 1;
 
-    *c = (struct nats_client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    *c = (struct nats_client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                              .answer_ms = ANSWER_MS};
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     if (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) == 0 && client_expect(c, "INFO") &&
         client_printf(c,
@@ -296,8 +297,10 @@ put_together(struct nats_client *c, const char *stream, struct nats_message *m)
     {
         struct nats_message chunk;
 
-        assert_true(nats_get(c, stream, (uint64_t)json_integer_value(seq), &chunk));
-        assert_true(nats_header(&chunk, "Msock-Chunk")[0] != '\0');
+        if (!nats_get(c, stream, (uint64_t)json_integer_value(seq), &chunk))
+            fail_msg("%s: there is nothing at %s", m->headers, m->body);
+        if (nats_header(&chunk, "Msock-Chunk")[0] == '\0')
+            fail_msg("%s%s: %s is no chunk", m->headers, m->body, chunk.headers);
         assert_true(len + chunk.len <= size);
         memcpy(body + len, chunk.body, chunk.len);
         len += chunk.len;

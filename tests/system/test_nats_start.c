@@ -191,7 +191,7 @@ tls_goes_to_the_right_server_only(void **state)
     snprintf(more, sizeof(more),
              "tls { cert_file: \"%s\", key_file: \"%s\", ca_file: \"%s\", verify: true }", cert,
              key, cert);
-    n.is_tls = true;
+    n.is_locked = true;
     nats_start(&n, more);
     snprintf(url, sizeof(url),
              "msp://127.0.0.1:0?handler=nats&stream=S&stream_create=yes&servers=nats://localhost:%u"
