@@ -1,6 +1,7 @@
 /* A start with handler=nats: it is refused where a server says no, and who we are opens the door.
  */
 #include "nats_case.h"
+#include "nats_jwt.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -55,33 +56,89 @@ a_start_is_refused_where_a_server_says_no(void **state)
     expect_no_start(nats_url(&locked, NATS_KEEP "&servers=nats://u:geheim%25@x"), "twice");
 }
 
-/* Accepts, says a few words that no NATS server says, and closes. */
-static void *
-speak_nonsense(void *arg)
-{
-    int fd = *(int *)arg, one;
+/* A server of the test's own: what it says first, and to who says PING (NULL: nothing more). */
+struct speaker {
+    const char *hello, *pong;
+    int fd;
+    pthread_t thread;
+};
 
-    while ((one = accept(fd, NULL, NULL)) >= 0) {
-        (void)!write(one, "220 mail.example.org ESMTP\r\n", 28);
+static void *
+speak(void *arg)
+{
+    const struct speaker *s = arg;
+    char heard[4096];
+    int one;
+
+    while ((one = accept(s->fd, NULL, NULL)) >= 0) {
+        ssize_t n = write(one, s->hello, strlen(s->hello));
+
+        while (n > 0 && s->pong != NULL && (n = read(one, heard, sizeof(heard))) > 0)
+            if (memmem(heard, (size_t)n, "PING", 4) != NULL)
+                n = write(one, s->pong, strlen(s->pong));
         close(one);
     }
     return NULL;
 }
 
 static void
-a_server_of_another_kind_is_named(void **state)
+speaker_start(struct speaker *s, struct nats *n)
+{
+    s->fd = nats_listen(&n->port);
+    assert_int_equal(pthread_create(&s->thread, NULL, speak, s), 0);
+}
+
+static void
+speaker_stop(struct speaker *s)
+{
+    shutdown(s->fd, SHUT_RDWR);
+    pthread_join(s->thread, NULL);
+    close(s->fd);
+}
+
+static void
+expect_from(struct speaker s, const char *sentence)
 {
     struct nats n = {0};
-    pthread_t thread;
-    int fd = nats_listen(&n.port);
+
+    speaker_start(&s, &n);
+    expect_no_start(nats_url(&n, ""), sentence);
+    speaker_stop(&s);
+}
+
+static void
+a_server_of_another_kind_or_version_is_named(void **state)
+{
+    static const char kind[] = "the server is none of NATS, or of a kind that is not known";
 
     (void)state;
     nats_need();
-    assert_int_equal(pthread_create(&thread, NULL, speak_nonsense, &fd), 0);
-    expect_no_start(nats_url(&n, ""), "the server is none of NATS");
-    shutdown(fd, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(fd);
+    expect_from((struct speaker){.hello = "220 mail.example.org ESMTP\r\n"}, kind);
+    expect_from((struct speaker){.hello = "INFO {\"server_id\":\"x\",\"version\":\"1.4.1\","
+                                          "\"max_payload\":1048576}\r\n",
+                                 .pong = "PONG\r\n"},
+                kind);
+}
+
+/* It lets us in, and says nothing about any stream. */
+static void
+a_server_that_accepts_and_never_answers_is_waited_for(void **state)
+{
+    struct speaker s = {.hello =
+                            "INFO {\"server_id\":\"x\",\"version\":\"2.9.10\",\"headers\":true,"
+                            "\"jetstream\":true,\"max_payload\":1048576}\r\n",
+                        .pong = "PONG\r\n"};
+    struct nats n = {0};
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    speaker_start(&s, &n);
+    d = nats_daemon(&n, "nats_timeout=300ms", 1);
+    assert_true(daemon_logged(d, "senders wait until it is there"));
+    nats_expect_line(d, "", "ERR busy");
+    daemon_stop(d);
+    speaker_stop(&s);
 }
 
 static void
@@ -157,6 +214,27 @@ users_passwords_and_nkeys_open_the_door(void **state)
     expect_start(nats_url(&n, options));
 }
 
+static void
+a_jwt_of_an_account_that_is_known_opens_the_door(void **state)
+{
+    char more[NATS_JWT_CONFIG], file[HARNESS_PATH_LEN], options[OPTIONS_SIZE];
+    struct nats n = {.is_locked = true};
+
+    (void)state;
+    nats_need();
+    nats_jwt_config(more);
+    nats_start(&n, more);
+    harness_join(file, n.dir, "creds");
+    snprintf(options, sizeof(options), NATS_KEEP "&nats_creds=%s", file);
+    nats_jwt_creds(file, true);
+    expect_start(nats_url(&n, options));
+    nats_jwt_creds(file, false);
+    expect_no_start(nats_url(&n, options), "does not take the credentials");
+    harness_write_file(file, "geheim\n", 7);
+    expect_no_start(nats_url(&n, options), "creds");
+    expect_no_start(nats_url(&n, NATS_KEEP), "does not take the credentials");
+}
+
 /* A certificate for localhost, signed by itself, and its key. */
 static void
 make_certificate(const char *dir, char cert[HARNESS_PATH_LEN], char key[HARNESS_PATH_LEN])
@@ -211,9 +289,11 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_start_is_refused_where_a_server_says_no),
-        SYSTEM_TEST(a_server_of_another_kind_is_named),
+        SYSTEM_TEST(a_server_of_another_kind_or_version_is_named),
+        SYSTEM_TEST(a_server_that_accepts_and_never_answers_is_waited_for),
         SYSTEM_TEST(without_the_plugin_the_package_is_named),
         SYSTEM_TEST(users_passwords_and_nkeys_open_the_door),
+        SYSTEM_TEST(a_jwt_of_an_account_that_is_known_opens_the_door),
         SYSTEM_TEST(tls_goes_to_the_right_server_only),
     };
 
