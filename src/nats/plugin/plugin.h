@@ -37,9 +37,11 @@ struct link {
     uint64_t begun_us; /* the connection, monotonic */
     natsConnection *nc;
     natsSubscription *answers;
-    char inbox[LINK_INBOX_MAX];   /* subjects of answers begin so */
-    struct link_messages taken;   /* messages, in this turn */
-    struct link_events heard;     /* events of this turn */
+    char inbox[LINK_INBOX_MAX]; /* subjects of answers begin so */
+    struct link_messages taken; /* messages, in this turn */
+    struct link_events heard;   /* events of this turn */
+    char *block;                /* for headers */
+    size_t block_size;
     natsMsg *dead[LINK_DEAD_MAX]; /* to be given back, many at a time */
     unsigned dead_count;
     size_t dead_bytes;

@@ -50,6 +50,7 @@ link_release(struct link *l)
     link_free_events(&l->events);
     for (int i = 0; i < l->discovered_count; i++)
         free(l->discovered[i]);
+    free(l->block);
     fd_close(&l->event_fd);
     fd_close(&l->command_fd);
     pthread_mutex_destroy(&l->lock);
