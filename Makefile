@@ -107,7 +107,8 @@ SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
 EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out %/chat.c %/nats_reader.c,$(wildcard examples/*.c)))
-NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(B)/examples/nats_reader)
+# The example, and what stands beside handler=nats in `make bench`.
+NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(addprefix $(B)/,examples/nats_reader bench/nats_publish))
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 # Without libnats msockd is built without it; handler=nats then says what is missing.
 PLUGIN := $(if $(HAVE_LIBNATS),$(B)/msockd_nats.so)
@@ -279,6 +280,9 @@ $(NATS_EXAMPLES): $(B)/%: %.c
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(HARD) $(SAN) $(LDFLAGS) -o $@ $< \
 	    $(shell $(PKG_CONFIG) --libs libnats jansson libcrypto)
 
+.PHONY: nats-examples
+nats-examples: $(NATS_EXAMPLES)
+
 test: test-deps nats-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
@@ -380,8 +384,8 @@ compile_commands.json: FORCE
 fmt:
 	@clang-format -i $(SOURCES)
 
-bench: deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all
+bench: deps nats-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all nats-examples
 	B=$(B) bench/run.sh
 
 # --- installation ----------------------------------------------------------------------------------
@@ -426,7 +430,7 @@ help:
 	@echo 'make valgrind      the unit tests under valgrind'
 	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals'
 	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'
-	@echo 'make bench         speed beside Redis, beanstalkd, nginx and rsync, as ratios'
+	@echo 'make bench         speed beside Redis, beanstalkd, nginx, rsync, NATS and mosquitto'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -2,7 +2,8 @@
 # Installs the peers where they are missing, and says so. A distribution's own service that begins
 # to run because of that is stopped again; one that was there before is left alone.
 
-PEERS='redis-server redis-tools beanstalkd nginx-light libnginx-mod-http-dav-ext rsync curl openssl'
+PEERS='redis-server redis-tools beanstalkd nginx-light libnginx-mod-http-dav-ext rsync curl openssl
+    nats-server mosquitto'
 
 die() {
     echo "bench: $*" >&2
@@ -27,7 +28,7 @@ as_root() {
 # The services that the packages bring, of those that run.
 running_services() {
     local service
-    for service in redis-server beanstalkd nginx rsync; do
+    for service in redis-server beanstalkd nginx rsync nats-server mosquitto; do
         if [ -d /run/systemd/system ]; then
             systemctl is-active --quiet "$service" && echo "$service"
         elif [ -e "/etc/init.d/$service" ]; then

@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout)
+ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -30,6 +30,8 @@ ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale ec
 . "$HERE/transfers.sh"
 # shellcheck source=bench/connections.sh
 . "$HERE/connections.sh"
+# shellcheck source=bench/nats.sh
+. "$HERE/nats.sh"
 
 usage() {
     echo "usage: bench/run.sh [GROUP...]   groups: ${ALL_GROUPS[*]}" >&2

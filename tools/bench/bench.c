@@ -37,8 +37,8 @@ static const char bench_help[] =
     "options:\n"
     "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
     "                         $MSOCK_URL, else msp://127.0.0.1:8000. redis (XADD),\n"
-    "                         beanstalkd (put), http (GET /idle) and raw (two ACKs) are\n"
-    "                         spoken for comparison\n"
+    "                         beanstalkd (put), http (GET /idle), mqtt (QoS 1) and raw\n"
+    "                         (two ACKs) are spoken for comparison\n"
     "  -c, --connections N    default 50\n"
     "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
     "  -n, --messages N       in all, or\n"
@@ -125,7 +125,7 @@ bench_find_speech(struct bench_options *options)
                       ? "auto is for servers, which can look at what comes; a client says what it"
                         " speaks"
                       : "what can be spoken is msp, tinyproto, cnp and frame, and for comparison"
-                        " redis, beanstalkd, http and raw");
+                        " redis, beanstalkd, http, mqtt and raw");
         return false;
     }
     return true;

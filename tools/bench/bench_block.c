@@ -34,8 +34,14 @@ struct block {
     const char *initial; /* of each line; '*' stands for any */
     unsigned steps;      /* trips; 0: it goes in one */
     struct block_step step[BLOCK_STEPS];
-    const char *opening; /* what each side says first; NULL: nothing */
-    bool numbered;       /* each connection has its own block, with a number in each request */
+    const char *opening; /* what this side says first; NULL: nothing */
+    size_t opening_len;
+    const char *welcome; /* the first byte of the answer to that, */
+    size_t welcome_len;  /* which is so long */
+    size_t number_at;    /* where each request has a number of its connection's; 0: it has none */
+    size_t mark_at;      /* where an answer has */
+    uint8_t mark;        /* this byte; 0: any */
+    bool has_handshake;  /* cnp */
 };
 
 struct block_link {
@@ -144,7 +150,8 @@ block_tinyproto(struct block *b)
     b->step[0] = (struct block_step){4, 1};
     b->step[1] = (struct block_step){(uint32_t)b->size, 4};
     b->step[2] = (struct block_step){1, (uint32_t)b->size};
-    b->opening = "\xff";
+    b->opening = b->welcome = "\xff";
+    b->opening_len = b->welcome_len = 1;
 }
 
 static void
@@ -157,7 +164,32 @@ block_cnp(struct block *b)
     b->len = CNP_HEADER_LEN;
     block_put(b, b->body, b->size);
     b->reply_len = CNP_HEADER_LEN + 3;
-    b->numbered = true;
+    b->number_at = 5;
+    b->mark_at = 4;
+    b->mark = cnp_type(CNP_ACK, false);
+    b->has_handshake = true;
+}
+
+/* MQTT 3.1.1: PUBLISH with QoS 1, and its PUBACK. CONNECT has no name, and CONNACK no complaint. */
+static void
+block_mqtt(struct block *b)
+{
+    size_t rest = 2 + 1 + 2 + b->size; /* the topic "t" with its length, a number, the body */
+
+    b->data[b->len++] = 0x32;
+    for (; rest >= 128; rest /= 128)
+        b->data[b->len++] = (uint8_t)(rest % 128 + 128);
+    b->data[b->len++] = (uint8_t)rest;
+    block_put(b, "\0\1t", 3);
+    b->number_at = b->len;
+    block_put(b, "\0\0", 2);
+    block_put(b, b->body, b->size);
+    b->reply_len = 4;
+    b->mark = 0x40;
+    b->opening = "\x10\x0c\0\4MQTT\4\2\0\0\0";
+    b->opening_len = 14;
+    b->welcome = "\x20";
+    b->welcome_len = 4;
 }
 
 /* --- what is shared --- */
@@ -291,9 +323,9 @@ block_open(struct bench_link *link)
 
     link->speech = l;
     l->opened = b->opening == NULL;
-    if (b->numbered) { /* cnp */
-        if (handshake_run(link) < 0)
-            return -1;
+    if (b->has_handshake && handshake_run(link) < 0)
+        return -1;
+    if (b->number_at > 0) {
         l->own = malloc(b->len * (link->load->slots + 1));
         if (l->own == NULL)
             return -1;
@@ -322,7 +354,7 @@ block_number(const struct bench_link *link, struct block_link *l, uint64_t seq)
     uint8_t *packet = l->own + seq % link->load->slots * block_of(link)->len;
 
     l->sequence = l->sequence % CNP_SEQUENCES + 1;
-    be16_store(packet + 5, (uint16_t)l->sequence);
+    be16_store(packet + block_of(link)->number_at, (uint16_t)l->sequence);
 }
 
 /* Fills up to the number in flight, in one write, when half of it was answered. */
@@ -337,7 +369,7 @@ block_send(struct bench_link *link)
         return;
     n = bench_link_begin(link, slots - in_flight);
     l->unsent += n * (b->steps > 0 ? b->step[0].len : (uint32_t)b->len);
-    for (uint64_t seq = link->next_seq - n; b->numbered && seq < link->next_seq; seq++)
+    for (uint64_t seq = link->next_seq - n; b->number_at > 0 && seq < link->next_seq; seq++)
         block_number(link, l, seq);
 }
 
@@ -348,8 +380,8 @@ block_output(struct bench_link *link, struct iovec out[2])
     struct block_link *l = link->speech;
     size_t ring = b->len * link->load->slots;
 
-    if (!l->opened && l->at == 0) {
-        out[0] = (struct iovec){(void *)(uintptr_t)b->opening, 1};
+    if (!l->opened && l->at < b->opening_len) {
+        out[0] = (struct iovec){(void *)(uintptr_t)(b->opening + l->at), b->opening_len - l->at};
         return 1;
     }
     if (l->unsent == 0)
@@ -370,7 +402,7 @@ block_sent(struct bench_link *link, size_t n)
     size_t round = l->own != NULL ? b->len * link->load->slots : b->len;
 
     if (!l->opened) {
-        l->at = 1; /* until the server's opening is here */
+        l->at += (uint32_t)n; /* until the server's welcome is here */
         return;
     }
     l->unsent -= (uint32_t)n;
@@ -442,7 +474,7 @@ count_answers(const struct block *b, struct block_link *l, const uint8_t *data, 
         return count_steps(b, l, n);
     if (b->reply_len == 0)
         return count_lines(b, l, data, n);
-    if (b->numbered && l->got == 0 && n > 4 && data[4] != cnp_type(CNP_ACK, false))
+    if (b->mark != 0 && l->got == 0 && n > b->mark_at && data[b->mark_at] != b->mark)
         return -1;
     l->got = (uint32_t)(bytes % b->reply_len);
     return (int)(bytes / b->reply_len);
@@ -458,7 +490,7 @@ block_feed(struct bench_link *link, const uint8_t *data, size_t n)
     if (!l->opened) {
         l->opened = true;
         l->at = 0;
-        if (data[0] == (uint8_t)b->opening[0] && n == 1) {
+        if (data[0] == (uint8_t)b->welcome[0] && n == b->welcome_len) {
             bench_link_ready(link);
             return true;
         }
@@ -505,6 +537,7 @@ bench_speech_of(const char *scheme, bool blocks)
         {"redis", true, block_complete, &block_speech, block_redis},
         {"beanstalkd", true, block_complete, &block_speech, block_beanstalkd},
         {"http", true, block_complete, &block_speech, block_http},
+        {"mqtt", true, block_complete, &block_speech, block_mqtt},
     };
     const struct bench_speech *spoken = bench_proto_of(scheme);
 
