@@ -182,20 +182,40 @@ ask_about_stream(const struct nats *n)
     return answer;
 }
 
-int
-nats_cluster_leader(const struct nats n[NATS_CLUSTER])
+/* Every other server of the stream has all of it. */
+static bool
+stream_is_whole(const char *info)
+{
+    unsigned current = 0;
+
+    for (const char *at = info; (at = strstr(at, "\"current\":true")) != NULL; at++)
+        current++;
+    return current == NATS_CLUSTER - 1 && strstr(info, "\"lag\":") == NULL;
+}
+
+static int
+leader_of(const struct nats n[NATS_CLUSTER], const char *info)
 {
     static const char name[] = "\"leader\":\"s";
+    const char *at = strstr(info, name);
+
+    for (int i = 0; at != NULL && i < NATS_CLUSTER; i++)
+        if (strtoul(at + strlen(name), NULL, 10) == n[i].port)
+            return i;
+    return -1;
+}
+
+int
+nats_cluster_leader(const struct nats n[NATS_CLUSTER], bool *is_whole_out)
+{
     int leader = -1;
 
     for (unsigned i = 0; leader < 0 && i < NATS_CLUSTER; i++) {
-        char *answer = ask_about_stream(&n[i]);
-        const char *at = answer != NULL ? strstr(answer, name) : NULL;
+        char *info = ask_about_stream(&n[i]);
 
-        for (int k = 0; at != NULL && k < NATS_CLUSTER; k++)
-            if (strtoul(at + strlen(name), NULL, 10) == n[k].port)
-                leader = k;
-        free(answer);
+        if (info != NULL && (leader = leader_of(n, info)) >= 0 && is_whole_out != NULL)
+            *is_whole_out = stream_is_whole(info);
+        free(info);
     }
     return leader;
 }

@@ -37,8 +37,9 @@ void nats_kill(struct nats *n);
  * until JetStream has a leader. */
 void nats_cluster_start(struct nats n[NATS_CLUSTER], const char *more);
 
-/* The index of the server that leads stream S, or -1. */
-int nats_cluster_leader(const struct nats n[NATS_CLUSTER]);
+/* The index of the server that leads stream S, or -1; and whether the others have all of it (NULL:
+ * no matter). */
+int nats_cluster_leader(const struct nats n[NATS_CLUSTER], bool *is_whole_out);
 
 /* A port of 127.0.0.1 that was free just now. */
 unsigned nats_free_port(void);

@@ -31,7 +31,7 @@ struct scene {
     struct daemon *d[DAEMONS];
     char url[DAEMONS][NATS_URL_SIZE];
     uint64_t leader_us, daemon_us; /* when the next blow falls */
-    bool has_leader;
+    bool is_whole;
     unsigned leaders, steps;            /* blows so far */
     unsigned workers, daemons, reloads; /* of them */
 };
@@ -84,21 +84,23 @@ start_senders(const struct scene *s)
 
 /* --- blows --- */
 
-/* Each one has its time, however long it took to find it. */
+/* Three servers may lose one, and then the next one when the first has caught up: a server that is
+ * killed forgets the end of its log, and 2.9 makes it a leader all the same. */
 static void
 kill_leader(struct scene *s)
 {
-    int leader = nats_cluster_leader(s->n);
+    bool is_whole = false;
+    int leader = nats_cluster_leader(s->n, &is_whole);
 
-    if (leader >= 0 && s->has_leader) {
+    if (!is_whole)
+        return;
+    if (s->is_whole) {
         nats_kill(&s->n[leader]);
         nats_spawn(&s->n[leader]);
         s->leaders++;
-        s->has_leader = false;
-    } else if (leader >= 0) {
-        s->has_leader = true;
-        s->leader_us = now_us() + LEADER_US;
     }
+    s->is_whole = !s->is_whole;
+    s->leader_us = now_us() + (s->is_whole ? LEADER_US : 0);
 }
 
 static void
@@ -163,8 +165,8 @@ check_stream(struct scene *s)
     size_t orphans, doubles;
     struct journal j;
 
-    WAIT_FOR(nats_cluster_leader(s->n) >= 0, 60000);
-    nats_read_stream(&s->n[nats_cluster_leader(s->n)], "S", &j, &orphans);
+    WAIT_FOR(nats_cluster_leader(s->n, NULL) >= 0, 60000);
+    nats_read_stream(&s->n[nats_cluster_leader(s->n, NULL)], "S", &j, &orphans);
     journal_check(&j);
     doubles = senders_check(senders, SENDERS, &j, 1);
     print_message("lost = 0, doubles = %zu, chunks without a manifest = %zu\n", doubles, orphans);
