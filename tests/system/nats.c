@@ -35,22 +35,31 @@ nats_need(void)
     skip();
 }
 
+bool
+nats_port_is_free(unsigned port)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)port),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+
+    close(fd);
+    return rc == 0;
+}
+
 /* Below those that the kernel gives away, so that nobody has it while its server is dead. */
 unsigned
 nats_free_port(void)
 {
-    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     uint16_t random;
-    int fd, rc;
+    unsigned port;
 
     do {
         assert_int_equal(getrandom(&random, sizeof(random), 0), sizeof(random));
-        addr.sin_port = htons((uint16_t)(PORT_FIRST + random % PORT_COUNT));
-        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-        close(fd);
-    } while (rc < 0);
-    return ntohs(addr.sin_port);
+        port = PORT_FIRST + random % PORT_COUNT;
+    } while (!nats_port_is_free(port));
+    return port;
 }
 
 static bool

@@ -43,6 +43,7 @@ int nats_cluster_leader(const struct nats n[NATS_CLUSTER], bool *is_whole_out);
 
 /* A port of 127.0.0.1 that was free just now. */
 unsigned nats_free_port(void);
+bool nats_port_is_free(unsigned port);
 
 struct nats_client {
     int fd;
