@@ -372,7 +372,7 @@ connect_block(struct link *l, size_t size)
 
 /* libnats makes five pieces of memory of each header, which another thread frees: that was half of
  * the cost of a message. It writes a name as it stands, and so one name can hold all the lines
- * before the last value. Neither names nor values have ends of lines in them (link.h). */
+ * before the last value. An end of a line within a value would begin another header. */
 static natsStatus
 connect_set_headers(struct link *l, natsMsg *msg, const struct link_message *m)
 {
@@ -380,8 +380,11 @@ connect_set_headers(struct link *l, natsMsg *msg, const struct link_message *m)
     size_t size = strlen(last->name) + 1;
     char *at;
 
-    for (; h < last; h++)
+    for (; h < last; h++) {
         size += strlen(h->name) + strlen(h->value) + strlen(": \r\n");
+        if (strpbrk(h->value, "\r\n") != NULL)
+            return NATS_INVALID_ARG;
+    }
     at = connect_block(l, size);
     for (h = m->headers; h < last; h++)
         at = stpcpy(stpcpy(stpcpy(stpcpy(at, h->name), ": "), h->value), "\r\n");
