@@ -259,7 +259,7 @@ a_daemon_that_leaves_for_good_is_told_by_the_exit_status(void **state)
 
         bench_start(
             &r, d->listeners[0].url, kind,
-            WORDS("-c", "3", "--seconds", "600", "--timeout", "0.3", "--reply", replies[i % 2]));
+            WORDS("-c", "3", "--seconds", "600", "--timeout", "1", "--reply", replies[i % 2]));
         WAIT_FOR(stats_total(d, "messages") > 100, 20000);
         signal_send(d->run.pid, SIGTERM);
         value = bench_finish(&r, kind, EX_TEMPFAIL);
