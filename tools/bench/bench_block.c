@@ -1,9 +1,8 @@
 /* Requests that are blocks of bytes made beforehand, and answers that are counted by their lines or
  * lengths. No server costs the generator a copy, a sum or a parser that another does not. A wrong
  * answer ends the load's connection. */
-#include "bench/bench_load.h"
+#include "bench/bench_block.h"
 #include "common/base.h"
-#include "common/digest.h"
 #include "proto/msp/msp_wire.h"
 #include "proto/proto_table.h"
 
@@ -13,36 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define BLOCK_AROUND 256u /* more than any protocol puts around the body */
-#define BLOCK_STEPS  3
 #define HANDSHAKE_MS 5000 /* for the server to answer */
-
-/* A request that takes several trips: so many of its bytes, so many of the answer. */
-struct block_step {
-    uint32_t len, reply_len;
-};
-
-/* One request, and how its answer is told. */
-struct block {
-    const uint8_t *body; /* of size bytes */
-    size_t size;
-    char kind;           /* 'A' or 'J' */
-    uint8_t *data;       /* one more than are in flight, one behind the other */
-    size_t len;          /* of one */
-    uint32_t reply_len;  /* of an answer of fixed length; 0: it has lines */
-    unsigned lines;      /* of an answer; 0: up to an empty one */
-    const char *initial; /* of each line; '*' stands for any */
-    unsigned steps;      /* trips; 0: it goes in one */
-    struct block_step step[BLOCK_STEPS];
-    const char *opening; /* what this side says first; NULL: nothing */
-    size_t opening_len;
-    const char *welcome; /* the first byte of the answer to that, */
-    size_t welcome_len;  /* which is so long */
-    size_t number_at;    /* where each request has a number of its connection's; 0: it has none */
-    size_t mark_at;      /* where an answer has */
-    uint8_t mark;        /* this byte; 0: any */
-    bool has_handshake;  /* cnp */
-};
 
 struct block_link {
     uint32_t unsent, at; /* bytes to be sent, from this offset of the block */
@@ -58,138 +28,6 @@ static struct block *
 block_of(const struct bench_link *link)
 {
     return link->load->shared;
-}
-
-/* --- one request of each kind; len stays 0 where it cannot be made --- */
-
-static void
-block_put(struct block *b, const void *data, size_t n)
-{
-    memcpy(b->data + b->len, data, n);
-    b->len += n;
-}
-
-static void
-block_msp(struct block *b)
-{
-    struct msp_first first = {.size = b->size, .crc = digest_crc32(0, b->body, b->size)};
-    struct digester *dg = digester_create();
-
-    if (dg == NULL)
-        return;
-    digest_sha256(dg, b->body, b->size, first.sha256);
-    digester_destroy(dg);
-    msp_first_encode(b->data, &first);
-    b->len = MSP_FIRST_HEADER;
-    block_put(b, b->body, b->size);
-    b->len += msp_trailer_encode(b->data + b->len, b->kind, 0, NULL, "", 0);
-    b->lines = 2;
-    b->initial = "AA";
-}
-
-static void
-block_raw(struct block *b)
-{
-    block_msp(b);
-    b->reply_len = strlen("ACK\r\nACK\r\n");
-}
-
-static void
-block_redis(struct block *b)
-{
-    char head[BLOCK_AROUND] = "";
-    int n = snprintf(head, sizeof(head),
-                     "*5\r\n$4\r\nXADD\r\n$2\r\nst\r\n$1\r\n*\r\n$1\r\nm\r\n$%zu\r\n", b->size);
-
-    block_put(b, head, (size_t)n);
-    block_put(b, b->body, b->size);
-    block_put(b, "\r\n", 2);
-    b->lines = 2;
-    b->initial = "$*";
-}
-
-static void
-block_beanstalkd(struct block *b)
-{
-    char head[BLOCK_AROUND] = "";
-    int n = snprintf(head, sizeof(head), "put 0 0 60 %zu\r\n", b->size);
-
-    block_put(b, head, (size_t)n);
-    block_put(b, b->body, b->size);
-    block_put(b, "\r\n", 2);
-    b->lines = 1;
-    b->initial = "I";
-}
-
-static void
-block_http(struct block *b)
-{
-    static const char text[] = "GET /idle HTTP/1.1\r\nHost: x\r\n\r\n";
-
-    block_put(b, text, sizeof(text) - 1);
-    b->initial = "H";
-}
-
-static void
-block_frame(struct block *b)
-{
-    be32_store(b->data, (uint32_t)b->size);
-    b->len = 4;
-    block_put(b, b->body, b->size);
-    b->reply_len = (uint32_t)b->len;
-}
-
-/* SIZE and its OK; the body, and the echo's SIZE; its OK, and the echo. */
-static void
-block_tinyproto(struct block *b)
-{
-    block_frame(b);
-    block_put(b, "\xff", 1);
-    b->reply_len = 0;
-    b->steps = 3;
-    b->step[0] = (struct block_step){4, 1};
-    b->step[1] = (struct block_step){(uint32_t)b->size, 4};
-    b->step[2] = (struct block_step){1, (uint32_t)b->size};
-    b->opening = b->welcome = "\xff";
-    b->opening_len = b->welcome_len = 1;
-}
-
-static void
-block_cnp(struct block *b)
-{
-    struct cnp_header header = {.length = (uint32_t)b->size, .type = cnp_type(CNP_DATA, false)};
-
-    cnp_sum_of(b->body, b->size, header.sum);
-    cnp_header_encode(b->data, false, &header);
-    b->len = CNP_HEADER_LEN;
-    block_put(b, b->body, b->size);
-    b->reply_len = CNP_HEADER_LEN + 3;
-    b->number_at = 5;
-    b->mark_at = 4;
-    b->mark = cnp_type(CNP_ACK, false);
-    b->has_handshake = true;
-}
-
-/* MQTT 3.1.1: PUBLISH with QoS 1, and its PUBACK. CONNECT has no name, and CONNACK no complaint. */
-static void
-block_mqtt(struct block *b)
-{
-    size_t rest = 2 + 1 + 2 + b->size; /* the topic "t" with its length, a number, the body */
-
-    b->data[b->len++] = 0x32;
-    for (; rest >= 128; rest /= 128)
-        b->data[b->len++] = (uint8_t)(rest % 128 + 128);
-    b->data[b->len++] = (uint8_t)rest;
-    block_put(b, "\0\1t", 3);
-    b->number_at = b->len;
-    block_put(b, "\0\0", 2);
-    block_put(b, b->body, b->size);
-    b->reply_len = 4;
-    b->mark = 0x40;
-    b->opening = "\x10\x0c\0\4MQTT\4\2\0\0\0";
-    b->opening_len = 14;
-    b->welcome = "\x20";
-    b->welcome_len = 4;
 }
 
 /* --- what is shared --- */
