@@ -9,6 +9,7 @@ enum {
     CODE_NAME_TAKEN = 10058,
     CODE_NO_JETSTREAM = 10076,
     CODE_NO_JETSTREAM_HERE = 10039, /* in this account */
+    CODE_NO_PEERS = 10005,          /* fewer servers than replicas, up to now */
     CODE_NOT_AVAILABLE = 10008,
     CODE_NOT_LEADER = 10009,
 };
@@ -34,7 +35,8 @@ stream_error(const json_t *error, const struct publisher_config *config, char te
     }
     snprintf(text, NATS_ERROR_LEN, "stream %.100s: %.100s", config->stream,
              why != NULL ? why : "the servers cannot say");
-    if (code == CODE_NOT_AVAILABLE || code == CODE_NOT_LEADER || code == CODE_NAME_TAKEN)
+    if (code == CODE_NOT_AVAILABLE || code == CODE_NOT_LEADER || code == CODE_NAME_TAKEN ||
+        code == CODE_NO_PEERS)
         return STREAM_UNSURE;
     return STREAM_DENIED;
 }

@@ -81,8 +81,10 @@ a_stream_is_there_missing_or_unfit(void **state)
          STREAM_THERE, "memory"},
         {"{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}}",
          STREAM_MISSING, NULL},
+        {"{\"error\":{\"err_code\":10005}}", STREAM_UNSURE, NULL},
         {"{\"error\":{\"err_code\":10008}}", STREAM_UNSURE, NULL},
-        {"{\"error\":{\"err_code\":10005,\"description\":\"no suitable peers for placement\"}}",
+        {"{\"error\":{\"err_code\":10074,\"description\":\"replicas > 1 not supported in "
+         "non-clustered mode\"}}",
          STREAM_DENIED, NULL},
         {"", STREAM_UNSURE, NULL},
         {"[1]", STREAM_UNSURE, NULL},
