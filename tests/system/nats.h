@@ -48,7 +48,8 @@ bool nats_port_is_free(unsigned port);
 struct nats_client {
     int fd;
     unsigned answer_ms; /* how long a request waits; nats_open sets some seconds */
-    unsigned inbox;     /* requests so far */
+    bool is_lost;
+    unsigned inbox; /* requests so far */
     char *buffer;
     size_t have, cap;
 };
@@ -59,6 +60,12 @@ void nats_close(struct nats_client *c);
 
 /* The answer, NUL-terminated and the caller's; NULL: there is none, or nobody takes the subject. */
 char *nats_request(struct nats_client *c, const char *subject, const char *body);
+
+/* For nats_next: the body of the next message of any subscription, the caller's, and its subject.
+ * NULL: there was none in time, or the connection is lost. */
+#define NATS_SUBJECT_SIZE 128
+bool nats_subscribe(struct nats_client *c, const char *subject);
+char *nats_next(struct nats_client *c, char subject_out[NATS_SUBJECT_SIZE]);
 
 struct nats_message {
     char *subject, *headers, *body; /* NUL-terminated; headers "" where there are none */

@@ -34,7 +34,8 @@ client_read(struct nats_client *c)
     if (poll(&fd, 1, (int)c->answer_ms) != 1)
         return false;
     got = recv(c->fd, c->buffer + c->have, c->cap - c->have, 0);
-    if (got <= 0)
+    c->is_lost = got <= 0;
+    if (c->is_lost)
         return false;
     c->have += (size_t)got;
     c->buffer[c->have] = '\0';
@@ -184,6 +185,39 @@ nats_request(struct nats_client *c, const char *subject, const char *body)
         }
         if (strncmp(c->buffer, "PING", 4) == 0 && !client_printf(c, "PONG\r\n"))
             return NULL;
+        client_drop(c, n);
+    }
+    return NULL;
+}
+
+bool
+nats_subscribe(struct nats_client *c, const char *subject)
+{
+    return client_printf(c, "SUB %s 2\r\n", subject);
+}
+
+char *
+nats_next(struct nats_client *c, char subject_out[NATS_SUBJECT_SIZE])
+{
+    size_t n;
+
+    while ((n = client_line(c)) > 0) {
+        bool plain = strncmp(c->buffer, "MSG ", 4) == 0, headers = c->buffer[0] == 'H';
+
+        c->buffer[n - 1] = '\0';
+        if (plain || headers) {
+            char *body;
+
+            snprintf(subject_out, NATS_SUBJECT_SIZE, "%.*s",
+                     (int)strcspn(c->buffer + 4 + headers, " "), c->buffer + 4 + headers);
+            body = client_message(c, n);
+            c->is_lost |= plain && body == NULL; /* it is cut: what follows makes no sense */
+            if (plain)
+                return body;
+            continue;
+        }
+        if (strncmp(c->buffer, "PING", 4) == 0 && !client_printf(c, "PONG\r\n"))
+            break;
         client_drop(c, n);
     }
     return NULL;

@@ -1,9 +1,11 @@
 /* All at once: a cluster of three whose leader dies again and again, three msockds in front of it
  * that are killed and reloaded, and senders that know all three by one URL. What was acknowledged
- * is in the stream, once, as it was sent.
+ * is in the stream, once, as it was sent. Where the servers themselves have lost what they had
+ * confirmed, as 2.9.10 does now and then when its leader dies, nothing is said about msockd.
  *
  * NATS_MESSAGES=20000 is how many messages are sent at least. */
 #include "nats_case.h"
+#include "nats_watch.h"
 #include "senders.h"
 #include "target.h"
 
@@ -181,13 +183,15 @@ static void
 each_message_is_in_the_stream_once_whatever_dies(void **state)
 {
     const uint64_t wanted = messages_wanted();
-    uint64_t begin_us;
+    uint64_t begin_us, twice;
+    struct nats_watch *watch;
     struct scene s = {.steps = 0};
 
     (void)state;
     nats_need();
     alarm((unsigned)(120 + wanted / A_SECOND) * WAIT_SCALE);
     nats_cluster_start(s.n, "max_payload: 8192");
+    watch = nats_watch_start(s.n);
     start_daemons(&s);
     start_senders(&s);
     begin_us = now_us();
@@ -197,9 +201,16 @@ each_message_is_in_the_stream_once_whatever_dies(void **state)
         "%llu messages in %.1f s; killed: %u leaders, %u daemons, %u workers; %u reloads\n",
         (unsigned long long)senders_acked(senders, SENDERS), (double)(now_us() - begin_us) / 1e6,
         s.leaders, s.daemons, s.workers, s.reloads);
-    check_stream(&s);
+    twice = nats_watch_stop(watch);
+    if (twice == 0)
+        check_stream(&s);
     for (unsigned i = 0; i < DAEMONS; i++)
         daemon_stop(s.d[i]);
+    if (twice != 0) {
+        print_message("skipped: the NATS servers have given number %llu to two messages\n",
+                      (unsigned long long)twice);
+        skip();
+    }
 }
 
 int
