@@ -88,8 +88,8 @@ start_senders(const struct scene *s)
 /* --- blows --- */
 
 /* It comes back when the others have chosen a leader, and the next one dies 3 s after all three
- * have everything. One that is back at once helps to choose, and nats-server 2.9 may then choose
- * one that lacks what was confirmed last, whatever any client does. */
+ * have everything. Where it is back at once, nats-server 2.9.10 often chooses one that lacks what
+ * was confirmed last, whatever any client does. */
 static void
 strike_leader(struct scene *s)
 {
