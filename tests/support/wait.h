@@ -7,7 +7,9 @@
 
 /* Everything is slower under the sanitizers and valgrind; deadlines and volumes are scaled by
  * this. */
-#if defined(MS_SANITIZE) || defined(MS_VALGRIND)
+#if defined(MS_VALGRIND)
+#define WAIT_SCALE 10
+#elif defined(MS_SANITIZE)
 #define WAIT_SCALE 4
 #else
 #define WAIT_SCALE 1

@@ -414,6 +414,7 @@ the_room_is_bounded_and_what_is_forgotten_makes_room(void **state)
     struct publication *first = publication_create("in.x", NULL, 0, NULL, PUBLISHER_BYTES);
 
     (void)state;
+    memset(publication_data(first), 'x', PUBLISHER_BYTES);
     open_ready(60000000);
     first->done = note_done;
     publisher_give(p, first);
