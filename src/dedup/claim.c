@@ -44,6 +44,7 @@ struct found {
     bool waits; /* for one that is under way */
     bool tied;  /* with a claim that has to give way */
     bool orphan;
+    bool replaced;        /* the file, by other content before this one on its connection */
     bool committed, same; /* the last one, and its content */
     uint64_t ms;          /* of that */
     uint8_t memo[DEDUP_MEMO_LEN];
@@ -62,24 +63,18 @@ found_committed(struct found *f, const struct dedup_seen *seen, uint64_t ms, boo
         memcpy(f->memo, seen->memo, sizeof(f->memo));
 }
 
-/* Another connection may be at work on the same file, with other content; and a sender that goes on
- * with it on the same connection has not lost an answer. */
-static bool
-file_is_another(const struct dedup *d, const struct dedup_claim *claim,
-                const struct dedup_seen *seen, bool same)
-{
-    return claim->is_file &&
-           (!same || ((seen->head & HEAD_OWNER) == d->owner && seen->conn == claim->conn));
-}
-
 static void
 found_under_way(const struct dedup *d, const struct dedup_claim *claim,
                 const struct dedup_seen *seen, bool same, struct found *f)
 {
     enum dedup_state state = head_state(seen->head);
     uint32_t incarnation = (uint32_t)(seen->head >> HEAD_OWNER_BIT);
+    bool before = (seen->head & HEAD_OWNER) == d->owner && seen->conn == claim->conn;
 
-    if (file_is_another(d, claim, seen, same))
+    /* Another connection may be at work on the same file, with other content; and a sender that
+     * goes on with it on the same connection has not lost an answer. */
+    f->replaced |= claim->is_file && !same && before;
+    if (claim->is_file && (!same || before))
         return;
     if (!head_lives(d, seen->head)) {
         f->orphan |=
@@ -243,7 +238,7 @@ found_answer(const struct found *f, struct dedup_claim *claim)
     claim->needs_recall = f->orphan && !f->waits;
     if (f->waits || f->orphan)
         return DEDUP_WAIT;
-    if (!f->committed || (claim->is_file && !f->same))
+    if (!f->committed || (claim->is_file && (!f->same || f->replaced)))
         return DEDUP_MINE;
     memcpy(claim->memo, f->memo, sizeof(claim->memo));
     return f->same ? DEDUP_COMMITTED : DEDUP_OTHER;

@@ -215,6 +215,23 @@ a_file_waits_for_its_copy_on_another_connection_only(void **state)
     assert_int_equal(ASK(t, 0, &same), DEDUP_MINE);
 }
 
+/* Of files that are sent ahead to one path the last one stays. */
+static void
+a_file_that_is_about_to_be_replaced_is_handled_again(void **state)
+{
+    struct table *t = *state;
+    struct dedup_claim between = claim_of(t, "h", true, 'y'), last = claim_of(t, "h", true, 'x'),
+                       other;
+
+    between.conn = last.conn = 7;
+    other = last;
+    other.conn = 8;
+    commit_at(t, 0, "h", true, 'x', NOW);
+    assert_int_equal(ASK(t, 0, &between), DEDUP_MINE);
+    assert_int_equal(ASK(t, 0, &other), DEDUP_COMMITTED);
+    assert_int_equal(ASK(t, 0, &last), DEDUP_MINE);
+}
+
 static void
 listeners_have_ids_of_their_own(void **state)
 {
@@ -657,6 +674,7 @@ main(void)
         TEST(an_id_with_other_content_is_another_message),
         TEST(of_a_file_the_last_content_counts),
         TEST(a_file_waits_for_its_copy_on_another_connection_only),
+        TEST(a_file_that_is_about_to_be_replaced_is_handled_again),
         TEST(listeners_have_ids_of_their_own),
         TEST(an_id_is_remembered_for_the_window),
         TEST(where_there_is_no_room_the_oldest_go_first_and_are_counted),
