@@ -16,8 +16,8 @@
 #endif
 
 struct waiting {
-    uint64_t deadline_us;
-    long nap_ns;
+    uint64_t deadline_us, looked_us;
+    uint64_t nap_us;
     bool over;
 };
 

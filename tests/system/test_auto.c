@@ -132,7 +132,7 @@ static void
 first_bytes_may_come_alone(void **state)
 {
     static const char json[] = "{\"operation_mode\": \"burst\"}";
-    struct daemon *d = start("auto://127.0.0.1:0", "echo", "timeout=30s");
+    struct daemon *d = start("auto://127.0.0.1:0", "echo", "timeout=10m");
     uint8_t bytes[64];
     struct raw r;
     size_t n;
