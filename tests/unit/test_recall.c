@@ -244,6 +244,22 @@ what_an_earlier_daemon_writes_to_the_end_is_told(void **state)
     fd_close(&own);
 }
 
+/* A reload, say, while it waits: the next worker has to. */
+static void
+a_worker_that_leaves_meanwhile_has_not_told_anything(void **state)
+{
+    struct context *c = *state;
+    int earlier = open(fixture_path(c->f, "."), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const _Atomic bool stop = true;
+
+    data_dir_hold(earlier, dedup_run(c->dedup) + 1);
+    recall(c, &file_ops_unsynced, &stop);
+    assert_false(dedup_is_filled(c->dedup));
+    fd_close(&earlier);
+    recall(c, &file_ops_unsynced, NULL);
+    assert_true(dedup_is_filled(c->dedup));
+}
+
 static void
 an_earlier_daemon_that_stays_is_not_awaited_for_ever(void **state)
 {
@@ -289,6 +305,7 @@ main(void)
         TEST(a_segment_that_is_cut_meanwhile_is_told_whole),
         TEST(without_descriptors_it_is_done_again_later),
         TEST(what_an_earlier_daemon_writes_to_the_end_is_told),
+        TEST(a_worker_that_leaves_meanwhile_has_not_told_anything),
         TEST(an_earlier_daemon_that_stays_is_not_awaited_for_ever),
         TEST(a_worker_that_is_stopped_while_it_looks_is_replaced),
     };

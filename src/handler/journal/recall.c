@@ -299,37 +299,42 @@ recall_hold(const struct data_dirs *dirs, const struct dedup *dedup)
     data_dir_hold(dirs->root, dedup_run(dedup));
 }
 
-/* What its workers commit yet has to be in the journal before that is read. */
-static void
+/* What its workers commit yet has to be in the journal before that is read. False where it is
+ * stopped before they have left. */
+static bool
 recall_await_earlier(const struct recall *r, uint64_t patience_us)
 {
     uint64_t until_us = clock_mono_us() + patience_us;
     uint64_t run = dedup_run(r->dedup);
 
     if (!data_dir_is_held(r->dirs->root, run))
-        return;
+        return true;
     log_notice("workers of an earlier msockd still use the journal: messages with ids wait for "
                "them to leave");
     do {
         if (clock_mono_us() > until_us) {
             log_warn("workers of an earlier msockd still use the journal: a message that they have "
                      "under way and that is sent again gets a second record");
-            return;
+            return true;
         }
         dedup_fill_on(r->dedup);
         poll(NULL, 0, RECALL_PAUSE_MS);
-    } while (!recall_is_stopped(r) && data_dir_is_held(r->dirs->root, run));
+        if (recall_is_stopped(r))
+            return false;
+    } while (data_dir_is_held(r->dirs->root, run));
+    return true;
 }
 
 static void
 recall_fill(struct recall *r, const struct handler_host *host)
 {
     uint64_t window_ms = host->config->dedup_window_us / 1000;
+    bool done;
 
     r->is_fill = true;
-    recall_await_earlier(r, host->config->drain_timeout_us);
-    dedup_fill_end(r->dedup,
-                   recall_all(r, clock_id_us(host->id_offset_us) / 1000 - window_ms) == 0);
+    done = recall_await_earlier(r, host->config->drain_timeout_us) &&
+           recall_all(r, clock_id_us(host->id_offset_us) / 1000 - window_ms) == 0;
+    dedup_fill_end(r->dedup, done);
     r->is_fill = false;
 }
 
