@@ -377,10 +377,10 @@ static natsStatus
 connect_set_headers(struct link *l, natsMsg *msg, const struct link_message *m)
 {
     const struct link_header *h = m->headers, *last = h + m->header_count - 1;
-    size_t size = strlen(last->name) + 1;
+    size_t size = 1;
     char *at;
 
-    for (; h < last; h++) {
+    for (; h <= last; h++) {
         size += strlen(h->name) + strlen(h->value) + strlen(": \r\n");
         if (strpbrk(h->value, "\r\n") != NULL)
             return NATS_INVALID_ARG;

@@ -46,7 +46,7 @@ struct link {
     unsigned dead_count;
     size_t dead_bytes;
     int fd;                             /* the connection's; libnats closes it */
-    bool is_full;                       /* libnats has enough to write for now */
+    bool is_full;                       /* libnats has enough to write at present */
     _Atomic bool wants_write;           /* libnats has something to write */
     _Atomic bool lame_duck;             /* the server is about to leave */
     char *discovered[LINK_SERVERS_MAX]; /* servers that a server told of */
