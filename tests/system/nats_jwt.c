@@ -7,14 +7,16 @@
 #include <stdio.h>
 #include <string.h>
 
-#define KEY_LEN   32
-#define NKEY_LEN  64
-#define JWT_LEN   2048
-#define SEED      18 /* numbers of letters: 'S', */
-#define OPERATOR  14 /* 'O', */
-#define ACCOUNT   0  /* 'A', */
-#define USER      20 /* and 'U' */
-#define LIMITS    UNLIMITED ",\"conn\":-1,\"leaf\":-1,\"imports\":-1,\"exports\":-1,\"wildcards\":true"
+#define KEY_LEN  32
+#define NKEY_LEN 64
+#define JWT_LEN  2048
+#define SEED     18 /* numbers of letters: 'S', */
+#define OPERATOR 14 /* 'O', */
+#define ACCOUNT  0  /* 'A', */
+#define USER     20 /* and 'U' */
+#define LIMITS                                                          \
+    UNLIMITED ",\"conn\":-1,\"leaf\":-1,\"imports\":-1,\"exports\":-1," \
+              "\"wildcards\":true"
 #define UNLIMITED "\"subs\":-1,\"data\":-1,\"payload\":-1"
 
 struct party {
