@@ -230,9 +230,11 @@ bool look_is_same(const char *answer, size_t n, const char *name, const char *va
 enum stream_state {
     STREAM_THERE,
     STREAM_MISSING,
-    STREAM_UNFIT,  /* it is there, and does not take our subjects, or is sealed */
-    STREAM_UNSURE, /* the servers cannot say now */
-    STREAM_DENIED, /* they will not make it so */
+    STREAM_UNFIT,    /* it is there, and does not take our subjects, or is sealed */
+    STREAM_UNSURE,   /* the servers cannot say now */
+    STREAM_OVERLAPS, /* it cannot be made, since one that has a subject of its is there or being
+                        made */
+    STREAM_DENIED,   /* they will not make it so */
 };
 
 /* The answer to "$JS.API.STREAM.INFO.S" and to "$JS.API.STREAM.CREATE.S". text says what is wrong

@@ -117,11 +117,16 @@ publisher_answered(struct publisher *p, struct publication *asked, const struct 
     if (state == STREAM_THERE ||
         (state == STREAM_MISSING && p->config.create && p->config.only_looks)) {
         p->facts = facts;
+        p->has_overlapped = false;
         p->ask_us = UINT64_MAX;
         publisher_stream_is_there(p);
     } else if (state == STREAM_MISSING && p->config.create) {
         p->to_create = true;
         publisher_ask(p);
+    } else if (state == STREAM_OVERLAPS && !p->has_overlapped) {
+        /* What overlaps may be the same stream, which somebody makes at this moment. */
+        p->has_overlapped = true;
+        p->ask_us = p->now_us + ASK_UNSURE_US;
     } else {
         if (state == STREAM_UNSURE) /* another one may be making it, or there is no leader */
             p->ask_us = p->now_us + ASK_UNSURE_US;

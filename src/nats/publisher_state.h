@@ -36,6 +36,7 @@ struct publisher {
     struct publication *question; /* about the stream, on its way; or NULL */
     uint64_t ask_us;              /* when to ask (again) */
     bool to_create;               /* the next question makes the stream */
+    bool has_overlapped;          /* it could not be made for that reason */
 
     TAILQ_HEAD(publications, publication) under_way;
     unsigned count;

@@ -7,6 +7,7 @@
 enum {
     CODE_NO_STREAM = 10059,
     CODE_NAME_TAKEN = 10058,
+    CODE_OVERLAPS = 10065,
     CODE_NO_JETSTREAM = 10076,
     CODE_NO_JETSTREAM_HERE = 10039, /* in this account */
     CODE_NO_PEERS = 10005,          /* fewer servers than replicas, up to now */
@@ -38,7 +39,7 @@ stream_error(const json_t *error, const struct publisher_config *config, char te
     if (code == CODE_NOT_AVAILABLE || code == CODE_NOT_LEADER || code == CODE_NAME_TAKEN ||
         code == CODE_NO_PEERS)
         return STREAM_UNSURE;
-    return STREAM_DENIED;
+    return code == CODE_OVERLAPS ? STREAM_OVERLAPS : STREAM_DENIED;
 }
 
 static bool

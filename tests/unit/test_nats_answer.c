@@ -83,6 +83,7 @@ a_stream_is_there_missing_or_unfit(void **state)
          STREAM_MISSING, NULL},
         {"{\"error\":{\"err_code\":10005}}", STREAM_UNSURE, NULL},
         {"{\"error\":{\"err_code\":10008}}", STREAM_UNSURE, NULL},
+        {"{\"error\":{\"err_code\":10065}}", STREAM_OVERLAPS, NULL},
         {"{\"error\":{\"err_code\":10074,\"description\":\"replicas > 1 not supported in "
          "non-clustered mode\"}}",
          STREAM_DENIED, NULL},

@@ -356,6 +356,9 @@ a_duplicate_is_compared_with_the_first_copy(void **state)
     }
 }
 
+#define MISSING  "{\"error\":{\"err_code\":10059,\"description\":\"stream not found\"}}"
+#define OVERLAPS "{\"error\":{\"err_code\":10065,\"description\":\"subjects overlap\"}}"
+
 static void
 nothing_goes_out_before_the_stream_is_known(void **state)
 {
@@ -366,8 +369,7 @@ nothing_goes_out_before_the_stream_is_known(void **state)
     give("one", NULL);
     connect_as(1);
     assert_int_equal(fake.given_count, 1);
-    tell(LINK_ANSWER, fake.given[0].token,
-         "{\"error\":{\"err_code\":10059,\"description\":\"stream not found\"}}");
+    tell(LINK_ANSWER, fake.given[0].token, MISSING);
     assert_int_equal(publisher_wait(p, clock_mono_us(), error), PUBLISHER_REFUSED);
     assert_non_null(strstr(error, "there is no stream S"));
     assert_int_equal(fake.given_count, 1);
@@ -408,6 +410,32 @@ servers_without_a_leader_are_not_asked_at_once(void **state)
     assert_true(publisher_is_ready(p));
 }
 
+/* Two workers make the stream at the same time, and to one of them it seems to be another one. */
+static void
+a_stream_that_somebody_else_makes_meanwhile_is_asked_for_again(void **state)
+{
+    char error[NATS_ERROR_LEN];
+
+    (void)state;
+    creates = true;
+    open_with(60000000);
+    connect_as(1);
+    for (unsigned i = 0; i < 4; i += 2) {
+        tell(LINK_ANSWER, fake.given[i].token, MISSING);
+        assert_int_equal(fake.given_count, i + 2);
+        assert_string_equal(fake.given[i + 1].subject, "$JS.API.STREAM.CREATE.S");
+        tell(LINK_ANSWER, fake.given[i + 1].token, OVERLAPS);
+        turn_until(&fake.given_count, i + 3);
+        assert_string_equal(fake.given[i + 2].subject, "$JS.API.STREAM.INFO.S");
+        if (i == 0)
+            assert_int_not_equal(publisher_wait(p, clock_mono_us(), error), PUBLISHER_REFUSED);
+    }
+    assert_int_equal(publisher_wait(p, clock_mono_us(), error), PUBLISHER_REFUSED);
+    assert_non_null(strstr(error, "subjects overlap"));
+    tell(LINK_ANSWER, fake.given[4].token, STREAM);
+    assert_true(publisher_is_ready(p));
+}
+
 static void
 the_room_is_bounded_and_what_is_forgotten_makes_room(void **state)
 {
@@ -439,6 +467,7 @@ main(void)
         TEST(nothing_goes_out_before_the_stream_is_known),
         TEST(a_question_without_an_answer_is_asked_again),
         TEST(servers_without_a_leader_are_not_asked_at_once),
+        TEST(a_stream_that_somebody_else_makes_meanwhile_is_asked_for_again),
         TEST(the_room_is_bounded_and_what_is_forgotten_makes_room),
     };
 
