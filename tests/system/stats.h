@@ -1,4 +1,4 @@
-/* The daemon's figures as `msockctl --json` prints them. */
+/* The daemon's figures, as `msockctl --json` prints them, or as it reads them. */
 #ifndef SYSTEM_STATS_H
 #define SYSTEM_STATS_H
 
@@ -9,7 +9,7 @@
 /* msockctl COMMAND --json, parsed; ends the test where that fails. The caller owns it. */
 json_t *stats_read(const struct daemon *d, const char *command);
 
-/* total.NAME of `stats --json`. */
+/* A counter over all workers so far, or "open": the connections now. */
 uint64_t stats_total(const struct daemon *d, const char *name);
 
 /* All counters of a client's view, out of an object with the counters' names. */
@@ -27,7 +27,7 @@ bool counts_equal(const struct peer_counts *a, const struct peer_counts *b);
 void counts_add(struct peer_counts *to, const struct peer_counts *more);
 const char *counts_text(const struct peer_counts *c);
 
-/* The sum of a member over the rows of "workers". */
+/* The same, or "restarts", summed over the workers there are. */
 uint64_t stats_workers_sum(const struct daemon *d, const char *name);
 
 #endif
