@@ -60,6 +60,7 @@ enum publish_outcome {
     PUBLISH_REUSED,    /* another message is in the stream under this id */
     PUBLISH_MISSET,    /* another stream has the subject: it is our configuration */
     PUBLISH_BUSY,      /* it could not be confirmed in time; it may be there or not */
+    PUBLISH_UNREAD,    /* of a parcel (parcel.h): its body cannot be read, or is another one */
 };
 
 struct publisher;

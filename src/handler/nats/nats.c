@@ -1,6 +1,6 @@
 /* Publishes every message to a stream of NATS, and settles it when the stream has confirmed it.
- * Invariant: nats_pump is called whenever a message or room for one may have come; a message of a
- * connection begins only while fewer than nats_ahead of that connection are under way. */
+ * Invariant: parcels_pump is called whenever a message or room for one may have come; a message of
+ * a connection begins only while fewer than nats_ahead of that connection are under way. */
 #include "handler/nats/nats.h"
 
 #include "common/log.h"
@@ -54,7 +54,7 @@ nats_conn_advance(struct nats *h, struct nats_conn *c)
         STAILQ_REMOVE_HEAD(&c->waiting, wait);
         job->is_waiting = false;
         c->running++;
-        nats_job_ready(job);
+        nats_job_start(job);
     }
     if (c->running == 0 && STAILQ_EMPTY(&c->waiting)) {
         LIST_REMOVE(c, link);
@@ -63,18 +63,6 @@ nats_conn_advance(struct nats *h, struct nats_conn *c)
 }
 
 /* --- jobs --- */
-
-static void
-nats_pump(struct nats *h)
-{
-    struct nats_job *job;
-
-    while ((job = TAILQ_FIRST(&h->ready)) != NULL && publisher_has_room(h->publisher)) {
-        TAILQ_REMOVE(&h->ready, job, ready);
-        job->is_ready = false;
-        nats_job_advance(job);
-    }
-}
 
 static struct nats_job *
 nats_job_begin(struct nats *h, struct message *m)
@@ -88,7 +76,7 @@ nats_job_begin(struct nats *h, struct message *m)
     job->proto = ms_strdup(origin.proto);
     job->peer = ms_strdup(origin.peer);
     job->queued_us = clock_mono_us();
-    job->real_us = clock_real_us();
+    clock_format(clock_real_us(), job->time);
     ulid_next(&h->ids, clock_id_us(h->host.id_offset_us), job->id);
     job->conn = nats_conn_of(h, m->owner);
     TAILQ_INSERT_TAIL(&h->jobs, job, all);
@@ -115,17 +103,11 @@ nats_job_end(struct nats_job *job)
 {
     struct message *m = job->m;
 
-    for (size_t i = 0; i < NATS_CHUNKS_AHEAD; i++)
-        if (job->pieces[i].publication != NULL)
-            publisher_cancel(job->h->publisher, job->pieces[i].publication);
-    if (job->is_ready)
-        TAILQ_REMOVE(&job->h->ready, job, ready);
+    parcel_fini(&job->parcel);
     TAILQ_REMOVE(&job->h->jobs, job, all);
     nats_job_leave_conn(job);
-    nats_chunks_free(job);
     free(job->proto);
     free(job->peer);
-    free(job->subject);
     free(job->msg_id);
     free(job);
     return m;
@@ -146,7 +128,7 @@ nats_submit(void *handler, struct message *m)
     else if (job->conn->has_failed)
         nats_settle_failed(job, NULL, nats_behind, 0);
     else
-        nats_pump(h);
+        parcels_pump(&h->parcels);
 }
 
 static uint64_t
@@ -172,7 +154,7 @@ nats_complete(void *handler)
     struct nats *h = handler;
 
     publisher_turn(h->publisher);
-    nats_pump(h);
+    parcels_pump(&h->parcels);
     if (h->stored > 0)
         h->host.committed(h->host.ctx, h->stored);
     h->stored = 0;
@@ -184,7 +166,8 @@ static bool
 nats_is_late(const struct nats_job *job, uint64_t now_us)
 {
     const struct nats *h = job->h;
-    uint64_t since_us = job->queued_us > h->served_us ? job->queued_us : h->served_us;
+    uint64_t since_us =
+        job->queued_us > h->parcels.served_us ? job->queued_us : h->parcels.served_us;
 
     return since_us + PUBLISHER_TRIES * h->config.timeout_us <= now_us;
 }
@@ -194,7 +177,7 @@ nats_first_late(const struct nats *h, uint64_t now_us)
 {
     struct nats_job *job = TAILQ_FIRST(&h->jobs);
 
-    while (job != NULL && job->out > 0)
+    while (job != NULL && job->parcel.out > 0)
         job = TAILQ_NEXT(job, all);
     return job != NULL && nats_is_late(job, now_us) ? job : NULL;
 }
@@ -210,7 +193,7 @@ nats_tick(void *handler, uint64_t now_us)
         nats_settle_failed(
             job, "busy",
             trouble[0] != '\0' ? trouble : "NATS was not ready for the message in time", 0);
-    nats_pump(h);
+    parcels_pump(&h->parcels);
 }
 
 /* --- leaving --- */
@@ -282,11 +265,10 @@ nats_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 
     h->host = *host;
     TAILQ_INIT(&h->jobs);
-    TAILQ_INIT(&h->ready);
-    buffer_init(&h->text);
     ulid_init(&h->ids);
     if (nats_configure(h, host->listener, error) == 0) {
         h->publisher = publisher_open(&h->config, why);
+        parcels_init(&h->parcels, h->publisher, host->digester, h->config.stream, h->template);
         if (h->publisher != NULL && nats_start(h, why))
             return h;
         snprintf(error, HANDLER_ERROR_LEN, "%.100s: %.150s", h->label, why);

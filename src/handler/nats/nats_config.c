@@ -52,7 +52,6 @@ nats_configure(struct nats *h, const struct listener_config *l, char error[HANDL
     h->ahead = (unsigned)l->number[OPTION_NATS_AHEAD];
     h->label = ms_calloc(1, strlen(l->name) + sizeof("nats on "));
     sprintf(h->label, "nats on %s", l->name);
-    h->listener = nats_escaped(l->name);
     h->scope = nats_escaped(scope != NULL ? scope : l->name);
     h->config = (struct publisher_config){
         .label = h->label,
@@ -82,9 +81,8 @@ nats_forget(struct nats *h)
     publisher_close(h->publisher);
     h->publisher = NULL;
     free(h->label);
-    free(h->listener);
     free(h->scope);
-    buffer_fini(&h->text);
+    parcels_fini(&h->parcels);
 }
 
 static int

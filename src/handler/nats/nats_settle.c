@@ -39,22 +39,6 @@ nats_again(void *handler, const struct message *m, const void *memo, size_t *n_o
     return h->receipt;
 }
 
-void
-nats_settle_stored(struct nats_job *job, const struct publish_result *result)
-{
-    uint8_t memo[DEDUP_MEMO_LEN] = {0};
-    struct verdict verdict = {.outcome = PROTO_COMMITTED, .memo = memo};
-    char receipt[NATS_RECEIPT_LEN];
-
-    memcpy(memo, &result->seq, sizeof(result->seq));
-    if (job->m->wants_reply) {
-        verdict.reply_len = nats_write_receipt(job->h, result->seq, result->duplicate, receipt);
-        verdict.reply = receipt;
-    }
-    job->h->stored++;
-    nats_settle(job, &verdict);
-}
-
 static void
 nats_settle_behind(struct nats_job *job)
 {
@@ -79,21 +63,38 @@ nats_settle_failed(struct nats_job *job, const char *code, const char *what, int
     nats_settle(job, &(struct verdict){.outcome = PROTO_FAILED, .code = code, .text = text});
 }
 
-void
+static void
 nats_settle_refused(struct nats_job *job, const char *code, const char *what)
 {
     nats_settle(job, &(struct verdict){.outcome = PROTO_REFUSED, .code = code, .text = what});
 }
 
+static void
+nats_settle_stored(struct nats_job *job, const struct publish_result *result)
+{
+    uint8_t memo[DEDUP_MEMO_LEN] = {0};
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .memo = memo};
+    char receipt[NATS_RECEIPT_LEN];
+
+    memcpy(memo, &result->seq, sizeof(result->seq));
+    if (job->m->wants_reply) {
+        verdict.reply_len = nats_write_receipt(job->h, result->seq, result->duplicate, receipt);
+        verdict.reply = receipt;
+    }
+    job->h->stored++;
+    nats_settle(job, &verdict);
+}
+
 /* What the sender cannot help, and what may pass, ends the connection: it keeps the message. */
 void
-nats_settle_not(struct nats_job *job, const struct publish_result *result)
+nats_settle_result(struct nats_job *job, const struct publish_result *result)
 {
     char text[NATS_TEXT_MAX];
 
-    snprintf(text, sizeof(text), "%s", result->text);
+    snprintf(text, sizeof(text), "%s", result->text != NULL ? result->text : "");
     switch (result->outcome) {
     case PUBLISH_STORED:
+        nats_settle_stored(job, result);
         break;
     case PUBLISH_FULL:
         nats_settle_refused(job, "no-space", text);
@@ -108,6 +109,7 @@ nats_settle_not(struct nats_job *job, const struct publish_result *result)
         nats_settle_refused(job, "id-reused", text);
         break;
     case PUBLISH_MISSET:
+    case PUBLISH_UNREAD:
         nats_settle_failed(job, NULL, text, 0);
         break;
     case PUBLISH_BUSY:

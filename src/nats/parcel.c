@@ -1,0 +1,305 @@
+/* How one message is published: in one publication, or by parcel_chunks.c. Invariant: nothing of a
+ * parcel is under way when its done is called, or it is taken back by parcel_fini. */
+#include "nats/parcel.h"
+
+#include "common/fd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* --- headers --- */
+
+/* From here on what is appended to ps->text is the value. */
+static struct buffer *
+parcel_header_begin(struct parcel *p, struct parcel_headers *headers, const char *name)
+{
+    struct buffer *text = &p->ps->text;
+
+    MS_ASSERT(headers->count < PARCEL_HEADERS_MAX);
+    headers->at[headers->count] = text->len;
+    headers->list[headers->count++].name = name;
+    return text;
+}
+
+void
+parcel_header_add(struct parcel *p, struct parcel_headers *headers, const char *name,
+                  const char *value)
+{
+    buffer_append(parcel_header_begin(p, headers, name), value, strlen(value) + 1);
+}
+
+static void
+parcel_header_add_foreign(struct parcel *p, struct parcel_headers *headers, const char *name,
+                          const char *value, size_t n)
+{
+    struct buffer *text = parcel_header_begin(p, headers, name);
+
+    header_escape(text, value, n);
+    buffer_append(text, "", 1);
+}
+
+void
+parcel_headers_begin(struct parcel *p, const char *msg_id, struct parcel_headers *headers_out)
+{
+    headers_out->count = 0;
+    buffer_clear(&p->ps->text);
+    parcel_header_add(p, headers_out, "Nats-Msg-Id", msg_id);
+    parcel_header_add(p, headers_out, "Nats-Expected-Stream", p->ps->stream);
+    parcel_header_add(p, headers_out, "Msock-Id", p->v.id);
+}
+
+void
+parcel_headers_end(struct parcel *p, struct parcel_headers *headers)
+{
+    for (unsigned i = 0; i < headers->count; i++)
+        headers->list[i].value = buffer_bytes(&p->ps->text) + headers->at[i];
+}
+
+void
+parcel_headers_make(struct parcel *p, struct parcel_headers *headers_out)
+{
+    const struct parcel_values *v = &p->v;
+    char hex[SHA256_HEX_LEN + 1], size[24];
+
+    digest_hex(v->sha256, SHA256_LEN, hex);
+    snprintf(size, sizeof(size), "%" PRIu64, v->size);
+    parcel_headers_begin(p, v->msg_id, headers_out);
+    parcel_header_add(p, headers_out, "Msock-Time", v->time);
+    parcel_header_add(p, headers_out, "Msock-Kind", v->kind);
+    parcel_header_add(p, headers_out, "Msock-Size", size);
+    parcel_header_add(p, headers_out, "Msock-SHA256", hex);
+    parcel_header_add_foreign(p, headers_out, "Msock-Listener", v->listener, strlen(v->listener));
+    parcel_header_add(p, headers_out, "Msock-Proto", v->proto);
+    parcel_header_add_foreign(p, headers_out, "Msock-Peer", v->peer, strlen(v->peer));
+    if (v->name_len > 0)
+        parcel_header_add_foreign(p, headers_out, v->is_file ? "Msock-Path" : "Msock-Key", v->name,
+                                  v->name_len);
+}
+
+/* --- how it ends --- */
+
+static void
+parcel_not(struct parcel *p, enum publish_outcome outcome, const char *text)
+{
+    p->done(p, &(struct publish_result){.outcome = outcome, .text = text});
+}
+
+static void
+parcel_unread(struct parcel *p, int error)
+{
+    char text[NATS_ERROR_LEN];
+
+    snprintf(text, sizeof(text), "the body cannot be read back: %s", strerrordesc_np(error));
+    parcel_not(p, PUBLISH_UNREAD, text);
+}
+
+/* --- the plan --- */
+
+static bool
+parcel_name(struct parcel *p)
+{
+    const struct subject_values values = {
+        .listener = p->v.listener,
+        .kind = p->v.kind,
+        .proto = p->v.proto,
+        .identity = "",
+        .id = p->v.name,
+        .id_len = p->v.name_len,
+    };
+    char subject[SUBJECT_MAX];
+
+    if (subject_format(p->ps->template, &values, subject) < 0)
+        return false;
+    p->subject = ms_strdup(subject);
+    return true;
+}
+
+/* Returns false where it has ended the parcel. */
+static bool
+parcel_plan(struct parcel *p)
+{
+    if (!parcel_name(p))
+        parcel_not(p, PUBLISH_REFUSED, "the id or path is too long for a subject");
+    else if (!parcel_chunks_plan(p, publisher_payload_max(p->ps->publisher)))
+        parcel_not(p, PUBLISH_TOO_LARGE, "the message is larger than NATS takes in chunks");
+    else
+        return true;
+    return false;
+}
+
+/* --- publishing --- */
+
+static void
+parcel_make_ready(struct parcel *p)
+{
+    if (p->is_ready)
+        return;
+    p->is_ready = true;
+    TAILQ_INSERT_TAIL(&p->ps->ready, p, ready);
+}
+
+static void
+parcel_piece_stored(struct parcel *p, const struct parcel_piece *piece,
+                    const struct publish_result *result)
+{
+    p->ps->served_us = clock_mono_us();
+    if (p->is_last) {
+        p->done(p, result);
+        return;
+    }
+    p->chunks.seqs[piece->chunk] = result->seq;
+    p->chunks.stored++;
+    if (parcel_chunks_can_advance(p))
+        parcel_make_ready(p);
+}
+
+static void
+parcel_piece_done(struct publication *publication, const struct publish_result *result)
+{
+    struct parcel_piece *piece = publication->arg;
+    struct parcel *p = piece->parcel;
+
+    piece->publication = NULL;
+    p->out--;
+    if (result->outcome == PUBLISH_STORED)
+        parcel_piece_stored(p, piece, result);
+    else
+        p->done(p, result);
+}
+
+static struct parcel_piece *
+parcel_free_piece(struct parcel *p)
+{
+    struct parcel_piece *piece = p->pieces;
+
+    while (piece->publication != NULL)
+        piece++;
+    MS_ASSERT(piece < p->pieces + PARCEL_CHUNKS_AHEAD);
+    return piece;
+}
+
+struct publication *
+parcel_piece(struct parcel *p, uint32_t chunk, const struct parcel_headers *headers,
+             const void *data, size_t len)
+{
+    struct parcel_piece *piece = parcel_free_piece(p);
+    struct publication *publication =
+        publication_create(p->subject, headers->list, headers->count, data, len);
+
+    *piece = (struct parcel_piece){.parcel = p, .publication = publication, .chunk = chunk};
+    publication->done = parcel_piece_done;
+    if (p->is_last && p->v.may_be_reused)
+        publication->same = "Msock-SHA256";
+    publication->arg = piece;
+    p->out++;
+    return publication;
+}
+
+int
+parcel_read(const struct parcel *p, uint64_t at, char *out, size_t n)
+{
+    if (p->v.mem == NULL)
+        return fd_pread_all(p->v.fd, out, n, (off_t)at);
+    memcpy(out, p->v.mem + at, n);
+    return 0;
+}
+
+/* What comes back from a file has to be proven. */
+static int
+parcel_read_all(const struct parcel *p, char *out)
+{
+    uint8_t digest[SHA256_LEN];
+
+    if (parcel_read(p, 0, out, p->v.size) < 0)
+        return -1;
+    if (p->v.mem != NULL)
+        return 0;
+    digest_sha256(p->ps->digester, out, p->v.size, digest);
+    if (memcmp(digest, p->v.sha256, SHA256_LEN) == 0)
+        return 0;
+    errno = EBADMSG;
+    return -1;
+}
+
+static int
+parcel_publish_all(struct parcel *p)
+{
+    struct parcel_headers headers;
+    struct publication *publication;
+
+    parcel_headers_make(p, &headers);
+    parcel_headers_end(p, &headers);
+    p->is_last = true;
+    publication = parcel_piece(p, 0, &headers, NULL, p->v.size);
+    if (parcel_read_all(p, publication_data(publication)) < 0) {
+        p->pieces[0].publication = NULL;
+        publication_destroy(publication);
+        return -1;
+    }
+    publisher_give(p->ps->publisher, publication);
+    return 0;
+}
+
+/* Publishes the next piece. May end the parcel. */
+static void
+parcel_advance(struct parcel *p)
+{
+    int rc;
+
+    if (p->subject == NULL && !parcel_plan(p))
+        return;
+    rc = p->chunks.count == 0 ? parcel_publish_all(p) : parcel_chunks_advance(p);
+    if (rc < 0)
+        parcel_unread(p, errno);
+    else if (parcel_chunks_can_advance(p))
+        parcel_make_ready(p);
+}
+
+/* --- life --- */
+
+void
+parcels_init(struct parcels *ps, struct publisher *publisher, struct digester *digester,
+             const char *stream, const char *template)
+{
+    *ps = (struct parcels){
+        .publisher = publisher, .digester = digester, .stream = stream, .template = template};
+    TAILQ_INIT(&ps->ready);
+}
+
+void
+parcels_fini(struct parcels *ps)
+{
+    buffer_fini(&ps->text);
+}
+
+void
+parcels_pump(struct parcels *ps)
+{
+    struct parcel *p;
+
+    while ((p = TAILQ_FIRST(&ps->ready)) != NULL && publisher_has_room(ps->publisher)) {
+        TAILQ_REMOVE(&ps->ready, p, ready);
+        p->is_ready = false;
+        parcel_advance(p);
+    }
+}
+
+void
+parcel_begin(struct parcels *ps, struct parcel *p)
+{
+    p->ps = ps;
+    parcel_make_ready(p);
+}
+
+void
+parcel_fini(struct parcel *p)
+{
+    for (size_t i = 0; i < PARCEL_CHUNKS_AHEAD; i++)
+        if (p->pieces[i].publication != NULL)
+            publisher_cancel(p->ps->publisher, p->pieces[i].publication);
+    if (p->is_ready)
+        TAILQ_REMOVE(&p->ps->ready, p, ready);
+    parcel_chunks_fini(p);
+    free(p->subject);
+}
