@@ -99,8 +99,9 @@ silence_is_asked_about_and_then_ended(void **state)
 
     (void)state;
     begin_ready(&p, "{}");
+    p.limits.idle_timeout_us = UINT64_C(3600000000);
     assert_true(cnp_protocol.idle(&p.state));
-    for (int i = 0; i < 3; i++) { /* one that answers may stay */
+    for (int i = 0; i < 3; i++) { /* one that answers may stay for a while */
         assert_int_equal(proto_peer_patience(&p), p.limits.keepalive_us);
         proto_peer_wait(&p, p.limits.keepalive_us);
         expect(&p, T_KEEPALIVE, 0, "");
@@ -113,6 +114,32 @@ silence_is_asked_about_and_then_ended(void **state)
     proto_peer_wait(&p, 3 * p.limits.timeout_us - 1);
     assert_false(p.closed);
     proto_peer_wait(&p, 1);
+    assert_true(p.closed);
+    expect_silence(&p);
+    assert_int_equal(p.tally.err, 0);
+    proto_peer_fini(&p);
+}
+
+static void
+answers_to_keepalives_alone_keep_no_connection(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_ready(&p, "{}");
+    p.limits.keepalive_us = p.limits.idle_timeout_us / 2;
+    for (int i = 0; i < 2; i++) { /* each message begins the time anew */
+        proto_peer_wait(&p, p.limits.keepalive_us);
+        expect(&p, T_KEEPALIVE, 0, "");
+        hear_one(&p, T_ACK, 0, "ACK");
+        hear_one(&p, T_DATA, 0, "a message");
+        expect_ack(&p, 0);
+    }
+    proto_peer_wait(&p, p.limits.keepalive_us);
+    expect(&p, T_KEEPALIVE, 0, "");
+    hear_one(&p, T_ACK, 0, "ACK");
+    assert_false(p.closed);
+    proto_peer_wait(&p, p.limits.idle_timeout_us - p.limits.keepalive_us);
     assert_true(p.closed);
     expect_silence(&p);
     assert_int_equal(p.tally.err, 0);
@@ -201,6 +228,7 @@ main(void)
         cmocka_unit_test(fragments_make_no_message_over_the_limit),
         cmocka_unit_test(control_packets_may_be_larger_than_the_packets_agreed),
         cmocka_unit_test(silence_is_asked_about_and_then_ended),
+        cmocka_unit_test(answers_to_keepalives_alone_keep_no_connection),
         cmocka_unit_test(a_keepalive_is_answered_with_its_sequence),
         cmocka_unit_test(a_packet_that_never_ends_is_ended),
         cmocka_unit_test(a_message_that_comes_too_slowly_is_ended),

@@ -340,7 +340,7 @@ cnp_settle(void *state, struct proto_io *io, void *place, const struct message *
     const void *reply = NULL;
 
     cnp_number_settled(cnp, *io->window, sequence, verdict->outcome == PROTO_REFUSED);
-    cnp->begun_us = io->now_us; /* until now it was our own time */
+    cnp->begun_us = cnp->used_us = io->now_us; /* until now it was our own time */
     cnp->received = 0;
     switch (verdict->outcome) {
     case PROTO_COMMITTED:

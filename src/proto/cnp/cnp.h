@@ -101,6 +101,7 @@ struct cnp {
     uint64_t begun_us;  /* what is under way began; in the handshake: its present step */
     uint64_t received;  /* bytes since begun_us, for the minimal rate */
     uint64_t heard_us;  /* last byte */
+    uint64_t used_us;   /* a message or a part of one was last on its way, in either direction */
     uint64_t asked_us;  /* our KEEPALIVE */
     uint64_t resend_us; /* no packet in flight is due before */
 };

@@ -314,6 +314,7 @@ cnp_session_end(struct cnp *cnp, struct proto_io *io)
         return cnp_say_close(cnp, io, cnp->header.sequence, "bad-session",
                              "this is not the session's id");
     cnp->state = CNP_READY;
+    cnp->used_us = io->now_us;
     return cnp_pump(cnp, io);
 }
 

@@ -19,7 +19,7 @@ cnp_init(void *state, const struct proto_begin *begin)
     cnp->packet_max = begin->limits->packet_size_max;
     cnp->window = 1;
     cnp->session = begin->nonce;
-    cnp->begun_us = cnp->heard_us = begin->now_us;
+    cnp->begun_us = cnp->heard_us = cnp->used_us = begin->now_us;
     cnp->resend_us = UINT64_MAX;
 }
 
@@ -64,6 +64,7 @@ cnp_adopt(void *state, const void *moved)
     struct cnp *cnp = state;
 
     cnp->heard_us = proto_moved_time(from->heard_us, cnp->heard_us);
+    cnp->used_us = proto_moved_time(from->used_us, cnp->used_us);
     if (from->state == CNP_OPENING)
         return from->have == 0 && from->nacks == 0;
     if (from->state != CNP_READY || !cnp_is_sound(from))
@@ -151,6 +152,17 @@ cnp_silence_deadline(const struct cnp *cnp, const struct proto_limits *limits)
     return cnp->heard_us + limits->keepalive_us;
 }
 
+/* Answers to KEEPALIVE alone keep no connection. A client ends when it has no more to do. */
+static uint64_t
+cnp_unused_deadline(const struct cnp *cnp, const struct proto_limits *limits)
+{
+    bool used = cnp->flight > 0 || cnp->under_way > 0 || cnp->early > 0 || cnp->with_handlers > 0;
+
+    if (cnp->role == PROTO_CLIENT || used)
+        return UINT64_MAX;
+    return cnp->used_us + limits->idle_timeout_us;
+}
+
 static uint64_t
 cnp_ready_deadline(const struct cnp *cnp, const struct proto_limits *limits)
 {
@@ -158,6 +170,7 @@ cnp_ready_deadline(const struct cnp *cnp, const struct proto_limits *limits)
 
     at = cnp_sooner(at, cnp_packet_deadline(cnp, limits));
     at = cnp_sooner(at, cnp_rate_deadline(cnp, limits));
+    at = cnp_sooner(at, cnp_unused_deadline(cnp, limits));
     return cnp->flight > 0 ? cnp_sooner(at, cnp->resend_us) : at;
 }
 
@@ -217,6 +230,8 @@ cnp_expire(void *state, struct proto_io *io)
         return cnp_say_close(cnp, io, 0, "timeout", "no byte came for too long inside a packet");
     if (cnp_rate_deadline(cnp, io->limits) <= io->now_us)
         return cnp_say_close(cnp, io, 0, "timeout", "the message came too slowly");
+    if (cnp_unused_deadline(cnp, io->limits) <= io->now_us)
+        return cnp_end(cnp);
     if (cnp_silence_deadline(cnp, io->limits) <= io->now_us)
         return cnp_ask(cnp, io);
     return cnp->flight > 0 ? cnp_resend_due(cnp, io) : PROTO_MORE;

@@ -295,6 +295,7 @@ cnp_data_begin(struct cnp *cnp, struct proto_io *io)
     bool plain = !cnp->second && h->sequence == 0;
     uint32_t ahead;
 
+    cnp->used_us = io->now_us;
     if (h->length > cnp->packet_max)
         return cnp_say_close(cnp, io, h->sequence, "too-large",
                              "the packet is larger than was agreed");

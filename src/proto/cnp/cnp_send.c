@@ -60,6 +60,7 @@ cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_
     p->index = cnp->sent;
     p->message = io->outbox->results != NULL ? io->outbox->results->sent : 0;
     p->due_us = io->now_us + io->limits->timeout_us;
+    cnp->used_us = io->now_us;
     if (cnp->flight++ == 0 || p->due_us < cnp->resend_us)
         cnp->resend_us = p->due_us;
     if (cnp->second || header.sequence != 0)
