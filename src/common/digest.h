@@ -83,13 +83,14 @@ struct seal *seal_create(const uint8_t key[SEAL_KEY_LEN], char error[SEAL_ERROR_
 struct seal *seal_open(const char *path, char error[SEAL_ERROR_LEN]);
 void seal_close(struct seal *seal); /* NULL is fine */
 
-/* Fills out (n + SEAL_OVERHEAD bytes). Returns 0, or -1 where libcrypto fails. */
-MS_MUST_CHECK int
-seal_encrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out);
+/* Any thread. Fills out (n + SEAL_OVERHEAD bytes). Returns 0, or -1 where libcrypto fails. */
+MS_MUST_CHECK int seal_encrypt(const struct seal *seal, enum seal_direction to, const void *in,
+                               size_t n, uint8_t *out);
 
-/* Fills out (n - SEAL_OVERHEAD bytes). Returns 0, or -1: too short, another key, changed on the
- * way, or meant for the other direction; out is then wiped. */
-MS_MUST_CHECK int
-seal_decrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out);
+/* Any thread. Fills out (n - SEAL_OVERHEAD bytes). Returns 0, or -1 with errno: ENOMEM, or EBADMSG:
+ * too short, another key, changed on the way, or meant for the other direction; out is then wiped.
+ */
+MS_MUST_CHECK int seal_decrypt(const struct seal *seal, enum seal_direction to, const void *in,
+                               size_t n, uint8_t *out);
 
 #endif

@@ -25,7 +25,6 @@ static_assert(SEAL_HEADER + SEAL_TAG_LEN == SEAL_OVERHEAD, "the layout in digest
 
 struct seal {
     EVP_CIPHER *cipher;
-    EVP_CIPHER_CTX *ctx;
     uint8_t key[SEAL_KEY_LEN];
 };
 
@@ -116,8 +115,7 @@ seal_create(const uint8_t key[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
     }
     memcpy(seal->key, key, SEAL_KEY_LEN);
     seal->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    seal->ctx = EVP_CIPHER_CTX_new();
-    if (seal->cipher != NULL && seal->ctx != NULL)
+    if (seal->cipher != NULL)
         return seal;
     snprintf(error, SEAL_ERROR_LEN, "libcrypto has no AES-256-GCM here");
     seal_close(seal);
@@ -141,7 +139,6 @@ seal_close(struct seal *seal)
 {
     if (seal == NULL)
         return;
-    EVP_CIPHER_CTX_free(seal->ctx);
     EVP_CIPHER_free(seal->cipher);
     OPENSSL_cleanse(seal->key, sizeof(seal->key));
     free(seal);
@@ -151,24 +148,25 @@ seal_close(struct seal *seal)
 
 /* Sets key, nonce and direction for one payload. */
 static bool
-seal_begin(struct seal *seal, enum seal_direction to, const uint8_t *nonce, int encrypt)
+seal_begin(const struct seal *seal, EVP_CIPHER_CTX *ctx, enum seal_direction to,
+           const uint8_t *nonce, int encrypt)
 {
     uint8_t aad = (uint8_t)to;
     int len;
 
-    return EVP_CipherInit_ex2(seal->ctx, seal->cipher, seal->key, nonce, encrypt, NULL) == 1 &&
-           EVP_CipherUpdate(seal->ctx, NULL, &len, &aad, 1) == 1;
+    return ctx != NULL &&
+           EVP_CipherInit_ex2(ctx, seal->cipher, seal->key, nonce, encrypt, NULL) == 1 &&
+           EVP_CipherUpdate(ctx, NULL, &len, &aad, 1) == 1;
 }
 
 static bool
-seal_run(struct seal *seal, const uint8_t *in, size_t n, uint8_t *out)
+seal_run(EVP_CIPHER_CTX *ctx, const uint8_t *in, size_t n, uint8_t *out)
 {
     for (size_t done = 0; done < n;) {
         size_t bite = n - done < SEAL_BITE ? n - done : SEAL_BITE;
         int len;
 
-        if (EVP_CipherUpdate(seal->ctx, out + done, &len, in + done, (int)bite) != 1 ||
-            len != (int)bite)
+        if (EVP_CipherUpdate(ctx, out + done, &len, in + done, (int)bite) != 1 || len != (int)bite)
             return false;
         done += bite;
     }
@@ -176,39 +174,55 @@ seal_run(struct seal *seal, const uint8_t *in, size_t n, uint8_t *out)
 }
 
 int
-seal_encrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out)
+seal_encrypt(const struct seal *seal, enum seal_direction to, const void *in, size_t n,
+             uint8_t *out)
 {
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     uint8_t *body = out + SEAL_HEADER, *tag = body + n;
+    bool sealed;
     int len;
 
     memcpy(out, SEAL_MAGIC, SEAL_MAGIC_LEN);
     ms_random(out + SEAL_MAGIC_LEN, SEAL_NONCE_LEN);
-    if (seal_begin(seal, to, out + SEAL_MAGIC_LEN, 1) && seal_run(seal, in, n, body) &&
-        EVP_CipherFinal_ex(seal->ctx, tag, &len) == 1 &&
-        EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, tag) == 1)
-        return 0;
-    OPENSSL_cleanse(out, n + SEAL_OVERHEAD);
-    return -1;
+    sealed = seal_begin(seal, ctx, to, out + SEAL_MAGIC_LEN, 1) && seal_run(ctx, in, n, body) &&
+             EVP_CipherFinal_ex(ctx, tag, &len) == 1 &&
+             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, tag) == 1;
+    EVP_CIPHER_CTX_free(ctx);
+    if (!sealed)
+        OPENSSL_cleanse(out, n + SEAL_OVERHEAD);
+    return sealed ? 0 : -1;
 }
 
 int
-seal_decrypt(struct seal *seal, enum seal_direction to, const void *in, size_t n, uint8_t *out)
+seal_decrypt(const struct seal *seal, enum seal_direction to, const void *in, size_t n,
+             uint8_t *out)
 {
     const uint8_t *bytes = in;
     uint8_t tag[SEAL_TAG_LEN], rest[EVP_MAX_BLOCK_LENGTH];
+    EVP_CIPHER_CTX *ctx;
     size_t body_len;
+    bool opened;
     int len;
 
+    errno = EBADMSG;
     if (n < SEAL_OVERHEAD)
         return -1;
     body_len = n - SEAL_OVERHEAD;
     memcpy(tag, bytes + SEAL_HEADER + body_len, SEAL_TAG_LEN);
-    if (memcmp(bytes, SEAL_MAGIC, SEAL_MAGIC_LEN) == 0 &&
-        seal_begin(seal, to, bytes + SEAL_MAGIC_LEN, 0) &&
-        seal_run(seal, bytes + SEAL_HEADER, body_len, out) &&
-        EVP_CIPHER_CTX_ctrl(seal->ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) == 1 &&
-        EVP_CipherFinal_ex(seal->ctx, rest, &len) == 1)
+    ctx = EVP_CIPHER_CTX_new();
+    if (ctx == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    opened = memcmp(bytes, SEAL_MAGIC, SEAL_MAGIC_LEN) == 0 &&
+             seal_begin(seal, ctx, to, bytes + SEAL_MAGIC_LEN, 0) &&
+             seal_run(ctx, bytes + SEAL_HEADER, body_len, out) &&
+             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) == 1 &&
+             EVP_CipherFinal_ex(ctx, rest, &len) == 1;
+    EVP_CIPHER_CTX_free(ctx);
+    if (opened)
         return 0;
     OPENSSL_cleanse(out, body_len);
+    errno = EBADMSG;
     return -1;
 }

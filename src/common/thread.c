@@ -44,7 +44,9 @@ struct helper {
     bool is_started;
     pthread_mutex_t lock;
     pthread_cond_t given, ran;
-    struct job_list waiting, finished;
+    struct job_list waiting, large; /* of both one after the other, where both have some */
+    struct job_list finished;
+    bool large_is_next;
     unsigned under_way; /* jobs given and not in finished */
     bool stopping;
     int fd; /* an eventfd: something is in finished */
@@ -60,6 +62,17 @@ job_take(struct job_list *list)
     return job;
 }
 
+static struct helper_job *
+helper_next(struct helper *h)
+{
+    struct job_list *first = h->large_is_next ? &h->large : &h->waiting;
+
+    if (STAILQ_EMPTY(first))
+        first = h->large_is_next ? &h->waiting : &h->large;
+    h->large_is_next = first == &h->waiting;
+    return job_take(first);
+}
+
 static void *
 helper_main(void *arg)
 {
@@ -70,9 +83,8 @@ helper_main(void *arg)
     for (;;) {
         struct helper_job *job;
 
-        while (STAILQ_EMPTY(&h->waiting) && !h->stopping)
+        while ((job = helper_next(h)) == NULL && !h->stopping)
             pthread_cond_wait(&h->given, &h->lock);
-        job = job_take(&h->waiting);
         if (job == NULL)
             break;
         pthread_mutex_unlock(&h->lock);
@@ -98,6 +110,7 @@ helper_create(const char *name)
         return NULL;
     h->name = name;
     STAILQ_INIT(&h->waiting);
+    STAILQ_INIT(&h->large);
     STAILQ_INIT(&h->finished);
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->given, NULL);
@@ -116,7 +129,10 @@ helper_give(struct helper *h, struct helper_job *job)
         return -1;
     h->is_started = true;
     pthread_mutex_lock(&h->lock);
-    STAILQ_INSERT_TAIL(&h->waiting, job, link);
+    if (job->cost > HELPER_LARGE)
+        STAILQ_INSERT_TAIL(&h->large, job, link);
+    else
+        STAILQ_INSERT_TAIL(&h->waiting, job, link);
     h->under_way++;
     pthread_mutex_unlock(&h->lock);
     pthread_cond_signal(&h->given);
@@ -167,7 +183,7 @@ helper_destroy(struct helper *h)
     pthread_cond_signal(&h->given);
     if (h->is_started)
         pthread_join(h->thread, NULL);
-    MS_ASSERT(STAILQ_EMPTY(&h->waiting) && STAILQ_EMPTY(&h->finished));
+    MS_ASSERT(h->under_way == 0 && STAILQ_EMPTY(&h->finished));
     pthread_mutex_destroy(&h->lock);
     pthread_cond_destroy(&h->given);
     pthread_cond_destroy(&h->ran);

@@ -13,13 +13,17 @@ MS_MUST_CHECK int
 thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg);
 
 /* A helper: a thread beside the worker's own, for what would hold its loop for more than a few
- * milliseconds. Jobs run one after the other, in the order in which they were given; the loop
- * learns of each by a descriptor and ends it in its own thread. All functions are for that thread.
- * Invariant: a job belongs to the helper from helper_give until its done is called. */
+ * milliseconds. Jobs run one after the other, in the order in which they were given, but that large
+ * ones and others take turns; the loop learns of each by a descriptor and ends it in its own
+ * thread. All functions are for that thread. Invariant: a job belongs to the helper from
+ * helper_give until its done is called. */
+#define HELPER_LARGE (1u << 20)
+
 struct helper_job {
     void (*run)(struct helper_job *job);  /* in the helper's thread */
     void (*done)(struct helper_job *job); /* in the loop's, by helper_collect; NULL: nothing */
     void *arg;                            /* the giver's */
+    uint64_t cost;                        /* bytes; over HELPER_LARGE it is a large one */
     STAILQ_ENTRY(helper_job) link;
 };
 

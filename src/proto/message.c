@@ -74,6 +74,15 @@ message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_ma
 }
 
 void
+message_move(struct message *m, struct message_store *store)
+{
+    MS_ASSERT(m->digest == NULL && m->mark_digest == NULL);
+    m->store->memory_used -= m->mem_cap;
+    store->memory_used += m->mem_cap;
+    m->store = store;
+}
+
+void
 message_skip_digest(struct message *m)
 {
     MS_ASSERT(m->size == 0);

@@ -72,6 +72,9 @@ struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);
 void message_destroy(struct message *m); /* NULL is fine */
 
+/* Goes over to another store: it was made in another thread, and is finished. */
+void message_move(struct message *m, struct message_store *store);
+
 /* Skips the digest of this message, which is new and empty: sha256 stays zero, unless the body goes
  * to a file. Then all of it is summed, since what comes back from a file has to be proven. */
 void message_skip_digest(struct message *m);

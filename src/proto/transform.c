@@ -26,6 +26,15 @@ transforms_fini(struct transforms *t)
     t->count = 0;
 }
 
+bool
+transforms_any_thread(const struct transforms *t)
+{
+    for (size_t i = 0; i < t->count; i++)
+        if (!t->list[i].any_thread)
+            return false;
+    return true;
+}
+
 /* A payload on its way through the list; own is NULL while the bytes are still the caller's. */
 struct passing {
     const void *bytes;
@@ -117,9 +126,9 @@ transforms_receive(const struct transforms *t, const void *in, size_t n, void **
 
 /* A new message like m with another body, or NULL with errno where that cannot be stored. */
 static struct message *
-message_with_body(const struct message *m, const void *body, size_t n)
+message_with_body(const struct message *m, struct message_store *store, const void *body, size_t n)
 {
-    struct message *made = message_create(m->store, n, m->keep_max, m->begun_us);
+    struct message *made = message_create(store, n, m->keep_max, m->begun_us);
 
     if (made == NULL)
         return NULL;
@@ -140,7 +149,8 @@ message_with_body(const struct message *m, const void *body, size_t n)
 }
 
 int
-transforms_receive_message(const struct transforms *t, struct message *m, struct message **made_out)
+transforms_receive_message(const struct transforms *t, const struct message *m,
+                           struct message_store *store, struct message **made_out)
 {
     struct message *made = NULL;
     const char *body;
@@ -156,7 +166,7 @@ transforms_receive_message(const struct transforms *t, struct message *m, struct
         return -1;
     }
     if (transforms_receive(t, body, m->size, &out, &out_len) == 0)
-        made = message_with_body(m, out, out_len);
+        made = message_with_body(m, store, out, out_len);
     saved = errno;
     message_body_release(m, body);
     free(out);
@@ -211,7 +221,6 @@ sealing_receive(void *arg, const void *in, size_t in_len, void **out, size_t *ou
         return -1;
     if (seal_decrypt(s->seal, s->from, in, in_len, opened) < 0) {
         free(opened);
-        errno = EBADMSG;
         return -1;
     }
     *out = opened;
@@ -247,7 +256,12 @@ transform_take_seal(struct seal *seal, enum seal_direction to, struct transform 
     s->to = to;
     s->from = to == SEAL_TO_SERVER ? SEAL_TO_CLIENT : SEAL_TO_SERVER;
     *transform_out = (struct transform){
-        .send = sealing_send, .receive = sealing_receive, .arg = s, .free_arg = sealing_free};
+        .send = sealing_send,
+        .receive = sealing_receive,
+        .arg = s,
+        .free_arg = sealing_free,
+        .any_thread = true,
+    };
     return 0;
 }
 

@@ -20,6 +20,7 @@ struct transform {
     transform_fn send, receive; /* NULL: no change */
     void *arg;
     void (*free_arg)(void *arg); /* NULL: the caller's */
+    bool any_thread;             /* receive may be called in any, and in several at once */
 };
 
 struct transforms {
@@ -40,12 +41,16 @@ MS_MUST_CHECK int transforms_send(const struct transforms *t, const void *in, si
 MS_MUST_CHECK int transforms_receive(const struct transforms *t, const void *in, size_t n,
                                      void **out_out, size_t *out_len_out);
 
-/* A new message with the body that `m` (received, finished) becomes, everything else as in m: kind,
- * value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays the caller's.
+bool transforms_any_thread(const struct transforms *t);
+
+/* A new message in that store with the body that `m` (received, finished) becomes, everything else
+ * as in m: kind, value, tag, reply, owner, begun_us; its sha256 is that of the new body. m stays
+ * the caller's, and only its body is looked at: any thread, with a store of its own.
  * Returns 0, or -1 with errno: EBADMSG where a transform refused it or it is over
  * TRANSFORM_BODY_MAX, another value where the environment failed. */
-MS_MUST_CHECK int transforms_receive_message(const struct transforms *t, struct message *m,
-                                             struct message **made_out);
+MS_MUST_CHECK int
+transforms_receive_message(const struct transforms *t, const struct message *m,
+                           struct message_store *store, struct message **made_out);
 
 /* --- sealing (transform.c) --- */
 

@@ -241,14 +241,16 @@ void conn_count(struct conn *c, const struct proto_tally *tally);
 /* What the connection lends its protocol during a call. */
 struct proto_io conn_io(struct conn *c, struct proto_tally *tally);
 
-/* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
-void conn_submit(struct conn *c, struct message *m);
-
 /* Gives a message to the handler and keeps its answer's place. */
 void conn_give(struct conn *c, struct message *m);
 
 /* Answers a message that no handler has seen; m is destroyed. */
 void conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict);
+
+/* --- conn_prepare.c --- */
+
+/* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
+void conn_submit(struct conn *c, struct message *m);
 
 /* --- conn_copies.c --- */
 

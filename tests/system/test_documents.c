@@ -1,8 +1,10 @@
-/* Large documents are parsed beside the loop: others are served meanwhile, and order holds. */
+/* Large documents are parsed, and large sealed messages opened, beside the loop: others are served
+ * meanwhile, and order holds. */
 #include "daemon.h"
 #include "journal.h"
 #include "msock.h"
 #include "stats.h"
+#include "target.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define VALUES 490000 /* close to the default of max_json_values */
 
@@ -32,9 +35,9 @@ large_document(size_t *n_out)
 }
 
 static msock *
-client(const struct daemon *d)
+client(const char *url)
 {
-    msock *m = msock_open(d->listeners[0].url);
+    msock *m = msock_open(url);
 
     assert_non_null(m);
     msock_set_timeouts(m, 20000, 60000);
@@ -42,7 +45,8 @@ client(const struct daemon *d)
 }
 
 struct sender {
-    const struct daemon *d;
+    const char *url;
+    char kind;
     const char *text;
     size_t n;
     atomic_int trailer, finished; /* what has happened */
@@ -64,37 +68,35 @@ static void *
 sender_main(void *arg)
 {
     struct sender *s = arg;
-    msock *m = client(s->d);
+    msock *m = client(s->url);
 
     msock_set_progress(m, note_trailer, s);
-    s->status = msock_send_json_text(m, s->text, s->n);
+    s->status =
+        s->kind == 'J' ? msock_send_json_text(m, s->text, s->n) : msock_send(m, s->text, s->n);
     atomic_store(&s->finished, 1);
     msock_close(m);
     return NULL;
 }
 
 static void
-sender_start(struct sender *s, const struct daemon *d, const char *text, size_t n)
+sender_start(struct sender *s, const char *url, char kind, const char *text, size_t n)
 {
-    *s = (struct sender){.d = d, .text = text, .n = n};
+    *s = (struct sender){.url = url, .kind = kind, .text = text, .n = n};
     assert_int_equal(pthread_create(&s->thread, NULL, sender_main, s), 0);
 }
 
+/* Small messages are answered between the last byte of a large one and its answer. */
 static void
-others_are_served_while_a_document_is_parsed(void **state)
+expect_served_meanwhile(const char *url, char kind, const char *text, size_t n)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
     unsigned meanwhile = 0;
-    msock *m = client(d);
+    msock *m = client(url);
     struct sender s;
-    size_t n;
-    char *text = large_document(&n);
 
-    (void)state;
     assert_int_equal(msock_connect(m), MSOCK_OK);
     for (unsigned tries = 0; tries < 10 && meanwhile < 10; tries++) {
         meanwhile = 0;
-        sender_start(&s, d, text, n);
+        sender_start(&s, url, kind, text, n);
         while (!atomic_load(&s.finished)) {
             int behind = atomic_load(&s.trailer);
 
@@ -107,6 +109,89 @@ others_are_served_while_a_document_is_parsed(void **state)
     /* One or two could be answered between the trailer's leaving and its arrival. */
     assert_true(meanwhile >= 10);
     msock_close(m);
+}
+
+static void
+others_are_served_while_a_document_is_parsed(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
+    size_t n;
+    char *text = large_document(&n);
+
+    (void)state;
+    expect_served_meanwhile(d->listeners[0].url, 'J', text, n);
+    free(text);
+    daemon_stop(d);
+}
+
+static void
+others_are_served_while_a_sealed_message_is_opened(void **state)
+{
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
+    const size_t n = 24u << 20;
+    char *text = calloc(1, n);
+    struct daemon *d;
+
+    (void)state;
+    assert_non_null(text);
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
+    d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard", .listen = {url}});
+    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s", target_port(&d->listeners[0]),
+             key);
+    expect_served_meanwhile(url, 'A', text, n);
+    free(text);
+    daemon_stop(d);
+}
+
+#define LARGE 12
+
+static unsigned
+finished(struct sender senders[LARGE])
+{
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < LARGE; i++)
+        count += atomic_load(&senders[i].finished) != 0;
+    return count;
+}
+
+static void
+a_document_does_not_wait_for_all_larger_ones(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
+    const char *url = d->listeners[0].url;
+    struct sender senders[LARGE];
+    unsigned before, behind;
+    msock *m = client(url);
+    size_t n;
+    char *text = large_document(&n), *small = malloc(200000);
+
+    (void)state;
+    assert_non_null(small);
+    memset(small, ' ', 200000);
+    small[0] = '1';
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    for (unsigned i = 0; i < LARGE; i++)
+        sender_start(&senders[i], url, 'J', text, n);
+    for (unsigned i = 0; i < LARGE; i++)
+        WAIT_FOR(atomic_load(&senders[i].trailer), 60000);
+    before = finished(senders);
+    assert_int_equal(msock_send_json_text(m, small, 200000), MSOCK_OK);
+    behind = LARGE - finished(senders);
+    for (unsigned i = 0; i < LARGE; i++) {
+        pthread_join(senders[i].thread, NULL);
+        assert_int_equal(senders[i].status, MSOCK_OK);
+    }
+    /* The one under way, and one that was not answered yet. */
+    if (behind + 3 < LARGE - before)
+        fail_msg("%u of %u larger ones came first", LARGE - before - behind, LARGE - before);
+    assert_true(behind > 0);
+    msock_close(m);
+    free(small);
     free(text);
     daemon_stop(d);
 }
@@ -127,7 +212,7 @@ order_holds_behind_a_large_document(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     unsigned settled = 0;
-    msock *m = client(d);
+    msock *m = client(d->listeners[0].url);
     struct journal j;
     size_t n;
     char *text = large_document(&n);
@@ -166,7 +251,7 @@ a_document_under_way_survives_what_happens_around_it(void **state)
     (void)state;
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < 4; i++)
-            sender_start(&senders[i], d, text, n);
+            sender_start(&senders[i], d->listeners[0].url, 'J', text, n);
         daemon_reload(d);
         for (unsigned i = 0; i < 4; i++) {
             pthread_join(senders[i].thread, NULL);
@@ -183,6 +268,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(others_are_served_while_a_document_is_parsed),
+        SYSTEM_TEST(others_are_served_while_a_sealed_message_is_opened),
+        SYSTEM_TEST(a_document_does_not_wait_for_all_larger_ones),
         SYSTEM_TEST(order_holds_behind_a_large_document),
         SYSTEM_TEST(a_document_under_way_survives_what_happens_around_it),
     };

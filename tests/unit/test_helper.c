@@ -135,6 +135,35 @@ a_job_under_way_is_not_done_and_can_be_waited_for(void **state)
     helper_destroy(h);
 }
 
+/* Many large jobs that were given before do not hold up the others. */
+static void
+large_jobs_and_others_take_turns(void **state)
+{
+    static const unsigned large[] = {1, 3, 5, 6}, others[] = {2, 4};
+    struct counted_job first = {.job = {.run = job_run_at_the_gate, .done = job_done}}, jobs[6];
+    struct helper *h = helper_create("helper");
+    unsigned n = 0;
+
+    (void)state;
+    ran = done = 0;
+    pthread_mutex_lock(&gate);
+    assert_int_equal(helper_give(h, &first.job), 0);
+    for (unsigned i = 0; i < 4; i++)
+        jobs[n++] = (struct counted_job){
+            .job = {.run = job_run, .done = job_done, .cost = HELPER_LARGE + 1},
+            .number = large[i],
+        };
+    for (unsigned i = 0; i < 2; i++)
+        jobs[n++] = (struct counted_job){
+            .job = {.run = job_run, .done = job_done, .cost = HELPER_LARGE}, .number = others[i]};
+    for (unsigned i = 0; i < n; i++)
+        assert_int_equal(helper_give(h, &jobs[i].job), 0);
+    pthread_mutex_unlock(&gate);
+    helper_finish(h);
+    assert_int_equal(done, 1 + n);
+    helper_destroy(h);
+}
+
 int
 main(void)
 {
@@ -142,6 +171,7 @@ main(void)
         cmocka_unit_test(jobs_run_and_end_in_order),
         cmocka_unit_test(what_is_under_way_ends_before_the_helper_does),
         cmocka_unit_test(the_end_of_a_job_may_give_another),
+        cmocka_unit_test(large_jobs_and_others_take_turns),
         cmocka_unit_test(a_job_under_way_is_not_done_and_can_be_waited_for),
     };
 

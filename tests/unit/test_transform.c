@@ -108,7 +108,7 @@ count_freed(void *arg)
 static void
 add(struct transforms *t, transform_fn on_send, transform_fn on_receive, char *arg)
 {
-    struct transform one = {on_send, on_receive, arg, count_freed};
+    struct transform one = {on_send, on_receive, arg, count_freed, false};
 
     assert_int_equal(transforms_add(t, &one), 0);
 }
@@ -221,7 +221,7 @@ static void
 there_are_eight_at_most(void **state)
 {
     struct transforms t = {0};
-    struct transform one = {letter_put, letter_take, &t, count_freed};
+    struct transform one = {letter_put, letter_take, &t, count_freed, false};
 
     (void)state;
     for (int i = 0; i < TRANSFORMS_MAX; i++)
@@ -291,7 +291,7 @@ a_message_keeps_all_but_its_body(void **state)
         memcpy(body, "cba", 3);
         m = received(body, n + 3);
         assert_int_equal(m->fd >= 0, n + 3 > store.memory_max);
-        assert_int_equal(transforms_receive_message(&t, m, &made), 0);
+        assert_int_equal(transforms_receive_message(&t, m, m->store, &made), 0);
         assert_became(made, m, body + 3, n);
         message_destroy(made);
         message_destroy(m);
@@ -309,9 +309,9 @@ an_empty_body_may_come_and_go(void **state)
     (void)state;
     add(&off, NULL, letter_take, a);
     add(&on, NULL, letter_put, a);
-    assert_int_equal(transforms_receive_message(&off, m, &empty), 0);
+    assert_int_equal(transforms_receive_message(&off, m, m->store, &empty), 0);
     assert_became(empty, m, "", 0);
-    assert_int_equal(transforms_receive_message(&on, empty, &full), 0);
+    assert_int_equal(transforms_receive_message(&on, empty, empty->store, &full), 0);
     assert_became(full, m, "a", 1);
     message_destroy(m);
     message_destroy(empty);
@@ -325,7 +325,7 @@ a_message_that_is_rejected_or_not_there_becomes_none(void **state)
     struct message *rejected = received("cbx", 3), *dropped, *failed, *made;
 
     (void)state;
-    assert_int_equal(transforms_receive_message(&t, rejected, &made), -1);
+    assert_int_equal(transforms_receive_message(&t, rejected, rejected->store, &made), -1);
     assert_int_equal(errno, EBADMSG); /* the sender's fault */
     message_destroy(rejected);
 
@@ -333,12 +333,12 @@ a_message_that_is_rejected_or_not_there_becomes_none(void **state)
     message_append(dropped, "cbax", 4);
     message_finish(dropped);
     assert_true(dropped->body_dropped);
-    assert_int_equal(transforms_receive_message(&t, dropped, &made), -1);
+    assert_int_equal(transforms_receive_message(&t, dropped, dropped->store, &made), -1);
     message_destroy(dropped);
 
     failed = received("cbax", 4);
     failed->error = EIO;
-    assert_int_equal(transforms_receive_message(&t, failed, &made), -1);
+    assert_int_equal(transforms_receive_message(&t, failed, failed->store, &made), -1);
     assert_int_equal(errno, EIO); /* ours */
     message_destroy(failed);
 }
@@ -355,7 +355,7 @@ a_body_that_cannot_be_stored_becomes_none(void **state)
     add(&t, NULL, letter_put, a);
     m = received(body, sizeof(body));
     store.spill_arg = &store; /* no room */
-    assert_int_equal(transforms_receive_message(&t, m, &made), -1);
+    assert_int_equal(transforms_receive_message(&t, m, m->store, &made), -1);
     assert_int_equal(errno, ENOSPC);
     message_destroy(m);
 }
