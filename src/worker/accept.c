@@ -46,7 +46,7 @@ static bool
 accept_without_descriptor(struct worker *w, const struct worker_socket *s)
 {
     const struct worker_listener *l = s->listener;
-    char line[PROTO_REFUSAL_MAX], heard[4096];
+    char line[PROTO_REFUSAL_MAX];
     size_t n = 0;
     int fd;
 
@@ -57,9 +57,8 @@ accept_without_descriptor(struct worker *w, const struct worker_socket *s)
     fd = fd_above_standard(accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (fd >= 0) {
         /* Reads bytes that were sent already, so that the close is no reset that destroys the
-         * answer. */
-        while (recv(fd, heard, sizeof(heard), 0) > 0)
-            ;
+         * answer; but no more than once, since a peer may send as fast as this reads. */
+        (void)recv(fd, w->read_buf, WORKER_READ_SIZE, 0);
         (void)send(fd, line, n, MSG_NOSIGNAL);
         stats_add(&w->stats.block->counters.refused, 1);
         stats_add(&w->stats.block->counters.err, 1);

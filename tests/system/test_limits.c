@@ -109,6 +109,33 @@ without_descriptors_new_ones_are_busy_and_no_worker_spins(void **state)
     daemon_stop(d);
 }
 
+/* It may send as fast as it can: it is told once, and nobody waits for its end. */
+static void
+one_without_a_descriptor_is_not_listened_to(void **state)
+{
+    const uint64_t enough = 64u << 20; /* more than sockets hold */
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .files = 64, .handler = "discard", .set = {"idle_timeout=1m"}});
+    static char bytes[1u << 20];
+    struct peer peers[MANY], loud;
+
+    (void)state;
+    for (unsigned i = 0; i < MANY; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "accepted") + stats_total(d, "refused") == MANY, 10000);
+    for (unsigned i = 0; i < 16; i++) {
+        uint64_t sent = 0;
+
+        peer_connect(&loud, &d->listeners[0]);
+        while (sent < 4 * enough && peer_write(&loud, bytes, sizeof(bytes)) == 0)
+            sent += sizeof(bytes);
+        if (sent > enough)
+            fail_msg("%llu bytes were read", (unsigned long long)sent);
+        peer_close(&loud);
+    }
+    daemon_stop(d);
+}
+
 static void
 a_flood_of_refused_connections_leaves_the_others_alone(void **state)
 {
@@ -142,6 +169,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(one_connection_too_many_is_busy),
         SYSTEM_TEST(without_descriptors_new_ones_are_busy_and_no_worker_spins),
+        SYSTEM_TEST(one_without_a_descriptor_is_not_listened_to),
         SYSTEM_TEST(a_flood_of_refused_connections_leaves_the_others_alone),
     };
 
