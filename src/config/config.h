@@ -6,6 +6,7 @@
 #include "common/digest.h"
 #include "common/listen.h"
 #include "common/log.h"
+#include "common/source.h"
 #include "config/config_options.h"
 #include "proto/proto.h"
 
@@ -37,6 +38,8 @@ struct listener_config {
     /* The values of its options, by enum option_id: the URL's own, else the general ones. */
     uint64_t number[OPTION_COUNT];
     char *text[OPTION_COUNT]; /* of those that only URLs have, paths absolute; NULL: not given */
+
+    struct source_rules allow, deny; /* none in allow: all but those of deny */
 
     /* What was in its key_file when the configuration was read: all workers of a configuration have
      * the same key, also those that are made later. */

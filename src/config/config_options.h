@@ -40,7 +40,9 @@ enum option_id {
     OPTION_SYNC,
     OPTION_DEDUP_WINDOW,
     OPTION_DEDUP_MAX,
-    OPTION_BACKLOG, /* from here on in listener URLs only */
+    OPTION_ALLOW, /* from here on in listener URLs only */
+    OPTION_DENY,
+    OPTION_BACKLOG,
     OPTION_MODE,
     OPTION_V6ONLY,
     OPTION_FRAMING,

@@ -250,6 +250,20 @@ listener_read_framing(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
+/* Who may connect, with the names of users looked up. */
+static int
+listener_read_rules(const struct listener_place *at, const struct url *url, enum option_id id,
+                    struct source_rules *rules)
+{
+    const char *given = url_option(url, config_options[id].name);
+    char reason[SOURCE_REASON_LEN], quoted[CONFIG_QUOTED_LEN];
+
+    if (given == NULL || source_rules_parse(given, rules, reason) == 0)
+        return 0;
+    return listener_fail(at, "%s = \"%s\": %s", config_options[id].name,
+                         config_quote(given, quoted), reason);
+}
+
 static int
 listener_read_texts(const struct listener_place *at, const struct url *url, const char *cwd,
                     struct listener_config *l)
@@ -337,6 +351,8 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.handler = ms_strdup(handler->name);
     listener_limits(number, &l.limits);
     if (listener_read_texts(at, url, settings->cwd, &l) < 0 ||
+        listener_read_rules(at, url, OPTION_ALLOW, &l.allow) < 0 ||
+        listener_read_rules(at, url, OPTION_DENY, &l.deny) < 0 ||
         listener_read_framing(at, url, &l.limits) < 0) {
         listener_config_fini(&l);
         return -1;

@@ -23,7 +23,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      6u
+#define STATS_VERSION      7u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
@@ -51,15 +51,16 @@
 #define STATS_CONN_COUNTERS(X) STATS_CONN_LIST(X, X, X)
 
 /* Counted for every worker and in total, besides the above. */
-#define STATS_WORKER_COUNTERS(X)                                       \
-    X(accepted, "connections accepted")                                \
-    X(refused, "connections turned away: too many, or no descriptors") \
-    X(turns, "turns of the event loop")                                \
-    X(commits, "commits by a handler, each of one or more messages")   \
-    X(committed, "messages in those commits")                          \
-    X(adopted, "connections taken over from a worker that left")       \
-    X(lost, "deliveries not made: the peer did not read")              \
-    X(untracked, "messages with an id that there was no room for")     \
+#define STATS_WORKER_COUNTERS(X)                                         \
+    X(accepted, "connections accepted")                                  \
+    X(refused, "connections turned away, for whatever reason")           \
+    X(denied, "of these: no rule allows their source, or one denies it") \
+    X(turns, "turns of the event loop")                                  \
+    X(commits, "commits by a handler, each of one or more messages")     \
+    X(committed, "messages in those commits")                            \
+    X(adopted, "connections taken over from a worker that left")         \
+    X(lost, "deliveries not made: the peer did not read")                \
+    X(untracked, "messages with an id that there was no room for")       \
     X(evicted, "ids forgotten before their time: dedup_max")
 
 struct stats_conn_counters {

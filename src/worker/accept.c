@@ -38,8 +38,6 @@ accept_park(struct worker *w, uint64_t us)
     timer_set(&w->wheel, &w->park_timer, w->now_us + us);
 }
 
-static const char busy_text[] = "too many connections; try again later";
-
 /* No descriptor is left: the spare one is given up for a moment to tell the peer. Returns false
  * where even that fails. */
 static bool
@@ -118,13 +116,37 @@ accept_failed(struct worker *w, struct worker_socket *s)
     return false;
 }
 
+static const struct conn_refusal too_many = {
+    .code = "busy",
+    .text = "too many connections; try again later",
+};
+static const struct conn_refusal not_allowed = {
+    .code = "denied",
+    .text = "you may not connect from where you are",
+};
+
+/* Do the listener's rules let it in? */
+static bool
+accept_is_allowed(const struct listener_config *config, const struct source *source)
+{
+    if (source_rules_match(&config->deny, source))
+        return false;
+    return config->allow.count == 0 || source_rules_match(&config->allow, source);
+}
+
 static void
 accept_one(struct worker *w, struct worker_listener *l, int fd, const struct endpoint *peer)
 {
-    if (stats_writer_open_total(&w->stats) >= w->config->max_connections)
-        conn_refuse(l, fd, "busy", busy_text);
-    else
+    const struct source source = source_of(fd, peer);
+
+    if (!accept_is_allowed(l->child->config, &source)) {
+        stats_add(&w->stats.block->counters.denied, 1);
+        conn_refuse(l, fd, &not_allowed);
+    } else if (stats_writer_open_total(&w->stats) >= w->config->max_connections) {
+        conn_refuse(l, fd, &too_many);
+    } else {
         conn_open(l, fd, peer);
+    }
 }
 
 /* This worker was woken and declines or leaves, so it has used up the wake-up: tells the others

@@ -7,7 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* connections one too many that wait to be told so in their protocol */
+/* connections turned away that wait to be told so in their protocol */
 #define TURNED_AWAY_MAX 256
 
 #define TO(phase) (1u << CONN_##phase)
@@ -266,10 +266,10 @@ conn_begin(struct conn *c, const struct proto_ops *proto)
 
 /* Says no in the connection's protocol, and that is the end of it. */
 static void
-conn_say_refusal(struct conn *c, const char *code, const char *text)
+conn_say_refusal(struct conn *c)
 {
     char line[PROTO_REFUSAL_MAX];
-    size_t n = c->proto->refusal(code, text, line);
+    size_t n = c->proto->refusal(c->refusal->code, c->refusal->text, line);
 
     CONN_ADD(c, err, 1);
     answers_append(&c->answers, line, n, true);
@@ -279,7 +279,7 @@ conn_say_refusal(struct conn *c, const char *code, const char *text)
 void
 conn_turn_away(struct conn *c)
 {
-    conn_say_refusal(c, "busy", "too many connections; try again later");
+    conn_say_refusal(c);
 }
 
 /* When it is known what it speaks; it has a moment to say so, and only so many have one at a
@@ -294,7 +294,7 @@ conn_refuse_later(struct conn *c)
 }
 
 void
-conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text)
+conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why)
 {
     struct conn *c = conn_create(listener, fd);
 
@@ -303,9 +303,10 @@ conn_refuse(struct worker_listener *listener, int fd, const char *code, const ch
         fd_close(&fd);
         return;
     }
+    c->refusal = why;
     conn_begin(c, listener->proto);
     if (c->proto->refusal != NULL)
-        conn_say_refusal(c, code, text);
+        conn_say_refusal(c);
     else
         conn_refuse_later(c);
     if (conn_watch(c) < 0)
@@ -387,6 +388,11 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     conn_touch(c);
 }
 
+static const struct conn_refusal no_slot = {
+    .code = "busy",
+    .text = "this worker has all the connections it can count",
+};
+
 void
 conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
 {
@@ -396,7 +402,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
     struct conn *c;
 
     if (slot == NULL) {
-        conn_refuse(listener, fd, "busy", "this worker has all the connections it can count");
+        conn_refuse(listener, fd, &no_slot);
         return;
     }
     c = conn_create(listener, fd);

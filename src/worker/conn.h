@@ -10,8 +10,13 @@
  * served (no slot, no memory for epoll) it is turned away with ERR busy. */
 void conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer);
 
-/* Turns an accepted socket away: says ERR code text and lingers until the peer has read it. */
-void conn_refuse(struct worker_listener *listener, int fd, const char *code, const char *text);
+/* Why a connection is turned away: "ERR code text". Static. */
+struct conn_refusal {
+    const char *code, *text;
+};
+
+/* Turns an accepted socket away: says why, and lingers until the peer has read it. */
+void conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why);
 
 /* The handler's decision about a message that conn_open's connection had submitted; m is
  * destroyed. ctx: the worker. */
@@ -87,7 +92,7 @@ void conn_disconnect(struct conn *c);
 enum conn_phase {
     CONN_SERVING,     /* messages come and are answered */
     CONN_LEAVING,     /* the same, but it ends as soon as it is between messages */
-    CONN_TURNED_AWAY, /* one too many: read until it is known how to say so */
+    CONN_TURNED_AWAY, /* read until it is known how to say so */
     CONN_OVERRUN,     /* left too much unread: it ends with this turn */
     CONN_CLOSING,     /* nothing more is read; the last answers go out */
     CONN_LINGERING,   /* all is sent: reading on, so that the peer gets it, until it closes */
@@ -115,7 +120,8 @@ struct conn {
     size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
     uint32_t window;         /* worker->window when it last sent something */
     struct stats_slot *slot; /* NULL for one that is turned away */
-    struct message *message; /* being built */
+    const struct conn_refusal *refusal; /* of such a one */
+    struct message *message;            /* being built */
     struct answers answers;
     struct outbox outbox;
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
@@ -179,7 +185,7 @@ void conn_begin_closing(struct conn *c);
 /* Speaks that protocol from here on. */
 void conn_begin(struct conn *c, const struct proto_ops *proto);
 
-/* Says, now that its protocol is known, that it is one connection too many. */
+/* Says, now that its protocol is known, why it is turned away. */
 void conn_turn_away(struct conn *c);
 
 /* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
