@@ -87,7 +87,7 @@ CLIENT_SRC := $(call sources,client embed proto bus dedup) src/handler/outcome.c
               $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)
-CTL_SRC    := $(wildcard tools/msockctl/*.c)
+CTL_SRC    := $(wildcard tools/msockctl/*.c tools/msockctl/doctor/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)

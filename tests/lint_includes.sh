@@ -22,6 +22,7 @@ allowed() {
     src/master/*) echo stats dedup config common bus ;;
     src/client/*) echo proto common ;;
     src/embed/*) echo common proto stats dedup config ;;
+    tools/msockctl/doctor/*) echo stats common config ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo common ;;
     tools/bench/*) echo common proto msock ;; # the table of subcommands
@@ -41,6 +42,8 @@ excepted() {
     src/embed/*:handler/handler.h) return 0 ;;
     tools/msockctl/cmd_verify.c:handler/journal/verify.h) return 0 ;; # reads a journal offline
     tools/msockctl/cmd_segments.c:handler/journal/segment_list.h) return 0 ;;
+    tools/msockctl/doctor/*:handler/journal/segment_list.h) return 0 ;;
+    tools/msockctl/doctor/*:handler/journal/data_dir.h) return 0 ;;
     src/handler/module/*:msock_module.h) return 0 ;;  # what modules are written against
     esac
     return 1

@@ -1,6 +1,7 @@
 /* Preloaded into the daemon by the system tests: sets the wall clock back or forward. The file
  * named by $MSOCK_CLOCK holds so many seconds, as an int64_t; it is mapped, so that it can be
- * changed while the daemon runs. The other clocks are the real ones. */
+ * changed while the daemon runs. The other clocks are the real ones. A clock that was set is not
+ * synchronized; one that was not is. */
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -8,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/timex.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,4 +64,11 @@ time(time_t *out)
     if (out != NULL)
         *out = ts.tv_sec;
     return ts.tv_sec;
+}
+
+int
+adjtimex(struct timex *tx)
+{
+    *tx = (struct timex){.status = shift_now() != 0 ? STA_UNSYNC : 0};
+    return shift_now() != 0 ? TIME_ERROR : TIME_OK;
 }

@@ -4,6 +4,7 @@
 #define MSOCKCTL_CTL_H
 
 #include "common/base.h"
+#include "common/text.h"
 #include "stats/stats_reader.h"
 
 #include <jansson.h>
@@ -17,6 +18,7 @@ struct target;
 struct ctl {
     const char *dir;                   /* runtime directory of the msockd that is meant */
     const struct ctl_command *command; /* the subcommand; NULL before it is known */
+    struct buffer *errors;             /* gets what ctl_error says, a line each; NULL: stderr */
 };
 
 struct ctl_command {
@@ -29,7 +31,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor;
 
 /* --- options and endings (main.c) --- */
 
@@ -95,13 +97,14 @@ enum snapshot_alive { SNAPSHOT_DEAD, SNAPSHOT_ALIVE, SNAPSHOT_UNKNOWN };
 struct snapshot {
     enum snapshot_alive alive;
     int pid; /* of the master */
-    char version[32], reload_text[512];
+    char version[32], reload_text[512], config_file[256], data_dir[256];
     char boot_id[BOOT_ID_LEN];
     uint64_t taken_us, started_us; /* monotonic */
     uint64_t started_real_us;      /* since 1970 */
     uint64_t generation, reloads;
     enum stats_verdict verdict;
     struct stats_totals total;
+    unsigned workers_wanted; /* as configured */
     unsigned worker_count;
     struct stats_worker_view *workers; /* heap */
 };

@@ -31,8 +31,11 @@ static void MS_PRINTF(2, 0) error_print(const struct ctl *ctl, const char *fmt, 
     char text[TEXT_MAX];
 
     text_make(text, fmt, ap);
-    fprintf(stderr, "msockctl%s%s: %s\n", ctl->command != NULL ? " " : "",
-            ctl->command != NULL ? ctl->command->name : "", text);
+    if (ctl->errors != NULL)
+        buffer_printf(ctl->errors, "%s\n", text);
+    else
+        fprintf(stderr, "msockctl%s%s: %s\n", ctl->command != NULL ? " " : "",
+                ctl->command != NULL ? ctl->command->name : "", text);
 }
 
 void
@@ -181,8 +184,8 @@ ctl_finish(const struct ctl *ctl, int status)
 /* --- the program --- */
 
 static const struct ctl_command *const commands[] = {
-    &ctl_stats, &ctl_conns, &ctl_workers, &ctl_listeners, &ctl_reload,
-    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,    &ctl_segments,
+    &ctl_stats, &ctl_conns,  &ctl_workers, &ctl_listeners, &ctl_reload, &ctl_stop,
+    &ctl_quit,  &ctl_reopen, &ctl_verify,  &ctl_segments,  &ctl_doctor,
 };
 
 static void

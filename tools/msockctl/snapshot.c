@@ -27,7 +27,10 @@ control_copy(struct snapshot *s, const struct stats_control *c)
     s->reloads = atomic_load_explicit(&c->reloads, memory_order_acquire);
     s->verdict = (enum stats_verdict)atomic_load(&c->reload_verdict);
     field_copy(s->version, c->version_text, sizeof(s->version));
+    s->workers_wanted = atomic_load(&c->workers);
     field_copy(s->reload_text, c->reload_text, sizeof(s->reload_text));
+    field_copy(s->config_file, c->config_file, sizeof(s->config_file));
+    field_copy(s->data_dir, c->data_dir, sizeof(s->data_dir));
     snprintf(s->boot_id, sizeof(s->boot_id), "%016" PRIx64 "%016" PRIx64, c->boot_id[0],
              c->boot_id[1]);
 }

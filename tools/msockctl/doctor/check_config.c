@@ -1,0 +1,153 @@
+/* What is configured, and the files and directories that it names. */
+#include "doctor.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define EXPIRY_DAYS 14
+
+static enum doctor_verdict
+look_configuration(const struct doctor *d, struct doctor_finding *f)
+{
+    if (d->config != NULL)
+        return doctor_fine(f, "the configuration is right");
+    if (d->stats.pid == 0)
+        return doctor_unknown(f, "%s", d->config_error);
+    doctor_mend(f, "msockd -t -c %s says it again; until it is mended, neither reload nor restart",
+                d->stats.config_file[0] != '\0' ? d->stats.config_file : "FILE");
+    return doctor_wrong(f, "the next reload will fail: %s", d->config_error);
+}
+
+static enum doctor_verdict
+look_sync(const struct doctor *d, struct doctor_finding *f)
+{
+    if (d->config == NULL)
+        return doctor_unknown(f, "%s", d->config_error);
+    if (d->config->sync)
+        return doctor_fine(f, "the last ACK waits for the disk");
+    doctor_mend(f, "set sync = yes, then: msockctl -r %s reload", d->ctl->dir);
+    return doctor_wrong(f, "sync = no: a power cut takes messages that were acknowledged");
+}
+
+/* --- who may touch what --- */
+
+static enum doctor_verdict
+directory_judge(struct doctor_finding *f, const char *path)
+{
+    struct stat st;
+
+    if (path[0] == '\0' || stat(path, &st) < 0)
+        return doctor_unknown(f, "%s: %s", path[0] != '\0' ? path : "the directory",
+                              path[0] != '\0' ? strerror(errno) : "not known");
+    if ((st.st_mode & S_IWOTH) == 0)
+        return doctor_fine(f, "%s is not everybody's to change", path);
+    doctor_mend(f, "chmod o-w %s", path);
+    return doctor_wrong(f, "everybody on this machine may change what is in %s", path);
+}
+
+static enum doctor_verdict
+look_data_directory(const struct doctor *d, struct doctor_finding *f)
+{
+    return directory_judge(f, d->data_dir);
+}
+
+static enum doctor_verdict
+look_runtime_directory(const struct doctor *d, struct doctor_finding *f)
+{
+    return directory_judge(f, d->ctl->dir);
+}
+
+/* Calls judge for the files that listeners name with these options, until one says WRONG. */
+static enum doctor_verdict
+files_judge(const struct doctor *d, struct doctor_finding *f, const enum option_id *options,
+            size_t n, enum doctor_verdict (*judge)(struct doctor_finding *f, const char *path))
+{
+    enum doctor_verdict verdict = DOCTOR_FINE;
+
+    if (d->config == NULL)
+        return doctor_unknown(f, "%s", d->config_error);
+    (void)doctor_fine(f, "no listener names one");
+    for (size_t i = 0; i < d->config->listener_count; i++)
+        for (size_t k = 0; k < n && verdict == DOCTOR_FINE; k++)
+            if (d->config->listeners[i].text[options[k]] != NULL)
+                verdict = judge(f, d->config->listeners[i].text[options[k]]);
+    return verdict;
+}
+
+static enum doctor_verdict
+secret_judge(struct doctor_finding *f, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return doctor_unknown(f, "%s: %s", path, strerror(errno));
+    if ((st.st_mode & (S_IRWXO | S_IWGRP)) == 0)
+        return doctor_fine(f, "%s is secret", path);
+    doctor_mend(f, "chmod 640 %s, and make a new secret", path);
+    return doctor_wrong(f, "everybody on this machine may read or change the secret in %s", path);
+}
+
+static enum doctor_verdict
+look_secrets(const struct doctor *d, struct doctor_finding *f)
+{
+    static const enum option_id secrets[] = {OPTION_KEY_FILE, OPTION_NATS_PASSWORD_FILE,
+                                             OPTION_NATS_CREDS, OPTION_NATS_NKEY, OPTION_NATS_KEY};
+
+    return files_judge(d, f, secrets, MS_ARRAY_LEN(secrets), secret_judge);
+}
+
+/* Days until the first certificate of a file ends. False where it holds none. */
+static bool
+certificate_days(const char *path, int *days_out)
+{
+    FILE *file = fopen(path, "re");
+    X509 *certificate = file != NULL ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+    int seconds;
+    bool read = certificate != NULL &&
+                ASN1_TIME_diff(days_out, &seconds, NULL, X509_get0_notAfter(certificate)) == 1;
+
+    if (read && seconds < 0)
+        *days_out -= 1;
+    X509_free(certificate);
+    if (file != NULL)
+        fclose(file);
+    return read;
+}
+
+static enum doctor_verdict
+certificate_judge(struct doctor_finding *f, const char *path)
+{
+    int days;
+
+    if (!certificate_days(path, &days))
+        return doctor_unknown(f, "%s holds no certificate that can be read", path);
+    if (days >= EXPIRY_DAYS)
+        return doctor_fine(f, "%s holds for %d days", path, days);
+    doctor_mend(f, "openssl x509 -noout -enddate -in %s; have it renewed", path);
+    return doctor_wrong(f,
+                        days < 0 ? "the certificate in %s ended %d days ago"
+                                 : "the certificate in %s ends in %d days",
+                        path, abs(days));
+}
+
+static enum doctor_verdict
+look_certificates(const struct doctor *d, struct doctor_finding *f)
+{
+    static const enum option_id certificates[] = {OPTION_NATS_CERT, OPTION_NATS_CA};
+
+    return files_judge(d, f, certificates, MS_ARRAY_LEN(certificates), certificate_judge);
+}
+
+const struct doctor_check doctor_config[] = {
+    {"configuration", look_configuration},
+    {"sync", look_sync},
+    {"data-directory", look_data_directory},
+    {"runtime-directory", look_runtime_directory},
+    {"secrets", look_secrets},
+    {"certificates", look_certificates},
+    {NULL, NULL},
+};
