@@ -50,7 +50,8 @@ enum msock_status {
     /* connected, but no final ACK after all retries: the message is in doubt (1.7) */
     MSOCK_GIVEN_UP,
     MSOCK_LOCAL,     /* this side failed: a file cannot be read, no memory, a transform failed */
-    MSOCK_CANCELLED, /* the progress callback stopped the message; it is not committed */
+    MSOCK_CANCELLED, /* the progress callback stopped the message; it is not committed. Or the
+                        function of msock_set_wait ended the call */
     MSOCK_TIMEOUT,   /* sending: the server took the message, but the wanted reply was lost or late;
                         receiving: no message came in time, and nothing is lost */
 };
@@ -106,6 +107,14 @@ MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t
 /* Connects now and not with the first message, so that an unreachable server is noticed early.
  * Tries again as msock_set_retries says. Returns MSOCK_OK or MSOCK_UNREACHABLE. */
 MSOCK_API enum msock_status msock_connect(msock *m);
+
+/* Gives a new handle a stream socket that is connected already, by somebody else or to somebody who
+ * has connected to this program. The handle speaks its protocol there, in the client's role, and
+ * owns fd from now on, also if this fails. It never connects by itself: the host of its URL is not
+ * used, and when the connection has ended, calls return MSOCK_UNREACHABLE or MSOCK_GIVEN_UP. Waits
+ * up to answer_ms where the protocol begins with an answer. Returns MSOCK_OK; MSOCK_USAGE if the
+ * handle was connected before, or fd is no connected stream socket; MSOCK_UNREACHABLE. */
+MSOCK_API enum msock_status msock_attach(msock *m, int fd);
 
 /* Returns 1 if MSOCK_OK from a sending call means that the server has taken the message (msp, cnp).
  * Returns 0 if it only means that the message was sent (tinyproto, frame: no acknowledgement). */
@@ -197,6 +206,20 @@ MSOCK_API void msock_set_auto_id(msock *m, int on);
  * msock_recv, or as the reply to the next message. A server that sends both pushes and replies on
  * one connection, or replies that nobody asked for, must mark its replies. */
 MSOCK_API void msock_set_want_reply(msock *m, int on);
+
+/* Sets a function that waits in the place of poll(2); NULL: none. With it a program can look at its
+ * signals, or serve an event loop of its own from another stack. The handle calls it, in the thread
+ * of the call, wherever it would wait, with the arguments of poll(2); with n 0 it is a pause. It
+ * returns as poll(2) does, and must not use the handle.
+ *
+ * With -1 and another errno than EINTR it ends the call: the call waits no more and returns
+ * MSOCK_CANCELLED. A message under way is then not committed, or in doubt, as the sentence says,
+ * and its connection is closed. msock_recv and msock_flush lose nothing; msock_send_ahead takes
+ * back a message that was still waiting for room. A look-up goes on by itself, as after its time.
+ */
+struct pollfd;
+typedef int (*msock_wait_fn)(void *arg, struct pollfd *fds, unsigned n, int timeout_ms);
+MSOCK_API void msock_set_wait(msock *m, msock_wait_fn fn, void *arg);
 
 /* --- sending --- */
 

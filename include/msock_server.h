@@ -115,7 +115,8 @@ MSOCK_API enum msock_status
 msock_server_recv(msock_server *s, int timeout_ms, msock_message **message_out);
 
 /* Callbacks of msock_server_run. Only message is required; the others may be NULL. They never run
- * within another call of the program, so they may use every function except _run and _destroy. */
+ * within another call of the program, so they may use every function except _run, _dispatch and
+ * _destroy. */
 struct msock_server_callbacks {
     void (*message)(void *arg, msock_server *s,
                     msock_message *message); /* settle it, now or later */
@@ -139,6 +140,43 @@ msock_server_run(msock_server *s, const struct msock_server_callbacks *callbacks
  * only settle messages and destroy the server. Any thread, any signal handler, also before the
  * server is used. */
 MSOCK_API void msock_server_stop(msock_server *s);
+
+/* --- for programs with an event loop of their own --- */
+
+/* Returns a descriptor that poll(2) finds readable (POLLIN) when the server has something to do;
+ * the server owns it, and it stays the same. Then, and when msock_server_timeout milliseconds are
+ * over without an event, the program calls msock_server_recv with timeout 0 until that returns
+ * MSOCK_TIMEOUT, or msock_server_dispatch. Returns -1 if the server cannot be used, see
+ * msock_server_error. From now on no listener can be added. */
+MSOCK_API int msock_server_fd(msock_server *s);
+
+/* Returns for how many milliseconds the program may wait now, from 0 on. Ask anew before each wait,
+ * and after each call of another function for this server. */
+MSOCK_API int msock_server_timeout(const msock_server *s);
+
+/* Does what there is to do, without waiting, and calls the callbacks as msock_server_run does, but
+ * for tick. Returns MSOCK_OK; MSOCK_CANCELLED after msock_server_stop, when everything is told that
+ * was there; MSOCK_USAGE without a listener or a callback for messages, or within a callback;
+ * MSOCK_LOCAL. Afterwards msock_server_run may end the server in order. */
+MSOCK_API enum msock_status
+msock_server_dispatch(msock_server *s, const struct msock_server_callbacks *callbacks, void *arg);
+
+/* --- statistics --- */
+
+/* Counts since the first call that received; those of the protocols are described in
+ * docs/protocol.md, with each of them. */
+struct msock_server_counts {
+    uint64_t acks, nack1, nack2, rej, err; /* answers sent, or the protocol's counterparts */
+    uint64_t messages;                     /* committed */
+    uint64_t duplicates; /* of these, answered by the outcome of an earlier copy */
+    uint64_t packets;    /* accepted */
+    uint64_t bytes_in, bytes_out;
+    uint64_t cut;               /* messages dropped because their end did not come */
+    uint64_t accepted, refused; /* connections */
+    uint64_t open;              /* connections now */
+};
+MSOCK_API void
+msock_server_get_counts(const msock_server *s, struct msock_server_counts *counts_out);
 
 /* --- a message --- */
 

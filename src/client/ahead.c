@@ -276,6 +276,8 @@ ahead_wait(struct msock *m, unsigned count, size_t bytes, uint64_t deadline_us)
     while (status == MSOCK_OK && peer_alive(m->peer)) {
         if (ahead->count <= count && ahead->bytes <= bytes)
             return MSOCK_OK;
+        if (m->waiter.is_ended)
+            return handle_fail_ended(m);
         if (!moved && clock_mono_us() >= deadline_us)
             return MSOCK_TIMEOUT;
         status = ahead_turn(m, deadline_us, &moved);
@@ -392,6 +394,7 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
     enum msock_status status = MSOCK_OK;
 
     handle_begin(m);
+    m->waiter.is_ended = false;
     if ((data == NULL && n > 0) || (kind != 'A' && kind != 'J'))
         return handle_fail(m, MSOCK_USAGE, "what is sent ahead is a message or a document");
     if (m->want_reply)
@@ -408,6 +411,10 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
         status = ahead_wait(m, AHEAD_MAX / 2, AHEAD_BYTES / 2, UINT64_MAX);
     if (status == MSOCK_OK)
         return ahead_post(m, item);
+    if (status == MSOCK_CANCELLED && ahead->count > 0) { /* those before it have not ended */
+        ahead_item_destroy(item);
+        return status;
+    }
     ahead_append(ahead, item); /* it ends with those before it */
     ahead_report(m, status);
     return status;
@@ -420,6 +427,7 @@ msock_flush(msock *m, int timeout_ms)
     enum msock_status status;
 
     handle_begin(m);
+    m->waiter.is_ended = false;
     if (m->ahead->count == 0)
         return MSOCK_OK;
     status = ahead_wait(m, 0, 0, deadline);

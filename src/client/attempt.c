@@ -126,16 +126,19 @@ attempt_may_carry(const struct msock *m, const struct outgoing *out)
 int
 attempt_connect(struct msock *m)
 {
+    m->peer->end = PEER_CLOSED;
+    return connect_once(m) < 0 ? -1 : attempt_open(m);
+}
+
+int
+attempt_open(struct msock *m)
+{
     struct peer *p = m->peer;
-    uint64_t deadline;
+    uint64_t deadline = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
     enum peer_turn turn = PEER_MOVED;
 
-    p->end = PEER_CLOSED;
-    if (connect_once(m) < 0)
-        return -1;
-    deadline = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
     peer_begin(p);
-    while (turn == PEER_MOVED && !peer_ready(p))
+    while (turn == PEER_MOVED && !peer_ready(p) && !m->waiter.is_ended)
         turn = clock_mono_us() < deadline ? peer_turn(p, deadline) : PEER_QUIET;
     attempt_count(m);
     if (peer_alive(p) && peer_ready(p))
@@ -289,6 +292,7 @@ enum attempt_stop {
     STOP_LATE,      /* no progress for too long */
     STOP_FULL,      /* nothing more can be read: too many messages wait for msock_recv */
     STOP_CANCELLED, /* by the progress callback */
+    STOP_WAIT,      /* by the function of msock_set_wait */
 };
 
 static enum attempt_stop
@@ -307,6 +311,8 @@ attempt_wait(struct attempt *a)
         attempt_look(a);
         if (!attempt_taken(a) && !attempt_progress(a))
             return STOP_CANCELLED;
+        if (a->m->waiter.is_ended)
+            return STOP_WAIT;
         if (turn == PEER_QUIET && peer_full(a->peer))
             return STOP_FULL;
         if (clock_mono_us() >= a->deadline_us && !attempt_extended(a))
@@ -359,6 +365,10 @@ attempt_say(struct attempt *a, enum attempt_stop stop)
     case STOP_CANCELLED:
         handle_fail(m, MSOCK_OK, "cancelled by the progress callback");
         break;
+    case STOP_WAIT:
+        handle_fail(m, MSOCK_OK, "%s: the program has ended the wait; the message %s", m->address,
+                    attempt_left(a) ? "may have been committed" : "is not committed");
+        break;
     }
 }
 
@@ -372,7 +382,7 @@ attempt_fail(struct attempt *a, enum attempt_stop stop)
 
     attempt_say(a, stop);
     peer_close(p);
-    if (stop == STOP_CANCELLED)
+    if (stop == STOP_CANCELLED || stop == STOP_WAIT)
         return ATTEMPT_CANCELLED;
     if (taken) {
         m->counts.messages++;

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <time.h>
 
 #define CONNECT_MOVES_MAX 256 /* without a wait, also where a name is another one each time */
 
@@ -32,12 +31,38 @@ connect_name(struct msock *m)
         snprintf(m->connected_to, sizeof(m->connected_to), "%s (%s)", m->address, text);
 }
 
+static void
+connect_take(struct msock *m, int fd)
+{
+    transport_take(&m->transport, fd);
+    m->counts.connects++;
+    m->messages_before = m->counts.messages;
+    m->peer->has_heard = false;
+}
+
+/* The other side has no name here but its address. */
+void
+connect_attach(struct msock *m, int fd)
+{
+    struct endpoint at = {.len = sizeof(at.addr)};
+
+    m->is_attached = true;
+    if (getpeername(fd, (struct sockaddr *)&at.addr, &at.len) == 0)
+        endpoint_format(&at, m->connected_to);
+    m->address = m->connected_to;
+    connect_take(m, fd);
+}
+
 int
 connect_once(struct msock *m)
 {
     struct dialer *d = &m->dialer;
     int fd;
 
+    if (m->is_attached) {
+        handle_fail(m, MSOCK_OK, "%s: the connection has ended", m->address);
+        return -1;
+    }
     connect_credit(m);
     if (dial_connect(d, m->answer_ms, &fd) < 0) {
         if (errno == ENOMEM)
@@ -45,11 +70,8 @@ connect_once(struct msock *m)
         handle_fail(m, MSOCK_OK, "%s", d->error);
         return -1;
     }
-    transport_take(&m->transport, fd);
     connect_name(m);
-    m->counts.connects++;
-    m->messages_before = m->counts.messages;
-    m->peer->has_heard = false;
+    connect_take(m, fd);
     return 0;
 }
 
@@ -69,13 +91,12 @@ connect_is_sent_away(const struct msock *m)
 bool
 connect_moves_on(struct msock *m, struct pauses *pauses)
 {
-    return dial_has_other(&m->dialer) && pauses->moves++ < CONNECT_MOVES_MAX;
+    return !m->is_attached && dial_has_other(&m->dialer) && pauses->moves++ < CONNECT_MOVES_MAX;
 }
 
 void
 connect_pause(struct msock *m, struct pauses *pauses)
 {
-    struct timespec left;
     uint32_t random;
     uint64_t us;
 
@@ -83,10 +104,7 @@ connect_pause(struct msock *m, struct pauses *pauses)
         return;
     ms_random(&random, sizeof(random));
     us = backoff_us(m->base_ms, m->max_ms, pauses->waits++, random);
-    left.tv_sec = (time_t)(us / 1000000);
-    left.tv_nsec = (long)(us % 1000000) * 1000;
-    while (nanosleep(&left, &left) < 0 && errno == EINTR)
-        continue;
+    (void)wait_until(&m->waiter, -1, 0, clock_mono_us() + us);
     pauses->moves = 0;
     dial_begin_round(&m->dialer);
 }

@@ -2,6 +2,8 @@
  * travels then, and how long to wait before it. */
 #include "client/handle.h"
 
+#include "common/fd.h"
+
 #include <stdio.h>
 
 struct delivery {
@@ -28,9 +30,12 @@ msock_connect(msock *m)
     unsigned retries = 0;
 
     handle_begin(m);
+    m->waiter.is_ended = false;
     attempt_check(m);
     dial_begin_call(&m->dialer);
     while (m->transport.fd < 0 && attempt_connect(m) < 0) {
+        if (m->waiter.is_ended)
+            return handle_fail_ended(m);
         if (attempt_is_starved(m))
             return MSOCK_LOCAL;
         if (connect_moves_on(m, &pauses))
@@ -43,6 +48,28 @@ msock_connect(msock *m)
     }
     handle_begin(m);
     return MSOCK_OK;
+}
+
+enum msock_status
+msock_attach(msock *m, int fd)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+    struct sockaddr_storage other;
+    socklen_t other_len = sizeof(other);
+
+    handle_begin(m);
+    m->waiter.is_ended = false;
+    if (m->counts.connects > 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+        type != SOCK_STREAM || getpeername(fd, (struct sockaddr *)&other, &other_len) < 0 ||
+        fd_set_nonblock(fd, 1) < 0) {
+        fd_close(&fd);
+        return handle_fail(m, MSOCK_USAGE, "this is no socket that a new handle can use");
+    }
+    connect_attach(m, fd_above_standard(fd));
+    if (attempt_open(m) == 0)
+        return MSOCK_OK;
+    return m->waiter.is_ended ? handle_fail_ended(m) : MSOCK_UNREACHABLE;
 }
 
 static bool
@@ -77,6 +104,15 @@ code_hopeless(const char *code)
            strcmp(code, "denied") == 0;
 }
 
+/* The program waits no more. */
+static bool
+delivery_ended(struct delivery *d)
+{
+    handle_fail(d->m, MSOCK_OK, "the program has ended the wait; the message %s",
+                d->in_doubt ? "may have been committed" : "is not committed");
+    return delivery_decided(d, MSOCK_CANCELLED);
+}
+
 /* Prepares another attempt. True where there is none, and the status is decided. */
 static bool
 delivery_again(struct delivery *d)
@@ -84,6 +120,8 @@ delivery_again(struct delivery *d)
     struct msock *m = d->m;
     bool hopeless = code_hopeless(m->code);
 
+    if (m->waiter.is_ended)
+        return delivery_ended(d);
     if (d->fell_back && strcmp(m->code, "too-long") == 0) {
         snprintf(m->error, sizeof(m->error), "%s", d->refusal);
         snprintf(m->code, sizeof(m->code), "%s", d->refusal_code);
@@ -184,6 +222,8 @@ deliver(struct msock *m, struct outgoing *out)
 {
     struct delivery d = {.m = m, .out = out};
 
+    if (m->waiter.is_ended)
+        return handle_fail_ended(m);
     if (!attempt_may_carry(m, out))
         return attempt_say_unfit(m);
     dial_begin_call(&m->dialer);

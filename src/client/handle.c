@@ -112,7 +112,7 @@ msock_open(const char *url)
         free(m);
         return NULL;
     }
-    transport_init(&m->transport);
+    transport_init(&m->transport, &m->waiter);
     handle_clear_transforms(m);
     m->digester = digester_create();
     m->ahead = ahead_create();
@@ -121,6 +121,7 @@ msock_open(const char *url)
         msock_close(m);
         return NULL;
     }
+    m->dialer.waiter = &m->waiter;
     m->address = dial_name(&m->dialer);
     m->answer_ms = HANDLE_ANSWER_MS;
     m->commit_ms = HANDLE_COMMIT_MS;
@@ -137,6 +138,7 @@ msock_close(msock *m)
 {
     if (m == NULL)
         return;
+    m->waiter.is_ended = false;
     transport_forget_others(&m->transport);
     ahead_destroy(m->ahead);
     if (m->peer != NULL)
@@ -182,6 +184,12 @@ msock_set_progress(msock *m, msock_progress_fn fn, void *arg)
 {
     m->progress = fn;
     m->progress_arg = arg;
+}
+
+void
+msock_set_wait(msock *m, msock_wait_fn fn, void *arg)
+{
+    m->waiter = (struct waiter){.fn = fn, .arg = arg};
 }
 
 void
@@ -321,6 +329,12 @@ handle_fail_errno(struct msock *m, enum msock_status status, const char *fmt, ..
              strerror_r(error, reason, sizeof(reason)));
     m->code[0] = '\0';
     return status;
+}
+
+enum msock_status
+handle_fail_ended(struct msock *m)
+{
+    return handle_fail(m, MSOCK_CANCELLED, "the program has ended the wait");
 }
 
 void

@@ -54,6 +54,8 @@ struct ahead; /* ahead.c */
 
 struct msock {
     struct address at;
+    struct waiter waiter;
+    bool is_attached; /* the program has made the connection: there is no other one */
     struct dialer dialer;
     const char *address; /* of the last connection, for sentences: "example.org:8000" */
     char connected_to[DIAL_NAME_LEN + ENDPOINT_TEXT_LEN + 4]; /* the same with what it stands for */
@@ -87,6 +89,10 @@ struct msock {
 /* A call begins: the last one's error is forgotten. */
 void handle_begin(struct msock *m);
 
+/* The function of msock_set_wait has ended this call. Sets the sentence, and returns
+ * MSOCK_CANCELLED. */
+enum msock_status handle_fail_ended(struct msock *m);
+
 /* Sets the sentence (and no code). Returns status, for "return handle_fail(...)". */
 enum msock_status
 handle_fail(struct msock *m, enum msock_status status, const char *fmt, ...) MS_PRINTF(3, 4);
@@ -116,8 +122,9 @@ void handle_drop_reply(struct msock *m);
 /* --- source.c --- */
 
 /* A file that is to be sent. What has no size beforehand (a pipe, a file of /proc) is read to its
- * end into an unnamed file first. Invariant: a file's bytes are read, never mapped, since a file
- * that shrinks would then raise SIGBUS in the host program. */
+ * end into an unnamed file first; with ECANCELED where the waiter ends that. Invariant: a file's
+ * bytes are read, never mapped, since a file that shrinks would then raise SIGBUS in the host
+ * program. */
 
 struct source {
     int fd;
@@ -132,10 +139,10 @@ bool source_is_directory(const char *path);
 /* Opens a file, or waits for whoever writes to a FIFO and reads that to its end. Returns 0; -1 with
  * errno (EISDIR; ENXIO for a device, ENOTSUP for a socket); or SOURCE_NO_COPY with errno where the
  * unnamed file cannot be made or written. */
-MS_MUST_CHECK int source_open(struct source *source_out, const char *path);
+MS_MUST_CHECK int source_open(struct source *source_out, const char *path, struct waiter *waiter);
 
 /* The same of an open descriptor, which stays the caller's, from where it stands. */
-MS_MUST_CHECK int source_take(struct source *source_out, int fd);
+MS_MUST_CHECK int source_take(struct source *source_out, int fd, struct waiter *waiter);
 void source_close(struct source *source);
 
 /* Lets out read from the source. */
@@ -157,6 +164,9 @@ char *received_message(struct msock *m, struct message *message, size_t *n_out);
 /* --- connect.c --- */
 
 /* Which server a handle is connected to, how it comes to another one, and when it waits. */
+
+/* Takes over the socket of msock_attach; counts it. */
+void connect_attach(struct msock *m, int fd);
 
 /* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set (and
  * attempt_is_starved where there is no memory). */
@@ -194,7 +204,7 @@ enum attempt_end {
     ATTEMPT_SILENT,     /* our patience; the message may be begun again */
     ATTEMPT_NACKED,     /* what was sent ahead was damaged: again, without sending ahead (1.6) */
     ATTEMPT_LOCAL,      /* this side failed */
-    ATTEMPT_CANCELLED,  /* by the progress callback */
+    ATTEMPT_CANCELLED,  /* by a callback: of progress, or that of msock_set_wait */
     ATTEMPT_UNFIT,      /* the protocol cannot carry this message */
     ATTEMPT_UNANSWERED, /* taken, but the reply that was wanted did not come */
 };
@@ -202,6 +212,9 @@ enum attempt_end {
 /* Connects, and begins the protocol, without trying again. Returns 0, or -1 with the sentence
  * set. */
 MS_MUST_CHECK int attempt_connect(struct msock *m);
+
+/* The same on a connection that is there already. */
+MS_MUST_CHECK int attempt_open(struct msock *m);
 
 /* The last connection, or the try to make one, ended because there is no memory. */
 bool attempt_is_starved(const struct msock *m);

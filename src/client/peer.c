@@ -568,7 +568,8 @@ peer_drain(struct peer *p, uint64_t deadline_us)
                 return;
             break;
         case TRANSPORT_WAIT:
-            if (!transport_wait(p->transport, POLLIN, deadline_us))
+            if (!transport_wait(p->transport, POLLIN, deadline_us) ||
+                p->transport->waiter->is_ended)
                 return;
             break;
         case TRANSPORT_LOST:

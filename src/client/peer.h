@@ -6,6 +6,7 @@
 #define CLIENT_PEER_H
 
 #include "common/url.h"
+#include "common/wait.h"
 #include "proto/proto_table.h"
 
 #include <sys/uio.h>
@@ -24,13 +25,14 @@ enum transport_io {
 
 struct transport {
     int fd;
+    struct waiter *waiter;        /* the caller's */
     pid_t owner;                  /* who has made the connection */
     int error;                    /* errno of the loss; 0: the server closed in order */
     bool is_gone;                 /* the other machine does not answer: the next read says so */
     uint64_t bytes_in, bytes_out; /* over all connections */
 };
 
-void transport_init(struct transport *t);
+void transport_init(struct transport *t, struct waiter *waiter);
 
 /* After a fork: a connection of another process loses our copy of its socket, and nothing more. */
 void transport_forget_others(struct transport *t);
@@ -52,7 +54,8 @@ enum transport_io transport_send(struct transport *t, struct iovec **iov, int *c
 enum transport_io transport_read(struct transport *t, void *buf, size_t n, size_t *got_out);
 
 /* Waits until one of the poll(2) events is there or the monotonic time is deadline_us; false
- * where the time is over. An error on the socket counts as an event. */
+ * where the time is over. An error on the socket counts as an event, and so does the end of all
+ * waiting (waiter->is_ended). */
 bool transport_wait(struct transport *t, short events, uint64_t deadline_us);
 
 /* Bytes sent that the other side has not taken yet, as far as the kernel knows. */

@@ -75,7 +75,8 @@ recv_wait(struct peer *p, uint64_t deadline_us)
     struct message *message = peer_take(p);
     enum peer_turn turn = PEER_MOVED;
 
-    for (unsigned turns = 0; message == NULL && turn == PEER_MOVED; turns++) {
+    for (unsigned turns = 0;
+         message == NULL && turn == PEER_MOVED && !p->transport->waiter->is_ended; turns++) {
         if (turns >= RECV_TURNS && clock_mono_us() >= deadline_us)
             break;
         turn = peer_turn(p, deadline_us);
@@ -91,6 +92,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     struct message *message;
 
     handle_begin(m);
+    m->waiter.is_ended = false;
     free(m->received);
     m->received = NULL;
     if (m->peer->ops->push == NULL)
@@ -102,12 +104,16 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     if (message == NULL && !m->peer->end_untold) {
         dial_begin_call(&m->dialer);
         if (!peer_alive(m->peer) && attempt_connect(m) < 0)
-            return attempt_is_starved(m) ? MSOCK_LOCAL : MSOCK_UNREACHABLE;
+            return m->waiter.is_ended      ? handle_fail_ended(m)
+                   : attempt_is_starved(m) ? MSOCK_LOCAL
+                                           : MSOCK_UNREACHABLE;
         message = recv_wait(m->peer, deadline);
     }
     attempt_count(m);
     if (message != NULL)
         return recv_hand_out(m, message, data_out, n);
+    if (peer_alive(m->peer) && m->waiter.is_ended)
+        return handle_fail_ended(m);
     if (peer_alive(m->peer))
         return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
     attempt_say_end(m);

@@ -11,6 +11,7 @@
 static void
 send_begin(struct msock *m)
 {
+    m->waiter.is_ended = false;
     (void)!ahead_finish(m);
     handle_begin(m);
     handle_drop_reply(m);
@@ -202,10 +203,12 @@ msock_send_file(msock *m, const char *local_path, const char *remote_path)
     status = send_check_path(m, remote_path);
     if (status != MSOCK_OK)
         return status;
-    rc = source_open(&file, local_path);
+    rc = source_open(&file, local_path, &m->waiter);
     if (rc == SOURCE_NO_COPY)
         return send_no_copy(m);
     if (rc < 0) {
+        if (errno == ECANCELED)
+            return handle_fail_ended(m);
         if (errno == ENXIO)
             return handle_fail(m, MSOCK_LOCAL,
                                "%s cannot be sent: a device may have no end; give its bytes "
@@ -231,9 +234,11 @@ msock_send_fd(msock *m, int fd, const char *remote_path)
     status = send_check_path(m, remote_path);
     if (status != MSOCK_OK)
         return status;
-    rc = source_take(&file, fd);
+    rc = source_take(&file, fd, &m->waiter);
     if (rc == SOURCE_NO_COPY)
         return send_no_copy(m);
+    if (rc < 0 && errno == ECANCELED)
+        return handle_fail_ended(m);
     if (rc < 0)
         return handle_fail_errno(m, MSOCK_LOCAL, "what is to be sent cannot be read");
     status = send_source(m, &file, "the input", remote_path);

@@ -19,9 +19,26 @@ source_begin(struct source *source_out, int fd, const struct stat *st)
     *source_out = (struct source){.fd = fd, .size = (uint64_t)st->st_size, .changed = st->st_mtim};
 }
 
+/* Waits for whoever writes to a pipe, and reads. */
+static ssize_t
+source_next(struct waiter *waiter, int fd, char *piece)
+{
+    ssize_t n;
+
+    do {
+        (void)wait_until(waiter, fd, POLLIN, UINT64_MAX);
+        if (waiter->is_ended) {
+            errno = ECANCELED;
+            return -1;
+        }
+        n = fd_read(fd, piece, SPOOL_READ);
+    } while (n < 0 && errno == EAGAIN);
+    return n;
+}
+
 /* Reads fd to its end into an unnamed file. */
 static int
-source_spool(struct source *source_out, int fd)
+source_spool(struct source *source_out, int fd, struct waiter *waiter)
 {
     int rc = -1, copy = fd_open_scratch();
     char *piece = malloc(SPOOL_READ);
@@ -33,7 +50,7 @@ source_spool(struct source *source_out, int fd)
         rc = SOURCE_NO_COPY;
     if (copy < 0 || piece == NULL)
         goto out;
-    for (; (n = fd_read(fd, piece, SPOOL_READ)) > 0; size += n) {
+    for (; (n = source_next(waiter, fd, piece)) > 0; size += n) {
         if (fd_pwrite_all(copy, piece, (size_t)n, size) < 0) {
             rc = SOURCE_NO_COPY;
             goto out;
@@ -66,24 +83,13 @@ source_is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* A FIFO without a writer is waited for, and the host's signals end that wait. */
-static int
-source_file(const char *path)
-{
-    int fd;
-
-    do
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    while (fd < 0 && errno == EINTR);
-    return fd_above_standard(fd);
-}
-
 int
-source_open(struct source *source_out, const char *path)
+source_open(struct source *source_out, const char *path, struct waiter *waiter)
 {
     int rc = -1;
     struct stat st;
-    int fd = source_file(path);
+    /* A FIFO without a writer is waited for, where it is read. */
+    int fd = fd_above_standard(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 
     if (fd < 0 && errno == ENXIO && stat(path, &st) == 0 && S_ISSOCK(st.st_mode))
         errno = ENOTSUP;
@@ -94,7 +100,7 @@ source_open(struct source *source_out, const char *path)
         goto out;
     }
     if (!source_tells_size(fd, &st)) {
-        rc = source_spool(source_out, fd);
+        rc = source_spool(source_out, fd, waiter);
         goto out;
     }
     (void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -106,7 +112,7 @@ out:
 }
 
 int
-source_take(struct source *source_out, int fd)
+source_take(struct source *source_out, int fd, struct waiter *waiter)
 {
     struct stat st;
     int copy;
@@ -118,7 +124,7 @@ source_take(struct source *source_out, int fd)
         return -1;
     }
     if (!source_tells_size(fd, &st) || lseek(fd, 0, SEEK_CUR) != 0)
-        return source_spool(source_out, fd);
+        return source_spool(source_out, fd, waiter);
     copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (copy < 0)
         return -1;

@@ -1,5 +1,5 @@
-/* Sockets for the client. Everything waits by poll(2) against a deadline; EINTR never reaches the
- * caller, since a host program may use signals as it likes. */
+/* Sockets for the client. Everything waits against a deadline; EINTR never reaches the caller,
+ * since a host program may use signals as it likes. */
 #include "client/peer.h"
 
 #include "common/dial.h"
@@ -9,15 +9,15 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 void
-transport_init(struct transport *t)
+transport_init(struct transport *t, struct waiter *waiter)
 {
     memset(t, 0, sizeof(*t));
     t->fd = -1;
+    t->waiter = waiter;
 }
 
 void
@@ -25,23 +25,6 @@ transport_forget_others(struct transport *t)
 {
     if (t->fd >= 0 && t->owner != getpid())
         fd_close(&t->fd);
-}
-
-static bool
-poll_until(int fd, short events, uint64_t deadline_us)
-{
-    struct pollfd p = {.fd = fd, .events = events};
-
-    for (;;) {
-        uint64_t now = clock_mono_us();
-        uint64_t left = now < deadline_us ? (deadline_us - now + 999) / 1000 : 0;
-        int n = poll(&p, 1, left > 3600000 ? 3600000 : (int)left);
-
-        if (n > 0 || (n < 0 && errno != EINTR))
-            return true;
-        if (n == 0 && clock_mono_us() >= deadline_us)
-            return false;
-    }
 }
 
 /* --- a peer whose machine is gone, and cannot say so --- */
@@ -167,8 +150,8 @@ transport_wait(struct transport *t, short events, uint64_t deadline_us)
         uint64_t look_us = clock_mono_us() + GONE_LOOK_US;
 
         if (look_us >= deadline_us)
-            return poll_until(t->fd, events, deadline_us);
-        if (poll_until(t->fd, events, look_us))
+            return wait_until(t->waiter, t->fd, events, deadline_us);
+        if (wait_until(t->waiter, t->fd, events, look_us))
             return true;
         t->is_gone = transport_is_gone(t);
         if (t->is_gone)

@@ -134,7 +134,7 @@ dial_watch(struct dialer *d, uint64_t until_us, bool *decided_out)
     unsigned n = dial_list_watched(d, watched);
     uint64_t now = clock_mono_us(), left = now < until_us ? (until_us - now + 999) / 1000 : 0;
 
-    *decided_out = poll(watched, n, left > 3600000 ? 3600000 : (int)left) > 0;
+    *decided_out = wait_poll(d->waiter, watched, n, left > 3600000 ? 3600000 : (int)left) > 0;
     return *decided_out ? dial_look(d, watched) : NULL;
 }
 
@@ -165,6 +165,18 @@ dial_go(struct dialer *d, const struct dial_choice *next)
     return next->address->fd >= 0;
 }
 
+static bool
+dial_has_waiter(const struct dialer *d)
+{
+    return d->waiter != NULL && d->waiter->fn != NULL;
+}
+
+static bool
+dial_is_ended(const struct dialer *d)
+{
+    return d->waiter != NULL && d->waiter->is_ended;
+}
+
 /* Returns the address that connects first; NULL: none does in time. */
 static struct dial_address *
 dial_race(struct dialer *d)
@@ -173,7 +185,7 @@ dial_race(struct dialer *d)
     uint64_t next_us = 0;
     bool decided;
 
-    while (won == NULL) {
+    while (won == NULL && !dial_is_ended(d)) {
         uint64_t now = clock_mono_us();
         struct dial_choice next = dial_choose(d);
         bool waits = next.server != NULL && now < next_us;
@@ -192,8 +204,21 @@ dial_race(struct dialer *d)
     return won;
 }
 
+#define DIAL_UNIX_PAUSE_US 10000
+
+/* A connect(2) to a Unix socket has failed. True where it is to be tried again. */
+static bool
+dial_unix_again(struct dialer *d)
+{
+    if (errno == EAGAIN && dial_has_waiter(d))
+        (void)wait_until(d->waiter, -1, 0, clock_mono_us() + DIAL_UNIX_PAUSE_US);
+    else if (errno != EINTR)
+        return false;
+    return clock_mono_us() < d->deadline_us && !dial_is_ended(d);
+}
+
 /* A full backlog makes connect(2) on a non-blocking Unix socket fail with EAGAIN and nothing to
- * poll for, so there the kernel does the waiting. */
+ * poll for, so there the kernel does the waiting, unless the program waits by itself. */
 static struct dial_address *
 dial_unix(struct dialer *d)
 {
@@ -206,11 +231,12 @@ dial_unix(struct dialer *d)
         return NULL;
     a = &d->servers[0].list[0];
     a->tried = true;
-    a->fd = fd_above_standard(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    a->fd = fd_above_standard(
+        socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | (dial_has_waiter(d) ? SOCK_NONBLOCK : 0), 0));
     if (a->fd >= 0 && setsockopt(a->fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) == 0)
         do {
             rc = connect(a->fd, (const struct sockaddr *)&a->at.addr, a->at.len);
-        } while (rc < 0 && errno == EINTR && clock_mono_us() < d->deadline_us);
+        } while (rc < 0 && dial_unix_again(d));
     if (rc == 0 && fd_set_nonblock(a->fd, 1) == 0)
         return a;
     dial_drop(d, a, errno == EAGAIN || errno == EINTR ? ETIMEDOUT : errno);
@@ -277,7 +303,10 @@ dial_connect(struct dialer *d, unsigned ms, int *fd_out)
     dial_end_others(d, won);
     dial_say_race(d, won == NULL);
     if (won == NULL) {
-        errno = d->is_starved ? ENOMEM : dial_has_address(d) ? EHOSTUNREACH : ENXIO;
+        errno = dial_is_ended(d)      ? ECANCELED
+                : d->is_starved       ? ENOMEM
+                : dial_has_address(d) ? EHOSTUNREACH
+                                      : ENXIO;
         return -1;
     }
     *fd_out = fd;

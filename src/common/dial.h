@@ -13,6 +13,7 @@
 #define COMMON_DIAL_H
 
 #include "common/url.h"
+#include "common/wait.h"
 
 #define DIAL_MAX             16 /* addresses of one name that are tried */
 #define DIAL_NAME_LEN        272
@@ -71,6 +72,7 @@ struct dial_server {
 
 struct dialer {
     const struct url *url; /* the caller's, and stays as long as the dialer */
+    struct waiter *waiter; /* the caller's; NULL: none */
     enum dial_pick pick;
     unsigned count;
     struct dial_server *servers; /* in the order of the URL */
@@ -101,8 +103,8 @@ void dialer_fini(struct dialer *d);
  * getaddrinfo(3), with the families taking turns.
  *
  * Returns 0 and a non-blocking, close-on-exec socket (TCP_NODELAY), the caller's; or -1 with a
- * sentence in error and errno (ENOMEM: this side has no memory; ENXIO: no server has an address;
- * EHOSTUNREACH: none connects). */
+ * sentence in error and errno (ECANCELED: the waiter has ended; ENOMEM: this side has no memory;
+ * ENXIO: no server has an address; EHOSTUNREACH: none connects). */
 MS_MUST_CHECK int dial_connect(struct dialer *d, unsigned ms, int *fd_out);
 
 /* The only address that there can be, without asking or connecting; NULL: there may be several, or

@@ -7,14 +7,6 @@
 #define KEEP_UP_US 10000 /* how long a program may live on its queues */
 #define TICK_MS    1000
 
-/* One msock_server_run. */
-struct server_run {
-    struct msock_server_callbacks callbacks;
-    void *arg;
-    uint64_t tick_us; /* 0: none */
-    uint64_t next_tick_us;
-};
-
 /* --- waiting --- */
 
 struct server_wait
@@ -229,28 +221,77 @@ run_announce(struct msock_server *s)
             server_conn_ready(c);
 }
 
+static enum msock_status
+run_check(struct msock_server *s, const struct msock_server_callbacks *callbacks)
+{
+    enum msock_status status = server_begin(s);
+
+    if (status != MSOCK_OK)
+        return status;
+    if (s->is_running)
+        return server_fail(s, MSOCK_USAGE, "the server is running already");
+    if (callbacks == NULL || callbacks->message == NULL)
+        return server_fail(s, MSOCK_USAGE, "there is no callback for messages");
+    return MSOCK_OK;
+}
+
 enum msock_status
 msock_server_run(msock_server *s, const struct msock_server_callbacks *callbacks, void *arg,
                  int drain_ms)
 {
-    enum msock_status status = server_begin(s);
+    enum msock_status status = run_check(s, callbacks);
     struct server_run run = {.arg = arg};
     int tick_ms;
 
     if (status != MSOCK_OK)
         return status;
-    if (s->run != NULL)
-        return server_fail(s, MSOCK_USAGE, "the server is running already");
-    if (callbacks == NULL || callbacks->message == NULL)
-        return server_fail(s, MSOCK_USAGE, "there is no callback for messages");
     run.callbacks = *callbacks;
     tick_ms = callbacks->tick_ms > 0 ? callbacks->tick_ms : TICK_MS;
     run.tick_us = callbacks->tick != NULL ? (uint64_t)tick_ms * 1000 : 0;
     run.next_tick_us = clock_mono_us() + run.tick_us;
     s->run = &run;
+    s->is_running = true;
     run_announce(s);
     run_until_stopped(s, &run);
     run_drain(s, &run, drain_ms);
+    s->is_running = false;
     s->run = NULL;
     return MSOCK_OK;
+}
+
+/* --- in the program's event loop --- */
+
+enum msock_status
+msock_server_dispatch(msock_server *s, const struct msock_server_callbacks *callbacks, void *arg)
+{
+    enum msock_status status = run_check(s, callbacks);
+    struct server_wait wait = server_wait_for(0);
+
+    if (status != MSOCK_OK)
+        return status;
+    s->dispatch = (struct server_run){.callbacks = *callbacks, .arg = arg};
+    if (s->run == NULL) {
+        s->run = &s->dispatch;
+        run_announce(s);
+    }
+    s->is_running = true;
+    status = server_wait(s, &wait);
+    while (run_step(s))
+        ;
+    s->is_running = false;
+    return status;
+}
+
+int
+msock_server_fd(msock_server *s)
+{
+    return server_begin(s) == MSOCK_OK ? worker_fd(s->worker) : -1;
+}
+
+int
+msock_server_timeout(const msock_server *s)
+{
+    if (s->worker == NULL || atomic_load(&s->stop) || !TAILQ_EMPTY(&s->ready))
+        return 0;
+    return worker_left_ms(s->worker);
 }

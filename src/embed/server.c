@@ -370,6 +370,39 @@ server_begin(struct msock_server *s)
     return s->is_broken ? server_fail(s, MSOCK_LOCAL, "%s", error) : MSOCK_OK;
 }
 
+static uint64_t
+server_count(const _Atomic uint64_t *cell)
+{
+    return atomic_load_explicit(cell, memory_order_relaxed);
+}
+
+void
+msock_server_get_counts(const msock_server *s, struct msock_server_counts *counts_out)
+{
+    const struct stats_worker_counters *c;
+
+    *counts_out = (struct msock_server_counts){0};
+    if (s->worker == NULL)
+        return;
+    c = &worker_stats(s->worker)->counters;
+    *counts_out = (struct msock_server_counts){
+        .acks = server_count(&c->acks),
+        .nack1 = server_count(&c->nack1),
+        .nack2 = server_count(&c->nack2),
+        .rej = server_count(&c->rej),
+        .err = server_count(&c->err),
+        .messages = server_count(&c->messages),
+        .duplicates = server_count(&c->duplicates),
+        .packets = server_count(&c->packets),
+        .bytes_in = server_count(&c->bytes_in),
+        .bytes_out = server_count(&c->bytes_out),
+        .cut = server_count(&c->cut),
+        .accepted = server_count(&c->accepted),
+        .refused = server_count(&c->refused),
+        .open = worker_connections(s->worker),
+    };
+}
+
 /* --- the end --- */
 
 static void

@@ -51,7 +51,13 @@ struct server_listener {
     uint64_t queue_max; /* bytes that a peer may leave unread before a write to it waits */
 };
 
-struct server_run; /* receive.c */
+/* One msock_server_run, or all calls of msock_server_dispatch. */
+struct server_run {
+    struct msock_server_callbacks callbacks;
+    void *arg;
+    uint64_t tick_us; /* 0: none */
+    uint64_t next_tick_us;
+};
 
 struct msock_server {
     struct config config; /* the handler finds the server by it */
@@ -80,7 +86,9 @@ struct msock_server {
     struct conn_list fresh, taken;              /* not handed out by accept, and those that are */
     struct conn_list ready; /* of fresh: with something that the program has not been told */
     struct message_list out;
-    const struct server_run *run; /* NULL: not in msock_server_run */
+    struct server_run dispatch;
+    const struct server_run *run; /* who is told of connections; NULL: nobody */
+    bool is_running;              /* in msock_server_run or msock_server_dispatch */
     bool is_ending;               /* connections are freed all together */
     uint64_t turned_us;           /* when the last turn ended */
     char error[SERVER_ERROR_LEN];

@@ -146,6 +146,32 @@ worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS], int time
                                 w->flush_us > now_us ? (w->flush_us - now_us) * 1000 : 0);
 }
 
+int
+worker_fd(const struct worker *w)
+{
+    return w->epoll_fd;
+}
+
+int
+worker_left_ms(const struct worker *w)
+{
+    uint64_t now_us = clock_mono_us(), flush_ms;
+    int left_ms = timer_wait_ms(&w->wheel, now_us, WORKER_WAIT_MS);
+
+    if (w->unread != NULL || w->touched != NULL)
+        return 0;
+    if (w->flush_us == 0)
+        return left_ms;
+    flush_ms = w->flush_us > now_us ? (w->flush_us - now_us + 999) / 1000 : 0;
+    return flush_ms < (uint64_t)left_ms ? (int)flush_ms : left_ms;
+}
+
+const struct stats_block *
+worker_stats(const struct worker *w)
+{
+    return w->stats.block;
+}
+
 void
 worker_turn(struct worker *w, int timeout_ms)
 {

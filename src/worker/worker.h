@@ -57,6 +57,14 @@ void worker_send(struct worker *w);
 /* Takes no new connections and tells those between messages; the turns go on. */
 void worker_drain(struct worker *w, const char *why);
 
+/* Between two turns: a descriptor that poll(2) finds readable when a turn has something to do, and
+ * the most milliseconds until it has, without that. */
+int worker_fd(const struct worker *w);
+int worker_left_ms(const struct worker *w);
+
+/* What it has counted. */
+const struct stats_block *worker_stats(const struct worker *w);
+
 /* Connections that are not closed yet. */
 unsigned worker_connections(const struct worker *w);
 
