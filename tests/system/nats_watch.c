@@ -105,21 +105,21 @@ compare_heard(const void *a, const void *b)
 }
 
 static uint64_t
-number_given_twice(struct heard *all, size_t count)
+number_that_was_lost(struct heard *all, size_t count, uint64_t last)
 {
     qsort(all, count, sizeof(*all), compare_heard);
     for (size_t i = 1; i < count; i++)
         if (all[i].seq == all[i - 1].seq && strcmp(all[i].inbox, all[i - 1].inbox) != 0)
             return all[i].seq;
-    return 0;
+    return count > 0 && all[count - 1].seq > last ? all[count - 1].seq : 0;
 }
 
 uint64_t
-nats_watch_stop(struct nats_watch *watch)
+nats_watch_stop(struct nats_watch *watch, uint64_t last)
 {
     struct heard *all;
     size_t count = 0;
-    uint64_t twice;
+    uint64_t lost;
 
     watch->stop = true;
     for (unsigned i = 0; i < NATS_CLUSTER; i++) {
@@ -136,9 +136,9 @@ nats_watch_stop(struct nats_watch *watch)
         count += w->count;
         free(w->heard);
     }
-    twice = number_given_twice(all, count);
+    lost = number_that_was_lost(all, count, last);
     print_message("%zu answers of servers heard\n", count);
     free(all);
     free(watch);
-    return twice;
+    return lost;
 }
