@@ -4,6 +4,7 @@
 
 #include "handler/journal/journal.h"
 #include "handler/journal/verify.h"
+#include "support/wait.h"
 
 #define SEGMENT_A "journal/01ARYZ6S410000000000000000-w0.ndjson"
 #define SEGMENT_B "journal/01ARYZ6S420000000000000000-w1.ndjson"
@@ -157,7 +158,7 @@ static void
 commit_slowly(struct context *c)
 {
     if (c->calls == 1) {
-        data_dirs_begin_commit(&c->dirs);
+        assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
         write_file(c, "files/new", "new");
         write_file(c, "files/old", "replaced");
     } else if (c->calls == 5) {
@@ -215,7 +216,7 @@ static void
 commit_for_ever(struct context *c)
 {
     data_dirs_end_commit(&c->dirs);
-    data_dirs_begin_commit(&c->dirs);
+    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
 }
 
 static void
@@ -278,6 +279,65 @@ a_commit_can_be_seen_from_before_the_name_to_behind_the_line(void **state)
     journal_handler.destroy(c->f->handler);
     close(watched.root);
     expect(c, "");
+}
+
+/* Sends a file, and waits for the verdict. */
+static enum proto_outcome
+send_file(struct context *c, const char *name)
+{
+    unsigned before = c->f->settled_count;
+
+    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, name, "x", 1));
+    WAIT_FOR((journal_handler.flush(c->f->handler, 0), journal_handler.complete(c->f->handler),
+              c->f->settled_count > before),
+             20000);
+    return c->f->settled[before].outcome;
+}
+
+/* Whoever shuts the gate may be stopped, for ever. */
+static void
+a_commit_waits_while_the_gate_is_shut_and_fails_after_its_limit(void **state)
+{
+    struct context *c = *state;
+    char error[HANDLER_ERROR_LEN];
+
+    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
+    assert_non_null(c->f->handler);
+    assert_int_equal(data_dirs_shut_gate(&c->dirs), 0);
+    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
+    journal_handler.flush(c->f->handler, 0);
+    assert_int_equal(c->f->settled_count, 0); /* it waits, in another thread */
+    assert_false(fixture_exists(c->f, "files/a"));
+    data_dirs_open_gate(&c->dirs);
+    WAIT_FOR((journal_handler.complete(c->f->handler), c->f->settled_count == 1), 20000);
+    assert_int_equal(c->f->settled[0].outcome, PROTO_COMMITTED);
+    assert_int_equal(data_dirs_shut_gate(&c->dirs), 0);
+    assert_int_equal(send_file(c, "b"), PROTO_FAILED);
+    assert_false(fixture_exists(c->f, "files/b"));
+    data_dirs_open_gate(&c->dirs);
+    assert_int_equal(send_file(c, "b"), PROTO_COMMITTED);
+    journal_handler.destroy(c->f->handler);
+    expect(c, "");
+}
+
+static void
+the_gate_is_not_shut_while_a_commit_is_under_way(void **state)
+{
+    struct context *c = *state;
+    struct data_dirs other = {.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+
+    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
+    assert_int_equal(data_dirs_shut_gate(&other), -1);
+    assert_int_equal(errno, EBUSY);
+    data_dirs_end_commit(&c->dirs);
+    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0); /* it is open again */
+    data_dirs_end_commit(&c->dirs);
+    assert_int_equal(data_dirs_shut_gate(&other), 0);
+    assert_int_equal(data_dirs_begin_commit(&c->dirs), -1);
+    assert_int_equal(errno, ETIMEDOUT);
+    assert_false(data_dir_has_commit(other.root, clock_mono_us()));
+    close(other.root); /* and whoever dies opens it */
+    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
 }
 
 #define TEMP ".msockd-01ARYZ6S410000000000000000"
@@ -348,6 +408,8 @@ main(void)
         TEST(a_file_that_is_replaced_again_while_it_is_read_is_no_finding),
         TEST(a_stray_file_is_found_beside_workers_that_always_commit),
         TEST(a_commit_can_be_seen_from_before_the_name_to_behind_the_line),
+        TEST(a_commit_waits_while_the_gate_is_shut_and_fails_after_its_limit),
+        TEST(the_gate_is_not_shut_while_a_commit_is_under_way),
         TEST(what_a_crash_left_is_a_finding_and_what_somebody_writes_is_none),
         TEST(a_sender_may_give_such_a_name_in_a_directory_of_its_own),
         TEST(what_has_a_segments_name_and_is_no_file_is_a_finding),

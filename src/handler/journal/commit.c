@@ -284,11 +284,22 @@ commit_rotate(struct commit *commit)
     commit_check_age(commit, clock_mono_us());
 }
 
+/* All of it. */
+static void
+commit_fail(struct batch *batch, struct outcome outcome)
+{
+    batch->outcome = outcome;
+    for (uint32_t i = 0; i < batch->put_count; i++)
+        batch->puts[i].outcome = outcome;
+}
+
 static void
 commit_bodies_and_lines(struct commit *commit, struct batch *batch)
 {
-    if (batch->put_count > 0)
-        data_dirs_begin_commit(&commit->dirs);
+    if (batch->put_count > 0 && data_dirs_begin_commit(&commit->dirs) < 0) {
+        commit_fail(batch, outcome_failed("a removal of old files does not come to an end", errno));
+        return;
+    }
     store_run(&commit->store, batch->puts, batch->put_count);
     batch->outcome = commit_lines(commit, batch_join(batch));
     store_check(&commit->store, batch->puts, batch->put_count);
@@ -300,9 +311,7 @@ void
 commit_run(struct commit *commit, struct batch *batch)
 {
     if (data_dirs_open(&commit->dirs, commit->config, &commit->syncs) < 0) {
-        batch->outcome = commit_without_dirs(errno);
-        for (uint32_t i = 0; i < batch->put_count; i++)
-            batch->puts[i].outcome = batch->outcome;
+        commit_fail(batch, commit_without_dirs(errno));
         return;
     }
     commit_check_segment(commit, batch->rotate);

@@ -134,14 +134,24 @@ data_dirs_open(struct data_dirs *dirs, const struct config *config, struct dir_s
 void data_dirs_close(struct data_dirs *dirs);
 
 /* Around a commit with bodies, from before the first name to behind the last line: a read lock of
- * the data directory, on the byte whose number is the monotonic time in microseconds. It stops
- * nobody; by it others know a file whose record is still to come. Where there are no such locks
- * they do not, so a failure is none of the commit's. */
-void data_dirs_begin_commit(const struct data_dirs *dirs);
+ * the data directory, on the byte whose number is the monotonic time in microseconds. By it others
+ * know a file whose record is still to come. Where there are no such locks they do not, so that is
+ * no failure of the commit. It waits while the gate is shut. Returns 0, or -1 with ETIMEDOUT where
+ * that lasts longer than two seconds. */
+MS_MUST_CHECK int data_dirs_begin_commit(const struct data_dirs *dirs);
 void data_dirs_end_commit(const struct data_dirs *dirs);
 
 /* Is a commit with bodies under way, in any process, that began at until_us or before? */
 bool data_dir_has_commit(int root, uint64_t until_us);
+
+/* Shuts the gate, by a read lock of the first byte: no commit with bodies is under way in any other
+ * process or begins any more, until the gate is opened or dirs->root closed. Returns 0, or -1 with
+ * errno: EBUSY where one is under way and does not end within half a second. */
+MS_MUST_CHECK int data_dirs_shut_gate(const struct data_dirs *dirs);
+void data_dirs_open_gate(const struct data_dirs *dirs);
+
+/* Is it shut by another descriptor? */
+bool data_dir_is_shut(int root);
 
 /* For the life of root, a descriptor of the data directory: a read lock of it on a byte that stands
  * for the daemon, whose workers all know run. By it the workers of a later one know that some are

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -190,15 +191,20 @@ data_dirs_close(struct data_dirs *dirs)
 
 /* --- locks --- */
 
-/* Commits have the bytes below this one, and runs those behind it. */
+/* The first byte is the gate. Commits have those from the second one up to here, runs those
+ * behind. */
 #define DATA_DIR_RUNS ((off_t)1 << 62)
 
-static void
-data_dirs_lock(int root, off_t at)
-{
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+#define GATE_LIMIT_US    2000000 /* so long a commit waits */
+#define GATE_PATIENCE_US 500000  /* so long commits wait until one that has begun before is over */
+#define GATE_PAUSE_MS    1
 
-    (void)fcntl(root, F_OFD_SETLK, &lock);
+static int
+data_dirs_lock(int root, short type, off_t at)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+
+    return fcntl(root, F_OFD_SETLK, &lock);
 }
 
 /* Does another descriptor have a lock on any byte from `from` to `to`, that one not included? */
@@ -211,10 +217,30 @@ data_dirs_locked(int root, off_t from, off_t to)
     return from < to && fcntl(root, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-void
+bool
+data_dir_is_shut(int root)
+{
+    return data_dirs_locked(root, 0, 1);
+}
+
+/* A directory has read locks only. So each side says that it comes before it looks whether the
+ * other one is there, and the commit steps back. */
+int
 data_dirs_begin_commit(const struct data_dirs *dirs)
 {
-    data_dirs_lock(dirs->root, (off_t)clock_mono_us());
+    uint64_t until_us = clock_mono_us() + GATE_LIMIT_US;
+
+    for (;;) {
+        (void)data_dirs_lock(dirs->root, F_RDLCK, (off_t)clock_mono_us());
+        if (!data_dir_is_shut(dirs->root))
+            return 0;
+        data_dirs_end_commit(dirs);
+        if (clock_mono_us() > until_us) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+        (void)poll(NULL, 0, GATE_PAUSE_MS);
+    }
 }
 
 void
@@ -228,7 +254,32 @@ data_dirs_end_commit(const struct data_dirs *dirs)
 bool
 data_dir_has_commit(int root, uint64_t until_us)
 {
-    return data_dirs_locked(root, 0, (off_t)until_us + 1);
+    return data_dirs_locked(root, 1, (off_t)until_us + 1);
+}
+
+int
+data_dirs_shut_gate(const struct data_dirs *dirs)
+{
+    uint64_t shut_us;
+
+    if (data_dirs_lock(dirs->root, F_RDLCK, 0) < 0)
+        return -1;
+    shut_us = clock_mono_us();
+    while (data_dir_has_commit(dirs->root, shut_us)) {
+        if (clock_mono_us() > shut_us + GATE_PATIENCE_US) {
+            data_dirs_open_gate(dirs);
+            errno = EBUSY;
+            return -1;
+        }
+        (void)poll(NULL, 0, GATE_PAUSE_MS);
+    }
+    return 0;
+}
+
+void
+data_dirs_open_gate(const struct data_dirs *dirs)
+{
+    (void)data_dirs_lock(dirs->root, F_UNLCK, 0);
 }
 
 static off_t
@@ -240,7 +291,7 @@ data_dir_run(uint64_t run)
 void
 data_dir_hold(int root, uint64_t run)
 {
-    data_dirs_lock(root, data_dir_run(run));
+    (void)data_dirs_lock(root, F_RDLCK, data_dir_run(run));
 }
 
 bool

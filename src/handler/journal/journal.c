@@ -353,7 +353,8 @@ journal_flush(void *handler, unsigned expected)
     if (journal_holds(h, expected))
         return h->hold_until_us;
     journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES ||
-                         h->commit_us > JOURNAL_INLINE_US);
+                         h->commit_us > JOURNAL_INLINE_US ||
+                         (h->filling->put_count > 0 && data_dir_is_shut(h->commit.dirs.root)));
     journal_settle_done(h);
     return 0;
 }
