@@ -271,6 +271,13 @@ struct record_place {
 /* Ends the line that begins at byte `from` of out with where the body is. */
 void record_end_with_place(struct buffer *out, size_t from, const struct record_place *place);
 
+/* Ends the line that begins at byte `from` of out: its CRC-32 becomes the last member, and a
+ * newline stands behind it. */
+void record_end(struct buffer *out, size_t from);
+
+/* Is the last member of this line, without its newline, the CRC-32 of the bytes before it? */
+bool record_crc32_is_right(const char *line, size_t n);
+
 /* Is this line, without its newline, whole? Its last member "crc32" is that of the bytes before it;
  * lines of journals from before that member are taken where they are JSON. A blank line is whole,
  * and so is one that stands in the place of a damaged stretch. */
@@ -282,6 +289,9 @@ bool record_id(const char *line, size_t n, char id_out[ULID_LEN]);
 
 /* The id with which a line begins that is known to be whole. False where it is no record. */
 bool record_id_at(const char *line, size_t n, char id_out[ULID_LEN]);
+
+/* Is the body of this whole record in a file or a blob? */
+bool record_has_place(const char *line, size_t n);
 
 /* The members of a whole record, without a body that is in its line. NULL where it is none, as a
  * blank line. The caller frees it. */

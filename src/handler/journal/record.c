@@ -124,8 +124,7 @@ record_json(struct buffer *out, const char *body, size_t n)
     buffer_added(out, n);
 }
 
-/* The CRC-32 of the line so far becomes its last member. */
-static void
+void
 record_end(struct buffer *out, size_t from)
 {
     char end[RECORD_END_LEN + 2];
@@ -244,7 +243,7 @@ record_trimmed(const char *line, size_t n)
     return n;
 }
 
-static bool
+bool
 record_crc32_is_right(const char *line, size_t n)
 {
     uint32_t said;
@@ -289,20 +288,37 @@ record_id(const char *line, size_t n, char id_out[ULID_LEN])
     return record_id_at(line, n, id_out) && record_is_whole(line, n);
 }
 
-/* A quote within a string is escaped, so this is the member itself. */
-json_t *
-record_members(const char *line, size_t n)
+/* The length of a record up to the members that say where its body is; n where it is none. A quote
+ * within a string is escaped, so this is the member itself. */
+static size_t
+record_head_len(const char *line, size_t n)
 {
     static const char member[] = ",\"sha256\":\"";
     const char *sha256 = memmem(line, n, member, sizeof(member) - 1);
     size_t head = sha256 == NULL ? n : (size_t)(sha256 - line) + sizeof(member) + SHA256_HEX_LEN;
+
+    return record_begins(line, n, RECORD_BEGIN) && head < n ? head : n;
+}
+
+bool
+record_has_place(const char *line, size_t n)
+{
+    size_t head = record_head_len(line, n);
+
+    return record_begins(line + head, n - head, ",\"file\":\"") ||
+           record_begins(line + head, n - head, ",\"blob\":\"");
+}
+
+json_t *
+record_members(const char *line, size_t n)
+{
+    size_t head = record_head_len(line, n);
     struct buffer text = {0};
     json_t *members;
 
-    if (!record_begins(line, n, RECORD_BEGIN) || head >= n)
+    if (head == n)
         return NULL;
-    if (record_begins(line + head, n - head, ",\"file\":\"") ||
-        record_begins(line + head, n - head, ",\"blob\":\""))
+    if (record_has_place(line, n))
         return json_loadb(line, n, JSON_ALLOW_NUL, NULL);
     buffer_append(&text, line, head);
     RECORD_LITERAL(&text, "}");

@@ -30,7 +30,8 @@ segment_is_name(const char *name)
         return false;
     name += ULID_LEN + 2;
     digits = strspn(name, "0123456789");
-    return digits > 0 && strcmp(name + digits, SEGMENT_SUFFIX) == 0;
+    return digits > 0 && digits < SEGMENT_NAME_LEN - ULID_LEN - 2 - (sizeof(SEGMENT_SUFFIX) - 1) &&
+           strcmp(name + digits, SEGMENT_SUFFIX) == 0;
 }
 
 static int

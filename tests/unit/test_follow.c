@@ -1,0 +1,678 @@
+/* What is told, in which order and from where on, beside a writer that is played here. */
+#include "disk.h"
+#include "follow_fixture.h"
+
+#include "common/log.h"
+#include "support/wait.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+struct context {
+    struct fixture *f;
+    struct follow *follow;
+    struct buffer lines;
+    int locked; /* a segment that a worker has, or -1 */
+};
+
+static int
+setup(void **state)
+{
+    struct context *c = ms_calloc(1, sizeof(*c));
+
+    c->f = fixture_create();
+    c->locked = -1;
+    *state = c;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct context *c = *state;
+
+    follow_close(c->follow);
+    fd_close(&c->locked);
+    buffer_fini(&c->lines);
+    fixture_destroy(c->f);
+    free(c);
+    return 0;
+}
+
+static void
+begin_with(struct context *c, const struct file_ops *ops)
+{
+    char error[FOLLOW_ERROR_LEN];
+
+    follow_close(c->follow);
+    c->follow = follow_open(&c->f->config, ops, error);
+    assert_non_null(c->follow);
+}
+
+static void
+begin(struct context *c)
+{
+    begin_with(c, &file_ops_synced);
+}
+
+/* Records with these numbers, in the lines. */
+static void
+add(struct context *c, unsigned from, unsigned to)
+{
+    for (unsigned number = from; number <= to; number++)
+        follow_add(c->f, &c->lines, number, NULL, NULL, "body");
+}
+
+static void
+write_records(struct context *c, const char *segment, unsigned from, unsigned to, mode_t mode)
+{
+    add(c, from, to);
+    follow_write(c->f, segment, &c->lines, mode);
+}
+
+/* As a worker does it that writes there. */
+static void
+lock_segment(struct context *c, const char *segment)
+{
+    c->locked = open(fixture_path(c->f, segment), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    assert_true(c->locked >= 0);
+    assert_int_equal(file_ops_synced.lock(c->locked), 0);
+}
+
+static struct follow_lag
+lag(struct context *c)
+{
+    struct follow_lag now;
+
+    follow_lag(c->follow, &now);
+    return now;
+}
+
+/* --- order --- */
+
+static void
+records_of_all_segments_come_in_the_order_of_their_ids(void **state)
+{
+    struct context *c = *state;
+
+    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 3, 3, SEGMENT_SEALED);
+    write_records(c, SEGMENT_C, 4, 4, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 6, 9, 0);
+    write_records(c, SEGMENT_A, 5, 5, 0);
+    begin(c);
+    follow_expect_all(c->follow, 1, 9);
+}
+
+static void
+more_than_one_slice_of_each_segment_comes_in_order(void **state)
+{
+    struct context *c = *state;
+    char body[3000];
+
+    memset(body, 'x', sizeof(body) - 1);
+    body[sizeof(body) - 1] = '\0';
+    for (unsigned number = 1; number <= 1000; number += 2)
+        follow_add(c->f, &c->lines, number, NULL, NULL, body);
+    follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
+    for (unsigned number = 2; number <= 1000; number += 2)
+        follow_add(c->f, &c->lines, number, NULL, NULL, body);
+    follow_write(c->f, SEGMENT_B, &c->lines, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 1000);
+    assert_int_equal(lag(c).bytes, 0);
+}
+
+static void
+a_line_is_told_as_it_stands_with_its_segment_and_offset(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *item;
+    size_t first;
+
+    add(c, 1, 1);
+    first = c->lines.len;
+    add(c, 2, 2);
+    follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
+    begin(c);
+    follow_done(c->follow, follow_expect(c->follow, 1));
+    item = follow_expect(c->follow, 2);
+    assert_int_equal(item->at, first);
+    assert_int_equal(item->n, first - 1);
+    assert_int_equal(item->line[item->n], '\0');
+    assert_string_equal(item->segment, strchr(SEGMENT_A, '/') + 1);
+    follow_done(c->follow, item);
+}
+
+/* --- beside a writer --- */
+
+static void
+what_is_written_is_told_and_segments_come_and_are_sealed(void **state)
+{
+    struct context *c = *state;
+
+    begin(c);
+    follow_expect_none(c->follow);
+    lock_segment(c, SEGMENT_A);
+    for (unsigned number = 1; number < 6; number++) {
+        write_records(c, SEGMENT_A, number, number, 0);
+        follow_expect_all(c->follow, number, number);
+    }
+    assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
+    fd_close(&c->locked);
+    lock_segment(c, SEGMENT_B);
+    write_records(c, SEGMENT_B, 6, 7, 0);
+    follow_expect_all(c->follow, 6, 7);
+}
+
+static void
+a_line_that_is_not_whole_yet_is_waited_for(void **state)
+{
+    struct context *c = *state;
+    size_t half;
+    char *rest;
+
+    lock_segment(c, SEGMENT_A);
+    add(c, 1, 2);
+    half = c->lines.len - 1; /* without the newline alone */
+    rest = strndup(buffer_bytes(&c->lines) + half, c->lines.len - half);
+    buffer_unappend(&c->lines, c->lines.len - half);
+    follow_write(c->f, SEGMENT_A, &c->lines, 0);
+    begin(c);
+    follow_done(c->follow, follow_expect(c->follow, 1));
+    follow_expect_none(c->follow);
+    assert_int_equal(lag(c).bytes, half / 2);
+    buffer_append_str(&c->lines, rest);
+    free(rest);
+    follow_write(c->f, SEGMENT_A, &c->lines, 0);
+    follow_expect_all(c->follow, 2, 2);
+}
+
+/* A worker that is killed leaves a torn line, which recovery cuts off. */
+static void
+a_line_that_is_torn_waits_for_recovery(void **state)
+{
+    struct context *c = *state;
+    struct data_dirs dirs = DATA_DIRS_CLOSED;
+    struct recovery_tally tally;
+    struct dir_syncs syncs;
+
+    add(c, 1, 2);
+    buffer_unappend(&c->lines, 10);
+    follow_write(c->f, SEGMENT_A, &c->lines, 0);
+    begin(c);
+    follow_done(c->follow, follow_expect(c->follow, 1));
+    follow_expect_none(c->follow);
+    dir_syncs_init(&syncs, &file_ops_synced);
+    assert_int_equal(data_dirs_open(&dirs, &c->f->config, &syncs), 0);
+    recovery_run(&dirs, &file_ops_synced, NULL, &tally);
+    data_dirs_close(&dirs);
+    dir_syncs_fini(&syncs);
+    assert_int_equal(tally.cut, 1);
+    follow_expect_none(c->follow);
+    assert_int_equal(lag(c).bytes, 0);
+    assert_true(fixture_exists(c->f, FOLLOW_POSITION));
+}
+
+static void
+damaged_lines_and_blanks_are_passed_over(void **state)
+{
+    struct context *c = *state;
+    char damage[200];
+
+    add(c, 1, 1);
+    record_damage(damage, sizeof(damage), "journal/damaged/x");
+    buffer_append(&c->lines, damage, sizeof(damage));
+    buffer_append_str(&c->lines, "      \n");
+    add(c, 2, 2);
+    buffer_append_str(&c->lines, "{\"id\":\"what the disk has made of one\n");
+    add(c, 3, 3);
+    follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 3);
+    assert_int_equal(lag(c).damaged, 2);
+    assert_int_equal(lag(c).records, 0);
+    assert_int_equal(lag(c).bytes, 0);
+}
+
+/* The worker is told of the same failure, and takes the lines back. */
+static void
+what_is_not_safe_is_not_told_before_it_is_cut_back(void **state)
+{
+    struct context *c = *state;
+    const struct file_ops *ops = faulty_ops();
+    off_t good;
+
+    lock_segment(c, SEGMENT_A);
+    write_records(c, SEGMENT_A, 1, 1, 0);
+    begin_with(c, ops);
+    follow_expect_all(c->follow, 1, 1);
+    good = lseek(c->locked, 0, SEEK_END);
+    faults.data_error = EIO;
+    faults.data_errors = 1;
+    write_records(c, SEGMENT_A, 2, 3, 0);
+    follow_expect_none(c->follow);
+    assert_int_equal(faults.data_errors, 0);
+    assert_int_equal(ftruncate(c->locked, good), 0);
+    assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
+    write_records(c, SEGMENT_B, 4, 4, SEGMENT_SEALED);
+    follow_expect_all(c->follow, 4, 4);
+}
+
+static void
+what_is_not_safe_is_told_when_it_is_sealed_or_its_writer_is_gone(void **state)
+{
+    struct context *c = *state;
+    const struct file_ops *ops = faulty_ops();
+
+    for (unsigned sealed = 0; sealed < 2; sealed++) {
+        const char *segment = sealed ? SEGMENT_B : SEGMENT_A;
+
+        lock_segment(c, segment);
+        begin_with(c, ops);
+        assert_int_equal(follow_next(c->follow, &(struct follow_item *){NULL}), 0);
+        faults.data_error = EIO;
+        faults.data_errors = 1;
+        write_records(c, segment, sealed + 1, sealed + 1, 0);
+        follow_expect_none(c->follow);
+        assert_int_equal(faults.data_errors, 0);
+        if (sealed)
+            assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
+        else
+            fd_close(&c->locked);
+        follow_expect_all(c->follow, sealed + 1, sealed + 1);
+        assert_int_equal(follow_save(c->follow), 0);
+    }
+}
+
+/* Its failure may have been told before the segment was opened here. */
+static void
+what_was_there_before_and_is_taken_back_is_not_told(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *item;
+    off_t good;
+
+    lock_segment(c, SEGMENT_A);
+    write_records(c, SEGMENT_A, 1, 1, 0);
+    good = lseek(c->locked, 0, SEEK_END);
+    write_records(c, SEGMENT_A, 2, 2, 0);
+    begin(c);
+    assert_int_equal(follow_next(c->follow, &item), 0);
+    assert_int_equal(ftruncate(c->locked, good), 0);
+    follow_expect_all(c->follow, 1, 1);
+    follow_expect_none(c->follow);
+}
+
+static void
+a_segment_that_is_taken_away_is_counted_and_forgotten(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *item;
+    size_t one;
+
+    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 4, 4, SEGMENT_SEALED);
+    begin(c);
+    item = follow_expect(c->follow, 1);
+    one = item->n + 1;
+    assert_int_equal(unlink(fixture_path(c->f, SEGMENT_A)), 0);
+    follow_done(c->follow, item);
+    do {
+        usleep(1000);
+        item = NULL;
+    } while (lag(c).lost_segments == 0 && follow_next(c->follow, &item) == 1 &&
+             (follow_done(c->follow, item), true));
+    follow_expect_none(c->follow);
+    assert_int_equal(lag(c).lost_segments, lag(c).lost_bytes > 0);
+    assert_true(lag(c).lost_bytes <= 2 * one);
+    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(follow_save(c->follow), 0);
+}
+
+static void
+a_segment_that_is_taken_away_when_all_is_told_is_no_loss(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *items[2];
+
+    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
+    begin(c);
+    items[0] = follow_expect(c->follow, 1);
+    items[1] = follow_expect(c->follow, 2);
+    assert_int_equal(unlink(fixture_path(c->f, SEGMENT_A)), 0);
+    follow_expect_none(c->follow);
+    follow_done(c->follow, items[1]);
+    follow_done(c->follow, items[0]);
+    assert_int_equal(lag(c).lost_segments, 0);
+}
+
+/* --- position --- */
+
+static void
+it_goes_on_before_the_first_item_that_was_not_done(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *items[6];
+
+    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 4, 6, SEGMENT_SEALED);
+    begin(c);
+    for (unsigned i = 0; i < 6; i++)
+        items[i] = follow_expect(c->follow, i + 1);
+    follow_done(c->follow, items[5]);
+    follow_done(c->follow, items[3]);
+    follow_done(c->follow, items[2]);
+    follow_done(c->follow, items[0]);
+    assert_int_equal(lag(c).records, 4); /* 2 and 3, 5 and 6 */
+    assert_int_equal(follow_save(c->follow), 0);
+    begin(c);
+    follow_done(c->follow, follow_expect(c->follow, 2));
+    follow_done(c->follow, follow_expect(c->follow, 3));
+    follow_expect_all(c->follow, 5, 6);
+    assert_int_equal(follow_save(c->follow), 0);
+    begin(c);
+    follow_expect_none(c->follow);
+    write_records(c, SEGMENT_C, 7, 7, SEGMENT_SEALED);
+    follow_expect_all(c->follow, 7, 7);
+}
+
+/* What is so old that the position does not name it, and so is done, is not told again; but what
+ * comes under an old name while it runs is. */
+static void
+a_name_behind_the_floor_that_comes_late_is_followed(void **state)
+{
+    static const char later[] = "journal/01ARZZ6S410000000000000000-w0.ndjson";
+    static const char between[] = "journal/01ARYZ6S415000000000000000-w5.ndjson";
+    struct context *c = *state;
+    char *position;
+
+    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 2, 2, SEGMENT_SEALED);
+    write_records(c, later, 3, 3, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 3);
+    assert_int_equal(follow_save(c->follow), 0);
+    position = fixture_read(c->f, FOLLOW_POSITION, NULL);
+    assert_non_null(strstr(position, strchr(SEGMENT_B, '/') + 1));
+    assert_null(strstr(position, strchr(SEGMENT_A, '/') + 1));
+    free(position);
+    begin(c);
+    follow_expect_none(c->follow);
+    write_records(c, between, 4, 5, SEGMENT_SEALED);
+    follow_done(c->follow, follow_expect(c->follow, 4));
+    assert_int_equal(follow_save(c->follow), 0);
+    begin(c);
+    follow_expect_all(c->follow, 5, 5);
+}
+
+static void
+one_at_a_time_follows_also_when_the_position_was_saved(void **state)
+{
+    struct context *c = *state;
+    char error[FOLLOW_ERROR_LEN];
+
+    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
+    begin(c);
+    assert_null(follow_open(&c->f->config, &file_ops_synced, error));
+    assert_int_equal(errno, EAGAIN);
+    assert_non_null(strstr(error, "another process"));
+    follow_expect_all(c->follow, 1, 1);
+    assert_int_equal(follow_save(c->follow), 0);
+    assert_null(follow_open(&c->f->config, &file_ops_synced, error));
+    assert_int_equal(errno, EAGAIN);
+}
+
+static void
+a_damaged_position_begins_at_the_beginning(void **state)
+{
+    struct context *c = *state;
+    char *line;
+    size_t n;
+
+    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 2);
+    assert_int_equal(follow_save(c->follow), 0);
+    follow_close(c->follow);
+    c->follow = NULL;
+    line = fixture_read(c->f, FOLLOW_POSITION, &n);
+    for (size_t at = 0; at < n; at += 7) {
+        line[at] ^= 1;
+        fixture_write(c->f, FOLLOW_POSITION, line, n);
+        line[at] ^= 1;
+        begin(c);
+        follow_done(c->follow, follow_expect(c->follow, 1));
+    }
+    free(line);
+}
+
+/* Whichever call fails while it saves, the position is the old one, or the new one where that was
+ * said. */
+static void
+a_position_that_cannot_be_saved_is_the_old_one(void **state)
+{
+    static const int errors[] = {ENOSPC, EIO, DISK_SHORT};
+    struct context *c = *state;
+    unsigned done = 0, failed = 0;
+    bool over = false;
+
+    write_records(c, SEGMENT_A, 1, 100, SEGMENT_SEALED);
+    disk_begin(c->f->dir);
+    for (unsigned i = 0; !over || i % MS_ARRAY_LEN(errors) != 0; i++) {
+        begin_with(c, disk_ops());
+        follow_done(c->follow, follow_expect(c->follow, done + 1));
+        disk_fail(1 + i / MS_ARRAY_LEN(errors), errors[i % MS_ARRAY_LEN(errors)]);
+        if (follow_save(c->follow) == 0)
+            done++;
+        else if (disk_failed() != NULL && strcmp(disk_failed(), "sync_dir") == 0)
+            done++; /* it has its name already, and is true */
+        failed += disk_failed() != NULL;
+        over = disk_failed() == NULL;
+        disk_fail(0, 0);
+        assert_true(i < 90);
+    }
+    disk_end();
+    assert_true(failed >= 5);
+    assert_int_equal(fixture_count(c->f, ".", DATA_DIR_TEMP_PREFIX, NULL), 0);
+}
+
+/* What a power cut leaves of a save is the position before it or the new one. */
+static void
+a_position_survives_a_power_cut(void **state)
+{
+    struct context *c = *state;
+    struct fixture *f = c->f;
+    char states[300], *dir = f->config.data_dir;
+    struct stat st;
+    unsigned saved = 0;
+    size_t counts[8];
+
+    write_records(c, SEGMENT_A, 1, 8, SEGMENT_SEALED);
+    begin(c);
+    follow_done(c->follow, follow_expect(c->follow, 1));
+    assert_int_equal(follow_save(c->follow), 0);
+    disk_begin(f->dir);
+    begin_with(c, disk_ops());
+    for (unsigned i = 0; i < 5; i++) {
+        follow_done(c->follow, follow_expect(c->follow, i + 2));
+        assert_int_equal(follow_save(c->follow), 0);
+        counts[i] = disk_count();
+    }
+    snprintf(states, sizeof(states), "%s-cut", f->dir);
+    for (size_t at = 0; at <= counts[4]; at++) {
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            struct follow_item *item = NULL;
+            unsigned expected = 2;
+
+            for (unsigned i = 0; i < 5; i++)
+                expected += counts[i] <= at;
+            assert_int_equal(mkdir(states, 0750), 0);
+            disk_cut(at, seed, states);
+            assert_int_equal(stat(states, &st), 0);
+            f->config.data_dir = states;
+            f->config.data_inode = st.st_ino;
+            begin(c);
+            assert_int_equal(follow_next(c->follow, &item), 1);
+            assert_true(strcmp(item->id, follow_id(expected)) == 0 ||
+                        strcmp(item->id, follow_id(expected + 1)) == 0);
+            saved += strcmp(item->id, follow_id(expected)) == 0;
+            follow_close(c->follow);
+            c->follow = NULL;
+            fixture_remove_tree(states);
+        }
+    }
+    assert_true(saved > 0);
+    f->config.data_dir = dir;
+    disk_end();
+}
+
+/* Each call fails once while it reads: all is told all the same. */
+static void
+whichever_call_fails_all_is_told_once(void **state)
+{
+    struct context *c = *state;
+    bool over = false;
+
+    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
+    write_records(c, SEGMENT_B, 4, 6, 0);
+    disk_begin(c->f->dir);
+    for (size_t call = 1; !over; call++) {
+        char error[FOLLOW_ERROR_LEN];
+        unsigned number = 1;
+
+        follow_close(c->follow);
+        disk_fail(call, EIO);
+        c->follow = follow_open(&c->f->config, disk_ops(), error);
+        if (c->follow == NULL) {
+            assert_non_null(disk_failed());
+            continue;
+        }
+        while (number <= 6) {
+            struct follow_item *item;
+
+            if (follow_next(c->follow, &item) != 1) {
+                usleep(1000);
+                continue;
+            }
+            assert_true(strcmp(item->id, follow_id(number)) == 0 || disk_failed() != NULL);
+            number++;
+        }
+        over = disk_failed() == NULL;
+        disk_fail(0, 0);
+        assert_true(call < 200);
+    }
+    disk_end();
+}
+
+/* --- lag --- */
+
+static void
+lag_counts_all_that_is_not_done(void **state)
+{
+    struct context *c = *state;
+    struct follow_item *items[50], *item;
+    size_t bytes;
+
+    add(c, 1, 50);
+    bytes = c->lines.len;
+    follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
+    begin(c);
+    items[0] = follow_expect(c->follow, 1);
+    assert_int_equal(lag(c).records, 50);
+    assert_int_equal(lag(c).bytes, bytes);
+    assert_int_equal(lag(c).oldest_us, ulid_ms(follow_id(1)) * 1000);
+    assert_false(lag(c).counting);
+    for (unsigned i = 1; i < 50; i++)
+        items[i] = follow_expect(c->follow, i + 1);
+    lock_segment(c, SEGMENT_B);
+    write_records(c, SEGMENT_B, 51, 60, 0);
+    item = follow_expect(c->follow, 51);
+    assert_int_equal(lag(c).records, 60);
+    follow_done(c->follow, items[1]);
+    assert_int_equal(lag(c).records, 60); /* one before it is not done */
+    follow_done(c->follow, items[0]);
+    assert_int_equal(lag(c).records, 58);
+    for (unsigned i = 2; i < 50; i++)
+        follow_done(c->follow, items[i]);
+    follow_done(c->follow, item);
+    follow_expect_all(c->follow, 52, 60);
+    assert_int_equal(lag(c).records, 0);
+    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(lag(c).oldest_us, 0);
+}
+
+/* --- a real journal --- */
+
+/* Messages in batches, segments of a few hundred bytes, a restart here and there: what is told is
+ * the journal. */
+static void
+what_a_worker_writes_is_told_once_over_rotations_and_restarts(void **state)
+{
+    struct context *c = *state;
+    unsigned told = 0, sent = 0;
+    json_t *journal;
+    char error[HANDLER_ERROR_LEN], last[ULID_LEN + 1] = "";
+
+    c->f->config.segment_size = 700;
+    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
+    assert_non_null(c->f->handler);
+    begin(c);
+    for (unsigned turn = 0; turn < 200 || told < sent; turn++) {
+        struct follow_item *item;
+
+        for (unsigned i = 0; i < turn % 4 && turn < 200; i++, sent++)
+            journal_handler.submit(c->f->handler,
+                                   fixture_message(c->f, MESSAGE_PLAIN, "", "a message", 9));
+        journal_handler.flush(c->f->handler, 0);
+        while (follow_next(c->follow, &item) == 1) {
+            assert_true(strcmp(item->id, last) > 0);
+            snprintf(last, sizeof(last), "%s", item->id);
+            follow_done(c->follow, item);
+            told++;
+        }
+        if (turn % 50 == 49) {
+            assert_int_equal(follow_save(c->follow), 0);
+            begin(c);
+        }
+        usleep(1000);
+    }
+    assert_int_equal(told, sent);
+    follow_expect_none(c->follow);
+    journal = fixture_journal(c->f);
+    assert_int_equal(json_array_size(journal), told);
+    json_decref(journal);
+    journal_handler.destroy(c->f->handler);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(records_of_all_segments_come_in_the_order_of_their_ids),
+        TEST(more_than_one_slice_of_each_segment_comes_in_order),
+        TEST(a_line_is_told_as_it_stands_with_its_segment_and_offset),
+        TEST(what_is_written_is_told_and_segments_come_and_are_sealed),
+        TEST(a_line_that_is_not_whole_yet_is_waited_for),
+        TEST(a_line_that_is_torn_waits_for_recovery),
+        TEST(damaged_lines_and_blanks_are_passed_over),
+        TEST(what_is_not_safe_is_not_told_before_it_is_cut_back),
+        TEST(what_is_not_safe_is_told_when_it_is_sealed_or_its_writer_is_gone),
+        TEST(what_was_there_before_and_is_taken_back_is_not_told),
+        TEST(a_segment_that_is_taken_away_is_counted_and_forgotten),
+        TEST(a_segment_that_is_taken_away_when_all_is_told_is_no_loss),
+        TEST(it_goes_on_before_the_first_item_that_was_not_done),
+        TEST(a_name_behind_the_floor_that_comes_late_is_followed),
+        TEST(one_at_a_time_follows_also_when_the_position_was_saved),
+        TEST(a_damaged_position_begins_at_the_beginning),
+        TEST(a_position_that_cannot_be_saved_is_the_old_one),
+        TEST(a_position_survives_a_power_cut),
+        TEST(whichever_call_fails_all_is_told_once),
+        TEST(lag_counts_all_that_is_not_done),
+        TEST(what_a_worker_writes_is_told_once_over_rotations_and_restarts),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
