@@ -14,12 +14,13 @@ allowed() {
     src/proto/*) echo common ;;
     src/stats/*) echo common ;;
     src/dedup/*) echo common stats ;;
+    src/sources/*) echo common stats ;;
     src/config/*) echo common proto ;; # the limits of the protocols
     src/nats/*) echo common ;;
     src/handler/*) echo proto config common bus dedup nats ;;
-    src/worker/*) echo common proto stats dedup config handler bus ;;
+    src/worker/*) echo common proto stats dedup sources config handler bus ;;
     src/master/main.c) echo stats config common worker bus ;;
-    src/master/*) echo stats dedup config common bus ;;
+    src/master/*) echo stats dedup sources config common bus ;;
     src/client/*) echo proto common ;;
     src/embed/*) echo common proto stats dedup config ;;
     tools/msockctl/doctor/*) echo stats common config ;;

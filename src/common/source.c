@@ -22,7 +22,7 @@ source_bits(uint8_t kind)
 }
 
 struct source
-source_of(int fd, const struct endpoint *peer)
+source_of_peer(int fd, const struct endpoint *peer)
 {
     struct source source = {.kind = SOURCE_NONE};
     struct endpoint ep = *peer;

@@ -18,7 +18,7 @@ struct source {
 };
 
 /* Of the peer of an accepted socket. A mapped IPv4 address is that IPv4 address. */
-struct source source_of(int fd, const struct endpoint *peer);
+struct source source_of_peer(int fd, const struct endpoint *peer);
 
 #define SOURCE_RULES_MAX  32
 #define SOURCE_REASON_LEN 160

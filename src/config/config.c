@@ -218,6 +218,17 @@ config_add_listener(struct config *config, const struct settings *s, size_t i, c
     return 0;
 }
 
+/* A quarter of all, and at least as many as a small site behind one address needs. */
+static unsigned
+config_source_connections(const uint64_t number[OPTION_COUNT])
+{
+    unsigned quarter = (unsigned)number[OPTION_MAX_CONNECTIONS] / 4;
+
+    if (number[OPTION_SOURCE_CONNECTIONS] != 0)
+        return (unsigned)number[OPTION_SOURCE_CONNECTIONS];
+    return quarter > 16 ? quarter : 16;
+}
+
 static void
 config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
 {
@@ -227,6 +238,7 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
     config->daemonize = number[OPTION_DAEMON] != 0;
     config->log_level = (enum log_level)number[OPTION_LOG_LEVEL];
     config->max_connections = (unsigned)number[OPTION_MAX_CONNECTIONS];
+    config->source_connections = config_source_connections(number);
     config->drain_timeout_us = number[OPTION_DRAIN_TIMEOUT];
     config->ready_timeout_us = number[OPTION_READY_TIMEOUT];
     config->memory_message_max = (size_t)number[OPTION_MEMORY_MESSAGE_MAX];
@@ -273,6 +285,17 @@ config_fill_paths(struct config *config, const struct config_args *args, const s
 }
 
 static int
+config_fill_exempt(struct config *config, const struct settings *s, char *error)
+{
+    const char *text = s->text[OPTION_EXEMPT], *origin = s->origin[OPTION_EXEMPT];
+    char reason[SOURCE_REASON_LEN];
+
+    if (strcmp(text, "none") == 0 || source_rules_parse(text, &config->exempt, reason) == 0)
+        return 0;
+    return config_fail(error, "%s: %s, or none", origin, reason);
+}
+
+static int
 config_fill(struct config *config, const struct config_args *args, const struct settings *s,
             char *error)
 {
@@ -285,7 +308,7 @@ config_fill(struct config *config, const struct config_args *args, const struct 
     config->uid = identity.uid;
     config->gid = identity.gid;
     config_fill_numbers(config, s->number);
-    if (config_fill_paths(config, args, s, error) < 0)
+    if (config_fill_exempt(config, s, error) < 0 || config_fill_paths(config, args, s, error) < 0)
         return -1;
     for (size_t i = 0; i < s->listener_count; i++)
         if (config_add_listener(config, s, i, error) < 0)

@@ -79,7 +79,9 @@ struct config {
     bool daemonize;
     char *log_file; /* absolute, or NULL: standard error */
     enum log_level log_level;
-    unsigned max_connections; /* over all workers; beyond: ERR busy */
+    unsigned max_connections;    /* over all workers; beyond: ERR busy */
+    unsigned source_connections; /* of one source */
+    struct source_rules exempt;  /* sources without limits of their own */
     uint64_t drain_timeout_us;
     uint64_t ready_timeout_us;  /* a new worker must be ready within this */
     size_t memory_message_max;  /* bytes of a message kept in memory, more goes to a file */

@@ -152,6 +152,11 @@ start_shared(struct master *m, const struct config *config)
                     config->dedup_max, strerror(errno));
         return -1;
     }
+    m->sources = sources_table_create();
+    if (m->sources == NULL) {
+        failure_set(&m->failure, EX_OSERR, "no memory to know sources: %s", strerror(errno));
+        return -1;
+    }
     m->accept_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (m->accept_bell < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                                          m->handover_fds) < 0) {
@@ -457,6 +462,7 @@ master_fini(struct master *m)
     fd_close(&m->handover_fds[1]);
     bus_place_close(&m->bus);
     dedup_table_destroy(m->dedup);
+    sources_table_destroy(m->sources);
     if (m->id_offset_us != NULL)
         munmap(m->id_offset_us, sizeof(*m->id_offset_us));
     run_dir_close(&m->run);

@@ -343,6 +343,7 @@ struct master {
     bool has_stats;
     struct bus_place bus;          /* for all workers, as long as the master lives */
     struct dedup_table *dedup;     /* the same */
+    struct sources_table *sources; /* the same */
     _Atomic int64_t *id_offset_us; /* the same */
     int accept_bell;               /* see struct child */
     int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */

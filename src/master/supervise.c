@@ -67,6 +67,7 @@ supervise_forget(void *arg)
         if (!generation_has(f->g, l))
             listener_forget(l);
     stats_master_forget(&m->stats, &f->w->place);
+    sources_table_forget(m->sources, f->w->place.region);
 }
 
 static void
@@ -91,6 +92,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
                                               .listener = g->sockets[i].listener};
     c->bus = m->bus;
     c->dedup = m->dedup;
+    c->sources = m->sources;
     c->id_offset_us = m->id_offset_us;
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];

@@ -15,6 +15,7 @@
 
 #include "common/histogram.h"
 #include "common/url.h"
+#include "stats/stats_sources.h"
 
 #include <assert.h>
 #include <stdatomic.h>
@@ -23,7 +24,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      7u
+#define STATS_VERSION      8u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_SLOTS            32768 /* connections of one worker */
@@ -55,13 +56,16 @@
     X(accepted, "connections accepted")                                  \
     X(refused, "connections turned away, for whatever reason")           \
     X(denied, "of these: no rule allows their source, or one denies it") \
+    X(crowded, "of these: their source has source_connections")          \
+    X(unplaced, "of these: there is no room to know their source")       \
     X(turns, "turns of the event loop")                                  \
     X(commits, "commits by a handler, each of one or more messages")     \
     X(committed, "messages in those commits")                            \
     X(adopted, "connections taken over from a worker that left")         \
     X(lost, "deliveries not made: the peer did not read")                \
     X(untracked, "messages with an id that there was no room for")       \
-    X(evicted, "ids forgotten before their time: dedup_max")
+    X(evicted, "ids forgotten before their time: dedup_max")             \
+    X(forgotten, "sources without connections that made room for others")
 
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;
@@ -123,6 +127,10 @@ static_assert(offsetof(struct stats_block, counters) == 64, "layout of a block")
 
 #define STATS_BLOCK_SIZE  4096
 #define STATS_REGION_SIZE (STATS_BLOCK_SIZE + (uint64_t)STATS_SLOTS * sizeof(struct stats_slot))
+
+/* Behind that, which the worker maps, it writes its table of sources about once a second. */
+#define STATS_SOURCES_AT STATS_REGION_SIZE
+#define STATS_FILE_SIZE  (STATS_SOURCES_AT + STATS_SOURCE_SETS * sizeof(struct stats_source_set))
 static_assert(sizeof(struct stats_block) <= STATS_BLOCK_SIZE, "a block has one page");
 
 /* The name of a region's file in the runtime directory. */
@@ -206,6 +214,9 @@ struct stats_control {
     _Atomic uint32_t current;            /* workers folded so far; folded[current & 1] is valid */
     _Atomic uint32_t regions_used;       /* regions at and above this have never been used */
     char protocols[STATS_PROTOCOLS][16]; /* their names */
+    _Atomic uint32_t crashes;            /* penalties for crashes so far */
+    uint32_t pad;
+    struct stats_source_set sources[STATS_SOURCE_MASTER_SETS]; /* penalties that outlive workers */
     struct stats_folded folded[2];
     struct stats_worker worker[STATS_REGIONS];
     struct stats_listener listener[STATS_LISTENERS];

@@ -86,9 +86,9 @@ region_file(const struct stats_master *sm, unsigned region, int *fd_out)
 
     stats_region_name(region, name);
     if (fd_is_named(sm->control_ro_fd, sm->dir_fd, STATS_CONTROL_FILE))
-        return shm_file_create(sm->dir_fd, name, STATS_REGION_SIZE, sm->gid, fd_out);
+        return shm_file_create(sm->dir_fd, name, STATS_FILE_SIZE, sm->gid, fd_out);
     *fd_out = kernel_memory_file(name);
-    return *fd_out < 0 ? -1 : shm_file_adjust(*fd_out, STATS_REGION_SIZE, sm->gid);
+    return *fd_out < 0 ? -1 : shm_file_adjust(*fd_out, STATS_FILE_SIZE, sm->gid);
 }
 
 static int

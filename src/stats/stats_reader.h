@@ -82,6 +82,20 @@ bool stats_reader_region(struct stats_reader *sr, unsigned region, uint64_t inca
 void stats_reader_conns(struct stats_reader *sr,
                         void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg);
 
+/* A source, over all workers and the master. */
+struct stats_source_view {
+    struct source source; /* of an IPv6 network its first 8 bytes */
+    uint64_t open, unfinished, bytes;
+    uint64_t rate;      /* messages in the last second */
+    uint32_t penalty_s; /* seconds for which it is turned away still; 0: it is not */
+    enum stats_blame reason;
+};
+
+/* All sources that are remembered, in the order of kind and address; the caller frees views_out.
+ * Returns how many. */
+size_t stats_reader_sources(struct stats_reader *sr, uint64_t now_us,
+                            struct stats_source_view **views_out);
+
 struct stats_listener_view {
     bool active;
     char url[256], address[512], proto[16], handler[16];

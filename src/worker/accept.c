@@ -116,37 +116,17 @@ accept_failed(struct worker *w, struct worker_socket *s)
     return false;
 }
 
-static const struct conn_refusal too_many = {
-    .code = "busy",
-    .text = "too many connections; try again later",
-};
-static const struct conn_refusal not_allowed = {
-    .code = "denied",
-    .text = "you may not connect from where you are",
-};
-
-/* Do the listener's rules let it in? */
-static bool
-accept_is_allowed(const struct listener_config *config, const struct source *source)
-{
-    if (source_rules_match(&config->deny, source))
-        return false;
-    return config->allow.count == 0 || source_rules_match(&config->allow, source);
-}
-
 static void
-accept_one(struct worker *w, struct worker_listener *l, int fd, const struct endpoint *peer)
+accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
 {
-    const struct source source = source_of(fd, peer);
+    const struct source from = source_of_peer(fd, peer);
+    struct conn_source source;
+    const struct conn_refusal *why = conn_admit(l, &from, &source);
 
-    if (!accept_is_allowed(l->child->config, &source)) {
-        stats_add(&w->stats.block->counters.denied, 1);
-        conn_refuse(l, fd, &not_allowed);
-    } else if (stats_writer_open_total(&w->stats) >= w->config->max_connections) {
-        conn_refuse(l, fd, &too_many);
-    } else {
-        conn_open(l, fd, peer);
-    }
+    if (why != NULL)
+        conn_refuse(l, fd, why);
+    else
+        conn_open(l, fd, peer, &source);
 }
 
 /* This worker was woken and declines or leaves, so it has used up the wake-up: tells the others
@@ -185,7 +165,7 @@ accept_batch(struct worker_socket *s, bool may_decline)
                 break;
             continue;
         }
-        accept_one(w, s->listener, fd, &peer);
+        accept_one(s->listener, fd, &peer);
         taken++;
     }
     return taken;
@@ -203,7 +183,7 @@ accept_lingering(struct worker *w, struct worker_socket *s)
     if (listen_is_retired(s->fd))
         fd = accept4(s->fd, (struct sockaddr *)&peer.addr, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-        accept_one(w, s->listener, fd, &peer);
+        accept_one(s->listener, fd, &peer);
         return;
     }
     if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED || errno == EPROTO)

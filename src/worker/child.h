@@ -5,6 +5,7 @@
 #include "bus/bus.h"
 #include "config/config.h"
 #include "dedup/dedup.h"
+#include "sources/sources.h"
 #include "stats/stats_writer.h"
 
 /* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
@@ -48,6 +49,7 @@ struct child {
     struct child_socket sockets[LISTEN_SOCKETS_MAX];
     struct bus_place bus;          /* between all workers; memory_fd -1: there is none */
     struct dedup_table *dedup;     /* the same in all workers, all of which write it */
+    struct sources_table *sources; /* NULL: nobody has a share */
     _Atomic int64_t *id_offset_us; /* the same; see struct handler_host */
     /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
      * leaves connections to the others; connections of workers that leave go in at [1] and come out

@@ -131,6 +131,7 @@ conn_close(struct conn *c)
     conn_tell_closed(c, false);
     fd_close(&c->fd);
     conn_forget(c);
+    conn_source_end(w, &c->source);
     if (c->slot != NULL) {
         stats_writer_release(&w->stats, c->slot);
         c->slot = NULL;
@@ -326,15 +327,21 @@ conn_note_pid(struct conn *c)
         stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
 }
 
-/* Whose connection a descriptor is, as the kernel says. */
-static struct stats_slot *
-conn_claim_slot(struct worker_listener *listener, int fd, uint64_t began_us)
+/* Whose connection it is, as the kernel says: its slot (NULL: there is none left) and its source.
+ */
+static void
+conn_claim(struct conn *c, uint64_t began_us)
 {
+    struct worker *w = conn_worker(c);
     struct endpoint peer = {.len = sizeof(peer.addr)};
+    struct source source = {.kind = SOURCE_NONE};
 
-    if (getpeername(fd, (struct sockaddr *)&peer.addr, &peer.len) < 0)
+    if (getpeername(c->fd, (struct sockaddr *)&peer.addr, &peer.len) == 0)
+        source = source_of_peer(c->fd, &peer);
+    else
         peer = (struct endpoint){0}; /* gone meanwhile */
-    return stats_writer_claim(&listener->worker->stats, listener->child->stats_id, &peer, began_us);
+    c->slot = stats_writer_claim(&w->stats, c->listener->child->stats_id, &peer, began_us);
+    (void)conn_source_begin(w, &source, &c->source); /* it was let in when it came */
 }
 
 /* What another worker remembered of it. False where that makes no sense. */
@@ -362,7 +369,7 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
         fd_close(&fd);
         return;
     }
-    c->slot = conn_claim_slot(listener, fd, proto_moved_time(moved->began_us, w->now_us));
+    conn_claim(c, proto_moved_time(moved->began_us, w->now_us));
     if (!conn_take_memory(c, moved)) {
         handover_say_ended(w, listener->child->config->name, "it makes no sense");
         conn_close(c);
@@ -394,25 +401,30 @@ static const struct conn_refusal no_slot = {
 };
 
 void
-conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer)
+conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
+          const struct conn_source *source)
 {
     struct worker *w = listener->worker;
     struct stats_slot *slot =
         stats_writer_claim(&w->stats, listener->child->stats_id, peer, w->now_us);
+    struct conn_source counted = *source;
     struct conn *c;
 
     if (slot == NULL) {
+        conn_source_end(w, &counted);
         conn_refuse(listener, fd, &no_slot);
         return;
     }
     c = conn_create(listener, fd);
     if (c == NULL) {
+        conn_source_end(w, &counted);
         stats_writer_release(&w->stats, slot);
         stats_add(&w->stats.block->counters.refused, 1);
         fd_close(&fd);
         return;
     }
     c->slot = slot;
+    c->source = counted;
     conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
     conn_begin(c, listener->proto);

@@ -6,9 +6,17 @@
 
 #include "worker/worker_state.h"
 
-/* Takes over an accepted, non-blocking socket. Counts it and begins to serve it; where it cannot be
- * served (no slot, no memory for epoll) it is turned away with ERR busy. */
-void conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer);
+/* A connection's share of what its source has. */
+struct conn_source {
+    uint32_t row;   /* in the table of sources; 0: it is not counted there */
+    bool is_exempt; /* no share, rate or penalty limits it */
+};
+
+/* Takes over an accepted, non-blocking socket, and what conn_admit said of its source. Counts it
+ * and begins to serve it; where it cannot be served (no slot, no memory for epoll) it is turned
+ * away with ERR busy. */
+void conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
+               const struct conn_source *source);
 
 /* Why a connection is turned away: "ERR code text". Static. */
 struct conn_refusal {
@@ -105,16 +113,17 @@ struct conn {
     struct worker_listener *listener;
     const struct proto_ops *proto; /* the listener's, until it becomes another */
     int fd;
-    uint8_t phase;           /* enum conn_phase */
-    bool is_touched;         /* in the worker's list of them */
-    bool is_unread;          /* in the worker's list of them */
-    bool is_opened;          /* the handler knows of it */
-    bool is_starved;         /* there was no memory for what its protocol had to do */
-    bool peer_done;          /* condition: the peer has shut down its writing side */
-    bool is_held;            /* condition: its last message is a document with the helper, or a copy
-                              * that waits for the first one */
-    bool read_paused;        /* condition: left unread until there is room for its answers again */
-    bool watches_write;      /* interest: epoll tells when there is room to send */
+    uint8_t phase;      /* enum conn_phase */
+    bool is_touched;    /* in the worker's list of them */
+    bool is_unread;     /* in the worker's list of them */
+    bool is_opened;     /* the handler knows of it */
+    bool is_starved;    /* there was no memory for what its protocol had to do */
+    bool peer_done;     /* condition: the peer has shut down its writing side */
+    bool is_held;       /* condition: its last message is a document with the helper, or a copy
+                         * that waits for the first one */
+    bool read_paused;   /* condition: left unread until there is room for its answers again */
+    bool watches_write; /* interest: epoll tells when there is room to send */
+    struct conn_source source;
     uint32_t waiting;        /* messages with the handler */
     uint32_t waiting_files;  /* of these, those that are in files */
     size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
@@ -257,6 +266,18 @@ void conn_answer_here(struct conn *c, struct message *m, const struct verdict *v
 
 /* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
 void conn_submit(struct conn *c, struct message *m);
+
+/* --- conn_source.c --- */
+
+/* Why a connection that has come is not let in, counted. NULL: it is, and counts for its source
+ * from here on. */
+const struct conn_refusal *
+conn_admit(const struct worker_listener *l, const struct source *source, struct conn_source *out);
+
+/* A connection counts for its source from here on, and no more. False where its source cannot be
+ * known, for want of room. */
+bool conn_source_begin(struct worker *w, const struct source *source, struct conn_source *out);
+void conn_source_end(struct worker *w, struct conn_source *source);
 
 /* --- conn_copies.c --- */
 

@@ -312,6 +312,8 @@ conn_read(struct conn *c, bool to_end)
         }
         conn_mark_busy(c);
         CONN_ADD(c, bytes_in, (uint64_t)n);
+        if (c->source.row != 0)
+            sources_add_bytes(w->sources, c->source.row, (uint64_t)n);
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);

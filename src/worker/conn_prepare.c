@@ -157,6 +157,8 @@ conn_submit(struct conn *c, struct message *m)
         .wants_json = conn_wants_json(c),
     };
 
+    if (c->source.row != 0)
+        sources_add_message(conn_worker(c)->sources, c->source.row);
     if ((p.transforms->count > 0 || m->kind == MESSAGE_JSON) && m->size > PREPARE_HERE &&
         transforms_any_thread(p.transforms) && prepare_later(&p))
         return;

@@ -66,12 +66,25 @@ worker_advance_clock(struct worker *w)
 {
     w->clock_is_old = true;
     worker_mind_clock(w);
+    if (w->sources != NULL)
+        sources_set_time(w->sources, w->now_us);
     if (w->now_us < w->window_end_us)
         return;
     w->window++;
     w->window_end_us = w->now_us + WORKER_WINDOW_US;
     w->busy_before = w->busy_now;
     w->busy_now = 0;
+}
+
+static void
+worker_tick(struct worker *w)
+{
+    for (unsigned i = 0; i < w->handler_count; i++)
+        if (w->handlers[i].ops->tick != NULL)
+            w->handlers[i].ops->tick(w->handlers[i].handler, w->now_us);
+    if (w->sources != NULL)
+        sources_publish(w->sources);
+    timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
 }
 
 static void
@@ -87,10 +100,7 @@ worker_timers(struct worker *w)
         } else if (timer == &w->copies_timer) {
             conn_look_at_copies(w);
         } else if (timer == &w->tick_timer) {
-            for (unsigned i = 0; i < w->handler_count; i++)
-                if (w->handlers[i].ops->tick != NULL)
-                    w->handlers[i].ops->tick(w->handlers[i].handler, w->now_us);
-            timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
+            worker_tick(w);
         } else {
             conn_timer(w, timer);
         }

@@ -324,6 +324,12 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->files_max = worker_files_max();
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
+    if (child->sources != NULL) {
+        w->sources = sources_open(child->sources, child->stats.region, child->stats.incarnation,
+                                  w->stats.control, child->stats.stats_fd, w->now_us);
+        if (w->sources == NULL)
+            goto failed;
+    }
     if (child->config->dedup_window_us > 0) {
         w->dedup = dedup_open(child->dedup, child->stats.region, child->stats.incarnation,
                               w->stats.control, child->config->dedup_window_us / 1000);
@@ -383,6 +389,7 @@ worker_close(struct worker *w)
     accept_end(w);
     bus_close(w->bus);
     dedup_close(w->dedup);
+    sources_close(w->sources);
     stats_writer_close(&w->stats);
     digester_destroy(w->store.digester);
     fd_close(&w->epoll_fd);

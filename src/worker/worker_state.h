@@ -7,6 +7,7 @@
 #include "handler/handler.h"
 #include "proto/proto_table.h"
 #include "proto/transform.h"
+#include "sources/sources.h"
 #include "stats/stats_writer.h"
 #include "worker/child.h"
 #include "worker/worker.h"
@@ -106,6 +107,7 @@ struct worker {
 
     struct stats_writer stats;
     struct message_store store;
+    struct sources *sources;         /* NULL: nobody has a share */
     struct dedup *dedup;             /* NULL: no listener remembers ids */
     uint64_t id_ms, id_us;           /* the time of ids, and the now_us for which it was taken */
     TAILQ_HEAD(copies, copy) copies; /* that wait for their first one */

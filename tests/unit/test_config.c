@@ -140,6 +140,8 @@ assert_default_numbers(const struct config *c)
     assert_false(c->daemonize);
     assert_int_equal(c->log_level, LOG_LEVEL_NOTICE);
     assert_int_equal(c->max_connections, 16384);
+    assert_int_equal(c->source_connections, 4096);
+    assert_int_equal(c->exempt.count, 3);
     assert_int_equal(c->drain_timeout_us, 30000000);
     assert_int_equal(c->ready_timeout_us, 10000000);
     assert_int_equal(c->memory_message_max, 256 << 10);
@@ -193,6 +195,7 @@ the_file_sets_every_option(void **state)
         build_file("workers = 3\nlisten = { \"msp://127.0.0.1:1\", 'msp:///x' }\n"
                    "handler = echo\ndata_dir = d\nruntime_dir = /r/\nlog_file = ./l\n"
                    "log_level = debug\ndaemon = on\nmax_connections = 5\n"
+                   "exempt = none\n"
                    "max_message_size = 1K\nmemory_message_max = 2K\n"
                    "worker_memory_max = 2M\ntimeout = 3s\nidle_timeout = 4\n"
                    "min_rate = 0\nrate_grace = 1.5s\npacket_size = 64\n"
@@ -215,6 +218,8 @@ the_file_sets_every_option(void **state)
     assert_int_equal(c->log_level, LOG_LEVEL_DEBUG);
     assert_true(c->daemonize);
     assert_int_equal(c->max_connections, 5);
+    assert_int_equal(c->source_connections, 16);
+    assert_int_equal(c->exempt.count, 0);
     assert_int_equal(c->memory_message_max, 2048);
     assert_int_equal(c->worker_memory_max, 2 << 20);
     assert_int_equal(c->drain_timeout_us, 0);
@@ -410,6 +415,9 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"workers = 65", "1: workers = \"65\": expected a number of workers from 1 to 64, or auto"},
         {"workers = 0x8",
          "1: workers = \"0x8\": expected a number of workers from 1 to 64, or auto"},
+        {"listen = {\"msp://127.0.0.1:1?allow=here\"}",
+         "1: listen: \"msp://127.0.0.1:1?allow=here\": allow = \"here\": expected networks and "
+         "users such as \"10.0.0.0/8,::1,user:app,unix\""},
         {"\nsync = maybe", "2: sync = \"maybe\": expected \"yes\" or \"no\""},
         {"log_level = loud",
          "1: log_level = \"loud\": expected error, warn, notice, info or debug"},
@@ -421,6 +429,8 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "2: packet_size_max = \"1K\": less than packet_size, which is 2048"},
         {"max_json_depth = 2001",
          "1: max_json_depth = \"2001\": expected a number of levels from 1 to 2000"},
+        {"exempt = 10.0.0.0/33",
+         "1: exempt = \"10.0.0.0/33\": expected 0 to 32 bits behind the slash, or none"},
         {"user = nosuchuser-", "1: user = \"nosuchuser-\": there is no such user"},
         {"group = nosuchgroup-", "1: group = \"nosuchgroup-\": there is no such group"},
         {"tiemout = 2s", "1: unknown option \"tiemout\"; did you mean \"timeout\"?"},
@@ -708,14 +718,15 @@ the_sample_file_shows_every_option_with_its_default(void **state)
     (void)state;
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct config_option *o = &config_options[i];
+        bool quoted = o->initial[0] == '\0' || strchr(o->initial, ',') != NULL;
 
         if (o->scope == OPTION_IN_URL)
             snprintf(wanted, sizeof(wanted), "\n#   %s ", o->name);
         else if (o->type == OPTION_TYPE_LIST)
             snprintf(wanted, sizeof(wanted), "\n#%s = { \"%s\" }\n", o->name, o->initial);
         else
-            snprintf(wanted, sizeof(wanted), "\n#%s = %s\n", o->name,
-                     o->initial[0] == '\0' ? "\"\"" : o->initial);
+            snprintf(wanted, sizeof(wanted), "\n#%s = %s%s%s\n", o->name, quoted ? "\"" : "",
+                     o->initial, quoted ? "\"" : "");
         if (strstr(text, wanted) == NULL)
             fail_msg("etc/msockd.conf lacks \"%s\"", wanted + 1);
     }

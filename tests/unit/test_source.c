@@ -33,7 +33,7 @@ source_from(const char *text)
         be32_store(user.bytes, (uint32_t)atoi(text));
         return user;
     }
-    return source_of(-1, &ep);
+    return source_of_peer(-1, &ep);
 }
 
 static void
@@ -132,12 +132,12 @@ the_peer_of_a_unix_socket_is_its_user(void **state)
 
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    source = source_of(fds[0], &peer);
+    source = source_of_peer(fds[0], &peer);
     assert_int_equal(source.kind, SOURCE_USER);
     assert_int_equal(be32_load(source.bytes), geteuid());
     close(fds[0]);
     close(fds[1]);
-    assert_int_equal(source_of(-1, &peer).kind, SOURCE_NONE);
+    assert_int_equal(source_of_peer(-1, &peer).kind, SOURCE_NONE);
 }
 
 int

@@ -31,7 +31,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources;
 
 /* --- options and endings (main.c) --- */
 
@@ -104,7 +104,8 @@ struct snapshot {
     uint64_t generation, reloads;
     enum stats_verdict verdict;
     struct stats_totals total;
-    unsigned workers_wanted; /* as configured */
+    uint64_t sources, sources_penalized; /* that are known; of these, turned away */
+    unsigned workers_wanted;             /* as configured */
     unsigned worker_count;
     struct stats_worker_view *workers; /* heap */
 };

@@ -184,8 +184,8 @@ ctl_finish(const struct ctl *ctl, int status)
 /* --- the program --- */
 
 static const struct ctl_command *const commands[] = {
-    &ctl_stats, &ctl_conns,  &ctl_workers, &ctl_listeners, &ctl_reload, &ctl_stop,
-    &ctl_quit,  &ctl_reopen, &ctl_verify,  &ctl_segments,  &ctl_doctor,
+    &ctl_stats, &ctl_conns, &ctl_sources, &ctl_workers, &ctl_listeners, &ctl_reload,
+    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,  &ctl_segments,  &ctl_doctor,
 };
 
 static void

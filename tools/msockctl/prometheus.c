@@ -98,6 +98,8 @@ prometheus_print(const struct snapshot *s)
     COUNTERS(X)
 #undef X
     metric("connections_open", "gauge", "connections open now", s->total.open);
+    metric("sources", "gauge", "sources that are known", s->sources);
+    metric("sources_penalized", "gauge", "of these, turned away now", s->sources_penalized);
     prometheus_workers(s);
     prometheus_latency(s->total.latency);
 }

@@ -45,6 +45,17 @@ alive(const char *dir)
     return held ? SNAPSHOT_ALIVE : SNAPSHOT_DEAD;
 }
 
+static void
+snapshot_count_sources(struct stats_reader *sr, struct snapshot *s)
+{
+    struct stats_source_view *views;
+
+    s->sources = stats_reader_sources(sr, s->taken_us, &views);
+    for (size_t i = 0; i < s->sources; i++)
+        s->sources_penalized += views[i].penalty_s > 0;
+    free(views);
+}
+
 int
 snapshot_take(const struct ctl *ctl, struct snapshot *out)
 {
@@ -58,6 +69,7 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     stats_reader_totals(&sr, &out->total);
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
+    snapshot_count_sources(&sr, out);
     ctl_close(ctl, &sr);
     if (out->alive == SNAPSHOT_DEAD && ctl_explain(ctl) == out->pid)
         out->alive = SNAPSHOT_ALIVE; /* only its lock is not there any more */

@@ -1,0 +1,242 @@
+/* The share of each source: tables of several workers that are one, sets that are full, workers
+ * that write nonsense, and trouble that grows and fades. Time is what the test says. */
+#include "sources/table.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SECOND_US UINT64_C(1000000)
+#define WORKERS   2
+
+struct fixture {
+    struct sources_table *table;
+    struct stats_control *control;
+    struct sources *worker[WORKERS];
+    uint64_t now_us;
+};
+
+static int
+set_up(void **state)
+{
+    struct fixture *f = ms_calloc(1, sizeof(*f));
+
+    f->table = sources_table_create();
+    assert_non_null(f->table);
+    f->control = ms_calloc(1, sizeof(*f->control));
+    f->now_us = 1000 * SECOND_US;
+    atomic_store(&f->control->regions_used, WORKERS);
+    for (unsigned r = 0; r < WORKERS; r++) {
+        atomic_store(&f->control->worker[r].incarnation, 100 + r);
+        f->worker[r] = sources_open(f->table, r, 100 + r, f->control, -1, f->now_us);
+        assert_non_null(f->worker[r]);
+    }
+    *state = f;
+    return 0;
+}
+
+static int
+tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned r = 0; r < WORKERS; r++)
+        sources_close(f->worker[r]);
+    sources_table_destroy(f->table);
+    free(f->control);
+    free(f);
+    return 0;
+}
+
+static void
+pass(struct fixture *f, unsigned seconds)
+{
+    f->now_us += seconds * SECOND_US;
+    for (unsigned r = 0; r < WORKERS; r++)
+        sources_set_time(f->worker[r], f->now_us);
+}
+
+static struct source
+ipv4(uint32_t address)
+{
+    struct source source = {.kind = SOURCE_IPV4};
+
+    be32_store(source.bytes, address);
+    return source;
+}
+
+static struct sources_sum
+look(const struct fixture *f, const struct source *source)
+{
+    struct sources_sum sum;
+
+    sources_look(f->worker[0], source, &sum);
+    return sum;
+}
+
+static void
+what_a_source_has_is_the_sum_over_all_workers(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1), b = ipv4(2);
+    uint32_t row = sources_enter(f->worker[0], &a), other = sources_enter(f->worker[1], &a);
+
+    assert_int_equal(sources_enter(f->worker[0], &a), row);
+    sources_add_unfinished(f->worker[0], row, 70);
+    sources_add_unfinished(f->worker[1], other, 7);
+    assert_int_equal(look(f, &a).open, 3);
+    assert_int_equal(look(f, &a).unfinished, 77);
+    assert_int_equal(look(f, &b).open, 0);
+    sources_leave(f->worker[1], other);
+    sources_add_unfinished(f->worker[1], other, -7);
+    assert_int_equal(look(f, &a).open, 2);
+    assert_int_equal(look(f, &a).unfinished, 70);
+}
+
+static void
+an_ipv6_network_of_64_bits_is_one_source(void **state)
+{
+    struct fixture *f = *state;
+    struct source a = {.kind = SOURCE_IPV6, .bytes = {0x20, 1, 0xd, 0xb8, 0, 0, 0, 1}}, b = a,
+                  c = a;
+    struct source user = {.kind = SOURCE_USER}, v4 = ipv4(0);
+
+    b.bytes[15] = 9;
+    c.bytes[7] = 2;
+    sources_enter(f->worker[0], &a);
+    sources_enter(f->worker[1], &b);
+    sources_enter(f->worker[1], &user);
+    assert_int_equal(look(f, &a).open, 2);
+    assert_int_equal(look(f, &c).open, 0);
+    assert_int_equal(look(f, &v4).open, 0); /* the same bytes, another kind */
+    assert_int_equal(sources_enter(f->worker[0], &(struct source){.kind = SOURCE_NONE}), 0);
+}
+
+static void
+another_process_sees_what_a_worker_counts(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+    int status;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        sources_table_forget(f->table, 1);
+        for (int i = 0; i < 5; i++)
+            if (sources_enter(f->worker[1], &a) == 0)
+                _exit(1);
+        _exit(look(f, &a).open == 5 ? 0 : 2);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(look(f, &a).open, 5);
+    atomic_store(&f->control->worker[1].incarnation, 0); /* the master says that it is gone */
+    assert_int_equal(look(f, &a).open, 0);
+}
+
+static void
+a_worker_begins_without_what_the_last_one_left(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+
+    sources_enter(f->worker[1], &a);
+    sources_close(f->worker[1]);
+    atomic_store(&f->control->worker[1].incarnation, 102);
+    assert_int_equal(look(f, &a).open, 0);
+    f->worker[1] = sources_open(f->table, 1, 102, f->control, -1, f->now_us);
+    assert_int_equal(look(f, &a).open, 0);
+    sources_enter(f->worker[1], &a);
+    assert_int_equal(look(f, &a).open, 1);
+}
+
+/* The n-th address that belongs into the same set as address 1. */
+static struct source
+neighbour(const struct fixture *f, unsigned n)
+{
+    struct source source = ipv4(1);
+    struct sources_key key = sources_key(&source);
+    uint64_t set = sources_hash(f->table, &key) % STATS_SOURCE_SETS;
+
+    for (uint32_t address = 1;; address++) {
+        source = ipv4(address);
+        key = sources_key(&source);
+        if (sources_hash(f->table, &key) % STATS_SOURCE_SETS == set && n-- == 0)
+            return source;
+    }
+}
+
+static void
+the_oldest_source_without_connections_makes_room(void **state)
+{
+    struct fixture *f = *state;
+    const struct source more = neighbour(f, STATS_SOURCE_WAYS);
+    uint32_t rows[STATS_SOURCE_WAYS];
+
+    for (unsigned i = 0; i < STATS_SOURCE_WAYS; i++) {
+        const struct source source = neighbour(f, i);
+
+        rows[i] = sources_enter(f->worker[0], &source);
+        assert_true(rows[i] > 0);
+    }
+    assert_int_equal(sources_enter(f->worker[0], &more), 0);
+    sources_leave(f->worker[0], rows[9]);
+    pass(f, 1);
+    sources_leave(f->worker[0], rows[3]);
+    sources_leave(f->worker[0], rows[5]);
+    sources_add_unfinished(f->worker[0], rows[9], 1); /* its body is not finished */
+    pass(f, 1);
+    sources_add_bytes(f->worker[0], rows[3], 1);
+    assert_int_equal(sources_take_forgotten(f->worker[0]), 0);
+    assert_int_equal(sources_enter(f->worker[0], &more), rows[5]);
+    assert_int_equal(sources_take_forgotten(f->worker[0]), 1);
+    assert_int_equal(look(f, &more).open, 1);
+}
+
+static void
+any_bytes_in_the_table_of_another_worker_are_harmless(void **state)
+{
+    struct fixture *f = *state;
+    struct sources_region *spoiled = regions_own(&f->table->regions, 1);
+    const struct source a = ipv4(1);
+    struct source found;
+
+    for (unsigned i = 0; i < 20; i++) {
+        ms_random(spoiled, sizeof(*spoiled));
+        atomic_store(&spoiled->incarnation, 101);
+        for (unsigned k = 0; k < STATS_SOURCE_SETS; k++) /* the row of a, in any state */
+            if (i % 2 == 0) {
+                SOURCES_SET(&spoiled->set[k].way[k % STATS_SOURCE_WAYS], kind, SOURCE_IPV4);
+                SOURCES_SET(&spoiled->set[k].way[k % STATS_SOURCE_WAYS], address,
+                            UINT64_C(1) << 32);
+            }
+        (void)sources_enter(f->worker[0], &a);
+        assert_in_range(look(f, &a).wait_s, 0, SOURCES_DAY_S);
+        (void)sources_bury(f->table, f->control, 1, 101, true, f->now_us, &found);
+    }
+    memset(spoiled, 0xff, sizeof(*spoiled));
+    atomic_store(&spoiled->incarnation, 101);
+    assert_false(sources_bury(f->table, f->control, 1, 101, true, f->now_us, &found));
+}
+
+int
+main(void)
+{
+#define ROW(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        ROW(what_a_source_has_is_the_sum_over_all_workers),
+        ROW(an_ipv6_network_of_64_bits_is_one_source),
+        ROW(another_process_sees_what_a_worker_counts),
+        ROW(a_worker_begins_without_what_the_last_one_left),
+        ROW(the_oldest_source_without_connections_makes_room),
+        ROW(any_bytes_in_the_table_of_another_worker_are_harmless),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
