@@ -18,6 +18,8 @@ struct fixture {
     char path[64];
 };
 
+static struct waiter waiter;
+
 static int
 set_up(void **state)
 {
@@ -92,7 +94,7 @@ packets_are_right_however_much_was_prepared(void **state)
     struct outgoing streamed = {0}, memory = {.data = f->data, .size = SIZE};
     struct source file;
 
-    assert_int_equal(source_open(&file, f->path), 0);
+    assert_int_equal(source_open(&file, f->path, &waiter), 0);
     source_attach(&file, &streamed);
     for (size_t i = 0; i < sizeof(bites) / sizeof(bites[0]); i++) {
         walk(f, &memory, bites[i]);
@@ -127,7 +129,7 @@ the_digest_of_a_whole_source_is_that_of_its_bytes(void **state)
     struct outgoing streamed = {0};
     struct source file;
 
-    assert_int_equal(source_open(&file, f->path), 0);
+    assert_int_equal(source_open(&file, f->path, &waiter), 0);
     source_attach(&file, &streamed);
     assert_int_equal(hash_ahead(f, &streamed, got), 1);
     digest_sha256(f->digester, f->data, SIZE, expected);
@@ -146,7 +148,7 @@ a_file_that_shrinks_or_grows_is_noticed(void **state)
     struct source file;
     struct msp_packets p;
 
-    assert_int_equal(source_open(&file, f->path), 0);
+    assert_int_equal(source_open(&file, f->path, &waiter), 0);
     source_attach(&file, &streamed);
     assert_int_equal(source_unchanged(&file), 0);
     assert_int_equal(truncate(f->path, SIZE + 1), 0);
@@ -173,7 +175,7 @@ an_empty_source_is_one_packet_without_a_body(void **state)
     struct source file;
 
     assert_int_equal(truncate(f->path, 0), 0);
-    assert_int_equal(source_open(&file, f->path), 0);
+    assert_int_equal(source_open(&file, f->path, &waiter), 0);
     source_attach(&file, &streamed);
     for (int i = 0; i < 2; i++) {
         struct msp_packets p;
@@ -204,7 +206,7 @@ what_tells_no_size_is_read_to_its_end(void **state)
     for (size_t i = 0; i < 2; i++) {
         if (access(unsized[i], R_OK) < 0)
             continue;
-        assert_int_equal(source_open(&source, unsized[i]), 0);
+        assert_int_equal(source_open(&source, unsized[i], &waiter), 0);
         assert_true(source.size > 0);
         assert_int_equal(source_read(&source, &data), 0);
         assert_true(data[source.size - 1] == '\n');
@@ -214,7 +216,7 @@ what_tells_no_size_is_read_to_its_end(void **state)
     assert_int_equal(pipe(ends), 0);
     assert_int_equal(write(ends[1], "piped", 5), 5);
     close(ends[1]);
-    assert_int_equal(source_take(&source, ends[0]), 0);
+    assert_int_equal(source_take(&source, ends[0], &waiter), 0);
     close(ends[0]);
     assert_int_equal(source.size, 5);
     assert_int_equal(source_read(&source, &data), 0);
@@ -223,16 +225,16 @@ what_tells_no_size_is_read_to_its_end(void **state)
     source_close(&source);
     fd = open(f->path, O_RDONLY);
     assert_int_equal(lseek(fd, 1000, SEEK_SET), 1000);
-    assert_int_equal(source_take(&source, fd), 0);
+    assert_int_equal(source_take(&source, fd, &waiter), 0);
     close(fd);
     assert_int_equal(source.size, SIZE - 1000);
     assert_int_equal(source_read(&source, &data), 0);
     assert_memory_equal(data, f->data + 1000, SIZE - 1000);
     free(data);
     source_close(&source);
-    assert_int_equal(source_open(&source, "/"), -1);
+    assert_int_equal(source_open(&source, "/", &waiter), -1);
     assert_int_equal(errno, EISDIR);
-    assert_int_equal(source_open(&source, "/dev/zero"), -1);
+    assert_int_equal(source_open(&source, "/dev/zero", &waiter), -1);
     assert_int_equal(errno, ENXIO);
 }
 
