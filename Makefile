@@ -23,6 +23,8 @@ PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libc
             libconfuse-dev libdeflate-dev libedit-dev
 # What handler=nats needs, to be built and to be tested. msockd goes on without.
 NATS_PACKAGES := libnats-dev nats-server
+# The same for msockctl top.
+LIVE_PACKAGES := libncurses-dev
 # File systems whose images the tests of root look at.
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 LINT_PACKAGES := clang clang-format cppcheck
@@ -31,6 +33,7 @@ LINT_PACKAGES := clang clang-format cppcheck
 
 LIBS_COMMON := libcrypto zlib
 HAVE_LIBNATS := $(shell $(PKG_CONFIG) --exists libnats 2>/dev/null && echo 1)
+HAVE_NCURSES := $(shell $(PKG_CONFIG) --exists ncursesw 2>/dev/null && echo 1)
 HAVE_LIBDEFLATE := $(shell $(PKG_CONFIG) --exists libdeflate 2>/dev/null && echo 1)
 ifeq ($(HAVE_LIBDEFLATE),1)
 LIBS_COMMON += libdeflate
@@ -88,6 +91,7 @@ CLIENT_SRC := $(call sources,client embed proto bus dedup sources) src/handler/o
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c tools/msockctl/doctor/*.c)
+TOP_SRC    := $(wildcard tools/msockctl/top/*.c)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
@@ -112,6 +116,8 @@ NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(addprefix $(B)/,examples/nats_reader ben
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 # Without libnats msockd is built without it; handler=nats then says what is missing.
 PLUGIN := $(if $(HAVE_LIBNATS),$(B)/msockd_nats.so)
+# The same for this command of msockctl.
+LIVE := $(if $(HAVE_NCURSES),$(B)/msockctl-top)
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
 # One short line a file; V=1 shows the commands.
@@ -130,7 +136,7 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(PROGRAMS) $(LIBRARIES) $(PLUGIN)
+all: $(PROGRAMS) $(LIBRARIES) $(PLUGIN) $(LIVE)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -152,7 +158,7 @@ $(B)/msockd_nats.so: $(patsubst %.c,$(B)/plugin/%.o,$(PLUGIN_SRC))
 	$(Q)$(CC) -shared $(SAN) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) -o $@ $^ \
 	    $(shell $(PKG_CONFIG) --libs libnats) -pthread
 
-$(B)/obj/src/nats/load.o: PIE_CFLAGS += -DMSOCK_PLUGIN_DIR='"$(LIBDIR)/msockd"'
+$(B)/obj/src/common/runtime_dir.o: PIE_CFLAGS += -DMSOCK_PLUGIN_DIR='"$(LIBDIR)/msockd"'
 
 # Everything of the daemon but its main, for the programs and for the unit tests.
 $(B)/libdaemon.a: $(call obj,$(DAEMON_SRC))
@@ -167,6 +173,10 @@ $(B)/msockd: $(B)/obj/src/master/main.o $(B)/libdaemon.a
 $(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+
+$(B)/msockctl-top: $(call obj,$(CTL_SRC) $(TOP_SRC)) $(B)/libdaemon.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(shell $(PKG_CONFIG) --libs ncursesw)
 
 $(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a $(B)/libdaemon.a
 	$(call say,LINK,$@)
@@ -201,12 +211,16 @@ FORCE:
 
 # --- set-up and the main job -----------------------------------------------------------------------
 
-# Without them, or where they cannot be had, the plugin is not built and its tests are skipped.
-.PHONY: nats-deps
-nats-deps:
-	@dpkg-query -W $(NATS_PACKAGES) >/dev/null 2>&1 || \
-	    $(MAKE) --no-print-directory deps PACKAGES='$(NATS_PACKAGES)' || \
-	    echo "make: going on without $(NATS_PACKAGES): handler=nats is not built" >&2
+# Without them, or where they cannot be had, what needs them is not built and its tests are skipped.
+.PHONY: nats-deps live-deps
+nats-deps: OPTIONAL := $(NATS_PACKAGES)
+nats-deps: LACKING := handler=nats is
+live-deps: OPTIONAL := $(LIVE_PACKAGES)
+live-deps: LACKING := msockctl top is
+nats-deps live-deps:
+	@dpkg-query -W $(OPTIONAL) >/dev/null 2>&1 || \
+	    $(MAKE) --no-print-directory deps PACKAGES='$(OPTIONAL)' || \
+	    echo "make: going on without $(OPTIONAL): $(LACKING) not built" >&2
 
 lint-deps: PACKAGES += $(LINT_PACKAGES)
 test-deps: PACKAGES += $(TEST_PACKAGES)
@@ -283,7 +297,7 @@ $(NATS_EXAMPLES): $(B)/%: %.c
 .PHONY: nats-examples
 nats-examples: $(NATS_EXAMPLES)
 
-test: test-deps nats-deps
+test: test-deps nats-deps live-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
 
@@ -360,7 +374,7 @@ LINT_SRC = $(shell git ls-files -co --exclude-standard '*.c')
 .PHONY: objects
 objects: $(call obj,$(LINT_SRC)) $(call pic,src/common/base.c)
 
-lint: lint-deps nats-deps
+lint: lint-deps nats-deps live-deps
 	@clang-format --dry-run --Werror $(SOURCES)
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-gcc CC=gcc WERROR=1 objects all
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 \
@@ -400,8 +414,8 @@ install: all
 	install -m 755 $(B)/libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
 	ln -sf libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmsock.so.$(SOVER)
 	ln -sf libmsock.so.$(SOVER) $(DESTDIR)$(LIBDIR)/libmsock.so
-	[ -z "$(PLUGIN)" ] || { install -d $(DESTDIR)$(LIBDIR)/msockd && \
-	    install -m 755 $(PLUGIN) $(DESTDIR)$(LIBDIR)/msockd/; }
+	[ -z "$(PLUGIN)$(LIVE)" ] || { install -d $(DESTDIR)$(LIBDIR)/msockd && \
+	    install -m 755 $(PLUGIN) $(LIVE) $(DESTDIR)$(LIBDIR)/msockd/; }
 	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/
 	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
@@ -409,7 +423,7 @@ install: all
 
 uninstall:
 	rm -f $(DESTDIR)$(SBINDIR)/msockd $(DESTDIR)$(BINDIR)/msockctl $(DESTDIR)$(BINDIR)/msock \
-	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
+	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/msockd/msockctl-* $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
 	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	! cmp -s etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/msockd.conf || rm -f $(DESTDIR)$(SYSCONFDIR)/msockd.conf

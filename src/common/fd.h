@@ -78,4 +78,9 @@ unsigned long fd_raise_limit(void);
  * unset. Heap string, caller frees. */
 MS_MUST_CHECK char *runtime_dir_default(void);
 
+/* The path of a file that belongs to the program that runs: beside it, also where that was replaced
+ * meanwhile; else where such files are installed. */
+#define PROGRAM_PART_LEN (4096 + 64)
+void program_part(const char *name, char path_out[PROGRAM_PART_LEN]);
+
 #endif

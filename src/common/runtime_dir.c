@@ -1,4 +1,4 @@
-/* The default runtime directory; nothing is created or checked here. */
+/* The default runtime directory, and where the parts of a program are; nothing is created here. */
 #include "common/fd.h"
 
 #include <stdio.h>
@@ -50,4 +50,22 @@ runtime_dir_default(void)
         return ms_strdup("/run" SUBDIRECTORY);
     snprintf(text, sizeof(text), "/tmp/msockd-%lu", (unsigned long)geteuid());
     return ms_strdup(text);
+}
+
+#ifndef MSOCK_PLUGIN_DIR
+#define MSOCK_PLUGIN_DIR "/usr/local/lib/msockd"
+#endif
+
+void
+program_part(const char *name, char path_out[PROGRAM_PART_LEN])
+{
+    ssize_t n = readlink("/proc/self/exe", path_out, PROGRAM_PART_LEN / 2);
+    char *slash;
+
+    path_out[n > 0 ? n : 0] = '\0';
+    slash = strrchr(path_out, '/');
+    if (slash != NULL)
+        snprintf(slash + 1, (size_t)(path_out + PROGRAM_PART_LEN - slash - 1), "%s", name);
+    if (slash == NULL || access(path_out, F_OK) < 0)
+        snprintf(path_out, PROGRAM_PART_LEN, MSOCK_PLUGIN_DIR "/%s", name);
 }

@@ -1,33 +1,12 @@
 /* Loads the plugin. It stays loaded: libnats' threads live as long as the process. */
 #include "nats/publisher.h"
 
+#include "common/fd.h"
+
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #define PLUGIN_NAME "msockd_nats.so"
-
-#define LOAD_PATH_MAX (PATH_MAX + sizeof(PLUGIN_NAME))
-
-#ifndef MSOCK_PLUGIN_DIR
-#define MSOCK_PLUGIN_DIR "/usr/local/lib/msockd"
-#endif
-
-/* Beside the program, also where that was replaced while it runs; else where it is installed. */
-static void
-load_path(char path[LOAD_PATH_MAX])
-{
-    ssize_t n = readlink("/proc/self/exe", path, PATH_MAX);
-    char *slash;
-
-    path[n > 0 ? n : 0] = '\0';
-    slash = strrchr(path, '/');
-    if (slash != NULL)
-        memcpy(slash + 1, PLUGIN_NAME, sizeof(PLUGIN_NAME));
-    if (slash == NULL || access(path, F_OK) < 0)
-        snprintf(path, LOAD_PATH_MAX, MSOCK_PLUGIN_DIR "/" PLUGIN_NAME);
-}
 
 static const struct nats_plugin *
 load_check(void *object, char error[NATS_ERROR_LEN])
@@ -60,12 +39,12 @@ const struct nats_plugin *
 nats_plugin_load(char error[NATS_ERROR_LEN])
 {
     static const struct nats_plugin *loaded;
-    char path[LOAD_PATH_MAX];
+    char path[PROGRAM_PART_LEN];
     void *object;
 
     if (loaded != NULL)
         return loaded;
-    load_path(path);
+    program_part(PLUGIN_NAME, path);
     object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (object == NULL)
         load_fail(error);

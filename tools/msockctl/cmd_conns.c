@@ -4,6 +4,7 @@
 
 #include "common/text.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,6 +64,7 @@ conn_json(const struct conns *conns, const struct stats_listener_view *listener,
 {
     json_t *row = json_object();
 
+    json_put(row, "id", json_sprintf("%d.%" PRIu64, conn->worker_pid, conn->id));
     json_put(row, "worker", json_count(conn->worker_index));
     json_put(row, "peer", json_text(conn->peer));
     json_put(row, "listener", json_text(listener->url));
@@ -168,6 +170,26 @@ column_unknown(const struct ctl *ctl, const char *key)
     return ctl_usage(ctl, "--sort %s: expected %s", key, list);
 }
 
+/* Returns EX_OK, or a status after an error message. */
+static int
+conns_read(const struct ctl *ctl, const char *listener, const char *sort, json_t **rows_out)
+{
+    struct conns conns;
+    int status = conns_take(ctl, listener, conns_add, &conns);
+
+    if (status != EX_OK)
+        return status;
+    free(conns.listeners);
+    *rows_out = conns_sorted(&conns, sort);
+    return EX_OK;
+}
+
+static int
+conns_rows(const struct ctl *ctl, json_t **rows_out)
+{
+    return conns_read(ctl, NULL, "", rows_out);
+}
+
 static int
 conns_run(struct ctl *ctl, int argc, char *argv[])
 {
@@ -176,18 +198,16 @@ conns_run(struct ctl *ctl, int argc, char *argv[])
     const struct ctl_option options[] = {
         {"json", &json, NULL}, {"sort", NULL, &sort}, {"listener", NULL, &listener}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct conns conns;
+    json_t *rows;
 
     if (status != CTL_GO_ON)
         return status;
     if (sort != NULL && !column_is_known(sort))
         return column_unknown(ctl, sort);
-    status = conns_take(ctl, listener, conns_add, &conns);
+    status = conns_read(ctl, listener, sort != NULL ? sort : "", &rows);
     if (status != EX_OK)
         return status;
-    free(conns.listeners);
-    return rows_print(ctl, conns_sorted(&conns, sort != NULL ? sort : ""), json, conn_columns,
-                      MS_ARRAY_LEN(conn_columns));
+    return rows_print(ctl, rows, json, conn_columns, MS_ARRAY_LEN(conn_columns));
 }
 
 const struct ctl_command ctl_conns = {
@@ -200,6 +220,10 @@ const struct ctl_command ctl_conns = {
             "                   (default: by worker, in the order of their arrival)\n"
             "  --listener TEXT  only of listeners with TEXT in their URL or address\n",
     .run = conns_run,
+    .rows = conns_rows,
+    .columns = conn_columns,
+    .column_count = MS_ARRAY_LEN(conn_columns),
+    .key = "id",
 };
 
 /* --- listeners --- */
@@ -256,27 +280,22 @@ listeners_json(const struct conns *conns)
     return rows;
 }
 
-static int
-listeners_run(struct ctl *ctl, int argc, char *argv[])
-{
-    static const struct column columns[] = {
-        {"url", "URL", COLUMN_TEXT},         {"address", "ADDRESS", COLUMN_TEXT},
-        {"proto", "PROTO", COLUMN_TEXT},     {"handler", "HANDLER", COLUMN_TEXT},
-        {"active", "ACTIVE", COLUMN_ACTIVE}, {"open", "OPEN", COLUMN_COUNT}};
-    bool json = false;
-    const struct ctl_option options[] = {{"json", &json, NULL}};
-    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct conns conns;
-    json_t *rows;
+static const struct column listener_columns[] = {
+    {"url", "URL", COLUMN_TEXT},         {"address", "ADDRESS", COLUMN_TEXT},
+    {"proto", "PROTO", COLUMN_TEXT},     {"handler", "HANDLER", COLUMN_TEXT},
+    {"active", "ACTIVE", COLUMN_ACTIVE}, {"open", "OPEN", COLUMN_COUNT}};
 
-    if (status != CTL_GO_ON)
-        return status;
-    status = conns_take(ctl, NULL, conns_count, &conns);
+static int
+listeners_rows(const struct ctl *ctl, json_t **rows_out)
+{
+    struct conns conns;
+    int status = conns_take(ctl, NULL, conns_count, &conns);
+
     if (status != EX_OK)
         return status;
-    rows = listeners_json(&conns);
+    *rows_out = listeners_json(&conns);
     free(conns.listeners);
-    return rows_print(ctl, rows, json, columns, MS_ARRAY_LEN(columns));
+    return EX_OK;
 }
 
 const struct ctl_command ctl_listeners = {
@@ -287,5 +306,9 @@ const struct ctl_command ctl_listeners = {
             "have connections.\n\n"
             "  --json  an array of objects: url, address, addresses (a list of them), proto,\n"
             "          handler, active, open\n",
-    .run = listeners_run,
+    .run = table_run,
+    .rows = listeners_rows,
+    .columns = listener_columns,
+    .column_count = MS_ARRAY_LEN(listener_columns),
+    .key = "address",
 };

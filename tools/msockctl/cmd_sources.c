@@ -91,29 +91,24 @@ source_compare(const void *a, const void *b)
 }
 
 static int
-sources_run(struct ctl *ctl, int argc, char *argv[])
+sources_rows(const struct ctl *ctl, json_t **rows_out)
 {
-    bool json = false;
-    const struct ctl_option options[] = {{"json", &json, NULL}};
-    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
     struct stats_source_view *views;
     struct stats_reader sr;
-    json_t *rows;
+    int status = ctl_open(ctl, &sr);
     size_t n;
 
-    if (status == CTL_GO_ON)
-        status = ctl_open(ctl, &sr);
     if (status != EX_OK)
         return status;
     n = stats_reader_sources(&sr, clock_mono_us(), &views);
     ctl_close(ctl, &sr);
     if (n > 0)
         qsort(views, n, sizeof(views[0]), source_compare);
-    rows = json_array();
+    *rows_out = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(rows, source_json(&views[i]));
+        json_array_append_new(*rows_out, source_json(&views[i]));
     free(views);
-    return rows_print(ctl, rows, json, source_columns, MS_ARRAY_LEN(source_columns));
+    return EX_OK;
 }
 
 const struct ctl_command ctl_sources = {
@@ -125,5 +120,9 @@ const struct ctl_command ctl_sources = {
             "their messages under way have on disk, PENALTY the seconds for which they are turned\n"
             "away, WHY what for. Up to a second old.\n\n"
             "  --json  an array of objects: source, open, rate, bytes, unfinished, penalty, why\n",
-    .run = sources_run,
+    .run = table_run,
+    .rows = sources_rows,
+    .columns = source_columns,
+    .column_count = MS_ARRAY_LEN(source_columns),
+    .key = "source",
 };

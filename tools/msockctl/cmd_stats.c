@@ -281,30 +281,25 @@ const struct ctl_command ctl_stats = {
 
 /* --- workers --- */
 
-static int
-workers_run(struct ctl *ctl, int argc, char *argv[])
-{
-    static const struct column columns[] = {
-        {"worker", "WORKER", COLUMN_COUNT},     {"pid", "PID", COLUMN_COUNT},
-        {"state", "STATE", COLUMN_TEXT},        {"generation", "GENERATION", COLUMN_COUNT},
-        {"restarts", "RESTARTS", COLUMN_COUNT}, {"age", "AGE", COLUMN_AGE},
-        {"open", "OPEN", COLUMN_COUNT},         {"accepted", "ACCEPTED", COLUMN_COUNT},
-        {"refused", "REFUSED", COLUMN_COUNT},   {"messages", "MESSAGES", COLUMN_COUNT},
-        {"turns", "TURNS", COLUMN_COUNT},       {"commits", "COMMITS", COLUMN_COUNT}};
-    bool json = false;
-    const struct ctl_option options[] = {{"json", &json, NULL}};
-    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct snapshot s;
-    json_t *rows;
+static const struct column worker_columns[] = {
+    {"worker", "WORKER", COLUMN_COUNT},     {"pid", "PID", COLUMN_COUNT},
+    {"state", "STATE", COLUMN_TEXT},        {"generation", "GENERATION", COLUMN_COUNT},
+    {"restarts", "RESTARTS", COLUMN_COUNT}, {"age", "AGE", COLUMN_AGE},
+    {"open", "OPEN", COLUMN_COUNT},         {"accepted", "ACCEPTED", COLUMN_COUNT},
+    {"refused", "REFUSED", COLUMN_COUNT},   {"messages", "MESSAGES", COLUMN_COUNT},
+    {"turns", "TURNS", COLUMN_COUNT},       {"commits", "COMMITS", COLUMN_COUNT}};
 
-    if (status != CTL_GO_ON)
-        return status;
-    status = snapshot_take(ctl, &s);
+static int
+workers_rows(const struct ctl *ctl, json_t **rows_out)
+{
+    struct snapshot s;
+    int status = snapshot_take(ctl, &s);
+
     if (status != EX_OK)
         return status;
-    rows = json_workers(&s);
+    *rows_out = json_workers(&s);
     snapshot_fini(&s);
-    return rows_print(ctl, rows, json, columns, MS_ARRAY_LEN(columns));
+    return EX_OK;
 }
 
 const struct ctl_command ctl_workers = {
@@ -314,5 +309,9 @@ const struct ctl_command ctl_workers = {
             "The worker processes, by generation: after a reload those of the generation before\n"
             "stay as draining until their connections are done.\n\n"
             "  --json  an array of objects, as under \"workers\" in stats --json\n",
-    .run = workers_run,
+    .run = table_run,
+    .rows = workers_rows,
+    .columns = worker_columns,
+    .column_count = MS_ARRAY_LEN(worker_columns),
+    .key = "pid",
 };

@@ -21,6 +21,24 @@ struct ctl {
     struct buffer *errors;             /* gets what ctl_error says, a line each; NULL: stderr */
 };
 
+/* What a column shows of each row. Words stand to the left, all else to the right. */
+enum column_kind {
+    COLUMN_TEXT,
+    COLUMN_RIGHT, /* text, to the right */
+    COLUMN_COUNT,
+    COLUMN_BYTES,
+    COLUMN_SECONDS,
+    COLUMN_AGE,     /* of seconds */
+    COLUMN_LATENCY, /* microseconds under "latency_us" */
+    COLUMN_ACTIVE,  /* "yes", "draining" */
+};
+
+struct column {
+    const char *key;
+    const char *title; /* NULL: the key in capitals, without "bytes_" */
+    enum column_kind kind;
+};
+
 struct ctl_command {
     const char *name;
     const char *summary; /* one line, for msockctl -h */
@@ -28,10 +46,20 @@ struct ctl_command {
     int (*run)(struct ctl *ctl, int argc, char *argv[]);      /* returns the exit status */
     int signal;                                               /* what target_signal sends */
     int (*act)(const struct ctl *ctl, struct target *target); /* for target_run */
+
+    /* Of a command that shows a table, so that others can show it too: makes an array of objects
+     * and returns EX_OK, or a status after an error message. */
+    int (*rows)(const struct ctl *ctl, json_t **rows_out);
+    const struct column *columns;
+    size_t column_count;
+    const char *key; /* the member by which a row is known again */
 };
 
+/* All of them, NULL at the end. */
+extern const struct ctl_command *const ctl_commands[];
+
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources, ctl_top;
 
 /* --- options and endings (main.c) --- */
 
@@ -152,23 +180,16 @@ void json_print(json_t *document, bool compact);
 
 /* --- tables (table.c) --- */
 
-/* What a column shows of each row. Words stand to the left, all else to the right. */
-enum column_kind {
-    COLUMN_TEXT,
-    COLUMN_RIGHT, /* text, to the right */
-    COLUMN_COUNT,
-    COLUMN_BYTES,
-    COLUMN_SECONDS,
-    COLUMN_AGE,     /* of seconds */
-    COLUMN_LATENCY, /* microseconds under "latency_us" */
-    COLUMN_ACTIVE,  /* "yes", "draining" */
-};
+/* The text of a column's cell in a row, escaped, and its length. A title needs no escape. */
+#define TABLE_CELL_MAX 4096
+size_t table_cell(const json_t *row, const struct column *column, char out[TABLE_CELL_MAX]);
+const char *table_title(const struct column *column, char out[TABLE_CELL_MAX]);
 
-struct column {
-    const char *key;
-    const char *title; /* NULL: the key in capitals, without "bytes_" */
-    enum column_kind kind;
-};
+/* Do its cells stand to the left? */
+bool table_is_left(const struct column *column);
+
+/* Runs a command whose only option is --json and that has rows. */
+int table_run(struct ctl *ctl, int argc, char *argv[]);
 
 /* Prints an array of objects as a table, each column as wide as its widest cell. Text is escaped,
  * so it may come from anywhere. */

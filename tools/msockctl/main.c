@@ -183,9 +183,9 @@ ctl_finish(const struct ctl *ctl, int status)
 
 /* --- the program --- */
 
-static const struct ctl_command *const commands[] = {
-    &ctl_stats, &ctl_conns, &ctl_sources, &ctl_workers, &ctl_listeners, &ctl_reload,
-    &ctl_stop,  &ctl_quit,  &ctl_reopen,  &ctl_verify,  &ctl_segments,  &ctl_doctor,
+const struct ctl_command *const ctl_commands[] = {
+    &ctl_stats, &ctl_top,  &ctl_conns,  &ctl_sources, &ctl_workers,  &ctl_listeners, &ctl_reload,
+    &ctl_stop,  &ctl_quit, &ctl_reopen, &ctl_verify,  &ctl_segments, &ctl_doctor,    NULL,
 };
 
 static void
@@ -200,8 +200,8 @@ ctl_help(void)
           "  -V, --version          print the version\n\n"
           "commands:\n",
           stdout);
-    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++)
-        printf("  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    for (size_t i = 0; ctl_commands[i] != NULL; i++)
+        printf("  %-10s %s\n", ctl_commands[i]->name, ctl_commands[i]->summary);
 }
 
 /* Options before the command. Returns CTL_GO_ON, or the status to exit with. */
@@ -240,10 +240,10 @@ main_dispatch(struct ctl *ctl, int argc, char *argv[])
 {
     if (argc <= 0) /* below 0: there was not even a name of the program */
         return ctl_usage(ctl, "a command is missing");
-    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
-        if (strcmp(commands[i]->name, argv[0]) != 0)
+    for (size_t i = 0; ctl_commands[i] != NULL; i++) {
+        if (strcmp(ctl_commands[i]->name, argv[0]) != 0)
             continue;
-        ctl->command = commands[i];
+        ctl->command = ctl_commands[i];
         return ctl->command->run(ctl, argc, argv);
     }
     return ctl_usage(ctl, "there is no command \"%s\"", argv[0]);

@@ -8,8 +8,6 @@
 #include <string.h>
 #include <sysexits.h>
 
-#define CELL_MAX 4096
-
 const char *
 unit_duration(uint64_t us, char out[UNIT_LEN])
 {
@@ -60,28 +58,34 @@ cell_unit(const json_t *value, const struct column *column, char out[UNIT_LEN])
     return "";
 }
 
-static size_t
-cell_make(const json_t *row, const struct column *column, char out[CELL_MAX])
+size_t
+table_cell(const json_t *row, const struct column *column, char out[TABLE_CELL_MAX])
 {
     const json_t *from = column->kind == COLUMN_LATENCY ? json_object_get(row, "latency_us") : row;
     char unit[UNIT_LEN];
     const char *text = cell_unit(json_object_get(from, column->key), column, unit);
 
-    return text_escape(text, strlen(text), out, CELL_MAX);
+    return text_escape(text, strlen(text), out, TABLE_CELL_MAX);
+}
+
+bool
+table_is_left(const struct column *column)
+{
+    return column->kind == COLUMN_TEXT || column->kind == COLUMN_ACTIVE;
 }
 
 static void
 cell_print(const struct column *column, const char *text, size_t width, bool last)
 {
-    if (column->kind == COLUMN_TEXT || column->kind == COLUMN_ACTIVE)
+    if (table_is_left(column))
         printf("%-*s", last ? 0 : (int)width, text);
     else
         printf("%*s", (int)width, text);
     fputs(last ? "\n" : "  ", stdout);
 }
 
-static const char *
-column_title(const struct column *column, char out[CELL_MAX])
+const char *
+table_title(const struct column *column, char out[TABLE_CELL_MAX])
 {
     const char *name = column->title;
     size_t n = 0;
@@ -89,7 +93,7 @@ column_title(const struct column *column, char out[CELL_MAX])
     if (name != NULL)
         return name;
     name = column->key + (strncmp(column->key, "bytes_", 6) == 0 ? 6 : 0);
-    for (; n < CELL_MAX - 1 && name[n] != '\0'; n++)
+    for (; n < TABLE_CELL_MAX - 1 && name[n] != '\0'; n++)
         out[n] = (char)toupper((unsigned char)name[n]);
     out[n] = '\0';
     return out;
@@ -99,11 +103,11 @@ column_title(const struct column *column, char out[CELL_MAX])
 static size_t
 column_width(const json_t *rows, const struct column *column)
 {
-    char cell[CELL_MAX];
-    size_t width = strlen(column_title(column, cell)), len;
+    char cell[TABLE_CELL_MAX];
+    size_t width = strlen(table_title(column, cell)), len;
 
     for (size_t i = 0; i < json_array_size(rows); i++) {
-        len = cell_make(json_array_get(rows, i), column, cell);
+        len = table_cell(json_array_get(rows, i), column, cell);
         width = len > width ? len : width;
     }
     return width;
@@ -113,15 +117,15 @@ void
 table_print(const json_t *rows, const struct column *columns, size_t n)
 {
     size_t *widths = ms_calloc(n, sizeof(widths[0]));
-    char cell[CELL_MAX];
+    char cell[TABLE_CELL_MAX];
 
     for (size_t k = 0; k < n; k++) {
         widths[k] = column_width(rows, &columns[k]);
-        cell_print(&columns[k], column_title(&columns[k], cell), widths[k], k + 1 == n);
+        cell_print(&columns[k], table_title(&columns[k], cell), widths[k], k + 1 == n);
     }
     for (size_t i = 0; i < json_array_size(rows); i++) {
         for (size_t k = 0; k < n; k++) {
-            (void)cell_make(json_array_get(rows, i), &columns[k], cell);
+            (void)table_cell(json_array_get(rows, i), &columns[k], cell);
             cell_print(&columns[k], cell, widths[k], k + 1 == n);
         }
     }
@@ -140,4 +144,20 @@ rows_print(const struct ctl *ctl, json_t *rows, bool json, const struct column *
             ctl_error(ctl, "msockd is not running any more; this is what it left");
     }
     return ctl_finish(ctl, EX_OK);
+}
+
+int
+table_run(struct ctl *ctl, int argc, char *argv[])
+{
+    bool json = false;
+    const struct ctl_option options[] = {{"json", &json, NULL}};
+    int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    json_t *rows;
+
+    if (status != CTL_GO_ON)
+        return status;
+    status = ctl->command->rows(ctl, &rows);
+    if (status != EX_OK)
+        return status;
+    return rows_print(ctl, rows, json, ctl->command->columns, ctl->command->column_count);
 }
