@@ -15,6 +15,8 @@ struct context {
     int locked; /* a segment that a worker has, or -1 */
 };
 
+static struct follow *following; /* for what is called back */
+
 static int
 setup(void **state)
 {
@@ -423,6 +425,35 @@ one_at_a_time_follows_also_when_the_position_was_saved(void **state)
     assert_int_equal(errno, EAGAIN);
 }
 
+/* The one that follows saves between the opening and the lock of another. */
+static int
+save_and_lock(int fd)
+{
+    static bool has_saved;
+
+    if (!has_saved) {
+        has_saved = true;
+        assert_int_equal(follow_save(following), 0);
+    }
+    return file_ops_synced.lock(fd);
+}
+
+static void
+a_lock_of_the_position_before_is_none(void **state)
+{
+    struct context *c = *state;
+    struct file_ops ops = file_ops_synced;
+    char error[FOLLOW_ERROR_LEN];
+
+    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 1);
+    following = c->follow;
+    ops.lock = save_and_lock;
+    assert_null(follow_open(&c->f->config, &ops, error));
+    assert_int_equal(errno, EAGAIN);
+}
+
 static void
 a_damaged_position_begins_at_the_beginning(void **state)
 {
@@ -666,6 +697,7 @@ main(void)
         TEST(it_goes_on_before_the_first_item_that_was_not_done),
         TEST(a_name_behind_the_floor_that_comes_late_is_followed),
         TEST(one_at_a_time_follows_also_when_the_position_was_saved),
+        TEST(a_lock_of_the_position_before_is_none),
         TEST(a_damaged_position_begins_at_the_beginning),
         TEST(a_position_that_cannot_be_saved_is_the_old_one),
         TEST(a_position_survives_a_power_cut),

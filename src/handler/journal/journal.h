@@ -450,6 +450,7 @@ struct named_path {
     char *path;            /* "files/..." or "blobs/..." */
     char id[ULID_LEN + 1]; /* of the youngest record that names it */
     bool wanted;           /* the caller's */
+    const char *segment;   /* the caller's */
     struct named_content *contents;
 };
 

@@ -125,7 +125,7 @@ verify_named(struct verifying *v, const struct named_path *entry)
         v->tally.files++;
     fd = file_ops_synced.open_beneath(v->root, entry->path, VERIFY_FILE);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        verify_say(v, VERIFY_MISSING, entry->path, entry->id);
+        (void)verify_suspect(v, VERIFY_MISSING, entry->path);
     else if (fd < 0)
         verify_say(v, VERIFY_UNREAD, entry->path, entry->id);
     else
@@ -226,11 +226,25 @@ verify_is_in_use(struct verifying *v, const char *path)
     return in_use;
 }
 
+/* Has retain removed a body, and then the segments whose records named it? It begins with the
+ * oldest segment, and others wait for it as for a commit. */
+static bool
+verify_is_removed(struct verifying *v, const struct named_path *entry)
+{
+    char path[sizeof("journal/") + NAME_MAX];
+    struct stat st;
+
+    snprintf(path, sizeof(path), "journal/%s", entry->segment);
+    return fstatat(v->root, path, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
 static bool
 verify_is_explained(struct verifying *v, const struct suspect *s, const struct named_path *entry)
 {
     if (s->what == VERIFY_WRONG)
         return entry != NULL && named_is(entry, s->size, s->sha256);
+    if (s->what == VERIFY_MISSING)
+        return verify_is_removed(v, entry);
     if (s->what == VERIFY_LEFTOVER)
         return verify_is_in_use(v, s->path);
     return entry != NULL;

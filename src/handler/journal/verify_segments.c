@@ -31,6 +31,7 @@ verify_name_file(struct verifying *v, const json_t *record, const char *path)
     struct named_path *entry = named_add(&v->named, path, record_member(record, "id"), size,
                                          record_member(record, "sha256"));
 
+    entry->segment = v->segment;
     if (v->verify->since == NULL || strcmp(record_member(record, "time"), v->verify->since) >= 0)
         entry->wanted = true;
 }
@@ -196,6 +197,7 @@ verify_segment(struct verifying *v, int dir_fd, const char *name)
         return; /* one that held nothing and was removed meanwhile */
     snprintf(path, sizeof(path), "journal/%s", name);
     v->path = path;
+    v->segment = segment->name;
     v->is_open = fd >= 0 && file_is_locked(fd);
     v->named.segment++;
     segment->is_bad = verify_look_at_segment(v, segment, fd) < 0;

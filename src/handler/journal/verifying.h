@@ -34,6 +34,7 @@ struct verifying {
     struct suspect_list suspects;
     /* the segment that is being read */
     const char *path;
+    const char *segment; /* its name, which stays */
     bool is_open;
     uint64_t end;              /* what is known to be settled, up to here */
     struct verify_finding run; /* a stretch of it that may go on; n 0: none */

@@ -1,0 +1,561 @@
+/* What is removed, what stays, and what a verify sees that runs meanwhile. */
+#include "disk.h"
+#include "follow_fixture.h"
+
+#include "handler/journal/retain.h"
+#include "handler/journal/verify.h"
+
+struct context {
+    struct fixture *f;
+    struct follow *follow;
+    struct follow_finished finished;
+    struct buffer lines;
+    struct file_ops ops;
+    struct retain_tally tally;
+    unsigned calls;
+    char findings[1000];
+};
+
+static struct context *now; /* for what is called back */
+
+static int
+setup(void **state)
+{
+    struct context *c = ms_calloc(1, sizeof(*c));
+
+    c->f = fixture_create();
+    c->ops = file_ops_synced;
+    *state = now = c;
+    return 0;
+}
+
+static int
+teardown(void **state)
+{
+    struct context *c = *state;
+
+    follow_close(c->follow);
+    free(c->finished.segments);
+    buffer_fini(&c->lines);
+    fixture_destroy(c->f);
+    free(c);
+    return 0;
+}
+
+/* A file with a record of it, in the lines. */
+static void
+add_file(struct context *c, unsigned number, const char *name, const char *body)
+{
+    char path[300];
+
+    snprintf(path, sizeof(path), "files/%s", name);
+    fixture_write(c->f, path, body, strlen(body));
+    follow_add(c->f, &c->lines, number, "file", name, body);
+}
+
+static void
+add_blob(struct context *c, unsigned number, const char *body)
+{
+    char path[SHA256_HEX_LEN + 10] = "blobs/";
+    uint8_t sha256[SHA256_LEN];
+
+    digest_sha256(c->f->store.digester, body, strlen(body), sha256);
+    digest_hex(sha256, SHA256_LEN, path + strlen(path));
+    fixture_write(c->f, path, body, strlen(body));
+    follow_add(c->f, &c->lines, number, "blob", path + strlen("blobs/"), body);
+}
+
+/* A sealed segment of the lines. */
+static void
+write_segment(struct context *c, const char *segment)
+{
+    follow_write(c->f, segment, &c->lines, SEGMENT_SEALED);
+}
+
+/* Follows to the end, and is done with the first `done` records. */
+static void
+relay(struct context *c, unsigned done)
+{
+    char error[FOLLOW_ERROR_LEN];
+    struct follow_item *item;
+
+    follow_close(c->follow);
+    c->follow = follow_open(&c->f->config, &file_ops_synced, error);
+    assert_non_null(c->follow);
+    for (unsigned i = 0; follow_next(c->follow, &item) == 1; i++)
+        if (i < done)
+            follow_done(c->follow, item);
+    assert_int_equal(follow_save(c->follow), 0);
+    free(c->finished.segments);
+    follow_finished(c->follow, &c->finished);
+}
+
+static int
+turn_after(struct context *c, uint64_t min_age_us)
+{
+    struct retain retain = {.config = &c->f->config,
+                            .ops = &c->ops,
+                            .finished = &c->finished,
+                            .min_age_us = min_age_us};
+
+    return retain_run(&retain, &c->tally);
+}
+
+static int
+turn(struct context *c)
+{
+    return turn_after(c, 0);
+}
+
+static void
+note_finding(void *arg, const struct verify_finding *finding)
+{
+    struct context *c = arg;
+    size_t n = strlen(c->findings);
+
+    snprintf(c->findings + n, sizeof(c->findings) - n, "%s %s\n", verify_name(finding->what),
+             finding->path);
+}
+
+static void
+expect_while(struct context *c, const char *findings,
+             void (*progress)(void *arg, const struct verify_tally *so_far))
+{
+    struct verify verify = {
+        .data_dir = c->f->config.data_dir, .found = note_finding, .progress = progress, .arg = c};
+    struct verify_tally tally;
+
+    c->findings[0] = '\0';
+    c->calls = 0;
+    assert_int_equal(verify_run(&verify, &tally), 0);
+    assert_string_equal(c->findings, findings);
+}
+
+static void
+expect(struct context *c, const char *findings)
+{
+    expect_while(c, findings, NULL);
+}
+
+static unsigned
+count(struct context *c, const char *directory)
+{
+    return fixture_count(c->f, directory, "", NULL);
+}
+
+/* --- what is due --- */
+
+static void
+what_was_relayed_goes_with_its_files_and_blobs(void **state)
+{
+    struct context *c = *state;
+
+    assert_int_equal(mkdir(fixture_path(c->f, "files/d"), 0750), 0);
+    add_file(c, 1, "a", "a file");
+    add_file(c, 2, "d/b", "a file in a directory");
+    add_blob(c, 3, "a blob");
+    follow_add(c->f, &c->lines, 4, NULL, NULL, "in its line, \",\"file\":\"files/stays\"");
+    add_blob(c, 5, "a blob");
+    write_segment(c, SEGMENT_A);
+    fixture_write(c->f, "files/stays", "x", 1);
+    relay(c, 5);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(c->tally.bodies, 3);
+    assert_int_equal(c->tally.bytes, c->finished.segments[0].bytes + 6 + 21 + 6);
+    assert_int_equal(count(c, "journal") + count(c, "blobs"), 0);
+    assert_int_equal(count(c, "files"), 2);
+    assert_true(fixture_exists(c->f, "files/stays"));
+    relay(c, 0);
+    assert_int_equal(c->finished.count, 0);
+    assert_int_equal(turn(c), 0);
+}
+
+static void
+what_was_not_relayed_or_not_saved_stays_with_all_behind_it(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    add_file(c, 2, "b", "b");
+    follow_add(c->f, &c->lines, 3, NULL, NULL, "not relayed");
+    write_segment(c, SEGMENT_B);
+    add_file(c, 4, "c", "c");
+    write_segment(c, SEGMENT_C);
+    relay(c, 2);
+    assert_int_equal(c->finished.count, 1);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(count(c, "journal"), 2);
+    assert_int_equal(count(c, "files"), 2);
+    expect(c, "");
+}
+
+static void
+what_is_not_old_enough_or_still_written_stays(void **state)
+{
+    struct context *c = *state;
+    int fd;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    relay(c, 1);
+    assert_int_equal(turn_after(c, UINT64_C(60000000)), 0);
+    assert_int_equal(c->tally.segments, 0);
+    fd = open(fixture_path(c->f, SEGMENT_A), O_RDWR | O_CLOEXEC);
+    assert_int_equal(file_ops_synced.lock(fd), 0);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments + c->tally.bodies, 0);
+    fd_close(&fd);
+    follow_add(c->f, &c->lines, 2, NULL, NULL, "somebody has made it longer");
+    write_segment(c, SEGMENT_A);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments + c->tally.bodies, 0);
+    expect(c, "");
+}
+
+static void
+a_large_rest_of_the_journal_is_not_read_for_little(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    relay(c, 1);
+    c->finished.rest = UINT64_C(65) << 20;
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 0);
+    c->finished.rest = UINT64_C(64) << 20;
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+}
+
+/* --- bodies that stay --- */
+
+static void
+a_body_that_another_segment_names_goes_with_the_last_of_them(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a file");
+    add_blob(c, 2, "a blob");
+    write_segment(c, SEGMENT_A);
+    add_blob(c, 3, "a blob");
+    write_segment(c, SEGMENT_B);
+    add_file(c, 4, "a", "a file");
+    write_segment(c, SEGMENT_C);
+    relay(c, 2);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(c->tally.bodies, 0);
+    expect(c, "");
+    relay(c, 1);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.bodies, 1);
+    assert_int_equal(count(c, "blobs"), 0);
+    expect(c, "");
+    relay(c, 1);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.bodies, 1);
+    assert_int_equal(count(c, "files") + count(c, "journal"), 0);
+}
+
+static void
+what_was_changed_or_put_in_the_place_of_a_body_stays(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "same-size", "one");
+    add_file(c, 2, "longer", "one");
+    add_file(c, 3, "link", "one");
+    add_file(c, 4, "directory", "one");
+    add_file(c, 5, "touched", "one");
+    add_file(c, 6, "gone", "one");
+    add_file(c, 7, "replaced", "one");
+    follow_add(c->f, &c->lines, 8, "file", "replaced", "two");
+    fixture_write(c->f, "files/replaced", "two", 3);
+    write_segment(c, SEGMENT_A);
+    usleep(20000); /* the time of a file is that of a tick */
+    fixture_write(c->f, "files/same-size", "two", 3);
+    fixture_write(c->f, "files/longer", "three", 5);
+    fixture_write(c->f, "files/touched", "one", 3);
+    assert_int_equal(unlink(fixture_path(c->f, "files/link")), 0);
+    assert_int_equal(symlink("longer", fixture_path(c->f, "files/link")), 0);
+    assert_int_equal(unlink(fixture_path(c->f, "files/directory")), 0);
+    assert_int_equal(mkdir(fixture_path(c->f, "files/directory"), 0750), 0);
+    assert_int_equal(unlink(fixture_path(c->f, "files/gone")), 0);
+    relay(c, 8);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(c->tally.bodies, 2); /* touched, replaced */
+    assert_int_equal(count(c, "files"), 4);
+}
+
+/* Nothing of a path is followed out of files/. */
+static void
+a_link_on_the_way_to_a_body_is_not_followed(void **state)
+{
+    struct context *c = *state;
+
+    assert_int_equal(mkdir(fixture_path(c->f, "files/d"), 0750), 0);
+    add_file(c, 1, "d/a", "a");
+    write_segment(c, SEGMENT_A);
+    assert_int_equal(rename(fixture_path(c->f, "files/d"), fixture_path(c->f, "elsewhere")), 0);
+    assert_int_equal(symlink("../elsewhere", fixture_path(c->f, "files/d")), 0);
+    relay(c, 1);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_true(fixture_exists(c->f, "elsewhere/a"));
+}
+
+/* --- beside commits --- */
+
+/* Comes between the look through the rest of the journal and the gate: the last moment. */
+static int
+open_and_commit(int dir_fd, const char *name, int flags)
+{
+    struct context *c = now;
+
+    if (strcmp(name, "a") == 0 && c->calls++ == 0) {
+        add_file(c, 9, "a", "a file");
+        follow_write(c->f, SEGMENT_B, &c->lines, 0);
+    }
+    return file_ops_synced.open(dir_fd, name, flags);
+}
+
+static void
+a_body_that_a_commit_uses_again_at_that_moment_stays(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a file");
+    add_file(c, 2, "b", "another file");
+    write_segment(c, SEGMENT_A);
+    relay(c, 2);
+    c->ops.open = open_and_commit;
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(c->tally.bodies, 1);
+    expect(c, "");
+    assert_true(fixture_exists(c->f, "files/a"));
+}
+
+static void
+nothing_goes_while_a_commit_is_under_way(void **state)
+{
+    struct context *c = *state;
+    struct data_dirs dirs = {.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+
+    add_file(c, 1, "a", "a file");
+    write_segment(c, SEGMENT_A);
+    relay(c, 1);
+    assert_int_equal(data_dirs_begin_commit(&dirs), 0);
+    assert_int_equal(turn(c), -1);
+    assert_int_equal(errno, EBUSY);
+    assert_int_equal(c->tally.segments + c->tally.bodies, 0);
+    assert_false(data_dir_is_shut(dirs.root));
+    expect_while(c, "", NULL);
+    data_dirs_end_commit(&dirs);
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.bodies, 1);
+    assert_false(data_dir_is_shut(dirs.root));
+    assert_false(data_dir_has_commit(dirs.root, clock_mono_us()));
+    close(dirs.root);
+}
+
+/* --- beside verify --- */
+
+static int
+remove_and_look(int dir_fd, const char *name)
+{
+    struct context *c = now;
+    int root = open(c->f->config.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    c->calls += !data_dir_has_commit(root, clock_mono_us());
+    close(root);
+    return file_ops_synced.remove(dir_fd, name);
+}
+
+/* The first file has been read; the others are gone when it comes to them. */
+static void
+turn_while_files_are_read(void *arg, const struct verify_tally *so_far)
+{
+    struct context *c = arg;
+
+    if (so_far->files == 1 && c->finished.count > 0) {
+        assert_int_equal(turn(c), 0);
+        assert_int_equal(c->tally.segments, 1);
+        c->finished.count = 0;
+    }
+}
+
+static void
+verify_does_not_miss_what_is_removed_while_it_reads(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a");
+    add_file(c, 2, "b", "b");
+    add_blob(c, 3, "c");
+    write_segment(c, SEGMENT_A);
+    add_file(c, 4, "d", "d");
+    write_segment(c, SEGMENT_B);
+    relay(c, 3);
+    c->ops.remove = remove_and_look;
+    expect_while(c, "", turn_while_files_are_read);
+    assert_int_equal(c->finished.count, 0);
+    assert_int_equal(c->calls, 0); /* verify waits for a turn as for a commit */
+    assert_int_equal(unlink(fixture_path(c->f, "files/d")), 0);
+    expect(c, "missing files/d\n");
+}
+
+/* --- faults --- */
+
+static int
+remove_no_segment(int dir_fd, const char *name)
+{
+    if (!segment_is_name(name))
+        return file_ops_synced.remove(dir_fd, name);
+    errno = EIO;
+    return -1;
+}
+
+static void
+a_turn_that_was_cut_off_is_finished_by_the_next_one(void **state)
+{
+    struct context *c = *state;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    relay(c, 1);
+    c->ops.remove = remove_no_segment;
+    assert_int_equal(turn(c), -1);
+    assert_int_equal(errno, EIO);
+    assert_int_equal(c->tally.bodies, 1);
+    c->ops.remove = file_ops_synced.remove;
+    assert_int_equal(turn(c), 0);
+    assert_int_equal(c->tally.segments, 1);
+    assert_int_equal(c->tally.bodies, 0);
+    assert_int_equal(count(c, "journal"), 0);
+}
+
+/* Two segments with a body in common, and one that stays. */
+static void
+write_journal(struct context *c)
+{
+    assert_int_equal(mkdir(fixture_path(c->f, "files/d"), 0750), 0);
+    add_file(c, 1, "a", "a");
+    add_file(c, 2, "d/b", "b");
+    add_blob(c, 3, "blob");
+    write_segment(c, SEGMENT_A);
+    add_blob(c, 4, "blob");
+    add_file(c, 5, "a", "a");
+    write_segment(c, SEGMENT_B);
+    add_file(c, 6, "d/stays", "x");
+    write_segment(c, SEGMENT_C);
+}
+
+static void
+whichever_call_fails_the_next_turn_does_the_rest(void **state)
+{
+    struct context *c = *state;
+    bool over = false;
+
+    for (size_t call = 1; !over; call++) {
+        fixture_remove_tree(fixture_path(c->f, "files/d"));
+        (void)unlink(fixture_path(c->f, SEGMENT_C));
+        (void)unlink(fixture_path(c->f, FOLLOW_POSITION));
+        write_journal(c);
+        relay(c, 5);
+        disk_begin(c->f->dir);
+        c->ops = *disk_ops();
+        disk_fail(call, EIO);
+        (void)turn(c);
+        over = disk_failed() == NULL;
+        disk_end();
+        c->ops = file_ops_synced;
+        relay(c, 0);
+        assert_int_equal(turn(c), 0);
+        assert_int_equal(count(c, "journal"), 1);
+        assert_int_equal(count(c, "files") + count(c, "files/d"), 2);
+        assert_int_equal(count(c, "blobs"), 0);
+        expect(c, "");
+        assert_true(call < 300);
+    }
+}
+
+/* Whatever of a turn a power cut leaves: no body is left that no record names. */
+static void
+after_a_power_cut_the_next_turn_does_the_rest(void **state)
+{
+    struct context *c = *state;
+    char states[300], *dir = c->f->config.data_dir;
+    unsigned behind = 0;
+    struct stat st;
+    size_t calls;
+
+    write_journal(c);
+    relay(c, 5);
+    disk_begin(c->f->dir);
+    c->ops = *disk_ops();
+    assert_int_equal(turn(c), 0);
+    calls = disk_count();
+    c->ops = file_ops_synced;
+    snprintf(states, sizeof(states), "%s-cut", c->f->dir);
+    for (size_t at = 0; at <= calls; at++) {
+        for (uint64_t seed = 1; seed <= 10; seed++) {
+            assert_int_equal(mkdir(states, 0750), 0);
+            disk_cut(at, seed, states);
+            assert_int_equal(stat(states, &st), 0);
+            c->f->config.data_dir = states;
+            c->f->config.data_inode = st.st_ino;
+            relay(c, 0);
+            assert_int_equal(turn(c), 0);
+            behind += c->tally.segments > 0;
+            expect(c, "");
+            fixture_remove_tree(states);
+        }
+    }
+    assert_true(behind > 10);
+    c->f->config.data_dir = dir;
+    disk_end();
+}
+
+static void
+a_directory_with_locks_will_do(void **state)
+{
+    struct context *c = *state;
+    char error[CONFIG_ERROR_LEN];
+
+    assert_int_equal(retain_check(&c->f->config, error), 0);
+    c->f->config.data_dir = (char *)(uintptr_t) "/nonexistent";
+    assert_int_equal(retain_check(&c->f->config, error), -1);
+    assert_non_null(strstr(error, "retain = relayed needs locks"));
+    c->f->config.data_dir = c->f->dir;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_was_relayed_goes_with_its_files_and_blobs),
+        TEST(what_was_not_relayed_or_not_saved_stays_with_all_behind_it),
+        TEST(what_is_not_old_enough_or_still_written_stays),
+        TEST(a_large_rest_of_the_journal_is_not_read_for_little),
+        TEST(a_body_that_another_segment_names_goes_with_the_last_of_them),
+        TEST(what_was_changed_or_put_in_the_place_of_a_body_stays),
+        TEST(a_link_on_the_way_to_a_body_is_not_followed),
+        TEST(a_body_that_a_commit_uses_again_at_that_moment_stays),
+        TEST(nothing_goes_while_a_commit_is_under_way),
+        TEST(verify_does_not_miss_what_is_removed_while_it_reads),
+        TEST(a_turn_that_was_cut_off_is_finished_by_the_next_one),
+        TEST(whichever_call_fails_the_next_turn_does_the_rest),
+        TEST(after_a_power_cut_the_next_turn_does_the_rest),
+        TEST(a_directory_with_locks_will_do),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
