@@ -2,7 +2,7 @@
 
 #include "support/wait.h"
 
-#define LOOKED_US 400000 /* longer than anything is held */
+#define LOOKED_US 250000 /* many looks */
 
 const char *
 follow_id(unsigned number)

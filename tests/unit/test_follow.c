@@ -237,73 +237,94 @@ damaged_lines_and_blanks_are_passed_over(void **state)
     assert_int_equal(lag(c).bytes, 0);
 }
 
-/* The worker is told of the same failure, and takes the lines back. */
-static void
-what_is_not_safe_is_not_told_before_it_is_cut_back(void **state)
+/* In the middle of a commit: its lines stand there, all whole, and nobody knows yet how it ends. */
+static int
+look_and_sync(int fd)
 {
-    struct context *c = *state;
-    const struct file_ops *ops = faulty_ops();
-    off_t good;
+    follow_expect_none(following);
+    return file_ops_synced.sync_data(fd);
+}
 
-    lock_segment(c, SEGMENT_A);
-    write_records(c, SEGMENT_A, 1, 1, 0);
-    begin_with(c, ops);
-    follow_expect_all(c->follow, 1, 1);
-    good = lseek(c->locked, 0, SEEK_END);
-    faults.data_error = EIO;
-    faults.data_errors = 1;
-    write_records(c, SEGMENT_A, 2, 3, 0);
-    follow_expect_none(c->follow);
-    assert_int_equal(faults.data_errors, 0);
-    assert_int_equal(ftruncate(c->locked, good), 0);
-    assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
-    write_records(c, SEGMENT_B, 4, 4, SEGMENT_SEALED);
-    follow_expect_all(c->follow, 4, 4);
+static int
+look_and_fail(int fd)
+{
+    static unsigned calls;
+
+    follow_expect_none(following);
+    errno = EIO;
+    return calls++ == 0 ? -1 : file_ops_synced.sync_data(fd); /* then it is cut back */
 }
 
 static void
-what_is_not_safe_is_told_when_it_is_sealed_or_its_writer_is_gone(void **state)
+append(struct context *c, struct segment *segment, unsigned number, int rc)
 {
-    struct context *c = *state;
-    const struct file_ops *ops = faulty_ops();
-
-    for (unsigned sealed = 0; sealed < 2; sealed++) {
-        const char *segment = sealed ? SEGMENT_B : SEGMENT_A;
-
-        lock_segment(c, segment);
-        begin_with(c, ops);
-        assert_int_equal(follow_next(c->follow, &(struct follow_item *){NULL}), 0);
-        faults.data_error = EIO;
-        faults.data_errors = 1;
-        write_records(c, segment, sealed + 1, sealed + 1, 0);
-        follow_expect_none(c->follow);
-        assert_int_equal(faults.data_errors, 0);
-        if (sealed)
-            assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
-        else
-            fd_close(&c->locked);
-        follow_expect_all(c->follow, sealed + 1, sealed + 1);
-        assert_int_equal(follow_save(c->follow), 0);
-    }
+    add(c, number, number);
+    assert_int_equal(segment_append(segment, buffer_bytes(&c->lines), c->lines.len), rc);
+    buffer_clear(&c->lines);
 }
 
-/* Its failure may have been told before the segment was opened here. */
 static void
-what_was_there_before_and_is_taken_back_is_not_told(void **state)
+what_a_commit_writes_is_told_when_it_is_over_and_never_if_it_fails(void **state)
 {
     struct context *c = *state;
-    struct follow_item *item;
-    off_t good;
+    struct file_ops ops = file_ops_synced;
+    struct segment segment;
+    struct dir_syncs syncs;
+    int dir_fd = open(fixture_path(c->f, "journal"), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    lock_segment(c, SEGMENT_A);
-    write_records(c, SEGMENT_A, 1, 1, 0);
-    good = lseek(c->locked, 0, SEEK_END);
-    write_records(c, SEGMENT_A, 2, 2, 0);
+    dir_syncs_init(&syncs, &ops);
+    segment_init(&segment, &syncs, 3);
+    assert_int_equal(segment_open(&segment, dir_fd), 0);
     begin(c);
-    assert_int_equal(follow_next(c->follow, &item), 0);
-    assert_int_equal(ftruncate(c->locked, good), 0);
+    following = c->follow;
+    ops.sync_data = look_and_sync;
+    append(c, &segment, 1, 0);
     follow_expect_all(c->follow, 1, 1);
+    append(c, &segment, 2, 0);
+    follow_expect_all(c->follow, 2, 2);
+    ops.sync_data = look_and_fail;
+    append(c, &segment, 3, -1);
     follow_expect_none(c->follow);
+    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(segment_open(&segment, dir_fd), 0);
+    ops.sync_data = file_ops_synced.sync_data;
+    append(c, &segment, 4, 0);
+    follow_expect_all(c->follow, 4, 4);
+    segment_close(&segment);
+    dir_syncs_fini(&syncs);
+    close(dir_fd);
+}
+
+/* A busy worker is always in a commit: what stands before its mark is told. */
+static void
+what_stands_before_the_mark_is_told_and_the_rest_when_its_writer_is_gone(void **state)
+{
+    struct context *c = *state;
+
+    lock_segment(c, SEGMENT_A);
+    write_records(c, SEGMENT_A, 1, 2, 0);
+    assert_int_equal(file_mark(c->locked, (uint64_t)lseek(c->locked, 0, SEEK_END)), 0);
+    write_records(c, SEGMENT_A, 3, 3, 0);
+    begin(c);
+    follow_expect_all(c->follow, 1, 2);
+    follow_expect_none(c->follow);
+    assert_int_not_equal(lag(c).bytes, 0);
+    fd_close(&c->locked);
+    follow_expect_all(c->follow, 3, 3);
+}
+
+static void
+a_new_segment_with_its_first_commit_under_way_tells_nothing(void **state)
+{
+    struct context *c = *state;
+
+    lock_segment(c, SEGMENT_A);
+    assert_int_equal(file_mark(c->locked, 0), 0);
+    write_records(c, SEGMENT_A, 1, 1, 0);
+    begin(c);
+    follow_expect_none(c->follow);
+    file_unmark(c->locked);
+    follow_expect_all(c->follow, 1, 1);
 }
 
 static void
@@ -689,9 +710,9 @@ main(void)
         TEST(a_line_that_is_not_whole_yet_is_waited_for),
         TEST(a_line_that_is_torn_waits_for_recovery),
         TEST(damaged_lines_and_blanks_are_passed_over),
-        TEST(what_is_not_safe_is_not_told_before_it_is_cut_back),
-        TEST(what_is_not_safe_is_told_when_it_is_sealed_or_its_writer_is_gone),
-        TEST(what_was_there_before_and_is_taken_back_is_not_told),
+        TEST(what_a_commit_writes_is_told_when_it_is_over_and_never_if_it_fails),
+        TEST(what_stands_before_the_mark_is_told_and_the_rest_when_its_writer_is_gone),
+        TEST(a_new_segment_with_its_first_commit_under_way_tells_nothing),
         TEST(a_segment_that_is_taken_away_is_counted_and_forgotten),
         TEST(a_segment_that_is_taken_away_when_all_is_told_is_no_loss),
         TEST(it_goes_on_before_the_first_item_that_was_not_done),

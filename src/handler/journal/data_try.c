@@ -92,7 +92,7 @@ trial_locks(struct trial *t)
                                  "data_dir; on NFS run its lock service, or mount with nolock";
     int other, rc;
 
-    if (temp_file_create(&t->maker, t->dir_fd, &t->file) < 0)
+    if (temp_file_create(&t->maker, t->dir_fd, &t->file) < 0 || file_mark(t->file.fd, 0) < 0)
         return data_cannot(errno) || errno == ENOLCK
                    ? trial_refuse(t, "its file system has no locks", errno, advice)
                    : trial_refuse(t, "no file can be made there", errno, "");

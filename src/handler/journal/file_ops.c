@@ -16,6 +16,9 @@
 #define LOCK_TRIES    5000
 #define LOCK_PAUSE_US 1000
 
+/* No file is so large. The lock of a whole file ends there, and marks are locks behind it. */
+#define LOCK_END ((off_t)1 << 62)
+
 static int
 file_create(int dir_fd, const char *name)
 {
@@ -194,7 +197,7 @@ file_open_beneath(int dir_fd, const char *path, int flags)
 static int
 file_lock(int fd)
 {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = LOCK_END};
 
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
@@ -205,6 +208,34 @@ file_is_locked(int fd)
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 
     return fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK;
+}
+
+int
+file_mark(int fd, uint64_t at)
+{
+    struct flock mark = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_END + (off_t)at, .l_len = 1};
+
+    return fcntl(fd, F_OFD_SETLK, &mark);
+}
+
+void
+file_unmark(int fd)
+{
+    struct flock mark = {.l_type = F_UNLCK, .l_whence = SEEK_SET, .l_start = LOCK_END};
+
+    (void)fcntl(fd, F_OFD_SETLK, &mark);
+}
+
+uint64_t
+file_marked(int fd)
+{
+    struct flock mark = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCK_END};
+
+    if (fcntl(fd, F_OFD_GETLK, &mark) < 0 || mark.l_type == F_UNLCK)
+        return UINT64_MAX;
+    /* That at 0 touches the lock before it, and the two are one. */
+    return mark.l_start < LOCK_END ? 0 : (uint64_t)(mark.l_start - LOCK_END);
 }
 
 static int

@@ -57,6 +57,14 @@ int file_walk_beneath(int dir_fd, const char *path, int flags);
 /* Does anybody hold a lock of the file? Takes none. True where that cannot be told. */
 bool file_is_locked(int fd);
 
+/* Beside the lock of a whole file, its owner may mark an offset: what is written behind it is not
+ * safe yet. A mark ends with the lock. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int file_mark(int fd, uint64_t at);
+void file_unmark(int fd);
+
+/* The mark that another descriptor has set, or UINT64_MAX. */
+uint64_t file_marked(int fd);
+
 /* Writes all n bytes at an offset; again after EINTR. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int
 file_write_all(const struct file_ops *ops, int fd, const void *data, size_t n, off_t at);

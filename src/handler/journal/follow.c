@@ -1,7 +1,6 @@
 /* A segment that has something to tell stands in a list by the id of what it tells next; the first
- * of the list tells. What a worker writes is told when it is safe: fdatasync of a descriptor that
- * was open before the bytes were read fails where any of them was not written, whoever else has
- * been told of that, and then the worker will take them back. */
+ * of the list tells. Of what a worker writes now only that is told which stands before its mark: a
+ * commit that fails takes the rest back. */
 #include "handler/journal/following.h"
 
 #include "common/fd.h"
@@ -21,9 +20,6 @@
 #define FOLLOW_LOOKS   10 /* looks take at most one in so many parts of the time */
 #define FOLLOW_YOUNG_S 2  /* a directory may change more than once at the same time */
 
-/* What a segment held before it was opened may be what a failed commit is just about to take back,
- * of whose failure this descriptor is not told. */
-#define FOLLOW_HOLD_US  250000
 #define FOLLOW_RETRY_US 200000
 
 /* --- segments --- */
@@ -35,7 +31,7 @@ followed_create(struct follow *f, const char *name)
 
     memcpy(s->name, name, strlen(name) + 1);
     s->fd = -1;
-    s->read_at = s->good = s->counted = s->saved = position_of(f, name);
+    s->read_at = s->counted = s->saved = position_of(f, name);
     TAILQ_INIT(&s->lines);
     return s;
 }
@@ -117,7 +113,7 @@ followed_open(struct follow *f, struct followed *s)
     return s->fd < 0 ? -1 : 0;
 }
 
-/* A segment that is written stays open: its descriptor is told of what could not be written. */
+/* One that is written is looked at again and again. */
 static void
 followed_rest(struct followed *s)
 {
@@ -255,26 +251,31 @@ followed_load(struct follow *f, struct followed *s)
 /* --- looking --- */
 
 /* Nobody but a worker or recovery holds its lock; and one that nobody holds any more, and that had
- * bytes before, is not written again. */
+ * bytes before, is not written again. A commit that was under way has gone well where there is no
+ * mark before these bytes and they are still there: if it fails, nobody appends after it. */
 static int
 followed_measure(struct follow *f, struct followed *s)
 {
-    struct stat st;
-    bool is_sealed, is_final;
+    struct stat before, st;
+    uint64_t marked;
+    bool is_final;
 
+    if (f->ops->status(s->fd, &before) < 0)
+        return -1;
+    marked = file_marked(s->fd);
+    is_final = before.st_size > 0 && !file_is_locked(s->fd);
     if (f->ops->status(s->fd, &st) < 0)
         return -1;
-    is_sealed = (st.st_mode & 0777) == SEGMENT_SEALED || !S_ISREG(st.st_mode);
-    is_final = is_sealed || (st.st_size > 0 && !file_is_locked(s->fd));
-    if (is_final && !is_sealed && f->ops->status(s->fd, &st) < 0)
-        return -1;
-    s->is_sealed = is_sealed;
-    s->is_final = is_final;
+    s->is_sealed = (st.st_mode & 0777) == SEGMENT_SEALED || !S_ISREG(st.st_mode);
+    s->is_final = s->is_sealed || is_final;
     s->size = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+    s->good = (uint64_t)before.st_size < s->size ? (uint64_t)before.st_size : s->size;
+    if (s->good > marked)
+        s->good = marked;
     return 0;
 }
 
-/* A failed commit has cut it back, or what was saved is all of it. */
+/* Somebody has cut it short, or what was saved is all of it. */
 static void
 followed_clamp(struct followed *s)
 {
@@ -282,8 +283,6 @@ followed_clamp(struct followed *s)
 
     if (s->saved > s->size)
         s->saved = s->size;
-    if (s->good > s->size)
-        s->good = s->size;
     if (s->counted > s->size) {
         s->counted = s->size;
         s->records = 0;
@@ -294,49 +293,18 @@ followed_clamp(struct followed *s)
         s->read_at = s->size;
 }
 
-static bool
-followed_is_held(struct followed *s, bool is_new)
-{
-    uint64_t now_us = clock_mono_us();
-
-    if (is_new && s->size > s->read_at) {
-        s->held_size = s->size;
-        s->held_until_us = now_us + FOLLOW_HOLD_US;
-    }
-    if (s->is_final || s->size < s->held_size || now_us >= s->held_until_us)
-        s->held_until_us = 0;
-    return s->held_until_us != 0;
-}
-
-/* Returns -1 where some of it could not be written: its writer will take that back. */
-static int
-followed_sync(struct follow *f, struct followed *s)
-{
-    if (s->is_sealed || s->good >= s->size || f->ops->sync_data(s->fd) == 0 || s->is_final)
-        return 0;
-    s->held_size = s->size;
-    s->held_until_us = UINT64_MAX;
-    return followed_fail(f, s, "is not safe on the disk, so its end is not told");
-}
-
 /* What is to be told of a segment that has told all it had. Returns 0, or -1 with errno. */
 static int
 followed_look(struct follow *f, struct followed *s)
 {
-    bool is_new = s->fd < 0;
-
     if (followed_open(f, s) < 0 || followed_measure(f, s) < 0) {
         if (errno != ENOENT && errno != ELOOP && errno != ENXIO)
             return followed_fail(f, s, "cannot be read");
         s->is_final = errno != ENOENT; /* else it is none of ours */
     }
     followed_clamp(s);
-    if (s->fd >= 0 && s->size > s->read_at && !followed_is_held(s, is_new)) {
-        if (followed_sync(f, s) < 0)
-            return -1;
-        s->good = s->size;
+    if (s->good > s->read_at)
         followed_place(f, s);
-    }
     followed_rest(s);
     return 0;
 }
@@ -507,8 +475,7 @@ followed_count(struct follow *f, struct followed *s, uint64_t *left)
         s->counted += n;
         *left -= n < *left ? n : *left;
     }
-    if (!s->is_ready || s->next == NULL)
-        followed_rest(s);
+    followed_rest(s);
 }
 
 static uint64_t

@@ -37,7 +37,7 @@ void follow_close(struct follow *f);
 /* The next record: of all that can be told now, the one with the smallest id. Returns 1 and the
  * item; 0 where there is none now (look again after some 10 ms); -1 with errno where something
  * cannot be read, which is logged: the rest goes on with the next call, and what failed is tried
- * again soon. Reads the disk, by at most some 512 KiB in a call, and may wait for one fdatasync. */
+ * again soon. Reads the disk, by at most some 512 KiB in a call. */
 MS_MUST_CHECK int follow_next(struct follow *f, struct follow_item **item_out);
 
 /* The record needs nothing more: in any order. Frees the item. */

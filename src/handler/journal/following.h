@@ -35,10 +35,6 @@ struct followed {
     uint64_t read_at;
     uint64_t saved;    /* the position that is safe */
     uint64_t retry_us; /* monotonic: it is not looked at before */
-    /* Monotonic: what it holds is not told before, unless it becomes shorter than this, or
-     * final. 0: it may be told. */
-    uint64_t held_until_us;
-    uint64_t held_size;
     struct followed_lines lines;
     struct followed_line *next; /* the first of them that was not told */
     uint64_t counted;           /* up to this byte, newlines were counted: */
@@ -91,7 +87,9 @@ followed_position(const struct followed *segment)
 static inline bool
 followed_is_done(const struct followed *segment)
 {
-    return segment->is_final && followed_position(segment) >= segment->size;
+    uint64_t position = followed_position(segment);
+
+    return (segment->is_final || position == UINT64_MAX) && position >= segment->size;
 }
 
 #endif

@@ -387,7 +387,8 @@ segment_is_open(const struct segment *segment)
  * the directory in which it was opened. */
 enum segment_state segment_look(const struct segment *segment, const char *path);
 
-/* Appends n bytes of whole lines and makes them safe. They count if segment_look finds it sound
+/* Appends n bytes of whole lines and makes them safe; until then they stand behind a mark
+ * (file_mark). They count if segment_look finds it sound
  * then. Returns 0, or -1 with errno, and then the segment was cut back to what was good before and
  * left for good: a failed fsync has dropped the pages, a second one would lie. EPERM: nobody may
  * write to this file any more, but perhaps to another. */

@@ -193,9 +193,11 @@ segment_append(struct segment *segment, const void *lines, size_t n)
     int saved;
 
     MS_ASSERT(segment_is_open(segment));
-    if (file_write_all(segment->ops, segment->fd, lines, n, (off_t)segment->good) == 0 &&
+    if (file_mark(segment->fd, segment->good) == 0 &&
+        file_write_all(segment->ops, segment->fd, lines, n, (off_t)segment->good) == 0 &&
         segment->ops->sync_data(segment->fd) == 0) {
         segment->good += n;
+        file_unmark(segment->fd);
         return 0;
     }
     saved = errno;
