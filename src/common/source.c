@@ -43,6 +43,31 @@ source_of_peer(int fd, const struct endpoint *peer)
     return source;
 }
 
+const char *
+source_name(const struct source *source, char out[SOURCE_NAME_LEN])
+{
+    char text[INET6_ADDRSTRLEN] = "";
+    struct in6_addr network = {0};
+
+    switch (source->kind) {
+    case SOURCE_IPV4:
+        inet_ntop(AF_INET, source->bytes, text, sizeof(text));
+        snprintf(out, SOURCE_NAME_LEN, "%s", text);
+        break;
+    case SOURCE_IPV6:
+        memcpy(&network, source->bytes, 8);
+        inet_ntop(AF_INET6, &network, text, sizeof(text));
+        snprintf(out, SOURCE_NAME_LEN, "%s/64", text);
+        break;
+    case SOURCE_USER:
+        snprintf(out, SOURCE_NAME_LEN, "user:%u", (unsigned)be32_load(source->bytes));
+        break;
+    default: /* it may come from shared memory */
+        snprintf(out, SOURCE_NAME_LEN, "unknown");
+    }
+    return out;
+}
+
 /* --- rules --- */
 
 static int

@@ -20,6 +20,10 @@ struct source {
 /* Of the peer of an accepted socket. A mapped IPv4 address is that IPv4 address. */
 struct source source_of_peer(int fd, const struct endpoint *peer);
 
+/* "127.0.0.2", "2001:db8::/64" (of an IPv6 address only its network), "user:1000". Returns out. */
+#define SOURCE_NAME_LEN 64
+const char *source_name(const struct source *source, char out[SOURCE_NAME_LEN]);
+
 #define SOURCE_RULES_MAX  32
 #define SOURCE_REASON_LEN 160
 

@@ -116,11 +116,36 @@ process_place(struct master *m, const struct generation *g, struct process *w, s
     return 0;
 }
 
-static void
-process_unplace(struct master *m, struct process *w)
+/* A signal that its own code has earned. */
+static bool
+status_is_crash(int status)
 {
-    if (w->placed)
-        stats_master_fold(&m->stats, &w->place);
+    return WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL && WTERMSIG(status) != SIGTERM &&
+           WTERMSIG(status) != SIGQUIT;
+}
+
+/* What stands against sources outlives the worker, and its crash may be somebody's fault. */
+static void
+process_bury(struct master *m, const struct process *w, int status)
+{
+    struct source source;
+    char name[SOURCE_NAME_LEN];
+
+    if (sources_bury(m->sources, m->stats.control, w->place.region, w->place.incarnation,
+                     status_is_crash(status), clock_mono_us(), &source))
+        log_error("worker %u (pid %d) was reading what %s had sent when it crashed: that source is "
+                  "turned away for a while",
+                  w->index, (int)w->pid, source_name(&source, name));
+}
+
+/* status: how it has ended, as wait(2) says. */
+static void
+process_unplace(struct master *m, struct process *w, int status)
+{
+    if (!w->placed)
+        return;
+    process_bury(m, w, status);
+    stats_master_fold(&m->stats, &w->place);
     w->placed = false;
 }
 
@@ -295,7 +320,7 @@ process_gone(struct master *m, struct generation *g, struct process *w, int stat
         (void)process_hear(w);
     fd_close(&w->ready_fd);
     describe_end(w, status, end, sizeof(end));
-    process_unplace(m, w);
+    process_unplace(m, w, status);
     w->pid = 0;
     w->state = WORKER_NONE;
     w->wake_us = 0;
@@ -423,7 +448,7 @@ process_drain(struct master *m, struct process *w, int signo)
     fd_close(&w->ready_fd);
     w->wake_us = 0;
     if (w->pid == 0) {
-        process_unplace(m, w);
+        process_unplace(m, w, 0);
         w->state = WORKER_NONE;
         return;
     }

@@ -187,6 +187,7 @@ auto_act(struct proto_io *io, enum auto_verdict verdict)
         return auto_become(io, "frame");
     case AUTO_NOTHING:
         io->tally->err++;
+        io->tally->unknown++;
         return PROTO_CLOSE;
     }
     MS_ASSERT(!"a verdict of auto");

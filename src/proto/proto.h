@@ -20,9 +20,10 @@ struct proto_tally {
 #define X(name) uint32_t name;
     PROTO_COUNTERS(X)
 #undef X
-    /* Logged only: a connection that began with an HTTP request, and a message over
-     * max_message_size where the protocol has no words for it. */
-    uint32_t http, too_large;
+    /* Not counted: a connection that began with an HTTP request, bytes that are no protocol, or no
+     * packet where one has to begin, and (logged only) a message over max_message_size where the
+     * protocol has no words for it. */
+    uint32_t http, unknown, header, too_large;
 };
 
 enum proto_role {

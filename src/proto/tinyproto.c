@@ -30,6 +30,14 @@ tinyproto_fault(struct tinyproto *tp, struct proto_io *io)
     return tinyproto_end(tp);
 }
 
+/* A signal that cannot come now. */
+static enum proto_event
+tinyproto_nonsense(struct tinyproto *tp, struct proto_io *io)
+{
+    io->tally->header++;
+    return tinyproto_fault(tp, io);
+}
+
 /* Begins with the next message for the peer, where there is one and this is the time for it. */
 static void
 tinyproto_offer(struct tinyproto *tp, struct proto_io *io)
@@ -174,7 +182,7 @@ tinyproto_opening(struct tinyproto *tp, struct proto_io *io, uint8_t signal)
             strcpy(io->outbox->results->code, "busy");
         return tinyproto_end(tp);
     }
-    return tinyproto_fault(tp, io);
+    return tinyproto_nonsense(tp, io);
 }
 
 static enum proto_event
@@ -183,7 +191,7 @@ tinyproto_signal(struct tinyproto *tp, struct proto_io *io, uint8_t signal,
 {
     if (signal == TINYPROTO_OK && tp->asking)
         return tinyproto_transmit(tp, io, message_out);
-    return tinyproto_fault(tp, io);
+    return tinyproto_nonsense(tp, io);
 }
 
 static enum proto_event

@@ -81,6 +81,14 @@ source_at(const struct sources *s, uint32_t row)
     return &s->own->set[(row - 1) / STATS_SOURCE_WAYS].way[(row - 1) % STATS_SOURCE_WAYS];
 }
 
+static struct sources_key
+key_at(const struct sources *s, uint32_t row)
+{
+    const struct stats_source *source = source_at(s, row);
+
+    return (struct sources_key){SOURCES_GET(source, address), sources_kind(source)};
+}
+
 /* The row changes, so it is to be published. */
 static struct stats_source *
 source_touch(const struct sources *s, uint32_t row)
@@ -219,9 +227,7 @@ sources_look(const struct sources *s, const struct source *source, struct source
 void
 sources_look_at(const struct sources *s, uint32_t row, struct sources_sum *sum_out)
 {
-    const struct stats_source *source = source_at(s, row);
-    const struct sources_key key = {.address = SOURCES_GET(source, address),
-                                    .kind = sources_kind(source)};
+    const struct sources_key key = key_at(s, row);
 
     sources_add_up(s, &key, sum_out);
 }
@@ -304,6 +310,26 @@ sources_blame(struct sources *s, uint32_t row, enum stats_blame what, unsigned n
     SOURCES_SET(source, times, (uint8_t)sources_min(times + 1, UINT8_MAX));
     SOURCES_SET(source, penalty_s, s->now_s + penalty_length(times));
     return true;
+}
+
+uint32_t
+sources_crashes(const struct sources *s)
+{
+    return atomic_load_explicit(&s->control->crashes, memory_order_acquire);
+}
+
+/* Only the master gives these, so only its table is looked at: all connections are asked about. */
+uint32_t
+sources_crash_wait(const struct sources *s, uint32_t row)
+{
+    const struct sources_key key = key_at(s, row);
+    const struct stats_source *source = sources_find(
+        &s->control->sources[sources_hash(s->table, &key) % STATS_SOURCE_MASTER_SETS], &key);
+    uint32_t penalty_s = source != NULL ? SOURCES_GET(source, penalty_s) : 0;
+
+    if (penalty_s <= s->now_s || SOURCES_GET(source, reason) != STATS_BLAME_crash)
+        return 0;
+    return penalty_s - s->now_s;
 }
 
 /* --- for msockctl --- */

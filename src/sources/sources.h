@@ -80,6 +80,11 @@ void sources_add_unfinished(struct sources *s, uint32_t row, int64_t bytes);
 /* It has made trouble, n times. True where a penalty begins. */
 bool sources_blame(struct sources *s, uint32_t row, enum stats_blame what, unsigned n);
 
+/* The penalties for crashes so far: where the number is another one, ask for how many seconds a
+ * source has one still. 0: it has none. */
+uint32_t sources_crashes(const struct sources *s);
+uint32_t sources_crash_wait(const struct sources *s, uint32_t row);
+
 /* Notes whose bytes are being read, in case this worker dies of them; 0: nobody's. by: 0 in the
  * loop, 1 in the thread beside it. Returns what was noted before. */
 uint32_t sources_note(struct sources *s, unsigned by, uint32_t row);

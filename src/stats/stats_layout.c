@@ -44,6 +44,20 @@ stats_space_reserve(int fd, uint64_t offset, uint64_t len)
     return rc;
 }
 
+/* --- sources --- */
+
+const char *
+stats_blame_words(unsigned blame)
+{
+    static const char *const all[] = {"",
+#define X(name, words, weight_ms) words,
+                                      STATS_BLAME_LIST(X)
+#undef X
+    };
+
+    return blame < MS_ARRAY_LEN(all) ? all[blame] : "";
+}
+
 /* --- stats peer --- */
 
 static char *

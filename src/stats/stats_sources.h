@@ -33,6 +33,9 @@ enum stats_blame {
         STATS_BLAME_END
 };
 
+/* "bad headers"; "" of none, and of a number that is none. Static. */
+const char *stats_blame_words(unsigned blame);
+
 /* One writer, the worker or the master. Seconds are monotonic. */
 struct stats_source {
     _Atomic uint64_t address;    /* the first 8 bytes of struct source: an IPv6 network /64 */

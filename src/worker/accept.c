@@ -120,11 +120,11 @@ static void
 accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
 {
     const struct source from = source_of_peer(fd, peer);
-    struct conn_source source;
+    struct conn_source source = {0};
     const struct conn_refusal *why = conn_admit(l, &from, &source);
 
     if (why != NULL)
-        conn_refuse(l, fd, why);
+        conn_refuse(l, fd, why, source.wait_s);
     else
         conn_open(l, fd, peer, &source);
 }

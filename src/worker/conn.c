@@ -3,6 +3,7 @@
 
 #include "common/fd.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -269,8 +270,14 @@ conn_begin(struct conn *c, const struct proto_ops *proto)
 static void
 conn_say_refusal(struct conn *c)
 {
-    char line[PROTO_REFUSAL_MAX];
-    size_t n = c->proto->refusal(c->refusal->code, c->refusal->text, line);
+    char line[PROTO_REFUSAL_MAX], text[128];
+    size_t n;
+
+    snprintf(text, sizeof(text), "%s", c->refusal->text);
+    if (c->refusal_wait_s > 0)
+        snprintf(text, sizeof(text), "%s in %u seconds", c->refusal->text,
+                 (unsigned)c->refusal_wait_s);
+    n = c->proto->refusal(c->refusal->code, text, line);
 
     CONN_ADD(c, err, 1);
     answers_append(&c->answers, line, n, true);
@@ -281,6 +288,17 @@ void
 conn_turn_away(struct conn *c)
 {
     conn_say_refusal(c);
+}
+
+void
+conn_expel(struct conn *c, const struct conn_refusal *why, uint32_t wait_s)
+{
+    c->refusal = why;
+    c->refusal_wait_s = wait_s;
+    if (c->proto->refusal != NULL)
+        conn_say_refusal(c);
+    else
+        conn_begin_closing(c);
 }
 
 /* When it is known what it speaks; it has a moment to say so, and only so many have one at a
@@ -295,7 +313,8 @@ conn_refuse_later(struct conn *c)
 }
 
 void
-conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why)
+conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why,
+            uint32_t wait_s)
 {
     struct conn *c = conn_create(listener, fd);
 
@@ -305,6 +324,7 @@ conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal 
         return;
     }
     c->refusal = why;
+    c->refusal_wait_s = wait_s;
     conn_begin(c, listener->proto);
     if (c->proto->refusal != NULL)
         conn_say_refusal(c);
@@ -412,7 +432,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
 
     if (slot == NULL) {
         conn_source_end(w, &counted);
-        conn_refuse(listener, fd, &no_slot);
+        conn_refuse(listener, fd, &no_slot, 0);
         return;
     }
     c = conn_create(listener, fd);

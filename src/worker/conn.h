@@ -8,8 +8,9 @@
 
 /* A connection's share of what its source has. */
 struct conn_source {
-    uint32_t row;   /* in the table of sources; 0: it is not counted there */
-    bool is_exempt; /* no share, rate or penalty limits it */
+    uint32_t row;    /* in the table of sources; 0: it is not counted there */
+    bool is_exempt;  /* no share, rate or penalty limits it */
+    uint32_t wait_s; /* it is turned away for so many seconds more; 0: nobody knows */
 };
 
 /* Takes over an accepted, non-blocking socket, and what conn_admit said of its source. Counts it
@@ -23,8 +24,10 @@ struct conn_refusal {
     const char *code, *text;
 };
 
-/* Turns an accepted socket away: says why, and lingers until the peer has read it. */
-void conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why);
+/* Turns an accepted socket away: says why and, unless it is 0, for how many seconds, and lingers
+ * until the peer has read it. */
+void conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why,
+                 uint32_t wait_s);
 
 /* The handler's decision about a message that conn_open's connection had submitted; m is
  * destroyed. ctx: the worker. */
@@ -130,7 +133,8 @@ struct conn {
     uint32_t window;         /* worker->window when it last sent something */
     struct stats_slot *slot; /* NULL for one that is turned away */
     const struct conn_refusal *refusal; /* of such a one */
-    struct message *message;            /* being built */
+    uint32_t refusal_wait_s;
+    struct message *message; /* being built */
     struct answers answers;
     struct outbox outbox;
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
@@ -197,6 +201,9 @@ void conn_begin(struct conn *c, const struct proto_ops *proto);
 /* Says, now that its protocol is known, why it is turned away. */
 void conn_turn_away(struct conn *c);
 
+/* Ends a connection that was served: says why, as conn_refuse does. */
+void conn_expel(struct conn *c, const struct conn_refusal *why, uint32_t wait_s);
+
 /* Tells the peer that the server leaves, behind the answers it still gets, and begins to close. */
 void conn_shutdown(struct conn *c);
 
@@ -235,6 +242,9 @@ bool conn_wants_bytes(const struct conn *c);
 
 /* A message has begun, and its end has not come. */
 bool conn_is_receiving(const struct conn *c);
+
+/* Logs a line about it, but in no flood: "LISTENER: subject from PEER over PROTOCOL what". */
+void conn_say(const struct conn *c, const char *subject, const char *what);
 
 /* Says in the log that the message which was being received came too slowly. */
 void conn_note_late(struct conn *c);
@@ -278,6 +288,17 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
  * known, for want of room. */
 bool conn_source_begin(struct worker *w, const struct source *source, struct conn_source *out);
 void conn_source_end(struct worker *w, struct conn_source *source);
+
+/* Its source has made trouble, n times. */
+void conn_blame(struct conn *c, enum stats_blame what, unsigned n);
+
+/* Its bytes or its message are looked at from here on, up to conn_unnote with what this returns: if
+ * the worker dies meanwhile, that stands against its source. */
+uint32_t conn_note(const struct conn *c);
+void conn_unnote(const struct worker *w, uint32_t before);
+
+/* Ends the connections of sources whose bytes have killed a worker just now. */
+void conn_mind_crashes(struct worker *w);
 
 /* --- conn_copies.c --- */
 

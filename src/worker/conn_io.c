@@ -280,13 +280,12 @@ conn_feed_rest(struct conn *c)
     buffer_fini(&rest);
 }
 
-void
-conn_read(struct conn *c, bool to_end)
+static void
+conn_read_some(struct conn *c, bool to_end)
 {
     struct worker *w = conn_worker(c);
     size_t share = READ_SHARE;
 
-    conn_touch(c);
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
         ssize_t n = recv(c->fd, w->read_buf, WORKER_READ_SIZE, 0);
@@ -330,6 +329,16 @@ conn_read(struct conn *c, bool to_end)
     /* Left unread on purpose: conn_finish_turn comes back to it when there is room again. */
     if (conn_is_reading(c) && !c->peer_done)
         c->read_paused = true;
+}
+
+void
+conn_read(struct conn *c, bool to_end)
+{
+    uint32_t noted = conn_note(c);
+
+    conn_touch(c);
+    conn_read_some(c, to_end);
+    conn_unnote(conn_worker(c), noted);
 }
 
 /* Answers leave at the end of the turn, all together: a sender on this machine is woken once for

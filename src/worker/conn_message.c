@@ -7,7 +7,7 @@
 
 /* --- counting --- */
 
-static void
+void
 conn_say(const struct conn *c, const char *subject, const char *what)
 {
     struct worker *w = conn_worker(c);
@@ -46,6 +46,7 @@ void
 conn_note_late(struct conn *c)
 {
     conn_say(c, "a message", "is dropped: it came too slowly");
+    conn_blame(c, STATS_BLAME_late, 1);
 }
 
 void
@@ -55,6 +56,7 @@ conn_note_cut(struct conn *c)
         return;
     CONN_ADD(c, cut, 1);
     conn_say(c, "a message", "is dropped: its end did not come");
+    conn_blame(c, STATS_BLAME_cut, 1);
 }
 
 bool
@@ -81,6 +83,11 @@ conn_count(struct conn *c, const struct proto_tally *tally)
         CONN_ADD(c, name, tally->name);
     PROTO_COUNTERS(X)
 #undef X
+    conn_blame(c, STATS_BLAME_damaged, tally->nack1 + tally->nack2);
+    conn_blame(c, STATS_BLAME_header, tally->header);
+    conn_blame(c, STATS_BLAME_unknown, tally->unknown);
+    conn_blame(c, STATS_BLAME_http, tally->http);
+    conn_blame(c, STATS_BLAME_cut, tally->cut);
     if (tally->http != 0)
         conn_say(c, "a connection", "is closed: it began with an HTTP request");
     if (tally->too_large != 0)
@@ -140,6 +147,7 @@ conn_give(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
     struct worker_handler *wh = c->listener->handler;
+    uint32_t noted;
 
     m->owner = c;
     m->place = NULL;
@@ -149,7 +157,9 @@ conn_give(struct conn *c, struct message *m)
     w->waiting_files += m->is_file;
     wh->submitted++;
     w->submitting = m;
+    noted = conn_note(c);
     wh->ops->submit(wh->handler, m);
+    conn_unnote(w, noted);
     if (w->submitting == m)
         m->place = conn_reserve(c, m);
     w->submitting = NULL;

@@ -18,6 +18,8 @@ struct preparing {
     const struct transforms *transforms;
     const struct proto_limits *limits;
     bool wants_json;
+    struct sources *sources; /* in the helper's thread: whose bytes these are, see conn_note */
+    uint32_t source;
     struct outcome opened;
     enum json_verdict parsed;
     char error[JSON_ERROR_LEN];
@@ -82,11 +84,15 @@ prepare_in_thread(struct helper_job *job)
 {
     struct preparing *p = (struct preparing *)job;
 
+    if (p->sources != NULL)
+        (void)sources_note(p->sources, 1, p->source);
     p->own.digester = digester_create();
     if (p->own.digester != NULL)
         prepare_run(p);
     else
         p->opened = outcome_failed("the message cannot be opened now", ENOMEM);
+    if (p->sources != NULL)
+        (void)sources_note(p->sources, 1, 0);
 }
 
 /* A sender that has gone meanwhile got no final answer, so it sends the message again. */
@@ -155,6 +161,8 @@ conn_submit(struct conn *c, struct message *m)
         .transforms = &c->listener->transforms,
         .limits = &c->listener->limits,
         .wants_json = conn_wants_json(c),
+        .sources = conn_worker(c)->sources,
+        .source = c->source.is_exempt ? 0 : c->source.row,
     };
 
     if (c->source.row != 0)

@@ -2,6 +2,8 @@
  * program has no table of sources; there only the rules decide. */
 #include "worker/conn.h"
 
+#include <stdio.h>
+
 static const struct conn_refusal too_many = {
     .code = "busy",
     .text = "too many connections; try again later",
@@ -17,6 +19,11 @@ static const struct conn_refusal no_room = {
 static const struct conn_refusal share_is_used = {
     .code = "busy",
     .text = "too many connections from where you are; close some, or try again later",
+};
+
+static const struct conn_refusal trouble = {
+    .code = "busy",
+    .text = "you have made trouble here; you may connect again",
 };
 
 /* Do the listener's rules let it in? */
@@ -56,7 +63,7 @@ conn_source_end(struct worker *w, struct conn_source *source)
 
 /* Why its source, which has this connection already, keeps it out; NULL: it does not. */
 static const struct conn_refusal *
-source_refusal(const struct worker *w, const struct conn_source *source)
+source_refusal(const struct worker *w, struct conn_source *source)
 {
     struct stats_worker_counters *counters = &w->stats.block->counters;
     struct sources_sum sum;
@@ -64,6 +71,11 @@ source_refusal(const struct worker *w, const struct conn_source *source)
     if (source->is_exempt)
         return NULL;
     sources_look_at(w->sources, source->row, &sum);
+    source->wait_s = sum.wait_s;
+    if (sum.wait_s > 0) {
+        stats_add(&counters->penalized, 1);
+        return &trouble;
+    }
     if (sum.open <= w->config->source_connections)
         return NULL;
     stats_add(&counters->crowded, 1);
@@ -90,4 +102,57 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
     if (why != NULL)
         conn_source_end(w, out);
     return why;
+}
+
+/* --- trouble --- */
+
+void
+conn_blame(struct conn *c, enum stats_blame what, unsigned n)
+{
+    struct worker *w = conn_worker(c);
+    char text[128];
+
+    if (n == 0 || c->source.row == 0 || c->source.is_exempt ||
+        !sources_blame(w->sources, c->source.row, what, n))
+        return;
+    stats_add(&w->stats.block->counters.penalties, 1);
+    snprintf(text, sizeof(text), "is turned away for a while: %s", stats_blame_words(what));
+    conn_say(c, "the source of a connection", text);
+}
+
+uint32_t
+conn_note(const struct conn *c)
+{
+    const struct worker *w = conn_worker(c);
+
+    if (w->sources == NULL)
+        return 0;
+    return sources_note(w->sources, 0, c->source.is_exempt ? 0 : c->source.row);
+}
+
+void
+conn_unnote(const struct worker *w, uint32_t before)
+{
+    if (w->sources != NULL)
+        (void)sources_note(w->sources, 0, before);
+}
+
+/* Only of sources that are connected elsewhere as well: the connection that did it died with its
+ * worker. */
+void
+conn_mind_crashes(struct worker *w)
+{
+    uint32_t crashes = sources_crashes(w->sources);
+
+    if (crashes == w->crashes)
+        return;
+    w->crashes = crashes;
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        uint32_t wait_s = 0;
+
+        if (c->source.row != 0 && !c->source.is_exempt && conn_is_serving(c))
+            wait_s = sources_crash_wait(w->sources, c->source.row);
+        if (wait_s > 0)
+            conn_expel(c, &trouble, wait_s);
+    }
 }

@@ -203,6 +203,8 @@ conn_timer(struct worker *w, struct timer *timer)
 
         if (receiving && (event == PROTO_CLOSE || c->answers.ended))
             conn_note_late(c);
+        else if (tally.err > 0 && tally.unknown == 0)
+            conn_blame(c, STATS_BLAME_late, 1);
         conn_happened(c, event, &io);
     }
     conn_count(c, &tally);

@@ -191,6 +191,8 @@ worker_turn(struct worker *w, int timeout_ms)
     log_to(w->setup->log);
     MS_ASSERT(n >= 0 || errno == EINTR);
     worker_advance_clock(w);
+    if (w->sources != NULL)
+        conn_mind_crashes(w);
     for (int i = 0; i < n; i++) {
         struct watch *watch = events[i].data.ptr;
 

@@ -329,6 +329,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
                                   w->stats.control, child->stats.stats_fd, w->now_us);
         if (w->sources == NULL)
             goto failed;
+        w->crashes = sources_crashes(w->sources);
     }
     if (child->config->dedup_window_us > 0) {
         w->dedup = dedup_open(child->dedup, child->stats.region, child->stats.incarnation,

@@ -108,6 +108,7 @@ struct worker {
     struct stats_writer stats;
     struct message_store store;
     struct sources *sources;         /* NULL: nobody has a share */
+    uint32_t crashes;                /* as far as conn_mind_crashes has minded them */
     struct dedup *dedup;             /* NULL: no listener remembers ids */
     uint64_t id_ms, id_us;           /* the time of ids, and the now_us for which it was taken */
     TAILQ_HEAD(copies, copy) copies; /* that wait for their first one */

@@ -214,6 +214,204 @@ exempt_sources_have_no_limits_of_their_own(void **state)
     daemon_stop(d);
 }
 
+/* --- trouble --- */
+
+static void
+say(struct peer *p, const char *text)
+{
+    (void)peer_write(p, text, strlen(text));
+    assert_true(peer_closed(p, 10000));
+}
+
+static void
+make_bad_header(struct peer *p)
+{
+    say(p, "--------------------------------------------------");
+}
+
+static void
+make_nothing_known(struct peer *p)
+{
+    say(p, "????????????????????????????????????????????????????");
+}
+
+static void
+make_http(struct peer *p)
+{
+    say(p, "GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+}
+
+static void
+make_half(struct peer *p)
+{
+    assert_int_equal(peer_write(p, "half", 4), 0);
+}
+
+/* What the server says once it has waited long enough. */
+static void
+make_late(struct peer *p)
+{
+    struct answer a;
+
+    make_half(p);
+    assert_int_equal(peer_answer(p, &a), ANSWER_ERR);
+}
+
+static void
+make_damage(struct peer *p)
+{
+    struct answer a;
+
+    p->spoil_crc = 5;
+    p->spoil_digest = 1;
+    assert_int_equal(peer_send_plain(p, NULL, "x", 1, &a), ANSWER_ACK);
+}
+
+static void
+who_makes_trouble_is_turned_away_for_a_while(void **state)
+{
+    static const struct {
+        const char *from, *why;
+        unsigned listener;
+        void (*make)(struct peer *p);
+    } cases[] = {
+        {"127.0.0.2", "bad headers", 0, make_bad_header},
+        {"127.0.0.3", "no protocol that is known", 1, make_nothing_known},
+        {"127.0.0.4", "HTTP requests", 2, make_http},
+        {"127.0.0.5", "messages without an end", 0, make_half},
+        {"127.0.0.6", "messages that came too slowly", 3, make_late},
+        {"127.0.0.7", "damaged packets", 0, make_damage},
+    };
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .listen = {"msp://127.0.0.1:0?timeout=1h", "auto://127.0.0.1:0?max_message_size=1M",
+                   "frame://127.0.0.1:0?framing=delimiter", "msp://127.0.0.1:0?timeout=10ms"},
+        .set = {"exempt=none"}});
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        struct answer a;
+        struct peer p;
+        unsigned n = 0;
+
+        for (; stats_total(d, "penalties") == i && n < 1000; n++) {
+            peer_connect_from(&p, &d->listeners[cases[i].listener], cases[i].from);
+            cases[i].make(&p);
+            peer_close(&p);
+        }
+        if (n < 2 || n == 1000)
+            fail_msg("%s after %u", cases[i].why, n);
+        expect_refused(&d->listeners[0], cases[i].from, "busy");
+        peer_connect_from(&p, &d->listeners[0], cases[i].from);
+        assert_int_equal(peer_answer(&p, &a), ANSWER_ERR);
+        assert_non_null(strstr(a.text, "seconds"));
+        peer_close(&p);
+        WAIT_FOR(source_figure(d, cases[i].from, "penalty") > 0, 5000);
+        expect_served(&d->listeners[0], "127.0.0.1");
+    }
+    daemon_stop(d);
+}
+
+static void
+a_penalty_is_shown_and_outlives_a_reload(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.set = {"exempt=none"}});
+    struct run_result shown;
+    json_t *rows;
+    struct peer p;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        peer_connect_from(&p, &d->listeners[0], "127.0.0.2");
+        make_bad_header(&p);
+        peer_close(&p);
+    }
+    WAIT_FOR(source_figure(d, "127.0.0.2", "penalty") > 0, 5000);
+    daemon_reload(d);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000); /* those that knew it are gone */
+    expect_refused(&d->listeners[0], "127.0.0.2", "busy");
+    rows = stats_read(d, "sources");
+    assert_string_equal(json_string_value(json_object_get(source_row(rows, "127.0.0.2"), "why")),
+                        "bad headers");
+    json_decref(rows);
+    shown = daemon_control(d, "stats", "--prometheus", NULL);
+    assert_non_null(strstr(shown.out, "\nmsockd_sources_penalized 1\n"));
+    assert_non_null(strstr(shown.out, "\nmsockd_penalties_total 1\n"));
+    run_result_free(&shown);
+    daemon_stop(d);
+}
+
+static void
+a_crash_that_can_be_repeated_is_met_three_times_at_most(void **state)
+{
+    char url[HARNESS_PATH_LEN + 64];
+    struct peer p, witness;
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?handler=module&path=%s",
+             harness_program("tests/modules/crash.so"));
+    d = daemon_start(
+        &(struct daemon_options){.listen = {url}, .set = {"exempt=none"}, .errors_expected = true});
+    peer_connect_from(&witness, &d->listeners[0], "127.0.0.3");
+    assert_int_equal(peer_send_plain(&witness, NULL, "x", 1, &a), ANSWER_ACK);
+    for (unsigned i = 0; i < 40; i++) {
+        peer_connect_from(&p, &d->listeners[0], "127.0.0.2");
+        (void)peer_send_plain(&p, NULL, "crash", 5, &a);
+        peer_close(&p);
+    }
+    WAIT_FOR(stats_total(d, "penalized") >= 37, 5000);
+    assert_in_range(stats_workers_sum(d, "restarts"), 1, 3);
+    expect_refused(&d->listeners[0], "127.0.0.2", "busy");
+    expect_served(&d->listeners[0], "127.0.0.3");
+    daemon_stop(d);
+}
+
+/* What it opened before helps it no more. */
+static void
+the_other_connections_of_who_crashed_a_worker_end(void **state)
+{
+    char url[HARNESS_PATH_LEN + 64];
+    struct peer p[8], last;
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?handler=module&path=%s",
+             harness_program("tests/modules/crash.so"));
+    d = daemon_start(&(struct daemon_options){
+        .workers = 4, .listen = {url}, .set = {"exempt=none"}, .errors_expected = true});
+    for (unsigned i = 0; i < 8; i++) {
+        peer_connect_from(&p[i], &d->listeners[0], "127.0.0.2");
+        assert_int_equal(peer_send_plain(&p[i], NULL, "x", 1, &a), ANSWER_ACK);
+    }
+    peer_connect_from(&last, &d->listeners[0], "127.0.0.2");
+    (void)peer_send_plain(&last, NULL, "crash", 5, &a);
+    WAIT_FOR(daemon_logged(d, "was reading what 127.0.0.2 had sent"), 5000);
+    for (unsigned i = 0; i < 8; i++)
+        assert_int_not_equal(peer_send_plain(&p[i], NULL, "crash", 5, &a), ANSWER_ACK);
+    expect_served(&d->listeners[0], "127.0.0.3");
+    assert_int_equal(stats_workers_sum(d, "restarts"), 1);
+    daemon_stop(d);
+}
+
+static void
+exempt_sources_are_never_turned_away(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.set = {"source_connections=1"}});
+    struct peer p;
+
+    (void)state;
+    for (int i = 0; i < 10; i++) {
+        peer_connect_from(&p, &d->listeners[0], "127.0.0.2");
+        make_bad_header(&p);
+        peer_close(&p);
+    }
+    expect_served(&d->listeners[0], "127.0.0.2");
+    assert_int_equal(stats_total(d, "penalties"), 0);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -224,6 +422,11 @@ main(void)
         SYSTEM_TEST(connections_of_a_worker_that_died_count_no_more),
         SYSTEM_TEST(connections_that_move_on_a_reload_count_for_their_source),
         SYSTEM_TEST(exempt_sources_have_no_limits_of_their_own),
+        SYSTEM_TEST(who_makes_trouble_is_turned_away_for_a_while),
+        SYSTEM_TEST(a_penalty_is_shown_and_outlives_a_reload),
+        SYSTEM_TEST(a_crash_that_can_be_repeated_is_met_three_times_at_most),
+        SYSTEM_TEST(the_other_connections_of_who_crashed_a_worker_end),
+        SYSTEM_TEST(exempt_sources_are_never_turned_away),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

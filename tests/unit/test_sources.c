@@ -225,6 +225,148 @@ any_bytes_in_the_table_of_another_worker_are_harmless(void **state)
     assert_false(sources_bury(f->table, f->control, 1, 101, true, f->now_us, &found));
 }
 
+static bool
+is_turned_away(const struct fixture *f, const struct source *source)
+{
+    return look(f, source).wait_s > 0;
+}
+
+/* Makes trouble until that has consequences; returns how often. */
+static unsigned
+provoke(const struct fixture *f, unsigned worker, uint32_t row, enum stats_blame what)
+{
+    for (unsigned n = 1; n < 100; n++)
+        if (sources_blame(f->worker[worker], row, what, 1))
+            return n;
+    fail();
+    return 0;
+}
+
+static void
+small_trouble_fades_and_much_of_it_does_not(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1), b = ipv4(2);
+    uint32_t row = sources_enter(f->worker[0], &a);
+
+    for (int i = 0; i < 100; i++) { /* 0.5 s of trouble each second */
+        assert_false(sources_blame(f->worker[0], row, STATS_BLAME_damaged, 1));
+        pass(f, 1);
+    }
+    assert_false(is_turned_away(f, &a));
+    assert_int_equal(provoke(f, 0, row, STATS_BLAME_header), 2);
+    assert_true(is_turned_away(f, &a));
+    assert_false(is_turned_away(f, &b));
+    assert_int_equal(look(f, &a).reason, STATS_BLAME_header);
+}
+
+static void
+trouble_in_several_workers_adds_up(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+    uint32_t row = sources_enter(f->worker[0], &a), other = sources_enter(f->worker[1], &a);
+
+    assert_false(sources_blame(f->worker[0], row, STATS_BLAME_damaged, 18));
+    assert_true(sources_blame(f->worker[1], other, STATS_BLAME_cut, 1));
+    assert_true(is_turned_away(f, &a));
+}
+
+static void
+each_penalty_is_longer_than_the_last_one_until_it_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+    uint32_t row = sources_enter(f->worker[0], &a), last = 0;
+
+    for (unsigned i = 0; i < 12; i++) {
+        provoke(f, 0, row, STATS_BLAME_http);
+        assert_int_equal(look(f, &a).wait_s, i == 0        ? SOURCES_PENALTY_S
+                                             : last < 1800 ? 2 * last
+                                                           : SOURCES_PENALTY_MAX);
+        last = look(f, &a).wait_s;
+        pass(f, last - 1);
+        assert_true(is_turned_away(f, &a));
+        pass(f, 1);
+        assert_false(is_turned_away(f, &a));
+    }
+    pass(f, SOURCES_FORGET_S);
+    provoke(f, 0, row, STATS_BLAME_http);
+    assert_int_equal(look(f, &a).wait_s, SOURCES_PENALTY_S);
+}
+
+static void
+penalties_outlive_their_worker(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1), b = ipv4(2);
+    uint32_t row = sources_enter(f->worker[1], &a);
+    struct source found;
+
+    sources_enter(f->worker[1], &b);
+    provoke(f, 1, row, STATS_BLAME_cut);
+    pass(f, 3);
+    assert_false(sources_bury(f->table, f->control, 1, 101, false, f->now_us, &found));
+    atomic_store(&f->control->worker[1].incarnation, 0);
+    assert_int_equal(look(f, &a).wait_s, SOURCES_PENALTY_S - 3);
+    assert_int_equal(look(f, &a).reason, STATS_BLAME_cut);
+    assert_int_equal(look(f, &a).times, 1);
+    assert_false(is_turned_away(f, &b));
+}
+
+/* The worker in region 1 dies with that note. */
+static bool
+crash(struct fixture *f, unsigned by, uint32_t row)
+{
+    struct source found;
+
+    sources_note(f->worker[1], by, row);
+    return sources_bury(f->table, f->control, 1, 101, true, f->now_us, &found);
+}
+
+static void
+whose_bytes_a_worker_dies_of_is_gone_for_a_minute_an_hour_a_day(void **state)
+{
+    static const uint32_t lengths[] = {60, 3600, 86400, 86400};
+    struct fixture *f = *state;
+    const struct source a = ipv4(1), b = ipv4(2);
+    uint32_t row = sources_enter(f->worker[1], &a), here = sources_enter(f->worker[0], &a);
+    uint32_t other = sources_enter(f->worker[0], &b);
+
+    for (unsigned i = 0; i < MS_ARRAY_LEN(lengths); i++) {
+        uint32_t before = sources_crashes(f->worker[0]);
+
+        assert_true(crash(f, i % SOURCES_NOTES, row));
+        sources_note(f->worker[1], i % SOURCES_NOTES, 0);
+        assert_int_equal(look(f, &a).wait_s, lengths[i]);
+        assert_int_not_equal(sources_crashes(f->worker[0]), before);
+        assert_int_equal(sources_crash_wait(f->worker[0], here), lengths[i]);
+        assert_int_equal(sources_crash_wait(f->worker[0], other), 0);
+        pass(f, lengths[i]);
+        assert_false(is_turned_away(f, &a));
+    }
+    pass(f, SOURCES_DAY_S);
+    crash(f, 0, row);
+    assert_int_equal(look(f, &a).wait_s, lengths[0]);
+    assert_false(is_turned_away(f, &b));
+}
+
+static void
+a_worker_that_read_nothing_or_was_killed_blames_nobody(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+    uint32_t row = sources_enter(f->worker[1], &a);
+    struct source found;
+
+    assert_false(crash(f, 0, 0));
+    assert_false(crash(f, 0, UINT32_MAX));
+    sources_note(f->worker[1], 0, row);
+    assert_false(sources_bury(f->table, f->control, 1, 101, false, f->now_us, &found));
+    assert_false(sources_bury(f->table, f->control, 1, 999, true, f->now_us, &found));
+    assert_false(is_turned_away(f, &a));
+}
+
 int
 main(void)
 {
@@ -235,6 +377,12 @@ main(void)
         ROW(another_process_sees_what_a_worker_counts),
         ROW(a_worker_begins_without_what_the_last_one_left),
         ROW(the_oldest_source_without_connections_makes_room),
+        ROW(small_trouble_fades_and_much_of_it_does_not),
+        ROW(trouble_in_several_workers_adds_up),
+        ROW(each_penalty_is_longer_than_the_last_one_until_it_is_forgotten),
+        ROW(penalties_outlive_their_worker),
+        ROW(whose_bytes_a_worker_dies_of_is_gone_for_a_minute_an_hour_a_day),
+        ROW(a_worker_that_read_nothing_or_was_killed_blames_nobody),
         ROW(any_bytes_in_the_table_of_another_worker_are_harmless),
     };
 

@@ -4,13 +4,10 @@
 
 #include "common/text.h"
 
-#include <arpa/inet.h>
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
-
-#define NAME_LEN 128
 
 static const struct column source_columns[] = {
     {"source", NULL, COLUMN_TEXT},      {"open", NULL, COLUMN_COUNT},
@@ -19,59 +16,32 @@ static const struct column source_columns[] = {
     {"why", NULL, COLUMN_TEXT},
 };
 
-/* What a penalty was for; the number comes from shared memory. */
-static const char *
-reason_words(enum stats_blame reason)
+/* Users by name where they have one. */
+static json_t *
+source_text(const struct source *source)
 {
-    static const char *const words[] = {"",
-#define X(name, text, weight_ms) text,
-                                        STATS_BLAME_LIST(X)
-#undef X
-    };
+    char name[SOURCE_NAME_LEN], user[512];
+    const struct passwd *pw =
+        source->kind == SOURCE_USER ? getpwuid(be32_load(source->bytes)) : NULL;
 
-    return (unsigned)reason < MS_ARRAY_LEN(words) ? words[reason] : "unknown";
-}
-
-/* "127.0.0.2", "2001:db8::/64", "user:app" */
-static const char *
-source_name(const struct source *source, char out[NAME_LEN])
-{
-    char text[INET6_ADDRSTRLEN] = "?";
-    const struct passwd *pw;
-
-    switch (source->kind) {
-    case SOURCE_IPV4:
-        inet_ntop(AF_INET, source->bytes, out, NAME_LEN);
-        break;
-    case SOURCE_IPV6:
-        inet_ntop(AF_INET6, source->bytes, text, sizeof(text));
-        snprintf(out, NAME_LEN, "%s/64", text);
-        break;
-    case SOURCE_USER:
-        pw = getpwuid(be32_load(source->bytes));
-        snprintf(out, NAME_LEN, "user:%u", be32_load(source->bytes));
-        if (pw != NULL)
-            snprintf(out, NAME_LEN, "user:%s", pw->pw_name);
-        break;
-    default: /* any number may stand there */
-        snprintf(out, NAME_LEN, "kind %u", source->kind);
-    }
-    return out;
+    if (pw == NULL)
+        return json_text(source_name(source, name));
+    snprintf(user, sizeof(user), "user:%s", pw->pw_name);
+    return json_text(user);
 }
 
 static json_t *
 source_json(const struct stats_source_view *view)
 {
-    char name[NAME_LEN];
     json_t *row = json_object();
 
-    json_put(row, "source", json_text(source_name(&view->source, name)));
+    json_put(row, "source", source_text(&view->source));
     json_put(row, "open", json_count(view->open));
     json_put(row, "rate", json_count(view->rate));
     json_put(row, "bytes", json_count(view->bytes));
     json_put(row, "unfinished", json_count(view->unfinished));
     json_put(row, "penalty", json_count(view->penalty_s));
-    json_put(row, "why", json_string(view->penalty_s > 0 ? reason_words(view->reason) : ""));
+    json_put(row, "why", json_string(view->penalty_s > 0 ? stats_blame_words(view->reason) : ""));
     return row;
 }
 

@@ -86,7 +86,7 @@ cnp_packet_begin(struct cnp *cnp, struct proto_io *io)
     case CNP_UNKNOWN:
         break;
     }
-    return cnp_say_close(cnp, io, cnp->header.sequence, "bad-type", "there is no such packet");
+    return cnp_say_nonsense(cnp, io, cnp->header.sequence, "bad-type", "there is no such packet");
 }
 
 /* An ACK or ERROR with SEQUENCE 0 is not asked for again: its sender would send DATA again instead,

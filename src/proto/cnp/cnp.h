@@ -145,6 +145,10 @@ void cnp_say_damaged(struct cnp *cnp, struct proto_io *io, uint16_t sequence);
 enum proto_event cnp_say_close(struct cnp *cnp, struct proto_io *io, uint16_t sequence,
                                const char *code, const char *text);
 
+/* The same: there can be no such packet here. */
+enum proto_event cnp_say_nonsense(struct cnp *cnp, struct proto_io *io, uint16_t sequence,
+                                  const char *code, const char *text);
+
 /* The connection ends with these bytes, behind the answers to messages that are with their handler.
  * Where it ends already they are dropped. Always PROTO_CLOSE. */
 enum proto_event cnp_farewell(struct cnp *cnp, struct proto_io *io, const void *data, size_t n);

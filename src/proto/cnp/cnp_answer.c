@@ -109,6 +109,14 @@ cnp_say_close(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const cha
 }
 
 enum proto_event
+cnp_say_nonsense(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const char *code,
+                 const char *text)
+{
+    io->tally->header++;
+    return cnp_say_close(cnp, io, sequence, code, text);
+}
+
+enum proto_event
 cnp_end(struct cnp *cnp)
 {
     cnp->state = CNP_CLOSED;

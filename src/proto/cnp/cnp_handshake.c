@@ -146,6 +146,7 @@ cnp_unacceptable(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const 
     int n = snprintf(json, sizeof(json), "{\"status\": \"error\", \"message\": \"%s\"}", wrong);
 
     io->tally->err++;
+    io->tally->header++;
     cnp_say(cnp, io, CNP_STEP_SYN_ACK, sequence, json, (size_t)n, true);
     return PROTO_CLOSE;
 }
@@ -220,9 +221,9 @@ static enum proto_event
 cnp_syn_header(struct cnp *cnp, struct proto_io *io, const struct cnp_header *h)
 {
     if (h->type != CNP_STEP_SYN)
-        return cnp_say_close(cnp, io, h->sequence, "handshake", "expected a SYN");
+        return cnp_say_nonsense(cnp, io, h->sequence, "handshake", "expected a SYN");
     if (h->length > CNP_CONTROL_MAX)
-        return cnp_say_close(cnp, io, h->sequence, "handshake", "this SYN is too long");
+        return cnp_say_nonsense(cnp, io, h->sequence, "handshake", "this SYN is too long");
     return PROTO_MORE;
 }
 
@@ -311,8 +312,8 @@ cnp_session_end(struct cnp *cnp, struct proto_io *io)
         return PROTO_MORE;
     }
     if (!right)
-        return cnp_say_close(cnp, io, cnp->header.sequence, "bad-session",
-                             "this is not the session's id");
+        return cnp_say_nonsense(cnp, io, cnp->header.sequence, "bad-session",
+                                "this is not the session's id");
     cnp->state = CNP_READY;
     cnp->used_us = io->now_us;
     return cnp_pump(cnp, io);
@@ -450,9 +451,9 @@ cnp_step_begin(struct cnp *cnp, struct proto_io *io)
     if (cnp_step_overtaken(cnp))
         return PROTO_MORE;
     if (!cnp_step_expected(cnp))
-        return cnp_say_close(cnp, io, h->sequence, "handshake", "the handshake is not complete");
+        return cnp_say_nonsense(cnp, io, h->sequence, "handshake", "the handshake is not complete");
     if (h->length > CNP_CONTROL_MAX)
-        return cnp_say_close(cnp, io, h->sequence, "handshake", "this step is too long");
+        return cnp_say_nonsense(cnp, io, h->sequence, "handshake", "this step is too long");
     cnp->into = CNP_INTO_CONTROL;
     return PROTO_MORE;
 }

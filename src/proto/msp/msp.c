@@ -232,8 +232,10 @@ msp_first_header(struct msp *msp, struct proto_io *io)
 {
     struct msp_first first;
 
-    if (!msp_first_decode(msp->head, &first))
+    if (!msp_first_decode(msp->head, &first)) {
+        io->tally->header++;
         return msp_say_err(msp, io, "bad-header", "expected CRLF at bytes 8, 42 and 48");
+    }
     msp->over_limit = first.size > io->limits->max_message_size;
     msp->late_digest = memcmp(first.sha256, no_digest, SHA256_LEN) == 0;
     msp->undetermined = first.size == 0 || (msp->over_limit && !msp->late_digest);
