@@ -697,6 +697,33 @@ what_a_worker_writes_is_told_once_over_rotations_and_restarts(void **state)
     journal_handler.destroy(c->f->handler);
 }
 
+/* The clock was set back, and all segments are gone: no new name may be one that was relayed. */
+static void
+what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
+{
+    static const char first[] = "journal/01ZZZZ6S410000000000000000-w0.ndjson";
+    static const char second[] = "journal/01ZZZZZS410000000000000000-w0.ndjson";
+    struct context *c = *state;
+    char error[HANDLER_ERROR_LEN];
+    struct follow_item *item;
+
+    write_records(c, first, 1, 1, SEGMENT_SEALED);
+    write_records(c, second, 2, 2, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 2);
+    assert_int_equal(follow_save(c->follow), 0);
+    assert_int_equal(unlink(fixture_path(c->f, first)) + unlink(fixture_path(c->f, second)), 0);
+    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
+    assert_non_null(c->f->handler);
+    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
+    journal_handler.flush(c->f->handler, 0);
+    journal_handler.destroy(c->f->handler);
+    begin(c);
+    assert_int_equal(follow_next(c->follow, &item), 1);
+    assert_true(strcmp(item->segment, strchr(first, '/') + 1) > 0);
+    follow_done(c->follow, item);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -724,6 +751,7 @@ main(void)
         TEST(a_position_survives_a_power_cut),
         TEST(whichever_call_fails_all_is_told_once),
         TEST(lag_counts_all_that_is_not_done),
+        TEST(what_comes_after_a_restart_is_not_taken_for_relayed),
         TEST(what_a_worker_writes_is_told_once_over_rotations_and_restarts),
     };
 

@@ -153,6 +153,9 @@ void data_dirs_open_gate(const struct data_dirs *dirs);
 /* Is it shut by another descriptor? */
 bool data_dir_is_shut(int root);
 
+/* Has the directory such locks? Else errno says why. */
+bool data_dir_has_locks(int root);
+
 /* For the life of root, a descriptor of the data directory: a read lock of it on a byte that stands
  * for the daemon, whose workers all know run. By it the workers of a later one know that some are
  * left, which may still commit what they have begun. Where there are no such locks they do not. */

@@ -200,17 +200,6 @@ trial_unlinked(struct trial *t)
 }
 
 static void
-trial_dir_locks(struct trial *t)
-{
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_len = 1};
-
-    if (fcntl(t->dir_fd, F_OFD_SETLK, &lock) < 0)
-        t->lacks |= LACKS_DIR_LOCKS;
-    lock.l_type = F_UNLCK;
-    (void)fcntl(t->dir_fd, F_OFD_SETLK, &lock);
-}
-
-static void
 trial_say(const struct trial *t, unsigned *told)
 {
     for (size_t i = 0; i < MS_ARRAY_LEN(data_lacks); i++)
@@ -233,7 +222,7 @@ data_try(int dir_fd, const char *path, const struct file_ops *ops, unsigned *tol
         trial_modes(&t);
         trial_case(&t);
         trial_unlinked(&t);
-        trial_dir_locks(&t);
+        t.lacks |= data_dir_has_locks(dir_fd) ? 0 : LACKS_DIR_LOCKS;
         rc = trial_names(&t);
     }
     if (rc < 0 && message_found_no_room(errno)) {

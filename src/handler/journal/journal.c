@@ -542,9 +542,14 @@ journal_mend(struct journal *h)
 static void
 journal_go_on(struct journal *h)
 {
-    char id[ULID_LEN];
+    char id[ULID_LEN] = "", relayed[ULID_LEN];
+    bool found = newest_id(h->commit.dirs.journal, id);
 
-    if (!newest_id(h->commit.dirs.journal, id))
+    if (position_newest(h->commit.dirs.root, relayed) && memcmp(relayed, id, ULID_LEN) > 0) {
+        memcpy(id, relayed, ULID_LEN);
+        found = true;
+    }
+    if (!found)
         return;
     ulid_begin_after(&h->ids, id);
     ulid_begin_after(&h->commit.segment.ids, id);

@@ -412,6 +412,12 @@ bool newest_id(int journal_fd, char id_out[ULID_LEN]);
 /* The id of the last whole record of a segment. False where there is none. */
 bool newest_in_segment(int fd, char id_out[ULID_LEN]);
 
+/* --- position.c --- */
+
+/* The id in the name up to which all segments were relayed: those of a worker that begins come
+ * after it, or they would be taken for relayed. False where there is none. */
+bool position_newest(int root, char id_out[ULID_LEN]);
+
 /* --- scan.c --- */
 
 /* A piece of a segment: a whole line, or bytes that are none. The newline of a whole line at the

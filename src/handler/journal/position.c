@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define POSITION_FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK)
@@ -55,48 +56,66 @@ position_lock(struct follow *f)
     }
 }
 
-/* False where the line is none of ours. */
-static bool
-position_parse(struct follow *f, const char *line, size_t n)
+/* The position in an open file; NULL with errno, EBADMSG where it is none. */
+static json_t *
+position_load(const struct file_ops *ops, int fd)
 {
     json_t *position = NULL;
-    const char *floor;
+    struct stat st;
+    size_t n;
+    char *line;
 
-    if (n > 0 && line[n - 1] == '\n' && record_crc32_is_right(line, n - 1))
-        position = json_loadb(line, n, 0, NULL);
-    floor = json_string_value(json_object_get(position, "floor"));
-    f->offsets = json_incref(json_object_get(position, "segments"));
-    if (floor != NULL && strlen(floor) < sizeof(f->floor) && json_is_object(f->offsets))
-        memcpy(f->floor, floor, strlen(floor) + 1);
-    else
-        floor = NULL;
+    if (ops->status(fd, &st) < 0)
+        return NULL;
+    n = st.st_size < POSITION_MAX ? (size_t)st.st_size : 0;
+    line = ms_malloc(n + 1);
+    if (file_read_all(ops, fd, line, n, 0) == 0) {
+        if (n > 0 && line[n - 1] == '\n' && record_crc32_is_right(line, n - 1))
+            position = json_loadb(line, n, 0, NULL);
+        errno = EBADMSG;
+    }
+    free(line);
+    return position;
+}
+
+static const char *
+position_floor(const json_t *position)
+{
+    const char *floor = json_string_value(json_object_get(position, "floor"));
+
+    return floor != NULL && segment_is_name(floor) ? floor : "";
+}
+
+bool
+position_newest(int root, char id_out[ULID_LEN])
+{
+    int fd = openat(root, FOLLOW_POSITION, SEGMENT_READ);
+    json_t *position = fd < 0 ? NULL : position_load(&file_ops_synced, fd);
+    const char *floor = position_floor(position);
+    bool found = floor[0] != '\0';
+
+    if (found)
+        memcpy(id_out, floor, ULID_LEN);
     json_decref(position);
-    return floor != NULL;
+    fd_close(&fd);
+    return found;
 }
 
 static int
 position_read(struct follow *f)
 {
-    struct stat st;
-    char *line;
-    int rc = -1;
+    json_t *position = position_load(f->ops, f->position_fd);
 
-    if (f->ops->status(f->position_fd, &st) < 0)
+    if (position == NULL && errno != EBADMSG)
         return -1;
-    if (st.st_size == 0) {
-        log_notice("relay: there is no position yet: it begins at the beginning of the journal");
-        return 0;
-    }
-    line = st.st_size < POSITION_MAX ? malloc((size_t)st.st_size) : NULL;
-    if (line != NULL)
-        rc = file_read_all(f->ops, f->position_fd, line, (size_t)st.st_size, 0);
-    if (line == NULL || (rc == 0 && !position_parse(f, line, (size_t)st.st_size))) {
-        log_warn("relay: " FOLLOW_POSITION " is damaged: it begins at the beginning of the "
-                 "journal, and the stream drops what it has only within its duplicate window");
-        rc = 0;
-    }
-    free(line);
-    return rc;
+    if (position == NULL)
+        log_notice("relay: there is no whole " FOLLOW_POSITION
+                   ": it begins at the beginning of the "
+                   "journal, and the stream drops what it has only within its duplicate window");
+    snprintf(f->floor, sizeof(f->floor), "%s", position_floor(position));
+    f->offsets = json_incref(json_object_get(position, "segments"));
+    json_decref(position);
+    return 0;
 }
 
 int

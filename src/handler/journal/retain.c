@@ -470,11 +470,8 @@ int
 retain_check(const struct config *config, char error[CONFIG_ERROR_LEN])
 {
     int root = open(config->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct data_dirs dirs = {.root = root};
-    int rc = root < 0 ? -1 : data_dirs_shut_gate(&dirs);
+    int rc = root >= 0 && data_dir_has_locks(root) ? 0 : -1;
 
-    if (rc < 0 && errno == EBUSY)
-        rc = 0; /* others have locks of it */
     if (rc < 0)
         snprintf(error, CONFIG_ERROR_LEN,
                  "retain = relayed needs locks of the directory %s, by which commits are kept off "
