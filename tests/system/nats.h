@@ -61,12 +61,6 @@ void nats_close(struct nats_client *c);
 /* The answer, NUL-terminated and the caller's; NULL: there is none, or nobody takes the subject. */
 char *nats_request(struct nats_client *c, const char *subject, const char *body);
 
-/* For nats_next: the body of the next message of any subscription, the caller's, and its subject.
- * NULL: there was none in time, or the connection is lost. */
-#define NATS_SUBJECT_SIZE 128
-bool nats_subscribe(struct nats_client *c, const char *subject);
-char *nats_next(struct nats_client *c, char subject_out[NATS_SUBJECT_SIZE]);
-
 struct nats_message {
     char *subject, *headers, *body; /* NUL-terminated; headers "" where there are none */
     size_t len;

@@ -190,39 +190,6 @@ nats_request(struct nats_client *c, const char *subject, const char *body)
     return NULL;
 }
 
-bool
-nats_subscribe(struct nats_client *c, const char *subject)
-{
-    return client_printf(c, "SUB %s 2\r\n", subject);
-}
-
-char *
-nats_next(struct nats_client *c, char subject_out[NATS_SUBJECT_SIZE])
-{
-    size_t n;
-
-    while ((n = client_line(c)) > 0) {
-        bool plain = strncmp(c->buffer, "MSG ", 4) == 0, headers = c->buffer[0] == 'H';
-
-        c->buffer[n - 1] = '\0';
-        if (plain || headers) {
-            char *body;
-
-            snprintf(subject_out, NATS_SUBJECT_SIZE, "%.*s",
-                     (int)strcspn(c->buffer + 4 + headers, " "), c->buffer + 4 + headers);
-            body = client_message(c, n);
-            c->is_lost |= plain && body == NULL; /* it is cut: what follows makes no sense */
-            if (plain)
-                return body;
-            continue;
-        }
-        if (strncmp(c->buffer, "PING", 4) == 0 && !client_printf(c, "PONG\r\n"))
-            break;
-        client_drop(c, n);
-    }
-    return NULL;
-}
-
 /* --- a stream --- */
 
 static char *

@@ -26,6 +26,8 @@ struct sender {
     unsigned retries; /* of a message; 0: the library's default */
     size_t large;     /* bytes of every 25th message */
     unsigned pace_ms; /* a pause behind each message, or behind a burst of 16; 0: none */
+    /* Was an acknowledged message lost by others than msockd? NULL: none ever is. */
+    bool (*was_lost)(const char *name);
 
     unsigned index;
     char url[200];
