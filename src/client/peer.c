@@ -16,6 +16,7 @@
 #define INBOX_MAX   16384                /* messages, and bytes below: nothing more is read then */
 #define INBOX_BYTES PEER_MESSAGE_MAX
 #define NEVER_US    ((uint64_t)1 << 60)
+#define PEER_PIECES 8        /* sent together */
 #define KEEPALIVE   30000000 /* microseconds */
 
 /* Received messages that are too large for memory. */
@@ -52,11 +53,11 @@ peer_create(const struct proto_ops *ops, struct transport *transport, struct dig
     p->store = (struct message_store){
         .digester = digester,
         .memory_max = MEMORY_MAX,
-        .memory_limit = MEMORY_ALL,
+        .ledger.max = MEMORY_ALL,
         .spill_open = peer_spill_open,
     };
-    answers_init(&p->answers);
-    outbox_init(&p->outbox);
+    answers_init(&p->answers, NULL);
+    outbox_init(&p->outbox, NULL);
     buffer_init(&p->lookahead);
     return p;
 }
@@ -72,7 +73,7 @@ peer_drop_reply(struct peer *p)
 void
 peer_close(struct peer *p)
 {
-    bool is_cut = p->limits.framing.kind == FRAMING_EOF && p->answers.ready.len > 0;
+    bool is_cut = p->limits.framing.kind == FRAMING_EOF && !chain_is_empty(&p->answers.ready);
 
     if (is_cut)
         transport_reset(p->transport);
@@ -267,13 +268,20 @@ peer_reply(struct peer *p)
 
 /* --- bytes --- */
 
+static uint64_t
+peer_to_send(const struct peer *p)
+{
+    return chain_len(&p->answers.ready) + p->body.len;
+}
+
 /* n bytes have left. */
 static void
 peer_sent(struct peer *p, size_t n)
 {
-    size_t first = n < p->answers.ready.len ? n : p->answers.ready.len;
+    uint64_t ready = chain_len(&p->answers.ready);
+    size_t first = n < ready ? n : (size_t)ready;
 
-    buffer_consume(&p->answers.ready, first);
+    chain_sent(&p->answers.ready, NULL, first);
     p->body.data += n - first;
     p->body.len -= n - first;
 }
@@ -282,17 +290,16 @@ peer_sent(struct peer *p, size_t n)
 static bool
 peer_send(struct peer *p, bool *moved)
 {
-    struct buffer *ready = &p->answers.ready;
-
     if (ms_memory_failed())
         return true;
-    while (ready->len + p->body.len > 0) {
-        struct iovec pieces[] = {{(void *)(uintptr_t)buffer_bytes(ready), ready->len},
-                                 {(void *)(uintptr_t)p->body.data, p->body.len}};
+    while (peer_to_send(p) > 0) {
+        struct iovec pieces[PEER_PIECES + 1], *iov = pieces;
         uint64_t before = p->transport->bytes_out;
-        struct iovec *iov = pieces;
-        int count = 2;
+        int count = chain_peek(&p->answers.ready, NULL, 0, pieces, PEER_PIECES);
 
+        /* The body is a message's of msp, which puts no blob before it. */
+        if (p->body.len > 0)
+            pieces[count++] = (struct iovec){(void *)(uintptr_t)p->body.data, p->body.len};
         switch (transport_send(p->transport, &iov, &count)) {
         case TRANSPORT_DONE:
             peer_sent(p, (size_t)(p->transport->bytes_out - before));
@@ -304,7 +311,7 @@ peer_send(struct peer *p, bool *moved)
             return false;
         }
     }
-    buffer_fini(ready);
+    chain_fini(&p->answers.ready);
     p->flushed = p->results.sent;
     p->flushed_bytes = p->transport->bytes_out;
     peer_expect_reply(p);
@@ -483,7 +490,7 @@ peer_turn(struct peer *p, uint64_t deadline_us)
         return PEER_MOVED;
     if (!peer_full(p))
         events |= POLLIN;
-    if (p->answers.ready.len + p->body.len > 0)
+    if (peer_to_send(p) > 0)
         events |= POLLOUT;
     if (events == 0)
         return PEER_QUIET;
@@ -546,8 +553,7 @@ peer_shut(struct peer *p)
 uint64_t
 peer_unsent(const struct peer *p)
 {
-    return p->answers.ready.len + p->body.len + p->results.left + p->outbox.bytes +
-           packet_window_bytes(p->window);
+    return peer_to_send(p) + p->results.left + p->outbox.bytes + packet_window_bytes(p->window);
 }
 
 uint64_t

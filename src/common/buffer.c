@@ -1,14 +1,15 @@
 /* The growing half of the buffer. Bytes are moved to the front only when at least a fifth of what
  * is there was consumed, so that a peer who takes a byte at a time cannot make us move a long queue
- * for each of them; otherwise the memory doubles. */
+ * for each of them; otherwise the memory grows. */
 #include "common/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BUFFER_FIRST 64u
-#define BUFFER_MAX   (UINT32_C(1) << 31)
+#define BUFFER_FIRST   64u
+#define BUFFER_DOUBLES (1u << 20) /* a larger one grows by a quarter */
+#define BUFFER_MAX     (UINT32_C(1) << 31)
 
 void
 buffer_init(struct buffer *b)
@@ -17,30 +18,57 @@ buffer_init(struct buffer *b)
 }
 
 void
+buffer_init_in(struct buffer *b, struct ledger *ledger)
+{
+    *b = (struct buffer){.ledger = ledger};
+}
+
+void
 buffer_fini(struct buffer *b)
 {
     free(b->data);
-    buffer_init(b);
+    ledger_give(b->ledger, b->cap);
+    buffer_init_in(b, b->ledger);
 }
 
-/* False where there is no memory; the buffer is as it was then. */
+struct buffer
+buffer_steal(struct buffer *b)
+{
+    struct buffer stolen = *b;
+
+    buffer_init_in(b, b->ledger);
+    return stolen;
+}
+
+static size_t
+buffer_next_cap(const struct buffer *b, size_t need)
+{
+    size_t cap = b->cap != 0 ? b->cap : BUFFER_FIRST;
+
+    if (need > BUFFER_DOUBLES)
+        return need + need / 4;
+    while (cap < need)
+        cap *= 2;
+    return cap;
+}
+
+/* False where there is no memory; the buffer is as it was then. A large one is moved by the kernel,
+ * so that two of them never stand beside each other. */
 static bool
 buffer_grow(struct buffer *b, size_t need)
 {
-    size_t cap = b->cap != 0 ? b->cap : BUFFER_FIRST;
+    size_t cap = buffer_next_cap(b, need);
     char *data;
 
     MS_ASSERT(need <= BUFFER_MAX);
-    while (cap < need)
-        cap *= 2;
-    data = ms_malloc(cap);
-    if (data == NULL)
-        return false;
-    if (b->len > 0)
-        memcpy(data, b->data + b->head, b->len);
-    free(b->data);
-    b->data = data;
+    if (b->head > 0)
+        memmove(b->data, b->data + b->head, b->len);
     b->head = 0;
+    data = realloc(b->data, cap);
+    if (data == NULL)
+        return ms_out_of_memory(cap) != NULL;
+    ledger_take(b->ledger, cap - b->cap);
+    b->data = data;
     b->cap = (uint32_t)cap;
     return true;
 }

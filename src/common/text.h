@@ -3,23 +3,28 @@
 #ifndef COMMON_TEXT_H
 #define COMMON_TEXT_H
 
-#include "common/base.h"
+#include "common/ledger.h"
 
 /* --- buffer.c --- */
 
 /* A growable byte string that is filled at its end and consumed at its beginning.
- * Invariant: data[head .. head + len) are the bytes; head + len <= cap; an empty buffer may own no
- * memory at all (idle connections do not). At most 2 GiB. */
+ * Invariant: data[head .. head + len) are the bytes; head + len <= cap; cap is counted in the
+ * ledger; an empty buffer may own no memory at all (idle connections do not). At most 2 GiB. */
 
 struct buffer {
     char *data;
     uint32_t head; /* bytes already consumed */
     uint32_t len;  /* bytes waiting */
     uint32_t cap;  /* bytes allocated */
+    struct ledger *ledger;
 };
 
-void buffer_init(struct buffer *b);
+void buffer_init(struct buffer *b); /* without a ledger */
+void buffer_init_in(struct buffer *b, struct ledger *ledger);
 void buffer_fini(struct buffer *b); /* frees; the buffer is empty and usable afterwards */
+
+/* The memory and what is in it become the caller's; b is empty and usable afterwards. */
+struct buffer buffer_steal(struct buffer *b);
 
 static inline const char *
 buffer_bytes(const struct buffer *b)

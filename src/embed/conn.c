@@ -205,7 +205,7 @@ msock_conn_write(msock_conn *c, const void *data, size_t n, int timeout_ms)
     c->holds++;
     if (status == MSOCK_OK)
         status = server_conn_wait_for_room(c, timeout_ms);
-    if (status == MSOCK_OK && s->host.push(s->host.ctx, c->core, n > 0 ? data : "", n) < 0)
+    if (status == MSOCK_OK && handler_push(&s->host, c->core, data, n) < 0)
         status = server_conn_push_failed(c);
     worker_send(s->worker);
     c->holds--;

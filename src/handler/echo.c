@@ -4,26 +4,25 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* What is small is copied on its way; else the body itself is the reply. */
 static void
-echo_reply(const struct handler_host *host, struct message *m, const void *reply)
+echo_reply(const struct handler_host *host, struct message *m)
 {
-    struct verdict verdict = {
-        .outcome = PROTO_COMMITTED, .reply = reply, .reply_len = (size_t)m->size};
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .reply = m->size > 0 ? m->mem : ""};
+    struct outcome failed;
 
-    host->settle(host->ctx, m, &verdict);
-}
-
-/* Settling destroys the message, so the reply needs memory of its own. */
-static void
-echo_reply_from_file(const struct handler_host *host, struct message *m)
-{
-    char *reply = message_copy_body(m);
-
-    if (reply == NULL)
-        outcome_settle(host, m, outcome_failed("the message cannot be read back", errno));
+    verdict.reply_len = (size_t)m->size;
+    if (m->fd < 0 && m->size <= CHAIN_COPY_MAX) {
+        host->settle(host->ctx, m, &verdict);
+        return;
+    }
+    verdict.blob = blob_of_message(m);
+    failed = outcome_failed("the message cannot be sent back", errno);
+    if (verdict.blob == NULL)
+        outcome_settle(host, m, failed);
     else
-        echo_reply(host, m, reply);
-    free(reply);
+        host->settle(host->ctx, m, &verdict);
+    blob_unref(verdict.blob);
 }
 
 static void
@@ -37,10 +36,8 @@ echo_submit(void *handler, struct message *m)
         outcome_settle(host, m, outcome_committed());
     else if (m->size > PROTO_REPLY_MAX)
         outcome_settle(host, m, outcome_refused("refused", "the reply would be over 16 MiB"));
-    else if (m->fd >= 0)
-        echo_reply_from_file(host, m);
     else
-        echo_reply(host, m, m->size > 0 ? m->mem : "");
+        echo_reply(host, m);
 }
 
 const struct handler_ops echo_handler = {

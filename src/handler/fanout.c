@@ -17,9 +17,9 @@ struct fanout {
 };
 
 static void
-fanout_push(struct fanout *f, struct conn *c, const void *data, size_t n)
+fanout_push(struct fanout *f, struct conn *c, struct blob *blob)
 {
-    if (f->host.push(f->host.ctx, c, data, n) == 0)
+    if (f->host.push(f->host.ctx, c, blob) == 0)
         return;
     if (errno == ENOBUFS || errno == EMSGSIZE)
         f->host.lost(f->host.ctx, 1);
@@ -29,11 +29,13 @@ static void
 fanout_push_all(struct fanout *f, const struct conn *except, const void *data, size_t n)
 {
     const struct handler_host *host = &f->host;
+    struct blob *blob = blob_create(host->store, data, n);
     struct conn *c = NULL;
 
-    while ((c = host->next_conn(host->ctx, host->instance, c)) != NULL)
+    while (blob != NULL && (c = host->next_conn(host->ctx, host->instance, c)) != NULL)
         if (c != except)
-            fanout_push(f, c, data, n);
+            fanout_push(f, c, blob);
+    blob_unref(blob);
 }
 
 static void
@@ -48,8 +50,11 @@ static void
 fanout_replayed(void *arg, const void *data, size_t n)
 {
     struct fanout *f = arg;
+    struct blob *blob = blob_create(f->host.store, data, n);
 
-    fanout_push(f, f->adopting, data, n);
+    if (blob != NULL)
+        fanout_push(f, f->adopting, blob);
+    blob_unref(blob);
 }
 
 struct fanout *

@@ -34,6 +34,7 @@ struct handler_host {
     void *ctx;
     void *instance; /* with ctx: which handler is asking */
     struct digester *digester;
+    struct message_store *store; /* for replies that may be large; its ledger counts what is held */
 
     /* The time in an id is this and clock_boot_us. Memory of all workers of a master, over reloads
      * too; it only rises. NULL: ids follow the wall clock. */
@@ -52,11 +53,12 @@ struct handler_host {
     /* Called for each commit (one group of messages made safe together). */
     void (*committed)(void *ctx, unsigned messages);
 
-    /* Sends a message to a connection that asked for nothing. Copies. Returns 0, or -1 with errno
-     * ENOTSUP (its protocol cannot carry it), EMSGSIZE, ENOTCONN (it is closing), or ENOBUFS: it
-     * has more unread than its listener's send_queue_max, and it is closed and counted as lost.
-     * Nothing is closed within the call: conn_closed comes in a later turn. */
-    int (*push)(void *ctx, struct conn *c, const void *data, size_t n);
+    /* Sends a message, in memory, to a connection that asked for nothing; the reference stays the
+     * caller's. The same blob to many is kept, and changed by transforms, once. Returns 0, or -1
+     * with errno ENOTSUP (its protocol cannot carry it), EMSGSIZE, ENOTCONN (it is closing), or
+     * ENOBUFS: it has more unread than its listener's send_queue_max, and it is closed and counted
+     * as lost. Nothing is closed within the call: conn_closed comes in a later turn. */
+    int (*push)(void *ctx, struct conn *c, struct blob *blob);
 
     /* The connections whose messages come to this handler, in no order: the first for NULL, then
      * the one after c; NULL at the end. None of them may be closed by others meanwhile; those that
@@ -192,6 +194,9 @@ struct verdict outcome_verdict(const struct outcome *outcome, char text[OUTCOME_
 
 /* Settles m so, without a reply. */
 void outcome_settle(const struct handler_host *host, struct message *m, struct outcome outcome);
+
+/* Pushes a copy of these bytes to one connection: returns as push. */
+int handler_push(const struct handler_host *host, struct conn *c, const void *data, size_t n);
 
 /* --- fanout.c --- */
 

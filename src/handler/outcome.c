@@ -50,3 +50,16 @@ outcome_settle(const struct handler_host *host, struct message *m, struct outcom
         verdict = outcome_verdict(&outcome, text);
     host->settle(host->ctx, m, &verdict);
 }
+
+int
+handler_push(const struct handler_host *host, struct conn *c, const void *data, size_t n)
+{
+    struct blob *blob = blob_create(host->store, data, n);
+    int rc = -1;
+
+    errno = ENOMEM;
+    if (blob != NULL)
+        rc = host->push(host->ctx, c, blob);
+    blob_unref(blob);
+    return rc;
+}

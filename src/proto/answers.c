@@ -7,23 +7,24 @@
 
 struct answer {
     struct answer *prev, *next;
-    struct buffer behind; /* appended after this place */
-    bool dropped;         /* behind the last answer: never sent */
+    struct chain behind; /* appended after this place */
+    bool dropped;        /* behind the last answer: never sent */
     uint8_t front_len;
     char front[ANSWERS_PREFIX_MAX];
 };
 
 void
-answers_init(struct answers *a)
+answers_init(struct answers *a, struct ledger *ledger)
 {
     *a = (struct answers){0};
-    buffer_init(&a->ready);
+    chain_init(&a->ready, ledger);
 }
 
 static void
 answer_destroy(struct answer *place)
 {
-    buffer_fini(&place->behind);
+    ledger_give(place->behind.bytes.ledger, sizeof(*place));
+    chain_fini(&place->behind);
     free(place);
 }
 
@@ -36,12 +37,12 @@ answers_fini(struct answers *a)
         next = place->next;
         answer_destroy(place);
     }
-    buffer_fini(&a->ready);
-    answers_init(a);
+    chain_fini(&a->ready);
+    answers_init(a, a->ready.bytes.ledger);
 }
 
 /* Where bytes go that come after all places; not while closing, when dropped places are last. */
-static struct buffer *
+static struct chain *
 answers_tail(struct answers *a)
 {
     return a->last == NULL ? &a->ready : &a->last->behind;
@@ -59,20 +60,9 @@ answers_append(struct answers *a, const void *data, size_t n, bool last)
 {
     if (a->closing)
         return;
-    buffer_append(answers_tail(a), data, n);
+    chain_append(answers_tail(a), data, n);
     if (last)
         answers_close(a);
-}
-
-/* Takes the last n bytes of from, where all of them are still there. */
-static void
-answer_take_front(struct answer *place, struct buffer *from, size_t n)
-{
-    if (n == 0 || from->len < n)
-        return;
-    memcpy(place->front, buffer_bytes(from) + from->len - n, n);
-    place->front_len = (uint8_t)n;
-    buffer_unappend(from, n);
 }
 
 struct answer *
@@ -83,9 +73,12 @@ answers_reserve(struct answers *a, size_t prefix_len)
     MS_ASSERT(prefix_len <= sizeof(place->front));
     if (place == NULL)
         return NULL;
+    ledger_take(a->ready.bytes.ledger, sizeof(*place));
+    chain_init(&place->behind, a->ready.bytes.ledger);
     place->dropped = a->closing;
     if (!place->dropped) {
-        answer_take_front(place, answers_tail(a), prefix_len);
+        if (chain_cut(answers_tail(a), place->front, prefix_len))
+            place->front_len = (uint8_t)prefix_len;
         a->waiting++;
     }
     place->prev = a->last;
@@ -114,33 +107,67 @@ static void
 answers_drop_from(struct answers *a, struct answer *place)
 {
     for (; place != NULL && !place->dropped; place = place->next) {
-        buffer_fini(&place->behind);
+        chain_fini(&place->behind);
         place->dropped = true;
         a->waiting--;
     }
 }
 
-void
-answers_settle(struct answers *a, struct answer *place, const void *data, size_t n, bool last)
+/* The bytes are in their order now: with the place goes its front, not what came after it. */
+static void
+answers_end_place(struct answers *a, struct answer *place, struct chain *to, bool last)
 {
-    struct buffer *to = place->prev == NULL ? &a->ready : &place->prev->behind;
-
-    if (place->dropped) {
-        answers_unlink(a, place);
-        answer_destroy(place);
-        return;
-    }
-    buffer_append(to, place->front, place->front_len);
-    buffer_append(to, data, n);
     a->waiting--;
     if (last) {
         a->closing = true;
         answers_drop_from(a, place->next);
     } else {
-        buffer_append(to, buffer_bytes(&place->behind), place->behind.len);
+        chain_move(to, &place->behind);
     }
     if (a->closing)
         answers_close(a);
     answers_unlink(a, place);
     answer_destroy(place);
+}
+
+/* Where the answer of a place goes, its front first; NULL: nowhere, and the place is gone. */
+static struct chain *
+answers_begin_place(struct answers *a, struct answer *place)
+{
+    struct chain *to = place->prev == NULL ? &a->ready : &place->prev->behind;
+
+    if (!place->dropped) {
+        chain_append(to, place->front, place->front_len);
+        return to;
+    }
+    answers_unlink(a, place);
+    answer_destroy(place);
+    return NULL;
+}
+
+void
+answers_settle(struct answers *a, struct answer *place, const void *data, size_t n, bool last)
+{
+    struct chain *to = answers_begin_place(a, place);
+
+    if (to == NULL)
+        return;
+    chain_append(to, data, n);
+    answers_end_place(a, place, to, last);
+}
+
+void
+answers_give(struct answers *a, struct answer *place, struct chain *given, bool last)
+{
+    struct chain *to = place != NULL ? answers_begin_place(a, place) : answers_tail(a);
+
+    if (to == NULL || (place == NULL && a->closing)) {
+        chain_fini(given);
+        return;
+    }
+    chain_move(to, given);
+    if (place != NULL)
+        answers_end_place(a, place, to, last);
+    else if (last)
+        answers_close(a);
 }

@@ -328,10 +328,10 @@ auto_settle(void *state, struct proto_io *io, void *place, const struct message 
 }
 
 static int
-auto_push(void *state, struct proto_io *io, const void *data, size_t n)
+auto_push(void *state, struct proto_io *io, struct blob *blob)
 {
     (void)state;
-    outbox_push(io->outbox, data, n);
+    outbox_push(io->outbox, blob_ref(blob));
     return 0;
 }
 

@@ -3,9 +3,6 @@
 #include "proto/frame.h"
 
 #include <errno.h>
-#include <stdlib.h>
-
-#define SMALL 1024 /* bytes of a message that are framed on the stack, to be appended once */
 
 static void
 frame_init(void *state, const struct proto_begin *begin)
@@ -471,66 +468,54 @@ frame_carries(const struct proto_limits *limits, const void *data, size_t n)
     MS_ASSERT(!"a framing");
 }
 
-/* With eof framing one message is all. */
+/* With eof framing one message is all. A body in a file is read where its bytes decide. */
 static bool
-frame_can_send(const struct frame *f, const struct proto_limits *limits, const void *data, size_t n)
+frame_can_send(const struct frame *f, const struct proto_limits *limits, struct blob *blob)
 {
+    bool looks = limits->framing.kind == FRAMING_DELIMITER && blob->len <= FRAME_SEND_MAX;
+    const uint8_t *data = NULL;
+    bool can;
+
     if (limits->framing.kind == FRAMING_EOF && f->sent)
         return false;
-    return frame_carries(limits, data, n);
+    if (looks && blob_bytes(blob, &data) < 0)
+        return false;
+    can = frame_carries(limits, data, (size_t)blob->len);
+    if (looks)
+        blob_release(blob, data);
+    return can;
 }
 
-/* Answers at the place, or (NULL) behind what was appended last. */
+/* Nothing, and perhaps the end, at the place, or (NULL) behind what was appended last. */
 static void
-frame_answer(struct proto_io *io, struct answer *place, const void *data, size_t n, bool last)
+frame_answer_nothing(struct proto_io *io, struct answer *place, bool last)
 {
     if (place != NULL)
-        answers_settle(io->answers, place, data, n, last);
-    else if (n > 0 || last)
-        answers_append(io->answers, data, n, last);
+        answers_settle(io->answers, place, NULL, 0, last);
+    else if (last)
+        answers_append(io->answers, NULL, 0, last);
 }
 
-/* With its length before it, or its delimiter behind it. */
+/* A message that frame_can_send has found good, with its length before it, or its delimiter behind
+ * it. last: with eof framing it ends the connection. */
 static void
-frame_send_framed(struct proto_io *io, struct answer *place, const void *data, size_t n)
+frame_send(struct frame *f, struct proto_io *io, struct answer *place, struct blob *blob, bool last)
 {
     const struct framing *framing = &io->limits->framing;
-    size_t before = framing->kind == FRAMING_LENGTH32 ? FRAME_HEADER : 0;
-    size_t behind = framing->kind == FRAMING_DELIMITER ? framing->delimiter_len : 0;
-    size_t len = before + n + behind;
-    uint8_t small[SMALL], *wire = len <= sizeof(small) ? small : ms_malloc(len);
+    uint8_t length[FRAME_HEADER];
+    struct chain wire;
 
-    if (wire == NULL)
-        return;
-    if (before > 0)
-        be32_store(wire, (uint32_t)n);
-    if (n > 0)
-        memcpy(wire + before, data, n);
-    memcpy(wire + before + n, framing->delimiter, behind);
-    frame_answer(io, place, wire, len, false);
-    if (wire != small)
-        free(wire);
-}
-
-/* A message that frame_can_send has found good. last: with eof framing it ends the connection. */
-static void
-frame_send(struct frame *f, struct proto_io *io, struct answer *place, const void *data, size_t n,
-           bool last)
-{
     f->said_us = io->now_us;
-    switch (io->limits->framing.kind) {
-    case FRAMING_LENGTH32:
-    case FRAMING_DELIMITER:
-        frame_send_framed(io, place, data, n);
-        return;
-    case FRAMING_FIXED:
-        frame_answer(io, place, data, n, false);
-        return;
-    case FRAMING_EOF:
-        f->sent = true;
-        frame_answer(io, place, data, n, last);
-        return;
+    f->sent |= framing->kind == FRAMING_EOF;
+    answers_chain(io->answers, &wire);
+    if (framing->kind == FRAMING_LENGTH32) {
+        be32_store(length, (uint32_t)blob->len);
+        chain_append(&wire, length, sizeof(length));
     }
+    chain_add(&wire, blob_ref(blob));
+    if (framing->kind == FRAMING_DELIMITER)
+        chain_append(&wire, framing->delimiter, framing->delimiter_len);
+    answers_give(io->answers, place, &wire, last && framing->kind == FRAMING_EOF);
 }
 
 static void *
@@ -545,19 +530,18 @@ static void
 frame_committed(struct frame *f, struct proto_io *io, struct answer *place, const struct message *m,
                 const struct verdict *verdict)
 {
-    const void *reply = m->wants_reply ? verdict->reply : NULL;
+    struct blob *reply = proto_reply(io, m, verdict);
 
     io->tally->messages++;
     if (reply == NULL) {
-        frame_answer(io, place, NULL, 0, false);
-        return;
+        frame_answer_nothing(io, place, false);
+    } else if (frame_can_send(f, io->limits, reply)) {
+        frame_send(f, io, place, reply, true);
+    } else {
+        io->tally->err++;
+        frame_answer_nothing(io, place, true);
     }
-    if (frame_can_send(f, io->limits, reply, verdict->reply_len)) {
-        frame_send(f, io, place, reply, verdict->reply_len, true);
-        return;
-    }
-    io->tally->err++;
-    frame_answer(io, place, NULL, 0, true);
+    blob_unref(reply);
 }
 
 static void
@@ -570,23 +554,23 @@ frame_settle(void *state, struct proto_io *io, void *place, const struct message
         return;
     case PROTO_REFUSED:
         io->tally->rej++;
-        frame_answer(io, place, NULL, 0, m->wants_reply);
+        frame_answer_nothing(io, place, m->wants_reply);
         return;
     case PROTO_FAILED:
         io->tally->err++;
-        frame_answer(io, place, NULL, 0, true);
+        frame_answer_nothing(io, place, true);
         return;
     }
 }
 
 static int
-frame_push(void *state, struct proto_io *io, const void *data, size_t n)
+frame_push(void *state, struct proto_io *io, struct blob *blob)
 {
-    if (!frame_can_send(state, io->limits, data, n)) {
+    if (!frame_can_send(state, io->limits, blob)) {
         errno = EMSGSIZE;
         return -1;
     }
-    frame_send(state, io, NULL, data, n, false);
+    frame_send(state, io, NULL, blob, false);
     if (io->outbox->results != NULL)
         io->outbox->results->sent++;
     return 0;
@@ -600,7 +584,7 @@ frame_open(void *state, struct proto_io *io)
     struct outbox_item *item;
 
     while ((item = io->outbox->first) != NULL) {
-        (void)frame_push(state, io, item->data, item->len);
+        (void)frame_push(state, io, item->blob);
         outbox_pop(io->outbox);
     }
 }

@@ -1,5 +1,5 @@
 /* A message while it grows, in memory or in a file, and the rules for the path of a file.
- * Invariant: memory_used of the store counts the memory of each message. */
+ * Invariant: the store's ledger counts the memory of each message. */
 #include "proto/message.h"
 
 #include "common/fd.h"
@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define FIRST_ALLOCATION 2048 /* a size from the wire earns no more than this at once */
-#define SMALL            4096 /* stays in memory also when all messages together use too much */
+#define SMALL            4096 /* stays in memory also where that is scarce */
+#define MESSAGE_COST     (sizeof(struct message) + 512) /* with its running digest */
 #define WRITE_BACK_STEP \
     (8u << 20) /* begin to write a file back this often, so that fsync is short */
 
@@ -33,7 +34,7 @@ message_kind_name(enum message_kind kind)
 static void
 message_free_memory(struct message *m)
 {
-    m->store->memory_used -= m->mem_cap;
+    ledger_give(&m->store->ledger, m->mem_cap);
     free(m->mem);
     m->mem = NULL;
     m->mem_len = m->mem_cap = 0;
@@ -49,6 +50,7 @@ message_destroy(struct message *m)
     fd_close(&m->fd);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
+    ledger_give(&m->store->ledger, MESSAGE_COST + m->value_cost);
     free(m->value);
     free(m);
 }
@@ -60,6 +62,7 @@ message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_ma
 
     if (m == NULL)
         return NULL;
+    ledger_take(&store->ledger, MESSAGE_COST);
     m->store = store;
     m->keep_max = keep_max;
     m->begun_us = now_us;
@@ -77,8 +80,8 @@ void
 message_move(struct message *m, struct message_store *store)
 {
     MS_ASSERT(m->digest == NULL && m->mark_digest == NULL);
-    m->store->memory_used -= m->mem_cap;
-    store->memory_used += m->mem_cap;
+    ledger_give(&m->store->ledger, MESSAGE_COST + m->mem_cap + m->value_cost);
+    ledger_take(&store->ledger, MESSAGE_COST + m->mem_cap + m->value_cost);
     m->store = store;
 }
 
@@ -90,7 +93,7 @@ message_skip_digest(struct message *m)
     m->digest = NULL;
 }
 
-static void
+void
 message_drop_body(struct message *m)
 {
     message_free_memory(m);
@@ -115,7 +118,7 @@ message_grow(struct message *m, size_t need)
         ms_memory_note();
         return -1;
     }
-    m->store->memory_used += cap - m->mem_cap;
+    ledger_take(&m->store->ledger, cap - m->mem_cap);
     m->mem = mem;
     m->mem_cap = cap;
     return 0;
@@ -153,6 +156,10 @@ message_to_file(struct message *m)
         return -1;
     if (m->digest == NULL && message_begin_digest(m) < 0)
         return -1;
+    if (m->wants_crc) {
+        m->mark_crc = digest_crc32(0, m->mem, (size_t)m->mark_size);
+        m->crc = digest_crc32(0, m->mem, m->mem_len);
+    }
     m->file_end = m->mem_len;
     message_free_memory(m);
     return 0;
@@ -174,7 +181,7 @@ message_fits_memory(const struct message *m, uint64_t size)
 {
     const struct message_store *store = m->store;
 
-    return size <= store->memory_max && (store->memory_used < store->memory_limit || size <= SMALL);
+    return size <= store->memory_max && (!ledger_is_scarce(&store->ledger) || size <= SMALL);
 }
 
 static int
@@ -191,6 +198,8 @@ message_store_bytes(struct message *m, const void *data, size_t n)
         return -1;
     if (fd_pwrite_all(m->fd, data, n, (off_t)m->size) < 0)
         return -1;
+    if (m->wants_crc)
+        m->crc = digest_crc32(m->crc, data, n);
     if (m->file_end < m->size + n)
         m->file_end = m->size + n;
     message_write_back(m);
@@ -223,6 +232,7 @@ message_mark(struct message *m)
     if (m->is_over)
         message_drop_body(m);
     m->mark_size = m->size;
+    m->mark_crc = m->crc;
     if (m->size == 0 || m->digest == NULL)
         return;
     if (m->mark_digest == NULL)
@@ -235,6 +245,7 @@ void
 message_rollback(struct message *m)
 {
     m->size = m->mark_size;
+    m->crc = m->mark_crc;
     m->is_over = m->body_dropped;
     if (m->fd < 0 && m->mem_len > m->size)
         m->mem_len = m->size;
@@ -274,10 +285,14 @@ message_value_reserve(struct message *m, size_t n)
 {
     MS_ASSERT(n <= UINT16_MAX);
     free(m->value);
+    ledger_give(&m->store->ledger, m->value_cost);
     m->value_len = 0;
+    m->value_cost = 0;
     m->value = ms_malloc(n + 1);
     if (m->value == NULL)
         return NULL;
+    m->value_cost = (uint32_t)n + 1;
+    ledger_take(&m->store->ledger, m->value_cost);
     m->value[n] = '\0';
     m->value_len = (uint16_t)n;
     return m->value;

@@ -6,6 +6,7 @@
 #define PROTO_MESSAGE_H
 
 #include "common/digest.h"
+#include "common/ledger.h"
 #include "proto/limits.h"
 
 #include <sys/types.h>
@@ -26,8 +27,7 @@ struct message_store {
     int (*spill_open)(void *arg); /* a new unlinked file, read-write; -1 with errno */
     void *spill_arg;
     void (*failed)(void *arg, int error); /* a body could not be stored; NULL: nobody is told */
-    uint64_t memory_limit; /* of all messages together: beyond it all but small ones go to files */
-    uint64_t memory_used;  /* bytes of bodies held in memory now */
+    struct ledger ledger;                 /* of all that its owner holds for peers */
 };
 
 struct json_t; /* jansson's */
@@ -48,22 +48,25 @@ struct message {
     bool is_over; /* more than keep_max bytes so far: further bytes are not stored, until a rollback
                    */
     uint16_t value_len;
-    uint32_t tag; /* the protocol's: which of the peer's packets the answer is for */
-    char *value;  /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
+    uint32_t value_cost; /* of value, in the ledger */
+    uint32_t tag;        /* the protocol's: which of the peer's packets the answer is for */
+    char *value; /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
     struct json_t *json;        /* kind J: what was parsed, where the handler wants it; or NULL */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
     bool has_sha256;            /* false where its digest was skipped; true in a file */
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
     uint64_t mark_size;
-    uint64_t file_end;     /* bytes written to fd; more than size after a rollback */
-    uint64_t written_back; /* of these, given to the disk already */
-    uint32_t size_hint;    /* of the first allocation */
-    bool is_file;          /* the worker's: it was in a file when the handler got it */
-    uint32_t dedup;        /* the worker's: its entry there; 0: none */
-    void *owner;           /* the worker's: the connection to answer */
-    void *place;           /* the worker's: where in its queue the answer belongs */
-    void *next;            /* the handler's, until it settles: a list link */
+    uint32_t crc, mark_crc; /* of a body in a file, where wants_crc: its CRC-32 */
+    bool wants_crc;         /* it will go to a peer, perhaps over msp (1.5) */
+    uint64_t file_end;      /* bytes written to fd; more than size after a rollback */
+    uint64_t written_back;  /* of these, given to the disk already */
+    uint32_t size_hint;     /* of the first allocation */
+    bool is_file;           /* the worker's: it was in a file when the handler got it */
+    uint32_t dedup;         /* the worker's: its entry there; 0: none */
+    void *owner;            /* the worker's: the connection to answer */
+    void *place;            /* the worker's: where in its queue the answer belongs */
+    void *next;             /* the handler's, until it settles: a list link */
 };
 
 /* A new empty message. size_hint only sizes the first allocation, within a small limit. Never
@@ -98,6 +101,9 @@ void message_finish(struct message *m);
 
 /* Room for a value of n bytes, to be filled by the caller; the NUL behind it is there already. */
 char *message_value_reserve(struct message *m, size_t n);
+
+/* Drops the body: nobody wants it any more. */
+void message_drop_body(struct message *m);
 
 /* Copies value (n bytes). */
 void message_set_value(struct message *m, const void *value, size_t n);

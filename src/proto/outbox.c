@@ -5,53 +5,61 @@
 #include <stdlib.h>
 
 void
-outbox_init(struct outbox *ob)
+outbox_init(struct outbox *ob, struct ledger *ledger)
 {
-    *ob = (struct outbox){0};
+    *ob = (struct outbox){.ledger = ledger};
+}
+
+static struct outbox_item *
+outbox_item_create(const struct outbox *ob)
+{
+    struct outbox_item *item = ms_calloc(1, sizeof(*item));
+
+    if (item != NULL)
+        ledger_take(ob->ledger, sizeof(*item));
+    return item;
 }
 
 static void
-outbox_item_destroy(struct outbox_item *item)
+outbox_item_destroy(const struct outbox *ob, struct outbox_item *item)
 {
-    free(item->data);
+    blob_unref(item->blob);
+    ledger_give(ob->ledger, sizeof(*item));
     free(item);
 }
 
 static void
-outbox_list_destroy(struct outbox_item *item)
+outbox_list_destroy(const struct outbox *ob, struct outbox_item *item)
 {
     struct outbox_item *next;
 
     for (; item != NULL; item = next) {
         next = item->next;
-        outbox_item_destroy(item);
+        outbox_item_destroy(ob, item);
     }
 }
 
 void
 outbox_fini(struct outbox *ob)
 {
-    outbox_list_destroy(ob->first);
-    outbox_list_destroy(ob->reserved_first);
-    *ob = (struct outbox){.results = ob->results};
+    outbox_list_destroy(ob, ob->first);
+    outbox_list_destroy(ob, ob->reserved_first);
+    *ob = (struct outbox){.ledger = ob->ledger, .results = ob->results};
 }
 
 /* Empty messages need memory too, so they count towards the limit. */
 static size_t
 outbox_item_bytes(const struct outbox_item *item)
 {
-    return sizeof(*item) + item->len;
+    return sizeof(*item) + (item->blob != NULL ? (size_t)item->blob->len : 0);
 }
 
 static void
-outbox_item_set(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
+outbox_item_set(struct outbox *ob, struct outbox_item *item, struct blob *blob)
 {
     item->complete = true;
-    item->data = n > 0 ? ms_malloc(n) : NULL;
-    item->len = item->data != NULL ? n : 0;
+    item->blob = blob;
     ob->bytes += outbox_item_bytes(item);
-    if (item->len > 0)
-        memcpy(item->data, data, n);
 }
 
 static void
@@ -66,20 +74,22 @@ outbox_append(struct outbox_item **first, struct outbox_item **last, struct outb
 }
 
 void
-outbox_push(struct outbox *ob, const void *data, size_t n)
+outbox_push(struct outbox *ob, struct blob *blob)
 {
-    struct outbox_item *item = ms_calloc(1, sizeof(*item));
+    struct outbox_item *item = blob != NULL ? outbox_item_create(ob) : NULL;
 
-    if (item == NULL)
+    if (item == NULL) {
+        blob_unref(blob);
         return;
-    outbox_item_set(ob, item, data, n);
+    }
+    outbox_item_set(ob, item, blob);
     outbox_append(&ob->first, &ob->last, item);
 }
 
 struct outbox_item *
 outbox_reserve(struct outbox *ob)
 {
-    struct outbox_item *item = ms_calloc(1, sizeof(*item));
+    struct outbox_item *item = outbox_item_create(ob);
 
     if (item != NULL)
         outbox_append(&ob->reserved_first, &ob->reserved_last, item);
@@ -97,19 +107,21 @@ outbox_release(struct outbox *ob)
         if (ob->reserved_first == NULL)
             ob->reserved_last = NULL;
         if (item->cancelled)
-            outbox_item_destroy(item);
+            outbox_item_destroy(ob, item);
         else
             outbox_append(&ob->first, &ob->last, item);
     }
 }
 
 void
-outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n)
+outbox_fill(struct outbox *ob, struct outbox_item *item, struct blob *blob)
 {
-    if (item == NULL)
+    if (item == NULL || blob == NULL) {
+        blob_unref(blob);
         return;
+    }
     MS_ASSERT(!item->complete);
-    outbox_item_set(ob, item, data, n);
+    outbox_item_set(ob, item, blob);
     outbox_release(ob);
 }
 
@@ -130,7 +142,7 @@ outbox_end(struct outbox *ob, struct outbox_item *item)
         return;
     MS_ASSERT(!item->complete);
     item->ends = true;
-    outbox_item_set(ob, item, NULL, 0);
+    outbox_item_set(ob, item, NULL);
     outbox_release(ob);
 }
 
@@ -144,22 +156,29 @@ outbox_pop(struct outbox *ob)
     if (ob->first == NULL)
         ob->last = NULL;
     ob->bytes -= outbox_item_bytes(item);
-    outbox_item_destroy(item);
-}
-
-void
-outbox_save(const struct outbox *ob, struct buffer *out)
-{
-    for (const struct outbox_item *item = ob->first; item != NULL; item = item->next) {
-        uint64_t len = item->len;
-
-        buffer_append(out, &len, sizeof(len));
-        buffer_append(out, item->data, item->len);
-    }
+    outbox_item_destroy(ob, item);
 }
 
 int
-outbox_restore(struct outbox *ob, const void *data, size_t n)
+outbox_save(const struct outbox *ob, struct buffer *out)
+{
+    for (const struct outbox_item *item = ob->first; item != NULL; item = item->next) {
+        struct blob *blob = item->blob;
+        const uint8_t *bytes = NULL;
+        uint64_t len = blob != NULL ? blob->len : 0;
+
+        if (blob != NULL && blob_bytes(blob, &bytes) < 0)
+            return -1;
+        buffer_append(out, &len, sizeof(len));
+        buffer_append(out, bytes, (size_t)len);
+        if (blob != NULL)
+            blob_release(blob, bytes);
+    }
+    return 0;
+}
+
+int
+outbox_restore(struct outbox *ob, struct message_store *store, const void *data, size_t n)
 {
     const uint8_t *at = data;
     uint64_t len;
@@ -170,7 +189,7 @@ outbox_restore(struct outbox *ob, const void *data, size_t n)
         n -= sizeof(len);
         if (len > n)
             return -1;
-        outbox_push(ob, at, (size_t)len);
+        outbox_push(ob, blob_create(store, at, (size_t)len));
         at += len;
         n -= (size_t)len;
     }

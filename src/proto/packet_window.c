@@ -1,9 +1,11 @@
-/* The lists of packets of a connection with a window. Invariant: the bytes of packets before
- * their turn count in the memory of the message store. */
+/* The lists of packets of a connection with a window. Invariant: a packet and its bytes count in
+ * the ledger of the message store. */
 #include "proto/queues.h"
 
 #include <errno.h>
 #include <stdlib.h>
+
+#define WINDOW_COST (sizeof(struct packet_window) + 1024) /* with its contexts of MD5 */
 
 struct packet_window *
 packet_window_create(struct message_store *store)
@@ -20,16 +22,33 @@ packet_window_create(struct message_store *store)
     }
     pw->sum = sum;
     pw->store = store;
-    buffer_init(&pw->control);
-    buffer_init(&pw->farewell);
-    buffer_init(&pw->step);
+    ledger_take(&store->ledger, WINDOW_COST);
+    buffer_init_in(&pw->control, &store->ledger);
+    buffer_init_in(&pw->farewell, &store->ledger);
+    buffer_init_in(&pw->step, &store->ledger);
     return pw;
+}
+
+static struct packet *
+packet_create(struct packet_window *pw, uint16_t sequence, bool ends)
+{
+    struct packet *p = ms_calloc(1, sizeof(*p));
+
+    if (p == NULL)
+        return NULL;
+    ledger_take(&pw->store->ledger, sizeof(*p));
+    buffer_init_in(&p->bytes, &pw->store->ledger);
+    p->sequence = sequence;
+    p->ends = ends;
+    return p;
 }
 
 void
 packet_destroy(struct packet *p)
 {
+    ledger_give(p->bytes.ledger, sizeof(*p));
     buffer_fini(&p->bytes);
+    blob_unref(p->blob);
     free(p);
 }
 
@@ -84,7 +103,9 @@ packet_window_destroy(struct packet_window *pw)
     buffer_fini(&pw->farewell);
     buffer_fini(&pw->step);
     message_destroy(pw->aside);
+    blob_reader_fini(&pw->sending);
     cnp_sum_destroy(pw->sum);
+    ledger_give(&pw->store->ledger, WINDOW_COST + pw->marks_cap * sizeof(*pw->marks));
     free(pw->marks);
     free(pw);
 }
@@ -104,30 +125,15 @@ packet_window_bytes(const struct packet_window *pw)
 
 /* --- before their turn --- */
 
-static void
-packet_window_account(struct packet_window *pw, size_t n, bool more)
-{
-    if (more) {
-        pw->bytes += n;
-        pw->store->memory_used += n;
-    } else {
-        pw->bytes -= n;
-        pw->store->memory_used -= n;
-    }
-}
-
 bool
 packet_window_begin(struct packet_window *pw, uint64_t index, uint16_t sequence, bool ends)
 {
-    struct packet *p = ms_calloc(1, sizeof(*p));
+    struct packet *p = packet_create(pw, sequence, ends);
 
     MS_ASSERT(pw->arriving == NULL);
     if (p == NULL)
         return false;
     p->index = index;
-    p->sequence = sequence;
-    p->ends = ends;
-    buffer_init(&p->bytes);
     pw->arriving = p;
     return true;
 }
@@ -139,7 +145,7 @@ packet_window_append(struct packet_window *pw, const void *data, size_t n)
     size_t before = bytes->len;
 
     buffer_append(bytes, data, n);
-    packet_window_account(pw, bytes->len - before, true);
+    pw->bytes += bytes->len - before;
 }
 
 void
@@ -166,7 +172,7 @@ packet_window_drop(struct packet_window *pw)
 {
     if (pw->arriving == NULL)
         return;
-    packet_window_account(pw, pw->arriving->bytes.len, false);
+    pw->bytes -= pw->arriving->bytes.len;
     packet_destroy(pw->arriving);
     pw->arriving = NULL;
 }
@@ -190,7 +196,7 @@ packet_window_take(struct packet_window *pw)
 
     MS_ASSERT(p != NULL);
     packet_list_remove(&pw->early, p);
-    packet_window_account(pw, p->bytes.len, false);
+    pw->bytes -= p->bytes.len;
     return p;
 }
 
@@ -206,20 +212,23 @@ packet_window_forget(struct packet_window *pw)
 struct packet *
 packet_window_send(struct packet_window *pw, uint16_t sequence, bool ends, size_t n)
 {
-    struct packet *p = ms_calloc(1, sizeof(*p));
+    struct packet *p = packet_create(pw, sequence, ends);
 
     if (p == NULL)
         return NULL;
-    p->sequence = sequence;
-    p->ends = ends;
-    buffer_init(&p->bytes);
-    if (buffer_reserve(&p->bytes, n) == NULL) {
-        packet_destroy(p);
-        return NULL;
-    }
+    p->blob = blob_ref(pw->sending.blob);
+    p->offset = pw->sending.at;
+    p->length = n;
     packet_list_append(&pw->flight, p);
     pw->bytes += n;
     return p;
+}
+
+void
+packet_window_say(const struct packet *p, struct chain *ready)
+{
+    chain_append(ready, buffer_bytes(&p->bytes), p->bytes.len);
+    chain_add_part(ready, blob_ref(p->blob), p->offset, p->length);
 }
 
 struct packet *
@@ -236,7 +245,7 @@ void
 packet_window_arrived(struct packet_window *pw, struct packet *p)
 {
     packet_list_remove(&pw->flight, p);
-    pw->bytes -= p->bytes.len;
+    pw->bytes -= p->length;
     packet_destroy(p);
 }
 
@@ -250,6 +259,7 @@ packet_marks_grow(struct packet_window *pw)
 
     if (grown == NULL)
         return ms_out_of_memory(cap * sizeof(*grown)) != NULL;
+    ledger_take(&pw->store->ledger, (cap - pw->marks_cap) * sizeof(*grown));
     pw->marks = grown;
     pw->marks_cap = cap;
     return true;

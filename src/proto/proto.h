@@ -72,6 +72,7 @@ struct proto_io {
     uint64_t keep_max; /* see struct message: what the handler wants of a body */
     bool memory_low;   /* the worker is short of memory: grant little */
     bool want_digest;  /* the handler looks at the SHA-256 of messages (message_skip_digest) */
+    bool want_crc;     /* the body will go back as a reply (struct message wants_crc) */
 };
 
 /* How the handler decided; the worker passes it back to the protocol. */
@@ -91,6 +92,7 @@ struct verdict {
                         * call; NULL: none (msp then sends an empty block, 1.5; the others send
                         * nothing) */
     size_t reply_len;  /* at most PROTO_REPLY_MAX */
+    struct blob *blob; /* in place of reply: the same as a blob, the caller's; or NULL */
     const void *memo;  /* of PROTO_COMMITTED: what the handler wants to know again when the same
                         * message comes once more (handler.h); NULL: nothing */
 };
@@ -181,10 +183,10 @@ struct proto_ops {
     void (*settle)(void *state, struct proto_io *io, void *place, const struct message *m,
                    const struct verdict *verdict);
 
-    /* Pushes a message to the peer: copies it, and sends it as soon as the protocol may. The
-     * message waits if the peer is not ready yet. NULL: the protocol has no way to (msp). Returns
-     * 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
-    int (*push)(void *state, struct proto_io *io, const void *data, size_t n);
+    /* Pushes a message to the peer: keeps a reference, and sends it as soon as the protocol may.
+     * The message waits if the peer is not ready yet. NULL: the protocol has no way to (msp).
+     * Returns 0, or -1 with errno EMSGSIZE: the protocol cannot carry it to this peer. */
+    int (*push)(void *state, struct proto_io *io, struct blob *blob);
 
     /* Can this protocol, with these limits, carry a message of these n bytes at all? Asked before
      * there is a connection. NULL: yes, or only the connection tells. */
@@ -225,13 +227,32 @@ proto_moved_time(uint64_t us, uint64_t now_us)
     return us < now_us ? us : now_us;
 }
 
+/* The reply that goes back for m, a reference for the caller; NULL: none. */
+static inline struct blob *
+proto_reply(const struct proto_io *io, const struct message *m, const struct verdict *v)
+{
+    if (v->outcome != PROTO_COMMITTED || !m->wants_reply)
+        return NULL;
+    if (v->blob != NULL)
+        return blob_ref(v->blob);
+    return v->reply != NULL ? blob_create(io->store, v->reply, v->reply_len) : NULL;
+}
+
 /* A client's message over whatever protocol. Where that has no send, out->data must be there, and
  * is copied. */
 static inline int
 proto_send(const struct proto_ops *ops, void *state, struct proto_io *io, struct outgoing *out)
 {
-    return ops->send != NULL ? ops->send(state, io, out)
-                             : ops->push(state, io, out->data, (size_t)out->size);
+    struct blob *blob;
+    int rc = 0;
+
+    if (ops->send != NULL)
+        return ops->send(state, io, out);
+    blob = blob_create(NULL, out->data, (size_t)out->size);
+    if (blob != NULL)
+        rc = ops->push(state, io, blob);
+    blob_unref(blob);
+    return rc;
 }
 
 /* The names of all protocols, in the order of their table (proto_table.h); NULL at the end. */

@@ -4,8 +4,8 @@
 #define PROTO_QUEUES_H
 
 #include "common/text.h"
+#include "proto/blob.h"
 #include "proto/cnp/cnp_wire.h"
-#include "proto/message.h"
 
 /* --- answers.c --- */
 
@@ -19,15 +19,15 @@
 struct answer; /* the place of an answer that is not known yet */
 
 struct answers {
-    struct buffer ready;         /* may be sent */
+    struct chain ready;          /* may be sent */
     struct answer *first, *last; /* places not settled yet, those behind the last answer included */
     uint32_t waiting;            /* places whose answer will be sent */
     bool closing;                /* the last answer is known, at whatever place it is */
     bool ended;                  /* the last answer is in ready, or sent */
 };
 
-void answers_init(struct answers *a);
-void answers_fini(struct answers *a); /* places still open become invalid */
+void answers_init(struct answers *a, struct ledger *ledger); /* NULL: it is not counted */
+void answers_fini(struct answers *a);                        /* places still open become invalid */
 
 /* Appends an answer that is known now. last: the connection ends with it; what is appended or
  * settled behind it is dropped, and `ended` is set once it is ready. */
@@ -43,11 +43,21 @@ struct answer *answers_reserve(struct answers *a, size_t prefix_len);
  * above. */
 void answers_settle(struct answers *a, struct answer *place, const void *data, size_t n, bool last);
 
+/* An empty chain that may be given to these answers. */
+static inline void
+answers_chain(const struct answers *a, struct chain *c_out)
+{
+    chain_init(c_out, a->ready.bytes.ledger);
+}
+
+/* The same with all of a chain: at the place, or, for NULL, behind what was appended last. */
+void answers_give(struct answers *a, struct answer *place, struct chain *given, bool last);
+
 /* Nothing to send and nothing to come. */
 static inline bool
 answers_idle(const struct answers *a)
 {
-    return a->ready.len == 0 && a->waiting == 0;
+    return chain_is_empty(&a->ready) && a->waiting == 0;
 }
 
 /* --- outbox.c --- */
@@ -87,30 +97,31 @@ struct outbox_item {
     struct outbox_item *next;
     bool complete; /* of a reserved one: its reply is there, or there will be none */
     bool cancelled;
-    bool ends; /* the connection, in place of a message: see outbox_end */
-    size_t len;
-    uint8_t *data; /* may be NULL where it is empty */
+    bool ends;         /* the connection, in place of a message: see outbox_end */
+    struct blob *blob; /* of a message */
 };
 
 /* In the connection; an empty one owns no memory. */
 struct outbox {
     struct outbox_item *first, *last; /* complete, in the order in which they leave; read only */
     struct outbox_item *reserved_first, *reserved_last; /* replies to come, in order, some filled */
-    size_t bytes; /* memory of all complete messages that are waiting, filled places included */
+    size_t bytes; /* of all complete messages that are waiting, filled places included */
+    struct ledger *ledger;
     struct outbox_results *results; /* the caller's, where it wants to know; or NULL */
 };
 
-void outbox_init(struct outbox *ob);
+void outbox_init(struct outbox *ob, struct ledger *ledger);
 void outbox_fini(struct outbox *ob); /* frees all; reserved items become invalid, results stay */
 
-/* A message that may leave now, behind those that are complete already. Copies data. */
-void outbox_push(struct outbox *ob, const void *data, size_t n);
+/* A message that may leave now, behind those that are complete already. Takes the reference; NULL:
+ * there was no memory for it. */
+void outbox_push(struct outbox *ob, struct blob *blob);
 
 /* The place of a reply: replies leave in the order in which their places were reserved. Every place
  * must be filled or cancelled, or outbox_fini be called. Never NULL. */
 struct outbox_item *outbox_reserve(struct outbox *ob);
-void outbox_fill(struct outbox *ob, struct outbox_item *item, const void *data, size_t n);
-void outbox_cancel(struct outbox *ob, struct outbox_item *item); /* no reply */
+void outbox_fill(struct outbox *ob, struct outbox_item *item, struct blob *blob); /* as a push */
+void outbox_cancel(struct outbox *ob, struct outbox_item *item);                  /* no reply */
 
 /* No reply, and the connection is to end at this place, behind the replies before. */
 void outbox_end(struct outbox *ob, struct outbox_item *item);
@@ -120,10 +131,11 @@ void outbox_end(struct outbox *ob, struct outbox_item *item);
 void outbox_pop(struct outbox *ob);
 
 /* For a connection that moves to another process: appends all complete messages that wait to out,
- * and pushes what was written so. What was not written by outbox_save gives -1; some may be pushed
- * then. */
-void outbox_save(const struct outbox *ob, struct buffer *out);
-MS_MUST_CHECK int outbox_restore(struct outbox *ob, const void *data, size_t n);
+ * and pushes what was written so. -1 where one cannot be read, and for what was not written by
+ * outbox_save; some may be pushed then. */
+MS_MUST_CHECK int outbox_save(const struct outbox *ob, struct buffer *out);
+MS_MUST_CHECK int
+outbox_restore(struct outbox *ob, struct message_store *store, const void *data, size_t n);
 
 /* Nothing to send and no reply to come. */
 static inline bool
@@ -140,14 +152,16 @@ outbox_idle(const struct outbox *ob)
 
 struct packet {
     struct packet *next;
-    uint64_t index;    /* its place among all packets of its direction, from 0 */
-    uint64_t message;  /* flight: the number of its message, on this connection */
-    uint64_t due_us;   /* flight: when it is sent again, monotonic */
-    uint16_t sequence; /* as on the wire */
-    uint8_t tries;     /* flight: how often it was sent again */
-    uint8_t answers;   /* flight: what the peer has said about it, copy by copy */
-    bool ends;         /* the last one of its message */
-    struct buffer bytes;
+    uint64_t index;          /* its place among all packets of its direction, from 0 */
+    uint64_t message;        /* flight: the number of its message, on this connection */
+    uint64_t due_us;         /* flight: when it is sent again, monotonic */
+    uint16_t sequence;       /* as on the wire */
+    uint8_t tries;           /* flight: how often it was sent again */
+    uint8_t answers;         /* flight: what the peer has said about it, copy by copy */
+    bool ends;               /* the last one of its message */
+    struct buffer bytes;     /* early: its payload; flight: its header */
+    struct blob *blob;       /* flight: its payload is a part of this */
+    uint64_t offset, length; /* flight: which */
 };
 
 struct packet_list {
@@ -172,9 +186,9 @@ struct packet_window {
     struct cnp_sum *sum;
     struct packet_mark *marks; /* in the order in which they were set */
     uint32_t marks_len, marks_cap;
-    size_t sent_len;             /* bytes of the outbox's first message that have left */
+    struct blob_reader sending;  /* the rest of the outbox's first message, once it was begun */
     size_t bytes;                /* payloads of early and arriving, and packets in flight */
-    struct message_store *store; /* whose memory_used the packets that came count for */
+    struct message_store *store; /* whose ledger counts it */
 };
 
 /* NULL with errno ENOTSUP: this libcrypto cannot sum packets. */
@@ -212,8 +226,12 @@ void packet_window_forget(struct packet_window *pw);
 
 /* --- on their way --- */
 
-/* A packet that leaves: its n bytes are to be appended to bytes, for which there is room. */
+/* A packet that leaves: the next n bytes of what pw->sending reads. Its header is to be appended to
+ * bytes. NULL where there is no memory. */
 struct packet *packet_window_send(struct packet_window *pw, uint16_t sequence, bool ends, size_t n);
+
+/* Appends a packet in flight to what is ready, which it leaves by. */
+void packet_window_say(const struct packet *p, struct chain *ready);
 
 /* The oldest packet in flight with that number, or NULL. */
 struct packet *packet_window_in_flight(struct packet_window *pw, uint16_t sequence);

@@ -51,7 +51,7 @@ tinyproto_offer(struct tinyproto *tp, struct proto_io *io)
         tinyproto_fault(tp, io);
         return;
     }
-    be32_store(size, (uint32_t)next->len);
+    be32_store(size, (uint32_t)next->blob->len);
     answers_append(io->answers, size, sizeof(size), false);
     tp->asking = true;
     tp->passed = false;
@@ -65,14 +65,13 @@ tinyproto_settle(void *state, struct proto_io *io, void *place, const struct mes
                  const struct verdict *verdict)
 {
     struct tinyproto *tp = state;
+    struct blob *reply = proto_reply(io, m, verdict);
     bool ends = verdict->outcome == PROTO_FAILED;
-    bool replies = false;
 
     switch (verdict->outcome) {
     case PROTO_COMMITTED:
         io->tally->messages++;
-        replies = m->wants_reply && verdict->reply != NULL;
-        ends = replies && verdict->reply_len > TINYPROTO_SEND_MAX;
+        ends = reply != NULL && reply->len > TINYPROTO_SEND_MAX;
         break;
     case PROTO_REFUSED:
         io->tally->rej++;
@@ -81,14 +80,16 @@ tinyproto_settle(void *state, struct proto_io *io, void *place, const struct mes
     case PROTO_FAILED:
         break;
     }
-    if (place == NULL && (ends || replies))
+    if (place == NULL && (ends || reply != NULL))
         place = outbox_reserve(io->outbox);
-    if (ends)
+    if (ends) {
         outbox_end(io->outbox, place);
-    else if (replies)
-        outbox_fill(io->outbox, place, verdict->reply, verdict->reply_len);
-    else if (place != NULL)
+        blob_unref(reply);
+    } else if (reply != NULL) {
+        outbox_fill(io->outbox, place, reply);
+    } else if (place != NULL) {
         outbox_cancel(io->outbox, place);
+    }
     tinyproto_offer(tp, io);
 }
 
@@ -153,9 +154,11 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
 static enum proto_event
 tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
-    const struct outbox_item *first = io->outbox->first;
+    struct chain payload;
 
-    answers_append(io->answers, first->data, first->len, false);
+    answers_chain(io->answers, &payload);
+    chain_add(&payload, blob_ref(io->outbox->first->blob));
+    answers_give(io->answers, NULL, &payload, false);
     outbox_pop(io->outbox);
     if (io->outbox->results != NULL) {
         io->outbox->results->acks++;
@@ -426,13 +429,13 @@ tinyproto_reserve(void *state, struct proto_io *io, const struct message *m)
 }
 
 static int
-tinyproto_push(void *state, struct proto_io *io, const void *data, size_t n)
+tinyproto_push(void *state, struct proto_io *io, struct blob *blob)
 {
-    if (n > TINYPROTO_SEND_MAX) {
+    if (blob->len > TINYPROTO_SEND_MAX) {
         errno = EMSGSIZE;
         return -1;
     }
-    outbox_push(io->outbox, data, n);
+    outbox_push(io->outbox, blob_ref(blob));
     tinyproto_offer(state, io);
     return 0;
 }

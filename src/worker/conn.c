@@ -81,6 +81,7 @@ conn_free(struct conn *c)
     if (c->next != NULL)
         c->next->link = c->link;
     w->conn_count--;
+    ledger_give(&w->store.ledger, sizeof(*c));
     free(c);
 }
 
@@ -203,6 +204,7 @@ static struct conn *
 conn_create(struct worker_listener *listener, int fd)
 {
     struct worker *w = listener->worker;
+    struct ledger *ledger = &w->store.ledger;
     struct conn *c = ms_calloc(1, sizeof(*c));
 
     ms_memory_forget(); /* nobody else's connection is hurt */
@@ -215,10 +217,11 @@ conn_create(struct worker_listener *listener, int fd)
     c->phase_end_us = UINT64_MAX;
     c->window = w->window - 1;
     c->proto = listener->proto;
-    answers_init(&c->answers);
-    outbox_init(&c->outbox);
-    buffer_init(&c->lookahead);
-    buffer_init(&c->unfed);
+    ledger_take(ledger, sizeof(*c));
+    answers_init(&c->answers, ledger);
+    outbox_init(&c->outbox, ledger);
+    buffer_init_in(&c->lookahead, ledger);
+    buffer_init_in(&c->unfed, ledger);
     c->next = w->conns;
     c->link = &w->conns;
     if (c->next != NULL)
@@ -374,7 +377,8 @@ conn_take_memory(struct conn *c, const struct conn_moved *moved)
     if (moved->window_len > 0)
         c->window_held =
             packet_window_restore(&conn_worker(c)->store, moved->window, moved->window_len);
-    return outbox_restore(&c->outbox, moved->outbox, moved->outbox_len) == 0;
+    return outbox_restore(&c->outbox, &conn_worker(c)->store, moved->outbox, moved->outbox_len) ==
+           0;
 }
 
 void

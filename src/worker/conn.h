@@ -66,7 +66,7 @@ void conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_
 struct conn *conn_sender(const struct message *m);
 
 /* A message for a peer that asked for nothing; struct handler_host push. */
-int conn_push(struct conn *c, const void *data, size_t n);
+int conn_push(struct conn *c, struct blob *blob);
 
 /* The connection after c (NULL: the first) whose messages go to that handler; NULL: no more. */
 struct conn *conn_next(struct worker *w, const struct worker_handler *wh, struct conn *c);
@@ -259,6 +259,9 @@ bool conn_is_starved(struct conn *c);
 
 /* Closes such a connection, and says so in the log. */
 void conn_end_starved(struct conn *c);
+
+/* Closes one whose reply cannot be read back as it was, errno tells why, and says so in the log. */
+void conn_end_unreadable(struct conn *c);
 
 /* Adds what the protocol has counted; conn_is_starved is in it. */
 void conn_count(struct conn *c, const struct proto_tally *tally);

@@ -5,10 +5,12 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define READ_SHARE  (1024 * 1024) /* bytes of one connection in one turn */
-#define WAITING_MAX 1024          /* messages of one connection with their handler */
-#define FILES_MAX   32            /* of these, in files: each takes a descriptor */
-#define READY_MAX   (256 * 1024)  /* bytes of answers a peer may leave unread */
+#define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
+#define WRITE_SHARE  (1024 * 1024) /* the same */
+#define WRITE_PIECES 16
+#define WAITING_MAX  1024         /* messages of one connection with their handler */
+#define FILES_MAX    32           /* of these, in files: each takes a descriptor */
+#define READY_MAX    (256 * 1024) /* bytes of answers a peer may leave unread */
 
 /* --- sending --- */
 
@@ -40,36 +42,63 @@ conn_blocked(struct conn *c)
     conn_watch_write(c);
 }
 
+/* Sends some of what is ready. Returns how much, or -1 where no more can be sent now: blocked, or
+ * the connection is closed. */
+static ssize_t
+conn_write_some(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+    struct iovec iov[WRITE_PIECES];
+    struct msghdr msg = {.msg_iov = iov};
+    int count = chain_peek(&c->answers.ready, w->send_buf, WORKER_SEND_SIZE, iov, WRITE_PIECES);
+    ssize_t n;
+
+    if (count < 0) {
+        conn_end_unreadable(c);
+        return -1;
+    }
+    msg.msg_iovlen = (size_t)count;
+    do {
+        n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n >= 0) {
+        chain_sent(&c->answers.ready, w->send_buf, (size_t)n);
+        return n;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        conn_blocked(c);
+        return -1;
+    }
+    conn_note_cut(c);
+    conn_close(c);
+    return -1;
+}
+
 void
 conn_write(struct conn *c)
 {
-    struct buffer *ready = &c->answers.ready;
-    ssize_t n;
+    size_t share = WRITE_SHARE;
 
     if (conn_is_starved(c)) {
         conn_touch(c);
         return;
     }
-    while (ready->len > 0) {
-        n = send(c->fd, buffer_bytes(ready), ready->len, MSG_NOSIGNAL);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-            conn_blocked(c);
+    while (!chain_is_empty(&c->answers.ready)) {
+        ssize_t n = conn_write_some(c);
+
+        if (n < 0)
             return;
-        }
-        if (n < 0) {
-            conn_note_cut(c);
-            conn_close(c);
-            return;
-        }
         CONN_ADD(c, bytes_out, (uint64_t)n);
         c->blocked_sent += (uint64_t)n;
         c->send_end_us = 0;
-        buffer_consume(ready, (size_t)n);
+        if ((size_t)n >= share) {
+            conn_read_later(c); /* the others first; then it is written to as well */
+            return;
+        }
+        share -= (size_t)n;
     }
     c->blocked_us = 0;
-    buffer_fini(ready);
+    chain_fini(&c->answers.ready);
 }
 
 /* --- receiving --- */
@@ -82,7 +111,7 @@ conn_has_room(const struct conn *c)
     uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
 
     return !c->is_held && c->waiting < WAITING_MAX && c->waiting_files < files_max &&
-           c->answers.ready.len < READY_MAX;
+           chain_len(&c->answers.ready) < READY_MAX;
 }
 
 /* Whether the present message is its last one. A connection that another worker takes over goes on
@@ -124,9 +153,8 @@ conn_drop_pushes(struct conn *c)
 static void
 conn_become(struct conn *c, const struct proto_ops *proto)
 {
-    struct buffer held = c->lookahead;
+    struct buffer held = buffer_steal(&c->lookahead);
 
-    buffer_init(&c->lookahead);
     if (proto != c->proto)
         conn_begin(c, proto);
     if (proto->push == NULL)
@@ -230,7 +258,7 @@ conn_eof(struct conn *c)
 static void
 conn_peer_done(struct conn *c)
 {
-    if (c->phase == CONN_LINGERING || (c->waiting == 0 && c->answers.ready.len == 0)) {
+    if (c->phase == CONN_LINGERING || (c->waiting == 0 && chain_is_empty(&c->answers.ready))) {
         conn_close(c);
         return;
     }
@@ -271,11 +299,11 @@ conn_wants_bytes(const struct conn *c)
 static void
 conn_feed_rest(struct conn *c)
 {
-    struct buffer rest = c->unfed;
+    struct buffer rest;
 
-    if (rest.len == 0 || !conn_wants_bytes(c))
+    if (c->unfed.len == 0 || !conn_wants_bytes(c))
         return;
-    buffer_init(&c->unfed);
+    rest = buffer_steal(&c->unfed);
     conn_feed(c, (const uint8_t *)buffer_bytes(&rest), rest.len);
     buffer_fini(&rest);
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define REPLY_SMALL 4096 /* a larger reply is kept like a message */
+
 /* --- counting --- */
 
 void
@@ -75,6 +77,17 @@ conn_end_starved(struct conn *c)
 }
 
 void
+conn_end_unreadable(struct conn *c)
+{
+    char what[128];
+
+    snprintf(what, sizeof(what), "is closed: its reply cannot be read back: %s",
+             errno == EBADMSG ? "it has changed" : strerror(errno));
+    conn_say(c, "a connection", what);
+    conn_close(c);
+}
+
+void
 conn_count(struct conn *c, const struct proto_tally *tally)
 {
     (void)conn_is_starved(c);
@@ -124,8 +137,9 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .tally = tally,
         .now_us = w->now_us,
         .keep_max = conn_keep_max(c),
-        .memory_low = w->store.memory_used > w->store.memory_limit / 2,
+        .memory_low = w->store.ledger.used > w->store.ledger.max / 2,
         .want_digest = !c->listener->handler->ops->no_digest,
+        .want_crc = c->listener->handler->ops->only_replies,
     };
 }
 
@@ -180,8 +194,32 @@ conn_note_latency(struct worker *w, uint64_t begun_us)
     w->settled_begun[w->settled_count++] = begun_us;
 }
 
-/* The reply as the peer is to see it. Where it cannot be made so, the sender must not take the
- * message for answered. */
+/* A reply that the listener's transforms have changed, as a blob. NULL where that is not
+ * possible. */
+static struct blob *
+conn_transform_reply(struct conn *c, const struct verdict *verdict)
+{
+    const uint8_t *data = verdict->reply;
+    size_t n = verdict->reply_len, len;
+    struct blob *changed = NULL;
+    void *out;
+
+    if (verdict->blob != NULL && blob_bytes(verdict->blob, &data) < 0)
+        return NULL;
+    if (verdict->blob != NULL)
+        n = (size_t)verdict->blob->len;
+    if (transforms_send(&c->listener->transforms, data, n, &out, &len) == 0) {
+        if (len <= PROTO_REPLY_MAX)
+            changed = blob_store(&conn_worker(c)->store, out, len);
+        free(out);
+    }
+    if (verdict->blob != NULL)
+        blob_release(verdict->blob, data);
+    return changed;
+}
+
+/* The reply as the peer is to see it; a large one goes where a large message would be. Where it
+ * cannot be made so, the sender must not take the message for answered. */
 static void
 conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
             const struct verdict *verdict)
@@ -190,19 +228,22 @@ conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
         .outcome = PROTO_FAILED,
         .text = "the reply cannot be made ready",
     };
-    const struct transforms *transforms = &c->listener->transforms;
     struct verdict changed = *verdict;
-    void *reply = NULL;
+    struct blob *made = NULL;
+    bool replies = m->wants_reply && (verdict->reply != NULL || verdict->blob != NULL);
+    bool transforms = replies && c->listener->transforms.count > 0;
+    bool stores = replies && verdict->blob == NULL && verdict->reply_len > REPLY_SMALL;
 
-    if (transforms->count > 0 && m->wants_reply && verdict->reply != NULL) {
-        if (transforms_send(transforms, verdict->reply, verdict->reply_len, &reply,
-                            &changed.reply_len) < 0 ||
-            changed.reply_len > PROTO_REPLY_MAX)
-            changed = failed;
-        changed.reply = reply;
-    }
+    if (transforms)
+        made = conn_transform_reply(c, verdict);
+    else if (stores)
+        made = blob_store(&conn_worker(c)->store, verdict->reply, verdict->reply_len);
+    if (made != NULL)
+        changed.blob = made;
+    else if (transforms || stores)
+        changed = failed;
     c->proto->settle(&c->state, io, m->place, m, &changed);
-    free(reply);
+    blob_unref(made);
 }
 
 void
@@ -253,7 +294,8 @@ conn_sender(const struct message *m)
 size_t
 conn_queued(const struct conn *c)
 {
-    return c->answers.ready.len + c->outbox.bytes + packet_window_bytes(c->window_held);
+    return (size_t)chain_len(&c->answers.ready) + c->outbox.bytes +
+           packet_window_bytes(c->window_held);
 }
 
 size_t
@@ -262,38 +304,45 @@ conn_listener(const struct conn *c)
     return (size_t)(c->listener->child - conn_worker(c)->child->listeners);
 }
 
-static int
-conn_push_bytes(struct conn *c, const void *data, size_t n)
+/* The blob as the listener's transforms make it, once for all its connections. NULL with errno
+ * where they cannot. */
+static struct blob *
+conn_sealed(struct conn *c, struct blob *blob)
 {
+    const struct transforms *transforms = &c->listener->transforms;
+    size_t len;
+    void *out;
+
+    if (transforms->count == 0)
+        return blob;
+    if (blob->sealed_by == transforms)
+        return blob->sealed;
+    if (transforms_send(transforms, blob->mem, (size_t)blob->len, &out, &len) < 0) {
+        errno = EMSGSIZE;
+        return NULL;
+    }
+    blob_unref(blob->sealed);
+    blob->sealed = blob_create(&conn_worker(c)->store, out, len);
+    blob->sealed_by = transforms;
+    free(out);
+    return blob->sealed;
+}
+
+static int
+conn_push_blob(struct conn *c, struct blob *blob)
+{
+    struct blob *sealed = conn_sealed(c, blob);
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
-    int rc = c->proto->push(&c->state, &io, data, n);
+    int rc = sealed != NULL ? c->proto->push(&c->state, &io, sealed) : -1;
 
     conn_count(c, &tally);
     conn_touch(c);
     return rc;
 }
 
-static int
-conn_push_transformed(struct conn *c, const void *data, size_t n)
-{
-    size_t len;
-    void *out;
-    int rc;
-
-    if (c->listener->transforms.count == 0)
-        return conn_push_bytes(c, data, n);
-    if (transforms_send(&c->listener->transforms, data, n, &out, &len) < 0) {
-        errno = EMSGSIZE;
-        return -1;
-    }
-    rc = conn_push_bytes(c, out, len);
-    free(out);
-    return rc;
-}
-
 int
-conn_push(struct conn *c, const void *data, size_t n)
+conn_push(struct conn *c, struct blob *blob)
 {
     if (c->phase == CONN_OVERRUN) {
         errno = ENOBUFS;
@@ -301,8 +350,9 @@ conn_push(struct conn *c, const void *data, size_t n)
         errno = ENOTCONN;
     } else if (c->proto->push == NULL) {
         errno = ENOTSUP;
-    } else if (conn_queued(c) + n <= c->listener->child->config->number[OPTION_SEND_QUEUE_MAX]) {
-        return conn_push_transformed(c, data, n);
+    } else if (conn_queued(c) + blob->len <=
+               c->listener->child->config->number[OPTION_SEND_QUEUE_MAX]) {
+        return conn_push_blob(c, blob);
     } else {
         conn_enter(c, CONN_OVERRUN);
         errno = ENOBUFS;

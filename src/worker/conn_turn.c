@@ -69,7 +69,7 @@ conn_deadline(const struct conn *c)
     if (conn_awaits_move(c) && conn_at_rest(c))
         return conn_worker(c)->now_us + MOVE_AGAIN_US;
     /* Our own time, not the peer's: a commit under way, or answers that leave with this turn. */
-    if (c->answers.ready.len > 0 || c->read_paused || c->peer_done)
+    if (!chain_is_empty(&c->answers.ready) || c->read_paused || c->peer_done)
         return UINT64_MAX;
     if (c->waiting > 0 && c->proto->idle(&c->state))
         return UINT64_MAX;
@@ -115,7 +115,7 @@ conn_advance(struct conn *c)
         return;
     }
     /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
-    if (c->answers.ready.len > 0 && !(c->is_unread && conn_is_discarding(c)))
+    if (!chain_is_empty(&c->answers.ready) && !(c->is_unread && conn_is_discarding(c)))
         conn_write(c);
     if (c->answers.ended)
         conn_begin_closing(c);
@@ -123,7 +123,7 @@ conn_advance(struct conn *c)
         conn_move(c);
     else if (conn_may_leave(c))
         conn_leave(c);
-    if (c->phase == CONN_DEAD || c->answers.ready.len > 0)
+    if (c->phase == CONN_DEAD || !chain_is_empty(&c->answers.ready))
         return;
     /* Also where nothing was said last: a close over bytes that nobody has read would destroy what
      * came before. */
@@ -251,8 +251,8 @@ conn_evict(struct worker *w)
 {
     struct conn *c;
 
-    while (w->unsent > w->store.memory_limit &&
-           (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.memory_limit)) != NULL) {
+    while (w->unsent > w->store.ledger.max &&
+           (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.ledger.max)) != NULL) {
         conn_say_evicted(w);
         CONN_ADD(c, err, 1);
         conn_close(c);

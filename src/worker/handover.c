@@ -78,7 +78,8 @@ handover_fill(const struct conn *c, struct handover_packet *packet)
     packet->state = c->state;
 }
 
-static void
+/* Returns 0, or -1 where a message that waits cannot be read. */
+static int
 handover_fill_rest(struct conn *c, struct handover_packet *packet, struct buffer *rest)
 {
     struct worker_handler *wh = c->listener->handler;
@@ -89,10 +90,12 @@ handover_fill_rest(struct conn *c, struct handover_packet *packet, struct buffer
         packet->mark_len = (uint32_t)wh->ops->conn_moving(wh->handler, c, mark, HANDOVER_MARK_MAX);
         buffer_added(rest, packet->mark_len);
     }
-    outbox_save(&c->outbox, rest);
+    if (outbox_save(&c->outbox, rest) < 0)
+        return -1;
     packet->outbox_len = rest->len - packet->mark_len;
     packet_window_save(c->window_held, rest);
     packet->window_len = rest->len - packet->mark_len - packet->outbox_len;
+    return 0;
 }
 
 enum handover
@@ -109,8 +112,7 @@ handover_give(struct conn *c)
     buffer_init(&rest);
     handover_fill(c, &packet);
     memcpy(packet.listener, name, strlen(name));
-    handover_fill_rest(c, &packet, &rest);
-    if (rest.len > HANDOVER_REST_MAX)
+    if (handover_fill_rest(c, &packet, &rest) < 0 || rest.len > HANDOVER_REST_MAX)
         given = HANDOVER_NO;
     else if (handover_send(w->child->handover_fds[1], &packet, &rest, c->fd) >= 0)
         given = HANDOVER_DONE;

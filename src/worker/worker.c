@@ -202,7 +202,7 @@ worker_turn(struct worker *w, int timeout_ms)
     worker_timers(w);
     worker_flush_handlers(w);
     conn_finish_turn(w);
-    if (w->unsent > w->store.memory_limit)
+    if (w->unsent > w->store.ledger.max)
         conn_evict(w);
     accept_reconsider(w);
     if (w->bus != NULL)
@@ -218,7 +218,7 @@ worker_send(struct worker *w)
     log_to(w->setup->log);
     worker_advance_clock(w);
     conn_finish_turn(w);
-    if (w->unsent > w->store.memory_limit)
+    if (w->unsent > w->store.ledger.max)
         conn_evict(w);
     if (w->bus != NULL)
         bus_ring(w->bus);

@@ -22,10 +22,10 @@ worker_origin(void *ctx, const struct message *m, struct message_origin *origin_
 }
 
 static int
-worker_push(void *ctx, struct conn *c, const void *data, size_t n)
+worker_push(void *ctx, struct conn *c, struct blob *blob)
 {
     (void)ctx;
-    return conn_push(c, data, n);
+    return conn_push(c, blob);
 }
 
 static struct conn *
@@ -86,6 +86,7 @@ worker_handler_start(struct worker *w, const struct handler_ops *ops,
         .ctx = w,
         .instance = wh,
         .digester = w->store.digester,
+        .store = &w->store,
         .id_offset_us = w->child->id_offset_us,
         .dedup = w->dedup,
         .settle = conn_settle,

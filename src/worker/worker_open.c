@@ -281,12 +281,13 @@ worker_store_open(struct worker *w)
     w->store = (struct message_store){
         .digester = digester_create(),
         .memory_max = w->config->memory_message_max,
-        .memory_limit = w->config->worker_memory_max,
+        .ledger.max = w->config->worker_memory_max,
         .spill_open = worker_spill_open,
         .spill_arg = w,
         .failed = worker_store_failed,
     };
-    w->read_buf = ms_malloc(WORKER_READ_SIZE);
+    w->read_buf = ms_malloc(WORKER_READ_SIZE + WORKER_SEND_SIZE);
+    w->send_buf = w->read_buf + WORKER_READ_SIZE;
     return w->store.digester != NULL && w->read_buf != NULL ? 0 : -1;
 }
 
@@ -392,6 +393,7 @@ worker_close(struct worker *w)
     dedup_close(w->dedup);
     sources_close(w->sources);
     stats_writer_close(&w->stats);
+    MS_ASSERT(w->store.ledger.used == 0); /* whoever took memory has given it back */
     digester_destroy(w->store.digester);
     fd_close(&w->epoll_fd);
     fd_close(&w->signal_fd);

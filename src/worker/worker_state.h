@@ -50,6 +50,7 @@ int timer_wait_ms(const struct timer_wheel *wheel, uint64_t now_us, int max_ms);
 
 #define WORKER_HANDLERS_MAX (CONFIG_LISTENERS_MAX + 8) /* one a listener, and the shared ones */
 #define WORKER_READ_SIZE    (256 * 1024)
+#define WORKER_SEND_SIZE    (64 * 1024)
 #define WORKER_EVENTS       256
 #define WORKER_TICK_US      1000000 /* the handlers' clockwork; a failure is said again after it */
 
@@ -160,6 +161,7 @@ struct worker {
     bool draining, stopping;
     uint64_t drain_end_us;
     uint8_t *read_buf; /* WORKER_READ_SIZE */
+    uint8_t *send_buf; /* behind it, WORKER_SEND_SIZE: a piece of a file on its way */
 };
 
 /* A random number, another one with each call. */

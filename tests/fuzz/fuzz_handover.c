@@ -39,7 +39,7 @@ peer_adopt(struct proto_peer *p, const struct conn_moved *moved)
         abort();
     if (moved->window_len > 0)
         p->window = packet_window_restore(&p->store, moved->window, moved->window_len);
-    return outbox_restore(&p->outbox, moved->outbox, moved->outbox_len) == 0;
+    return outbox_restore(&p->outbox, &p->store, moved->outbox, moved->outbox_len) == 0;
 }
 
 static void

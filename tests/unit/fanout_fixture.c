@@ -1,9 +1,10 @@
 #include "fanout_fixture.h"
 
 static int
-hall_push(void *ctx, struct conn *c, const void *data, size_t n)
+hall_push(void *ctx, struct conn *c, struct blob *blob)
 {
-    size_t len = strlen(c->text);
+    size_t len = strlen(c->text), n = (size_t)blob->len;
+    const void *data = blob->mem;
 
     assert_ptr_equal(c->desk, ctx);
     if (c->refuses != 0) {

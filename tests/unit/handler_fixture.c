@@ -25,6 +25,20 @@ fixture_spill_open(void *arg)
     return data_dir_spill_open(arg);
 }
 
+static char *
+fixture_reply(const struct verdict *verdict)
+{
+    const uint8_t *bytes;
+    char *reply;
+
+    if (verdict->blob == NULL)
+        return verdict->reply != NULL ? strndup(verdict->reply, verdict->reply_len) : NULL;
+    assert_int_equal(blob_bytes(verdict->blob, &bytes), 0);
+    reply = strndup((const char *)bytes, (size_t)verdict->blob->len);
+    blob_release(verdict->blob, bytes);
+    return reply;
+}
+
 void
 fixture_settle(void *ctx, struct message *m, const struct verdict *verdict)
 {
@@ -36,7 +50,7 @@ fixture_settle(void *ctx, struct message *m, const struct verdict *verdict)
     s->outcome = verdict->outcome;
     snprintf(s->code, sizeof(s->code), "%s", verdict->code != NULL ? verdict->code : "");
     snprintf(s->text, sizeof(s->text), "%s", verdict->text != NULL ? verdict->text : "");
-    s->reply = verdict->reply != NULL ? strndup(verdict->reply, verdict->reply_len) : NULL;
+    s->reply = fixture_reply(verdict);
     message_destroy(m);
 }
 
@@ -75,7 +89,7 @@ fixture_create(void)
     assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
     f->store = (struct message_store){.digester = digester_create(),
                                       .memory_max = 4096,
-                                      .memory_limit = 1 << 30,
+                                      .ledger.max = 1 << 30,
                                       .spill_open = fixture_spill_open,
                                       .spill_arg = &f->config};
     f->host = (struct handler_host){.config = &f->config,
@@ -84,7 +98,8 @@ fixture_create(void)
                                     .settle = fixture_settle,
                                     .origin = fixture_origin,
                                     .committed = fixture_committed,
-                                    .digester = f->store.digester};
+                                    .digester = f->store.digester,
+                                    .store = &f->store};
     return f;
 }
 
@@ -101,6 +116,7 @@ fixture_destroy(struct fixture *f)
 {
     fixture_forget_settled(f);
     fixture_remove_tree(f->dir);
+    assert_int_equal(f->store.ledger.used, 0);
     digester_destroy(f->store.digester);
     free(f);
 }

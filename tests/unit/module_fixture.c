@@ -23,7 +23,7 @@ module_conn_origin(void *ctx, const struct conn *c, struct message_origin *origi
 }
 
 static int
-module_push(void *ctx, struct conn *c, const void *data, size_t n)
+module_push(void *ctx, struct conn *c, struct blob *blob)
 {
     size_t len = strlen(c->pushed);
 
@@ -33,7 +33,8 @@ module_push(void *ctx, struct conn *c, const void *data, size_t n)
         errno = c->push_error;
         return -1;
     }
-    snprintf(c->pushed + len, sizeof(c->pushed) - len, "%.*s\n", (int)n, (const char *)data);
+    snprintf(c->pushed + len, sizeof(c->pushed) - len, "%.*s\n", (int)blob->len,
+             (const char *)blob->mem);
     return 0;
 }
 

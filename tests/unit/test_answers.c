@@ -8,8 +8,8 @@
 static void
 assert_ready(struct answers *a, const char *text)
 {
-    assert_int_equal(a->ready.len, strlen(text));
-    assert_string_equal(buffer_cstr(&a->ready), text);
+    assert_int_equal(a->ready.bytes.len, strlen(text));
+    assert_string_equal(buffer_cstr(&a->ready.bytes), text);
 }
 
 static void
@@ -18,14 +18,14 @@ what_is_known_at_once_is_ready_at_once(void **state)
     struct answers a;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     assert_true(answers_idle(&a));
     answers_append(&a, "one", 3, false);
     answers_append(&a, "two", 3, false);
     assert_ready(&a, "onetwo");
     assert_false(answers_idle(&a));
     assert_false(a.ended);
-    buffer_consume(&a.ready, 6);
+    buffer_consume(&a.ready.bytes, 6);
     assert_true(answers_idle(&a));
     answers_fini(&a);
 }
@@ -37,13 +37,13 @@ what_comes_behind_an_open_place_waits(void **state)
     struct answer *place;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     answers_append(&a, "1", 1, false);
     place = answers_reserve(&a, 0);
     answers_append(&a, "3", 1, false);
     assert_ready(&a, "1");
     assert_int_equal(a.waiting, 1);
-    buffer_consume(&a.ready, 1);
+    buffer_consume(&a.ready.bytes, 1);
     assert_false(answers_idle(&a));
     answers_settle(&a, place, "2", 1, false);
     assert_ready(&a, "23");
@@ -63,7 +63,7 @@ settle_in_order(const unsigned order[PLACES])
     bool settled[PLACES] = {false};
     char expected[128];
 
-    answers_init(&a);
+    answers_init(&a, NULL);
     answers_append(&a, "begin", 5, false);
     for (unsigned i = 0; i < PLACES; i++) {
         answers_append(&a, (char[]){'[', (char)('0' + i)}, 2, false);
@@ -122,7 +122,7 @@ settle_third_as_last(const unsigned order[PLACES])
     struct answer *places[PLACES];
     bool settled[PLACES] = {false};
 
-    answers_init(&a);
+    answers_init(&a, NULL);
     for (unsigned i = 0; i < PLACES; i++) {
         places[i] = answers_reserve(&a, 0);
         answers_append(&a, ",", 1, false);
@@ -159,7 +159,7 @@ a_last_answer_known_at_once_ends_it_behind_open_places(void **state)
     struct answer *place, *late;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     place = answers_reserve(&a, 0);
     answers_append(&a, "ERR", 3, true);
     assert_false(a.ended);
@@ -169,7 +169,7 @@ a_last_answer_known_at_once_ends_it_behind_open_places(void **state)
     answers_settle(&a, place, "ACK ", 4, false);
     assert_true(a.ended);
     assert_ready(&a, "ACK ERR");
-    buffer_consume(&a.ready, 7);
+    buffer_consume(&a.ready.bytes, 7);
     assert_true(answers_idle(&a));
     answers_settle(&a, late, "dropped", 7, false);
     assert_true(answers_idle(&a));
@@ -188,7 +188,7 @@ a_prefix_leaves_together_with_the_answer(void **state)
     struct answer *place;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     answers_append(&a, "xACK\r\n", 6, false);
     place = answers_reserve(&a, 5);
     assert_ready(&a, "x");
@@ -204,9 +204,9 @@ a_prefix_that_was_partly_sent_stays_where_it_is(void **state)
     struct answer *place;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     answers_append(&a, "ACK\r\n", 5, false);
-    buffer_consume(&a.ready, 2);
+    buffer_consume(&a.ready.bytes, 2);
     place = answers_reserve(&a, 5);
     assert_ready(&a, "K\r\n");
     answers_settle(&a, place, "!", 1, false);
@@ -220,7 +220,7 @@ open_places_are_freed_with_the_queue(void **state)
     struct answers a;
 
     (void)state;
-    answers_init(&a);
+    answers_init(&a, NULL);
     answers_append(&a, "12345", 5, false);
     assert_non_null(answers_reserve(&a, 5));
     answers_append(&a, "more", 4, false);

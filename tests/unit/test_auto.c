@@ -561,8 +561,8 @@ a_push_waits_for_whoever_it_becomes(void **state)
     begin(&p);
     assert_int_equal(proto_peer_push(&p, "early", 5), 0);
     proto_peer_expect_said(&p, NULL, 0);
-    assert_int_equal(p.outbox.first->len, 5);
-    assert_memory_equal(p.outbox.first->data, "early", 5);
+    assert_int_equal(p.outbox.first->blob->len, 5);
+    assert_memory_equal(p.outbox.first->blob->mem, "early", 5);
     proto_peer_push(&p, "", 0);
     hear(&p, TEXT("\0\0\0\1x"), 1);
     proto_peer_expect_said(&p, TEXT("\0\0\0\5early\0\0\0\0"));

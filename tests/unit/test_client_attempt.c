@@ -133,10 +133,10 @@ toy_settle(void *state, struct proto_io *io, void *place, const struct message *
 }
 
 static int
-toy_push(void *state, struct proto_io *io, const void *data, size_t n)
+toy_push(void *state, struct proto_io *io, struct blob *blob)
 {
     assert_true(toy_idle(state));
-    answers_append(io->answers, data, n, false);
+    answers_append(io->answers, blob->mem, (size_t)blob->len, false);
     io->outbox->results->sent++;
     return 0;
 }

@@ -343,18 +343,18 @@ the_end_is_told_with_the_byte_that_brings_it_and_with_all_behind_it(void **state
     size_t used = 0;
 
     (void)state;
-    answers_init(&answers);
-    outbox_init(&outbox);
-    outbox_push(&outbox, "hi", 2);
+    answers_init(&answers, NULL);
+    outbox_init(&outbox, NULL);
+    outbox_push(&outbox, blob_create(NULL, "hi", 2));
     outbox_end(&outbox, outbox_reserve(&outbox));
     assert_int_equal(tinyproto_protocol.feed(&tp, &io, bytes, 1, &used, &m), PROTO_CLOSE);
     assert_int_equal(used, 1);
-    assert_int_equal(answers.ready.len, 3);
-    assert_memory_equal(buffer_bytes(&answers.ready), "hi\0", 3);
+    assert_int_equal(answers.ready.bytes.len, 3);
+    assert_memory_equal(buffer_bytes(&answers.ready.bytes), "hi\0", 3);
     assert_int_equal(tinyproto_protocol.feed(&tp, &io, bytes, 3, &used, &m), PROTO_CLOSE);
     assert_int_equal(used, 3);
     assert_int_equal(tinyproto_protocol.expire(&tp, &io), PROTO_CLOSE);
-    assert_int_equal(answers.ready.len, 3);
+    assert_int_equal(answers.ready.bytes.len, 3);
     outbox_fini(&outbox);
     answers_fini(&answers);
 }

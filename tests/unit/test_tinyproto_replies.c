@@ -157,15 +157,14 @@ a_refusal_that_nobody_waits_for_changes_nothing(void **state)
 static void
 where_a_reply_cannot_come_the_connection_ends_in_its_place(void **state)
 {
+    static struct blob huge = {.refs = 1, .len = (uint64_t)TINYPROTO_SEND_MAX + 1, .fd = -1};
     static const struct {
         struct verdict verdict;
         unsigned rej, messages;
     } cases[] = {
         {{.outcome = PROTO_REFUSED, .code = "refused", .text = "no"}, 1, 1},
         {{.outcome = PROTO_FAILED, .text = "broken"}, 0, 1},
-        {{.outcome = PROTO_COMMITTED, .reply = "", .reply_len = (size_t)TINYPROTO_SEND_MAX + 1},
-         0,
-         2},
+        {{.outcome = PROTO_COMMITTED, .blob = &huge}, 0, 2},
     };
 
     (void)state;

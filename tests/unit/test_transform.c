@@ -35,7 +35,7 @@ set_up(void **state)
     store = (struct message_store){
         .digester = digester_create(),
         .memory_max = 64,
-        .memory_limit = 1 << 20,
+        .ledger.max = 1 << 20,
         .spill_open = spill_open,
     };
     return store.digester != NULL ? 0 : -1;
@@ -45,7 +45,7 @@ static int
 tear_down(void **state)
 {
     (void)state;
-    assert_int_equal(store.memory_used, 0);
+    assert_int_equal(store.ledger.used, 0);
     digester_destroy(store.digester);
     return 0;
 }

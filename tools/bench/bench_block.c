@@ -87,7 +87,7 @@ block_release(struct bench_load *load)
 static int
 handshake_turn(struct bench_link *link, void *state, struct proto_io *io)
 {
-    struct buffer *ready = &io->answers->ready;
+    struct buffer *ready = &io->answers->ready.bytes;
     struct pollfd p = {.fd = link->fd, .events = POLLIN};
     struct message *m = NULL;
     uint8_t data[2048];
@@ -137,8 +137,8 @@ handshake_run(struct bench_link *link)
     union proto_state state;
     int done = 0;
 
-    answers_init(&answers);
-    outbox_init(&outbox);
+    answers_init(&answers, NULL);
+    outbox_init(&outbox, NULL);
     buffer_init(&lookahead);
     cnp_protocol.init(&state, &begin);
     cnp_protocol.open(&state, &io);

@@ -198,7 +198,7 @@ proto_prepare(struct bench_load *load)
     shared->store = (struct message_store){
         .digester = digester_create(),
         .memory_max = SPEAKER_MEMORY,
-        .memory_limit = UINT64_MAX,
+        .ledger.max = UINT64_MAX,
         .spill_open = proto_spill_open,
     };
     if (shared->store.digester == NULL)
@@ -323,7 +323,7 @@ proto_open(struct bench_link *link)
     s->outbox.results = &s->results;
     s->results.settled = speaker_settled;
     s->results.settled_arg = link;
-    answers_init(&s->answers);
+    answers_init(&s->answers, NULL);
     buffer_init(&s->lookahead);
     io = speaker_io(link);
     shared->ops->init(&s->state, &begin);
@@ -433,15 +433,13 @@ proto_output(struct bench_link *link, struct iovec out[2])
     const struct proto_ops *ops = shared_of(link)->ops;
     struct speaker *s = link->speech;
     struct proto_io io = speaker_io(link);
-    int n = 0;
+    int n;
 
-    while (s->answers.ready.len + s->body.len == 0 && ops->work != NULL &&
+    while (chain_is_empty(&s->answers.ready) && s->body.len == 0 && ops->work != NULL &&
            ops->work(&s->state, &io))
         continue;
-    if (s->answers.ready.len > 0)
-        out[n++] = (struct iovec){(void *)(uintptr_t)buffer_bytes(&s->answers.ready),
-                                  s->answers.ready.len};
-    if (s->body.len > 0)
+    n = chain_peek(&s->answers.ready, NULL, 0, out, 2);
+    if (s->body.len > 0) /* of msp, which puts no blob before it */
         out[n++] = (struct iovec){(void *)(uintptr_t)s->body.data, s->body.len};
     if (n == 0) {
         s->flushed = s->results.sent;
@@ -455,9 +453,10 @@ static void
 proto_sent(struct bench_link *link, size_t n)
 {
     struct speaker *s = link->speech;
-    size_t first = n < s->answers.ready.len ? n : s->answers.ready.len;
+    uint64_t ready = chain_len(&s->answers.ready);
+    size_t first = n < ready ? n : (size_t)ready;
 
-    buffer_consume(&s->answers.ready, first);
+    chain_sent(&s->answers.ready, NULL, first);
     s->body.data += n - first;
     s->body.len -= n - first;
 }

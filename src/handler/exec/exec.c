@@ -159,6 +159,7 @@ exec_submit(void *handler, struct message *m)
 
     if (!h->config.once && m->size > exec_take_max(h))
         refusal = "the message is too long for exec=pool";
+    ledger_take(&h->host.store->ledger, EXEC_JOB_COST);
     job->m = m;
     h->out++;
     if (m->error != 0) {
@@ -259,12 +260,10 @@ exec_finish(void *handler)
 }
 
 static void
-exec_drop_job(struct exec_job *job)
+exec_drop_job(struct exec *h, struct exec_job *job)
 {
     message_destroy(job->m);
-    free(job->proto);
-    free(job->peer);
-    free(job);
+    exec_job_destroy(h, job);
 }
 
 static void
@@ -276,7 +275,7 @@ exec_tell_children_to_end(struct exec *h)
         if (slot->state == EXEC_SLOT_IDLE) {
             exec_slot_end(h, slot, EXEC_END_LEAVE);
         } else if (slot->state == EXEC_SLOT_BUSY) {
-            exec_drop_job(exec_slot_take_job(slot));
+            exec_drop_job(h, exec_slot_take_job(slot));
             exec_slot_end(h, slot, EXEC_END_TERM);
         }
     }
@@ -315,7 +314,7 @@ exec_destroy(void *handler)
 
     h->is_leaving = true;
     while ((job = exec_take_first(h)) != NULL)
-        exec_drop_job(job);
+        exec_drop_job(h, job);
     if (h->slots != NULL) {
         exec_tell_children_to_end(h);
         exec_await_children(h);

@@ -18,6 +18,7 @@
 
 #define EXEC_ANSWER_REFUSED     UINT32_C(0x80000000)
 #define EXEC_ANSWER_REFUSAL_MAX (64u << 10)
+#define EXEC_TEXT_MAX           400 /* bytes of a refusal that are kept */
 
 enum exec_answer_is {
     EXEC_ANSWER_MORE,  /* bytes are missing */
@@ -26,18 +27,23 @@ enum exec_answer_is {
 };
 
 struct exec_answer {
-    struct buffer bytes; /* of a reply only where it is wanted; of a refusal always */
-    uint64_t len;        /* bytes so far, kept or not */
+    struct message *reply;    /* one that is wanted, as far as it has come; else NULL */
+    char text[EXEC_TEXT_MAX]; /* the beginning of a refusal */
+    uint64_t len;             /* bytes so far, kept or not */
     uint8_t head[4];
     uint8_t head_len;
-    bool wanted;
     bool framed;
     bool refused;
     uint32_t body_len; /* of a framed one; set once its head is there */
 };
 
-/* bytes must be initialised, and is to be freed in the end; what is in it is dropped. */
-void exec_answer_init(struct exec_answer *answer, bool framed, bool wanted);
+/* store: where a reply is kept like a message; NULL: none is wanted. */
+void exec_answer_init(struct exec_answer *answer, bool framed, struct message_store *store);
+void exec_answer_fini(struct exec_answer *answer);
+
+/* The reply, a reference for the caller; NULL: none, or, with errno other than 0, it could not be
+ * kept. */
+struct blob *exec_answer_reply(struct exec_answer *answer);
 
 /* Not to be called again once it is whole or bad. One that is not framed is never whole by
  * itself. */
@@ -226,6 +232,8 @@ struct exec_job {
     char *proto, *peer; /* with exec=once; else NULL */
 };
 
+#define EXEC_JOB_COST (sizeof(struct exec_job) + 256) /* in the ledger, with its texts */
+
 enum exec_slot_state {
     EXEC_SLOT_FREE,   /* no process */
     EXEC_SLOT_IDLE,   /* waits for a message */
@@ -291,10 +299,10 @@ void exec_start_failed(struct exec *h);
 
 #define EXEC_REFUSED_STATUS 65 /* EX_DATAERR of sysexits.h */
 
-/* reply: a child's; no bytes are no reply. */
-void exec_settle_committed(struct exec *h, struct exec_job *job, const struct buffer *reply);
+/* With the child's reply; no bytes are no reply. */
+void exec_settle_committed(struct exec *h, struct exec_job *job, struct exec_answer *answer);
 
-/* text: a child's, n bytes, of which at most 400 are used; none: a sentence of ours. */
+/* text: a child's, n bytes, of which at most EXEC_TEXT_MAX are used; none: a sentence of ours. */
 void exec_settle_refused(struct exec *h, struct exec_job *job, const void *text, size_t n);
 
 /* Refused before a child saw it. */
@@ -306,6 +314,9 @@ void exec_settle_failed(struct exec *h, struct exec_job *job, const char *what, 
 /* By the wait status of a child that did not answer; tail: the end of its standard error. */
 void
 exec_settle_status(struct exec *h, struct exec_job *job, int status, const struct exec_tail *tail);
+
+/* Frees a job, without its message. */
+void exec_job_destroy(struct exec *h, struct exec_job *job);
 
 /* A warning, with the last line that a child said (or NULL) behind it. */
 void exec_warn(struct exec *h, const char *what, const struct exec_tail *tail);

@@ -7,25 +7,44 @@
 
 /* --- exec answer --- */
 
-#define ANSWER_SPARE (64u << 10) /* no more memory is kept for the next answer */
+void
+exec_answer_init(struct exec_answer *answer, bool framed, struct message_store *store)
+{
+    *answer = (struct exec_answer){.framed = framed};
+    if (store == NULL)
+        return;
+    answer->reply = message_create(store, 0, PROTO_REPLY_MAX, 0);
+    message_skip_digest(answer->reply);
+    answer->reply->wants_crc = true;
+}
 
 void
-exec_answer_init(struct exec_answer *answer, bool framed, bool wanted)
+exec_answer_fini(struct exec_answer *answer)
 {
-    struct buffer bytes = answer->bytes;
+    message_destroy(answer->reply);
+    answer->reply = NULL;
+}
 
-    if (bytes.cap > ANSWER_SPARE)
-        buffer_fini(&bytes);
-    buffer_clear(&bytes);
-    *answer = (struct exec_answer){.bytes = bytes, .framed = framed, .wanted = wanted};
+struct blob *
+exec_answer_reply(struct exec_answer *answer)
+{
+    errno = 0;
+    if (answer->reply == NULL || answer->reply->size == 0)
+        return NULL;
+    message_finish(answer->reply);
+    return blob_of_message(answer->reply);
 }
 
 static void
 exec_answer_keep(struct exec_answer *answer, const void *data, size_t n)
 {
+    size_t room = answer->len < sizeof(answer->text) ? sizeof(answer->text) - answer->len : 0;
+
+    if (answer->refused)
+        memcpy(answer->text + sizeof(answer->text) - room, data, n < room ? n : room);
+    else if (answer->reply != NULL)
+        message_append(answer->reply, data, n);
     answer->len += n;
-    if (answer->wanted || answer->refused)
-        buffer_append(&answer->bytes, data, n);
 }
 
 static size_t

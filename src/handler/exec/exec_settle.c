@@ -4,11 +4,11 @@
 
 #include "common/log.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 
-#define EXEC_TEXT_MAX  400
 #define EXEC_SECOND_US 1000000
 #define EXEC_HEARD_MAX 20 /* lines of children a second */
 
@@ -45,14 +45,21 @@ exec_heard_line(void *arg, const char *line, size_t n)
     log_info("exec on %s: says: %.*s", h->host.listener->name, (int)n, line);
 }
 
+void
+exec_job_destroy(struct exec *h, struct exec_job *job)
+{
+    ledger_give(&h->host.store->ledger, EXEC_JOB_COST);
+    free(job->proto);
+    free(job->peer);
+    free(job);
+}
+
 static void
 exec_settle(struct exec *h, struct exec_job *job, const struct verdict *verdict)
 {
     struct message *m = job->m;
 
-    free(job->proto);
-    free(job->peer);
-    free(job);
+    exec_job_destroy(h, job);
     h->out--;
     h->host.settle(h->host.ctx, m, verdict);
 }
@@ -66,17 +73,30 @@ exec_settle_decided(struct exec *h, struct exec_job *job, const struct verdict *
     exec_settle(h, job, verdict);
 }
 
-void
-exec_settle_committed(struct exec *h, struct exec_job *job, const struct buffer *reply)
+/* The command has taken the message, so it is not refused, whatever the reason. */
+static void
+exec_settle_unkept(struct exec *h, struct exec_job *job, int error)
 {
-    struct verdict verdict = {.outcome = PROTO_COMMITTED};
+    struct outcome outcome = outcome_named_failed("the command's answer cannot be kept", error);
+    char text[OUTCOME_TEXT_LEN];
+    struct verdict verdict = outcome_verdict(&outcome, text);
 
-    if (job->m->wants_reply && reply->len > 0) {
-        verdict.reply = buffer_bytes(reply);
-        verdict.reply_len = reply->len;
+    exec_warn(h, text, NULL);
+    exec_settle_decided(h, job, &verdict);
+}
+
+void
+exec_settle_committed(struct exec *h, struct exec_job *job, struct exec_answer *answer)
+{
+    struct verdict verdict = {.outcome = PROTO_COMMITTED, .blob = exec_answer_reply(answer)};
+
+    if (verdict.blob == NULL && errno != 0) {
+        exec_settle_unkept(h, job, errno);
+        return;
     }
     h->host.committed(h->host.ctx, 1);
     exec_settle_decided(h, job, &verdict);
+    blob_unref(verdict.blob);
 }
 
 void

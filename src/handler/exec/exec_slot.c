@@ -52,6 +52,7 @@ exec_slot_end(struct exec *h, struct exec_slot *slot, enum exec_slot_end how)
     uint64_t now_us = clock_mono_us();
 
     slot->state = EXEC_SLOT_ENDING;
+    exec_answer_fini(&slot->answer);
     exec_child_close(&slot->child, &slot->child.in);
     exec_child_close(&slot->child, &slot->child.out);
     switch (how) {
@@ -104,10 +105,10 @@ exec_slot_answered(struct exec *h, struct exec_slot *slot)
 
     slot->served++;
     if (slot->answer.refused)
-        exec_settle_refused(h, job, buffer_bytes(&slot->answer.bytes), slot->answer.bytes.len);
+        exec_settle_refused(h, job, slot->answer.text, (size_t)slot->answer.len);
     else
-        exec_settle_committed(h, job, &slot->answer.bytes);
-    exec_answer_init(&slot->answer, true, false); /* a long one's memory is not kept */
+        exec_settle_committed(h, job, &slot->answer);
+    exec_answer_fini(&slot->answer);
 }
 
 /* A child that reads no more needs no more of a body in memory. One in a file is read to its end
@@ -296,7 +297,7 @@ exec_slot_decide(struct exec *h, struct exec_slot *slot, int status)
     if (!in_order)
         exec_settle_status(h, job, status, &slot->tail);
     else if (h->config.once)
-        exec_settle_committed(h, job, &slot->answer.bytes);
+        exec_settle_committed(h, job, &slot->answer);
     else
         exec_slot_unanswered(h, job);
 }
@@ -317,7 +318,7 @@ exec_slot_exited(struct exec *h, struct exec_slot *slot)
     status = exec_child_reap(&slot->child);
     if (slot->state != EXEC_SLOT_ENDING)
         exec_slot_decide(h, slot, status);
-    buffer_fini(&slot->answer.bytes);
+    exec_answer_fini(&slot->answer);
     slot->state = EXEC_SLOT_FREE;
 }
 
@@ -380,7 +381,7 @@ exec_slot_give(struct exec *h, struct exec_slot *slot, struct exec_job *job)
     slot->deadline_us = clock_mono_us() + h->config.timeout_us;
     exec_arm(h, slot->deadline_us);
     exec_slot_look_soon(h, slot);
-    exec_answer_init(&slot->answer, !once, job->m->wants_reply);
+    exec_answer_init(&slot->answer, !once, job->m->wants_reply ? h->host.store : NULL);
     exec_tail_init(&slot->tail);
     exec_feed_init(&slot->feed, job->m, !once);
     exec_slot_feed(h, slot);

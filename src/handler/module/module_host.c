@@ -133,7 +133,7 @@ module_host_push(void *ctx, struct msock_module_conn *conn, const void *data, si
     errno = ENOTCONN;
     if (mc == NULL || !mc->is_open)
         return -1;
-    return h->host.push(h->host.ctx, (struct conn *)conn, n > 0 ? data : "", n);
+    return handler_push(&h->host, (struct conn *)conn, data, n);
 }
 
 /* Where `except` is gone there is nobody to be left out. */

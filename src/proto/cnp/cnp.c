@@ -305,21 +305,24 @@ cnp_number_settled(struct cnp *cnp, struct packet_window *pw, uint16_t sequence,
         packet_window_unmark(pw, mark);
 }
 
-/* The reply takes its place in the order of replies; NULL: there is none. */
+/* The reply, whose reference it takes, takes its place in the order of replies; NULL: there is
+ * none. */
 static void
 cnp_reply(struct cnp *cnp, struct proto_io *io, struct outbox_item *place, uint16_t sequence,
-          const void *reply, size_t n)
+          struct blob *reply)
 {
-    bool fits = reply != NULL && cnp_fits(cnp, n);
+    bool fits = reply != NULL && cnp_fits(cnp, (size_t)reply->len);
 
     if (place == NULL && fits)
         place = outbox_reserve(io->outbox);
     if (fits)
-        outbox_fill(io->outbox, place, reply, n);
+        outbox_fill(io->outbox, place, reply);
     else if (place != NULL)
         outbox_cancel(io->outbox, place);
-    if (reply != NULL && !fits)
-        cnp_say_close(cnp, io, sequence, "too-large", "the reply is larger than your packets");
+    if (reply == NULL || fits)
+        return;
+    blob_unref(reply);
+    cnp_say_close(cnp, io, sequence, "too-large", "the reply is larger than your packets");
 }
 
 static void
@@ -337,7 +340,6 @@ cnp_settle(void *state, struct proto_io *io, void *place, const struct message *
 {
     struct cnp *cnp = state;
     uint16_t sequence = (uint16_t)m->tag;
-    const void *reply = NULL;
 
     cnp_number_settled(cnp, *io->window, sequence, verdict->outcome == PROTO_REFUSED);
     cnp->begun_us = cnp->used_us = io->now_us; /* until now it was our own time */
@@ -346,7 +348,6 @@ cnp_settle(void *state, struct proto_io *io, void *place, const struct message *
     case PROTO_COMMITTED:
         io->tally->messages++;
         cnp_say_ack(cnp, io, sequence);
-        reply = m->wants_reply ? verdict->reply : NULL;
         break;
     case PROTO_REFUSED:
         cnp_say_refused(cnp, io, sequence, verdict->text);
@@ -356,7 +357,7 @@ cnp_settle(void *state, struct proto_io *io, void *place, const struct message *
                       verdict->text);
         break;
     }
-    cnp_reply(cnp, io, place, sequence, reply, verdict->reply_len);
+    cnp_reply(cnp, io, place, sequence, proto_reply(io, m, verdict));
     cnp_pump(cnp, io);
     cnp_farewell_due(cnp, io);
 }

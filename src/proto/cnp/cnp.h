@@ -123,10 +123,10 @@ extern const struct proto_ops cnp_protocol;
 
 /* What either side of cnp says about the other's packets, each with its counter. */
 
-/* Appends a whole packet: header has its type, sequence and LAST, the rest follows from the
+/* Appends the header of a packet: header has its type, sequence and LAST, the rest follows from the
  * payload. */
-void cnp_packet(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
-                struct cnp_header *header, const void *payload, size_t n);
+void cnp_packet_head(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
+                     struct cnp_header *header, const void *payload, size_t n);
 
 /* A packet of control: type is the one on the wire. last: as in cnp_farewell. */
 void cnp_say(struct cnp *cnp, struct proto_io *io, uint8_t type, uint16_t sequence,

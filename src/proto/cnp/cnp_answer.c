@@ -3,8 +3,8 @@
 #include "proto/cnp/cnp.h"
 
 void
-cnp_packet(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
-           struct cnp_header *header, const void *payload, size_t n)
+cnp_packet_head(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
+                struct cnp_header *header, const void *payload, size_t n)
 {
     struct packet_window *pw = *io->window;
     uint8_t head[CNP_HEADER_MAX];
@@ -17,7 +17,6 @@ cnp_packet(const struct cnp *cnp, const struct proto_io *io, struct buffer *out,
         cnp_sum_of(payload, n, header->sum);
     head_len = cnp_header_encode(head, cnp->second, header);
     buffer_append(out, head, head_len);
-    buffer_append(out, payload, n);
 }
 
 void
@@ -28,7 +27,8 @@ cnp_say(struct cnp *cnp, struct proto_io *io, uint8_t type, uint16_t sequence, c
     struct buffer packet;
 
     buffer_init(&packet);
-    cnp_packet(cnp, io, &packet, &header, payload, n);
+    cnp_packet_head(cnp, io, &packet, &header, payload, n);
+    buffer_append(&packet, payload, n);
     if (last)
         (void)cnp_farewell(cnp, io, buffer_bytes(&packet), packet.len);
     else

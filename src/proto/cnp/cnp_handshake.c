@@ -379,7 +379,8 @@ cnp_say_step(struct cnp *cnp, struct proto_io *io, const char *id)
     buffer_append_str(&json, "{\"session_id\": ");
     text_json_string(&json, id, strlen(id));
     buffer_append_str(&json, "}");
-    cnp_packet(cnp, io, step, &header, buffer_bytes(&json), json.len);
+    cnp_packet_head(cnp, io, step, &header, buffer_bytes(&json), json.len);
+    buffer_append(step, buffer_bytes(&json), json.len);
     answers_append(io->answers, buffer_bytes(step), step->len, false);
     buffer_fini(&json);
 }

@@ -280,15 +280,15 @@ cnp_reserve(void *state, struct proto_io *io, const struct message *m)
 }
 
 static int
-cnp_push(void *state, struct proto_io *io, const void *data, size_t n)
+cnp_push(void *state, struct proto_io *io, struct blob *blob)
 {
     struct cnp *cnp = state;
 
-    if (cnp->state == CNP_READY && !cnp_fits(cnp, n)) {
+    if (cnp->state == CNP_READY && !cnp_fits(cnp, (size_t)blob->len)) {
         errno = EMSGSIZE;
         return -1;
     }
-    outbox_push(io->outbox, data, n);
+    outbox_push(io->outbox, blob_ref(blob));
     (void)cnp_pump(cnp, io); /* what ends the connection is the last of its answers */
     return 0;
 }

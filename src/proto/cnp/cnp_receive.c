@@ -266,7 +266,7 @@ cnp_early_begin(struct cnp *cnp, struct proto_io *io, uint32_t ahead)
 {
     const struct cnp_header *h = &cnp->header;
     uint64_t index = cnp->accepted + ahead;
-    bool full = io->memory_low || io->store->memory_used + h->length > io->store->memory_limit;
+    bool full = io->memory_low || io->store->ledger.used + h->length > io->store->ledger.max;
 
     if (full || !cnp->selective || cnp->early >= cnp->window ||
         packet_window_kept(*io->window, index) != NULL)

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define DOUBLINGS_MAX 16 /* of the timeout */
 
@@ -26,7 +27,7 @@ static bool
 cnp_has_room(const struct cnp *cnp, const struct packet_window *pw)
 {
     /* The numbers of the next message begin at 0 again, so all ACKs of this one must be there. */
-    if (cnp->second && pw->sent_len == 0 && cnp->sent == 0)
+    if (cnp->second && pw->sending.at == 0 && cnp->sent == 0)
         return cnp->flight == 0;
     if (cnp->flight == 0 || !cnp->burst || !cnp_numbers_ours(cnp))
         return cnp->flight == 0;
@@ -43,51 +44,72 @@ cnp_next_number(const struct cnp *cnp)
 }
 
 static void
+cnp_say_packet(struct proto_io *io, const struct packet *p)
+{
+    struct chain ready;
+
+    answers_chain(io->answers, &ready);
+    packet_window_say(p, &ready);
+    answers_give(io->answers, NULL, &ready, false);
+}
+
+/* data: the next n bytes of the message. */
+static void
 cnp_send_packet(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, bool ends)
 {
+    struct packet_window *pw = *io->window;
     struct cnp_header header = {
         .type = cnp_type(ends ? CNP_DATA : CNP_FRAGMENT, cnp->second),
         .sequence = cnp_next_number(cnp),
         .last = ends,
     };
-    struct packet *p =
-        packet_window_send(*io->window, header.sequence, ends, cnp_header_len(cnp->second) + n);
+    struct packet *p = packet_window_send(pw, header.sequence, ends, n);
 
     if (p == NULL)
         return;
-    cnp_packet(cnp, io, &p->bytes, &header, data, n);
-    answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
+    cnp_packet_head(cnp, io, &p->bytes, &header, data, n);
+    cnp_say_packet(io, p);
     p->index = cnp->sent;
     p->message = io->outbox->results != NULL ? io->outbox->results->sent : 0;
     p->due_us = io->now_us + io->limits->timeout_us;
-    cnp->used_us = io->now_us;
     if (cnp->flight++ == 0 || p->due_us < cnp->resend_us)
         cnp->resend_us = p->due_us;
     if (cnp->second || header.sequence != 0)
         cnp->sent++;
 }
 
-/* The next packet of the oldest message. */
 static void
-cnp_send_next(struct cnp *cnp, struct proto_io *io, const struct outbox_item *item)
+cnp_message_sent(struct cnp *cnp, struct proto_io *io)
 {
-    struct packet_window *pw = *io->window;
-    size_t n = item->len - pw->sent_len;
-    bool ends = n <= cnp->packet_max;
-    const uint8_t *data = item->data;
-
-    if (!ends)
-        n = cnp->packet_max;
-    cnp_send_packet(cnp, io, data == NULL ? (const uint8_t *)"" : data + pw->sent_len, n, ends);
-    pw->sent_len += n;
-    if (!ends)
-        return;
-    pw->sent_len = 0;
+    blob_reader_fini(&(*io->window)->sending);
     if (cnp->second)
         cnp->sent = 0;
     outbox_pop(io->outbox);
     if (io->outbox->results != NULL)
         io->outbox->results->sent++;
+}
+
+/* The next packet of the oldest message. A payload that is in a file is in memory while it is
+ * summed. Returns 0, or -1 where it cannot be read. */
+static int
+cnp_send_next(struct cnp *cnp, struct proto_io *io)
+{
+    struct blob_reader *r = &(*io->window)->sending;
+    size_t n = r->left < cnp->packet_max ? (size_t)r->left : cnp->packet_max;
+    uint8_t *scratch = r->blob->fd >= 0 ? ms_malloc(n) : NULL;
+    bool ends = n == r->left;
+    const uint8_t *data;
+
+    if ((r->blob->fd >= 0 && scratch == NULL) || blob_reader_next(r, scratch, n, &data) < 0) {
+        free(scratch);
+        return -1;
+    }
+    cnp_send_packet(cnp, io, data, n, ends);
+    blob_reader_take(r, data, n);
+    free(scratch);
+    if (ends)
+        cnp_message_sent(cnp, io);
+    return 0;
 }
 
 enum proto_event
@@ -100,12 +122,15 @@ cnp_pump(struct cnp *cnp, struct proto_io *io)
     while ((item = io->outbox->first) != NULL) {
         if (cnp_window(io) == NULL)
             return cnp_say_close(cnp, io, 0, "internal", "packets cannot be summed here");
-        if (!cnp_fits(cnp, item->len))
+        if (!cnp_fits(cnp, (size_t)item->blob->len))
             return cnp_say_close(cnp, io, 0, "too-large",
                                  "a message for you is larger than your packets");
         if (!cnp_has_room(cnp, *io->window))
             break;
-        cnp_send_next(cnp, io, item);
+        if ((*io->window)->sending.blob == NULL)
+            blob_reader_init(&(*io->window)->sending, blob_ref(item->blob));
+        if (cnp_send_next(cnp, io) < 0)
+            return cnp_say_close(cnp, io, 0, "internal", "a message for you cannot be read back");
     }
     return PROTO_MORE;
 }
@@ -233,7 +258,7 @@ cnp_resend(struct cnp *cnp, struct proto_io *io, struct packet *p)
         return cnp_say_close(cnp, io, p->sequence, "retries", "no ACK for this packet");
     doublings = ++p->tries < DOUBLINGS_MAX ? p->tries : DOUBLINGS_MAX;
     p->due_us = io->now_us + (io->limits->timeout_us << doublings);
-    answers_append(io->answers, buffer_bytes(&p->bytes), p->bytes.len, false);
+    cnp_say_packet(io, p);
     return PROTO_MORE;
 }
 

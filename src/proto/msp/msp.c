@@ -8,8 +8,7 @@
 
 static const uint8_t no_digest[SHA256_LEN];
 
-/* SHA-256 of no bytes: what an empty message declares (1.4). */
-static const uint8_t empty_digest[SHA256_LEN] = {
+const uint8_t msp_empty_digest[SHA256_LEN] = {
     0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24,
     0x27, 0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55};
 
@@ -253,8 +252,10 @@ msp_first_header(struct msp *msp, struct proto_io *io)
                                   msp_keep_max(io), msp->begun_us);
     if (*io->message == NULL)
         return PROTO_CLOSE;
+    (*io->message)->wants_crc = io->want_crc;
     msp_packet_begin(msp, first.crc, true);
-    if (first.size == 0 && first.crc == 0 && memcmp(first.sha256, empty_digest, SHA256_LEN) == 0)
+    if (first.size == 0 && first.crc == 0 &&
+        memcmp(first.sha256, msp_empty_digest, SHA256_LEN) == 0)
         return msp_undetermined_packet(msp, io);
     return PROTO_MORE;
 }
@@ -381,8 +382,8 @@ msp_deadline(const struct msp *msp, const struct proto_limits *limits)
 enum proto_event
 msp_expire(struct msp *msp, struct proto_io *io)
 {
-    bool begun =
-        msp->packet_left < msp->packet_len || memcmp(msp->sha256, empty_digest, SHA256_LEN) == 0;
+    bool begun = msp->packet_left < msp->packet_len ||
+                 memcmp(msp->sha256, msp_empty_digest, SHA256_LEN) == 0;
     enum proto_event event;
 
     if (msp->state == MSP_IDLE || msp->state == MSP_CLOSED)

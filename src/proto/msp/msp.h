@@ -146,6 +146,9 @@ struct msp {
     uint8_t sha256[SHA256_LEN]; /* declared */
 };
 
+/* SHA-256 of no bytes: what an empty message declares (1.4). */
+extern const uint8_t msp_empty_digest[SHA256_LEN];
+
 void msp_init(struct msp *msp, const struct proto_limits *limits, uint64_t now_us);
 
 /* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to be

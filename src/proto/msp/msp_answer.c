@@ -162,18 +162,28 @@ msp_say_store_error(struct msp *msp, struct proto_io *io, int error)
     return msp_say_err(msp, io, "internal", "the server cannot store the message");
 }
 
-static void
-msp_reply_block(struct buffer *out, struct digester *dg, const struct verdict *v)
+/* ACK and the reply block (1.5); NULL: an empty one. -1 where the reply cannot be read. */
+static int
+msp_reply(struct chain *out, struct blob *reply)
 {
-    struct msp_first first = {.size = v->reply_len};
+    struct msp_first first = {.size = 0};
     uint8_t head[MSP_FIRST_HEADER];
 
-    MS_ASSERT(v->reply_len <= PROTO_REPLY_MAX);
-    digest_sha256(dg, v->reply, v->reply_len, first.sha256);
-    first.crc = digest_crc32(0, v->reply, v->reply_len);
+    memcpy(first.sha256, msp_empty_digest, SHA256_LEN);
+    if (reply != NULL) {
+        MS_ASSERT(reply->len <= PROTO_REPLY_MAX);
+        if (blob_sum(reply) < 0)
+            return -1;
+        memcpy(first.sha256, reply->sha256, SHA256_LEN);
+        first.size = reply->len;
+        first.crc = reply->crc;
+    }
     msp_first_encode(head, &first);
-    buffer_append(out, head, sizeof(head));
-    buffer_append(out, v->reply, v->reply_len);
+    chain_append(out, "ACK\r\n", 5);
+    chain_append(out, head, sizeof(head));
+    if (reply != NULL)
+        chain_add(out, blob_ref(reply));
+    return 0;
 }
 
 static void
@@ -185,38 +195,53 @@ msp_final(struct proto_io *io, struct answer *place, const void *data, size_t n,
         answers_append(io->answers, data, n, last);
 }
 
+static void
+msp_settle_not(struct proto_io *io, struct answer *place, const struct verdict *verdict)
+{
+    bool failed = verdict->outcome == PROTO_FAILED;
+    const char *code = verdict->code != NULL ? verdict->code : "internal";
+    char line[MSP_LINE_MAX];
+    size_t n = msp_line(line, failed ? "ERR" : "REJ", code, verdict->text);
+
+    io->tally->err += failed;
+    io->tally->rej += !failed;
+    msp_final(io, place, line, n, failed);
+}
+
+static void
+msp_settle_with_reply(struct proto_io *io, struct answer *place, struct blob *reply)
+{
+    struct chain out;
+
+    answers_chain(io->answers, &out);
+    if (msp_reply(&out, reply) < 0) {
+        chain_fini(&out);
+        msp_settle_not(
+            io, place,
+            &(struct verdict){.outcome = PROTO_FAILED, .text = "the reply cannot be read back"});
+        return;
+    }
+    io->tally->acks++;
+    io->tally->messages++;
+    answers_give(io->answers, place, &out, false);
+}
+
 void
 msp_settle(struct proto_io *io, struct answer *place, const struct message *m,
            const struct verdict *verdict)
 {
-    char line[MSP_LINE_MAX];
-    struct buffer block;
+    struct blob *reply;
 
-    switch (verdict->outcome) {
-    case PROTO_COMMITTED:
+    if (verdict->outcome != PROTO_COMMITTED) {
+        msp_settle_not(io, place, verdict);
+    } else if (m->wants_reply) {
+        reply = proto_reply(io, m, verdict);
+        msp_settle_with_reply(io, place, reply);
+        blob_unref(reply);
+    } else {
         io->tally->acks++;
         io->tally->messages++;
-        if (!m->wants_reply) {
-            msp_final(io, place, "ACK\r\n", 5, false);
-            return;
-        }
-        buffer_init(&block);
-        buffer_append_str(&block, "ACK\r\n");
-        msp_reply_block(&block, io->store->digester, verdict);
-        msp_final(io, place, buffer_bytes(&block), block.len, false);
-        buffer_fini(&block);
-        return;
-    case PROTO_REFUSED:
-        io->tally->rej++;
-        msp_final(io, place, line, msp_line(line, "REJ", verdict->code, verdict->text), false);
-        return;
-    case PROTO_FAILED:
-        io->tally->err++;
-        msp_final(io, place, line,
-                  msp_line(line, "ERR", verdict->code != NULL ? verdict->code : "internal",
-                           verdict->text),
-                  true);
-        return;
+        msp_final(io, place, "ACK\r\n", 5, false);
     }
 }
 

@@ -170,7 +170,7 @@ client_fits_ahead(const struct outgoing *out)
 static bool
 client_all_sent(const struct proto_io *io)
 {
-    return io->answers->ready.len == 0 && io->body->len == 0;
+    return io->answers->ready.bytes.len == 0 && io->body->len == 0;
 }
 
 /* The body of a message that fits into one packet, behind the header in out. */
@@ -190,7 +190,7 @@ client_read_small(const struct outgoing *out, uint8_t *body)
 static bool
 client_lay_out_ahead(struct msp_client *c, struct proto_io *io, struct outgoing *out)
 {
-    uint8_t *at = (uint8_t *)buffer_reserve(&io->answers->ready, CLIENT_LAID_OUT);
+    uint8_t *at = (uint8_t *)buffer_reserve(&io->answers->ready.bytes, CLIENT_LAID_OUT);
     struct msp_first first = {.size = out->size};
     size_t body = out->size, trailer;
 
@@ -206,7 +206,7 @@ client_lay_out_ahead(struct msp_client *c, struct proto_io *io, struct outgoing 
     msp_first_encode(at, &first);
     trailer = msp_trailer_encode(at + MSP_FIRST_HEADER + body, out->kind, client_flags(out), NULL,
                                  out->value, out->value_len);
-    buffer_added(&io->answers->ready, MSP_FIRST_HEADER + body + trailer);
+    buffer_added(&io->answers->ready.bytes, MSP_FIRST_HEADER + body + trailer);
     c->unsent = out->next;
     io->outbox->results->sent++;
     return true;
@@ -238,7 +238,8 @@ client_begin_next(struct msp_client *c, struct proto_io *io)
     if (out == NULL)
         return false;
     if (client_fits_ahead(out))
-        return io->answers->ready.len < CLIENT_AHEAD_BYTES && client_lay_out_ahead(c, io, out);
+        return io->answers->ready.bytes.len < CLIENT_AHEAD_BYTES &&
+               client_lay_out_ahead(c, io, out);
     return out == c->first && c->reading == CLIENT_LINES && client_begin(c, io, out);
 }
 
@@ -268,7 +269,7 @@ static void
 client_lay_out_packet(struct msp_client *c, struct proto_io *io)
 {
     const struct msp_chunk *chunk = &c->packets.current;
-    struct buffer *ready = &io->answers->ready;
+    struct buffer *ready = &io->answers->ready.bytes;
     uint8_t *at = (uint8_t *)buffer_reserve(ready, MSP_FIRST_HEADER);
 
     if (at == NULL) {
@@ -297,7 +298,7 @@ static void
 client_lay_out_trailer(struct msp_client *c, struct proto_io *io)
 {
     const struct outgoing *out = c->first;
-    struct buffer *ready = &io->answers->ready;
+    struct buffer *ready = &io->answers->ready.bytes;
     uint8_t digest[SHA256_LEN];
     uint8_t *at;
 
