@@ -27,7 +27,9 @@ NATS_PACKAGES := libnats-dev nats-server
 LIVE_PACKAGES := libncurses-dev
 # File systems whose images the tests of root look at.
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
-LINT_PACKAGES := clang clang-format cppcheck
+# The same for the Python module.
+PYTHON_PACKAGES := python3-dev
+LINT_PACKAGES := clang clang-format cppcheck $(PYTHON_PACKAGES) mypy
 
 # --- flags -----------------------------------------------------------------------------------------
 
@@ -101,6 +103,16 @@ FIXTURE_SRC := $(filter-out tests/unit/test_%,$(wildcard tests/unit/*.c))
 HELPER_SRC := $(filter-out tests/system/test_%,$(wildcard tests/system/*.c)) $(SUPPORT_SRC)
 PRELOAD_SRC := $(wildcard tests/preload/*.c)
 MODULE_SRC := $(wildcard tests/modules/*.c) examples/chat.c
+
+# python/: the extension module, through the stable ABI of Python 3.9. PY_LDFLAGS has it find libmsock
+# beside itself; a package that has libmsock where the linker looks sets it to nothing.
+PYTHON     ?= /usr/bin/python3
+PYTHONDIR  ?= $(PREFIX)/lib/python3/dist-packages
+PY_LDFLAGS ?= -Wl,-rpath,'$$ORIGIN/../..'
+PY_SRC     := $(wildcard python/ext/*.c)
+PY_FILES   := $(wildcard $(addprefix python/,msock/*.py msock/*.pyi msock/py.typed dropins/*.py dropins/*/*.py))
+PY_INCLUDE := $(shell $(PYTHON) -c 'import sysconfig; print(sysconfig.get_path("include"))' 2>/dev/null)
+PY_CFLAGS  := -I$(PY_INCLUDE) -Wno-write-strings
 
 comma := ,
 obj = $(patsubst %.c,$(B)/obj/%.o,$(1))
@@ -209,15 +221,44 @@ $(B)/libmsock.pc: src/client/libmsock.pc.in FORCE
 
 FORCE:
 
+# --- Python ----------------------------------------------------------------------------------------
+
+$(B)/obj/python/%.o: PIE_CFLAGS += $(PY_CFLAGS)
+$(B)/pic/python/%.o: PIC_CFLAGS += $(PY_CFLAGS)
+
+$(B)/python/msock/_msock.abi3.so: $(call pic,$(PY_SRC)) $(B)/libmsock.so
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -shared $(SAN) -Wl,-z,relro,-z,now $(PY_LDFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) \
+	    -L$(B) -lmsock
+
+$(B)/python/%: python/%
+	@mkdir -p $(@D)
+	@cp $< $@
+
+.PHONY: python python-modules python-test install-python
+
+# PYTHONPATH=$(B)/python then has msock, and $(B)/python/dropins the drop-ins.
+python: python-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) python-modules
+
+python-modules: $(B)/python/msock/_msock.abi3.so $(addprefix $(B)/,$(PY_FILES))
+
+python-test: python-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all python-modules
+	@tests/run.sh $(B) $(PYTHON_TEST)
+
 # --- set-up and the main job -----------------------------------------------------------------------
 
 # Without them, or where they cannot be had, what needs them is not built and its tests are skipped.
-.PHONY: nats-deps live-deps
+.PHONY: nats-deps live-deps python-deps
 nats-deps: OPTIONAL := $(NATS_PACKAGES)
 nats-deps: LACKING := handler=nats is
 live-deps: OPTIONAL := $(LIVE_PACKAGES)
 live-deps: LACKING := msockctl top is
-nats-deps live-deps:
+python-deps: OPTIONAL := $(PYTHON_PACKAGES)
+python-deps: LACKING := the Python module is
+nats-deps live-deps python-deps:
 	@dpkg-query -W $(OPTIONAL) >/dev/null 2>&1 || \
 	    $(MAKE) --no-print-directory deps PACKAGES='$(OPTIONAL)' || \
 	    echo "make: going on without $(OPTIONAL): $(LACKING) not built" >&2
@@ -297,12 +338,16 @@ $(NATS_EXAMPLES): $(B)/%: %.c
 .PHONY: nats-examples
 nats-examples: $(NATS_EXAMPLES)
 
-test: test-deps nats-deps live-deps
+test: test-deps nats-deps live-deps python-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
-	@tests/run.sh $(B) $(UNIT) $(SYSTEM)
+	@tests/run.sh $(B) $(UNIT) $(SYSTEM) $(PYTHON_TEST)
+
+# Its unittests are counted as the others are. A module with sanitizers is loaded by no Python.
+PYTHON_TEST := $(if $(SANITIZE)$(VALGRIND),,tests/python.sh)
+HAVE_PYTHON := $(wildcard $(PY_INCLUDE)/Python.h)
 
 .PHONY: tests
-tests: all $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
+tests: all $(if $(HAVE_PYTHON),$(if $(PYTHON_TEST),python-modules)) $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
 	@tests/run.sh $(B) $(UNIT)
@@ -384,6 +429,7 @@ lint: lint-deps nats-deps live-deps
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
 	sh tests/lint_manuals.sh $(B)/lint-gcc
+	cd python && mypy --strict --python-version 3.9 msock examples
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE
@@ -418,10 +464,17 @@ install: all
 	    install -m 755 $(PLUGIN) $(LIVE) $(DESTDIR)$(LIBDIR)/msockd/; }
 	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/
+	[ ! -e $(B)/python/msock/_msock.abi3.so ] || $(MAKE) --no-print-directory install-python
 	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
 	    install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 $$page $(DESTDIR)$(MANDIR)/man$$s/; done
 
+# The drop-ins have a folder of their own, which PYTHONPATH or a .pth file chooses.
+install-python: python-modules
+	for file in $(PY_FILES:python/%=%) msock/_msock.abi3.so; do \
+	    install -D -m 644 $(B)/python/$$file $(DESTDIR)$(PYTHONDIR)/msock/$${file#msock/}; done
+
 uninstall:
+	rm -rf $(DESTDIR)$(PYTHONDIR)/msock
 	rm -f $(DESTDIR)$(SBINDIR)/msockd $(DESTDIR)$(BINDIR)/msockctl $(DESTDIR)$(BINDIR)/msock \
 	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/msockd/msockctl-* $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
@@ -441,6 +494,7 @@ help:
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make torture       the long forms of the tests of power cuts, disks, crashes and NATS'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
+	@echo 'make python        the Python module into $(B)/python;  make python-test  its tests'
 	@echo 'make valgrind      the unit tests under valgrind'
 	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals'
 	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'

@@ -1,0 +1,83 @@
+/* The extension module msock._msock: libmsock for Python, through the stable ABI of Python 3.9.
+ * Invariant: nothing of Python is touched without the GIL, and the GIL is let go wherever libmsock
+ * may wait or compute. */
+#ifndef PYTHON_EXT_H
+#define PYTHON_EXT_H
+
+#define Py_LIMITED_API 0x03090000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <msock_server.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* --- module.c --- */
+
+/* The types; NULL before the module is there. */
+struct ext_types {
+    PyObject *client, *loop_client, *operation, *many;
+    PyObject *server, *connection, *message;
+    PyTypeObject *sent, *outcome;
+};
+extern struct ext_types ext_types;
+
+/* JSONEncoder(...).encode, for JSON as a server takes it, and json.loads. */
+extern PyObject *ext_dumps, *ext_loads;
+
+/* The exception of a status, with a sentence and the protocol's code ("" without). error_make
+ * returns it, or NULL with an exception set; error_set raises it and returns NULL. */
+PyObject *error_make(enum msock_status status, const char *text, const char *code);
+PyObject *error_set(enum msock_status status, const char *text, const char *code);
+
+/* MSOCK_USAGE without a code. Returns NULL. */
+PyObject *error_usage(const char *format, ...);
+
+/* An exception that was raised where it could not be handed on. */
+struct ext_kept {
+    PyObject *type, *value, *trace;
+};
+
+/* Keeps the exception that is set, unless there is one already. */
+void kept_take(struct ext_kept *kept);
+
+/* Raises it. False where there is none. */
+bool kept_raise(struct ext_kept *kept);
+void kept_clear(struct ext_kept *kept);
+int kept_visit(const struct ext_kept *kept, visitproc visit, void *arg);
+
+/* Bytes of an argument: those of bytes are used where they are, a str is UTF-8, anything else with
+ * a buffer is copied. owner_out is a new reference that holds them. */
+int ext_bytes(PyObject *object, PyObject **owner_out, const char **data_out, size_t *n_out);
+
+/* Seconds, or None for without end (-1), as milliseconds, rounded up. */
+int ext_milliseconds(PyObject *seconds, int *ms_out);
+
+/* Logs the exception that is set, with its traceback, as logging.getLogger("msock") does. */
+void ext_log_exception(const char *text);
+
+/* Calls a transform of the program's with bytes. Returns 0 and bytes from malloc(3), or -1 with an
+ * exception set. */
+int ext_transform(PyObject *function, const void *in, size_t in_len, void **out, size_t *out_len);
+
+/* Frees an object of a type from PyType_FromSpec, last of all. */
+void ext_free(PyObject *self);
+
+/* None, with a reference. */
+PyObject *ext_none(void);
+
+/* A method with keywords, for a PyMethodDef. */
+#define EXT_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f)), METH_VARARGS | METH_KEYWORDS
+
+/* --- the types; each returns 0, or -1 with an exception --- */
+
+int client_init_types(PyObject *module);    /* client.c: Client, LoopClient */
+int operation_init_types(PyObject *module); /* operation.c */
+int many_init_types(PyObject *module);      /* many.c: the iterator of send_many */
+int server_init_types(PyObject *module);    /* server.c */
+int message_init_types(PyObject *module);   /* message.c: Message, Connection */
+
+/* Adds a type to the module under the last part of its name. */
+PyObject *ext_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+
+#endif

@@ -1,0 +1,503 @@
+"""msock.Client against msockd and msock.Server, and what it does with bad input."""
+
+import array
+import gc
+import json
+import os
+import pathlib
+import pickle
+import socket
+import threading
+import time
+import warnings
+import weakref
+from typing import Any, Iterator
+
+import msock
+from support import PATIENCE, TestCase, interrupted, until
+
+DEAD = "msp://127.0.0.1:1"
+
+
+def echo(message: msock.Message) -> bytes:
+    return message.data
+
+
+class Sending(TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.msockd = self.daemon("auto://127.0.0.1:0", "auto://127.0.0.1:0?handler=echo")
+        self.journal = "msp://" + self.msockd.addresses[0]
+        self.echo = "msp://" + self.msockd.addresses[1]
+
+    def test_bytes_come_back_as_they_were(self) -> None:
+        client = self.client(self.echo)
+        for data in (b"", b"\0\xff", bytearray(b"abc"), memoryview(b"defg")[1:], array.array("H", [1, 2])):
+            self.assertEqual(client.send(data, reply=True).reply, bytes(data))
+        self.assertEqual(client.send("grün", reply=True).reply, "grün".encode())
+        large = os.urandom(3_000_000)
+        self.assertEqual(client.send(large, reply=True).reply, large)
+        self.assertIsNone(client.send("x").reply)
+        self.assertEqual(client.counts()["messages"], 8)
+        self.assertEqual(client.connected_to, self.msockd.addresses[1])
+        self.assertTrue(client.acknowledges)
+
+    def test_documents_are_compact_json(self) -> None:
+        client = self.client(self.echo)
+        value = {"a": [1, 2.5, None, True], "ü": "\u2028"}
+        reply = client.send_json(value, reply=True).reply
+        assert reply is not None
+        self.assertEqual(json.loads(reply), value)
+        self.assertNotIn(b" ", reply)
+        for bad in (float("nan"), object(), {1j: 2}, "\ud800"):
+            with self.assertRaises((TypeError, ValueError)):
+                client.send_json(bad)
+        deep: Any = []
+        for _ in range(600):
+            deep = [deep]
+        with self.assertRaises(msock.Refused) as caught:
+            client.send_json(deep)
+        self.assertEqual(caught.exception.code, "bad-json")
+        self.assertIn("bad-json", str(caught.exception))
+        client.send_json([])  # the connection goes on
+
+    def test_ids(self) -> None:
+        client = self.client(self.journal)
+        self.assertEqual(client.send("x", id="order-1").id, "order-1")
+        self.assertEqual(client.send("x", id=b"\xff").id, b"\xff")
+        reply = client.send("x", id="order-1", reply=True).reply
+        assert reply is not None
+        self.assertTrue(json.loads(reply)["duplicate"])
+        with self.assertRaises(msock.Refused) as caught:
+            client.send("other", id="order-1")
+        self.assertEqual(caught.exception.code, "id-reused")
+        first, second = client.send("x").id, client.send("x").id
+        assert isinstance(first, str)
+        self.assertEqual(len(first), 32)
+        self.assertNotEqual(first, second)
+        self.assertIsNone(self.client(self.journal, auto_id=False).send("x").id)
+        for bad in ("", b"", "x" * 2007):
+            with self.assertRaises(msock.UsageError):
+                client.send("x", id=bad)
+
+    def test_files(self) -> None:
+        client = self.client(self.journal)
+        path = self.path("disk.img", os.urandom(100_000))
+        client.send_file(path)
+        client.send_file(pathlib.Path(path), "a/b")
+        with open(path, "rb") as file:
+            file.seek(99_990)
+            client.send_file(file, name=b"end")
+            file.seek(0)
+            client.send_file(file.fileno(), "whole")
+            with self.assertRaises(msock.UsageError):
+                client.send_file(file)
+        stored = pathlib.Path(self.msockd.data) / "files"
+        content = pathlib.Path(path).read_bytes()
+        self.assertEqual((stored / "disk.img").read_bytes(), content)
+        self.assertEqual((stored / "a" / "b").read_bytes(), content)
+        self.assertEqual((stored / "end").read_bytes(), content[-10:])
+        self.assertEqual((stored / "whole").read_bytes(), content)
+        with self.assertRaises(msock.LocalError) as caught:
+            client.send_file(self.path("nothing"))
+        self.assertIn("No such file", str(caught.exception))
+        self.assertIsInstance(caught.exception, OSError)
+        with self.assertRaises(msock.Refused) as refused:
+            client.send_file(path, "../up")
+        self.assertEqual(refused.exception.code, "bad-path")
+        for bad in ("a\0b", 5.5, self.path("x\0y")):
+            with self.assertRaises((ValueError, TypeError)):
+                client.send_file(bad)
+        with self.assertRaises(msock.LocalError):
+            client.send_file(self.directory)
+
+    def test_many_are_reported_in_order(self) -> None:
+        client = self.client(self.journal)
+        outcomes = list(client.send_many([b"%d" % i for i in range(3000)]))
+        self.assertEqual([outcome.number for outcome in outcomes], list(range(3000)))
+        self.assertEqual({outcome.error for outcome in outcomes}, {None})
+        self.assertEqual(len({outcome.id for outcome in outcomes}), 3000)
+        pairs = list(client.send_many((("x", f"id-{i % 2}") for i in range(4))))
+        self.assertEqual([pair.id for pair in pairs], ["id-0", "id-1", "id-0", "id-1"])
+        documents = [{"n": 1}, [], {"n": 2}]
+        self.assertEqual([o.error for o in client.send_many(documents, json=True)], [None] * 3)
+        self.assertEqual(list(client.send_many([])), [])
+
+    def test_one_of_many_is_refused_alone(self) -> None:
+        client = self.client(self.journal)
+        items = [("a", "same"), ("b", "same"), ("c", "other")]
+        first, second, third = client.send_many(items)
+        self.assertIsNone(first.error)
+        self.assertIsInstance(second.error, msock.Refused)
+        assert isinstance(second.error, msock.Refused)
+        self.assertEqual(second.error.code, "id-reused")
+        self.assertIsNone(third.error)
+
+    def test_each_of_many_leaves_before_the_next_is_asked_for(self) -> None:
+        client = self.client(self.journal)
+        committed = self.client(self.journal)
+
+        def items() -> Iterator[str]:
+            for i in range(3):
+                yield f"item {i}"
+                until(lambda: json.loads(self.msockd.control("stats", "--json"))["total"]["messages"] > i)
+
+        self.assertEqual(len(list(client.send_many(items()))), 3)
+        committed.send("x")
+
+    def test_an_iterable_that_fails_ends_send_many(self) -> None:
+        client = self.client(self.journal)
+
+        def items() -> Iterator[Any]:
+            yield "one"
+            yield "two"
+            raise LookupError("no more")
+
+        outcomes = []
+        with self.assertRaises(LookupError):
+            for outcome in client.send_many(items()):
+                outcomes.append(outcome)
+        with self.assertRaises(TypeError):
+            list(client.send_many(["a", 5]))
+        with self.assertRaises(TypeError):
+            client.send_many(5)  # type: ignore[arg-type]
+        many = client.send_many(["left", "behind"] * 2000)
+        next(many)
+        self.assertEqual(len(list(client.send_many(["a"]))), 1)
+        with self.assertRaises(msock.UsageError):
+            next(many)
+        client.send("x")
+        self.assertEqual(json.loads(self.msockd.control("stats", "--json"))["total"]["err"], 0)
+
+    def test_the_smaller_protocols(self) -> None:
+        for protocol in ("tinyproto", "cnp", "frame"):
+            client = self.client(f"{protocol}://{self.msockd.addresses[1]}")
+            sent = client.send("hello", reply=True)
+            self.assertEqual((sent.id, sent.reply), (None, b"hello"))
+            client.send("pushed")
+            self.assertEqual(client.receive(PATIENCE), b"pushed")
+            with self.assertRaises(msock.Timeout) as caught:
+                client.receive(0.01)
+            self.assertIsInstance(caught.exception, TimeoutError)
+            self.assertGreater(client.fileno(), 2)
+        with self.assertRaises(msock.UsageError):
+            self.client(self.echo).receive()
+
+    def test_sealed_messages(self) -> None:
+        key = self.path("key", os.urandom(32))
+        os.chmod(key, 0o600)
+        msockd = self.daemon_beside("msp://127.0.0.1:0?handler=echo&key_file=" + key)
+        client = self.client("msp://" + msockd.addresses[0], key_file=pathlib.Path(key))
+        self.assertEqual(client.send("secret", reply=True).reply, b"secret")
+        with self.assertRaises(msock.Refused):
+            self.client("msp://" + msockd.addresses[0]).send("open")
+        with self.assertRaises(msock.LocalError):
+            msock.Client(key_file=self.path("no key"))
+
+    def daemon_beside(self, url: str) -> Any:
+        self.directory = os.path.join(self.directory, "beside")
+        os.mkdir(self.directory)
+        return self.daemon(url)
+
+
+class Callbacks(TestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.address = self.served("auto://127.0.0.1:0", echo)
+
+    def test_progress_is_told_and_can_stop(self) -> None:
+        told = []
+        client = self.client("msp://" + self.address, progress=lambda *args: told.append(args))
+        client.send(b"x" * 1_000_000)
+        self.assertEqual(told[0], (0, 1_000_000))
+        self.assertEqual(told[-1], (1_000_000, 1_000_000))
+        self.assertEqual(told, sorted(told))
+        stopping = self.client("msp://" + self.address, progress=lambda done, total: False)
+        with self.assertRaises(msock.Cancelled):
+            stopping.send("x")
+
+    def test_an_exception_in_a_callback_comes_out(self) -> None:
+        client: Any = None
+
+        def progress(done: int, total: int) -> None:
+            client.send("within")
+
+        client = self.client("msp://" + self.address, progress=progress)
+        with self.assertRaisesRegex(msock.UsageError, "in use"):
+            client.send("x")
+
+        def encode(data: bytes) -> bytes:
+            raise LookupError("no key")
+
+        client = self.client("msp://" + self.address, encode=encode)
+        with self.assertRaises(LookupError):
+            client.send("x")
+        with self.assertRaises(LookupError):
+            list(client.send_many(["a", "b"]))
+        client = self.client("msp://" + self.address, encode=lambda data: 5)
+        with self.assertRaises(TypeError):
+            client.send("x")
+
+    def test_transforms_go_both_ways(self) -> None:
+        client = self.client("msp://" + self.address, encode=bytes.swapcase, decode=lambda b: b + b"!")
+        client.add_transform(lambda data: b"<" + data + b">", None)
+        self.assertEqual(client.send("Hello", reply=True).reply, b"<hELLO>!")
+        self.assertEqual(len(list(client.send_many(["a"]))), 1)
+        for _ in range(6):
+            client.add_transform(None)
+        with self.assertRaises(msock.UsageError):
+            client.add_transform(None)
+        with self.assertRaises(TypeError):
+            client.add_transform(5)  # type: ignore[arg-type]
+
+    def test_a_client_in_a_cycle_is_collected(self) -> None:
+        def make() -> "weakref.ref[Any]":
+            class Holder:
+                def progress(self, done: int, total: int) -> None:
+                    pass
+
+            holder: Any = Holder()
+            holder.client = msock.Client("msp://" + self.address, progress=holder.progress)
+            holder.client.send("x")
+            holder.client.close()
+            return weakref.ref(holder)
+
+        holder = make()
+        gc.collect()
+        self.assertIsNone(holder())
+
+    def test_a_client_that_nobody_closes_warns(self) -> None:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            msock.Client("msp://" + self.address).send("x")
+            gc.collect()
+        self.assertEqual([warning.category for warning in caught], [ResourceWarning])
+
+
+class Waiting(TestCase):
+    """Behind this port somebody accepts, and says nothing."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.listener = self.enter(socket.create_server(("127.0.0.1", 0)))
+        self.silent = "127.0.0.1:%d" % self.listener.getsockname()[1]
+
+    def test_a_wait_is_interrupted(self) -> None:
+        waits = [
+            lambda: self.client(DEAD, retries=1000).send("x"),
+            lambda: self.client("msp://" + self.silent, commit_timeout=100).send("x"),
+            lambda: self.client("cnp://" + self.silent, timeout=100).connect(),
+            lambda: self.client("frame://" + self.silent).receive(),
+            lambda: list(self.client("msp://" + self.silent).send_many(["x"] * 5)),
+            lambda: list(self.client("msp://" + self.silent).send_many(["x"] * 5000)),
+            lambda: self.client("msp://" + self.silent).send_file(fifo),
+        ]
+        fifo = self.path("fifo")
+        os.mkfifo(fifo)
+        for wait in waits:
+            with interrupted(), self.assertRaises(KeyboardInterrupt):
+                wait()
+
+    def test_another_signal_ends_no_wait(self) -> None:
+        import signal
+
+        seen = []
+        before = signal.signal(signal.SIGUSR1, lambda *args: seen.append(1))
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+        timer = threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        with self.assertRaises(msock.Timeout):
+            self.client("frame://" + self.silent).receive(0.2)
+        timer.join()
+        self.assertEqual(seen, [1])
+
+    def test_other_threads_run_and_may_not_use_it(self) -> None:
+        client = self.client("frame://" + self.silent)
+        client.connect()
+        result = []
+
+        def receive() -> None:
+            try:
+                client.receive(PATIENCE)
+            except msock.Error as error:
+                result.append(error)
+
+        thread = threading.Thread(target=receive)
+        thread.start()
+        peer, _ = self.listener.accept()
+
+        def refused() -> bool:
+            try:
+                client.counts()
+            except msock.UsageError as error:
+                self.assertIn("another thread", str(error))
+                return True
+            return False
+
+        until(refused)
+        for use in (lambda: client.send("x"), client.close, lambda: client.connected_to, client.fileno):
+            with self.assertRaises(msock.UsageError):
+                use()
+        peer.close()
+        thread.join()
+        self.assertIsInstance(result[0], msock.Unreachable)
+
+    def test_a_child_leaves_the_connection_alone(self) -> None:
+        address = self.served("msp://127.0.0.1:0", echo)
+        client = self.client("msp://" + address)
+        client.send("before")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                client.send("from the child")
+            except msock.UsageError:
+                status = 0
+            finally:
+                client = None
+                gc.collect()
+                os._exit(status)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+        client.send("behind")
+        self.assertEqual(client.counts()["connects"], 1)
+
+    def test_nobody_is_there(self) -> None:
+        client = self.client(DEAD, retries=0)
+        for call in (client.connect, lambda: client.send("x")):
+            with self.assertRaises(msock.Unreachable) as caught:
+                call()
+            self.assertIsInstance(caught.exception, ConnectionError)
+            self.assertIn("refused", str(caught.exception))
+        outcomes = list(client.send_many(["a", "b"]))
+        self.assertEqual([type(o.error) for o in outcomes], [msock.Unreachable] * 2)
+        self.assertEqual(client.fileno(), -1)
+
+    def test_a_reply_that_does_not_come_is_a_timeout(self) -> None:
+        server = msock.Server("cnp://127.0.0.1:0")
+        self.addCleanup(server.close)
+
+        def handle() -> None:
+            message = server.receive(PATIENCE)
+            assert message is not None
+            message.commit()
+
+        thread = threading.Thread(target=handle)
+        thread.start()
+        client = self.client("cnp://" + server.addresses[0], commit_timeout=0.2, retries=0)
+        with self.assertRaises((msock.Timeout, msock.GivenUp)):
+            client.send("x", reply=True)
+        thread.join()
+
+
+class Connections(TestCase):
+    def test_a_socket_of_the_program(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            client = self.client("frame://given", sock=ours)
+            self.assertEqual(ours.fileno(), -1)
+            client.send("hello")
+            self.assertEqual(theirs.recv(100), b"\0\0\0\5hello")
+            theirs.sendall(b"\0\0\0\2ok")
+            self.assertEqual(client.receive(PATIENCE), b"ok")
+        with self.assertRaises(msock.Unreachable):
+            client.receive(PATIENCE)
+        with self.assertRaises(msock.Unreachable):
+            client.send("again")
+        with self.assertRaises(msock.UsageError), socket.socket() as unconnected:
+            msock.Client("frame://given", sock=unconnected)
+        with self.assertRaises(AttributeError):
+            msock.Client("frame://given", sock=5)  # type: ignore[arg-type]
+
+    def test_a_closed_client_is_no_use(self) -> None:
+        client = msock.Client(DEAD)
+        self.assertFalse(client.closed)
+        client.close()
+        client.close()
+        self.assertTrue(client.closed)
+        self.assertIn("closed", repr(client))
+        for use in (
+            client.connect,
+            lambda: client.send("x"),
+            lambda: client.send_file(__file__),
+            lambda: client.receive(),
+            lambda: next(iter(client.send_many(["x"]))),
+            client.counts,
+            client.fileno,
+            lambda: client.acknowledges,
+            lambda: client.add_transform(None),
+        ):
+            with self.assertRaisesRegex(msock.UsageError, "closed"):
+                use()
+
+    def test_arguments_are_checked(self) -> None:
+        for url in ("http://a", "", "msp://", "msp://a?x=1", "msp://127.0.0.1:99999"):
+            with self.assertRaises(msock.UsageError):
+                msock.Client(url)
+            self.assertIsNotNone(msock.url_error(url))
+        self.assertIsNone(msock.url_error("msp://a,b:8001"))
+        for options in (
+            {"timeout": 0},
+            {"timeout": float("nan")},
+            {"commit_timeout": -1},
+            {"retries": -1},
+            {"nack_limit": -1},
+            {"backoff": 1e300},
+        ):
+            with self.assertRaises(ValueError):
+                msock.Client(DEAD, **options)  # type: ignore[arg-type]
+        for bad in ({"progress": 5}, {"encode": 5}, {"retries": "x"}, {"unknown": 1}, {"key_file": 5}):
+            with self.assertRaises(TypeError):
+                msock.Client(DEAD, **bad)  # type: ignore[arg-type]
+        for bad_url in (5, b"msp://a", "msp://a\0b"):
+            with self.assertRaises((TypeError, ValueError)):
+                msock.Client(bad_url)  # type: ignore[arg-type]
+        client = self.client(DEAD, retries=0)
+        for data in (None, 5, 1.5, ["a"], "\ud800"):
+            with self.assertRaises((TypeError, ValueError)):
+                client.send(data)  # type: ignore[arg-type]
+        for timeout in (-1, "x", float("nan")):
+            with self.assertRaises((TypeError, ValueError)):
+                client.receive(timeout)  # type: ignore[arg-type]
+        with self.assertRaises(TypeError):
+            client.send()  # type: ignore[call-arg]
+
+    def test_a_message_can_be_too_large(self) -> None:
+        client = self.client("tinyproto://127.0.0.1:1", retries=0)
+        with self.assertRaises(msock.UsageError):
+            client.send(bytes((256 << 20) + 1))
+
+    def test_the_url_of_the_environment(self) -> None:
+        before = os.environ.get("MSOCK_URL")
+        os.environ["MSOCK_URL"] = "msp://nobody.invalid"
+        try:
+            self.assertEqual(self.client(None).url, "msp://nobody.invalid")
+        finally:
+            del os.environ["MSOCK_URL"]
+            if before is not None:
+                os.environ["MSOCK_URL"] = before
+        self.assertEqual(self.client(None).url, before or "msp://127.0.0.1:8000")
+
+    def test_classes_may_be_derived(self) -> None:
+        class Named(msock.Client):
+            name = "mine"
+
+        with Named(DEAD) as client:
+            client.note = "kept"
+            self.assertEqual(client.name, "mine")
+
+    def test_exceptions_can_be_pickled(self) -> None:
+        error = pickle.loads(pickle.dumps(msock.Refused("a sentence", "busy")))
+        self.assertEqual((str(error), error.code), ("a sentence", "busy"))
+
+    def test_packets_without_a_client(self) -> None:
+        packet = msock.encode("J", '{"hello":"world"}', b"order-1", reply=True)
+        self.assertEqual(packet[-7:], b"order-1")
+        self.assertEqual(len(packet), 67 + 17)
+        self.assertEqual(msock.decode(b"ACK 16384\r\nACK"), (11, "ACK", 16384))
+        self.assertEqual(msock.decode(b"REJ bad-json x\r\n"), (16, "REJ", 0))
+        self.assertIsNone(msock.decode(b"ACK"))
+        for bad in (("X", b""), ("A", bytes(3000))):
+            with self.assertRaises(msock.UsageError):
+                msock.encode(*bad)
+        with self.assertRaises(msock.UsageError):
+            msock.decode(b"HTTP/1.1 200 OK\r\n")
