@@ -63,6 +63,9 @@ int ext_transform(PyObject *function, const void *in, size_t in_len, void **out,
 /* Frees an object of a type from PyType_FromSpec, last of all. */
 void ext_free(PyObject *self);
 
+/* The Py_tp_new of types whose objects only this module makes. */
+PyObject *ext_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords);
+
 /* None, with a reference. */
 PyObject *ext_none(void);
 

@@ -227,6 +227,7 @@ many_iter(PyObject *self)
 }
 
 static PyType_Slot many_slots[] = {
+    {Py_tp_new, (void *)(uintptr_t)ext_no_new},
     {Py_tp_dealloc, (void *)(uintptr_t)many_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)many_traverse},
     {Py_tp_clear, (void *)(uintptr_t)many_clear},

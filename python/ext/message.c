@@ -255,6 +255,7 @@ static PyGetSetDef connection_getset[] = {
 };
 
 static PyType_Slot connection_slots[] = {
+    {Py_tp_new, (void *)(uintptr_t)ext_no_new},
     {Py_tp_dealloc, (void *)(uintptr_t)connection_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)connection_traverse},
     {Py_tp_clear, (void *)(uintptr_t)connection_clear},
@@ -577,6 +578,7 @@ static PyGetSetDef message_getset[] = {
 };
 
 static PyType_Slot message_slots[] = {
+    {Py_tp_new, (void *)(uintptr_t)ext_no_new},
     {Py_tp_dealloc, (void *)(uintptr_t)message_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)message_traverse},
     {Py_tp_repr, (void *)(uintptr_t)message_repr},

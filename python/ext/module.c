@@ -236,6 +236,15 @@ ext_free(PyObject *self)
 }
 
 PyObject *
+ext_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    (void)args;
+    (void)keywords;
+    PyErr_Format(PyExc_TypeError, "the module msock alone makes objects of %R", type);
+    return NULL;
+}
+
+PyObject *
 ext_none(void)
 {
     Py_INCREF(Py_None);

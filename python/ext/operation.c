@@ -162,6 +162,7 @@ static PyMethodDef operation_methods[] = {
 };
 
 static PyType_Slot operation_slots[] = {
+    {Py_tp_new, (void *)(uintptr_t)ext_no_new},
     {Py_tp_dealloc, (void *)(uintptr_t)operation_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)operation_traverse},
     {Py_tp_methods, operation_methods},
