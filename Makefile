@@ -425,7 +425,7 @@ lint: lint-deps nats-deps live-deps
 	$(MAKE) --no-print-directory -j$$(nproc) B=$(B)/lint-clang CC=clang WERROR=1 \
 	    CFLAGS='$(CFLAGS) -fsyntax-only' objects
 	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability \
-	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools
+	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools python/ext
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
 	sh tests/lint_manuals.sh $(B)/lint-gcc

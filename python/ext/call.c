@@ -246,13 +246,16 @@ client_finish(struct client *c, struct call *call)
 PyObject *
 client_call(struct client *c, struct call *call)
 {
+    PyThreadState *state;
     PyObject *result = NULL;
 
     if (c->is_loop)
         return operation_create(c, call);
     if (client_begin(c) == 0) {
-        Py_BEGIN_ALLOW_THREADS client_run(c, call);
-        Py_END_ALLOW_THREADS result = client_finish(c, call);
+        state = PyEval_SaveThread();
+        client_run(c, call);
+        PyEval_RestoreThread(state);
+        result = client_finish(c, call);
     }
     call_fini(call);
     return result;

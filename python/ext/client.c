@@ -8,14 +8,16 @@
 static void
 client_close_handle(struct client *c)
 {
+    PyThreadState *state;
     msock *m = c->m;
 
     c->m = NULL;
     if (m == NULL)
         return;
     msock_set_wait(m, NULL, NULL);
-    Py_BEGIN_ALLOW_THREADS msock_close(m);
-    Py_END_ALLOW_THREADS
+    state = PyEval_SaveThread();
+    msock_close(m);
+    PyEval_RestoreThread(state);
 }
 
 /* --- making one --- */

@@ -77,11 +77,14 @@ static enum msock_status
 connection_try_write(struct connection *c, const char *data, size_t n, int ms)
 {
     enum msock_status status;
+    PyThreadState *state;
 
     if (connection_enter(c) < 0)
         return MSOCK_USAGE;
-    Py_BEGIN_ALLOW_THREADS status = msock_conn_write(c->conn, data, n, ms);
-    Py_END_ALLOW_THREADS if (status != MSOCK_OK && status != MSOCK_TIMEOUT)
+    state = PyEval_SaveThread();
+    status = msock_conn_write(c->conn, data, n, ms);
+    PyEval_RestoreThread(state);
+    if (status != MSOCK_OK && status != MSOCK_TIMEOUT)
         error_set(status, msock_server_error(c->server->s), "");
     server_leave(c->server);
     return status;

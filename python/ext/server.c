@@ -46,8 +46,10 @@ server_enter(struct server *server)
     if (server_check(server) < 0)
         return -1;
     if (pthread_mutex_trylock(&server->lock) != 0) {
-        Py_BEGIN_ALLOW_THREADS pthread_mutex_lock(&server->lock);
-        Py_END_ALLOW_THREADS
+        PyThreadState *state = PyEval_SaveThread();
+
+        pthread_mutex_lock(&server->lock);
+        PyEval_RestoreThread(state);
     }
     if (server->is_inside)
         error_usage("a transform cannot use its server");
@@ -123,17 +125,22 @@ static PyObject *
 server_turn(struct server *server, enum msock_status *status_out, int *fd_out)
 {
     PyObject *list = NULL;
+    PyThreadState *state;
 
     if (server_enter(server) < 0)
         return NULL;
     server->is_waited_for = false;
     server_unwake(server);
-    Py_BEGIN_ALLOW_THREADS *status_out =
-        msock_server_dispatch(server->s, &server_callbacks, server);
-    *fd_out = msock_server_fd(server->s);
-    Py_END_ALLOW_THREADS if (*status_out == MSOCK_OK || *status_out == MSOCK_CANCELLED) list =
-        server_take_events(server);
-    else error_set(*status_out, msock_server_error(server->s), "");
+    state = PyEval_SaveThread();
+    *status_out = msock_server_dispatch(server->s, &server_callbacks, server);
+    PyEval_RestoreThread(state);
+    *fd_out = -1;
+    if (*status_out == MSOCK_OK || *status_out == MSOCK_CANCELLED) {
+        *fd_out = msock_server_fd(server->s);
+        list = server_take_events(server);
+    } else {
+        error_set(*status_out, msock_server_error(server->s), "");
+    }
     server->until_ms = now_ms() + msock_server_timeout(server->s);
     server->is_waited_for = true;
     server_leave(server);
@@ -145,6 +152,7 @@ static int
 server_poll(struct server *server, int fd, int64_t until_ms)
 {
     struct pollfd fds[] = {{.fd = fd, .events = POLLIN}, {.fd = server->wake_fd, .events = POLLIN}};
+    PyThreadState *state;
     int64_t left;
     int n;
 
@@ -153,8 +161,10 @@ server_poll(struct server *server, int fd, int64_t until_ms)
     left = until_ms - now_ms();
     if (left <= 0)
         return 0;
-    Py_BEGIN_ALLOW_THREADS n = poll(fds, 2, (int)left);
-    Py_END_ALLOW_THREADS return n < 0 ? PyErr_CheckSignals() : 0;
+    state = PyEval_SaveThread();
+    n = poll(fds, 2, (int)left);
+    PyEval_RestoreThread(state);
+    return n < 0 ? PyErr_CheckSignals() : 0;
 }
 
 static PyObject *
@@ -223,17 +233,20 @@ server_drain(PyObject *self, PyObject *args)
 {
     struct server *server = (void *)self;
     enum msock_status status;
-    PyObject *told;
-    double seconds;
+    PyThreadState *state;
+    PyObject *told, *seconds;
+    int ms;
 
-    if (!PyArg_ParseTuple(args, "Od:drain", &told, &seconds) || server_enter(server) < 0)
+    if (!PyArg_ParseTuple(args, "OO:drain", &told, &seconds) ||
+        ext_milliseconds(seconds, &ms) < 0 || server_enter(server) < 0)
         return NULL;
     Py_INCREF(told);
     server->told = told;
-    Py_BEGIN_ALLOW_THREADS msock_server_stop(server->s);
-    status = msock_server_run(server->s, &server_callbacks, server,
-                              seconds < 2e6 ? (int)(seconds * 1000) : 2000000000);
-    Py_END_ALLOW_THREADS server->told = NULL;
+    state = PyEval_SaveThread();
+    msock_server_stop(server->s);
+    status = msock_server_run(server->s, &server_callbacks, server, ms);
+    PyEval_RestoreThread(state);
+    server->told = NULL;
     Py_DECREF(told);
     if (status != MSOCK_OK)
         error_set(status, msock_server_error(server->s), "");

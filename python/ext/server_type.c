@@ -124,6 +124,7 @@ server_destroy(struct server *server)
 {
     msock_server *s = server->s;
     PyObject *key, *connection;
+    PyThreadState *state;
     struct orphan *orphan;
     Py_ssize_t at = 0;
 
@@ -138,8 +139,9 @@ server_destroy(struct server *server)
         server->orphans = orphan->next;
         free(orphan);
     }
-    Py_BEGIN_ALLOW_THREADS msock_server_destroy(s);
-    Py_END_ALLOW_THREADS
+    state = PyEval_SaveThread();
+    msock_server_destroy(s);
+    PyEval_RestoreThread(state);
 }
 
 static PyObject *
