@@ -23,8 +23,10 @@ PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libc
             libconfuse-dev libdeflate-dev libedit-dev
 # What handler=nats needs, to be built and to be tested. msockd goes on without.
 NATS_PACKAGES := libnats-dev nats-server
-# The same for msockctl top.
-LIVE_PACKAGES := libncurses-dev
+# The same for msockctl top and serve.
+LIVE_PACKAGES := libncurses-dev libmicrohttpd-dev libjs-chart.js
+# What the page is tested in.
+BROWSER_PACKAGES := chromium-headless-shell
 # File systems whose images the tests of root look at.
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 # The same for the Python module.
@@ -35,6 +37,9 @@ LINT_PACKAGES := clang clang-format cppcheck $(PYTHON_PACKAGES) mypy
 
 LIBS_COMMON := libcrypto zlib
 HAVE_LIBNATS := $(shell $(PKG_CONFIG) --exists libnats 2>/dev/null && echo 1)
+CHART_JS := /usr/share/javascript/chart.js/chart.min.js
+HAVE_SERVE := $(shell $(PKG_CONFIG) --exists libmicrohttpd libcrypt 2>/dev/null && \
+                test -e $(CHART_JS) && echo 1)
 HAVE_NCURSES := $(shell $(PKG_CONFIG) --exists ncursesw 2>/dev/null && echo 1)
 HAVE_LIBDEFLATE := $(shell $(PKG_CONFIG) --exists libdeflate 2>/dev/null && echo 1)
 ifeq ($(HAVE_LIBDEFLATE),1)
@@ -94,6 +99,8 @@ CLIENT_SRC := $(call sources,client embed proto bus dedup sources) src/handler/o
               $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c tools/msockctl/doctor/*.c)
 TOP_SRC    := $(wildcard tools/msockctl/top/*.c)
+SERVE_SRC  := $(wildcard tools/msockctl/serve/*.c)
+SERVE_PAGE := $(addprefix tools/msockctl/serve/,page.html page.css page.js icon.svg)
 MSOCK_SRC  := $(wildcard tools/msock/*.c tools/bench/*.c)
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 UNIT_SRC   := $(wildcard tests/unit/test_*.c)
@@ -128,8 +135,8 @@ NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(addprefix $(B)/,examples/nats_reader ben
 PROGRAMS := $(B)/msockd $(B)/msockctl $(B)/msock
 # Without libnats msockd is built without it; handler=nats then says what is missing.
 PLUGIN := $(if $(HAVE_LIBNATS),$(B)/msockd_nats.so)
-# The same for this command of msockctl.
-LIVE := $(if $(HAVE_NCURSES),$(B)/msockctl-top)
+# The same for these two commands of msockctl.
+LIVE := $(if $(HAVE_NCURSES),$(B)/msockctl-top) $(if $(HAVE_SERVE),$(B)/msockctl-serve)
 LIBRARIES := $(B)/libmsock.so $(B)/libmsock.a $(B)/libmsock.pc
 
 # One short line a file; V=1 shows the commands.
@@ -189,6 +196,18 @@ $(B)/msockctl: $(call obj,$(CTL_SRC)) $(B)/libdaemon.a
 $(B)/msockctl-top: $(call obj,$(CTL_SRC) $(TOP_SRC)) $(B)/libdaemon.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(shell $(PKG_CONFIG) --libs ncursesw)
+
+# The page and its parts, as bytes inside the program: what is served needs no file.
+$(B)/serve/page.o: $(SERVE_PAGE) $(CHART_JS)
+	@mkdir -p $(@D)
+	@cp $^ $(@D)/
+	$(call say,EMBED,$@)
+	$(Q)cd $(@D) && $(LD) -r -b binary -z noexecstack -o $(@F) $(notdir $^)
+
+$(B)/msockctl-serve: $(call obj,$(CTL_SRC) $(SERVE_SRC)) $(B)/serve/page.o $(B)/libdaemon.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) \
+	    $(shell $(PKG_CONFIG) --libs libmicrohttpd libcrypt)
 
 $(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a $(B)/libdaemon.a
 	$(call say,LINK,$@)
@@ -251,17 +270,19 @@ python-test: python-deps
 # --- set-up and the main job -----------------------------------------------------------------------
 
 # Without them, or where they cannot be had, what needs them is not built and its tests are skipped.
-.PHONY: nats-deps live-deps python-deps
+.PHONY: nats-deps live-deps python-deps browser-deps
 nats-deps: OPTIONAL := $(NATS_PACKAGES)
-nats-deps: LACKING := handler=nats is
+nats-deps: LACKING := handler=nats is not built
 live-deps: OPTIONAL := $(LIVE_PACKAGES)
-live-deps: LACKING := msockctl top is
+live-deps: LACKING := msockctl top and serve are not built
 python-deps: OPTIONAL := $(PYTHON_PACKAGES)
-python-deps: LACKING := the Python module is
-nats-deps live-deps python-deps:
+python-deps: LACKING := the Python module is not built
+browser-deps: OPTIONAL := $(BROWSER_PACKAGES)
+browser-deps: LACKING := the page is not tested
+nats-deps live-deps python-deps browser-deps:
 	@dpkg-query -W $(OPTIONAL) >/dev/null 2>&1 || \
 	    $(MAKE) --no-print-directory deps PACKAGES='$(OPTIONAL)' || \
-	    echo "make: going on without $(OPTIONAL): $(LACKING) not built" >&2
+	    echo "make: going on without $(OPTIONAL): $(LACKING)" >&2
 
 lint-deps: PACKAGES += $(LINT_PACKAGES)
 test-deps: PACKAGES += $(TEST_PACKAGES)
@@ -312,6 +333,9 @@ $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/li
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 
+# It speaks TLS.
+$(B)/tests/system/test_serve: TEST_LIBS += $(shell $(PKG_CONFIG) --libs libssl)
+
 $(B)/tests/%.so: tests/preload/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -338,7 +362,7 @@ $(NATS_EXAMPLES): $(B)/%: %.c
 .PHONY: nats-examples
 nats-examples: $(NATS_EXAMPLES)
 
-test: test-deps nats-deps live-deps python-deps
+test: test-deps nats-deps live-deps python-deps $(if $(SANITIZE),,browser-deps)
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM) $(PYTHON_TEST)
 
@@ -460,7 +484,7 @@ install: all
 	install -m 755 $(B)/libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/
 	ln -sf libmsock.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmsock.so.$(SOVER)
 	ln -sf libmsock.so.$(SOVER) $(DESTDIR)$(LIBDIR)/libmsock.so
-	[ -z "$(PLUGIN)$(LIVE)" ] || { install -d $(DESTDIR)$(LIBDIR)/msockd && \
+	[ -z "$(strip $(PLUGIN)$(LIVE))" ] || { install -d $(DESTDIR)$(LIBDIR)/msockd && \
 	    install -m 755 $(PLUGIN) $(LIVE) $(DESTDIR)$(LIBDIR)/msockd/; }
 	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/

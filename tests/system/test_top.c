@@ -247,6 +247,10 @@ a_command_that_was_not_built_names_its_package(void **state)
     assert_int_equal(result.status, 69);
     assert_non_null(strstr(result.err, "libncurses-dev"));
     run_result_free(&result);
+    result = run_program(program, "serve", NULL);
+    assert_int_equal(result.status, 69);
+    assert_non_null(strstr(result.err, "libmicrohttpd-dev and libjs-chart.js"));
+    run_result_free(&result);
     result = run_program(program, "top", "--help", NULL);
     assert_int_equal(result.status, 0);
     assert_non_null(strstr(result.out, "--once"));

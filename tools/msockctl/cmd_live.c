@@ -1,6 +1,6 @@
-/* msockctl top. It needs a library that no other command needs, so it has a program of its own: a
- * msockctl that has this command inside. The msockctl that everybody runs becomes that program when
- * it is asked for the command. */
+/* msockctl top and serve. They need libraries that no other command needs, so each has a program of
+ * its own: a msockctl that has this command inside. The msockctl that everybody runs becomes that
+ * program when it is asked for the command. */
 #include "ctl.h"
 
 #include "common/fd.h"
@@ -10,8 +10,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* In the program that has it. */
+/* In the programs that have them. */
 int top_run(struct ctl *ctl, int argc, char *argv[]) __attribute__((weak));
+int serve_run(struct ctl *ctl, int argc, char *argv[]) __attribute__((weak));
 
 /* Returns only where it fails. */
 static int
@@ -44,6 +45,14 @@ live_top(struct ctl *ctl, int argc, char *argv[])
     return live_become(ctl, argc, argv, "msockctl-top", "libncurses-dev");
 }
 
+static int
+live_serve(struct ctl *ctl, int argc, char *argv[])
+{
+    if (serve_run != NULL)
+        return serve_run(ctl, argc, argv);
+    return live_become(ctl, argc, argv, "msockctl-serve", "libmicrohttpd-dev and libjs-chart.js");
+}
+
 const struct ctl_command ctl_top = {
     .name = "top",
     .summary = "a live screen: rates, workers, connections, ...",
@@ -57,4 +66,20 @@ const struct ctl_command ctl_top = {
         "  --filter TEXT    only rows with TEXT in a cell\n"
         "  --once           print one frame, after two looks, and end; needs no terminal\n",
     .run = live_top,
+};
+
+const struct ctl_command ctl_serve = {
+    .name = "serve",
+    .summary = "a web page with plots, metrics for Prometheus, JSON",
+    .help =
+        "usage: msockctl [-r DIR] serve [OPTION]...\n"
+        "A small web server that shows what the other commands show, and changes nothing:\n"
+        "/ a page with live plots and tables; /metrics for Prometheus; /api/stats, /api/conns,\n"
+        "...: the --json of the commands; /events the same once a second; /healthz, /readyz.\n\n"
+        "  --listen ADDRESS        where (default: 127.0.0.1:9180; port 0: the kernel chooses);\n"
+        "                          one that is not this machine's alone needs all that follows\n"
+        "  --password-file FILE    lines of USER:HASH, as htpasswd -B or openssl passwd -6 make\n"
+        "  --tls-cert FILE         the certificate, with its chain, for HTTPS\n"
+        "  --tls-key FILE          its key\n",
+    .run = live_serve,
 };

@@ -167,7 +167,7 @@ print(const struct stats_command *cmd, const struct snapshot *s, const struct sn
     if (cmd->json) {
         json_print(json_snapshot(s, since), again);
     } else if (cmd->prometheus) {
-        prometheus_print(s);
+        prometheus_print(stdout, s, false);
     } else {
         if (again && isatty(STDOUT_FILENO))
             fputs("\033[H\033[2J", stdout);

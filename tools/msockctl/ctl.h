@@ -59,7 +59,8 @@ struct ctl_command {
 extern const struct ctl_command *const ctl_commands[];
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources, ctl_top;
+    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources, ctl_top,
+    ctl_serve;
 
 /* --- options and endings (main.c) --- */
 
@@ -134,6 +135,7 @@ struct snapshot {
     struct stats_totals total;
     uint64_t sources, sources_penalized; /* that are known; of these, turned away */
     unsigned workers_wanted;             /* as configured */
+    bool stopping;
     unsigned worker_count;
     struct stats_worker_view *workers; /* heap */
 };
@@ -209,8 +211,10 @@ const char *unit_age(uint64_t us, char out[UNIT_LEN]);
 
 /* --- stats (prometheus.c, baseline.c) --- */
 
-/* Prints the text exposition format of Prometheus, version 0.0.4. */
-void prometheus_print(const struct snapshot *snapshot);
+/* Prints the text exposition format of Prometheus, version 0.0.4, or OpenMetrics 1.0 without its
+ * last line; and one gauge more, without "msockd_" in its name. */
+void prometheus_print(FILE *out, const struct snapshot *snapshot, bool openmetrics);
+void prometheus_gauge(FILE *out, const char *name, const char *help, uint64_t value);
 
 /* The baseline of `stats --since FILE`: the numbers at one moment, kept by the reader, so that
  * nobody ever has to set the daemon's counters back. Reads FILE, or creates it from the snapshot

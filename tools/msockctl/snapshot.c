@@ -28,6 +28,7 @@ control_copy(struct snapshot *s, const struct stats_control *c)
     s->verdict = (enum stats_verdict)atomic_load(&c->reload_verdict);
     field_copy(s->version, c->version_text, sizeof(s->version));
     s->workers_wanted = atomic_load(&c->workers);
+    s->stopping = atomic_load(&c->stopping) != 0;
     field_copy(s->reload_text, c->reload_text, sizeof(s->reload_text));
     field_copy(s->config_file, c->config_file, sizeof(s->config_file));
     field_copy(s->data_dir, c->data_dir, sizeof(s->data_dir));
