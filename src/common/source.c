@@ -110,6 +110,7 @@ rule_bits(char *word, unsigned most, struct source_rule *rule, char reason[SOURC
 static int
 rule_parse(char *word, struct source_rule *rule, char reason[SOURCE_REASON_LEN])
 {
+    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}; /* IPv4 in IPv6: ::ffff:0:0/96 */
     uint8_t *bytes = rule->source.bytes;
 
     *rule = (struct source_rule){.source.kind = SOURCE_USER};
@@ -121,7 +122,7 @@ rule_parse(char *word, struct source_rule *rule, char reason[SOURCE_REASON_LEN])
     if (rule_bits(word, source_bits(rule->source.kind), rule, reason) < 0)
         return -1;
     if (inet_pton(rule->source.kind == SOURCE_IPV6 ? AF_INET6 : AF_INET, word, bytes) == 1 &&
-        !(rule->source.kind == SOURCE_IPV6 && IN6_IS_ADDR_V4MAPPED((struct in6_addr *)bytes)))
+        !(rule->source.kind == SOURCE_IPV6 && memcmp(bytes, mapped, sizeof(mapped)) == 0))
         return 0;
     snprintf(reason, SOURCE_REASON_LEN,
              "expected networks and users such as \"10.0.0.0/8,::1,user:app,unix\"");
