@@ -25,8 +25,8 @@ PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libc
 NATS_PACKAGES := libnats-dev nats-server
 # The same for msockctl top and serve.
 LIVE_PACKAGES := libncurses-dev libmicrohttpd-dev libjs-chart.js
-# What the page is tested in.
-BROWSER_PACKAGES := chromium-headless-shell
+# What the page, the alerts and the dashboard are tested with.
+WATCH_PACKAGES := chromium-headless-shell prometheus
 # File systems whose images the tests of root look at.
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 # The same for the Python module.
@@ -270,16 +270,16 @@ python-test: python-deps
 # --- set-up and the main job -----------------------------------------------------------------------
 
 # Without them, or where they cannot be had, what needs them is not built and its tests are skipped.
-.PHONY: nats-deps live-deps python-deps browser-deps
+.PHONY: nats-deps live-deps python-deps watch-deps
 nats-deps: OPTIONAL := $(NATS_PACKAGES)
 nats-deps: LACKING := handler=nats is not built
 live-deps: OPTIONAL := $(LIVE_PACKAGES)
 live-deps: LACKING := msockctl top and serve are not built
 python-deps: OPTIONAL := $(PYTHON_PACKAGES)
 python-deps: LACKING := the Python module is not built
-browser-deps: OPTIONAL := $(BROWSER_PACKAGES)
-browser-deps: LACKING := the page is not tested
-nats-deps live-deps python-deps browser-deps:
+watch-deps: OPTIONAL := $(WATCH_PACKAGES)
+watch-deps: LACKING := the page and the alerts are not tested
+nats-deps live-deps python-deps watch-deps:
 	@dpkg-query -W $(OPTIONAL) >/dev/null 2>&1 || \
 	    $(MAKE) --no-print-directory deps PACKAGES='$(OPTIONAL)' || \
 	    echo "make: going on without $(OPTIONAL): $(LACKING)" >&2
@@ -362,7 +362,7 @@ $(NATS_EXAMPLES): $(B)/%: %.c
 .PHONY: nats-examples
 nats-examples: $(NATS_EXAMPLES)
 
-test: test-deps nats-deps live-deps python-deps $(if $(SANITIZE),,browser-deps)
+test: test-deps nats-deps live-deps python-deps $(if $(SANITIZE),,watch-deps)
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@tests/run.sh $(B) $(UNIT) $(SYSTEM) $(PYTHON_TEST)
 

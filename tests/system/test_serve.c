@@ -1,5 +1,6 @@
 /* msockctl serve as programs see it: JSON, metrics, events and health, who is let in, and that it
  * costs the workers nothing. */
+#include "http.h"
 #include "serving.h"
 #include "stats.h"
 #include "support/signals.h"
@@ -24,66 +25,17 @@
 
 static const char *const anywhere[] = {"--listen", "127.0.0.1:0", NULL};
 
-struct reply {
-    int status;
-    char *head, *body; /* one piece of memory, at head */
-};
-
-/* --- a client --- */
-
-static BIO *
-client_connect(unsigned port, SSL_CTX *tls)
+static struct http_reply
+ask(const struct serving *s, const char *path, const char *headers)
 {
-    char address[32];
-    BIO *bio = tls != NULL ? BIO_new_ssl_connect(tls) : BIO_new(BIO_s_connect());
-
-    snprintf(address, sizeof(address), "127.0.0.1:%u", port);
-    assert_non_null(bio);
-    BIO_set_conn_hostname(bio, address);
-    assert_int_equal(BIO_do_connect(bio), 1);
-    return bio;
-}
-
-static BIO *
-client_ask(unsigned port, SSL_CTX *tls, const char *method, const char *path, const char *headers)
-{
-    BIO *bio = client_connect(port, tls);
-
-    assert_true(BIO_printf(bio, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n",
-                           method, path, headers) > 0);
-    return bio;
-}
-
-static struct reply
-client_reply(BIO *bio)
-{
-    size_t cap = 1 << 22, n = 0;
-    struct reply r = {.head = calloc(1, cap)};
-    int got;
-
-    assert_non_null(r.head);
-    while (n < cap - 1 && (got = BIO_read(bio, r.head + n, (int)(cap - 1 - n))) > 0)
-        n += (size_t)got;
-    BIO_free_all(bio);
-    r.body = strstr(r.head, "\r\n\r\n");
-    if (r.body == NULL || sscanf(r.head, "HTTP/1.1 %d", &r.status) != 1)
-        fail_msg("this is no reply: %.200s", r.head);
-    *r.body = '\0';
-    r.body += 4;
-    return r;
-}
-
-static struct reply
-ask(const struct serving *s, const char *method, const char *path, const char *headers)
-{
-    return client_reply(client_ask(s->port, NULL, method, path, headers));
+    return http_request(s->port, "GET", path, headers);
 }
 
 static void
 expect(const struct serving *s, const char *method, const char *path, const char *headers,
        int status, const char *has)
 {
-    struct reply r = ask(s, method, path, headers);
+    struct http_reply r = http_request(s->port, method, path, headers);
 
     if (r.status != status || strstr(r.body, has) == NULL)
         fail_msg("%s %s: %d, not %d with \"%s\": %.300s", method, path, r.status, status, has,
@@ -112,11 +64,11 @@ the_tables_are_those_of_the_commands(void **state)
     assert_int_equal(peer_send_plain(&p, "one", "x", 1, &a), ANSWER_ACK);
     for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++) {
         char path[64];
-        struct reply r;
+        struct http_reply r;
         json_t *served, *printed = stats_read(d, tables[i]);
 
         snprintf(path, sizeof(path), "/api/%s", tables[i]);
-        r = ask(&s, "GET", path, "");
+        r = ask(&s, path, "");
         served = json_loads(r.body, 0, NULL);
         assert_int_equal(r.status, 200);
         assert_non_null(strstr(r.head, "Content-Type: application/json"));
@@ -146,7 +98,7 @@ records_are_shown_without_their_bodies(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     struct serving s;
     struct answer a;
-    struct reply r;
+    struct http_reply r;
     struct peer p;
 
     (void)state;
@@ -155,7 +107,7 @@ records_are_shown_without_their_bodies(void **state)
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, "first", "nobody's business", 17, &a), ANSWER_ACK);
     assert_int_equal(peer_send_plain(&p, "second", "nobody's business", 17, &a), ANSWER_ACK);
-    r = ask(&s, "GET", "/api/journal", "");
+    r = ask(&s, "/api/journal", "");
     assert_null(strstr(r.body, "business"));
     assert_non_null(strstr(r.body, "\"first\""));
     assert_true(strstr(r.body, "\"second\"") < strstr(r.body, "\"first\""));
@@ -170,13 +122,13 @@ metrics_come_in_both_formats(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
     struct run_result printed = daemon_control(d, "stats", "--prometheus", NULL);
     struct serving s;
-    struct reply r;
+    struct http_reply r;
     char *rest = printed.out, *line;
 
     (void)state;
     serving_need();
     serving_start(&s, d->runtime_dir, anywhere);
-    r = ask(&s, "GET", "/metrics", "");
+    r = ask(&s, "/metrics", "");
     assert_non_null(strstr(r.head, "text/plain; version=0.0.4"));
     while ((line = strsep(&rest, "\n")) != NULL)
         if (line[0] == '#' && strstr(r.body, line) == NULL)
@@ -184,7 +136,7 @@ metrics_come_in_both_formats(void **state)
     assert_non_null(strstr(r.body, "\nmsockd_disk_free_bytes "));
     assert_non_null(strstr(r.body, "# TYPE msockd_acks_total counter\n"));
     free(r.head);
-    r = ask(&s, "GET", "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
+    r = ask(&s, "/metrics", "Accept: application/openmetrics-text;version=1.0.0\r\n");
     assert_non_null(strstr(r.head, "application/openmetrics-text; version=1.0.0"));
     assert_non_null(strstr(r.body, "# TYPE msockd_acks counter\n"));
     assert_non_null(strstr(r.body, "\nmsockd_acks_total "));
@@ -265,8 +217,10 @@ events_come_and_ask_nothing_of_the_workers(void **state)
     serving_start(&s, d->runtime_dir, anywhere);
     daemon_workers(d, &workers);
     stop_all(d, &workers, SIGSTOP);
-    slow = client_ask(s.port, NULL, "GET", "/events", ""); /* and never reads */
-    bio = client_ask(s.port, NULL, "GET", "/events", "");
+    slow = http_connect(BIO_new(BIO_s_connect()), s.port);
+    bio = http_connect(BIO_new(BIO_s_connect()), s.port);
+    http_ask(slow, "GET", "/events", ""); /* and never reads */
+    http_ask(bio, "GET", "/events", "");
     events_await(bio, "event: journal\n", 3);
     expect(&s, "GET", "/readyz", "", 200, "ok");
     stop_all(d, &workers, SIGCONT);
@@ -286,16 +240,15 @@ names_that_are_not_ours_get_nothing(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     struct serving s;
-    struct reply r;
+    struct http_reply r;
     BIO *bio;
 
     (void)state;
     serving_need();
     serving_start(&s, d->runtime_dir, anywhere);
-    bio = client_connect(s.port, NULL);
-    BIO_printf(bio, "GET /api/conns HTTP/1.1\r\nHost: evil.example:%u\r\nConnection: close\r\n\r\n",
-               s.port);
-    r = client_reply(bio);
+    bio = http_connect(BIO_new(BIO_s_connect()), s.port);
+    BIO_printf(bio, "GET /api/conns HTTP/1.0\r\nHost: evil.example:%u\r\n\r\n", s.port);
+    r = http_reply(bio);
     assert_int_equal(r.status, 403);
     free(r.head);
     serving_stop(&s);
@@ -317,19 +270,19 @@ a_password_is_asked_for(void **state)
     char path[HARNESS_PATH_LEN];
     const char *words[] = {"--listen", "127.0.0.1:0", "--password-file", path, NULL};
     struct serving s;
-    struct reply r;
+    struct http_reply r;
 
     (void)state;
     serving_need();
     passwords_write(d->dir, LINE, path);
     serving_start(&s, d->runtime_dir, words);
-    r = ask(&s, "GET", "/", "");
+    r = ask(&s, "/", "");
     assert_int_equal(r.status, 401);
     assert_non_null(strstr(r.head, "WWW-Authenticate: Basic"));
     free(r.head);
     expect(&s, "GET", "/api/conns", "Authorization: Basic " RIGHT "\r\n", 200, "[");
     for (unsigned tries = 0;; tries++) { /* soon it does not even look */
-        r = ask(&s, "GET", "/api/conns", "Authorization: Basic " WRONG "\r\n");
+        r = ask(&s, "/api/conns", "Authorization: Basic " WRONG "\r\n");
         assert_true(r.status == 401 || r.status == 429);
         assert_true(tries < 1000);
         if (r.status == 429)
@@ -413,6 +366,15 @@ certificate_write(const char *cert_path, const char *key_path)
     EVP_PKEY_free(key);
 }
 
+static struct http_reply
+ask_secretly(const struct serving *s, SSL_CTX *tls, const char *headers)
+{
+    BIO *bio = http_connect(BIO_new_ssl_connect(tls), s->port);
+
+    http_ask(bio, "GET", "/api/conns", headers);
+    return http_reply(bio);
+}
+
 static void
 a_public_address_is_served_with_both(void **state)
 {
@@ -423,7 +385,7 @@ a_public_address_is_served_with_both(void **state)
                            "--tls-key", key,          NULL};
     SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
     struct serving s;
-    struct reply r;
+    struct http_reply r;
 
     (void)state;
     serving_need();
@@ -436,11 +398,10 @@ a_public_address_is_served_with_both(void **state)
     certificate_write(cert, key);
     serving_start(&s, d->runtime_dir, words);
     assert_int_equal(strncmp(s.url, "https://", 8), 0);
-    r = client_reply(client_ask(s.port, tls, "GET", "/api/conns", ""));
+    r = ask_secretly(&s, tls, "");
     assert_int_equal(r.status, 401);
     free(r.head);
-    r = client_reply(
-        client_ask(s.port, tls, "GET", "/api/conns", "Authorization: Basic " RIGHT "\r\n"));
+    r = ask_secretly(&s, tls, "Authorization: Basic " RIGHT "\r\n");
     assert_int_equal(r.status, 200);
     free(r.head);
     SSL_CTX_free(tls);
