@@ -169,7 +169,7 @@ nats_is_late(const struct nats_job *job, uint64_t now_us)
     uint64_t since_us =
         job->queued_us > h->parcels.served_us ? job->queued_us : h->parcels.served_us;
 
-    return since_us + PUBLISHER_TRIES * h->config.timeout_us <= now_us;
+    return since_us + PUBLISHER_TRIES * h->target.config.timeout_us <= now_us;
 }
 
 static struct nats_job *
@@ -231,7 +231,10 @@ nats_destroy(void *handler)
 
     while (!TAILQ_EMPTY(&h->jobs))
         message_destroy(nats_job_end(TAILQ_FIRST(&h->jobs)));
-    nats_forget(h);
+    publisher_close(h->publisher);
+    parcels_fini(&h->parcels);
+    nats_target_fini(&h->target);
+    free(h->scope);
     free(h);
 }
 
@@ -241,46 +244,58 @@ nats_destroy(void *handler)
  * a server refuses now it will refuse later, and so does not start. All listeners share one time,
  * so that a worker is ready in time. */
 static bool
-nats_start(struct nats *h, char error[NATS_ERROR_LEN])
+nats_start(struct nats *h, char error[HANDLER_ERROR_LEN])
 {
     static uint64_t left_us = NATS_STARTS_US;
-    uint64_t begin_us = clock_mono_us(), wait_us = NATS_START_US;
-    enum publisher_state state;
+    uint64_t begin_us = clock_mono_us(), wait_us;
 
-    wait_us = wait_us < h->config.timeout_us ? wait_us : h->config.timeout_us;
-    wait_us = wait_us < left_us ? wait_us : left_us;
-    state = publisher_wait(h->publisher, begin_us + wait_us, error);
+    h->publisher =
+        nats_target_open(&h->target, left_us < NATS_START_US ? left_us : NATS_START_US, error);
     wait_us = clock_mono_us() - begin_us;
     left_us -= wait_us < left_us ? wait_us : left_us;
-    if (state == PUBLISHER_AWAY)
-        log_warn("%s: %s; senders wait until it is there", h->label, error);
-    return state != PUBLISHER_REFUSED;
+    if (h->publisher != NULL && error[0] != '\0')
+        log_warn("%s; senders wait until it is there", error);
+    return h->publisher != NULL;
+}
+
+static char *
+nats_escaped(const char *text)
+{
+    struct buffer out;
+    char *copy;
+
+    buffer_init(&out);
+    header_escape(&out, text, strlen(text));
+    copy = ms_strdup(buffer_cstr(&out));
+    buffer_fini(&out);
+    return copy;
 }
 
 static void *
 nats_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 {
+    const struct listener_config *l = host->listener;
+    const char *scope = l->text[OPTION_ID_SCOPE];
     struct nats *h = ms_calloc(1, sizeof(*h));
-    char why[NATS_ERROR_LEN];
 
     h->host = *host;
+    h->ahead = (unsigned)l->number[OPTION_NATS_AHEAD];
     TAILQ_INIT(&h->jobs);
     ulid_init(&h->ids);
-    if (nats_configure(h, host->listener, error) == 0) {
-        h->publisher = publisher_open(&h->config, why);
-        parcels_init(&h->parcels, h->publisher, host->digester, h->config.stream, h->template);
-        if (h->publisher != NULL && nats_start(h, why))
-            return h;
-        snprintf(error, HANDLER_ERROR_LEN, "%.100s: %.150s", h->label, why);
+    if (nats_target_init(&h->target, l, error) < 0 || !nats_start(h, error)) {
+        nats_destroy(h);
+        return NULL;
     }
-    nats_destroy(h);
-    return NULL;
+    h->scope = nats_escaped(scope != NULL ? scope : l->name);
+    parcels_init(&h->parcels, h->publisher, host->digester, h->target.config.stream,
+                 h->target.template);
+    return h;
 }
 
 const struct handler_ops nats_handler = {
     .name = "nats",
     .per_listener = true,
-    .check = nats_check,
+    .check = nats_target_check,
     .create = nats_create,
     .destroy = nats_destroy,
     .keep_max = UINT64_MAX,

@@ -1,5 +1,5 @@
 /* The nats handler: what its files share. nats.c has the queue and the ops, nats_job.c what is
- * published of a message, nats_settle.c how a message ends, nats_config.c what its options say.
+ * published of a message, nats_settle.c how a message ends.
  *
  * Order: of one connection nats_ahead messages (1) are under way at a time. With one, the stream
  * has the messages of a connection in their order, whatever fails: a stream that changes its leader
@@ -10,6 +10,7 @@
 #include "common/text.h"
 #include "handler/handler.h"
 #include "handler/journal/journal.h"
+#include "handler/nats/target.h"
 #include "nats/parcel.h"
 
 #include <sys/queue.h>
@@ -46,12 +47,9 @@ struct nats_job {
 
 struct nats {
     struct handler_host host;
-    struct publisher_config config;
+    struct nats_target target;
     struct publisher *publisher;
-    char *label;                /* "nats on msp://127.0.0.1:8000" */
-    char subjects[SUBJECT_MAX]; /* that the stream has to take */
-    char *scope;                /* of ids, escaped for headers */
-    const char *template;
+    char *scope; /* of ids, escaped for headers */
     unsigned ahead;
     struct parcels parcels;
     TAILQ_HEAD(nats_job_list, nats_job) jobs; /* all, in the order in which they came */
@@ -61,16 +59,6 @@ struct nats {
     char receipt[NATS_RECEIPT_LEN]; /* that was written last by nats_again */
     bool is_leaving;
 };
-
-/* --- nats_config.c --- */
-
-/* What the options of a listener say, with texts of the listener and of h. Returns 0, or -1 with a
- * sentence. */
-int nats_configure(struct nats *h, const struct listener_config *l, char error[HANDLER_ERROR_LEN]);
-void nats_forget(struct nats *h);
-
-/* struct handler_ops check. */
-int nats_check(const struct listener_config *l, char error[HANDLER_ERROR_LEN]);
 
 /* --- nats_job.c --- */
 
