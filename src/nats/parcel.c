@@ -80,9 +80,9 @@ parcel_headers_make(struct parcel *p, struct parcel_headers *headers_out)
 /* --- how it ends --- */
 
 static void
-parcel_not(struct parcel *p, enum publish_outcome outcome, const char *text)
+parcel_not(struct parcel *p, enum publish_outcome outcome, const char *text, int error)
 {
-    p->done(p, &(struct publish_result){.outcome = outcome, .text = text});
+    p->done(p, &(struct publish_result){.outcome = outcome, .text = text, .error = error});
 }
 
 static void
@@ -91,7 +91,7 @@ parcel_unread(struct parcel *p, int error)
     char text[NATS_ERROR_LEN];
 
     snprintf(text, sizeof(text), "the body cannot be read back: %s", strerrordesc_np(error));
-    parcel_not(p, PUBLISH_UNREAD, text);
+    parcel_not(p, PUBLISH_UNREAD, text, error);
 }
 
 /* --- the plan --- */
@@ -120,9 +120,9 @@ static bool
 parcel_plan(struct parcel *p)
 {
     if (!parcel_name(p))
-        parcel_not(p, PUBLISH_REFUSED, "the id or path is too long for a subject");
+        parcel_not(p, PUBLISH_REFUSED, "the id or path is too long for a subject", 0);
     else if (!parcel_chunks_plan(p, publisher_payload_max(p->ps->publisher)))
-        parcel_not(p, PUBLISH_TOO_LARGE, "the message is larger than NATS takes in chunks");
+        parcel_not(p, PUBLISH_TOO_LARGE, "the message is larger than NATS takes in chunks", 0);
     else
         return true;
     return false;
@@ -302,4 +302,5 @@ parcel_fini(struct parcel *p)
         TAILQ_REMOVE(&p->ps->ready, p, ready);
     parcel_chunks_fini(p);
     free(p->subject);
+    *p = (struct parcel){.v = p->v, .done = p->done};
 }

@@ -103,7 +103,7 @@ struct parcel {
 /* Begins one whose v and done are set, and the rest is 0: it is ready. */
 void parcel_begin(struct parcels *ps, struct parcel *p);
 
-/* Takes back what is under way. Fine for one that is 0, or was not begun. */
+/* Takes back what is under way. Then it may begin again. Fine for one that was not begun. */
 void parcel_fini(struct parcel *p);
 
 /* --- between parcel.c and parcel_chunks.c --- */

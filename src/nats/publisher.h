@@ -70,6 +70,7 @@ struct publish_result {
     uint64_t seq;     /* of PUBLISH_STORED */
     bool duplicate;   /* it was there already, at that seq */
     const char *text; /* why not; valid during the call */
+    int error;        /* of PUBLISH_UNREAD: errno */
 };
 
 /* A message for the stream. Made by publication_create, owned by the publisher from publisher_give
