@@ -202,6 +202,41 @@ text_base64(struct buffer *out, const void *data, size_t n)
     buffer_added(out, len);
 }
 
+static int
+text_base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (text_is_lower(c))
+        return c - 'a' + 26;
+    if (text_is_alnum(c))
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+size_t
+text_unbase64(const char *text, size_t n, void *out)
+{
+    unsigned char *to = out;
+    unsigned bits = 0;
+    size_t len = 0;
+
+    if (n % 4 != 0)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        int digit = text_base64_digit(text[i]);
+
+        if (text[i] == '=' && i + 2 >= n)
+            break;
+        if (digit < 0)
+            return 0;
+        bits = bits << 6 | (unsigned)digit;
+        if (i % 4 != 0)
+            to[len++] = (unsigned char)(bits >> (6 - 2 * (i % 4)));
+    }
+    return len;
+}
+
 const char *
 text_bytes(double bytes, char out[TEXT_BYTES_LEN])
 {

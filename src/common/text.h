@@ -105,6 +105,10 @@ int text_json_write(const char *part, size_t n, void *file);
 /* Appends base64 (RFC 4648, padded). */
 void text_base64(struct buffer *out, const void *data, size_t n);
 
+/* Writes what base64 stands for to out, which may be the text itself. Returns how many bytes; 0
+ * where it is none. */
+size_t text_unbase64(const char *text, size_t n, void *out);
+
 /* Writes "512 B", "1.5 KiB", "2.0 GiB" and returns it. */
 #define TEXT_BYTES_LEN 24
 const char *text_bytes(double bytes, char out[TEXT_BYTES_LEN]);

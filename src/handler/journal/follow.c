@@ -489,10 +489,13 @@ followed_oldest_us(const struct followed *s)
 void
 follow_lag(struct follow *f, struct follow_lag *lag_out)
 {
-    struct follow_lag lag = f->lag;
     uint64_t left = FOLLOW_COUNT;
+    struct follow_lag lag;
     struct followed *s;
 
+    if (clock_mono_us() >= f->look_us)
+        (void)follow_look(f); /* what it cannot read, follow_next says */
+    lag = f->lag;
     for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link)) {
         uint64_t position = followed_position(s), oldest_us;
 

@@ -58,7 +58,7 @@ struct follow_lag {
     uint64_t damaged;                   /* damaged stretches passed over, since follow_open */
 };
 
-/* As of the last look of follow_next. Counts at most 16 MiB of what was not counted before. */
+/* Looks at the journal where it is time. Counts at most 16 MiB of what was not counted before. */
 void follow_lag(struct follow *f, struct follow_lag *lag_out);
 
 /* For retain: segments that nobody writes any more, and of which all is done. */

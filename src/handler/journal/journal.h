@@ -297,6 +297,22 @@ bool record_has_place(const char *line, size_t n);
  * blank line. The caller frees it. */
 struct json_t *record_members(const char *line, size_t n);
 
+/* A record taken apart. Texts end with NUL, and are "" where there are none. */
+struct record_parts {
+    const char *time, *listener, *proto, *peer, *kind, *sha256;
+    const char *file, *blob, *path; /* of a body that is not in the line */
+    const char *key;                /* the sender's id: any bytes */
+    size_t key_len;
+    uint64_t size;
+    const char *body; /* in the line; NULL: it is not there */
+    size_t body_len;
+    bool is_json; /* the body is a document, as it stands in the line */
+};
+
+/* Takes a whole record apart, which it writes to: all parts are in it. Needs a NUL at line[n].
+ * False where it is none. */
+bool record_take_apart(char *line, size_t n, struct record_parts *parts_out);
+
 /* Its length without blanks at the end: 0 for a blank line. */
 size_t record_trimmed(const char *line, size_t n);
 

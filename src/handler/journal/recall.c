@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
-#include <openssl/evp.h>
 #include <poll.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -87,18 +86,14 @@ recall_key(const json_t *record, size_t *n_out, void **to_free)
     const json_t *base64 = json_object_get(record, "key_base64");
     size_t n = json_string_length(base64);
     const char *from = json_string_value(base64);
-    int decoded;
 
     *to_free = NULL;
     *n_out = json_string_length(text);
     if (text != NULL || n == 0)
         return json_string_value(text);
-    *to_free = malloc(n);
-    decoded = *to_free == NULL ? -1 : EVP_DecodeBlock(*to_free, (const void *)from, (int)n);
-    if (decoded < 3)
-        return NULL;
-    *n_out = (size_t)decoded - (from[n - 1] == '=') - (from[n - 2] == '=');
-    return *to_free;
+    *to_free = ms_malloc(n);
+    *n_out = text_unbase64(from, n, *to_free);
+    return *n_out > 0 ? *to_free : NULL;
 }
 
 /* The path of a file as its sender gave it, and the number behind it; or NULL. */
