@@ -24,9 +24,10 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      9u
+#define STATS_VERSION      10u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
+#define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
 #define STATS_SLOTS            32768 /* connections of one worker */
 #define STATS_PROTOCOLS        16
 #define STATS_LISTENERS        128 /* two configurations, while a reload lasts */
@@ -67,7 +68,9 @@
     X(lost, "deliveries not made: the peer did not read")                   \
     X(untracked, "messages with an id that there was no room for")          \
     X(evicted, "ids forgotten before their time: dedup_max")                \
-    X(forgotten, "sources without connections that made room for others")
+    X(forgotten, "sources without connections that made room for others")   \
+    X(relayed, "records that the relay's stream has confirmed")             \
+    X(missing, "records passed over by the relay: no body any more")
 
 struct stats_conn_counters {
 #define X(name, help) _Atomic uint64_t name;
@@ -152,6 +155,24 @@ struct stats_load {
 };
 static_assert(sizeof(struct stats_load) == 4096, "a page, so that it can be mapped alone");
 
+/* What the relay tells of itself, in place of the slots of connections. seq is odd while anything
+ * changes. */
+struct stats_relay {
+    _Atomic uint32_t seq;
+    uint32_t counting;   /* 1: the lag is more, not all was counted yet */
+    uint64_t records;    /* the lag: what is in the journal and not relayed */
+    uint64_t bytes;      /* of their lines */
+    uint64_t oldest_us;  /* since 1970: when the oldest of them was written; 0: there is none */
+    uint64_t rate;       /* records in the last second */
+    uint64_t error_us;   /* since 1970: when the last error was; 0: there was none */
+    uint64_t window_us;  /* the stream remembers ids so long; 0: not known yet */
+    uint64_t needs_us;   /* and should so long */
+    uint64_t lost_bytes; /* of segments that were taken away before they were relayed */
+    char id[32];         /* of the record that was confirmed last */
+    char stream[128];
+    char error[256];
+};
+
 enum stats_worker_state {
     STATS_WORKER_NONE = 0,
     STATS_WORKER_STARTING,
@@ -164,7 +185,7 @@ enum stats_worker_state {
 struct stats_worker {
     _Atomic uint32_t state; /* enum stats_worker_state */
     _Atomic int32_t pid;
-    _Atomic uint32_t index;    /* 0 .. workers - 1 within its generation */
+    _Atomic uint32_t index;    /* 0 .. workers - 1 within its generation, or STATS_RELAY */
     _Atomic uint32_t restarts; /* of this index, since the generation began */
     _Atomic uint64_t generation;
     _Atomic uint64_t incarnation;

@@ -17,6 +17,7 @@
 
 #define OPEN_TRIES   5
 #define TOTALS_TRIES 1000
+#define RELAY_TRIES  20
 
 static_assert(sizeof(struct stats_counts) == sizeof(struct stats_worker_counters),
               "the copy has the members of the original, in its order");
@@ -406,4 +407,27 @@ stats_reader_workers(struct stats_reader *sr, struct stats_worker_view *rows, un
     memcpy(rows, all, (n < max ? n : max) * sizeof(*rows));
     free(all);
     return n;
+}
+
+/* As with slots: what two readings found alike was not changed while the first was made. */
+bool
+stats_reader_relay(struct stats_reader *sr, const struct stats_worker_view *row,
+                   struct stats_relay *relay_out)
+{
+    struct stats_relay before = {.seq = 1};
+
+    for (int i = 0; i < RELAY_TRIES; i++) {
+        if (!stats_reader_region(sr, row->region, row->incarnation, STATS_BLOCK_SIZE, relay_out,
+                                 sizeof(*relay_out)))
+            return false;
+        relay_out->id[sizeof(relay_out->id) - 1] = '\0';
+        relay_out->stream[sizeof(relay_out->stream) - 1] = '\0';
+        relay_out->error[sizeof(relay_out->error) - 1] = '\0';
+        if (atomic_load(&relay_out->seq) % 2 == 0 &&
+            memcmp(&before, relay_out, sizeof(before)) == 0)
+            return true;
+        memcpy(&before, relay_out, sizeof(before));
+        sched_yield();
+    }
+    return false;
 }

@@ -61,6 +61,10 @@ struct stats_worker_view {
 unsigned
 stats_reader_workers(struct stats_reader *sr, struct stats_worker_view *rows, unsigned max);
 
+/* What the relay with that row tells of itself. False where that cannot be read. */
+bool stats_reader_relay(struct stats_reader *sr, const struct stats_worker_view *row,
+                        struct stats_relay *relay_out);
+
 struct stats_conn_view {
     unsigned worker_index;
     int worker_pid;

@@ -84,6 +84,23 @@ stats_writer_close(struct stats_writer *sw)
     *sw = (struct stats_writer){.stats_fd = -1};
 }
 
+void
+stats_writer_relay(struct stats_writer *sw, const struct stats_relay *now)
+{
+    struct stats_relay *shown = (struct stats_relay *)(void *)sw->slots;
+    const size_t from = offsetof(struct stats_relay, counting);
+    uint32_t odd;
+
+    if (sw->reserved == 0 && stats_space_reserve(sw->stats_fd, STATS_BLOCK_SIZE, sizeof(*now)) < 0)
+        return;
+    sw->reserved = 1;
+    odd = atomic_load_explicit(&shown->seq, memory_order_relaxed) | 1;
+    atomic_store_explicit(&shown->seq, odd, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    memcpy((char *)shown + from, (const char *)now + from, sizeof(*now) - from);
+    atomic_store_explicit(&shown->seq, odd + 1, memory_order_release);
+}
+
 /* --- slots --- */
 
 static struct stats_slot *

@@ -39,6 +39,9 @@ void stats_writer_accepting(struct stats_writer *sw, bool accepting);
 /* The process at the other end of a Unix socket (SO_PEERCRED), which its address does not tell. */
 void stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid);
 
+/* What the relay tells of itself; seq is this function's. Of a writer without slots. */
+void stats_writer_relay(struct stats_writer *sw, const struct stats_relay *now);
+
 /* The fair share: true where this worker has clearly more open connections than the mean of all
  * workers that accept (itself included), and should leave new ones to others: open > mean * 9 / 8 +
  * 1. */
