@@ -296,6 +296,20 @@ config_fill_exempt(struct config *config, const struct settings *s, char *error)
 }
 
 static int
+config_fill_relay(struct config *config, const struct settings *s, char *error)
+{
+    const char *url = s->text[OPTION_RELAY], *origin = s->origin[OPTION_RELAY];
+
+    config->retain_relayed = s->number[OPTION_RETAIN] != 0;
+    config->retain_min_us = s->number[OPTION_RETAIN_MIN];
+    if (url[0] != '\0')
+        return relay_config_read(url, origin, s, &config->relay, error);
+    if (config->retain_relayed)
+        return config_fail(error, "%s: there is no relay", s->origin[OPTION_RETAIN]);
+    return 0;
+}
+
+static int
 config_fill(struct config *config, const struct config_args *args, const struct settings *s,
             char *error)
 {
@@ -308,7 +322,8 @@ config_fill(struct config *config, const struct config_args *args, const struct 
     config->uid = identity.uid;
     config->gid = identity.gid;
     config_fill_numbers(config, s->number);
-    if (config_fill_exempt(config, s, error) < 0 || config_fill_paths(config, args, s, error) < 0)
+    if (config_fill_exempt(config, s, error) < 0 || config_fill_paths(config, args, s, error) < 0 ||
+        config_fill_relay(config, s, error) < 0)
         return -1;
     for (size_t i = 0; i < s->listener_count; i++)
         if (config_add_listener(config, s, i, error) < 0)
@@ -343,6 +358,7 @@ config_destroy(struct config *config)
         return;
     for (size_t i = 0; i < config->listener_count; i++)
         listener_config_fini(&config->listeners[i]);
+    listener_config_fini(&config->relay);
     free(config->data_dir);
     free(config->runtime_dir);
     free(config->config_file);
@@ -365,13 +381,15 @@ config_string(struct config *config, size_t i)
     char **const own[] = {&config->data_dir, &config->runtime_dir, &config->config_file,
                           &config->user,     &config->group,       &config->log_file};
     struct listener_config *listener;
+    size_t row;
 
     if (i < MS_ARRAY_LEN(own))
         return own[i];
     i -= MS_ARRAY_LEN(own);
-    if (i / (4 + OPTION_COUNT) >= config->listener_count)
+    row = i / (4 + OPTION_COUNT);
+    if (row > config->listener_count)
         return NULL;
-    listener = &config->listeners[i / (4 + OPTION_COUNT)];
+    listener = row < config->listener_count ? &config->listeners[row] : &config->relay;
     i %= 4 + OPTION_COUNT;
     if (i < 4)
         return (

@@ -94,6 +94,11 @@ struct config {
     uint64_t segment_size;   /* a journal segment is closed beyond this */
     uint64_t segment_age_us; /* and when it is older than this */
     bool sync;               /* fsync before the final ACK */
+    bool retain_relayed;     /* what was relayed is removed */
+    uint64_t retain_min_us;  /* but not before this time */
+    /* The relay's URL as a listener that publishes to its servers; its name is NULL where there is
+     * no relay. */
+    struct listener_config relay;
 };
 
 /* The options of the command line; config_build applies them last. */

@@ -33,6 +33,7 @@ static const char *const option_levels[] = {"error", "warn", "notice", "info", "
 static const char *const option_unterminated[] = {"drop", "keep", NULL};
 static const char *const option_replies[] = {"auto", "yes", "no", NULL};
 static const char *const option_execs[] = {"pool", "once", NULL};
+static const char *const option_retains[] = {"all", "relayed", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
 
 static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
@@ -132,6 +133,12 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_SEGMENT_AGE] = {"segment_age", DURATION(OPTION_IN_FILE, SECOND, 365 * DAY),
                             .initial = "1h", .help = "an older journal segment is closed"},
     [OPTION_SYNC] = {"sync", BOOL, .initial = "yes", .help = "fsync before the final ACK"},
+    [OPTION_RELAY] = {"relay", TEXT(0, PATH_LENGTH), .initial = "",
+                      .help = "nats://HOST:PORT,...?stream=...: where the journal goes too"},
+    [OPTION_RETAIN] = {"retain", CHOICE(OPTION_IN_FILE, option_retains), .initial = "all",
+                       .help = "relayed: what the relay has passed on is removed in time"},
+    [OPTION_RETAIN_MIN] = {"retain_min", DURATION(OPTION_IN_FILE, SECOND, 3650 * DAY),
+                           .initial = "1d", .help = "retain=relayed: but not before this time"},
     [OPTION_DEDUP_WINDOW] = {"dedup_window", DURATION(BOTH, 0, 365 * DAY), .initial = "10m",
                              .help = "time for which ids are remembered; 0: not at all"},
     [OPTION_DEDUP_MAX] = {"dedup_max", NUMBER(OPTION_IN_FILE, 1, CONFIG_DEDUP_MAX, "ids"),

@@ -40,6 +40,9 @@ enum option_id {
     OPTION_SEGMENT_SIZE,
     OPTION_SEGMENT_AGE,
     OPTION_SYNC,
+    OPTION_RELAY,
+    OPTION_RETAIN,
+    OPTION_RETAIN_MIN,
     OPTION_DEDUP_WINDOW,
     OPTION_DEDUP_MAX,
     OPTION_ALLOW, /* from here on in listener URLs only */

@@ -113,6 +113,13 @@ listener_config_read(const char *text, const char *origin, const struct settings
                      struct listener_config *listener_out, char error[CONFIG_ERROR_LEN]);
 void listener_config_fini(struct listener_config *listener);
 
+/* The same with the URL of the relay: nats://a:4222,b:4222?stream=S. It may have the options of
+ * handler=nats that say something about the servers and the stream, and gets the texts and numbers
+ * that such a listener would have. */
+MS_MUST_CHECK int
+relay_config_read(const char *text, const char *origin, const struct settings *settings,
+                  struct listener_config *relay_out, char error[CONFIG_ERROR_LEN]);
+
 /* The same URL with another host or port (NULL: as it was), as --host and --port ask. Returns a
  * string that the caller frees, or NULL with a sentence in error. */
 char *listener_url_move(const char *text, const char *origin, const char *host, const char *port,
