@@ -88,7 +88,7 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
 
 DAEMON_SRC := $(filter-out src/master/main.c src/nats/plugin/%, \
-                $(call sources,common bus proto stats dedup sources config nats handler worker master))
+                $(call sources,common bus proto stats dedup sources config nats handler worker relay master))
 # What calls libnats, with what it needs of the rest.
 PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base fd kernel thread)
 # The client, and a worker to receive with, which has no process of its own.
@@ -385,9 +385,9 @@ check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
 torture: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@CUT_STATES=$${CUT_STATES:-1000000} IMAGE_COPIES=$${IMAGE_COPIES:-50} LIMIT=$${LIMIT:-7200} \
-	    NATS_MESSAGES=$${NATS_MESSAGES:-20000} \
+	    NATS_MESSAGES=$${NATS_MESSAGES:-20000} RELAY_KILLS=$${RELAY_KILLS:-50} \
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \
-	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash nats_cluster)
+	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash nats_cluster relay)
 
 # Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps

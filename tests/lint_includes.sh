@@ -18,8 +18,9 @@ allowed() {
     src/config/*) echo common proto ;; # the limits of the protocols
     src/nats/*) echo common ;;
     src/handler/*) echo proto config common bus dedup nats ;;
+    src/relay/*) echo common proto stats config nats handler ;;
     src/worker/*) echo common proto stats dedup sources config handler bus ;;
-    src/master/main.c) echo stats config common worker bus ;;
+    src/master/main.c) echo stats config common worker relay bus ;;
     src/master/*) echo stats dedup sources config common bus ;;
     src/client/*) echo proto common ;;
     src/embed/*) echo common proto stats dedup config ;;
@@ -34,9 +35,10 @@ allowed() {
 # Headers that a file may include beyond its folders.
 excepted() {
     case $1:$2 in
-    src/master/*:worker/child.h) return 0 ;; # what a worker inherits
+    src/master/*:worker/child.h | src/relay/*:worker/child.h) return 0 ;; # what a worker inherits
     src/master/main.c:handler/journal/data_dir.h) return 0 ;; # main puts the parts together
     src/master/main.c:handler/handler.h) return 0 ;;  # the checks of -t
+    src/master/main.c:handler/nats/target.h) return 0 ;;
     src/client/*:msock.h | tools/msock/*:msock.h) return 0 ;; # the installed header
     src/embed/*:msock_server.h | tools/msock/*:msock_server.h) return 0 ;;
     src/embed/*:worker/worker.h) return 0 ;;          # a worker inside another program

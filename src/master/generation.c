@@ -5,6 +5,7 @@
 #include "common/text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sysexits.h>
@@ -12,13 +13,19 @@
 struct generation *
 generation_create(struct config *config, uint64_t number)
 {
-    struct generation *g = ms_calloc(1, sizeof(*g) + config->workers * sizeof(struct process));
+    size_t count = config->workers + (config->relay.name != NULL);
+    struct generation *g = ms_calloc(1, sizeof(*g) + count * sizeof(struct process));
 
     g->number = number;
     g->config = config;
-    g->worker_count = config->workers;
-    for (unsigned i = 0; i < config->workers; i++)
-        g->workers[i] = (struct process){.index = i, .ready_fd = -1};
+    g->worker_count = count;
+    for (unsigned i = 0; i < count; i++) {
+        bool is_relay = i == config->workers;
+        struct process *w = &g->workers[i];
+
+        *w = (struct process){.index = is_relay ? STATS_RELAY : i, .ready_fd = -1};
+        snprintf(w->name, sizeof(w->name), is_relay ? "relay" : "worker %u", i);
+    }
     return g;
 }
 

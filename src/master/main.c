@@ -4,7 +4,9 @@
 #include "config/config_settings.h"
 #include "handler/handler.h"
 #include "handler/journal/data_dir.h"
+#include "handler/nats/target.h"
 #include "master/master.h"
+#include "relay/relay.h"
 #include "worker/worker.h"
 
 #include <limits.h>
@@ -63,24 +65,33 @@ program_told(void)
     return program_say(EX_IOERR, "cannot write to standard output");
 }
 
-/* What the handlers have to look at outside. */
 static int
-program_check_handlers(const struct config *config)
+program_check(const struct listener_config *l,
+              int (*check)(const struct listener_config *l, char error[HANDLER_ERROR_LEN]))
 {
     char error[HANDLER_ERROR_LEN];
 
-    for (size_t i = 0; i < config->listener_count; i++) {
-        const struct listener_config *l = &config->listeners[i];
-        const struct handler_ops *ops = handler_find(l->handler);
-
-        if (ops->check == NULL)
-            continue;
-        if (ops->check(l, error) < 0)
-            return program_say(EX_CONFIG, error);
-        if (error[0] != '\0')
-            fprintf(stderr, "msockd: warning: %s\n", error);
-    }
+    if (check == NULL)
+        return 0;
+    if (check(l, error) < 0)
+        return program_say(EX_CONFIG, error);
+    if (error[0] != '\0')
+        fprintf(stderr, "msockd: warning: %s\n", error);
     return 0;
+}
+
+/* What the handlers and the relay have to look at outside. */
+static int
+program_check_handlers(const struct config *config)
+{
+    int code = 0;
+
+    for (size_t i = 0; i < config->listener_count && code == 0; i++)
+        code =
+            program_check(&config->listeners[i], handler_find(config->listeners[i].handler)->check);
+    if (code == 0 && config->relay.name != NULL)
+        code = program_check(&config->relay, nats_target_check);
+    return code;
 }
 
 static int
@@ -106,6 +117,7 @@ program_run(struct program *p, struct config *config)
                                  .prepare = program_prepare,
                                  .arg = p,
                                  .entry = worker_main,
+                                 .relay = relay_main,
                                  .verdict_fd = -1};
     enum daemonize_side side = DAEMONIZE_DAEMON;
     bool background = config->daemonize;

@@ -406,9 +406,9 @@ master_wake_us(const struct master *m)
 static void
 master_wait(const struct master *m)
 {
-    struct pollfd fds[3 + 2 * CONFIG_WORKERS_MAX] = {{.fd = m->signals.fd, .events = POLLIN},
-                                                     {.fd = m->reading.fd, .events = POLLIN},
-                                                     {.fd = m->terminal_fd}};
+    struct pollfd fds[3 + 2 * GENERATION_MAX] = {{.fd = m->signals.fd, .events = POLLIN},
+                                                 {.fd = m->reading.fd, .events = POLLIN},
+                                                 {.fd = m->terminal_fd}};
     uint64_t wake = master_wake_us(m), now_us = clock_mono_us();
     uint64_t left = wake > now_us ? wake - now_us : 0;
     struct timespec ts = {.tv_sec = (time_t)(left / 1000000),

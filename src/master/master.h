@@ -51,8 +51,9 @@ struct master_hooks {
     void *arg;
 
     child_main_fn entry;
-    int verdict_fd; /* where a process that waits learns how the start went (daemonize), or -1;
-                       the supervisor closes it */
+    child_main_fn relay; /* of the process that a configuration with a relay has besides */
+    int verdict_fd;      /* where a process that waits learns how the start went (daemonize), or -1;
+                            the supervisor closes it */
 };
 
 /* Runs until it is told to stop. Takes config over in every case. Returns 0 after a clean stop, or

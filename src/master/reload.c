@@ -586,8 +586,9 @@ describe_listener(const struct generation *g, size_t i, struct buffer *out)
 void
 reload_describe(const struct generation *g, struct buffer *out)
 {
-    buffer_printf(out, "%zu worker%s, listening on ", g->worker_count,
-                  g->worker_count == 1 ? "" : "s");
+    buffer_printf(out, "%u worker%s%s, listening on ", g->config->workers,
+                  g->config->workers == 1 ? "" : "s",
+                  g->config->relay.name != NULL ? " and a relay" : "");
     for (size_t i = 0; i < g->config->listener_count; i++)
         describe_listener(g, i, out);
 }

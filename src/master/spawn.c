@@ -33,13 +33,11 @@ child_log(const struct spawn *s, int ready_fd)
     const struct config *config = s->child.config;
     const char *now = s->log_file, *wanted = config->log_file;
     bool same = now == NULL || wanted == NULL ? now == wanted : strcmp(now, wanted) == 0;
-    char name[32];
 
     if (!same && log_open(wanted) < 0)
         child_refuse(ready_fd, "cannot open log file %s: %s", wanted, strerror(errno));
     log_set_level(config->log_level);
-    snprintf(name, sizeof(name), "worker %u", s->child.index);
-    log_set_name(name);
+    log_set_name(s->name);
 }
 
 static void
@@ -88,8 +86,7 @@ spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why)
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
         fd_set_nonblock(fds[0], 1) < 0) {
-        failure_set(why, EX_OSERR, "cannot make sockets for worker %u: %s", s->child.index,
-                    strerror(errno));
+        failure_set(why, EX_OSERR, "cannot make sockets for %s: %s", s->name, strerror(errno));
         goto out;
     }
     pid = fork();
@@ -98,7 +95,7 @@ spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why)
         child_run(s, fds[1], master);
     }
     if (pid < 0) {
-        failure_set(why, EX_OSERR, "cannot fork worker %u: %s", s->child.index, strerror(errno));
+        failure_set(why, EX_OSERR, "cannot fork %s: %s", s->name, strerror(errno));
         goto out;
     }
     *ready_fd_out = fd_steal(&fds[0]);

@@ -159,6 +159,7 @@ uint64_t backoff_died(struct backoff *b, uint64_t started_us, uint64_t now_us);
 
 struct spawn {
     child_main_fn entry;
+    const char *name;          /* "worker 0" */
     struct child child;        /* complete but for ready_fd */
     const char *log_file;      /* what the master logs to now (NULL: standard error) */
     void (*forget)(void *arg); /* in the child, first: closes what is not the worker's, and
@@ -173,9 +174,9 @@ MS_MUST_CHECK pid_t spawn_worker(const struct spawn *s, int *ready_fd_out, struc
 
 /* --- generation.c --- */
 
-/* A generation: the workers that run with one configuration, that configuration, and its listening
- * sockets. It lives until its last worker is gone. Plain bookkeeping; what is done about a worker
- * is decided in supervise.c. */
+/* A generation: the workers that run with one configuration, the relay where there is one, that
+ * configuration, and its listening sockets. The relay is managed as a worker is. It lives until its
+ * last worker is gone. Plain bookkeeping; what is done about a worker is decided in supervise.c. */
 
 enum worker_state {
     WORKER_NONE,     /* no process and none is due */
@@ -188,11 +189,12 @@ enum worker_state {
 
 struct process {
     enum worker_state state;
-    unsigned index;
-    pid_t pid;    /* a child that is not reaped yet; 0: none */
-    int ready_fd; /* our end of the sockets on which it says that it is ready, or -1 */
-    bool may_go;  /* it was told to accept */
-    bool placed;  /* place is claimed and not folded yet */
+    unsigned index; /* STATS_RELAY: it is the relay */
+    char name[16];  /* "worker 0", "relay" */
+    pid_t pid;      /* a child that is not reaped yet; 0: none */
+    int ready_fd;   /* our end of the sockets on which it says that it is ready, or -1 */
+    bool may_go;    /* it was told to accept */
+    bool placed;    /* place is claimed and not folded yet */
     struct stats_place place;
     uint64_t started_us;
     uint64_t
@@ -220,7 +222,7 @@ struct generation {
     size_t row_count;
     uint16_t rows[CONFIG_LISTENERS_MAX]; /* in the control file's table of listeners */
     uint64_t kill_at_us;                 /* whoever has not left by then is killed; 0: nobody is */
-    size_t worker_count;
+    size_t worker_count;                 /* with the relay, which is the last one */
     struct process workers[];
 };
 
@@ -422,9 +424,10 @@ void reload_describe(const struct generation *g, struct buffer *out);
 #define SUPERVISE_GRACE_US 5000000u
 
 /* Workers of old generations at one time. The places in the statistics are enough for these, for a
- * present and a next generation of CONFIG_WORKERS_MAX, and for as many that are being told to
- * leave. */
-#define SUPERVISE_OLD_MAX (STATS_REGIONS - 3 * CONFIG_WORKERS_MAX)
+ * present and a next generation of CONFIG_WORKERS_MAX and a relay, and for as many that are being
+ * told to leave. */
+#define GENERATION_MAX    (CONFIG_WORKERS_MAX + 1)
+#define SUPERVISE_OLD_MAX (STATS_REGIONS - 3 * GENERATION_MAX)
 
 /* Forks w of g, whose listeners are in place. Returns 0, or -1 with the reason and w as it was. */
 MS_MUST_CHECK int

@@ -22,7 +22,7 @@ process_signal(const struct process *w, int signo)
     /* kill(2) takes 0 and less for whole groups. */
     MS_ASSERT(w->pid >= 0);
     if (w->pid != 0 && kill(w->pid, signo) < 0)
-        log_warn("cannot send signal %d to worker %u (pid %d): %s", signo, w->index, (int)w->pid,
+        log_warn("cannot send signal %d to %s (pid %d): %s", signo, w->name, (int)w->pid,
                  strerror(errno));
 }
 
@@ -76,7 +76,8 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
 {
     struct child *c = &s->child;
 
-    s->entry = m->hooks->entry;
+    s->entry = w->index == STATS_RELAY ? m->hooks->relay : m->hooks->entry;
+    s->name = w->name;
     s->log_file = m->log_file;
     s->forget = supervise_forget;
     c->index = w->index;
@@ -108,7 +109,7 @@ process_place(struct master *m, const struct generation *g, struct process *w, s
     if (w->placed)
         return 0;
     if (stats_master_claim(&m->stats, w->index, g->number, &w->place) < 0) {
-        failure_set(why, EX_OSERR, "no place for worker %u in the statistics: %s", w->index,
+        failure_set(why, EX_OSERR, "no place for %s in the statistics: %s", w->name,
                     errno == EAGAIN ? "too many workers still drain" : strerror(errno));
         return -1;
     }
@@ -181,7 +182,7 @@ supervise_spawn(struct master *m, struct generation *g, struct process *w, struc
         return -1;
     w->pid = pid;
     process_started(m, g, w);
-    log_debug("worker %u (pid %d) forked for generation %llu", w->index, (int)pid,
+    log_debug("%s (pid %d) forked for generation %llu", w->name, (int)pid,
               (unsigned long long)g->number);
     return 0;
 }
@@ -198,7 +199,7 @@ process_ready(struct master *m, struct process *w)
         w->reopens = m->reopens;
         process_signal(w, SIGUSR1);
     }
-    log_info("worker %u (pid %d) is ready", w->index, (int)w->pid);
+    log_info("%s (pid %d) is ready", w->name, (int)w->pid);
 }
 
 void
@@ -257,8 +258,7 @@ process_wait(struct master *m, const struct generation *g, struct process *w, ui
     w->state = WORKER_WAITING;
     w->wake_us = now_us + delay_us;
     if (!w->degraded) {
-        log_error("worker %u keeps dying: from now on it is replaced with a growing delay",
-                  w->index);
+        log_error("%s keeps dying: from now on it is replaced with a growing delay", w->name);
         w->degraded = true;
     }
     if (process_place(m, g, w, &why) == 0) {
@@ -290,7 +290,7 @@ process_crashed(struct master *m, struct generation *g, struct process *w, const
     uint64_t now_us = clock_mono_us();
     uint64_t delay_us = backoff_died(&w->backoff, w->started_us, now_us);
 
-    log_error("worker %u (pid %d) %s", w->index, (int)pid, end);
+    log_error("%s (pid %d) %s", w->name, (int)pid, end);
     if (delay_us == 0)
         process_replace(m, g, w, now_us);
     else
@@ -301,11 +301,11 @@ static void
 process_left(const struct process *w, int status, const char *end, pid_t pid)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_DONE)
-        log_info("worker %u (pid %d) has left", w->index, (int)pid);
+        log_info("%s (pid %d) has left", w->name, (int)pid);
     else if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
-        log_info("worker %u (pid %d) was ended", w->index, (int)pid);
+        log_info("%s (pid %d) was ended", w->name, (int)pid);
     else
-        log_warn("worker %u (pid %d) %s", w->index, (int)pid, end);
+        log_warn("%s (pid %d) %s", w->name, (int)pid, end);
 }
 
 /* Returns false where that makes an end of pending. */
@@ -327,7 +327,7 @@ process_gone(struct master *m, struct generation *g, struct process *w, int stat
     if (g == m->current) {
         process_crashed(m, g, w, end, pid);
     } else if (g == m->pending) {
-        failure_set(why, EX_SOFTWARE, "worker %u (pid %d) %s", w->index, (int)pid, end);
+        failure_set(why, EX_SOFTWARE, "%s (pid %d) %s", w->name, (int)pid, end);
         return false;
     } else {
         process_left(w, status, end, pid);
@@ -387,11 +387,11 @@ process_due(struct master *m, struct generation *g, struct process *w, uint64_t 
     switch (w->state) {
     case WORKER_STARTING:
         if (g == m->pending) {
-            failure_set(why, EX_SOFTWARE, "worker %u (pid %d) was not ready within %.3g s",
-                        w->index, (int)w->pid, (double)g->config->ready_timeout_us / 1e6);
+            failure_set(why, EX_SOFTWARE, "%s (pid %d) was not ready within %.3g s", w->name,
+                        (int)w->pid, (double)g->config->ready_timeout_us / 1e6);
             return false;
         }
-        log_error("worker %u (pid %d) was not ready within %.3g s: killed", w->index, (int)w->pid,
+        log_error("%s (pid %d) was not ready within %.3g s: killed", w->name, (int)w->pid,
                   (double)g->config->ready_timeout_us / 1e6);
         w->state = WORKER_LATE;
         process_signal(w, SIGKILL);
@@ -401,7 +401,7 @@ process_due(struct master *m, struct generation *g, struct process *w, uint64_t 
         break;
     case WORKER_READY:
         w->degraded = false;
-        log_notice("worker %u (pid %d) is stable again", w->index, (int)w->pid);
+        log_notice("%s (pid %d) is stable again", w->name, (int)w->pid);
         break;
     case WORKER_NONE:
     case WORKER_LATE:

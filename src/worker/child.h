@@ -40,7 +40,7 @@ struct child_listener {
 };
 
 struct child {
-    unsigned index;      /* 0 .. workers - 1 */
+    unsigned index;      /* 0 .. workers - 1, or STATS_RELAY: the relay */
     uint64_t generation; /* 1 for the first configuration */
     const struct config *config;
     size_t listener_count;

@@ -281,13 +281,19 @@ const struct ctl_command ctl_stats = {
 
 /* --- workers --- */
 
-static const struct column worker_columns[] = {
-    {"worker", "WORKER", COLUMN_COUNT},     {"pid", "PID", COLUMN_COUNT},
-    {"state", "STATE", COLUMN_TEXT},        {"generation", "GENERATION", COLUMN_COUNT},
-    {"restarts", "RESTARTS", COLUMN_COUNT}, {"age", "AGE", COLUMN_AGE},
-    {"open", "OPEN", COLUMN_COUNT},         {"accepted", "ACCEPTED", COLUMN_COUNT},
-    {"refused", "REFUSED", COLUMN_COUNT},   {"messages", "MESSAGES", COLUMN_COUNT},
-    {"turns", "TURNS", COLUMN_COUNT},       {"commits", "COMMITS", COLUMN_COUNT}};
+static const struct column worker_columns[] = {{"kind", "KIND", COLUMN_TEXT},
+                                               {"worker", "WORKER", COLUMN_COUNT},
+                                               {"pid", "PID", COLUMN_COUNT},
+                                               {"state", "STATE", COLUMN_TEXT},
+                                               {"generation", "GENERATION", COLUMN_COUNT},
+                                               {"restarts", "RESTARTS", COLUMN_COUNT},
+                                               {"age", "AGE", COLUMN_AGE},
+                                               {"open", "OPEN", COLUMN_COUNT},
+                                               {"accepted", "ACCEPTED", COLUMN_COUNT},
+                                               {"refused", "REFUSED", COLUMN_COUNT},
+                                               {"messages", "MESSAGES", COLUMN_COUNT},
+                                               {"turns", "TURNS", COLUMN_COUNT},
+                                               {"commits", "COMMITS", COLUMN_COUNT}};
 
 static int
 workers_rows(const struct ctl *ctl, json_t **rows_out)
@@ -304,10 +310,10 @@ workers_rows(const struct ctl *ctl, json_t **rows_out)
 
 const struct ctl_command ctl_workers = {
     .name = "workers",
-    .summary = "the worker processes",
+    .summary = "the worker processes, and the relay",
     .help = "usage: msockctl [-r DIR] workers [--json]\n"
-            "The worker processes, by generation: after a reload those of the generation before\n"
-            "stay as draining until their connections are done.\n\n"
+            "The worker processes and the relay, by generation: after a reload those of the\n"
+            "generation before stay as draining until their connections are done.\n\n"
             "  --json  an array of objects, as under \"workers\" in stats --json\n",
     .run = table_run,
     .rows = workers_rows,

@@ -59,8 +59,8 @@ struct ctl_command {
 extern const struct ctl_command *const ctl_commands[];
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
-    ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources, ctl_top,
-    ctl_serve;
+    ctl_relay, ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources,
+    ctl_top, ctl_serve;
 
 /* --- options and endings (main.c) --- */
 
@@ -137,12 +137,17 @@ struct snapshot {
     unsigned workers_wanted;             /* as configured */
     bool stopping;
     unsigned worker_count;
-    struct stats_worker_view *workers; /* heap */
+    struct stats_worker_view *workers; /* heap; the relay too */
+    bool has_relay;
+    struct stats_relay relay; /* what the newest one tells */
 };
 
 /* Returns EX_OK, or a status after an error message. */
 MS_MUST_CHECK int snapshot_take(const struct ctl *ctl, struct snapshot *out);
 void snapshot_fini(struct snapshot *snapshot);
+
+/* How many workers take connections. */
+unsigned snapshot_ready(const struct snapshot *snapshot);
 
 const char *verdict_name(enum stats_verdict verdict);
 
@@ -172,6 +177,10 @@ void json_put_counters(json_t *object, const struct stats_counts *counts);
 
 /* The document of `stats --json`; since: the time of the baseline, or NULL. */
 json_t *json_snapshot(const struct snapshot *snapshot, const char *since);
+
+/* What all processes have: kind, worker, pid, state, generation, restarts and age. */
+void json_put_worker(json_t *object, const struct snapshot *snapshot,
+                     const struct stats_worker_view *worker);
 
 /* Its workers: an array of objects with worker, pid, state, ..., the counters and the latency. */
 json_t *json_workers(const struct snapshot *snapshot);

@@ -68,8 +68,12 @@ prometheus_latency(const struct exposition *x, const uint64_t latency[STATS_HIST
 static void
 worker_label(const struct exposition *x, const char *name, const struct stats_worker_view *w)
 {
-    fprintf(x->out, "msockd_%s{worker=\"%u\",generation=\"%" PRIu64 "\"} ", name, w->index,
-            w->generation);
+    fprintf(x->out, "msockd_%s{worker=\"", name);
+    if (w->index == STATS_RELAY)
+        fputs("relay", x->out);
+    else
+        fprintf(x->out, "%u", w->index);
+    fprintf(x->out, "\",generation=\"%" PRIu64 "\"} ", w->generation);
 }
 
 static void
@@ -90,6 +94,22 @@ prometheus_workers(const struct exposition *x, const struct snapshot *s)
         worker_label(x, "worker_restarts", &s->workers[i]);
         fprintf(x->out, "%u\n", s->workers[i].restarts);
     }
+}
+
+static void
+prometheus_relay(const struct exposition *x, const struct stats_relay *r)
+{
+    uint64_t now_us = clock_real_us();
+    bool waits = r->oldest_us != 0 && r->oldest_us < now_us;
+
+    metric(x, "relay_lag_records", "gauge", "records that are not relayed yet", r->records);
+    metric(x, "relay_lag_bytes", "gauge", "bytes of these records in the journal", r->bytes);
+    head(x, "relay_lag_seconds", "gauge", "since the oldest of them was written");
+    fprintf(x->out, "msockd_relay_lag_seconds %.3f\n",
+            waits ? (double)(now_us - r->oldest_us) / 1e6 : 0);
+    head(x, "relay_last_error_seconds", "gauge",
+         "when the relay's last error was, since 1970; 0: never");
+    fprintf(x->out, "msockd_relay_last_error_seconds %.3f\n", (double)r->error_us / 1e6);
 }
 
 static void
@@ -124,5 +144,7 @@ prometheus_print(FILE *out, const struct snapshot *s, bool openmetrics)
     metric(x, "sources", "gauge", "sources that are known", s->sources);
     metric(x, "sources_penalized", "gauge", "of these, turned away now", s->sources_penalized);
     prometheus_workers(x, s);
+    if (s->has_relay)
+        prometheus_relay(x, &s->relay);
     prometheus_latency(x, s->total.latency);
 }

@@ -71,6 +71,9 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
     snapshot_count_sources(&sr, out);
+    for (unsigned i = 0; i < out->worker_count && i < STATS_REGIONS; i++)
+        if (out->workers[i].index == STATS_RELAY)
+            out->has_relay = stats_reader_relay(&sr, &out->workers[i], &out->relay);
     ctl_close(ctl, &sr);
     if (out->alive == SNAPSHOT_DEAD && ctl_explain(ctl) == out->pid)
         out->alive = SNAPSHOT_ALIVE; /* only its lock is not there any more */
@@ -82,6 +85,17 @@ snapshot_fini(struct snapshot *snapshot)
 {
     free(snapshot->workers);
     *snapshot = (struct snapshot){0};
+}
+
+unsigned
+snapshot_ready(const struct snapshot *snapshot)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < snapshot->worker_count; i++)
+        n += snapshot->workers[i].state == STATS_WORKER_READY &&
+             snapshot->workers[i].index != STATS_RELAY;
+    return n;
 }
 
 /* A state comes from shared memory, so a number may have no name. */
@@ -176,6 +190,20 @@ worker_state_name(enum stats_worker_state state)
     return "unknown";
 }
 
+void
+json_put_worker(json_t *row, const struct snapshot *s, const struct stats_worker_view *w)
+{
+    bool is_relay = w->index == STATS_RELAY;
+
+    json_put(row, "kind", json_string(is_relay ? "relay" : "worker"));
+    json_put(row, "worker", is_relay ? json_null() : json_count(w->index));
+    json_put(row, "pid", json_integer(w->pid));
+    json_put(row, "state", json_string(worker_state_name(w->state)));
+    json_put(row, "generation", json_count(w->generation));
+    json_put(row, "restarts", json_count(w->restarts));
+    json_put(row, "age", json_seconds(w->started_us, s->taken_us));
+}
+
 json_t *
 json_workers(const struct snapshot *s)
 {
@@ -185,12 +213,7 @@ json_workers(const struct snapshot *s)
         const struct stats_worker_view *w = &s->workers[i];
         json_t *row = json_object();
 
-        json_put(row, "worker", json_count(w->index));
-        json_put(row, "pid", json_integer(w->pid));
-        json_put(row, "state", json_string(worker_state_name(w->state)));
-        json_put(row, "generation", json_count(w->generation));
-        json_put(row, "restarts", json_count(w->restarts));
-        json_put(row, "age", json_seconds(w->started_us, s->taken_us));
+        json_put_worker(row, s, w);
         json_put_totals(row, &w->totals);
         json_array_append_new(rows, row);
     }

@@ -41,6 +41,8 @@ cell_unit(const json_t *value, const struct column *column, char out[UNIT_LEN])
     case COLUMN_RIGHT:
         return json_string_value(value);
     case COLUMN_COUNT:
+        if (json_is_null(value))
+            return "-";
         snprintf(out, UNIT_LEN, "%lld", (long long)json_integer_value(value));
         return out;
     case COLUMN_BYTES:

@@ -23,12 +23,10 @@ look_running(const struct doctor *d, struct doctor_finding *f)
 static enum doctor_verdict
 look_workers(const struct doctor *d, struct doctor_finding *f)
 {
-    unsigned ready = 0;
+    unsigned ready = snapshot_ready(&d->stats);
 
     if (d->stats.pid == 0)
         return doctor_not_running(f);
-    for (unsigned i = 0; i < d->stats.worker_count; i++)
-        ready += d->stats.workers[i].state == STATS_WORKER_READY;
     if (ready >= d->stats.workers_wanted)
         return doctor_fine(f, "%u workers are ready", ready);
     doctor_mend(f, "msockctl -r %s workers, and the log: journalctl -u msockd -p err", d->ctl->dir);

@@ -168,14 +168,12 @@ struct document
 document_health(struct serve *s, bool ready)
 {
     struct snapshot now;
-    unsigned workers = 0;
     const char *word = "no msockd runs here\n";
     bool good = look(s, &now);
 
     if (good) {
-        for (unsigned i = 0; i < now.worker_count; i++)
-            workers += now.workers[i].state == STATS_WORKER_READY;
-        good = now.alive != SNAPSHOT_DEAD && (!ready || (workers > 0 && !now.stopping));
+        good =
+            now.alive != SNAPSHOT_DEAD && (!ready || (snapshot_ready(&now) > 0 && !now.stopping));
         if (now.alive != SNAPSHOT_DEAD)
             word = good ? "ok\n" : "no worker takes connections\n";
         snapshot_fini(&now);

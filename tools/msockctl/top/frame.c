@@ -53,14 +53,12 @@ head_draw(struct top_frame *f, const struct top_model *m)
 {
     const struct snapshot *s = &m->now;
     char version[128], age[UNIT_LEN];
-    unsigned ready = 0;
+    unsigned ready = snapshot_ready(s);
 
     if (!m->known) {
         frame_say(f, TOP_WRONG, "no msockd is seen in %s", m->ctl.dir);
         return;
     }
-    for (unsigned i = 0; i < s->worker_count; i++)
-        ready += s->workers[i].state == STATS_WORKER_READY;
     text_escape(s->version, strlen(s->version), version, sizeof(version));
     unit_age(s->taken_us > s->started_us ? s->taken_us - s->started_us : 0, age);
     if (s->alive == SNAPSHOT_DEAD || m->error.len > 0)
