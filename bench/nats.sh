@@ -88,3 +88,46 @@ group_nats() {
     compare_nats 16 16
     nats_rows '256 B plain, nats, 16 ahead, nats_ahead=16' nats.16.16 800
 }
+
+# --- the relay ---
+
+# A journal of that many messages, which nobody has relayed.
+RELAY_MESSAGES=200000
+
+relayed() { # RUNTIME-DIR
+    "$B/msockctl" -r "$1" stats --json | awk -F'[:,]' '/"relayed"/ {print $2 + 0; exit}'
+}
+
+# From the first record that the stream has confirmed to the last one.
+relay_catches_up() { # KEY JOURNAL NATS-PORT STREAM
+    local runtime relay first from n
+    runtime=$(mktemp -d "$SHM/run.XXXXXX")
+    rm -f "$2/relay.position"
+    relay="nats://127.0.0.1:$3?stream=$4&subject=$4.{kind}&stream_create=yes"
+    next_port
+    start "$B/msockd" -q -w 1 -l "msp://127.0.0.1:$PORT" -d "$2" -r "$runtime" -o "relay=$relay"
+    wait_port "$PORT" "$STARTED"
+    until first=$(relayed "$runtime") && [ "${first:-0}" -gt 0 ]; do sleep 0.01; done
+    from=$EPOCHREALTIME
+    until n=$(relayed "$runtime") && [ "$n" -ge "$RELAY_MESSAGES" ]; do sleep 0.05; done
+    awk -v n="$((n - first))" -v from="$from" -v to="$EPOCHREALTIME" \
+        'BEGIN {printf "{\"messages_per_second\":%.0f}\n", n / (to - from)}' | figures "$1"
+    stop "$STARTED"
+}
+
+# As many are under way from libnats alone as from the relay.
+group_relay() {
+    local i nats_port journal
+    start_nats && nats_port=$PORT
+    start_msockd_at msp 2 journal && journal=$DIRECTORY
+    noted "$B/msock" -u "msp://127.0.0.1:$PORT" bench -c 50 -s 256 --ahead 64 -n "$RELAY_MESSAGES" \
+        >/dev/null || die 'no journal to relay'
+    stop "$STARTED"
+    for i in $(seq "$REPS"); do
+        relay_catches_up relay "$journal" "$nats_port" "relay$i"
+        nats_direct relay.same "$nats_port" all 4096
+    done
+    stop_all
+    row '256 B, the relay catches up' 'libnats alone, the same messages, 4096 under way' relay \
+        relay.same rate '>=' 0.8 msg/s
+}

@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats)
+ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
