@@ -107,6 +107,44 @@ build_file(const char *text)
 }
 
 static void
+the_url_of_the_relay_has_the_options_of_a_stream(void **state)
+{
+    static const struct {
+        const char *set, *refused;
+    } cases[] = {
+        {"relay=mqtt://a:1?stream=S",
+         "-o relay=mqtt://a:1?stream=S: \"mqtt://a:1?stream=S\": expected "
+         "nats://HOST:PORT,...?stream=STREAM"},
+        {"relay=nats://u:secret@a:1", "-o relay=***@a:1: \"***@a:1\": the relay needs stream=..."},
+        {"retain=relayed", "-o retain=relayed: there is no relay"},
+    };
+    struct config_args args = {
+        .set_count = 1, .set = {"relay=nats://u:p@a:1,b?stream=S&nats_timeout=1s&nats_ca=ca.pem"}};
+    struct config *c = build(&args), *copy;
+    struct buffer bytes;
+
+    (void)state;
+    buffer_init(&bytes);
+    config_pack(c, &bytes);
+    copy = config_unpack(buffer_bytes(&bytes), bytes.len);
+    assert_non_null(copy);
+    assert_string_equal(copy->relay.text[OPTION_SERVERS], "nats://u:p@a:1,b");
+    assert_string_equal(copy->relay.text[OPTION_STREAM], "S");
+    assert_string_equal(copy->relay.text[OPTION_SUBJECT], "in.{listener}.{kind}");
+    assert_int_equal(copy->relay.number[OPTION_NATS_TIMEOUT], 1000000);
+    assert_int_equal(copy->relay.text[OPTION_NATS_CA][0], '/');
+    config_destroy(copy);
+    config_destroy(c);
+    buffer_fini(&bytes);
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        args.set[0] = cases[i].set;
+        assert_refused(&args, cases[i].refused);
+    }
+    args.set[0] = "relay=nats://a:1?stream=S&servers=b";
+    assert_int_equal(config_build(&args, directory, &c, (char[CONFIG_ERROR_LEN]){""}), -1);
+}
+
+static void
 assert_in_directory(const char *path, const char *name)
 {
     char wanted[512];
@@ -803,6 +841,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_url_of_the_relay_has_the_options_of_a_stream),
         TEST(nothing_given_means_the_defaults),
         TEST(the_file_sets_every_option),
         TEST(comments_stand_anywhere_and_quotes_protect),

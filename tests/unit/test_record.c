@@ -11,7 +11,8 @@ static json_t *
 line_of(enum message_kind kind, const void *value, size_t value_len, const void *body, size_t n,
         char **text_out)
 {
-    struct message m = {.kind = kind, .size = n, .fd = -1};
+    struct message_store store = {.digester = NULL};
+    struct message m = {.store = &store, .kind = kind, .size = n, .fd = -1};
     struct message_origin origin = {
         .listener = "msp://127.0.0.1:8000", .proto = "msp", .peer = "unix:/tmp/\"a\xff"};
     struct record_clock clock = {0};
@@ -235,6 +236,91 @@ a_receipt_says_what_is_known_of_the_message(void **state)
     buffer_fini(&out);
 }
 
+/* A line without its newline, taken apart; *text_out holds the parts. */
+static struct record_parts
+parts_of(enum message_kind kind, const void *value, size_t value_len, const void *body, size_t n,
+         char **text_out)
+{
+    struct record_parts parts;
+
+    json_decref(line_of(kind, value, value_len, body, n, text_out));
+    (*text_out)[strlen(*text_out) - 1] = '\0';
+    assert_true(record_take_apart(*text_out, strlen(*text_out), &parts));
+    return parts;
+}
+
+static void
+a_record_is_taken_apart_into_what_it_was_made_of(void **state)
+{
+    static const char escaped[] =
+        "\"\\/\b\f\n\r\t\x01\x7f\xc2\x85\xe2\x80\xa8\xf0\x9f\x98\x80,\"crc32\":\"";
+    static const char document[] = "{\"text\":\"a\",\"b\":[1]}";
+    struct record_parts parts;
+    char bytes[256], *text;
+
+    (void)state;
+    for (size_t n = 0; n < sizeof(escaped); n++) {
+        if (!text_is_utf8(escaped, n))
+            continue;
+        parts = parts_of(MESSAGE_PLAIN, escaped, n, escaped, n, &text);
+        assert_int_equal(parts.key_len, n);
+        assert_memory_equal(parts.key, escaped, n);
+        assert_int_equal(parts.body_len, n);
+        assert_memory_equal(parts.body, escaped, n);
+        assert_string_equal(parts.peer, "unix:/tmp/\"a\\xFF");
+        assert_int_equal(parts.size, n);
+        free(text);
+    }
+    for (size_t n = 1; n < sizeof(bytes); n++) {
+        bytes[n - 1] = (char)(255 - n);
+        parts = parts_of(MESSAGE_PLAIN, bytes, n, bytes, n, &text);
+        assert_int_equal(parts.key_len, n);
+        assert_memory_equal(parts.key, bytes, n);
+        assert_memory_equal(parts.body, bytes, n);
+        assert_int_equal(parts.body_len, n);
+        free(text);
+    }
+    parts = parts_of(MESSAGE_JSON, "", 0, document, sizeof(document) - 1, &text);
+    assert_true(parts.is_json);
+    assert_int_equal(parts.body_len, sizeof(document) - 1);
+    assert_memory_equal(parts.body, document, sizeof(document) - 1);
+    free(text);
+    parts = parts_of(MESSAGE_FILE, "a/b", 3, NULL, 9, &text);
+    assert_string_equal(parts.file, "files/a/b");
+    assert_null(parts.body);
+    assert_int_equal(parts.size, 9);
+    free(text);
+}
+
+/* Each byte of a line that is another one: it is taken apart or not, and nothing else is read. */
+static void
+a_damaged_record_is_taken_apart_within_its_bytes(void **state)
+{
+    static const char damage[] = "\"\\{},:u0";
+    struct record_parts parts;
+    char *text;
+    size_t n;
+
+    (void)state;
+    json_decref(line_of(MESSAGE_PLAIN, "\xff", 1, "\"\x01\"", 3, &text));
+    n = strlen(text) - 1;
+    for (size_t i = 0; i < n; i++)
+        for (const char *with = damage; *with != '\0'; with++) {
+            char *copy = strndup(text, n);
+
+            copy[i] = *with;
+            (void)record_take_apart(copy, n, &parts);
+            free(copy);
+        }
+    for (size_t cut = 0; cut < n; cut++) {
+        char *copy = strndup(text, cut);
+
+        (void)record_take_apart(copy, cut, &parts);
+        free(copy);
+    }
+    free(text);
+}
+
 int
 main(void)
 {
@@ -249,6 +335,8 @@ main(void)
         cmocka_unit_test(a_file_is_named_and_its_path_is_no_key),
         cmocka_unit_test(times_are_right_when_the_second_is_kept_and_when_it_changes),
         cmocka_unit_test(a_receipt_says_what_is_known_of_the_message),
+        cmocka_unit_test(a_record_is_taken_apart_into_what_it_was_made_of),
+        cmocka_unit_test(a_damaged_record_is_taken_apart_within_its_bytes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
