@@ -232,7 +232,8 @@ row_later(const void *a, const void *b)
     return (m > n) - (m < n);
 }
 
-/* Of very many rows those that did something last. Gives up the reference. */
+/* Of very many rows the first ones, of connections those that did something last. Gives up the
+ * reference. */
 static json_t *
 rows_bound(json_t *rows)
 {
@@ -245,7 +246,8 @@ rows_bound(json_t *rows)
     some = json_array();
     for (size_t i = 0; i < n; i++)
         all[i] = json_array_get(rows, i);
-    qsort(all, n, sizeof(all[0]), row_later);
+    if (json_object_get(all[0], "idle") != NULL)
+        qsort(all, n, sizeof(all[0]), row_later);
     for (size_t i = 0; i < EVENT_ROWS_MAX; i++)
         json_array_append(some, all[i]);
     free(all);

@@ -48,38 +48,43 @@ record_read(const char *line, size_t n)
     return record;
 }
 
-/* Whole lines from the end of a segment; the first one may be cut. */
+/* Reads the last bytes of a segment. Returns how many, 0 where it cannot be read. */
+static size_t
+segment_end(int dir_fd, const char *name, char *bytes)
+{
+    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    struct stat st;
+    size_t len = 0;
+
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+        len = st.st_size < TAIL_BYTES ? (size_t)st.st_size : TAIL_BYTES;
+        if (fd_pread_all(fd, bytes, len, st.st_size - (off_t)len) < 0)
+            len = 0;
+    }
+    fd_close(&fd);
+    return len;
+}
+
+/* Its newest records, from the last line on. A line that is being written, or is cut at its
+ * beginning, is none. */
 static void
 segment_tail(int dir_fd, const char *name, json_t *records)
 {
-    int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     char *bytes = ms_malloc(TAIL_BYTES);
-    struct stat st;
-    size_t len = 0, end, from;
+    size_t end = segment_end(dir_fd, name, bytes), from, count = 0;
 
-    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
-        off_t at = st.st_size > TAIL_BYTES ? st.st_size - TAIL_BYTES : 0;
-
-        len = (size_t)(st.st_size - at);
-        if (fd_pread_all(fd, bytes, len, at) < 0)
-            len = 0;
-    }
-    for (end = len; end > 0 && json_array_size(records) < (size_t)RECORDS_MAX * SEGMENTS_MAX;
-         end = from) {
+    for (; end > 0 && count < RECORDS_MAX; end = from) {
         json_t *record;
 
-        end--; /* the newline, or the last byte of a line that is being written: no record then */
-        from = end;
+        from = --end; /* a newline ends the line before */
         while (from > 0 && bytes[from - 1] != '\n')
             from--;
         record = record_read(bytes + from, end - from);
         if (record != NULL)
             json_array_append_new(records, record);
-        if (len - from > TAIL_BYTES / 2 && json_array_size(records) >= RECORDS_MAX)
-            break;
+        count += record != NULL;
     }
     free(bytes);
-    fd_close(&fd);
 }
 
 static int

@@ -336,7 +336,7 @@ function tabsKey(event) {
 
 /* --- the journal --- */
 
-const RECORD = [['time', 'Time'], ['listener', 'Listener'], ['proto', 'Protocol'], ['peer', 'Peer'], ['identity', 'Identity'],
+const RECORD = [['time', 'Time'], ['listener', 'Listener'], ['proto', 'Protocol'], ['peer', 'Peer'],
   ['kind', 'Kind'], ['size', 'Size'], ['key', 'Id'], ['file', 'File']];
 let records = null;
 
@@ -346,7 +346,7 @@ function recordText(record, key) {
     const time = new Date(record.time);
     return isNaN(time) ? String(record.time ?? '') : time.toLocaleTimeString(undefined, { hourCycle: 'h23', hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 });
   }
-  return String(record[key] ?? record['blob'] ?? '').slice(0, key === 'file' || record[key] ? 300 : 0);
+  return String((key === 'file' ? record.file ?? record.blob : record[key]) ?? '').slice(0, 300);
 }
 
 function journalDraw(list) {
@@ -413,7 +413,7 @@ function onTable(table) {
   tables.set(table.name, table);
   if (table.name === 'sources')
     counts = { sources: table.of, penalized: table.rows.filter((row) => row.penalty > 0).length };
-  if (shown === null) shown = table.name;
+  shown = shown ?? table.name;
   tabsDraw();
   if (!paused && table.name === shown) tableDraw();
 }

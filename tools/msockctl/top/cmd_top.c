@@ -336,7 +336,7 @@ once_run(const struct ctl *ctl, struct top *t)
     t->place.bare = true;
     nanosleep(&pause, NULL);
     top_model_look(&t->model);
-    if (t->model.error.len > 0) {
+    if (t->model.away) {
         ctl_error(ctl, "%.*s", (int)strcspn(buffer_bytes(&t->model.error), "\n"),
                   buffer_bytes(&t->model.error));
         return EX_UNAVAILABLE;

@@ -61,7 +61,7 @@ head_draw(struct top_frame *f, const struct top_model *m)
     }
     text_escape(s->version, strlen(s->version), version, sizeof(version));
     unit_age(s->taken_us > s->started_us ? s->taken_us - s->started_us : 0, age);
-    if (s->alive == SNAPSHOT_DEAD || m->error.len > 0)
+    if (s->alive == SNAPSHOT_DEAD || m->away)
         frame_say(f, TOP_WRONG, "msockd %s  pid %d  not running: these are its last numbers",
                   version, s->pid);
     else

@@ -266,7 +266,8 @@ top_model_look(struct top_model *m)
     struct snapshot now;
 
     buffer_clear(&m->error);
-    if (snapshot_take(&m->ctl, &now) != EX_OK)
+    m->away = snapshot_take(&m->ctl, &now) != EX_OK;
+    if (m->away)
         return;
     snapshot_fini(&m->before);
     m->before = m->now;

@@ -15,7 +15,8 @@ enum top_graph { TOP_MESSAGES, TOP_BYTES, TOP_LATENCY, TOP_GRAPHS };
 
 struct top_model {
     struct ctl ctl;      /* its errors go to error */
-    struct buffer error; /* why the last look failed; empty where it did not */
+    struct buffer error; /* what the last look could not see */
+    bool away;           /* it saw no msockd at all */
     const struct ctl_command *views[TOP_VIEWS_MAX];
     size_t view_count, view; /* of these, the one that is shown */
 
@@ -41,7 +42,7 @@ void top_model_fini(struct top_model *m);
 /* Shows this view, in its own order, and looks at its rows. Once before the first look too. */
 void top_model_view(struct top_model *m, size_t view);
 
-/* Looks again. Where there is no msockd, what was seen last stays and error says why. */
+/* Looks again. Where there is no msockd, what was seen last stays, and error says why. */
 void top_model_look(struct top_model *m);
 
 /* Sorts and filters what was seen anew: sort, upside_down or filter has changed. */
