@@ -27,6 +27,7 @@ struct top {
     struct top_place place;
     struct top_frame frame;
     uint64_t delay_us, next_us;
+    SCREEN *screen;
     bool leave;
 };
 
@@ -69,21 +70,35 @@ screen_draw(struct top *t)
     refresh();
 }
 
+/* Can the terminal place its cursor? ncurses would end the program where it cannot. */
+static bool
+terminal_can(void)
+{
+    int error;
+    bool can;
+
+    if (setupterm(NULL, STDOUT_FILENO, &error) != OK)
+        return false;
+    can = cursor_address != NULL;
+    del_curterm(cur_term);
+    return can;
+}
+
 /* Says why where the terminal cannot do what a screen needs. Returns EX_OK or a status. */
 static int
-screen_open(const struct ctl *ctl)
+screen_open(const struct ctl *ctl, struct top *t)
 {
     const char *term = getenv("TERM");
-    int error;
 
     if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
         return ctl_usage(ctl, "this needs a terminal; --once prints one frame without");
-    if (setupterm(NULL, STDOUT_FILENO, &error) != OK || cursor_address == NULL)
+    if (!terminal_can())
         return ctl_usage(ctl,
                          "the terminal \"%s\" cannot place its cursor; --once prints one frame, "
                          "stats --watch one after the other",
                          term != NULL ? term : "");
-    if (newterm(NULL, stdout, stdin) == NULL)
+    t->screen = newterm(NULL, stdout, stdin);
+    if (t->screen == NULL)
         return ctl_usage(ctl, "the terminal \"%s\" cannot be used; --once prints one frame", term);
     cbreak();
     noecho();
@@ -323,6 +338,7 @@ screen_run(struct top *t)
             t->leave = true; /* the terminal has gone */
     }
     endwin();
+    delscreen(t->screen);
 }
 
 static int
@@ -413,7 +429,7 @@ top_run(struct ctl *ctl, int argc, char *argv[])
     if (status == EX_OK && once) {
         status = once_run(ctl, t);
     } else if (status == EX_OK) {
-        status = screen_open(ctl);
+        status = screen_open(ctl, t);
         if (status == EX_OK)
             screen_run(t);
     }
