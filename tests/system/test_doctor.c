@@ -112,6 +112,38 @@ a_reload_that_failed_is_wrong(void **state)
     daemon_stop(d);
 }
 
+static bool
+relay_lags(const struct daemon *d)
+{
+    json_t *rows = stats_read(d, "relay");
+    bool lags = json_integer_value(json_object_get(json_array_get(rows, 0), "lag_records")) > 0;
+
+    json_decref(rows);
+    return lags;
+}
+
+static void
+a_relay_that_cannot_relay_is_wrong(void **state)
+{
+    struct daemon *d;
+    struct patient p = {0};
+    struct answer a;
+    struct peer peer;
+
+    (void)state;
+    if (access(harness_program("msockd_nats.so"), R_OK) < 0)
+        skip();
+    d = daemon_start(&(struct daemon_options){
+        .workers = 1, .set = {"relay=nats://127.0.0.1:1?stream=S&subject=s"}});
+    p.runtime_dir = d->runtime_dir;
+    patient_expect_fine(&p, "relay");
+    peer_connect(&peer, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&peer, NULL, "x", 1, &a), ANSWER_ACK);
+    WAIT_FOR(relay_lags(d), 20000);
+    patient_expect_wrong(&p, "relay", "1 records behind: ");
+    daemon_stop(d);
+}
+
 static void
 a_replaced_program_is_wrong(void **state)
 {
@@ -480,6 +512,7 @@ main(void)
         SYSTEM_TEST(a_msockd_that_is_gone_is_wrong),
         SYSTEM_TEST(workers_that_die_are_wrong),
         SYSTEM_TEST(a_reload_that_failed_is_wrong),
+        SYSTEM_TEST(a_relay_that_cannot_relay_is_wrong),
         SYSTEM_TEST(a_replaced_program_is_wrong),
         SYSTEM_TEST(a_process_of_an_earlier_msockd_is_wrong),
         SYSTEM_TEST(a_log_that_was_moved_away_is_wrong),

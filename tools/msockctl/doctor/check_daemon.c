@@ -61,6 +61,26 @@ look_reload(const struct doctor *d, struct doctor_finding *f)
     return doctor_wrong(f, "the last reload failed: %s", d->stats.reload_text);
 }
 
+#define RELAY_LATE_US UINT64_C(60000000)
+
+/* What waits, waits for an error of this minute, or for longer than a minute. */
+static enum doctor_verdict
+look_relay(const struct doctor *d, struct doctor_finding *f)
+{
+    const struct stats_relay *r = &d->stats.relay;
+    const uint64_t late_us = clock_real_us() - RELAY_LATE_US;
+
+    if (d->stats.pid == 0)
+        return doctor_not_running(f);
+    if (!d->stats.has_relay)
+        return doctor_fine(f, "there is no relay");
+    if (r->records == 0 || (r->oldest_us > late_us && r->error_us < late_us))
+        return doctor_fine(f, "the relay is %" PRIu64 " records behind", r->records);
+    doctor_mend(f, "msockctl -r %s relay; nats stream info %s", d->ctl->dir, r->stream);
+    return doctor_wrong(f, "the relay is %" PRIu64 " records behind: %s", r->records,
+                        r->error[0] != '\0' ? r->error : "the stream is slow");
+}
+
 /* An upgrade puts another file in the place of the one that runs. */
 static enum doctor_verdict
 look_program(const struct doctor *d, struct doctor_finding *f)
@@ -205,15 +225,8 @@ look_ids(const struct doctor *d, struct doctor_finding *f)
 }
 
 const struct doctor_check doctor_daemon[] = {
-    {"running", look_running},
-    {"workers", look_workers},
-    {"restarts", look_restarts},
-    {"reload", look_reload},
-    {"program", look_program},
-    {"leftovers", look_leftovers},
-    {"log-file", look_log},
-    {"refused", look_refused},
-    {"damaged-packets", look_damage},
-    {"forgotten-ids", look_ids},
-    {NULL, NULL},
+    {"running", look_running},        {"workers", look_workers},   {"restarts", look_restarts},
+    {"reload", look_reload},          {"relay", look_relay},       {"program", look_program},
+    {"leftovers", look_leftovers},    {"log-file", look_log},      {"refused", look_refused},
+    {"damaged-packets", look_damage}, {"forgotten-ids", look_ids}, {NULL, NULL},
 };

@@ -388,7 +388,7 @@ function stateSay(text, good) {
 }
 
 function whoDraw(stats) {
-  const ready = stats.workers.filter((w) => w.state === 'ready').length;
+  const ready = stats.workers.filter((w) => w.state === 'ready' && w.kind !== 'relay').length;
   $('who').textContent = 'version ' + stats.version + ' · process ' + stats.pid + ' · generation ' + stats.generation +
     ' · ' + ready + ' workers ready' + (stats.uptime === null ? '' : ' · up ' + age(stats.uptime));
   if (stats.alive === false) stateSay('not running: its last numbers', false);
