@@ -26,7 +26,14 @@ ledger_give(struct ledger *l, size_t n)
     l->used -= n;
 }
 
-/* More than that: a body that is still coming grows in a file. The last quarter is for what was
+/* Little is granted. */
+static inline bool
+ledger_is_low(const struct ledger *l)
+{
+    return l->used > l->max / 2;
+}
+
+/* A body that is still coming grows in a file. The last quarter is for what was
  * begun: answers, lines of the journal, what handlers hold. */
 static inline bool
 ledger_is_scarce(const struct ledger *l)

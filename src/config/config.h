@@ -85,7 +85,7 @@ struct config {
     uint64_t drain_timeout_us;
     uint64_t ready_timeout_us;  /* a new worker must be ready within this */
     size_t memory_message_max;  /* bytes of a message kept in memory, more goes to a file */
-    uint64_t worker_memory_max; /* bytes of bodies in memory in one worker; near it grants shrink */
+    uint64_t worker_memory_max; /* bytes that one worker holds for peers: its ledger's */
     uint32_t dedup_max;         /* ids that are remembered */
     uint64_t dedup_window_us;   /* the longest of all listeners; 0: none remembers ids */
     /* journal */

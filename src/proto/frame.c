@@ -530,7 +530,7 @@ static void
 frame_committed(struct frame *f, struct proto_io *io, struct answer *place, const struct message *m,
                 const struct verdict *verdict)
 {
-    struct blob *reply = proto_reply(io, m, verdict);
+    struct blob small, *reply = proto_reply_now(io, m, verdict, &small);
 
     io->tally->messages++;
     if (reply == NULL) {

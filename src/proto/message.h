@@ -102,6 +102,13 @@ void message_finish(struct message *m);
 /* Room for a value of n bytes, to be filled by the caller; the NUL behind it is there already. */
 char *message_value_reserve(struct message *m, size_t n);
 
+/* More bytes of it cost memory: they go to no file, and are not only summed. */
+static inline bool
+message_takes_memory(const struct message *m)
+{
+    return m->fd < 0 && !m->is_over;
+}
+
 /* Drops the body: nobody wants it any more. */
 void message_drop_body(struct message *m);
 

@@ -238,6 +238,19 @@ proto_reply(const struct proto_io *io, const struct message *m, const struct ver
     return v->reply != NULL ? blob_create(io->store, v->reply, v->reply_len) : NULL;
 }
 
+/* The same for who appends it to the answers at once, where a small one is copied: small is room
+ * for the blob of that. */
+static inline struct blob *
+proto_reply_now(const struct proto_io *io, const struct message *m, const struct verdict *v,
+                struct blob *small)
+{
+    if (v->blob != NULL || v->reply == NULL || v->reply_len > CHAIN_COPY_MAX || !m->wants_reply)
+        return proto_reply(io, m, v);
+    *small = (struct blob){
+        .refs = 2, .store = io->store, .len = v->reply_len, .mem = v->reply, .fd = -1};
+    return small;
+}
+
 /* A client's message over whatever protocol. Where that has no send, out->data must be there, and
  * is copied. */
 static inline int

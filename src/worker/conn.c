@@ -68,6 +68,26 @@ conn_read_later(struct conn *c)
     w->unread = c;
 }
 
+void
+conn_pause(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+
+    w->paused_by_memory |= ledger_is_full(&w->store.ledger);
+    if (c->read_paused)
+        return;
+    c->read_paused = true;
+    TAILQ_INSERT_TAIL(&w->paused, c, paused);
+}
+
+void
+conn_resume(struct conn *c)
+{
+    if (c->read_paused)
+        TAILQ_REMOVE(&conn_worker(c)->paused, c, paused);
+    c->read_paused = false;
+}
+
 /* --- the end of a connection --- */
 
 void
@@ -128,8 +148,7 @@ conn_close(struct conn *c)
 
     conn_enter(c, CONN_DEAD);
     timer_cancel(&w->wheel, &c->timer);
-    w->unsent -= c->unsent;
-    c->unsent = 0;
+    conn_resume(c);
     conn_tell_closed(c, false);
     fd_close(&c->fd);
     conn_forget(c);

@@ -52,9 +52,9 @@ void conn_timer(struct worker *w, struct timer *timer);
  * message is answered. force: also those inside a message. */
 void conn_drain_all(struct worker *w, bool force);
 
-/* Closes peers that do not read, those with the most first, while all that waits for peers together
- * is more than the worker's memory allows. */
-void conn_evict(struct worker *w);
+/* The end of a turn: where memory is full, makes some; where it was and is no more, goes on with
+ * those that had to wait. */
+void conn_mind_memory(struct worker *w);
 
 /* Closes everything at once; the next conn_finish_turn frees it. */
 void conn_close_all(struct worker *w);
@@ -127,11 +127,10 @@ struct conn {
     bool read_paused;   /* condition: left unread until there is room for its answers again */
     bool watches_write; /* interest: epoll tells when there is room to send */
     struct conn_source source;
-    uint32_t waiting;        /* messages with the handler */
-    uint32_t waiting_files;  /* of these, those that are in files */
-    size_t unsent;           /* bytes that wait for the peer, as counted in worker->unsent */
-    uint32_t window;         /* worker->window when it last sent something */
-    struct stats_slot *slot; /* NULL for one that is turned away */
+    uint32_t waiting;                   /* messages with the handler */
+    uint32_t waiting_files;             /* of these, those that are in files */
+    uint32_t window;                    /* worker->window when it last sent something */
+    struct stats_slot *slot;            /* NULL for one that is turned away */
     const struct conn_refusal *refusal; /* of such a one */
     uint32_t refusal_wait_s;
     struct message *message; /* being built */
@@ -140,6 +139,7 @@ struct conn {
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
     struct buffer lookahead;
     struct buffer unfed; /* received, and left until there is room for what it leads to */
+    uint64_t unknown_us; /* since when lookahead holds bytes; 0: it does not */
     struct timer timer;
     uint64_t phase_end_us; /* the phase may last so long; UINT64_MAX: see conn_deadline */
     uint64_t send_end_us;  /* condition: the peer takes nothing, and has to by then; 0: it does */
@@ -147,6 +147,7 @@ struct conn {
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
     struct conn *next, **link; /* all connections of the worker */
     struct conn *next_touched, *next_unread;
+    TAILQ_ENTRY(conn) paused; /* where read_paused */
     union proto_state state;
 };
 
@@ -178,6 +179,10 @@ void conn_touch(struct conn *c);
 
 /* It is read from in the next turn. */
 void conn_read_later(struct conn *c);
+
+/* It is left unread until there is room for what it may send; and no longer. */
+void conn_pause(struct conn *c);
+void conn_resume(struct conn *c);
 
 /* The socket is gone. What is in the lists of this turn is freed at its end. */
 void conn_close(struct conn *c);

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
+#define READ_FULL    4096          /* bytes read at once while memory is full */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
 #define WAITING_MAX  1024         /* messages of one connection with their handler */
@@ -42,6 +43,20 @@ conn_blocked(struct conn *c)
     conn_watch_write(c);
 }
 
+/* One piece, as it nearly always is, costs the kernel less by send. */
+static ssize_t
+conn_send(const struct conn *c, struct iovec *iov, int count)
+{
+    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    ssize_t n;
+
+    do {
+        n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
+                       : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* Sends some of what is ready. Returns how much, or -1 where no more can be sent now: blocked, or
  * the connection is closed. */
 static ssize_t
@@ -49,7 +64,6 @@ conn_write_some(struct conn *c)
 {
     struct worker *w = conn_worker(c);
     struct iovec iov[WRITE_PIECES];
-    struct msghdr msg = {.msg_iov = iov};
     int count = chain_peek(&c->answers.ready, w->send_buf, WORKER_SEND_SIZE, iov, WRITE_PIECES);
     ssize_t n;
 
@@ -57,10 +71,7 @@ conn_write_some(struct conn *c)
         conn_end_unreadable(c);
         return -1;
     }
-    msg.msg_iovlen = (size_t)count;
-    do {
-        n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
-    } while (n < 0 && errno == EINTR);
+    n = conn_send(c, iov, count);
     if (n >= 0) {
         chain_sent(&c->answers.ready, w->send_buf, (size_t)n);
         return n;
@@ -103,6 +114,30 @@ conn_write(struct conn *c)
 
 /* --- receiving --- */
 
+/* The rule of admission. While memory is full, a connection with messages at the handler or with
+ * answers that its peer has not read waits, and a connection between messages waits (conn_begins).
+ * The others finish what they have begun: their bodies grow in files, each makes one message of it,
+ * and then it waits too.
+ *
+ * That ends. What fills the memory is with a handler, which settles it; or it waits for a peer,
+ * which reads, or sends the consent that is still read, or has its time limit, and the slowest are
+ * closed; or it is a message on its way, which is read on or has its time limit; or it has been
+ * received and not fed, and is fed as soon as nothing of its connection is under way. The
+ * connections themselves are a quarter at most (accept_one). */
+static bool
+conn_waits_for_memory(const struct conn *c)
+{
+    return ledger_is_full(&conn_worker(c)->store.ledger) &&
+           (c->waiting > 0 || !chain_is_empty(&c->answers.ready));
+}
+
+/* Between messages, more bytes would begin a new one. */
+static bool
+conn_begins(const struct conn *c)
+{
+    return c->unfed.len == 0 && c->proto->idle(&c->state);
+}
+
 /* There is room for the messages that more bytes may bring, and for the answers to them. */
 static bool
 conn_has_room(const struct conn *c)
@@ -111,7 +146,16 @@ conn_has_room(const struct conn *c)
     uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
 
     return !c->is_held && c->waiting < WAITING_MAX && c->waiting_files < files_max &&
-           chain_len(&c->answers.ready) < READY_MAX;
+           chain_len(&c->answers.ready) < READY_MAX && !conn_waits_for_memory(c);
+}
+
+/* What is received and cannot be fed at once has to be kept. A body in a file can be fed. */
+static size_t
+conn_read_size(const struct conn *c)
+{
+    bool is_full = ledger_is_full(&conn_worker(c)->store.ledger);
+
+    return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : WORKER_READ_SIZE;
 }
 
 /* Whether the present message is its last one. A connection that another worker takes over goes on
@@ -175,6 +219,16 @@ conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
         conn_become(c, io->become);
 }
 
+/* Since when it holds bytes without knowing what they are. */
+static void
+conn_note_unknown(struct conn *c)
+{
+    if (c->lookahead.len == 0)
+        c->unknown_us = 0;
+    else if (c->unknown_us == 0)
+        c->unknown_us = conn_worker(c)->now_us;
+}
+
 static void
 conn_feed(struct conn *c, const uint8_t *data, size_t n)
 {
@@ -212,6 +266,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_end_here(c);
     }
     conn_count(c, &tally);
+    conn_note_unknown(c);
     if (n > 0 && conn_is_reading(c) && !c->is_starved)
         buffer_append(&c->unfed, data, n);
     (void)conn_is_starved(c);
@@ -291,6 +346,8 @@ conn_wants_bytes(const struct conn *c)
 {
     if (c->phase == CONN_LINGERING)
         return true;
+    if (ledger_is_full(&conn_worker(c)->store.ledger) && conn_begins(c))
+        return false;
     return conn_is_reading(c) && !c->peer_done && !c->is_starved && conn_has_room(c) &&
            !conn_awaits_move(c) && !conn_awaits_end(c);
 }
@@ -316,7 +373,8 @@ conn_read_some(struct conn *c, bool to_end)
 
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
-        ssize_t n = recv(c->fd, w->read_buf, WORKER_READ_SIZE, 0);
+        size_t size = conn_read_size(c);
+        ssize_t n = recv(c->fd, w->read_buf, size, 0);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -344,7 +402,7 @@ conn_read_some(struct conn *c, bool to_end)
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);
-        if (n < WORKER_READ_SIZE && !to_end && c->unfed.len == 0) {
+        if ((size_t)n < size && !to_end && c->unfed.len == 0) {
             conn_drained(c);
             return;
         }
@@ -356,7 +414,7 @@ conn_read_some(struct conn *c, bool to_end)
     }
     /* Left unread on purpose: conn_finish_turn comes back to it when there is room again. */
     if (conn_is_reading(c) && !c->peer_done)
-        c->read_paused = true;
+        conn_pause(c);
 }
 
 void

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define REPLY_SMALL 4096 /* a larger reply is kept like a message */
+#define PUSH_FULL   (16u << 10) /* bytes that a peer may leave unread while memory is full */
+#define REPLY_SMALL 4096        /* a larger reply is kept like a message */
 
 /* --- counting --- */
 
@@ -137,7 +138,7 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .tally = tally,
         .now_us = w->now_us,
         .keep_max = conn_keep_max(c),
-        .memory_low = w->store.ledger.used > w->store.ledger.max / 2,
+        .memory_low = ledger_is_low(&w->store.ledger),
         .want_digest = !c->listener->handler->ops->no_digest,
         .want_crc = c->listener->handler->ops->only_replies,
     };
@@ -341,6 +342,17 @@ conn_push_blob(struct conn *c, struct blob *blob)
     return rc;
 }
 
+/* Its peer has left too much unread; or, where it reads no more and memory is full, some. */
+static bool
+conn_is_behind(const struct conn *c, uint64_t more)
+{
+    size_t queued = conn_queued(c);
+
+    if (c->blocked_us != 0 && queued > PUSH_FULL && ledger_is_full(&conn_worker(c)->store.ledger))
+        return true;
+    return queued + more > c->listener->child->config->number[OPTION_SEND_QUEUE_MAX];
+}
+
 int
 conn_push(struct conn *c, struct blob *blob)
 {
@@ -350,8 +362,7 @@ conn_push(struct conn *c, struct blob *blob)
         errno = ENOTCONN;
     } else if (c->proto->push == NULL) {
         errno = ENOTSUP;
-    } else if (conn_queued(c) + blob->len <=
-               c->listener->child->config->number[OPTION_SEND_QUEUE_MAX]) {
+    } else if (!conn_is_behind(c, blob->len)) {
         return conn_push_blob(c, blob);
     } else {
         conn_enter(c, CONN_OVERRUN);

@@ -92,7 +92,9 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
         stats_add(&w->stats.block->counters.denied, 1);
         return &not_allowed;
     }
-    if (stats_writer_open_total(&w->stats) >= w->config->max_connections)
+    /* Whoever is connected holds memory until it leaves: messages need the rest of it. */
+    if (stats_writer_open_total(&w->stats) >= w->config->max_connections ||
+        w->conn_count * sizeof(struct conn) > w->store.ledger.max / 4)
         return &too_many;
     if (!conn_source_begin(w, source, out)) {
         stats_add(&w->stats.block->counters.unplaced, 1);

@@ -8,7 +8,6 @@
 /* for a peer to read all that waits for it, when memory is short */
 #define EVICT_AFTER_US 5000000
 #define EVICT_RATE     262144 /* bytes a second that it has to take then */
-#define EVICT_HARD     4      /* times the worker's memory: then it gets no time */
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
 
@@ -132,19 +131,9 @@ conn_advance(struct conn *c)
     else if (conn_is_reading(c) && c->peer_done && c->waiting == 0)
         conn_close(c);
     if (conn_is_reading(c) && c->read_paused && conn_wants_bytes(c)) {
-        c->read_paused = false;
+        conn_resume(c);
         conn_read_later(c);
     }
-}
-
-/* Bytes that the peer leaves unread also count for the whole worker. */
-static void
-conn_count_unsent(struct conn *c)
-{
-    size_t unsent = conn_queued(c);
-
-    conn_worker(c)->unsent += unsent - c->unsent; /* unsigned: it may also become less */
-    c->unsent = unsent;
 }
 
 static void
@@ -156,8 +145,6 @@ conn_finish(struct conn *c)
         conn_end_starved(c);
     if (c->phase != CONN_DEAD)
         conn_advance(c);
-    if (c->phase != CONN_DEAD)
-        conn_count_unsent(c);
     if (c->phase == CONN_DEAD) {
         if (c->waiting == 0 && !c->is_unread && !c->is_touched)
             conn_free(c);
@@ -222,6 +209,13 @@ conn_reads_slowly(const struct conn *c)
            c->blocked_sent < since_us / 1000000 * EVICT_RATE;
 }
 
+/* Memory that it holds for its peer. */
+static size_t
+conn_held(const struct conn *c)
+{
+    return conn_queued(c) - (size_t)c->answers.ready.filed;
+}
+
 /* Of the peers that read slowly, or (hard) of all, the one with the most unread. */
 static struct conn *
 conn_slowest(struct worker *w, bool hard)
@@ -229,34 +223,70 @@ conn_slowest(struct worker *w, bool hard)
     struct conn *slowest = NULL;
 
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        if (c->phase == CONN_DEAD || c->unsent == 0 || !(hard || conn_reads_slowly(c)))
+        if (c->phase == CONN_DEAD || conn_held(c) == 0 || !(hard || conn_reads_slowly(c)))
             continue;
-        if (slowest == NULL || c->unsent > slowest->unsent)
+        if (slowest == NULL || conn_held(c) > conn_held(slowest))
             slowest = c;
     }
     return slowest;
 }
 
+/* Of the connections of which it is not known what they speak, the one that has been so longest. */
+static struct conn *
+conn_longest_unknown(struct worker *w)
+{
+    struct conn *longest = NULL;
+
+    for (struct conn *c = w->conns; c != NULL; c = c->next)
+        if (conn_is_reading(c) && c->unknown_us != 0 &&
+            (longest == NULL || c->unknown_us < longest->unknown_us))
+            longest = c;
+    return longest;
+}
+
 static void
-conn_say_evicted(struct worker *w)
+conn_say_evicted(struct worker *w, const char *who)
 {
     if (w->evicted_said_us != 0 && w->now_us < w->evicted_said_us + EVICT_SAY_US)
         return;
     w->evicted_said_us = w->now_us;
-    log_warn("peers leave more than worker_memory_max unread: those with the most are closed");
+    log_warn("worker_memory_max is reached: %s are closed", who);
 }
 
-void
+static void
 conn_evict(struct worker *w)
 {
+    const struct ledger *l = &w->store.ledger;
     struct conn *c;
 
-    while (w->unsent > w->store.ledger.max &&
-           (c = conn_slowest(w, w->unsent > EVICT_HARD * w->store.ledger.max)) != NULL) {
-        conn_say_evicted(w);
+    while (ledger_is_full(l) && (c = conn_longest_unknown(w)) != NULL) {
+        conn_say_evicted(w, "connections that do not say what they speak");
+        stats_add(&w->stats.block->counters.refused, 1);
+        CONN_ADD(c, err, 1);
+        conn_begin_closing(c);
+        buffer_fini(&c->lookahead);
+        c->unknown_us = 0;
+    }
+    while (ledger_is_full(l) && (c = conn_slowest(w, l->used > l->max + l->max / 4)) != NULL) {
+        conn_say_evicted(w, "peers that leave the most unread");
         CONN_ADD(c, err, 1);
         conn_close(c);
     }
+    conn_finish_turn(w);
+}
+
+void
+conn_mind_memory(struct worker *w)
+{
+    struct conn *c;
+
+    if (ledger_is_full(&w->store.ledger))
+        conn_evict(w);
+    if (!w->paused_by_memory || ledger_is_full(&w->store.ledger))
+        return;
+    w->paused_by_memory = false;
+    for (c = TAILQ_FIRST(&w->paused); c != NULL; c = TAILQ_NEXT(c, paused))
+        conn_touch(c); /* all of them: who comes to wait again does so behind the others */
     conn_finish_turn(w);
 }
 

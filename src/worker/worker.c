@@ -202,8 +202,7 @@ worker_turn(struct worker *w, int timeout_ms)
     worker_timers(w);
     worker_flush_handlers(w);
     conn_finish_turn(w);
-    if (w->unsent > w->store.ledger.max)
-        conn_evict(w);
+    conn_mind_memory(w);
     accept_reconsider(w);
     if (w->bus != NULL)
         bus_ring(w->bus);
@@ -218,8 +217,7 @@ worker_send(struct worker *w)
     log_to(w->setup->log);
     worker_advance_clock(w);
     conn_finish_turn(w);
-    if (w->unsent > w->store.ledger.max)
-        conn_evict(w);
+    conn_mind_memory(w);
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);

@@ -316,6 +316,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
     TAILQ_INIT(&w->copies);
+    TAILQ_INIT(&w->paused);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {

@@ -6,11 +6,14 @@
 #include "worker/worker_state.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+
+#define WORKER_MAPPED (1 << 20) /* bytes of an allocation that the kernel maps by itself */
 
 static void
 worker_reopen(struct worker *w)
@@ -119,6 +122,15 @@ worker_run(struct worker *w)
     }
 }
 
+/* What is large and let go of goes back to the kernel at once, and grows where it is: the limit of
+ * memory is about what the kernel sees. */
+static void
+worker_tune_memory(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, WORKER_MAPPED);
+    (void)mallopt(M_TRIM_THRESHOLD, 2 * WORKER_MAPPED);
+}
+
 int
 worker_main(const struct child *child)
 {
@@ -133,6 +145,7 @@ worker_main(const struct child *child)
     char error[HANDLER_ERROR_LEN] = "";
     char name[32];
 
+    worker_tune_memory();
     snprintf(name, sizeof(name), "worker %u", child->index);
     log_set_name(name);
     if (worker_open(&worker, child, &setup, &events, error) < 0) {

@@ -137,9 +137,10 @@ struct worker {
     unsigned waiting_files; /* messages in files that handlers have */
     unsigned files_max;     /* of these; beyond, a connection has one at a time */
     unsigned turned_away;   /* connections that are told so when it is known what they speak */
-    uint64_t unsent;        /* bytes that wait for peers to read, of all connections */
-    struct conn *touched;   /* looked at once more at the end of the turn */
-    struct conn *unread;    /* with bytes left to read in the next turn */
+    TAILQ_HEAD(paused, conn) paused; /* the first of them has waited longest */
+    bool paused_by_memory;           /* some of them, perhaps */
+    struct conn *touched;            /* looked at once more at the end of the turn */
+    struct conn *unread;             /* with bytes left to read in the next turn */
     struct message *submitting;
     char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
 

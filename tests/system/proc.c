@@ -89,6 +89,24 @@ proc_alive(pid_t pid)
     return read_stat(pid, &st) && st.state != 'Z' && st.state != 'X';
 }
 
+uint64_t
+proc_memory(pid_t pid)
+{
+    char path[64], line[128];
+    unsigned long long kib = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "Anonymous: %llu kB", &kib) == 1)
+            break;
+    fclose(f);
+    return kib * 1024;
+}
+
 bool
 proc_stopped(pid_t pid)
 {

@@ -30,6 +30,9 @@ uint64_t proc_cpu_ticks(pid_t pid);
 /* Open descriptors, or -1. */
 int proc_descriptors(pid_t pid);
 
+/* Bytes of memory that are its own, without mapped files; 0 where it is gone. */
+uint64_t proc_memory(pid_t pid);
+
 /* Stopped by SIGSTOP. */
 bool proc_stopped(pid_t pid);
 

@@ -38,7 +38,7 @@ static void
 lines_that_are_complete_are_not_copied(void **state)
 {
     struct fixture *f = fixture_create();
-    struct batch *batch = batch_create();
+    struct batch *batch = batch_create(NULL);
 
     (void)state;
     add(f, batch, "{1}\n", false, "");
@@ -53,7 +53,7 @@ static void
 what_was_stored_is_named_and_what_was_not_has_no_line(void **state)
 {
     struct fixture *f = fixture_create();
-    struct batch *batch = batch_create();
+    struct batch *batch = batch_create(NULL);
 
     (void)state;
     for (unsigned round = 0; round < 2; round++) {
@@ -86,7 +86,7 @@ static void
 a_large_batch_gives_its_memory_back(void **state)
 {
     struct fixture *f = fixture_create();
-    struct batch *batch = batch_create();
+    struct batch *batch = batch_create(NULL);
 
     (void)state;
     for (unsigned i = 0; i < 10000; i++)

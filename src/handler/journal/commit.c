@@ -14,11 +14,30 @@
 
 #define BATCH_KEEP_BYTES   (4u << 20) /* of lines, from one batch to the next */
 #define BATCH_KEEP_ENTRIES 8192u
+#define PLACE_BYTES        512u /* of a line: where its body is, about */
 
 struct batch *
-batch_create(void)
+batch_create(struct ledger *ledger)
 {
-    return ms_calloc(1, sizeof(struct batch));
+    struct batch *batch = ms_calloc(1, sizeof(*batch));
+
+    batch->ledger = ledger;
+    return batch;
+}
+
+/* Counts its memory in the ledger, with what batch_join will need, since that may run in another
+ * thread. */
+static void
+batch_account(struct batch *batch)
+{
+    size_t joined = batch->put_count > 0 ? batch->lines.cap + batch->put_count * PLACE_BYTES : 0;
+    size_t cost = batch->lines.cap + batch->cap * sizeof(*batch->entries) +
+                  batch->put_cap * sizeof(*batch->puts);
+
+    cost += joined > batch->joined.cap ? joined : batch->joined.cap;
+    ledger_take(batch->ledger, cost);
+    ledger_give(batch->ledger, batch->cost);
+    batch->cost = cost;
 }
 
 static void
@@ -41,6 +60,7 @@ batch_destroy(struct batch *batch)
     buffer_fini(&batch->lines);
     buffer_fini(&batch->joined);
     batch_free_arrays(batch);
+    ledger_give(batch->ledger, batch->cost);
     free(batch);
 }
 
@@ -80,6 +100,7 @@ batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool 
     entry->line_end = batch->lines.len;
     entry->put = put ? batch_add_put(batch, m) : BATCH_NO_PUT;
     memcpy(entry->id, id, ULID_LEN);
+    batch_account(batch);
 }
 
 struct record_place
@@ -141,12 +162,23 @@ batch_outcome(const struct batch *batch, const struct batch_entry *entry)
     return batch->outcome;
 }
 
+/* The memory that a batch may keep: little of what there is. */
+static size_t
+batch_keep_max(const struct batch *batch)
+{
+    const struct ledger *l = batch->ledger;
+
+    return l != NULL && l->max / 16 < BATCH_KEEP_BYTES ? (size_t)(l->max / 16) : BATCH_KEEP_BYTES;
+}
+
 void
 batch_reset(struct batch *batch)
 {
+    size_t keep = batch_keep_max(batch);
+
     if (batch->cap > BATCH_KEEP_ENTRIES || batch->put_cap > BATCH_KEEP_ENTRIES)
         batch_free_arrays(batch);
-    if (batch->lines.cap > BATCH_KEEP_BYTES || batch->joined.cap > BATCH_KEEP_BYTES) {
+    if (batch->lines.cap > keep || batch->joined.cap > keep) {
         buffer_fini(&batch->lines);
         buffer_fini(&batch->joined);
     }
@@ -156,6 +188,7 @@ batch_reset(struct batch *batch)
     batch->put_bytes = 0;
     batch->rotate = false;
     batch->left.state = SEGMENT_SOUND;
+    batch_account(batch);
 }
 
 /* --- commit --- */

@@ -18,8 +18,8 @@
 #define JOURNAL_INLINE_US 20000 /* nor is any commit, while the disk is that slow */
 /* more to be stored is never done in the worker's thread */
 #define JOURNAL_INLINE_BYTES (1u << 20)
-#define JOURNAL_BATCH_BYTES \
-    (64u << 20) /* of lines; where the disk is that slow, the worker waits */
+/* of lines: all that a batch can number; the worker waits then, but is full long before */
+#define JOURNAL_BATCH_BYTES   (1u << 30)
 #define JOURNAL_INLINE_MAX    (64u << 20) /* of a body in a line, whatever is configured */
 #define JOURNAL_HOLD_MAX_US   40000       /* a commit that takes longer is not worth waiting for */
 #define JOURNAL_MEND_TRIES    100         /* how long a worker that leaves waits for its recovery */
@@ -108,7 +108,7 @@ journal_begin(struct journal *h, bool in_thread)
         return;
     h->filling = journal_take(&h->spare);
     if (h->filling == NULL)
-        h->filling = batch_create();
+        h->filling = batch_create(&h->host.store->ledger);
     h->hold_until_us = 0;
     h->begun_us = clock_mono_us();
     batch->job =
@@ -298,6 +298,7 @@ journal_append_line(struct journal *h, struct message *m, char id[ULID_LEN])
     journal_append_head(h, m, id);
     record_body(&h->filling->lines, from, m->kind, body, (size_t)m->size);
     message_body_release(m, body);
+    message_drop_body(m); /* all that is needed of it now is in the line */
     return 0;
 }
 
@@ -573,7 +574,7 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
     STAILQ_INIT(&h->done);
     STAILQ_INIT(&h->spare);
     ulid_init(&h->ids);
-    h->filling = batch_create();
+    h->filling = batch_create(&h->host.store->ledger);
     step = "there is no memory for it";
     if (commit_init(&h->commit, host->config, ops, host->worker) < 0)
         goto failed;

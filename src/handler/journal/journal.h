@@ -569,12 +569,14 @@ struct batch {
     uint32_t count, cap;
     uint32_t put_count, put_cap;
     uint64_t put_bytes;
+    struct ledger *ledger;
+    size_t cost;            /* in the ledger: what batch_account has counted last */
     bool rotate;            /* a new segment first */
     struct outcome outcome; /* of the journal; the puts have their own besides */
     struct segment_left left;
 };
 
-struct batch *batch_create(void);
+struct batch *batch_create(struct ledger *ledger); /* NULL: it is not counted */
 void batch_destroy(struct batch *batch); /* and the messages that are still in it; NULL is fine */
 
 /* Adds a message. Its line, or head, is appended to lines first. put: its body is stored by

@@ -39,7 +39,7 @@ msp_next_grant(const struct msp *msp, const struct proto_io *io)
     const struct proto_limits *limits = io->limits;
     uint64_t grant = msp->grant;
 
-    if (io->memory_low)
+    if (io->memory_low && message_takes_memory(*io->message))
         return limits->packet_size;
     if (msp->clean)
         grant *= GRANT_GROWTH;
@@ -230,12 +230,12 @@ void
 msp_settle(struct proto_io *io, struct answer *place, const struct message *m,
            const struct verdict *verdict)
 {
-    struct blob *reply;
+    struct blob small, *reply;
 
     if (verdict->outcome != PROTO_COMMITTED) {
         msp_settle_not(io, place, verdict);
     } else if (m->wants_reply) {
-        reply = proto_reply(io, m, verdict);
+        reply = proto_reply_now(io, m, verdict, &small);
         msp_settle_with_reply(io, place, reply);
         blob_unref(reply);
     } else {

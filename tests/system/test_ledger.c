@@ -1,0 +1,393 @@
+/* What peers can make one worker hold: within worker_memory_max and 32 MiB, whatever they do, and
+ * good senders are served all the same. */
+#include "faults.h"
+#include "raw_frame.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define MIB     ((size_t)1 << 20)
+#define MAX     (64 * MIB) /* worker_memory_max */
+#define SLACK   (32 * MIB)
+#define PEERS   2000
+#define PATIENT 60000
+
+static struct peer peers[PEERS];
+static uint64_t most;
+
+/* A daemon with one worker; the first listener is a Unix socket, whose queues are short. */
+static struct daemon *
+begin(struct daemon_options *options, const char *proto, const char *more)
+{
+    static char url[3 * HARNESS_PATH_LEN];
+    struct daemon *d;
+
+    options->workers = 1;
+    options->listen[0] = url;
+    d = daemon_create(options);
+    snprintf(url, sizeof(url), "%s://%s/s?%s", proto, d->dir, more);
+    daemon_launch(d);
+    return d;
+}
+
+/* Ends the test where the worker has more memory than it may. Always true. */
+static bool
+look(const struct daemon *d)
+{
+    struct proc_list workers;
+    uint64_t now;
+
+    daemon_workers(d, &workers);
+    assert_int_equal(workers.count, 1);
+    now = proc_memory(workers.pid[0]);
+    if (getenv("LEDGER_SAY") != NULL && now > most) {
+        most = now;
+        fprintf(stderr, "%llu MiB\n", (unsigned long long)(now / MIB));
+    }
+    if (now > MAX + SLACK)
+        fail_msg("the worker has %llu MiB", (unsigned long long)(now / MIB));
+    return true;
+}
+
+static void
+connect_all(const struct daemon *d, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+}
+
+static void
+close_all(unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        peer_close(&peers[i]);
+}
+
+/* Writes all of it, looking at the worker meanwhile. */
+static void
+write_all(const struct daemon *d, struct peer *p, const void *data, size_t n)
+{
+    size_t at = 0;
+
+    while (at < n) {
+        ssize_t k = send(p->fd, (const char *)data + at, n - at, MSG_DONTWAIT | MSG_NOSIGNAL);
+        struct pollfd room = {.fd = p->fd, .events = POLLOUT};
+
+        if (k < 0)
+            assert_int_equal(errno, EAGAIN);
+        at += k > 0 ? (size_t)k : 0;
+        if (k < 0)
+            assert_int_equal(poll(&room, 1, PATIENT), 1);
+        look(d);
+    }
+}
+
+/* Writes as much of what is left of n bytes, which repeat, as the worker takes. Returns how much is
+ * left. */
+static size_t
+write_some(struct peer *p, const char *data, size_t n, size_t left)
+{
+    ssize_t k = 1;
+
+    while (left > 0 && k > 0) {
+        size_t at = (n - left % n) % n;
+
+        k = send(p->fd, data + at, n - at < left ? n - at : left, MSG_DONTWAIT | MSG_NOSIGNAL);
+        left -= k > 0 ? (size_t)k : 0;
+    }
+    return left;
+}
+
+/* A frame of n bytes. */
+static char *
+frame(size_t n)
+{
+    char *out = calloc(1, n + 4);
+
+    raw_frame_head((uint8_t *)out, (uint32_t)n);
+    memset(out + 4, 'x', n);
+    return out;
+}
+
+static void
+expect_frame(struct peer *p, const char *wants, size_t n)
+{
+    char *got = malloc(n);
+
+    assert_int_equal(peer_read(p, got, n), 0);
+    assert_memory_equal(got, wants, n);
+    free(got);
+}
+
+/* Somebody who behaves gets what he wants, on the second listener. */
+static void
+expect_good(const struct daemon *d)
+{
+    struct answer a;
+    struct peer good;
+
+    peer_connect(&good, &d->listeners[1]);
+    assert_int_equal(peer_send_plain(&good, NULL, "good", 4, &a), ANSWER_ACK);
+    peer_close(&good);
+}
+
+static void
+a_broadcast_is_kept_once_for_all_members(void **state)
+{
+    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
+                             "frame", "handler=broadcast&send_queue_max=4M");
+    const unsigned members = 200;
+    char *large = frame(MIB);
+
+    (void)state;
+    connect_all(d, members + 1);
+    WAIT_FOR(stats_total(d, "open") == members + 1, 20000);
+    write_all(d, &peers[members], large, MIB + 4);
+    WAIT_FOR(stats_total(d, "messages") == 1 && look(d), 20000);
+    look(d);
+    expect_good(d);
+    for (unsigned i = 0; i < members; i++)
+        expect_frame(&peers[i], large, MIB + 4);
+    look(d);
+    close_all(members + 1);
+    free(large);
+    daemon_stop(d);
+}
+
+static void
+large_echoes_are_read_from_files_piece_by_piece(void **state)
+{
+    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
+                             "frame", "handler=echo");
+    const unsigned count = 12;
+    char *large = frame(16 * MIB);
+
+    (void)state;
+    connect_all(d, count);
+    for (unsigned i = 0; i < count; i++)
+        write_all(d, &peers[i], large, 16 * MIB + 4);
+    WAIT_FOR(stats_total(d, "messages") == count && look(d), 60000);
+    expect_good(d);
+    for (unsigned i = 0; i < count; i++) {
+        expect_frame(&peers[i], large, 16 * MIB + 4);
+        look(d);
+    }
+    close_all(count);
+    free(large);
+    daemon_stop(d);
+}
+
+/* Many senders that send far ahead: what the worker has taken waits, the rest is not read. Returns
+ * how many messages each has sent in the end, once go_on lets them. */
+static void
+flood(struct daemon *d, unsigned senders, const char *message, size_t n, size_t each,
+      void (*go_on)(struct daemon *d))
+{
+    size_t left[PEERS], all = 0;
+    uint64_t taken = 0;
+    struct waiting w = waiting_begin(PATIENT);
+    unsigned calm = 0;
+
+    for (unsigned i = 0; i < senders; i++)
+        left[i] = each * n;
+    do { /* until nothing more is taken for a while */
+        uint64_t now;
+
+        for (unsigned i = 0; i < senders; i++)
+            left[i] = write_some(&peers[i], message, n, left[i]);
+        look(d);
+        now = stats_total(d, "bytes_in");
+        calm = now == taken ? calm + 1 : 0;
+        taken = now;
+    } while (calm < 20 && waiting_more(&w));
+    go_on(d);
+    do {
+        all = 0;
+        for (unsigned i = 0; i < senders; i++)
+            all += left[i] = write_some(&peers[i], message, n, left[i]);
+        look(d);
+    } while (all > 0 && waiting_more(&w));
+    assert_int_equal(all, 0);
+    WAIT_FOR(stats_total(d, "messages") >= (uint64_t)senders * each && look(d), PATIENT);
+}
+
+static void
+the_disk_is_fast_again(struct daemon *d)
+{
+    faults_set(d, "");
+}
+
+static void
+a_slow_disk_makes_the_senders_wait(void **state)
+{
+    struct daemon *d;
+    char *message = frame(1900);
+
+    (void)state;
+    faults_need();
+    d = begin(&(struct daemon_options){.faults = true, .listen = {NULL, "msp://127.0.0.1:0"}},
+              "frame", "reply=no");
+    faults_set(d, "sync delay-3000 /journal/ 1\n");
+    connect_all(d, 100);
+    flood(d, 100, message, 1904, 1100, the_disk_is_fast_again);
+    expect_good(d);
+    close_all(100);
+    free(message);
+    daemon_stop(d);
+}
+
+static char gate[HARNESS_PATH_LEN];
+
+static void
+the_gate_opens(struct daemon *d)
+{
+    (void)d;
+    harness_write_file(gate, "", 0);
+}
+
+/* The child reads nothing until the gate is open. */
+static void
+messages_that_wait_for_a_child_make_their_senders_wait(void **state)
+{
+    static const char command[] = "import os,sys,time\n"
+                                  "while not os.path.exists('%s'): time.sleep(.02)\n"
+                                  "i,o=sys.stdin.buffer,sys.stdout.buffer\n"
+                                  "while h:=i.read(4): i.read(int.from_bytes(h,'big')); "
+                                  "o.write(b'\\0\\0\\0\\0'); o.flush()\n";
+    char script[HARNESS_PATH_LEN], options[HARNESS_PATH_LEN + 200], dir[HARNESS_PATH_LEN];
+    char text[HARNESS_PATH_LEN + 400], *message = frame(3000);
+    struct daemon *d;
+    int n;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(script, dir, "child.py");
+    harness_join(gate, dir, "gate");
+    n = snprintf(text, sizeof(text), command, gate);
+    harness_write_file(script, text, (size_t)n);
+    snprintf(
+        options, sizeof(options),
+        "handler=exec&exec=pool&exec_children=1&exec_timeout=10m&reply=no&command=python3%%20%s",
+        script);
+    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
+    connect_all(d, 60);
+    flood(d, 60, message, 3004, 1100, the_gate_opens);
+    expect_good(d);
+    close_all(60);
+    free(message);
+    daemon_stop(d);
+}
+
+static void
+those_who_do_not_say_what_they_speak_are_turned_away(void **state)
+{
+    struct daemon *d = begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"},
+                                                      .listen = {NULL, "msp://127.0.0.1:0"}},
+                             "auto", "");
+    static char syn[64 * 1024];
+
+    (void)state;
+    /* The beginning of a cnp packet, as far as one can see. */
+    memcpy(syn, "\0\0\xff\xff\1\0\0\1\2\3\4{{", 13);
+    connect_all(d, PEERS);
+    for (unsigned i = 0; i < PEERS; i++) {
+        (void)send(peers[i].fd, syn, sizeof(syn), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (i % 50 == 0)
+            look(d);
+    }
+    WAIT_FOR(stats_total(d, "refused") > 0 && look(d), PATIENT);
+    expect_good(d);
+    close_all(PEERS);
+    daemon_stop(d);
+}
+
+static void
+replies_out_of_their_order_wait_in_files(void **state)
+{
+    /* The first message takes its time. */
+    static const char options[] =
+        "handler=exec&exec=once&exec_children=4&exec_timeout=60s&command="
+        "read%20x;case%20$x%20in%20s*)%20sleep%203;;*)%20head%20-c%208388608%20/dev/zero;;esac";
+    struct daemon *d =
+        begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
+    char *zeros = calloc(1, 8 * MIB + 4);
+    const unsigned count = 16;
+    char *wire = frame(2);
+
+    (void)state;
+    connect_all(d, 1);
+    for (unsigned i = 0; i <= count; i++) {
+        memcpy(wire + 4, i == 0 ? "s\n" : "l\n", 2);
+        write_all(d, &peers[0], wire, 6);
+    }
+    WAIT_FOR(stats_total(d, "messages") == count + 1 && look(d), PATIENT);
+    expect_good(d);
+    raw_frame_head((uint8_t *)zeros, 8 * MIB);
+    for (unsigned i = 0; i < count; i++)
+        expect_frame(&peers[0], zeros, 8 * MIB + 4);
+    look(d);
+    close_all(1);
+    free(zeros);
+    free(wire);
+    daemon_stop(d);
+}
+
+static uint64_t
+packets_of_a_transfer(const struct daemon *d, const char *body, size_t n)
+{
+    uint64_t before = stats_total(d, "packets");
+    struct answer a;
+    struct peer good;
+
+    peer_connect(&good, &d->listeners[1]);
+    assert_int_equal(peer_send_plain(&good, NULL, body, n, &a), ANSWER_ACK);
+    peer_close(&good);
+    return stats_total(d, "packets") - before;
+}
+
+static void
+half_messages_do_not_make_the_packets_of_others_small(void **state)
+{
+    struct daemon *d =
+        begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"},
+                                       .listen = {NULL, "msp://127.0.0.1:0?handler=discard"}},
+              "frame", "handler=journal");
+    const unsigned drippers = 300;
+    char *half = frame(250000), *body = calloc(1, 32 * MIB);
+    uint64_t alone = packets_of_a_transfer(d, body, 32 * MIB), among;
+
+    (void)state;
+    connect_all(d, drippers);
+    for (unsigned i = 0; i < drippers; i++)
+        write_all(d, &peers[i], half, 200000);
+    among = packets_of_a_transfer(d, body, 32 * MIB);
+    look(d);
+    if (among > alone + 200)
+        fail_msg("%llu packets instead of %llu", (unsigned long long)among,
+                 (unsigned long long)alone);
+    close_all(drippers);
+    free(half);
+    free(body);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_broadcast_is_kept_once_for_all_members),
+        SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
+        SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
+        SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
+        SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
+        SYSTEM_TEST(replies_out_of_their_order_wait_in_files),
+        SYSTEM_TEST(half_messages_do_not_make_the_packets_of_others_small),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
