@@ -435,6 +435,7 @@ top_run(struct ctl *ctl, int argc, char *argv[])
     }
     top_model_fini(&t->model);
 out:
+    free(t->frame.lines);
     free(t);
     return status;
 }

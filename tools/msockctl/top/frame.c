@@ -6,14 +6,20 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
-#define HEAD_LINES  6
 #define GRAPH_LABEL 26
 
+/* The next line, empty; it stays where it is until the one after it. */
 static struct top_line *
 frame_line(struct top_frame *f, enum top_style style)
 {
-    struct top_line *line = &f->lines[f->count < TOP_LINES_MAX ? f->count++ : TOP_LINES_MAX - 1];
+    struct top_line *line;
 
+    if (f->count == f->cap) {
+        f->cap = f->cap * 2 + 64;
+        f->lines = realloc(f->lines, f->cap * sizeof(f->lines[0]));
+        MS_ASSERT(f->lines != NULL);
+    }
+    line = &f->lines[f->count++];
     line->style = style;
     line->text[0] = '\0';
     return line;
@@ -326,8 +332,6 @@ void
 top_frame_draw(struct top_frame *f, const struct top_model *m, struct top_place *place)
 {
     f->count = 0;
-    if (f->height > TOP_LINES_MAX)
-        f->height = TOP_LINES_MAX;
     if (f->width >= TOP_LINE_MAX)
         f->width = TOP_LINE_MAX - 1;
     head_draw(f, m);

@@ -59,8 +59,7 @@ const char *top_row_key(const struct top_model *m, const json_t *row);
 
 enum top_style { TOP_PLAIN, TOP_STRONG, TOP_GRAPH, TOP_TITLE, TOP_CURSOR, TOP_WRONG, TOP_FAINT };
 
-#define TOP_LINE_MAX  1024
-#define TOP_LINES_MAX 512
+#define TOP_LINE_MAX 1024
 
 struct top_line {
     enum top_style style;
@@ -71,8 +70,8 @@ struct top_line {
 struct top_frame {
     size_t width, height; /* wanted */
     bool unicode;
-    size_t count; /* lines that are there */
-    struct top_line lines[TOP_LINES_MAX];
+    size_t count, cap;      /* lines that are there, that there is memory for */
+    struct top_line *lines; /* heap */
 };
 
 enum top_page { TOP_TABLE, TOP_DETAIL, TOP_HELP };
