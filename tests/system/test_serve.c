@@ -394,7 +394,7 @@ a_public_address_is_served_with_both(void **state)
     passwords_write(d->dir, LINE, path);
     harness_write_file(cert, "no certificate\n", 15);
     harness_write_file(key, "no key\n", 7);
-    expect_refused(d, words, 70, "certificate");
+    expect_refused(d, words, 65, "certificate");
     certificate_write(cert, key);
     serving_start(&s, d->runtime_dir, words);
     assert_int_equal(strncmp(s.url, "https://", 8), 0);

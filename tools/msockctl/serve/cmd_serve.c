@@ -134,13 +134,14 @@ daemon_start(const struct ctl *ctl, struct serve *s, int fd, const struct pem *p
     s->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, http_answer, s, MHD_OPTION_EXTERNAL_LOGGER, daemon_says, s,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX / 4,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         REQUEST_MAX, MHD_OPTION_ARRAY, pem->cert != NULL ? tls : &tls[2], MHD_OPTION_END);
     if (s->daemon != NULL)
         return EX_OK;
     ctl_error(ctl, "cannot begin%s: %s", pem->cert != NULL ? ", with this certificate and key" : "",
               s->trouble);
-    return EX_SOFTWARE;
+    return pem->cert != NULL ? EX_DATAERR : EX_OSERR;
 }
 
 static void

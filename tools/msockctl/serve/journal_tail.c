@@ -122,7 +122,7 @@ journal_tail(const char *data_dir)
     int dir_fd, n;
 
     snprintf(path, sizeof(path), "%s/journal", data_dir);
-    dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir_fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     n = dir_fd < 0 ? -1 : scandirat(dir_fd, ".", &names, is_segment, newest_first);
     if (n < 0) {
         fd_close(&dir_fd);
