@@ -153,6 +153,12 @@ one_row_and_the_other_tables_are_shown(void **state)
     expect(&s, "[2 ");
     go_to(&s, " workers]");
     expect_from(&s, ROWS, "ready");
+    screen_type(&s, "\r");
+    expect(&s, "generation");
+    assert_false(screen_has(&s, ROWS, "latency_us max"));
+    screen_type(&s, "jjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjjj");
+    expect(&s, "latency_us max");
+    screen_type(&s, "\033");
     go_to(&s, " listeners]");
     expect_from(&s, ROWS, strstr(d->listeners[0].url, "127.0.0.1"));
     screen_type(&s, "h");

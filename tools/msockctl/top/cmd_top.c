@@ -142,9 +142,10 @@ sort_step(struct top *t, int step)
 static void
 cursor_step(struct top *t, long step)
 {
-    long at = (long)t->place.cursor + step;
+    size_t *place = t->place.page == TOP_DETAIL ? &t->place.scroll : &t->place.cursor;
+    long at = (long)*place + step;
 
-    t->place.cursor = at > 0 ? (size_t)at : 0; /* the frame keeps it below the end */
+    *place = at > 0 ? (size_t)at : 0; /* the frame keeps it below the end */
 }
 
 static void
@@ -165,6 +166,7 @@ detail_open(struct top *t)
         return;
     snprintf(t->place.key, sizeof(t->place.key), "%s", top_row_key(&t->model, row));
     t->place.page = TOP_DETAIL;
+    t->place.scroll = 0;
 }
 
 static void

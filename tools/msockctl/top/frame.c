@@ -267,18 +267,35 @@ members_draw(struct top_frame *f, const json_t *object, const char *before)
     }
 }
 
+/* Takes the lines from `top` on that are out of sight above away. */
 static void
-detail_draw(struct top_frame *f, const struct top_model *m, const struct top_place *place)
+lines_scroll(struct top_frame *f, size_t top, struct top_place *place)
 {
+    const size_t room = f->height > top + 1 ? f->height - top - 1 : 1;
+    const size_t more = f->count > top + room ? f->count - top - room : 0;
+
+    if (place->scroll > more)
+        place->scroll = more;
+    f->count -= place->scroll;
+    memmove(&f->lines[top], &f->lines[top + place->scroll], (f->count - top) * sizeof(f->lines[0]));
+}
+
+static void
+detail_draw(struct top_frame *f, const struct top_model *m, struct top_place *place)
+{
+    size_t top;
+
     const json_t *row = top_model_row(m, place->key);
     char key[TABLE_CELL_MAX];
 
     text_escape(place->key, strlen(place->key), key, sizeof(key));
     frame_say(f, TOP_TITLE, "%s %s", m->views[m->view]->name, key);
+    top = f->count;
     if (row == NULL)
         frame_say(f, TOP_WRONG, "it is gone");
     else
         members_draw(f, row, "");
+    lines_scroll(f, top, place);
 }
 
 static void
@@ -312,7 +329,7 @@ foot_draw(struct top_frame *f, const struct top_place *place)
         f, TOP_FAINT, "%s",
         place->typing ? "type what a row must have; enter keeps it, escape drops it"
         : place->page != TOP_TABLE
-            ? "escape goes back   q quit"
+            ? "escape goes back   up down scroll   q quit"
             : "q quit 1-9 table < > sort r reverse / filter enter details space pause h help");
 }
 

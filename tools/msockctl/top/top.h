@@ -82,6 +82,7 @@ struct top_place {
     size_t cursor, first;     /* rows: the chosen one, the first on the screen */
     size_t shift;             /* columns that are out of sight on the left */
     char key[TABLE_CELL_MAX]; /* of the row that TOP_DETAIL shows */
+    size_t scroll;            /* lines of it that are out of sight above */
     bool typing, paused;      /* a filter is being typed; no looks */
     bool bare;                /* all rows, no cursor, no keys: for --once */
 };
