@@ -4,6 +4,7 @@
 
 #include "support/signals.h"
 
+#include "attacks.h"
 #include "daemon.h"
 #include "load.h"
 #include "peer.h"
@@ -85,6 +86,7 @@ int
 harness_teardown(void **state)
 {
     (void)state;
+    attacks_stop();
     load_end_all();
     proxy_end_all();
     peer_close_all();
