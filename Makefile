@@ -389,6 +389,12 @@ torture: test-deps
 	    tests/run.sh $(B) $(B)/tests/unit/test_power_cut \
 	    $(patsubst %,$(B)/tests/system/test_%,disk_images faults crash nats_cluster relay)
 
+# Good senders, hostile peers, killed workers and reloads for SOAK_S seconds; make test has a minute.
+.PHONY: soak
+soak: test-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@SOAK_S=$${SOAK_S:-600} LIMIT=$$(($${SOAK_S:-600} + 300)) tests/run.sh $(B) $(B)/tests/system/test_soak
+
 # Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps
 	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-600} \
@@ -517,6 +523,7 @@ help:
 	@echo 'make all           build the programs and the library into $(B)/'
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make torture       the long forms of the tests of power cuts, disks, crashes and NATS'
+	@echo 'make soak          everything at once for SOAK_S=600 seconds, with hostile peers'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make python        the Python module into $(B)/python;  make python-test  its tests'
 	@echo 'make valgrind      the unit tests under valgrind'

@@ -84,7 +84,7 @@ done
 # The longest ones first, so that none is left alone at the end: those that compute, and then those
 # that wait.
 printf '%s\n' "${programs[@]}" |
-    awk '{print (/no_memory|power_cut|recovery/ ? 0 : /system/ ? 1 : 2) "\t" $0}' | sort -s -k1,1n |
+    awk '{print (/no_memory|power_cut|recovery|soak/ ? 0 : /system/ ? 1 : 2) "\t" $0}' | sort -s -k1,1n |
     cut -f2 | xargs -P "$JOBS" -I{} bash -c 'run_one "$@"' run_one {} "$logs" "$LIMIT" &
 runners=$!
 if [ -t 1 ]; then
