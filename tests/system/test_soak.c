@@ -135,10 +135,11 @@ probe_p99(struct probe *p, unsigned attacked)
 static void
 soak_configuration(char *out, size_t size, const char *timeout)
 {
-    size_t n = (size_t)snprintf(out, size,
-                                "workers = %u\ntimeout = \"%s\"\nworker_memory_max = \"%uM\"\n"
-                                "listen = {",
-                                WORKERS, timeout, MEMORY_MB);
+    size_t n = (size_t)snprintf(
+        out, size,
+        "workers = %u\ntimeout = \"%s\"\nworker_memory_max = \"%uM\"\nexempt = \"127.0.0.1\"\n"
+        "listen = {",
+        WORKERS, timeout, MEMORY_MB);
 
     for (size_t i = 0; i < way_count; i++)
         n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i > 0 ? ", " : "", ways[i].listen);
