@@ -22,6 +22,7 @@
 
 #define WORKERS   3
 #define SOAK_S    60
+#define LONG_S    120 /* from here on the times are of so many messages that they say something */
 #define PHASE_US  5000000 /* with hostile peers, and without them */
 #define STEP_MS   500     /* between two things that happen */
 #define MEMORY_MB 64      /* worker_memory_max */
@@ -357,6 +358,8 @@ good_senders_notice_nothing(void **state)
     if (attacks_rounds(&least) == 0)
         fail_msg("not one round of %s", least);
     expect_good_senders_were_served(&s);
+    if (soak_seconds() >= LONG_S && attacked > 2 * calm)
+        fail_msg("good senders wait too long beside hostile peers");
 #ifndef MS_SANITIZE
     assert_true(s.memory_peak < (MEMORY_MB + LEEWAY_MB) * 1024);
 #endif
