@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 #define MIB     ((size_t)1 << 20)
 #define MAX     (64 * MIB) /* worker_memory_max */
@@ -18,13 +19,12 @@
 #define PATIENT 60000
 
 static struct peer peers[PEERS];
-static uint64_t most;
 
 /* A daemon with one worker; the first listener is a Unix socket, whose queues are short. */
 static struct daemon *
 begin(struct daemon_options *options, const char *proto, const char *more)
 {
-    static char url[3 * HARNESS_PATH_LEN];
+    static char url[4 * HARNESS_PATH_LEN];
     struct daemon *d;
 
     options->workers = 1;
@@ -45,10 +45,6 @@ look(const struct daemon *d)
     daemon_workers(d, &workers);
     assert_int_equal(workers.count, 1);
     now = proc_memory(workers.pid[0]);
-    if (getenv("LEDGER_SAY") != NULL && now > most) {
-        most = now;
-        fprintf(stderr, "%llu MiB\n", (unsigned long long)(now / MIB));
-    }
     if (now > MAX + SLACK)
         fail_msg("the worker has %llu MiB", (unsigned long long)(now / MIB));
     return true;
@@ -160,6 +156,44 @@ a_broadcast_is_kept_once_for_all_members(void **state)
 }
 
 static void
+a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
+{
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
+    char url[3 * HARNESS_PATH_LEN];
+    const unsigned members = 200, sent = 8;
+    char *text = raw_body(120000, 1);
+    struct daemon *d;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+    snprintf(options, sizeof(options), "handler=broadcast&send_queue_max=4M&key_file=%s", key);
+    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
+    snprintf(url, sizeof(url), "frame://%s/s?key_file=%s", d->dir, key);
+    connect_all(d, members);
+    WAIT_FOR(stats_total(d, "open") == members, 20000);
+    for (unsigned i = 0; i < sent; i++) {
+        struct run_result r = run_program(harness_program("msock"), "-u", url, "send", text, NULL);
+
+        assert_int_equal(r.status, 0);
+        run_result_free(&r);
+        WAIT_FOR(stats_total(d, "messages") == i + 1 && look(d), 20000);
+    }
+    expect_good(d);
+    for (unsigned i = 0; i < members; i++) {
+        char *got = malloc(sent * (4 + 120000 + 32)); /* sealed, so it is longer */
+
+        assert_int_equal(peer_read(&peers[i], got, sent * (4 + 120000 + 32)), 0);
+        free(got);
+    }
+    close_all(members);
+    free(text);
+    daemon_stop(d);
+}
+
+static void
 large_echoes_are_read_from_files_piece_by_piece(void **state)
 {
     struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
@@ -182,8 +216,8 @@ large_echoes_are_read_from_files_piece_by_piece(void **state)
     daemon_stop(d);
 }
 
-/* Many senders that send far ahead: what the worker has taken waits, the rest is not read. Returns
- * how many messages each has sent in the end, once go_on lets them. */
+/* Many senders that send far ahead, `each` messages of n bytes: what the worker has taken waits,
+ * the rest is not read. Once go_on lets them, all are committed. */
 static void
 flood(struct daemon *d, unsigned senders, const char *message, size_t n, size_t each,
       void (*go_on)(struct daemon *d))
@@ -381,6 +415,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_broadcast_is_kept_once_for_all_members),
+        SYSTEM_TEST(a_sealed_broadcast_is_sealed_once_for_all_members),
         SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
