@@ -473,6 +473,69 @@ a_data_directory_on_a_disk_is_fine(void **state)
 /* --- the command --- */
 
 static void
+become_nobody(void)
+{
+    if (setgid(65534) < 0 || setuid(65534) < 0)
+        _exit(127);
+}
+
+/* Somebody who may read the statistics, but not look at the process. */
+static void
+what_may_not_be_read_is_unknown(void **state)
+{
+    static const char *const checks[] = {"configuration", "sync", "descriptors", "port"};
+    struct patient p = {.how = {.child = become_nobody}};
+    char line[HARNESS_PATH_LEN + 32];
+    struct daemon *d;
+
+    (void)state;
+    harness_need_root();
+    d = daemon_start(&(struct daemon_options){.workers = 1});
+    p.runtime_dir = d->runtime_dir;
+    snprintf(line, sizeof(line), "chmod -R a+rX '%s'", d->dir);
+    assert_int_equal(system(line), 0);
+    patient_expect_fine(&p, "running");
+    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+        struct run_result result = patient_look(&p, checks[i]);
+
+        if (result.status != 0 || strncmp(result.out, "unknown", 7) != 0)
+            fail_msg("%s is not unknown: %s%s", checks[i], result.out, result.err);
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
+/* A check that no test has broken is none. */
+static void
+every_check_is_made_to_fail(void **state)
+{
+    char *real = harness_read_file(harness_source("tests/system/test_doctor.c"), NULL);
+    char *kernel = harness_read_file(harness_source("tests/system/test_doctor_kernel.c"), NULL);
+    struct run_result result = run_program(harness_program("msockctl"), "doctor", "--json", NULL);
+    json_t *rows = json_loads(result.out, 0, NULL), *row;
+    char broken[128], looked[128], listed[128];
+    size_t i;
+
+    (void)state;
+    assert_true(real != NULL && kernel != NULL && json_array_size(rows) >= 25);
+    json_array_foreach(rows, i, row)
+    {
+        const char *name = json_string_value(json_object_get(row, "check"));
+
+        snprintf(broken, sizeof(broken), "patient_expect_wrong(&p, \"%s\"", name);
+        snprintf(looked, sizeof(looked), "patient_look(&p, \"%s\")", name);
+        snprintf(listed, sizeof(listed), "{\"%s\", ", name);
+        if (strstr(real, broken) == NULL && strstr(real, looked) == NULL &&
+            strstr(kernel, broken) == NULL && strstr(kernel, listed) == NULL)
+            fail_msg("no test makes %s fail", name);
+    }
+    json_decref(rows);
+    run_result_free(&result);
+    free(real);
+    free(kernel);
+}
+
+static void
 all_checks_are_in_the_json_and_have_a_name_of_their_own(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
@@ -526,6 +589,8 @@ main(void)
         SYSTEM_TEST(damage_in_the_journal_is_wrong),
         SYSTEM_TEST(a_full_disk_in_memory_that_takes_no_writes_is_wrong),
         SYSTEM_TEST(a_data_directory_on_a_disk_is_fine),
+        SYSTEM_TEST(what_may_not_be_read_is_unknown),
+        SYSTEM_TEST(every_check_is_made_to_fail),
         SYSTEM_TEST(all_checks_are_in_the_json_and_have_a_name_of_their_own),
     };
 

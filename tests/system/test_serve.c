@@ -95,6 +95,10 @@ the_tables_are_those_of_the_commands(void **state)
 static void
 records_are_shown_without_their_bodies(void **state)
 {
+    static const char lines[] =
+        "\n{\"id\":\"0\",\"peer\":\"<b>\",\"text\":\"a\"}\n[]\n{\"id\":\"torn";
+    static char segment[100000];
+    char path[HARNESS_PATH_LEN];
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     struct serving s;
     struct answer a;
@@ -107,7 +111,13 @@ records_are_shown_without_their_bodies(void **state)
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, "first", "nobody's business", 17, &a), ANSWER_ACK);
     assert_int_equal(peer_send_plain(&p, "second", "nobody's business", 17, &a), ANSWER_ACK);
+    harness_join(path, d->data_dir, "journal/00000000000000000000000000-w0.ndjson");
+    memset(segment, 'x', sizeof(segment)); /* a line that is longer than what is looked at */
+    memcpy(segment + sizeof(segment) - sizeof(lines), lines, sizeof(lines));
+    harness_write_file(path, segment, sizeof(segment) - 1);
     r = ask(&s, "/api/journal", "");
+    assert_non_null(strstr(r.body, "{\"id\":\"0\",\"peer\":\"<b>\"}"));
+    assert_null(strstr(r.body, "torn"));
     assert_null(strstr(r.body, "business"));
     assert_non_null(strstr(r.body, "\"first\""));
     assert_true(strstr(r.body, "\"second\"") < strstr(r.body, "\"first\""));

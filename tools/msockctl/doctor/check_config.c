@@ -15,7 +15,7 @@ look_configuration(const struct doctor *d, struct doctor_finding *f)
 {
     if (d->config != NULL)
         return doctor_fine(f, "the configuration is right");
-    if (d->stats.pid == 0)
+    if (!d->config_wrong)
         return doctor_unknown(f, "%s", d->config_error);
     doctor_mend(f, "msockd -t -c %s says it again; until it is mended, neither reload nor restart",
                 d->stats.config_file[0] != '\0' ? d->stats.config_file : "FILE");

@@ -25,10 +25,8 @@ config_from(struct doctor *d, int argc, char *argv[], const char *cwd)
 {
     struct args args;
 
-    if (args_parse(argc, argv, &args, d->config_error) < 0)
-        return;
-    if (config_build(&args.config, cwd, &d->config, d->config_error) < 0)
-        d->config = NULL;
+    d->config_wrong = args_parse(argc, argv, &args, d->config_error) < 0 ||
+                      config_build(&args.config, cwd, &d->config, d->config_error) < 0;
 }
 
 static void

@@ -15,6 +15,7 @@ struct doctor {
     struct config
         *config; /* of the msockd that runs, or of --config; NULL: config_error says why */
     char config_error[CONFIG_ERROR_LEN];
+    bool config_wrong;  /* it was read, and is not right */
     char data_dir[512]; /* "" where it is not known */
 };
 

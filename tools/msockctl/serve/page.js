@@ -296,9 +296,10 @@ function tableDraw() {
   });
   while (drawn.body.rows.length > seen.length) drawn.body.lastChild.remove();
   seen.forEach((row, i) => rowDraw(drawn.body.rows[i] || drawn.body.appendChild(element('tr')), row, table.columns));
-  $('count').textContent = (rows.length > seen.length ? 'the first ' + seen.length + ' of ' : '') + rows.length +
+  const count = (rows.length > seen.length ? 'the first ' + seen.length + ' of ' : '') + rows.length +
     (rows.length === 1 ? ' row' : ' rows') +
     (table.of > table.rows.length ? ', of ' + table.of + ' those that were active last' : '');
+  if ($('count').textContent !== count) $('count').textContent = count; /* or it is read aloud each second */
 }
 
 function tabsDraw() {
