@@ -71,7 +71,7 @@ class Handler:
     exception ends the program, its message fails, and the sender may send it again. The loop ends
     when msockd has no more messages for this process.
 
-    What the program prints goes to standard error, and so to msockd's log: standard output belongs to
+    What the program prints goes to standard error, and so to msockd's log (level info): standard output belongs to
     the answers from the first message on.
     """
 
@@ -83,6 +83,8 @@ class Handler:
             messages = io.open(os.dup(0), "rb")
             answers = os.dup(1)
             sys.stdout.flush()
+            if isinstance(sys.stdout, io.TextIOWrapper):
+                sys.stdout.reconfigure(line_buffering=True)  # a log is read while it is written
             with open(os.devnull, "rb") as null:
                 os.dup2(null.fileno(), 0)
             os.dup2(2, 1)
