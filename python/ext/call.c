@@ -17,6 +17,7 @@ call_fini(struct call *call)
     for (size_t i = 0; i < sizeof(call->owners) / sizeof(call->owners[0]); i++)
         Py_CLEAR(call->owners[i]);
     Py_CLEAR(call->given_id);
+    Py_CLEAR(call->otherwise);
     if (call->kind == CALL_ATTACH && call->fd >= 0)
         close(call->fd);
     call->fd = -1;
@@ -85,8 +86,10 @@ call_attach(struct client *c, struct call *call)
 }
 
 static enum msock_status
-call_close(struct client *c)
+call_close(struct client *c, const struct call *call)
 {
+    if (call->timeout_ms >= 0)
+        msock_set_timeouts(c->m, call->timeout_ms > 0 ? (unsigned)call->timeout_ms : 1, 0);
     msock_close(c->m);
     c->m = NULL;
     return MSOCK_OK;
@@ -122,7 +125,7 @@ client_run(struct client *c, struct call *call)
         call->status = msock_flush(c->m, call->timeout_ms);
         break;
     case CALL_CLOSE:
-        call->status = call_close(c);
+        call->status = call_close(c, call);
         break;
     }
 }
@@ -222,6 +225,10 @@ client_result(struct client *c, const struct call *call)
     case CALL_RECV:
         if (call->status == MSOCK_OK)
             return PyBytes_FromStringAndSize(call->received, (Py_ssize_t)call->received_n);
+        if (call->status == MSOCK_TIMEOUT && call->otherwise != NULL) {
+            Py_INCREF(call->otherwise);
+            return call->otherwise;
+        }
         break;
     case CALL_CONNECT:
     case CALL_ATTACH:

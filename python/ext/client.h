@@ -72,6 +72,7 @@ struct call {
     bool reply;
     PyObject *owners[3]; /* what keeps the bytes above */
     PyObject *given_id;  /* as the caller has it; NULL: none */
+    PyObject *otherwise; /* the result in place of MSOCK_TIMEOUT from CALL_RECV; or NULL */
 
     enum msock_status status;
     const void *received; /* the handle's */

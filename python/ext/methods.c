@@ -113,14 +113,16 @@ client_send_file(PyObject *self, PyObject *args, PyObject *keywords)
 static PyObject *
 client_receive(PyObject *self, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"timeout", NULL};
-    PyObject *timeout = NULL;
+    static char *names[] = {"timeout", "default", NULL};
+    PyObject *timeout = NULL, *otherwise = NULL;
     struct call call;
 
     call_init(&call, CALL_RECV);
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O:receive", names, &timeout) ||
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O$O:receive", names, &timeout, &otherwise) ||
         ext_milliseconds(timeout, &call.timeout_ms) < 0)
         return NULL;
+    Py_XINCREF(otherwise);
+    call.otherwise = otherwise;
     return client_call((void *)self, &call);
 }
 
@@ -154,14 +156,18 @@ client_method_add_transform(PyObject *self, PyObject *args, PyObject *keywords)
 }
 
 static PyObject *
-client_close(PyObject *self, PyObject *unused)
+client_close(PyObject *self, PyObject *args, PyObject *keywords)
 {
+    static char *names[] = {"timeout", NULL};
+    PyObject *timeout = NULL;
     struct call call;
 
-    (void)unused;
+    call_init(&call, CALL_CLOSE);
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|O:close", names, &timeout) ||
+        ext_milliseconds(timeout, &call.timeout_ms) < 0)
+        return NULL;
     if (((struct client *)self)->m == NULL && !((struct client *)self)->is_loop)
         return ext_none();
-    call_init(&call, CALL_CLOSE);
     return client_call((void *)self, &call);
 }
 
@@ -177,7 +183,7 @@ static PyObject *
 client_exit(PyObject *self, PyObject *args)
 {
     (void)args;
-    return client_close(self, NULL);
+    return PyObject_CallMethod(self, "close", NULL);
 }
 
 /* --- parts of send_many, for LoopClient --- */
@@ -350,10 +356,12 @@ PyMethodDef client_methods[] = {
      "unless\n"
      "it is iterated; up to 1,024 messages are under way at a time."},
     {"receive", EXT_KEYWORDS(client_receive),
-     "receive($self, /, timeout=None)\n--\n\n"
+     "receive($self, /, timeout=None, **default)\n--\n\n"
      "Wait for the next message that the server sends by itself; not over msp.\n\n"
-     "Returns bytes. Raises Timeout if none came within timeout seconds, and Unreachable if the\n"
-     "connection has ended; the next call connects again."},
+     "Returns bytes. If none came within timeout seconds, returns default=... if that was given, "
+     "else\n"
+     "raises Timeout. Raises Unreachable if the connection has ended; the next call connects "
+     "again."},
     {"add_transform", EXT_KEYWORDS(client_method_add_transform),
      "add_transform($self, /, encode, decode=None)\n--\n\n"
      "Append a pair of functions bytes -> bytes: for each message that is sent, and for each "
@@ -365,8 +373,12 @@ PyMethodDef client_methods[] = {
      "connects and bytes."},
     {"fileno", client_fileno, METH_NOARGS,
      "fileno($self, /)\n--\n\nThe descriptor of the connection; -1 without one."},
-    {"close", client_close, METH_NOARGS,
-     "close($self, /)\n--\n\nClose the connection. Every other call then raises UsageError."},
+    {"close", EXT_KEYWORDS(client_close),
+     "close($self, /, timeout=None)\n--\n\n"
+     "Close the connection. Every other call then raises UsageError.\n\n"
+     "Over every protocol but msp this waits until the server has read everything and closes too: "
+     "at\n"
+     "most timeout seconds, by default that of the client."},
     {"__enter__", client_enter, METH_NOARGS, NULL},
     {"__exit__", client_exit, METH_VARARGS, NULL},
     {"_attach", client_attach, METH_O, NULL},

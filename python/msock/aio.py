@@ -205,11 +205,11 @@ class Client:
                 number += 1
                 yield outcome
 
-    async def close(self) -> None:
-        """Close the connection. Every other call then raises UsageError."""
+    async def close(self, timeout: Optional[float] = None) -> None:
+        """Close the connection, as msock.Client.close."""
         async with self._turn:
             if not self._client.closed:
-                await complete(self._client.close())
+                await complete(self._client.close(timeout))
 
 
 class Server(ServerBase):

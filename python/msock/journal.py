@@ -22,7 +22,9 @@ from .errors import LocalError
 
 SUFFIX = ".ndjson"
 CRC = b',"crc32":"'
-TIME_LEN = 10  # characters of a ULID that are its time
+DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # of a ULID; the first ten are its time
+TIME_LEN = 10
+LATE_MS = 60000  # a segment may be named so much later than its first record
 SAVE_EVERY = 1000  # records
 LOOK_EVERY = 0.05  # seconds
 READ_SIZE = 1 << 18
@@ -153,7 +155,7 @@ class Reader:
         names.reverse()
         heap: "List[Tuple[str, str, Line, Iterator[Line]]]" = []
         while names or heap:
-            while names and (not heap or names[-1][:TIME_LEN] <= heap[0][0][:TIME_LEN]):
+            while names and (not heap or time_ms(names[-1]) <= time_ms(heap[0][0]) + LATE_MS):
                 name = names.pop()
                 push(heap, name, self.segments[name].lines())
             if heap:
@@ -180,6 +182,14 @@ class Reader:
         offsets = {name: segment.done for name, segment in self.segments.items()}
         save(self.position, offsets)
         self._unsaved = 0
+
+
+def time_ms(ulid: str) -> int:
+    """0 for what is none: it comes first."""
+    ms = 0
+    for digit in ulid[:TIME_LEN]:
+        ms = ms * 32 + max(DIGITS.find(digit), 0)
+    return ms
 
 
 def push(

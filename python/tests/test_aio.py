@@ -93,7 +93,8 @@ class Both(AioCase):
             async with msock.aio.Server("frame://127.0.0.1:0") as server:
                 with self.assertRaises(msock.Timeout):
                     await server.receive(0.01)
-                async with msock.aio.Client("frame://" + server.addresses[0]) as client:
+                url = "frame://" + server.addresses[0]
+                async with msock.aio.Client(url, timeout=0.1) as client:
                     sending = asyncio.ensure_future(client.send("hello", reply=True))
                     async for message in server:
                         await asyncio.sleep(0)

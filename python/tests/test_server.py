@@ -369,7 +369,7 @@ class Running(ServerCase):
                 return message.data
 
             peer.sendall(b"\0\0\0\5first\0\0\0\6seco")
-            server.run(on_message, drain=PATIENCE)
+            server.run(on_message, drain=0.5)
             self.assertEqual(peer.recv(100, socket.MSG_WAITALL)[-6:], b"second")
 
     def test_an_interrupt_ends_run(self) -> None:

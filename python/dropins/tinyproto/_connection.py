@@ -1,0 +1,250 @@
+"""One connection: a thread with hooks, and messages in both directions."""
+
+import collections
+import logging
+import threading
+import time
+from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Type, Union
+
+import msock
+from msock._shared import SharedClient
+
+SC_OK = 0xFF
+SC_GENERIC_ERROR = 0x00
+SC_CONLIMIT = 0xFE
+SC_CONFLICT = 0xFD
+MSG_MAX_SIZE = 0xF0FFFFFF
+
+PASS = 0.1  # seconds: loop_pass is called at least ten times a second
+
+logger = logging.getLogger("tinyproto")
+
+
+class TinyProtoError(Exception):
+    """A transmission or a connection has failed."""
+
+
+class TinyProtoConnectionDetails(NamedTuple):
+    """Where to listen or to connect to."""
+
+    host: str
+    port: int
+
+
+def url_of(host: str, port: int) -> str:
+    return f"tinyproto://[{host}]:{port}" if ":" in host else f"tinyproto://{host}:{port}"
+
+
+def split_address(address: str) -> Tuple[str, int]:
+    """Of "127.0.0.1:50412" and "[::1]:50412"."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port) if port.isdigit() else 0
+
+
+class TinyProtoPlugin:
+    """Changes messages on their way: out with msg_transmit, in with msg_receive."""
+
+    def msg_transmit(self, msg: bytes) -> bytes:
+        return msg
+
+    def msg_receive(self, msg: bytes) -> bytes:
+        return msg
+
+
+class PeerName:
+    """What is left of a socket: whose it is."""
+
+    def __init__(self, peername: Tuple[str, int]) -> None:
+        self._peername = peername
+
+    def getpeername(self) -> Tuple[str, int]:
+        return self._peername
+
+
+class ServerLink:
+    """A connection to a TinyProtoServer: its messages come from the server's thread."""
+
+    def __init__(self, connection: msock.Connection) -> None:
+        self.peername = split_address(connection.peer)
+        self._connection = connection
+        self._messages: Deque[bytes] = collections.deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._ended = False
+
+    def put(self, data: bytes) -> None:
+        with self._changed:
+            self._messages.append(data)
+            self._changed.notify()
+
+    def end(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def wait(self, timeout: float) -> bool:
+        with self._changed:
+            if not self._messages and not self._ended:
+                self._changed.wait(timeout)
+            if self._ended and not self._messages:
+                raise msock.Unreachable("the connection has ended")
+            return bool(self._messages)
+
+    def receive(self, timeout: float) -> Optional[bytes]:
+        return self._messages.popleft() if self.wait(timeout) else None
+
+    def send(self, data: bytes) -> None:
+        self._connection.write(data)
+
+    def close(self) -> None:
+        if not self._connection.closed:
+            self._connection.disconnect()
+
+
+class ClientLink(SharedClient):
+    """A connection of a TinyProtoClient."""
+
+    def __init__(self, client: msock.Client) -> None:
+        super().__init__(client)
+        self.peername = split_address(client.connected_to.rpartition("(")[2].rstrip(")"))
+
+
+Link = Union[ServerLink, ClientLink]
+
+
+class TinyProtoConnection:
+    """A connection. Its hooks run in a thread of its own, unless none of them is overridden."""
+
+    def __init__(self) -> None:
+        """For programs that have one of their own: it has no arguments."""
+
+    def _set_up(self, link: Link, timeout: float) -> None:
+        self.shutdown = False
+        self.timeout = timeout
+        self.peername_details = TinyProtoConnectionDetails(*link.peername)
+        self.socket_o = PeerName(link.peername)
+        self._link = link
+        self._plugins: List[TinyProtoPlugin] = []
+        self._thread: Optional[threading.Thread] = None
+
+    # --- hooks ---
+
+    def pre_loop(self) -> None:
+        """Called first."""
+
+    def loop_pass(self) -> None:
+        """Called in every pass of the loop, at least ten times a second."""
+
+    def post_loop(self) -> None:
+        """Called last."""
+
+    def transmission_received(self, msg: bytes) -> None:
+        """Called with each message. Without it, messages are for receive()."""
+
+    # --- for hooks and programs ---
+
+    def register_plugin(self, plugin: Union[TinyProtoPlugin, Type[TinyProtoPlugin]]) -> None:
+        """Have messages changed on their way; the last plugin is the outermost one."""
+        self._plugins.append(plugin() if isinstance(plugin, type) else plugin)
+
+    def transmit(self, msg: Union[bytes, bytearray]) -> None:
+        """Send a message. TinyProtoError if that fails."""
+        data = bytes(memoryview(msg))
+        for plugin in self._plugins:
+            data = plugin.msg_transmit(data)
+        try:
+            self._link.send(data)
+        except msock.Error as error:
+            self.shutdown = True
+            raise TinyProtoError(str(error)) from error
+
+    def receive(self) -> bytes:
+        """Wait for the next message. TinyProtoError if none comes within the timeout, or the
+        connection has ended."""
+        msg = self._receive(self.timeout)
+        if msg is None:
+            raise TinyProtoError("no message came in time")
+        return msg
+
+    def _receive(self, timeout: float) -> Optional[bytes]:
+        try:
+            data = self._link.receive(timeout)
+        except msock.Error as error:
+            self.shutdown = True
+            raise TinyProtoError(str(error)) from error
+        if data is None:
+            return None
+        for plugin in reversed(self._plugins):
+            data = plugin.msg_receive(data)
+        return data
+
+    def is_alive(self) -> bool:
+        """True until the connection has ended."""
+        return not self.shutdown and (self._thread is None or self._thread.is_alive())
+
+    # --- the thread ---
+
+    def _overrides(self, *hooks: str) -> bool:
+        return any(getattr(type(self), hook) is not getattr(TinyProtoConnection, hook) for hook in hooks)
+
+    def _needs_thread(self) -> bool:
+        return self._overrides("pre_loop", "loop_pass", "post_loop", "transmission_received")
+
+    def _start(self, ended: Any) -> None:
+        self._thread = threading.Thread(target=self._run, args=(ended,), daemon=True)
+        self._thread.start()
+
+    def _run(self, ended: Any) -> None:
+        try:
+            self.pre_loop()
+            self._loop()
+        except TinyProtoError as error:
+            logger.debug("%s: %s", self.peername_details, error)
+        except Exception:
+            logger.exception("a hook of the connection of %s:%s has failed", *self.peername_details)
+        finally:
+            self.shutdown = True
+            self._end(ended)
+
+    def _loop(self) -> None:
+        """A hook that takes its time delays the next pass; many messages do not."""
+        has_receiver = self._overrides("transmission_received")
+        next_pass = time.monotonic()
+        while not self.shutdown:
+            now = time.monotonic()
+            if now >= next_pass:
+                self.loop_pass()
+                next_pass = now + PASS
+            left = max(0.0, next_pass - now)
+            if has_receiver:
+                self._receive_one(left)
+            else:
+                self._leave_one(left)
+
+    def _receive_one(self, timeout: float) -> None:
+        msg = self._receive(timeout)
+        if msg is not None:
+            self.transmission_received(msg)
+            self.loop_pass()
+
+    def _leave_one(self, timeout: float) -> None:
+        """A message is for receive() in loop_pass; one that nobody takes makes no haste."""
+        until = time.monotonic() + timeout
+        try:
+            if not self._link.wait(timeout):
+                return
+            self.loop_pass()
+            if self._link.wait(0):
+                time.sleep(max(0.0, until - time.monotonic()))
+        except msock.Error as error:
+            raise TinyProtoError(str(error)) from error
+
+    def _end(self, ended: Any) -> None:
+        try:
+            self.post_loop()
+        except Exception:
+            logger.exception("post_loop of %s:%s has failed", *self.peername_details)
+        try:
+            self._link.close()
+        except msock.Error:
+            pass
+        ended(self)
