@@ -239,6 +239,9 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
     config->log_level = (enum log_level)number[OPTION_LOG_LEVEL];
     config->max_connections = (unsigned)number[OPTION_MAX_CONNECTIONS];
     config->source_connections = config_source_connections(number);
+    config->source_rate = (uint32_t)number[OPTION_SOURCE_RATE];
+    config->source_unfinished = number[OPTION_SOURCE_UNFINISHED];
+    config->min_free = number[OPTION_MIN_FREE];
     config->drain_timeout_us = number[OPTION_DRAIN_TIMEOUT];
     config->ready_timeout_us = number[OPTION_READY_TIMEOUT];
     config->memory_message_max = (size_t)number[OPTION_MEMORY_MESSAGE_MAX];

@@ -81,7 +81,11 @@ struct config {
     enum log_level log_level;
     unsigned max_connections;    /* over all workers; beyond: ERR busy */
     unsigned source_connections; /* of one source */
-    struct source_rules exempt;  /* sources without limits of their own */
+    uint32_t source_rate;        /* messages a second of one source; 0: no limit */
+    uint64_t
+        source_unfinished; /* bytes of its unfinished bodies on disk; 0: half of what is free */
+    uint64_t min_free;     /* bytes of the disk left for what can be finished; 0: 5 %, 1 GiB */
+    struct source_rules exempt; /* sources without limits of their own */
     uint64_t drain_timeout_us;
     uint64_t ready_timeout_us;  /* a new worker must be ready within this */
     size_t memory_message_max;  /* bytes of a message kept in memory, more goes to a file */

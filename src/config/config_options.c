@@ -84,8 +84,16 @@ const struct config_option config_options[OPTION_COUNT] = {
                                    NUMBER(OPTION_IN_FILE, 1, 1000000, "connections"),
                                    .initial = "auto", .word = "auto",
                                    .help = "most of one source; auto: a quarter, at least 16"},
+    [OPTION_SOURCE_RATE] = {"source_rate",
+                            NUMBER(OPTION_IN_FILE, 0, 1000000000, "messages per second"),
+                            .initial = "0", .help = "most messages of one source; 0: no limit"},
+    [OPTION_SOURCE_UNFINISHED] = {"source_unfinished", SIZE(OPTION_IN_FILE, 1, INT64_MAX),
+                                  .initial = "auto", .word = "auto",
+                                  .help = "bytes on disk of one source's unfinished messages"},
     [OPTION_EXEMPT] = {"exempt", TEXT(1, PATH_LENGTH), .initial = "127.0.0.0/8,::1,unix",
                        .help = "networks and users without limits of their own; none: nobody"},
+    [OPTION_MIN_FREE] = {"min_free", SIZE(OPTION_IN_FILE, 1, INT64_MAX), .initial = "auto",
+                         .word = "auto", .help = "bytes of the disk that no new body may take"},
     [OPTION_MAX_MESSAGE_SIZE] = {"max_message_size", SIZE(BOTH, 1, INT64_MAX),
                                  .initial = "4294967295",
                                  .help = "bytes; a larger SIZE counts as undetermined"},
@@ -345,8 +353,9 @@ option_expect(const struct config_option *o, char reason[OPTION_REASON_LEN])
         option_format_size(o->min, least, sizeof(least));
         option_format_size(o->max, most, sizeof(most));
         snprintf(reason, OPTION_REASON_LEN,
-                 "expected a number of %s from %s to %s, such as \"4096\", \"64K\" or \"1M\"",
-                 o->unit, least, most);
+                 "expected a number of %s from %s to %s, such as \"4096\", \"64K\" or \"1M\"%s%s",
+                 o->unit, least, most, o->word == NULL ? "" : ", or ",
+                 o->word == NULL ? "" : o->word);
         return;
     case OPTION_TYPE_DURATION:
         snprintf(reason, OPTION_REASON_LEN,

@@ -14,6 +14,7 @@
 #define FIRST_ALLOCATION 2048 /* a size from the wire earns no more than this at once */
 #define SMALL            4096 /* stays in memory also where that is scarce */
 #define MESSAGE_COST     (sizeof(struct message) + 512) /* with its running digest */
+#define DISK_STEP        (1u << 20) /* is set aside at a time where no size was announced */
 #define WRITE_BACK_STEP \
     (8u << 20) /* begin to write a file back this often, so that fsync is short */
 
@@ -40,6 +41,38 @@ message_free_memory(struct message *m)
     m->mem_len = m->mem_cap = 0;
 }
 
+static int
+message_reserve(struct message *m, uint64_t end)
+{
+    uint64_t bytes = m->announced >= end ? m->announced : (end / DISK_STEP + 1) * DISK_STEP;
+
+    if (end <= m->disk || m->store->disk_reserve == NULL)
+        return 0;
+    m->error = m->store->disk_reserve(m->store->spill_arg, m, bytes);
+    return m->error != 0 ? -1 : 0;
+}
+
+static void
+message_wrote(struct message *m, uint64_t end)
+{
+    if (end <= m->file_end)
+        return;
+    if (m->disk > 0)
+        m->store->disk_promised -= end - m->file_end;
+    m->file_end = end;
+}
+
+/* The file may live on, as a blob: it is somebody else's then. */
+static void
+message_release_disk(struct message *m)
+{
+    if (m->disk == 0)
+        return;
+    m->store->disk_promised -= m->disk - m->file_end;
+    m->store->disk_release(m->store->spill_arg, m);
+    m->disk = 0;
+}
+
 void
 message_destroy(struct message *m)
 {
@@ -47,6 +80,7 @@ message_destroy(struct message *m)
         return;
     message_free_memory(m);
     json_decref(m->json);
+    message_release_disk(m);
     fd_close(&m->fd);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
@@ -68,6 +102,7 @@ message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_ma
     m->begun_us = now_us;
     m->fd = -1;
     m->kind = MESSAGE_PLAIN;
+    m->announced = size_hint;
     m->size_hint = size_hint < FIRST_ALLOCATION ? (uint32_t)size_hint : FIRST_ALLOCATION;
     m->digest = sha256_begin(store->digester);
     if (m->digest != NULL)
@@ -97,6 +132,7 @@ void
 message_drop_body(struct message *m)
 {
     message_free_memory(m);
+    message_release_disk(m);
     fd_close(&m->fd);
     m->body_dropped = true;
 }
@@ -160,7 +196,7 @@ message_to_file(struct message *m)
         m->mark_crc = digest_crc32(0, m->mem, (size_t)m->mark_size);
         m->crc = digest_crc32(0, m->mem, m->mem_len);
     }
-    m->file_end = m->mem_len;
+    message_wrote(m, m->mem_len);
     message_free_memory(m);
     return 0;
 }
@@ -194,14 +230,13 @@ message_store_bytes(struct message *m, const void *data, size_t n)
         m->mem_len = m->size + n;
         return 0;
     }
-    if (m->fd < 0 && message_to_file(m) < 0)
+    if (message_reserve(m, m->size + n) < 0 || (m->fd < 0 && message_to_file(m) < 0))
         return -1;
     if (fd_pwrite_all(m->fd, data, n, (off_t)m->size) < 0)
         return -1;
     if (m->wants_crc)
         m->crc = digest_crc32(m->crc, data, n);
-    if (m->file_end < m->size + n)
-        m->file_end = m->size + n;
+    message_wrote(m, m->size + n);
     message_write_back(m);
     return 0;
 }
@@ -210,7 +245,8 @@ void
 message_append(struct message *m, const void *data, size_t n)
 {
     m->is_over = m->is_over || m->size + n > m->keep_max;
-    if (!m->is_over && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0) {
+    if (!m->is_over && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0 &&
+        m->error == 0) {
         m->error = errno;
         if (m->store->failed != NULL)
             m->store->failed(m->store->spill_arg, m->error);

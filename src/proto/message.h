@@ -20,6 +20,8 @@ enum message_kind {
 /* "plain", "json", "file". Static. */
 const char *message_kind_name(enum message_kind kind);
 
+struct message;
+
 /* Where messages are kept; one a worker, shared by all its connections. */
 struct message_store {
     struct digester *digester;
@@ -27,7 +29,15 @@ struct message_store {
     int (*spill_open)(void *arg); /* a new unlinked file, read-write; -1 with errno */
     void *spill_arg;
     void (*failed)(void *arg, int error); /* a body could not be stored; NULL: nobody is told */
-    struct ledger ledger;                 /* of all that its owner holds for peers */
+
+    /* Sets aside disk for m, which is to have so many bytes there: all that its sender has
+     * announced, or the next step of a size that nobody knows; and gives back what m has. Returns
+     * 0, or the error of the message, of which failed is not told: ENOSPC, or EBUSY where its
+     * source has its share. NULL: nobody counts. */
+    int (*disk_reserve)(void *arg, struct message *m, uint64_t bytes);
+    void (*disk_release)(void *arg, struct message *m);
+    uint64_t disk_promised; /* bytes set aside and not written yet */
+    struct ledger ledger;   /* of all that its owner holds for peers */
 };
 
 struct json_t; /* jansson's */
@@ -62,6 +72,9 @@ struct message {
     uint64_t file_end;      /* bytes written to fd; more than size after a rollback */
     uint64_t written_back;  /* of these, given to the disk already */
     uint32_t size_hint;     /* of the first allocation */
+    uint64_t announced;     /* bytes that its sender said it has, where it did */
+    uint64_t disk;          /* bytes set aside for it on disk */
+    uint32_t source;        /* the worker's: whose share that is */
     bool is_file;           /* the worker's: it was in a file when the handler got it */
     uint32_t dedup;         /* the worker's: its entry there; 0: none */
     void *owner;            /* the worker's: the connection to answer */
@@ -69,7 +82,8 @@ struct message {
     void *next;             /* the handler's, until it settles: a list link */
 };
 
-/* A new empty message. size_hint only sizes the first allocation, within a small limit. Never
+/* A new empty message. size_hint is what its sender has announced, if it has: it sizes the first
+ * allocation, within a small limit, and what is set aside on disk. Never
  * NULL. */
 struct message *
 message_create(struct message_store *store, uint64_t size_hint, uint64_t keep_max, uint64_t now_us);

@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define ROWS     (STATS_SOURCE_SETS * STATS_SOURCE_WAYS)
-#define BITES_US (SOURCES_BITES_MS * UINT64_C(1000))
+#define ROWS         (STATS_SOURCE_SETS * STATS_SOURCE_WAYS)
+#define PROMISED_MAX (UINT64_C(1) << 50)
+#define BITES_US     (SOURCES_BITES_MS * UINT64_C(1000))
 
 struct sources {
     const struct sources_table *table;
@@ -42,6 +43,8 @@ sources_open(const struct sources_table *table, unsigned region, uint64_t incarn
         atomic_store_explicit(&s->own->used[i], 0, memory_order_relaxed);
     for (unsigned i = 0; i < SOURCES_NOTES; i++)
         SOURCES_SET(s->own, note[i], 0);
+    SOURCES_SET(s->own, promised, 0);
+    SOURCES_SET(s->own, reserved, 0);
     atomic_store_explicit(&s->own->incarnation, incarnation, memory_order_release);
     sources_set_time(s, now_us);
     return s;
@@ -194,6 +197,17 @@ sum_add(const struct sources *s, const struct stats_source_set *set, const struc
     sum->reason = SOURCES_GET(row, reason);
 }
 
+/* Pages nobody has are not touched: that would cost memory. */
+static bool
+region_lives(const struct sources *s, unsigned region)
+{
+    uint64_t incarnation =
+        atomic_load_explicit(&s->control->worker[region].incarnation, memory_order_acquire);
+
+    return incarnation != 0 &&
+           atomic_load_explicit(&s->all[region].incarnation, memory_order_acquire) == incarnation;
+}
+
 static void
 sources_add_up(const struct sources *s, const struct sources_key *key, struct sources_sum *sum_out)
 {
@@ -202,16 +216,9 @@ sources_add_up(const struct sources *s, const struct sources_key *key, struct so
 
     *sum_out = (struct sources_sum){0};
     sum_add(s, &s->control->sources[hash % STATS_SOURCE_MASTER_SETS], key, sum_out);
-    for (unsigned r = 0; r < stats_regions_used(s->control); r++) {
-        const struct sources_region *region = &s->all[r];
-        uint64_t incarnation =
-            atomic_load_explicit(&s->control->worker[r].incarnation, memory_order_acquire);
-
-        if (incarnation != 0 &&
-            atomic_load_explicit(&region->incarnation, memory_order_acquire) == incarnation &&
-            sources_set_is_used(region, number))
-            sum_add(s, &region->set[number], key, sum_out);
-    }
+    for (unsigned r = 0; r < stats_regions_used(s->control); r++)
+        if (region_lives(s, r) && sources_set_is_used(&s->all[r], number))
+            sum_add(s, &s->all[r].set[number], key, sum_out);
     if (sum_out->penalty_s > s->now_s)
         sum_out->wait_s = sum_out->penalty_s - s->now_s;
 }
@@ -230,6 +237,33 @@ sources_look_at(const struct sources *s, uint32_t row, struct sources_sum *sum_o
     const struct sources_key key = key_at(s, row);
 
     sources_add_up(s, &key, sum_out);
+}
+
+void
+sources_promise(struct sources *s, uint64_t promised)
+{
+    SOURCES_SET(s->own, promised, promised);
+}
+
+void
+sources_reserve(struct sources *s, uint64_t bytes)
+{
+    SOURCES_SET(s->own, reserved, SOURCES_GET(s->own, reserved) + bytes);
+}
+
+/* No disk has more than PROMISED_MAX, so nothing overflows, whatever a worker says. */
+struct sources_disk
+sources_disk(const struct sources *s)
+{
+    struct sources_disk sum = {0};
+
+    for (unsigned r = 0; r < stats_regions_used(s->control); r++) {
+        if (!region_lives(s, r))
+            continue;
+        sum.promised += sources_min(SOURCES_GET(&s->all[r], promised), PROMISED_MAX);
+        sum.reserved += sources_min(SOURCES_GET(&s->all[r], reserved), UINT64_MAX / STATS_REGIONS);
+    }
+    return sum;
 }
 
 /* --- how fast --- */

@@ -77,6 +77,17 @@ bool sources_may_send(struct sources *s, uint32_t row, uint32_t rate);
 /* More (or, below 0, less) of its bodies is unfinished. */
 void sources_add_unfinished(struct sources *s, uint32_t row, int64_t bytes);
 
+/* Bytes of disk: those that this worker has set aside and not written yet; and so many more are set
+ * aside. */
+void sources_promise(struct sources *s, uint64_t promised);
+void sources_reserve(struct sources *s, uint64_t bytes);
+
+/* The same over all workers: not written yet, and ever set aside. */
+struct sources_disk {
+    uint64_t promised, reserved;
+};
+struct sources_disk sources_disk(const struct sources *s);
+
 /* It has made trouble, n times. True where a penalty begins. */
 bool sources_blame(struct sources *s, uint32_t row, enum stats_blame what, unsigned n);
 

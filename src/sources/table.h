@@ -12,7 +12,9 @@
 struct sources_region {
     _Atomic uint64_t incarnation;
     _Atomic uint32_t note[SOURCES_NOTES]; /* rows whose bytes are being read; 0: none */
-    uint8_t pad[48];
+    _Atomic uint64_t promised;            /* bytes of disk that its bodies are still to take */
+    _Atomic uint64_t reserved;            /* bytes that were ever promised */
+    uint8_t pad[32];
     _Atomic uint64_t used[STATS_SOURCE_SETS / 64];
     uint8_t rest[4096 - 64 - STATS_SOURCE_SETS / 8];
     struct stats_source_set set[STATS_SOURCE_SETS];

@@ -24,7 +24,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      10u
+#define STATS_VERSION      11u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -53,23 +53,25 @@
 #define STATS_CONN_COUNTERS(X) STATS_CONN_LIST(X, X, X)
 
 /* Counted for every worker and in total, besides the above. */
-#define STATS_WORKER_COUNTERS(X)                                            \
-    X(accepted, "connections accepted")                                     \
-    X(refused, "connections turned away, for whatever reason")              \
-    X(denied, "of these: no rule allows their source, or one denies it")    \
-    X(crowded, "of these: their source has source_connections")             \
-    X(unplaced, "of these: there is no room to know their source")          \
-    X(penalized, "of these: their source has made trouble")                 \
-    X(penalties, "times that a source began to be turned away for trouble") \
-    X(turns, "turns of the event loop")                                     \
-    X(commits, "commits by a handler, each of one or more messages")        \
-    X(committed, "messages in those commits")                               \
-    X(adopted, "connections taken over from a worker that left")            \
-    X(lost, "deliveries not made: the peer did not read")                   \
-    X(untracked, "messages with an id that there was no room for")          \
-    X(evicted, "ids forgotten before their time: dedup_max")                \
-    X(forgotten, "sources without connections that made room for others")   \
-    X(relayed, "records that the relay's stream has confirmed")             \
+#define STATS_WORKER_COUNTERS(X)                                                        \
+    X(accepted, "connections accepted")                                                 \
+    X(refused, "connections turned away, for whatever reason")                          \
+    X(denied, "of these: no rule allows their source, or one denies it")                \
+    X(crowded, "of these: their source has source_connections")                         \
+    X(unplaced, "of these: there is no room to know their source")                      \
+    X(penalized, "of these: their source has made trouble")                             \
+    X(penalties, "times that a source began to be turned away for trouble")             \
+    X(turns, "turns of the event loop")                                                 \
+    X(commits, "commits by a handler, each of one or more messages")                    \
+    X(committed, "messages in those commits")                                           \
+    X(adopted, "connections taken over from a worker that left")                        \
+    X(lost, "deliveries not made: the peer did not read")                               \
+    X(untracked, "messages with an id that there was no room for")                      \
+    X(evicted, "ids forgotten before their time: dedup_max")                            \
+    X(throttled, "times that a connection was not read: source_rate")                   \
+    X(held_back, "bodies refused before they were stored: source_unfinished, min_free") \
+    X(forgotten, "sources without connections that made room for others")               \
+    X(relayed, "records that the relay's stream has confirmed")                         \
     X(missing, "records passed over by the relay: no body any more")
 
 struct stats_conn_counters {

@@ -124,6 +124,7 @@ struct conn {
     bool peer_done;     /* condition: the peer has shut down its writing side */
     bool is_held;       /* condition: its last message is a document with the helper, or a copy
                          * that waits for the first one */
+    bool is_throttled;  /* condition: its source has sent enough in this second */
     bool read_paused;   /* condition: left unread until there is room for its answers again */
     bool watches_write; /* interest: epoll tells when there is room to send */
     struct conn_source source;
@@ -304,6 +305,13 @@ void conn_blame(struct conn *c, enum stats_blame what, unsigned n);
  * the worker dies meanwhile, that stands against its source. */
 uint32_t conn_note(const struct conn *c);
 void conn_unnote(const struct worker *w, uint32_t before);
+
+/* May it go on with the next message, within source_rate? If not, it is not read until the next
+ * second. */
+bool conn_may_send(struct conn *c);
+
+/* A second has begun: those that had to wait are read. */
+void conn_send_again(struct worker *w);
 
 /* Ends the connections of sources whose bytes have killed a worker just now. */
 void conn_mind_crashes(struct worker *w);

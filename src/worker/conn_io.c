@@ -145,8 +145,9 @@ conn_has_room(const struct conn *c)
     const struct worker *w = conn_worker(c);
     uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
 
-    return !c->is_held && c->waiting < WAITING_MAX && c->waiting_files < files_max &&
-           chain_len(&c->answers.ready) < READY_MAX && !conn_waits_for_memory(c);
+    return !c->is_held && !c->is_throttled && c->waiting < WAITING_MAX &&
+           c->waiting_files < files_max && chain_len(&c->answers.ready) < READY_MAX &&
+           !conn_waits_for_memory(c);
 }
 
 /* What is received and cannot be fed at once has to be kept. A body in a file can be fed. */
@@ -238,8 +239,11 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
     while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c)) {
         struct message *m = NULL;
         size_t used = 0;
-        enum proto_event event = c->proto->feed(&c->state, &io, data, n, &used, &m);
+        enum proto_event event;
 
+        if (!conn_may_send(c))
+            break;
+        event = c->proto->feed(&c->state, &io, data, n, &used, &m);
         if (conn_is_starved(c)) {
             message_destroy(m);
             break;
@@ -420,11 +424,14 @@ conn_read_some(struct conn *c, bool to_end)
 void
 conn_read(struct conn *c, bool to_end)
 {
+    struct worker *w = conn_worker(c);
     uint32_t noted = conn_note(c);
 
     conn_touch(c);
+    w->reading = c;
     conn_read_some(c, to_end);
-    conn_unnote(conn_worker(c), noted);
+    w->reading = NULL;
+    conn_unnote(w, noted);
 }
 
 /* Answers leave at the end of the turn, all together: a sender on this machine is woken once for

@@ -131,6 +131,7 @@ prepare_later(const struct preparing *from)
         .run = prepare_in_thread, .done = prepare_done, .cost = p->message->size};
     p->own = *from->store;
     p->own.failed = NULL; /* the message knows */
+    p->own.disk_reserve = NULL;
     p->store = &p->own;
     if (helper_give(h, &p->job) < 0) {
         free(p);

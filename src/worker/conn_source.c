@@ -106,6 +106,35 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
     return why;
 }
 
+/* --- how fast --- */
+
+/* A message that has begun goes on, or its time would run out. */
+bool
+conn_may_send(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+    uint32_t rate = w->config->source_rate;
+
+    if (rate == 0 || c->source.row == 0 || c->source.is_exempt || !c->proto->idle(&c->state) ||
+        sources_may_send(w->sources, c->source.row, rate))
+        return true;
+    c->is_throttled = true;
+    stats_add(&w->stats.block->counters.throttled, 1);
+    timer_set(&w->wheel, &w->rate_timer, (w->now_us / 1000000 + 1) * 1000000);
+    return false;
+}
+
+void
+conn_send_again(struct worker *w)
+{
+    for (struct conn *c = w->conns; c != NULL; c = c->next) {
+        if (!c->is_throttled)
+            continue;
+        c->is_throttled = false;
+        conn_touch(c);
+    }
+}
+
 /* --- trouble --- */
 
 void

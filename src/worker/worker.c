@@ -97,6 +97,8 @@ worker_timers(struct worker *w)
             accept_unpark(w);
         } else if (timer == &w->handover_timer) {
             handover_again(w);
+        } else if (timer == &w->rate_timer) {
+            conn_send_again(w);
         } else if (timer == &w->copies_timer) {
             conn_look_at_copies(w);
         } else if (timer == &w->tick_timer) {
@@ -207,6 +209,8 @@ worker_turn(struct worker *w, int timeout_ms)
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);
+    if (w->sources != NULL)
+        sources_promise(w->sources, w->store.disk_promised);
     stats_add(&w->stats.block->counters.turns, 1);
     w->clock_is_old = true;
 }

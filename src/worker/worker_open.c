@@ -285,6 +285,8 @@ worker_store_open(struct worker *w)
         .spill_open = worker_spill_open,
         .spill_arg = w,
         .failed = worker_store_failed,
+        .disk_reserve = w->sources != NULL ? disk_reserve : NULL,
+        .disk_release = disk_release,
     };
     w->read_buf = ms_malloc(WORKER_READ_SIZE + WORKER_SEND_SIZE);
     w->send_buf = w->read_buf + WORKER_READ_SIZE;

@@ -125,6 +125,7 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     struct timer handover_timer;
+    struct timer rate_timer;   /* while connections wait for the next second: source_rate */
     struct timer copies_timer; /* while there are copies that wait */
     bool handover_is_lost;     /* somebody has shut the socket down */
     uint64_t handover_full_us; /* since when there is no room for what moves here; 0: there is */
@@ -142,6 +143,10 @@ struct worker {
     struct conn *touched;            /* looked at once more at the end of the turn */
     struct conn *unread;             /* with bytes left to read in the next turn */
     struct message *submitting;
+    const struct conn *reading;   /* whose bytes are being looked at; or NULL */
+    int64_t disk_free;            /* as disk.c has seen it, */
+    uint64_t disk_looked_us;      /* then, */
+    uint64_t disk_reserved;       /* when so much had been set aside */
     char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
 
     uint64_t now_us;
@@ -235,6 +240,12 @@ void accept_reconsider(struct worker *w);
 /* The park timer has fired: goes back to the listeners, and first takes connections that nobody
  * else took. */
 void accept_unpark(struct worker *w);
+
+/* --- disk.c --- */
+
+/* Of struct message_store; arg: the worker. */
+int disk_reserve(void *arg, struct message *m, uint64_t bytes);
+void disk_release(void *arg, struct message *m);
 
 /* --- handover.c --- */
 

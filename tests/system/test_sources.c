@@ -214,6 +214,125 @@ exempt_sources_have_no_limits_of_their_own(void **state)
     daemon_stop(d);
 }
 
+static void
+a_source_that_sends_too_fast_waits(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .handler = "discard",
+        .listen = {"frame://127.0.0.1:0?framing=delimiter", "msp://127.0.0.1:0"},
+        .set = {"source_rate=10", "exempt=127.0.0.3"}});
+    struct peer p[2], q;
+    struct answer a;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        peer_connect_from(&p[i], &d->listeners[0], "127.0.0.2");
+        assert_int_equal(peer_write(&p[i], "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\nl\n", 24), 0);
+    }
+    WAIT_FOR(stats_total(d, "throttled") > 0, 5000);
+    peer_connect_from(&q, &d->listeners[1], "127.0.0.2");
+    for (unsigned i = 0; i < 3; i++) /* of whatever connection */
+        assert_int_equal(peer_send_plain(&q, NULL, "x", 1, &a), ANSWER_ACK);
+    WAIT_FOR(stats_total(d, "messages") == 27, 10000);
+    assert_int_equal(stats_total(d, "err"), 0);
+    peer_close(&q);
+    peer_connect_from(&q, &d->listeners[1], "127.0.0.3");
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(peer_send_plain(&q, NULL, "x", 1, &a), ANSWER_ACK);
+    WAIT_FOR(source_figure(d, "127.0.0.3", "rate") > 10, 5000);
+    daemon_stop(d);
+}
+
+/* --- the disk --- */
+
+#define MIB (1u << 20)
+
+static char large[40 * MIB];
+
+/* Announces a frame of n bytes and sends half of it. */
+static void
+begin_frame(struct peer *p, const struct target *target, const char *from, uint32_t n)
+{
+    uint8_t head[4] = {(uint8_t)(n >> 24), (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n};
+
+    peer_connect_from(p, target, from);
+    assert_int_equal(peer_write(p, head, 4), 0);
+    assert_int_equal(peer_write(p, large, n / 2), 0);
+}
+
+static void
+end_frame(struct peer *p, uint32_t n)
+{
+    assert_int_equal(peer_write(p, large, n - n / 2), 0);
+}
+
+static enum answer_kind
+send_from(const struct target *target, const char *from, size_t n, struct answer *a)
+{
+    enum answer_kind kind;
+    struct peer p;
+
+    peer_connect_from(&p, target, from);
+    kind = peer_send_plain(&p, NULL, large, n, a);
+    peer_close(&p);
+    return kind;
+}
+
+static void
+no_message_fills_the_disk_and_what_was_begun_can_end(void **state)
+{
+    char disk[HARNESS_PATH_LEN], data[HARNESS_PATH_LEN];
+    struct peer begun, endless;
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    harness_small_disk(64 * 1024, disk);
+    harness_join(data, disk, "data");
+    d = daemon_start(&(struct daemon_options){.listen = {"msp://127.0.0.1:0", "frame://127.0.0.1:0",
+                                                         "frame://127.0.0.1:0?framing=delimiter"},
+                                              .set = {"min_free=24M", "timeout=1h", "min_rate=0"},
+                                              .data_dir = data});
+    begin_frame(&begun, &d->listeners[1], "127.0.0.1", 20 * MIB);
+    WAIT_FOR(source_figure(d, "127.0.0.1", "bytes") >= 10 * MIB, 5000);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.1", 22 * MIB, &a), ANSWER_REJ);
+    assert_string_equal(a.code, "no-space");
+    peer_connect(&endless, &d->listeners[2]);
+    (void)peer_write(&endless, large, sizeof(large));
+    assert_true(peer_closed(&endless, 10000));
+    assert_int_equal(stats_total(d, "held_back"), 2);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.1", 1000, &a), ANSWER_ACK);
+    end_frame(&begun, 20 * MIB);
+    WAIT_FOR(stats_total(d, "messages") == 2, 10000);
+    daemon_stop(d);
+}
+
+static void
+one_source_has_its_share_of_the_disk(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .listen = {"msp://127.0.0.1:0", "frame://127.0.0.1:0"},
+        .set = {"source_unfinished=8M", "exempt=none", "timeout=1h", "min_rate=0"}});
+    struct peer begun;
+    struct answer a;
+
+    (void)state;
+    begin_frame(&begun, &d->listeners[1], "127.0.0.2", 6 * MIB);
+    WAIT_FOR(source_figure(d, "127.0.0.2", "unfinished") == 6 * MIB, 5000);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.2", 6 * MIB, &a), ANSWER_ERR);
+    assert_string_equal(a.code, "busy");
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.3", 6 * MIB, &a), ANSWER_ACK);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.2", 1000, &a), ANSWER_ACK);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.3", 9 * MIB, &a), ANSWER_REJ);
+    assert_string_equal(a.code, "no-space"); /* later it would not fit either */
+    end_frame(&begun, 6 * MIB);
+    WAIT_FOR(stats_total(d, "messages") == 3, 10000);
+    WAIT_FOR(source_figure(d, "127.0.0.2", "unfinished") == 0, 5000);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.2", 6 * MIB, &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "held_back"), 2);
+    daemon_stop(d);
+}
+
 /* --- trouble --- */
 
 static void
@@ -422,6 +541,9 @@ main(void)
         SYSTEM_TEST(connections_of_a_worker_that_died_count_no_more),
         SYSTEM_TEST(connections_that_move_on_a_reload_count_for_their_source),
         SYSTEM_TEST(exempt_sources_have_no_limits_of_their_own),
+        SYSTEM_TEST(a_source_that_sends_too_fast_waits),
+        SYSTEM_TEST(no_message_fills_the_disk_and_what_was_begun_can_end),
+        SYSTEM_TEST(one_source_has_its_share_of_the_disk),
         SYSTEM_TEST(who_makes_trouble_is_turned_away_for_a_while),
         SYSTEM_TEST(a_penalty_is_shown_and_outlives_a_reload),
         SYSTEM_TEST(a_crash_that_can_be_repeated_is_met_three_times_at_most),

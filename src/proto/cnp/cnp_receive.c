@@ -2,6 +2,8 @@
  * numbered packets are appended to a message in the order of their numbers. */
 #include "proto/cnp/cnp.h"
 
+#include <errno.h>
+
 /* --- numbers --- */
 
 static uint32_t
@@ -83,7 +85,9 @@ cnp_not_stored(struct cnp *cnp, struct proto_io *io, struct message *m)
     bool full = message_found_no_room(m->error);
     struct verdict verdict = {
         .outcome = full ? PROTO_REFUSED : PROTO_FAILED,
-        .code = full ? "no-space" : NULL,
+        .code = full                ? "no-space"
+                : m->error == EBUSY ? "busy"
+                                    : NULL,
         .text = full ? "there is no room for this message" : "the message cannot be stored",
     };
 

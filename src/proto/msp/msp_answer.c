@@ -4,6 +4,7 @@
 
 #include "common/text.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define GRANT_GROWTH 8 /* a clean packet earns a grant so many times as large */
@@ -159,6 +160,8 @@ msp_say_store_error(struct msp *msp, struct proto_io *io, int error)
 {
     if (message_found_no_room(error))
         return msp_say_rej(msp, io, "no-space", "the server has no room for this message");
+    if (error == EBUSY)
+        return msp_say_err(msp, io, "busy", "too much from where you are is unfinished here");
     return msp_say_err(msp, io, "internal", "the server cannot store the message");
 }
 

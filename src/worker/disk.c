@@ -1,0 +1,100 @@
+/* Disk for bodies that arrive. Invariant: what was promised to messages under way fits above
+ * min_free, so each of them can be finished, and a source has its share of the rest. How much is
+ * free is asked for at most every FREE_US; what all workers have set aside since is taken off. */
+#include "worker/conn.h"
+
+#include <errno.h>
+#include <sys/statvfs.h>
+
+#define FREE_US      100000
+#define MIN_FREE_MAX (UINT64_C(1) << 30)
+
+/* What is free above min_free and beside what is promised. */
+static void
+disk_look(struct worker *w)
+{
+    const struct sources_disk disk = sources_disk(w->sources);
+    uint64_t least = w->config->min_free, total;
+    struct statvfs fs;
+
+    if (w->disk_looked_us != 0 && w->now_us < w->disk_looked_us + FREE_US)
+        return;
+    w->disk_looked_us = w->now_us;
+    w->disk_reserved = disk.reserved;
+    w->disk_free = INT64_MAX; /* where nobody knows, writing will tell */
+    if (statvfs(w->config->data_dir, &fs) < 0)
+        return;
+    total = fs.f_blocks * (uint64_t)fs.f_frsize;
+    if (least == 0)
+        least = total / 20 < MIN_FREE_MAX ? total / 20 : MIN_FREE_MAX;
+    w->disk_free =
+        (int64_t)(fs.f_bavail * (uint64_t)fs.f_frsize) - (int64_t)least - (int64_t)disk.promised;
+}
+
+/* What of that is left now. */
+static uint64_t
+disk_left(struct worker *w)
+{
+    uint64_t since;
+
+    disk_look(w);
+    since = sources_disk(w->sources).reserved;
+    since = since > w->disk_reserved ? since - w->disk_reserved : 0;
+    return w->disk_free > 0 && (uint64_t)w->disk_free > since ? (uint64_t)w->disk_free - since : 0;
+}
+
+/* Returns 0, or the error of a message that is to have so many bytes more. */
+static int
+disk_refusal(struct worker *w, const struct message *m, uint64_t more)
+{
+    struct sources_sum sum = {0};
+    uint64_t share = w->config->source_unfinished, left = disk_left(w);
+
+    if (more > left)
+        return ENOSPC;
+    if (m->source == 0)
+        return 0;
+    sources_look_at(w->sources, m->source, &sum);
+    if (share == 0)
+        share = (left + sum.unfinished) / 2;
+    if (sum.unfinished + more <= share)
+        return 0;
+    return m->disk + more > share ? ENOSPC : EBUSY; /* alone it would never fit */
+}
+
+int
+disk_reserve(void *arg, struct message *m, uint64_t bytes)
+{
+    struct worker *w = arg;
+    uint64_t more = bytes - m->disk;
+    const struct conn *c = w->reading;
+    int error;
+
+    if (m->disk == 0 && c != NULL && !c->source.is_exempt)
+        m->source = c->source.row;
+    error = disk_refusal(w, m, more);
+    if (error != 0) {
+        stats_add(&w->stats.block->counters.held_back, 1);
+        if (c != NULL)
+            conn_say(c, "a message",
+                     "is refused: the disk has no room for it, or its source none left");
+        return error;
+    }
+    if (m->source != 0)
+        sources_add_unfinished(w->sources, m->source, (int64_t)more);
+    m->disk = bytes;
+    w->store.disk_promised += more;
+    sources_reserve(w->sources, more);
+    sources_promise(w->sources, w->store.disk_promised);
+    return 0;
+}
+
+void
+disk_release(void *arg, struct message *m)
+{
+    const struct worker *w = arg;
+
+    if (m->source != 0)
+        sources_add_unfinished(w->sources, m->source, -(int64_t)m->disk);
+    sources_promise(w->sources, w->store.disk_promised);
+}
