@@ -1,6 +1,7 @@
 /* Disk for bodies that arrive. Invariant: what was promised to messages under way fits above
  * min_free, so each of them can be finished, and a source has its share of the rest. How much is
- * free is asked for at most every FREE_US; what all workers have set aside since is taken off. */
+ * free is asked for at most every FREE_US, and before anything is refused; what all workers have
+ * set aside since is taken off. */
 #include "worker/conn.h"
 
 #include <errno.h>
@@ -17,8 +18,6 @@ disk_look(struct worker *w)
     uint64_t least = w->config->min_free, total;
     struct statvfs fs;
 
-    if (w->disk_looked_us != 0 && w->now_us < w->disk_looked_us + FREE_US)
-        return;
     w->disk_looked_us = w->now_us;
     w->disk_reserved = disk.reserved;
     w->disk_free = INT64_MAX; /* where nobody knows, writing will tell */
@@ -33,12 +32,10 @@ disk_look(struct worker *w)
 
 /* What of that is left now. */
 static uint64_t
-disk_left(struct worker *w)
+disk_left(const struct worker *w)
 {
-    uint64_t since;
+    uint64_t since = sources_disk(w->sources).reserved;
 
-    disk_look(w);
-    since = sources_disk(w->sources).reserved;
     since = since > w->disk_reserved ? since - w->disk_reserved : 0;
     return w->disk_free > 0 && (uint64_t)w->disk_free > since ? (uint64_t)w->disk_free - since : 0;
 }
@@ -48,8 +45,11 @@ static int
 disk_refusal(struct worker *w, const struct message *m, uint64_t more)
 {
     struct sources_sum sum = {0};
-    uint64_t share = w->config->source_unfinished, left = disk_left(w);
+    uint64_t share = w->config->source_unfinished, left;
 
+    if (w->disk_looked_us == 0 || w->now_us >= w->disk_looked_us + FREE_US || more > disk_left(w))
+        disk_look(w); /* nobody is refused for what was long ago */
+    left = disk_left(w);
     if (more > left)
         return ENOSPC;
     if (m->source == 0)
