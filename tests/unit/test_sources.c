@@ -225,6 +225,47 @@ any_bytes_in_the_table_of_another_worker_are_harmless(void **state)
     assert_false(sources_bury(f->table, f->control, 1, 101, true, f->now_us, &found));
 }
 
+static void
+all_workers_share_the_messages_of_a_second(void **state)
+{
+    struct fixture *f = *state;
+    const struct source a = ipv4(1);
+    uint32_t row[WORKERS];
+
+    for (unsigned r = 0; r < WORKERS; r++)
+        row[r] = sources_enter(f->worker[r], &a);
+    for (unsigned second = 0; second < 3; second++) {
+        unsigned sent = 0;
+
+        for (unsigned i = 0; i < 3000; i++) {
+            if (!sources_may_send(f->worker[i % WORKERS], row[i % WORKERS], 1000))
+                continue;
+            sources_add_message(f->worker[i % WORKERS], row[i % WORKERS]);
+            sent++;
+        }
+        assert_int_equal(sent, 1000);
+        assert_int_equal(look(f, &a).messages, 1000);
+        pass(f, 1);
+        assert_int_equal(look(f, &a).messages, 0);
+    }
+}
+
+static void
+promises_of_disk_are_those_of_all_workers_that_live(void **state)
+{
+    struct fixture *f = *state;
+
+    sources_reserve(f->worker[0], 10);
+    sources_promise(f->worker[0], 10);
+    sources_reserve(f->worker[1], 5);
+    sources_promise(f->worker[1], 5);
+    sources_promise(f->worker[0], 4); /* some of it is written */
+    assert_int_equal(sources_disk(f->worker[1]).promised, 9);
+    assert_int_equal(sources_disk(f->worker[1]).reserved, 15);
+    atomic_store(&f->control->worker[0].incarnation, 0);
+    assert_int_equal(sources_disk(f->worker[1]).promised, 5);
+}
+
 static bool
 is_turned_away(const struct fixture *f, const struct source *source)
 {
@@ -377,6 +418,8 @@ main(void)
         ROW(another_process_sees_what_a_worker_counts),
         ROW(a_worker_begins_without_what_the_last_one_left),
         ROW(the_oldest_source_without_connections_makes_room),
+        ROW(all_workers_share_the_messages_of_a_second),
+        ROW(promises_of_disk_are_those_of_all_workers_that_live),
         ROW(small_trouble_fades_and_much_of_it_does_not),
         ROW(trouble_in_several_workers_adds_up),
         ROW(each_penalty_is_longer_than_the_last_one_until_it_is_forgotten),
