@@ -324,7 +324,7 @@ expect_refused(const struct daemon *d, const char *const words[], int status, co
 }
 
 static void
-a_public_address_needs_a_password_and_tls(void **state)
+an_address_that_will_not_do_is_refused(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     char path[HARNESS_PATH_LEN];
@@ -334,6 +334,7 @@ a_public_address_needs_a_password_and_tls(void **state)
     const char *torn[] = {"--tls-cert", path, NULL};
     const char *file[] = {"--listen", "127.0.0.1:0", "--password-file", path, NULL};
     const char *name[] = {"--listen", "nothing", NULL};
+    const char *taken[] = {"--listen", strstr(d->listeners[0].url, "127."), NULL};
 
     (void)state;
     serving_need();
@@ -343,6 +344,7 @@ a_public_address_needs_a_password_and_tls(void **state)
     expect_refused(d, half, 64, "--password-file, --tls-cert and --tls-key");
     expect_refused(d, torn, 64, "belong together");
     expect_refused(d, name, 64, "ADDRESS:PORT");
+    expect_refused(d, taken, 69, "in use");
     assert_int_equal(chmod(path, 0644), 0);
     expect_refused(d, file, 66, "chmod 640");
     passwords_write(d->dir, "user:plain\n", path);
@@ -430,7 +432,7 @@ main(void)
         SYSTEM_TEST(events_come_and_ask_nothing_of_the_workers),
         SYSTEM_TEST(names_that_are_not_ours_get_nothing),
         SYSTEM_TEST(a_password_is_asked_for),
-        SYSTEM_TEST(a_public_address_needs_a_password_and_tls),
+        SYSTEM_TEST(an_address_that_will_not_do_is_refused),
         SYSTEM_TEST(a_public_address_is_served_with_both),
     };
 
