@@ -24,7 +24,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      11u
+#define STATS_VERSION      12u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -126,7 +126,9 @@ struct stats_block {
     _Atomic uint32_t open;        /* connections open now */
     _Atomic uint32_t slots_used;  /* slots at and above this have never been used */
     _Atomic uint32_t reopened;    /* USR1s done */
-    uint8_t pad[44];
+    uint32_t pad32;
+    _Atomic uint64_t memory, memory_max; /* bytes held for peers, worker_memory_max; once a turn */
+    uint8_t pad[24];
     struct stats_worker_counters counters;
     _Atomic uint64_t latency[STATS_HISTOGRAM]; /* first byte to final answer, microseconds */
 };

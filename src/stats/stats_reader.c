@@ -321,6 +321,8 @@ region_add(struct stats_reader *sr, unsigned region, uint64_t folded, struct sta
         return; /* or it has not begun */
     totals_add(totals, &block_out->counters, block_out->latency);
     totals->open += atomic_load_explicit(&block_out->open, memory_order_relaxed);
+    totals->memory += atomic_load_explicit(&block_out->memory, memory_order_relaxed);
+    totals->memory_max += atomic_load_explicit(&block_out->memory_max, memory_order_relaxed);
 }
 
 static bool

@@ -17,7 +17,8 @@ struct stats_counts {
 
 struct stats_totals {
     struct stats_counts counts;
-    uint64_t open; /* connections now */
+    uint64_t open;               /* connections now */
+    uint64_t memory, memory_max; /* bytes held for peers now, and their bound */
     uint64_t latency[STATS_HISTOGRAM];
 };
 

@@ -184,6 +184,15 @@ worker_stats(const struct worker *w)
     return w->stats.block;
 }
 
+static void
+worker_record_memory(struct worker *w)
+{
+    struct stats_block *block = w->stats.block;
+
+    atomic_store_explicit(&block->memory, w->store.ledger.used, memory_order_relaxed);
+    atomic_store_explicit(&block->memory_max, w->store.ledger.max, memory_order_relaxed);
+}
+
 void
 worker_turn(struct worker *w, int timeout_ms)
 {
@@ -209,6 +218,7 @@ worker_turn(struct worker *w, int timeout_ms)
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);
+    worker_record_memory(w);
     if (w->sources != NULL)
         sources_promise(w->sources, w->store.disk_promised);
     stats_add(&w->stats.block->counters.turns, 1);
@@ -225,6 +235,7 @@ worker_send(struct worker *w)
     if (w->bus != NULL)
         bus_ring(w->bus);
     worker_record_latencies(w);
+    worker_record_memory(w);
     w->clock_is_old = true;
 }
 

@@ -53,6 +53,10 @@ count(const struct stats_totals *totals, const char *name)
     STATS_CONN_COUNTERS(X)
     STATS_WORKER_COUNTERS(X)
 #undef X
+    if (strcmp(name, "memory") == 0)
+        return totals->memory;
+    if (strcmp(name, "memory_max") == 0)
+        return totals->memory_max;
     assert_string_equal(name, "open");
     return totals->open;
 }

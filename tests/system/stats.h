@@ -9,7 +9,7 @@
 /* msockctl COMMAND --json, parsed; ends the test where that fails. The caller owns it. */
 json_t *stats_read(const struct daemon *d, const char *command);
 
-/* A counter over all workers so far, or "open": the connections now. */
+/* A counter over all workers so far; or "open", "memory" or "memory_max": what is now. */
 uint64_t stats_total(const struct daemon *d, const char *name);
 
 /* All counters of a client's view, out of an object with the counters' names. */

@@ -404,6 +404,23 @@ every_view_of_msockctl_works_on_a_running_daemon(void **state)
     daemon_stop(d);
 }
 
+static void
+what_workers_hold_for_peers_is_told(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 2, .set = {"worker_memory_max=4M"}});
+    struct peer p;
+
+    (void)state;
+    WAIT_FOR(stats_total(d, "memory_max") == 8 << 20, 10000);
+    assert_int_equal(stats_total(d, "memory"), 0);
+    peer_connect(&p, &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "memory") > 0, 10000);
+    peer_close(&p);
+    WAIT_FOR(stats_total(d, "memory") == 0, 10000);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -420,6 +437,7 @@ main(void)
         SYSTEM_TEST(what_tells_no_size_is_sent_as_a_file),
         SYSTEM_TEST(msockctl_without_a_daemon_says_so),
         SYSTEM_TEST(every_view_of_msockctl_works_on_a_running_daemon),
+        SYSTEM_TEST(what_workers_hold_for_peers_is_told),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

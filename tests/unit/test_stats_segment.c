@@ -345,10 +345,14 @@ workers_are_listed_by_generation_and_index(void **state)
     atomic_store(&row->state, STATS_WORKER_READY);
     stats_add(&f->writer.block->counters.nack1, 9);
     atomic_store(&f->writer.block->reopened, 2);
+    atomic_store(&f->writer.block->memory, 4096);
+    atomic_store(&f->writer.block->memory_max, 65536);
     assert_int_equal(stats_reader_workers(&f->reader, rows, 4), 3);
     assert_int_equal(rows[0].index, 3);
     assert_int_equal(rows[0].totals.counts.nack1, 9);
     assert_int_equal(rows[0].reopened, 2);
+    assert_int_equal(rows[0].totals.memory, 4096);
+    assert_int_equal(rows[0].totals.memory_max, 65536);
     assert_int_equal(rows[1].index, 0);
     assert_int_equal(rows[1].pid, 4711);
     assert_int_equal(rows[1].state, STATS_WORKER_READY);

@@ -97,6 +97,8 @@ latency_print(const struct stats_totals *t)
         printf("%.1f\n", (double)t->counts.committed / (double)t->counts.commits);
     else
         puts("-");
+    printf("memory held, its bound:      %s", text_bytes((double)t->memory, text));
+    printf(", %s\n", text_bytes((double)t->memory_max, text));
     printf("received, sent:              %s", text_bytes((double)t->counts.bytes_in, text));
     printf(", %s\n\n", text_bytes((double)t->counts.bytes_out, text));
 }
@@ -289,6 +291,7 @@ static const struct column worker_columns[] = {{"kind", "KIND", COLUMN_TEXT},
                                                {"restarts", "RESTARTS", COLUMN_COUNT},
                                                {"age", "AGE", COLUMN_AGE},
                                                {"open", "OPEN", COLUMN_COUNT},
+                                               {"memory", "MEMORY", COLUMN_BYTES},
                                                {"accepted", "ACCEPTED", COLUMN_COUNT},
                                                {"refused", "REFUSED", COLUMN_COUNT},
                                                {"messages", "MESSAGES", COLUMN_COUNT},

@@ -141,6 +141,9 @@ prometheus_print(FILE *out, const struct snapshot *s, bool openmetrics)
 #undef X
     metric(x, "workers", "gauge", "workers that are configured", s->workers_wanted);
     metric(x, "connections_open", "gauge", "connections open now", s->total.open);
+    metric(x, "held_bytes", "gauge", "memory that workers hold for peers", s->total.memory);
+    metric(x, "held_max_bytes", "gauge", "its bound: worker_memory_max of all workers",
+           s->total.memory_max);
     metric(x, "sources", "gauge", "sources that are known", s->sources);
     metric(x, "sources_penalized", "gauge", "of these, turned away now", s->sources_penalized);
     prometheus_workers(x, s);

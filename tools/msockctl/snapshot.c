@@ -165,6 +165,8 @@ json_put_totals(json_t *object, const struct stats_totals *totals)
 
     json_put_counters(object, &totals->counts);
     json_put(object, "open", json_count(totals->open));
+    json_put(object, "memory", json_count(totals->memory));
+    json_put(object, "memory_max", json_count(totals->memory_max));
     for (size_t i = 0; i < MS_ARRAY_LEN(percentiles); i++)
         json_put(latency, percentiles[i].key,
                  json_count(stats_percentile(totals->latency, percentiles[i].share)));

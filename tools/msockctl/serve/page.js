@@ -81,6 +81,7 @@ function measure(now, before) {
     duplicates: rate('duplicates'), refused: rate('refused'),
     sources: now.sources, penalized: now.penalized,
     disk: r.disk > 0 ? 100 * (1 - r.disk_free / r.disk) : null,
+    held: t.memory_max > 0 ? 100 * t.memory / t.memory_max : null,
     memory: r.machine_memory > 0 ? 100 * r.memory / r.machine_memory : null,
   };
 }
@@ -97,7 +98,7 @@ const PLOTS = [
   ['Connections', number, [['open', 'open'], ['accepted', 'new a second'], ['refused', 'turned away a second']]],
   ['Commits', number, [['commits', 'a second'], ['per_commit', 'messages in each', true]]],
   ['Copies and sources', number, [['duplicates', 'duplicates a second'], ['sources', 'sources', true], ['penalized', 'turned away', true]]],
-  ['Disk and memory in use', percent, [['disk', 'disk'], ['memory', 'memory']], 100],
+  ['Disk and memory in use', percent, [['disk', 'disk'], ['held', 'held for peers, of its bound'], ['memory', 'all, of the machine']], 100],
 ];
 
 const points = []; /* the newest last: {at, value: {...}} */
