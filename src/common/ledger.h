@@ -1,13 +1,14 @@
-/* The memory of one worker, in one sum: everything that holds memory for a peer takes it here, and
- * gives it back when it lets go. Plain counters, so one thread alone uses them. NULL counts
- * nothing. */
+/* The memory of one worker, and its descriptors, in one sum each: everything that holds some for a
+ * peer takes it here, and gives it back when it lets go. Plain counters, so one thread alone uses
+ * them. NULL counts nothing. */
 #ifndef COMMON_LEDGER_H
 #define COMMON_LEDGER_H
 
 #include "common/base.h"
 
 struct ledger {
-    uint64_t used, max; /* bytes */
+    uint64_t used, max;                    /* bytes */
+    unsigned descriptors, descriptors_max; /* of connections, and of bodies in files */
 };
 
 static inline void
@@ -46,6 +47,37 @@ static inline bool
 ledger_is_full(const struct ledger *l)
 {
     return l->used > l->max;
+}
+
+static inline void
+ledger_take_descriptor(struct ledger *l)
+{
+    if (l != NULL)
+        l->descriptors++;
+}
+
+static inline void
+ledger_give_descriptor(struct ledger *l)
+{
+    if (l == NULL)
+        return;
+    MS_ASSERT(l->descriptors > 0);
+    l->descriptors--;
+}
+
+/* Connections are turned away, and each has one body in a file with its handler at a time. The last
+ * quarter is for the bodies of those that are here. */
+static inline bool
+ledger_is_crowded(const struct ledger *l)
+{
+    return l->descriptors >= l->descriptors_max / 4 * 3;
+}
+
+/* A body that needs a file waits for one. */
+static inline bool
+ledger_is_out_of_files(const struct ledger *l)
+{
+    return l->descriptors >= l->descriptors_max;
 }
 
 #endif

@@ -105,6 +105,9 @@ struct handler_ops {
      * before it has come, and submit refuses it too. NULL or 0: no limit. */
     uint64_t (*take_max)(void *handler);
 
+    /* Descriptors that it may come to need, beyond those that it has open. NULL: a few. */
+    unsigned (*descriptors)(void *handler);
+
     /* Takes ownership of m until it is settled, perhaps during the call. Does not block. */
     void (*submit)(void *handler, struct message *m);
 

@@ -85,6 +85,8 @@ blob_unref(struct blob *b)
     ledger_give(blob_ledger(b), b->cost);
     if (b->mem != (uint8_t *)(b + 1))
         free((void *)(uintptr_t)b->mem);
+    if (b->fd >= 0)
+        ledger_give_descriptor(blob_ledger(b));
     fd_close(&b->fd);
     free(b);
 }

@@ -73,6 +73,15 @@ message_release_disk(struct message *m)
     m->disk = 0;
 }
 
+static void
+message_close_file(struct message *m)
+{
+    if (m->fd >= 0)
+        ledger_give_descriptor(&m->store->ledger);
+    message_release_disk(m);
+    fd_close(&m->fd);
+}
+
 void
 message_destroy(struct message *m)
 {
@@ -80,8 +89,7 @@ message_destroy(struct message *m)
         return;
     message_free_memory(m);
     json_decref(m->json);
-    message_release_disk(m);
-    fd_close(&m->fd);
+    message_close_file(m);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
     ledger_give(&m->store->ledger, MESSAGE_COST + m->value_cost);
@@ -117,6 +125,10 @@ message_move(struct message *m, struct message_store *store)
     MS_ASSERT(m->digest == NULL && m->mark_digest == NULL);
     ledger_give(&m->store->ledger, MESSAGE_COST + m->mem_cap + m->value_cost);
     ledger_take(&store->ledger, MESSAGE_COST + m->mem_cap + m->value_cost);
+    if (m->fd >= 0) {
+        ledger_give_descriptor(&m->store->ledger);
+        ledger_take_descriptor(&store->ledger);
+    }
     m->store = store;
 }
 
@@ -132,8 +144,7 @@ void
 message_drop_body(struct message *m)
 {
     message_free_memory(m);
-    message_release_disk(m);
-    fd_close(&m->fd);
+    message_close_file(m);
     m->body_dropped = true;
 }
 
@@ -188,6 +199,7 @@ message_to_file(struct message *m)
     m->fd = m->store->spill_open(m->store->spill_arg);
     if (m->fd < 0)
         return -1;
+    ledger_take_descriptor(&m->store->ledger);
     if (fd_pwrite_all(m->fd, m->mem, m->mem_len, 0) < 0)
         return -1;
     if (m->digest == NULL && message_begin_digest(m) < 0)
@@ -218,6 +230,12 @@ message_fits_memory(const struct message *m, uint64_t size)
     const struct message_store *store = m->store;
 
     return size <= store->memory_max && (!ledger_is_scarce(&store->ledger) || size <= SMALL);
+}
+
+bool
+message_needs_file(const struct message *m, uint64_t n)
+{
+    return m->fd < 0 && !m->is_over && m->error == 0 && !message_fits_memory(m, m->size + n);
 }
 
 static int

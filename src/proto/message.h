@@ -96,6 +96,9 @@ void message_move(struct message *m, struct message_store *store);
  * to a file. Then all of it is summed, since what comes back from a file has to be proven. */
 void message_skip_digest(struct message *m);
 
+/* Would n more bytes go to a file that it has not got yet? */
+bool message_needs_file(const struct message *m, uint64_t n);
+
 /* Stores and hashes n more bytes. A failure of the file is kept in m->error and further bytes are
  * only counted. */
 void message_append(struct message *m, const void *data, size_t n);

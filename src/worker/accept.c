@@ -43,31 +43,21 @@ accept_park(struct worker *w, uint64_t us)
 static bool
 accept_without_descriptor(struct worker *w, const struct worker_socket *s)
 {
-    const struct worker_listener *l = s->listener;
-    char line[PROTO_REFUSAL_MAX];
-    size_t n = 0;
+    static const struct conn_refusal why = {"busy",
+                                            "the server is out of descriptors; try again later"};
+    bool taken;
     int fd;
-
-    if (l->proto->refusal != NULL)
-        n = l->proto->refusal("busy", "the server is out of descriptors; try again later", line);
 
     fd_close(&w->spare_fd);
     fd = fd_above_standard(accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (fd >= 0) {
-        /* Reads bytes that were sent already, so that the close is no reset that destroys the
-         * answer; but no more than once, since a peer may send as fast as this reads. */
-        (void)recv(fd, w->read_buf, WORKER_READ_SIZE, 0);
-        (void)send(fd, line, n, MSG_NOSIGNAL);
-        stats_add(&w->stats.block->counters.refused, 1);
-        stats_add(&w->stats.block->counters.err, 1);
-        fd_close(&fd);
-    }
+    taken = fd >= 0;
+    if (taken)
+        conn_refuse_at_once(s->listener, fd, &why, 0);
     w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
-    return fd >= 0 || w->spare_fd >= 0;
+    return taken || w->spare_fd >= 0;
 }
 
-/* Peers can make this happen as often as they like; it is said now and then. */
-static void
+void
 accept_say_full(struct worker *w)
 {
     if (w->full_said_us != 0 && w->now_us < w->full_said_us + SAY_US)

@@ -37,8 +37,6 @@ conn_enter(struct conn *c, enum conn_phase phase)
     uint64_t lasts_us = phases[phase].lasts_us;
 
     MS_ASSERT((phases[c->phase].next & (1u << phase)) != 0);
-    w->turned_away += phase == CONN_TURNED_AWAY;
-    w->turned_away -= c->phase == CONN_TURNED_AWAY;
     c->phase = (uint8_t)phase;
     c->phase_end_us = lasts_us != 0 ? w->now_us + lasts_us : UINT64_MAX;
     conn_touch(c);
@@ -74,6 +72,7 @@ conn_pause(struct conn *c)
     struct worker *w = conn_worker(c);
 
     w->paused_by_memory |= ledger_is_full(&w->store.ledger);
+    w->paused_by_files |= ledger_is_out_of_files(&w->store.ledger);
     if (c->read_paused)
         return;
     c->read_paused = true;
@@ -101,6 +100,7 @@ conn_free(struct conn *c)
     if (c->next != NULL)
         c->next->link = c->link;
     w->conn_count--;
+    w->refused -= c->is_refused;
     ledger_give(&w->store.ledger, sizeof(*c));
     free(c);
 }
@@ -151,6 +151,7 @@ conn_close(struct conn *c)
     conn_resume(c);
     conn_tell_closed(c, false);
     fd_close(&c->fd);
+    ledger_give_descriptor(&w->store.ledger);
     conn_forget(c);
     conn_source_end(w, &c->source);
     if (c->slot != NULL) {
@@ -237,6 +238,7 @@ conn_create(struct worker_listener *listener, int fd)
     c->window = w->window - 1;
     c->proto = listener->proto;
     ledger_take(ledger, sizeof(*c));
+    ledger_take_descriptor(ledger);
     answers_init(&c->answers, ledger);
     outbox_init(&c->outbox, ledger);
     buffer_init_in(&c->lookahead, ledger);
@@ -288,18 +290,27 @@ conn_begin(struct conn *c, const struct proto_ops *proto)
     conn_count(c, &tally);
 }
 
+/* No, in the words of a protocol; 0: it has none. */
+static size_t
+refusal_line(const struct proto_ops *proto, const struct conn_refusal *why, uint32_t wait_s,
+             char line[PROTO_REFUSAL_MAX])
+{
+    char text[128];
+
+    if (proto->refusal == NULL)
+        return 0;
+    snprintf(text, sizeof(text), "%s", why->text);
+    if (wait_s > 0)
+        snprintf(text, sizeof(text), "%s in %u seconds", why->text, (unsigned)wait_s);
+    return proto->refusal(why->code, text, line);
+}
+
 /* Says no in the connection's protocol, and that is the end of it. */
 static void
 conn_say_refusal(struct conn *c)
 {
-    char line[PROTO_REFUSAL_MAX], text[128];
-    size_t n;
-
-    snprintf(text, sizeof(text), "%s", c->refusal->text);
-    if (c->refusal_wait_s > 0)
-        snprintf(text, sizeof(text), "%s in %u seconds", c->refusal->text,
-                 (unsigned)c->refusal_wait_s);
-    n = c->proto->refusal(c->refusal->code, text, line);
+    char line[PROTO_REFUSAL_MAX];
+    size_t n = refusal_line(c->proto, c->refusal, c->refusal_wait_s, line);
 
     CONN_ADD(c, err, 1);
     answers_append(&c->answers, line, n, true);
@@ -323,35 +334,44 @@ conn_expel(struct conn *c, const struct conn_refusal *why, uint32_t wait_s)
         conn_begin_closing(c);
 }
 
-/* When it is known what it speaks; it has a moment to say so, and only so many have one at a
- * time. */
-static void
-conn_refuse_later(struct conn *c)
+void
+conn_refuse_at_once(const struct worker_listener *listener, int fd, const struct conn_refusal *why,
+                    uint32_t wait_s)
 {
-    if (conn_worker(c)->turned_away < TURNED_AWAY_MAX)
-        conn_enter(c, CONN_TURNED_AWAY);
-    else
-        conn_begin_closing(c);
+    struct worker *w = listener->worker;
+    char line[PROTO_REFUSAL_MAX];
+    size_t n = refusal_line(listener->proto, why, wait_s, line);
+
+    /* Reads bytes that were sent already, so that the close is no reset that destroys the answer;
+     * but no more than once, since a peer may send as fast as this reads. */
+    (void)recv(fd, w->read_buf, WORKER_READ_SIZE, MSG_DONTWAIT);
+    (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    stats_add(&w->stats.block->counters.refused, 1);
+    stats_add(&w->stats.block->counters.err, 1);
+    fd_close(&fd);
 }
 
 void
 conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why,
             uint32_t wait_s)
 {
-    struct conn *c = conn_create(listener, fd);
+    struct worker *w = listener->worker;
+    struct conn *c = w->refused < w->refused_max ? conn_create(listener, fd) : NULL;
 
-    stats_add(&listener->worker->stats.block->counters.refused, 1);
     if (c == NULL) {
-        fd_close(&fd);
+        conn_refuse_at_once(listener, fd, why, wait_s);
         return;
     }
+    stats_add(&w->stats.block->counters.refused, 1);
+    c->is_refused = true;
+    w->refused++;
     c->refusal = why;
     c->refusal_wait_s = wait_s;
     conn_begin(c, listener->proto);
     if (c->proto->refusal != NULL)
         conn_say_refusal(c);
     else
-        conn_refuse_later(c);
+        conn_enter(c, CONN_TURNED_AWAY); /* until it is known what it speaks */
     if (conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);

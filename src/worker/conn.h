@@ -29,6 +29,11 @@ struct conn_refusal {
 void conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal *why,
                  uint32_t wait_s);
 
+/* The same without lingering, where too many do that already: the peer may not get to read it. On a
+ * listener whose protocol is not known yet it hears nothing. */
+void conn_refuse_at_once(const struct worker_listener *listener, int fd,
+                         const struct conn_refusal *why, uint32_t wait_s);
+
 /* The handler's decision about a message that conn_open's connection had submitted; m is
  * destroyed. ctx: the worker. */
 void conn_settle(void *ctx, struct message *m, const struct verdict *verdict);
@@ -120,6 +125,7 @@ struct conn {
     bool is_touched;    /* in the worker's list of them */
     bool is_unread;     /* in the worker's list of them */
     bool is_opened;     /* the handler knows of it */
+    bool is_refused;    /* it counts in worker->refused */
     bool is_starved;    /* there was no memory for what its protocol had to do */
     bool peer_done;     /* condition: the peer has shut down its writing side */
     bool is_held;       /* condition: its last message is a document with the helper, or a copy

@@ -131,6 +131,17 @@ conn_waits_for_memory(const struct conn *c)
            (c->waiting > 0 || !chain_is_empty(&c->answers.ready));
 }
 
+/* The same while descriptors are out, for a body that cannot grow in memory. The file that it gets
+ * is that of a message which is settled, or late, or of a reply that its peer has read. */
+static bool
+conn_waits_for_file(const struct conn *c)
+{
+    if (!ledger_is_out_of_files(&conn_worker(c)->store.ledger))
+        return false;
+    return c->waiting > 0 || !chain_is_empty(&c->answers.ready) ||
+           (c->message != NULL && message_needs_file(c->message, READ_FULL));
+}
+
 /* Between messages, more bytes would begin a new one. */
 static bool
 conn_begins(const struct conn *c)
@@ -143,18 +154,19 @@ static bool
 conn_has_room(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
-    uint32_t files_max = w->waiting_files < w->files_max ? FILES_MAX : 1;
+    uint32_t files_max = ledger_is_crowded(&w->store.ledger) ? 1 : FILES_MAX;
 
     return !c->is_held && !c->is_throttled && c->waiting < WAITING_MAX &&
            c->waiting_files < files_max && chain_len(&c->answers.ready) < READY_MAX &&
-           !conn_waits_for_memory(c);
+           !conn_waits_for_memory(c) && !conn_waits_for_file(c);
 }
 
 /* What is received and cannot be fed at once has to be kept. A body in a file can be fed. */
 static size_t
 conn_read_size(const struct conn *c)
 {
-    bool is_full = ledger_is_full(&conn_worker(c)->store.ledger);
+    const struct ledger *l = &conn_worker(c)->store.ledger;
+    bool is_full = ledger_is_full(l) || ledger_is_out_of_files(l);
 
     return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : WORKER_READ_SIZE;
 }

@@ -169,7 +169,6 @@ conn_give(struct conn *c, struct message *m)
     c->waiting++;
     m->is_file = m->fd >= 0;
     c->waiting_files += m->is_file;
-    w->waiting_files += m->is_file;
     wh->submitted++;
     w->submitting = m;
     noted = conn_note(c);
@@ -259,7 +258,6 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     MS_ASSERT(c->listener->handler->submitted > 0);
     c->waiting--;
     c->waiting_files -= m->is_file;
-    w->waiting_files -= m->is_file;
     c->listener->handler->submitted--;
     if (w->submitting == m)
         w->submitting = NULL;

@@ -16,6 +16,10 @@ static const struct conn_refusal no_room = {
     .code = "busy",
     .text = "too many others are connected; try again later",
 };
+static const struct conn_refusal no_descriptor = {
+    .code = "busy",
+    .text = "the server is out of descriptors; try again later",
+};
 static const struct conn_refusal share_is_used = {
     .code = "busy",
     .text = "too many connections from where you are; close some, or try again later",
@@ -92,10 +96,15 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
         stats_add(&w->stats.block->counters.denied, 1);
         return &not_allowed;
     }
-    /* Whoever is connected holds memory until it leaves: messages need the rest of it. */
+    /* Whoever is connected holds memory and a descriptor until it leaves: messages need the
+     * rest. */
     if (stats_writer_open_total(&w->stats) >= w->config->max_connections ||
         w->conn_count * sizeof(struct conn) > w->store.ledger.max / 4)
         return &too_many;
+    if (ledger_is_crowded(&w->store.ledger)) {
+        accept_say_full(w);
+        return &no_descriptor;
+    }
     if (!conn_source_begin(w, source, out)) {
         stats_add(&w->stats.block->counters.unplaced, 1);
         return &no_room;

@@ -278,13 +278,15 @@ conn_evict(struct worker *w)
 void
 conn_mind_memory(struct worker *w)
 {
+    const struct ledger *l = &w->store.ledger;
     struct conn *c;
 
-    if (ledger_is_full(&w->store.ledger))
+    if (ledger_is_full(l))
         conn_evict(w);
-    if (!w->paused_by_memory || ledger_is_full(&w->store.ledger))
+    if (!(w->paused_by_memory && !ledger_is_full(l)) &&
+        !(w->paused_by_files && !ledger_is_out_of_files(l)))
         return;
-    w->paused_by_memory = false;
+    w->paused_by_memory = w->paused_by_files = false;
     for (c = TAILQ_FIRST(&w->paused); c != NULL; c = TAILQ_NEXT(c, paused))
         conn_touch(c); /* all of them: who comes to wait again does so behind the others */
     conn_finish_turn(w);

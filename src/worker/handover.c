@@ -148,7 +148,7 @@ static bool
 handover_has_room(const struct worker *w)
 {
     int fd = fcntl(w->epoll_fd, F_DUPFD_CLOEXEC, 0);
-    bool room = fd >= 0;
+    bool room = fd >= 0 && !ledger_is_crowded(&w->store.ledger);
 
     fd_close(&fd);
     return room;

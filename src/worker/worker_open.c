@@ -5,6 +5,7 @@
 #include "common/text.h"
 #include "worker/conn.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,9 +15,12 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 
-#define RECALL_TRIES    200 /* a second in all */
-#define RECALL_PAUSE_MS 5
-#define FILES_ENOUGH    65536u
+#define RECALL_TRIES       200 /* a second in all */
+#define RECALL_PAUSE_MS    5
+#define DESCRIPTORS_ENOUGH (1u << 20)
+#define DESCRIPTORS_SPARE  12u /* for commits, and for what is open for a moment */
+#define DESCRIPTORS_LEAST  8u
+#define REFUSED_MAX        256u
 
 int
 worker_watch(struct worker *w, int fd, struct watch *watch, void (*ready)(struct watch *, uint32_t))
@@ -38,15 +42,36 @@ worker_nonce(struct worker *w)
     return x ^ (x >> 31);
 }
 
-/* A quarter of the descriptors that it may have. */
+/* Descriptors that are open now. */
 static unsigned
-worker_files_max(void)
+worker_open_descriptors(void)
 {
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (dir != NULL && readdir(dir) != NULL)
+        n++;
+    if (dir != NULL)
+        closedir(dir);
+    return n;
+}
+
+/* What connections and bodies may have together: the rest of the limit but for what commits and
+ * handlers come to need. */
+static void
+worker_share_descriptors(struct worker *w)
+{
+    uint64_t needed = worker_open_descriptors() + DESCRIPTORS_SPARE, max = DESCRIPTORS_ENOUGH;
     struct rlimit limit;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > FILES_ENOUGH * 4)
-        return FILES_ENOUGH;
-    return (unsigned)(limit.rlim_cur / 4);
+    for (unsigned i = 0; i < w->handler_count; i++)
+        if (w->handlers[i].ops->descriptors != NULL)
+            needed += w->handlers[i].ops->descriptors(w->handlers[i].handler);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < max)
+        max = limit.rlim_cur;
+    max = max > needed + DESCRIPTORS_LEAST ? max - needed : DESCRIPTORS_LEAST;
+    w->store.ledger.descriptors_max = (unsigned)max;
+    w->refused_max = max / 8 < REFUSED_MAX ? (unsigned)max / 8 : REFUSED_MAX;
 }
 
 static int
@@ -325,7 +350,6 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
         json_seed();
         (void)fd_raise_limit();
     }
-    w->files_max = worker_files_max();
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
     if (child->sources != NULL) {
@@ -354,6 +378,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
         goto failed;
     if (worker_listeners_open(w, error) < 0)
         return -1;
+    worker_share_descriptors(w);
     step = "listeners";
     if (!w->setup->is_process && worker_go(w) < 0)
         goto failed;

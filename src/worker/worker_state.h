@@ -135,13 +135,12 @@ struct worker {
 
     struct conn *conns; /* all of them */
     unsigned conn_count;
-    unsigned waiting_files; /* messages in files that handlers have */
-    unsigned files_max;     /* of these; beyond, a connection has one at a time */
-    unsigned turned_away;   /* connections that are told so when it is known what they speak */
-    TAILQ_HEAD(paused, conn) paused; /* the first of them has waited longest */
-    bool paused_by_memory;           /* some of them, perhaps */
-    struct conn *touched;            /* looked at once more at the end of the turn */
-    struct conn *unread;             /* with bytes left to read in the next turn */
+    unsigned refused; /* of these, connections one too many, until they are told so and gone */
+    unsigned refused_max;
+    TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
+    bool paused_by_memory, paused_by_files; /* some of them, perhaps */
+    struct conn *touched;                   /* looked at once more at the end of the turn */
+    struct conn *unread;                    /* with bytes left to read in the next turn */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */
     int64_t disk_free;            /* as disk.c has seen it, */
@@ -232,6 +231,10 @@ void accept_stop(struct worker *w);
 
 /* Lets go of what accept_stop has kept. */
 void accept_end(struct worker *w);
+
+/* Logs, now and then, since peers can make it happen as often as they like, that connections are
+ * turned away for want of descriptors. */
+void accept_say_full(struct worker *w);
 
 /* A worker with too many connections leaves its listeners to the others. This goes back to them as
  * soon as it has fewer. Call it once a turn. */

@@ -375,6 +375,13 @@ exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
     return h;
 }
 
+/* Of a child: its three pipes and the process. */
+static unsigned
+exec_descriptors(void *handler)
+{
+    return 4 * ((struct exec *)handler)->config.children;
+}
+
 const struct handler_ops exec_handler = {
     .name = "exec",
     .per_listener = true,
@@ -383,6 +390,7 @@ const struct handler_ops exec_handler = {
     .destroy = exec_destroy,
     .keep_max = UINT64_MAX,
     .take_max = exec_take_max,
+    .descriptors = exec_descriptors,
     .submit = exec_submit,
     .event_fd = exec_event_fd,
     .complete = exec_complete,
