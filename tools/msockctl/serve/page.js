@@ -98,7 +98,7 @@ const PLOTS = [
   ['Connections', number, [['open', 'open'], ['accepted', 'new a second'], ['refused', 'turned away a second']]],
   ['Commits', number, [['commits', 'a second'], ['per_commit', 'messages in each', true]]],
   ['Copies and sources', number, [['duplicates', 'duplicates a second'], ['sources', 'sources', true], ['penalized', 'turned away', true]]],
-  ['Disk and memory in use', percent, [['disk', 'disk'], ['held', 'held for peers, of its bound'], ['memory', 'all, of the machine']], 100],
+  ['Disk and memory in use', percent, [['disk', 'disk'], ['held', 'held, of its bound'], ['memory', 'memory, of the machine']], 100],
 ];
 
 const points = []; /* the newest last: {at, value: {...}} */
