@@ -103,15 +103,31 @@ harness_teardown(void **state)
     return 0;
 }
 
+static void
+program_path(const char *name, char out[HARNESS_PATH_LEN])
+{
+    const char *build = getenv("MSOCK_BUILD");
+
+    harness_join(out, build != NULL ? build : "build", name);
+}
+
+bool
+harness_is_built(const char *name)
+{
+    char path[HARNESS_PATH_LEN];
+
+    program_path(name, path);
+    return access(path, R_OK) == 0;
+}
+
 const char *
 harness_program(const char *name)
 {
     static char path[8][HARNESS_PATH_LEN];
     static unsigned next;
-    const char *build = getenv("MSOCK_BUILD");
     char *out = path[next++ % 8];
 
-    harness_join(out, build != NULL ? build : "build", name);
+    program_path(name, out);
     if (access(out, R_OK) < 0)
         fail_msg("%s is not there; MSOCK_BUILD names the build directory", out);
     return out;

@@ -29,6 +29,9 @@ int harness_end(void **state);
 /* "msockd", "msockctl", "msock": absolute path in $MSOCK_BUILD. "tests/faults.so" too. Static. */
 const char *harness_program(const char *name);
 
+/* Is it there? What needs a library that is not installed is not built. */
+bool harness_is_built(const char *name);
+
 /* A file of the source tree, e.g. "tests/vectors/msp.json". Static until the next call. */
 const char *harness_source(const char *name);
 

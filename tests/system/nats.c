@@ -24,14 +24,11 @@
 void
 nats_need(void)
 {
-    char plugin[HARNESS_PATH_LEN];
-    const char *build = getenv("MSOCK_BUILD");
+    const bool is_built = harness_is_built("msockd_nats.so");
 
-    harness_join(plugin, build != NULL ? build : "build", "msockd_nats.so");
-    if (access(SERVER, X_OK) == 0 && access(plugin, R_OK) == 0)
+    if (access(SERVER, X_OK) == 0 && is_built)
         return;
-    print_message("skipped: %s is missing\n",
-                  access(plugin, R_OK) == 0 ? "nats-server" : "libnats-dev");
+    print_message("skipped: %s is missing\n", is_built ? "nats-server" : "libnats-dev");
     skip();
 }
 

@@ -10,7 +10,7 @@
 void
 serving_need(void)
 {
-    if (access(harness_program("msockctl-serve"), X_OK) == 0)
+    if (harness_is_built("msockctl-serve"))
         return;
     print_message("msockctl-serve is not built: there is no libmicrohttpd-dev or libjs-chart.js\n");
     skip();

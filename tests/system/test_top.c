@@ -45,7 +45,7 @@ top_start(struct screen *s, const struct daemon *d)
     const char *argv[] = {
         harness_program("msockctl"), "-r", d->runtime_dir, "top", "--delay", "0.2", NULL};
 
-    if (access(harness_program("msockctl-top"), X_OK) < 0) {
+    if (!harness_is_built("msockctl-top")) {
         print_message("msockctl-top is not built: there is no libncurses-dev\n");
         skip();
     }
