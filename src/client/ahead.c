@@ -423,7 +423,7 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
 enum msock_status
 msock_flush(msock *m, int timeout_ms)
 {
-    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : clock_mono_us() + (uint64_t)timeout_ms * 1000;
+    uint64_t deadline = transport_deadline(timeout_ms);
     enum msock_status status;
 
     handle_begin(m);
@@ -447,5 +447,5 @@ ahead_finish(struct msock *m)
 short
 msock_events(const msock *m)
 {
-    return m->transport.fd >= 0 && peer_unsent(m->peer) > 0 ? POLLIN | POLLOUT : POLLIN;
+    return peer_to_send(m->peer) > 0 ? POLLIN | POLLOUT : POLLIN;
 }

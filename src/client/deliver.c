@@ -40,7 +40,7 @@ msock_connect(msock *m)
             return MSOCK_LOCAL;
         if (connect_moves_on(m, &pauses))
             continue;
-        if (retries++ >= m->retries) {
+        if (retries++ >= m->retries || m->is_attached) {
             connect_say_all(m);
             return MSOCK_UNREACHABLE;
         }
@@ -133,7 +133,7 @@ delivery_again(struct delivery *d)
         d->attempts--; /* this one goes on with another server */
         return false;
     }
-    if (d->attempts > m->retries)
+    if (d->attempts > m->retries || m->is_attached) /* there is no other connection */
         return delivery_give_up(d);
     d->hopeless |= hopeless;
     /* An idle connection that the server has just closed says nothing about the next one. */

@@ -268,7 +268,7 @@ peer_reply(struct peer *p)
 
 /* --- bytes --- */
 
-static uint64_t
+uint64_t
 peer_to_send(const struct peer *p)
 {
     return chain_len(&p->answers.ready) + p->body.len;
@@ -492,7 +492,7 @@ peer_turn(struct peer *p, uint64_t deadline_us)
         events |= POLLIN;
     if (peer_to_send(p) > 0)
         events |= POLLOUT;
-    if (events == 0)
+    if (events == 0 || deadline_us == 0)
         return PEER_QUIET;
     due = p->in_len > 0 ? UINT64_MAX : p->ops->deadline(&p->state, &p->limits);
     if (transport_wait(p->transport, events, due < deadline_us ? due : deadline_us) ||

@@ -53,6 +53,9 @@ enum transport_io transport_send(struct transport *t, struct iovec **iov, int *c
 /* Reads up to n bytes to buf without waiting; *got_out is how many. */
 enum transport_io transport_read(struct transport *t, void *buf, size_t n, size_t *got_out);
 
+/* The monotonic time after so many milliseconds; negative: never; 0: a time that is long over. */
+uint64_t transport_deadline(int timeout_ms);
+
 /* Waits until one of the poll(2) events is there or the monotonic time is deadline_us; false
  * where the time is over. An error on the socket counts as an event, and so does the end of all
  * waiting (waiter->is_ended). */
@@ -146,7 +149,8 @@ peer_alive(const struct peer *p)
 /* The protocol's opening is over and messages may be pushed. */
 bool peer_ready(const struct peer *p);
 
-/* Moves bytes in both directions; if there are none, waits until the monotonic time deadline_us. */
+/* Moves bytes in both directions; if there are none, waits until the monotonic time deadline_us; 0
+ * is not at all. */
 MS_MUST_CHECK enum peer_turn peer_turn(struct peer *p, uint64_t deadline_us);
 
 /* Turns without waiting until nothing moves, or until the monotonic time deadline_us under a server
@@ -165,6 +169,9 @@ void peer_shut(struct peer *p);
 
 /* So many messages wait in the inbox that nothing more is read. */
 bool peer_full(const struct peer *p);
+
+/* Bytes that wait for nothing but the kernel to take them. */
+uint64_t peer_to_send(const struct peer *p);
 
 /* Bytes of messages and answers that the kernel has not taken or the server has not acknowledged. A
  * smaller number is progress. */

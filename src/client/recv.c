@@ -88,7 +88,7 @@ recv_wait(struct peer *p, uint64_t deadline_us)
 enum msock_status
 msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
 {
-    uint64_t deadline = timeout_ms < 0 ? UINT64_MAX : clock_mono_us() + (uint64_t)timeout_ms * 1000;
+    uint64_t deadline = transport_deadline(timeout_ms);
     struct message *message;
 
     handle_begin(m);

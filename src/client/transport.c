@@ -143,6 +143,14 @@ transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
     return TRANSPORT_DONE;
 }
 
+uint64_t
+transport_deadline(int timeout_ms)
+{
+    if (timeout_ms < 0)
+        return UINT64_MAX;
+    return timeout_ms > 0 ? clock_mono_us() + (uint64_t)timeout_ms * 1000 : 0;
+}
+
 bool
 transport_wait(struct transport *t, short events, uint64_t deadline_us)
 {

@@ -218,7 +218,6 @@ attached(int fd)
     msock *m = msock_open("frame://nobody.invalid:1");
 
     assert_non_null(m);
-    msock_set_retries(m, 2, 1, 2);
     assert_int_equal(msock_attach(m, fd), MSOCK_OK);
     return m;
 }
@@ -226,6 +225,7 @@ attached(int fd)
 static void
 both_ends_of_a_connection_can_be_handles(void **state)
 {
+    struct waits waits = {.most = UINT32_MAX};
     const void *data;
     int fds[2];
     msock *a, *b;
@@ -245,7 +245,9 @@ both_ends_of_a_connection_can_be_handles(void **state)
     msock_close(a);
     assert_int_equal(msock_recv(b, 20000, &data, &n), MSOCK_UNREACHABLE);
     assert_int_equal(msock_recv(b, 20000, &data, &n), MSOCK_UNREACHABLE); /* and stays so */
+    msock_set_wait(b, wait_for_it, &waits);
     assert_int_equal(msock_send(b, MESSAGE, 5), MSOCK_UNREACHABLE);
+    assert_int_equal(waits.asked, 0); /* nothing to try again */
     assert_non_null(strstr(msock_error(b), "the connection has ended"));
     msock_close(b);
 }
