@@ -474,8 +474,11 @@ compile_commands.json: FORCE
 fmt:
 	@clang-format -i $(SOURCES)
 
-bench: deps nats-deps
-	@$(MAKE) --no-print-directory -j$$(nproc) all nats-examples
+.PHONY: bench-programs
+bench-programs: all nats-examples $(if $(HAVE_PYTHON),python-modules)
+
+bench: deps nats-deps python-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) bench-programs
 	B=$(B) bench/run.sh
 
 # --- installation ----------------------------------------------------------------------------------

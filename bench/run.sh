@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay)
+ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay python dropins)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -32,6 +32,8 @@ ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale ec
 . "$HERE/connections.sh"
 # shellcheck source=bench/nats.sh
 . "$HERE/nats.sh"
+# shellcheck source=bench/python.sh
+. "$HERE/python.sh"
 
 usage() {
     echo "usage: bench/run.sh [GROUP...]   groups: ${ALL_GROUPS[*]}" >&2

@@ -173,7 +173,7 @@ client_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 
 /* --- the end of one --- */
 
-static int
+int
 client_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct client *c = (void *)self;
@@ -190,7 +190,7 @@ client_traverse(PyObject *self, visitproc visit, void *arg)
 }
 
 /* A handle that is still open finds no functions any more. */
-static int
+int
 client_clear(PyObject *self)
 {
     struct client *c = (void *)self;
@@ -217,7 +217,7 @@ client_lose(struct client *c)
     PyErr_Restore(before.type, before.value, before.trace);
 }
 
-static void
+void
 client_dealloc(PyObject *self)
 {
     struct client *c = (void *)self;

@@ -35,6 +35,12 @@ struct client {
     struct fiber *fiber;     /* of the operation under way; or NULL */
 };
 
+/* --- client.c, for types that are made of a client --- */
+
+void client_dealloc(PyObject *self);
+int client_traverse(PyObject *self, visitproc visit, void *arg);
+int client_clear(PyObject *self);
+
 /* --- callbacks.c --- */
 
 /* What the handle calls gets from here to the program's functions. */

@@ -16,7 +16,7 @@
 
 /* The types; NULL before the module is there. */
 struct ext_types {
-    PyObject *client, *loop_client, *operation, *many;
+    PyObject *client, *loop_client, *shared_client, *operation, *many;
     PyObject *server, *connection, *message;
     PyTypeObject *sent, *outcome;
 };
@@ -76,6 +76,7 @@ PyObject *ext_none(void);
 
 int client_init_types(PyObject *module);    /* client.c: Client, LoopClient */
 int operation_init_types(PyObject *module); /* operation.c */
+int shared_init_types(PyObject *module);    /* shared.c: SharedClient */
 int many_init_types(PyObject *module);      /* many.c: the iterator of send_many */
 int server_init_types(PyObject *module);    /* server.c */
 int message_init_types(PyObject *module);   /* message.c: Message, Connection */

@@ -98,6 +98,10 @@ class Client:
         /,
     ) -> None: ...
 
+class SharedClient(Client):
+    def take(self, timeout: Optional[float], /) -> Optional[bytes]: ...
+    def put(self, data: Data, /) -> None: ...
+
 @final
 class Operation(Generic[T]):
     def step(

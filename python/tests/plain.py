@@ -153,12 +153,12 @@ Serve = Callable[[Any], None]
 
 
 class Server:
-    """Listens on a port of its own; each connection has a thread, in which serve has it."""
+    """Listens, on a port of its own by default; each connection has a thread, in which serve has it."""
 
-    def __init__(self, wire: Any, serve: Serve) -> None:
+    def __init__(self, wire: Any, serve: Serve, port: int = 0) -> None:
         self.wire = wire
         self.serve = serve
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self.listener.getsockname()[1]
         self.threads: List[threading.Thread] = []
         self.sockets: List[socket.socket] = []
@@ -219,8 +219,11 @@ class MspStore:
             kind, value, body = wire.read_message()
             refusal = self.refusal(kind, body)
             if refusal is None:
-                self.messages.append((kind, value, body))
+                self.take(kind, value, body)
             wire.send((b"REJ " + refusal if refusal is not None else b"ACK") + CRLF)
+
+    def take(self, kind: bytes, value: bytes, body: bytes) -> None:
+        self.messages.append((kind, value, body))
 
     def refusal(self, kind: bytes, body: bytes) -> Optional[bytes]:
         if kind == b"J":

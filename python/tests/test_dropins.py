@@ -358,6 +358,7 @@ class Tinyproto(DropinCase):
 
     def test_hooks_of_connections_and_plugins(self) -> None:
         told: List[str] = []
+        sent = threading.Event()
 
         class Connection(TinyProtoConnection):
             def pre_loop(self) -> None:
@@ -371,7 +372,9 @@ class Tinyproto(DropinCase):
 
             def transmission_received(self, msg: bytes) -> None:
                 told.append(msg.decode())
-                self.shutdown = msg == b"last"
+                if msg == b"last":
+                    sent.wait(PATIENCE)  # for a transmit() that is on its way back
+                    self.shutdown = True
 
         class Swap(TinyProtoPlugin):
             def msg_transmit(self, msg: bytes) -> bytes:
@@ -401,6 +404,7 @@ class Tinyproto(DropinCase):
         client.active_connections[key].transmit(b"Hello")
         until(lambda: "Hello" in told)
         client.active_connections[key].transmit(b"last")
+        sent.set()
         until(lambda: "post" in told)
         self.assertEqual(seen, [b"<hELLO", b"<LAST"])
         self.assertEqual((told[0], told[1], told[-1]), ("pre", "pass", "post"))

@@ -9,7 +9,7 @@ import threading
 from typing import Any, Callable, Optional, Tuple, Union
 
 import msock
-from msock._shared import SharedClient
+from msock._msock import SharedClient
 
 SOCK_ERROR = b"\x01"
 SOCK_TIMEOUT = b"\x00"
@@ -48,7 +48,8 @@ class Socket:
 
     def _attach(self, sock: socket.socket) -> None:
         sock.settimeout(None)
-        self._client = SharedClient(msock.Client("frame://attached", sock=sock, timeout=self.timeout))
+        self._writing = threading.Lock()
+        self._client = SharedClient("frame://attached", sock=sock, timeout=self.timeout)
 
     def connect(self, host: str, port: int, timeout: float = 10) -> bool:
         """Connect. False if that fails."""
@@ -67,7 +68,7 @@ class Socket:
         if self._client is None:
             return False, SOCK_ERROR
         try:
-            data = self._client.receive(timeout_override or self.timeout)
+            data = self._client.take(timeout_override or self.timeout)
         except msock.Error as error:
             self._say("read: %s", error)
             return False, SOCK_ERROR
@@ -78,7 +79,8 @@ class Socket:
         if self._client is None:
             return False
         try:
-            self._client.send(data)  # type: ignore[arg-type]
+            with self._writing:
+                self._client.put(data)
         except msock.Error as error:
             self._say("write: %s", error)
             return False

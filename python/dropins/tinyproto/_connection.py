@@ -1,13 +1,14 @@
 """One connection: a thread with hooks, and messages in both directions."""
 
-import collections
 import logging
+import queue
+import socket
 import threading
 import time
-from typing import Any, Deque, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import Any, List, NamedTuple, Optional, Tuple, Type, Union
 
 import msock
-from msock._shared import SharedClient
+from msock._msock import SharedClient
 
 SC_OK = 0xFF
 SC_GENERIC_ERROR = 0x00
@@ -15,6 +16,7 @@ SC_CONLIMIT = 0xFE
 SC_CONFLICT = 0xFD
 MSG_MAX_SIZE = 0xF0FFFFFF
 
+CLOSING = 0.2  # seconds for what was transmitted last
 PASS = 0.1  # seconds: loop_pass is called at least ten times a second
 
 logger = logging.getLogger("tinyproto")
@@ -61,36 +63,53 @@ class PeerName:
         return self._peername
 
 
-class ServerLink:
+class Link:
+    """What a connection sends with and gets its messages from."""
+
+    peername: Tuple[str, int]
+    _kept: Optional[bytes] = None  # what wait() has found
+
+    def next(self, timeout: float) -> Optional[bytes]:
+        """The next message, or None if it does not come in time. Raises when the connection ends."""
+        raise NotImplementedError
+
+    def send(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def wait(self, timeout: float) -> bool:
+        """Is there a message, or does one come in time? It stays for receive()."""
+        if self._kept is None:
+            self._kept = self.next(timeout)
+        return self._kept is not None
+
+    def receive(self, timeout: float) -> Optional[bytes]:
+        if self._kept is None:
+            return self.next(timeout)
+        data, self._kept = self._kept, None
+        return data
+
+
+class ServerLink(Link):
     """A connection to a TinyProtoServer: its messages come from the server's thread."""
 
     def __init__(self, connection: msock.Connection) -> None:
         self.peername = split_address(connection.peer)
         self._connection = connection
-        self._messages: Deque[bytes] = collections.deque()
-        self._changed = threading.Condition(threading.Lock())
-        self._ended = False
+        self._messages: "queue.SimpleQueue[Optional[bytes]]" = queue.SimpleQueue()  # None: the end
+        self.put = self._messages.put
 
-    def put(self, data: bytes) -> None:
-        with self._changed:
-            self._messages.append(data)
-            self._changed.notify()
-
-    def end(self) -> None:
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-
-    def wait(self, timeout: float) -> bool:
-        with self._changed:
-            if not self._messages and not self._ended:
-                self._changed.wait(timeout)
-            if self._ended and not self._messages:
-                raise msock.Unreachable("the connection has ended")
-            return bool(self._messages)
-
-    def receive(self, timeout: float) -> Optional[bytes]:
-        return self._messages.popleft() if self.wait(timeout) else None
+    def next(self, timeout: float) -> Optional[bytes]:
+        try:
+            data = self._messages.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if data is None:
+            self._messages.put(None)
+            raise msock.Unreachable("the connection has ended")
+        return data
 
     def send(self, data: bytes) -> None:
         self._connection.write(data)
@@ -100,15 +119,26 @@ class ServerLink:
             self._connection.disconnect()
 
 
-class ClientLink(SharedClient):
+class ClientLink(Link):
     """A connection of a TinyProtoClient."""
 
-    def __init__(self, client: msock.Client) -> None:
-        super().__init__(client)
-        self.peername = split_address(client.connected_to.rpartition("(")[2].rstrip(")"))
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        sock = socket.create_connection((host, port), timeout)
+        self.peername = sock.getpeername()[:2]
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._client = SharedClient("tinyproto://attached", sock=sock, timeout=timeout)
+        self._sending = threading.Lock()
 
+    def next(self, timeout: float) -> Optional[bytes]:
+        return self._client.take(timeout)
 
-Link = Union[ServerLink, ClientLink]
+    def send(self, data: bytes) -> None:
+        with self._sending:
+            self._client.put(data)
+
+    def close(self) -> None:
+        self._client.close(CLOSING)
 
 
 class TinyProtoConnection:

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Type
 import msock
 
 from ._connection import (
+    CLOSING,
     PASS,
     ClientLink,
     ServerLink,
@@ -21,8 +22,6 @@ from ._connection import (
 )
 
 logger = logging.getLogger("tinyproto")
-
-CLOSING = 0.2  # seconds for what was transmitted last
 
 Plugins = Union[Type[TinyProtoPlugin], TinyProtoPlugin, List[Any]]
 
@@ -209,7 +208,7 @@ class TinyProtoServer(Endpoint):
 
     def _closed(self, conn_id: uuid.UUID, conn_o: TinyProtoConnection) -> None:
         assert isinstance(conn_o._link, ServerLink)
-        conn_o._link.end()
+        conn_o._link.put(None)
         if conn_o._thread is None:
             conn_o.shutdown = True
             self._remove(conn_id)
@@ -230,15 +229,10 @@ class TinyProtoClient(Endpoint):
         if len(self.active_connections) >= self.connection_limit:
             raise TinyProtoError("there are too many connections")
         try:
-            client = msock.Client(url_of(host.host, host.port), timeout=self.timeout, retries=0)
-        except ValueError as error:
+            link = ClientLink(host.host, host.port, self.timeout)
+        except (OSError, msock.Error) as error:
             raise TinyProtoError(str(error)) from error
-        try:
-            client.connect()
-        except msock.Error as error:
-            client.close()
-            raise TinyProtoError(str(error)) from error
-        return self._add(ClientLink(client))[0]
+        return self._add(link)[0]
 
     def start(self) -> None:
         """Run the hooks of the client until shutdown is set. Connections go on without it."""
