@@ -459,7 +459,8 @@ lint: lint-deps nats-deps live-deps
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
 	sh tests/lint_manuals.sh $(B)/lint-gcc
-	cd python && mypy --strict --python-version 3.9 msock examples
+	cd python && MYPYPATH=dropins mypy --strict --python-version 3.9 --scripts-are-modules msock \
+	    dropins/minimalsockets.py dropins/tinyproto dropins/gruv_socks $$(ls -d examples/*.py)
 
 # What editors and analysers ask for: every command that compiles.
 compile_commands.json: FORCE

@@ -311,8 +311,8 @@ MSOCK_API enum msock_status msock_recv(msock *m, int timeout_ms, const void **da
  * them. So before waiting, call msock_recv(m, 0, ...) until it returns MSOCK_TIMEOUT. */
 MSOCK_API int msock_fd(const msock *m);
 
-/* Returns the poll(2) events to wait for on msock_fd: POLLIN, and POLLOUT while there are bytes that
- * the kernel has not taken yet. Ask after the call that sends. */
+/* Returns the poll(2) events to wait for on msock_fd: POLLIN, and POLLOUT while there are bytes
+ * that the kernel has not taken yet. Ask after the call that sends. */
 MSOCK_API short msock_events(const msock *m);
 
 /* --- results of the last call --- */
