@@ -388,6 +388,24 @@ ask_secretly(const struct serving *s, SSL_CTX *tls, const char *headers)
 }
 
 static void
+expect_no_old_tls(const struct serving *s)
+{
+    SSL_CTX *tls = SSL_CTX_new(TLS_client_method());
+    char address[32];
+    BIO *bio;
+
+    SSL_CTX_set_security_level(tls, 0); /* or the client would not even try */
+    SSL_CTX_set_min_proto_version(tls, TLS1_VERSION);
+    SSL_CTX_set_max_proto_version(tls, TLS1_1_VERSION);
+    bio = BIO_new_ssl_connect(tls);
+    snprintf(address, sizeof(address), "127.0.0.1:%u", s->port);
+    BIO_set_conn_hostname(bio, address);
+    assert_true(BIO_do_connect(bio) <= 0);
+    BIO_free_all(bio);
+    SSL_CTX_free(tls);
+}
+
+static void
 a_public_address_is_served_with_both(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
@@ -417,6 +435,7 @@ a_public_address_is_served_with_both(void **state)
     assert_int_equal(r.status, 200);
     free(r.head);
     SSL_CTX_free(tls);
+    expect_no_old_tls(&s);
     serving_stop(&s);
     daemon_stop(d);
 }

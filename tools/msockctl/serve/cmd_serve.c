@@ -16,6 +16,7 @@
 #define PEM_MAX         ((size_t)1 << 20)
 #define CONNECTIONS_MAX 256
 #define SILENCE_S       30 /* then a connection is closed */
+#define TLS_VERSIONS    "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 #define REQUEST_MAX     ((size_t)32768)
 
 int serve_run(struct ctl *ctl, int argc, char *argv[]);
@@ -128,6 +129,7 @@ daemon_start(const struct ctl *ctl, struct serve *s, int fd, const struct pem *p
     const struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, pem->cert},
         {MHD_OPTION_HTTPS_MEM_KEY, 0, pem->key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
         {MHD_OPTION_END, 0, NULL},
     };
 
@@ -136,7 +138,7 @@ daemon_start(const struct ctl *ctl, struct serve *s, int fd, const struct pem *p
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX / 4,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SILENCE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        REQUEST_MAX, MHD_OPTION_ARRAY, pem->cert != NULL ? tls : &tls[2], MHD_OPTION_END);
+        REQUEST_MAX, MHD_OPTION_ARRAY, pem->cert != NULL ? tls : &tls[3], MHD_OPTION_END);
     if (s->daemon != NULL)
         return EX_OK;
     ctl_error(ctl, "cannot begin%s: %s", pem->cert != NULL ? ", with this certificate and key" : "",
