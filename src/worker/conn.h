@@ -292,6 +292,13 @@ void conn_answer_here(struct conn *c, struct message *m, const struct verdict *v
 /* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
 void conn_submit(struct conn *c, struct message *m);
 
+/* Opens the next of those that wait for memory, where there is some; and gives those up that have
+ * waited too long. Once a turn. */
+void conn_open_more(struct worker *w);
+
+/* The worker leaves: gives up all that wait. */
+void conn_end_opening(struct worker *w);
+
 /* --- conn_source.c --- */
 
 /* Why a connection that has come is not let in, counted. NULL: it is, and counts for its source

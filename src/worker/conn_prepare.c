@@ -1,16 +1,22 @@
 /* A message between its protocol and its handler: opened by the listener's transforms, and parsed
  * where it is a document; the large ones in the helper's thread. Nothing behind such a message is
  * read from its connection meanwhile, so what the handler sees keeps its order as the answers do.
- */
+ * Invariant: of the large ones one is opened at a time, and its memory is in the ledger before. */
 #include "worker/conn.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define PREPARE_HERE (64u << 10) /* bytes of a message that is prepared at once */
+#define PREPARE_HERE     (64u << 10) /* bytes of a message that is prepared at once */
+#define OPEN_BEYOND      (16u << 20) /* bytes beyond the ledger that one which is opened may take */
+#define OPEN_PATIENCE_US 10000000    /* for memory to open it */
 
 struct preparing {
     struct helper_job job;
+    TAILQ_ENTRY(preparing) link; /* of those that wait for memory */
+    uint64_t since_us;
+    size_t cost;             /* bytes to open it: as it came, and as it is */
+    const char *why;         /* it was given up; or NULL */
     struct conn *conn;       /* stays: the message counts among those that wait */
     struct message *message; /* as it came */
     struct message *plain;   /* as it was opened; or NULL */
@@ -30,8 +36,8 @@ struct preparing {
 static struct outcome
 prepare_open(struct preparing *p)
 {
-    if (p->message->size > TRANSFORM_BODY_MAX)
-        return outcome_refused("refused", "a key or transforms take at most 256 MiB");
+    if (p->message->size > p->limits->take_max)
+        return outcome_refused("refused", "the message is larger than a key or transforms take");
     if (transforms_receive_message(p->transforms, p->message, p->store, &p->plain) == 0)
         return outcome_committed();
     return errno == EBADMSG
@@ -66,11 +72,13 @@ prepare_end(const struct preparing *p)
         message_destroy(m);
         m = p->plain;
     }
-    if (p->opened.is == PROTO_COMMITTED && p->parsed == JSON_GOOD) {
+    if (p->why == NULL && p->opened.is == PROTO_COMMITTED && p->parsed == JSON_GOOD) {
         conn_take(c, m);
         return;
     }
-    if (p->opened.is == PROTO_COMMITTED)
+    if (p->why != NULL)
+        no = (struct verdict){.outcome = PROTO_FAILED, .code = "busy", .text = p->why};
+    else if (p->opened.is == PROTO_COMMITTED)
         no = p->parsed == JSON_BAD
                  ? (struct verdict){.outcome = PROTO_REFUSED, .code = "bad-json", .text = p->error}
                  : (struct verdict){.outcome = PROTO_FAILED, .text = p->error};
@@ -97,16 +105,12 @@ prepare_in_thread(struct helper_job *job)
 
 /* A sender that has gone meanwhile got no final answer, so it sends the message again. */
 static void
-prepare_done(struct helper_job *job)
+prepare_leave(struct preparing *p)
 {
-    struct preparing *p = (struct preparing *)job;
     struct conn *c = p->conn;
 
     c->is_held = false;
     c->waiting--;
-    if (p->plain != NULL)
-        message_move(p->plain, &conn_worker(c)->store);
-    digester_destroy(p->own.digester);
     if (c->phase != CONN_DEAD) {
         prepare_end(p);
     } else {
@@ -117,29 +121,101 @@ prepare_done(struct helper_job *job)
     conn_touch(c);
 }
 
-static bool
-prepare_later(const struct preparing *from)
+static void
+prepare_done(struct helper_job *job)
 {
-    struct conn *c = from->conn;
-    struct helper *h = worker_helper(conn_worker(c));
-    struct preparing *p = h != NULL ? ms_malloc(sizeof(*p)) : NULL;
+    struct preparing *p = (struct preparing *)job;
+    struct worker *w = conn_worker(p->conn);
 
-    if (p == NULL)
-        return false;
-    *p = *from;
+    if (p->plain != NULL)
+        message_move(p->plain, &w->store);
+    digester_destroy(p->own.digester);
+    if (p->cost > 0) {
+        ledger_give(&w->store.ledger, p->cost);
+        w->is_opening = false;
+    }
+    prepare_leave(p);
+    conn_open_more(w);
+}
+
+static void
+prepare_fail(struct preparing *p, const char *what)
+{
+    p->why = what;
+    prepare_leave(p);
+}
+
+static void
+prepare_give(struct preparing *p)
+{
+    struct worker *w = conn_worker(p->conn);
+    struct helper *h = worker_helper(w);
+
     p->job = (struct helper_job){
         .run = prepare_in_thread, .done = prepare_done, .cost = p->message->size};
-    p->own = *from->store;
+    p->own = w->store;
     p->own.failed = NULL; /* the message knows */
     p->own.disk_reserve = NULL;
     p->store = &p->own;
-    if (helper_give(h, &p->job) < 0) {
-        free(p);
-        return false;
+    if (h == NULL || helper_give(h, &p->job) < 0)
+        prepare_fail(p, "no thread can be started");
+    else if (p->cost > 0) {
+        ledger_take(&w->store.ledger, p->cost);
+        w->is_opening = true;
     }
+}
+
+void
+conn_open_more(struct worker *w)
+{
+    const struct ledger *l = &w->store.ledger;
+    struct preparing *p;
+
+    while (!w->is_opening && (p = TAILQ_FIRST(&w->to_open)) != NULL) {
+        bool fits = l->used + p->cost <= l->max + OPEN_BEYOND;
+        bool over = w->now_us >= p->since_us + OPEN_PATIENCE_US || p->conn->phase == CONN_DEAD;
+
+        if (!fits && !over)
+            return;
+        TAILQ_REMOVE(&w->to_open, p, link);
+        if (over)
+            prepare_fail(p, "there is no memory to open the message");
+        else
+            prepare_give(p);
+    }
+}
+
+void
+conn_end_opening(struct worker *w)
+{
+    struct preparing *p;
+
+    while ((p = TAILQ_FIRST(&w->to_open)) != NULL) {
+        TAILQ_REMOVE(&w->to_open, p, link);
+        prepare_fail(p, "the server leaves");
+    }
+}
+
+static void
+prepare_later(const struct preparing *from)
+{
+    struct conn *c = from->conn;
+    struct worker *w = conn_worker(c);
+    struct preparing *p = ms_malloc(sizeof(*p));
+
+    if (p == NULL)
+        return; /* no byte leaves any more, and the connection ends with the turn */
+    *p = *from;
     c->is_held = true;
     c->waiting++;
-    return true;
+    if (p->transforms->count == 0) {
+        prepare_give(p);
+        return;
+    }
+    p->cost = 2 * (size_t)p->message->size;
+    p->since_us = w->now_us;
+    TAILQ_INSERT_TAIL(&w->to_open, p, link);
+    conn_open_more(w);
 }
 
 /* --- at once, or later --- */
@@ -169,8 +245,10 @@ conn_submit(struct conn *c, struct message *m)
     if (c->source.row != 0)
         sources_add_message(conn_worker(c)->sources, c->source.row);
     if ((p.transforms->count > 0 || m->kind == MESSAGE_JSON) && m->size > PREPARE_HERE &&
-        transforms_any_thread(p.transforms) && prepare_later(&p))
+        transforms_any_thread(p.transforms)) {
+        prepare_later(&p);
         return;
+    }
     prepare_run(&p);
     prepare_end(&p);
 }

@@ -120,7 +120,9 @@ worker_take_limit(struct worker_listener *l)
     struct proto_limits *limits = &l->limits;
 
     if (l->transforms.count > 0) {
-        limits->take_max = TRANSFORM_BODY_MAX;
+        uint64_t half = l->worker->config->worker_memory_max / 2; /* as it came, and as it is */
+
+        limits->take_max = half < TRANSFORM_BODY_MAX ? half : TRANSFORM_BODY_MAX;
         snprintf(limits->taker, sizeof(limits->taker), "what its key or transforms take");
     } else if (wh->ops->take_max != NULL) {
         limits->take_max = wh->ops->take_max(wh->handler);
@@ -344,6 +346,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     timer_wheel_init(&w->wheel, w->now_us);
     TAILQ_INIT(&w->copies);
     TAILQ_INIT(&w->paused);
+    TAILQ_INIT(&w->to_open);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
@@ -400,6 +403,7 @@ worker_go(struct worker *w)
 void
 worker_close(struct worker *w)
 {
+    conn_end_opening(w);
     if (w->helper != NULL)
         helper_finish(w->helper);
     for (unsigned i = 0; i < w->handler_count; i++)

@@ -156,6 +156,15 @@ a_broadcast_is_kept_once_for_all_members(void **state)
 }
 
 static void
+make_key(char dir[HARNESS_PATH_LEN], char key[HARNESS_PATH_LEN])
+{
+    harness_directory(dir);
+    harness_join(key, dir, "key");
+    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(key, 0600), 0);
+}
+
+static void
 a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
 {
     char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
@@ -165,10 +174,7 @@ a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
     struct daemon *d;
 
     (void)state;
-    harness_directory(dir);
-    harness_join(key, dir, "key");
-    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
-    assert_int_equal(chmod(key, 0600), 0);
+    make_key(dir, key);
     snprintf(options, sizeof(options), "handler=broadcast&send_queue_max=4M&key_file=%s", key);
     d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
     snprintf(url, sizeof(url), "frame://%s/s?key_file=%s", d->dir, key);
@@ -190,6 +196,40 @@ a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
     }
     close_all(members);
     free(text);
+    daemon_stop(d);
+}
+
+/* The largest that it takes, so that one takes all memory to open. */
+static void
+large_sealed_messages_wait_for_memory_to_be_opened(void **state)
+{
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
+    char url[3 * HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
+    const char *argv[] = {harness_program("msock"), "-u", url, "send-file", path, NULL};
+    struct running senders[6];
+    const unsigned count = sizeof(senders) / sizeof(senders[0]);
+    char *large = raw_body(MAX / 2 - 1000, 1);
+    struct daemon *d;
+
+    (void)state;
+    make_key(dir, key);
+    harness_join(path, dir, "large");
+    harness_write_file(path, large, MAX / 2 - 1000);
+    free(large);
+    snprintf(options, sizeof(options), "handler=discard&key_file=%s", key);
+    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "msp", options);
+    snprintf(url, sizeof(url), "msp://%s/s?key_file=%s", d->dir, key);
+    for (unsigned i = 0; i < count; i++)
+        run_start(&senders[i], argv, NULL);
+    WAIT_FOR(stats_total(d, "messages") == count && look(d), 60000);
+    for (unsigned i = 0; i < count; i++) {
+        struct run_result r;
+
+        run_finish(&senders[i], 60000, &r);
+        assert_int_equal(r.status, 0);
+        run_result_free(&r);
+    }
+    expect_good(d);
     daemon_stop(d);
 }
 
@@ -416,6 +456,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_broadcast_is_kept_once_for_all_members),
         SYSTEM_TEST(a_sealed_broadcast_is_sealed_once_for_all_members),
+        SYSTEM_TEST(large_sealed_messages_wait_for_memory_to_be_opened),
         SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
