@@ -97,8 +97,8 @@ what_a_handler_or_a_key_cannot_take_is_refused_with_its_first_packet(void **stat
          (1 << 20) + 1},
         {"handler=exec&command=cat", "larger than what handler=exec takes, 2147483647 bytes",
          (off_t)1 << 31},
-        {"handler=discard&key_file=",
-         "larger than what its key or transforms take, 33554432 bytes", (256 << 20) + 1},
+        {"handler=discard&key_file=", "larger than what its key or transforms take, 33554432 bytes",
+         (256 << 20) + 1},
     };
 
     (void)state;
