@@ -264,6 +264,7 @@ a_body_that_another_segment_names_goes_with_the_last_of_them(void **state)
 static void
 what_was_changed_or_put_in_the_place_of_a_body_stays(void **state)
 {
+    static const struct timespec old[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     struct context *c = *state;
 
     add_file(c, 1, "same-size", "one");
@@ -274,10 +275,13 @@ what_was_changed_or_put_in_the_place_of_a_body_stays(void **state)
     add_file(c, 6, "gone", "one");
     add_file(c, 7, "replaced", "one");
     follow_add(c->f, &c->lines, 8, "file", "replaced", "two");
+    add_file(c, 9, "moved-here", "one");
     fixture_write(c->f, "files/replaced", "two", 3);
     write_segment(c, SEGMENT_A);
     usleep(20000); /* the time of a file is that of a tick */
     fixture_write(c->f, "files/same-size", "two", 3);
+    fixture_write(c->f, "files/moved-here", "two", 3);
+    assert_int_equal(utimensat(AT_FDCWD, fixture_path(c->f, "files/moved-here"), old, 0), 0);
     fixture_write(c->f, "files/longer", "three", 5);
     fixture_write(c->f, "files/touched", "one", 3);
     assert_int_equal(unlink(fixture_path(c->f, "files/link")), 0);
@@ -285,11 +289,11 @@ what_was_changed_or_put_in_the_place_of_a_body_stays(void **state)
     assert_int_equal(unlink(fixture_path(c->f, "files/directory")), 0);
     assert_int_equal(mkdir(fixture_path(c->f, "files/directory"), 0750), 0);
     assert_int_equal(unlink(fixture_path(c->f, "files/gone")), 0);
-    relay(c, 8);
+    relay(c, 9);
     assert_int_equal(turn(c), 0);
     assert_int_equal(c->tally.segments, 1);
     assert_int_equal(c->tally.bodies, 2); /* touched, replaced */
-    assert_int_equal(count(c, "files"), 4);
+    assert_int_equal(count(c, "files"), 5);
 }
 
 /* Nothing of a path is followed out of files/. */

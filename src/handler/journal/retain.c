@@ -26,7 +26,6 @@
 struct retain_body {
     char *path;
     uint64_t size;
-    char time[CLOCK_RFC3339_LEN];
     char sha256[SHA256_HEX_LEN + 1];
     bool stays;
     ino_t inode; /* of what was found to be it, unchanged since: */
@@ -134,7 +133,6 @@ retain_add(struct retaining *r, const json_t *record)
     *body =
         (struct retain_body){.path = ms_strdup(retain_path(record)),
                              .size = (uint64_t)json_integer_value(json_object_get(record, "size"))};
-    snprintf(body->time, sizeof(body->time), "%s", retain_member(record, "time"));
     snprintf(body->sha256, sizeof(body->sha256), "%s", retain_member(record, "sha256"));
 }
 
@@ -260,41 +258,46 @@ retain_read_others(struct retaining *r)
 
 /* --- bodies --- */
 
-static bool
-retain_has_content(const struct retaining *r, const struct retain_body *body, int fd)
+static int
+retain_digest(const struct retaining *r, uint64_t size, int fd, char hex_out[SHA256_HEX_LEN + 1])
 {
     struct sha256 *digest = sha256_begin(r->digester);
-    char *block = ms_malloc(RETAIN_BLOCK), hex[SHA256_HEX_LEN + 1];
+    char *block = ms_malloc(RETAIN_BLOCK);
     uint8_t sha256[SHA256_LEN];
     int rc = 0;
 
-    for (uint64_t at = 0; at < body->size && rc == 0; at += RETAIN_BLOCK) {
-        uint64_t left = body->size - at;
-        size_t n = left < RETAIN_BLOCK ? (size_t)left : RETAIN_BLOCK;
+    for (uint64_t at = 0; at < size && rc == 0; at += RETAIN_BLOCK) {
+        size_t n = size - at < RETAIN_BLOCK ? (size_t)(size - at) : RETAIN_BLOCK;
 
-        rc = file_read_all(r->ops, fd, block, n, (off_t)at);
-        sha256_update(digest, block, n);
+        rc = retain_is_stopped(r) ? -1 : file_read_all(r->ops, fd, block, n, (off_t)at);
+        if (rc == 0)
+            sha256_update(digest, block, n);
     }
     sha256_finish(digest, sha256);
     sha256_release(r->digester, digest);
     free(block);
-    digest_hex(sha256, SHA256_LEN, hex);
-    return rc == 0 && strcmp(hex, body->sha256) == 0;
+    digest_hex(sha256, SHA256_LEN, hex_out);
+    return rc;
 }
 
-/* Is the file what the record says? A body that was in memory is written after the time of its
- * record, so what is younger than that is read. */
-static bool
-retain_is_body(const struct retaining *r, const struct retain_body *body, int fd,
-               const struct stat *st)
+/* Is the file what the record says, and the stream has got? Somebody may have moved another one of
+ * that size here, with an old time. Returns 0, or -1 with errno. */
+static int
+retain_compare_body(const struct retaining *r, struct retain_body *body, int fd)
 {
-    char time[CLOCK_RFC3339_LEN];
+    char hex[SHA256_HEX_LEN + 1];
+    struct stat st;
 
-    if (!S_ISREG(st->st_mode) || (uint64_t)st->st_size != body->size)
-        return false;
-    clock_format((uint64_t)st->st_mtim.tv_sec * 1000000 + (uint64_t)st->st_mtim.tv_nsec / 1000,
-                 time);
-    return strcmp(time, body->time) <= 0 || retain_has_content(r, body, fd);
+    if (r->ops->status(fd, &st) < 0)
+        return -1;
+    if (!S_ISREG(st.st_mode) || (uint64_t)st.st_size != body->size)
+        return 0;
+    if (retain_digest(r, body->size, fd, hex) < 0)
+        return -1;
+    body->stays = strcmp(hex, body->sha256) != 0;
+    body->inode = st.st_ino;
+    body->changed = st.st_ctim;
+    return 0;
 }
 
 static const char *
@@ -314,7 +317,6 @@ retain_is_none(int error)
 static int
 retain_look_at(const struct retaining *r, struct retain_body *body, int dir_fd)
 {
-    struct stat st;
     int fd, rc;
 
     if (body->stays)
@@ -323,12 +325,7 @@ retain_look_at(const struct retaining *r, struct retain_body *body, int dir_fd)
     body->stays = true;
     if (fd < 0)
         return retain_is_none(errno) ? 0 : -1;
-    rc = r->ops->status(fd, &st);
-    if (rc == 0 && retain_is_body(r, body, fd, &st)) {
-        body->stays = false;
-        body->inode = st.st_ino;
-        body->changed = st.st_ctim;
-    }
+    rc = retain_compare_body(r, body, fd);
     fd_close(&fd);
     return rc;
 }
