@@ -82,6 +82,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
     s->forget = supervise_forget;
     c->index = w->index;
     c->generation = g->number;
+    c->is_restart = w->restarts > 0;
     c->config = g->config;
     c->listener_count = g->config->listener_count;
     for (size_t i = 0; i < c->listener_count; i++)

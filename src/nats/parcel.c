@@ -96,10 +96,11 @@ parcel_unread(struct parcel *p, int error)
 
 /* --- the plan --- */
 
+/* A sender chooses how long a name is: no record may be one that no stream could ever have. */
 static bool
 parcel_name(struct parcel *p)
 {
-    const struct subject_values values = {
+    struct subject_values values = {
         .listener = p->v.listener,
         .kind = p->v.kind,
         .proto = p->v.proto,
@@ -109,8 +110,12 @@ parcel_name(struct parcel *p)
     };
     char subject[SUBJECT_MAX];
 
-    if (subject_format(p->ps->template, &values, subject) < 0)
-        return false;
+    if (subject_format(p->ps->template, &values, subject) < 0) {
+        values.id = p->v.id;
+        values.id_len = strlen(p->v.id);
+        if (subject_format(p->ps->template, &values, subject) < 0)
+            return false;
+    }
     p->subject = ms_strdup(subject);
     return true;
 }
@@ -120,7 +125,7 @@ static bool
 parcel_plan(struct parcel *p)
 {
     if (!parcel_name(p))
-        parcel_not(p, PUBLISH_REFUSED, "the id or path is too long for a subject", 0);
+        parcel_not(p, PUBLISH_REFUSED, "the subject is too long", 0);
     else if (!parcel_chunks_plan(p, publisher_payload_max(p->ps->publisher)))
         parcel_not(p, PUBLISH_TOO_LARGE, "the message is larger than NATS takes in chunks", 0);
     else

@@ -130,6 +130,16 @@ publisher_stream(const struct publisher *p)
     return &p->facts;
 }
 
+void
+publisher_ask_again(struct publisher *p)
+{
+    if (!publisher_is_ready(p) || p->question != NULL)
+        return;
+    p->now_us = p->heard_us = clock_mono_us();
+    publisher_ask(p);
+    publisher_arm(p);
+}
+
 size_t
 publisher_payload_max(const struct publisher *p)
 {

@@ -138,6 +138,10 @@ bool publisher_has_room(const struct publisher *p);
 bool publisher_is_ready(const struct publisher *p);
 const struct stream_facts *publisher_stream(const struct publisher *p);
 
+/* Asks about the stream again, which somebody may have changed, or taken away: what is known is up
+ * to date a moment later. */
+void publisher_ask_again(struct publisher *p);
+
 /* Bytes that one publication may have (publication_size). */
 size_t publisher_payload_max(const struct publisher *p);
 

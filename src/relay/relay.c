@@ -15,6 +15,7 @@
 #define START_US    2000000 /* for a server */
 #define LEAVE_US    2000000 /* for what is under way; the master does not wait much longer */
 #define OPEN_US     100000  /* between two tries to follow the journal, while another one does */
+#define WAIT_US     5000000 /* for the relay before it: then it says so */
 #define IDLE_MIN_MS 10
 #define IDLE_MAX_MS 100
 
@@ -70,10 +71,11 @@ relay_open(struct relay *r, char error[HANDLER_ERROR_LEN])
         snprintf(error, HANDLER_ERROR_LEN, "retain=relayed: %.230s", why);
         return -1;
     }
-    r->publisher = nats_target_open(&r->target, START_US, error);
+    /* A stream that is gone by now may come back, and meanwhile it is told what is missing. */
+    r->publisher = nats_target_open(&r->target, r->child->is_restart ? 0 : START_US, error);
     if (r->publisher == NULL)
         return -1;
-    if (error[0] != '\0')
+    if (error[0] != '\0' && !r->child->is_restart)
         log_warn("%s; the journal keeps what comes", error);
     parcels_init(&r->parcels, r->publisher, r->digester, r->target.config.stream,
                  r->target.template);
@@ -111,6 +113,7 @@ relay_hear_go(struct relay *r)
 {
     char byte = 0;
 
+    r->wait_us = clock_mono_us() + WAIT_US;
     if (fd_read(r->child->ready_fd, &byte, 1) == 1 && byte == CHILD_GO)
         r->may_go = true;
     else
@@ -130,10 +133,15 @@ relay_open_journal(struct relay *r, uint64_t now_us)
         return;
     r->open_us = now_us + OPEN_US;
     r->follow = follow_open(r->config, r->ops, error);
-    if (r->follow != NULL)
+    if (r->follow != NULL) {
+        r->is_shut_out = false;
         log_info("follows the journal");
-    else if (errno != EAGAIN && strcmp(error, r->told.error) != 0)
-        relay_complain(r, "%s", error);
+    } else if (errno != EAGAIN || now_us >= r->wait_us) {
+        if (!r->is_shut_out)
+            log_warn("%s", error);
+        r->is_shut_out = true;
+        relay_note_error(r, error);
+    }
 }
 
 static void

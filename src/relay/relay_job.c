@@ -12,11 +12,12 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define READ_MAX     256 /* records in one turn */
-#define BODIES_MAX   256 /* open files and blobs */
-#define AGAIN_MIN_MS 200 /* between two tries */
-#define AGAIN_MAX_MS 10000
-#define GONE_SAY_US  1000000 /* thousands may be gone at once */
+#define READ_MAX      256 /* records in one turn */
+#define BODIES_MAX    256 /* open files and blobs */
+#define AGAIN_MIN_MS  200 /* between two tries */
+#define AGAIN_MAX_MS  10000
+#define GONE_SAY_US   1000000 /* thousands may be gone at once */
+#define UNREAD_SAY_US 30000000
 
 static void
 relay_job_free(struct relay_job *job)
@@ -183,6 +184,7 @@ relay_try_again(struct relay *r)
         r->stalls = 0;
         return;
     }
+    publisher_ask_again(r->publisher);
     job->is_probe = true;
     relay_job_start(job);
 }
@@ -256,6 +258,16 @@ relay_has_room(const struct relay *r)
            publisher_has_room(r->publisher);
 }
 
+/* It is tried again and again. */
+static void
+relay_unread(struct relay *r, int error)
+{
+    if (r->unread_us != 0 && clock_mono_us() < r->unread_us + UNREAD_SAY_US)
+        return;
+    r->unread_us = clock_mono_us();
+    relay_complain(r, "the journal cannot be read: %s", strerror(error));
+}
+
 bool
 relay_read(struct relay *r)
 {
@@ -265,7 +277,7 @@ relay_read(struct relay *r)
     for (unsigned i = 0; i < READ_MAX && rc > 0 && relay_has_room(r); i++) {
         rc = follow_next(r->follow, &item);
         if (rc < 0)
-            relay_complain(r, "the journal cannot be read: %s", strerror(errno));
+            relay_unread(r, errno);
         if (rc <= 0)
             break;
         relay_job_begin(r, item);

@@ -18,7 +18,7 @@ relay_needs_us(const struct config *config)
            BACKOFF_US + config->ready_timeout_us;
 }
 
-static void
+void
 relay_note_error(struct relay *r, const char *text)
 {
     r->told.error_us = clock_real_us();
@@ -76,7 +76,7 @@ relay_tell(struct relay *r, uint64_t now_us)
 {
     uint64_t relayed = atomic_load(&r->stats.block->counters.relayed);
     const char *trouble = publisher_trouble(r->publisher);
-    struct follow_lag lag = {0};
+    struct follow_lag lag = {.counting = r->is_shut_out};
 
     if (r->follow != NULL)
         follow_lag(r->follow, &lag);

@@ -44,6 +44,8 @@ struct relay {
     bool is_leaving;
     uint64_t leave_us; /* and until then */
     uint64_t open_us;  /* when the journal is tried to be followed again */
+    uint64_t wait_us;  /* until then another one may do that */
+    bool is_shut_out;  /* the journal cannot be followed, which was logged */
     unsigned idle_ms;  /* to rest before the journal is looked at again; 0: not at all */
 
     /* relay_job.c */
@@ -52,7 +54,8 @@ struct relay {
     unsigned stalls;                        /* how often in turn it did not go on; 0: it does */
     uint64_t again_us;                      /* when it is tried again; 0: it is */
     char stalled_by[NATS_ERROR_LEN];
-    uint64_t gone_us; /* when it was last said that a body is gone */
+    uint64_t gone_us;   /* when it was last said that a body is gone, */
+    uint64_t unread_us; /* and that the journal cannot be read */
 
     /* relay_keep.c */
     struct stats_relay told;
@@ -87,6 +90,8 @@ void relay_drop_all(struct relay *r);
 
 /* The window of the stream that a restart at the worst moment needs, microseconds. */
 uint64_t relay_needs_us(const struct config *config);
+
+void relay_note_error(struct relay *r, const char *text);
 
 /* Logs it and keeps it as the last error. */
 void relay_complain(struct relay *r, const char *fmt, ...) MS_PRINTF(2, 3);

@@ -42,6 +42,7 @@ struct child_listener {
 struct child {
     unsigned index;      /* 0 .. workers - 1, or STATS_RELAY: the relay */
     uint64_t generation; /* 1 for the first configuration */
+    bool is_restart;     /* it takes the place of one that has died */
     const struct config *config;
     size_t listener_count;
     struct child_listener listeners[CONFIG_LISTENERS_MAX];

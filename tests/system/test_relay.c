@@ -420,8 +420,123 @@ a_record_that_the_stream_refuses_stops_the_relay(void **state)
     WAIT_FOR(relay_error_has(d, "larger than NATS takes"), 20000);
     assert_int_equal(stream_count(&n, "S"), 1);
     nats_request_made(&n, "$JS.API.STREAM.UPDATE.S", large);
-    nats_kill(&n);
-    nats_launch(&n);
+    check_stream(d, &n);
+    daemon_stop(d);
+}
+
+static void
+a_stream_that_goes_away_is_missed_and_found_again(void **state)
+{
+    static const char stream[] = "{\"name\":\"S\",\"subjects\":[\"in.*\"]}";
+    struct nats n = {0};
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    nats_request_made(&n, "$JS.API.STREAM.CREATE.S", stream);
+    d = relay_daemon(&n, "nats_timeout=200ms", NULL);
+    send_text(d, "one");
+    check_stream(d, &n);
+    for (unsigned i = 1; i < 3; i++) {
+        nats_request_made(&n, "$JS.API.STREAM.DELETE.S", "");
+        if (i == 1)
+            kill_relay(d);
+        send_text(d, "two");
+        WAIT_FOR(relay_error_has(d, "there is no stream S"), 20000);
+        WAIT_FOR(relay_number(d, "lag_records") == 1, 10000);
+        nats_request_made(&n, "$JS.API.STREAM.CREATE.S", stream);
+        WAIT_FOR(stream_count(&n, "S") == 1, 20000);
+    }
+    assert_true(daemon_has_workers(d, 2));
+    daemon_stop(d);
+}
+
+/* Senders choose names, and none of them can stop the relay. */
+static void
+a_name_that_is_too_long_for_a_subject_gives_way_to_the_records_id(void **state)
+{
+    char option[RELAY_URL_SIZE], path[400], subject[64];
+    struct nats n = {0};
+    struct nats_client c;
+    struct nats_message m;
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    snprintf(option, sizeof(option),
+             "relay=nats://127.0.0.1:%u?stream=S&subject=in.{id}&stream_create=yes", n.port);
+    d = daemon_start(&(struct daemon_options){.workers = 1, .set = {option}});
+    for (size_t i = 0; i < sizeof(path) - 1; i++)
+        path[i] = i % 100 == 99 ? '/' : '%';
+    path[sizeof(path) - 1] = '\0';
+    send_kind(d, 'F', path, "x", 1);
+    check_stream(d, &n);
+    assert_true(nats_open(&c, &n));
+    assert_true(nats_get(&c, "S", 1, &m));
+    snprintf(subject, sizeof(subject), "in.%s", nats_header(&m, "Msock-Id"));
+    assert_string_equal(m.subject, subject);
+    nats_message_free(&m);
+    nats_close(&c);
+    daemon_stop(d);
+}
+
+static void
+a_relay_that_waits_for_another_one_says_so(void **state)
+{
+    struct nats n = {0};
+    json_int_t first;
+    struct daemon *d;
+    json_t *row;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = relay_daemon(&n, "stream_create=yes", NULL);
+    send_text(d, "one");
+    check_stream(d, &n);
+    first = relay_number(d, "pid");
+    signal_send((pid_t)first, SIGSTOP);
+    daemon_reload(d);
+    send_text(d, "two");
+    WAIT_FOR(relay_error_has(d, "another process does that"), 20000);
+    row = relay_row(d);
+    assert_true(json_is_true(json_object_get(row, "lag_is_more")));
+    json_decref(row);
+    signal_send((pid_t)first, SIGCONT);
+    check_stream(d, &n);
+    daemon_stop(d);
+}
+
+static void
+a_journal_that_cannot_be_read_does_not_fill_the_log(void **state)
+{
+    char moved[HARNESS_PATH_LEN + 8];
+    struct nats n = {0};
+    const char *first;
+    struct daemon *d;
+    double age;
+    char *log;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = relay_daemon(&n, "stream_create=yes", NULL);
+    send_text(d, "one");
+    check_stream(d, &n);
+    snprintf(moved, sizeof(moved), "%s-moved", d->data_dir);
+    assert_int_equal(rename(d->data_dir, moved), 0);
+    WAIT_FOR(relay_error_has(d, "the journal cannot be read"), 10000);
+    age = relay_age(d);
+    WAIT_FOR(relay_age(d) > age + 1, 10000); /* many turns of the loop */
+    log = daemon_log(d);
+    first = strstr(log, "the journal cannot be read");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "the journal cannot be read"));
+    free(log);
+    assert_int_equal(rename(moved, d->data_dir), 0);
+    send_text(d, "two");
     check_stream(d, &n);
     daemon_stop(d);
 }
@@ -665,6 +780,10 @@ main(void)
         SYSTEM_TEST(a_cluster_that_is_away_holds_nobody_up),
         SYSTEM_TEST(a_full_stream_is_waited_for),
         SYSTEM_TEST(a_record_that_the_stream_refuses_stops_the_relay),
+        SYSTEM_TEST(a_stream_that_goes_away_is_missed_and_found_again),
+        SYSTEM_TEST(a_name_that_is_too_long_for_a_subject_gives_way_to_the_records_id),
+        SYSTEM_TEST(a_relay_that_waits_for_another_one_says_so),
+        SYSTEM_TEST(a_journal_that_cannot_be_read_does_not_fill_the_log),
         SYSTEM_TEST(a_body_that_is_gone_is_passed_over_and_counted),
         SYSTEM_TEST(a_reload_changes_the_stream_and_ends_the_relay),
         SYSTEM_TEST(a_stream_that_will_not_do_is_refused),

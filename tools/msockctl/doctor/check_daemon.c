@@ -69,14 +69,17 @@ look_relay(const struct doctor *d, struct doctor_finding *f)
 {
     const struct stats_relay *r = &d->stats.relay;
     const uint64_t late_us = clock_real_us() - RELAY_LATE_US;
+    bool is_blind = r->records == 0 && r->counting && r->error_us > late_us;
 
     if (d->stats.pid == 0)
         return doctor_not_running(f);
     if (!d->stats.has_relay)
         return doctor_fine(f, "there is no relay");
-    if (r->records == 0 || (r->oldest_us > late_us && r->error_us < late_us))
+    if (!is_blind && (r->records == 0 || (r->oldest_us > late_us && r->error_us < late_us)))
         return doctor_fine(f, "the relay is %" PRIu64 " records behind", r->records);
     doctor_mend(f, "msockctl -r %s relay; nats stream info %s", d->ctl->dir, r->stream);
+    if (is_blind)
+        return doctor_wrong(f, "the relay does not see the journal: %s", r->error);
     return doctor_wrong(f, "the relay is %" PRIu64 " records behind: %s", r->records,
                         r->error[0] != '\0' ? r->error : "the stream is slow");
 }
