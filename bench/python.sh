@@ -46,17 +46,21 @@ start_python() { # WHOSE PROTOCOL
     wait_port "$PORT" "$STARTED"
 }
 
+# The ping-pong, which computes nothing and is in C, tells how many trips this machine can do at all.
 compare_dropin() { # LIBRARY PROTOCOL CONNECTIONS
-    local plain_port own_port key="dropin.$2.c$3"
+    local plain_port own_port ping ping_port key="dropin.$2.c$3"
     start_python plain "$2" && plain_port=$PORT
     start_python dropin "$2" && own_port=$PORT
+    start_ping 68 68 && ping=$STARTED ping_port=$PORT
     for _ in $(seq "$REPS"); do
+        measure "$key.ping" frame "$ping_port" "$ping" -c "$3" -s 64
         python_load "$key.w1" echo dropin "$2" "$own_port" "$3" "$DURATION"
         python_load "$key.plain" echo plain "$2" "$plain_port" "$3" "$DURATION"
     done
     stop_all
     row "$1, 64 B, $3 connections" 'a server and a client in plain Python' \
         "$key" "$key.plain" rate '>=' 3.0 trips/s
+    row 'the same' 'bare epoll ping-pong of 68 bytes, in C' "$key" "$key.ping" rate '' '' trips/s
 }
 
 group_dropins() {

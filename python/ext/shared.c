@@ -92,18 +92,19 @@ shared_flush(struct client *c)
     }
 }
 
-/* What became of it: None, or its exception. */
+/* What became of the last message: None, or its exception. One before it whose wait was interrupted
+ * has its outcome here too. */
 static PyObject *
 shared_outcome(struct client *c)
 {
-    PyObject *outcome = ring_pop(c->ring, 0), *error;
+    PyObject *outcome, *error;
 
-    if (outcome == NULL)
-        return PyErr_Occurred() != NULL ? NULL : ext_none();
-    error = PyStructSequence_GetItem(outcome, 2);
-    if (error != Py_None)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(outcome);
+    while ((outcome = ring_pop(c->ring, 0)) != NULL) {
+        error = PyStructSequence_GetItem(outcome, 2);
+        if (!ring_has_outcome(c->ring) && error != Py_None)
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(outcome);
+    }
     return PyErr_Occurred() != NULL ? NULL : ext_none();
 }
 

@@ -389,6 +389,47 @@ class Waiting(TestCase):
         thread.join()
 
 
+class Shared(TestCase):
+    """What the drop-ins have as a socket."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        ours, self.peer = socket.socketpair()
+        self.addCleanup(self.peer.close)
+        self.shared = self.enter(msock._msock.SharedClient("frame://given", sock=ours, timeout=0.1))
+
+    def test_threads_take_and_put_at_the_same_time(self) -> None:
+        taken = []
+        thread = threading.Thread(target=lambda: taken.append(self.shared.take(PATIENCE)))
+        thread.start()
+        self.shared.put(b"hello")
+        self.assertEqual(self.peer.recv(100), b"\0\0\0\5hello")
+        self.peer.sendall(b"\0\0\0\2ok")
+        thread.join()
+        self.assertEqual(taken, [b"ok"])
+        self.assertIsNone(self.shared.take(0.01))
+        with self.assertRaises(TypeError):
+            self.shared.put(5)
+
+    def test_waits_are_interrupted_and_nothing_is_mixed_up(self) -> None:
+        with interrupted(), self.assertRaises(KeyboardInterrupt):
+            self.shared.take(None)
+        large = bytes(10_000_000)
+        with interrupted(), self.assertRaises(KeyboardInterrupt):
+            self.shared.put(large)
+        reader = threading.Thread(target=lambda: self.peer.recv(len(large) + 4, socket.MSG_WAITALL))
+        reader.start()
+        self.shared.put(b"next")
+        reader.join()
+        self.assertEqual(self.peer.recv(100), b"\0\0\0\4next")
+        self.peer.close()
+        for _ in range(2):
+            with self.assertRaises(msock.Error):
+                self.shared.put(b"gone")
+            with self.assertRaises(msock.Unreachable):
+                self.shared.take(1)
+
+
 class Connections(TestCase):
     def test_a_socket_of_the_program(self) -> None:
         ours, theirs = socket.socketpair()

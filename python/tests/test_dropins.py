@@ -1,6 +1,7 @@
 """Programs in the style of three libraries, on the drop-ins, against msockd, against the drop-ins' own
 servers, and against peers in plain Python."""
 
+import contextlib
 import json
 import logging
 import os
@@ -216,7 +217,8 @@ class ChatConnection(TinyProtoConnection):
             return
         for other in self.server.active_connections:
             if other is not self:
-                other.transmit(f"{self.nick}: ".encode() + msg)
+                with contextlib.suppress(TinyProtoError):  # it has just ended
+                    other.transmit(f"{self.nick}: ".encode() + msg)
 
 
 class Tinyproto(DropinCase):
