@@ -74,12 +74,13 @@ PyObject *ext_none(void);
 
 /* --- the types; each returns 0, or -1 with an exception --- */
 
-int client_init_types(PyObject *module);    /* client.c: Client, LoopClient */
-int operation_init_types(PyObject *module); /* operation.c */
-int shared_init_types(PyObject *module);    /* shared.c: SharedClient */
-int many_init_types(PyObject *module);      /* many.c: the iterator of send_many */
-int server_init_types(PyObject *module);    /* server.c */
-int message_init_types(PyObject *module);   /* message.c: Message, Connection */
+int client_init_types(PyObject *module);     /* client.c: Client, LoopClient */
+int operation_init_types(PyObject *module);  /* operation.c */
+int shared_init_types(PyObject *module);     /* shared.c: SharedClient */
+int many_init_types(PyObject *module);       /* many.c: the iterator of send_many */
+int server_init_types(PyObject *module);     /* server.c */
+int connection_init_types(PyObject *module); /* connection.c */
+int message_init_types(PyObject *module);    /* message.c */
 
 /* Adds a type to the module under the last part of its name. */
 PyObject *ext_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);

@@ -453,7 +453,8 @@ PyInit__msock(void)
         module_add_sequence(module, &outcome_desc, &ext_types.outcome) == 0 &&
         client_init_types(module) == 0 && operation_init_types(module) == 0 &&
         shared_init_types(module) == 0 && many_init_types(module) == 0 &&
-        message_init_types(module) == 0 && server_init_types(module) == 0)
+        connection_init_types(module) == 0 && message_init_types(module) == 0 &&
+        server_init_types(module) == 0)
         return module;
     Py_DECREF(module);
     return NULL;

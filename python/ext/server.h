@@ -94,13 +94,15 @@ void server_pass_log(struct log_line *line, PyObject *log);
  * opened. NULL with an exception. */
 PyObject *server_take_events(struct server *server);
 
-/* --- message.c --- */
+/* --- connection.c --- */
 
 /* The object of a connection that was opened. */
 PyObject *connection_create(struct server *server, msock_conn *conn, const char *peer);
 
 /* It has ended: the object knows it no more. */
 void connection_end(PyObject *self, const char *protocol);
+
+/* --- message.c --- */
 
 /* Takes over a message. If that fails it is left alone. */
 PyObject *message_create(struct server *server, msock_message *m, PyObject *connection);
