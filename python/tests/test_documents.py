@@ -84,6 +84,10 @@ ALONE = {
 }
 
 
+# Where a command fails, those before it have started something.
+LEAVE_NOTHING = """trap '{ for r in run-*; do msockctl -r $r stop; done; kill $(jobs -p); } >&2' EXIT"""
+
+
 class Typed(TestCase):
     def test_the_guide(self) -> None:
         guide = read("docs", "guide.md")
@@ -96,7 +100,7 @@ class Typed(TestCase):
         for name, target in (("build", BUILD), ("python", SOURCE + "/python"), ("README.md", SOURCE + "/README.md")):
             os.symlink(target, self.path(name))
         result = subprocess.run(
-            ["bash", "-e", "-c", "\n".join(typed)],
+            ["bash", "-e", "-c", "\n".join([LEAVE_NOTHING, *typed])],
             cwd=self.directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
         )
         said = re.sub(r"process \d+", "process 0", result.stdout)
