@@ -85,7 +85,7 @@ ALONE = {
 
 
 # Where a command fails, those before it have started something.
-LEAVE_NOTHING = """trap '{ for r in run-*; do msockctl -r $r stop; done; kill $(jobs -p); } >&2' EXIT"""
+LEAVE_NOTHING = """trap '{ set +e; for r in run-*; do msockctl -r $r stop; done; kill $(jobs -p); } >&2' EXIT"""
 
 
 class Typed(TestCase):
