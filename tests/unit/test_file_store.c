@@ -133,6 +133,7 @@ a_body_that_cannot_be_linked_is_copied(void **state)
     memset(body, 'y', sizeof(body));
     snprintf(path, sizeof(path), "%s/spill-XXXXXX", c->f->dir);
     m->fd = mkostemp(path, O_CLOEXEC);
+    ledger_take_descriptor(&c->f->store.ledger);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(fd_pwrite_all(m->fd, body, sizeof(body), 0), 0);
     m->size = sizeof(body);
