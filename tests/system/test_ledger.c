@@ -35,7 +35,8 @@ begin(struct daemon_options *options, const char *proto, const char *more)
     return d;
 }
 
-/* Ends the test where the worker has more memory than it may. Always true. */
+/* Ends the test where the worker has more memory than it may; but not under the sanitizers, which
+ * keep what was freed. Always true. */
 static bool
 look(const struct daemon *d)
 {
@@ -45,6 +46,9 @@ look(const struct daemon *d)
     daemon_workers(d, &workers);
     assert_int_equal(workers.count, 1);
     now = proc_memory(workers.pid[0]);
+#ifdef MS_SANITIZE
+    now = 0;
+#endif
     if (now > MAX + SLACK)
         fail_msg("the worker has %llu MiB", (unsigned long long)(now / MIB));
     return true;
