@@ -38,12 +38,17 @@ follow_add(struct fixture *f, struct buffer *lines, unsigned number, const char 
 void
 follow_write(struct fixture *f, const char *segment, struct buffer *lines, mode_t mode)
 {
-    int fd = open(fixture_path(f, segment), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    const char *path = fixture_path(f, segment);
+    struct stat before = {.st_mode = 0640};
+    int fd;
 
+    /* A sealed one is opened by root alone. */
+    if (stat(path, &before) == 0)
+        assert_int_equal(chmod(path, 0640), 0);
+    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     assert_true(fd >= 0);
     assert_int_equal(fd_write_all(fd, buffer_bytes(lines), lines->len), 0);
-    if (mode != 0)
-        assert_int_equal(fchmod(fd, mode), 0);
+    assert_int_equal(fchmod(fd, mode != 0 ? mode : before.st_mode & 0777), 0);
     fd_close(&fd);
     buffer_fini(lines);
 }

@@ -203,7 +203,9 @@ what_is_not_old_enough_or_still_written_stays(void **state)
     relay(c, 1);
     assert_int_equal(turn_after(c, UINT64_C(60000000)), 0);
     assert_int_equal(c->tally.segments, 0);
+    assert_int_equal(chmod(fixture_path(c->f, SEGMENT_A), 0640), 0);
     fd = open(fixture_path(c->f, SEGMENT_A), O_RDWR | O_CLOEXEC);
+    assert_int_equal(fchmod(fd, SEGMENT_SEALED), 0);
     assert_int_equal(file_ops_synced.lock(fd), 0);
     assert_int_equal(turn(c), 0);
     assert_int_equal(c->tally.segments + c->tally.bodies, 0);
