@@ -304,10 +304,11 @@ static void
 a_slow_disk_makes_the_senders_wait(void **state)
 {
     struct daemon *d;
-    char *message = frame(1900);
+    char *message;
 
     (void)state;
     faults_need();
+    message = frame(1900);
     d = begin(&(struct daemon_options){.faults = true, .listen = {NULL, "msp://127.0.0.1:0"}},
               "frame", "reply=no");
     faults_set(d, "sync delay-3000 /journal/ 1\n");
