@@ -157,9 +157,11 @@ prepare_give(struct preparing *p)
     p->own.failed = NULL; /* the message knows */
     p->own.disk_reserve = NULL;
     p->store = &p->own;
-    if (h == NULL || helper_give(h, &p->job) < 0)
-        prepare_fail(p, "no thread can be started");
-    else if (p->cost > 0) {
+    if (h == NULL || helper_give(h, &p->job) < 0) {
+        p->store = &w->store; /* without a thread the others wait */
+        prepare_run(p);
+        prepare_leave(p);
+    } else if (p->cost > 0) {
         ledger_take(&w->store.ledger, p->cost);
         w->is_opening = true;
     }
@@ -203,8 +205,10 @@ prepare_later(const struct preparing *from)
     struct worker *w = conn_worker(c);
     struct preparing *p = ms_malloc(sizeof(*p));
 
-    if (p == NULL)
-        return; /* no byte leaves any more, and the connection ends with the turn */
+    if (p == NULL) {
+        message_destroy(from->message); /* the connection ends with the turn */
+        return;
+    }
     *p = *from;
     c->is_held = true;
     c->waiting++;

@@ -21,9 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_SIZE    300000
-#define ALLOCATIONS  5000 /* no scenario has so many */
-#define MESSAGES_MAX 1000000
+#define FILE_SIZE     300000
+#define DOCUMENT_SIZE 70000
+#define ALLOCATIONS   5000 /* no scenario has so many */
+#define MESSAGES_MAX  1000000
 
 /* --- allocations that fail --- */
 
@@ -295,10 +296,15 @@ sender_run(struct sender *s, const char *url, const json_t *document, unsigned d
     msock_close(s->m);
 }
 
+/* A receiver has it parsed by another thread. */
 static json_t *
 make_document(unsigned number)
 {
-    json_t *value = json_pack("{s:i, s:[s, f, n]}", "number", (int)number, "list", "text", 1.5);
+    static char text[DOCUMENT_SIZE];
+    json_t *value;
+
+    memset(text, 'x', sizeof(text) - 1);
+    value = json_pack("{s:i, s:[s, f, n]}", "number", (int)number, "list", text, 1.5);
 
     assert_non_null(value);
     return value;
