@@ -8,9 +8,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-/* connections turned away that wait to be told so in their protocol */
-#define TURNED_AWAY_MAX 256
-
 #define TO(phase) (1u << CONN_##phase)
 
 /* The phases: the next ones, and how long a phase lasts before the connection is closed. 0: it has
