@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define EVENT_ROWS_MAX 1000
-#define JSON_FLAGS     (JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15))
+
+#define JSON_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15))
 
 /* Gives up the reference. */
 static struct document
