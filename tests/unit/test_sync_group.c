@@ -43,13 +43,13 @@ each_file_has_its_own_result(struct context *c)
     assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
     for (size_t count = 0; count <= SYNC_GROUP_MAX; count += count < 4 ? 1 : 15) {
         memset(errors, 0xff, sizeof(errors));
-        sync_group_run(&c->group, c->fds, count, errors);
+        sync_group_run(&c->group, SYNC_DATA, c->fds, count, errors);
         for (size_t i = 0; i < count; i++)
             assert_int_equal(errors[i], 0);
     }
     fd_close(&c->fds[5]);
     c->fds[5] = fd_steal(&pipes[0]); /* no file that can be synced */
-    sync_group_run(&c->group, c->fds, 9, errors);
+    sync_group_run(&c->group, SYNC_DATA, c->fds, 9, errors);
     for (size_t i = 0; i < 9; i++)
         assert_int_equal(errors[i], i == 5 ? EINVAL : 0);
     fd_close(&pipes[1]);
@@ -85,11 +85,44 @@ calls_that_fail_on_demand_are_made_one_by_one(void **state)
     faults.skip_data = 1;
     faults.data_error = EIO;
     faults.data_errors = 1;
-    sync_group_run(&c->group, c->fds, 3, errors);
+    sync_group_run(&c->group, SYNC_DATA, c->fds, 3, errors);
     assert_int_equal(faults.data_syncs, 3);
     assert_int_equal(errors[0], 0);
     assert_int_equal(errors[1], EIO);
     assert_int_equal(errors[2], 0);
+}
+
+static void
+directories_are_synced_together_and_each_once(void **state)
+{
+    struct context *c = *state;
+    struct dir_group dirs = {.count = 0};
+    struct dir_syncs syncs;
+    size_t data, above, pipe_end;
+    int pipes[2], data_fd, above_fd;
+
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    sync_group_init(&c->group, &file_ops_synced);
+    dir_syncs_init(&syncs, &file_ops_synced);
+    data_fd = open(c->f->config.data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    above_fd = openat(data_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    data = dir_group_add(&dirs, data_fd);
+    pipe_end = dir_group_add(&dirs, pipes[0]);
+    above = dir_group_add(&dirs, above_fd);
+    assert_int_equal(dir_group_add(&dirs, data_fd), data);
+    assert_int_equal(dirs.count, 3);
+    dir_group_run(&dirs, &syncs, &c->group);
+    assert_true(c->group.open);
+    assert_int_equal(dirs.errors[data], 0);
+    assert_int_equal(dirs.errors[above], 0);
+    assert_int_equal(dirs.errors[pipe_end], EINVAL);
+    assert_int_equal(dir_check(&syncs, pipes[0]), -1);
+    assert_int_equal(dir_check(&syncs, above_fd), 0);
+    dir_syncs_fini(&syncs);
+    fd_close(&pipes[0]);
+    fd_close(&pipes[1]);
+    fd_close(&data_fd);
+    fd_close(&above_fd);
 }
 
 int
@@ -99,6 +132,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         TEST(files_are_synced_together),
         TEST(files_are_synced_one_after_the_other_where_the_kernel_cannot),
+        TEST(directories_are_synced_together_and_each_once),
         TEST(calls_that_fail_on_demand_are_made_one_by_one),
     };
 

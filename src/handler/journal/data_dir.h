@@ -4,11 +4,26 @@
 
 #include "config/config.h"
 #include "handler/journal/file_ops.h"
+#include "handler/journal/sync_group.h"
 #include "proto/message.h"
 
 #include <sys/types.h>
 
 /* --- dir_sync.c --- */
+
+/* What the worst fsync of a directory said. */
+enum dir_health {
+    DIR_WELL = 0,
+    DIR_DOUBTED, /* no room */
+    DIR_FAILED,  /* anything else */
+};
+
+struct dir_slot {
+    uint64_t device, inode, birth;
+    bool used;
+    uint64_t place; /* where its name was seen made safe; 0: nowhere */
+    enum dir_health health;
+};
 
 /* What this process knows of directories: whose names it has seen made safe, and which have failed
  * an fsync. The kernel reports a failure once and forgets it, with the names that it could not
@@ -31,6 +46,18 @@ bool dir_syncs_trim(struct dir_syncs *syncs);
 
 /* fsync of a directory. Returns 0, or -1 with errno; ENOTRECOVERABLE for one that failed before. */
 MS_MUST_CHECK int dir_sync(struct dir_syncs *syncs, int fd);
+
+/* Directories whose fsync is made at once, each once however often it is added. */
+struct dir_group {
+    size_t count;
+    int fds[SYNC_GROUP_MAX]; /* borrowed */
+    struct dir_slot ids[SYNC_GROUP_MAX];
+    int errors[SYNC_GROUP_MAX]; /* as errno of dir_sync, or 0; after the run */
+};
+
+/* Adds one of SYNC_GROUP_MAX at most. Returns which it is. */
+size_t dir_group_add(struct dir_group *group, int fd);
+void dir_group_run(struct dir_group *group, struct dir_syncs *syncs, struct sync_group *sync);
 
 /* Returns 0, or -1 with ENOTRECOVERABLE where an fsync of it failed before. */
 MS_MUST_CHECK int dir_check(const struct dir_syncs *syncs, int fd);

@@ -17,20 +17,6 @@
 #define DIR_FIRST 64u    /* slots, a power of two */
 #define DIR_KEEP  16384u /* more are forgotten between two batches */
 
-/* What the worst fsync of it said. */
-enum dir_health {
-    DIR_WELL = 0,
-    DIR_DOUBTED, /* no room */
-    DIR_FAILED,  /* anything else */
-};
-
-struct dir_slot {
-    uint64_t device, inode, birth;
-    bool used;
-    uint64_t place; /* where its name was seen made safe; 0: nowhere */
-    enum dir_health health;
-};
-
 void
 dir_syncs_init(struct dir_syncs *syncs, const struct file_ops *ops)
 {
@@ -69,6 +55,12 @@ dir_identity(int fd, struct dir_slot *id_out)
     return 0;
 }
 
+static bool
+dir_is(const struct dir_slot *a, const struct dir_slot *b)
+{
+    return a->inode == b->inode && a->device == b->device && a->birth == b->birth;
+}
+
 /* Its slot, or the free one where it belongs. */
 static struct dir_slot *
 dir_find(const struct dir_syncs *syncs, const struct dir_slot *id)
@@ -78,8 +70,7 @@ dir_find(const struct dir_syncs *syncs, const struct dir_slot *id)
 
     for (uint64_t at = hash >> 32;; at++) {
         slot = &syncs->slots[at & (syncs->cap - 1)];
-        if (!slot->used ||
-            (slot->inode == id->inode && slot->device == id->device && slot->birth == id->birth))
+        if (!slot->used || dir_is(slot, id))
             return slot;
     }
 }
@@ -191,25 +182,57 @@ dir_check(const struct dir_syncs *syncs, int fd)
     return -1;
 }
 
+/* Takes note of an fsync's errno. */
+static void
+dir_judge(struct dir_syncs *syncs, const struct dir_slot *id, int error)
+{
+    if (error != 0)
+        dir_note(syncs, id)->health = message_found_no_room(error) ? DIR_DOUBTED : DIR_FAILED;
+}
+
+size_t
+dir_group_add(struct dir_group *group, int fd)
+{
+    size_t i, n = group->count;
+
+    MS_ASSERT(n < SYNC_GROUP_MAX);
+    group->errors[n] = dir_identity(fd, &group->ids[n]) < 0 ? errno : 0;
+    for (i = 0; i < n && group->errors[n] == 0; i++)
+        if (group->errors[i] == 0 && dir_is(&group->ids[i], &group->ids[n]))
+            return i;
+    group->fds[n] = fd;
+    return group->count++;
+}
+
+void
+dir_group_run(struct dir_group *group, struct dir_syncs *syncs, struct sync_group *sync)
+{
+    int fds[SYNC_GROUP_MAX] = {-1}, errors[SYNC_GROUP_MAX];
+    size_t which[SYNC_GROUP_MAX], n = 0;
+
+    for (size_t i = 0; i < group->count; i++) {
+        if (group->errors[i] == 0 && dir_known(syncs, &group->ids[i]).health == DIR_FAILED)
+            group->errors[i] = ENOTRECOVERABLE;
+        if (group->errors[i] != 0)
+            continue;
+        fds[n] = group->fds[i];
+        which[n++] = i;
+    }
+    sync_group_run(sync, SYNC_DIRS, fds, n, errors);
+    for (size_t i = 0; i < n; i++) {
+        group->errors[which[i]] = errors[i];
+        dir_judge(syncs, &group->ids[which[i]], errors[i]);
+    }
+}
+
 int
 dir_sync(struct dir_syncs *syncs, int fd)
 {
-    struct dir_slot id;
-    int rc, saved;
+    struct dir_group group = {.count = 0};
+    struct sync_group one_by_one = {.ops = syncs->ops, .hopeless = true};
 
-    if (dir_identity(fd, &id) < 0)
-        return -1;
-    if (dir_known(syncs, &id).health == DIR_FAILED) {
-        errno = ENOTRECOVERABLE;
-        return -1;
-    }
-    do
-        rc = syncs->ops->sync_dir(fd);
-    while (rc < 0 && errno == EINTR);
-    if (rc == 0)
-        return 0;
-    saved = errno;
-    dir_note(syncs, &id)->health = message_found_no_room(saved) ? DIR_DOUBTED : DIR_FAILED;
-    errno = saved;
-    return -1;
+    (void)dir_group_add(&group, fd);
+    dir_group_run(&group, syncs, &one_by_one);
+    errno = group.errors[0];
+    return errno != 0 ? -1 : 0;
 }

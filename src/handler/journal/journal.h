@@ -8,7 +8,6 @@
 #include "handler/journal/data_dir.h"
 
 #include <limits.h>
-#include <linux/aio_abi.h>
 #include <sys/types.h>
 
 /* --- ulid.c --- */
@@ -104,28 +103,6 @@ bool temp_file_is_reserved(const char *name);
 /* Removes the temporary name and closes. */
 void temp_file_close(struct temp_maker *maker, struct temp_file *file);
 
-/* --- a group of files to be synced (store.c) --- */
-
-/* Many files made safe at once. One fdatasync after the other makes the disk flush its cache for
- * each of them; given to the kernel together they share flushes. */
-
-#define SYNC_GROUP_MAX 64
-
-/* One thread uses it at a time. */
-struct sync_group {
-    const struct file_ops *ops;
-    aio_context_t context;
-    bool open;     /* context is there */
-    bool hopeless; /* this kernel, or a filter, has no such calls: one after the other */
-};
-
-void sync_group_init(struct sync_group *group, const struct file_ops *ops);
-void sync_group_fini(struct sync_group *group);
-
-/* Syncs the data of at most SYNC_GROUP_MAX files and waits for all. errors_out gets an errno or 0
- * for each. */
-void sync_group_run(struct sync_group *group, const int *fds, size_t count, int *errors_out);
-
 /* --- store.c --- */
 
 /* One body to be stored. */
@@ -136,17 +113,14 @@ struct store_put {
     int dir_fd;             /* while it is under way: of the directory that gets the name, or -1 */
     uint64_t dir_place;     /* of that directory */
     bool named;             /* that directory's own name is safe */
-    dev_t dir_device;       /* of the first put of a group with that directory */
-    ino_t dir_inode;
-    int dir_error;         /* errno of its fsync, or 0 */
-    bool stored;           /* it has its name already */
-    bool found;            /* the body was there already */
-    bool duplicate;        /* a file of this path and content was there already */
-    unsigned number;       /* of "path.<number>"; 0: the path itself */
-    struct temp_file temp; /* while it is under way */
+    bool stored;            /* it has its name already */
+    bool found;             /* the body was there already */
+    bool duplicate;         /* a file of this path and content was there already */
+    unsigned number;        /* of "path.<number>"; 0: the path itself */
+    struct temp_file temp;  /* while it is under way */
 };
 
-#define STORE_PARENTS_MAX 64
+#define STORE_PARENTS_MAX SYNC_GROUP_MAX
 
 /* An open directory, and where it stands. */
 struct store_dir {
@@ -157,8 +131,7 @@ struct store_dir {
 /* A directory whose name in the one above is not known to be safe. */
 struct store_parent {
     struct store_dir parent, dir;
-    dev_t device; /* of the parent */
-    ino_t inode;
+    size_t sync;             /* the parent's place among those that are synced */
     int error;               /* errno of its fsync, or 0 */
     bool unnamed;            /* that went well, but the parent's own name is not safe */
     char made[NAME_MAX + 1]; /* its name where we have made it, else "" */

@@ -5,108 +5,16 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
-#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
 #define STORE_BLOCK (256u << 10)
-
-/* --- many files made safe at once --- */
-
-/* Linux's own asynchronous I/O knows fdatasync (since 4.18) and runs each in a thread of the
- * kernel's. Whatever it does not take is done here, one after the other. */
-
-void
-sync_group_init(struct sync_group *group, const struct file_ops *ops)
-{
-    *group = (struct sync_group){.ops = ops};
-}
-
-void
-sync_group_fini(struct sync_group *group)
-{
-    if (group->open)
-        syscall(SYS_io_destroy, group->context);
-    group->open = false;
-}
-
-/* Set up by the first use: a worker without files needs none. */
-static bool
-sync_group_usable(struct sync_group *group)
-{
-    if (!group->ops->sync_at_once || group->hopeless || !kernel_has(KERNEL_IO_GETEVENTS))
-        return false;
-    if (!group->open) {
-        group->context = 0;
-        group->open = syscall(SYS_io_setup, SYNC_GROUP_MAX, &group->context) == 0;
-        group->hopeless = !group->open;
-    }
-    return group->open;
-}
-
-static void
-sync_group_one(struct sync_group *group, int fd, int *error_out)
-{
-    *error_out = group->ops->sync_data(fd) < 0 ? errno : 0;
-}
-
-/* Gives as many as are taken to the kernel. Returns their number: the first so many. */
-static size_t
-sync_group_submit(struct sync_group *group, struct iocb *blocks, const int *fds, size_t count)
-{
-    struct iocb *pointers[SYNC_GROUP_MAX];
-    long taken;
-
-    for (size_t i = 0; i < count; i++) {
-        blocks[i] = (struct iocb){
-            .aio_data = i, .aio_fildes = (uint32_t)fds[i], .aio_lio_opcode = IOCB_CMD_FDSYNC};
-        pointers[i] = &blocks[i];
-    }
-    taken = syscall(SYS_io_submit, group->context, (long)count, pointers);
-    if (taken < 0 && errno != EAGAIN)
-        group->hopeless = true;
-    return taken > 0 ? (size_t)taken : 0;
-}
-
-static void
-sync_group_await(struct sync_group *group, size_t count, int *errors_out)
-{
-    struct io_event events[SYNC_GROUP_MAX];
-
-    while (count > 0) {
-        long got = syscall(SYS_io_getevents, group->context, 1L, (long)count, events, NULL);
-
-        MS_ASSERT(got > 0 || errno == EINTR);
-        for (long i = 0; i < got; i++)
-            errors_out[events[i].data] = events[i].res < 0 ? (int)-events[i].res : 0;
-        count -= got > 0 ? (size_t)got : 0;
-    }
-}
-
-void
-sync_group_run(struct sync_group *group, const int *fds, size_t count, int *errors_out)
-{
-    struct iocb blocks[SYNC_GROUP_MAX];
-    size_t taken = 0;
-
-    MS_ASSERT(count <= SYNC_GROUP_MAX);
-    if (count > 1 && sync_group_usable(group))
-        taken = sync_group_submit(group, blocks, fds, count);
-    for (size_t i = taken; i < count; i++)
-        sync_group_one(group, fds[i], &errors_out[i]);
-    sync_group_await(group, taken, errors_out);
-}
-
-/* --- the store --- */
-
-#define STORE_GROUP SYNC_GROUP_MAX /* also bounds the descriptors in use */
 
 /* --- life --- */
 
@@ -265,25 +173,13 @@ store_sync(struct store *store, struct store_put *puts, size_t count)
         fds[n] = puts[i].temp.fd;
         under_way[n++] = &puts[i];
     }
-    sync_group_run(&store->group, fds, n, errors);
+    sync_group_run(&store->group, SYNC_DATA, fds, n, errors);
     for (size_t i = 0; i < n; i++)
         if (errors[i] != 0)
             under_way[i]->outcome = outcome_failed("the body cannot be made safe", errors[i]);
 }
 
 /* --- directories --- */
-
-/* One fsync of a directory serves all that were made in it. Returns 0 or errno. */
-static int
-store_sync_parent(struct store *store, size_t i)
-{
-    struct store_parent *p = &store->parents[i];
-
-    for (size_t j = 0; j < i; j++)
-        if (store->parents[j].inode == p->inode && store->parents[j].device == p->device)
-            return store->parents[j].error;
-    return dir_sync(store->syncs, p->parent.fd) < 0 ? errno : 0;
-}
 
 /* From the bottom up. A directory that we have made and whose name could not be made safe goes
  * again, unless somebody uses it: it will be made anew, and its name written again. */
@@ -302,12 +198,12 @@ store_close_parents(struct store *store)
 
 /* From the top down: what is beneath a directory without a safe name has none either. */
 static void
-store_sync_parents(struct store *store)
+store_judge_parents(struct store *store, const struct dir_group *dirs)
 {
     for (size_t i = 0; i < store->parent_count; i++) {
         struct store_parent *p = &store->parents[i];
 
-        p->error = store_sync_parent(store, i);
+        p->error = dirs->errors[p->sync];
         if (p->error != 0)
             store->parents_error = p->error;
         else if (dir_is_named(store->syncs, p->parent.fd, p->parent.place))
@@ -315,6 +211,17 @@ store_sync_parents(struct store *store)
         else
             p->unnamed = true;
     }
+}
+
+static void
+store_sync_parents(struct store *store)
+{
+    struct dir_group dirs = {.count = 0};
+
+    for (size_t i = 0; i < store->parent_count; i++)
+        store->parents[i].sync = dir_group_add(&dirs, store->parents[i].parent.fd);
+    dir_group_run(&dirs, store->syncs, &store->group);
+    store_judge_parents(store, &dirs);
     store_close_parents(store);
 }
 
@@ -333,18 +240,15 @@ store_parent(struct store *store, const struct store_dir *parent, const struct s
              const char *name, bool made)
 {
     struct store_parent p = {.parent = *parent, .dir = *dir};
-    struct stat st;
 
     if (store_knows(store, dir, made))
         return 0;
-    if (dir_check(store->syncs, parent->fd) < 0 || store->ops->status(parent->fd, &st) < 0)
+    if (dir_check(store->syncs, parent->fd) < 0)
         return -1;
     if (store->parent_count == STORE_PARENTS_MAX)
         store_sync_parents(store);
     p.parent.fd = fcntl(parent->fd, F_DUPFD_CLOEXEC, 0);
     p.dir.fd = fcntl(dir->fd, F_DUPFD_CLOEXEC, 0);
-    p.device = st.st_dev;
-    p.inode = st.st_ino;
     if (made)
         snprintf(p.made, sizeof(p.made), "%s", name);
     if (p.parent.fd < 0 || p.dir.fd < 0) {
@@ -429,36 +333,22 @@ store_place(struct store *store, struct store_put *put)
         file_store_place(store, put);
 }
 
-/* What the fsync of the i-th put's directory says: that of an earlier put with the same one serves.
- */
-static int
-store_dir_error(struct store *store, struct store_put *puts, size_t i)
-{
-    struct stat st;
-
-    if (store->ops->status(puts[i].dir_fd, &st) < 0)
-        return errno;
-    for (size_t j = 0; j < i; j++)
-        if (puts[j].stored && puts[j].dir_inode == st.st_ino && puts[j].dir_device == st.st_dev)
-            return puts[j].dir_error;
-    puts[i].dir_device = st.st_dev;
-    puts[i].dir_inode = st.st_ino;
-    return dir_sync(store->syncs, puts[i].dir_fd) < 0 ? errno : 0;
-}
-
 /* The directories in which names are new. What has got its name stays: another sender may rely on
  * it by now. */
 static void
 store_sync_dirs(struct store *store, struct store_put *puts, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!puts[i].stored)
-            continue;
-        puts[i].dir_error = store_dir_error(store, puts, i);
-        if (puts[i].dir_error != 0)
+    struct dir_group dirs = {.count = 0};
+    size_t sync[STORE_GROUP];
+
+    for (size_t i = 0; i < count; i++)
+        if (puts[i].stored)
+            sync[i] = dir_group_add(&dirs, puts[i].dir_fd);
+    dir_group_run(&dirs, store->syncs, &store->group);
+    for (size_t i = 0; i < count; i++)
+        if (puts[i].stored && dirs.errors[sync[i]] != 0)
             puts[i].outcome =
-                outcome_named_failed("the directory cannot be made safe", puts[i].dir_error);
-    }
+                outcome_named_failed("the directory cannot be made safe", dirs.errors[sync[i]]);
 }
 
 static void
