@@ -94,7 +94,7 @@ PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base f
 # The client, and a worker to receive with, which has no process of its own.
 CLIENT_SRC := $(call sources,client embed proto bus dedup sources) src/handler/outcome.c \
               $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
-              $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c,$(wildcard src/common/*.c)) \
+              $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c %/symbols.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c tools/msockctl/doctor/*.c)

@@ -16,6 +16,8 @@
 int
 thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg)
 {
+    /* Blocked, they would end the process before it could say where. */
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
     pthread_attr_t attributes;
     sigset_t all, before;
     int error = pthread_attr_init(&attributes);
@@ -23,6 +25,8 @@ thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), v
     if (error == 0) {
         (void)pthread_attr_setstacksize(&attributes, THREAD_STACK);
         sigfillset(&all);
+        for (size_t i = 0; i < MS_ARRAY_LEN(faults); i++)
+            sigdelset(&all, faults[i]);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         error = pthread_create(thread_out, &attributes, run, arg);
         pthread_sigmask(SIG_SETMASK, &before, NULL);

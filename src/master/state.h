@@ -415,6 +415,12 @@ void reload_finish(struct master *m);
 /* Appends "8 workers, listening on msp://127.0.0.1:8000, ..." for g. */
 void reload_describe(const struct generation *g, struct buffer *out);
 
+/* --- crash.c --- */
+
+/* A worker has died, as wait(2) says: keeps what it left, and logs whose bytes it was reading and
+ * where in the code it was. Before its place is folded. */
+void crash_keep(struct master *m, const struct process *w, int status);
+
 /* --- supervise.c --- */
 
 /* Manages workers: forks them, hears that they are ready, reaps, replaces, tells them to leave,

@@ -126,6 +126,16 @@ status_is_crash(int status)
            WTERMSIG(status) != SIGQUIT;
 }
 
+/* It was not told to leave, or would not have died of that; and it has said no reason. */
+static bool
+process_has_crashed(const struct process *w, int status)
+{
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status) != CHILD_EXIT_DONE &&
+               WEXITSTATUS(status) != CHILD_EXIT_NOT_READY;
+    return status_is_crash(status) || w->state != WORKER_LEAVING;
+}
+
 /* What stands against sources outlives the worker, and its crash may be somebody's fault. */
 static void
 process_bury(struct master *m, const struct process *w, int status)
@@ -147,6 +157,8 @@ process_unplace(struct master *m, struct process *w, int status)
     if (!w->placed)
         return;
     process_bury(m, w, status);
+    if (process_has_crashed(w, status))
+        crash_keep(m, w, status);
     stats_master_fold(&m->stats, &w->place);
     w->placed = false;
 }

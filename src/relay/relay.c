@@ -48,8 +48,10 @@ relay_open_parts(struct relay *r, char error[HANDLER_ERROR_LEN])
     r->digester = digester_create();
     r->helper = helper_create("retain");
     if (r->root >= 0 && r->digester != NULL && r->helper != NULL &&
-        stats_writer_open(&r->stats, &r->child->stats) == 0 && relay_open_signals(r) == 0)
+        stats_writer_open(&r->stats, &r->child->stats) == 0 && relay_open_signals(r) == 0) {
+        stats_watch_crashes(r->stats.recorder);
         return 0;
+    }
     snprintf(error, HANDLER_ERROR_LEN, "it cannot begin: %s", strerror(errno));
     return -1;
 }

@@ -113,3 +113,17 @@ stats_peer_format(uint8_t family, const uint8_t address[16], uint16_t port,
     else
         snprintf(out, ENDPOINT_TEXT_LEN, "unix:");
 }
+
+size_t
+stats_frame_format(const struct stats_frame *frame, char out[STATS_FRAME_LEN])
+{
+    const bool named = frame->function[0] != '\0';
+    int n = 0;
+
+    if (named)
+        n = snprintf(out, STATS_FRAME_LEN, "%.*s+0x%llx (", (int)sizeof(frame->function),
+                     frame->function, (unsigned long long)frame->offset);
+    n += snprintf(out + n, STATS_FRAME_LEN - (size_t)n, "%.*s+0x%llx%s", (int)sizeof(frame->module),
+                  frame->module, (unsigned long long)frame->at, named ? ")" : "");
+    return (size_t)n;
+}

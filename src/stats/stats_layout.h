@@ -3,10 +3,10 @@
  *
  *   control  written by the master alone: who runs, with what, what the last reload said, and the
  *            totals of the workers that are gone. Workers and readers map it.
- *   stats.N  the region of one worker: a block, then a slot for each connection. Only that worker
- *            maps it and can write it. Others read it with pread, so whatever a worker does to its
- *            file, nobody else is hurt. The master makes it for a new worker and removes it when it
- *            has added up its numbers.
+ *   stats.N  the region of one worker: a block, a slot for each connection, its flight recorder.
+ *            Only that worker maps it and can write it. Others read it with pread, so whatever a
+ * worker does to its file, nobody else is hurt. The master makes it for a new worker and removes it
+ * when it has added up its numbers.
  *
  * Beside the files there is a page of memory for each worker, its load, which the workers map to
  * compare themselves with each other. */
@@ -15,6 +15,7 @@
 
 #include "common/histogram.h"
 #include "common/url.h"
+#include "stats/stats_recorder.h"
 #include "stats/stats_sources.h"
 
 #include <assert.h>
@@ -24,7 +25,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      12u
+#define STATS_VERSION      13u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -135,7 +136,8 @@ struct stats_block {
 static_assert(offsetof(struct stats_block, counters) == 64, "layout of a block");
 
 #define STATS_BLOCK_SIZE  4096
-#define STATS_REGION_SIZE (STATS_BLOCK_SIZE + (uint64_t)STATS_SLOTS * sizeof(struct stats_slot))
+#define STATS_RECORDER_AT (STATS_BLOCK_SIZE + (uint64_t)STATS_SLOTS * sizeof(struct stats_slot))
+#define STATS_REGION_SIZE (STATS_RECORDER_AT + sizeof(struct stats_recorder))
 
 /* Behind that, which the worker maps, it writes its table of sources about once a second. */
 #define STATS_SOURCES_AT STATS_REGION_SIZE
@@ -215,6 +217,22 @@ struct stats_folded {
     _Atomic uint64_t incarnation[STATS_REGIONS];
 };
 
+/* A worker that has died, as the master found it. What the worker had written is a copy, and is
+ * believed by nobody. */
+struct stats_crash {
+    _Atomic uint64_t number; /* from 1 on in the master's life; 0: none, or it is being written */
+    uint64_t time_us;        /* monotonic */
+    uint64_t generation;
+    uint32_t index; /* of the worker, or STATS_RELAY */
+    int32_t pid;
+    int32_t status; /* as wait(2) says */
+    uint32_t pad32;
+    struct stats_slot reading[STATS_READING]; /* the connections that it was reading; id 0: none */
+    struct stats_recorder recorder;
+};
+
+#define STATS_CRASHES 8 /* are kept; crash n stands at (n - 1) % STATS_CRASHES */
+
 enum stats_verdict { STATS_VERDICT_NONE = 0, STATS_VERDICT_OK, STATS_VERDICT_FAILED };
 
 struct stats_control {
@@ -247,6 +265,7 @@ struct stats_control {
     struct stats_folded folded[2];
     struct stats_worker worker[STATS_REGIONS];
     struct stats_listener listener[STATS_LISTENERS];
+    struct stats_crash crash[STATS_CRASHES];
 };
 
 /* Regions that were ever taken. The value may be damaged, so it is bounded. */
@@ -271,6 +290,11 @@ MS_MUST_CHECK int stats_space_reserve(int fd, uint64_t offset, uint64_t len);
  * address and port as in struct stats_slot. */
 void stats_peer_format(uint8_t family, const uint8_t address[16], uint16_t port,
                        char out[ENDPOINT_TEXT_LEN]);
+
+/* "conn_feed+0x1f (msockd+0x4f123)", "msockd+0x4f123" without the name of a function. Returns its
+ * length. Names are as they stand in the frame: escape them. */
+#define STATS_FRAME_LEN 160
+size_t stats_frame_format(const struct stats_frame *frame, char out[STATS_FRAME_LEN]);
 
 /* --- histograms --- */
 

@@ -96,7 +96,8 @@ region_create(struct stats_master *sm, unsigned region)
 {
     int fd = -1;
 
-    if (region_file(sm, region, &fd) < 0 || stats_space_reserve(fd, 0, STATS_BLOCK_SIZE) < 0) {
+    if (region_file(sm, region, &fd) < 0 || stats_space_reserve(fd, 0, STATS_BLOCK_SIZE) < 0 ||
+        stats_space_reserve(fd, STATS_RECORDER_AT, sizeof(struct stats_recorder)) < 0) {
         fd_close(&fd);
         return -1;
     }
@@ -328,6 +329,42 @@ stats_master_fold(struct stats_master *sm, const struct stats_place *place)
     atomic_store(&row->pid, 0);
     atomic_store(&row->incarnation, 0);
     region_remove(sm, place->region);
+}
+
+/* The slot of that number, where it can be one and is read. */
+static void
+crash_reading(const struct stats_master *sm, unsigned region, uint32_t number,
+              struct stats_slot *slot_out)
+{
+    memset(slot_out, 0, sizeof(*slot_out));
+    if (number != 0 && number <= STATS_SLOTS &&
+        region_read(sm, region, STATS_BLOCK_SIZE + (number - 1) * sizeof(*slot_out), slot_out,
+                    sizeof(*slot_out)) < 0)
+        memset(slot_out, 0, sizeof(*slot_out));
+}
+
+const struct stats_crash *
+stats_master_crashed(struct stats_master *sm, const struct stats_place *place, int status)
+{
+    struct stats_control *c = sm->control;
+    const struct stats_worker *row = &c->worker[place->region];
+    struct stats_crash *crash = &c->crash[sm->crashes % STATS_CRASHES];
+
+    atomic_store_explicit(&crash->number, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    crash->time_us = clock_mono_us();
+    crash->generation = atomic_load(&row->generation);
+    crash->index = atomic_load(&row->index);
+    crash->pid = atomic_load(&row->pid);
+    crash->status = status;
+    if (region_read(sm, place->region, STATS_RECORDER_AT, &crash->recorder,
+                    sizeof(crash->recorder)) < 0)
+        memset(&crash->recorder, 0, sizeof(crash->recorder));
+    for (unsigned i = 0; i < STATS_READING; i++)
+        crash_reading(sm, place->region, atomic_load(&crash->recorder.reading[i]),
+                      &crash->reading[i]);
+    atomic_store_explicit(&crash->number, ++sm->crashes, memory_order_release);
+    return crash;
 }
 
 struct stats_worker *

@@ -15,8 +15,9 @@ struct stats_master {
     struct regions loads;          /* of struct stats_load, one a worker */
     int region_fds[STATS_REGIONS]; /* read-write; -1 where the region is nobody's */
     uint64_t next_incarnation;
-    gid_t gid;  /* of the files */
-    int dir_fd; /* the directory that was there at the start, whatever has its name now */
+    uint64_t crashes; /* recorded so far */
+    gid_t gid;        /* of the files */
+    int dir_fd;       /* the directory that was there at the start, whatever has its name now */
 };
 
 /* Creates control anew in the directory dir_fd (-1: dir is opened), which errors call dir, by
@@ -55,6 +56,12 @@ struct stats_place {
 };
 MS_MUST_CHECK int stats_master_claim(struct stats_master *sm, unsigned index, uint64_t generation,
                                      struct stats_place *place_out);
+
+/* The worker of that region has died, as wait(2) says: keeps its flight recorder in control, before
+ * stats_master_fold. What is returned is valid until the next call; its text may be anything and
+ * not be ended. */
+const struct stats_crash *
+stats_master_crashed(struct stats_master *sm, const struct stats_place *place, int status);
 
 /* The worker of that region is gone: adds its numbers to the folded totals, once, removes its file,
  * and frees region and row. Numbers are added and never acted on; where they cannot be read any

@@ -87,6 +87,26 @@ bool stats_reader_region(struct stats_reader *sr, unsigned region, uint64_t inca
 void stats_reader_conns(struct stats_reader *sr,
                         void (*fn)(void *arg, const struct stats_conn_view *conn), void *arg);
 
+/* An event of a worker's flight recorder, also of one that has died. */
+struct stats_event_view {
+    unsigned worker_index;
+    int worker_pid;
+    uint64_t number;
+    uint64_t time_us, conn;
+    uint32_t value;
+    uint8_t kind;
+    uint16_t listener;
+    char peer[ENDPOINT_TEXT_LEN]; /* "": no connection */
+    char code[sizeof(((struct stats_event *)NULL)->code) + 1];
+};
+
+/* Calls fn for each event that could be read consistently, worker by worker. */
+void stats_reader_events(struct stats_reader *sr,
+                         void (*fn)(void *arg, const struct stats_event_view *event), void *arg);
+
+/* One of the crashes that are kept (i < STATS_CRASHES). False where there is none. */
+bool stats_reader_crash(const struct stats_reader *sr, unsigned i, struct stats_crash *crash_out);
+
 /* A source, over all workers and the master. */
 struct stats_source_view {
     struct source source; /* of an IPv6 network its first 8 bytes */

@@ -60,6 +60,7 @@ stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
     if (place->control_fd < 0)
         writer_alone(control, place->incarnation);
     sw->slots = (void *)((uint8_t *)sw->block + STATS_BLOCK_SIZE);
+    sw->recorder = (void *)((uint8_t *)sw->block + STATS_RECORDER_AT);
     sw->load = place->loads.fd >= 0 ? regions_own(&place->loads, place->region) : loads;
     atomic_store(&sw->load->open, 0);
     atomic_store(&sw->load->accepting, 0);
@@ -231,6 +232,43 @@ void
 stats_writer_accepting(struct stats_writer *sw, bool accepting)
 {
     atomic_store_explicit(&sw->load->accepting, accepting, memory_order_relaxed);
+}
+
+/* --- the flight recorder --- */
+
+/* The number is 0 while the rest changes, and never the same again. */
+void
+stats_record(struct stats_writer *sw, enum stats_event_kind kind, const struct stats_slot *conn,
+             uint64_t now_us, uint32_t value, const char *code)
+{
+    static const struct stats_slot none;
+    const struct stats_slot *slot = conn != NULL ? conn : &none;
+    struct stats_event *e = &sw->recorder->events[sw->events % STATS_EVENTS];
+
+    atomic_store_explicit(&e->number, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    e->time_us = now_us;
+    e->conn = slot->id;
+    e->value = value;
+    e->listener = slot->listener;
+    e->kind = (uint8_t)kind;
+    e->family = slot->family;
+    memcpy(e->address, slot->address, sizeof(e->address));
+    e->port = slot->port;
+    memset(e->code, 0, sizeof(e->code));
+    if (code != NULL)
+        memcpy(e->code, code, strnlen(code, sizeof(e->code)));
+    atomic_store_explicit(&e->number, ++sw->events, memory_order_release);
+}
+
+void
+stats_record_peer(struct stats_writer *sw, enum stats_event_kind kind, uint16_t listener,
+                  const struct endpoint *peer, uint64_t now_us, const char *code)
+{
+    struct stats_slot slot = {.listener = listener};
+
+    slot_set_peer(&slot, peer);
+    stats_record(sw, kind, &slot, now_us, 0, code);
 }
 
 /* --- the other workers --- */

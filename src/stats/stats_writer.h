@@ -13,6 +13,8 @@ struct stats_writer {
     struct stats_load *load;        /* this worker's own, read-write */
     struct stats_block *block;      /* the same */
     struct stats_slot *slots;
+    struct stats_recorder *recorder;
+    uint64_t events; /* recorded so far */
     uint64_t next_id;
     uint32_t *free_slots; /* stack of slots given back */
     uint32_t free_count, free_cap;
@@ -49,6 +51,32 @@ bool stats_writer_overfull(const struct stats_writer *sw);
 
 /* Open connections of all live workers. */
 uint64_t stats_writer_open_total(const struct stats_writer *sw);
+
+/* --- the flight recorder (stats_recorder.h) --- */
+
+/* Records an event, in the loop's thread. conn: the slot of its connection; NULL: none in
+ * particular. code: of the kinds that have one; NULL: none. No system call. */
+void stats_record(struct stats_writer *sw, enum stats_event_kind kind,
+                  const struct stats_slot *conn, uint64_t now_us, uint32_t value, const char *code);
+
+/* The same of a peer that gets no slot. */
+void stats_record_peer(struct stats_writer *sw, enum stats_event_kind kind, uint16_t listener,
+                       const struct endpoint *peer, uint64_t now_us, const char *code);
+
+/* Notes whose bytes are looked at from here on; NULL: nobody's. by: 0 the loop, 1 the thread beside
+ * it. */
+static inline void
+stats_reading(const struct stats_writer *sw, unsigned by, const struct stats_slot *slot)
+{
+    uint32_t number = slot != NULL ? (uint32_t)(slot - sw->slots) + 1 : 0;
+
+    atomic_store_explicit(&sw->recorder->reading[by], number, memory_order_relaxed);
+}
+
+/* In a process of its own: from now on a signal that ends it for its own fault leaves a note with a
+ * backtrace there, and then ends it as it would have. Functions of what is loaded later have names
+ * only after symbols_load. */
+void stats_watch_crashes(struct stats_recorder *recorder);
 
 /* Only the cell's one writer calls these, so load and store cannot lose an update. */
 static inline void

@@ -51,8 +51,10 @@ accept_without_descriptor(struct worker *w, const struct worker_socket *s)
     fd_close(&w->spare_fd);
     fd = fd_above_standard(accept4(s->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
     taken = fd >= 0;
-    if (taken)
+    if (taken) {
+        stats_record(&w->stats, STATS_EVENT_turned_away, NULL, w->now_us, 0, why.code);
         conn_refuse_at_once(s->listener, fd, &why, 0);
+    }
     w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
     return taken || w->spare_fd >= 0;
 }
@@ -113,10 +115,13 @@ accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
     struct conn_source source = {0};
     const struct conn_refusal *why = conn_admit(l, &from, &source);
 
-    if (why != NULL)
-        conn_refuse(l, fd, why, source.wait_s);
-    else
+    if (why == NULL) {
         conn_open(l, fd, peer, &source);
+        return;
+    }
+    stats_record_peer(&l->worker->stats, STATS_EVENT_turned_away, l->child->stats_id, peer,
+                      l->worker->now_us, why->code);
+    conn_refuse(l, fd, why, source.wait_s);
 }
 
 /* This worker was woken and declines or leaves, so it has used up the wake-up: tells the others

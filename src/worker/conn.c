@@ -152,6 +152,7 @@ conn_close(struct conn *c)
     conn_forget(c);
     conn_source_end(w, &c->source);
     if (c->slot != NULL) {
+        conn_record(c, STATS_EVENT_closed, 0, NULL);
         stats_writer_release(&w->stats, c->slot);
         c->slot = NULL;
     }
@@ -182,6 +183,7 @@ conn_move(struct conn *c)
 {
     switch (handover_give(c)) {
     case HANDOVER_DONE:
+        conn_record(c, STATS_EVENT_moved, 0, NULL);
         conn_tell_closed(c, true);
         /* Another process has the socket, so closing it here would not end what epoll says of
          * it. */
@@ -323,6 +325,7 @@ conn_turn_away(struct conn *c)
 void
 conn_expel(struct conn *c, const struct conn_refusal *why, uint32_t wait_s)
 {
+    conn_record(c, STATS_EVENT_turned_away, 0, why->code);
     c->refusal = why;
     c->refusal_wait_s = wait_s;
     if (c->proto->refusal != NULL)
@@ -447,6 +450,7 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     conn_note_pid(c);
     atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
     stats_add(&w->stats.block->counters.adopted, 1);
+    conn_record(c, STATS_EVENT_adopted, 0, NULL);
     conn_tell_opened(c, true);
     if (wh->ops->conn_adopted != NULL)
         wh->ops->conn_adopted(wh->handler, c, moved->mark, moved->mark_len);
@@ -472,6 +476,8 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
 
     if (slot == NULL) {
         conn_source_end(w, &counted);
+        stats_record_peer(&w->stats, STATS_EVENT_turned_away, listener->child->stats_id, peer,
+                          w->now_us, no_slot.code);
         conn_refuse(listener, fd, &no_slot, 0);
         return;
     }
@@ -487,6 +493,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
     c->source = counted;
     conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
+    conn_record(c, STATS_EVENT_accepted, 0, NULL);
     conn_begin(c, listener->proto);
     conn_tell_opened(c, false);
     if (conn_watch(c) < 0)

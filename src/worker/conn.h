@@ -252,6 +252,15 @@ bool conn_wants_bytes(const struct conn *c);
             stats_add(&(c)->slot->counters.name, (uint64_t)(n));               \
     } while (0)
 
+/* Records an event of the connection; see stats_record. */
+static inline void
+conn_record(const struct conn *c, enum stats_event_kind kind, uint32_t value, const char *code)
+{
+    struct worker *w = conn_worker(c);
+
+    stats_record(&w->stats, kind, c->slot, w->now_us, value, code);
+}
+
 /* A message has begun, and its end has not come. */
 bool conn_is_receiving(const struct conn *c);
 

@@ -88,6 +88,9 @@ conn_end_unreadable(struct conn *c)
     conn_close(c);
 }
 
+/* Of the counters, those of answers that are worth an event. */
+#define CONN_REFUSALS(X) X(nack1) X(nack2) X(rej) X(err)
+
 void
 conn_count(struct conn *c, const struct proto_tally *tally)
 {
@@ -96,6 +99,11 @@ conn_count(struct conn *c, const struct proto_tally *tally)
     if (tally->name != 0) \
         CONN_ADD(c, name, tally->name);
     PROTO_COUNTERS(X)
+#undef X
+#define X(name)           \
+    if (tally->name != 0) \
+        conn_record(c, STATS_EVENT_answered, tally->name, #name);
+    CONN_REFUSALS(X)
 #undef X
     conn_blame(c, STATS_BLAME_damaged, tally->nack1 + tally->nack2);
     conn_blame(c, STATS_BLAME_header, tally->header);
@@ -246,6 +254,17 @@ conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
     blob_unref(made);
 }
 
+static void
+conn_record_verdict(const struct conn *c, const struct verdict *verdict)
+{
+    const char *code = verdict->code != NULL ? verdict->code : "internal";
+
+    if (verdict->outcome == PROTO_REFUSED)
+        conn_record(c, STATS_EVENT_refused, 1, code);
+    else if (verdict->outcome == PROTO_FAILED)
+        conn_record(c, STATS_EVENT_failed, 1, code);
+}
+
 void
 conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
 {
@@ -262,6 +281,7 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     if (w->submitting == m)
         w->submitting = NULL;
     conn_end_claim(w, m->dedup, verdict);
+    conn_record_verdict(c, verdict);
     if (c->phase != CONN_DEAD)
         conn_answer(c, &io, m, verdict);
     else

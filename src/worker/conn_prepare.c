@@ -26,6 +26,8 @@ struct preparing {
     bool wants_json;
     struct sources *sources; /* in the helper's thread: whose bytes these are, see conn_note */
     uint32_t source;
+    const struct stats_writer *stats; /* the same */
+    const struct stats_slot *slot;
     struct outcome opened;
     enum json_verdict parsed;
     char error[JSON_ERROR_LEN];
@@ -92,6 +94,7 @@ prepare_in_thread(struct helper_job *job)
 {
     struct preparing *p = (struct preparing *)job;
 
+    stats_reading(p->stats, 1, p->slot);
     if (p->sources != NULL)
         (void)sources_note(p->sources, 1, p->source);
     p->own.digester = digester_create();
@@ -101,6 +104,7 @@ prepare_in_thread(struct helper_job *job)
         p->opened = outcome_failed("the message cannot be opened now", ENOMEM);
     if (p->sources != NULL)
         (void)sources_note(p->sources, 1, 0);
+    stats_reading(p->stats, 1, NULL);
 }
 
 /* A sender that has gone meanwhile got no final answer, so it sends the message again. */
@@ -244,6 +248,8 @@ conn_submit(struct conn *c, struct message *m)
         .wants_json = conn_wants_json(c),
         .sources = conn_worker(c)->sources,
         .source = c->source.is_exempt ? 0 : c->source.row,
+        .stats = &conn_worker(c)->stats,
+        .slot = c->slot,
     };
 
     if (c->source.row != 0)

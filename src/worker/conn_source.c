@@ -156,6 +156,7 @@ conn_blame(struct conn *c, enum stats_blame what, unsigned n)
         !sources_blame(w->sources, c->source.row, what, n))
         return;
     stats_add(&w->stats.block->counters.penalties, 1);
+    conn_record(c, STATS_EVENT_penalty, what, NULL);
     snprintf(text, sizeof(text), "is turned away for a while: %s", stats_blame_words(what));
     conn_say(c, "the source of a connection", text);
 }
@@ -165,6 +166,7 @@ conn_note(const struct conn *c)
 {
     const struct worker *w = conn_worker(c);
 
+    stats_reading(&w->stats, 0, c->slot);
     if (w->sources == NULL)
         return 0;
     return sources_note(w->sources, 0, c->source.is_exempt ? 0 : c->source.row);
@@ -173,6 +175,7 @@ conn_note(const struct conn *c)
 void
 conn_unnote(const struct worker *w, uint32_t before)
 {
+    stats_reading(&w->stats, 0, w->reading != NULL ? w->reading->slot : NULL);
     if (w->sources != NULL)
         (void)sources_note(w->sources, 0, before);
 }

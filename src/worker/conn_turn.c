@@ -56,6 +56,17 @@ conn_state(const struct conn *c)
     return c->proto->idle(&c->state) ? STATS_CONN_IDLE : STATS_CONN_RECEIVING;
 }
 
+static void
+conn_show_state(struct conn *c)
+{
+    const uint8_t state = (uint8_t)conn_state(c);
+
+    if (state == atomic_load_explicit(&c->slot->state, memory_order_relaxed))
+        return;
+    atomic_store_explicit(&c->slot->state, state, memory_order_relaxed);
+    conn_record(c, STATS_EVENT_state, state, NULL);
+}
+
 static uint64_t
 conn_deadline(const struct conn *c)
 {
@@ -151,7 +162,7 @@ conn_finish(struct conn *c)
         return;
     }
     if (c->slot != NULL)
-        atomic_store_explicit(&c->slot->state, (uint8_t)conn_state(c), memory_order_relaxed);
+        conn_show_state(c);
     deadline = conn_deadline(c);
     if (deadline != UINT64_MAX)
         timer_set(&conn_worker(c)->wheel, &c->timer, deadline);

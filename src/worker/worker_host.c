@@ -61,6 +61,7 @@ worker_committed(void *ctx, unsigned messages)
 
     stats_add(&w->stats.block->counters.commits, 1);
     stats_add(&w->stats.block->counters.committed, messages);
+    stats_record(&w->stats, STATS_EVENT_committed, NULL, w->now_us, messages, NULL);
 }
 
 static void

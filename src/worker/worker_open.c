@@ -355,6 +355,8 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     }
     if (stats_writer_open(&w->stats, &child->stats) < 0)
         goto failed;
+    if (setup->is_process)
+        events->watch_crashes(w->stats.recorder);
     if (child->sources != NULL) {
         w->sources = sources_open(child->sources, child->stats.region, child->stats.incarnation,
                                   w->stats.control, child->stats.stats_fd, w->now_us);

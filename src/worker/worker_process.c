@@ -1,6 +1,7 @@
 /* A worker as a process of its own: its signals, its master, its exit status. */
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/symbols.h"
 #include "handler/journal/data_dir.h"
 #include "worker/conn.h"
 #include "worker/worker_state.h"
@@ -134,7 +135,8 @@ worker_tune_memory(void)
 int
 worker_main(const struct child *child)
 {
-    static const struct worker_events events = {worker_signals, worker_master_gone};
+    static const struct worker_events events = {worker_signals, worker_master_gone,
+                                                stats_watch_crashes};
     static const struct worker_setup setup = {
         .is_process = true,
         .find_handler = handler_find,
@@ -152,6 +154,7 @@ worker_main(const struct child *child)
         worker_say(child, error, strlen(error));
         return CHILD_EXIT_NOT_READY;
     }
+    symbols_load(); /* of modules */
     if (worker_has_master(&worker)) {
         worker_ready(&worker);
         worker_run(&worker);

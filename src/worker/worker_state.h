@@ -187,6 +187,7 @@ struct helper *worker_helper(struct worker *w);
 struct worker_events {
     void (*signals)(struct watch *watch, uint32_t events);
     void (*master_gone)(struct watch *watch, uint32_t events);
+    void (*watch_crashes)(struct stats_recorder *recorder); /* stats_watch_crashes */
 };
 
 /* Shared memory, store, event loop, handlers, listeners. A process of its own accepts only after

@@ -33,6 +33,24 @@ struct fixture {
 
 /* --- a toy master: one worker's worth of numbers, and an answer to every signal --- */
 
+/* The worker has died, and has left in its region whatever it liked. */
+static void
+toy_crash(struct stats_master *sm, const struct stats_place *place, struct stats_writer *sw,
+          const struct stats_slot *slot)
+{
+    struct stats_crash_note *note = &sw->recorder->note;
+
+    stats_record(sw, STATS_EVENT_refused, slot, clock_mono_us(), 1, "\033[31mred and more of it");
+    stats_record(sw, (enum stats_event_kind)200, slot, clock_mono_us(), 1, NULL);
+    atomic_store(&sw->recorder->reading[0], 1);
+    atomic_store(&sw->recorder->reading[1], UINT32_MAX);
+    memset(note->frames[0].function, '\033', sizeof(note->frames[0].function));
+    memset(note->frames[0].module, 'm', sizeof(note->frames[0].module));
+    atomic_store(&note->frame_count, UINT32_MAX);
+    atomic_store(&note->signal, 11);
+    stats_master_crashed(sm, place, 11);
+}
+
 static void
 toy_count(struct stats_master *sm)
 {
@@ -59,6 +77,7 @@ toy_count(struct stats_master *sm)
     stats_add(&sw.block->counters.accepted, 2);
     for (int i = 0; i < 33; i++)
         stats_latency(sw.block, 100);
+    toy_crash(sm, &place, &sw, slot);
     stats_writer_close(&sw);
 }
 
@@ -548,6 +567,25 @@ wrong_usage_is_said_in_one_sentence(void **state)
     assert_non_null(strstr(f->err, "no msockd has run in /nonexistent"));
 }
 
+static void
+a_damaged_flight_recorder_is_shown_escaped(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(CTL(f, "events"), 0);
+    assert_null(strchr(f->out, '\033'));
+    assert_non_null(strstr(f->out, "\\x1B[31mred and m"));
+    assert_null(strstr(f->out, "red and mo"));
+    assert_non_null(strstr(f->out, "unknown"));
+    assert_int_equal(CTL(f, "crashes"), 0);
+    assert_null(strchr(f->out, '\033'));
+    assert_non_null(strstr(f->out, "worker 0 (pid 4242) died: signal 11"));
+    assert_non_null(strstr(f->out, "was reading connection 4242.1, from 127.0.0.1:50412 over msp"));
+    assert_non_null(strstr(f->out, "\\x1B+0x0 (mmmmmmmmmmmmmmmmmmmmmmmmmmmmmmmm+0x0)"));
+    assert_int_equal(CTL(f, "crashes", "--json"), 0);
+    assert_null(strchr(f->out, '\033'));
+}
+
 int
 main(void)
 {
@@ -559,6 +597,7 @@ main(void)
         TEST(connections_are_listed_sorted_and_filtered),
         TEST(every_counter_of_a_connection_is_a_column),
         TEST(text_from_shared_memory_cannot_steer_the_terminal),
+        TEST(a_damaged_flight_recorder_is_shown_escaped),
         TEST(a_baseline_is_made_kept_and_subtracted),
         TEST(watching_prints_one_document_a_line),
         TEST(reload_waits_for_the_verdict),

@@ -39,8 +39,7 @@ static const struct column conn_columns[] = {
     {"idle", NULL, COLUMN_SECONDS},
 };
 
-/* A state comes from shared memory, so a number may have no name. */
-static const char *
+const char *
 conn_state_name(enum stats_conn_state state)
 {
     switch (state) {

@@ -60,7 +60,7 @@ extern const struct ctl_command *const ctl_commands[];
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
     ctl_relay, ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources,
-    ctl_top, ctl_serve;
+    ctl_top, ctl_serve, ctl_events, ctl_crashes;
 
 /* --- options and endings (main.c) --- */
 
@@ -150,6 +150,9 @@ void snapshot_fini(struct snapshot *snapshot);
 unsigned snapshot_ready(const struct snapshot *snapshot);
 
 const char *verdict_name(enum stats_verdict verdict);
+
+/* A state comes from shared memory, so a number may have no name: "unknown". (cmd_conns.c) */
+const char *conn_state_name(enum stats_conn_state state);
 
 /* How the n bytes of a text field in shared memory begin; they may lack the NUL. */
 void field_copy(char *out, const char *field, size_t n);

@@ -39,7 +39,7 @@ cell_unit(const json_t *value, const struct column *column, char out[UNIT_LEN])
     switch (column->kind) {
     case COLUMN_TEXT:
     case COLUMN_RIGHT:
-        return json_string_value(value);
+        return json_is_string(value) ? json_string_value(value) : "-";
     case COLUMN_COUNT:
         if (json_is_null(value))
             return "-";
