@@ -31,7 +31,7 @@ WATCH_PACKAGES := chromium-headless-shell prometheus
 TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 # The same for the Python module.
 PYTHON_PACKAGES := python3-dev
-LINT_PACKAGES := clang clang-format cppcheck $(PYTHON_PACKAGES) mypy
+LINT_PACKAGES := clang clang-format cppcheck abigail-tools $(PYTHON_PACKAGES) mypy
 
 # --- flags -----------------------------------------------------------------------------------------
 
@@ -213,10 +213,10 @@ $(B)/msock: $(call obj,$(MSOCK_SRC)) $(B)/libmsock.a $(B)/libdaemon.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(CLIENT_LIBS) $(MSOCK_LIBS) -lm
 
-$(B)/libmsock.so.$(VERSION): $(call pic,$(CLIENT_SRC))
+$(B)/libmsock.so.$(VERSION): $(call pic,$(CLIENT_SRC)) src/client/libmsock.map
 	$(call say,LINK,$@)
 	$(Q)$(CC) -shared $(SAN) -Wl,-soname,libmsock.so.$(SOVER) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) \
-	    -o $@ $^ $(CLIENT_LIBS)
+	    -Wl,--version-script=src/client/libmsock.map -o $@ $(filter %.o,$^) $(CLIENT_LIBS)
 
 $(B)/libmsock.so: $(B)/libmsock.so.$(VERSION)
 	$(Q)ln -sf libmsock.so.$(VERSION) $(B)/libmsock.so.$(SOVER)
@@ -459,6 +459,7 @@ lint: lint-deps nats-deps live-deps
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
 	sh tests/lint_manuals.sh $(B)/lint-gcc
+	sh tests/lint_library.sh $(B)/lint-gcc
 	cd python && MYPYPATH=dropins mypy --strict --python-version 3.9 --scripts-are-modules msock \
 	    dropins/minimalsockets.py dropins/tinyproto dropins/gruv_socks $$(ls -d examples/*.py)
 
@@ -531,7 +532,7 @@ help:
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make python        the Python module into $(B)/python;  make python-test  its tests'
 	@echo 'make valgrind      the unit tests under valgrind'
-	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals'
+	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals, ABI'
 	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'
 	@echo 'make bench         speed beside Redis, beanstalkd, nginx, rsync, NATS and mosquitto'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
