@@ -93,7 +93,7 @@ DAEMON_SRC := $(filter-out src/master/main.c src/nats/plugin/%, \
 PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base fd kernel thread)
 # The client, and a worker to receive with, which has no process of its own.
 CLIENT_SRC := $(call sources,client embed proto bus dedup sources) src/handler/outcome.c \
-              $(filter-out %/worker_process.c,$(wildcard src/worker/*.c)) \
+              $(filter-out %/worker_process.c %/child.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c %/symbols.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)

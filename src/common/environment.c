@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -19,13 +18,7 @@
 #define UMASK_OWNER  0700
 #define STACK_LEAST  ((rlim_t)8 << 20) /* bytes: the usual soft limit */
 
-/* What the launcher left, for those who ask for it later. */
-static struct {
-    bool hangup_ignored;
-    bool is_made;
-    mode_t umask;
-    struct rlimit files;
-} environment;
+static struct environment_left environment; /* for those who ask for it later */
 
 /* --- signals --- */
 
@@ -208,6 +201,18 @@ environment_make(enum environment_kind kind)
     environment.is_made = true;
     if (kind == ENVIRONMENT_DAEMON)
         environment_raise_limits();
+}
+
+void
+environment_tell(struct environment_left *out)
+{
+    *out = environment;
+}
+
+void
+environment_take(const struct environment_left *left)
+{
+    environment = *left;
 }
 
 void

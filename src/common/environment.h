@@ -5,6 +5,9 @@
 
 #include "common/base.h"
 
+#include <sys/resource.h>
+#include <sys/types.h>
+
 enum environment_kind {
     ENVIRONMENT_DAEMON, /* msockd: nothing of its launcher's counts */
     ENVIRONMENT_TOOL,   /* msock, msockctl: somebody has typed them, and his wishes count */
@@ -30,6 +33,17 @@ void environment_make(enum environment_kind kind);
 
 /* Was SIGHUP ignored when this process was started, as nohup(1) leaves it? */
 bool environment_hangup_ignored(void);
+
+/* What environment_make has found, for a process that is the same program executed anew and that
+ * does not call it. */
+struct environment_left {
+    bool hangup_ignored;
+    bool is_made;
+    mode_t umask;
+    struct rlimit files;
+};
+void environment_tell(struct environment_left *out);
+void environment_take(const struct environment_left *left);
 
 /* A warning for each hard limit that the daemon will meet. Call it once there is a log. */
 void environment_log_limits(void);

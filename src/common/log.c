@@ -134,6 +134,20 @@ log_reopen(void)
 }
 
 void
+log_tell(struct log_place *out)
+{
+    *out = (struct log_place){.fd = log_state.fd, .syslog = log_state.syslog};
+}
+
+void
+log_take(const struct log_place *place, const char *path)
+{
+    log_state.fd = place->fd;
+    log_state.path = path == NULL ? NULL : ms_strdup(path);
+    log_daemon.write = log_write;
+}
+
+void
 log_set_level(enum log_level level)
 {
     log_daemon.level = level;

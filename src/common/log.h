@@ -53,6 +53,17 @@ MS_MUST_CHECK int log_open(const char *path);
  * log_open. */
 MS_MUST_CHECK int log_reopen(void);
 
+/* Where the daemon's log goes, for a process that is executed anew and that log_take begins. The
+ * descriptor stays the log's. */
+struct log_place {
+    int fd;
+    bool syslog; /* there is no standard error: log_without_stderr follows log_take */
+};
+void log_tell(struct log_place *out);
+
+/* Takes the descriptor over; path is what log_open had. */
+void log_take(const struct log_place *place, const char *path);
+
 void log_set_level(enum log_level level);
 
 /* Sets the name in front of each line: "master", "worker 3". Copied. A process that was forked

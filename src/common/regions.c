@@ -1,4 +1,4 @@
-/* The mapping that was made before the seal stays writable, and there can be no other one. */
+/* What is mapped by a descriptor that can only read cannot become writable by mprotect. */
 #include "common/regions.h"
 
 #include "common/fd.h"
@@ -8,51 +8,43 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* Without the seal against writers, which kernels before 5.1 do not have, workers get a descriptor
- * that can only read. */
-static int
-regions_reopen(struct regions *r)
+void *
+memory_attach(int fd, size_t size)
 {
-    char path[32];
-    int fd;
+    void *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", r->fd);
-    fd = fchmod(r->fd, 0400) < 0 ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    fd_close(&r->fd);
-    r->fd = fd;
-    return 0;
+    return map != MAP_FAILED ? map : NULL;
 }
 
-/* The mapping stays writable, and there can be no other one. */
-static int
-regions_seal(struct regions *r)
+void *
+memory_create(const char *name, size_t size, int *fd_out)
 {
-    const int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    int fd = kernel_memory_file(name);
+    void *map = NULL;
 
-    if (fcntl(r->fd, F_ADD_SEALS, seals | F_SEAL_FUTURE_WRITE) == 0)
-        return 0;
-    return fcntl(r->fd, F_ADD_SEALS, seals) < 0 ? -1 : regions_reopen(r);
+    if (fd >= 0 && ftruncate(fd, (off_t)size) == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0)
+        map = memory_attach(fd, size);
+    if (map != NULL)
+        *fd_out = fd_steal(&fd);
+    fd_close(&fd);
+    return map;
 }
 
 int
 regions_create(const char *name, unsigned n, size_t size, struct regions *out)
 {
-    const size_t len = n * size;
-    void *map;
+    char path[32];
 
-    *out = (struct regions){.fd = kernel_memory_file(name), .n = n, .size = size};
-    if (out->fd < 0 || ftruncate(out->fd, (off_t)len) < 0)
+    *out = (struct regions){.fd = -1, .read_fd = -1, .n = n, .size = size};
+    out->memory = memory_create(name, n * size, &out->fd);
+    if (out->memory == NULL)
         return -1;
-    map = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, out->fd, 0);
-    if (map == MAP_FAILED)
-        return -1;
-    out->memory = map;
-    return regions_seal(out);
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", out->fd);
+    out->read_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return 0;
 }
 
 void
@@ -64,34 +56,27 @@ regions_close(struct regions *r)
         munmap(r->memory, r->n * r->size);
     r->memory = NULL;
     fd_close(&r->fd);
+    fd_close(&r->read_fd);
     errno = saved;
 }
 
-void
-regions_keep(const struct regions *r, unsigned own)
+int
+regions_attach(struct regions *r, unsigned own)
 {
-    char *memory = r->memory;
+    int rc = -1;
+    int read_fd = r->read_fd >= 0 ? r->read_fd : r->fd;
+    off_t at = (off_t)(own * r->size);
+    void *map = mmap(NULL, r->n * r->size, PROT_READ, MAP_SHARED | MAP_NORESERVE, read_fd, 0);
 
-    if (own > 0)
-        munmap(memory, own * r->size);
-    if (own + 1 < r->n)
-        munmap(memory + (own + 1) * r->size, (r->n - own - 1) * r->size);
-}
-
-const void *
-regions_map(const struct regions *r)
-{
-    void *map;
-
-    if (r->fd < 0)
-        return r->memory;
-    map = mmap(NULL, r->n * r->size, PROT_READ, MAP_SHARED, r->fd, 0);
-    return map != MAP_FAILED ? map : NULL;
-}
-
-void
-regions_unmap(const struct regions *r, const void *map)
-{
-    if (map != r->memory)
-        munmap((void *)(uintptr_t)map, r->n * r->size);
+    if (map == MAP_FAILED)
+        goto out;
+    r->memory = map;
+    if (mmap((char *)map + at, r->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, r->fd,
+             at) == MAP_FAILED)
+        goto out;
+    rc = 0;
+out:
+    fd_close(&r->fd);
+    fd_close(&r->read_fd);
+    return rc;
 }

@@ -20,9 +20,22 @@
 struct dedup_table;
 
 /* The table, for at most max messages (1 to DEDUP_MAX_LIMIT), about 80 bytes each, of which none
- * cost memory before they are used. A child of this process shares it. NULL with errno. */
+ * cost memory before they are used. NULL with errno. A private one is this process's alone, and no
+ * file: a program may have a limit on the size of its files. */
 MS_MUST_CHECK struct dedup_table *dedup_table_create(uint32_t max);
+MS_MUST_CHECK struct dedup_table *dedup_table_create_private(uint32_t max);
 void dedup_table_destroy(struct dedup_table *table); /* NULL is fine */
+
+/* What a worker needs to have the same table. */
+struct dedup_place {
+    int fd; /* borrowed from the table */
+    uint32_t max;
+    uint8_t secret[16];
+};
+void dedup_table_place(const struct dedup_table *table, struct dedup_place *place_out);
+
+/* In the worker: takes the descriptor over. NULL with errno. */
+MS_MUST_CHECK struct dedup_table *dedup_table_attach(struct dedup_place *place);
 
 /* The memory that the workers share, for tests that look at it or spoil it. */
 void *dedup_table_memory(const struct dedup_table *table, size_t *size_out);

@@ -1,5 +1,9 @@
 #include "dedup/table.h"
 
+#include "common/fd.h"
+#include "common/regions.h"
+
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -27,8 +31,8 @@ table_lines(uint32_t max)
     return power_of_two(max / (DEDUP_WAYS / 4) + 1);
 }
 
-struct dedup_table *
-dedup_table_create(uint32_t max)
+static struct dedup_table *
+table_new(uint32_t max)
 {
     const size_t lines = table_lines(max);
     struct dedup_table *table = ms_calloc(1, sizeof(*table));
@@ -36,16 +40,9 @@ dedup_table_create(uint32_t max)
     MS_ASSERT(max >= 1 && max <= DEDUP_MAX_LIMIT);
     if (table == NULL)
         return NULL;
+    table->fd = -1;
     table->size = sizeof(struct dedup_ring) + max * sizeof(struct dedup_slot) +
                   lines * sizeof(struct dedup_line);
-    table->ring = mmap(NULL, table->size, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (table->ring == MAP_FAILED) {
-        free(table);
-        return NULL;
-    }
-    table->slots = (struct dedup_slot *)(void *)(table->ring + 1);
-    table->lines = (struct dedup_line *)(void *)(table->slots + max);
     table->slot_count = max;
     table->line_mask = (uint32_t)lines - 1;
     table->number_mask = power_of_two(max + 1) - 1;
@@ -54,13 +51,71 @@ dedup_table_create(uint32_t max)
     return table;
 }
 
+/* Takes table over. memory NULL: there is none, with errno. */
+static struct dedup_table *
+table_with(struct dedup_table *table, void *memory)
+{
+    if (memory == NULL) {
+        dedup_table_destroy(table);
+        return NULL;
+    }
+    table->ring = memory;
+    table->slots = (struct dedup_slot *)(void *)(table->ring + 1);
+    table->lines = (struct dedup_line *)(void *)(table->slots + table->slot_count);
+    return table;
+}
+
+struct dedup_table *
+dedup_table_create(uint32_t max)
+{
+    struct dedup_table *table = table_new(max);
+
+    return table_with(table, memory_create("msockd-dedup", table->size, &table->fd));
+}
+
+struct dedup_table *
+dedup_table_create_private(uint32_t max)
+{
+    struct dedup_table *table = table_new(max);
+    void *memory;
+
+    if (table == NULL)
+        return NULL;
+    memory = mmap(NULL, table->size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return table_with(table, memory != MAP_FAILED ? memory : NULL);
+}
+
+void
+dedup_table_place(const struct dedup_table *table, struct dedup_place *place_out)
+{
+    *place_out = (struct dedup_place){.fd = table->fd, .max = table->slot_count};
+    memcpy(place_out->secret, table->secret, sizeof(table->secret));
+}
+
+struct dedup_table *
+dedup_table_attach(struct dedup_place *place)
+{
+    struct dedup_table *table = table_new(place->max);
+    void *memory = memory_attach(place->fd, table->size);
+
+    fd_close(&place->fd);
+    memcpy(table->secret, place->secret, sizeof(table->secret));
+    return table_with(table, memory);
+}
+
 void
 dedup_table_destroy(struct dedup_table *table)
 {
+    int saved = errno;
+
     if (table == NULL)
         return;
-    munmap(table->ring, table->size);
+    if (table->ring != NULL)
+        munmap(table->ring, table->size);
+    fd_close(&table->fd);
     free(table);
+    errno = saved;
 }
 
 void *

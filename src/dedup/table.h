@@ -65,8 +65,9 @@ struct dedup_ring {
     alignas(64) _Atomic uint64_t next; /* slots that were given out, never taken modulo */
 };
 
-/* What no worker can change for another one: each has its own copy since the fork. */
+/* What no worker can change for another one: each has its own copy. */
 struct dedup_table {
+    int fd;                  /* of what is shared; -1: private */
     struct dedup_ring *ring; /* shared */
     struct dedup_slot *slots;
     struct dedup_line *lines;

@@ -69,7 +69,7 @@ msock_server_create(void)
     settings_init(&s->settings, s->cwd); /* NULL: no relative path can be used */
     server_configure(s);
     s->wake_fd = fd_above_standard(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-    s->dedup = dedup_table_create(SERVER_IDS);
+    s->dedup = dedup_table_create_private(SERVER_IDS);
     if (!ms_memory_failed() && s->wake_fd >= 0 && s->dedup != NULL)
         return s;
     msock_server_destroy(s);

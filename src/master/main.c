@@ -110,14 +110,26 @@ program_tested(struct config *config)
     return program_told();
 }
 
+/* Does not return where this is a worker, or the relay, that was executed anew. */
+static void
+program_child(void)
+{
+    static struct child child;
+    int taken = child_take(&child);
+
+    if (taken < 0)
+        _exit(CHILD_EXIT_NOT_READY);
+    if (taken > 0)
+        _exit(child.index == STATS_RELAY ? relay_main(&child) : worker_main(&child));
+}
+
 static int
 program_run(struct program *p, struct config *config)
 {
     struct master_hooks hooks = {.build = program_build,
                                  .prepare = program_prepare,
                                  .arg = p,
-                                 .entry = worker_main,
-                                 .relay = relay_main,
+                                 .entry = child_execute,
                                  .verdict_fd = -1};
     enum daemonize_side side = DAEMONIZE_DAEMON;
     bool background = config->daemonize;
@@ -144,6 +156,7 @@ main(int argc, char *argv[])
     char error[CONFIG_ERROR_LEN];
     struct config *config;
 
+    program_child();
     environment_make(ENVIRONMENT_DAEMON);
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);

@@ -76,6 +76,13 @@ start_descriptors(struct master *m)
         failure_set(&m->failure, EX_OSERR, "no descriptors: %s", strerror(errno));
         return -1;
     }
+    if (child_program_open() < 0) {
+        failure_set(&m->failure, EX_OSERR,
+                    "cannot open the file of this program, which workers "
+                    "execute anew: %s",
+                    strerror(errno));
+        return -1;
+    }
     return 0;
 }
 
@@ -121,14 +128,11 @@ start_kernel(struct master *m)
 static int
 start_id_clock(struct master *m)
 {
-    void *map = mmap(NULL, sizeof(*m->id_offset_us), PROT_READ | PROT_WRITE,
-                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    if (map == MAP_FAILED) {
+    m->id_offset_us = memory_create("msockd-clock", sizeof(*m->id_offset_us), &m->id_clock_fd);
+    if (m->id_offset_us == NULL) {
         failure_set(&m->failure, EX_OSERR, "no memory for the clock of ids: %s", strerror(errno));
         return -1;
     }
-    m->id_offset_us = map;
     atomic_store(m->id_offset_us, clock_offset_us());
     return 0;
 }
@@ -465,6 +469,7 @@ master_fini(struct master *m)
     sources_table_destroy(m->sources);
     if (m->id_offset_us != NULL)
         munmap(m->id_offset_us, sizeof(*m->id_offset_us));
+    fd_close(&m->id_clock_fd);
     run_dir_close(&m->run);
     signals_close(&m->signals);
     free(m->log_file);
@@ -480,6 +485,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .verdict_fd = hooks->verdict_fd,
                        .terminal_fd = -1,
                        .death_fds = {-1, -1},
+                       .id_clock_fd = -1,
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .bell_fd = -1},

@@ -50,8 +50,7 @@ struct master_hooks {
                    char error[CONFIG_ERROR_LEN]);
     void *arg;
 
-    child_main_fn entry;
-    child_main_fn relay; /* of the process that a configuration with a relay has besides */
+    child_main_fn entry; /* also of the relay */
     int verdict_fd;      /* where a process that waits learns how the start went (daemonize), or -1;
                             the supervisor closes it */
 };

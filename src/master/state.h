@@ -346,7 +346,8 @@ struct master {
     struct bus_place bus;          /* for all workers, as long as the master lives */
     struct dedup_table *dedup;     /* the same */
     struct sources_table *sources; /* the same */
-    _Atomic int64_t *id_offset_us; /* the same */
+    _Atomic int64_t *id_offset_us; /* the same, */
+    int id_clock_fd;               /* and its memory */
     int accept_bell;               /* see struct child */
     int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;

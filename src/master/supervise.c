@@ -31,7 +31,6 @@ process_signal(const struct process *w, int signo)
 struct forget {
     struct master *m;
     const struct generation *g; /* the child's own */
-    const struct process *w;    /* the child itself */
 };
 
 static void
@@ -66,8 +65,6 @@ supervise_forget(void *arg)
     for (struct listener *l = m->retired; l != NULL; l = l->next)
         if (!generation_has(f->g, l))
             listener_forget(l);
-    stats_master_forget(&m->stats, &f->w->place);
-    sources_table_forget(m->sources, f->w->place.region);
 }
 
 static void
@@ -76,7 +73,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
 {
     struct child *c = &s->child;
 
-    s->entry = w->index == STATS_RELAY ? m->hooks->relay : m->hooks->entry;
+    s->entry = m->hooks->entry;
     s->name = w->name;
     s->log_file = m->log_file;
     s->forget = supervise_forget;
@@ -96,6 +93,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
     c->dedup = m->dedup;
     c->sources = m->sources;
     c->id_offset_us = m->id_offset_us;
+    c->id_clock_fd = m->id_clock_fd;
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];
     c->handover_fds[1] = m->handover_fds[1];
@@ -183,7 +181,7 @@ process_started(struct master *m, const struct generation *g, struct process *w)
 int
 supervise_spawn(struct master *m, struct generation *g, struct process *w, struct failure *why)
 {
-    struct forget forget = {.m = m, .g = g, .w = w};
+    struct forget forget = {.m = m, .g = g};
     struct spawn s = {.forget_arg = &forget};
     pid_t pid;
 

@@ -72,8 +72,7 @@ bool
 sources_bury(const struct sources_table *table, struct stats_control *control, unsigned region,
              uint64_t incarnation, bool crashed, uint64_t now_us, struct source *source_out)
 {
-    const struct sources_region *dead =
-        (const struct sources_region *)table->regions.memory + region;
+    const struct sources_region *dead = regions_own(&table->place.regions, region);
     const uint32_t now_s = (uint32_t)(now_us / 1000000);
     bool found = false;
 

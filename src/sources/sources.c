@@ -33,12 +33,8 @@ sources_open(const struct sources_table *table, unsigned region, uint64_t incarn
     s->table = table;
     s->control = control;
     s->stats_fd = stats_fd;
-    s->own = regions_own(&table->regions, region);
-    s->all = regions_map(&table->regions);
-    if (s->all == NULL) {
-        free(s);
-        return NULL;
-    }
+    s->own = regions_own(&table->place.regions, region);
+    s->all = regions_own(&table->place.regions, 0);
     for (unsigned i = 0; i < MS_ARRAY_LEN(s->own->used); i++)
         atomic_store_explicit(&s->own->used[i], 0, memory_order_relaxed);
     for (unsigned i = 0; i < SOURCES_NOTES; i++)
@@ -53,9 +49,6 @@ sources_open(const struct sources_table *table, unsigned region, uint64_t incarn
 void
 sources_close(struct sources *s)
 {
-    if (s == NULL)
-        return;
-    regions_unmap(&s->table->regions, s->all);
     free(s);
 }
 

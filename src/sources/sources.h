@@ -10,6 +10,7 @@
 #ifndef SOURCES_SOURCES_H
 #define SOURCES_SOURCES_H
 
+#include "common/regions.h"
 #include "stats/stats_layout.h"
 
 #define SOURCES_BITES_MS    10000 /* so much trouble is tolerated */
@@ -20,12 +21,20 @@
 
 struct sources_table;
 
-/* The memory, for all workers. A child of this process shares it. NULL with errno. */
+/* The memory, for all workers. NULL with errno. */
 MS_MUST_CHECK struct sources_table *sources_table_create(void);
 void sources_table_destroy(struct sources_table *table); /* NULL is fine */
 
-/* In the child that is to be the worker of that region: keeps nothing else to be written. */
-void sources_table_forget(struct sources_table *table, unsigned region);
+/* What a worker needs to have the same table. */
+struct sources_place {
+    struct regions regions; /* its descriptors are borrowed from the table */
+    uint8_t secret[16];
+};
+void sources_table_place(const struct sources_table *table, struct sources_place *place_out);
+
+/* In the worker of that region: takes the descriptors over. NULL with errno. */
+MS_MUST_CHECK struct sources_table *
+sources_table_attach(const struct sources_place *place, unsigned region);
 
 /* In the master, when a worker is gone: takes over the penalties of its sources. crashed: the
  * source that it was reading gets one: a minute, then an hour, then a day. Returns true for such a

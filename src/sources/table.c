@@ -12,9 +12,9 @@ sources_table_create(void)
 {
     struct sources_table *table = ms_calloc(1, sizeof(*table));
 
-    ms_random(table->secret, sizeof(table->secret));
+    ms_random(table->place.secret, sizeof(table->place.secret));
     if (regions_create("msockd-sources", STATS_REGIONS, sizeof(struct sources_region),
-                       &table->regions) == 0)
+                       &table->place.regions) == 0)
         return table;
     sources_table_destroy(table);
     return NULL;
@@ -25,14 +25,26 @@ sources_table_destroy(struct sources_table *table)
 {
     if (table == NULL)
         return;
-    regions_close(&table->regions);
+    regions_close(&table->place.regions);
     free(table);
 }
 
 void
-sources_table_forget(struct sources_table *table, unsigned region)
+sources_table_place(const struct sources_table *table, struct sources_place *place_out)
 {
-    regions_keep(&table->regions, region);
+    *place_out = table->place;
+}
+
+struct sources_table *
+sources_table_attach(const struct sources_place *place, unsigned region)
+{
+    struct sources_table *table = ms_calloc(1, sizeof(*table));
+
+    table->place = *place;
+    if (regions_attach(&table->place.regions, region) == 0)
+        return table;
+    sources_table_destroy(table);
+    return NULL;
 }
 
 uint64_t
@@ -40,7 +52,7 @@ sources_hash(const struct sources_table *table, const struct sources_key *key)
 {
     struct siphash h;
 
-    siphash_begin(&h, table->secret);
+    siphash_begin(&h, table->place.secret);
     siphash_update(&h, &key->kind, sizeof(key->kind));
     siphash_update(&h, &key->address, sizeof(key->address));
     return siphash_finish(&h);

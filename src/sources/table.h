@@ -2,7 +2,6 @@
 #ifndef SOURCES_TABLE_H
 #define SOURCES_TABLE_H
 
-#include "common/regions.h"
 #include "sources/sources.h"
 
 #define SOURCES_NOTES 2
@@ -23,8 +22,7 @@ static_assert(offsetof(struct sources_region, set) == 4096, "sets begin with a p
 static_assert(sizeof(struct sources_region) % 4096 == 0, "whole pages");
 
 struct sources_table {
-    struct regions regions;
-    uint8_t secret[16];
+    struct sources_place place;
 };
 
 static inline uint64_t

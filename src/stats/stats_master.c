@@ -152,7 +152,7 @@ stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gi
      * regions for theirs. */
     *sm = (struct stats_master){.dir_fd = -1,
                                 .control_ro_fd = -1,
-                                .loads.fd = -1,
+                                .loads = REGIONS_NONE,
                                 .gid = gid,
                                 .next_incarnation = clock_real_us()};
     memset(sm->region_fds, 0xff, sizeof(sm->region_fds)); /* -1 */
@@ -195,17 +195,6 @@ control_unmap(struct stats_master *sm)
         munmap(sm->control, sizeof(*sm->control));
     sm->control = NULL;
     fd_close(&sm->dir_fd);
-}
-
-void
-stats_master_forget(struct stats_master *sm, const struct stats_place *place)
-{
-    control_unmap(sm);
-    for (unsigned r = 0; r < STATS_REGIONS; r++)
-        if (r != place->region)
-            fd_close(&sm->region_fds[r]);
-    regions_keep(&sm->loads, place->region);
-    sm->loads.memory = NULL;
 }
 
 void

@@ -33,13 +33,6 @@ void stats_master_close(struct stats_master *sm); /* the files stay, to be read 
  * Once, before the first worker. */
 void stats_master_protocols(struct stats_master *sm, const char *const *names);
 
-struct stats_place;
-
-/* In the child that will be the worker of that place: lets go of everything else, so that it can
- * write nobody's memory but its own. The place can still be opened. Of this half only
- * stats_master_close may follow. */
-void stats_master_forget(struct stats_master *sm, const struct stats_place *place);
-
 /* Everything is in place: readers may read. The caller is the master from now on (its pid is taken
  * here, so call it after going to the background). */
 void stats_master_ready(struct stats_master *sm);
@@ -93,8 +86,10 @@ void stats_master_verdict(struct stats_master *sm, bool ok, const char *text);
 
 /* For stats_writer_open: region 0, the only one. Its memory is no file, since a program may have a
  * limit on the size of its files, and goes with stats_writer_close. */
-#define STATS_PLACE_PRIVATE \
-    ((struct stats_place){  \
-        .control_fd = -1, .stats_fd = -1, .loads = {.fd = -1, .n = 1}, .incarnation = 1})
+#define STATS_PLACE_PRIVATE                                           \
+    ((struct stats_place){.control_fd = -1,                           \
+                          .stats_fd = -1,                             \
+                          .loads = {.fd = -1, .read_fd = -1, .n = 1}, \
+                          .incarnation = 1})
 
 #endif

@@ -52,8 +52,9 @@ stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
     *sw = (struct stats_writer){
         .stats_fd = place->stats_fd, .load_count = place->loads.n, .next_id = 1};
     sw->control = control = writer_map(place->control_fd, sizeof(*control), PROT_READ);
-    sw->loads = loads =
-        writer_map(place->loads.fd, sw->load_count * sizeof(struct stats_load), PROT_READ);
+    sw->loads = loads = place->loads.memory != NULL
+                            ? place->loads.memory
+                            : writer_map(-1, sizeof(struct stats_load), PROT_READ);
     sw->block = writer_map(sw->stats_fd, STATS_REGION_SIZE, PROT_READ | PROT_WRITE);
     if (control == NULL || loads == NULL || sw->block == NULL)
         goto out;
@@ -61,7 +62,7 @@ stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
         writer_alone(control, place->incarnation);
     sw->slots = (void *)((uint8_t *)sw->block + STATS_BLOCK_SIZE);
     sw->recorder = (void *)((uint8_t *)sw->block + STATS_RECORDER_AT);
-    sw->load = place->loads.fd >= 0 ? regions_own(&place->loads, place->region) : loads;
+    sw->load = place->loads.memory != NULL ? regions_own(&place->loads, place->region) : loads;
     atomic_store(&sw->load->open, 0);
     atomic_store(&sw->load->accepting, 0);
     atomic_store_explicit(&sw->load->incarnation, place->incarnation, memory_order_release);
@@ -77,8 +78,8 @@ stats_writer_close(struct stats_writer *sw)
 {
     if (sw->control != NULL)
         munmap((void *)(uintptr_t)sw->control, sizeof(struct stats_control));
-    if (sw->loads != NULL)
-        munmap((void *)(uintptr_t)sw->loads, sw->load_count * sizeof(struct stats_load));
+    if (sw->loads != NULL && sw->stats_fd < 0)
+        munmap((void *)(uintptr_t)sw->loads, sizeof(struct stats_load));
     if (sw->block != NULL)
         munmap(sw->block, STATS_REGION_SIZE);
     free(sw->free_slots);

@@ -23,8 +23,8 @@ struct stats_writer {
     int stats_fd; /* borrowed from struct stats_place */
 };
 
-/* Maps, and puts its incarnation in place. In the worker, after the fork and stats_master_forget.
- * What place has stays as long as sw is used. Returns 0, or -1 with errno. */
+/* Maps, and puts its incarnation in place. What place has stays as long as sw is used. Returns 0,
+ * or -1 with errno. */
 MS_MUST_CHECK int stats_writer_open(struct stats_writer *sw, const struct stats_place *place);
 void stats_writer_close(struct stats_writer *sw);
 

@@ -52,6 +52,7 @@ struct child {
     struct dedup_table *dedup;     /* the same in all workers, all of which write it */
     struct sources_table *sources; /* NULL: nobody has a share */
     _Atomic int64_t *id_offset_us; /* the same; see struct handler_host */
+    int id_clock_fd;               /* its memory; -1 where there is only this worker */
     /* Both are -1 where there is only this worker. The bell (an eventfd) says that one worker
      * leaves connections to the others; connections of workers that leave go in at [1] and come out
      * at [0], a pair of packet sockets that all share. */
@@ -64,5 +65,24 @@ struct child {
 
 /* The worker's entry, a parameter of the supervisor so that tests can run a toy. */
 typedef int (*child_main_fn)(const struct child *child);
+
+/* --- child.c --- */
+
+/* A worker is this program executed anew, so that each has its own layout in memory and nothing of
+ * the master's. What it inherits is written into a file in memory, whose descriptor a variable of
+ * its environment names. */
+
+/* Opens the program that runs now: workers stay of this version when its file is replaced. Once, at
+ * the start of the master. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int child_program_open(void);
+
+/* In the forked child, with its log open and its user set: executes the program anew. Returns an
+ * exit status where it cannot, with the sentence on ready_fd. */
+int child_execute(const struct child *child);
+
+/* First in main: has this process been executed by child_execute? Then *child_out is what that one
+ * had, and log and environment are as they were there. Returns 1, 0 where it was not, or -1 where
+ * it was and what it inherits is not there. */
+MS_MUST_CHECK int child_take(struct child *child_out);
 
 #endif

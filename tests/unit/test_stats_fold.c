@@ -198,13 +198,12 @@ workers_that_come_and_go_quickly_lose_nothing(void **state)
 
 /* Counts until it is killed; says on fd that it has begun. */
 static _Noreturn void
-victim_run(struct fixture *f, const struct stats_place *place, int fd)
+victim_run(const struct stats_place *place, int fd)
 {
     struct endpoint peer = {.addr.ss_family = AF_UNIX};
     struct stats_writer sw;
     struct stats_slot *slot;
 
-    stats_master_forget(&f->master, place);
     if (stats_writer_open(&sw, place) < 0)
         _exit(1);
     slot = stats_writer_claim(&sw, 0, &peer, 1);
@@ -219,7 +218,7 @@ victim_run(struct fixture *f, const struct stats_place *place, int fd)
 }
 
 static void
-victim_start_and_kill(struct fixture *f, const struct stats_place *place)
+victim_start_and_kill(const struct stats_place *place)
 {
     int ready[2], status;
     char byte;
@@ -229,7 +228,7 @@ victim_start_and_kill(struct fixture *f, const struct stats_place *place)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0)
-        victim_run(f, place, ready[1]);
+        victim_run(place, ready[1]);
     close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     close(ready[0]);
@@ -250,7 +249,7 @@ workers_that_are_killed_keep_their_numbers(void **state)
 
     while (clock_mono_us() < end_us) {
         assert_int_equal(stats_master_claim(&f->master, 0, 1, &place), 0);
-        victim_start_and_kill(f, &place);
+        victim_start_and_kill(&place);
         totals_of(f, dead);
         stats_master_fold(&f->master, &place);
         totals_of(f, folded);
