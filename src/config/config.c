@@ -45,6 +45,8 @@ config_set_one(struct settings *s, const char *text, char *error)
     option = settings_option(name, origin, error);
     if (option == NULL)
         return -1;
+    if (option == &config_options[OPTION_INCLUDE])
+        return config_fail(error, "%s: only the file of -c includes others", origin);
     if (option->type == OPTION_TYPE_LIST)
         snprintf(origin, sizeof(origin), "-o %s", option->name);
     return settings_set(s, option, equals + 1, origin, error);

@@ -7,6 +7,7 @@
 
 #include <confuse.h>
 #include <errno.h>
+#include <glob.h>
 #include <stdlib.h>
 
 #define CONFIG_FILE_MAX (1 << 20) /* bytes */
@@ -16,6 +17,7 @@ struct config_parse {
     const char *shown;
     struct settings *settings;
     char *error;
+    bool included;            /* this is not the file of -c */
     bool failed;              /* error is written; the first one stands */
     int set_on[OPTION_COUNT]; /* the line that has set an option, or 0 */
 };
@@ -178,6 +180,10 @@ file_take_value(cfg_t *cfg, cfg_opt_t *opt, const char *value, void *result)
 
     MS_ASSERT(p != NULL && option != NULL);
     file_origin(p, cfg, option, value, origin, sizeof(origin));
+    if (p->included && option == &config_options[OPTION_INCLUDE]) {
+        p->failed = true;
+        return config_fail(p->error, "%s: this file is included itself", origin);
+    }
     if (file_check_repeated(p, cfg, opt, (size_t)(option - config_options)) < 0 ||
         settings_set(p->settings, option, value, origin, p->error) < 0) {
         p->failed = true;
@@ -258,11 +264,12 @@ file_blank_mark(char *text)
         file_blank(text, text + strlen(mark));
 }
 
-int
-config_file_read(const char *path, const char *shown, struct settings *settings,
-                 char error[CONFIG_ERROR_LEN])
+static int
+file_read(const char *path, const char *shown, bool included, struct settings *settings,
+          char *error)
 {
-    struct config_parse parse = {.shown = shown, .settings = settings, .error = error};
+    struct config_parse parse = {
+        .shown = shown, .settings = settings, .error = error, .included = included};
     char *text;
     size_t len;
     int rc;
@@ -278,5 +285,53 @@ config_file_read(const char *path, const char *shown, struct settings *settings,
     if (rc == 0)
         rc = file_parse(&parse, text);
     free(text);
+    return rc;
+}
+
+/* A folder that is not there includes nothing. */
+static int
+file_glob_failed(const char *path, int err)
+{
+    (void)path;
+    return err != ENOENT;
+}
+
+/* The files of a pattern beside the file at path. Returns 0 and files for globfree, or -1. */
+static int
+file_find_included(const char *path, const struct settings *settings, glob_t *files_out,
+                   char *error)
+{
+    const char *origin = settings->origin[OPTION_INCLUDE];
+    char *folder = ms_strdup(path), *pattern;
+    int rc;
+
+    *strrchr(folder, '/') = '\0';
+    rc = config_path(folder, settings->text[OPTION_INCLUDE], origin, &pattern, error);
+    free(folder);
+    if (rc < 0)
+        return -1;
+    rc = glob(pattern, 0, file_glob_failed, files_out);
+    free(pattern);
+    if (rc == 0 || rc == GLOB_NOMATCH)
+        return 0;
+    globfree(files_out);
+    return config_fail(error, "%s: %s", origin,
+                       rc == GLOB_NOSPACE ? "out of memory" : "the folder cannot be read");
+}
+
+int
+config_file_read(const char *path, const char *shown, struct settings *settings,
+                 char error[CONFIG_ERROR_LEN])
+{
+    glob_t files = {0};
+    int rc = file_read(path, shown, false, settings, error);
+
+    if (rc < 0 || settings->text[OPTION_INCLUDE][0] == '\0')
+        return rc;
+    if (file_find_included(path, settings, &files, error) < 0)
+        return -1;
+    for (size_t i = 0; rc == 0 && i < files.gl_pathc; i++)
+        rc = file_read(files.gl_pathv[i], files.gl_pathv[i], true, settings, error);
+    globfree(&files);
     return rc;
 }

@@ -55,6 +55,8 @@ static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflict
 #define BOOL                .type = OPTION_TYPE_BOOL, .scope = OPTION_IN_FILE, .max = 1
 
 const struct config_option config_options[OPTION_COUNT] = {
+    [OPTION_INCLUDE] = {"include", TEXT(0, PATH_LENGTH), .initial = "",
+                        .help = "files to read after the one of -c, such as conf.d/*.conf"},
     [OPTION_WORKERS] = {"workers", NUMBER(OPTION_IN_FILE, 1, CONFIG_WORKERS_MAX, "workers"),
                         .initial = "auto", .word = "auto",
                         .help = "worker processes; auto: one for each core"},

@@ -6,6 +6,7 @@
 #include "common/base.h"
 
 enum option_id {
+    OPTION_INCLUDE,
     OPTION_WORKERS,
     OPTION_LISTEN,
     OPTION_HANDLER,

@@ -60,7 +60,8 @@ const char *config_quote(const char *text, char out[CONFIG_QUOTED_LEN]);
 
 /* The configuration file, read by libconfuse: flat "name = value" lines and lists in braces. */
 
-/* Reads the file at path into settings; shown is its name in sentences. Returns 0, or -1 with
+/* Reads the file at path into settings, and then those that it includes, in the order of their
+ * names; shown is its name in sentences, and the others have their paths. Returns 0, or -1 with
  * "shown:LINE: ..." in error, and settings half set. Not to be called by two threads at once: the
  * scanner of libconfuse is one for the process. */
 MS_MUST_CHECK int config_file_read(const char *path, const char *shown, struct settings *settings,
