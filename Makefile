@@ -35,7 +35,7 @@ LINT_PACKAGES := clang clang-format cppcheck abigail-tools $(PYTHON_PACKAGES) my
 
 # --- flags -----------------------------------------------------------------------------------------
 
-LIBS_COMMON := libcrypto zlib
+LIBS_COMMON := libssl libcrypto zlib
 HAVE_LIBNATS := $(shell $(PKG_CONFIG) --exists libnats 2>/dev/null && echo 1)
 CHART_JS := /usr/share/javascript/chart.js/chart.min.js
 HAVE_SERVE := $(shell $(PKG_CONFIG) --exists libmicrohttpd libcrypt 2>/dev/null && \
@@ -88,11 +88,11 @@ LINK        := $(SAN) -pie -Wl,-z,relro,-z,now
 sources = $(wildcard $(foreach folder,$(1),src/$(folder)/*.c src/$(folder)/*/*.c))
 
 DAEMON_SRC := $(filter-out src/master/main.c src/nats/plugin/%, \
-                $(call sources,common bus proto stats dedup sources config nats handler worker relay master))
+                $(call sources,common tls bus proto stats dedup sources config nats handler worker relay master))
 # What calls libnats, with what it needs of the rest.
 PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base fd kernel thread)
 # The client, and a worker to receive with, which has no process of its own.
-CLIENT_SRC := $(call sources,client embed proto bus dedup sources) src/handler/outcome.c \
+CLIENT_SRC := $(call sources,client embed tls proto bus dedup sources) src/handler/outcome.c \
               $(filter-out %/worker_process.c %/child.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c %/symbols.c,$(wildcard src/common/*.c)) \
               $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \

@@ -13,17 +13,18 @@ allowed() {
     src/bus/*) echo common ;;
     src/proto/*) echo common ;;
     src/stats/*) echo common ;;
+    src/tls/*) echo common ;;
     src/dedup/*) echo common stats ;;
     src/sources/*) echo common stats ;;
-    src/config/*) echo common proto ;; # the limits of the protocols
+    src/config/*) echo common proto tls ;; # the limits of the protocols
     src/nats/*) echo common ;;
     src/handler/*) echo proto config common bus dedup nats ;;
     src/relay/*) echo common proto stats config nats handler ;;
-    src/worker/*) echo common proto stats dedup sources config handler bus ;;
+    src/worker/*) echo common tls proto stats dedup sources config handler bus ;;
     src/master/main.c) echo stats config common worker relay bus ;;
-    src/master/*) echo stats dedup sources config common bus ;;
-    src/client/*) echo proto common ;;
-    src/embed/*) echo common proto stats dedup config ;;
+    src/master/*) echo stats dedup sources config common bus tls ;;
+    src/client/*) echo proto common tls ;;
+    src/embed/*) echo common proto stats dedup config tls ;;
     tools/msockctl/doctor/*) echo stats common config ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo common ;;

@@ -1,0 +1,321 @@
+/* A context: certificates, whom to trust, which versions, and tickets. */
+#include "tls/context.h"
+
+#include <errno.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define KTLS_CONTROL 0x1000 /* flag of a BIO: the next write is no data but an alert, or so */
+
+const char *
+tls_reason(void)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+    return reason != NULL ? reason : "no reason is given";
+}
+
+/* --- the socket --- */
+
+/* As OpenSSL's own, but that no peer which has gone raises SIGPIPE. */
+static int
+socket_write(BIO *bio, const char *data, int n)
+{
+    ssize_t sent;
+
+    if (BIO_test_flags(bio, KTLS_CONTROL) != 0)
+        return BIO_meth_get_write(BIO_s_socket())(bio, data, n);
+    BIO_clear_retry_flags(bio);
+    do
+        sent = send((int)BIO_get_fd(bio, NULL), data, (size_t)n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0 && BIO_sock_should_retry((int)sent))
+        BIO_set_retry_write(bio);
+    return (int)sent;
+}
+
+static BIO_METHOD *
+socket_method(void)
+{
+    const BIO_METHOD *own = BIO_s_socket();
+    BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOCKET, "socket");
+
+    if (m == NULL)
+        return NULL;
+    BIO_meth_set_write(m, socket_write);
+    BIO_meth_set_read(m, BIO_meth_get_read(own));
+    BIO_meth_set_puts(m, BIO_meth_get_puts(own));
+    BIO_meth_set_ctrl(m, BIO_meth_get_ctrl(own));
+    BIO_meth_set_create(m, BIO_meth_get_create(own));
+    BIO_meth_set_destroy(m, BIO_meth_get_destroy(own));
+    return m;
+}
+
+/* --- tickets --- */
+
+static void
+context_take_keys(struct tls_context *c)
+{
+    tls_secret_advance(&c->secret);
+    tls_secret_keys(&c->secret, &c->now, &c->before);
+}
+
+/* OpenSSL asks for the keys of a ticket that it makes, or that a peer has sent. Returns 1: these,
+ * 2: these, and give it a new one; 0: unknown, a full handshake follows. */
+static int
+ticket_keys(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH],
+            EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int making)
+{
+    struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    const EVP_CIPHER *aes = EVP_aes_256_cbc();
+    const struct tls_ticket_keys *keys = &context->now;
+    OSSL_PARAM params[3];
+
+    if (!tls_secret_is_present(&context->secret))
+        context_take_keys(context);
+    if (making) {
+        ms_random(iv, (size_t)EVP_CIPHER_get_iv_length(aes));
+        memcpy(name, keys->name, sizeof(keys->name));
+    } else if (memcmp(name, keys->name, sizeof(keys->name)) != 0) {
+        keys = &context->before;
+        if (memcmp(name, keys->name, sizeof(keys->name)) != 0)
+            return 0;
+    }
+    params[0] = OSSL_PARAM_construct_octet_string(OSSL_MAC_PARAM_KEY, (void *)(uintptr_t)keys->mac,
+                                                  sizeof(keys->mac));
+    params[1] =
+        OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, (char *)(uintptr_t) "SHA256", 0);
+    params[2] = OSSL_PARAM_construct_end();
+    if (EVP_CipherInit_ex2(cipher, aes, keys->cipher, iv, making, NULL) != 1 ||
+        EVP_MAC_CTX_set_params(mac, params) != 1)
+        return -1;
+    return keys == &context->before ? 2 : 1;
+}
+
+/* --- its parts --- */
+
+/* A key with a passphrase: nobody is there to type it. */
+static int
+no_passphrase(char *buf, int size, int writing, void *arg)
+{
+    (void)buf, (void)size, (void)writing, (void)arg;
+    return -1;
+}
+
+/* The next certificate of a file; NULL behind the last, or where it makes no sense. */
+static X509 *
+next_certificate(BIO *bio)
+{
+    return PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+}
+
+static bool
+is_at_end(void)
+{
+    unsigned long error = ERR_peek_last_error();
+
+    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
+}
+
+/* The certificate and those that lead to its authority. */
+static int
+context_take_chain(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
+{
+    X509 *cert = next_certificate(bio);
+    bool fine = cert != NULL && SSL_CTX_use_certificate(ssl, cert) == 1;
+
+    if (!fine)
+        snprintf(error, TLS_ERROR_LEN, "the certificate cannot be used: %s", tls_reason());
+    else if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+        snprintf(error, TLS_ERROR_LEN, "the certificate has expired");
+    else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
+        snprintf(error, TLS_ERROR_LEN, "the certificate is not valid yet");
+    fine = fine && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0 &&
+           X509_cmp_current_time(X509_get0_notBefore(cert)) < 0;
+    X509_free(cert);
+    while (fine && (cert = next_certificate(bio)) != NULL)
+        if (SSL_CTX_add0_chain_cert(ssl, cert) != 1) {
+            X509_free(cert);
+            break;
+        }
+    if (fine && !is_at_end()) {
+        snprintf(error, TLS_ERROR_LEN, "the certificate's file makes no sense: %s", tls_reason());
+        fine = false;
+    }
+    ERR_clear_error();
+    return fine ? 0 : -1;
+}
+
+static int
+context_take_key(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
+    int rc = -1;
+
+    if (key == NULL)
+        snprintf(
+            error, TLS_ERROR_LEN,
+            "the key of the certificate cannot be used: %s (it has to be without a passphrase)",
+            tls_reason());
+    else if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1)
+        snprintf(error, TLS_ERROR_LEN, "the key is not that of the certificate: %s", tls_reason());
+    else
+        rc = 0;
+    EVP_PKEY_free(key);
+    return rc;
+}
+
+/* A server also tells its peers whom it trusts, so that they can choose a certificate. */
+static int
+context_take_authorities(struct tls_context *c, BIO *bio, char error[TLS_ERROR_LEN])
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(c->ssl);
+    unsigned taken = 0;
+    bool fine = true;
+    X509 *cert;
+
+    while (fine && (cert = next_certificate(bio)) != NULL) {
+        fine = X509_STORE_add_cert(store, cert) == 1 &&
+               (c->role == TLS_CLIENT || SSL_CTX_add_client_CA(c->ssl, cert) == 1);
+        taken++;
+        X509_free(cert);
+    }
+    fine = fine && is_at_end() && taken > 0;
+    if (!fine)
+        snprintf(error, TLS_ERROR_LEN, "the certificate authorities cannot be used: %s",
+                 taken == 0 ? "there is none in the file" : tls_reason());
+    ERR_clear_error();
+    return fine ? 0 : -1;
+}
+
+/* One part of what the files hold, by one of the three above. */
+static int
+context_take(struct tls_context *c, const char *text, enum tls_part part, char error[TLS_ERROR_LEN])
+{
+    BIO *bio = BIO_new_mem_buf(text, -1);
+    int rc = -1;
+
+    if (bio == NULL)
+        snprintf(error, TLS_ERROR_LEN, "there is no memory for TLS");
+    else if (part == TLS_CERT)
+        rc = context_take_chain(c->ssl, bio, error);
+    else if (part == TLS_KEY)
+        rc = context_take_key(c->ssl, bio, error);
+    else
+        rc = context_take_authorities(c, bio, error);
+    BIO_free(bio);
+    return rc;
+}
+
+static int
+context_take_pem(struct tls_context *c, const struct tls_pem *pem, char error[TLS_ERROR_LEN])
+{
+    for (unsigned i = 0; i < TLS_PARTS; i++)
+        if (pem->part[i] != NULL && context_take(c, pem->part[i], (enum tls_part)i, error) < 0)
+            return -1;
+    if (pem->part[TLS_CA] == NULL && c->role == TLS_CLIENT && c->verify == TLS_VERIFY_PEER &&
+        SSL_CTX_set_default_verify_paths(c->ssl) != 1) {
+        snprintf(error, TLS_ERROR_LEN, "the certificate authorities of the system: %s",
+                 tls_reason());
+        return -1;
+    }
+    return 0;
+}
+
+/* A ticket is good only where the same peers are let in: its name is that of the authorities. */
+static int
+context_bind_tickets(const struct tls_context *c, const struct tls_setup *setup)
+{
+    const char *ca = setup->pem->part[TLS_CA] != NULL ? setup->pem->part[TLS_CA] : "";
+    unsigned char name[EVP_MAX_MD_SIZE + 1] = {(unsigned char)c->verify};
+    unsigned int n;
+
+    return EVP_Digest(ca, strlen(ca), name + 1, &n, EVP_sha256(), NULL) == 1 &&
+                   SSL_CTX_set_session_id_context(c->ssl, name, SSL_MAX_SID_CTX_LENGTH) == 1
+               ? 0
+               : -1;
+}
+
+static int
+context_set_tickets(struct tls_context *c, const struct tls_setup *setup)
+{
+    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
+    if (setup->secret == NULL) {
+        SSL_CTX_set_options(c->ssl, SSL_OP_NO_TICKET);
+        return SSL_CTX_set_num_tickets(c->ssl, 0) == 1 ? 0 : -1;
+    }
+    c->secret = *setup->secret;
+    context_take_keys(c);
+    SSL_CTX_set_app_data(c->ssl, c);
+    return SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ssl, ticket_keys) == 1 &&
+                   SSL_CTX_set_num_tickets(c->ssl, 1) == 1 && context_bind_tickets(c, setup) == 0
+               ? 0
+               : -1;
+}
+
+static int
+context_set_up(struct tls_context *c, const struct tls_setup *setup)
+{
+    int verify = setup->verify == TLS_VERIFY_NOBODY ? SSL_VERIFY_NONE
+                 : setup->verify == TLS_VERIFY_OPTIONAL
+                     ? SSL_VERIFY_PEER
+                     : SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
+
+    SSL_CTX_set_verify(c->ssl, verify, NULL);
+    SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                    SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                    (c->role == TLS_SERVER ? SSL_OP_ENABLE_KTLS : 0));
+    SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                 SSL_MODE_RELEASE_BUFFERS);
+    return SSL_CTX_set_min_proto_version(c->ssl,
+                                         setup->allow_12 ? TLS1_2_VERSION : TLS1_3_VERSION) == 1 &&
+                   (c->role == TLS_CLIENT || context_set_tickets(c, setup) == 0)
+               ? 0
+               : -1;
+}
+
+struct tls_context *
+tls_context_create(const struct tls_setup *setup, char error[TLS_ERROR_LEN])
+{
+    struct tls_context *c = ms_calloc(1, sizeof(*c));
+    int rc = -1;
+
+    ERR_clear_error();
+    snprintf(error, TLS_ERROR_LEN, "there is no memory for TLS");
+    if (c == NULL)
+        return NULL;
+    c->role = setup->role;
+    c->verify = setup->verify;
+    c->ssl = SSL_CTX_new(c->role == TLS_SERVER ? TLS_server_method() : TLS_client_method());
+    c->socket = socket_method();
+    if (c->ssl == NULL || c->socket == NULL)
+        goto out;
+    if (context_set_up(c, setup) < 0)
+        snprintf(error, TLS_ERROR_LEN, "TLS cannot be set up: %s", tls_reason());
+    else
+        rc = context_take_pem(c, setup->pem, error);
+out:
+    ERR_clear_error();
+    if (rc < 0) {
+        tls_context_destroy(c);
+        c = NULL;
+    }
+    return c;
+}
+
+void
+tls_context_destroy(struct tls_context *c)
+{
+    if (c == NULL)
+        return;
+    SSL_CTX_free(c->ssl);
+    BIO_meth_free(c->socket);
+    OPENSSL_cleanse(c, sizeof(*c));
+    free(c);
+}

@@ -1,0 +1,21 @@
+/* What the files of tls share. */
+#ifndef TLS_CONTEXT_H
+#define TLS_CONTEXT_H
+
+#include "tls/tls.h"
+
+#include <openssl/ssl.h>
+
+struct tls_context {
+    SSL_CTX *ssl;
+    enum tls_role role;
+    enum tls_verify verify;
+    BIO_METHOD *socket;
+    struct tls_secret secret;
+    struct tls_ticket_keys now, before;
+};
+
+/* What OpenSSL says of its last failure. Static. */
+const char *tls_reason(void);
+
+#endif

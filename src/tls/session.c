@@ -1,0 +1,296 @@
+/* One connection: OpenSSL's calls as read and write with errno. */
+#include "tls/context.h"
+
+#include "common/text.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define RECORD_MAX 16384 /* bytes in one of TLS */
+#define HANDSHAKE  22    /* the type of the first record: PROTOCOL.md section 6 */
+
+struct tls_session {
+    SSL *ssl;
+    const struct tls_context *context;
+    int fd;
+    bool is_begun, wants_write;
+    char error[TLS_ERROR_LEN];
+};
+
+/* --- life --- */
+
+/* The name that a client expects, which may be an address. */
+static int
+session_expect(struct tls_session *s, const char *name)
+{
+    unsigned char address[16];
+    X509_VERIFY_PARAM *param = SSL_get0_param(s->ssl);
+
+    if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 ? 0 : -1;
+    X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set_tlsext_host_name(s->ssl, name) == 1 && SSL_set1_host(s->ssl, name) == 1 ? 0 : -1;
+}
+
+struct tls_session *
+tls_session_create(const struct tls_context *context, int fd, const char *name)
+{
+    struct tls_session *s = ms_calloc(1, sizeof(*s));
+    BIO *bio;
+
+    if (s == NULL)
+        return NULL;
+    s->fd = fd;
+    s->context = context;
+    s->ssl = SSL_new(context->ssl);
+    bio = s->ssl != NULL ? BIO_new(context->socket) : NULL;
+    if (bio == NULL || (name != NULL && session_expect(s, name) < 0)) {
+        BIO_free(bio);
+        tls_session_destroy(s);
+        return NULL;
+    }
+    BIO_set_fd(bio, fd, BIO_NOCLOSE);
+    SSL_set_bio(s->ssl, bio, bio);
+    if (context->role == TLS_SERVER)
+        SSL_set_accept_state(s->ssl);
+    else
+        SSL_set_connect_state(s->ssl);
+    return s;
+}
+
+void
+tls_session_destroy(struct tls_session *s)
+{
+    if (s == NULL)
+        return;
+    SSL_free(s->ssl);
+    ERR_clear_error();
+    free(s);
+}
+
+/* --- what went wrong --- */
+
+static int
+session_fail(struct tls_session *s, int error, const char *text)
+{
+    snprintf(s->error, sizeof(s->error), "%s", text);
+    errno = error;
+    return -1;
+}
+
+/* Why a certificate was not taken: the peer's where it is at fault. */
+static int
+session_protocol_error(struct tls_session *s)
+{
+    long verdict = SSL_get_verify_result(s->ssl);
+    char text[TLS_ERROR_LEN];
+
+    if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        return session_fail(s, ECONNRESET, "it has gone without an end");
+    if (verdict != X509_V_OK && s->context->verify != TLS_VERIFY_NOBODY)
+        snprintf(text, sizeof(text), "its certificate is not taken: %s",
+                 X509_verify_cert_error_string(verdict));
+    else
+        snprintf(text, sizeof(text), "TLS failed: %s", tls_reason());
+    return session_fail(s, EPROTO, text);
+}
+
+/* Turns what a call of OpenSSL returned into 0 or more, or -1 with errno. */
+static ssize_t
+session_result(struct tls_session *s, int rc)
+{
+    int saved = errno;
+
+    s->wants_write = false;
+    if (rc > 0)
+        return rc;
+    switch (SSL_get_error(s->ssl, rc)) {
+    case SSL_ERROR_ZERO_RETURN:
+        return 0;
+    case SSL_ERROR_WANT_WRITE:
+        s->wants_write = true;
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_WANT_READ:
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_SYSCALL:
+        if (ERR_peek_last_error() == 0)
+            return session_fail(s, saved != 0 ? saved : ECONNRESET,
+                                saved != 0 ? strerror(saved) : "it has gone without an end");
+        return session_protocol_error(s);
+    default:
+        return session_protocol_error(s);
+    }
+}
+
+/* --- the handshake --- */
+
+/* OpenSSL would answer bytes of another protocol with an alert that means nothing there. Returns 1
+ * where TLS begins. */
+static int
+session_peek(struct tls_session *s)
+{
+    uint8_t first;
+    ssize_t n;
+
+    do
+        n = recv(s->fd, &first, 1, MSG_PEEK);
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return session_fail(s, ECONNRESET, "it has gone without a word");
+    if (n > 0 && first != HANDSHAKE)
+        return session_fail(s, EPROTO, "it does not speak TLS, which this listener does");
+    return (int)n;
+}
+
+int
+tls_handshake(struct tls_session *s)
+{
+    ERR_clear_error();
+    if (!s->is_begun && s->context->role == TLS_SERVER && session_peek(s) <= 0)
+        return -1;
+    s->is_begun = true;
+    errno = 0;
+    return session_result(s, SSL_do_handshake(s->ssl)) > 0 ? 0 : -1;
+}
+
+bool
+tls_is_resumed(const struct tls_session *s)
+{
+    return SSL_session_reused(s->ssl) == 1;
+}
+
+/* --- bytes --- */
+
+ssize_t
+tls_read(struct tls_session *s, void *data, size_t n)
+{
+    ERR_clear_error();
+    errno = 0;
+    return session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
+}
+
+ssize_t
+tls_writev(struct tls_session *s, const struct iovec *iov, int count)
+{
+    uint8_t record[RECORD_MAX];
+    const void *data = record;
+    size_t n = 0;
+
+    if (count == 1) {
+        data = iov->iov_base;
+        n = iov->iov_len < RECORD_MAX ? iov->iov_len : RECORD_MAX;
+        count = 0;
+    }
+    for (int i = 0; i < count && n < sizeof(record); i++) {
+        size_t piece = iov[i].iov_len < sizeof(record) - n ? iov[i].iov_len : sizeof(record) - n;
+
+        memcpy(record + n, iov[i].iov_base, piece);
+        n += piece;
+    }
+    ERR_clear_error();
+    errno = 0;
+    return session_result(s, SSL_write(s->ssl, data, (int)n));
+}
+
+void
+tls_shutdown(struct tls_session *s)
+{
+    ERR_clear_error();
+    if (SSL_is_init_finished(s->ssl))
+        (void)SSL_shutdown(s->ssl);
+    ERR_clear_error();
+}
+
+bool
+tls_wants_write(const struct tls_session *s)
+{
+    return s->wants_write;
+}
+
+bool
+tls_has_pending(const struct tls_session *s)
+{
+    return SSL_has_pending(s->ssl) == 1;
+}
+
+const char *
+tls_error(const struct tls_session *s)
+{
+    return s->error;
+}
+
+/* --- who the peer is --- */
+
+static int
+session_take_name(struct tls_session *s, const unsigned char *name, int n,
+                  char out[TLS_IDENTITY_LEN])
+{
+    if (n <= 0 || n >= TLS_IDENTITY_LEN)
+        return session_fail(s, EPROTO, "the name in its certificate is empty or too long");
+    if (memchr(name, '\0', (size_t)n) != NULL || !text_is_utf8(name, (size_t)n))
+        return session_fail(s, EPROTO, "the name in its certificate is no text");
+    memcpy(out, name, (size_t)n);
+    out[n] = '\0';
+    return 0;
+}
+
+/* Returns 1 where it has such a name. */
+static int
+session_alternative_name(struct tls_session *s, const X509 *cert, char out[TLS_IDENTITY_LEN])
+{
+    GENERAL_NAMES *all = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < sk_GENERAL_NAME_num(all); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(all, i);
+
+        if (name->type == GEN_URI || name->type == GEN_DNS)
+            rc = session_take_name(s, ASN1_STRING_get0_data(name->d.ia5),
+                                   ASN1_STRING_length(name->d.ia5), out) < 0
+                     ? -1
+                     : 1;
+    }
+    GENERAL_NAMES_free(all);
+    return rc;
+}
+
+static int
+session_common_name(struct tls_session *s, const X509 *cert, char out[TLS_IDENTITY_LEN])
+{
+    const X509_NAME *subject = X509_get_subject_name(cert);
+    int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1), n, rc;
+    unsigned char *text = NULL;
+
+    if (at < 0)
+        return session_fail(s, EPROTO, "its certificate has no name");
+    n = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+    rc = session_take_name(s, text, n, out);
+    OPENSSL_free(text);
+    return rc;
+}
+
+int
+tls_identity(struct tls_session *s, char out[TLS_IDENTITY_LEN])
+{
+    X509 *cert = SSL_get0_peer_certificate(s->ssl);
+    int rc;
+
+    out[0] = '\0';
+    if (cert == NULL)
+        return 0;
+    if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
+        return session_fail(s, EPROTO, "its certificate has expired");
+    rc = session_alternative_name(s, cert, out);
+    if (rc == 0)
+        rc = session_common_name(s, cert, out);
+    ERR_clear_error();
+    return rc < 0 ? -1 : 0;
+}

@@ -1,0 +1,504 @@
+#include "tls/tls.h"
+
+#include "common/fd.h"
+#include "support/certificates.h"
+
+#include <errno.h>
+#include <openssl/ssl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char dir[] = "/tmp/msockd-tls.XXXXXX";
+
+/* --- contexts and pairs of sessions --- */
+
+static struct tls_pem
+pem_of(const char *name, const char *authority)
+{
+    char cert[256], key[256], ca[256], error[TLS_ERROR_LEN];
+    const char *path[TLS_PARTS] = {NULL};
+    struct tls_pem pem;
+
+    snprintf(cert, sizeof(cert), "%s/%s.pem", dir, name != NULL ? name : "");
+    snprintf(key, sizeof(key), "%s/%s.key", dir, name != NULL ? name : "");
+    snprintf(ca, sizeof(ca), "%s/%s.pem", dir, authority != NULL ? authority : "");
+    path[TLS_CERT] = name != NULL ? cert : NULL;
+    path[TLS_KEY] = name != NULL ? key : NULL;
+    path[TLS_CA] = authority != NULL ? ca : NULL;
+    if (tls_pem_read(path, &pem, error) < 0)
+        fail_msg("%s", error);
+    return pem;
+}
+
+static struct tls_context *
+context_of(enum tls_role role, enum tls_verify verify, const char *name, const char *authority,
+           const struct tls_secret *secret)
+{
+    struct tls_pem pem = pem_of(name, authority);
+    const struct tls_setup setup = {.role = role, .verify = verify, .pem = &pem, .secret = secret};
+    char error[TLS_ERROR_LEN];
+    struct tls_context *context = tls_context_create(&setup, error);
+
+    if (context == NULL)
+        fail_msg("%s", error);
+    tls_pem_fini(&pem);
+    return context;
+}
+
+struct pair {
+    struct tls_context *contexts[2]; /* server, client */
+    struct tls_session *server, *client;
+    int fds[2];
+};
+
+static void
+pair_open(struct pair *p, struct tls_context *server, struct tls_context *client, const char *name)
+{
+    *p = (struct pair){.contexts = {server, client}};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, p->fds), 0);
+    p->server = tls_session_create(server, p->fds[0], NULL);
+    p->client = tls_session_create(client, p->fds[1], name);
+    assert_non_null(p->server);
+    assert_non_null(p->client);
+}
+
+static void
+pair_close(struct pair *p)
+{
+    tls_session_destroy(p->server);
+    tls_session_destroy(p->client);
+    fd_close(&p->fds[0]);
+    fd_close(&p->fds[1]);
+    tls_context_destroy(p->contexts[0]);
+    tls_context_destroy(p->contexts[1]);
+}
+
+/* Both sides in turn. Returns what the last one of each said: 0, or an errno. */
+static void
+pair_shake(struct pair *p, int *server_error, int *client_error)
+{
+    *server_error = *client_error = EAGAIN;
+    for (unsigned i = 0; i < 20; i++) {
+        if (*client_error == EAGAIN)
+            *client_error = tls_handshake(p->client) < 0 ? errno : 0;
+        if (*server_error == EAGAIN)
+            *server_error = tls_handshake(p->server) < 0 ? errno : 0;
+    }
+}
+
+static void
+pair_agrees(struct pair *p)
+{
+    int server, client;
+
+    pair_shake(p, &server, &client);
+    if (server != 0 || client != 0)
+        fail_msg("%s; %s", tls_error(p->server), tls_error(p->client));
+}
+
+static struct pair
+pair_of(const char *server, const char *client, const char *name)
+{
+    struct pair p;
+
+    pair_open(&p,
+              context_of(TLS_SERVER, client != NULL ? TLS_VERIFY_PEER : TLS_VERIFY_NOBODY, server,
+                         client != NULL ? "ca" : NULL, NULL),
+              context_of(TLS_CLIENT, TLS_VERIFY_PEER, client, "ca", NULL), name);
+    return p;
+}
+
+/* --- tests --- */
+
+static void
+bytes_come_through_in_both_directions(void **state)
+{
+    const struct iovec pieces[] = {{(char[]){'a', 'b'}, 2}, {(char[]){'c'}, 1}};
+    struct pair p = pair_of("server", NULL, "localhost");
+    char got[16];
+
+    (void)state;
+    pair_agrees(&p);
+    assert_int_equal(tls_writev(p.client, pieces, 2), 3);
+    assert_int_equal(tls_read(p.server, got, sizeof(got)), 3);
+    assert_memory_equal(got, "abc", 3);
+    assert_int_equal(tls_read(p.server, got, sizeof(got)), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(tls_writev(p.server, pieces, 1), 2);
+    assert_int_equal(tls_read(p.client, got, sizeof(got)), 2);
+    tls_shutdown(p.client);
+    assert_int_equal(tls_read(p.server, got, sizeof(got)), 0);
+    pair_close(&p);
+}
+
+static void
+a_full_socket_is_written_on_later(void **state)
+{
+    static char block[1000000], got[1000000];
+    struct pair p = pair_of("server", NULL, "localhost");
+    size_t sent = 0, received = 0;
+    bool was_full = false;
+
+    (void)state;
+    pair_agrees(&p);
+    for (size_t i = 0; i < sizeof(block); i++)
+        block[i] = (char)(i % 251);
+    while (received < sizeof(block)) {
+        const struct iovec rest = {block + sent, sizeof(block) - sent};
+        ssize_t n = rest.iov_len > 0 ? tls_writev(p.client, &rest, 1) : 0;
+
+        was_full |= n < 0;
+        if (n > 0) {
+            sent += (size_t)n;
+            continue;
+        }
+        if (n < 0) {
+            assert_int_equal(errno, EAGAIN);
+            assert_true(tls_wants_write(p.client));
+        }
+        n = tls_read(p.server, got + received, sizeof(got) - received);
+        assert_true(n > 0);
+        received += (size_t)n;
+    }
+    assert_true(was_full);
+    assert_memory_equal(got, block, sizeof(block));
+    pair_close(&p);
+}
+
+static void
+a_cut_is_no_end(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+    char got[16];
+
+    (void)state;
+    pair_agrees(&p);
+    shutdown(p.fds[1], SHUT_WR);
+    assert_int_equal(tls_read(p.server, got, sizeof(got)), -1);
+    assert_int_equal(errno, ECONNRESET);
+    pair_close(&p);
+}
+
+static void
+servers_are_checked(void **state)
+{
+    static const struct {
+        const char *server, *name, *reason;
+    } wrong[] = {
+        {"server", "elsewhere", "hostname mismatch"},
+        {"server", "127.0.0.2", "IP address mismatch"},
+        {"foreign", "localhost", "unable to get local issuer certificate"},
+        {"client", "localhost", "hostname mismatch"},
+    };
+    int server, client;
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(wrong); i++) {
+        struct pair p = pair_of(wrong[i].server, NULL, wrong[i].name);
+
+        pair_shake(&p, &server, &client);
+        assert_int_equal(client, EPROTO);
+        if (strstr(tls_error(p.client), wrong[i].reason) == NULL)
+            fail_msg("%s: %s", wrong[i].reason, tls_error(p.client));
+        pair_close(&p);
+    }
+    for (const char *const *name = (const char *const[]){"localhost", "127.0.0.1", "::1", NULL};
+         *name != NULL; name++) {
+        struct pair p = pair_of("server", NULL, *name);
+
+        pair_agrees(&p);
+        pair_close(&p);
+    }
+}
+
+/* --- clients with any certificate: by OpenSSL itself, since a context of ours takes right ones ---
+ */
+
+struct raw_client {
+    SSL_CTX *ctx;
+    SSL *ssl;
+};
+
+static struct raw_client
+raw_client(int fd, const char *cert)
+{
+    struct raw_client raw = {.ctx = SSL_CTX_new(TLS_client_method())};
+    char path[256];
+
+    assert_non_null(raw.ctx);
+    snprintf(path, sizeof(path), "%s/%s.pem", dir, cert);
+    assert_int_equal(SSL_CTX_use_certificate_file(raw.ctx, path, SSL_FILETYPE_PEM), 1);
+    snprintf(path, sizeof(path), "%s/%s.key", dir, cert);
+    assert_int_equal(SSL_CTX_use_PrivateKey_file(raw.ctx, path, SSL_FILETYPE_PEM), 1);
+    raw.ssl = SSL_new(raw.ctx);
+    SSL_set_fd(raw.ssl, fd);
+    SSL_set_connect_state(raw.ssl);
+    return raw;
+}
+
+static void
+raw_client_free(struct raw_client *raw)
+{
+    SSL_free(raw->ssl);
+    SSL_CTX_free(raw->ctx);
+}
+
+/* What the server says of a client with that certificate: NULL, or why not. */
+static const char *
+server_says(const char *cert, char identity[TLS_IDENTITY_LEN])
+{
+    static char said[TLS_ERROR_LEN];
+    struct tls_context *context = context_of(TLS_SERVER, TLS_VERIFY_PEER, "server", "ca", NULL);
+    struct tls_session *session;
+    struct raw_client raw;
+    int fds[2], rc = -1;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+    session = tls_session_create(context, fds[0], NULL);
+    raw = raw_client(fds[1], cert);
+    errno = EAGAIN;
+    for (unsigned i = 0; i < 50 && rc < 0 && errno == EAGAIN; i++) {
+        (void)SSL_do_handshake(raw.ssl);
+        rc = tls_handshake(session);
+    }
+    if (rc == 0)
+        rc = tls_identity(session, identity);
+    snprintf(said, sizeof(said), "%s", tls_error(session));
+    raw_client_free(&raw);
+    tls_session_destroy(session);
+    tls_context_destroy(context);
+    fd_close(&fds[0]);
+    fd_close(&fds[1]);
+    return rc == 0 ? NULL : said;
+}
+
+static void
+clients_are_checked_and_named(void **state)
+{
+    static const struct {
+        const char *cert, *identity, *reason;
+    } cases[] = {
+        {"client", "pump-1.example", NULL},
+        {"uri", "spiffe://site/pump", NULL},
+        {"common", "only a common name", NULL},
+        {"control", "a\nb\033[31m", NULL},
+        {"long", NULL, "empty or too long"},
+        {"nul", NULL, "is no text"},
+        {"nameless", NULL, "has no name"},
+        {"expired", NULL, "certificate has expired"},
+        {"early", NULL, "certificate is not yet valid"},
+        {"strange", NULL, "unable to get local issuer certificate"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        char identity[TLS_IDENTITY_LEN];
+        const char *said = server_says(cases[i].cert, identity);
+
+        if (cases[i].reason == NULL) {
+            if (said != NULL)
+                fail_msg("%s: %s", cases[i].cert, said);
+            assert_string_equal(identity, cases[i].identity);
+        } else if (said == NULL || strstr(said, cases[i].reason) == NULL) {
+            fail_msg("%s: %s", cases[i].reason, said != NULL ? said : "it was let in");
+        }
+    }
+}
+
+static void
+what_does_not_speak_tls_is_told_apart(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+
+    (void)state;
+    assert_int_equal(tls_handshake(p.server), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(send(p.fds[1], "GET / HTTP/1.1\r\n", 16, 0), 16);
+    assert_int_equal(tls_handshake(p.server), -1);
+    assert_int_equal(errno, EPROTO);
+    assert_non_null(strstr(tls_error(p.server), "does not speak TLS"));
+    pair_close(&p);
+}
+
+/* --- files --- */
+
+static void
+expect_context_refused(const char *cert, const char *key, const char *reason)
+{
+    char paths[2][256], error[TLS_ERROR_LEN] = "";
+    const char *path[TLS_PARTS] = {[TLS_CERT] = paths[0], [TLS_KEY] = paths[1]};
+    struct tls_pem pem;
+    struct tls_context *context = NULL;
+
+    snprintf(paths[0], sizeof(paths[0]), "%s/%s", dir, cert);
+    snprintf(paths[1], sizeof(paths[1]), "%s/%s", dir, key);
+    if (tls_pem_read(path, &pem, error) == 0)
+        context = tls_context_create(&(struct tls_setup){.role = TLS_SERVER, .pem = &pem}, error);
+    assert_null(context);
+    tls_pem_fini(&pem);
+    if (strstr(error, reason) == NULL)
+        fail_msg("expected \"%s\", got \"%s\"", reason, error);
+}
+
+static void
+wrong_files_are_refused_with_the_reason(void **state)
+{
+    char path[256];
+
+    (void)state;
+    expect_context_refused("missing.pem", "server.key", "cannot be read: No such file");
+    expect_context_refused("expired.pem", "expired.key", "the certificate has expired");
+    expect_context_refused("early.pem", "early.key", "the certificate is not valid yet");
+    expect_context_refused("server.pem", "client.key", "the key is not that of the certificate");
+    expect_context_refused("server.key", "server.key", "the certificate cannot be used");
+    expect_context_refused("server.pem", "junk.key", "the key of the certificate cannot be used");
+    snprintf(path, sizeof(path), "%s/uri.key", dir);
+    chmod(path, 0644);
+    expect_context_refused("uri.pem", "uri.key", "is open to others than its owner (mode 644)");
+    chmod(path, 0600);
+}
+
+/* --- tickets --- */
+
+/* A handshake with that secret at the server, and the session of the one before. Returns whether it
+ * was resumed. */
+static bool
+shake_again(const struct tls_secret *secret, const char *authority, SSL_SESSION **session)
+{
+    struct tls_context *context =
+        context_of(TLS_SERVER, TLS_VERIFY_PEER, "server", authority, secret);
+    struct tls_session *server;
+    struct raw_client raw;
+    bool resumed, shaken = false;
+    int fds[2];
+    char byte;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+    server = tls_session_create(context, fds[0], NULL);
+    raw = raw_client(fds[1], "client");
+    if (*session != NULL)
+        assert_int_equal(SSL_set_session(raw.ssl, *session), 1);
+    for (unsigned i = 0; i < 10; i++) {
+        (void)SSL_do_handshake(raw.ssl);
+        shaken |= tls_handshake(server) == 0;
+    }
+    assert_true(shaken);
+    assert_true(SSL_is_init_finished(raw.ssl));
+    (void)SSL_read(raw.ssl, &byte, 1); /* the ticket comes behind */
+    resumed = tls_is_resumed(server);
+    SSL_SESSION_free(*session);
+    *session = SSL_get1_session(raw.ssl);
+    SSL_shutdown(raw.ssl);
+    raw_client_free(&raw);
+    tls_session_destroy(server);
+    tls_context_destroy(context);
+    fd_close(&fds[0]);
+    fd_close(&fds[1]);
+    return resumed;
+}
+
+static void
+tickets_are_good_wherever_the_secret_is(void **state)
+{
+    SSL_SESSION *session = NULL;
+    struct tls_secret secret, other;
+
+    (void)state;
+    tls_secret_make(&secret);
+    tls_secret_make(&other);
+    assert_false(shake_again(&secret, "ca", &session));
+    assert_true(shake_again(&secret, "ca", &session));
+    assert_false(shake_again(&secret, "both", &session)); /* other authorities, other peers */
+    assert_true(shake_again(&secret, "both", &session));
+    assert_false(shake_again(&other, "both", &session));
+    SSL_SESSION_free(session);
+}
+
+static void
+keys_become_others_each_hour(void **state)
+{
+    struct tls_ticket_keys now[3], before[3];
+    struct tls_secret secret;
+
+    (void)state;
+    tls_secret_make(&secret);
+    for (unsigned i = 0; i < 3; i++) {
+        tls_secret_keys(&secret, &now[i], &before[i]);
+        secret.hour--; /* an hour passes */
+        tls_secret_advance(&secret);
+        assert_true(tls_secret_is_present(&secret));
+        assert_memory_not_equal(&now[i], &before[i], sizeof(now[i]));
+        assert_memory_not_equal(now[i].cipher, now[i].mac, sizeof(now[i].mac));
+        if (i > 0)
+            assert_memory_equal(&before[i], &now[i - 1], sizeof(before[i]));
+    }
+}
+
+/* --- life --- */
+
+static int
+make_all(void **state)
+{
+    static char many[65536];
+    char command[600];
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    memset(many, 'n', sizeof(many));
+#define MAKE(name, signer, ...) \
+    certificate_make(dir, name, signer, &(struct certificate){__VA_ARGS__})
+    MAKE("ca", NULL, .common_name = "test authority");
+    MAKE("otherca", NULL, .common_name = "another authority");
+    MAKE("server", "ca", .alternative = "DNS:localhost,IP:127.0.0.1,IP:::1");
+    MAKE("foreign", "otherca", .alternative = "DNS:localhost");
+    MAKE("client", "ca", .common_name = "not this", .alternative = "IP:1.2.3.4,DNS:pump-1.example");
+    MAKE("uri", "ca", .alternative = "URI:spiffe://site/pump,DNS:pump-2.example");
+    MAKE("common", "ca", .common_name = "only a common name");
+    MAKE("control", "ca", .common_name = "a\nb\033[31m");
+    MAKE("long", "ca", .common_name = many, .common_name_len = 60000);
+    MAKE("nul", "ca", .common_name = "good\0bad", .common_name_len = 8);
+    MAKE("nameless", "ca", .alternative = "IP:1.2.3.4");
+    MAKE("expired", "ca", .common_name = "old", .from_days = -20, .days = 10);
+    MAKE("early", "ca", .common_name = "new", .from_days = 20, .days = 10);
+    MAKE("strange", "otherca", .common_name = "strange");
+    snprintf(command, sizeof(command), "umask 077; echo junk > %s/junk.key", dir);
+    assert_int_equal(system(command), 0);
+    snprintf(command, sizeof(command), "cat %s/ca.pem %s/otherca.pem > %s/both.pem", dir, dir, dir);
+    return system(command);
+}
+
+static int
+remove_all(void **state)
+{
+    char command[100];
+
+    (void)state;
+    snprintf(command, sizeof(command), "rm -r %s", dir);
+    return system(command);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_come_through_in_both_directions),
+        cmocka_unit_test(a_full_socket_is_written_on_later),
+        cmocka_unit_test(a_cut_is_no_end),
+        cmocka_unit_test(servers_are_checked),
+        cmocka_unit_test(clients_are_checked_and_named),
+        cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
+        cmocka_unit_test(wrong_files_are_refused_with_the_reason),
+        cmocka_unit_test(tickets_are_good_wherever_the_secret_is),
+        cmocka_unit_test(keys_become_others_each_hour),
+    };
+
+    return cmocka_run_group_tests(tests, make_all, remove_all);
+}
