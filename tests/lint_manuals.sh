@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/.."
 B=${1:-build}
 found=$(mktemp)
-trap 'rm -f "$found"' EXIT
+trap 'rm -f "$found" "$found.help"' EXIT
 
 say() {
     echo "$*" >>"$found"
@@ -14,7 +14,8 @@ say() {
 
 # The long options of a help text: those of its own rows.
 in_help() {
-    "$@" --help | sed -nE 's/^  (-., |    )--([a-z-]+).*/\2/p; s/^  --([a-z-]+).*/\1/p' | sort -u
+    "$@" --help >"$found.help" || say "$* --help ends with $?"
+    sed -nE 's/^  (-., |    )--([a-z-]+).*/\2/p; s/^  --([a-z-]+).*/\1/p' "$found.help" | sort -u
 }
 
 # "SECTION OPTION" for each long option of a manual that has an entry.

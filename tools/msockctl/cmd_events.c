@@ -170,9 +170,9 @@ events_run(struct ctl *ctl, int argc, char *argv[])
         {"json", &json, NULL}, {"worker", NULL, &events.worker}, {"conn", NULL, &events.conn}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
 
-    if (status == CTL_GO_ON)
-        status = ctl_open(ctl, &events.sr);
-    if (status != EX_OK)
+    if (status != CTL_GO_ON)
+        return status;
+    if ((status = ctl_open(ctl, &events.sr)) != EX_OK)
         return status;
     buffer_init(&events.rows);
     stats_reader_events(&events.sr, events_add, &events);
@@ -327,9 +327,9 @@ crashes_run(struct ctl *ctl, int argc, char *argv[])
     json_t *list, *row;
     size_t i;
 
-    if (status == CTL_GO_ON)
-        status = ctl_open(ctl, &sr);
-    if (status != EX_OK)
+    if (status != CTL_GO_ON)
+        return status;
+    if ((status = ctl_open(ctl, &sr)) != EX_OK)
         return status;
     list = crashes_json(&sr);
     ctl_close(ctl, &sr);
