@@ -183,8 +183,9 @@ MSOCK_API void msock_set_transform(msock *m, msock_transform_fn fn, void *arg);
 MSOCK_API enum msock_status
 msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_receive, void *arg);
 
-/* Appends the transform that seals with AES-256-GCM (7). The file at path has the key: 32 bytes or
- * 64 hex digits. Only its owner may have any right to it. The server has the same key as
+/* Appends the transform that seals with XAES-256-GCM (7). The file at path has the key, 32 bytes,
+ * or up to 8 keys in lines of 64 hex digits: the first one seals, all of them open. It belongs to
+ * root or the caller, and nobody else may have any right to it. The server has the same key in
  * ?key_file=. A reply that cannot be opened is an error, never data. Returns MSOCK_OK, MSOCK_LOCAL,
  * or MSOCK_USAGE with framing=delimiter, because sealed bytes may hold the delimiter. */
 MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);

@@ -74,7 +74,10 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
     if (dial_read_pick(&a->url, &a->pick) < 0)
         return address_fail(error, "pick is first, random or spread, not \"%.60s\"",
                             url_option(&a->url, "pick"));
-    return key_file == NULL ? 0 : transform_seal(key_file, SEAL_TO_SERVER, &a->seal, error);
+    if (key_file == NULL)
+        return 0;
+    a->seal = seal_open(key_file, SEAL_TO_SERVER, error);
+    return a->seal != NULL ? 0 : -1;
 }
 
 int
@@ -98,6 +101,5 @@ void
 address_fini(struct address *address)
 {
     url_fini(&address->url);
-    if (address->seal.free_arg != NULL)
-        address->seal.free_arg(address->seal.arg);
+    seal_close(address->seal);
 }

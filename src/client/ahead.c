@@ -351,7 +351,10 @@ ahead_item_create(struct msock *m, char kind, const void *data, size_t n)
     if (item == NULL)
         return NULL;
     if (m->transforms.count > 0) {
-        if (transforms_send(&m->transforms, data, n, &bytes, &n) < 0)
+        const struct seal_about about = handle_about(
+            m, &(struct outgoing){.kind = kind, .value = m->last_id, .value_len = m->last_id_len});
+
+        if (transforms_send(&m->transforms, &about, data, n, &bytes, &n) < 0)
             goto failed;
     } else {
         bytes = malloc(n > 0 ? n : 1);

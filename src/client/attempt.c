@@ -337,7 +337,7 @@ attempt_finish(struct attempt *a)
         message_destroy(reply);
         return ATTEMPT_TAKEN;
     }
-    m->reply = received_message(m, reply, &m->reply_len);
+    m->reply = received_message(m, reply, a->out, &m->reply_len);
     message_destroy(reply);
     return m->reply != NULL ? ATTEMPT_TAKEN : ATTEMPT_LOCAL;
 }

@@ -55,7 +55,7 @@ msock_url_error(const char *url, char *error, size_t n)
 static size_t
 handle_sealed(const struct msock *m)
 {
-    return m->at.seal.send != NULL;
+    return m->at.seal != NULL;
 }
 
 /* Returns 0, or -1 where there are too many. */
@@ -69,7 +69,7 @@ handle_add_transform(struct msock *m, const struct transform *one)
     t->count -= handle_sealed(m);
     t->list[t->count++] = *one;
     if (handle_sealed(m))
-        t->list[t->count++] = m->at.seal;
+        t->list[t->count++] = (struct transform){.seal = m->at.seal};
     return 0;
 }
 
@@ -83,7 +83,7 @@ handle_clear_transforms(struct msock *m)
         t->count -= handle_sealed(m);
     transforms_fini(t);
     if (handle_sealed(m))
-        t->list[t->count++] = m->at.seal;
+        t->list[t->count++] = (struct transform){.seal = m->at.seal};
 }
 
 static int
@@ -215,7 +215,7 @@ enum msock_status
 msock_set_key(msock *m, const char *path)
 {
     char error[SEAL_ERROR_LEN];
-    struct transform one;
+    struct transform one = {.seal = NULL};
 
     handle_begin(m);
     if (path == NULL)
@@ -223,11 +223,12 @@ msock_set_key(msock *m, const char *path)
     if (m->at.framing.kind == FRAMING_DELIMITER)
         return handle_fail(m, MSOCK_USAGE,
                            "a key does not go with framing=delimiter: what is sealed may hold one");
-    if (transform_seal(path, SEAL_TO_SERVER, &one, error) < 0)
+    one.seal = seal_open(path, SEAL_TO_SERVER, error);
+    if (one.seal == NULL)
         return handle_fail(m, MSOCK_LOCAL, "%s", error);
     if (handle_add_transform(m, &one) == 0)
         return MSOCK_OK;
-    one.free_arg(one.arg);
+    seal_close(one.seal);
     return handle_fail(m, MSOCK_LOCAL, "there are %d transforms already", TRANSFORMS_MAX);
 }
 
@@ -292,6 +293,19 @@ msock_get_counts(const msock *m, struct msock_counts *counts_out)
     *counts_out = m->counts;
     counts_out->bytes_in = m->transport.bytes_in;
     counts_out->bytes_out = m->transport.bytes_out;
+}
+
+struct seal_about
+handle_about(const struct msock *m, const struct outgoing *out)
+{
+    struct seal_about about = {.proto = m->at.ops->name, .kind = MESSAGE_PLAIN};
+
+    if (out != NULL && m->at.ops->repeatable) { /* msp alone carries the rest */
+        about.kind = (uint8_t)out->kind;
+        about.value = out->value;
+        about.value_len = out->value_len;
+    }
+    return about;
 }
 
 void

@@ -27,8 +27,8 @@ struct address {
     const struct proto_ops *ops;
     enum dial_pick pick;
     struct framing framing;
-    uint32_t window_size;  /* cnp: 1 is step-by-step */
-    struct transform seal; /* of ?key_file=; send is NULL without one */
+    uint32_t window_size; /* cnp: 1 is step-by-step */
+    struct seal *seal;    /* of ?key_file=; or NULL */
 };
 
 /* Reads a URL and the key file that it names. Returns 0, or -1 with a sentence in error.
@@ -88,6 +88,9 @@ struct msock {
 
 /* A call begins: the last one's error is forgotten. */
 void handle_begin(struct msock *m);
+
+/* What the seal of that message stands for, or of the reply to it. */
+struct seal_about handle_about(const struct msock *m, const struct outgoing *out);
 
 /* The function of msock_set_wait has ended this call. Sets the sentence, and returns
  * MSOCK_CANCELLED. */
@@ -157,9 +160,10 @@ MS_MUST_CHECK int source_read(struct source *source, uint8_t **data_out);
 /* What the server has sent, as the program is to see it: after the transforms, last to first. */
 
 /* Returns the bytes of a message in memory of their own (free), NUL-terminated besides; the message
- * stays. NULL with a sentence in the handle: a transform has refused it, or there is no memory
- * (errno is ENOMEM then). */
-char *received_message(struct msock *m, struct message *message, size_t *n_out);
+ * stays. answers: what was sent and it is the reply to; NULL: nothing. NULL with a sentence in the
+ * handle: a transform has refused it, or there is no memory (errno is ENOMEM then). */
+char *received_message(struct msock *m, struct message *message, const struct outgoing *answers,
+                       size_t *n_out);
 
 /* --- connect.c --- */
 

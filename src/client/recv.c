@@ -6,13 +6,15 @@
 #include <stdlib.h>
 
 static char *
-received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
+received_bytes(struct msock *m, const void *data, size_t n, const struct outgoing *answers,
+               size_t *n_out)
 {
+    const struct seal_about about = handle_about(m, answers);
     void *bytes;
     char *longer;
 
     errno = 0;
-    if (transforms_receive(&m->transforms, data, n, &bytes, &n) < 0) {
+    if (transforms_receive(&m->transforms, &about, data, n, &bytes, &n) < 0) {
         handle_fail(m, MSOCK_LOCAL,
                     "%s: what the server has sent cannot be opened with the key or transforms",
                     m->address);
@@ -31,7 +33,8 @@ received_bytes(struct msock *m, const void *data, size_t n, size_t *n_out)
 }
 
 char *
-received_message(struct msock *m, struct message *message, size_t *n_out)
+received_message(struct msock *m, struct message *message, const struct outgoing *answers,
+                 size_t *n_out)
 {
     const char *body;
     char *bytes = NULL;
@@ -39,7 +42,7 @@ received_message(struct msock *m, struct message *message, size_t *n_out)
     if (message_body(message, &body) < 0) {
         handle_fail_errno(m, MSOCK_LOCAL, "what the server has sent cannot be read back");
     } else {
-        bytes = received_bytes(m, body, message->size, n_out);
+        bytes = received_bytes(m, body, message->size, answers, n_out);
         message_body_release(message, body); /* errno stays */
     }
     return bytes;
@@ -52,7 +55,7 @@ recv_hand_out(struct msock *m, struct message *message, const void **data_out, s
 {
     size_t len;
 
-    m->received = received_message(m, message, &len);
+    m->received = received_message(m, message, NULL, &len);
     if (m->received == NULL && errno == ENOMEM) {
         peer_put_back(m->peer, message);
         return MSOCK_LOCAL;

@@ -42,11 +42,13 @@ static enum msock_status
 send_changed(struct msock *m, struct outgoing *out, const void *data, size_t n)
 {
     enum msock_status status;
+    struct seal_about about;
     void *changed;
 
     if (m->transforms.count == 0)
         return send_plain(m, out, data, n);
-    if (transforms_send(&m->transforms, data, n, &changed, &n) < 0)
+    about = handle_about(m, out);
+    if (transforms_send(&m->transforms, &about, data, n, &changed, &n) < 0)
         return handle_fail(m, MSOCK_LOCAL, "a transform has failed: nothing was sent");
     status = send_plain(m, out, changed, n);
     free(changed);

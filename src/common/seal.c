@@ -1,136 +1,90 @@
-/* AES-256-GCM by libcrypto's EVP. After a failure nothing half done is left in the caller's
- * memory. */
-#include "common/digest.h"
+/* Payloads in sealed chunks. The nonce of a chunk is the random front of its payload, the number of
+ * the chunk and a mark of the last one, so none can be left out, moved or added. */
+#include "common/seal.h"
 
-#include "common/fd.h"
+#include "common/digest.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
-#define SEAL_MAGIC     "MSK1"
+#define SEAL_MAGIC     "MSK2"
 #define SEAL_MAGIC_LEN 4
-#define SEAL_NONCE_LEN 12
-#define SEAL_HEADER    (SEAL_MAGIC_LEN + SEAL_NONCE_LEN)
-#define SEAL_TAG_LEN   16
-#define SEAL_BITE      ((size_t)1 << 30) /* libcrypto counts in int */
-#define SEAL_FILE_MAX  (2 * SEAL_KEY_LEN + 1)
+#define SEAL_ID_AT     SEAL_MAGIC_LEN
+#define SEAL_FRONT_AT  (SEAL_ID_AT + SEAL_ID_LEN)
+#define SEAL_FRONT_LEN 19 /* of all nonces: XAES_FRONT_LEN and the front of the nonce's back */
+#define SEAL_SIZE_AT   (SEAL_FRONT_AT + SEAL_FRONT_LEN)
+#define SEAL_BACK_LEN  (SEAL_FRONT_LEN - XAES_FRONT_LEN)
+#define SEAL_CHUNKS    UINT32_MAX /* the number of a chunk has 32 bits */
 
-static_assert(SEAL_HEADER + SEAL_TAG_LEN == SEAL_OVERHEAD, "the layout in digest.h");
+static_assert(SEAL_SIZE_AT + 8 == SEAL_HEADER, "the layout in seal.h");
+static_assert(SEAL_BACK_LEN + 4 + 1 == XAES_BACK_LEN, "front, number and mark");
 
 struct seal {
-    EVP_CIPHER *cipher;
-    uint8_t key[SEAL_KEY_LEN];
+    enum seal_direction to, from;
+    size_t count;
+    struct {
+        uint8_t id[SEAL_ID_LEN];
+        struct xaes_key *key;
+    } keys[SEAL_KEYS_MAX];
 };
 
-/* --- the key file --- */
+struct seal_stream {
+    struct xaes *xaes;
+    uint64_t size;  /* of the payload */
+    uint32_t chunk; /* the next one */
+    uint8_t to;
+    bool seals;
+    const char *proto;
+    uint8_t header[SEAL_HEADER];
+};
 
-/* Makes the key from the contents of the file. */
+/* --- keys --- */
+
 static bool
-seal_key_parse(const char *text, size_t n, uint8_t key_out[SEAL_KEY_LEN])
+seal_add(struct seal *seal, const uint8_t key[SEAL_KEY_LEN])
 {
-    if (n == SEAL_KEY_LEN) {
-        memcpy(key_out, text, n);
-        return true;
-    }
-    if (n > 2 * SEAL_KEY_LEN && text[n - 1] == '\n')
-        n -= text[n - 2] == '\r' ? 2 : 1;
-    return n == 2 * SEAL_KEY_LEN && digest_unhex(text, SEAL_KEY_LEN, key_out);
-}
+    uint8_t sha256[SHA256_LEN];
 
-/* Returns the descriptor of a regular file that only its owner can read, or -1 with a sentence. */
-static int
-seal_key_file(const char *path, char error[SEAL_ERROR_LEN])
-{
-    struct stat st;
-    /* O_NONBLOCK: a FIFO of that name must not hold us up. */
-    int fd = fd_above_standard(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-
-    if (fd < 0 || fstat(fd, &st) < 0)
-        snprintf(error, SEAL_ERROR_LEN, "the key file %.100s cannot be opened: %s", path,
-                 strerror(errno));
-    else if (!S_ISREG(st.st_mode))
-        snprintf(error, SEAL_ERROR_LEN, "the key file %.100s is not a regular file", path);
-    else if ((st.st_mode & 077) != 0)
-        snprintf(error, SEAL_ERROR_LEN,
-                 "the key file %.60s is open to others than its owner (mode %03o): chmod 600 %.60s",
-                 path, (unsigned)st.st_mode & 0777, path);
-    else
-        return fd;
-    fd_close(&fd);
-    return -1;
-}
-
-int
-seal_key_read(const char *path, uint8_t key_out[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
-{
-    char text[SEAL_FILE_MAX + 1];
-    int fd = seal_key_file(path, error), rc = -1;
-    size_t len = 0;
-    ssize_t got;
-
-    if (fd < 0)
-        return -1;
-    while (len < sizeof(text) && (got = fd_read(fd, text + len, sizeof(text) - len)) != 0) {
-        if (got < 0) {
-            snprintf(error, SEAL_ERROR_LEN, "the key file %.100s cannot be read: %s", path,
-                     strerror(errno));
-            goto out;
-        }
-        len += (size_t)got;
-    }
-    if (seal_key_parse(text, len, key_out))
-        rc = 0;
-    else
-        snprintf(error, SEAL_ERROR_LEN,
-                 "the key file %.100s holds neither 32 bytes nor 64 hex digits", path);
-out:
-    OPENSSL_cleanse(text, sizeof(text));
-    fd_close(&fd);
-    return rc;
-}
-
-void
-seal_key_name(const uint8_t key[SEAL_KEY_LEN], char out[SEAL_KEY_NAME_LEN])
-{
-    uint8_t sha256[SHA256_LEN] = {0};
-
-    (void)EVP_Q_digest(NULL, "SHA256", NULL, key, SEAL_KEY_LEN, sha256, NULL);
-    digest_hex(sha256, SEAL_KEY_NAME_LEN / 2, out);
+    if (EVP_Q_digest(NULL, "SHA256", NULL, key, SEAL_KEY_LEN, sha256, NULL) != 1)
+        return false;
+    memcpy(seal->keys[seal->count].id, sha256, SEAL_ID_LEN);
+    seal->keys[seal->count].key = xaes_key_create(key);
+    return seal->keys[seal->count++].key != NULL;
 }
 
 struct seal *
-seal_create(const uint8_t key[SEAL_KEY_LEN], char error[SEAL_ERROR_LEN])
+seal_create(const struct seal_keys *keys, enum seal_direction to, char error[SEAL_ERROR_LEN])
 {
     struct seal *seal = ms_calloc(1, sizeof(*seal));
+    bool added = seal != NULL;
 
-    if (seal == NULL) {
-        snprintf(error, SEAL_ERROR_LEN, "there is no memory for a key");
+    for (size_t i = 0; added && i < keys->count; i++)
+        added = seal_add(seal, keys->key[i]);
+    if (!added) {
+        snprintf(error, SEAL_ERROR_LEN,
+                 "there is no memory for a key, or libcrypto has no AES-256-GCM and CMAC here");
+        seal_close(seal);
         return NULL;
     }
-    memcpy(seal->key, key, SEAL_KEY_LEN);
-    seal->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    if (seal->cipher != NULL)
-        return seal;
-    snprintf(error, SEAL_ERROR_LEN, "libcrypto has no AES-256-GCM here");
-    seal_close(seal);
-    return NULL;
+    seal->to = to;
+    seal->from = to == SEAL_TO_SERVER ? SEAL_TO_CLIENT : SEAL_TO_SERVER;
+    return seal;
 }
 
 struct seal *
-seal_open(const char *path, char error[SEAL_ERROR_LEN])
+seal_open(const char *path, enum seal_direction to, char error[SEAL_ERROR_LEN])
 {
-    uint8_t key[SEAL_KEY_LEN];
-    struct seal *seal = NULL;
+    struct seal_keys keys;
+    struct seal *seal;
 
-    if (seal_key_read(path, key, error) == 0)
-        seal = seal_create(key, error);
-    OPENSSL_cleanse(key, sizeof(key));
+    if (seal_keys_read(path, &keys, error) < 0)
+        return NULL;
+    seal = seal_create(&keys, to, error);
+    seal_keys_wipe(&keys);
     return seal;
 }
 
@@ -139,90 +93,203 @@ seal_close(struct seal *seal)
 {
     if (seal == NULL)
         return;
-    EVP_CIPHER_free(seal->cipher);
-    OPENSSL_cleanse(seal->key, sizeof(seal->key));
+    for (size_t i = 0; i < seal->count; i++)
+        xaes_key_destroy(seal->keys[i].key);
     free(seal);
 }
 
-/* --- sealing --- */
-
-/* Sets key, nonce and direction for one payload. */
-static bool
-seal_begin(const struct seal *seal, EVP_CIPHER_CTX *ctx, enum seal_direction to,
-           const uint8_t *nonce, int encrypt)
+static const struct xaes_key *
+seal_find(const struct seal *seal, const uint8_t id[SEAL_ID_LEN])
 {
-    uint8_t aad = (uint8_t)to;
-    int len;
-
-    return ctx != NULL &&
-           EVP_CipherInit_ex2(ctx, seal->cipher, seal->key, nonce, encrypt, NULL) == 1 &&
-           EVP_CipherUpdate(ctx, NULL, &len, &aad, 1) == 1;
+    for (size_t i = 0; i < seal->count; i++)
+        if (memcmp(seal->keys[i].id, id, SEAL_ID_LEN) == 0)
+            return seal->keys[i].key;
+    return NULL;
 }
 
-static bool
-seal_run(EVP_CIPHER_CTX *ctx, const uint8_t *in, size_t n, uint8_t *out)
-{
-    for (size_t done = 0; done < n;) {
-        size_t bite = n - done < SEAL_BITE ? n - done : SEAL_BITE;
-        int len;
+/* --- a payload --- */
 
-        if (EVP_CipherUpdate(ctx, out + done, &len, in + done, (int)bite) != 1 || len != (int)bite)
-            return false;
-        done += bite;
+static uint64_t
+seal_chunks(uint64_t size)
+{
+    return size == 0 ? 1 : (size - 1) / SEAL_CHUNK + 1;
+}
+
+uint64_t
+seal_size(uint64_t n)
+{
+    return SEAL_HEADER + n + seal_chunks(n) * SEAL_TAG;
+}
+
+static struct seal_stream *
+seal_stream_create(const struct xaes_key *key, const char *proto, enum seal_direction to,
+                   bool seals, const uint8_t header[SEAL_HEADER])
+{
+    struct seal_stream *s = ms_calloc(1, sizeof(*s));
+
+    if (s == NULL)
+        return NULL;
+    s->xaes = xaes_begin(key, header + SEAL_FRONT_AT, seals);
+    s->size = be64_load(header + SEAL_SIZE_AT);
+    s->to = (uint8_t)to;
+    s->seals = seals;
+    s->proto = proto;
+    memcpy(s->header, header, SEAL_HEADER);
+    if (s->xaes != NULL)
+        return s;
+    free(s);
+    errno = ENOMEM;
+    return NULL;
+}
+
+struct seal_stream *
+seal_stream_begin(const struct seal *seal, const char *proto, uint64_t size,
+                  uint8_t header_out[SEAL_HEADER])
+{
+    memcpy(header_out, SEAL_MAGIC, SEAL_MAGIC_LEN);
+    memcpy(header_out + SEAL_ID_AT, seal->keys[0].id, SEAL_ID_LEN);
+    ms_random(header_out + SEAL_FRONT_AT, SEAL_FRONT_LEN);
+    be64_store(header_out + SEAL_SIZE_AT, size);
+    MS_ASSERT(seal_chunks(size) <= SEAL_CHUNKS);
+    return seal_stream_create(seal->keys[0].key, proto, seal->to, true, header_out);
+}
+
+struct seal_stream *
+seal_stream_open(const struct seal *seal, const char *proto, const uint8_t header[SEAL_HEADER])
+{
+    const struct xaes_key *key = seal_find(seal, header + SEAL_ID_AT);
+
+    if (memcmp(header, SEAL_MAGIC, SEAL_MAGIC_LEN) != 0 || key == NULL ||
+        seal_chunks(be64_load(header + SEAL_SIZE_AT)) > SEAL_CHUNKS) {
+        errno = EBADMSG;
+        return NULL;
     }
-    return true;
+    return seal_stream_create(key, proto, seal->from, false, header);
+}
+
+void
+seal_stream_end(struct seal_stream *s)
+{
+    if (s == NULL)
+        return;
+    xaes_end(s->xaes);
+    free(s);
+}
+
+uint64_t
+seal_stream_size(const struct seal_stream *s)
+{
+    return s->size;
+}
+
+size_t
+seal_stream_next(const struct seal_stream *s)
+{
+    uint64_t left = s->size - s->chunk * (uint64_t)SEAL_CHUNK;
+
+    return left < SEAL_CHUNK ? (size_t)left : SEAL_CHUNK;
+}
+
+bool
+seal_stream_is_last(const struct seal_stream *s)
+{
+    return s->chunk + UINT64_C(1) == seal_chunks(s->size);
+}
+
+uint32_t
+seal_stream_tell(const struct seal_stream *s)
+{
+    return s->chunk;
+}
+
+void
+seal_stream_seek(struct seal_stream *s, uint32_t chunk)
+{
+    s->chunk = chunk;
+}
+
+static struct iovec
+seal_piece(const void *data, size_t n)
+{
+    return (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = n};
 }
 
 int
-seal_encrypt(const struct seal *seal, enum seal_direction to, const void *in, size_t n,
+seal_stream_run(struct seal_stream *s, const struct seal_about *about, const uint8_t *in,
+                uint8_t *out)
+{
+    bool last = seal_stream_is_last(s);
+    size_t n = seal_stream_next(s) + (s->seals ? 0 : SEAL_TAG);
+    uint8_t back[XAES_BACK_LEN], kind = last ? about->kind : 0;
+    const struct iovec aad[] = {
+        seal_piece(s->header, SEAL_HEADER),
+        seal_piece(&s->to, 1),
+        seal_piece(s->proto, strlen(s->proto) + 1),
+        seal_piece(&kind, 1), /* from here on with the last chunk alone */
+        seal_piece(last ? about->value : NULL, last ? about->value_len : 0),
+    };
+
+    memcpy(back, s->header + SEAL_FRONT_AT + XAES_FRONT_LEN, SEAL_BACK_LEN);
+    be32_store(back + SEAL_BACK_LEN, s->chunk);
+    back[XAES_BACK_LEN - 1] = last;
+    if (xaes_run(s->xaes, back, aad, last ? 5 : 3, in, n, out) < 0)
+        return -1;
+    s->chunk++;
+    return 0;
+}
+
+/* --- all in one piece --- */
+
+/* Chunk by chunk, up to and with the last one. */
+static int
+seal_run_all(struct seal_stream *s, const struct seal_about *about, const uint8_t *in, uint8_t *out)
+{
+    bool last;
+
+    do {
+        size_t n = seal_stream_next(s);
+
+        last = seal_stream_is_last(s);
+        if (seal_stream_run(s, about, in, out) < 0)
+            return -1;
+        in += n + (s->seals ? 0 : SEAL_TAG);
+        out += n + (s->seals ? SEAL_TAG : 0);
+    } while (!last);
+    return 0;
+}
+
+int
+seal_encrypt(const struct seal *seal, const struct seal_about *about, const void *in, size_t n,
              uint8_t *out)
 {
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    uint8_t *body = out + SEAL_HEADER, *tag = body + n;
-    bool sealed;
-    int len;
+    struct seal_stream *s = seal_stream_begin(seal, about->proto, n, out);
+    int rc = s != NULL ? seal_run_all(s, about, in, out + SEAL_HEADER) : -1;
 
-    memcpy(out, SEAL_MAGIC, SEAL_MAGIC_LEN);
-    ms_random(out + SEAL_MAGIC_LEN, SEAL_NONCE_LEN);
-    sealed = seal_begin(seal, ctx, to, out + SEAL_MAGIC_LEN, 1) && seal_run(ctx, in, n, body) &&
-             EVP_CipherFinal_ex(ctx, tag, &len) == 1 &&
-             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SEAL_TAG_LEN, tag) == 1;
-    EVP_CIPHER_CTX_free(ctx);
-    if (!sealed)
-        OPENSSL_cleanse(out, n + SEAL_OVERHEAD);
-    return sealed ? 0 : -1;
+    seal_stream_end(s);
+    return rc;
 }
 
 int
-seal_decrypt(const struct seal *seal, enum seal_direction to, const void *in, size_t n,
-             uint8_t *out)
+seal_decrypt(const struct seal *seal, const struct seal_about *about, const void *in, size_t n,
+             uint8_t *out, size_t *len_out)
 {
     const uint8_t *bytes = in;
-    uint8_t tag[SEAL_TAG_LEN], rest[EVP_MAX_BLOCK_LENGTH];
-    EVP_CIPHER_CTX *ctx;
-    size_t body_len;
-    bool opened;
-    int len;
+    struct seal_stream *s;
+    uint64_t size;
+    int rc;
 
     errno = EBADMSG;
-    if (n < SEAL_OVERHEAD)
+    size = n >= SEAL_HEADER ? be64_load(bytes + SEAL_SIZE_AT) : n;
+    if (size >= n || seal_size(size) != n)
         return -1;
-    body_len = n - SEAL_OVERHEAD;
-    memcpy(tag, bytes + SEAL_HEADER + body_len, SEAL_TAG_LEN);
-    ctx = EVP_CIPHER_CTX_new();
-    if (ctx == NULL) {
-        errno = ENOMEM;
+    s = seal_stream_open(seal, about->proto, bytes);
+    if (s == NULL)
         return -1;
-    }
-    opened = memcmp(bytes, SEAL_MAGIC, SEAL_MAGIC_LEN) == 0 &&
-             seal_begin(seal, ctx, to, bytes + SEAL_MAGIC_LEN, 0) &&
-             seal_run(ctx, bytes + SEAL_HEADER, body_len, out) &&
-             EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, SEAL_TAG_LEN, tag) == 1 &&
-             EVP_CipherFinal_ex(ctx, rest, &len) == 1;
-    EVP_CIPHER_CTX_free(ctx);
-    if (opened)
-        return 0;
-    OPENSSL_cleanse(out, body_len);
-    errno = EBADMSG;
-    return -1;
+    rc = seal_run_all(s, about, bytes + SEAL_HEADER, out);
+    seal_stream_end(s);
+    if (rc == 0)
+        *len_out = (size_t)size;
+    else
+        OPENSSL_cleanse(out, (size_t)size);
+    return rc;
 }

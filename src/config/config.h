@@ -6,6 +6,7 @@
 #include "common/digest.h"
 #include "common/listen.h"
 #include "common/log.h"
+#include "common/seal.h"
 #include "common/source.h"
 #include "config/config_options.h"
 #include "proto/proto.h"
@@ -42,16 +43,15 @@ struct listener_config {
     struct source_rules allow, deny; /* none in allow: all but those of deny */
 
     /* What was in its key_file when the configuration was read: all workers of a configuration have
-     * the same key, also those that are made later. */
-    bool has_key;
-    uint8_t key[SEAL_KEY_LEN];
+     * the same keys, also those that are made later. */
+    struct seal_keys keys;
 };
 
 /* Reads its key_file, where it has one. Returns 0, or -1 with a sentence in error. */
 MS_MUST_CHECK int listener_read_key(struct listener_config *listener, char error[SEAL_ERROR_LEN]);
 
 /* A number for all that decides what the bytes of a listener's connections mean: protocol, framing,
- * replies, handler, and the key with which they are sealed. */
+ * replies, handler, and whether they are sealed. */
 uint32_t listener_meaning(const struct listener_config *listener);
 
 /* Which directory a part of the data directory is. */

@@ -180,7 +180,7 @@ const struct config_option config_options[OPTION_COUNT] = {
     [OPTION_RETRIES] = {"retries", NUMBER(OPTION_IN_URL, 0, 100, "times"), .initial = "5",
                         .help = "cnp: how often a packet is sent again"},
     [OPTION_KEY_FILE] = {"key_file", URL_PATH, .initial = "", .word = "",
-                         .help = "payloads are sealed with the key in this file"},
+                         .help = "payloads are sealed with the keys in this file"},
     [OPTION_COMMAND] = {"command", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
                         .help = "handler=exec: the command for /bin/sh"},
     [OPTION_EXEC] = {"exec", CHOICE(OPTION_IN_URL, option_execs), .initial = "pool",

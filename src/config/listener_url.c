@@ -472,7 +472,7 @@ listener_config_fini(struct listener_config *listener)
     free(listener->handler);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         free(listener->text[i]);
-    explicit_bzero(listener->key, sizeof(listener->key));
+    seal_keys_wipe(&listener->keys);
     *listener = (struct listener_config){0};
 }
 
@@ -481,10 +481,7 @@ listener_read_key(struct listener_config *listener, char error[SEAL_ERROR_LEN])
 {
     const char *path = listener->text[OPTION_KEY_FILE];
 
-    if (path == NULL)
-        return 0;
-    listener->has_key = seal_key_read(path, listener->key, error) == 0;
-    return listener->has_key ? 0 : -1;
+    return path != NULL ? seal_keys_read(path, &listener->keys, error) : 0;
 }
 
 /* "::1" gets the brackets that it needs in a URL, whether they were given or not. */
@@ -553,19 +550,14 @@ listener_meaning(const struct listener_config *listener)
 {
     const struct proto_limits *limits = &listener->limits;
     const struct framing *framing = &limits->framing;
-    char key[SEAL_KEY_NAME_LEN] = "";
     struct buffer text;
     uint32_t meaning;
 
-    if (listener->has_key)
-        seal_key_name(listener->key, key);
-
     buffer_init(&text);
-    buffer_printf(&text, "%s %s %d %d %u %d %d ", listener->proto, listener->handler,
+    buffer_printf(&text, "%s %s %d %d %u %d %d %d ", listener->proto, listener->handler,
                   (int)limits->reply, (int)framing->kind, framing->fixed_len, framing->drop_cr,
-                  framing->keep_unterminated);
+                  framing->keep_unterminated, listener->keys.count > 0);
     buffer_append(&text, framing->delimiter, framing->delimiter_len);
-    buffer_append_str(&text, key);
     meaning = digest_crc32(0, buffer_bytes(&text), text.len);
     buffer_fini(&text);
     return meaning;

@@ -22,8 +22,8 @@ struct blob {
     bool has_sha256, has_crc;
     uint8_t sha256[SHA256_LEN];
     uint32_t crc;
-    struct blob *sealed; /* what a list of transforms has made of it; or NULL */
-    const void *sealed_by;
+    struct blob *sealed;                /* what a list of transforms has made of it; or NULL */
+    const void *sealed_by, *sealed_for; /* that list, and the protocol it was made for */
 };
 
 /* A copy in memory. NULL where there is none (ms_memory_failed). */

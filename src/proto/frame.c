@@ -60,11 +60,9 @@ frame_too_large(struct frame *f, struct proto_io *io)
 static struct message *
 frame_message(const struct frame *f, struct proto_io *io, uint64_t size_hint)
 {
-    if (*io->message != NULL)
-        return *io->message;
-    *io->message = message_create(io->store, size_hint, io->keep_max, f->begun_us);
-    if (*io->message != NULL && !io->want_digest)
-        message_skip_digest(*io->message);
+    if (*io->message == NULL)
+        *io->message =
+            proto_message(io, &frame_protocol, size_hint, io->keep_max, f->begun_us, false);
     return *io->message;
 }
 

@@ -4,6 +4,7 @@
 
 #include "common/fd.h"
 #include "common/text.h"
+#include "proto/opening.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,6 +89,7 @@ message_destroy(struct message *m)
     if (m == NULL)
         return;
     message_free_memory(m);
+    opening_destroy(m->opening);
     json_decref(m->json);
     message_close_file(m);
     sha256_release(m->store->digester, m->digest);
@@ -232,9 +234,26 @@ message_fits_memory(const struct message *m, uint64_t size)
     return size <= store->memory_max && (!ledger_is_scarce(&store->ledger) || size <= SMALL);
 }
 
+/* The one that keeps the body. */
+static const struct message *
+message_keeper(const struct message *m)
+{
+    return m->opening != NULL ? opening_plain(m->opening) : m;
+}
+
+bool
+message_takes_memory(const struct message *m)
+{
+    const struct message *keeper = message_keeper(m);
+
+    return keeper->fd < 0 && !keeper->is_over;
+}
+
 bool
 message_needs_file(const struct message *m, uint64_t n)
 {
+    if (m->opening != NULL)
+        return message_needs_file(opening_plain(m->opening), n + SEAL_CHUNK);
     return m->fd < 0 && !m->is_over && m->error == 0 && !message_fits_memory(m, m->size + n);
 }
 
@@ -259,8 +278,8 @@ message_store_bytes(struct message *m, const void *data, size_t n)
     return 0;
 }
 
-void
-message_append(struct message *m, const void *data, size_t n)
+static void
+message_keep(struct message *m, const void *data, size_t n)
 {
     m->is_over = m->is_over || m->size + n > m->keep_max;
     if (!m->is_over && m->error == 0 && n > 0 && message_store_bytes(m, data, n) < 0 &&
@@ -269,9 +288,26 @@ message_append(struct message *m, const void *data, size_t n)
         if (m->store->failed != NULL)
             m->store->failed(m->store->spill_arg, m->error);
     }
+}
+
+void
+message_append(struct message *m, const void *data, size_t n)
+{
+    if (m->opening == NULL) {
+        message_keep(m, data, n);
+    } else {
+        opening_append(m->opening, data, n);
+        m->error = opening_plain(m->opening)->error;
+    }
     if (m->digest != NULL)
         sha256_update(m->digest, data, n);
     m->size += n;
+}
+
+bool
+message_is_lost(const struct message *m)
+{
+    return m->error != 0 || (m->opening != NULL && opening_is_refused(m->opening));
 }
 
 bool
@@ -285,6 +321,8 @@ message_mark(struct message *m)
 {
     if (m->is_over)
         message_drop_body(m);
+    if (m->opening != NULL)
+        opening_mark(m->opening);
     m->mark_size = m->size;
     m->mark_crc = m->crc;
     if (m->size == 0 || m->digest == NULL)
@@ -298,6 +336,8 @@ message_mark(struct message *m)
 void
 message_rollback(struct message *m)
 {
+    if (m->opening != NULL)
+        opening_rollback(m->opening);
     m->size = m->mark_size;
     m->crc = m->mark_crc;
     m->is_over = m->body_dropped;
@@ -332,6 +372,17 @@ message_finish(struct message *m)
     if (m->fd >= 0 && m->file_end > m->size && ftruncate(m->fd, (off_t)m->size) < 0 &&
         m->error == 0)
         m->error = errno;
+}
+
+void
+message_like(struct message *made, const struct message *m)
+{
+    made->kind = m->kind;
+    made->wants_reply = m->wants_reply;
+    made->tag = m->tag;
+    made->owner = m->owner;
+    made->place = m->place;
+    message_set_value(made, m->value, m->value_len);
 }
 
 char *

@@ -40,7 +40,8 @@ struct message_store {
     struct ledger ledger;   /* of all that its owner holds for peers */
 };
 
-struct json_t; /* jansson's */
+struct opening; /* proto/opening.h */
+struct json_t;  /* jansson's */
 struct json_error_t;
 
 struct message {
@@ -67,19 +68,20 @@ struct message {
     struct sha256 *digest;      /* running */
     struct sha256 *mark_digest; /* at the mark, where the mark is not at byte 0 */
     uint64_t mark_size;
-    uint32_t crc, mark_crc; /* of a body in a file, where wants_crc: its CRC-32 */
-    bool wants_crc;         /* it will go to a peer, perhaps over msp (1.5) */
-    uint64_t file_end;      /* bytes written to fd; more than size after a rollback */
-    uint64_t written_back;  /* of these, given to the disk already */
-    uint32_t size_hint;     /* of the first allocation */
-    uint64_t announced;     /* bytes that its sender said it has, where it did */
-    uint64_t disk;          /* bytes set aside for it on disk */
-    uint32_t source;        /* the worker's: whose share that is */
-    bool is_file;           /* the worker's: it was in a file when the handler got it */
-    uint32_t dedup;         /* the worker's: its entry there; 0: none */
-    void *owner;            /* the worker's: the connection to answer */
-    void *place;            /* the worker's: where in its queue the answer belongs */
-    void *next;             /* the handler's, until it settles: a list link */
+    uint32_t crc, mark_crc;  /* of a body in a file, where wants_crc: its CRC-32 */
+    bool wants_crc;          /* it will go to a peer, perhaps over msp (1.5) */
+    uint64_t file_end;       /* bytes written to fd; more than size after a rollback */
+    uint64_t written_back;   /* of these, given to the disk already */
+    uint32_t size_hint;      /* of the first allocation */
+    uint64_t announced;      /* bytes that its sender said it has, where it did */
+    uint64_t disk;           /* bytes set aside for it on disk */
+    struct opening *opening; /* its bytes are sealed, and their contents are there; or NULL */
+    uint32_t source;         /* the worker's: whose share that is */
+    bool is_file;            /* the worker's: it was in a file when the handler got it */
+    uint32_t dedup;          /* the worker's: its entry there; 0: none */
+    void *owner;             /* the worker's: the connection to answer */
+    void *place;             /* the worker's: where in its queue the answer belongs */
+    void *next;              /* the handler's, until it settles: a list link */
 };
 
 /* A new empty message. size_hint is what its sender has announced, if it has: it sizes the first
@@ -103,6 +105,9 @@ bool message_needs_file(const struct message *m, uint64_t n);
  * only counted. */
 void message_append(struct message *m, const void *data, size_t n);
 
+/* It could not be stored, or is sealed and cannot be opened: whatever else comes of it. */
+bool message_is_lost(const struct message *m);
+
 /* A place to come back to; a second mark replaces the first. */
 void message_mark(struct message *m);
 void message_rollback(struct message *m);
@@ -120,14 +125,14 @@ void message_finish(struct message *m);
 char *message_value_reserve(struct message *m, size_t n);
 
 /* More bytes of it cost memory: they go to no file, and are not only summed. */
-static inline bool
-message_takes_memory(const struct message *m)
-{
-    return m->fd < 0 && !m->is_over;
-}
+bool message_takes_memory(const struct message *m);
 
 /* Drops the body: nobody wants it any more. */
 void message_drop_body(struct message *m);
+
+/* Takes over what is known of m besides its body: kind, value, whose it is and where its answer
+ * goes. */
+void message_like(struct message *made, const struct message *m);
 
 /* Copies value (n bytes). */
 void message_set_value(struct message *m, const void *value, size_t n);

@@ -8,6 +8,7 @@
 
 #include "proto/limits.h"
 #include "proto/message.h"
+#include "proto/opening.h"
 #include "proto/queues.h"
 
 #define PROTO_REFUSAL_MAX 512
@@ -68,11 +69,12 @@ struct proto_io {
     struct buffer *lookahead;       /* bytes consumed before it was known what they are */
     const struct proto_ops *become; /* of PROTO_BECOME */
     struct proto_tally *tally;
-    uint64_t now_us;   /* monotonic */
-    uint64_t keep_max; /* see struct message: what the handler wants of a body */
-    bool memory_low;   /* the worker is short of memory: grant little */
-    bool want_digest;  /* the handler looks at the SHA-256 of messages (message_skip_digest) */
-    bool want_crc;     /* the body will go back as a reply (struct message wants_crc) */
+    uint64_t now_us;         /* monotonic */
+    uint64_t keep_max;       /* see struct message: what the handler wants of a body */
+    const struct seal *seal; /* messages are sealed, and opened with it; or NULL */
+    bool memory_low;         /* the worker is short of memory: grant little */
+    bool want_digest; /* the handler looks at the SHA-256 of messages (message_skip_digest) */
+    bool want_crc;    /* the body will go back as a reply (struct message wants_crc) */
 };
 
 /* How the handler decided; the worker passes it back to the protocol. */
@@ -250,6 +252,11 @@ proto_reply_now(const struct proto_io *io, const struct message *m, const struct
         .refs = 2, .store = io->store, .len = v->reply_len, .mem = v->reply, .fd = -1};
     return small;
 }
+
+/* A new message of the peer's for the handler. sums: the protocol looks at its SHA-256. NULL where
+ * there is no memory. */
+struct message *proto_message(const struct proto_io *io, const struct proto_ops *proto,
+                              uint64_t size_hint, uint64_t keep_max, uint64_t begun_us, bool sums);
 
 /* A client's message over whatever protocol. Where that has no send, out->data must be there, and
  * is copied. */

@@ -119,11 +119,10 @@ tinyproto_consent(struct tinyproto *tp, struct proto_io *io, struct message **me
 {
     tinyproto_say(io, TINYPROTO_OK, false);
     io->tally->acks++;
-    *io->message = message_create(io->store, tp->left, io->keep_max, tp->begun_us);
+    *io->message =
+        proto_message(io, &tinyproto_protocol, tp->left, io->keep_max, tp->begun_us, false);
     if (*io->message == NULL)
         return PROTO_CLOSE;
-    if (!io->want_digest)
-        message_skip_digest(*io->message);
     tp->state = TINYPROTO_PAYLOAD;
     tp->begun_us = io->now_us;
     tp->received = 0;

@@ -21,18 +21,20 @@ void
 transforms_fini(struct transforms *t)
 {
     for (size_t i = 0; i < t->count; i++)
-        if (t->list[i].free_arg != NULL)
-            t->list[i].free_arg(t->list[i].arg);
+        seal_close(t->list[i].seal);
     t->count = 0;
 }
 
-bool
-transforms_any_thread(const struct transforms *t)
+const struct seal *
+transforms_seal(const struct transforms *t)
 {
-    for (size_t i = 0; i < t->count; i++)
-        if (!t->list[i].any_thread)
-            return false;
-    return true;
+    return t->count > 0 ? t->list[t->count - 1].seal : NULL;
+}
+
+size_t
+transforms_whole(const struct transforms *t)
+{
+    return t->count - (transforms_seal(t) != NULL);
 }
 
 /* A payload on its way through the list; own is NULL while the bytes are still the caller's. */
@@ -60,6 +62,15 @@ passing_fault(int error)
     }
 }
 
+static void
+passing_become(struct passing *p, void *out, size_t len)
+{
+    free(p->own);
+    p->own = out;
+    p->bytes = out;
+    p->len = len;
+}
+
 static int
 passing_apply(struct passing *p, transform_fn fn, void *arg)
 {
@@ -73,10 +84,36 @@ passing_apply(struct passing *p, transform_fn fn, void *arg)
         errno = passing_fault(errno);
         return -1;
     }
-    free(p->own);
-    p->own = out;
-    p->bytes = out;
-    p->len = len;
+    passing_become(p, out, len);
+    return 0;
+}
+
+static int
+passing_seal(struct passing *p, const struct seal *seal, const struct seal_about *about)
+{
+    size_t len = (size_t)seal_size(p->len);
+    uint8_t *out = malloc(len);
+
+    if (out == NULL || seal_encrypt(seal, about, p->bytes, p->len, out) < 0) {
+        free(out);
+        errno = ENOMEM;
+        return -1;
+    }
+    passing_become(p, out, len);
+    return 0;
+}
+
+static int
+passing_open(struct passing *p, const struct seal *seal, const struct seal_about *about)
+{
+    uint8_t *out = malloc(p->len + 1); /* NULL would mean two things */
+    size_t len;
+
+    if (out == NULL || seal_decrypt(seal, about, p->bytes, p->len, out, &len) < 0) {
+        free(out); /* errno stays */
+        return -1;
+    }
+    passing_become(p, out, len);
     return 0;
 }
 
@@ -97,31 +134,47 @@ passing_take(struct passing *p, void **out_out, size_t *len_out)
 }
 
 int
-transforms_send(const struct transforms *t, const void *in, size_t n, void **out_out,
-                size_t *out_len_out)
+transforms_send(const struct transforms *t, const struct seal_about *about, const void *in,
+                size_t n, void **out_out, size_t *out_len_out)
 {
     struct passing p = {.bytes = in, .len = n};
 
-    for (size_t i = 0; i < t->count; i++)
-        if (passing_apply(&p, t->list[i].send, t->list[i].arg) < 0) {
-            free(p.own);
+    for (size_t i = 0; i < t->count; i++) {
+        const struct transform *one = &t->list[i];
+
+        if ((one->seal != NULL ? passing_seal(&p, one->seal, about)
+                               : passing_apply(&p, one->send, one->arg)) < 0) {
+            free(p.own); /* errno stays */
             return -1;
         }
+    }
     return passing_take(&p, out_out, out_len_out);
 }
 
+/* Back through the first so many. */
+static int
+transforms_back(const struct transforms *t, size_t count, const struct seal_about *about,
+                struct passing *p, void **out_out, size_t *out_len_out)
+{
+    for (size_t i = count; i-- > 0;) {
+        const struct transform *one = &t->list[i];
+
+        if ((one->seal != NULL ? passing_open(p, one->seal, about)
+                               : passing_apply(p, one->receive, one->arg)) < 0) {
+            free(p->own);
+            return -1;
+        }
+    }
+    return passing_take(p, out_out, out_len_out);
+}
+
 int
-transforms_receive(const struct transforms *t, const void *in, size_t n, void **out_out,
-                   size_t *out_len_out)
+transforms_receive(const struct transforms *t, const struct seal_about *about, const void *in,
+                   size_t n, void **out_out, size_t *out_len_out)
 {
     struct passing p = {.bytes = in, .len = n};
 
-    for (size_t i = t->count; i-- > 0;)
-        if (passing_apply(&p, t->list[i].receive, t->list[i].arg) < 0) {
-            free(p.own);
-            return -1;
-        }
-    return passing_take(&p, out_out, out_len_out);
+    return transforms_back(t, t->count, about, &p, out_out, out_len_out);
 }
 
 /* A new message like m with another body, or NULL with errno where that cannot be stored. */
@@ -139,12 +192,7 @@ message_with_body(const struct message *m, struct message_store *store, const vo
         message_destroy(made);
         return NULL;
     }
-    made->kind = m->kind;
-    made->wants_reply = m->wants_reply;
-    made->tag = m->tag;
-    made->owner = m->owner;
-    made->place = m->place;
-    message_set_value(made, m->value, m->value_len);
+    message_like(made, m);
     return made;
 }
 
@@ -153,6 +201,7 @@ transforms_receive_message(const struct transforms *t, const struct message *m,
                            struct message_store *store, struct message **made_out)
 {
     struct message *made = NULL;
+    struct passing p = {.len = (size_t)m->size};
     const char *body;
     void *out = NULL;
     size_t out_len;
@@ -165,7 +214,8 @@ transforms_receive_message(const struct transforms *t, const struct message *m,
         errno = errno == EBADMSG ? EIO : errno; /* the file's fault, not the sender's */
         return -1;
     }
-    if (transforms_receive(t, body, m->size, &out, &out_len) == 0)
+    p.bytes = body;
+    if (transforms_back(t, transforms_whole(t), NULL, &p, &out, &out_len) == 0)
         made = message_with_body(m, store, out, out_len);
     saved = errno;
     message_body_release(m, body);
@@ -175,106 +225,4 @@ transforms_receive_message(const struct transforms *t, const struct message *m,
         return -1;
     *made_out = made;
     return 0;
-}
-
-/* --- sealing --- */
-
-struct sealing {
-    struct seal *seal;
-    enum seal_direction to, from;
-};
-
-/* The work needs some memory also for an empty payload, or NULL would mean two things. */
-static uint8_t *
-sealing_memory(size_t n)
-{
-    return malloc(n > 0 ? n : 1);
-}
-
-static int
-sealing_send(void *arg, const void *in, size_t in_len, void **out, size_t *out_len)
-{
-    struct sealing *s = arg;
-    uint8_t *sealed =
-        in_len <= SIZE_MAX - SEAL_OVERHEAD ? sealing_memory(in_len + SEAL_OVERHEAD) : NULL;
-
-    if (sealed == NULL || seal_encrypt(s->seal, s->to, in, in_len, sealed) < 0) {
-        free(sealed);
-        return -1;
-    }
-    *out = sealed;
-    *out_len = in_len + SEAL_OVERHEAD;
-    return 0;
-}
-
-static int
-sealing_receive(void *arg, const void *in, size_t in_len, void **out, size_t *out_len)
-{
-    struct sealing *s = arg;
-    uint8_t *opened;
-
-    errno = EBADMSG;
-    if (in_len < SEAL_OVERHEAD)
-        return -1;
-    opened = sealing_memory(in_len - SEAL_OVERHEAD);
-    if (opened == NULL)
-        return -1;
-    if (seal_decrypt(s->seal, s->from, in, in_len, opened) < 0) {
-        free(opened);
-        return -1;
-    }
-    *out = opened;
-    *out_len = in_len - SEAL_OVERHEAD;
-    return 0;
-}
-
-static void
-sealing_free(void *arg)
-{
-    struct sealing *s = arg;
-
-    seal_close(s->seal);
-    free(s);
-}
-
-/* Takes the seal, NULL where it could not be made. */
-static int
-transform_take_seal(struct seal *seal, enum seal_direction to, struct transform *transform_out,
-                    char error[SEAL_ERROR_LEN])
-{
-    struct sealing *s;
-
-    if (seal == NULL)
-        return -1;
-    s = ms_calloc(1, sizeof(*s));
-    if (s == NULL) {
-        snprintf(error, SEAL_ERROR_LEN, "there is no memory for a key");
-        seal_close(seal);
-        return -1;
-    }
-    s->seal = seal;
-    s->to = to;
-    s->from = to == SEAL_TO_SERVER ? SEAL_TO_CLIENT : SEAL_TO_SERVER;
-    *transform_out = (struct transform){
-        .send = sealing_send,
-        .receive = sealing_receive,
-        .arg = s,
-        .free_arg = sealing_free,
-        .any_thread = true,
-    };
-    return 0;
-}
-
-int
-transform_seal(const char *key_file, enum seal_direction to, struct transform *transform_out,
-               char error[SEAL_ERROR_LEN])
-{
-    return transform_take_seal(seal_open(key_file, error), to, transform_out, error);
-}
-
-int
-transform_seal_with(const uint8_t key[SEAL_KEY_LEN], enum seal_direction to,
-                    struct transform *transform_out, char error[SEAL_ERROR_LEN])
-{
-    return transform_take_seal(seal_create(key, error), to, transform_out, error);
 }

@@ -296,17 +296,23 @@ void conn_give(struct conn *c, struct message *m);
 /* Answers a message that no handler has seen; m is destroyed. */
 void conn_answer_here(struct conn *c, struct message *m, const struct verdict *verdict);
 
+/* The last of a message: its reply, which a seal may have changed already, goes to the peer. m is
+ * destroyed. */
+void conn_answered(struct conn *c, struct message *m, const struct verdict *verdict);
+
 /* --- conn_prepare.c --- */
 
 /* A whole message has come: to the handler, once it was opened and parsed where it has to be. */
 void conn_submit(struct conn *c, struct message *m);
 
-/* Opens the next of those that wait for memory, where there is some; and gives those up that have
- * waited too long. Once a turn. */
-void conn_open_more(struct worker *w);
+/* What its answers' seals stand for. */
+struct seal_about conn_about(const struct conn *c, const struct message *m);
 
-/* The worker leaves: gives up all that wait. */
-void conn_end_opening(struct worker *w);
+/* Does the message have a reply that takes long to seal? Then conn_seal_later has it sealed, and
+ * conn_answered called with it, which is with the message until then. Returns 0, or -1 where that
+ * cannot be. */
+bool conn_seals_later(const struct conn *c, const struct message *m, const struct verdict *verdict);
+MS_MUST_CHECK int conn_seal_later(struct conn *c, struct message *m, const struct verdict *verdict);
 
 /* --- conn_source.c --- */
 

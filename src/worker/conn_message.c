@@ -124,7 +124,7 @@ conn_keep_max(const struct conn *c)
 {
     uint64_t wanted = c->listener->handler->ops->keep_max;
 
-    if (c->listener->transforms.count > 0 && wanted < TRANSFORM_BODY_MAX)
+    if (transforms_whole(&c->listener->transforms) > 0 && wanted < TRANSFORM_BODY_MAX)
         return TRANSFORM_BODY_MAX;
     return wanted;
 }
@@ -146,6 +146,7 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .tally = tally,
         .now_us = w->now_us,
         .keep_max = conn_keep_max(c),
+        .seal = transforms_seal(&c->listener->transforms),
         .memory_low = ledger_is_low(&w->store.ledger),
         .want_digest = !c->listener->handler->ops->no_digest,
         .want_crc = c->listener->handler->ops->only_replies,
@@ -205,8 +206,9 @@ conn_note_latency(struct worker *w, uint64_t begun_us)
 /* A reply that the listener's transforms have changed, as a blob. NULL where that is not
  * possible. */
 static struct blob *
-conn_transform_reply(struct conn *c, const struct verdict *verdict)
+conn_transform_reply(struct conn *c, const struct message *m, const struct verdict *verdict)
 {
+    const struct seal_about about = conn_about(c, m);
     const uint8_t *data = verdict->reply;
     size_t n = verdict->reply_len, len;
     struct blob *changed = NULL;
@@ -216,7 +218,7 @@ conn_transform_reply(struct conn *c, const struct verdict *verdict)
         return NULL;
     if (verdict->blob != NULL)
         n = (size_t)verdict->blob->len;
-    if (transforms_send(&c->listener->transforms, data, n, &out, &len) == 0) {
+    if (transforms_send(&c->listener->transforms, &about, data, n, &out, &len) == 0) {
         if (len <= PROTO_REPLY_MAX)
             changed = blob_store(&conn_worker(c)->store, out, len);
         free(out);
@@ -226,16 +228,17 @@ conn_transform_reply(struct conn *c, const struct verdict *verdict)
     return changed;
 }
 
+static const struct verdict conn_no_reply = {
+    .outcome = PROTO_FAILED,
+    .text = "the reply cannot be made ready",
+};
+
 /* The reply as the peer is to see it; a large one goes where a large message would be. Where it
  * cannot be made so, the sender must not take the message for answered. */
 static void
 conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
             const struct verdict *verdict)
 {
-    static const struct verdict failed = {
-        .outcome = PROTO_FAILED,
-        .text = "the reply cannot be made ready",
-    };
     struct verdict changed = *verdict;
     struct blob *made = NULL;
     bool replies = m->wants_reply && (verdict->reply != NULL || verdict->blob != NULL);
@@ -243,13 +246,13 @@ conn_answer(struct conn *c, struct proto_io *io, const struct message *m,
     bool stores = replies && verdict->blob == NULL && verdict->reply_len > REPLY_SMALL;
 
     if (transforms)
-        made = conn_transform_reply(c, verdict);
+        made = conn_transform_reply(c, m, verdict);
     else if (stores)
         made = blob_store(&conn_worker(c)->store, verdict->reply, verdict->reply_len);
     if (made != NULL)
         changed.blob = made;
     else if (transforms || stores)
-        changed = failed;
+        changed = conn_no_reply;
     c->proto->settle(&c->state, io, m->place, m, &changed);
     blob_unref(made);
 }
@@ -265,11 +268,30 @@ conn_record_verdict(const struct conn *c, const struct verdict *verdict)
         conn_record(c, STATS_EVENT_failed, 1, code);
 }
 
+/* The reply, which was sealed in the helper's thread: no blob where that has failed. */
+void
+conn_answered(struct conn *c, struct message *m, const struct verdict *verdict)
+{
+    struct proto_tally tally = {0};
+    struct proto_io io = conn_io(c, &tally);
+
+    if (c->phase == CONN_DEAD)
+        tally.messages = 1;
+    else
+        c->proto->settle(&c->state, &io, m->place, m,
+                         verdict->blob != NULL ? verdict : &conn_no_reply);
+    conn_count(c, &tally);
+    conn_note_latency(conn_worker(c), m->begun_us);
+    message_destroy(m);
+    conn_touch(c);
+}
+
 void
 conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
 {
     struct worker *w = ctx;
     struct conn *c = m->owner;
+    bool is_submitting = w->submitting == m;
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
@@ -278,10 +300,16 @@ conn_settle(void *ctx, struct message *m, const struct verdict *verdict)
     c->waiting--;
     c->waiting_files -= m->is_file;
     c->listener->handler->submitted--;
-    if (w->submitting == m)
+    if (is_submitting)
         w->submitting = NULL;
     conn_end_claim(w, m->dedup, verdict);
     conn_record_verdict(c, verdict);
+    if (conn_seals_later(c, m, verdict)) {
+        if (is_submitting)
+            m->place = conn_reserve(c, m);
+        if (conn_seal_later(c, m, verdict) == 0)
+            return;
+    }
     if (c->phase != CONN_DEAD)
         conn_answer(c, &io, m, verdict);
     else
@@ -323,26 +351,28 @@ conn_listener(const struct conn *c)
     return (size_t)(c->listener->child - conn_worker(c)->child->listeners);
 }
 
-/* The blob as the listener's transforms make it, once for all its connections. NULL with errno
- * where they cannot. */
+/* The blob as the listener's transforms make it, once for all its connections that speak alike.
+ * NULL with errno where they cannot. */
 static struct blob *
 conn_sealed(struct conn *c, struct blob *blob)
 {
     const struct transforms *transforms = &c->listener->transforms;
+    const struct seal_about about = {.proto = c->proto->name, .kind = MESSAGE_PLAIN};
     size_t len;
     void *out;
 
     if (transforms->count == 0)
         return blob;
-    if (blob->sealed_by == transforms)
+    if (blob->sealed_by == transforms && blob->sealed_for == c->proto)
         return blob->sealed;
-    if (transforms_send(transforms, blob->mem, (size_t)blob->len, &out, &len) < 0) {
+    if (transforms_send(transforms, &about, blob->mem, (size_t)blob->len, &out, &len) < 0) {
         errno = EMSGSIZE;
         return NULL;
     }
     blob_unref(blob->sealed);
     blob->sealed = blob_create(&conn_worker(c)->store, out, len);
     blob->sealed_by = transforms;
+    blob->sealed_for = c->proto;
     free(out);
     return blob->sealed;
 }

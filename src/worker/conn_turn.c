@@ -294,7 +294,6 @@ conn_mind_memory(struct worker *w)
 
     if (ledger_is_full(l))
         conn_evict(w);
-    conn_open_more(w);
     if (!(w->paused_by_memory && !ledger_is_full(l)) &&
         !(w->paused_by_files && !ledger_is_out_of_files(l)))
         return;

@@ -100,16 +100,15 @@ worker_transforms_open(struct worker *w, struct worker_listener *l, char error[H
 {
     const struct transforms *common = w->setup->transforms;
     const struct listener_config *config = l->child->config;
-    struct transform sealing;
+    struct transform sealing = {.seal = NULL};
 
     for (size_t i = 0; common != NULL && i < common->count; i++)
         if (transforms_add(&l->transforms, &common->list[i]) < 0)
             return -1;
-    if (!config->has_key)
+    if (config->keys.count == 0)
         return 0;
-    if (transform_seal_with(config->key, SEAL_TO_CLIENT, &sealing, error) < 0)
-        return -1;
-    return transforms_add(&l->transforms, &sealing);
+    sealing.seal = seal_create(&config->keys, SEAL_TO_CLIENT, error);
+    return sealing.seal != NULL ? transforms_add(&l->transforms, &sealing) : -1;
 }
 
 /* What is too large for what comes behind the protocol is refused by its size alone. */
@@ -119,11 +118,11 @@ worker_take_limit(struct worker_listener *l)
     const struct worker_handler *wh = l->handler;
     struct proto_limits *limits = &l->limits;
 
-    if (l->transforms.count > 0) {
+    if (transforms_whole(&l->transforms) > 0) {
         uint64_t half = l->worker->config->worker_memory_max / 2; /* as it came, and as it is */
 
         limits->take_max = half < TRANSFORM_BODY_MAX ? half : TRANSFORM_BODY_MAX;
-        snprintf(limits->taker, sizeof(limits->taker), "what its key or transforms take");
+        snprintf(limits->taker, sizeof(limits->taker), "what its transforms take");
     } else if (wh->ops->take_max != NULL) {
         limits->take_max = wh->ops->take_max(wh->handler);
         snprintf(limits->taker, sizeof(limits->taker), "what handler=%s takes", wh->ops->name);
@@ -346,7 +345,6 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     timer_wheel_init(&w->wheel, w->now_us);
     TAILQ_INIT(&w->copies);
     TAILQ_INIT(&w->paused);
-    TAILQ_INIT(&w->to_open);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
@@ -405,7 +403,6 @@ worker_go(struct worker *w)
 void
 worker_close(struct worker *w)
 {
-    conn_end_opening(w);
     if (w->helper != NULL)
         helper_finish(w->helper);
     for (unsigned i = 0; i < w->handler_count; i++)

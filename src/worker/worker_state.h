@@ -137,12 +137,10 @@ struct worker {
     unsigned conn_count;
     unsigned refused; /* of these, connections one too many, until they are told so and gone */
     unsigned refused_max;
-    TAILQ_HEAD(preparings, preparing) to_open; /* large sealed messages that wait for memory */
-    bool is_opening;                           /* one of them */
-    TAILQ_HEAD(paused, conn) paused;           /* the first of them has waited longest */
-    bool paused_by_memory, paused_by_files;    /* some of them, perhaps */
-    struct conn *touched;                      /* looked at once more at the end of the turn */
-    struct conn *unread;                       /* with bytes left to read in the next turn */
+    TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
+    bool paused_by_memory, paused_by_files; /* some of them, perhaps */
+    struct conn *touched;                   /* looked at once more at the end of the turn */
+    struct conn *unread;                    /* with bytes left to read in the next turn */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */
     int64_t disk_free;            /* as disk.c has seen it, */

@@ -1,5 +1,4 @@
-/* Large documents are parsed, and large sealed messages opened, beside the loop: others are served
- * meanwhile, and order holds. */
+/* Large documents are parsed beside the loop: others are served meanwhile, and order holds. */
 #include "daemon.h"
 #include "journal.h"
 #include "msock.h"
@@ -120,29 +119,6 @@ others_are_served_while_a_document_is_parsed(void **state)
 
     (void)state;
     expect_served_meanwhile(d->listeners[0].url, 'J', text, n);
-    free(text);
-    daemon_stop(d);
-}
-
-static void
-others_are_served_while_a_sealed_message_is_opened(void **state)
-{
-    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
-    const size_t n = 24u << 20;
-    char *text = calloc(1, n);
-    struct daemon *d;
-
-    (void)state;
-    assert_non_null(text);
-    harness_directory(dir);
-    harness_join(key, dir, "key");
-    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
-    assert_int_equal(chmod(key, 0600), 0);
-    snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
-    d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard", .listen = {url}});
-    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s", target_port(&d->listeners[0]),
-             key);
-    expect_served_meanwhile(url, 'A', text, n);
     free(text);
     daemon_stop(d);
 }
@@ -268,7 +244,6 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(others_are_served_while_a_document_is_parsed),
-        SYSTEM_TEST(others_are_served_while_a_sealed_message_is_opened),
         SYSTEM_TEST(a_document_does_not_wait_for_all_larger_ones),
         SYSTEM_TEST(order_holds_behind_a_large_document),
         SYSTEM_TEST(a_document_under_way_survives_what_happens_around_it),

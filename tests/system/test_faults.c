@@ -517,14 +517,13 @@ a_data_directory_that_was_unmounted_gets_nothing_more(void **state)
     daemon_stop(d);
 }
 
-/* What is sealed has room, and what it becomes has not. */
 static void
 a_sealed_message_that_finds_no_room_is_not_refused_for_good(void **state)
 {
     char disk[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN],
         filler[HARNESS_PATH_LEN];
     char url[2 * HARNESS_PATH_LEN];
-    char *body = big_body(), *fill = calloc(9, BIG / 2);
+    char *body = big_body(), *fill = calloc(11, BIG / 2);
     struct daemon *d;
     msock *m;
 
@@ -538,7 +537,7 @@ a_sealed_message_that_finds_no_room_is_not_refused_for_good(void **state)
     d = daemon_start(
         &(struct daemon_options){.listen = {url}, .data_dir = disk, .errors_expected = true});
     harness_join(filler, disk, "filler");
-    harness_write_file(filler, fill, 9 * BIG / 2);
+    harness_write_file(filler, fill, 11 * BIG / 2);
     free(fill);
     snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s", target_port(&d->listeners[0]),
              key);

@@ -203,22 +203,22 @@ a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
     daemon_stop(d);
 }
 
-/* The largest that it takes, so that one takes all memory to open. */
+/* Each is as large as all memory. */
 static void
-large_sealed_messages_wait_for_memory_to_be_opened(void **state)
+large_sealed_messages_take_little_memory_to_be_opened(void **state)
 {
     char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
     char url[3 * HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
     const char *argv[] = {harness_program("msock"), "-u", url, "send-file", path, NULL};
     struct running senders[6];
     const unsigned count = sizeof(senders) / sizeof(senders[0]);
-    char *large = raw_body(MAX / 2 - 1000, 1);
+    char *large = raw_body(MAX, 1);
     struct daemon *d;
 
     (void)state;
     make_key(dir, key);
     harness_join(path, dir, "large");
-    harness_write_file(path, large, MAX / 2 - 1000);
+    harness_write_file(path, large, MAX);
     free(large);
     snprintf(options, sizeof(options), "handler=discard&key_file=%s", key);
     d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "msp", options);
@@ -461,7 +461,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_broadcast_is_kept_once_for_all_members),
         SYSTEM_TEST(a_sealed_broadcast_is_sealed_once_for_all_members),
-        SYSTEM_TEST(large_sealed_messages_wait_for_memory_to_be_opened),
+        SYSTEM_TEST(large_sealed_messages_take_little_memory_to_be_opened),
         SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),

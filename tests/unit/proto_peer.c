@@ -74,6 +74,7 @@ peer_io(struct proto_peer *p)
         .keep_max = p->keep_max,
         .memory_low = p->memory_low,
         .want_digest = p->want_digest,
+        .seal = p->seal,
     };
 }
 
@@ -222,6 +223,26 @@ peer_refuse_json(struct proto_peer *p, struct message *m)
     return true;
 }
 
+/* True where the message was sealed and is refused; else it is opened. */
+static bool
+peer_refuse_sealed(struct proto_peer *p, struct message **m)
+{
+    const struct verdict no = {.outcome = PROTO_REFUSED, .code = "refused", .text = "not opened"};
+    struct proto_io io = peer_io(p);
+    struct message *plain;
+    bool opened = (*m)->opening == NULL || opening_finish(*m, &plain) == 0;
+
+    if (!opened)
+        p->proto->settle(&p->state, &io, NULL, *m, &no);
+    if (!opened || (*m)->opening != NULL)
+        message_destroy(*m);
+    else
+        return false;
+    if (opened)
+        *m = plain;
+    return !opened;
+}
+
 static void
 peer_take(struct proto_peer *p, struct message *m)
 {
@@ -229,6 +250,8 @@ peer_take(struct proto_peer *p, struct message *m)
     struct verdict verdict = p->verdict;
     struct proto_io io = peer_io(p);
 
+    if (peer_refuse_sealed(p, &m))
+        return;
     if (peer_refuse_json(p, m))
         return;
     d = peer_note(p, m);

@@ -42,9 +42,10 @@ struct proto_peer {
     uint64_t keep_max;
     bool want_digest; /* default true */
     bool memory_low;
-    bool hold;              /* leave messages unsettled: they go to held[] */
-    bool echo;              /* commit, with the body as reply */
-    struct verdict verdict; /* for all others; default: committed, no reply */
+    const struct seal *seal; /* what comes is sealed; default: NULL */
+    bool hold;               /* leave messages unsettled: they go to held[] */
+    bool echo;               /* commit, with the body as reply */
+    struct verdict verdict;  /* for all others; default: committed, no reply */
 
     /* What came of it. */
     const struct proto_ops *proto; /* as auto becomes another, this changes */

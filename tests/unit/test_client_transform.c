@@ -1,7 +1,7 @@
 /* Transforms and keys on the client's side: what leaves is what they made of it, and what they
  * reject never becomes data. */
 #include "byte_server.h"
-#include "common/digest.h"
+#include "common/seal.h"
 #include "msock.h"
 #include "scripted_server.h"
 
@@ -190,8 +190,9 @@ a_file_too_large_to_be_transformed_is_not_sent(void **state)
 
 struct keys {
     char path[64];
-    struct seal *seal;  /* that of the client, too */
-    struct seal *other; /* not */
+    struct seal *seal;   /* that of the client, too */
+    struct seal *turned; /* as the client has it, so it opens what the server says */
+    struct seal *other;  /* not */
 };
 
 static struct keys
@@ -202,11 +203,13 @@ keys_make(void)
 
     snprintf(text, sizeof(text), "%064d", 2);
     file_of(k.path, text, 64);
-    k.other = seal_open(k.path, error);
+    k.other = seal_open(k.path, SEAL_TO_CLIENT, error);
     snprintf(text, sizeof(text), "%064d\n", 1);
     write_file(k.path, text, 65);
-    k.seal = seal_open(k.path, error);
+    k.seal = seal_open(k.path, SEAL_TO_CLIENT, error);
+    k.turned = seal_open(k.path, SEAL_TO_SERVER, error);
     assert_non_null(k.seal);
+    assert_non_null(k.turned);
     assert_non_null(k.other);
     return k;
 }
@@ -215,31 +218,33 @@ static void
 keys_drop(struct keys *k)
 {
     seal_close(k->seal);
+    seal_close(k->turned);
     seal_close(k->other);
     unlink(k->path);
 }
 
-/* Says a sealed frame of n bytes. */
+static const struct seal_about ABOUT = {.proto = "frame", .kind = 'A'};
+
 static void
-say_sealed(struct byte_server *s, struct seal *seal, enum seal_direction to, const char *text)
+say_sealed(struct byte_server *s, struct seal *seal, const char *text)
 {
-    size_t n = strlen(text);
+    size_t n = strlen(text), len = (size_t)seal_size(n);
     uint8_t frame[200] = {0};
 
-    frame[3] = (uint8_t)(n + SEAL_OVERHEAD);
-    assert_int_equal(seal_encrypt(seal, to, text, n, frame + 4), 0);
-    byte_say(s, frame, 4 + n + SEAL_OVERHEAD);
+    frame[3] = (uint8_t)len;
+    assert_int_equal(seal_encrypt(seal, &ABOUT, text, n, frame + 4), 0);
+    byte_say(s, frame, 4 + len);
 }
 
 /* Reads a sealed frame that holds this. */
 static void
 expect_sealed(struct byte_server *s, struct seal *seal, const char *text)
 {
-    size_t n = strlen(text);
+    size_t n = strlen(text), len = (size_t)seal_size(n), opened_len;
     uint8_t frame[200], opened[200];
 
-    if (!byte_read(s, frame, 4 + n + SEAL_OVERHEAD) || frame[3] != n + SEAL_OVERHEAD ||
-        seal_decrypt(seal, SEAL_TO_SERVER, frame + 4, n + SEAL_OVERHEAD, opened) != 0 ||
+    if (!byte_read(s, frame, 4 + len) || frame[3] != len ||
+        seal_decrypt(seal, &ABOUT, frame + 4, len, opened, &opened_len) != 0 || opened_len != n ||
         memcmp(opened, text, n) != 0)
         byte_wrong(s, "a sealed message");
 }
@@ -254,13 +259,13 @@ serve_sealed(struct byte_server *s)
         return;
     }
     expect_sealed(s, k->seal, "secret");
-    say_sealed(s, k->seal, SEAL_TO_CLIENT, "answer");
-    say_sealed(s, k->other, SEAL_TO_CLIENT, "forged");
-    say_sealed(s, k->seal, SEAL_TO_SERVER, "turned round");
+    say_sealed(s, k->seal, "answer");
+    say_sealed(s, k->other, "forged");
+    say_sealed(s, k->turned, "turned round");
     byte_say(s, "\0\0\0\0\0\0\0\5plain", 13);
-    say_sealed(s, k->seal, SEAL_TO_CLIENT, "");
+    say_sealed(s, k->seal, "");
     expect_sealed(s, k->seal, "more");
-    say_sealed(s, k->other, SEAL_TO_CLIENT, "forged");
+    say_sealed(s, k->other, "forged");
     expect_sealed(s, k->seal, "last");
     byte_expect_end(s);
 }
@@ -319,7 +324,7 @@ serve_letter_in_seal(struct byte_server *s)
     struct keys *k = s->arg;
 
     expect_sealed(s, k->seal, "ax");
-    say_sealed(s, k->seal, SEAL_TO_CLIENT, "ay");
+    say_sealed(s, k->seal, "ay");
     expect_sealed(s, k->seal, "bx");
     expect_sealed(s, k->seal, "x");
     byte_expect_end(s);

@@ -150,25 +150,25 @@ struct session_options {
     "69 not reachable, 71 no memory or descriptors, 73 no temporary file,\n"      \
     "74 standard output cannot be written, 75 given up after retries\n"
 
-#define SESSION_HELP                                                                       \
-    "  -u, --url URL          the server, or several: msp://a:8000,b:8000; default\n"      \
-    "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"                     \
-    "  -k, --key FILE         seal what is sent with the key in FILE (32 bytes or 64 hex " \
-    "digits)\n"                                                                            \
-    "      --reply            ask for the reply and print it on standard output; over\n"   \
-    "                         tinyproto, cnp and lines a journal sends one with\n"         \
-    "                         ?reply=yes only\n"                                           \
-    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer but\n" \
-    "                         the last one; default 2\n"                                   \
-    "      --final-timeout SECONDS\n"                                                      \
-    "                         how long to wait, each time, for the last answer: it is\n"   \
-    "                         committed; default 300\n"                                    \
-    "  -r, --retries N        how often to begin again; default 5\n"                       \
-    "      --progress         show a bar also where standard error is not a terminal\n"    \
-    "      --no-progress      never show a bar\n"                                          \
-    "  -j, --json             print what became of it as one JSON object a line\n"         \
-    "  -q, --quiet            no line for what is committed\n"                             \
-    "  -v, --verbose          say on standard error which server was taken\n"              \
+#define SESSION_HELP                                                                        \
+    "  -u, --url URL          the server, or several: msp://a:8000,b:8000; default\n"       \
+    "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"                      \
+    "  -k, --key FILE         seal what is sent with the first key in FILE (32 bytes, or\n" \
+    "                         lines of 64 hex digits)\n"                                    \
+    "      --reply            ask for the reply and print it on standard output; over\n"    \
+    "                         tinyproto, cnp and lines a journal sends one with\n"          \
+    "                         ?reply=yes only\n"                                            \
+    "  -t, --timeout SECONDS  how long to wait for a connection and for each answer but\n"  \
+    "                         the last one; default 2\n"                                    \
+    "      --final-timeout SECONDS\n"                                                       \
+    "                         how long to wait, each time, for the last answer: it is\n"    \
+    "                         committed; default 300\n"                                     \
+    "  -r, --retries N        how often to begin again; default 5\n"                        \
+    "      --progress         show a bar also where standard error is not a terminal\n"     \
+    "      --no-progress      never show a bar\n"                                           \
+    "  -j, --json             print what became of it as one JSON object a line\n"          \
+    "  -q, --quiet            no line for what is committed\n"                              \
+    "  -v, --verbose          say on standard error which server was taken\n"               \
     "  -h, --help             this text\n\n" SESSION_STATUS
 
 /* A handle with the options set. Returns EX_OK with *m_out (msock_close is the caller's), EX_USAGE

@@ -60,11 +60,9 @@ cnp_message_pick(struct cnp *cnp, struct proto_io *io, bool plain, uint64_t size
     cnp->fresh = *io->message == NULL;
     if (!cnp->fresh)
         return true;
-    *io->message = message_create(io->store, size_hint, io->keep_max, io->now_us);
+    *io->message = proto_message(io, &cnp_protocol, size_hint, io->keep_max, io->now_us, false);
     if (*io->message == NULL)
         return false;
-    if (!io->want_digest)
-        message_skip_digest(*io->message);
     cnp->under_way++;
     return true;
 }

@@ -99,8 +99,8 @@ msp_undetermined_packet(struct msp *msp, struct proto_io *io)
                            msp->over_limit
                                ? "no end of a message whose SIZE is over max_message_size"
                                : "no end of a message of undetermined size");
-    if ((*io->message)->error != 0)
-        return msp_say_store_error(msp, io, (*io->message)->error);
+    if (message_is_lost(*io->message))
+        return msp_say_lost(msp, io);
     msp_say_grant(msp, io);
     msp->state = MSP_PACKET;
     msp->first_packet = false;
@@ -137,8 +137,8 @@ msp_packet_end(struct msp *msp, struct proto_io *io)
     struct message *m = *io->message;
 
     if (msp->more) {
-        if (!msp->verified && m->error != 0)
-            return msp_say_store_error(msp, io, m->error);
+        if (!msp->verified && message_is_lost(m))
+            return msp_say_lost(msp, io);
         if (!msp->verified)
             msp_say_grant(msp, io);
         msp->state = MSP_PACKET;
@@ -158,7 +158,7 @@ msp_packet_end(struct msp *msp, struct proto_io *io)
 static bool
 msp_may_ack_early(const struct msp *msp, const struct proto_io *io, size_t bytes)
 {
-    return bytes >= EARLY_ACK_BYTES && (*io->message)->error == 0 &&
+    return bytes >= EARLY_ACK_BYTES && !message_is_lost(*io->message) &&
            (msp->left > 0 || msp->late_digest);
 }
 
@@ -248,8 +248,8 @@ msp_first_header(struct msp *msp, struct proto_io *io)
             msp->packet_len = (uint32_t)msp->left;
         msp->left -= msp->packet_len;
     }
-    *io->message = message_create(io->store, msp->undetermined ? MSP_FIRST_BODY : first.size,
-                                  msp_keep_max(io), msp->begun_us);
+    *io->message = proto_message(io, &msp_protocol, msp->undetermined ? MSP_FIRST_BODY : first.size,
+                                 msp_keep_max(io), msp->begun_us, true);
     if (*io->message == NULL)
         return PROTO_CLOSE;
     (*io->message)->wants_crc = io->want_crc;

@@ -215,8 +215,9 @@ msp_say_err(struct msp *msp, struct proto_io *io, const char *code, const char *
  * max_message_size, REJ refused over take_max. */
 enum proto_event msp_say_too_large(struct msp *msp, struct proto_io *io, uint64_t size);
 
-/* REJ no-space or ERR internal, as errno error has it, for a message that could not be stored. */
-enum proto_event msp_say_store_error(struct msp *msp, struct proto_io *io, int error);
+/* For a message that is lost already: REJ no-space or ERR internal, as its error has it, where it
+ * could not be stored, and REJ refused where it cannot be opened. */
+enum proto_event msp_say_lost(struct msp *msp, struct proto_io *io);
 
 /* --- the trailer (msp_answer.c) --- */
 

@@ -156,8 +156,12 @@ msp_say_too_large(struct msp *msp, struct proto_io *io, uint64_t size)
 }
 
 enum proto_event
-msp_say_store_error(struct msp *msp, struct proto_io *io, int error)
+msp_say_lost(struct msp *msp, struct proto_io *io)
 {
+    int error = (*io->message)->error;
+
+    if (error == 0)
+        return msp_say_rej(msp, io, "refused", OPENING_REFUSED);
     if (message_found_no_room(error))
         return msp_say_rej(msp, io, "no-space", "the server has no room for this message");
     if (error == EBUSY)
@@ -325,7 +329,7 @@ msp_trailer_end(struct msp *msp, struct proto_io *io, struct message **message_o
     if (msp->late_digest && !msp_late_digest_holds(m))
         return msp_say_nack2(msp, io);
     if (m->error != 0)
-        return msp_say_store_error(msp, io, m->error);
+        return msp_say_lost(msp, io);
     m->kind = (enum message_kind)kind;
     m->wants_reply = (flags & MSP_FLAG_REPLY) != 0;
     reason = kind == MESSAGE_FILE ? path_check(m->value, m->value_len) : NULL;
