@@ -195,6 +195,15 @@ master_fail(struct master *m, const struct failure *why)
 }
 
 static void
+master_mind_user(const struct config *config)
+{
+    if (geteuid() == 0 && config->user == NULL)
+        log_warn("the workers, which read what peers send, run as root: set user=NAME to a user of "
+                 "their own, whom %s belongs to",
+                 config->data_dir);
+}
+
+static void
 master_ready(struct master *m)
 {
     struct failure why;
@@ -210,6 +219,7 @@ master_ready(struct master *m)
     stats_master_ready(&m->stats);
     reload_describe(m->current, &text);
     log_notice("ready: %s", buffer_cstr(&text));
+    master_mind_user(m->current->config);
     daemonize_tell(&m->verdict_fd, 0, "");
 out:
     buffer_fini(&text);

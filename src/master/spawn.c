@@ -4,7 +4,6 @@
 #include "common/fd.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -40,20 +39,6 @@ child_log(const struct spawn *s, int ready_fd)
     log_set_name(s->name);
 }
 
-static void
-child_drop(const struct config *config, int ready_fd)
-{
-    if (geteuid() != 0 || (config->user == NULL && config->group == NULL))
-        return;
-    if (config->user != NULL ? initgroups(config->user, config->gid) : setgroups(1, &config->gid))
-        child_refuse(ready_fd, "cannot set the groups: %s", strerror(errno));
-    if (setresgid(config->gid, config->gid, config->gid) < 0)
-        child_refuse(ready_fd, "cannot become group %u: %s", (unsigned)config->gid,
-                     strerror(errno));
-    if (config->user != NULL && setresuid(config->uid, config->uid, config->uid) < 0)
-        child_refuse(ready_fd, "cannot become user %s: %s", config->user, strerror(errno));
-}
-
 /* The second line only: end-of-file on master_fd is the first. QUIT, so that a message under way is
  * finished. After the change of user, which takes the setting away. */
 static void
@@ -68,10 +53,12 @@ static _Noreturn void
 child_run(const struct spawn *s, int ready_fd, pid_t master)
 {
     struct child child = s->child;
+    char error[FAILURE_TEXT_LEN];
 
     s->forget(s->forget_arg);
     child_log(s, ready_fd);
-    child_drop(child.config, ready_fd);
+    if (privileges_drop(child.config, error) < 0)
+        child_refuse(ready_fd, "%s", error);
     child_watch_master(master);
     child.ready_fd = ready_fd;
     _exit(s->entry(&child));

@@ -172,6 +172,14 @@ struct spawn {
  * pipe as a sentence, and the child exits with CHILD_EXIT_NOT_READY. */
 MS_MUST_CHECK pid_t spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why);
 
+/* --- privileges.c --- */
+
+/* In a forked child: it becomes config's user for good, where the master is root, without
+ * capabilities and without groups that are not that user's; nothing that it executes gets any of
+ * them again. Its files are for owner and group, and it leaves no core. Returns 0, or -1 with a
+ * sentence in error. */
+MS_MUST_CHECK int privileges_drop(const struct config *config, char error[FAILURE_TEXT_LEN]);
+
 /* --- generation.c --- */
 
 /* A generation: the workers that run with one configuration, the relay where there is one, that

@@ -206,5 +206,6 @@ child_take(struct child *child_out)
     child_name(child_out, name);
     log_set_name(name);
     (void)prctl(PR_SET_NAME, "msockd");
+    (void)prctl(PR_SET_DUMPABLE, 0); /* an exec sets it again */
     return 1;
 }

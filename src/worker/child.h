@@ -9,8 +9,9 @@
 #include "stats/stats_writer.h"
 
 /* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
- * the configured user, log, log level and name; with no descriptors of the master's but those in
- * struct child. When the master is gone it also gets QUIT, as a second line to master_fd.
+ * the configured user, log, log level and name; without capabilities and not to be dumped or
+ * traced; with no descriptors of the master's but those in struct child. When the master is gone it
+ * also gets QUIT, as a second line to master_fd.
  *
  * It says on ready_fd that it can accept: one byte CHILD_READY. Where it cannot start, it writes a
  * sentence (of more than one byte, in one write, at most 256 bytes count) instead and exits; the

@@ -177,11 +177,14 @@ a_replaced_program_is_wrong(void **state)
 static void
 a_process_of_an_earlier_msockd_is_wrong(void **state)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
-    const struct patient p = {.runtime_dir = d->runtime_dir};
     struct proc_list workers;
+    struct daemon *d;
+    struct patient p = {0};
 
     (void)state;
+    harness_need_root();
+    d = daemon_start(&(struct daemon_options){.workers = 1});
+    p.runtime_dir = d->runtime_dir;
     patient_expect_fine(&p, "leftovers");
     daemon_workers(d, &workers);
     signal_send(workers.pid[0], SIGSTOP);

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* Where the program begins in the memory of that process. */
 static uint64_t
@@ -32,11 +34,13 @@ program_address(pid_t pid)
 static void
 each_worker_has_a_layout_of_its_own(void **state)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
+    struct daemon *d;
     struct proc_list workers;
     uint64_t first, second;
 
     (void)state;
+    harness_need_root();
+    d = daemon_start(&(struct daemon_options){.workers = 2});
     daemon_workers(d, &workers);
     assert_int_equal(workers.count, 2);
     first = program_address(workers.pid[0]);
@@ -67,12 +71,97 @@ a_worker_that_is_replaced_has_the_configuration_of_its_generation(void **state)
     daemon_stop(d);
 }
 
+static void
+expect_status(pid_t pid, const char *file, const char *const *lines)
+{
+    char path[64], *text;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+    text = harness_read_file(path, &(size_t){0});
+    assert_non_null(text);
+    for (; *lines != NULL; lines++)
+        if (strstr(text, *lines) == NULL)
+            fail_msg("%s has no \"%s\"", path, *lines);
+    free(text);
+}
+
+static void
+a_worker_has_no_privileges(void **state)
+{
+    static const char *const status[] = {"Umask:\t0027\n",
+                                         "Groups:\t \n",
+                                         "CapInh:\t0000000000000000\n",
+                                         "CapPrm:\t0000000000000000\n",
+                                         "CapEff:\t0000000000000000\n",
+                                         "CapAmb:\t0000000000000000\n",
+                                         "NoNewPrivs:\t1\n",
+                                         NULL};
+    static const char *const bounding[] = {"CapBnd:\t0000000000000000\n", NULL};
+    static const char *const limits[] = {"Max core file size        0                    0 ", NULL};
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    struct proc_list workers;
+
+    (void)state;
+    daemon_workers(d, &workers);
+    expect_status(workers.pid[0], "limits", limits);
+    if (geteuid() == 0) {
+        expect_status(workers.pid[0], "status", status);
+        expect_status(workers.pid[0], "status", bounding);
+    } else {
+        expect_status(workers.pid[0], "status", status + 2);
+    }
+    daemon_stop(d);
+}
+
+/* Who may not dump a process does not own what /proc shows of it either. */
+static void
+workers_of_a_user_can_be_neither_dumped_nor_traced(void **state)
+{
+    struct daemon *d;
+    struct proc_list workers;
+    char path[64];
+    struct stat st;
+
+    (void)state;
+    harness_need_root();
+    d = daemon_start(&(struct daemon_options){.workers = 1, .set = {"user=nobody"}});
+    daemon_workers(d, &workers);
+    snprintf(path, sizeof(path), "/proc/%d", (int)workers.pid[0]);
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(st.st_uid == 65534); /* the directory alone */
+    strcat(path, "/mem");
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 0);
+    assert_false(daemon_logged(d, "run as root"));
+    daemon_stop(d);
+}
+
+static void
+workers_that_are_root_are_warned_of_once(void **state)
+{
+    struct daemon *d;
+    char *log, *first;
+
+    (void)state;
+    harness_need_root();
+    d = daemon_start(&(struct daemon_options){.workers = 2});
+    log = daemon_log(d);
+    first = strstr(log, "run as root: set user=");
+    assert_non_null(first);
+    assert_null(strstr(first + 1, "run as root"));
+    free(log);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(each_worker_has_a_layout_of_its_own),
         SYSTEM_TEST(a_worker_that_is_replaced_has_the_configuration_of_its_generation),
+        SYSTEM_TEST(a_worker_has_no_privileges),
+        SYSTEM_TEST(workers_of_a_user_can_be_neither_dumped_nor_traced),
+        SYSTEM_TEST(workers_that_are_root_are_warned_of_once),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
