@@ -183,15 +183,16 @@ conn_ends(const struct conn *c)
     return w->draining && !handover_wanted(c->listener, c->proto);
 }
 
-/* The present message was its last one. If the peer can be told, it sends later messages elsewhere.
- * Else the connection ends when everything under way is done, replies that need its consent too. */
+/* The present message was its last one. If the peer can be told and knows what was taken, it sends
+ * later messages elsewhere. Else the connection ends when everything under way is done, replies
+ * that need its consent too. */
 static void
 conn_end_here(struct conn *c)
 {
-    if (c->proto->adopt != NULL)
-        conn_disconnect(c);
-    else
+    if (c->proto->repeatable)
         conn_shutdown(c);
+    else
+        conn_disconnect(c);
 }
 
 static void conn_feed(struct conn *c, const uint8_t *data, size_t n);

@@ -291,7 +291,7 @@ raw_send_all(void *arg)
 struct load *
 load_start(const struct target *target, const char *tag, unsigned threads, size_t body_max)
 {
-    static const struct way msp = {.name = "msp", .acknowledges = true};
+    static const struct way msp = {.name = "msp", .acknowledges = true, .stays = true};
 
     return load_start_way(&msp, target, tag, threads, body_max);
 }

@@ -13,9 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#define RELOADS 100
+#define RELOADS      100
+#define KEPT         200 /* connections of msp between messages */
+#define KEPT_RELOADS 20
 
 static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
 
@@ -87,6 +90,60 @@ a_hundred_reloads_under_load_lose_nothing(void **state)
         if (load_check_journal(loads[i], &j) != 0 && ways[i].stays)
             fail_msg("%s: messages are there twice", ways[i].name);
     journal_free(&j);
+}
+
+/* Each has sent a message, so that its worker has something to remember. */
+static void
+kept_open(const struct daemon *d, struct peer kept[KEPT])
+{
+    struct answer a;
+
+    for (unsigned i = 0; i < KEPT; i++) {
+        peer_connect(&kept[i], &d->listeners[i % 2]);
+        assert_int_equal(peer_send_plain(&kept[i], NULL, "kept", 4, &a), ANSWER_ACK);
+    }
+}
+
+static void
+kept_expect_silence(struct peer kept[KEPT])
+{
+    char byte;
+
+    for (unsigned i = 0; i < KEPT; i++) {
+        assert_int_equal(recv(kept[i].fd, &byte, 1, MSG_DONTWAIT), -1);
+        assert_int_equal(errno, EAGAIN);
+    }
+}
+
+static void
+kept_connections_of_msp_hear_nothing_of_twenty_reloads(void **state)
+{
+    static struct peer kept[KEPT];
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .listen = {"msp://127.0.0.1:0", "auto://127.0.0.1:0"}, .set = {LOAD_PATIENCE}});
+    struct load *load = load_start(&d->listeners[0], "kept", 4, 6000);
+    struct proc_list before;
+    struct answer a;
+
+    (void)state;
+    kept_open(d, kept);
+    for (unsigned i = 0; i < KEPT_RELOADS; i++) {
+        load_advance(load, 20, 20000);
+        daemon_workers(d, &before);
+        daemon_reload(d);
+        expect_new_workers(d, &before);
+        kept_expect_silence(kept);
+    }
+    for (unsigned i = 0; i < KEPT; i++)
+        assert_int_equal(peer_send_plain(&kept[i], NULL, "kept", 4, &a), ANSWER_ACK);
+    load_stop(load);
+    expect_undisturbed(load);
+    assert_int_equal(stats_total(d, "accepted"), KEPT + load->thread_count);
+    assert_int_equal(stats_total(d, "err"), 0);
+    assert_true(stats_total(d, "adopted") >= KEPT * KEPT_RELOADS);
+    daemon_stop(d);
+    for (unsigned i = 0; i < KEPT; i++) /* a stop is told, as ever */
+        assert_int_equal(peer_answer(&kept[i], &a), ANSWER_ERR);
 }
 
 static void
@@ -169,8 +226,9 @@ a_message_under_way_is_finished_by_the_old_worker(void **state)
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     assert_int_equal(peer_write(&p, packet, wire_trailer(packet, &m)), 0);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
-    assert_true(peer_closed(&p, 5000)); /* now that it is between messages */
-    expect_new_workers(d, &old);
+    expect_new_workers(d, &old); /* and the connection has moved to one of them */
+    assert_int_equal(peer_send_plain(&p, NULL, "next", 4, &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "accepted"), 1);
     daemon_stop(d);
     journal_load(d->data_dir, false, &j);
     assert_int_equal(journal_find_key(&j, "half", NULL), 1);
@@ -448,6 +506,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_hundred_reloads_under_load_lose_nothing),
+        SYSTEM_TEST(kept_connections_of_msp_hear_nothing_of_twenty_reloads),
         SYSTEM_TEST(bench_notices_no_reload),
         SYSTEM_TEST(what_waits_in_the_backlog_is_served_after_a_reload),
         SYSTEM_TEST(a_message_under_way_is_finished_by_the_old_worker),

@@ -5,7 +5,7 @@
 #include "raw_tiny.h"
 
 const struct way ways[] = {
-    {.name = "msp", .listen = "msp://127.0.0.1:0", .acknowledges = true},
+    {.name = "msp", .listen = "msp://127.0.0.1:0", .acknowledges = true, .stays = true},
     {.name = "tinyproto",
      .kind = &raw_tiny,
      .listen = "tinyproto://127.0.0.1:0?reply=yes",
@@ -85,7 +85,7 @@ const struct way ways[] = {
      .acknowledges = true,
      .receipts = true,
      .stays = true},
-    {.name = "auto: msp", .listen = "auto://127.0.0.1:0", .acknowledges = true},
+    {.name = "auto: msp", .listen = "auto://127.0.0.1:0", .acknowledges = true, .stays = true},
 };
 
 const size_t way_count = sizeof(ways) / sizeof(ways[0]);

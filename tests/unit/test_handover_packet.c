@@ -1,5 +1,6 @@
 /* What a worker reads from the hand-over socket: packets that are none are refused, and whatever
  * state another worker wrote, the protocol that goes on with it is sound. */
+#include "msp_build.h"
 #include "proto_peer.h"
 
 #include "worker/handover_packet.h"
@@ -60,7 +61,6 @@ what_is_no_packet_is_refused(void **state)
         {good.size - 1, good.proto, 1, 2, 3, sizeof(good) + 6},
         {good.size, 99, 1, 2, 3, sizeof(good) + 6},
         {good.size, UINT32_MAX, 1, 2, 3, sizeof(good) + 6},
-        {good.size, (uint32_t)proto_row(proto_find("msp")), 1, 2, 3, sizeof(good) + 6},
         {good.size, good.proto, 1, 2, 3, sizeof(good) + 5},
         {good.size, good.proto, 1, 2, 3, sizeof(good) + 7},
         {good.size, good.proto, 1, 2, 3, sizeof(good) - 1},
@@ -261,6 +261,60 @@ idle_connections_go_on(void **state)
     }
 }
 
+/* A message of msp whose SHA-256 does not hold begins again, in another worker each time. */
+static void
+msp_counts_the_nacks_of_a_message_over_all_its_workers(void **state)
+{
+    uint8_t packet[MSP_FIRST_PACKET];
+    size_t n = build_first(packet, "damaged", 7, false, false);
+    struct proto_peer p;
+
+    (void)state;
+    packet[10] ^= 1; /* of the SHA-256 */
+    proto_peer_init(&p, proto_find("msp"));
+    p.limits.nack_limit = 2;
+    proto_peer_begin(&p, PROTO_SERVER);
+    for (unsigned i = 0; i < 3; i++) {
+        union proto_state moved = p.state;
+
+        peer_moves(&p, &moved);
+        proto_peer_hear(&p, packet, n, PEER_WHOLE, false);
+        if (i < 2)
+            proto_peer_expect_said(&p, "NACK2\r\n", 7);
+    }
+    assert_true(p.closed);
+    assert_int_equal(p.tally.nack2, 2);
+    assert_int_equal(p.tally.err, 1);
+    proto_peer_fini(&p);
+}
+
+/* The grant has grown with the last message, and the next one goes on from there. */
+static void
+msp_keeps_its_grant(void **state)
+{
+    static uint8_t bytes[4096], packet[4096];
+    struct proto_peer p;
+    union proto_state moved;
+    uint32_t grant;
+
+    (void)state;
+    proto_peer_init(&p, proto_find("msp"));
+    proto_peer_begin(&p, PROTO_SERVER);
+    proto_peer_hear(&p, packet, build_first(packet, bytes, sizeof(bytes), false, false), PEER_WHOLE,
+                    false);
+    grant = p.state.msp.grant;
+    assert_true(grant > p.limits.packet_size);
+    proto_peer_hear(&p, packet,
+                    build_packet(packet, bytes + MSP_FIRST_BODY, sizeof(bytes) - MSP_FIRST_BODY),
+                    PEER_WHOLE, false);
+    proto_peer_hear(&p, packet, build_trailer(packet, 'A', 0, NULL, 0), PEER_WHOLE, false);
+    assert_true(p.proto->idle(&p.state));
+    moved = p.state;
+    peer_moves(&p, &moved);
+    assert_int_equal(p.state.msp.grant, grant);
+    proto_peer_fini(&p);
+}
+
 static uint64_t
 random_next(uint64_t *x)
 {
@@ -340,6 +394,8 @@ main(void)
         cmocka_unit_test(what_was_sent_is_received),
         cmocka_unit_test(no_descriptor_stays_open_but_the_one_that_belongs_there),
         cmocka_unit_test(idle_connections_go_on),
+        cmocka_unit_test(msp_counts_the_nacks_of_a_message_over_all_its_workers),
+        cmocka_unit_test(msp_keeps_its_grant),
         cmocka_unit_test(whatever_another_worker_wrote_the_protocol_is_sound),
     };
 

@@ -20,6 +20,24 @@ msp_ops_init(void *state, const struct proto_begin *begin)
             (struct msp_client_state){.role = PROTO_CLIENT, .client = msp_client_create()};
 }
 
+/* The NACKs of a message that begins again (1.3) and the grant go on; the grant grows within what
+ * the limits allow here. */
+static bool
+msp_ops_adopt(void *state, const void *moved)
+{
+    const struct msp *from = moved;
+    struct msp *msp = state;
+
+    if (from->role != PROTO_SERVER || from->state != MSP_IDLE || from->grant > MSP_GRANT_MAX)
+        return false;
+    msp->nacks = from->nacks;
+    msp->clean = proto_moved_flag(&from->clean);
+    msp->heard_us = proto_moved_time(from->heard_us, msp->heard_us);
+    if (from->grant > msp->grant)
+        msp->grant = from->grant;
+    return true;
+}
+
 static enum proto_event
 msp_ops_feed(void *state, struct proto_io *io, const uint8_t *data, size_t n, size_t *consumed_out,
              struct message **message_out)
@@ -119,6 +137,7 @@ const struct proto_ops msp_protocol = {
     .ahead_max = MSP_FIRST_BODY,
     .reread_max = 10ull * MSP_GRANT_MAX,
     .init = msp_ops_init,
+    .adopt = msp_ops_adopt,
     .feed = msp_ops_feed,
     .drained = msp_ops_drained,
     .deadline = msp_ops_deadline,
