@@ -1,7 +1,7 @@
 #!/bin/sh
 # The manuals and the programs of a build directory ($1, "build" by default) know the same commands, long
 # options, exit statuses and counters, and the manuals have each of them once. Every code in
-# docs/protocol.md is in the code. Prints what is on one side only, and exits 1 where there is something.
+# docs/protocol.md is in the code, and so is every kind of log line that msockctl explains. Prints what is on one side only, and exits 1 where there is something.
 set -eu
 cd "$(dirname "$0")/.."
 B=${1:-build}
@@ -80,6 +80,12 @@ for command in $(commands "$B/msock"); do
         "$(sed -n 's/^\.It \([0-9]*\)$/\1/p' $page)"
 done
 whole $page "$all"
+
+# --- kinds of log lines: the compiler asks for a row for each ---
+
+used=$(grep -rhoE '\<LOG_[a-z][a-z_0-9]*' src --include=*.c | sed 's/^LOG_//' | sort -u)
+each "kind of log line" src/common/log_kinds.h "any code" \
+    "$(sed -n 's/^    X(\([a-z0-9_]*\), .*/\1/p' src/common/log_kinds.h)" "$used"
 
 # --- counters and codes ---
 

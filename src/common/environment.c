@@ -176,7 +176,8 @@ environment_log_limits(void)
             snprintf(amount, sizeof(amount), "%llu s", (unsigned long long)limit.rlim_cur);
         else
             text_bytes((double)limit.rlim_cur, amount);
-        log_warn("msockd was started with a limit of %s %s", amount, environment_limits[i].warning);
+        log_line(LOG_limit_inherited, "msockd was started with a limit of %s %s", amount,
+                 environment_limits[i].warning);
     }
 }
 

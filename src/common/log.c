@@ -20,18 +20,29 @@
 
 static struct {
     int fd;
-    char *path;  /* NULL: standard error, or syslog */
-    bool syslog; /* there is no standard error */
+    char *path;         /* NULL: standard error, or syslog */
+    const char *syslog; /* its socket, where there is no standard error; or NULL */
+    enum log_format format;
     char name[32];
     _Atomic unsigned lost; /* lines, since the last one that was written */
     _Atomic int why;       /* errno of the last of them */
     _Atomic bool torn;     /* the last one was written in part */
 } log_state = {.fd = STDERR_FILENO};
 
-static void log_write(void *arg, enum log_level level, const char *text, size_t n);
+static void log_write(void *arg, const struct log_record *record);
 
 static struct log_sink log_daemon = {.level = LOG_LEVEL_NOTICE}; /* no write: not begun yet */
 static _Thread_local const struct log_sink *log_thread;
+
+static const struct {
+    const char *name;
+    enum log_level level;
+    const char *message_id;
+} log_kinds[] = {
+#define X(name, level, message_id, means, remedy) {#name, LOG_LEVEL_##level, message_id},
+    LOG_KINDS(X)
+#undef X
+};
 
 static const char *const log_level_names[] = {
     [LOG_LEVEL_ERROR] = "error", [LOG_LEVEL_WARN] = "warn",   [LOG_LEVEL_NOTICE] = "notice",
@@ -97,12 +108,24 @@ log_attach(const char *path)
 void
 log_without_stderr(const char *syslog)
 {
-    log_state.syslog = true;
+    log_state.syslog = syslog;
     if (log_state.path == NULL && log_state.fd != STDERR_FILENO) {
         fd_close(&log_state.fd);
         log_state.fd = STDERR_FILENO;
     }
     syslog_open(syslog);
+}
+
+void
+log_set_format(enum log_format format, const char *socket)
+{
+    log_state.format = format;
+    if (format == LOG_FORMAT_SYSLOG)
+        syslog_open(socket != NULL ? socket : LOG_SYSLOG_SOCKET);
+    else if (format == LOG_FORMAT_JOURNAL)
+        syslog_open(socket != NULL ? socket : LOG_JOURNAL_SOCKET);
+    else if (log_state.syslog != NULL)
+        syslog_open(log_state.syslog);
 }
 
 void
@@ -136,7 +159,7 @@ log_reopen(void)
 void
 log_tell(struct log_place *out)
 {
-    *out = (struct log_place){.fd = log_state.fd, .syslog = log_state.syslog};
+    *out = (struct log_place){.fd = log_state.fd, .syslog = log_state.syslog != NULL};
 }
 
 void
@@ -175,21 +198,82 @@ log_prefix(enum log_level level, char *out, size_t out_size)
     return n < 0 ? 0 : (size_t)n;
 }
 
-/* A syslog has its own time, level and process id. */
-static int
-log_put_syslog(enum log_level level, const char *text, size_t n)
+/* The text, escaped, and the id of its kind, which is never cut off: "stopped [stopped]". Returns
+ * its length. */
+static size_t
+log_body(const struct log_record *record, char *out, size_t out_size)
 {
-    static const int priorities[] = {
-        [LOG_LEVEL_ERROR] = LOG_ERR,     [LOG_LEVEL_WARN] = LOG_WARNING,
-        [LOG_LEVEL_NOTICE] = LOG_NOTICE, [LOG_LEVEL_INFO] = LOG_INFO,
-        [LOG_LEVEL_DEBUG] = LOG_DEBUG,
-    };
-    char line[LOG_LINE_MAX];
-    int len =
-        snprintf(line, sizeof(line), "%s%s", log_state.name, log_state.name[0] != '\0' ? ": " : "");
+    const char *id = log_kinds[record->kind].name;
+    size_t len = text_escape(record->text, record->n, out, out_size - strlen(id) - 3);
 
-    text_escape(text, n, line + len, sizeof(line) - (size_t)len);
-    return syslog_put(priorities[level], line);
+    return len + (size_t)snprintf(out + len, out_size - len, " [%s]", id);
+}
+
+/* A system log has its own time, level and process id. */
+static void
+log_named(const struct log_record *record, char line[LOG_LINE_MAX])
+{
+    int len =
+        snprintf(line, LOG_LINE_MAX, "%s%s", log_state.name, log_state.name[0] != '\0' ? ": " : "");
+
+    (void)log_body(record, line + len, LOG_LINE_MAX - (size_t)len);
+}
+
+/* --- the formats --- */
+
+#define LOG_JSON_MAX (2 * LOG_LINE_MAX + 256) /* the text twice, and the rest */
+
+static const int log_priorities[] = {
+    [LOG_LEVEL_ERROR] = LOG_ERR, [LOG_LEVEL_WARN] = LOG_WARNING, [LOG_LEVEL_NOTICE] = LOG_NOTICE,
+    [LOG_LEVEL_INFO] = LOG_INFO, [LOG_LEVEL_DEBUG] = LOG_DEBUG,
+};
+
+/* Returns its length, without an end of line. */
+static size_t
+log_json(const struct log_record *record, char out[LOG_JSON_MAX])
+{
+    char time[CLOCK_RFC3339_LEN], text[LOG_LINE_MAX];
+    size_t n = text_escape(record->text, record->n, text, sizeof(text)), len;
+
+    clock_format(clock_real_us(), time);
+    len = (size_t)snprintf(
+        out, LOG_JSON_MAX,
+        "{\"time\":\"%s\",\"level\":\"%s\",\"id\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"text\":\"",
+        time, log_level_names[record->level], log_kinds[record->kind].name, log_state.name,
+        (int)getpid());
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            out[len++] = '\\';
+        out[len++] = text[i];
+    }
+    memcpy(out + len, "\"}", 3);
+    return len + 2;
+}
+
+static int
+log_put_journal(const struct log_record *record)
+{
+    char message[LOG_LINE_MAX], fields[LOG_LINE_MAX + 512];
+
+    log_named(record, message);
+    snprintf(fields, sizeof(fields),
+             "MESSAGE=%s\nMESSAGE_ID=%s\nPRIORITY=%d\nSYSLOG_FACILITY=%d\n"
+             "SYSLOG_IDENTIFIER=msockd\nMSOCKD_ID=%s\nMSOCKD_PROCESS=%s\n",
+             message, log_kinds[record->kind].message_id, log_priorities[record->level],
+             LOG_DAEMON >> 3, log_kinds[record->kind].name, log_state.name);
+    return journal_put(fields);
+}
+
+static int
+log_put_syslog(const struct log_record *record)
+{
+    char line[LOG_JSON_MAX];
+
+    if (log_state.format == LOG_FORMAT_JSON)
+        (void)log_json(record, line);
+    else
+        log_named(record, line);
+    return syslog_put(log_priorities[record->level], line);
 }
 
 /* Writes what there is room for. Standard error may be the open file of others, who want to wait:
@@ -228,14 +312,19 @@ log_write_all(const char *bytes, size_t n, size_t *done_out)
 
 /* A line of which only a part could be written is ended before the next one. */
 static int
-log_put_file(enum log_level level, const char *text, size_t n)
+log_put_file(const struct log_record *record)
 {
     bool torn = atomic_exchange(&log_state.torn, false);
-    char bytes[1 + LOG_LINE_MAX] = "\n", *line = bytes + 1;
-    size_t len = log_prefix(level, line, LOG_LINE_MAX), done;
+    char bytes[1 + LOG_JSON_MAX] = "\n", *line = bytes + 1;
+    size_t len, done;
     int error;
 
-    len += text_escape(text, n, line + len, LOG_LINE_MAX - len);
+    if (log_state.format == LOG_FORMAT_JSON) {
+        len = log_json(record, line);
+    } else {
+        len = log_prefix(record->level, line, LOG_LINE_MAX);
+        len += log_body(record, line + len, LOG_LINE_MAX - len);
+    }
     line[len++] = '\n';
     error = torn ? log_write_all(bytes, len + 1, &done) : log_write_all(line, len, &done);
     if (error != 0 && (torn ? done != 1 : done > 0))
@@ -245,10 +334,19 @@ log_put_file(enum log_level level, const char *text, size_t n)
 
 /* Returns 0, or errno: EAGAIN where nobody reads what is there. */
 static int
-log_put(enum log_level level, const char *text, size_t n)
+log_put(const struct log_record *record)
 {
-    return log_state.syslog && log_state.path == NULL ? log_put_syslog(level, text, n)
-                                                      : log_put_file(level, text, n);
+    switch (log_state.format) {
+    case LOG_FORMAT_SYSLOG:
+        return log_put_syslog(record);
+    case LOG_FORMAT_JOURNAL:
+        return log_put_journal(record);
+    case LOG_FORMAT_TEXT:
+    case LOG_FORMAT_JSON:
+        break;
+    }
+    return log_state.syslog != NULL && log_state.path == NULL ? log_put_syslog(record)
+                                                              : log_put_file(record);
 }
 
 /* Returns 0, or errno. */
@@ -260,12 +358,12 @@ log_tell_lost(unsigned lost)
     int n = snprintf(text, sizeof(text), "%u line%s lost: %s", lost, lost == 1 ? " is" : "s are",
                      why == EAGAIN ? "nobody read them" : strerror(why));
 
-    return log_put(LOG_LEVEL_WARN, text, (size_t)n);
+    return log_put(&(struct log_record){LOG_lines_lost, LOG_LEVEL_WARN, text, (size_t)n});
 }
 
 /* Nothing waits for whoever reads the log. What he has missed he is told when he goes on. */
 static void
-log_write(void *arg, enum log_level level, const char *text, size_t n)
+log_write(void *arg, const struct log_record *record)
 {
     unsigned lost = atomic_exchange(&log_state.lost, 0);
     int error = lost > 0 ? log_tell_lost(lost) : 0;
@@ -273,7 +371,7 @@ log_write(void *arg, enum log_level level, const char *text, size_t n)
     (void)arg;
     if (error == 0) {
         lost = 0;
-        error = log_put(level, text, n);
+        error = log_put(record);
     }
     if (error == 0)
         return;
@@ -281,24 +379,47 @@ log_write(void *arg, enum log_level level, const char *text, size_t n)
     atomic_fetch_add(&log_state.lost, lost + 1);
 }
 
-void
-log_line(enum log_level level, const char *fmt, ...)
+static void MS_PRINTF(3, 0)
+    log_format(enum log_kind kind, enum log_level level, const char *fmt, va_list ap)
 {
     const struct log_sink *sink = log_thread != NULL ? log_thread : &log_daemon;
     char text[LOG_LINE_MAX];
     int saved = errno;
-    va_list ap;
     int n;
 
     if (sink->write == NULL || level > sink->level)
         return;
-    va_start(ap, fmt);
     n = vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
     if (n < 0)
         n = 0;
     if ((size_t)n >= sizeof(text))
         n = sizeof(text) - 1;
-    sink->write(sink->arg, level, text, (size_t)n);
+    sink->write(sink->arg, &(struct log_record){kind, level, text, (size_t)n});
     errno = saved; /* callers log first and return their errno after */
+}
+
+void
+log_line(enum log_kind kind, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_format(kind, log_kinds[kind].level, fmt, ap);
+    va_end(ap);
+}
+
+void
+log_line_at(enum log_kind kind, enum log_level level, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_format(kind, level, fmt, ap);
+    va_end(ap);
+}
+
+const char *
+log_level_name(enum log_level level)
+{
+    return log_level_names[level];
 }

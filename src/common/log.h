@@ -2,7 +2,9 @@
  * Where the lines go is a sink. The daemon's is standard error or a file that is opened with
  * O_APPEND, one write(2) a line; or syslog, with the facility daemon, where there is neither:
  *
- *     2026-11-21T10:11:12.123456Z notice worker 0 [4711] ready
+ *     2026-11-21T10:11:12.123456Z notice master [4711] ready: 8 workers [ready]
+ *
+ * The word at the end is the id of its kind: log_kinds.h has them all.
  *
  * A line that would have to wait, since nobody reads the pipe, the terminal or the system log, or
  * that cannot be written, is dropped and counted. The next one that can be written is told the
@@ -15,6 +17,7 @@
 #define COMMON_LOG_H
 
 #include "common/base.h"
+#include "common/log_kinds.h"
 
 enum log_level {
     LOG_LEVEL_ERROR,
@@ -25,19 +28,38 @@ enum log_level {
 };
 
 /* There is no standard error from now on: its lines go to the system log behind this Unix socket,
- * LOG_SYSLOG but in tests. It need not be there (yet), and may be started again. */
+ * LOG_SYSLOG_SOCKET but in tests. It need not be there (yet), and may be started again. */
 void log_without_stderr(const char *syslog);
 
-#define LOG_SYSLOG "/dev/log"
+#define LOG_SYSLOG_SOCKET "/dev/log"
 
-#define LOG_LINE_MAX 2048 /* bytes of a line, its end included */
+#define LOG_LINE_MAX 2048 /* bytes of a line of text, its end included */
+
+enum log_format {
+    LOG_FORMAT_TEXT,
+    LOG_FORMAT_JSON,    /* an object a line: time, level, id, process, pid, text */
+    LOG_FORMAT_SYSLOG,  /* to the system log, whatever else there is */
+    LOG_FORMAT_JOURNAL, /* to the journal of systemd, with its fields */
+};
+
+/* How lines are written from now on. socket: of the system log or the journal; NULL: the usual
+ * one. It need not be there (yet). */
+void log_set_format(enum log_format format, const char *socket);
+
+#define LOG_JOURNAL_SOCKET "/run/systemd/journal/socket"
+
+struct log_record {
+    enum log_kind kind;
+    enum log_level level;
+    const char *text; /* not escaped: it may hold bytes from a peer */
+    size_t n;
+};
 
 struct log_sink {
     enum log_level level; /* lines above it are dropped */
 
-    /* Gets n bytes of a line before they are escaped. They may hold bytes from a peer, so escape
-     * them when writing. NULL: all lines are dropped. */
-    void (*write)(void *arg, enum log_level level, const char *text, size_t n);
+    /* NULL: all lines are dropped. */
+    void (*write)(void *arg, const struct log_record *record);
     void *arg;
 };
 
@@ -70,17 +92,15 @@ void log_set_level(enum log_level level);
  * calls this before its first line. */
 void log_set_name(const char *name);
 
-void log_line(enum log_level level, const char *fmt, ...) MS_PRINTF(2, 3);
+/* A line of that kind, at the level that log_kinds.h gives it; or at another one. */
+void log_line(enum log_kind kind, const char *fmt, ...) MS_PRINTF(2, 3);
+void log_line_at(enum log_kind kind, enum log_level level, const char *fmt, ...) MS_PRINTF(3, 4);
 
-#define log_error(...)  log_line(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warn(...)   log_line(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_notice(...) log_line(LOG_LEVEL_NOTICE, __VA_ARGS__)
-#define log_info(...)   log_line(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...)  log_line(LOG_LEVEL_DEBUG, __VA_ARGS__)
+const char *log_level_name(enum log_level level);
 
 /* --- syslog.c --- */
 
-/* Lines go to this socket from now on: a datagram each, or ended by NUL where it is a stream. Makes
+/* Bytes go to this socket from now on: a datagram each, or ended by NUL where it is a stream. Makes
  * no connection yet. */
 void syslog_open(const char *path);
 
@@ -88,5 +108,8 @@ void syslog_open(const char *path);
  * control bytes. Never waits. Returns 0, or errno: EAGAIN where nobody reads, ENOENT or
  * ECONNREFUSED where there is no system log now. */
 MS_MUST_CHECK int syslog_put(int priority, const char *text);
+
+/* The same for the journal: fields, a line each. */
+MS_MUST_CHECK int journal_put(const char *fields);
 
 #endif

@@ -1,5 +1,6 @@
-/* The way to the system log: what syslog(3) would send, by a socket that never waits. A datagram
- * carries its address, so a system log that was started again gets the next one. */
+/* The way to the system log, and to the journal: what syslog(3) or sd_journal_send(3) would send,
+ * by a socket that never waits. A datagram carries its address, so a system log that was started
+ * again gets the next one. */
 #include "common/log.h"
 
 #include "common/fd.h"
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -85,10 +87,23 @@ syslog_is_over(int error)
            error == ENOTCONN;
 }
 
+/* Makes the socket anew where it has come to an end. Returns 0, or errno. */
+static int
+syslog_deliver(const char *bytes, size_t n)
+{
+    if (syslog_send(bytes, n) >= 0)
+        return 0;
+    if (!syslog_is_over(errno))
+        return errno;
+    if (syslog_begin(atomic_load(&syslog_state.stream) != (errno == EPROTOTYPE)) < 0)
+        return errno;
+    return syslog_send(bytes, n) < 0 ? errno : 0;
+}
+
 int
 syslog_put(int priority, const char *text)
 {
-    char line[LOG_LINE_MAX + 128], when[32];
+    char line[2 * LOG_LINE_MAX + 512], when[32];
     time_t now = (time_t)(clock_real_us() / 1000000);
     struct tm tm;
     int n;
@@ -99,11 +114,11 @@ syslog_put(int priority, const char *text)
                  (int)getpid(), text);
     if (n < 0 || (size_t)n >= sizeof(line))
         n = sizeof(line) - 1;
-    if (syslog_send(line, (size_t)n) >= 0)
-        return 0;
-    if (!syslog_is_over(errno))
-        return errno;
-    if (syslog_begin(atomic_load(&syslog_state.stream) != (errno == EPROTOTYPE)) < 0)
-        return errno;
-    return syslog_send(line, (size_t)n) < 0 ? errno : 0;
+    return syslog_deliver(line, (size_t)n);
+}
+
+int
+journal_put(const char *fields)
+{
+    return syslog_deliver(fields, strlen(fields));
 }

@@ -239,6 +239,7 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
         config->workers = config_cores();
     config->daemonize = number[OPTION_DAEMON] != 0;
     config->log_level = (enum log_level)number[OPTION_LOG_LEVEL];
+    config->log_format = (enum log_format)number[OPTION_LOG_FORMAT];
     config->max_connections = (unsigned)number[OPTION_MAX_CONNECTIONS];
     config->source_connections = config_source_connections(number);
     config->source_rate = (uint32_t)number[OPTION_SOURCE_RATE];
@@ -276,6 +277,11 @@ config_fill_paths(struct config *config, const struct config_args *args, const s
 
     if (args->config_file != NULL)
         rc = config_path(s->cwd, args->config_file, "-c", &config->config_file, error);
+    if (rc == 0 && log_file[0] != '\0' && config->log_format >= LOG_FORMAT_SYSLOG) {
+        snprintf(error, CONFIG_ERROR_LEN,
+                 "log_format=syslog and journal write no log_file: leave one of the two out");
+        rc = -1;
+    }
     if (rc == 0 && log_file[0] != '\0')
         rc = config_fill_path(s, OPTION_LOG_FILE, log_file, &config->log_file, error);
     if (runtime_dir[0] == '\0')

@@ -79,6 +79,7 @@ struct config {
     bool daemonize;
     char *log_file; /* absolute, or NULL: standard error */
     enum log_level log_level;
+    enum log_format log_format;
     unsigned max_connections;    /* over all workers; beyond: ERR busy */
     unsigned source_connections; /* of one source */
     uint32_t source_rate;        /* messages a second of one source; 0: no limit */

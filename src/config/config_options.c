@@ -28,8 +28,9 @@ const struct config_handler config_handlers[] = {CONFIG_HANDLERS(X)};
 static const char *const option_handlers[] = {CONFIG_HANDLERS(X) NULL};
 #undef X
 
-/* In the order of enum log_level and of enum on_conflict. */
+/* In the order of enum log_level, of enum log_format and of enum on_conflict. */
 static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
+static const char *const option_log_formats[] = {"text", "json", "syslog", "journal", NULL};
 static const char *const option_unterminated[] = {"drop", "keep", NULL};
 static const char *const option_replies[] = {"auto", "yes", "no", NULL};
 static const char *const option_execs[] = {"pool", "once", NULL};
@@ -37,6 +38,7 @@ static const char *const option_retains[] = {"all", "relayed", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
 
 static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
+static_assert(LOG_FORMAT_TEXT == 0 && LOG_FORMAT_JOURNAL == 3, "option_log_formats has this order");
 static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflicts has this order");
 
 #define TEXT(least, most) \
@@ -77,6 +79,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                          .help = "file for the log; empty: standard error, or syslog"},
     [OPTION_LOG_LEVEL] = {"log_level", CHOICE(OPTION_IN_FILE, option_levels), .initial = "notice",
                           .help = "error, warn, notice, info, debug"},
+    [OPTION_LOG_FORMAT] = {"log_format", CHOICE(OPTION_IN_FILE, option_log_formats),
+                           .initial = "text", .help = "text, json, syslog, journal (of systemd)"},
     [OPTION_DAEMON] = {"daemon", BOOL, .initial = "no", .help = "go to the background once ready"},
     [OPTION_MAX_CONNECTIONS] = {"max_connections",
                                 NUMBER(OPTION_IN_FILE, 1, 1000000, "connections"),

@@ -97,13 +97,13 @@ static_assert(MSOCK_LOG_ERROR == (int)LOG_LEVEL_ERROR && MSOCK_LOG_WARN == (int)
               "the same levels");
 
 static void
-server_log(void *arg, enum log_level level, const char *text, size_t n)
+server_log(void *arg, const struct log_record *record)
 {
     const struct msock_server *s = arg;
     char line[LOG_LINE_MAX];
 
-    line[text_escape(text, n, line, sizeof(line))] = '\0';
-    s->on_log(s->log_arg, (enum msock_log_level)level, line);
+    line[text_escape(record->text, record->n, line, sizeof(line))] = '\0';
+    s->on_log(s->log_arg, (enum msock_log_level)record->level, line);
 }
 
 void

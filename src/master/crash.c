@@ -31,8 +31,9 @@ crash_say_reading(const struct master *m, const char *name, const struct stats_c
     char peer[ENDPOINT_TEXT_LEN];
 
     stats_peer_format(slot->family, slot->address, slot->port, peer);
-    log_error("%s (pid %d) was reading connection %d.%llu, from %s over %s, when it died", name,
-              (int)crash->pid, (int)crash->pid, (unsigned long long)slot->id, peer, row->url);
+    log_line(LOG_worker_was_reading,
+             "%s (pid %d) was reading connection %d.%llu, from %s over %s, when it died", name,
+             (int)crash->pid, (int)crash->pid, (unsigned long long)slot->id, peer, row->url);
 }
 
 void
@@ -48,6 +49,6 @@ crash_keep(struct master *m, const struct process *w, int status)
     if (atomic_load(&note->signal) == 0)
         return;
     crash_functions(note, functions);
-    log_error("%s (pid %d) crashed at address 0x%llx in %s", w->name, (int)w->pid,
-              (unsigned long long)note->address, functions);
+    log_line(LOG_worker_crashed_in, "%s (pid %d) crashed at address 0x%llx in %s", w->name,
+             (int)w->pid, (unsigned long long)note->address, functions);
 }

@@ -158,7 +158,7 @@ generation_open(struct generation *g, size_t i, const struct listen_how *how, st
 
         if (sockets[e].fd < 0) {
             listener_explain(lc, &lc->endpoints[e], sockets[e].error, &missing);
-            log_warn("left out: %s", missing.text);
+            log_line(LOG_listener_left_out, "left out: %s", missing.text);
         } else if (!had[e]) {
             generation_add(g, listener_create(lc, &lc->endpoints[e], &sockets[e]), i);
             g->sockets[g->socket_count - 1].socket->listens = how->backlog > 0;

@@ -112,15 +112,17 @@ listener_look(struct listener *l)
     l->file = now;
     switch (now) {
     case LISTEN_FILE_OURS:
-        log_notice("%s: the socket's file is there again", l->name);
+        log_line(LOG_socket_file_back, "%s: the socket's file is there again", l->name);
         break;
     case LISTEN_FILE_NONE:
-        log_warn("%s: the socket's file was removed: nobody can connect until msockctl reload "
+        log_line(LOG_socket_file_gone,
+                 "%s: the socket's file was removed: nobody can connect until msockctl reload "
                  "makes it anew",
                  l->name);
         break;
     case LISTEN_FILE_OTHER:
-        log_warn("%s: another file has taken the socket's name: nobody can connect", l->name);
+        log_line(LOG_socket_file_gone,
+                 "%s: another file has taken the socket's name: nobody can connect", l->name);
         break;
     }
 }
@@ -130,15 +132,19 @@ listener_apply(const struct listener *l, const struct listener_config *lc)
 {
     /* A worker can have changed it for all that share the socket. */
     if (fd_set_nonblock(l->socket.fd, 1) < 0)
-        log_warn("%s: cannot make the socket non-blocking: %s", lc->name, strerror(errno));
+        log_line(LOG_listener_unchanged, "%s: cannot make the socket non-blocking: %s", lc->name,
+                 strerror(errno));
     if (listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], NULL) < 0)
-        log_warn("%s: cannot change the backlog: %s", lc->name, strerror(errno));
+        log_line(LOG_listener_unchanged, "%s: cannot change the backlog: %s", lc->name,
+                 strerror(errno));
     if (endpoint_unix_path(&l->socket.bound) == NULL ||
         listen_chmod(&l->socket, (mode_t)lc->number[OPTION_MODE]) == 0)
         return;
     if (errno == ESTALE)
-        log_warn("%s: another file has taken the socket's name: left alone, and nobody can connect",
+        log_line(LOG_socket_file_gone,
+                 "%s: another file has taken the socket's name: left alone, and nobody can connect",
                  lc->name);
     else
-        log_warn("%s: cannot change the mode: %s", lc->name, strerror(errno));
+        log_line(LOG_listener_unchanged, "%s: cannot change the mode: %s", lc->name,
+                 strerror(errno));
 }

@@ -143,7 +143,7 @@ program_run(struct program *p, struct config *config)
         return program_say(why.code, why.text);
     }
     if (background)
-        log_without_stderr(LOG_SYSLOG);
+        log_without_stderr(LOG_SYSLOG_SOCKET);
     code = master_run(config, &hooks, &why);
     /* In the background the process that waits says it. */
     return background || code == 0 ? code : program_say(code, why.text);

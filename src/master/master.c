@@ -48,6 +48,7 @@ start_log(struct master *m, const struct config *config)
 {
     log_set_name("master");
     log_set_level(config->log_level);
+    log_set_format(config->log_format, NULL);
     if (log_file_prepare(config, &m->failure) < 0)
         return -1;
     if (log_open(config->log_file) < 0) {
@@ -117,9 +118,11 @@ start_kernel(struct master *m)
         return -1;
     }
     if (kernel_refused(0, KERNEL_NEEDED, names) > 0)
-        log_info("the kernel or a sandbox refuses %s: older calls do the same work", names);
+        log_line(LOG_old_kernel, "the kernel or a sandbox refuses %s: older calls do the same work",
+                 names);
     if (access("/proc/self/fd", X_OK) < 0)
-        log_warn("/proc is not mounted: large bodies are copied once more, and a Unix socket "
+        log_line(LOG_no_proc,
+                 "/proc is not mounted: large bodies are copied once more, and a Unix socket "
                  "cannot get its mode");
     return 0;
 }
@@ -198,7 +201,8 @@ static void
 master_mind_user(const struct config *config)
 {
     if (geteuid() == 0 && config->user == NULL)
-        log_warn("the workers, which read what peers send, run as root: set user=NAME to a user of "
+        log_line(LOG_workers_are_root,
+                 "the workers, which read what peers send, run as root: set user=NAME to a user of "
                  "their own, whom %s belongs to",
                  config->data_dir);
 }
@@ -218,7 +222,7 @@ master_ready(struct master *m)
     m->look_at_us = clock_mono_us() + LOOK_US;
     stats_master_ready(&m->stats);
     reload_describe(m->current, &text);
-    log_notice("ready: %s", buffer_cstr(&text));
+    log_line(LOG_ready, "ready: %s", buffer_cstr(&text));
     master_mind_user(m->current->config);
     daemonize_tell(&m->verdict_fd, 0, "");
 out:
@@ -291,7 +295,7 @@ master_stop(struct master *m)
 
     if (m->phase == MASTER_STOPPING || m->phase == MASTER_FAILED)
         return;
-    log_notice("stopping at once");
+    log_line(LOG_stopping, "stopping at once");
     if (m->phase == MASTER_STARTING)
         daemonize_tell(&m->verdict_fd, EX_TEMPFAIL, "told to stop before it was ready");
     master_leave(m, MASTER_STOPPING, SIGTERM);
@@ -308,7 +312,7 @@ master_drain(struct master *m)
     }
     if (m->phase != MASTER_RUNNING)
         return;
-    log_notice("stopping once the messages under way are finished");
+    log_line(LOG_stopping, "stopping once the messages under way are finished");
     master_leave(m, MASTER_DRAINING, SIGQUIT);
 }
 
@@ -329,12 +333,12 @@ master_reopen(struct master *m)
     struct failure why;
 
     if (m->current != NULL && log_file_prepare(m->current->config, &why) < 0)
-        log_error("%s", why.text);
+        log_line(LOG_log_not_opened, "%s", why.text);
     if (log_reopen() < 0)
-        log_error("cannot open the log file again: %s", strerror(errno));
+        log_line(LOG_log_not_opened, "cannot open the log file again: %s", strerror(errno));
     supervise_reopen(m);
     atomic_fetch_add(&m->stats.control->reopens, 1);
-    log_notice("log reopened");
+    log_line(LOG_log_reopened, "log reopened");
 }
 
 /* Looked at before the signals: a shell that hangs up passes SIGHUP on to its jobs, and that is no
@@ -347,7 +351,7 @@ master_terminal(struct master *m)
     if (m->terminal_fd < 0 || poll(&terminal, 1, 0) <= 0)
         return;
     m->terminal_fd = -1;
-    log_notice("the terminal has hung up");
+    log_line(LOG_hung_up, "the terminal has hung up");
     signals_note(&m->signals.pending, SIGQUIT);
 }
 
@@ -375,7 +379,7 @@ master_signals(struct master *m)
             master_reopen(m);
             break;
         case SIGNALS_UPGRADE:
-            log_notice("USR2 is ignored: this version cannot be upgraded in place");
+            log_line(LOG_usr2_ignored, "USR2 is ignored: this version cannot be upgraded in place");
             break;
         case SIGNALS_NONE:
             break;
@@ -511,7 +515,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
         code = m.failure.code;
         daemonize_tell(&m.verdict_fd, why->code, why->text);
     } else {
-        log_notice("stopped");
+        log_line(LOG_stopped, "stopped");
     }
     master_fini(&m);
     return code;

@@ -213,7 +213,7 @@ reload_abort(struct master *m)
     }
     /* A row that both have may show the protocol or handler that was not to be. */
     if (rows_claim(m, m->current, &ignored) < 0)
-        log_warn("%s", ignored.text);
+        log_line(LOG_reload_row, "%s", ignored.text);
     supervise_drain(m, g, SIGTERM, 0);
 }
 
@@ -221,10 +221,12 @@ static void
 reload_log(struct master *m, const struct config *config)
 {
     log_set_level(config->log_level);
+    log_set_format(config->log_format, NULL);
     if (same_text(m->log_file, config->log_file))
         return;
     if (log_open(config->log_file) < 0) {
-        log_error("cannot open log file %s: %s", config->log_file, strerror(errno));
+        log_line(LOG_log_not_opened, "cannot open log file %s: %s", config->log_file,
+                 strerror(errno));
         return;
     }
     free(m->log_file);
@@ -373,7 +375,7 @@ reload_commit(struct master *m, struct failure *why)
 static void
 reload_refuse(struct master *m, const struct failure *why)
 {
-    log_error("reload failed, nothing has changed: %s", why->text);
+    log_line(LOG_reload_failed, "reload failed, nothing has changed: %s", why->text);
     stats_master_verdict(&m->stats, false, why->text);
 }
 
@@ -558,7 +560,7 @@ reload_finish(struct master *m)
     buffer_init(&text);
     buffer_printf(&text, "generation %llu: ", (unsigned long long)m->current->number);
     reload_describe(m->current, &text);
-    log_notice("reloaded: %s", buffer_cstr(&text));
+    log_line(LOG_reloaded, "reloaded: %s", buffer_cstr(&text));
     stats_master_verdict(&m->stats, true, buffer_cstr(&text));
     buffer_fini(&text);
 }

@@ -419,10 +419,11 @@ run_dir_look(struct run_dir *d, int control_fd)
     if (strcmp(now, d->said) == 0)
         return;
     if (now[0] != '\0')
-        log_warn("runtime directory %s: %s. msockctl may not find this msockd, which goes on: "
+        log_line(LOG_run_dir_changed,
+                 "runtime directory %s: %s. msockctl may not find this msockd, which goes on: "
                  "signals to process %d work",
                  d->path, now, (int)getpid());
     else
-        log_notice("runtime directory %s is there again, with all files", d->path);
+        log_line(LOG_run_dir_back, "runtime directory %s is there again, with all files", d->path);
     memcpy(d->said, now, sizeof(d->said));
 }

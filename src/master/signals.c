@@ -58,8 +58,8 @@ signals_meaning(const struct signalfd_siginfo *info)
 {
     if (info->ssi_signo != SIGHUP || info->ssi_code != SI_KERNEL)
         return (int)info->ssi_signo;
-    log_notice("the terminal has hung up%s",
-               environment_hangup_ignored() ? "; msockd goes on, as nohup asks" : "");
+    log_line(LOG_hung_up, "the terminal has hung up%s",
+             environment_hangup_ignored() ? "; msockd goes on, as nohup asks" : "");
     return environment_hangup_ignored() ? 0 : SIGQUIT;
 }
 

@@ -36,6 +36,7 @@ child_log(const struct spawn *s, int ready_fd)
     if (!same && log_open(wanted) < 0)
         child_refuse(ready_fd, "cannot open log file %s: %s", wanted, strerror(errno));
     log_set_level(config->log_level);
+    log_set_format(config->log_format, NULL);
     log_set_name(s->name);
 }
 

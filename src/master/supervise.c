@@ -22,8 +22,8 @@ process_signal(const struct process *w, int signo)
     /* kill(2) takes 0 and less for whole groups. */
     MS_ASSERT(w->pid >= 0);
     if (w->pid != 0 && kill(w->pid, signo) < 0)
-        log_warn("cannot send signal %d to %s (pid %d): %s", signo, w->name, (int)w->pid,
-                 strerror(errno));
+        log_line(LOG_signal_not_sent, "cannot send signal %d to %s (pid %d): %s", signo, w->name,
+                 (int)w->pid, strerror(errno));
 }
 
 /* --- fork --- */
@@ -143,9 +143,10 @@ process_bury(struct master *m, const struct process *w, int status)
 
     if (sources_bury(m->sources, m->stats.control, w->place.region, w->place.incarnation,
                      status_is_crash(status), clock_mono_us(), &source))
-        log_error("worker %u (pid %d) was reading what %s had sent when it crashed: that source is "
-                  "turned away for a while",
-                  w->index, (int)w->pid, source_name(&source, name));
+        log_line(LOG_source_of_crash,
+                 "worker %u (pid %d) was reading what %s had sent when it crashed: that source is "
+                 "turned away for a while",
+                 w->index, (int)w->pid, source_name(&source, name));
 }
 
 /* status: how it has ended, as wait(2) says. */
@@ -193,8 +194,8 @@ supervise_spawn(struct master *m, struct generation *g, struct process *w, struc
         return -1;
     w->pid = pid;
     process_started(m, g, w);
-    log_debug("%s (pid %d) forked for generation %llu", w->name, (int)pid,
-              (unsigned long long)g->number);
+    log_line(LOG_worker_forked, "%s (pid %d) forked for generation %llu", w->name, (int)pid,
+             (unsigned long long)g->number);
     return 0;
 }
 
@@ -210,7 +211,7 @@ process_ready(struct master *m, struct process *w)
         w->reopens = m->reopens;
         process_signal(w, SIGUSR1);
     }
-    log_info("%s (pid %d) is ready", w->name, (int)w->pid);
+    log_line(LOG_worker_ready, "%s (pid %d) is ready", w->name, (int)w->pid);
 }
 
 void
@@ -269,7 +270,8 @@ process_wait(struct master *m, const struct generation *g, struct process *w, ui
     w->state = WORKER_WAITING;
     w->wake_us = now_us + delay_us;
     if (!w->degraded) {
-        log_error("%s keeps dying: from now on it is replaced with a growing delay", w->name);
+        log_line(LOG_worker_keeps_dying,
+                 "%s keeps dying: from now on it is replaced with a growing delay", w->name);
         w->degraded = true;
     }
     if (process_place(m, g, w, &why) == 0) {
@@ -290,7 +292,7 @@ process_replace(struct master *m, struct generation *g, struct process *w, uint6
     w->restarts++;
     if (supervise_spawn(m, g, w, &why) == 0)
         return;
-    log_error("%s", why.text);
+    log_line(LOG_worker_not_started, "%s", why.text);
     process_wait(m, g, w, backoff_died(&w->backoff, now_us, now_us), now_us);
 }
 
@@ -301,7 +303,7 @@ process_crashed(struct master *m, struct generation *g, struct process *w, const
     uint64_t now_us = clock_mono_us();
     uint64_t delay_us = backoff_died(&w->backoff, w->started_us, now_us);
 
-    log_error("%s (pid %d) %s", w->name, (int)pid, end);
+    log_line(LOG_worker_died, "%s (pid %d) %s", w->name, (int)pid, end);
     if (delay_us == 0)
         process_replace(m, g, w, now_us);
     else
@@ -312,11 +314,11 @@ static void
 process_left(const struct process *w, int status, const char *end, pid_t pid)
 {
     if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_DONE)
-        log_info("%s (pid %d) has left", w->name, (int)pid);
+        log_line(LOG_worker_left, "%s (pid %d) has left", w->name, (int)pid);
     else if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
-        log_info("%s (pid %d) was ended", w->name, (int)pid);
+        log_line(LOG_worker_left, "%s (pid %d) was ended", w->name, (int)pid);
     else
-        log_warn("%s (pid %d) %s", w->name, (int)pid, end);
+        log_line(LOG_old_worker_died, "%s (pid %d) %s", w->name, (int)pid, end);
 }
 
 /* Returns false where that makes an end of pending. */
@@ -402,8 +404,8 @@ process_due(struct master *m, struct generation *g, struct process *w, uint64_t 
                         (int)w->pid, (double)g->config->ready_timeout_us / 1e6);
             return false;
         }
-        log_error("%s (pid %d) was not ready within %.3g s: killed", w->name, (int)w->pid,
-                  (double)g->config->ready_timeout_us / 1e6);
+        log_line(LOG_worker_not_ready, "%s (pid %d) was not ready within %.3g s: killed", w->name,
+                 (int)w->pid, (double)g->config->ready_timeout_us / 1e6);
         w->state = WORKER_LATE;
         process_signal(w, SIGKILL);
         break;
@@ -412,7 +414,7 @@ process_due(struct master *m, struct generation *g, struct process *w, uint64_t 
         break;
     case WORKER_READY:
         w->degraded = false;
-        log_notice("%s (pid %d) is stable again", w->name, (int)w->pid);
+        log_line(LOG_worker_stable, "%s (pid %d) is stable again", w->name, (int)w->pid);
         break;
     case WORKER_NONE:
     case WORKER_LATE:
@@ -440,7 +442,7 @@ supervise_timers(struct master *m, uint64_t now_us, struct failure *why)
     for (struct generation *g = m->old; g != NULL; g = g->next) {
         if (g->kill_at_us == 0 || g->kill_at_us > now_us)
             continue;
-        log_warn("%zu workers of generation %llu have not left in time: killed",
+        log_line(LOG_drain_over, "%zu workers of generation %llu have not left in time: killed",
                  generation_alive(g), (unsigned long long)g->number);
         for (size_t i = 0; i < g->worker_count; i++)
             process_signal(&g->workers[i], SIGKILL);
@@ -500,7 +502,8 @@ supervise_bound(struct master *m)
         alive += generation_alive(g);
         if (alive <= SUPERVISE_OLD_MAX || g->told_to_stop)
             continue;
-        log_warn("too many workers still drain: the %zu of generation %llu leave now",
+        log_line(LOG_too_many_old,
+                 "too many workers still drain: the %zu of generation %llu leave now",
                  generation_alive(g), (unsigned long long)g->number);
         supervise_stop(g, clock_mono_us());
     }
@@ -519,7 +522,7 @@ supervise_sweep(struct master *m)
             continue;
         }
         *at = g->next;
-        log_info("generation %llu is gone", (unsigned long long)g->number);
+        log_line(LOG_generation_gone, "generation %llu is gone", (unsigned long long)g->number);
         generation_destroy(g);
     }
 }

@@ -237,7 +237,7 @@ publisher_flush(struct publisher *p)
 }
 
 void
-publisher_say(struct publisher *p, enum log_level level, const char *fmt, ...)
+publisher_say(struct publisher *p, enum log_kind kind, const char *fmt, ...)
 {
     char text[sizeof(p->said)];
     va_list ap;
@@ -249,7 +249,7 @@ publisher_say(struct publisher *p, enum log_level level, const char *fmt, ...)
         return;
     memcpy(p->said, text, sizeof(text));
     p->said_us = p->now_us;
-    log_line(level, "%s: %s", p->config.label, text);
+    log_line(kind, "%s: %s", p->config.label, text);
 }
 
 /* --- the loop --- */

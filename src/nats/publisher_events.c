@@ -83,7 +83,7 @@ static void
 publisher_stream_is_there(struct publisher *p)
 {
     if (!p->is_known)
-        publisher_say(p, LOG_LEVEL_NOTICE, "connected to %s: stream %s, %u replica%s", p->server,
+        publisher_say(p, LOG_nats_connected, "connected to %s: stream %s, %u replica%s", p->server,
                       p->config.stream, p->facts.replicas, p->facts.replicas == 1 ? "" : "s");
     p->is_known = true;
     if (p->state != PUBLISHER_READY)
@@ -99,7 +99,7 @@ publisher_stream_is_not(struct publisher *p, enum stream_state state, const char
         return;
     publisher_trouble_is(p, state == STREAM_UNSURE ? PUBLISHER_AWAY : PUBLISHER_REFUSED, "%s",
                          text);
-    publisher_say(p, state == STREAM_UNSURE ? LOG_LEVEL_WARN : LOG_LEVEL_ERROR, "%s", text);
+    publisher_say(p, state == STREAM_UNSURE ? LOG_nats_trouble : LOG_nats_stream_wrong, "%s", text);
     p->is_known = false;
 }
 
@@ -167,8 +167,8 @@ publisher_decide(struct publisher *p, struct publication *publication,
         return;
     }
     if (meaning != ANSWER_STORED)
-        publisher_say(p, LOG_LEVEL_WARN, "stream %s does not take a message: %s", p->config.stream,
-                      answer->text);
+        publisher_say(p, LOG_nats_trouble, "stream %s does not take a message: %s",
+                      p->config.stream, answer->text);
     if (answer->duplicate && publication->same != NULL) {
         publisher_look(p, publication, answer->seq);
         return;
@@ -234,7 +234,7 @@ publisher_connected(struct publisher *p, const struct link_event *e)
     publisher_trouble_is(p, PUBLISHER_AWAY, "stream %.100s: no answer about it yet",
                          p->config.stream);
     if (p->is_known) {
-        publisher_say(p, LOG_LEVEL_NOTICE, "connected again, to %s; %u messages wait", p->server,
+        publisher_say(p, LOG_nats_connected, "connected again, to %s; %u messages wait", p->server,
                       p->count);
         publisher_ready(p);
     }
@@ -248,7 +248,7 @@ publisher_lost(struct publisher *p, const struct link_event *e)
         return;
     publisher_trouble_is(p, PUBLISHER_AWAY, "the connection to NATS at %.60s is lost: %.100s",
                          p->server, e->text);
-    publisher_say(p, LOG_LEVEL_WARN, "%s", p->trouble);
+    publisher_say(p, LOG_nats_trouble, "%s", p->trouble);
     p->epoch = 0;
     publisher_drop_question(p);
 }
@@ -267,7 +267,7 @@ publisher_failed(struct publisher *p, const struct link_event *e)
     p->has_failed = true;
     publisher_trouble_is(p, e->failure == LINK_UNREACHABLE ? PUBLISHER_AWAY : PUBLISHER_REFUSED,
                          "%s: %.150s", causes[e->failure], e->text);
-    publisher_say(p, LOG_LEVEL_WARN, "%s", p->trouble);
+    publisher_say(p, LOG_nats_trouble, "%s", p->trouble);
 }
 
 void
@@ -289,7 +289,7 @@ publisher_event(struct publisher *p, const struct link_event *e)
         publisher_answer(p, e);
         break;
     case LINK_NOTE:
-        publisher_say(p, LOG_LEVEL_WARN, "the server says: %.200s", e->text);
+        publisher_say(p, LOG_nats_trouble, "the server says: %.200s", e->text);
         break;
     }
 }

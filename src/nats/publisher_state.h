@@ -68,7 +68,7 @@ void publisher_finish(struct publisher *p, struct publication *publication,
                       enum publish_outcome outcome, const struct stream_answer *answer);
 
 /* The same line is written once a minute at most. */
-void publisher_say(struct publisher *p, enum log_level level, const char *fmt, ...) MS_PRINTF(3, 4);
+void publisher_say(struct publisher *p, enum log_kind kind, const char *fmt, ...) MS_PRINTF(3, 4);
 
 /* A slot for something that is on no list: a question, or a look. */
 void publisher_enter(struct publisher *p, struct publication *publication);

@@ -53,7 +53,7 @@ publisher_expire(struct publisher *p)
         else
             snprintf(answer.text, sizeof(answer.text), "stream %.100s does not answer",
                      p->config.stream);
-        publisher_say(p, LOG_LEVEL_WARN, "messages are not confirmed in time: %s", answer.text);
+        publisher_say(p, LOG_nats_trouble, "messages are not confirmed in time: %s", answer.text);
         publisher_finish(p, publication, PUBLISH_BUSY, &answer);
     }
 }

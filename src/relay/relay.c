@@ -78,7 +78,7 @@ relay_open(struct relay *r, char error[HANDLER_ERROR_LEN])
     if (r->publisher == NULL)
         return -1;
     if (error[0] != '\0' && !r->child->is_restart)
-        log_warn("%s; the journal keeps what comes", error);
+        log_line(LOG_relay_without_nats, "%s; the journal keeps what comes", error);
     parcels_init(&r->parcels, r->publisher, r->digester, r->target.config.stream,
                  r->target.template);
     return 0;
@@ -105,7 +105,7 @@ relay_signals(struct relay *r)
             continue;
         }
         if (log_reopen() < 0)
-            log_error("cannot reopen the log file: %s", strerror(errno));
+            log_line(LOG_log_not_opened, "cannot reopen the log file: %s", strerror(errno));
         atomic_fetch_add_explicit(&r->stats.block->reopened, 1, memory_order_release);
     }
 }
@@ -137,10 +137,10 @@ relay_open_journal(struct relay *r, uint64_t now_us)
     r->follow = follow_open(r->config, r->ops, error);
     if (r->follow != NULL) {
         r->is_shut_out = false;
-        log_info("follows the journal");
+        log_line(LOG_relay_follows, "follows the journal");
     } else if (errno != EAGAIN || now_us >= r->wait_us) {
         if (!r->is_shut_out)
-            log_warn("%s", error);
+            log_line(LOG_relay_waits, "%s", error);
         r->is_shut_out = true;
         relay_note_error(r, error);
     }
@@ -162,7 +162,7 @@ relay_wait(struct relay *r)
     if (fds[0].revents != 0)
         relay_signals(r);
     if (fds[1].revents != 0) {
-        log_warn("the master is gone");
+        log_line(LOG_master_gone, "the master is gone");
         relay_leave(r);
     }
     if (fds[2].revents != 0)

@@ -194,7 +194,7 @@ relay_goes_on(struct relay *r)
 {
     struct relay_job *job;
 
-    log_notice("records are relayed again");
+    log_line(LOG_relay_again, "records are relayed again");
     r->stalls = 0;
     r->again_us = 0;
     while (r->stalls == 0 && (job = relay_next_failed(r)) != NULL)

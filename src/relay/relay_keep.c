@@ -34,7 +34,7 @@ relay_complain(struct relay *r, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    log_warn("%s", text);
+    log_line(LOG_relay_stalled, "%s", text);
     relay_note_error(r, text);
 }
 
@@ -49,7 +49,7 @@ relay_save(struct relay *r)
         relay_complain(r, "the position cannot be saved, and the one before counts: %s",
                        strerror(errno));
     if (!failed && r->is_unsaved)
-        log_notice("the position is saved again");
+        log_line(LOG_position_saved, "the position is saved again");
     r->is_unsaved = failed;
     r->saved_us = clock_mono_us();
 }
@@ -66,7 +66,8 @@ relay_look_at_window(struct relay *r)
         return;
     r->told.window_us = window_us;
     if (window_us < r->told.needs_us)
-        log_warn("stream %s remembers ids for %.3g s, and a restart at the worst moment takes "
+        log_line(LOG_window_too_short,
+                 "stream %s remembers ids for %.3g s, and a restart at the worst moment takes "
                  "%.3g s: then it may have a record twice; give it a larger duplicate window",
                  r->target.config.stream, (double)window_us / 1e6, (double)r->told.needs_us / 1e6);
 }
@@ -114,7 +115,7 @@ relay_retain_done(struct helper_job *job)
     r->is_retaining = false;
     free(r->finished.segments);
     if (r->tally.segments > 0)
-        log_info("removed %llu relayed segments, %llu files and blobs: %llu bytes",
+        log_line(LOG_retained, "removed %llu relayed segments, %llu files and blobs: %llu bytes",
                  (unsigned long long)r->tally.segments, (unsigned long long)r->tally.bodies,
                  (unsigned long long)r->tally.bytes);
     if (r->retain_error != 0 && r->retain_error != EBUSY)

@@ -379,7 +379,7 @@ sources_publish(struct sources *s)
         if (!sources_set_is_used(s->own, i) || !set_has_changed(s, &s->own->set[i]))
             continue;
         if (fd_pwrite_all(s->stats_fd, &s->own->set[i], sizeof(s->own->set[i]), at) < 0) {
-            log_debug("the sources cannot be shown: %s", strerror(errno));
+            log_line(LOG_sources_not_shown, "the sources cannot be shown: %s", strerror(errno));
             return;
         }
     }

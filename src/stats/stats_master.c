@@ -300,8 +300,9 @@ stats_master_fold(struct stats_master *sm, const struct stats_place *place)
         return;
     counted = region_read(sm, place->region, 0, &block, sizeof(block)) == 0;
     if (!counted)
-        log_error("cannot read the statistics of worker %u (%s): its numbers are lost",
-                  atomic_load(&row->index), strerror(errno));
+        log_line(LOG_statistics_lost,
+                 "cannot read the statistics of worker %u (%s): its numbers are lost",
+                 atomic_load(&row->index), strerror(errno));
     else if (atomic_load(&block.incarnation) != place->incarnation)
         counted = false; /* it has not begun */
     /* A reader that sees one of the following stores must see the last store to current as well. */

@@ -65,7 +65,7 @@ accept_say_full(struct worker *w)
     if (w->full_said_us != 0 && w->now_us < w->full_said_us + SAY_US)
         return;
     w->full_said_us = w->now_us;
-    log_warn("out of descriptors: connections are turned away");
+    log_line(LOG_no_descriptors, "out of descriptors: connections are turned away");
 }
 
 static void
@@ -99,8 +99,8 @@ accept_failed(struct worker *w, struct worker_socket *s)
         break;
     default:
         if (worker_may_say(w, more))
-            log_warn("%s: cannot accept: %s%s", s->listener->child->config->name, strerror(error),
-                     more);
+            log_line(LOG_cannot_accept, "%s: cannot accept: %s%s", s->listener->child->config->name,
+                     strerror(error), more);
         break;
     }
     accept_park(w, PAUSE_US);
@@ -132,7 +132,7 @@ accept_tell_others(const struct worker *w)
     static const uint64_t once = 1;
 
     if (w->child->accept_bell >= 0 && fd_write_all(w->child->accept_bell, &once, sizeof(once)) < 0)
-        log_debug("the bell is full: %s", strerror(errno));
+        log_line(LOG_bell_full, "the bell is full: %s", strerror(errno));
 }
 
 /* may_decline: leave the rest to others once this worker has more than its share; but never the
@@ -217,8 +217,8 @@ accept_unpark(struct worker *w)
     w->parked = w->parked_for_share = false;
     for (size_t i = 0; i < w->socket_count; i++)
         if (accept_watch(&w->sockets[i]) < 0)
-            log_error("%s: cannot watch the listener: %s",
-                      w->sockets[i].listener->child->config->name, strerror(errno));
+            log_line(LOG_listener_not_watched, "%s: cannot watch the listener: %s",
+                     w->sockets[i].listener->child->config->name, strerror(errno));
 }
 
 void

@@ -177,8 +177,9 @@ inherited_read(int fd, struct inherited *in)
         goto out;
     log_take(&in->log, config->log_file);
     if (in->log.syslog)
-        log_without_stderr(LOG_SYSLOG);
+        log_without_stderr(LOG_SYSLOG_SOCKET);
     log_set_level(config->log_level);
+    log_set_format(config->log_format, NULL);
     environment_take(&in->environment);
     rc = inherited_attach(in, config);
 out:

@@ -265,7 +265,7 @@ conn_record(const struct conn *c, enum stats_event_kind kind, uint32_t value, co
 bool conn_is_receiving(const struct conn *c);
 
 /* Logs a line about it, but in no flood: "LISTENER: subject from PEER over PROTOCOL what". */
-void conn_say(const struct conn *c, const char *subject, const char *what);
+void conn_say(const struct conn *c, enum log_kind kind, const char *subject, const char *what);
 
 /* Says in the log that the message which was being received came too slowly. */
 void conn_note_late(struct conn *c);

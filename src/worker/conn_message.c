@@ -11,7 +11,7 @@
 /* --- counting --- */
 
 void
-conn_say(const struct conn *c, const char *subject, const char *what)
+conn_say(const struct conn *c, enum log_kind kind, const char *subject, const char *what)
 {
     struct worker *w = conn_worker(c);
     char more[WORKER_MORE_LEN];
@@ -21,8 +21,8 @@ conn_say(const struct conn *c, const char *subject, const char *what)
     w->peer[0] = '\0';
     if (c->slot != NULL)
         stats_peer_format(c->slot->family, c->slot->address, c->slot->port, w->peer);
-    log_notice("%s: %s from %s over %s %s%s", c->listener->child->config->name, subject, w->peer,
-               c->proto->name, what, more);
+    log_line(kind, "%s: %s from %s over %s %s%s", c->listener->child->config->name, subject,
+             w->peer, c->proto->name, what, more);
 }
 
 static void
@@ -32,7 +32,7 @@ conn_say_too_large(const struct conn *c)
 
     limits_too_large("max_message_size", c->listener->limits.max_message_size, text);
     snprintf(what, sizeof(what), "is dropped: %s", text);
-    conn_say(c, "a message", what);
+    conn_say(c, LOG_message_too_large, "a message", what);
 }
 
 bool
@@ -48,7 +48,7 @@ conn_is_receiving(const struct conn *c)
 void
 conn_note_late(struct conn *c)
 {
-    conn_say(c, "a message", "is dropped: it came too slowly");
+    conn_say(c, LOG_message_late, "a message", "is dropped: it came too slowly");
     conn_blame(c, STATS_BLAME_late, 1);
 }
 
@@ -58,7 +58,7 @@ conn_note_cut(struct conn *c)
     if (!conn_is_receiving(c))
         return;
     CONN_ADD(c, cut, 1);
-    conn_say(c, "a message", "is dropped: its end did not come");
+    conn_say(c, LOG_message_cut, "a message", "is dropped: its end did not come");
     conn_blame(c, STATS_BLAME_cut, 1);
 }
 
@@ -73,7 +73,7 @@ conn_is_starved(struct conn *c)
 void
 conn_end_starved(struct conn *c)
 {
-    conn_say(c, "a connection", "is closed: there is no memory for it");
+    conn_say(c, LOG_connection_starved, "a connection", "is closed: there is no memory for it");
     conn_close(c);
 }
 
@@ -84,7 +84,7 @@ conn_end_unreadable(struct conn *c)
 
     snprintf(what, sizeof(what), "is closed: its reply cannot be read back: %s",
              errno == EBADMSG ? "it has changed" : strerror(errno));
-    conn_say(c, "a connection", what);
+    conn_say(c, LOG_reply_unreadable, "a connection", what);
     conn_close(c);
 }
 
@@ -111,11 +111,11 @@ conn_count(struct conn *c, const struct proto_tally *tally)
     conn_blame(c, STATS_BLAME_http, tally->http);
     conn_blame(c, STATS_BLAME_cut, tally->cut);
     if (tally->http != 0)
-        conn_say(c, "a connection", "is closed: it began with an HTTP request");
+        conn_say(c, LOG_http_request, "a connection", "is closed: it began with an HTTP request");
     if (tally->too_large != 0)
         conn_say_too_large(c);
     else if (tally->cut != 0)
-        conn_say(c, "a message", "is dropped: its end did not come");
+        conn_say(c, LOG_message_cut, "a message", "is dropped: its end did not come");
 }
 
 /* A message to be transformed must be there as a whole. */

@@ -158,7 +158,7 @@ conn_blame(struct conn *c, enum stats_blame what, unsigned n)
     stats_add(&w->stats.block->counters.penalties, 1);
     conn_record(c, STATS_EVENT_penalty, what, NULL);
     snprintf(text, sizeof(text), "is turned away for a while: %s", stats_blame_words(what));
-    conn_say(c, "the source of a connection", text);
+    conn_say(c, LOG_source_penalty, "the source of a connection", text);
 }
 
 uint32_t

@@ -261,7 +261,7 @@ conn_say_evicted(struct worker *w, const char *who)
     if (w->evicted_said_us != 0 && w->now_us < w->evicted_said_us + EVICT_SAY_US)
         return;
     w->evicted_said_us = w->now_us;
-    log_warn("worker_memory_max is reached: %s are closed", who);
+    log_line(LOG_memory_full, "worker_memory_max is reached: %s are closed", who);
 }
 
 static void

@@ -76,7 +76,7 @@ disk_reserve(void *arg, struct message *m, uint64_t bytes)
     if (error != 0) {
         stats_add(&w->stats.block->counters.held_back, 1);
         if (c != NULL)
-            conn_say(c, "a message",
+            conn_say(c, LOG_message_not_stored, "a message",
                      "is refused: the disk has no room for it, or its source none left");
         return error;
     }

@@ -58,8 +58,9 @@ static void
 handover_lost(struct worker *w)
 {
     if (!w->handover_is_lost)
-        log_error("the socket through which connections move was shut down: at the next reload "
-                  "they end instead, and its workers get a new one");
+        log_line(LOG_handover_lost,
+                 "the socket through which connections move was shut down: at the next reload "
+                 "they end instead, and its workers get a new one");
     w->handover_is_lost = true;
     handover_stop(w);
 }
@@ -160,7 +161,8 @@ handover_say_ended(struct worker *w, const char *name, const char *why)
     char more[WORKER_MORE_LEN];
 
     if (worker_may_say(w, more))
-        log_warn("%.255s: a connection that was to move here has ended: %s%s", name, why, more);
+        log_line(LOG_handover_ended, "%.255s: a connection that was to move here has ended: %s%s",
+                 name, why, more);
 }
 
 /* The peer hears what it would hear without a successor. */
@@ -238,7 +240,8 @@ void
 handover_again(struct worker *w)
 {
     if (!w->draining && handover_watch(w) < 0)
-        log_error("connections cannot move here any more: %s", strerror(errno));
+        log_line(LOG_handover_stopped, "connections cannot move here any more: %s",
+                 strerror(errno));
 }
 
 static void

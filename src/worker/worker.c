@@ -43,7 +43,7 @@ worker_drain(struct worker *w, const char *why)
     if (w->draining)
         return;
     log_to(w->setup->log);
-    log_info("draining %u connections: %s", w->conn_count, why);
+    log_line(LOG_draining, "draining %u connections: %s", w->conn_count, why);
     stats_record(&w->stats, STATS_EVENT_draining, NULL, w->now_us, 0, NULL);
     w->draining = true;
     w->drain_end_us = w->now_us + w->config->drain_timeout_us;

@@ -51,7 +51,8 @@ worker_lost(void *ctx, uint64_t n)
     if (w->lost_said_us != 0 && w->now_us < w->lost_said_us + WORKER_TICK_US)
         return;
     w->lost_said_us = w->now_us;
-    log_warn("messages for peers that do not read are lost, and these peers are closed");
+    log_line(LOG_reader_too_slow,
+             "messages for peers that do not read are lost, and these peers are closed");
 }
 
 static void

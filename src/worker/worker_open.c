@@ -91,8 +91,8 @@ worker_store_failed(void *arg, int error)
     if (w->store_failed_us != 0 && w->now_us < w->store_failed_us + WORKER_TICK_US)
         return;
     w->store_failed_us = w->now_us;
-    log_error("a message that is arriving cannot be stored in %s: %s", w->config->data_dir,
-              strerror(error));
+    log_line(LOG_store_failed, "a message that is arriving cannot be stored in %s: %s",
+             w->config->data_dir, strerror(error));
 }
 
 static int

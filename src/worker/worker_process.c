@@ -22,7 +22,7 @@ worker_reopen(struct worker *w)
     _Atomic uint32_t *reopened = &w->stats.block->reopened;
 
     if (log_reopen() < 0)
-        log_error("cannot reopen the log file: %s", strerror(errno));
+        log_line(LOG_log_not_opened, "cannot reopen the log file: %s", strerror(errno));
     for (unsigned i = 0; i < w->handler_count; i++)
         if (w->handlers[i].ops->reopen != NULL)
             w->handlers[i].ops->reopen(w->handlers[i].handler);
@@ -59,7 +59,7 @@ worker_master_gone(struct watch *watch, uint32_t events)
     (void)events;
     (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->child->master_fd, NULL);
     if (!w->draining)
-        log_warn("the master is gone; finishing what is under way");
+        log_line(LOG_master_gone, "the master is gone; finishing what is under way");
     worker_drain(w, "the master is gone");
     accept_end(w); /* nobody else would end what was retired */
 }
@@ -80,7 +80,7 @@ static void
 worker_say(const struct child *child, const char *text, size_t n)
 {
     if (fd_write_all(child->ready_fd, text, n) < 0)
-        log_debug("the master does not listen: %s", strerror(errno));
+        log_line(LOG_worker_silent, "the master does not listen: %s", strerror(errno));
 }
 
 /* Anything but the byte means that the master is gone, which another descriptor says as well. */
@@ -93,7 +93,7 @@ worker_told_to_go(struct watch *watch, uint32_t events)
 
     (void)events;
     if (fd_read(fd, &byte, 1) == 1 && byte == CHILD_GO && !w->draining && worker_go(w) < 0) {
-        log_error("cannot accept: %s", strerror(errno));
+        log_line(LOG_worker_cannot_accept, "cannot accept: %s", strerror(errno));
         w->stopping = true;
     }
     (void)epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, fd, NULL);

@@ -160,7 +160,7 @@ static bool
 read_ready_line(struct daemon *d)
 {
     char *log = daemon_log(d), *line = log != NULL ? strstr(log, "ready: ") : NULL;
-    char *end = line != NULL ? strchr(line, '\n') : NULL;
+    char *end = line != NULL ? strstr(line, " [ready]\n") : NULL;
     char *at, *save = NULL;
 
     d->listener_count = 0;

@@ -441,6 +441,17 @@ an_address_is_listed_once_but_port_0_often(void **state)
 }
 
 static void
+a_log_file_is_for_formats_that_write_one(void **state)
+{
+    static const char *const formats[] = {"log_format=syslog", "log_format=journal"};
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(formats); i++)
+        assert_refused(&(struct config_args){.set_count = 2, .set = {formats[i], "log_file=x"}},
+                       "log_format=syslog and journal write no log_file: leave one of the two out");
+}
+
+static void
 wrong_files_are_refused_with_line_and_reason(void **state)
 {
     static const struct {
@@ -459,6 +470,7 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"\nsync = maybe", "2: sync = \"maybe\": expected \"yes\" or \"no\""},
         {"log_level = loud",
          "1: log_level = \"loud\": expected error, warn, notice, info or debug"},
+        {"log_format = xml", "1: log_format = \"xml\": expected text, json, syslog or journal"},
         {"on_conflict = 1", "1: on_conflict = \"1\": expected keep, replace or number"},
         {"data_dir = ''", "1: data_dir = \"\": expected 1 to 4000 bytes of text"},
         {"packet_size = 4M",
@@ -853,6 +865,7 @@ main(void)
         TEST(listeners_of_the_command_line_replace_those_of_the_file),
         TEST(host_and_port_change_the_first_listener),
         TEST(an_address_is_listed_once_but_port_0_often),
+        TEST(a_log_file_is_for_formats_that_write_one),
         TEST(wrong_files_are_refused_with_line_and_reason),
         TEST(files_that_cannot_be_read_say_why),
         TEST(a_file_without_permission_is_refused),

@@ -369,10 +369,9 @@ files_whose_lines_fail_are_not_acknowledged_and_a_retry_is(void **state)
 
 /* What the log says, line after line. */
 static void
-keep_said(void *arg, enum log_level level, const char *text, size_t n)
+keep_said(void *arg, const struct log_record *record)
 {
-    (void)level;
-    buffer_append(arg, text, n);
+    buffer_append(arg, record->text, record->n);
 }
 
 static const char *

@@ -453,9 +453,12 @@ static void
 it_logs_lines_that_stay_lines(void **state)
 {
     static const char *const lines[] = {
-        "error ",  "module good: line 0\\x0A\n", "warn ",   "module good: line 1\\x0A\n",
-        "notice ", "module good: line 2\\x0A\n", "info ",   "module good: line 3\\x0A\n",
-        "debug ",  "module good: line 4\\x0A\n", "notice ", "module good: line 77\\x0A\n",
+        "error ",  "module good: line 0\\x0A [module_says]\n",
+        "warn ",   "module good: line 1\\x0A [module_says]\n",
+        "notice ", "module good: line 2\\x0A [module_says]\n",
+        "info ",   "module good: line 3\\x0A [module_says]\n",
+        "debug ",  "module good: line 4\\x0A [module_says]\n",
+        "notice ", "module good: line 77\\x0A [module_says]\n",
     };
     static const char *const messages[] = {"log 0", "log 1", "log 2", "log 3", "log 4", "log 77"};
     struct module_test *t = *state;

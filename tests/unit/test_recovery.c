@@ -562,12 +562,11 @@ open_to_read_only(int dir_fd, const char *name, int flags)
 }
 
 static void
-count_said(void *arg, enum log_level level, const char *text, size_t n)
+count_said(void *arg, const struct log_record *record)
 {
     unsigned *said = arg;
 
-    (void)level;
-    *said += memmem(text, n, "may not write to them: 3", 24) != NULL;
+    *said += memmem(record->text, record->n, "may not write to them: 3", 24) != NULL;
 }
 
 static void

@@ -21,8 +21,8 @@ exec_warn(struct exec *h, const char *what, const struct exec_tail *tail)
     if (h->warned_us != 0 && now_us < h->warned_us + EXEC_SECOND_US)
         return;
     h->warned_us = now_us;
-    log_warn("exec on %s: %s%s%.*s", h->host.listener->name, what, has_tail ? ": " : "",
-             has_tail ? (int)tail->last_len : 0, has_tail ? tail->last : "");
+    log_line(LOG_exec_failed, "exec on %s: %s%s%.*s", h->host.listener->name, what,
+             has_tail ? ": " : "", has_tail ? (int)tail->last_len : 0, has_tail ? tail->last : "");
 }
 
 void
@@ -33,7 +33,7 @@ exec_heard_line(void *arg, const char *line, size_t n)
 
     if (h->heard_us == 0 || now_us >= h->heard_us + EXEC_SECOND_US) {
         if (h->muted > 0)
-            log_info("exec on %s: %u more lines", h->host.listener->name, h->muted);
+            log_line(LOG_exec_says, "exec on %s: %u more lines", h->host.listener->name, h->muted);
         h->heard_us = now_us;
         h->heard = h->muted = 0;
     }
@@ -42,7 +42,7 @@ exec_heard_line(void *arg, const char *line, size_t n)
         return;
     }
     h->heard++;
-    log_info("exec on %s: says: %.*s", h->host.listener->name, (int)n, line);
+    log_line(LOG_exec_says, "exec on %s: says: %.*s", h->host.listener->name, (int)n, line);
 }
 
 void

@@ -26,22 +26,22 @@ enum data_lack {
 
 static const struct {
     enum data_lack lack;
-    enum log_level level;
+    enum log_kind kind;
     const char *text;
 } data_lacks[] = {
-    {LACKS_NOREPLACE, LOG_LEVEL_INFO,
+    {LACKS_NOREPLACE, LOG_fs_differs,
      "has no rename that replaces nothing: files get their names by a link"},
-    {LACKS_LINKS, LOG_LEVEL_NOTICE,
+    {LACKS_LINKS, LOG_fs_lacks,
      "can neither rename without replacing nor link: files get their names under a lock, which "
      "another program that makes a file of the same name at that moment does not know"},
-    {LACKS_MODES, LOG_LEVEL_INFO,
+    {LACKS_MODES, LOG_fs_differs,
      "keeps no modes: segments are not marked as whole, so each start reads all of them"},
-    {LACKS_CASE, LOG_LEVEL_NOTICE,
+    {LACKS_CASE, LOG_fs_lacks,
      "does not tell upper case from lower case: paths that differ in it alone are one file, and "
      "on_conflict decides"},
-    {LACKS_UNLINKED, LOG_LEVEL_INFO,
+    {LACKS_UNLINKED, LOG_fs_differs,
      "gives no name to a file that had none: large bodies are copied once more"},
-    {LACKS_DIR_LOCKS, LOG_LEVEL_INFO,
+    {LACKS_DIR_LOCKS, LOG_fs_differs,
      "has no locks on directories: msockctl verify beside workers may complain of a file whose "
      "record is still to come"},
 };
@@ -204,7 +204,7 @@ trial_say(const struct trial *t, unsigned *told)
 {
     for (size_t i = 0; i < MS_ARRAY_LEN(data_lacks); i++)
         if ((t->lacks & ~*told & data_lacks[i].lack) != 0)
-            log_line(data_lacks[i].level, "the file system of %s %s", t->path, data_lacks[i].text);
+            log_line(data_lacks[i].kind, "the file system of %s %s", t->path, data_lacks[i].text);
     *told |= t->lacks;
 }
 
@@ -226,7 +226,7 @@ data_try(int dir_fd, const char *path, const struct file_ops *ops, unsigned *tol
         rc = trial_names(&t);
     }
     if (rc < 0 && message_found_no_room(errno)) {
-        log_warn("%s: there is no room to try what its file system can do", path);
+        log_line(LOG_fs_not_tried, "%s: there is no room to try what its file system can do", path);
         rc = 0;
     }
     temp_file_close(&t.maker, &t.file);

@@ -77,7 +77,8 @@ followed_lose(struct follow *f, struct followed *s)
     if (s->size > told) {
         f->lag.lost_segments++;
         f->lag.lost_bytes += s->size - told;
-        log_warn("relay: journal/%s was taken away before it was relayed: %llu bytes are lost to "
+        log_line(LOG_relay_lost,
+                 "relay: journal/%s was taken away before it was relayed: %llu bytes are lost to "
                  "the stream",
                  s->name, (unsigned long long)(s->size - told));
     }
@@ -100,7 +101,7 @@ followed_fail(struct follow *f, struct followed *s, const char *what)
     followed_unready(f, s);
     s->retry_us = clock_mono_us() + FOLLOW_RETRY_US;
     if (!s->has_failed)
-        log_warn("relay: journal/%s %s: %s", s->name, what, strerror(errno));
+        log_line(LOG_relay_cannot_read, "relay: journal/%s %s: %s", s->name, what, strerror(errno));
     s->has_failed = true;
     return -1;
 }
@@ -225,7 +226,8 @@ reading_line(void *arg, const struct segment_line *line)
     else if (!line->whole || record_is_damage(line->text, line->n))
         r->f->lag.damaged++;
     if (!line->whole)
-        log_warn("relay: journal/%s: %zu damaged bytes at %llu are passed over", s->name, line->n,
+        log_line(LOG_relay_passes_damage,
+                 "relay: journal/%s: %zu damaged bytes at %llu are passed over", s->name, line->n,
                  (unsigned long long)line->at);
     s->read_at = line->at + line->n;
     r->f->has_moved = true;

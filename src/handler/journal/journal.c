@@ -147,17 +147,18 @@ journal_say(struct journal *h, const struct outcome *outcome)
     trouble->said = true;
     *last_us = now_us;
     (void)outcome_verdict(outcome, text);
-    log_error("journal in %s: %s; %s", h->host.config->data_dir, text,
-              lost ? "an fsync of a directory has failed, and this worker does not use that "
-                     "directory again: check the disk, then run msockctl reload"
-                   : "messages are refused while this lasts");
+    log_line(LOG_journal_trouble, "journal in %s: %s; %s", h->host.config->data_dir, text,
+             lost ? "an fsync of a directory has failed, and this worker does not use that "
+                    "directory again: check the disk, then run msockctl reload"
+                  : "messages are refused while this lasts");
 }
 
 static void
 journal_say_over(struct journal *h)
 {
     if (h->trouble.said)
-        log_notice("journal in %s: messages are accepted again", h->host.config->data_dir);
+        log_line(LOG_journal_again, "journal in %s: messages are accepted again",
+                 h->host.config->data_dir);
     h->trouble.now = h->trouble.said = false;
 }
 
@@ -175,7 +176,8 @@ journal_say_left(const struct segment_left *left)
 
     if (left->state == SEGMENT_SOUND)
         return;
-    log_warn("journal/%s %s; what follows goes to a new segment%s", left->name, what[left->state],
+    log_line(LOG_segment_left, "journal/%s %s; what follows goes to a new segment%s", left->name,
+             what[left->state],
              left->state == SEGMENT_UNCUT
                  ? ""
                  : " (take only what msockctl segments --finished prints)");
@@ -557,9 +559,10 @@ journal_go_on(struct journal *h)
     if (h->ids.ms == ulid_ms(id) + 1) /* else it is none that was ever given */
         clock_id_raise(h->host.id_offset_us, ulid_ms(id) * 1000);
     if (h->ids.ms > clock_real_us() / 1000 + JOURNAL_AHEAD_MS)
-        log_notice("the clock is %llu s behind the newest record of the journal: ids go on from "
-                   "there",
-                   (unsigned long long)((h->ids.ms - clock_real_us() / 1000) / 1000));
+        log_line(LOG_clock_behind,
+                 "the clock is %llu s behind the newest record of the journal: ids go on from "
+                 "there",
+                 (unsigned long long)((h->ids.ms - clock_real_us() / 1000) / 1000));
 }
 
 struct journal *

@@ -109,9 +109,9 @@ position_read(struct follow *f)
     if (position == NULL && errno != EBADMSG)
         return -1;
     if (position == NULL)
-        log_notice("relay: there is no whole " FOLLOW_POSITION
-                   ": it begins at the beginning of the "
-                   "journal, and the stream drops what it has only within its duplicate window");
+        log_line(LOG_relay_begins_anew,
+                 "relay: there is no whole " FOLLOW_POSITION ": it begins at the beginning of the "
+                 "journal, and the stream drops what it has only within its duplicate window");
     snprintf(f->floor, sizeof(f->floor), "%s", position_floor(position));
     f->offsets = json_incref(json_object_get(position, "segments"));
     json_decref(position);

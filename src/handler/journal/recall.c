@@ -239,7 +239,8 @@ recall_segment(struct recall *r, const char *name)
     else
         rc = recall_segment_open(r, fd);
     if (rc < 0 && !recall_may_pass(errno)) {
-        log_warn("journal/%s cannot be read, so a message in it that is sent again gets a second "
+        log_line(LOG_recall_gap,
+                 "journal/%s cannot be read, so a message in it that is sent again gets a second "
                  "record: %s",
                  name, strerror(errno));
         rc = 0;
@@ -260,7 +261,8 @@ recall_all(struct recall *r, uint64_t since_ms)
     if (count < 0 && recall_may_pass(errno))
         return -1;
     if (count < 0) {
-        log_warn("the journal cannot be searched for messages that are sent again: %s",
+        log_line(LOG_recall_gap,
+                 "the journal cannot be searched for messages that are sent again: %s",
                  strerror(errno));
         return 0;
     }
@@ -304,11 +306,13 @@ recall_await_earlier(const struct recall *r, uint64_t patience_us)
 
     if (!data_dir_is_held(r->dirs->root, run))
         return true;
-    log_notice("workers of an earlier msockd still use the journal: messages with ids wait for "
-               "them to leave");
+    log_line(LOG_recall_waits,
+             "workers of an earlier msockd still use the journal: messages with ids wait for "
+             "them to leave");
     do {
         if (clock_mono_us() > until_us) {
-            log_warn("workers of an earlier msockd still use the journal: a message that they have "
+            log_line(LOG_recall_gap,
+                     "workers of an earlier msockd still use the journal: a message that they have "
                      "under way and that is sent again gets a second record");
             return true;
         }

@@ -173,10 +173,10 @@ recovery_replace(struct recovery *r, int fd, const char *segment, const struct s
     rc = file_write_all(r->ops, fd, data, n, (off_t)stretch->at);
     if (rc == 0) {
         r->tally.damaged++;
-        log_warn("journal/%s: %zu damaged bytes at %llu; whole lines follow, so %s", segment, n,
-                 (unsigned long long)stretch->at,
-                 n > 1 ? "the bytes are kept in journal/" DAMAGED_DIR "/"
-                       : "it is a newline again");
+        log_line(
+            LOG_journal_damaged, "journal/%s: %zu damaged bytes at %llu; whole lines follow, so %s",
+            segment, n, (unsigned long long)stretch->at,
+            n > 1 ? "the bytes are kept in journal/" DAMAGED_DIR "/" : "it is a newline again");
     }
 out:
     free(data);
@@ -201,9 +201,9 @@ recovery_cut(struct recovery *r, int fd, const char *name, uint64_t size,
     rc = r->ops->truncate(fd, (off_t)map->good);
     if (rc == 0) {
         r->tally.cut++;
-        log_notice("journal/%s: %llu bytes cut off behind its last whole line%s", name,
-                   (unsigned long long)tail.n,
-                   map->is_line ? "; they are kept in journal/" DAMAGED_DIR "/" : "");
+        log_line(LOG_journal_torn, "journal/%s: %llu bytes cut off behind its last whole line%s",
+                 name, (unsigned long long)tail.n,
+                 map->is_line ? "; they are kept in journal/" DAMAGED_DIR "/" : "");
     }
 out:
     free(data);
@@ -294,7 +294,8 @@ recovery_segment(struct recovery *r, int dir_fd, const struct dirent *entry)
         rc = recovery_segment_locked(r, fd, name, (uint64_t)st.st_size);
     }
     if (rc < 0 && errno != ECANCELED) {
-        log_warn("journal/%s cannot be recovered: %s", name, strerror(errno));
+        log_line(LOG_journal_not_recovered, "journal/%s cannot be recovered: %s", name,
+                 strerror(errno));
         r->tally.failed++;
     }
     fd_close(&fd);
@@ -316,7 +317,8 @@ recovery_each(struct recovery *r, int dir_fd, recovery_entry_fn fn)
     const struct dirent *entry;
 
     if (dir == NULL) {
-        log_warn("a directory cannot be searched for what a crash left: %s", strerror(errno));
+        log_line(LOG_journal_not_recovered,
+                 "a directory cannot be searched for what a crash left: %s", strerror(errno));
         r->tally.failed++;
         fd_close(&fd);
         return;
@@ -437,9 +439,11 @@ recovery_remove_leftovers(struct recovery *r)
             recovery_remove_leftover(r, &r->leftovers[i]);
     free(r->leftovers);
     if (r->tally.leftovers > 0)
-        log_notice("%u temporary files of a crashed worker removed", r->tally.leftovers);
+        log_line(LOG_leftovers_removed, "%u temporary files of a crashed worker removed",
+                 r->tally.leftovers);
     if (r->tally.shared > 0)
-        log_warn("%u temporary files are kept, since they have other names that the file system "
+        log_line(LOG_leftovers_kept,
+                 "%u temporary files are kept, since they have other names that the file system "
                  "does not count: it must be checked (fsck)",
                  r->tally.shared);
 }
@@ -454,8 +458,9 @@ recovery_run(const struct data_dirs *dirs, const struct file_ops *ops, const _At
     temp_maker_init(&r.maker, ops);
     recovery_each(&r, dirs->journal, recovery_segment);
     if (r.foreign > 0)
-        log_notice("segments that are not looked at, since this worker may not write to them: %u",
-                   r.foreign);
+        log_line(LOG_segments_foreign,
+                 "segments that are not looked at, since this worker may not write to them: %u",
+                 r.foreign);
     recovery_each(&r, dirs->root, recovery_leftover);
     recovery_each(&r, dirs->journal, recovery_leftover);
     recovery_each(&r, dirs->files, recovery_own_leftover);

@@ -340,7 +340,8 @@ retain_remove_body(const struct retaining *r, const struct retain_body *body, in
         st.st_ino != body->inode || memcmp(&st.st_ctim, &body->changed, sizeof(st.st_ctim)) != 0)
         return 0;
     if (r->ops->remove(dir_fd, retain_name(body)) < 0) {
-        log_warn("retain: %s cannot be removed: %s", body->path, strerror(errno));
+        log_line(LOG_body_not_removed, "retain: %s cannot be removed: %s", body->path,
+                 strerror(errno));
         return -1;
     }
     r->tally->bodies++;

@@ -26,7 +26,7 @@ module_bug(struct module *h, enum module_bug bug)
     if ((h->said & 1u << bug) != 0)
         return;
     h->said |= 1u << bug;
-    log_error("module %s: %s (said once)", h->file.module->name, texts[bug]);
+    log_line(LOG_module_wrong, "module %s: %s (said once)", h->file.module->name, texts[bug]);
 }
 
 static bool
@@ -258,7 +258,8 @@ static void MS_PRINTF(3, 4)
     va_end(ap);
     if (level > MSOCK_MODULE_DEBUG)
         level = MSOCK_MODULE_NOTICE; /* one that is none is said as well */
-    log_line((enum log_level)level, "module %s: %s", h->file.module->name, text);
+    log_line_at(LOG_module_says, (enum log_level)level, "module %s: %s", h->file.module->name,
+                text);
 }
 
 void

@@ -254,7 +254,7 @@ nats_start(struct nats *h, char error[HANDLER_ERROR_LEN])
     wait_us = clock_mono_us() - begin_us;
     left_us -= wait_us < left_us ? wait_us : left_us;
     if (h->publisher != NULL && error[0] != '\0')
-        log_warn("%s; senders wait until it is there", error);
+        log_line(LOG_nats_trouble, "%s; senders wait until it is there", error);
     return h->publisher != NULL;
 }
 

@@ -76,8 +76,8 @@ nats_settle_stored(struct nats_job *job, const struct publish_result *result)
     struct verdict verdict = {.outcome = PROTO_COMMITTED, .memo = memo};
     char receipt[NATS_RECEIPT_LEN];
 
-    log_debug("%s: %s is number %llu of %s", job->h->target.label, job->msg_id,
-              (unsigned long long)result->seq, job->h->target.config.stream);
+    log_line(LOG_nats_stored, "%s: %s is number %llu of %s", job->h->target.label, job->msg_id,
+             (unsigned long long)result->seq, job->h->target.config.stream);
     memcpy(memo, &result->seq, sizeof(result->seq));
     if (job->m->wants_reply) {
         verdict.reply_len = nats_write_receipt(job->h, result->seq, result->duplicate, receipt);
