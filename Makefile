@@ -516,6 +516,19 @@ uninstall:
 	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
 	! cmp -s etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/msockd.conf || rm -f $(DESTDIR)$(SYSCONFDIR)/msockd.conf
 
+# The packages of Debian, built and tried in clean roots. MIRROR= is where these come from, else what apt
+# has here.
+.PHONY: deb deb-test reproducible
+deb deb-test reproducible: PACKAGES := debootstrap dpkg-dev lintian
+deb: deps
+	@B=$(B) packages/build.sh
+
+deb-test: deb
+	@B=$(B) packages/test.sh
+
+reproducible: deps
+	@B=$(B) packages/build.sh --twice
+
 clean:
 	rm -rf $(B)
 
@@ -535,6 +548,9 @@ help:
 	@echo 'make lint          formatting, gcc and clang with -Werror, cppcheck, include rules, manuals, ABI'
 	@echo 'make fmt           apply .clang-format;  make compile_commands.json  for editors'
 	@echo 'make bench         speed beside Redis, beanstalkd, nginx, rsync, NATS and mosquitto'
+	@echo 'make deb           packages of Debian into $(B)/packages, from a clean root'
+	@echo 'make deb-test      install, upgrade under load, remove and purge them in another'
+	@echo 'make reproducible  the same twice, with the same bytes'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
