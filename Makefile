@@ -10,6 +10,9 @@ SBINDIR    ?= $(PREFIX)/sbin
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
+BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
+ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
+FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 SYSCONFDIR ?= $(PREFIX)/etc
 DESTDIR    ?=
 
@@ -155,7 +158,12 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(PROGRAMS) $(LIBRARIES) $(PLUGIN) $(LIVE)
+all: $(PROGRAMS) $(LIBRARIES) $(PLUGIN) $(LIVE) $(B)/completions/msock.table
+
+# For bash, zsh and fish, from what the programs say of themselves.
+$(B)/completions/msock.table: $(PROGRAMS) $(LIVE) $(wildcard tools/completions.*)
+	@echo '  GEN    ' $(@D)
+	$(Q)sh tools/completions.sh $(B)
 
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -502,6 +510,10 @@ install: all
 	[ ! -e $(B)/python/msock/_msock.abi3.so ] || $(MAKE) --no-print-directory install-python
 	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
 	    install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 $$page $(DESTDIR)$(MANDIR)/man$$s/; done
+	install -d $(DESTDIR)$(BASHDIR) $(DESTDIR)$(ZSHDIR) $(DESTDIR)$(FISHDIR)
+	install -m 644 $(B)/completions/bash/* $(DESTDIR)$(BASHDIR)/
+	install -m 644 $(B)/completions/zsh/* $(DESTDIR)$(ZSHDIR)/
+	install -m 644 $(B)/completions/fish/* $(DESTDIR)$(FISHDIR)/
 
 # The drop-ins have a folder of their own, which PYTHONPATH or a .pth file chooses.
 install-python: python-modules
@@ -514,6 +526,8 @@ uninstall:
 	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/msockd/msockctl-* $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done
 	for page in docs/man/*.[1-8]; do rm -f $(DESTDIR)$(MANDIR)/man$${page##*.}/$${page##*/}; done
+	for name in msockd msockctl msock; do \
+	    rm -f $(DESTDIR)$(BASHDIR)/$$name $(DESTDIR)$(ZSHDIR)/_$$name $(DESTDIR)$(FISHDIR)/$$name.fish; done
 	! cmp -s etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/msockd.conf || rm -f $(DESTDIR)$(SYSCONFDIR)/msockd.conf
 
 # The packages of Debian, built and tried in clean roots. MIRROR= is where these come from, else what apt
