@@ -98,7 +98,7 @@ PLUGIN_SRC := $(wildcard src/nats/plugin/*.c) $(patsubst %,src/common/%.c,base f
 CLIENT_SRC := $(call sources,client embed tls proto bus dedup sources) src/handler/outcome.c \
               $(filter-out %/worker_process.c %/child.c,$(wildcard src/worker/*.c)) \
               $(filter-out %/runtime_dir.c %/environment.c %/lock_look.c %/symbols.c,$(wildcard src/common/*.c)) \
-              $(addprefix src/config/,config_options.c config_settings.c listener_url.c) \
+              $(addprefix src/config/,config_options.c config_settings.c listener_tls.c listener_url.c) \
               $(addprefix src/stats/stats_,layout.c writer.c)
 CTL_SRC    := $(wildcard tools/msockctl/*.c tools/msockctl/doctor/*.c)
 TOP_SRC    := $(wildcard tools/msockctl/top/*.c)

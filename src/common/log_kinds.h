@@ -190,6 +190,12 @@
       "A message was refused before it was stored: it would take more of the disk than "           \
       "min_free or source_unfinished allow.",                                                      \
       "Make room, or change these options.")                                                       \
+    X(tls_handshake, NOTICE, "b224df124e90490fbfe923e711aaa2a7",                                    \
+      "A TLS handshake failed, for the reason that the line gives, or did not end in 10 s.",       \
+      "Look at the peer: its certificate, its authorities, its version of TLS.")                   \
+    X(tls_not_spoken, NOTICE, "27381124aa6e4851882a23c839511069",                                   \
+      "A connection began as TLS does, on a listener without it.",                                 \
+      "Give the listener tls=required, or the peer a URL without +tls.")                           \
     X(connection_starved, NOTICE, "b890a942b4ff4fd7932b6113ae7cdf1c",                              \
       "A connection was closed, since the system had no memory for it.",                           \
       "Look for limits of memory (systemd: MemoryMax=), and lower worker_memory_max.")             \

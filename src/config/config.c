@@ -385,6 +385,8 @@ config_destroy(struct config *config)
 
 #define CONFIG_NO_STRING UINT32_MAX
 
+#define LISTENER_STRINGS (4 + TLS_PARTS + OPTION_COUNT)
+
 /* The i-th string of a configuration, or NULL behind the last. */
 static char **
 config_string(struct config *config, size_t i)
@@ -397,15 +399,17 @@ config_string(struct config *config, size_t i)
     if (i < MS_ARRAY_LEN(own))
         return own[i];
     i -= MS_ARRAY_LEN(own);
-    row = i / (4 + OPTION_COUNT);
+    row = i / LISTENER_STRINGS;
     if (row > config->listener_count)
         return NULL;
     listener = row < config->listener_count ? &config->listeners[row] : &config->relay;
-    i %= 4 + OPTION_COUNT;
+    i %= LISTENER_STRINGS;
     if (i < 4)
         return (
             (char **[]){&listener->url, &listener->name, &listener->proto, &listener->handler})[i];
-    return &listener->text[i - 4];
+    if (i < 4 + TLS_PARTS)
+        return &listener->tls.part[i - 4];
+    return &listener->text[i - 4 - TLS_PARTS];
 }
 
 void

@@ -10,6 +10,7 @@
 #include "common/source.h"
 #include "config/config_options.h"
 #include "proto/proto.h"
+#include "tls/tls.h"
 
 #include <sys/types.h>
 
@@ -45,10 +46,19 @@ struct listener_config {
     /* What was in its key_file when the configuration was read: all workers of a configuration have
      * the same keys, also those that are made later. */
     struct seal_keys keys;
+    struct tls_pem tls; /* the same of its tls_cert, tls_key and tls_client_ca */
 };
 
 /* Reads its key_file, where it has one. Returns 0, or -1 with a sentence in error. */
 MS_MUST_CHECK int listener_read_key(struct listener_config *listener, char error[SEAL_ERROR_LEN]);
+
+/* The same with its files for TLS, where it has tls=required: they are read, and tried. */
+MS_MUST_CHECK int listener_read_tls(struct listener_config *listener, char error[TLS_ERROR_LEN]);
+
+/* Their context. secret: of its tickets; NULL: it gives none. NULL with a sentence in error. */
+MS_MUST_CHECK struct tls_context *
+listener_tls_context(const struct listener_config *listener, const struct tls_secret *secret,
+                     char error[TLS_ERROR_LEN]);
 
 /* A number for all that decides what the bytes of a listener's connections mean: protocol, framing,
  * replies, handler, and whether they are sealed. */

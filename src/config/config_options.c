@@ -35,6 +35,9 @@ static const char *const option_unterminated[] = {"drop", "keep", NULL};
 static const char *const option_replies[] = {"auto", "yes", "no", NULL};
 static const char *const option_execs[] = {"pool", "once", NULL};
 static const char *const option_retains[] = {"all", "relayed", NULL};
+static const char *const option_tls[] = {"no", "required", NULL};
+static const char *const option_tls_client[] = {"auto", "optional", "required", NULL};
+static const char *const option_tls_min[] = {"1.3", "1.2", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
 
 static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
@@ -46,6 +49,8 @@ static_assert(ON_CONFLICT_KEEP == 0 && ON_CONFLICT_NUMBER == 2, "option_conflict
 #define URL_TEXT(least, most) \
     .type = OPTION_TYPE_TEXT, .scope = OPTION_IN_URL, .min = (least), .max = (most)
 #define URL_PATH URL_TEXT(1, PATH_LENGTH), .is_path = true
+#define BOTH_PATH \
+    .type = OPTION_TYPE_TEXT, .scope = BOTH, .min = 0, .max = PATH_LENGTH, .is_path = true
 #define NUMBER(where, least, most, what) \
     .type = OPTION_TYPE_NUMBER, .scope = (where), .min = (least), .max = (most), .unit = (what)
 #define SIZE(where, least, most) \
@@ -156,6 +161,17 @@ const struct config_option config_options[OPTION_COUNT] = {
                              .help = "time for which ids are remembered; 0: not at all"},
     [OPTION_DEDUP_MAX] = {"dedup_max", NUMBER(OPTION_IN_FILE, 1, CONFIG_DEDUP_MAX, "ids"),
                           .initial = "1000000", .help = "most ids that are remembered"},
+    [OPTION_TLS] = {"tls", CHOICE(BOTH, option_tls), .initial = "no",
+                    .help = "no, or required: TLS below the protocol"},
+    [OPTION_TLS_CERT] = {"tls_cert", BOTH_PATH, .initial = "",
+                         .help = "certificate and those up to its authority, PEM"},
+    [OPTION_TLS_KEY] = {"tls_key", BOTH_PATH, .initial = "", .help = "key of the certificate, PEM"},
+    [OPTION_TLS_CLIENT_CA] = {"tls_client_ca", BOTH_PATH, .initial = "",
+                              .help = "authorities of clients' certificates, PEM"},
+    [OPTION_TLS_CLIENT] = {"tls_client", CHOICE(BOTH, option_tls_client), .initial = "auto",
+                           .help = "clients' certificates; auto: required with tls_client_ca"},
+    [OPTION_TLS_MIN] = {"tls_min", CHOICE(BOTH, option_tls_min), .initial = "1.3",
+                        .help = "lowest version of TLS: 1.3, 1.2"},
     [OPTION_ALLOW] = {"allow", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
                       .help = "networks and users that may connect, no others"},
     [OPTION_DENY] = {"deny", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",

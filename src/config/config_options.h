@@ -50,6 +50,12 @@ enum option_id {
     OPTION_RETAIN_MIN,
     OPTION_DEDUP_WINDOW,
     OPTION_DEDUP_MAX,
+    OPTION_TLS,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
+    OPTION_TLS_CLIENT_CA,
+    OPTION_TLS_CLIENT,
+    OPTION_TLS_MIN,
     OPTION_ALLOW, /* from here on in listener URLs only */
     OPTION_DENY,
     OPTION_BACKLOG,

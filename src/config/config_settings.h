@@ -56,6 +56,11 @@ char *config_without_secrets(const char *text);
  * Returns out. */
 const char *config_quote(const char *text, char out[CONFIG_QUOTED_LEN]);
 
+/* --- listener_tls.c --- */
+
+/* Why its options about TLS do not go together; NULL: they do. Static. */
+const char *listener_check_tls(const struct listener_config *listener);
+
 /* --- config_file.c --- */
 
 /* The configuration file, read by libconfuse: flat "name = value" lines and lists in braces. */

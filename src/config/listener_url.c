@@ -275,17 +275,19 @@ listener_read_rules(const struct listener_place *at, const struct url *url, enum
 }
 
 static int
-listener_read_texts(const struct listener_place *at, const struct url *url, const char *cwd,
-                    struct listener_config *l)
+listener_read_texts(const struct listener_place *at, const struct url *url,
+                    const struct settings *settings, struct listener_config *l)
 {
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const struct config_option *o = &config_options[i];
         const char *given = url_option(url, o->name);
 
-        if (o->type != OPTION_TYPE_TEXT || o->scope != OPTION_IN_URL)
+        if (o->type != OPTION_TYPE_TEXT || (o->scope & OPTION_IN_URL) == 0)
             continue;
-        if (given != NULL && o->is_path) {
-            if (config_path(cwd, given, at->origin, &l->text[i], at->error) < 0)
+        if (given == NULL && (o->scope & OPTION_IN_FILE) != 0 && settings->text[i][0] != '\0')
+            given = settings->text[i];
+        if (given != NULL && given[0] != '\0' && o->is_path) {
+            if (config_path(settings->cwd, given, at->origin, &l->text[i], at->error) < 0)
                 return -1;
         } else if (given != NULL || o->initial[0] != '\0') {
             l->text[i] = ms_strdup(given != NULL ? given : o->initial);
@@ -343,6 +345,7 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     struct listener_config l = {0};
     uint64_t *number = l.number;
     const struct config_handler *handler;
+    const char *reason;
 
     memcpy(number, settings->number, sizeof(l.number));
     if (listener_check_scheme(at, url) < 0 || listener_read_options(at, url, number) < 0)
@@ -360,12 +363,17 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.proto = ms_strdup(url->scheme);
     l.handler = ms_strdup(handler->name);
     listener_limits(number, &l.limits);
-    if (listener_read_texts(at, url, settings->cwd, &l) < 0 ||
+    if (listener_read_texts(at, url, settings, &l) < 0 ||
         listener_read_rules(at, url, OPTION_ALLOW, &l.allow) < 0 ||
         listener_read_rules(at, url, OPTION_DENY, &l.deny) < 0 ||
         listener_read_framing(at, url, &l.limits) < 0) {
         listener_config_fini(&l);
         return -1;
+    }
+    reason = listener_check_tls(&l);
+    if (reason != NULL) {
+        listener_config_fini(&l);
+        return listener_fail(at, "%s", reason);
     }
     *listener_out = l;
     return 0;
@@ -428,7 +436,7 @@ relay_read_parts(const struct listener_place *at, const struct url *url,
     }
     if (url_option(url, "stream") == NULL)
         return listener_fail(at, "the relay needs stream=...");
-    return listener_read_texts(at, url, settings->cwd, l);
+    return listener_read_texts(at, url, settings, l);
 }
 
 int
@@ -473,6 +481,7 @@ listener_config_fini(struct listener_config *listener)
     for (size_t i = 0; i < OPTION_COUNT; i++)
         free(listener->text[i]);
     seal_keys_wipe(&listener->keys);
+    tls_pem_fini(&listener->tls);
     *listener = (struct listener_config){0};
 }
 
@@ -558,6 +567,7 @@ listener_meaning(const struct listener_config *listener)
                   (int)limits->reply, (int)framing->kind, framing->fixed_len, framing->drop_cr,
                   framing->keep_unterminated, listener->keys.count > 0);
     buffer_append(&text, framing->delimiter, framing->delimiter_len);
+    buffer_append_str(&text, listener->number[OPTION_TLS] != 0 ? " tls" : "");
     meaning = digest_crc32(0, buffer_bytes(&text), text.len);
     buffer_fini(&text);
     return meaning;

@@ -174,8 +174,10 @@ server_check_url(struct msock_server *s, const char *text)
 static enum msock_status
 server_read_key(struct msock_server *s, struct listener_config *lc)
 {
-    char error[SEAL_ERROR_LEN];
+    char error[SEAL_ERROR_LEN], why[TLS_ERROR_LEN];
 
+    if (listener_read_tls(lc, why) < 0)
+        return server_fail(s, MSOCK_LOCAL, "%s", why);
     if (lc->text[OPTION_KEY_FILE] == NULL)
         return MSOCK_OK;
     if (!server_has_room(s, s->transforms.count, true))
@@ -342,6 +344,7 @@ server_fill_child(struct msock_server *s)
         };
         server_give_sockets(s, i);
     }
+    tls_secret_make(&s->child.tls_secret);
     s->setup = (struct worker_setup){
         .find_handler = server_find_handler,
         .spill_open = server_spill_open,

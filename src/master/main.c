@@ -24,12 +24,14 @@ static int
 program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
 {
     const struct program *p = arg;
-    char why[SEAL_ERROR_LEN];
+    char why[TLS_ERROR_LEN];
 
     if (config_build(&p->args.config, p->has_cwd ? p->cwd : NULL, config_out, error) < 0)
         return -1;
     for (size_t i = 0; i < (*config_out)->listener_count; i++) {
-        if (listener_read_key(&(*config_out)->listeners[i], why) == 0)
+        struct listener_config *l = &(*config_out)->listeners[i];
+
+        if (listener_read_key(l, why) == 0 && listener_read_tls(l, why) == 0)
             continue;
         snprintf(error, CONFIG_ERROR_LEN, "%s", why);
         config_destroy(*config_out);

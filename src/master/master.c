@@ -159,6 +159,7 @@ start_shared(struct master *m, const struct config *config)
                     config->dedup_max, strerror(errno));
         return -1;
     }
+    tls_secret_make(&m->tls_secret);
     m->sources = sources_table_create();
     if (m->sources == NULL) {
         failure_set(&m->failure, EX_OSERR, "no memory to know sources: %s", strerror(errno));

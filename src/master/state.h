@@ -351,6 +351,7 @@ struct master {
     uint64_t look_at_us; /* when master_look is due */
     char *log_file;      /* heap; the present file of the log, NULL: standard error */
     bool has_stats;
+    struct tls_secret tls_secret;  /* of the tickets of all workers of all generations */
     struct bus_place bus;          /* for all workers, as long as the master lives */
     struct dedup_table *dedup;     /* the same */
     struct sources_table *sources; /* the same */

@@ -97,6 +97,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
     c->accept_bell = m->accept_bell;
     c->handover_fds[0] = m->handover_fds[0];
     c->handover_fds[1] = m->handover_fds[1];
+    c->tls_secret = m->tls_secret;
     c->stats = w->place;
     c->ready_fd = -1;
     c->master_fd = m->death_fds[0];
@@ -188,6 +189,7 @@ supervise_spawn(struct master *m, struct generation *g, struct process *w, struc
 
     if (process_place(m, g, w, why) < 0)
         return -1;
+    tls_secret_advance(&m->tls_secret);
     spawn_fill(m, g, w, &s);
     pid = spawn_worker(&s, &w->ready_fd, why);
     if (pid < 0)

@@ -72,6 +72,9 @@
     X(throttled, "times that a connection was not read: source_rate")                   \
     X(held_back, "bodies refused before they were stored: source_unfinished, min_free") \
     X(forgotten, "sources without connections that made room for others")               \
+    X(handshakes, "TLS handshakes")                                                     \
+    X(resumed, "of these: with a ticket of an earlier one")                             \
+    X(handshakes_failed, "TLS handshakes that failed, or did not end in time")          \
     X(relayed, "records that the relay's stream has confirmed")                         \
     X(missing, "records passed over by the relay: no body any more")
 

@@ -7,6 +7,7 @@
 #include "dedup/dedup.h"
 #include "sources/sources.h"
 #include "stats/stats_writer.h"
+#include "tls/tls.h"
 
 /* A worker begins with an empty signal mask and every signal at its default, SIGPIPE included; with
  * the configured user, log, log level and name; without capabilities and not to be dumped or
@@ -59,9 +60,10 @@ struct child {
      * at [0], a pair of packet sockets that all share. */
     int accept_bell;
     int handover_fds[2];
-    struct stats_place stats; /* this worker's block; attach with stats_writer_open */
-    int ready_fd;             /* one of a pair of sockets */
-    int master_fd;            /* reads EOF when the master is gone */
+    struct tls_secret tls_secret; /* of the tickets of all workers */
+    struct stats_place stats;     /* this worker's block; attach with stats_writer_open */
+    int ready_fd;                 /* one of a pair of sockets */
+    int master_fd;                /* reads EOF when the master is gone */
 };
 
 /* The worker's entry, a parameter of the supervisor so that tests can run a toy. */

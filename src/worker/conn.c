@@ -8,6 +8,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#define CONN_HANDSHAKE_US 10000000 /* for TLS to begin */
+
 #define TO(phase) (1u << CONN_##phase)
 
 /* The phases: the next ones, and how long a phase lasts before the connection is closed. 0: it has
@@ -18,7 +20,10 @@ static const struct {
     unsigned next;
     uint64_t lasts_us;
 } phases[CONN_PHASES] = {
-    [CONN_SERVING] = {TO(LEAVING) | TO(TURNED_AWAY) | TO(OVERRUN) | TO(CLOSING) | TO(DEAD), 0},
+    [CONN_HANDSHAKING] = {TO(SERVING) | TO(LINGERING) | TO(DEAD), CONN_HANDSHAKE_US},
+    [CONN_SERVING] = {TO(HANDSHAKING) | TO(LEAVING) | TO(TURNED_AWAY) | TO(OVERRUN) | TO(CLOSING) |
+                          TO(DEAD),
+                      0},
     [CONN_LEAVING] = {TO(OVERRUN) | TO(CLOSING) | TO(DEAD), 0},
     [CONN_TURNED_AWAY] = {TO(CLOSING) | TO(DEAD), CONN_LINGER_US},
     [CONN_OVERRUN] = {TO(DEAD), 0},
@@ -98,6 +103,7 @@ conn_free(struct conn *c)
         c->next->link = c->link;
     w->conn_count--;
     w->refused -= c->is_refused;
+    free(c->identity);
     ledger_give(&w->store.ledger, sizeof(*c));
     free(c);
 }
@@ -143,10 +149,12 @@ conn_close(struct conn *c)
 {
     struct worker *w = conn_worker(c);
 
+    conn_leave_tls(c);
     conn_enter(c, CONN_DEAD);
     timer_cancel(&w->wheel, &c->timer);
     conn_resume(c);
     conn_tell_closed(c, false);
+    conn_end_tls(c);
     fd_close(&c->fd);
     ledger_give_descriptor(&w->store.ledger);
     conn_forget(c);
@@ -162,6 +170,8 @@ void
 conn_linger(struct conn *c)
 {
     conn_enter(c, CONN_LINGERING);
+    if (c->tls != NULL)
+        tls_shutdown(c->tls);
     if (shutdown(c->fd, SHUT_WR) < 0)
         conn_close(c);
     else
@@ -345,7 +355,8 @@ conn_refuse_at_once(const struct worker_listener *listener, int fd, const struct
     /* Reads bytes that were sent already, so that the close is no reset that destroys the answer;
      * but no more than once, since a peer may send as fast as this reads. */
     (void)recv(fd, w->read_buf, WORKER_READ_SIZE, MSG_DONTWAIT);
-    (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (listener->tls == NULL) /* else it would be no word of TLS */
+        (void)send(fd, line, n, MSG_NOSIGNAL | MSG_DONTWAIT);
     stats_add(&w->stats.block->counters.refused, 1);
     stats_add(&w->stats.block->counters.err, 1);
     fd_close(&fd);
@@ -356,7 +367,8 @@ conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal 
             uint32_t wait_s)
 {
     struct worker *w = listener->worker;
-    struct conn *c = w->refused < w->refused_max ? conn_create(listener, fd) : NULL;
+    bool may_wait = w->refused < w->refused_max && listener->tls == NULL;
+    struct conn *c = may_wait ? conn_create(listener, fd) : NULL;
 
     if (c == NULL) {
         conn_refuse_at_once(listener, fd, why, wait_s);
@@ -459,6 +471,23 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
     conn_touch(c);
 }
 
+void
+conn_start(struct conn *c)
+{
+    conn_begin(c, c->listener->proto);
+    conn_tell_opened(c, false);
+}
+
+void
+conn_set_identity(struct conn *c, const char *kind, const char *name)
+{
+    size_t size = strlen(kind) + strlen(name) + 1;
+
+    c->identity = ms_malloc(size);
+    if (!conn_is_starved(c))
+        snprintf(c->identity, size, "%s%s", kind, name);
+}
+
 static const struct conn_refusal no_slot = {
     .code = "busy",
     .text = "this worker has all the connections it can count",
@@ -494,9 +523,10 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
     conn_note_pid(c);
     stats_add(&w->stats.block->counters.accepted, 1);
     conn_record(c, STATS_EVENT_accepted, 0, NULL);
-    conn_begin(c, listener->proto);
-    conn_tell_opened(c, false);
-    if (conn_watch(c) < 0)
+    conn_init_state(c, listener->proto);
+    if (listener->tls == NULL)
+        conn_start(c);
+    if ((listener->tls != NULL && conn_begin_tls(c) < 0) || conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);
 }

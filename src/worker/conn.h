@@ -106,6 +106,7 @@ void conn_disconnect(struct conn *c);
 
 /* Which follows which, and how long each may last, is the table in conn.c. */
 enum conn_phase {
+    CONN_HANDSHAKING, /* TLS begins; its protocol has not heard of it */
     CONN_SERVING,     /* messages come and are answered */
     CONN_LEAVING,     /* the same, but it ends as soon as it is between messages */
     CONN_TURNED_AWAY, /* read until it is known how to say so */
@@ -121,18 +122,20 @@ struct conn {
     struct worker_listener *listener;
     const struct proto_ops *proto; /* the listener's, until it becomes another */
     int fd;
-    uint8_t phase;      /* enum conn_phase */
-    bool is_touched;    /* in the worker's list of them */
-    bool is_unread;     /* in the worker's list of them */
-    bool is_opened;     /* the handler knows of it */
-    bool is_refused;    /* it counts in worker->refused */
-    bool is_starved;    /* there was no memory for what its protocol had to do */
-    bool peer_done;     /* condition: the peer has shut down its writing side */
-    bool is_held;       /* condition: its last message is a document with the helper, or a copy
-                         * that waits for the first one */
-    bool is_throttled;  /* condition: its source has sent enough in this second */
-    bool read_paused;   /* condition: left unread until there is room for its answers again */
-    bool watches_write; /* interest: epoll tells when there is room to send */
+    struct tls_session *tls; /* NULL: none */
+    char *identity;          /* "cert:NAME", "user:NAME"; NULL: none */
+    uint8_t phase;           /* enum conn_phase */
+    bool is_touched;         /* in the worker's list of them */
+    bool is_unread;          /* in the worker's list of them */
+    bool is_opened;          /* the handler knows of it */
+    bool is_refused;         /* it counts in worker->refused */
+    bool is_starved;         /* there was no memory for what its protocol had to do */
+    bool peer_done;          /* condition: the peer has shut down its writing side */
+    bool is_held;            /* condition: its last message is a document with the helper, or a copy
+                              * that waits for the first one */
+    bool is_throttled;       /* condition: its source has sent enough in this second */
+    bool read_paused;        /* condition: left unread until there is room for its answers again */
+    bool watches_write;      /* interest: epoll tells when there is room to send */
     struct conn_source source;
     uint32_t waiting;                   /* messages with the handler */
     uint32_t waiting_files;             /* of these, those that are in files */
@@ -154,7 +157,8 @@ struct conn {
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
     struct conn *next, **link; /* all connections of the worker */
     struct conn *next_touched, *next_unread;
-    TAILQ_ENTRY(conn) paused; /* where read_paused */
+    TAILQ_ENTRY(conn) paused;  /* where read_paused */
+    TAILQ_ENTRY(conn) shaking; /* where CONN_HANDSHAKING */
     union proto_state state;
 };
 
@@ -180,6 +184,12 @@ conn_is_reading(const struct conn *c)
 
 /* The next phase begins; it has to be one that may follow. */
 void conn_enter(struct conn *c, enum conn_phase phase);
+
+/* Its protocol and its handler hear of it now. */
+void conn_start(struct conn *c);
+
+/* It is a peer of that name, of that kind: "cert:", "user:". */
+void conn_set_identity(struct conn *c, const char *kind, const char *name);
 
 /* The connection is looked at once more at the end of the turn. */
 void conn_touch(struct conn *c);
@@ -229,6 +239,9 @@ bool conn_awaits_move(const struct conn *c);
  * on. */
 void conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io);
 
+/* Wants to hear when there is room to send. */
+void conn_watch_write(struct conn *c);
+
 /* An event of its socket. */
 void conn_ready(struct watch *watch, uint32_t events);
 
@@ -241,6 +254,24 @@ void conn_read(struct conn *c, bool to_end);
 
 /* False while it has too many answers waiting, or is past reading. */
 bool conn_wants_bytes(const struct conn *c);
+
+/* --- conn_tls.c --- */
+
+/* The connection begins with a handshake. Returns 0, or -1 where there is no memory. */
+MS_MUST_CHECK int conn_begin_tls(struct conn *c);
+
+/* Goes on with the handshake as far as it can. */
+void conn_shake(struct conn *c);
+
+/* The time for it is over. */
+void conn_handshake_late(struct conn *c);
+
+/* The phase of the handshake ends; and TLS does, where there is any. */
+void conn_leave_tls(struct conn *c);
+void conn_end_tls(struct conn *c);
+
+/* The first bytes of a connection without TLS: says so in the log where they look like TLS. */
+void conn_note_foreign_tls(const struct conn *c, const uint8_t *data, size_t n);
 
 /* --- conn_message.c --- */
 

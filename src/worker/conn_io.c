@@ -15,7 +15,7 @@
 
 /* --- sending --- */
 
-static void
+void
 conn_watch_write(struct conn *c)
 {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
@@ -50,6 +50,8 @@ conn_send(const struct conn *c, struct iovec *iov, int count)
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     ssize_t n;
 
+    if (c->tls != NULL)
+        return tls_writev(c->tls, iov, count);
     do {
         n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL)
                        : sendmsg(c->fd, &msg, MSG_NOSIGNAL);
@@ -382,6 +384,14 @@ conn_feed_rest(struct conn *c)
     buffer_fini(&rest);
 }
 
+static ssize_t
+conn_receive(struct conn *c, void *data, size_t size)
+{
+    if (c->tls != NULL)
+        return tls_read(c->tls, data, size);
+    return recv(c->fd, data, size, 0);
+}
+
 static void
 conn_read_some(struct conn *c, bool to_end)
 {
@@ -391,7 +401,7 @@ conn_read_some(struct conn *c, bool to_end)
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
         size_t size = conn_read_size(c);
-        ssize_t n = recv(c->fd, w->read_buf, size, 0);
+        ssize_t n = conn_receive(c, w->read_buf, size);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -413,13 +423,15 @@ conn_read_some(struct conn *c, bool to_end)
             return;
         }
         conn_mark_busy(c);
+        conn_note_foreign_tls(c, w->read_buf, (size_t)n);
         CONN_ADD(c, bytes_in, (uint64_t)n);
         if (c->source.row != 0)
             sources_add_bytes(w->sources, c->source.row, (uint64_t)n);
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);
-        if ((size_t)n < size && !to_end && c->unfed.len == 0) {
+        /* TLS gives one record at a time. */
+        if ((size_t)n < size && !to_end && c->unfed.len == 0 && c->tls == NULL) {
             conn_drained(c);
             return;
         }
@@ -457,6 +469,12 @@ conn_ready(struct watch *watch, uint32_t events)
     if (c->phase == CONN_DEAD)
         return;
     conn_touch(c);
+    if (c->phase == CONN_HANDSHAKING) {
+        conn_shake(c);
+        if (c->phase == CONN_SERVING)
+            conn_read(c, true); /* what came with it, no event tells of */
+        return;
+    }
     if ((events & EPOLLOUT) != 0)
         conn_write(c);
     if (c->phase != CONN_DEAD && (events & ~(uint32_t)EPOLLOUT) != 0)

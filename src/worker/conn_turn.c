@@ -193,7 +193,9 @@ conn_timer(struct worker *w, struct timer *timer)
         conn_read(c, true);
     if (c->phase == CONN_DEAD || conn_deadline(c) > w->now_us || conn_may_leave(c))
         return; /* pushed back since, or for conn_finish to deal with */
-    if (!conn_is_serving(c) || c->send_end_us != 0) {
+    if (c->phase == CONN_HANDSHAKING) {
+        conn_handshake_late(c);
+    } else if (!conn_is_serving(c) || c->send_end_us != 0) {
         conn_close(c);
     } else {
         bool receiving = conn_is_receiving(c);

@@ -50,7 +50,7 @@ handover_wanted(const struct worker_listener *listener, const struct proto_ops *
         wh->ops->moves != NULL ? wh->ops->moves(wh->handler) : wh->ops->conn_opened == NULL;
 
     return w->child->handover_fds[1] >= 0 && handover_is_old(w) && handover_has_place(listener) &&
-           proto->adopt != NULL && moves;
+           proto->adopt != NULL && listener->tls == NULL && moves;
 }
 
 /* One worker can end the socket for all: it would be ready for ever. */

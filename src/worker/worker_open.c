@@ -168,6 +168,27 @@ worker_alike(const struct worker *w, size_t listener)
 }
 
 static int
+worker_tls_open(const struct worker *w, struct worker_listener *l, char error[HANDLER_ERROR_LEN])
+{
+    const struct listener_config *config = l->child->config;
+    char why[TLS_ERROR_LEN];
+
+    if (config->number[OPTION_TLS] == 0)
+        return 0;
+    l->tls = listener_tls_context(config, &w->child->tls_secret, why);
+    if (l->tls == NULL)
+        snprintf(error, HANDLER_ERROR_LEN, "%.60s: %.180s", config->name, why);
+    return l->tls != NULL ? 0 : -1;
+}
+
+static void
+worker_listener_close(struct worker_listener *l)
+{
+    transforms_fini(&l->transforms);
+    tls_context_destroy(l->tls);
+}
+
+static int
 worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
 {
     for (size_t i = 0; i < w->child->listener_count; i++) {
@@ -184,6 +205,8 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
             return -1;
         l->limits.answers = l->handler->ops->answers;
         worker_take_limit(l);
+        if (worker_tls_open(w, l, error) < 0)
+            return -1;
         l->meaning = listener_meaning(cl->config);
         l->dedup_window_ms = cl->config->number[OPTION_DEDUP_WINDOW] / 1000;
         if (l->dedup_window_ms > 0)
@@ -345,6 +368,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     timer_wheel_init(&w->wheel, w->now_us);
     TAILQ_INIT(&w->copies);
     TAILQ_INIT(&w->paused);
+    TAILQ_INIT(&w->handshakes);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
@@ -418,7 +442,7 @@ worker_close(struct worker *w)
     for (unsigned i = 0; i < w->handler_count; i++)
         w->handlers[i].ops->destroy(w->handlers[i].handler);
     for (size_t i = 0; i < w->listener_count; i++)
-        transforms_fini(&w->listeners[i].transforms);
+        worker_listener_close(&w->listeners[i]);
     accept_end(w);
     bus_close(w->bus);
     dedup_close(w->dedup);

@@ -9,6 +9,7 @@
 #include "proto/transform.h"
 #include "sources/sources.h"
 #include "stats/stats_writer.h"
+#include "tls/tls.h"
 #include "worker/child.h"
 #include "worker/worker.h"
 
@@ -84,7 +85,8 @@ struct worker_listener {
     struct worker_handler *handler;
     struct proto_limits limits;
     struct transforms transforms;
-    uint32_t meaning; /* listener_meaning */
+    struct tls_context *tls; /* NULL: none */
+    uint32_t meaning;        /* listener_meaning */
     uint64_t dedup_scope, dedup_window_ms;
 };
 
@@ -137,6 +139,8 @@ struct worker {
     unsigned conn_count;
     unsigned refused; /* of these, connections one too many, until they are told so and gone */
     unsigned refused_max;
+    TAILQ_HEAD(handshakes, conn) handshakes; /* under way, the oldest first */
+    unsigned handshake_count;
     TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
     bool paused_by_memory, paused_by_files; /* some of them, perhaps */
     struct conn *touched;                   /* looked at once more at the end of the turn */

@@ -496,14 +496,18 @@ wrong_files_are_refused_with_line_and_reason(void **state)
         {"listen = {\n\n \"msp://127.0.0.1:1?foo=1\" }",
          "3: listen: \"msp://127.0.0.1:1?foo=1\": unknown option \"foo\", expected handler, "
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
-         "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, allow, deny, "
+         "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, tls, "
+         "tls_cert, "
+         "tls_key, tls_client_ca, tls_client, tls_min, allow, deny, "
          "backlog, "
          "mode, v6only, "
          "reply, send_queue_max, keepalive, window_size, retries or key_file"},
         {"listen = 'frame://h:1?handler=exec&foo=1'",
          "1: listen: \"frame://h:1?handler=exec&foo=1\": unknown option \"foo\", expected handler, "
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
-         "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, allow, deny, "
+         "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, tls, "
+         "tls_cert, "
+         "tls_key, tls_client_ca, tls_client, tls_min, allow, deny, "
          "backlog, "
          "mode, v6only, "
          "framing, "
