@@ -112,7 +112,7 @@ object_name(struct object *o, const char *path)
         path = program;
     name = strrchr(path, '/');
     name = name != NULL ? name + 1 : path;
-    snprintf(o->name, sizeof(o->name), "%s", name);
+    snprintf(o->name, sizeof(o->name), "%.31s", name);
 }
 
 static int

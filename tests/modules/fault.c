@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static volatile int *fault_nowhere;
+/* Not NULL, which a sanitizer looks for. */
+static volatile int *volatile fault_nowhere = (volatile int *)4096;
 
 /* A name to look for in the backtrace. */
 static void __attribute__((noinline)) fault_write(void)
