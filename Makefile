@@ -30,8 +30,8 @@ NATS_PACKAGES := libnats-dev nats-server
 LIVE_PACKAGES := libncurses-dev libmicrohttpd-dev libjs-chart.js
 # What the page, the alerts and the dashboard are tested with.
 WATCH_PACKAGES := chromium-headless-shell prometheus
-# File systems whose images the tests of root look at.
-TEST_PACKAGES := $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
+# A proxy that stands in front, and file systems whose images the tests of root look at.
+TEST_PACKAGES := haproxy $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 # The same for the Python module.
 PYTHON_PACKAGES := python3-dev
 LINT_PACKAGES := clang clang-format cppcheck abigail-tools $(PYTHON_PACKAGES) mypy

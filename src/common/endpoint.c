@@ -26,6 +26,24 @@ endpoint_unix(const char *path, struct endpoint *ep_out, char error[URL_ERROR_LE
     return 0;
 }
 
+struct endpoint
+endpoint_make(int family, const void *address, uint16_t port)
+{
+    struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+    struct endpoint ep = {.len = family == AF_INET ? sizeof(v4) : sizeof(v6)};
+
+    if (family == AF_INET) {
+        memcpy(&v4.sin_addr, address, sizeof(v4.sin_addr));
+        memcpy(&ep.addr, &v4, sizeof(v4));
+    } else {
+        memcpy(&v6.sin6_addr, address, sizeof(v6.sin6_addr));
+        memcpy(&ep.addr, &v6, sizeof(v6));
+    }
+    endpoint_unmap(&ep);
+    return ep;
+}
+
 void
 endpoint_unmap(struct endpoint *ep)
 {

@@ -196,6 +196,10 @@
     X(tls_not_spoken, NOTICE, "27381124aa6e4851882a23c839511069",                                   \
       "A connection began as TLS does, on a listener without it.",                                 \
       "Give the listener tls=required, or the peer a URL without +tls.")                           \
+    X(proxy_refused, NOTICE, "4e2fb15f89a64ab080d1a9a780cd103a",                                   \
+      "A connection to a listener with proxy=required does not begin with a good PROXY "           \
+      "header, for the reason in the line, or does not come from a proxy of proxy_from.",          \
+      "Look at what the proxy sends (send-proxy, send-proxy-v2), and at proxy_from.")              \
     X(connection_starved, NOTICE, "b890a942b4ff4fd7932b6113ae7cdf1c",                              \
       "A connection was closed, since the system had no memory for it.",                           \
       "Look for limits of memory (systemd: MemoryMax=), and lower worker_memory_max.")             \

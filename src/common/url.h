@@ -78,6 +78,10 @@ endpoint_resolve(const struct url *url, struct endpoint *ep_out, char error[URL_
 uint16_t endpoint_port(const struct endpoint *ep);
 void endpoint_set_port(struct endpoint *ep, uint16_t port);
 
+/* That address, in network order, of AF_INET or AF_INET6, a mapped one as the IPv4 address it is.
+ */
+struct endpoint endpoint_make(int family, const void *address, uint16_t port);
+
 /* A mapped IPv4 address (::ffff:127.0.0.1) becomes that IPv4 address: it needs no IPv6 on this
  * host, and has no socket of its own. */
 void endpoint_unmap(struct endpoint *ep);

@@ -42,6 +42,7 @@ struct listener_config {
     char *text[OPTION_COUNT]; /* of those that only URLs have, paths absolute; NULL: not given */
 
     struct source_rules allow, deny; /* none in allow: all but those of deny */
+    struct source_rules proxy_from;  /* where proxy=required */
 
     /* What was in its key_file when the configuration was read: all workers of a configuration have
      * the same keys, also those that are made later. */
@@ -59,6 +60,13 @@ MS_MUST_CHECK int listener_read_tls(struct listener_config *listener, char error
 MS_MUST_CHECK struct tls_context *
 listener_tls_context(const struct listener_config *listener, const struct tls_secret *secret,
                      char error[TLS_ERROR_LEN]);
+
+/* Each of its connections begins with the header of a proxy. */
+static inline bool
+listener_is_proxied(const struct listener_config *listener)
+{
+    return listener->number[OPTION_PROXY] != 0;
+}
 
 /* A number for all that decides what the bytes of a listener's connections mean: protocol, framing,
  * replies, handler, and whether they are sealed. */

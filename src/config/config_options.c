@@ -38,6 +38,7 @@ static const char *const option_retains[] = {"all", "relayed", NULL};
 static const char *const option_tls[] = {"no", "required", NULL};
 static const char *const option_tls_client[] = {"auto", "optional", "required", NULL};
 static const char *const option_tls_min[] = {"1.3", "1.2", NULL};
+static const char *const option_proxies[] = {"no", "required", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
 
 static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_DEBUG == 4, "option_levels has this order");
@@ -172,6 +173,11 @@ const struct config_option config_options[OPTION_COUNT] = {
                            .help = "clients' certificates; auto: required with tls_client_ca"},
     [OPTION_TLS_MIN] = {"tls_min", CHOICE(BOTH, option_tls_min), .initial = "1.3",
                         .help = "lowest version of TLS: 1.3, 1.2"},
+    [OPTION_PROXY] = {"proxy", CHOICE(BOTH, option_proxies), .initial = "no",
+                      .help = "required: a PROXY header says whose a connection is"},
+    [OPTION_PROXY_FROM] = {"proxy_from", .type = OPTION_TYPE_TEXT, .scope = BOTH,
+                           .max = PATH_LENGTH, .initial = "",
+                           .help = "networks of the proxies that may send it"},
     [OPTION_ALLOW] = {"allow", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
                       .help = "networks and users that may connect, no others"},
     [OPTION_DENY] = {"deny", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",

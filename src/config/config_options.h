@@ -56,6 +56,8 @@ enum option_id {
     OPTION_TLS_CLIENT_CA,
     OPTION_TLS_CLIENT,
     OPTION_TLS_MIN,
+    OPTION_PROXY,
+    OPTION_PROXY_FROM,
     OPTION_ALLOW, /* from here on in listener URLs only */
     OPTION_DENY,
     OPTION_BACKLOG,

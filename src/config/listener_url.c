@@ -260,18 +260,36 @@ listener_read_framing(const struct listener_place *at, const struct url *url,
     return 0;
 }
 
-/* Who may connect, with the names of users looked up. */
+/* Who may connect, with the names of users looked up; general: what holds where the URL says
+ * nothing. */
 static int
 listener_read_rules(const struct listener_place *at, const struct url *url, enum option_id id,
-                    struct source_rules *rules)
+                    const char *general, struct source_rules *rules)
 {
     const char *given = url_option(url, config_options[id].name);
     char reason[SOURCE_REASON_LEN], quoted[CONFIG_QUOTED_LEN];
 
-    if (given == NULL || source_rules_parse(given, rules, reason) == 0)
+    if (given == NULL)
+        given = general;
+    if (given == NULL || given[0] == '\0' || source_rules_parse(given, rules, reason) == 0)
         return 0;
     return listener_fail(at, "%s = \"%s\": %s", config_options[id].name,
                          config_quote(given, quoted), reason);
+}
+
+/* The proxies, where there have to be some. */
+static int
+listener_read_proxies(const struct listener_place *at, const struct url *url,
+                      const struct settings *settings, struct listener_config *l)
+{
+    if (!listener_is_proxied(l))
+        return 0;
+    if (listener_read_rules(at, url, OPTION_PROXY_FROM, settings->text[OPTION_PROXY_FROM],
+                            &l->proxy_from) < 0)
+        return -1;
+    return l->proxy_from.count > 0
+               ? 0
+               : listener_fail(at, "proxy=required needs proxy_from=NETWORK,...: the proxies");
 }
 
 static int
@@ -364,8 +382,9 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     l.handler = ms_strdup(handler->name);
     listener_limits(number, &l.limits);
     if (listener_read_texts(at, url, settings, &l) < 0 ||
-        listener_read_rules(at, url, OPTION_ALLOW, &l.allow) < 0 ||
-        listener_read_rules(at, url, OPTION_DENY, &l.deny) < 0 ||
+        listener_read_rules(at, url, OPTION_ALLOW, NULL, &l.allow) < 0 ||
+        listener_read_rules(at, url, OPTION_DENY, NULL, &l.deny) < 0 ||
+        listener_read_proxies(at, url, settings, &l) < 0 ||
         listener_read_framing(at, url, &l.limits) < 0) {
         listener_config_fini(&l);
         return -1;
@@ -563,9 +582,10 @@ listener_meaning(const struct listener_config *listener)
     uint32_t meaning;
 
     buffer_init(&text);
-    buffer_printf(&text, "%s %s %d %d %u %d %d %d ", listener->proto, listener->handler,
+    buffer_printf(&text, "%s %s %d %d %u %d %d %d %d ", listener->proto, listener->handler,
                   (int)limits->reply, (int)framing->kind, framing->fixed_len, framing->drop_cr,
-                  framing->keep_unterminated, listener->keys.count > 0);
+                  framing->keep_unterminated, listener->keys.count > 0,
+                  listener_is_proxied(listener));
     buffer_append(&text, framing->delimiter, framing->delimiter_len);
     buffer_append_str(&text, listener->number[OPTION_TLS] != 0 ? " tls" : "");
     meaning = digest_crc32(0, buffer_bytes(&text), text.len);

@@ -108,8 +108,8 @@ accept_failed(struct worker *w, struct worker_socket *s)
     return false;
 }
 
-static void
-accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
+void
+accept_peer(struct worker_listener *l, int fd, const struct endpoint *peer)
 {
     const struct source from = source_of_peer(fd, peer);
     struct conn_source source = {0};
@@ -122,6 +122,15 @@ accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
     stats_record_peer(&l->worker->stats, STATS_EVENT_turned_away, l->child->stats_id, peer,
                       l->worker->now_us, why->code);
     conn_refuse(l, fd, why, source.wait_s);
+}
+
+static void
+accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
+{
+    if (listener_is_proxied(l->child->config))
+        proxied_begin(l, fd, peer);
+    else
+        accept_peer(l, fd, peer);
 }
 
 /* This worker was woken and declines or leaves, so it has used up the wake-up: tells the others

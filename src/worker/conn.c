@@ -401,20 +401,23 @@ conn_note_pid(struct conn *c)
         stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
 }
 
-/* Whose connection it is, as the kernel says: its slot (NULL: there is none left) and its source.
- */
+/* Whose connection it is, as the kernel says, or else its proxy: its slot (NULL: there is none
+ * left) and its source. */
 static void
-conn_claim(struct conn *c, uint64_t began_us)
+conn_claim(struct conn *c, const struct conn_moved *moved)
 {
     struct worker *w = conn_worker(c);
     struct endpoint peer = {.len = sizeof(peer.addr)};
     struct source source = {.kind = SOURCE_NONE};
 
-    if (getpeername(c->fd, (struct sockaddr *)&peer.addr, &peer.len) == 0)
-        source = source_of_peer(c->fd, &peer);
-    else
+    if (listener_is_proxied(c->listener->child->config))
+        peer = moved->peer;
+    else if (getpeername(c->fd, (struct sockaddr *)&peer.addr, &peer.len) < 0)
         peer = (struct endpoint){0}; /* gone meanwhile */
-    c->slot = stats_writer_claim(&w->stats, c->listener->child->stats_id, &peer, began_us);
+    if (peer.len > 0)
+        source = source_of_peer(c->fd, &peer);
+    c->slot = stats_writer_claim(&w->stats, c->listener->child->stats_id, &peer,
+                                 proto_moved_time(moved->began_us, w->now_us));
     (void)conn_source_begin(w, &source, &c->source); /* it was let in when it came */
 }
 
@@ -444,7 +447,7 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
         fd_close(&fd);
         return;
     }
-    conn_claim(c, proto_moved_time(moved->began_us, w->now_us));
+    conn_claim(c, moved);
     if (!conn_take_memory(c, moved)) {
         handover_say_ended(w, listener->child->config->name, "it makes no sense");
         conn_close(c);

@@ -79,6 +79,7 @@ struct conn *conn_next(struct worker *w, const struct worker_handler *wh, struct
 /* A connection that another worker gave away. */
 struct conn_moved {
     uint64_t began_us;
+    struct endpoint peer; /* where a proxy has made it, as its header had it */
     const struct proto_ops *proto;
     const union proto_state *state; /* see adopt of struct proto_ops */
     const void *mark;               /* the handler's bytes */

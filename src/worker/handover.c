@@ -74,6 +74,9 @@ handover_fill(const struct conn *c, struct handover_packet *packet)
     packet->size = sizeof(*packet);
     packet->proto = (uint32_t)proto_row(c->proto);
     packet->began_us = c->slot->began_us;
+    packet->peer_family = c->slot->family;
+    packet->peer_port = c->slot->port;
+    memcpy(packet->peer_address, c->slot->address, sizeof(packet->peer_address));
     packet->stats_id = c->listener->child->stats_id;
     packet->meaning = c->listener->meaning;
     packet->state = c->state;

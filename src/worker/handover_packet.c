@@ -77,6 +77,14 @@ handover_receive(int from, struct handover_packet *packet, uint8_t *rest, int *f
     return -1;
 }
 
+/* Any bytes may stand there: whatever they are, they are some address. */
+static struct endpoint
+handover_peer(const struct handover_packet *packet)
+{
+    return endpoint_make(packet->peer_family == STATS_FAMILY_IPV6 ? AF_INET6 : AF_INET,
+                         packet->peer_address, packet->peer_port);
+}
+
 bool
 handover_decode(const struct handover_packet *packet, const uint8_t *rest, size_t n,
                 struct conn_moved *moved_out)
@@ -91,6 +99,7 @@ handover_decode(const struct handover_packet *packet, const uint8_t *rest, size_
     if (proto == NULL || proto->adopt == NULL)
         return false;
     *moved_out = (struct conn_moved){.began_us = packet->began_us,
+                                     .peer = handover_peer(packet),
                                      .proto = proto,
                                      .state = &packet->state,
                                      .mark = rest,

@@ -18,6 +18,9 @@ struct handover_packet {
     uint32_t stats_id; /* of the listener: several may be called port 0 */
     uint32_t meaning;  /* listener_meaning of where it comes from */
     uint64_t began_us;
+    uint8_t peer_address[16]; /* as in the statistics, and so are the next two */
+    uint16_t peer_port;
+    uint8_t peer_family;
     union proto_state state;
     char listener[256];
 };

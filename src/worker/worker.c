@@ -102,6 +102,8 @@ worker_timers(struct worker *w)
             conn_send_again(w);
         } else if (timer == &w->copies_timer) {
             conn_look_at_copies(w);
+        } else if (timer == &w->proxied_timer) {
+            proxied_expire(w, false);
         } else if (timer == &w->tick_timer) {
             worker_tick(w);
         } else {

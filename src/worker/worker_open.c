@@ -369,6 +369,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     TAILQ_INIT(&w->copies);
     TAILQ_INIT(&w->paused);
     TAILQ_INIT(&w->handshakes);
+    TAILQ_INIT(&w->proxied);
     w->setup = setup;
     ms_random(&w->nonce, sizeof(w->nonce));
     if (setup->is_process) {
@@ -436,6 +437,7 @@ worker_close(struct worker *w)
     conn_finish_turn(w);
     conn_drain_all(w, true);
     conn_finish_turn(w);
+    proxied_expire(w, true);
     conn_close_all(w);
     helper_destroy(w->helper);
     conn_finish_turn(w);

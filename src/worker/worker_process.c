@@ -113,7 +113,8 @@ worker_ready(struct worker *w)
 static void
 worker_run(struct worker *w)
 {
-    while (!w->stopping && (!w->draining || w->conn_count > 0 || w->lingering > 0)) {
+    while (!w->stopping &&
+           (!w->draining || w->conn_count > 0 || w->lingering > 0 || w->proxied_count > 0)) {
         worker_turn(w, -1);
         if (w->draining && w->now_us >= w->drain_end_us) {
             conn_drain_all(w, true);

@@ -127,8 +127,11 @@ struct worker {
     struct timer park_timer; /* listeners are left to others until it fires */
     struct timer tick_timer; /* about once a second, for the handlers */
     struct timer handover_timer;
-    struct timer rate_timer;   /* while connections wait for the next second: source_rate */
-    struct timer copies_timer; /* while there are copies that wait */
+    struct timer rate_timer;    /* while connections wait for the next second: source_rate */
+    struct timer copies_timer;  /* while there are copies that wait */
+    struct timer proxied_timer; /* while there are connections that wait for their PROXY header: */
+    TAILQ_HEAD(proxied_list, proxied) proxied; /* these, the oldest first */
+    unsigned proxied_count;
     bool handover_is_lost;     /* somebody has shut the socket down */
     uint64_t handover_full_us; /* since when there is no room for what moves here; 0: there is */
     bool parked;
@@ -245,9 +248,21 @@ void accept_say_full(struct worker *w);
  * soon as it has fewer. Call it once a turn. */
 void accept_reconsider(struct worker *w);
 
+/* Lets that peer's connection in, or turns it away. */
+void accept_peer(struct worker_listener *l, int fd, const struct endpoint *peer);
+
 /* The park timer has fired: goes back to the listeners, and first takes connections that nobody
  * else took. */
 void accept_unpark(struct worker *w);
+
+/* --- proxied.c --- */
+
+/* A connection of a listener with proxy=required, from a proxy or somebody else: waits for the
+ * header that says whose it is, and lets it in as that one's, or closes it. */
+void proxied_begin(struct worker_listener *l, int fd, const struct endpoint *proxy);
+
+/* Closes those that have waited too long; or all. */
+void proxied_expire(struct worker *w, bool all);
 
 /* --- disk.c --- */
 

@@ -21,6 +21,7 @@ targets() {
     echo 'recovery fuzz_recovery'
     echo 'handover fuzz_handover'
     echo 'stats fuzz_stats'
+    echo 'proxy fuzz_proxy'
 }
 
 chosen=$(targets | grep -e "${FUZZ:-}") || {
