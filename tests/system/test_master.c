@@ -473,6 +473,23 @@ statistics_of_a_worker_that_are_cut_short_hurt_it_alone(void **state)
     daemon_stop(d);
 }
 
+static void
+health_tells_whether_connections_are_taken(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    struct run_result result = daemon_control(d, "health", NULL);
+
+    (void)state;
+    assert_int_equal(result.status, 0);
+    assert_string_equal(result.out, "ok\n");
+    run_result_free(&result);
+    daemon_stop(d);
+    result = daemon_control(d, "health", NULL);
+    assert_int_equal(result.status, 69);
+    assert_non_null(strstr(result.err, "no msockd runs here"));
+    run_result_free(&result);
+}
+
 int
 main(void)
 {
@@ -491,6 +508,7 @@ main(void)
         SYSTEM_TEST(in_the_background_the_command_ends_when_it_is_ready),
         SYSTEM_TEST(in_the_background_nothing_of_the_caller_is_held),
         SYSTEM_TEST(in_the_background_a_failed_start_is_told_to_the_command),
+        SYSTEM_TEST(health_tells_whether_connections_are_taken),
         SYSTEM_TEST(as_process_one_it_reaps_children_that_are_not_its_own),
     };
 

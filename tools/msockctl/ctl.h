@@ -60,7 +60,7 @@ extern const struct ctl_command *const ctl_commands[];
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
     ctl_relay, ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor, ctl_sources,
-    ctl_top, ctl_serve, ctl_events, ctl_crashes, ctl_pki, ctl_explain_line;
+    ctl_top, ctl_serve, ctl_events, ctl_crashes, ctl_health, ctl_pki, ctl_explain_line;
 
 /* --- options and endings (main.c) --- */
 
@@ -148,6 +148,10 @@ void snapshot_fini(struct snapshot *snapshot);
 
 /* How many workers take connections. */
 unsigned snapshot_ready(const struct snapshot *snapshot);
+
+/* What is wrong where this msockd does not live or, with `ready`, takes no connections; else NULL.
+ */
+const char *snapshot_unhealthy(const struct snapshot *snapshot, bool ready);
 
 const char *verdict_name(enum stats_verdict verdict);
 

@@ -98,6 +98,16 @@ snapshot_ready(const struct snapshot *snapshot)
     return n;
 }
 
+const char *
+snapshot_unhealthy(const struct snapshot *s, bool ready)
+{
+    if (s->alive == SNAPSHOT_DEAD)
+        return "no msockd runs here";
+    if (ready && (snapshot_ready(s) == 0 || s->stopping))
+        return "no worker takes connections";
+    return NULL;
+}
+
 /* A state comes from shared memory, so a number may have no name. */
 const char *
 verdict_name(enum stats_verdict verdict)

@@ -168,18 +168,20 @@ document_metrics(struct serve *s, bool openmetrics)
 struct document
 document_health(struct serve *s, bool ready)
 {
+    const char *wrong = "no msockd runs here";
+    char text[64];
+    struct document d = {0};
     struct snapshot now;
-    const char *word = "no msockd runs here\n";
-    bool good = look(s, &now);
 
-    if (good) {
-        good =
-            now.alive != SNAPSHOT_DEAD && (!ready || (snapshot_ready(&now) > 0 && !now.stopping));
-        if (now.alive != SNAPSHOT_DEAD)
-            word = good ? "ok\n" : "no worker takes connections\n";
+    if (look(s, &now)) {
+        wrong = snapshot_unhealthy(&now, ready);
         snapshot_fini(&now);
     }
-    return (struct document){ms_strdup(word), strlen(word), !good};
+    d.failed = wrong != NULL;
+    snprintf(text, sizeof(text), "%s\n", d.failed ? wrong : "ok");
+    d.text = ms_strdup(text);
+    d.len = strlen(d.text);
+    return d;
 }
 
 /* --- events --- */
