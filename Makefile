@@ -567,4 +567,4 @@ help:
 	@echo 'make reproducible  the same twice, with the same bytes'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B) -path $(B)/packages -prune -o -name '*.d' -print 2>/dev/null)
