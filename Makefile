@@ -34,7 +34,7 @@ WATCH_PACKAGES := chromium-headless-shell prometheus
 TEST_PACKAGES := haproxy $(if $(filter 0,$(shell id -u)),e2fsprogs xfsprogs btrfs-progs)
 # The same for the Python module.
 PYTHON_PACKAGES := python3-dev
-LINT_PACKAGES := clang clang-format cppcheck abigail-tools $(PYTHON_PACKAGES) mypy
+LINT_PACKAGES := clang clang-format cppcheck abigail-tools groff-base $(PYTHON_PACKAGES) mypy
 
 # --- flags -----------------------------------------------------------------------------------------
 

@@ -52,6 +52,12 @@ commands() {
     "$1" --help | sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p'
 }
 
+# --- each page, as lintian reads it ---
+
+for page in docs/man/*.[1-8]; do
+    groff -mandoc -Tutf8 -rLL=117n -rLT=117n -ww -z "$page" 2>&1 | while read -r warning; do say "$page: $warning"; done
+done
+
 # --- each program ---
 
 whole docs/man/msockd.8 "$(in_help "$B/msockd")"
