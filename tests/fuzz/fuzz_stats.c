@@ -1,7 +1,8 @@
 /* What msockctl makes of shared memory in which any bytes may stand: beginning with files that a
  * master and two workers wrote, the input is a subcommand and then patches. Each is a place (1
- * byte: control, or block or slots of a worker), an offset in cells of 4 bytes (2 bytes), a length
- * (1) and the bytes. What it prints is not looked at, but for the escapes that no table may have.
+ * byte: control, block, slots or recorder of a worker, or what is left of one that died), an offset
+ * in cells of 4 bytes (2 bytes), a length (1) and the bytes. What it prints is not looked at, but
+ * for the escapes that no table may have.
  */
 #include "common/base.h"
 #include "msockctl/ctl.h"
@@ -17,7 +18,7 @@
 
 #define WORKERS     2
 #define SLOTS_BYTES (64 * sizeof(struct stats_slot))
-#define PLACES      (1 + 2 * WORKERS)
+#define PLACES      (2 + 3 * WORKERS)
 #define OUTPUT_MAX  ((size_t)1 << 20) /* of what is printed is looked at */
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -77,6 +78,12 @@ worker_begin(unsigned i)
         stats_add(&stats_writer_claim(sw, k, &peer, clock_mono_us())->counters.messages, 3);
     stats_add(&sw->block->counters.messages, 6);
     stats_latency(sw->block, 100);
+    stats_record(sw, STATS_EVENT_accepted, &sw->slots[0], clock_mono_us(), 0, NULL);
+    stats_record(sw, STATS_EVENT_refused, &sw->slots[1], clock_mono_us(), 1, "no-space");
+    stats_reading(sw, 0, &sw->slots[0]);
+    strcpy(sw->recorder->note.frames[0].function, "conn_read");
+    atomic_store(&sw->recorder->note.frame_count, 1);
+    (void)stats_master_crashed(&master, &place[i], 11);
 }
 
 static void
@@ -109,7 +116,10 @@ LLVMFuzzerInitialize(int *argc, char ***argv)
     for (unsigned i = 0; i < WORKERS; i++) {
         place_keep(&places[1 + 2 * i], workers[i].block, sizeof(struct stats_block));
         place_keep(&places[2 + 2 * i], workers[i].slots, SLOTS_BYTES);
+        place_keep(&places[1 + 2 * WORKERS + i], workers[i].recorder,
+                   sizeof(struct stats_recorder));
     }
+    place_keep(&places[PLACES - 1], master.control->crash, sizeof(master.control->crash));
     out_fd = memfd_create("output", MFD_CLOEXEC);
     stdout = fdopen(out_fd, "w");
     stderr = fopen("/dev/null", "w"); /* libFuzzer and the sanitizers keep theirs */
@@ -157,6 +167,10 @@ run(uint8_t which)
         {&ctl_workers, {"--json"}},
         {&ctl_listeners, {NULL}},
         {&ctl_listeners, {"--json"}},
+        {&ctl_events, {NULL}},
+        {&ctl_events, {"--json"}},
+        {&ctl_crashes, {NULL}},
+        {&ctl_crashes, {"--json"}},
     };
     size_t i = which % MS_ARRAY_LEN(runs);
     struct ctl ctl = {.dir = dir, .command = runs[i].command};

@@ -247,6 +247,31 @@ who_was_turned_away_is_told_with_the_reason(void **state)
     daemon_stop(d);
 }
 
+/* In both the master and its workers. */
+static void
+a_reload_changes_the_form_of_the_log(void **state)
+{
+    char config[HARNESS_PATH_LEN + 200];
+    struct daemon *d;
+    struct peer p;
+
+    (void)state;
+    snprintf(config, sizeof(config),
+             "workers = 1\nlisten = {\"msp://127.0.0.1:0?handler=module&path=%s\"}\n",
+             harness_program("tests/modules/fault.so"));
+    d = daemon_start(&(struct daemon_options){.config = config, .errors_expected = true});
+    strcat(config, "log_format = json\n");
+    daemon_configure(d, config);
+    daemon_reload(d);
+    WAIT_FOR(daemon_logged(d, "\"level\":\"notice\",\"id\":\"reloaded\",\"process\":\"master\""),
+             5000);
+    WAIT_FOR(daemon_has_workers(d, 1), 5000);
+    crash_by(d, "abort", &p);
+    WAIT_FOR(daemon_logged(d, "\"id\":\"worker_died\""), 5000);
+    daemon_stop(d);
+    assert_true(daemon_logged(d, "\"id\":\"stopped\""));
+}
+
 int
 main(void)
 {
@@ -256,6 +281,7 @@ main(void)
         SYSTEM_TEST(events_outlive_the_worker),
         SYSTEM_TEST(events_and_crashes_outlive_msockd),
         SYSTEM_TEST(a_worker_that_is_told_to_leave_is_no_crash),
+        SYSTEM_TEST(a_reload_changes_the_form_of_the_log),
         SYSTEM_TEST(who_was_turned_away_is_told_with_the_reason),
     };
 
