@@ -532,13 +532,16 @@ uninstall:
 
 # The packages of Debian, built and tried in clean roots. MIRROR= is where these come from, else what apt
 # has here.
-.PHONY: deb deb-test reproducible
-deb deb-test reproducible: PACKAGES := debootstrap dpkg-dev lintian
+.PHONY: deb deb-test image-test reproducible
+deb deb-test image-test reproducible: PACKAGES := debootstrap dpkg-dev lintian
 deb: deps
 	@B=$(B) packages/build.sh
 
 deb-test: deb
 	@B=$(B) packages/test.sh
+
+image-test: deps
+	@B=$(B) packages/image.sh
 
 reproducible: deps
 	@B=$(B) packages/build.sh --twice
@@ -564,6 +567,7 @@ help:
 	@echo 'make bench         speed beside Redis, beanstalkd, nginx, rsync, NATS and mosquitto'
 	@echo 'make deb           packages of Debian into $(B)/packages, from a clean root'
 	@echo 'make deb-test      install, upgrade under load, remove and purge them in another'
+	@echo 'make image-test    the image of Containerfile, built and run'
 	@echo 'make reproducible  the same twice, with the same bytes'
 	@echo 'make install       into PREFIX=$(PREFIX) (DESTDIR honoured);  make uninstall'
 

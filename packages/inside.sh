@@ -109,7 +109,12 @@ done
 wait_until grep -q 'load 3' /tmp/acknowledged
 install_all /debs/next
 [ "$(version)" = "$(dpkg-deb -f /debs/next/msockd_*.deb Version)" ] || fail "not the higher version"
-quietly msockctl reload
+if msockctl --help | grep -q '^  upgrade '; then
+    quietly msockctl upgrade
+    [ "$(readlink "/proc/$(cat /run/msockd/msockd.pid)/exe")" = /usr/sbin/msockd ] || fail "the old program runs"
+else
+    quietly msockctl reload
+fi
 wc -l </tmp/acknowledged >/tmp/count
 wait_until sh -c '[ $(wc -l </tmp/acknowledged) -gt $(($(cat /tmp/count) + 30)) ]'
 : >/tmp/enough
