@@ -35,9 +35,13 @@
       "The terminal that msockd was started in is gone. Unless nohup was asked for, it "           \
       "finishes the messages under way and stops.",                                                \
       "Start it with --daemon, by systemd or with nohup.")                                         \
-    X(usr2_ignored, NOTICE, "2b1611bfeeac4e4294ec37f628257aa1",                                    \
-      "Signal USR2 has no meaning in this version.",                                               \
-      "To change the program, stop it and start the new one.")                                     \
+    X(upgraded, NOTICE, "0629f9f3c5744f1dabeae9631a82a924",                                        \
+      "The program was replaced and goes on as the version in the line, with new workers.",       \
+      "Nothing.")                                                                                  \
+    X(upgrade_failed, ERROR, "081a6e6834b148b58e3b937040777815",                                   \
+      "msockd cannot go on as the program that is in its file now, for the reason in the "         \
+      "line. All goes on as before.",                                                              \
+      "Mend what the line names, then run msockctl upgrade again; or restart msockd.")             \
     X(log_reopened, NOTICE, "ef351162998d4e9a99ee0df5d3b9ae23",                                    \
       "The log file was opened again, as msockctl reopen or SIGUSR1 asked for.",                   \
       "Nothing.")                                                                                  \

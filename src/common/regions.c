@@ -61,6 +61,13 @@ regions_close(struct regions *r)
 }
 
 int
+regions_resume(struct regions *r)
+{
+    r->memory = memory_attach(r->fd, r->n * r->size);
+    return r->memory != NULL ? 0 : -1;
+}
+
+int
 regions_attach(struct regions *r, unsigned own)
 {
     int rc = -1;

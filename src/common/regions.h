@@ -34,6 +34,10 @@ void regions_close(struct regions *r);
  * so that no other region can become writable any more. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int regions_attach(struct regions *r, unsigned own);
 
+/* In a master that was executed anew: maps all regions to be written, and keeps the descriptors.
+ * Returns 0, or -1 with errno. */
+MS_MUST_CHECK int regions_resume(struct regions *r);
+
 /* The region of that number. */
 static inline void *
 regions_own(const struct regions *r, unsigned own)

@@ -34,8 +34,10 @@ struct dedup_place {
 };
 void dedup_table_place(const struct dedup_table *table, struct dedup_place *place_out);
 
-/* In the worker: takes the descriptor over. NULL with errno. */
+/* In the worker: takes the descriptor over. NULL with errno. The other one is for a master that was
+ * executed anew: its table keeps the descriptor, for workers to come. */
 MS_MUST_CHECK struct dedup_table *dedup_table_attach(struct dedup_place *place);
+MS_MUST_CHECK struct dedup_table *dedup_table_resume(const struct dedup_place *place);
 
 /* The memory that the workers share, for tests that look at it or spoil it. */
 void *dedup_table_memory(const struct dedup_table *table, size_t *size_out);

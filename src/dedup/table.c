@@ -4,6 +4,7 @@
 #include "common/regions.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -102,6 +103,20 @@ dedup_table_attach(struct dedup_place *place)
     fd_close(&place->fd);
     memcpy(table->secret, place->secret, sizeof(table->secret));
     return table_with(table, memory);
+}
+
+struct dedup_table *
+dedup_table_resume(const struct dedup_place *place)
+{
+    struct dedup_place borrowed = {.fd = -1, .max = place->max};
+    struct dedup_table *table;
+
+    memcpy(borrowed.secret, place->secret, sizeof(borrowed.secret));
+    borrowed.fd = fcntl(place->fd, F_DUPFD_CLOEXEC, 0);
+    table = dedup_table_attach(&borrowed);
+    if (table != NULL)
+        table->fd = place->fd;
+    return table;
 }
 
 void

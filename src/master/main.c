@@ -125,14 +125,22 @@ program_child(void)
         _exit(child.index == STATS_RELAY ? relay_main(&child) : worker_main(&child));
 }
 
-static int
-program_run(struct program *p, struct config *config)
+static struct master_hooks
+program_hooks(struct program *p, char *const *argv)
 {
-    struct master_hooks hooks = {.build = program_build,
+    return (struct master_hooks){.build = program_build,
                                  .prepare = program_prepare,
                                  .arg = p,
                                  .entry = child_execute,
+                                 .argv = argv,
+                                 .cwd = p->has_cwd ? p->cwd : NULL,
                                  .verdict_fd = -1};
+}
+
+static int
+program_run(struct program *p, struct config *config, char *const *argv)
+{
+    struct master_hooks hooks = program_hooks(p, argv);
     enum daemonize_side side = DAEMONIZE_DAEMON;
     bool background = config->daemonize;
     struct failure why;
@@ -151,14 +159,40 @@ program_run(struct program *p, struct config *config)
     return background || code == 0 ? code : program_say(code, why.text);
 }
 
+/* Goes on as the master that has executed this program, or tries whether it could. */
+static int
+program_upgrade(struct upgrade *up, int argc, char *argv[])
+{
+    static struct program p;
+    struct master_hooks hooks;
+    char error[CONFIG_ERROR_LEN];
+    struct failure why;
+    int code;
+
+    p.has_cwd = upgrade_cwd(up) != NULL;
+    if (p.has_cwd)
+        snprintf(p.cwd, sizeof(p.cwd), "%s", upgrade_cwd(up));
+    if (args_parse(argc, argv, &p.args, error) < 0) {
+        upgrade_refuse(up, error);
+        return program_say(EX_USAGE, error);
+    }
+    hooks = program_hooks(&p, argv);
+    code = upgrade_run(up, &hooks, &why);
+    return code == 0 ? code : program_say(code, why.text);
+}
+
 int
 main(int argc, char *argv[])
 {
     struct program p;
     char error[CONFIG_ERROR_LEN];
     struct config *config;
+    struct upgrade *up;
 
     program_child();
+    up = upgrade_take();
+    if (up != NULL)
+        return program_upgrade(up, argc, argv);
     environment_make(ENVIRONMENT_DAEMON);
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);
@@ -176,5 +210,5 @@ main(int argc, char *argv[])
     p.has_cwd = getcwd(p.cwd, sizeof(p.cwd)) != NULL;
     if (program_build(&p, &config, error) < 0)
         return program_say(EX_CONFIG, error);
-    return p.args.action == ARGS_TEST ? program_tested(config) : program_run(&p, config);
+    return p.args.action == ARGS_TEST ? program_tested(config) : program_run(&p, config, argv);
 }

@@ -77,13 +77,16 @@ start_descriptors(struct master *m)
         failure_set(&m->failure, EX_OSERR, "no descriptors: %s", strerror(errno));
         return -1;
     }
-    if (child_program_open() < 0) {
+    m->program_fd = child_program_open();
+    if (m->program_fd < 0) {
         failure_set(&m->failure, EX_OSERR,
                     "cannot open the file of this program, which workers "
                     "execute anew: %s",
                     strerror(errno));
         return -1;
     }
+    if (readlink("/proc/self/exe", m->program_path, sizeof(m->program_path) - 1) < 0)
+        m->program_path[0] = '\0'; /* no upgrade without /proc */
     return 0;
 }
 
@@ -248,9 +251,11 @@ pending_step(struct master *m)
         else
             reload_finish(m);
     }
-    if (m->pending == NULL && m->reload_again) {
-        m->reload_again = false;
-        reload_request(m);
+    if (m->pending == NULL && (m->reload_again || m->upgrade_again)) {
+        bool upgrade = m->upgrade_again;
+
+        *(upgrade ? &m->upgrade_again : &m->reload_again) = false;
+        reload_request(m, upgrade);
     }
 }
 
@@ -374,13 +379,13 @@ master_signals(struct master *m)
             master_reap(m);
             break;
         case SIGNALS_RELOAD:
-            reload_request(m);
+            reload_request(m, false);
             break;
         case SIGNALS_REOPEN:
             master_reopen(m);
             break;
         case SIGNALS_UPGRADE:
-            log_line(LOG_usr2_ignored, "USR2 is ignored: this version cannot be upgraded in place");
+            reload_request(m, true);
             break;
         case SIGNALS_NONE:
             break;
@@ -474,6 +479,7 @@ master_fini(struct master *m)
     reload_end_retired(m);
     if (m->has_stats)
         stats_master_close(&m->stats);
+    fd_close(&m->program_fd);
     fd_close(&m->death_fds[0]);
     fd_close(&m->death_fds[1]);
     fd_close(&m->accept_bell);
@@ -491,6 +497,24 @@ master_fini(struct master *m)
 }
 
 int
+master_go_on(struct master *m, struct failure *why)
+{
+    int code = 0;
+
+    supervise_sweep(m);
+    master_loop(m);
+    if (m->phase == MASTER_FAILED) {
+        *why = m->failure;
+        code = m->failure.code;
+        daemonize_tell(&m->verdict_fd, why->code, why->text);
+    } else {
+        log_line(LOG_stopped, "stopped");
+    }
+    master_fini(m);
+    return code;
+}
+
+int
 master_run(struct config *config, const struct master_hooks *hooks, struct failure *why)
 {
     struct master m = {.hooks = hooks,
@@ -504,20 +528,11 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .bell_fd = -1},
-                       .reading = {.fd = -1}};
-    int code = 0;
+                       .reading = {.fd = -1},
+                       .program_fd = -1,
+                       .next_program_fd = -1};
 
     if (master_start(&m, config) < 0)
         m.phase = MASTER_FAILED;
-    supervise_sweep(&m);
-    master_loop(&m);
-    if (m.phase == MASTER_FAILED) {
-        *why = m.failure;
-        code = m.failure.code;
-        daemonize_tell(&m.verdict_fd, why->code, why->text);
-    } else {
-        log_line(LOG_stopped, "stopped");
-    }
-    master_fini(&m);
-    return code;
+    return master_go_on(&m, why);
 }

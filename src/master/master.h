@@ -51,8 +51,13 @@ struct master_hooks {
     void *arg;
 
     child_main_fn entry; /* also of the relay */
-    int verdict_fd;      /* where a process that waits learns how the start went (daemonize), or -1;
-                            the supervisor closes it */
+
+    /* For an upgrade: the words of the command line (NULL: there is no upgrade), and the directory
+     * in which msockd was started, NULL where it was removed. */
+    char *const *argv;
+    const char *cwd;
+    int verdict_fd; /* where a process that waits learns how the start went (daemonize), or -1;
+                       the supervisor closes it */
 };
 
 /* Runs until it is told to stop. Takes config over in every case. Returns 0 after a clean stop, or
@@ -60,5 +65,24 @@ struct master_hooks {
  * children are the process's: one at a time, in a process without threads. */
 MS_MUST_CHECK int
 master_run(struct config *config, const struct master_hooks *hooks, struct failure *why);
+
+/* --- upgrade.c --- */
+
+struct upgrade;
+
+/* Early in main, in place of environment_make: was this process executed by a master of another
+ * version that is to be upgraded, or tried? Returns NULL where it was not. */
+struct upgrade *upgrade_take(void);
+
+/* The directory in which that one was started; NULL: it was removed. */
+const char *upgrade_cwd(const struct upgrade *up);
+
+/* The command line makes no sense any more: tells that one so. */
+void upgrade_refuse(struct upgrade *up, const char *sentence);
+
+/* Goes on in its place, and returns as master_run; or, where this is a trial, says how it went and
+ * returns at once. */
+MS_MUST_CHECK int
+upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure *why);
 
 #endif

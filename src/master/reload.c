@@ -375,7 +375,9 @@ reload_commit(struct master *m, struct failure *why)
 static void
 reload_refuse(struct master *m, const struct failure *why)
 {
-    log_line(LOG_reload_failed, "reload failed, nothing has changed: %s", why->text);
+    log_line(m->upgrading ? LOG_upgrade_failed : LOG_reload_failed,
+             "%s failed, nothing has changed: %s", m->upgrading ? "upgrade" : "reload", why->text);
+    upgrade_end(m);
     stats_master_verdict(&m->stats, false, why->text);
 }
 
@@ -386,12 +388,8 @@ reload_refuse(struct master *m, const struct failure *why)
  * what is its own. It has ready_timeout, as new workers have. The child's first byte says how it
  * went: what follows is the configuration, or a sentence. */
 
-#define READING_DONE   'K'
-#define READING_FAILED 'E'
-
-/* Returns what the child says. */
-static void
-reading_do(const struct master *m, struct buffer *said)
+void
+reload_read(const struct master *m, struct buffer *said)
 {
     char error[CONFIG_ERROR_LEN];
     struct config *config;
@@ -411,6 +409,7 @@ reading_child(struct master *m, int fd, pid_t master)
 {
     struct buffer said;
 
+    (void)setpgid(0, 0); /* of an upgrade: what another program may have started ends with it */
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != master)
         _exit(EX_OSERR);
@@ -418,8 +417,10 @@ reading_child(struct master *m, int fd, pid_t master)
     signals_reset_child(&m->signals);
     run_dir_forget(&m->run);
     fd_close(&m->death_fds[1]);
+    if (m->upgrading)
+        upgrade_read(m, fd);
     buffer_init(&said);
-    reading_do(m, &said);
+    reload_read(m, &said);
     _exit(fd_write_all(fd, buffer_bytes(&said), said.len) == 0 ? EX_OK : EX_OSERR);
 }
 
@@ -445,6 +446,7 @@ reading_begin(struct master *m, struct failure *why)
         r->pid = 0;
         return -1;
     }
+    (void)setpgid(r->pid, r->pid);
     r->fd = fds[0];
     r->until_us = clock_mono_us() + m->current->config->ready_timeout_us;
     buffer_init(&r->said);
@@ -467,7 +469,10 @@ reading_done(struct master *m)
     if (said.len > 0 && bytes[0] == READING_FAILED)
         failure_set(&why, EX_CONFIG, "%.*s", (int)said.len - 1, bytes + 1);
     else
-        failure_set(&why, EX_SOFTWARE, "the process that read the configuration has died");
+        failure_set(&why, EX_SOFTWARE,
+                    m->upgrading ? "the new program ended without a word: is it an msockd that "
+                                   "can be upgraded to?"
+                                 : "the process that read the configuration has died");
     buffer_fini(&said);
     if (m->phase != MASTER_RUNNING)
         config_destroy(config);
@@ -505,7 +510,7 @@ reload_give_up_reading(struct master *m, const char *reason)
     if (!reload_is_reading(m))
         return;
     if (m->reading.pid > 0)
-        (void)kill(m->reading.pid, SIGKILL);
+        (void)kill(-m->reading.pid, SIGKILL);
     buffer_fini(&m->reading.said);
     fd_close(&m->reading.fd);
     m->reading.until_us = 0;
@@ -518,25 +523,28 @@ reload_timers(struct master *m, uint64_t now_us)
 {
     retired_timers(m, now_us);
     if (reload_is_reading(m) && now_us >= m->reading.until_us)
-        reload_give_up_reading(m,
-                               "the configuration could not be read within ready_timeout: perhaps "
-                               "the server of a host name, or a disk, does not answer");
+        reload_give_up_reading(
+            m, m->upgrading
+                   ? "the new program could not read the configuration within ready_timeout"
+                   : "the configuration could not be read within ready_timeout: perhaps the server "
+                     "of a host name, or a disk, does not answer");
 }
 
 void
-reload_request(struct master *m)
+reload_request(struct master *m, bool upgrade)
 {
     struct failure why;
 
     if (m->phase != MASTER_STARTING && m->phase != MASTER_RUNNING)
         return;
     if (m->phase == MASTER_STARTING || m->pending != NULL || reload_is_reading(m)) {
-        m->reload_again = true;
+        *(upgrade ? &m->upgrade_again : &m->reload_again) = true;
         return;
     }
     master_look(m);
     stats_master_reload(&m->stats);
-    if (reading_begin(m, &why) < 0)
+    m->upgrading = upgrade;
+    if ((upgrade && upgrade_begin(m, &why) < 0) || reading_begin(m, &why) < 0)
         reload_refuse(m, &why);
 }
 
@@ -555,6 +563,13 @@ reload_finish(struct master *m)
 
     if (reload_commit(m, &why) < 0) {
         reload_fail(m, &why);
+        return;
+    }
+    if (m->upgrading) {
+        upgrade_execute(m, &why);
+        log_line(LOG_upgrade_failed, "%s", why.text);
+        upgrade_end(m);
+        stats_master_verdict(&m->stats, false, why.text);
         return;
     }
     buffer_init(&text);

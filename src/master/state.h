@@ -10,6 +10,7 @@
 #include "stats/stats_writer.h"
 #include "worker/child.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <sys/types.h>
 
@@ -360,12 +361,17 @@ struct master {
     int accept_bell;               /* see struct child */
     int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
-    struct generation *current; /* NULL while starting and stopping */
-    struct generation *pending; /* forked, not all ready yet */
-    struct generation *old;     /* list of those that drain */
-    struct listener *retired;   /* list; one reference each */
-    struct reading reading;     /* of the next configuration */
-    bool reload_again;          /* a HUP came during a reload, or the start */
+    struct generation *current;  /* NULL while starting and stopping */
+    struct generation *pending;  /* forked, not all ready yet */
+    struct generation *old;      /* list of those that drain */
+    struct listener *retired;    /* list; one reference each */
+    struct reading reading;      /* of the next configuration */
+    bool reload_again;           /* a HUP came during a reload, or the start; */
+    bool upgrade_again;          /* or a USR2 */
+    bool upgrading;              /* the reload under way is an upgrade */
+    int program_fd;              /* the program that runs here and in new workers */
+    int next_program_fd;         /* upgrading: the one that is to; else -1 */
+    char program_path[PATH_MAX]; /* where the file of the program was at the first start */
     uint64_t reopens;
     struct failure failure; /* why it could not start */
 };
@@ -377,6 +383,9 @@ gid_t master_group(const struct config *config);
 /* Looks whether the runtime directory and the files of Unix sockets are what they were, and says it
  * where they are not. Cheap; it is done now and then, and where it matters. */
 void master_look(struct master *m);
+
+/* The loop, to the end of all that is there. Returns as master_run. */
+int master_go_on(struct master *m, struct failure *why);
 
 /* --- reload.c --- */
 
@@ -395,8 +404,14 @@ void reload_abort(struct master *m);
  * where a socket could not listen after all: nothing has changed then. */
 MS_MUST_CHECK int reload_commit(struct master *m, struct failure *why);
 
-/* HUP: has the configuration read and begins; a reload under way is followed by one more. */
-void reload_request(struct master *m);
+/* HUP: has the configuration read and begins; a reload under way is followed by one more. upgrade:
+ * USR2, the same with the program that the file is now. */
+void reload_request(struct master *m, bool upgrade);
+
+/* What the child that reads the configuration says, see reload.c. */
+void reload_read(const struct master *m, struct buffer *said);
+#define READING_DONE   'K'
+#define READING_FAILED 'E'
 
 /* Is a configuration being read? */
 bool reload_is_reading(const struct master *m);
@@ -424,6 +439,27 @@ void reload_finish(struct master *m);
 
 /* Appends "8 workers, listening on msp://127.0.0.1:8000, ..." for g. */
 void reload_describe(const struct generation *g, struct buffer *out);
+
+/* --- upgrade.c --- */
+
+/* An upgrade is a reload with another program: the master's file as it is now. That program reads
+ * the configuration, and so proves that it runs and understands what a master of this version
+ * leaves; then its workers begin, as those of a reload do. Whatever goes wrong until then is a
+ * reload that is refused. When they have taken over, the master executes the program in its own
+ * place: its process id, its lock, its descriptors and its children stay what they were. */
+
+/* Opens the file. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int upgrade_begin(struct master *m, struct failure *why);
+
+/* The upgrade is over, one way or the other. */
+void upgrade_end(struct master *m);
+
+/* In the child that reads the configuration: has the other program do it, which says on fd what
+ * that child would have said. */
+_Noreturn void upgrade_read(struct master *m, int fd);
+
+/* Its workers have taken over: executes it. Returns only where that cannot be done. */
+void upgrade_execute(struct master *m, struct failure *why);
 
 /* --- crash.c --- */
 

@@ -99,6 +99,7 @@ spawn_fill(const struct master *m, const struct generation *g, const struct proc
     c->handover_fds[1] = m->handover_fds[1];
     c->tls_secret = m->tls_secret;
     c->stats = w->place;
+    c->program_fd = m->upgrading && g == m->pending ? m->next_program_fd : m->program_fd;
     c->ready_fd = -1;
     c->master_fd = m->death_fds[0];
 }

@@ -36,6 +36,9 @@ void sources_table_place(const struct sources_table *table, struct sources_place
 MS_MUST_CHECK struct sources_table *
 sources_table_attach(const struct sources_place *place, unsigned region);
 
+/* In a master that was executed anew: the descriptors become the table's. NULL with errno. */
+MS_MUST_CHECK struct sources_table *sources_table_resume(const struct sources_place *place);
+
 /* In the master, when a worker is gone: takes over the penalties of its sources. crashed: the
  * source that it was reading gets one: a minute, then an hour, then a day. Returns true for such a
  * one, with the source in source_out. */

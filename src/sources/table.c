@@ -47,6 +47,18 @@ sources_table_attach(const struct sources_place *place, unsigned region)
     return NULL;
 }
 
+struct sources_table *
+sources_table_resume(const struct sources_place *place)
+{
+    struct sources_table *table = ms_calloc(1, sizeof(*table));
+
+    table->place = *place;
+    if (regions_resume(&table->place.regions) == 0)
+        return table;
+    sources_table_destroy(table);
+    return NULL;
+}
+
 uint64_t
 sources_hash(const struct sources_table *table, const struct sources_key *key)
 {

@@ -137,7 +137,6 @@ control_begin(struct stats_control *c)
     c->size = sizeof(*c);
     c->started_real_us = clock_real_us();
     c->started_us = clock_mono_us();
-    snprintf(c->version_text, sizeof(c->version_text), "%s", MSOCK_VERSION_TEXT);
     atomic_store_explicit(&c->master_pid, (int32_t)getpid(), memory_order_relaxed);
 }
 
@@ -160,6 +159,7 @@ stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gi
     if (sm->dir_fd < 0 || control_create(sm, gid) < 0)
         goto out;
     control_begin(sm->control);
+    stats_master_version(sm);
     if (renameat(sm->dir_fd, STATS_CONTROL_FILE ".new", sm->dir_fd, STATS_CONTROL_FILE) < 0)
         goto out;
     what = "the memory for workers";
@@ -175,6 +175,31 @@ out:
     stats_master_close(sm);
     errno = saved;
     return -1;
+}
+
+int
+stats_master_resume(struct stats_master *sm)
+{
+    char path[32];
+    void *map = MAP_FAILED;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", sm->control_ro_fd);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd >= 0)
+        map = mmap(NULL, sizeof(struct stats_control), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    fd_close(&fd);
+    if (map == MAP_FAILED)
+        return -1;
+    sm->control = map;
+    return regions_resume(&sm->loads);
+}
+
+void
+stats_master_version(struct stats_master *sm)
+{
+    snprintf(sm->control->version_text, sizeof(sm->control->version_text), "%s",
+             MSOCK_VERSION_TEXT);
 }
 
 void

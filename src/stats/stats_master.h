@@ -29,6 +29,13 @@ MS_MUST_CHECK int
 stats_master_open(struct stats_master *sm, int dir_fd, const char *dir, gid_t gid, char error[256]);
 void stats_master_close(struct stats_master *sm); /* the files stay, to be read afterwards */
 
+/* In a master that was executed anew, where sm is as it was with the descriptors open: maps what
+ * was mapped. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int stats_master_resume(struct stats_master *sm);
+
+/* The master is of this version from now on. */
+void stats_master_version(struct stats_master *sm);
+
 /* The names of the protocols that slots refer to by row, NULL at the end; at most STATS_PROTOCOLS.
  * Once, before the first worker. */
 void stats_master_protocols(struct stats_master *sm, const char *const *names);

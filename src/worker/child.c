@@ -6,6 +6,7 @@
 #include "common/environment.h"
 #include "common/fd.h"
 #include "common/kernel.h"
+#include "worker/handover_packet.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,8 +19,6 @@
 
 #define CHILD_VARIABLE "MSOCKD_CHILD"
 #define CHILD_TEXT_LEN 256
-
-static int child_program_fd = -1;
 
 /* What the file in memory holds, with the configuration behind it. */
 struct inherited {
@@ -35,10 +34,9 @@ child_program_open(void)
 {
     const char *name = (const char *)getauxval(AT_EXECFN); /* where /proc is not mounted */
 
-    child_program_fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-    if (child_program_fd < 0 && name != NULL)
-        child_program_fd = open(name, O_PATH | O_CLOEXEC);
-    return child_program_fd < 0 ? -1 : 0;
+    int fd = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+
+    return fd < 0 && name != NULL ? open(name, O_PATH | O_CLOEXEC) : fd;
 }
 
 static void
@@ -118,6 +116,12 @@ inherited_write(const struct inherited *in)
     return fd;
 }
 
+size_t
+child_packet_size(void)
+{
+    return sizeof(struct handover_packet);
+}
+
 int
 child_execute(const struct child *child)
 {
@@ -132,7 +136,7 @@ child_execute(const struct child *child)
     fd = inherited_write(&in);
     snprintf(number, sizeof(number), "%d", fd);
     if (fd >= 0 && descriptors_keep(&in, true) == 0 && setenv(CHILD_VARIABLE, number, 1) == 0)
-        (void)fexecve(child_program_fd, argv, environ);
+        (void)fexecve(child->program_fd, argv, environ);
     snprintf(text, sizeof(text), "msockd cannot be executed anew: %s", strerror(errno));
     (void)!fd_write_all(child->ready_fd, text, strlen(text));
     return CHILD_EXIT_NOT_READY;

@@ -62,6 +62,7 @@ struct child {
     int handover_fds[2];
     struct tls_secret tls_secret; /* of the tickets of all workers */
     struct stats_place stats;     /* this worker's block; attach with stats_writer_open */
+    int program_fd;               /* for child_execute; not inherited */
     int ready_fd;                 /* one of a pair of sockets */
     int master_fd;                /* reads EOF when the master is gone */
 };
@@ -76,7 +77,7 @@ typedef int (*child_main_fn)(const struct child *child);
  * its environment names. */
 
 /* Opens the program that runs now: workers stay of this version when its file is replaced. Once, at
- * the start of the master. Returns 0, or -1 with errno. */
+ * the start of the master. Returns the descriptor, or -1 with errno. */
 MS_MUST_CHECK int child_program_open(void);
 
 /* In the forked child, with its log open and its user set: executes the program anew. Returns an
@@ -87,5 +88,9 @@ int child_execute(const struct child *child);
  * had, and log and environment are as they were there. Returns 1, 0 where it was not, or -1 where
  * it was and what it inherits is not there. */
 MS_MUST_CHECK int child_take(struct child *child_out);
+
+/* How large a connection is on its way from worker to worker: those of different versions can hand
+ * connections to each other where it is the same. */
+size_t child_packet_size(void);
 
 #endif

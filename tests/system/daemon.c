@@ -95,7 +95,7 @@ command_line(const struct daemon *d, const char **argv, char workers[16])
     const struct daemon_options *o = &d->options;
     size_t n = 0;
 
-    argv[n++] = harness_program("msockd");
+    argv[n++] = o->program != NULL ? o->program : harness_program("msockd");
     argv[n++] = "-r";
     argv[n++] = d->runtime_dir;
     argv[n++] = "-d";

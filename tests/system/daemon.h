@@ -19,6 +19,7 @@ struct daemon_options {
     /* Text of the configuration file. With it, workers, handler and listen are not put on the
      * command line, so that the file decides. */
     const char *config;
+    const char *program;    /* another file of msockd; NULL: the one that was built */
     const char *data_dir;   /* NULL: "data" in the daemon's directory */
     bool faults;            /* with the fault library preloaded; see faults.h */
     bool clock;             /* with the clock library preloaded: its wall clock can be set */

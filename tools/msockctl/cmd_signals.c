@@ -1,12 +1,12 @@
-/* msockctl reload, reopen, stop and quit: each sends the master a signal and waits for what comes
- * of it. */
+/* msockctl reload, upgrade, reopen, stop and quit: each sends the master a signal and waits for
+ * what comes of it. */
 #include "ctl.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
-/* --- reload --- */
+/* --- reload, and upgrade, which is one with another program --- */
 
 /* Reloads are finished in the order in which they began, so ours is over when that many are. */
 static bool
@@ -52,14 +52,14 @@ reload_act(const struct ctl *ctl, struct target *target)
     case TARGET_DONE:
         return reload_verdict(ctl, c);
     case TARGET_GONE:
-        ctl_error(ctl, "msockd (process %d) ended before the reload was over: see its log",
-                  (int)target->pid);
+        ctl_error(ctl, "msockd (process %d) ended before the %s was over: see its log",
+                  (int)target->pid, ctl->command->name);
         return EX_UNAVAILABLE;
     case TARGET_TIMEOUT:
         ctl_error(ctl,
-                  "msockd (process %d) has not finished the reload in time; it goes on with "
+                  "msockd (process %d) has not finished the %s in time; it goes on with "
                   "it: see its log, or allow more with --timeout",
-                  (int)target->pid);
+                  (int)target->pid, ctl->command->name);
     }
     return EX_TEMPFAIL;
 }
@@ -74,6 +74,20 @@ const struct ctl_command ctl_reload = {
             "  --timeout SECONDS  how long to wait (default: 60)\n",
     .run = target_run,
     .signal = SIGHUP,
+    .act = reload_act,
+};
+
+const struct ctl_command ctl_upgrade = {
+    .name = "upgrade",
+    .summary = "go on with the program that its file is now; nobody is disturbed",
+    .help = "usage: msockctl [-r DIR] upgrade [--timeout SECONDS]\n"
+            "Has msockd go on as the program that is in its file now, and waits until it does. It\n"
+            "keeps its process id, its totals and its connections between messages. Exit status\n"
+            "78 where that program does not start, cannot read the configuration, or is of a\n"
+            "version for which msockd has to be restarted: msockd then goes on as before.\n\n"
+            "  --timeout SECONDS  how long to wait (default: 60)\n",
+    .run = target_run,
+    .signal = SIGUSR2,
     .act = reload_act,
 };
 

@@ -1,0 +1,325 @@
+/* An upgrade in the middle of the day: the program's file is replaced, and msockd goes on as the
+ * new one. Nobody notices, and whatever is wrong with that file changes nothing. */
+#include "faults.h"
+#include "load.h"
+#include "stats.h"
+#include "target.h"
+
+#include "support/signals.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define UPGRADES 6
+#define KEPT     50
+
+static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
+
+/* The file that the daemon of the test is started from, and replaced by upgrades. */
+static char program[HARNESS_PATH_LEN];
+
+/* Puts n bytes in its place, as a package manager does: under another name first. */
+static void
+program_put(const void *bytes, size_t n, mode_t mode)
+{
+    char fresh[HARNESS_PATH_LEN + 8];
+
+    snprintf(fresh, sizeof(fresh), "%s.new", program);
+    harness_write_file(fresh, bytes, n);
+    assert_int_equal(chmod(fresh, mode), 0);
+    assert_int_equal(rename(fresh, program), 0);
+}
+
+static char *
+program_read(size_t *n_out)
+{
+    FILE *file = fopen(harness_program("msockd"), "re");
+    char *bytes = malloc(64u << 20);
+
+    assert_non_null(file);
+    assert_non_null(bytes);
+    *n_out = fread(bytes, 1, 64u << 20, file);
+    fclose(file);
+    return bytes;
+}
+
+/* The one that was built. */
+static void
+program_put_good(void)
+{
+    size_t n;
+    char *bytes = program_read(&n);
+
+    program_put(bytes, n, 0755);
+    free(bytes);
+}
+
+/* The same with another number in front of what it inherits. */
+static void
+program_put_other_layout(void)
+{
+    static const char number[] = "1pukcosm"; /* as it stands in memory */
+    size_t n;
+    char *bytes = program_read(&n), *at = memmem(bytes, n, number, strlen(number));
+
+    assert_non_null(at);
+    *at = '2';
+    assert_null(memmem(bytes, n, number, strlen(number)));
+    program_put(bytes, n, 0755);
+    free(bytes);
+}
+
+static struct daemon *
+start(struct daemon_options options)
+{
+    static char dir[HARNESS_PATH_LEN];
+
+    harness_directory(dir);
+    harness_join(program, dir, "msockd");
+    program_put_good();
+    options.program = program;
+    return daemon_start(&options);
+}
+
+static void
+upgrade(const struct daemon *d)
+{
+    struct run_result result = daemon_control(d, "upgrade", NULL);
+
+    if (result.status != 0)
+        fail_msg("msockctl upgrade: status %d, %s%s", result.status, result.out, result.err);
+    assert_non_null(strstr(result.out, "version "));
+    run_result_free(&result);
+}
+
+/* An upgrade that must fail: nothing is different afterwards. */
+static void
+expect_failed_upgrade(const struct daemon *d, struct peer *witness, const char *said)
+{
+    struct proc_list before, after;
+    struct run_result result;
+    struct answer a;
+
+    daemon_workers(d, &before);
+    result = daemon_control(d, "upgrade", NULL);
+    if (result.status != 78)
+        fail_msg("msockctl upgrade: status %d, %s", result.status, result.out);
+    if (strstr(result.err, said) == NULL)
+        fail_msg("no \"%s\" in what msockctl upgrade said: %s", said, result.err);
+    run_result_free(&result);
+    WAIT_FOR((daemon_workers(d, &after), proc_list_equal(&before, &after)), 5000);
+    assert_int_equal(peer_send_plain(witness, NULL, "still here", 10, &a), ANSWER_ACK);
+}
+
+/* The workers are two others than before. */
+static void
+expect_new_workers(const struct daemon *d, const struct proc_list *before)
+{
+    struct proc_list now;
+
+    WAIT_FOR((daemon_workers(d, &now), now.count == 2 && !proc_list_has(before, now.pid[0]) &&
+                                           !proc_list_has(before, now.pid[1])),
+             10000);
+}
+
+static void
+upgrades_under_load_disturb_nobody(void **state)
+{
+    struct daemon *d = start((struct daemon_options){.set = {LOAD_PATIENCE}});
+    struct load *load = load_start(&d->listeners[0], "up", 4, 6000);
+    struct peer kept[KEPT];
+    struct proc_list before;
+    struct answer a;
+    struct journal j;
+    int descriptors = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < KEPT; i++) {
+        peer_connect(&kept[i], &d->listeners[0]);
+        assert_int_equal(peer_send_plain(&kept[i], NULL, "kept", 4, &a), ANSWER_ACK);
+    }
+    for (unsigned i = 0; i < UPGRADES; i++) {
+        load_advance(load, 20, 20000);
+        program_put_good();
+        daemon_workers(d, &before);
+        upgrade(d);
+        expect_new_workers(d, &before);
+        if (i == 0)
+            descriptors = proc_descriptors(d->run.pid);
+    }
+    WAIT_FOR(proc_descriptors(d->run.pid) <= descriptors, 5000);
+    for (unsigned i = 0; i < KEPT; i++)
+        assert_int_equal(peer_send_plain(&kept[i], NULL, "kept", 4, &a), ANSWER_ACK);
+    load_stop(load);
+    if (load->repeated + load->refused_connects + load->broken + load->errors != 0)
+        fail_msg("%llu repeated, %llu refused, %s", (unsigned long long)load->repeated,
+                 (unsigned long long)load->refused_connects, load->complaint);
+    assert_int_equal(load->connects, load->thread_count);
+    assert_int_equal(stats_total(d, "accepted"), KEPT + load->thread_count);
+    assert_int_equal(stats_total(d, "messages"), 2 * KEPT + load->acked);
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    assert_int_equal(load_check_journal(load, &j), 0);
+    journal_free(&j);
+}
+
+/* What is there about a message with an id, and about a listener, is there afterwards too. */
+static void
+what_the_master_knew_goes_on(void **state)
+{
+    struct daemon *d = start((struct daemon_options){.config = two_workers});
+    struct proc_list before;
+    struct peer p;
+    struct answer a;
+    struct journal j;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, "once", "body", 4, &a), ANSWER_ACK);
+    upgrade(d);
+    assert_int_equal(peer_send_plain(&p, "once", "body", 4, &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "duplicates"), 1);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000);
+    daemon_workers(d, &before);
+    signal_send(before.pid[0], SIGKILL); /* the new master replaces its workers, */
+    WAIT_FOR(stats_workers_sum(d, "restarts") == 1, 10000);
+    peer_close(&p); /* it may have been that worker's */
+    peer_connect(&p, &d->listeners[0]);
+    daemon_configure(d, "workers = 3\nlisten = {\"msp://127.0.0.1:0\"}\n");
+    daemon_reload(d); /* reads its configuration, */
+    WAIT_FOR(daemon_has_workers(d, 3), 10000);
+    upgrade(d); /* and goes on to a next one */
+    assert_int_equal(peer_send_plain(&p, "once", "body", 4, &a), ANSWER_ACK);
+    d->options.errors_expected = true; /* the killed worker */
+    daemon_stop(d);
+    journal_load(d->data_dir, false, &j);
+    assert_int_equal(journal_find_key(&j, "once", NULL), 1);
+    journal_free(&j);
+}
+
+static void
+whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
+{
+    static const struct {
+        const char *text, *said;
+    } scripts[] = {
+        {"#!/bin/sh\nexit 0\n", "ended without a word"},
+        {"#!/bin/sh\nkill -SEGV $$\n", "ended without a word"},
+        {"#!/bin/sh\nsleep 1000 & wait\n", "within ready_timeout"},
+        {"no program", "cannot be executed"},
+    };
+    struct daemon *d = start((struct daemon_options){
+        .config = two_workers, .set = {"ready_timeout=1s"}, .errors_expected = true});
+    struct peer witness;
+
+    (void)state;
+    peer_connect(&witness, &d->listeners[0]);
+    for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+        program_put(scripts[i].text, strlen(scripts[i].text), 0755);
+        expect_failed_upgrade(d, &witness, scripts[i].said);
+    }
+    program_put(scripts[0].text, strlen(scripts[0].text), 0644);
+    expect_failed_upgrade(d, &witness, "cannot be executed: Permission denied");
+    assert_int_equal(unlink(program), 0);
+    expect_failed_upgrade(d, &witness, "cannot open");
+    program_put_other_layout();
+    expect_failed_upgrade(d, &witness, "another layout");
+    program_put_good();
+    daemon_configure(d, "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\nno_such_option = 1\n");
+    expect_failed_upgrade(d, &witness, "msockd.conf:3");
+    daemon_configure(d, two_workers);
+    upgrade(d);
+    daemon_stop(d);
+}
+
+static void
+workers_of_the_new_program_that_die_or_hang_change_nothing(void **state)
+{
+    struct daemon *d;
+    struct peer witness;
+
+    (void)state;
+    faults_need();
+    d = start((struct daemon_options){.config = two_workers,
+                                      .set = {"ready_timeout=2s"},
+                                      .faults = true,
+                                      .errors_expected = true});
+    peer_connect(&witness, &d->listeners[0]);
+    faults_set(d, "fork abort - 5\n"); /* not the child that reads the configuration */
+    expect_failed_upgrade(d, &witness, "died");
+    faults_set(d, "fork hang - 4\n");
+    expect_failed_upgrade(d, &witness, "ready");
+    faults_set(d, "");
+    upgrade(d);
+    daemon_stop(d);
+}
+
+static bool
+generation_is(const struct daemon *d, json_int_t wanted)
+{
+    json_t *stats = stats_read(d, "stats");
+    json_int_t now = json_integer_value(json_object_get(stats, "generation"));
+
+    json_decref(stats);
+    return now >= wanted;
+}
+
+/* Signals of one kind that come together are one, but none is forgotten. */
+static void
+upgrades_and_reloads_that_come_together_follow_each_other(void **state)
+{
+    struct daemon *d = start((struct daemon_options){.config = two_workers});
+
+    (void)state;
+    signal_send(d->run.pid, SIGHUP);
+    signal_send(d->run.pid, SIGUSR2);
+    WAIT_FOR(generation_is(d, 3), 20000);
+    signal_send(d->run.pid, SIGUSR2);
+    WAIT_FOR(generation_is(d, 4), 20000);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000);
+    upgrade(d);
+    daemon_stop(d);
+}
+
+/* The trial of a program that hangs holds neither the lock nor the port. */
+static void
+a_master_that_dies_in_an_upgrade_leaves_nothing_behind(void **state)
+{
+    static const char hangs[] = "#!/bin/sh\nsleep 1000 & wait\n";
+    struct daemon *d = start((struct daemon_options){.config = two_workers});
+    struct proc_list children;
+    struct peer p;
+    struct answer a;
+
+    (void)state;
+    program_put(hangs, strlen(hangs), 0755);
+    signal_send(d->run.pid, SIGUSR2);
+    WAIT_FOR((proc_children(d->run.pid, &children), children.count == 3), 5000);
+    daemon_kill(d);
+    program_put_good();
+    daemon_launch(d);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, NULL, "again", 5, &a), ANSWER_ACK);
+    daemon_stop(d);
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(upgrades_under_load_disturb_nobody),
+        SYSTEM_TEST(what_the_master_knew_goes_on),
+        SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
+        SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),
+        SYSTEM_TEST(upgrades_and_reloads_that_come_together_follow_each_other),
+        SYSTEM_TEST(a_master_that_dies_in_an_upgrade_leaves_nothing_behind),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
