@@ -81,6 +81,12 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
  * another server, under the same id: whether it is a double there is for what stands behind the
  * servers.
  *
+ * "msp+tls://" is msp inside TLS 1.3, and so are the others. The server's certificate must be one
+ * of the system's authorities, or of those in tls_ca, and have the host of the URL, a name or an
+ * address. The handshake is part of connecting. Where a certificate is not taken, ours or the
+ * server's, the other addresses and servers get their turn, then there is one retry at most, and
+ * msock_error_code is "untrusted": nothing of the message was taken.
+ *
  * Options stand behind "?" with "&" between them:
  *
  *   pick                all: which server comes first: first (the default: the earliest of the list
@@ -93,6 +99,8 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
  *                       a newline by default
  *   mode                cnp: step-by-step (the default) or burst (3.2)
  *   window_size         cnp with mode=burst: 2 to 1024 packets, 64 by default (3.3)
+ *   tls_ca, tls_cert, tls_key, tls_name, tls_insecure=yes
+ *                       "+tls": as msock_set_tls. They are read now.
  *   key_file            all: as msock_set_key, with two differences: the key is always the last
  *                       transform on the way out, and no call removes it. It is read now.
  *
@@ -189,6 +197,16 @@ msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_
  * ?key_file=. A reply that cannot be opened is an error, never data. Returns MSOCK_OK, MSOCK_LOCAL,
  * or MSOCK_USAGE with framing=delimiter, because sealed bytes may hold the delimiter. */
 MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
+
+/* Sets TLS, for a new handle whose URL begins with "msp+tls://" or so. Each may be NULL, for what
+ * the URL says: ca, a file with the authorities that are trusted; cert and key_file, our
+ * certificate and its key (not that of msock_set_key); server_name, which the server's certificate
+ * must have. All files are PEM and are read now; only its owner and group may read the key. With
+ * insecure not 0 anybody can be the server. Returns MSOCK_OK; MSOCK_USAGE without TLS, or after the
+ * first connection; or MSOCK_LOCAL for a file that cannot be used. */
+MSOCK_API enum msock_status
+msock_set_tls(msock *m, const char *ca, const char *cert, const char *key_file,
+              const char *server_name, int insecure);
 
 /* Sets the id of the next message: 1 to 2006 bytes of any kind, copied. The receiver sees it and
  * may use it to drop a double (1.7). The next message that is not a file uses it up. Returns

@@ -25,6 +25,9 @@ client_close_handle(struct client *c)
 struct client_options {
     const char *url;
     PyObject *key_file, *progress, *encode, *decode, *sock;
+    PyObject *ca, *cert, *cert_key;
+    const char *server_name;
+    int insecure;
     double timeout, commit_timeout, backoff, backoff_max;
     int retries, nack_limit, auto_id;
 };
@@ -80,6 +83,38 @@ client_set_key(struct client *c, PyObject *path)
     return -1;
 }
 
+/* NULL: it is not given. Returns 0, or -1 with an exception. */
+static int
+client_path(PyObject *path, PyObject **bytes_out)
+{
+    *bytes_out = NULL;
+    return path == NULL || path == Py_None || PyUnicode_FSConverter(path, bytes_out) ? 0 : -1;
+}
+
+static int
+client_set_tls(struct client *c, const struct client_options *o)
+{
+    PyObject *given[] = {o->ca, o->cert, o->cert_key}, *bytes[] = {NULL, NULL, NULL};
+    const char *path[] = {NULL, NULL, NULL};
+    bool is_given = o->server_name != NULL || o->insecure;
+    enum msock_status status = MSOCK_OK;
+    int rc = 0;
+
+    for (int i = 0; rc == 0 && i < 3; i++) {
+        rc = client_path(given[i], &bytes[i]);
+        path[i] = bytes[i] != NULL ? PyBytes_AsString(bytes[i]) : NULL;
+        is_given |= path[i] != NULL;
+    }
+    if (rc == 0 && is_given)
+        status = msock_set_tls(c->m, path[0], path[1], path[2], o->server_name, o->insecure);
+    for (int i = 0; i < 3; i++)
+        Py_XDECREF(bytes[i]);
+    if (status == MSOCK_OK)
+        return rc;
+    error_set(status, msock_error(c->m), msock_error_code(c->m));
+    return -1;
+}
+
 static int
 client_set_options(struct client *c, const struct client_options *o)
 {
@@ -108,7 +143,7 @@ client_set_options(struct client *c, const struct client_options *o)
     if ((o->encode != Py_None || o->decode != Py_None) &&
         client_add_transform(c, o->encode, o->decode) < 0)
         return -1;
-    if (client_set_key(c, o->key_file) < 0)
+    if (client_set_key(c, o->key_file) < 0 || client_set_tls(c, o) < 0)
         return -1;
     if (o->sock == Py_None)
         return 0;
@@ -138,9 +173,10 @@ client_alloc(PyTypeObject *type)
 static PyObject *
 client_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    static char *names[] = {"url",         "timeout",    "commit_timeout", "retries",  "backoff",
-                            "backoff_max", "nack_limit", "auto_id",        "key_file", "encode",
-                            "decode",      "progress",   "sock",           NULL};
+    static char *names[] = {"url",         "timeout",     "commit_timeout", "retries",  "backoff",
+                            "backoff_max", "nack_limit",  "auto_id",        "key_file", "encode",
+                            "decode",      "progress",    "sock",           "ca",       "cert",
+                            "cert_key",    "server_name", "insecure",       NULL};
     struct client_options o = {.timeout = 2,
                                .commit_timeout = 300,
                                .retries = 5,
@@ -153,10 +189,11 @@ client_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
                                .sock = Py_None};
     struct client *c;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|z$ddiddipOOOOO:Client", names, &o.url,
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "|z$ddiddipOOOOOOOOzp:Client", names, &o.url,
                                      &o.timeout, &o.commit_timeout, &o.retries, &o.backoff,
                                      &o.backoff_max, &o.nack_limit, &o.auto_id, &o.key_file,
-                                     &o.encode, &o.decode, &o.progress, &o.sock))
+                                     &o.encode, &o.decode, &o.progress, &o.sock, &o.ca, &o.cert,
+                                     &o.cert_key, &o.server_name, &o.insecure))
         return NULL;
     if (o.url == NULL)
         o.url = getenv("MSOCK_URL");
@@ -246,7 +283,8 @@ static const char client_doc[] =
     "Client(url=None, *, timeout=2.0, commit_timeout=300.0, retries=5, backoff=0.05, "
     "backoff_max=5.0,\n"
     "       nack_limit=10, auto_id=True, key_file=None, encode=None, decode=None, progress=None,\n"
-    "       sock=None)\n--\n\n"
+    "       sock=None, ca=None, cert=None, cert_key=None, server_name=None, insecure=False)\n"
+    "--\n\n"
     "A connection to a server, or to one of a list; made when it is first needed, and again when "
     "it\n"
     "was lost. One thread uses it at a time.\n\n"
@@ -264,7 +302,11 @@ static const char client_doc[] =
     "progress        a function of the bytes that are done and of all; False from it stops the "
     "message\n"
     "sock            a connected socket.socket, which the client takes over; it never connects by\n"
-    "                itself then";
+    "                itself then\n"
+    "ca              of 'msp+tls://...' and so on: a file with the authorities that are trusted\n"
+    "cert, cert_key  our certificate and its key\n"
+    "server_name     the name that the server's certificate must have, else the host of the URL\n"
+    "insecure        True: anybody can be the server";
 
 static PyType_Slot client_slots[] = {
     {Py_tp_new, (void *)(uintptr_t)client_new},

@@ -57,6 +57,11 @@ class Client:
         decode: Optional[Transform] = None,
         progress: Optional[Progress] = None,
         sock: Optional[socket.socket] = None,
+        ca: Optional[Path] = None,
+        cert: Optional[Path] = None,
+        cert_key: Optional[Path] = None,
+        server_name: Optional[str] = None,
+        insecure: bool = False,
     ) -> T: ...
     @property
     def url(self) -> str: ...

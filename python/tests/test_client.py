@@ -7,14 +7,16 @@ import os
 import pathlib
 import pickle
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import warnings
 import weakref
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 
 import msock
-from support import PATIENCE, TestCase, interrupted, until
+from support import BUILD, PATIENCE, TestCase, interrupted, until
 
 DEAD = "msp://127.0.0.1:1"
 
@@ -193,6 +195,49 @@ class Sending(TestCase):
             self.client("msp://" + msockd.addresses[0]).send("open")
         with self.assertRaises(msock.LocalError):
             msock.Client(key_file=self.path("no key"))
+
+    def certificates(self) -> str:
+        """A directory with an authority, and a certificate of localhost."""
+        pki, directory = [os.path.join(BUILD, "msockctl"), "pki"], self.path("pki")
+        subprocess.run([*pki, "init", "--dir", directory], check=True, capture_output=True)
+        subprocess.run([*pki, "issue", "--dir", directory, "localhost"], check=True, capture_output=True)
+        return directory
+
+    def test_tls(self) -> None:
+        pki = pathlib.Path(self.certificates())
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pki / "ca.pem"))
+        context.load_cert_chain(pki / "localhost.pem", pki / "localhost.key")
+        context.verify_mode = ssl.CERT_REQUIRED
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        said: List[bytes] = []
+
+        def serve() -> None:
+            for _ in range(3):
+                try:
+                    with context.wrap_socket(listener.accept()[0], server_side=True) as peer:
+                        said.append(peer.recv(100))
+                        peer.sendall(b"pong\n")
+                except OSError:
+                    pass
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        url = "frame+tls://localhost:%d?framing=delimiter" % listener.getsockname()[1]
+        mine: Any = {"cert": pki / "localhost.pem", "cert_key": str(pki / "localhost.key")}
+        client = self.client(url, ca=pki / "ca.pem", **mine)
+        self.assertEqual(client.send("ping", reply=True).reply, b"pong")
+        refused: List[Any] = [({}, "is not taken"), ({"ca": pki / "ca.pem", "server_name": "a"}, "mismatch")]
+        for options, why in refused:
+            with self.assertRaisesRegex(msock.Unreachable, why) as caught:
+                self.client(url, **options).connect()
+            self.assertEqual(caught.exception.code, "untrusted")
+        thread.join()
+        self.assertEqual(said, [b"ping\n"])
+        with self.assertRaisesRegex(msock.LocalError, "cannot be read"):
+            msock.Client(url, ca=pki / "none")
+        with self.assertRaises(msock.UsageError):
+            msock.Client(insecure=True)
 
     def daemon_beside(self, url: str) -> Any:
         self.directory = os.path.join(self.directory, "beside")

@@ -59,6 +59,7 @@ static int
 address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR_LEN])
 {
     const char *key_file = url_option(&a->url, "key_file");
+    struct secure_asked tls;
     struct client_url asked;
 
     if (address_check_url(&a->url, text, error) < 0)
@@ -74,6 +75,9 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
     if (dial_read_pick(&a->url, &a->pick) < 0)
         return address_fail(error, "pick is first, random or spread, not \"%.60s\"",
                             url_option(&a->url, "pick"));
+    if (a->url.is_tls &&
+        (secure_read(&a->url, &tls, error) < 0 || secure_make(&tls, &a->secure, error) < 0))
+        return -1;
     if (key_file == NULL)
         return 0;
     a->seal = seal_open(key_file, SEAL_TO_SERVER, error);
@@ -90,7 +94,7 @@ address_read(const char *text, struct address *address_out, char error[ADDRESS_E
     if (url_parse_servers(text, ADDRESS_PORT, &a.url, error) < 0)
         return -1;
     if (address_read_parts(&a, text, error) < 0) {
-        url_fini(&a.url);
+        address_fini(&a);
         return -1;
     }
     *address_out = a;
@@ -101,5 +105,6 @@ void
 address_fini(struct address *address)
 {
     url_fini(&address->url);
+    secure_fini(&address->secure);
     seal_close(address->seal);
 }

@@ -76,6 +76,10 @@ attempt_say_end(struct msock *m)
             handle_fail(m, MSOCK_OK, "%s: the server closed the connection", m->address);
         break;
     case PEER_LOST:
+        if (m->transport.why[0] != '\0') {
+            secure_say(m);
+            break;
+        }
         errno = m->transport.error;
         handle_fail_errno(m, MSOCK_OK, "%s: the connection was lost", m->address);
         break;
@@ -178,7 +182,7 @@ attempt_flushed(const struct attempt *a)
 static bool
 attempt_left(const struct attempt *a)
 {
-    if (a->peer->results.rest_untaken)
+    if (a->peer->results.rest_untaken || a->m->transport.is_untrusted)
         return false;
     if (a->m->at.framing.kind == FRAMING_EOF)
         return a->peer->results.sent > a->sent_before;

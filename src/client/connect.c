@@ -41,7 +41,7 @@ connect_take(struct msock *m, int fd)
 }
 
 /* The other side has no name here but its address. */
-void
+int
 connect_attach(struct msock *m, int fd)
 {
     struct endpoint at = {.len = sizeof(at.addr)};
@@ -51,11 +51,13 @@ connect_attach(struct msock *m, int fd)
         endpoint_format(&at, m->connected_to);
     m->address = m->connected_to;
     connect_take(m, fd);
+    return secure_begin(m, clock_mono_us() + (uint64_t)m->answer_ms * 1000);
 }
 
 int
 connect_once(struct msock *m)
 {
+    uint64_t deadline_us = clock_mono_us() + (uint64_t)m->answer_ms * 1000;
     struct dialer *d = &m->dialer;
     int fd;
 
@@ -72,7 +74,7 @@ connect_once(struct msock *m)
     }
     connect_name(m);
     connect_take(m, fd);
-    return 0;
+    return secure_begin(m, deadline_us);
 }
 
 void

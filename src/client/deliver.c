@@ -40,7 +40,7 @@ msock_connect(msock *m)
             return MSOCK_LOCAL;
         if (connect_moves_on(m, &pauses))
             continue;
-        if (retries++ >= m->retries || m->is_attached) {
+        if (retries++ >= m->retries || m->is_attached || secure_is_untrusted(m)) {
             connect_say_all(m);
             return MSOCK_UNREACHABLE;
         }
@@ -66,8 +66,7 @@ msock_attach(msock *m, int fd)
         fd_close(&fd);
         return handle_fail(m, MSOCK_USAGE, "this is no socket that a new handle can use");
     }
-    connect_attach(m, fd_above_standard(fd));
-    if (attempt_open(m) == 0)
+    if (connect_attach(m, fd_above_standard(fd)) == 0 && attempt_open(m) == 0)
         return MSOCK_OK;
     return m->waiter.is_ended ? handle_fail_ended(m) : MSOCK_UNREACHABLE;
 }
@@ -95,13 +94,13 @@ delivery_give_up(struct delivery *d)
     return delivery_decided(d, MSOCK_GIVEN_UP);
 }
 
-/* ERR codes that say that the server will not take this, now or later: tried once more only, in
- * case the connection and not the message was to blame. */
+/* Codes that say that the server will not take this, or we not the server, now or later: tried once
+ * more only, in case the connection and not the message was to blame. */
 static bool
 code_hopeless(const char *code)
 {
     return strcmp(code, "bad-header") == 0 || strcmp(code, "too-long") == 0 ||
-           strcmp(code, "denied") == 0;
+           strcmp(code, "denied") == 0 || strcmp(code, SECURE_UNTRUSTED) == 0;
 }
 
 /* The program waits no more. */

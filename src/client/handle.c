@@ -232,6 +232,36 @@ msock_set_key(msock *m, const char *path)
     return handle_fail(m, MSOCK_LOCAL, "there are %d transforms already", TRANSFORMS_MAX);
 }
 
+/* What is given here stands before what the URL says. */
+enum msock_status
+msock_set_tls(msock *m, const char *ca, const char *cert, const char *key_file,
+              const char *server_name, int insecure)
+{
+    char error[ADDRESS_ERROR_LEN];
+    struct secure_asked asked;
+    struct secure made;
+
+    handle_begin(m);
+    if (!m->at.url.is_tls || m->counts.connects > 0)
+        return handle_fail(m, MSOCK_USAGE,
+                           "this is for a new handle with TLS, whose URL begins with %s+tls://",
+                           m->at.url.scheme);
+    if (secure_read(&m->at.url, &asked, error) < 0)
+        return handle_fail(m, MSOCK_USAGE, "%s", error);
+    asked = (struct secure_asked){
+        .ca = ca != NULL ? ca : asked.ca,
+        .cert = cert != NULL ? cert : asked.cert,
+        .key = key_file != NULL ? key_file : asked.key,
+        .name = server_name != NULL ? server_name : asked.name,
+        .insecure = insecure != 0 || asked.insecure,
+    };
+    if (secure_make(&asked, &made, error) < 0)
+        return handle_fail(m, MSOCK_LOCAL, "%s", error);
+    secure_fini(&m->at.secure);
+    m->at.secure = made;
+    return MSOCK_OK;
+}
+
 enum msock_status
 msock_set_id(msock *m, const void *id, size_t n)
 {

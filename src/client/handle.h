@@ -18,12 +18,27 @@
  * how. */
 
 #define ADDRESS_PORT      8000 /* where none is given */
-#define ADDRESS_ERROR_LEN 512
+#define ADDRESS_ERROR_LEN TLS_ERROR_LEN
 
 struct proto_ops;
+struct msock;
+
+/* How TLS is to be. NULL: the authorities of the system; no certificate of our own; the host of the
+ * URL. */
+struct secure_asked {
+    const char *ca, *cert, *key, *name;
+    bool insecure; /* the server's certificate is not checked */
+};
+
+struct secure {
+    struct tls_context *context; /* NULL: there is no TLS */
+    char *name;                  /* that the server has to have; NULL: as above */
+    bool insecure;
+};
 
 struct address {
     struct url url;
+    struct secure secure;
     const struct proto_ops *ops;
     enum dial_pick pick;
     struct framing framing;
@@ -36,6 +51,27 @@ struct address {
 MS_MUST_CHECK int
 address_read(const char *text, struct address *address_out, char error[ADDRESS_ERROR_LEN]);
 void address_fini(struct address *address);
+
+/* --- secure.c --- */
+
+/* What the options of a "+tls" URL ask for. Returns 0, or -1 with a sentence. */
+MS_MUST_CHECK int
+secure_read(const struct url *url, struct secure_asked *asked_out, char error[ADDRESS_ERROR_LEN]);
+
+/* Reads the files. Returns 0, or -1 with a sentence. */
+MS_MUST_CHECK int
+secure_make(const struct secure_asked *asked, struct secure *out, char error[ADDRESS_ERROR_LEN]);
+void secure_fini(struct secure *secure);
+
+/* Does the handshake on a connection that was just made, until the monotonic time deadline_us.
+ * Returns 0, also without TLS; or -1 with the sentence set and the connection closed. */
+MS_MUST_CHECK int secure_begin(struct msock *m, uint64_t deadline_us);
+
+/* Sets the sentence about TLS that has failed on the connection, and the code. */
+void secure_say(struct msock *m);
+
+#define SECURE_UNTRUSTED "untrusted" /* the code where a certificate was not taken */
+bool secure_is_untrusted(const struct msock *m);
 
 #define HANDLE_VALUE_MAX 2006 /* bytes of an id or path: a late digest must fit too (1.8) */
 #define HANDLE_AUTO_ID   32   /* hex digits */
@@ -169,8 +205,8 @@ char *received_message(struct msock *m, struct message *message, const struct ou
 
 /* Which server a handle is connected to, how it comes to another one, and when it waits. */
 
-/* Takes over the socket of msock_attach; counts it. */
-void connect_attach(struct msock *m, int fd);
+/* Takes over the socket of msock_attach; counts it. Returns 0, or -1 with the sentence set. */
+MS_MUST_CHECK int connect_attach(struct msock *m, int fd);
 
 /* Connects the transport, without retries; counts it. Returns 0, or -1 with the sentence set (and
  * attempt_is_starved where there is no memory). */

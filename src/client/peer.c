@@ -546,7 +546,7 @@ void
 peer_shut(struct peer *p)
 {
     if (!p->shut)
-        (void)shutdown(p->transport->fd, SHUT_WR);
+        transport_shut(p->transport);
     p->shut = true;
 }
 

@@ -8,14 +8,15 @@
 #include "common/url.h"
 #include "common/wait.h"
 #include "proto/proto_table.h"
+#include "tls/tls.h"
 
 #include <sys/uio.h>
 
 /* --- transport.c --- */
 
-/* One connection to a server: a non-blocking socket and the counts of bytes. Nothing here knows
- * what the bytes mean, and nothing raises a signal. Invariant: fd is -1 where there is no
- * connection. */
+/* One connection to a server: a non-blocking socket, with TLS or without, and the counts of bytes
+ * but those of TLS. Nothing here knows what the bytes mean, and nothing raises a signal. Invariant:
+ * fd is -1 where there is no connection, and tls is NULL then. */
 
 enum transport_io {
     TRANSPORT_DONE, /* something was moved */
@@ -25,10 +26,13 @@ enum transport_io {
 
 struct transport {
     int fd;
-    struct waiter *waiter;        /* the caller's */
-    pid_t owner;                  /* who has made the connection */
-    int error;                    /* errno of the loss; 0: the server closed in order */
-    bool is_gone;                 /* the other machine does not answer: the next read says so */
+    struct tls_session *tls; /* NULL: there is no TLS */
+    char why[TLS_ERROR_LEN]; /* how TLS has failed: half a sentence; "" where it has not */
+    bool is_untrusted;       /* and that was over a certificate; the server has taken nothing */
+    struct waiter *waiter;   /* the caller's */
+    pid_t owner;             /* who has made the connection */
+    int error;               /* errno of the loss; 0: the server closed in order */
+    bool is_gone;            /* the other machine does not answer: the next read says so */
     uint64_t bytes_in, bytes_out; /* over all connections */
 };
 
@@ -39,6 +43,15 @@ void transport_forget_others(struct transport *t);
 
 /* Takes over a connection, a non-blocking socket; an older one must be closed. */
 void transport_take(struct transport *t, int fd);
+
+/* Begins TLS on a connection that was just taken over. The server is asked for, and checked, by its
+ * name (NULL: by none). Returns 0; or -1 with a sentence in why, or with errno: ETIMEDOUT,
+ * ECANCELED, ENOMEM or that of the loss. */
+MS_MUST_CHECK int transport_secure(struct transport *t, const struct tls_context *context,
+                                   const char *name, uint64_t deadline_us);
+
+/* Nothing more will be sent: the server is to see the end. */
+void transport_shut(struct transport *t);
 
 /* Closes, if open. */
 void transport_close(struct transport *t);

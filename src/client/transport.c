@@ -9,8 +9,11 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+
+#define SHUT_US 2000000 /* for the end to be said */
 
 void
 transport_init(struct transport *t, struct waiter *waiter)
@@ -20,11 +23,20 @@ transport_init(struct transport *t, struct waiter *waiter)
     t->waiter = waiter;
 }
 
+static void
+transport_end_tls(struct transport *t)
+{
+    tls_session_destroy(t->tls);
+    t->tls = NULL;
+}
+
 void
 transport_forget_others(struct transport *t)
 {
-    if (t->fd >= 0 && t->owner != getpid())
+    if (t->fd >= 0 && t->owner != getpid()) {
+        transport_end_tls(t);
         fd_close(&t->fd);
+    }
 }
 
 /* --- a peer whose machine is gone, and cannot say so --- */
@@ -65,6 +77,8 @@ transport_take(struct transport *t, int fd)
     t->fd = fd;
     t->owner = getpid();
     t->error = 0;
+    t->why[0] = '\0';
+    t->is_untrusted = false;
     t->is_gone = false;
     keep_alive(fd);
 }
@@ -72,13 +86,29 @@ transport_take(struct transport *t, int fd)
 void
 transport_close(struct transport *t)
 {
+    if (t->tls != NULL)
+        tls_shutdown(t->tls);
+    transport_end_tls(t);
     fd_close(&t->fd);
 }
 
 void
 transport_reset(struct transport *t)
 {
+    transport_end_tls(t);
     dial_reset(&t->fd);
+}
+
+/* The word of TLS for the end needs room in the kernel: without it the server would have to take
+ * the end for a cut. */
+void
+transport_shut(struct transport *t)
+{
+    if (t->tls != NULL) {
+        (void)transport_wait(t, POLLOUT, clock_mono_us() + SHUT_US);
+        tls_shutdown(t->tls);
+    }
+    (void)shutdown(t->fd, SHUT_WR);
 }
 
 static void
@@ -101,7 +131,35 @@ transport_failed(struct transport *t)
     if (errno == EAGAIN || errno == EWOULDBLOCK)
         return TRANSPORT_WAIT;
     t->error = errno;
+    if (t->tls != NULL && errno == EPROTO) {
+        snprintf(t->why, sizeof(t->why), "%s", tls_error(t->tls));
+        t->is_untrusted = tls_is_untrusted(t->tls);
+    }
     return TRANSPORT_LOST;
+}
+
+int
+transport_secure(struct transport *t, const struct tls_context *context, const char *name,
+                 uint64_t deadline_us)
+{
+    t->tls = tls_session_create(context, t->fd, name);
+    if (t->tls == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    while (tls_handshake(t->tls) < 0) {
+        if (transport_failed(t) == TRANSPORT_LOST)
+            return -1;
+        if (!transport_wait(t, tls_wants_write(t->tls) ? POLLOUT : POLLIN, deadline_us)) {
+            errno = ETIMEDOUT;
+            return -1;
+        }
+        if (t->waiter->is_ended) {
+            errno = ECANCELED;
+            return -1;
+        }
+    }
+    return 0;
 }
 
 enum transport_io
@@ -111,7 +169,7 @@ transport_send(struct transport *t, struct iovec **iov, int *count)
     ssize_t n;
 
     do {
-        n = sendmsg(t->fd, &msg, MSG_NOSIGNAL);
+        n = t->tls != NULL ? tls_writev(t->tls, *iov, *count) : sendmsg(t->fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return transport_failed(t);
@@ -125,12 +183,12 @@ transport_read(struct transport *t, void *buf, size_t n, size_t *got_out)
 {
     ssize_t got;
 
-    if (t->is_gone) {
-        t->error = ETIMEDOUT;
+    if (t->is_gone || t->why[0] != '\0') {
+        t->error = t->is_gone ? ETIMEDOUT : EPROTO;
         return TRANSPORT_LOST;
     }
     do {
-        got = recv(t->fd, buf, n, MSG_DONTWAIT);
+        got = t->tls != NULL ? tls_read(t->tls, buf, n) : recv(t->fd, buf, n, MSG_DONTWAIT);
     } while (got < 0 && errno == EINTR);
     if (got < 0)
         return transport_failed(t);

@@ -104,19 +104,24 @@ url_check_bytes(const struct url_parser *p)
     return 0;
 }
 
-/* Reads "msp://" and returns what follows, or NULL. */
+/* Reads "msp://" or "msp+tls://" and returns what follows, or NULL. */
 static const char *
 url_scheme(const struct url_parser *p)
 {
     const char *s = p->text;
+    size_t n;
 
     while (text_is_lower(*s) || (s > p->text && isdigit((unsigned char)*s)))
         s++;
-    if (s == p->text || strncmp(s, "://", 3) != 0 || s[3] == '\0' || s[3] == '?') {
+    n = (size_t)(s - p->text);
+    p->url->is_tls = p->takes_list && strncmp(s, "+tls:", 5) == 0;
+    if (p->url->is_tls)
+        s += strlen("+tls");
+    if (n == 0 || strncmp(s, "://", 3) != 0 || s[3] == '\0' || s[3] == '?') {
         url_fail(p, "expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH");
         return NULL;
     }
-    p->url->scheme = url_copy(p->text, (size_t)(s - p->text));
+    p->url->scheme = url_copy(p->text, n);
     if (p->url->scheme != NULL)
         return s + 3;
     url_fail(p, NO_MEMORY);

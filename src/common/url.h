@@ -1,6 +1,7 @@
 /* Listener and server addresses: PROTOCOL://ADDRESS:PORT?option=value&...  With no address and a
  * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. A
- * sender may give a list of servers: PROTOCOL://ADDRESS:PORT,ADDRESS:PORT. */
+ * sender may give a list of servers, PROTOCOL://ADDRESS:PORT,ADDRESS:PORT, and ask for TLS:
+ * PROTOCOL+tls://ADDRESS. */
 #ifndef COMMON_URL_H
 #define COMMON_URL_H
 
@@ -27,6 +28,7 @@ struct url_server {
 
 struct url {
     char *scheme;  /* "msp" */
+    bool is_tls;   /* "+tls" stood behind it */
     char *host;    /* "127.0.0.1", "::1", "example.org"; NULL for a Unix socket */
     char *path;    /* the Unix socket's path; NULL otherwise */
     uint16_t port; /* 0 where none was given or 0 was */
@@ -41,8 +43,8 @@ struct url {
  * where). url_fini after success only. */
 MS_MUST_CHECK int url_parse(const char *text, struct url *url_out, char error[URL_ERROR_LEN]);
 
-/* The same for a sender: there may be a list of servers, none of them twice. Those without a port
- * get default_port. */
+/* The same for a sender: there may be "+tls", and a list of servers, none of them twice. Those
+ * without a port get default_port. */
 MS_MUST_CHECK int url_parse_servers(const char *text, uint16_t default_port, struct url *url_out,
                                     char error[URL_ERROR_LEN]);
 

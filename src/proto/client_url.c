@@ -19,6 +19,14 @@ static int MS_PRINTF(2, 3) client_fail(char reason[CLIENT_REASON_LEN], const cha
     return -1;
 }
 
+/* Of every protocol: what the library reads itself. */
+static bool
+client_is_common(const struct url *url, const char *name)
+{
+    return strcmp(name, "key_file") == 0 || strcmp(name, "pick") == 0 ||
+           (url->is_tls && strncmp(name, "tls_", 4) == 0);
+}
+
 static int
 client_check_options(const struct proto_ops *ops, const struct url *url,
                      char reason[CLIENT_REASON_LEN])
@@ -30,7 +38,7 @@ client_check_options(const struct proto_ops *ops, const struct url *url,
             known++;
         if (framing_forbids_nul(&url->options[i]))
             return client_fail(reason, "%s: %%00 is for delimiters only", name);
-        if (*known == NULL && strcmp(name, "key_file") != 0 && strcmp(name, "pick") != 0)
+        if (*known == NULL && !client_is_common(url, name))
             return client_fail(reason, "%s has no option \"%.60s\" for a client", ops->name, name);
     }
     return 0;

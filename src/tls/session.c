@@ -19,7 +19,7 @@ struct tls_session {
     SSL *ssl;
     const struct tls_context *context;
     int fd;
-    bool is_begun, wants_write;
+    bool is_begun, wants_write, is_untrusted;
     char error[TLS_ERROR_LEN];
 };
 
@@ -84,6 +84,25 @@ session_fail(struct tls_session *s, int error, const char *text)
     return -1;
 }
 
+/* Alerts with which a peer tells that it does not take our certificate, or our having none. */
+static bool
+session_is_refused(int reason)
+{
+    switch (reason) {
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+        return true;
+    default: /* of all others */
+        return false;
+    }
+}
+
 /* Why a certificate was not taken: the peer's where it is at fault. */
 static int
 session_protocol_error(struct tls_session *s)
@@ -93,11 +112,15 @@ session_protocol_error(struct tls_session *s)
 
     if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         return session_fail(s, ECONNRESET, "it has gone without an end");
-    if (verdict != X509_V_OK && s->context->verify != TLS_VERIFY_NOBODY)
+    if (verdict != X509_V_OK && s->context->verify != TLS_VERIFY_NOBODY) {
+        s->is_untrusted = true;
         snprintf(text, sizeof(text), "its certificate is not taken: %s",
                  X509_verify_cert_error_string(verdict));
-    else
-        snprintf(text, sizeof(text), "TLS failed: %s", tls_reason());
+    } else {
+        s->is_untrusted = session_is_refused(ERR_GET_REASON(ERR_peek_last_error()));
+        snprintf(text, sizeof(text), "%s: %s",
+                 s->is_untrusted ? "it does not take our certificate" : "TLS failed", tls_reason());
+    }
     return session_fail(s, EPROTO, text);
 }
 
@@ -207,6 +230,12 @@ tls_shutdown(struct tls_session *s)
     if (SSL_is_init_finished(s->ssl))
         (void)SSL_shutdown(s->ssl);
     ERR_clear_error();
+}
+
+bool
+tls_is_untrusted(const struct tls_session *s)
+{
+    return s->is_untrusted;
 }
 
 bool

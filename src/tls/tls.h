@@ -119,6 +119,9 @@ bool tls_has_pending(const struct tls_session *s);
 /* Why it failed: half a sentence, "its certificate has expired". May hold bytes of the peer's. */
 const char *tls_error(const struct tls_session *s);
 
+/* It failed over a certificate: we have not taken the peer's, or the peer has not taken ours. */
+bool tls_is_untrusted(const struct tls_session *s);
+
 /* Did it begin with the keys of an earlier session? */
 bool tls_is_resumed(const struct tls_session *s);
 

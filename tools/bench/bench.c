@@ -118,6 +118,10 @@ bench_find_speech(struct bench_options *options)
         return false;
     }
     options->has_url = true;
+    if (options->url.is_tls) {
+        say_error("\"%.80s\": bench speaks no TLS", text);
+        return false;
+    }
     options->speech = bench_speech_of(options->url.scheme, options->blocks);
     if (options->speech == NULL) {
         say_error("\"%.80s\": %s", text,

@@ -346,6 +346,12 @@ chat_say_server(const struct chat *chat)
     terminal_note(text);
 }
 
+static int
+chat_lost(const struct chat *chat)
+{
+    return session_status(chat->m, &(struct session_result){.status = MSOCK_UNREACHABLE});
+}
+
 /* Until the end of input, or the server is gone for good. Every call on the handle may have read
  * messages for which there is nothing to poll any more. */
 static int
@@ -353,9 +359,9 @@ chat_run(struct chat *chat)
 {
     while (!chat->input_done || chat_now() < chat->end) {
         if (!chat_connect(chat))
-            return EX_UNAVAILABLE;
+            return chat_lost(chat);
         if ((msock_fd(chat->m) >= 0 || chat->more) && !chat_receive(chat) && chat->input_done)
-            return EX_UNAVAILABLE;
+            return chat_lost(chat);
         chat_say_server(chat);
         chat_wait(chat);
     }
@@ -376,11 +382,12 @@ static const char chat_help[] =
     "  -u, --url URL       the server, or several; default $MSOCK_URL\n"
     "  -n, --name NAME     put \"NAME: \" before each line\n"
     "  -w, --wait SECONDS  listen for so long after the end of input; default 0\n"
-    "  -k, --key FILE      seal and open messages with the key in FILE\n"
+    "  -k, --key FILE      seal and open messages with the key in FILE\n" SESSION_TLS_HELP
     "  -j, --json          print each message as a JSON object\n"
     "  -v, --verbose       say on standard error which server was taken\n"
     "  -h, --help          this text\n\n"
-    "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent\n";
+    "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent,\n"
+    "77 a certificate was not taken\n";
 
 /* Returns OPTIONS_GO_ON, or an exit status. */
 static int
@@ -390,6 +397,7 @@ chat_options(struct chat *chat, struct session_options *options, int argc, char 
                                       {"name", 'n', OPTION_TEXT, &chat->name, 0, 0, NULL},
                                       {"wait", 'w', OPTION_SECONDS, &chat->wait_s, 0, 1e6, NULL},
                                       {"key", 'k', OPTION_TEXT, &options->key, 0, 0, NULL},
+                                      SESSION_TLS_ROWS(&options->tls),
                                       {"json", 'j', OPTION_FLAG, &chat->json, 0, 0, NULL},
                                       {"verbose", 'v', OPTION_FLAG, &options->verbose, 0, 0, NULL}};
     int status = options_read(argc, argv, "chat", chat_help, rows, MS_ARRAY_LEN(rows));

@@ -109,10 +109,17 @@ void progress_clear(struct progress *progress);
 
 /* --- what the sending commands share (session.c) --- */
 
+/* TLS, all NULL: as the environment says, else as the URL. */
+struct session_tls {
+    const char *ca, *cert, *key_file, *server_name;
+    bool insecure;
+};
+
 struct session_options {
     const char *url;
-    const char *id;         /* NULL: the library makes one */
-    const char *key;        /* a file; NULL: nothing is sealed */
+    const char *id;  /* NULL: the library makes one */
+    const char *key; /* a file; NULL: nothing is sealed */
+    struct session_tls tls;
     double timeout_s;       /* below 0: the library's defaults */
     double final_timeout_s; /* the same */
     uint32_t retries;       /* SESSION_RETRIES: the library's default */
@@ -130,10 +137,28 @@ struct session_options {
         .progress = -1                                                                       \
     }
 
+/* Rows of the options of TLS, and their help. */
+#define SESSION_TLS_ROWS(t)                                             \
+    {"ca", 0, OPTION_TEXT, &(t)->ca, 0, 0, NULL},                       \
+        {"cert", 0, OPTION_TEXT, &(t)->cert, 0, 0, NULL},               \
+        {"key-file", 0, OPTION_TEXT, &(t)->key_file, 0, 0, NULL},       \
+        {"server-name", 0, OPTION_TEXT, &(t)->server_name, 0, 0, NULL}, \
+    {                                                                   \
+        "insecure", 0, OPTION_FLAG, &(t)->insecure, 0, 0, NULL          \
+    }
+#define SESSION_TLS_HELP                                                                   \
+    "      --ca FILE          msp+tls://...: trust the certificate authorities in FILE;\n" \
+    "                         default $MSOCK_CA, else those of the system\n"               \
+    "      --cert FILE        be known by this certificate; default $MSOCK_CERT\n"         \
+    "      --key-file FILE    its key; default $MSOCK_KEY_FILE\n"                          \
+    "      --server-name NAME the name that the server's certificate must have; default\n" \
+    "                         $MSOCK_SERVER_NAME, else the host of the URL\n"              \
+    "      --insecure         do not check the server's certificate: anybody can be it\n"
+
 /* Rows of the options above but the id, and their help. */
 #define SESSION_ROWS(o)                                                                \
     {"url", 'u', OPTION_TEXT, &(o)->url, 0, 0, NULL},                                  \
-        {"key", 'k', OPTION_TEXT, &(o)->key, 0, 0, NULL},                              \
+        {"key", 'k', OPTION_TEXT, &(o)->key, 0, 0, NULL}, SESSION_TLS_ROWS(&(o)->tls), \
         {"timeout", 't', OPTION_SECONDS, &(o)->timeout_s, 0.001, 1e6, NULL},           \
         {"final-timeout", 0, OPTION_SECONDS, &(o)->final_timeout_s, 0.001, 1e6, NULL}, \
         {"retries", 'r', OPTION_COUNT, &(o)->retries, 0, 1000000, NULL},               \
@@ -148,13 +173,14 @@ struct session_options {
 #define SESSION_STATUS                                                            \
     "exit status: 0 committed, 64 usage, 65 refused, 66 a file cannot be read,\n" \
     "69 not reachable, 71 no memory or descriptors, 73 no temporary file,\n"      \
-    "74 standard output cannot be written, 75 given up after retries\n"
+    "74 standard output cannot be written, 75 given up after retries,\n"          \
+    "77 a certificate was not taken\n"
 
 #define SESSION_HELP                                                                        \
     "  -u, --url URL          the server, or several: msp://a:8000,b:8000; default\n"       \
     "                         $MSOCK_URL, else msp://127.0.0.1:8000\n"                      \
     "  -k, --key FILE         seal what is sent with the first key in FILE (32 bytes, or\n" \
-    "                         lines of 64 hex digits)\n"                                    \
+    "                         lines of 64 hex digits)\n" SESSION_TLS_HELP                   \
     "      --reply            ask for the reply and print it on standard output; over\n"    \
     "                         tinyproto, cnp and lines a journal sends one with\n"          \
     "                         ?reply=yes only\n"                                            \
@@ -199,10 +225,10 @@ struct session_result {
 int session_report(const struct session_options *options, const msock *m,
                    const struct session_result *result);
 
-/* The exit status for a result. */
-int session_status(const struct session_result *result);
+/* The exit status for a result of the last call on m. */
+int session_status(const msock *m, const struct session_result *result);
 
-/* The worse of two exit statuses: 69, 75, 71, 73, 66, 65, 64, 0. */
+/* The worse of two exit statuses: 77, 69, 75, 71, 73, 66, 65, 64, 0. */
 int session_worse(int a, int b);
 
 /* Bytes as a string of base64; NULL without memory. */

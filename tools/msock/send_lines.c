@@ -70,7 +70,7 @@ lines_failed(struct lines *l, uint64_t line, enum msock_status status)
     /* A failure that ended them all is reported once, at its first line. */
     if (!l->ended)
         say_error("line %llu: %s", (unsigned long long)line, msock_error(l->m));
-    l->status = session_worse(l->status, session_status(&result));
+    l->status = session_worse(l->status, session_status(l->m, &result));
 }
 
 static void

@@ -23,10 +23,44 @@ session_ms(double seconds)
     return seconds > 0 ? (unsigned)(seconds * 1000 + 0.5) : 0;
 }
 
+static const char *
+session_or_environment(const char *option, const char *variable)
+{
+    const char *value = option != NULL ? option : getenv(variable);
+
+    return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* Returns an exit status, after an error message where it is not EX_OK. */
+static int
+session_secure(const struct session_options *options, msock *m)
+{
+    const struct session_tls *tls = &options->tls;
+    bool is_asked = tls->ca != NULL || tls->cert != NULL || tls->key_file != NULL ||
+                    tls->server_name != NULL || tls->insecure;
+
+    /* The environment may be there for other URLs. */
+    if (!is_asked && strstr(options->url, "+tls://") == NULL)
+        return EX_OK;
+    if (msock_set_tls(m, session_or_environment(tls->ca, "MSOCK_CA"),
+                      session_or_environment(tls->cert, "MSOCK_CERT"),
+                      session_or_environment(tls->key_file, "MSOCK_KEY_FILE"),
+                      session_or_environment(tls->server_name, "MSOCK_SERVER_NAME"),
+                      tls->insecure) != MSOCK_OK) {
+        say_error("%s", msock_error(m));
+        return EX_USAGE;
+    }
+    if (tls->insecure)
+        say_error("WARNING: --insecure: nobody checks who the server is; whoever stands between can"
+                  " read and change all that is sent");
+    return EX_OK;
+}
+
 int
 session_open(const struct session_options *options, msock **m_out)
 {
     char error[512];
+    int status;
     msock *m;
 
     if (msock_url_error(options->url, error, sizeof(error)) != MSOCK_OK) {
@@ -48,13 +82,21 @@ session_open(const struct session_options *options, msock **m_out)
         msock_close(m);
         return EX_USAGE;
     }
-    *m_out = m;
-    return EX_OK;
+    status = session_secure(options, m);
+    if (status == EX_OK)
+        *m_out = m;
+    else
+        msock_close(m);
+    return status;
 }
 
 int
-session_status(const struct session_result *result)
+session_status(const msock *m, const struct session_result *result)
 {
+    if (strcmp(msock_error_code(m), "no-temporary") == 0)
+        return EX_CANTCREAT;
+    if (strcmp(msock_error_code(m), "untrusted") == 0)
+        return EX_NOPERM;
     switch (result->status) {
     case MSOCK_OK:
         return EX_OK;
@@ -77,8 +119,8 @@ session_status(const struct session_result *result)
 int
 session_worse(int a, int b)
 {
-    static const int order[] = {EX_UNAVAILABLE, EX_TEMPFAIL, EX_OSERR, EX_CANTCREAT,
-                                EX_NOINPUT,     EX_DATAERR,  EX_USAGE};
+    static const int order[] = {EX_NOPERM,    EX_UNAVAILABLE, EX_TEMPFAIL, EX_OSERR,
+                                EX_CANTCREAT, EX_NOINPUT,     EX_DATAERR,  EX_USAGE};
 
     for (size_t i = 0; i < MS_ARRAY_LEN(order); i++)
         if (a == order[i] || b == order[i])
@@ -233,5 +275,5 @@ session_report(const struct session_options *options, const msock *m,
         session_reply(m);
     else if (result->status == MSOCK_OK && !options->quiet && isatty(STDOUT_FILENO))
         session_done(m, result);
-    return strcmp(msock_error_code(m), "no-temporary") == 0 ? EX_CANTCREAT : session_status(result);
+    return session_status(m, result);
 }

@@ -1,0 +1,314 @@
+/* Senders over TLS, against openssl s_server, which turns each line around: what is checked, what
+ * is said where a check fails, and what becomes of a message then. */
+#include "daemon.h"
+#include "harness.h"
+#include "proxy.h"
+#include "run.h"
+#include "support/certificates.h"
+#include "target.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+struct server {
+    char dir[HARNESS_PATH_LEN];
+    struct running running;
+    unsigned port;
+};
+
+/* The certificates of all tests: "ca" signs, "other" is an authority that nobody knows. */
+static void
+make_certificates(const char *dir)
+{
+    certificate_make(dir, "ca", NULL, &(struct certificate){.common_name = "ca"});
+    certificate_make(dir, "other", NULL, &(struct certificate){.common_name = "other"});
+    certificate_make(dir, "good", "ca",
+                     &(struct certificate){.alternative = "DNS:localhost,IP:127.0.0.1"});
+    certificate_make(dir, "named", "ca", &(struct certificate){.alternative = "DNS:b.example"});
+    certificate_make(
+        dir, "expired", "ca",
+        &(struct certificate){.alternative = "DNS:localhost", .from_days = -9, .days = 5});
+    certificate_make(dir, "early", "ca",
+                     &(struct certificate){.alternative = "DNS:localhost", .from_days = 5});
+    certificate_make(dir, "foreign", "other",
+                     &(struct certificate){.alternative = "DNS:localhost"});
+    certificate_make(dir, "pump", "ca", &(struct certificate){.common_name = "pump-1"});
+}
+
+static bool
+server_is_up(struct server *s)
+{
+    char text[4096];
+    ssize_t n = pread(s->running.out, text, sizeof(text) - 1, 0);
+    char *line;
+
+    text[n > 0 ? n : 0] = '\0';
+    line = strstr(text, "ACCEPT 127.0.0.1:");
+    if (line == NULL || strchr(line, '\n') == NULL)
+        return false;
+    s->port = (unsigned)atoi(line + strlen("ACCEPT 127.0.0.1:"));
+    return true;
+}
+
+/* Answers with each line turned around; option may be NULL. */
+static void
+server_start_in(struct server *s, const char *cert, const char *option)
+{
+    char pem[64], key[64];
+    const char *argv[] = {"/usr/bin/openssl",
+                          "s_server",
+                          "-accept",
+                          "127.0.0.1:0",
+                          "-cert",
+                          pem,
+                          "-key",
+                          key,
+                          "-rev",
+                          option,
+                          "-CAfile",
+                          "ca.pem",
+                          NULL};
+
+    if (option == NULL)
+        argv[9] = NULL;
+    snprintf(pem, sizeof(pem), "%s.pem", cert);
+    snprintf(key, sizeof(key), "%s.key", cert);
+    run_start(&s->running, argv, &(struct run_options){.cwd = s->dir});
+    WAIT_FOR(server_is_up(s), 10000);
+}
+
+static void
+server_start(struct server *s, const char *cert, const char *option)
+{
+    harness_directory(s->dir);
+    make_certificates(s->dir);
+    server_start_in(s, cert, option);
+}
+
+/* Runs commands in the server's directory: $M is msock, $U the server by name, $A by address.
+ * Expects the status, and the text in what was printed. */
+static void
+expect(const struct server *s, const char *commands, int status, const char *text)
+{
+    char line[4 * HARNESS_PATH_LEN];
+    struct run_result result;
+
+    snprintf(line, sizeof(line),
+             "cd %s; M=%s P=%u; U=\"frame+tls://localhost:$P?framing=delimiter\""
+             " A=\"frame+tls://127.0.0.1:$P?framing=delimiter\"; exec 2>&1; %s",
+             s->dir, harness_program("msock"), s->port, commands);
+    result = run_program("/bin/sh", "-c", line, NULL);
+    if (result.status != status || strstr(result.out, text) == NULL)
+        fail_msg("%s: status %d: %s", commands, result.status, result.out);
+    run_result_free(&result);
+}
+
+static void
+a_good_server_is_taken(void **state)
+{
+    struct server s;
+
+    (void)state;
+    server_start(&s, "good", NULL);
+    expect(&s, "$M -u $U send --ca ca.pem --reply abc", EX_OK, "cba");
+    expect(&s, "$M -u $A send --ca ca.pem --reply abc", EX_OK, "cba");
+    expect(&s, "$M -u \"$A&tls_ca=ca.pem\" send --reply abc", EX_OK, "cba");
+    expect(&s, "MSOCK_CA=ca.pem $M -u $U send --reply abc", EX_OK, "cba");
+    expect(&s, "$M -u $A send --ca ca.pem --server-name localhost --reply abc", EX_OK, "cba");
+    expect(&s, "echo abc | $M -u $U chat --ca ca.pem --wait 3", EX_OK, "cba");
+    expect(&s, "seq 100 200 | MSOCK_CA=ca.pem $M -u $U send --lines", EX_OK, "");
+    expect(&s, "MSOCK_CA=ca.pem MSOCK_SERVER_NAME=b.example $M -u $U send x", EX_NOPERM,
+           "hostname mismatch");
+}
+
+static void
+each_check_that_fails_is_named(void **state)
+{
+    static const struct {
+        const char *cert, *options, *text;
+    } rows[] = {
+        {"good", "", "unable to get local issuer certificate"},
+        {"good", "--ca other.pem", "unable to get local issuer certificate"},
+        {"good", "--ca ca.pem --server-name 127.0.0.2", "IP address mismatch"},
+        {"named", "--ca ca.pem", "hostname mismatch"},
+        {"expired", "--ca ca.pem", "certificate has expired"},
+        {"early", "--ca ca.pem", "certificate is not yet valid"},
+        {"foreign", "--ca ca.pem", "unable to get local issuer certificate"},
+        {"other", "--ca ca.pem", "self-signed certificate"},
+    };
+    struct server s;
+    char line[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        server_start(&s, rows[i].cert, NULL);
+        snprintf(line, sizeof(line), "$M -u $U send %s --reply abc", rows[i].options);
+        expect(&s, line, EX_NOPERM, rows[i].text);
+        expect(&s, line, EX_NOPERM, "its certificate is not taken: ");
+    }
+    expect(&s, "$M -u $U send --insecure --reply abc", EX_OK, "WARNING: --insecure");
+    expect(&s, "$M -u $U send --insecure --reply abc 2>/dev/null", EX_OK, "cba");
+    expect(&s, "$M -u $U chat </dev/null", EX_NOPERM, "is not taken");
+    expect(&s, "$M -u $U send -j x", EX_NOPERM, "\"code\":\"untrusted\"");
+}
+
+static void
+a_server_refuses_certificates(void **state)
+{
+    struct server s;
+
+    (void)state;
+    server_start(&s, "good", "-Verify=1");
+    expect(&s, "$M -u $U send --ca ca.pem --cert pump.pem --key-file pump.key --reply abc", EX_OK,
+           "cba");
+    expect(&s,
+           "MSOCK_CERT=pump.pem MSOCK_KEY_FILE=pump.key MSOCK_CA=ca.pem $M -u $U send --reply x",
+           EX_OK, "x");
+    expect(&s, "$M -u $U send --ca ca.pem --reply abc", EX_NOPERM,
+           "it does not take our certificate: tlsv13 alert certificate required");
+}
+
+static void
+wrong_options_are_told(void **state)
+{
+    static const struct {
+        const char *command;
+        int status;
+        const char *text;
+    } rows[] = {
+        {"$M -u $U send --cert pump.pem x", EX_USAGE, "the key is missing"},
+        {"$M -u $U send --key-file pump.key x", EX_USAGE, "the certificate is missing"},
+        {"$M -u $U send --cert pump.pem --key-file good.key x", EX_USAGE,
+         "not that of the certificate"},
+        {"chmod 644 pump.key; $M -u $U send --cert pump.pem --key-file pump.key x", EX_USAGE,
+         "chmod 600 pump.key"},
+        {"$M -u $U send --ca none.pem x", EX_USAGE, "none.pem cannot be read"},
+        {"$M -u $U send --ca good.key x", EX_USAGE, "there is none in the file"},
+        {"$M -u msp://localhost send --ca ca.pem x", EX_USAGE, "msp+tls://"},
+        {"$M -u msp+tls://localhost?tls_verify=no send x", EX_USAGE, "tls_verify"},
+        {"$M -u msp://localhost?tls_ca=ca.pem send x", EX_USAGE, "tls_ca"},
+        {"$M -u msp+ssl://localhost send x", EX_USAGE, "expected PROTOCOL://"},
+        {"$M -u msp+tls:///run/none/x.sock send -r 0 x", EX_UNAVAILABLE, "no such socket"},
+    };
+    struct server s;
+
+    (void)state;
+    server_start(&s, "good", NULL);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        expect(&s, rows[i].command, rows[i].status, rows[i].text);
+}
+
+/* A server of a list whose certificate is wrong does not keep a message from the next one. */
+static void
+another_server_gets_its_turn(void **state)
+{
+    struct server good, wrong;
+    char line[256];
+
+    (void)state;
+    server_start(&wrong, "expired", NULL);
+    good = wrong;
+    server_start_in(&good, "good", NULL);
+    snprintf(line, sizeof(line),
+             "$M -u 'frame+tls://localhost:%u,localhost:%u?framing=delimiter' send --ca ca.pem "
+             "--reply abc",
+             wrong.port, good.port);
+    expect(&good, line, EX_OK, "cba");
+    snprintf(
+        line, sizeof(line),
+        "$M -u 'frame+tls://localhost:%u,localhost:%u?framing=delimiter' send --ca other.pem x",
+        wrong.port, good.port);
+    expect(&good, line, EX_NOPERM, "issuer certificate; localhost:");
+}
+
+/* The network of a proxy: its URL stands in $U and $A. */
+static void
+behind(struct server *s, const struct proxy_options *options)
+{
+    struct target target;
+
+    target_local(s->port, &target);
+    s->port = target_port(&proxy_start(&target, options)->target);
+}
+
+/* A record of TLS that goes on for ever, a byte now and then. */
+static void *
+trickle(void *listener)
+{
+    int fd = accept(*(int *)listener, NULL, NULL);
+    struct waiting waiting = waiting_begin(30000);
+    ssize_t n = write(fd, "\x16\x03\x03\x40\x00", 5);
+
+    while (n > 0 && waiting_more(&waiting))
+        n = send(fd, "x", 1, MSG_NOSIGNAL);
+    close(fd);
+    return NULL;
+}
+
+static void
+a_slow_handshake_meets_the_deadline(void **state)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    pthread_t thread;
+    struct server s;
+
+    (void)state;
+    harness_directory(s.dir);
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, len), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &len), 0);
+    s.port = ntohs(at.sin_port);
+    assert_int_equal(pthread_create(&thread, NULL, trickle, &listener), 0);
+    expect(&s, "$M -u $A send --insecure -t 0.5 -r 0 x", EX_UNAVAILABLE, "no TLS within 500 ms");
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    close(listener);
+}
+
+static void
+flipped_bits_are_no_message(void **state)
+{
+    struct server s;
+
+    (void)state;
+    server_start(&s, "good", NULL);
+    behind(&s, &(struct proxy_options){.seed = 1, .flip_every = 3000});
+    expect(&s, "head -c 100000 /dev/zero | tr '\\0' a | $M -u $U send --ca ca.pem --reply -r 0",
+           EX_TEMPFAIL, "given up after 1 attempt");
+}
+
+static void
+what_speaks_no_tls_is_told(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    struct server s;
+
+    (void)state;
+    harness_directory(s.dir);
+    s.port = target_port(&d->listeners[0]);
+    expect(&s, "$M -u msp+tls://127.0.0.1:$P send --insecure -r 0 x", EX_UNAVAILABLE,
+           "TLS failed: wrong version number");
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_good_server_is_taken),
+        SYSTEM_TEST(each_check_that_fails_is_named),
+        SYSTEM_TEST(a_server_refuses_certificates),
+        SYSTEM_TEST(wrong_options_are_told),
+        SYSTEM_TEST(another_server_gets_its_turn),
+        SYSTEM_TEST(a_slow_handshake_meets_the_deadline),
+        SYSTEM_TEST(flipped_bits_are_no_message),
+        SYSTEM_TEST(what_speaks_no_tls_is_told),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
