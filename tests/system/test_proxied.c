@@ -369,28 +369,32 @@ haproxy_says_whose_a_connection_is(void **state)
     daemon_stop(d);
 }
 
-/* TLS ends at HAProxy: the protocol inside, and whose it is, come as they are. */
+/* A certificate for localhost; its key is beside it, where HAProxy looks for it. */
 static void
-haproxy_may_end_tls(void **state)
+make_certificate(const char *dir, char pem[HARNESS_PATH_LEN], char key[HARNESS_PATH_LEN])
 {
-    struct daemon *d = start("frame://127.0.0.1:0?reply=yes&proxy=required&proxy_from=127.0.0.1");
-    char pem[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], bind[2 * HARNESS_PATH_LEN], to[64];
+    struct run_result r;
+
+    harness_join(pem, dir, "tls.pem");
+    harness_join(key, dir, "tls.pem.key");
+    r = run_program("/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost", "-keyout",
+                    key, "-out", pem, NULL);
+    assert_int_equal(r.status, 0);
+    run_result_free(&r);
+}
+
+/* A frame over TLS through HAProxy is in the journal, from who sent it. */
+static void
+expect_tls(const struct daemon *d, const char *bind)
+{
+    char to[64];
     const char *argv[] = {"/usr/bin/openssl", "s_client", "-quiet", "-connect", to, NULL};
     struct haproxy h;
     struct run_result r;
     struct running client;
     struct journal j;
 
-    (void)state;
-    haproxy_need();
-    harness_join(pem, d->dir, "tls.pem");
-    harness_join(key, d->dir, "tls.pem.key");
-    r = run_program("/usr/bin/openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                    "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost", "-keyout",
-                    key, "-out", pem, NULL);
-    assert_int_equal(r.status, 0);
-    run_result_free(&r);
-    snprintf(bind, sizeof(bind), "ssl crt %s", pem);
     haproxy_start(&h, d, bind, "send-proxy-v2");
     snprintf(to, sizeof(to), "127.0.0.1:%u", target_port(&h.target));
     run_start(&client, argv, &(struct run_options){.input = "\0\0\0\5hello", .input_len = 9});
@@ -399,10 +403,45 @@ haproxy_may_end_tls(void **state)
     assert_int_equal(j.count, 1);
     assert_string_equal(j.entries[0].body, "hello");
     assert_memory_equal(j.entries[0].peer, "127.0.0.1:", 10);
+    assert_int_not_equal(strtoul(j.entries[0].peer + 10, NULL, 10), target_port(&h.target));
     journal_free(&j);
     haproxy_stop(&h);
     run_finish(&client, 20000, &r);
     run_result_free(&r);
+}
+
+#define FRAMES "frame://127.0.0.1:0?reply=yes&proxy=required&proxy_from=127.0.0.1"
+
+static void
+haproxy_may_end_tls(void **state)
+{
+    char dir[HARNESS_PATH_LEN], pem[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN];
+    char bind[2 * HARNESS_PATH_LEN];
+    struct daemon *d = start(FRAMES);
+
+    (void)state;
+    haproxy_need();
+    harness_directory(dir);
+    make_certificate(dir, pem, key);
+    snprintf(bind, sizeof(bind), "ssl crt %s", pem);
+    expect_tls(d, bind);
+    daemon_stop(d);
+}
+
+static void
+haproxy_may_pass_tls_through(void **state)
+{
+    char dir[HARNESS_PATH_LEN], pem[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN];
+    char url[3 * HARNESS_PATH_LEN];
+    struct daemon *d;
+
+    (void)state;
+    haproxy_need();
+    harness_directory(dir);
+    make_certificate(dir, pem, key);
+    snprintf(url, sizeof(url), FRAMES "&tls=required&tls_cert=%s&tls_key=%s", pem, key);
+    d = start(url);
+    expect_tls(d, "");
     daemon_stop(d);
 }
 
@@ -420,6 +459,7 @@ main(void)
         SYSTEM_TEST(proxies_must_be_named),
         SYSTEM_TEST(haproxy_says_whose_a_connection_is),
         SYSTEM_TEST(haproxy_may_end_tls),
+        SYSTEM_TEST(haproxy_may_pass_tls_through),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
