@@ -182,6 +182,7 @@ static int
 master_start(struct master *m, struct config *config)
 {
     start_terminal(m, config);
+    notify_open(&m->notify);
     if (start_log(m, config) < 0 || start_kernel(m) < 0 || start_descriptors(m) < 0 ||
         start_runtime(m, config) < 0 || start_shared(m, config) < 0) {
         config_destroy(config);
@@ -229,6 +230,7 @@ master_ready(struct master *m)
     log_line(LOG_ready, "ready: %s", buffer_cstr(&text));
     master_mind_user(m->current->config);
     daemonize_tell(&m->verdict_fd, 0, "");
+    notify_ready(&m->notify, "", buffer_cstr(&text));
 out:
     buffer_fini(&text);
 }
@@ -285,6 +287,7 @@ master_leave(struct master *m, enum master_phase phase, int signo)
     leave_pending(m);
     reload_give_up_reading(m, "msockd was told to stop");
     m->phase = phase;
+    notify_say(&m->notify, "STOPPING=1\nSTATUS=stopping");
     m->reload_again = false;
     if (m->has_stats)
         atomic_store(&m->stats.control->stopping, (uint32_t)signo);
@@ -422,6 +425,8 @@ master_wake_us(const struct master *m)
         wake = m->reading.until_us;
     if (m->phase == MASTER_RUNNING && m->look_at_us < wake)
         wake = m->look_at_us;
+    if ((us = notify_wake_us(&m->notify)) < wake)
+        wake = us;
     us = reload_wake_us(m);
     return us < wake ? us : wake;
 }
@@ -461,6 +466,7 @@ master_loop(struct master *m)
         reload_hear(m);
         master_terminal(m);
         master_signals(m);
+        notify_timer(&m->notify, clock_mono_us());
         reload_timers(m, clock_mono_us());
         if (m->phase == MASTER_RUNNING && m->look_at_us <= clock_mono_us())
             master_look(m);

@@ -372,13 +372,20 @@ reload_commit(struct master *m, struct failure *why)
 
 /* --- HUP --- */
 
+void
+reload_verdict(struct master *m, bool ok, const char *text)
+{
+    stats_master_verdict(&m->stats, ok, text);
+    notify_ready(&m->notify, ok ? "" : "refused, and nothing has changed: ", text);
+}
+
 static void
 reload_refuse(struct master *m, const struct failure *why)
 {
     log_line(m->upgrading ? LOG_upgrade_failed : LOG_reload_failed,
              "%s failed, nothing has changed: %s", m->upgrading ? "upgrade" : "reload", why->text);
     upgrade_end(m);
-    stats_master_verdict(&m->stats, false, why->text);
+    reload_verdict(m, false, why->text);
 }
 
 /* --- reading the configuration --- */
@@ -543,6 +550,7 @@ reload_request(struct master *m, bool upgrade)
     }
     master_look(m);
     stats_master_reload(&m->stats);
+    notify_reloading(&m->notify, upgrade ? "upgrading" : "reloading");
     m->upgrading = upgrade;
     if ((upgrade && upgrade_begin(m, &why) < 0) || reading_begin(m, &why) < 0)
         reload_refuse(m, &why);
@@ -569,14 +577,14 @@ reload_finish(struct master *m)
         upgrade_execute(m, &why);
         log_line(LOG_upgrade_failed, "%s", why.text);
         upgrade_end(m);
-        stats_master_verdict(&m->stats, false, why.text);
+        reload_verdict(m, false, why.text);
         return;
     }
     buffer_init(&text);
     buffer_printf(&text, "generation %llu: ", (unsigned long long)m->current->number);
     reload_describe(m->current, &text);
     log_line(LOG_reloaded, "reloaded: %s", buffer_cstr(&text));
-    stats_master_verdict(&m->stats, true, buffer_cstr(&text));
+    reload_verdict(m, true, buffer_cstr(&text));
     buffer_fini(&text);
 }
 

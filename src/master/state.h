@@ -12,7 +12,9 @@
 
 #include <limits.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 /* --- run_dir.c --- */
 
@@ -324,6 +326,30 @@ void signals_note(unsigned *pending, int signo);
 /* Removes the most urgent from pending and returns it, SIGNALS_NONE where nothing is. Pure. */
 enum signals_action signals_next(unsigned *pending);
 
+/* --- notify.c --- */
+
+/* The service manager that has started msockd, where it wants to know how it goes (systemd, with
+ * Type=notify or notify-reload). Its variables are taken out of the environment. */
+struct notify {
+    struct sockaddr_un to;
+    socklen_t len;        /* 0: nobody wants to know */
+    uint64_t watchdog_us; /* between two signs of life; 0: none are wanted */
+    uint64_t next_us;
+};
+
+void notify_open(struct notify *n);
+
+/* Sends lines. Does not wait, and what cannot be sent is lost. */
+void notify_say(const struct notify *n, const char *fmt, ...) MS_PRINTF(2, 3);
+
+/* A reload begins; and msockd is ready, at the start and after a reload, however it went. */
+void notify_reloading(const struct notify *n, const char *what);
+void notify_ready(const struct notify *n, const char *prefix, const char *text);
+
+/* When the next sign of life is due (UINT64_MAX: never), and that it may be. */
+uint64_t notify_wake_us(const struct notify *n);
+void notify_timer(struct notify *n, uint64_t now_us);
+
 enum master_phase {
     MASTER_STARTING, /* the first generation is not ready yet */
     MASTER_RUNNING,
@@ -345,6 +371,7 @@ struct master {
     enum master_phase phase;
     struct signals signals;
     struct run_dir run;
+    struct notify notify;
     int verdict_fd;   /* hooks', until it was told */
     int terminal_fd;  /* standard error, where that is a terminal whose hang-up ends it; else -1 */
     int death_fds[2]; /* workers read end-of-file on [0] when this process, which alone holds [1],
@@ -433,6 +460,9 @@ void reload_give_up_reading(struct master *m, const char *reason);
 
 /* Gives pending up and says why, on the log and as the verdict. */
 void reload_fail(struct master *m, const struct failure *why);
+
+/* The verdict of a reload or an upgrade, for msockctl and the service manager. */
+void reload_verdict(struct master *m, bool ok, const char *text);
 
 /* pending is ready: commits and says so. */
 void reload_finish(struct master *m);

@@ -488,7 +488,7 @@ upgrade_say(struct master *m)
                   (unsigned long long)m->current->number);
     reload_describe(m->current, &text);
     log_line(LOG_upgraded, "upgraded: %s", buffer_cstr(&text));
-    stats_master_verdict(&m->stats, true, buffer_cstr(&text));
+    reload_verdict(m, true, buffer_cstr(&text));
     buffer_fini(&text);
 }
 
