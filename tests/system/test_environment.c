@@ -234,7 +234,7 @@ leave_signals_pending(void)
     }
 }
 
-/* Who asks for a reload while msockd starts gets it when it has started. */
+/* Who asks for an upgrade or a reload while msockd starts gets it when it has started. */
 static void
 what_is_asked_too_early_is_done_later(void **state)
 {
@@ -242,7 +242,8 @@ what_is_asked_too_early_is_done_later(void **state)
         daemon_start(&(struct daemon_options){.workers = 1, .child = leave_signals_pending});
 
     (void)state;
-    WAIT_FOR(daemon_logged(d, "reloaded: generation 2"), 20000);
+    WAIT_FOR(daemon_logged(d, "reloaded: generation 3"), 20000);
+    assert_true(daemon_logged(d, "upgraded: version "));
     daemon_stop(d);
 }
 
