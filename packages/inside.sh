@@ -63,6 +63,12 @@ load() {
     done
 }
 
+# The process of before, with the program that is installed now.
+runs_what_is_installed() {
+    [ "$(cat /run/msockd/msockd.pid)" = "$master" ] || fail "another process"
+    [ "$(readlink "/proc/$master/exe")" = /usr/sbin/msockd ] || fail "the program of before"
+}
+
 version() {
     dpkg-query -Wf '${Version}' msockd
 }
@@ -101,6 +107,7 @@ rm /etc/msockd/conf.d/*.conf
 quietly msockctl reload
 
 say "upgrade under load"
+master=$(cat /run/msockd/msockd.pid)
 senders=
 for sender in 1 2 3; do
     load $sender &
@@ -109,12 +116,7 @@ done
 wait_until grep -q 'load 3' /tmp/acknowledged
 install_all /debs/next
 [ "$(version)" = "$(dpkg-deb -f /debs/next/msockd_*.deb Version)" ] || fail "not the higher version"
-if msockctl --help | grep -q '^  upgrade '; then
-    quietly msockctl upgrade
-    [ "$(readlink "/proc/$(cat /run/msockd/msockd.pid)/exe")" = /usr/sbin/msockd ] || fail "the old program runs"
-else
-    quietly msockctl reload
-fi
+runs_what_is_installed
 wc -l </tmp/acknowledged >/tmp/count
 wait_until sh -c '[ $(wc -l </tmp/acknowledged) -gt $(($(cat /tmp/count) + 30)) ]'
 : >/tmp/enough
@@ -127,8 +129,7 @@ say "$(wc -l </tmp/acknowledged) acknowledged, all kept, none refused"
 
 say "downgrade, with the data of before"
 install_all /debs/now --allow-downgrades
-quietly msockctl quit
-start
+runs_what_is_installed
 quietly msock send three
 quietly msockctl verify
 quietly msockctl quit
