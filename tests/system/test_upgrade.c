@@ -169,6 +169,39 @@ upgrades_under_load_disturb_nobody(void **state)
     journal_free(&j);
 }
 
+static void
+expect_wait(const struct daemon *d, int status, const char *generation, const char *said)
+{
+    struct run_result result = daemon_control(d, "wait", "--drained", "--generation", generation,
+                                              "--timeout", status == 0 ? "20" : "0.3", NULL);
+
+    if (result.status != status || strstr(status == 0 ? result.out : result.err, said) == NULL)
+        fail_msg("msockctl wait: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+}
+
+/* A message that has begun keeps its worker. */
+static void
+a_script_can_wait_for_the_end_of_the_old_workers(void **state)
+{
+    struct daemon *d =
+        start((struct daemon_options){.config = two_workers, .set = {"timeout=60s", "min_rate=0"}});
+    struct peer p;
+
+    (void)state;
+    expect_wait(d, 0, "1", "generation 1");
+    expect_wait(d, 75, "2", "the generation does not run yet");
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, "\0\0\0", 3), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == 3, 5000);
+    upgrade(d);
+    expect_wait(d, 75, "2", "workers of an earlier generation");
+    peer_close(&p);
+    expect_wait(d, 0, "2", "generation 2");
+    daemon_stop(d);
+    expect_wait(d, 69, "2", "");
+}
+
 /* What is there about a message with an id, and about a listener, is there afterwards too. */
 static void
 what_the_master_knew_goes_on(void **state)
@@ -314,6 +347,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
+        SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
         SYSTEM_TEST(what_the_master_knew_goes_on),
         SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
         SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),

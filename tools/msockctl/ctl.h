@@ -60,7 +60,8 @@ extern const struct ctl_command *const ctl_commands[];
 
 extern const struct ctl_command ctl_stats, ctl_conns, ctl_workers, ctl_listeners, ctl_reload,
     ctl_upgrade, ctl_relay, ctl_stop, ctl_quit, ctl_reopen, ctl_verify, ctl_segments, ctl_doctor,
-    ctl_sources, ctl_top, ctl_serve, ctl_events, ctl_crashes, ctl_health, ctl_pki, ctl_explain_line;
+    ctl_sources, ctl_top, ctl_serve, ctl_events, ctl_crashes, ctl_health, ctl_wait, ctl_pki,
+    ctl_explain_line;
 
 /* --- options and endings (main.c) --- */
 

@@ -184,10 +184,10 @@ ctl_finish(const struct ctl *ctl, int status)
 /* --- the program --- */
 
 const struct ctl_command *const ctl_commands[] = {
-    &ctl_stats,     &ctl_top,    &ctl_serve,        &ctl_conns,   &ctl_sources, &ctl_workers,
-    &ctl_listeners, &ctl_relay,  &ctl_reload,       &ctl_upgrade, &ctl_stop,    &ctl_quit,
-    &ctl_reopen,    &ctl_verify, &ctl_segments,     &ctl_doctor,  &ctl_events,  &ctl_crashes,
-    &ctl_health,    &ctl_pki,    &ctl_explain_line, NULL,
+    &ctl_stats,     &ctl_top,    &ctl_serve,    &ctl_conns,        &ctl_sources, &ctl_workers,
+    &ctl_listeners, &ctl_relay,  &ctl_reload,   &ctl_upgrade,      &ctl_stop,    &ctl_quit,
+    &ctl_reopen,    &ctl_verify, &ctl_segments, &ctl_doctor,       &ctl_events,  &ctl_crashes,
+    &ctl_health,    &ctl_wait,   &ctl_pki,      &ctl_explain_line, NULL,
 };
 
 static void
