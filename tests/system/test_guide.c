@@ -1,5 +1,5 @@
-/* What docs/guide.md tells people to type works as it stands, with other ports: the section about
- * several machines. */
+/* What docs/guide.md tells people to type works as it stands, with other ports: the sections about
+ * TLS and about several machines. */
 #include "nats.h"
 
 #include "run.h"
@@ -10,7 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SECTION  "\n## When one machine is not enough\n"
 #define HIGHEST  3 /* the ports of a kind end with 1 to 3 */
 #define GUIDE_MS 120000
 
@@ -70,7 +69,7 @@ append_line(FILE *out, const char *line, size_t n, const struct ports *ports, si
 
 /* Separates what is typed, behind "$ " or "> ", from what is shown. */
 static void
-read_section(char **typed_out, char **shown_out)
+read_section(const char *title, char **typed_out, char **shown_out)
 {
     struct ports ports[] = {{.guide = "422"}, {.guide = "622"}, {.guide = "800"}};
     const size_t count = sizeof(ports) / sizeof(ports[0]);
@@ -78,12 +77,12 @@ read_section(char **typed_out, char **shown_out)
     size_t typed_len, shown_len, n;
     FILE *typed = open_memstream(typed_out, &typed_len);
     FILE *shown = open_memstream(shown_out, &shown_len);
-    const char *line = guide != NULL ? strstr(guide, SECTION) : NULL;
+    const char *line = guide != NULL ? strstr(guide, title) : NULL;
     bool has_begun = false;
 
     assert_non_null(line);
     choose_ports(ports, count);
-    for (line += strlen(SECTION); *line != '\0' && strncmp(line, "## ", 3) != 0; line += n + 1) {
+    for (line += strlen(title); *line != '\0' && strncmp(line, "## ", 3) != 0; line += n + 1) {
         n = strcspn(line, "\n");
         if (strncmp(line, "    $ ", 6) == 0 || strncmp(line, "    > ", 6) == 0)
             append_line(typed, line + 6, n - 6, ports, count);
@@ -121,18 +120,16 @@ link_to_source(const char *dir, const char *name)
 }
 
 static void
-the_section_about_several_machines_works_as_it_stands(void **state)
+type_section(const char *title)
 {
     static const char with_build[] = "PATH=$MSOCK_BUILD:$PATH; eval \"$0\"";
     char dir[HARNESS_PATH_LEN], *typed, *shown, *wanted, *got;
     struct run_result result;
     struct running r;
 
-    (void)state;
-    nats_need();
     harness_directory(dir);
     link_to_source(dir, "examples");
-    read_section(&typed, &shown);
+    read_section(title, &typed, &shown);
     run_start(&r, (const char *const[]){"/bin/bash", "-e", "-c", with_build, typed, NULL},
               &(struct run_options){.cwd = dir});
     run_finish(&r, GUIDE_MS, &result);
@@ -148,10 +145,26 @@ the_section_about_several_machines_works_as_it_stands(void **state)
     run_result_free(&result);
 }
 
+static void
+the_section_about_tls_works_as_it_stands(void **state)
+{
+    (void)state;
+    type_section("\n## Across a network that is not trusted\n");
+}
+
+static void
+the_section_about_several_machines_works_as_it_stands(void **state)
+{
+    (void)state;
+    nats_need();
+    type_section("\n## When one machine is not enough\n");
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(the_section_about_tls_works_as_it_stands),
         SYSTEM_TEST(the_section_about_several_machines_works_as_it_stands),
     };
 
