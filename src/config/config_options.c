@@ -215,6 +215,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                               .initial = "4", .help = "most children at a time in each worker"},
     [OPTION_EXEC_TIMEOUT] = {"exec_timeout", DURATION(OPTION_IN_URL, 10 * MS, DAY),
                              .initial = "30s", .help = "for one message; then its child is ended"},
+    [OPTION_EXEC_ENV] = {"exec_env", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
+                         .help = "A,B,...: variables that its children get too"},
     [OPTION_PATH] = {"path", URL_PATH, .initial = "", .word = "",
                      .help = "handler=module: the shared object"},
     [OPTION_ARGS] = {"args", URL_TEXT(0, PATH_LENGTH), .initial = "",

@@ -76,6 +76,7 @@ enum option_id {
     OPTION_EXEC,
     OPTION_EXEC_CHILDREN,
     OPTION_EXEC_TIMEOUT,
+    OPTION_EXEC_ENV,
     OPTION_PATH,
     OPTION_ARGS,
     OPTION_SERVERS,
@@ -136,7 +137,7 @@ extern const struct config_option config_options[OPTION_COUNT];
     X(journal, NULL)                                                                       \
     X(echo, NULL)                                                                          \
     X(discard, NULL)                                                                       \
-    X(exec, "command", "exec", "exec_children", "exec_timeout")                            \
+    X(exec, "command", "exec", "exec_children", "exec_timeout", "exec_env")                \
     X(module, "path", "args")                                                              \
     X(broadcast, NULL)                                                                     \
     X(nats, "servers", "stream", "subject", "nats_timeout", "nats_ahead", "id_scope",      \

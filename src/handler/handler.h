@@ -93,6 +93,12 @@ struct handler_ops {
      * there is nothing to look at. */
     int (*check)(const struct listener_config *listener, char error[HANDLER_ERROR_LEN]);
 
+    /* In a worker that is a process of its own, before anything else and before it is confined:
+     * starts what has to stay outside, for the create of that listener. Returns 0, or -1 with
+     * errno. NULL: nothing. */
+    int (*outside)(const struct config *config, const struct listener_config *listener,
+                   unsigned worker);
+
     /* NULL where it cannot start, with a sentence in error. May block. */
     void *(*create)(const struct handler_host *host, char error[HANDLER_ERROR_LEN]);
     /* Settles nothing any more: call it when no message is out, or when the answers do not

@@ -133,6 +133,23 @@ worker_tune_memory(void)
     (void)mallopt(M_TRIM_THRESHOLD, 2 * WORKER_MAPPED);
 }
 
+/* Returns 0, or -1 with a sentence. */
+static int
+worker_outside(const struct child *child, char error[HANDLER_ERROR_LEN])
+{
+    for (size_t i = 0; i < child->listener_count; i++) {
+        const struct listener_config *l = child->listeners[i].config;
+        const struct handler_ops *ops = handler_find(l->handler);
+
+        if (ops->outside == NULL || ops->outside(child->config, l, child->index) == 0)
+            continue;
+        snprintf(error, HANDLER_ERROR_LEN, "handler=%s on %s cannot begin: %s", ops->name, l->name,
+                 strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
 int
 worker_main(const struct child *child)
 {
@@ -151,6 +168,10 @@ worker_main(const struct child *child)
     worker_tune_memory();
     snprintf(name, sizeof(name), "worker %u", child->index);
     log_set_name(name);
+    if (worker_outside(child, error) < 0) {
+        worker_say(child, error, strlen(error));
+        return CHILD_EXIT_NOT_READY;
+    }
     if (worker_open(&worker, child, &setup, &events, error) < 0) {
         worker_say(child, error, strlen(error));
         return CHILD_EXIT_NOT_READY;

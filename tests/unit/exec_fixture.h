@@ -40,7 +40,10 @@ void exec_give(struct fixture *f, const void *body, size_t n);
 /* Waits for an event and serves it. */
 void exec_turn(struct fixture *f);
 
-/* Serves events until no child is left that has ended. */
+/* How many children it has. */
+unsigned exec_children(const struct fixture *f);
+
+/* Serves events until it has none. */
 void exec_reap_all(struct fixture *f);
 
 /* Serves events until no process has that number. */

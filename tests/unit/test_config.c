@@ -510,8 +510,8 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "mode, v6only, "
          "framing, "
          "delimiter, unterminated, reply, send_queue_max, keepalive, window_size, retries, "
-         "key_file, command, exec, exec_children "
-         "or exec_timeout"},
+         "key_file, command, exec, exec_children, "
+         "exec_timeout or exec_env"},
         {"listen = 'msp://127.0.0.1:1'\nlisten = 'msp://127.0.0.1:2'",
          "2: listen is set already on line 1; list all in one: listen = { ..., ... }"},
         {"timeout = 1s\n# x\ntimeout = 1s", "3: timeout is set already on line 1"},

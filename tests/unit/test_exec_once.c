@@ -246,7 +246,7 @@ the_facts_are_in_the_environment(void **state)
 {
     static const char expected[] =
         "MSOCK_ID=order 17\nMSOCK_KIND=json\nMSOCK_LISTENER=msp://127.0.0.1:8000\n"
-        "MSOCK_OTHER=inherited\nMSOCK_PEER=127.0.0.1:50412\nMSOCK_PROTO=msp\nMSOCK_REPLY=1\n"
+        "MSOCK_PEER=127.0.0.1:50412\nMSOCK_PROTO=msp\nMSOCK_REPLY=1\n"
         "MSOCK_SHA256=44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\n"
         "MSOCK_SIZE=2\nMSOCK_WORKER=3\n";
     struct fixture *f = *state;
@@ -278,15 +278,24 @@ the_shell_that_started_msockd_changes_no_command(void **state)
     struct fixture *f = *state;
     char *path = strdup(getenv("PATH"));
 
+    setenv("SECRET", "of the launcher", 1);
+    setenv("WANTED", "1", 1);
+    setenv("WANTED_TOO", "2", 1);
+    exec_listener.text[OPTION_EXEC_ENV] = (char *)"NONE,WANTED,WANTED_TOO";
     setenv("IFS", "x", 1);
     setenv("BASH_ENV", "/no/such/file", 1);
     setenv("BASH_FUNC_env%%", "() { echo a function; }", 1);
     setenv("PATH", "", 1);
-    exec_start(f, "env | grep -c -e ^IFS= -e ^BASH; env | grep ^PATH=");
+    exec_start(
+        f, "env | grep -c -e ^IFS= -e ^BASH -e ^SECRET; env | grep -e ^PATH= -e ^WANTED | sort");
     exec_handler.submit(f->handler, fixture_message(f, MESSAGE_PLAIN, "id", "", 0));
     exec_settle_all(f, 1);
     assert_string_equal(f->settled[0].reply,
-                        "0\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n");
+                        "0\nPATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n"
+                        "WANTED=1\nWANTED_TOO=2\n");
+    unsetenv("SECRET");
+    unsetenv("WANTED");
+    unsetenv("WANTED_TOO");
     setenv("PATH", path, 1);
     unsetenv("IFS");
     unsetenv("BASH_ENV");

@@ -139,6 +139,55 @@ the_children_of_a_killed_worker_are_killed(void **state)
     }
 }
 
+static int
+ask_helper(const struct exec_helper *helper, const char *vars, size_t n, pid_t *pid_out)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), error;
+    struct buffer bytes;
+
+    buffer_init(&bytes);
+    buffer_append(&bytes, vars, n);
+    error = exec_helper_spawn(helper, &bytes, (int[]){null, null, null}, pid_out);
+    buffer_fini(&bytes);
+    close(null);
+    return error;
+}
+
+/* Whatever a worker that was taken over says. */
+static void
+a_helper_does_what_it_is_for_and_nothing_else(void **state)
+{
+    static const char loader[] = "MSOCK_ID=x\0LD_PRELOAD=/tmp/x.so";
+    static const char endless[] = {'M', 'S', 'O', 'C', 'K', '_', 'I', 'D', '=', 'x'};
+    const struct exec_place place = {
+        .command = "test \"$MSOCK_ID\" = fine", .listener = "l", .data_dir = "/"};
+    struct exec_helper helper;
+    pid_t stranger, pid = 0;
+    int status;
+
+    (void)state;
+    assert_int_equal(exec_helper_start(&helper, &place), 0);
+    assert_int_equal(ask_helper(&helper, loader, sizeof(loader), &pid), EINVAL);
+    assert_int_equal(ask_helper(&helper, endless, sizeof(endless), &pid), EINVAL);
+    assert_int_equal(pid, 0);
+    assert_int_equal(ask_helper(&helper, "MSOCK_ID=fine", sizeof("MSOCK_ID=fine"), &pid), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+
+    stranger = fork();
+    if (stranger == 0) {
+        setpgid(0, 0);
+        for (;;)
+            pause();
+    }
+    setpgid(stranger, stranger);
+    exec_helper_signal(&helper, stranger, SIGKILL);
+    assert_int_equal(waitpid(stranger, &status, WNOHANG), 0);
+    signal_send(stranger, SIGKILL);
+    waitpid(stranger, &status, 0);
+    exec_helper_stop(&helper);
+}
+
 int
 main(void)
 {
@@ -146,6 +195,7 @@ main(void)
         cmocka_unit_test(its_end_is_the_commands),
         cmocka_unit_test(what_cannot_begin_is_told_and_leaves_no_process),
         cmocka_unit_test(the_workers_own_signals_stay_as_they_were),
+        cmocka_unit_test(a_helper_does_what_it_is_for_and_nothing_else),
         cmocka_unit_test_setup_teardown(the_children_of_a_killed_worker_are_killed, exec_setup_pool,
                                         exec_teardown),
     };

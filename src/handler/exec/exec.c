@@ -319,6 +319,7 @@ exec_destroy(void *handler)
         exec_tell_children_to_end(h);
         exec_await_children(h);
     }
+    exec_helper_stop(&h->helper);
     fd_close(&h->timer_fd);
     fd_close(&h->epoll_fd);
     free(h->slots);
@@ -328,6 +329,49 @@ exec_destroy(void *handler)
 
 /* --- life --- */
 
+/* The helpers that were started before the worker was confined. */
+static struct {
+    const struct listener_config *listener;
+    struct exec_place place;
+    struct exec_helper helper;
+} exec_outside_helpers[CONFIG_LISTENERS_MAX];
+
+static struct exec_place
+exec_place(const struct config *config, const struct listener_config *l, unsigned worker)
+{
+    return (struct exec_place){.command = l->text[OPTION_COMMAND],
+                               .listener = l->name,
+                               .data_dir = config->data_dir,
+                               .env = l->text[OPTION_EXEC_ENV],
+                               .worker = worker};
+}
+
+static int
+exec_outside(const struct config *config, const struct listener_config *l, unsigned worker)
+{
+    size_t i = (size_t)(l - config->listeners);
+
+    exec_outside_helpers[i].place = exec_place(config, l, worker);
+    exec_outside_helpers[i].listener = l;
+    return exec_helper_start(&exec_outside_helpers[i].helper, &exec_outside_helpers[i].place);
+}
+
+/* Takes the one that was started before, or starts one now. */
+static int
+exec_open_helper(struct exec *h)
+{
+    const struct listener_config *l = h->host.listener;
+
+    for (size_t i = 0; i < CONFIG_LISTENERS_MAX; i++)
+        if (exec_outside_helpers[i].listener == l) {
+            h->helper = exec_outside_helpers[i].helper;
+            exec_outside_helpers[i].listener = NULL;
+            return 0;
+        }
+    h->place = exec_place(h->host.config, l, h->host.worker);
+    return exec_helper_start(&h->helper, &h->place);
+}
+
 static int
 exec_open(struct exec *h)
 {
@@ -335,7 +379,7 @@ exec_open(struct exec *h)
 
     h->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     h->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (h->epoll_fd < 0 || h->timer_fd < 0)
+    if (h->epoll_fd < 0 || h->timer_fd < 0 || exec_open_helper(h) < 0)
         return -1;
     return epoll_ctl(h->epoll_fd, EPOLL_CTL_ADD, h->timer_fd, &ev);
 }
@@ -354,13 +398,12 @@ exec_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
     h = ms_calloc(1, sizeof(*h));
     h->host = *host;
     h->config = (struct exec_config){
-        .command = command,
         .once = l->number[OPTION_EXEC] == 1,
         .children = (unsigned)l->number[OPTION_EXEC_CHILDREN],
         .timeout_us = l->number[OPTION_EXEC_TIMEOUT],
     };
     STAILQ_INIT(&h->queue);
-    h->epoll_fd = h->timer_fd = -1;
+    h->epoll_fd = h->timer_fd = h->helper.fd = -1;
     h->armed_us = UINT64_MAX;
     if (exec_open(h) < 0) {
         snprintf(error, HANDLER_ERROR_LEN, "handler=exec on %s cannot begin: %s", l->name,
@@ -386,6 +429,7 @@ const struct handler_ops exec_handler = {
     .name = "exec",
     .per_listener = true,
     .answers = true,
+    .outside = exec_outside,
     .create = exec_create,
     .destroy = exec_destroy,
     .keep_max = UINT64_MAX,

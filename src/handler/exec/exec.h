@@ -110,9 +110,16 @@ void exec_tail_end(struct exec_tail *tail, exec_tail_line_fn said, void *arg);
 /* --- the environment of a child (exec_child.c) --- */
 
 /* The environment of a child: facts about the worker and, if the child is for one message, about
- * that message. All other variables are those of this process. Text from a peer is only ever the
- * value of a variable. An unknown fact is not set, even if this process has a variable of that
- * name. */
+ * that message; of the variables of this process those that are common, and those that exec_env
+ * names. Text from a peer is only ever the value of a variable. An unknown fact is not set. */
+
+/* What all children of a listener have. It must be there as long as the helper. */
+struct exec_place {
+    const char *command; /* for /bin/sh -c */
+    const char *listener, *data_dir;
+    const char *env; /* the option exec_env; NULL: none */
+    unsigned worker;
+};
 
 /* About the one message that a child is for. */
 struct exec_facts {
@@ -122,12 +129,16 @@ struct exec_facts {
 
 struct exec_env {
     char **vars;  /* NULL-terminated, for execve(2) */
-    size_t owned; /* of these, the first so many; the others belong to environ */
+    size_t owned; /* of these, the first so many; the others belong to environ and vars */
 };
 
-/* facts: NULL for a child that gets many messages. Valid while environ does not change. */
-void exec_env_init(struct exec_env *env, const struct handler_host *host,
-                   const struct exec_facts *facts);
+/* Appends the facts as variables, each with a NUL behind it. */
+void exec_vars_pack(const struct exec_facts *facts, struct buffer *out);
+
+/* vars: n bytes of exec_vars_pack, or none; they stay the caller's. Valid while environ does not
+ * change. Returns 0, or -1 where they are anything else. */
+MS_MUST_CHECK int
+exec_env_init(struct exec_env *env, const struct exec_place *place, const char *vars, size_t n);
 void exec_env_fini(struct exec_env *env);
 
 /* Returns a sentence if an environment cannot describe the message, because of a NUL byte in it,
@@ -145,11 +156,37 @@ struct exec_spawn {
     const char *command;
     char *const *env;
     int in, out, err; /* above 2; stay the caller's */
+    bool for_parent;  /* the child is that of this process's parent, also where its start fails */
 };
 
 /* Returns 0, or an errno. Blocks until the shell has begun, for less than it would take to copy the
  * page tables of a large process. */
 MS_MUST_CHECK int exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out);
+
+/* Closes all descriptors from this one on. */
+void exec_spawn_close_others(int first);
+
+/* --- the helper (exec_helper.c) --- */
+
+/* A process beside the worker that starts the children of one listener. The worker may be in a
+ * sandbox, and the helper is not: it is started before. It ends with the worker. */
+
+struct exec_helper {
+    pid_t pid; /* 0: there is none */
+    int fd;
+};
+
+/* Returns 0, or -1 with errno. */
+MS_MUST_CHECK int exec_helper_start(struct exec_helper *out, const struct exec_place *place);
+void exec_helper_stop(struct exec_helper *helper); /* waits for its end */
+
+/* Starts a child of this process, with the variables of exec_vars_pack and these descriptors.
+ * Returns 0, or an errno. */
+MS_MUST_CHECK int exec_helper_spawn(const struct exec_helper *helper, const struct buffer *vars,
+                                    const int fds[3], pid_t *pid_out);
+
+/* To the whole group of a child that is not reaped. */
+void exec_helper_signal(const struct exec_helper *helper, pid_t pid, int signo);
 
 /* --- exec_child.c --- */
 
@@ -178,13 +215,14 @@ struct exec_child {
     bool is_lost; /* somebody else has reaped it, so its number may be another's */
     int epoll_fd;
     uint64_t key;
+    const struct exec_helper *helper;
 };
 
 #define EXEC_CHILD_NONE ((struct exec_child){.pid_fd = -1, .in = -1, .out = -1, .err = -1})
 
 struct exec_child_setup {
-    const char *command;
-    char *const *env;
+    const struct exec_helper *helper;
+    const struct buffer *vars; /* of exec_vars_pack */
     int epoll_fd;
     uint64_t key; /* EXEC_CHILD_KEY */
 };
@@ -258,7 +296,6 @@ struct exec_slot {
 
 /* From the listener's URL. */
 struct exec_config {
-    const char *command; /* for /bin/sh -c; the listener's */
     bool once;         /* a child for each message; else a pool of them, fed one after the other */
     unsigned children; /* most at a time, in each worker */
     uint64_t timeout_us; /* for one message; then the child is ended */
@@ -269,6 +306,8 @@ STAILQ_HEAD(exec_queue, exec_job);
 struct exec {
     struct handler_host host;
     struct exec_config config;
+    struct exec_place place; /* where the helper is its own */
+    struct exec_helper helper;
     int epoll_fd, timer_fd;
     uint64_t armed_us; /* when timer_fd fires; UINT64_MAX: not armed */
     struct exec_slot *slots;

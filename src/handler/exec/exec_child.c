@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,19 +22,20 @@
 
 /* --- its environment --- */
 
+/* Of the message. */
 static const char *const exec_env_names[] = {
-    "MSOCK_LISTENER", "MSOCK_WORKER", "MSOCK_DATA_DIR", "MSOCK_PROTO",  "MSOCK_PEER",  "MSOCK_KIND",
-    "MSOCK_ID",       "MSOCK_FILE",   "MSOCK_SIZE",     "MSOCK_SHA256", "MSOCK_REPLY", "MSOCK_TIME",
+    "MSOCK_PROTO", "MSOCK_PEER",   "MSOCK_KIND",  "MSOCK_ID",   "MSOCK_FILE",
+    "MSOCK_SIZE",  "MSOCK_SHA256", "MSOCK_REPLY", "MSOCK_TIME",
 };
 
-/* With these a shell that has started msockd would change what the command means: how its words are
- * split, what runs before it, which of its commands are functions. */
-static const char *const exec_env_shell[] = {
-    "IFS", "CDPATH", "ENV", "BASH_ENV", "BASHOPTS", "SHELLOPTS", "GLOBIGNORE", "PS4",
+/* What is not about secrets and does not change what the command means. */
+static const char *const exec_env_common[] = {
+    "PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "USER", "LOGNAME",
 };
 
-#define EXEC_ENV_FUNCTION "BASH_FUNC_"
-#define EXEC_ENV_PATH     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define EXEC_ENV_LOCALE "LC_"
+#define EXEC_ENV_PATH   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define EXEC_ENV_OWN    4 /* variables of exec_env_init */
 
 static bool
 exec_env_is_one_of(const char *var, const char *const *names, size_t count)
@@ -46,14 +48,29 @@ exec_env_is_one_of(const char *var, const char *const *names, size_t count)
     return false;
 }
 
+/* Is it in the option exec_env, names with commas between them? */
+static bool
+exec_env_is_named(const char *var, const char *list)
+{
+    size_t name_len = strcspn(var, "="), n;
+
+    for (; *list != '\0'; list += n + (list[n] == ',')) {
+        n = strcspn(list, ",");
+        if (n == name_len && strncmp(var, list, n) == 0)
+            return true;
+    }
+    return false;
+}
+
 /* True where the child gets this variable of ours. */
 static bool
-exec_env_passes(const char *var)
+exec_env_passes(const char *var, const struct exec_place *place)
 {
-    return !exec_env_is_one_of(var, exec_env_names, MS_ARRAY_LEN(exec_env_names)) &&
-           !exec_env_is_one_of(var, exec_env_shell, MS_ARRAY_LEN(exec_env_shell)) &&
-           strncmp(var, EXEC_ENV_FUNCTION, strlen(EXEC_ENV_FUNCTION)) != 0 &&
-           strcmp(var, "PATH=") != 0; /* an empty one means the current directory */
+    if (strcmp(var, "PATH=") == 0 || strncmp(var, "MSOCK_", strlen("MSOCK_")) == 0)
+        return false; /* an empty PATH means the current directory */
+    return exec_env_is_one_of(var, exec_env_common, MS_ARRAY_LEN(exec_env_common)) ||
+           strncmp(var, EXEC_ENV_LOCALE, strlen(EXEC_ENV_LOCALE)) == 0 ||
+           (place->env != NULL && exec_env_is_named(var, place->env));
 }
 
 static void MS_PRINTF(2, 3) exec_env_add(struct exec_env *env, const char *fmt, ...)
@@ -68,8 +85,22 @@ static void MS_PRINTF(2, 3) exec_env_add(struct exec_env *env, const char *fmt, 
     env->owned++;
 }
 
-static void
-exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
+static void MS_PRINTF(2, 3) exec_vars_add(struct buffer *out, const char *fmt, ...)
+{
+    va_list args;
+    char *text;
+    int n;
+
+    va_start(args, fmt);
+    n = vasprintf(&text, fmt, args);
+    va_end(args);
+    MS_ASSERT(n >= 0);
+    buffer_append(out, text, (size_t)n + 1);
+    free(text);
+}
+
+void
+exec_vars_pack(const struct exec_facts *facts, struct buffer *out)
 {
     const struct message *m = facts->m;
     char time[CLOCK_RFC3339_LEN], hex[2 * SHA256_LEN + 1];
@@ -77,37 +108,57 @@ exec_env_add_message(struct exec_env *env, const struct exec_facts *facts)
     for (size_t i = 0; i < SHA256_LEN; i++)
         snprintf(hex + 2 * i, 3, "%02x", m->sha256[i]);
     (void)clock_format(clock_real_us(), time);
-    exec_env_add(env, "MSOCK_PROTO=%s", facts->proto);
-    exec_env_add(env, "MSOCK_PEER=%s", facts->peer);
-    exec_env_add(env, "MSOCK_KIND=%s", message_kind_name(m->kind));
-    exec_env_add(env, "%s=%s", m->kind == MESSAGE_FILE ? "MSOCK_FILE" : "MSOCK_ID", m->value);
-    exec_env_add(env, "MSOCK_SIZE=%llu", (unsigned long long)m->size);
-    exec_env_add(env, "MSOCK_SHA256=%s", hex);
-    exec_env_add(env, "MSOCK_REPLY=%d", m->wants_reply);
-    exec_env_add(env, "MSOCK_TIME=%s", time);
+    exec_vars_add(out, "MSOCK_PROTO=%s", facts->proto);
+    exec_vars_add(out, "MSOCK_PEER=%s", facts->peer);
+    exec_vars_add(out, "MSOCK_KIND=%s", message_kind_name(m->kind));
+    exec_vars_add(out, "%s=%s", m->kind == MESSAGE_FILE ? "MSOCK_FILE" : "MSOCK_ID", m->value);
+    exec_vars_add(out, "MSOCK_SIZE=%llu", (unsigned long long)m->size);
+    exec_vars_add(out, "MSOCK_SHA256=%s", hex);
+    exec_vars_add(out, "MSOCK_REPLY=%d", m->wants_reply);
+    exec_vars_add(out, "MSOCK_TIME=%s", time);
 }
 
-void
-exec_env_init(struct exec_env *env, const struct handler_host *host, const struct exec_facts *facts)
+/* Returns how many there are, or -1 where one is none of a message's. */
+static int
+exec_vars_unpack(const char *vars, size_t n, const char *out[MS_ARRAY_LEN(exec_env_names)])
 {
-    const char *path = getenv("PATH");
+    int count = 0;
+
+    for (const char *end = vars + n; vars < end; vars += strlen(vars) + 1) {
+        if (end[-1] != '\0' || strchr(vars, '=') == NULL ||
+            count == (int)MS_ARRAY_LEN(exec_env_names) ||
+            !exec_env_is_one_of(vars, exec_env_names, MS_ARRAY_LEN(exec_env_names)))
+            return -1;
+        out[count++] = vars;
+    }
+    return count;
+}
+
+int
+exec_env_init(struct exec_env *env, const struct exec_place *place, const char *vars, size_t n)
+{
+    const char *path = getenv("PATH"), *given[MS_ARRAY_LEN(exec_env_names)];
+    int given_count = exec_vars_unpack(vars, n, given);
     size_t inherited = 0, count;
 
+    if (given_count < 0)
+        return -1;
     while (environ != NULL && environ[inherited] != NULL)
         inherited++;
-    env->vars = ms_calloc(inherited + MS_ARRAY_LEN(exec_env_names) + 2, sizeof(*env->vars));
+    env->vars = ms_calloc(inherited + MS_ARRAY_LEN(given) + EXEC_ENV_OWN + 1, sizeof(*env->vars));
     env->owned = 0;
-    exec_env_add(env, "MSOCK_LISTENER=%s", host->listener->name);
-    exec_env_add(env, "MSOCK_WORKER=%u", host->worker);
-    exec_env_add(env, "MSOCK_DATA_DIR=%s", host->config->data_dir);
-    if (facts != NULL)
-        exec_env_add_message(env, facts);
+    exec_env_add(env, "MSOCK_LISTENER=%s", place->listener);
+    exec_env_add(env, "MSOCK_WORKER=%u", place->worker);
+    exec_env_add(env, "MSOCK_DATA_DIR=%s", place->data_dir);
     if (path == NULL || path[0] == '\0')
         exec_env_add(env, "%s", EXEC_ENV_PATH);
     count = env->owned;
+    for (int i = 0; i < given_count; i++)
+        env->vars[count++] = (char *)(uintptr_t)given[i];
     for (size_t i = 0; i < inherited; i++)
-        if (exec_env_passes(environ[i]))
+        if (exec_env_passes(environ[i], place))
             env->vars[count++] = environ[i];
+    return 0;
 }
 
 void
@@ -131,17 +182,24 @@ exec_env_refuses(const struct message *m)
 
 /* --- its beginning --- */
 
-/* posix_spawn(3) cannot let a child die with its parent, and fork(2) copies the page tables of a
- * worker that holds many messages: so this is vfork(2). Invariant: until the shell runs, the child
- * shares the worker's memory. It makes nothing but calls that a signal handler may make, writes
- * nothing but its own frames and the error, and no signal handler of the worker's runs in it: all
- * signals are blocked until they have their defaults. */
+/* posix_spawn(3) cannot let a child die with its parent, nor make it the parent's of this process,
+ * and fork(2) copies the page tables: so this is what vfork(2) does. Invariant: until the shell
+ * runs, the child shares the memory of this process. It makes nothing but calls that a signal
+ * handler may make, writes nothing but its own stack and the error, and no signal handler runs in
+ * it: all signals are blocked until they have their defaults. */
 
 #define EXEC_SPAWN_FAILED 127 /* as a shell says it */
 #define EXEC_SPAWN_CLOSE  65536
+#define EXEC_SPAWN_STACK  65536
 
-/* A worker that ended before the call did gives the child no signal any more, but another
- * parent. */
+struct exec_spawn_begun {
+    const struct exec_spawn *spawn;
+    pid_t parent;
+    volatile int error;
+};
+
+/* A parent that ended before the call did gives the child no signal any more, and it has another
+ * one. */
 static int
 exec_spawn_follow(pid_t parent)
 {
@@ -154,15 +212,15 @@ exec_spawn_follow(pid_t parent)
 
 /* What msockd opens itself closes on exec; a module or a library may have forgotten it. The C
  * library's closefrom aborts where there is neither the call nor /proc. */
-static void
-exec_spawn_close_others(void)
+void
+exec_spawn_close_others(int first)
 {
-    if (close_range(3, ~0U, 0) == 0)
+    if (close_range((unsigned)first, ~0U, 0) == 0)
         return;
     if (access("/proc/self/fd/0", F_OK) == 0)
-        closefrom(3);
+        closefrom(first);
     else
-        for (int fd = 3; fd < EXEC_SPAWN_CLOSE; fd++)
+        for (int fd = first; fd < EXEC_SPAWN_CLOSE; fd++)
             close(fd);
 }
 
@@ -171,48 +229,51 @@ exec_spawn_descriptors(const struct exec_spawn *spawn)
 {
     if (dup2(spawn->in, 0) < 0 || dup2(spawn->out, 1) < 0 || dup2(spawn->err, 2) < 0)
         return -1;
-    exec_spawn_close_others();
+    exec_spawn_close_others(3);
     return 0;
 }
 
-static _Noreturn void
-exec_spawn_child(const struct exec_spawn *spawn, pid_t parent, volatile int *error)
+static int
+exec_spawn_child(void *arg)
 {
+    struct exec_spawn_begun *begun = arg;
+    const struct exec_spawn *spawn = begun->spawn;
     char *const argv[] = {(char *)"sh", (char *)"-c", (char *)spawn->command, NULL};
 
-    if (setpgid(0, 0) == 0 && exec_spawn_follow(parent) == 0 &&
+    if (setpgid(0, 0) == 0 && exec_spawn_follow(begun->parent) == 0 &&
         exec_spawn_descriptors(spawn) == 0) {
-        /* The worker blocks signals and ignores some: none of that is the child's. */
+        /* This process blocks signals and ignores some: none of that is the child's. */
         environment_become_program();
         execve("/bin/sh", argv, spawn->env);
     }
-    *error = errno;
+    begun->error = errno;
     _exit(EXEC_SPAWN_FAILED);
 }
 
 int
 exec_spawn(const struct exec_spawn *spawn, pid_t *pid_out)
 {
-    volatile int error = 0;
-    pid_t parent = getpid(), pid;
+    static _Alignas(16) char stack[EXEC_SPAWN_STACK];
+    struct exec_spawn_begun begun = {.spawn = spawn,
+                                     .parent = spawn->for_parent ? getppid() : getpid()};
+    int flags = CLONE_VM | CLONE_VFORK | SIGCHLD | (spawn->for_parent ? CLONE_PARENT : 0);
     sigset_t all, before;
+    pid_t pid;
 
     /* So none of the three is a place that the child gives to another. */
     MS_ASSERT(spawn->in > 2 && spawn->out > 2 && spawn->err > 2);
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    pid = vfork();
-    if (pid == 0)
-        exec_spawn_child(spawn, parent, &error);
+    pid = clone(exec_spawn_child, stack + sizeof(stack), flags, &begun);
     if (pid < 0)
-        error = errno;
+        begun.error = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (pid > 0 && error != 0)
+    if (pid > 0 && begun.error != 0 && !spawn->for_parent)
         while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
             ;
-    else if (pid > 0)
+    if (pid > 0 && (begun.error == 0 || spawn->for_parent))
         *pid_out = pid;
-    return error;
+    return begun.error;
 }
 
 /* --- its life --- */
@@ -271,20 +332,16 @@ int
 exec_child_start(struct exec_child *child, const struct exec_child_setup *setup)
 {
     struct exec_child_ends ends = {-1, -1, -1};
-    struct exec_spawn spawn;
     int rc = -1, error;
 
     *child = EXEC_CHILD_NONE;
+    child->helper = setup->helper;
     child->epoll_fd = setup->epoll_fd;
     child->key = setup->key;
     if (exec_child_pipes(child, &ends) < 0)
         goto out;
-    spawn = (struct exec_spawn){.command = setup->command,
-                                .env = setup->env,
-                                .in = ends.in,
-                                .out = ends.out,
-                                .err = ends.err};
-    error = exec_spawn(&spawn, &child->pid);
+    error = exec_helper_spawn(setup->helper, setup->vars, (int[]){ends.in, ends.out, ends.err},
+                              &child->pid);
     if (error != 0) {
         errno = error;
         goto out;
@@ -333,7 +390,7 @@ void
 exec_child_signal(const struct exec_child *child, int signo)
 {
     if (child->pid > 0 && !child->is_lost)
-        (void)kill(-child->pid, signo);
+        exec_helper_signal(child->helper, child->pid, signo);
 }
 
 bool

@@ -351,18 +351,20 @@ exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *j
 {
     bool once = h->config.once;
     struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
+    struct buffer vars;
     struct exec_child_setup setup = {
-        .command = h->config.command,
+        .helper = &h->helper,
+        .vars = &vars,
         .epoll_fd = h->epoll_fd,
         .key = EXEC_CHILD_KEY(slot - h->slots),
     };
-    struct exec_env env;
     int rc;
 
-    exec_env_init(&env, &h->host, once ? &facts : NULL);
-    setup.env = env.vars;
+    buffer_init(&vars);
+    if (once)
+        exec_vars_pack(&facts, &vars);
     rc = exec_child_start(&slot->child, &setup);
-    exec_env_fini(&env);
+    buffer_fini(&vars);
     slot->served = 0;
     return rc;
 }
