@@ -206,6 +206,7 @@ tls_writev(struct tls_session *s, const struct iovec *iov, int count)
     uint8_t record[RECORD_MAX];
     const void *data = record;
     size_t n = 0;
+    ssize_t sent;
 
     if (count == 1) {
         data = iov->iov_base;
@@ -220,7 +221,9 @@ tls_writev(struct tls_session *s, const struct iovec *iov, int count)
     }
     ERR_clear_error();
     errno = 0;
-    return session_result(s, SSL_write(s->ssl, data, (int)n));
+    sent = session_result(s, SSL_write(s->ssl, data, (int)n));
+    /* The end of what the peer sends, OpenSSL says again where the socket takes no more. */
+    return sent != 0 ? sent : session_fail(s, ECONNRESET, "it has gone");
 }
 
 void

@@ -187,6 +187,25 @@ a_cut_is_no_end(void **state)
     pair_close(&p);
 }
 
+/* Whoever has ended in order and then closed reads no answer: that is an error, not nothing sent.
+ */
+static void
+an_answer_to_one_that_has_closed_fails(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+    struct iovec iov = {.iov_base = (char[]){"answer"}, .iov_len = 6};
+    char c;
+
+    (void)state;
+    pair_agrees(&p);
+    tls_shutdown(p.client);
+    fd_close(&p.fds[1]);
+    assert_int_equal(tls_read(p.server, &c, 1), 0);
+    assert_int_equal(tls_writev(p.server, &iov, 1), -1);
+    assert_int_equal(errno, ECONNRESET);
+    pair_close(&p);
+}
+
 static void
 servers_are_checked(void **state)
 {
@@ -492,6 +511,7 @@ main(void)
         cmocka_unit_test(bytes_come_through_in_both_directions),
         cmocka_unit_test(a_full_socket_is_written_on_later),
         cmocka_unit_test(a_cut_is_no_end),
+        cmocka_unit_test(an_answer_to_one_that_has_closed_fails),
         cmocka_unit_test(servers_are_checked),
         cmocka_unit_test(clients_are_checked_and_named),
         cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
