@@ -54,7 +54,7 @@ go_on(const struct conn_moved *moved, const uint8_t *said, size_t n, uint8_t how
     p.limits.reply = p.echo ? REPLY_YES : REPLY_NO;
     proto_peer_begin(&p, PROTO_SERVER);
     if (peer_adopt(&p, moved)) {
-        if ((how & 64) != 0)
+        if ((how & 64) != 0 && moved->proto->push != NULL)
             (void)proto_peer_push(&p, "push", 4);
         if (!p.closed)
             proto_peer_hear(&p, said, n, pieces[how >> 1 & 3], (how & 8) != 0);
