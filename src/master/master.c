@@ -259,6 +259,8 @@ pending_step(struct master *m)
         *(upgrade ? &m->upgrade_again : &m->reload_again) = false;
         reload_request(m, upgrade);
     }
+    if (m->workers_again != 0)
+        reload_workers(m, 0);
 }
 
 /* --- stop --- */
@@ -389,6 +391,12 @@ master_signals(struct master *m)
             break;
         case SIGNALS_UPGRADE:
             reload_request(m, true);
+            break;
+        case SIGNALS_MORE:
+            reload_workers(m, 1);
+            break;
+        case SIGNALS_FEWER:
+            reload_workers(m, -1);
             break;
         case SIGNALS_NONE:
             break;

@@ -556,6 +556,43 @@ reload_request(struct master *m, bool upgrade)
         reload_refuse(m, &why);
 }
 
+/* The present configuration again, with that many workers. */
+static struct config *
+workers_config(const struct config *now, int workers)
+{
+    struct config *config;
+    struct buffer bytes;
+
+    buffer_init(&bytes);
+    config_pack(now, &bytes);
+    config = config_unpack(buffer_bytes(&bytes), bytes.len);
+    buffer_fini(&bytes);
+    if (config != NULL)
+        config->workers = (unsigned)workers;
+    return config;
+}
+
+void
+reload_workers(struct master *m, int more)
+{
+    struct config *config = NULL;
+    struct failure why;
+    int workers;
+
+    m->workers_again += more;
+    if (m->phase != MASTER_RUNNING || m->pending != NULL || reload_is_reading(m))
+        return;
+    workers = (int)m->current->config->workers + m->workers_again;
+    m->workers_again = 0;
+    stats_master_reload(&m->stats);
+    notify_reloading(&m->notify, "changing the number of workers");
+    failure_set(&why, EX_CONFIG, "there can be 1 to %d workers", CONFIG_WORKERS_MAX);
+    if (workers >= 1 && workers <= CONFIG_WORKERS_MAX)
+        config = workers_config(m->current->config, workers);
+    if (config == NULL || reload_begin(m, config, &why) < 0)
+        reload_refuse(m, &why);
+}
+
 void
 reload_fail(struct master *m, const struct failure *why)
 {

@@ -297,6 +297,8 @@ enum signals_action {
     SIGNALS_RELOAD,  /* HUP */
     SIGNALS_REOPEN,  /* USR1 */
     SIGNALS_UPGRADE, /* USR2 */
+    SIGNALS_MORE,    /* TTIN */
+    SIGNALS_FEWER,   /* TTOU */
     SIGNALS_NONE,
 };
 
@@ -395,6 +397,7 @@ struct master {
     struct reading reading;      /* of the next configuration */
     bool reload_again;           /* a HUP came during a reload, or the start; */
     bool upgrade_again;          /* or a USR2 */
+    int workers_again;           /* or so many TTIN, less those of TTOU */
     bool upgrading;              /* the reload under way is an upgrade */
     int program_fd;              /* the program that runs here and in new workers */
     int next_program_fd;         /* upgrading: the one that is to; else -1 */
@@ -434,6 +437,10 @@ MS_MUST_CHECK int reload_commit(struct master *m, struct failure *why);
 /* HUP: has the configuration read and begins; a reload under way is followed by one more. upgrade:
  * USR2, the same with the program that the file is now. */
 void reload_request(struct master *m, bool upgrade);
+
+/* TTIN and TTOU: begins a reload with the present configuration and so many more workers, which
+ * the next reload that reads it forgets; after one that is under way. */
+void reload_workers(struct master *m, int more);
 
 /* What the child that reads the configuration says, see reload.c. */
 void reload_read(const struct master *m, struct buffer *said);

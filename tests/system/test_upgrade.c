@@ -202,6 +202,39 @@ a_script_can_wait_for_the_end_of_the_old_workers(void **state)
     expect_wait(d, 69, "2", "");
 }
 
+static void
+workers_come_and_go_until_the_next_reload(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.config = two_workers, .errors_expected = true});
+    struct run_result result;
+    struct peer p;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    result = daemon_control(d, "workers", "+2", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    WAIT_FOR(daemon_has_workers(d, 4), 10000);
+    result = daemon_control(d, "workers", "-3", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    WAIT_FOR(daemon_has_workers(d, 1), 10000);
+    result = daemon_control(d, "workers", "-1", NULL);
+    assert_int_equal(result.status, 78);
+    assert_non_null(strstr(result.err, "1 to 64 workers"));
+    run_result_free(&result);
+    signal_send(d->run.pid, SIGTTIN);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000);
+    signal_send(d->run.pid, SIGTTOU);
+    WAIT_FOR(daemon_has_workers(d, 1), 10000);
+    daemon_reload(d);
+    WAIT_FOR(daemon_has_workers(d, 2), 10000);
+    assert_int_equal(peer_send_plain(&p, NULL, "still here", 10, &a), ANSWER_ACK);
+    daemon_stop(d);
+}
+
 /* What is there about a message with an id, and about a listener, is there afterwards too. */
 static void
 what_the_master_knew_goes_on(void **state)
@@ -348,6 +381,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
+        SYSTEM_TEST(workers_come_and_go_until_the_next_reload),
         SYSTEM_TEST(what_the_master_knew_goes_on),
         SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
         SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),

@@ -51,7 +51,8 @@ a_long_life_wipes_the_record(void **state)
 static void
 signals_come_in_the_order_of_their_rank(void **state)
 {
-    static const int arrived[] = {SIGUSR2, SIGUSR1, SIGHUP, SIGCHLD, SIGQUIT, SIGINT};
+    static const int arrived[] = {SIGTTOU, SIGTTIN, SIGUSR2, SIGUSR1,
+                                  SIGHUP,  SIGCHLD, SIGQUIT, SIGINT};
     unsigned pending = 0;
 
     (void)state;

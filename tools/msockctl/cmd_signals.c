@@ -91,6 +91,36 @@ const struct ctl_command ctl_upgrade = {
     .act = reload_act,
 };
 
+/* --- more and fewer workers: a reload for each --- */
+
+static unsigned long workers_times;
+
+static int
+workers_act(const struct ctl *ctl, struct target *target)
+{
+    int status = EX_OK;
+
+    for (unsigned long i = 0; i < workers_times && status == EX_OK; i++)
+        status = reload_act(ctl, target);
+    return status;
+}
+
+int
+workers_change(struct ctl *ctl, int argc, char *argv[])
+{
+    static struct ctl_command change = {.name = "workers", .run = target_run, .act = workers_act};
+    char *end;
+
+    workers_times = strtoul(argv[1] + 1, &end, 10);
+    if (workers_times == 0 || workers_times > STATS_REGIONS || *end != '\0')
+        return ctl_usage(ctl, "\"%s\" is no number of workers to come or to go", argv[1]);
+    change.help = ctl->command->help;
+    change.signal = argv[1][0] == '+' ? SIGTTIN : SIGTTOU;
+    ctl->command = &change;
+    argv[1] = argv[0];
+    return target_run(ctl, argc - 1, argv + 1);
+}
+
 /* --- reopen: the master and every ready worker open their log files again --- */
 
 struct reopening {
