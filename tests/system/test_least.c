@@ -5,11 +5,15 @@
 
 #include "support/signals.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Where the program begins in the memory of that process. */
@@ -153,6 +157,52 @@ workers_that_are_root_are_warned_of_once(void **state)
     daemon_stop(d);
 }
 
+static void
+give_capabilities_up(void)
+{
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+    for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
+        ;
+    (void)syscall(SYS_capset, &header, none);
+}
+
+/* As under the unit for systemd. */
+static void
+who_has_no_capabilities_need_not_be_able_to_give_them_up(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1,
+        .child = give_capabilities_up,
+        .refused = {.error = EPERM, .count = 2, .calls = {SYS_capset, SYS_setgroups}}});
+
+    (void)state;
+    daemon_stop(d);
+}
+
+static void
+the_unit_for_systemd_is_exposed_no_more_than_1_5(void **state)
+{
+    static const char analyze[] = "/usr/bin/systemd-analyze";
+    const char *argv[] = {analyze,      "security",       "--offline=true",
+                          "--no-pager", "--threshold=15", harness_source("etc/msockd.service"),
+                          NULL};
+    struct run_result result;
+    struct running r;
+
+    (void)state;
+    if (access(analyze, X_OK) < 0) {
+        print_message("systemd-analyze is not installed\n");
+        skip();
+    }
+    run_start(&r, argv, &(struct run_options){0});
+    run_finish(&r, 30000, &result);
+    if (result.status != 0)
+        fail_msg("%s", result.out);
+    run_result_free(&result);
+}
+
 int
 main(void)
 {
@@ -162,6 +212,8 @@ main(void)
         SYSTEM_TEST(a_worker_has_no_privileges),
         SYSTEM_TEST(workers_of_a_user_can_be_neither_dumped_nor_traced),
         SYSTEM_TEST(workers_that_are_root_are_warned_of_once),
+        SYSTEM_TEST(who_has_no_capabilities_need_not_be_able_to_give_them_up),
+        SYSTEM_TEST(the_unit_for_systemd_is_exposed_no_more_than_1_5),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
