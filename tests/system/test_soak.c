@@ -1,12 +1,13 @@
 /* Everything at once, for a while: good senders over every protocol, killed workers, reloads of
- * good and of wrong configurations each second, calls that fail, and hostile peers from other
- * addresses. Good senders get what is promised, and the daemon is at the end as it was in the
- * beginning.
+ * good and of wrong configurations, upgrades to good and to bad programs, calls that fail, and
+ * hostile peers from other addresses. Good senders get what is promised, and the daemon is at the
+ * end as it was in the beginning.
  *
  * SOAK_S=600 is how long it takes, in seconds. */
 #include "attacks.h"
 #include "faults.h"
 #include "load.h"
+#include "program.h"
 #include "stats.h"
 
 #include "support/signals.h"
@@ -25,6 +26,7 @@
 #define LONG_S    120 /* from here on the times are of so many messages that they say something */
 #define PHASE_US  5000000 /* with hostile peers, and without them */
 #define STEP_MS   500     /* between two things that happen */
+#define STEPS     5       /* things that happen in turn */
 #define MEMORY_MB 64      /* worker_memory_max */
 #define LEEWAY_MB 32
 #define PROBES    200000 /* messages of the good sender that is timed */
@@ -44,7 +46,7 @@ struct soak {
     struct load *loads[WAYS_MAX]; /* of the ways that say what they have taken */
     size_t load_count;
     struct probe probe;
-    unsigned steps, kills, reloads, refusals, faults;
+    unsigned steps, kills, reloads, upgrades, refusals, faults;
     int descriptors;      /* of the master, in the beginning */
     uint64_t memory_peak; /* of a worker, KiB */
 };
@@ -160,18 +162,45 @@ kill_a_worker(struct soak *s)
 }
 
 static void
-reload(struct soak *s, bool good)
+configure(struct soak *s, bool good)
 {
     char text[8192];
-    struct run_result result;
 
     soak_configuration(text, sizeof(text), good ? "30s" : "30 parsecs");
     daemon_configure(s->d, text);
+}
+
+static void
+reload(struct soak *s, bool good)
+{
+    struct run_result result;
+
+    configure(s, good);
     result = daemon_control(s->d, "reload", NULL);
     /* A worker that is killed before it is ready refuses a good one too. */
     if (!good && result.status == EX_OK)
         fail_msg("a wrong configuration was taken: %s", result.out);
     s->reloads += result.status == EX_OK;
+    s->refusals += result.status != EX_OK;
+    run_result_free(&result);
+}
+
+/* A third of the programs is bad. */
+static void
+upgrade(struct soak *s)
+{
+    static const char ends[] = "#!/bin/sh\nexit 0\n";
+    bool good = s->steps / STEPS % 3 != 0;
+    struct run_result result;
+
+    if (good)
+        program_put_good();
+    else
+        program_put(ends, strlen(ends), 0755);
+    result = daemon_control(s->d, "upgrade", NULL);
+    if (!good && result.status == EX_OK)
+        fail_msg("a bad program was taken: %s", result.out);
+    s->upgrades += result.status == EX_OK;
     s->refusals += result.status != EX_OK;
     run_result_free(&result);
 }
@@ -219,7 +248,7 @@ note_memory(struct soak *s)
 static void
 step(struct soak *s)
 {
-    switch (s->steps % 4) {
+    switch (s->steps % STEPS) {
     case 0:
         reload(s, true);
         break;
@@ -231,6 +260,10 @@ step(struct soak *s)
         break;
     case 3:
         change_faults(s);
+        break;
+    case 4:
+        configure(s, true);
+        upgrade(s);
         break;
     }
     note_memory(s);
@@ -253,7 +286,8 @@ static void
 soak_start(struct soak *s)
 {
     static char text[8192];
-    struct daemon_options options = {.config = text, .errors_expected = true};
+    struct daemon_options options = {
+        .config = text, .program = program_begin(), .errors_expected = true};
 
 #ifndef MS_SANITIZE
     options.faults = true;
@@ -350,11 +384,12 @@ good_senders_notice_nothing(void **state)
     soak_stop(&s);
     calm = probe_p99(&s.probe, 0);
     attacked = probe_p99(&s.probe, 1);
-    print_message(
-        "%u s: %u workers killed, %u reloads, %u refused; p99 %u us, with %llu rounds and "
-        "more of each hostile peer %u us; a worker had %llu KiB at most\n",
-        soak_seconds(), s.kills, s.reloads, s.refusals, calm,
-        (unsigned long long)attacks_rounds(&least), attacked, (unsigned long long)s.memory_peak);
+    print_message("%u s: %u workers killed, %u reloads, %u upgrades, %u refused; p99 %u us, with "
+                  "%llu rounds and "
+                  "more of each hostile peer %u us; a worker had %llu KiB at most\n",
+                  soak_seconds(), s.kills, s.reloads, s.upgrades, s.refusals, calm,
+                  (unsigned long long)attacks_rounds(&least), attacked,
+                  (unsigned long long)s.memory_peak);
     if (attacks_rounds(&least) == 0)
         fail_msg("not one round of %s", least);
     expect_good_senders_were_served(&s);

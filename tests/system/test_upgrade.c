@@ -2,6 +2,7 @@
  * new one. Nobody notices, and whatever is wrong with that file changes nothing. */
 #include "faults.h"
 #include "load.h"
+#include "program.h"
 #include "stats.h"
 #include "target.h"
 
@@ -21,52 +22,13 @@
 
 static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
 
-/* The file that the daemon of the test is started from, and replaced by upgrades. */
-static char program[HARNESS_PATH_LEN];
-
-/* Puts n bytes in its place, as a package manager does: under another name first. */
-static void
-program_put(const void *bytes, size_t n, mode_t mode)
-{
-    char fresh[HARNESS_PATH_LEN + 8];
-
-    snprintf(fresh, sizeof(fresh), "%s.new", program);
-    harness_write_file(fresh, bytes, n);
-    assert_int_equal(chmod(fresh, mode), 0);
-    assert_int_equal(rename(fresh, program), 0);
-}
-
-static char *
-program_read(size_t *n_out)
-{
-    FILE *file = fopen(harness_program("msockd"), "re");
-    char *bytes = malloc(64u << 20);
-
-    assert_non_null(file);
-    assert_non_null(bytes);
-    *n_out = fread(bytes, 1, 64u << 20, file);
-    fclose(file);
-    return bytes;
-}
-
-/* The one that was built. */
-static void
-program_put_good(void)
-{
-    size_t n;
-    char *bytes = program_read(&n);
-
-    program_put(bytes, n, 0755);
-    free(bytes);
-}
-
 /* The same with another number in front of what it inherits. */
 static void
 program_put_other_layout(void)
 {
     static const char number[] = "1pukcosm"; /* as it stands in memory */
     size_t n;
-    char *bytes = program_read(&n), *at = memmem(bytes, n, number, strlen(number));
+    char *bytes = program_read_good(&n), *at = memmem(bytes, n, number, strlen(number));
 
     assert_non_null(at);
     *at = '2';
@@ -78,12 +40,7 @@ program_put_other_layout(void)
 static struct daemon *
 start(struct daemon_options options)
 {
-    static char dir[HARNESS_PATH_LEN];
-
-    harness_directory(dir);
-    harness_join(program, dir, "msockd");
-    program_put_good();
-    options.program = program;
+    options.program = program_begin();
     return daemon_start(&options);
 }
 
@@ -292,7 +249,7 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
     }
     program_put(scripts[0].text, strlen(scripts[0].text), 0644);
     expect_failed_upgrade(d, &witness, "cannot be executed: Permission denied");
-    assert_int_equal(unlink(program), 0);
+    assert_int_equal(unlink(d->options.program), 0);
     expect_failed_upgrade(d, &witness, "cannot open");
     program_put_other_layout();
     expect_failed_upgrade(d, &witness, "another layout");

@@ -1,0 +1,56 @@
+#include "program.h"
+
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#define PROGRAM_MAX ((size_t)64 << 20)
+
+static char program[HARNESS_PATH_LEN];
+
+void
+program_put(const void *bytes, size_t n, mode_t mode)
+{
+    char fresh[HARNESS_PATH_LEN + 8];
+
+    snprintf(fresh, sizeof(fresh), "%s.new", program);
+    harness_write_file(fresh, bytes, n);
+    assert_int_equal(chmod(fresh, mode), 0);
+    assert_int_equal(rename(fresh, program), 0);
+}
+
+char *
+program_read_good(size_t *n_out)
+{
+    FILE *file = fopen(harness_program("msockd"), "re");
+    char *bytes = malloc(PROGRAM_MAX);
+
+    assert_non_null(file);
+    assert_non_null(bytes);
+    *n_out = fread(bytes, 1, PROGRAM_MAX, file);
+    fclose(file);
+    return bytes;
+}
+
+void
+program_put_good(void)
+{
+    size_t n;
+    char *bytes = program_read_good(&n);
+
+    program_put(bytes, n, 0755);
+    free(bytes);
+}
+
+const char *
+program_begin(void)
+{
+    char dir[HARNESS_PATH_LEN];
+
+    harness_directory(dir);
+    harness_join(program, dir, "msockd");
+    program_put_good();
+    return program;
+}

@@ -1,0 +1,19 @@
+/* The file of a daemon's program, which an upgrade replaces. One of a test at a time. */
+#ifndef SYSTEM_PROGRAM_H
+#define SYSTEM_PROGRAM_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/* A copy of the msockd that was built, in a directory of its own: its path, for daemon_options.
+ * Static. */
+const char *program_begin(void);
+
+/* Puts n bytes in its place, as a package manager does: under another name first. */
+void program_put(const void *bytes, size_t n, mode_t mode);
+
+/* The one that was built, and its bytes. Caller frees. */
+void program_put_good(void);
+char *program_read_good(size_t *n_out);
+
+#endif
