@@ -171,6 +171,27 @@ the_manual_has_an_entry_for_every_function(void **state)
     free(manual);
 }
 
+static void
+tls_is_for_urls_with_tls(void **state)
+{
+    msock *plain = msock_open("msp://127.0.0.1:1"), *tls = msock_open("msp+tls://127.0.0.1:1");
+
+    (void)state;
+    assert_non_null(plain);
+    assert_non_null(tls);
+    assert_int_equal(msock_set_tls(plain, NULL, NULL, NULL, NULL, 0), MSOCK_USAGE);
+    assert_int_equal(msock_set_tls(tls, NULL, NULL, NULL, "a.example", 0), MSOCK_OK);
+    assert_int_equal(msock_set_tls(tls, NULL, NULL, NULL, NULL, 1), MSOCK_OK);
+    assert_int_equal(msock_set_tls(tls, "/none", NULL, NULL, NULL, 0), MSOCK_LOCAL);
+    assert_int_equal(msock_set_tls(tls, NULL, "/none", NULL, NULL, 0), MSOCK_LOCAL);
+    assert_non_null(strstr(msock_error(tls), "the key is missing"));
+    msock_close(plain);
+    msock_close(tls);
+    assert_int_equal(msock_url_error("msp+tls://a?tls_insecure=yes&tls_name=b", NULL, 0), MSOCK_OK);
+    assert_int_equal(msock_url_error("msp+tls://a?tls_insecure=maybe", NULL, 0), MSOCK_USAGE);
+    assert_int_equal(msock_url_error("msp+tls://a?tls_ca=/none", NULL, 0), MSOCK_USAGE);
+}
+
 int
 main(void)
 {
@@ -179,6 +200,7 @@ main(void)
         cmocka_unit_test(other_addresses_are_refused_with_a_reason),
         cmocka_unit_test(some_protocols_acknowledge),
         cmocka_unit_test(statuses_have_names),
+        cmocka_unit_test(tls_is_for_urls_with_tls),
         cmocka_unit_test(the_manual_has_an_entry_for_every_function),
     };
 

@@ -208,6 +208,28 @@ a_sender_may_give_a_list_of_servers(void **state)
 }
 
 static void
+senders_may_ask_for_tls(void **state)
+{
+    static const char *const wrong[] = {"+tls://a",     "msp+ssl://a", "msp+tls+tls://a",
+                                        "msp+tlsx://a", "msp+tls:a",   "msp+tls://"};
+    char error[URL_ERROR_LEN];
+    struct url url;
+
+    (void)state;
+    assert_int_equal(url_parse_servers("msp+tls://a,b:1", 8000, &url, error), 0);
+    assert_string_equal(url.scheme, "msp");
+    assert_true(url.is_tls);
+    url_fini(&url);
+    assert_int_equal(url_parse_servers("msp://a", 8000, &url, error), 0);
+    assert_false(url.is_tls);
+    url_fini(&url);
+    for (size_t i = 0; i < MS_ARRAY_LEN(wrong); i++)
+        if (url_parse_servers(wrong[i], 8000, &url, error) == 0)
+            fail_msg("%s was taken", wrong[i]);
+    assert_int_equal(url_parse("msp+tls://a:1", &url, error), -1); /* a listener says ?tls= */
+}
+
+static void
 a_wrong_list_is_refused_with_a_sentence(void **state)
 {
     static const struct {
@@ -409,6 +431,7 @@ main(void)
         cmocka_unit_test(a_wrong_address_is_refused_with_a_sentence),
         cmocka_unit_test(there_are_limits_to_everything),
         cmocka_unit_test(a_sender_may_give_a_list_of_servers),
+        cmocka_unit_test(senders_may_ask_for_tls),
         cmocka_unit_test(a_wrong_list_is_refused_with_a_sentence),
         cmocka_unit_test(a_listener_has_one_address),
         cmocka_unit_test(endpoints_are_resolved_and_written_back),
