@@ -79,6 +79,7 @@ struct msock_module_peer {
     const char *proto;    /* "frame" */
     const char *address;  /* "127.0.0.1:50412" */
     uint64_t id;          /* no other connection of this worker has or had it */
+    const char *identity; /* "cert:NAME", "user:NAME"; "-" where there is none */
 };
 
 /* The functions and facts that the worker offers. size is that of the struct: a later version may

@@ -2,11 +2,14 @@
  * network and a user are one case. */
 #include "common/source.h"
 
+#include "common/digest.h"
 #include "common/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -43,6 +46,17 @@ source_of_peer(int fd, const struct endpoint *peer)
     return source;
 }
 
+struct source
+source_of_name(const char *identity)
+{
+    struct source source = {.kind = SOURCE_CERT};
+    uint8_t sha256[SHA256_LEN] = {0};
+
+    (void)EVP_Q_digest(NULL, "SHA256", NULL, identity, strlen(identity), sha256, NULL);
+    memcpy(source.bytes, sha256, 8);
+    return source;
+}
+
 const char *
 source_name(const struct source *source, char out[SOURCE_NAME_LEN])
 {
@@ -61,6 +75,10 @@ source_name(const struct source *source, char out[SOURCE_NAME_LEN])
         break;
     case SOURCE_USER:
         snprintf(out, SOURCE_NAME_LEN, "user:%u", (unsigned)be32_load(source->bytes));
+        break;
+    case SOURCE_CERT:
+        digest_hex(source->bytes, 8, text);
+        snprintf(out, SOURCE_NAME_LEN, "cert:#%s", text);
         break;
     default: /* it may come from shared memory */
         snprintf(out, SOURCE_NAME_LEN, "unknown");
@@ -108,6 +126,19 @@ rule_bits(char *word, unsigned most, struct source_rule *rule, char reason[SOURC
 }
 
 static int
+rule_name(const char *word, struct source_rule *rule, char reason[SOURCE_REASON_LEN])
+{
+    rule->source.kind = SOURCE_CERT;
+    if (strlen(word) < sizeof(rule->pattern) && strcmp(word, "cert:") != 0) {
+        memcpy(rule->pattern, word, strlen(word) + 1);
+        return 0;
+    }
+    snprintf(reason, SOURCE_REASON_LEN, "a name of a certificate has 1 to %zu characters",
+             sizeof(rule->pattern) - sizeof("cert:"));
+    return -1;
+}
+
+static int
 rule_parse(char *word, struct source_rule *rule, char reason[SOURCE_REASON_LEN])
 {
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff}; /* IPv4 in IPv6: ::ffff:0:0/96 */
@@ -118,6 +149,8 @@ rule_parse(char *word, struct source_rule *rule, char reason[SOURCE_REASON_LEN])
         return 0;
     if (strncmp(word, "user:", 5) == 0)
         return rule_user(word + 5, rule, reason);
+    if (strncmp(word, "cert:", 5) == 0)
+        return rule_name(word, rule, reason);
     rule->source.kind = strchr(word, ':') != NULL ? SOURCE_IPV6 : SOURCE_IPV4;
     if (rule_bits(word, source_bits(rule->source.kind), rule, reason) < 0)
         return -1;
@@ -171,6 +204,25 @@ source_rules_match(const struct source_rules *rules, const struct source *source
 {
     for (size_t i = 0; i < rules->count; i++)
         if (rule_matches(&rules->rule[i], source))
+            return true;
+    return false;
+}
+
+bool
+source_rules_match_name(const struct source_rules *rules, const char *identity)
+{
+    for (size_t i = 0; i < rules->count; i++)
+        if (rules->rule[i].source.kind == SOURCE_CERT &&
+            fnmatch(rules->rule[i].pattern, identity, 0) == 0)
+            return true;
+    return false;
+}
+
+bool
+source_rules_have_names(const struct source_rules *rules)
+{
+    for (size_t i = 0; i < rules->count; i++)
+        if (rules->rule[i].source.kind == SOURCE_CERT)
             return true;
     return false;
 }

@@ -37,6 +37,7 @@ static const char *const option_execs[] = {"pool", "once", NULL};
 static const char *const option_retains[] = {"all", "relayed", NULL};
 static const char *const option_tls[] = {"no", "required", NULL};
 static const char *const option_tls_client[] = {"auto", "optional", "required", NULL};
+static const char *const option_prefix[] = {"no", "identity", NULL};
 static const char *const option_tls_min[] = {"1.3", "1.2", NULL};
 static const char *const option_proxies[] = {"no", "required", NULL};
 static const char *const option_conflicts[] = {"keep", "replace", "number", NULL};
@@ -182,6 +183,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                       .help = "networks and users that may connect, no others"},
     [OPTION_DENY] = {"deny", URL_TEXT(1, PATH_LENGTH), .initial = "", .word = "",
                      .help = "networks and users that may not connect"},
+    [OPTION_PREFIX] = {"prefix", CHOICE(OPTION_IN_URL, option_prefix), .initial = "no",
+                       .help = "identity: files go to files/IDENTITY/; no"},
     [OPTION_BACKLOG] = {"backlog", NUMBER(OPTION_IN_URL, 1, 65535, "connections"),
                         .initial = "1024", .help = "most connections that wait to be accepted"},
     [OPTION_MODE] = {"mode", .type = OPTION_TYPE_MODE, .scope = OPTION_IN_URL, .max = 0777,

@@ -60,6 +60,7 @@ enum option_id {
     OPTION_PROXY_FROM,
     OPTION_ALLOW, /* from here on in listener URLs only */
     OPTION_DENY,
+    OPTION_PREFIX,
     OPTION_BACKLOG,
     OPTION_MODE,
     OPTION_V6ONLY,

@@ -2,6 +2,7 @@
 #include "config/config_settings.h"
 
 #include <stdio.h>
+#include <sys/socket.h>
 
 /* In the order of the option tls_client. */
 enum tls_client { TLS_CLIENT_AUTO, TLS_CLIENT_OPTIONAL, TLS_CLIENT_REQUIRED };
@@ -12,20 +13,6 @@ listener_has(const struct listener_config *l, enum option_id id)
     return l->text[id] != NULL && l->text[id][0] != '\0';
 }
 
-const char *
-listener_check_tls(const struct listener_config *l)
-{
-    bool asks = l->number[OPTION_TLS_CLIENT] != TLS_CLIENT_AUTO;
-
-    if (l->number[OPTION_TLS] == 0)
-        return NULL;
-    if (!listener_has(l, OPTION_TLS_CERT) || !listener_has(l, OPTION_TLS_KEY))
-        return "tls=required needs tls_cert=FILE and tls_key=FILE";
-    if (asks && !listener_has(l, OPTION_TLS_CLIENT_CA))
-        return "tls_client needs tls_client_ca=FILE, whose certificates are let in";
-    return NULL;
-}
-
 /* Whoever names authorities and says nothing else wants their clients only. */
 static enum tls_verify
 listener_verify(const struct listener_config *l)
@@ -34,6 +21,34 @@ listener_verify(const struct listener_config *l)
         return TLS_VERIFY_NOBODY;
     return l->number[OPTION_TLS_CLIENT] == TLS_CLIENT_OPTIONAL ? TLS_VERIFY_OPTIONAL
                                                                : TLS_VERIFY_PEER;
+}
+
+/* Does each of its connections have an identity? */
+static bool
+listener_names_all(const struct listener_config *l)
+{
+    return l->endpoints[0].addr.ss_family == AF_UNIX ||
+           (l->number[OPTION_TLS] != 0 && listener_verify(l) == TLS_VERIFY_PEER);
+}
+
+const char *
+listener_check_tls(const struct listener_config *l)
+{
+    bool asks = l->number[OPTION_TLS_CLIENT] != TLS_CLIENT_AUTO;
+
+    bool names = source_rules_have_names(&l->allow) || source_rules_have_names(&l->deny);
+
+    if (names && (l->number[OPTION_TLS] == 0 || !listener_has(l, OPTION_TLS_CLIENT_CA)))
+        return "a rule about cert:NAME needs tls=required and tls_client_ca=FILE";
+    if (l->number[OPTION_PREFIX] != 0 && !listener_names_all(l))
+        return "prefix=identity needs a Unix socket, or tls=required and tls_client_ca=FILE";
+    if (l->number[OPTION_TLS] == 0)
+        return NULL;
+    if (!listener_has(l, OPTION_TLS_CERT) || !listener_has(l, OPTION_TLS_KEY))
+        return "tls=required needs tls_cert=FILE and tls_key=FILE";
+    if (asks && !listener_has(l, OPTION_TLS_CLIENT_CA))
+        return "tls_client needs tls_client_ca=FILE, whose certificates are let in";
+    return NULL;
 }
 
 struct tls_context *

@@ -23,7 +23,8 @@ dedup_run(const struct dedup *d)
 }
 
 uint64_t
-dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const void *value, size_t n)
+dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const char *identity,
+           const void *value, size_t n)
 {
     struct siphash hash;
     uint64_t name;
@@ -31,6 +32,8 @@ dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const void *valu
     scope += is_file;
     siphash_begin(&hash, d->table->secret);
     siphash_update(&hash, &scope, sizeof(scope));
+    if (identity != NULL)
+        siphash_update(&hash, identity, strlen(identity) + 1);
     siphash_update(&hash, value, n);
     name = siphash_finish(&hash);
     __builtin_prefetch(line_of(d, name), 1);

@@ -77,8 +77,8 @@ struct dedup_claim {
  * value: the id, or the path of a file. alike: so many listeners before it have the same name, as
  * those at port 0 do. */
 uint64_t dedup_scope(const struct dedup *d, const char *listener, unsigned alike);
-uint64_t
-dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const void *value, size_t n);
+uint64_t dedup_name(const struct dedup *d, uint64_t scope, bool is_file, const char *identity,
+                    const void *value, size_t n);
 
 enum dedup_answer {
     DEDUP_MINE,      /* no other copy: handle it; claim->entry until it is settled */

@@ -20,8 +20,9 @@ struct conn; /* the worker's: one connection; a handler only passes it on */
 struct message_origin {
     const char *listener; /* the listener's URL as configured, without options */
     const char *proto;
-    const char *peer; /* "127.0.0.1:50412" */
-    uint64_t conn_id; /* of the connection, unique in the worker's life */
+    const char *peer;     /* "127.0.0.1:50412" */
+    const char *identity; /* "cert:NAME", "user:NAME"; NULL: there is none */
+    uint64_t conn_id;     /* of the connection, unique in the worker's life */
 };
 
 /* The functions of the worker for its handlers. */

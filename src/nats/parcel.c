@@ -72,6 +72,9 @@ parcel_headers_make(struct parcel *p, struct parcel_headers *headers_out)
     parcel_header_add_foreign(p, headers_out, "Msock-Listener", v->listener, strlen(v->listener));
     parcel_header_add(p, headers_out, "Msock-Proto", v->proto);
     parcel_header_add_foreign(p, headers_out, "Msock-Peer", v->peer, strlen(v->peer));
+    if (v->identity != NULL)
+        parcel_header_add_foreign(p, headers_out, "Msock-Identity", v->identity,
+                                  strlen(v->identity));
     if (v->name_len > 0)
         parcel_header_add_foreign(p, headers_out, v->is_file ? "Msock-Path" : "Msock-Key", v->name,
                                   v->name_len);
@@ -104,7 +107,7 @@ parcel_name(struct parcel *p)
         .listener = p->v.listener,
         .kind = p->v.kind,
         .proto = p->v.proto,
-        .identity = "",
+        .identity = p->v.identity != NULL ? p->v.identity : "",
         .id = p->v.name,
         .id_len = p->v.name_len,
     };

@@ -53,7 +53,8 @@ struct parcel_values {
     const char *proto;
     const char *listener;
     const char *peer;
-    const char *name; /* the sender's id or, of a file, its path: any bytes */
+    const char *identity; /* NULL: there is none */
+    const char *name;     /* the sender's id or, of a file, its path: any bytes */
     size_t name_len;
     bool is_file;
 

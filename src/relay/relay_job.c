@@ -91,6 +91,7 @@ relay_fill(struct relay_job *job)
         .proto = parts->proto,
         .listener = parts->listener,
         .peer = parts->peer,
+        .identity = parts->identity[0] != '\0' ? parts->identity : NULL,
         .is_file = is_file,
         .size = parts->size,
         .fd = -1,

@@ -25,7 +25,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      13u
+#define STATS_VERSION      14u
 
 #define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -103,6 +103,8 @@ enum stats_conn_state {
 
 enum stats_family { STATS_FAMILY_UNIX = 0, STATS_FAMILY_IPV4 = 4, STATS_FAMILY_IPV6 = 6 };
 
+#define STATS_IDENTITY_LEN 64 /* with NUL */
+
 /* One connection. seq is odd while the identity changes; counters and state change under an even
  * seq, one atomic store each. */
 struct stats_slot {
@@ -121,8 +123,9 @@ struct stats_slot {
     uint64_t id;                /* unique in the worker's life */
     struct stats_conn_counters counters;
     uint8_t free[72 - sizeof(struct stats_conn_counters)]; /* for counters to come */
+    char identity[STATS_IDENTITY_LEN];                     /* its beginning; "": it has none */
 };
-static_assert(sizeof(struct stats_slot) == 128, "a slot is two cache lines");
+static_assert(sizeof(struct stats_slot) == 192, "a slot is three cache lines");
 static_assert(offsetof(struct stats_slot, counters) == 56, "layout of a slot");
 
 struct stats_block {

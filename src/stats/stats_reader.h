@@ -72,8 +72,9 @@ struct stats_conn_view {
     uint64_t id;
     enum stats_conn_state state;
     uint16_t listener;
-    char proto[16];               /* the protocol it speaks now; "auto" until that is known */
-    char peer[ENDPOINT_TEXT_LEN]; /* "127.0.0.1:50412", "unix:pid 4711" */
+    char proto[16];                    /* the protocol it speaks now; "auto" until that is known */
+    char peer[ENDPOINT_TEXT_LEN];      /* "127.0.0.1:50412", "unix:pid 4711" */
+    char identity[STATS_IDENTITY_LEN]; /* "cert:NAME", "user:NAME"; "": none */
     uint64_t began_us, active_us;
     struct stats_counts counts; /* the worker's own counters are 0 here */
 };

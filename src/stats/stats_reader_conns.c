@@ -37,6 +37,7 @@ slot_view(const struct stats_control *control, const struct stats_slot *slot,
     STATS_CONN_COUNTERS(X)
 #undef X
     text_copy(view->proto, control->protocols[proto], sizeof(view->proto));
+    text_copy(view->identity, slot->identity, sizeof(view->identity));
     stats_peer_format(slot->family, slot->address, slot->port, view->peer);
 }
 

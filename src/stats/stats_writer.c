@@ -188,6 +188,7 @@ stats_writer_claim(struct stats_writer *sw, uint16_t listener, const struct endp
     slot_set_peer(slot, peer);
     slot->began_us = now_us;
     slot->id = sw->next_id++;
+    slot->identity[0] = '\0';
     slot_clear_counters(slot);
     atomic_store_explicit(&slot->active_us, now_us, memory_order_relaxed);
     atomic_store_explicit(&slot->state, STATS_CONN_IDLE, memory_order_relaxed);
@@ -203,6 +204,15 @@ stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid)
     uint32_t wire = htonl(pid);
 
     memcpy(slot->address, &wire, sizeof(wire));
+    atomic_store_explicit(&slot->seq, even, memory_order_release);
+}
+
+void
+stats_writer_identity(struct stats_slot *slot, const char *identity)
+{
+    uint32_t even = slot_change_begin(slot);
+
+    snprintf(slot->identity, sizeof(slot->identity), "%s", identity);
     atomic_store_explicit(&slot->seq, even, memory_order_release);
 }
 

@@ -38,6 +38,9 @@ void stats_writer_release(struct stats_writer *sw, struct stats_slot *slot);
 /* Whether it takes new connections. At first it does not. */
 void stats_writer_accepting(struct stats_writer *sw, bool accepting);
 
+/* Who its peer is. */
+void stats_writer_identity(struct stats_slot *slot, const char *identity);
+
 /* The process at the other end of a Unix socket (SO_PEERCRED), which its address does not tell. */
 void stats_writer_peer_pid(struct stats_slot *slot, uint32_t pid);
 

@@ -389,18 +389,6 @@ conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal 
     conn_touch(c);
 }
 
-/* Who is at the other end, where it is a Unix socket. */
-static void
-conn_note_pid(struct conn *c)
-{
-    struct ucred cred;
-    socklen_t len = sizeof(cred);
-
-    if (c->slot->family == STATS_FAMILY_UNIX &&
-        getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0)
-        stats_writer_peer_pid(c->slot, (uint32_t)cred.pid);
-}
-
 /* Whose connection it is, as the kernel says, or else its proxy: its slot (NULL: there is none
  * left) and its source. */
 static void
@@ -462,7 +450,7 @@ conn_adopt(struct worker_listener *listener, int fd, const struct conn_moved *mo
             conn_close(c);
         return;
     }
-    conn_note_pid(c);
+    conn_note_user(c);
     atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
     stats_add(&w->stats.block->counters.adopted, 1);
     conn_record(c, STATS_EVENT_adopted, 0, NULL);
@@ -479,16 +467,6 @@ conn_start(struct conn *c)
 {
     conn_begin(c, c->listener->proto);
     conn_tell_opened(c, false);
-}
-
-void
-conn_set_identity(struct conn *c, const char *kind, const char *name)
-{
-    size_t size = strlen(kind) + strlen(name) + 1;
-
-    c->identity = ms_malloc(size);
-    if (!conn_is_starved(c))
-        snprintf(c->identity, size, "%s%s", kind, name);
 }
 
 static const struct conn_refusal no_slot = {
@@ -523,7 +501,7 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
     }
     c->slot = slot;
     c->source = counted;
-    conn_note_pid(c);
+    conn_note_user(c);
     stats_add(&w->stats.block->counters.accepted, 1);
     conn_record(c, STATS_EVENT_accepted, 0, NULL);
     conn_init_state(c, listener->proto);

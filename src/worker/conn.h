@@ -9,6 +9,7 @@
 /* A connection's share of what its source has. */
 struct conn_source {
     uint32_t row;    /* in the table of sources; 0: it is not counted there */
+    bool is_allowed; /* its address is; else its name has to be */
     bool is_exempt;  /* no share, rate or penalty limits it */
     uint32_t wait_s; /* it is turned away for so many seconds more; 0: nobody knows */
 };
@@ -189,9 +190,6 @@ void conn_enter(struct conn *c, enum conn_phase phase);
 /* Its protocol and its handler hear of it now. */
 void conn_start(struct conn *c);
 
-/* It is a peer of that name, of that kind: "cert:", "user:". */
-void conn_set_identity(struct conn *c, const char *kind, const char *name);
-
 /* The connection is looked at once more at the end of the turn. */
 void conn_touch(struct conn *c);
 
@@ -255,6 +253,17 @@ void conn_read(struct conn *c, bool to_end);
 
 /* False while it has too many answers waiting, or is past reading. */
 bool conn_wants_bytes(const struct conn *c);
+
+/* --- conn_identity.c --- */
+
+/* It is a peer of that name, of that kind: "cert:", "user:". */
+void conn_set_identity(struct conn *c, const char *kind, const char *name);
+
+/* Where it is a Unix socket: its process and its user. */
+void conn_note_user(struct conn *c);
+
+/* Gives a file to the handler, beneath its sender's own directory with ?prefix=identity. */
+void conn_take_file(struct conn *c, struct message *m);
 
 /* --- conn_tls.c --- */
 
@@ -357,6 +366,9 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
  * known, for want of room. */
 bool conn_source_begin(struct worker *w, const struct source *source, struct conn_source *out);
 void conn_source_end(struct worker *w, struct conn_source *source);
+
+/* Its name is known: it counts for that from here on. NULL, or why it is not let in. */
+const struct conn_refusal *conn_admit_name(struct conn *c);
 
 /* Its source has made trouble, n times. */
 void conn_blame(struct conn *c, enum stats_blame what, unsigned n);

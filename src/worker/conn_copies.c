@@ -165,7 +165,7 @@ conn_take(struct conn *c, struct message *m)
         return;
     }
     claim.name = dedup_name(conn_worker(c)->dedup, c->listener->dedup_scope, claim.is_file,
-                            m->value, m->value_len);
+                            c->identity, m->value, m->value_len);
     memcpy(claim.sha256, m->sha256, SHA256_LEN);
     answer = copies_ask(c, &claim);
     if (answer == DEDUP_WAIT)

@@ -441,6 +441,7 @@ conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out)
         .listener = c->listener->child->config->name,
         .proto = c->proto->name,
         .peer = w->peer,
+        .identity = c->identity,
         .conn_id = slot != NULL ? slot->id : 0,
     };
 }

@@ -182,6 +182,8 @@ conn_submit(struct conn *c, struct message *m)
         conn_answer_here(c, m, &no);
     } else if (m->kind == MESSAGE_JSON) {
         conn_parse(c, m);
+    } else if (m->kind == MESSAGE_FILE) {
+        conn_take_file(c, m);
     } else {
         conn_take(c, m);
     }

@@ -36,7 +36,8 @@ source_is_allowed(const struct listener_config *config, const struct source *sou
 {
     if (source_rules_match(&config->deny, source))
         return false;
-    return config->allow.count == 0 || source_rules_match(&config->allow, source);
+    return config->allow.count == 0 || source_rules_match(&config->allow, source) ||
+           source_rules_have_names(&config->allow); /* decided when it has said who it is */
 }
 
 static bool
@@ -109,10 +110,46 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
         stats_add(&w->stats.block->counters.unplaced, 1);
         return &no_room;
     }
+    out->is_allowed =
+        l->child->config->allow.count == 0 || source_rules_match(&l->child->config->allow, source);
     why = source_refusal(w, out);
     if (why != NULL)
         conn_source_end(w, out);
     return why;
+}
+
+static bool
+name_is_allowed(const struct conn *c)
+{
+    const struct listener_config *config = c->listener->child->config;
+
+    if (c->identity == NULL)
+        return c->source.is_allowed;
+    return !source_rules_match_name(&config->deny, c->identity) &&
+           (c->source.is_allowed || source_rules_match_name(&config->allow, c->identity));
+}
+
+/* One that has no room in the table goes on counting for its address. */
+const struct conn_refusal *
+conn_admit_name(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+    struct conn_source named;
+    struct source source;
+
+    if (!name_is_allowed(c)) {
+        stats_add(&w->stats.block->counters.denied, 1);
+        return &not_allowed;
+    }
+    if (c->identity == NULL)
+        return NULL;
+    source = source_of_name(c->identity);
+    if (!conn_source_begin(w, &source, &named))
+        return NULL;
+    named.is_exempt |= source_rules_match_name(&w->config->exempt, c->identity);
+    conn_source_end(w, &c->source);
+    c->source = named;
+    return source_refusal(w, &c->source);
 }
 
 /* --- how fast --- */

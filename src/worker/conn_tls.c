@@ -91,6 +91,7 @@ conn_handshake_late(struct conn *c)
 void
 conn_shake(struct conn *c)
 {
+    const struct conn_refusal *why;
     char name[TLS_IDENTITY_LEN];
 
     if (tls_handshake(c->tls) < 0) {
@@ -110,7 +111,10 @@ conn_shake(struct conn *c)
     conn_enter(c, CONN_SERVING);
     if (name[0] != '\0')
         conn_set_identity(c, "cert:", name);
+    why = conn_admit_name(c);
     conn_start(c);
+    if (why != NULL)
+        conn_expel(c, why, c->source.wait_s);
 }
 
 void

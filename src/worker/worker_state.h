@@ -154,6 +154,8 @@ struct worker {
     uint64_t disk_looked_us;      /* then, */
     uint64_t disk_reserved;       /* when so much had been set aside */
     char peer[ENDPOINT_TEXT_LEN]; /* what conn_origin returned last */
+    uid_t uid;                    /* of the last Unix socket, */
+    char user[256];               /* and the name; "": there was none */
 
     uint64_t now_us;
     bool clock_is_old; /* time may have passed since now_us was read */

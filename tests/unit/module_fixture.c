@@ -18,8 +18,12 @@ static void
 module_conn_origin(void *ctx, const struct conn *c, struct message_origin *origin_out)
 {
     (void)ctx;
-    *origin_out = (struct message_origin){"frame://127.0.0.1:8000", "frame", c->address,
-                                          (uint64_t)(c - module_test_now->conns) + 1};
+    *origin_out = (struct message_origin){
+        .listener = "frame://127.0.0.1:8000",
+        .proto = "frame",
+        .peer = c->address,
+        .conn_id = (uint64_t)(c - module_test_now->conns) + 1,
+    };
 }
 
 static int

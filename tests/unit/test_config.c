@@ -498,6 +498,7 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
          "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, tls, "
          "tls_cert, tls_key, tls_client_ca, tls_client, tls_min, proxy, proxy_from, allow, deny, "
+         "prefix, "
          "backlog, "
          "mode, v6only, "
          "reply, send_queue_max, keepalive, window_size, retries or key_file"},
@@ -506,6 +507,7 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "max_message_size, timeout, idle_timeout, min_rate, packet_size, packet_size_max, "
          "reread_limit, max_json_depth, max_json_size, max_json_values, dedup_window, tls, "
          "tls_cert, tls_key, tls_client_ca, tls_client, tls_min, proxy, proxy_from, allow, deny, "
+         "prefix, "
          "backlog, "
          "mode, v6only, "
          "framing, "

@@ -99,8 +99,8 @@ claim_of(const struct table *t, const char *id, bool is_file, char content)
     struct dedup_claim claim = {.is_file = is_file, .window_ms = WINDOW};
 
     memset(claim.sha256, content, sizeof(claim.sha256));
-    claim.name = dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:1", 0), is_file, id,
-                            strlen(id));
+    claim.name = dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:1", 0), is_file, NULL,
+                            id, strlen(id));
     return claim;
 }
 
@@ -239,10 +239,12 @@ listeners_have_ids_of_their_own(void **state)
     struct dedup_claim other = claim_of(t, "d", false, 'x');
 
     commit_at(t, 0, "d", false, 'x', NOW);
-    other.name = dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:2", 0), false, "d", 1);
+    other.name =
+        dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:2", 0), false, NULL, "d", 1);
     assert_int_equal(ASK(t, 1, &other), DEDUP_MINE);
     other = claim_of(t, "d", false, 'x');
-    other.name = dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:1", 1), false, "d", 1);
+    other.name =
+        dedup_name(t->worker[0], dedup_scope(t->worker[0], "msp://a:1", 1), false, NULL, "d", 1);
     assert_int_equal(ASK(t, 1, &other), DEDUP_MINE);
 }
 

@@ -245,7 +245,8 @@ static void
 the_facts_are_in_the_environment(void **state)
 {
     static const char expected[] =
-        "MSOCK_ID=order 17\nMSOCK_KIND=json\nMSOCK_LISTENER=msp://127.0.0.1:8000\n"
+        "MSOCK_ID=order "
+        "17\nMSOCK_IDENTITY=-\nMSOCK_KIND=json\nMSOCK_LISTENER=msp://127.0.0.1:8000\n"
         "MSOCK_PEER=127.0.0.1:50412\nMSOCK_PROTO=msp\nMSOCK_REPLY=1\n"
         "MSOCK_SHA256=44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a\n"
         "MSOCK_SIZE=2\nMSOCK_WORKER=3\n";

@@ -96,7 +96,7 @@ is_known(const struct context *c, const char *key)
 
     memset(claim.sha256, 'x', sizeof(claim.sha256));
     claim.name =
-        dedup_name(c->dedup, dedup_scope(c->dedup, "msp://a:1", 0), false, key, strlen(key));
+        dedup_name(c->dedup, dedup_scope(c->dedup, "msp://a:1", 0), false, NULL, key, strlen(key));
     known = dedup_ask(c->dedup, &claim, NOW) == DEDUP_COMMITTED;
     dedup_release(c->dedup, claim.entry);
     return known;

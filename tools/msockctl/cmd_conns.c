@@ -27,6 +27,7 @@ struct conns {
 static const struct column conn_columns[] = {
     {"worker", NULL, COLUMN_COUNT},
     {"peer", NULL, COLUMN_TEXT},
+    {"identity", NULL, COLUMN_TEXT},
     {"listener", NULL, COLUMN_TEXT},
     {"proto", NULL, COLUMN_TEXT},
     {"state", NULL, COLUMN_TEXT},
@@ -66,6 +67,7 @@ conn_json(const struct conns *conns, const struct stats_listener_view *listener,
     json_put(row, "id", json_sprintf("%d.%" PRIu64, conn->worker_pid, conn->id));
     json_put(row, "worker", json_count(conn->worker_index));
     json_put(row, "peer", json_text(conn->peer));
+    json_put(row, "identity", json_text(conn->identity[0] != '\0' ? conn->identity : "-"));
     json_put(row, "listener", json_text(listener->url));
     json_put(row, "proto", json_text(conn->proto));
     json_put(row, "state", json_string(conn_state_name(conn->state)));

@@ -139,6 +139,7 @@ exec_note_origin(struct exec *h, struct exec_job *job)
     h->host.origin(h->host.ctx, job->m, &origin);
     job->proto = ms_strdup(origin.proto);
     job->peer = ms_strdup(origin.peer);
+    job->identity = ms_strdup(origin.identity != NULL ? origin.identity : "-");
 }
 
 /* The header that a child of a pool gets counts in 32 bits. */

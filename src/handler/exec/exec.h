@@ -124,7 +124,7 @@ struct exec_place {
 /* About the one message that a child is for. */
 struct exec_facts {
     const struct message *m;
-    const char *proto, *peer;
+    const char *proto, *peer, *identity;
 };
 
 struct exec_env {
@@ -266,8 +266,8 @@ struct exec_job {
     struct message *m;
     STAILQ_ENTRY(exec_job) link; /* in the queue */
     uint64_t queued_us;
-    unsigned tries;     /* children that ended in order without an answer to it */
-    char *proto, *peer; /* with exec=once; else NULL */
+    unsigned tries;                /* children that ended in order without an answer to it */
+    char *proto, *peer, *identity; /* with exec=once; else NULL */
 };
 
 #define EXEC_JOB_COST (sizeof(struct exec_job) + 256) /* in the ledger, with its texts */

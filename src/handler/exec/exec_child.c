@@ -24,8 +24,8 @@
 
 /* Of the message. */
 static const char *const exec_env_names[] = {
-    "MSOCK_PROTO", "MSOCK_PEER",   "MSOCK_KIND",  "MSOCK_ID",   "MSOCK_FILE",
-    "MSOCK_SIZE",  "MSOCK_SHA256", "MSOCK_REPLY", "MSOCK_TIME",
+    "MSOCK_PROTO", "MSOCK_PEER", "MSOCK_IDENTITY", "MSOCK_KIND",  "MSOCK_ID",
+    "MSOCK_FILE",  "MSOCK_SIZE", "MSOCK_SHA256",   "MSOCK_REPLY", "MSOCK_TIME",
 };
 
 /* What is not about secrets and does not change what the command means. */
@@ -110,6 +110,7 @@ exec_vars_pack(const struct exec_facts *facts, struct buffer *out)
     (void)clock_format(clock_real_us(), time);
     exec_vars_add(out, "MSOCK_PROTO=%s", facts->proto);
     exec_vars_add(out, "MSOCK_PEER=%s", facts->peer);
+    exec_vars_add(out, "MSOCK_IDENTITY=%s", facts->identity);
     exec_vars_add(out, "MSOCK_KIND=%s", message_kind_name(m->kind));
     exec_vars_add(out, "%s=%s", m->kind == MESSAGE_FILE ? "MSOCK_FILE" : "MSOCK_ID", m->value);
     exec_vars_add(out, "MSOCK_SIZE=%llu", (unsigned long long)m->size);

@@ -51,6 +51,7 @@ exec_job_destroy(struct exec *h, struct exec_job *job)
     ledger_give(&h->host.store->ledger, EXEC_JOB_COST);
     free(job->proto);
     free(job->peer);
+    free(job->identity);
     free(job);
 }
 

@@ -350,7 +350,8 @@ static int
 exec_slot_start(struct exec *h, struct exec_slot *slot, const struct exec_job *job)
 {
     bool once = h->config.once;
-    struct exec_facts facts = {.m = job->m, .proto = job->proto, .peer = job->peer};
+    struct exec_facts facts = {
+        .m = job->m, .proto = job->proto, .peer = job->peer, .identity = job->identity};
     struct buffer vars;
     struct exec_child_setup setup = {
         .helper = &h->helper,

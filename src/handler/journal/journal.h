@@ -272,7 +272,7 @@ struct json_t *record_members(const char *line, size_t n);
 
 /* A record taken apart. Texts end with NUL, and are "" where there are none. */
 struct record_parts {
-    const char *time, *listener, *proto, *peer, *kind, *sha256;
+    const char *time, *listener, *proto, *peer, *kind, *identity, *sha256;
     const char *file, *blob, *path; /* of a body that is not in the line */
     const char *key;                /* the sender's id: any bytes */
     size_t key_len;

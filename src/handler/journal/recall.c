@@ -132,6 +132,7 @@ recall_note(struct recall *r, const char *id, const json_t *record)
     const char *listener = json_string_value(json_object_get(record, "listener"));
     const char *sha256 = json_string_value(json_object_get(record, "sha256"));
     const char *kind = json_string_value(json_object_get(record, "kind"));
+    const char *identity = json_string_value(json_object_get(record, "identity"));
     struct dedup_record note = {.ms = ulid_ms(id)};
     struct recall_memo memo;
     unsigned long number = 0;
@@ -149,7 +150,7 @@ recall_note(struct recall *r, const char *id, const json_t *record)
         n = value != NULL ? strlen(value) : 0;
     if (value != NULL && n > 0) {
         recall_scope(r, listener);
-        note.name = dedup_name(r->dedup, r->scope, is_file, value, n);
+        note.name = dedup_name(r->dedup, r->scope, is_file, identity, value, n);
         memo_fill(&memo, id,
                   is_file                                   ? RECALL_FILE
                   : json_object_get(record, "blob") != NULL ? RECALL_BLOB

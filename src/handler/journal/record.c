@@ -104,6 +104,10 @@ record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
     buffer_append_str(out, message_kind_name(m->kind));
     RECORD_LITERAL(out, "\"");
     record_key(out, m);
+    if (origin->identity != NULL) {
+        RECORD_LITERAL(out, ",\"identity\":");
+        record_string(out, origin->identity, strlen(origin->identity));
+    }
     RECORD_LITERAL(out, ",\"size\":");
     record_number(out, m->size);
     record_sha256(out, m);

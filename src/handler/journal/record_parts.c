@@ -14,6 +14,7 @@ static const struct {
     {"proto", offsetof(struct record_parts, proto)},
     {"peer", offsetof(struct record_parts, peer)},
     {"kind", offsetof(struct record_parts, kind)},
+    {"identity", offsetof(struct record_parts, identity)},
     {"sha256", offsetof(struct record_parts, sha256)},
     {"file", offsetof(struct record_parts, file)},
     {"blob", offsetof(struct record_parts, blob)},

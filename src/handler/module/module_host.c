@@ -180,6 +180,7 @@ module_host_peer(void *ctx, const struct msock_module_conn *conn,
         .proto = origin.proto,
         .address = origin.peer,
         .id = origin.conn_id,
+        .identity = origin.identity != NULL ? origin.identity : "-",
     };
 }
 

@@ -75,6 +75,7 @@ nats_job_begin(struct nats *h, struct message *m)
     job->m = m;
     job->proto = ms_strdup(origin.proto);
     job->peer = ms_strdup(origin.peer);
+    job->identity = origin.identity != NULL ? ms_strdup(origin.identity) : NULL;
     job->queued_us = clock_mono_us();
     clock_format(clock_real_us(), job->time);
     ulid_next(&h->ids, clock_id_us(h->host.id_offset_us), job->id);
@@ -108,6 +109,7 @@ nats_job_end(struct nats_job *job)
     nats_job_leave_conn(job);
     free(job->proto);
     free(job->peer);
+    free(job->identity);
     free(job->msg_id);
     free(job);
     return m;

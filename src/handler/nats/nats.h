@@ -38,7 +38,7 @@ struct nats_job {
     char id[ULID_LEN + 1];        /* of its record */
     char time[CLOCK_RFC3339_LEN]; /* when it came */
     uint64_t queued_us;           /* the same, monotonic */
-    char *proto, *peer;
+    char *proto, *peer, *identity;
     char *msg_id;
     bool is_waiting; /* it is in conn->waiting */
 };

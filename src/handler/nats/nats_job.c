@@ -51,6 +51,7 @@ nats_job_start(struct nats_job *job)
         .proto = job->proto,
         .listener = job->h->host.listener->name,
         .peer = job->peer,
+        .identity = job->identity,
         .name = m->value,
         .name_len = m->value_len,
         .is_file = m->kind == MESSAGE_FILE,

@@ -1,0 +1,200 @@
+/* Who a sender is: by its certificate or by its user, everywhere where it is shown, and what its
+ * name lets it do. */
+#include "daemon.h"
+#include "harness.h"
+#include "run.h"
+#include "stats.h"
+
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+static char pki[HARNESS_PATH_LEN];
+
+/* Runs commands with $D for the data directory, $C for msockctl and $S for msock, in the directory
+ * of the certificates. Returns what they print, to be freed. */
+static char *
+shell(const struct daemon *d, const char *commands)
+{
+    char line[8 * HARNESS_PATH_LEN];
+    struct run_result result;
+    char *out;
+
+    snprintf(line, sizeof(line), "cd %s; D=%s; C='%s -r %s'; S=%s; exec 2>&1; %s", pki, d->data_dir,
+             harness_program("msockctl"), d->runtime_dir, harness_program("msock"), commands);
+    result = run_program("/bin/sh", "-c", line, NULL);
+    out = strdup(result.out);
+    run_result_free(&result);
+    assert_non_null(out);
+    return out;
+}
+
+static void
+expect(const struct daemon *d, const char *commands, const char *text)
+{
+    char *out = shell(d, commands);
+
+    if (strstr(out, text) == NULL)
+        fail_msg("%s: expected \"%s\", got \"%s\"", commands, text, out);
+    free(out);
+}
+
+static void
+make_certificates(void)
+{
+    char line[4 * HARNESS_PATH_LEN];
+    struct run_result result;
+
+    harness_directory(pki);
+    snprintf(
+        line, sizeof(line),
+        "exec 2>&1; cd %s; c='%s pki'; $c init --dir . && $c issue --dir . --server localhost && "
+        "for n in pump-1 pump-13 crane; do $c issue --dir . --client $n || exit 1; done",
+        pki, harness_program("msockctl"));
+    result = run_program("/bin/sh", "-c", line, NULL);
+    if (result.status != EX_OK)
+        fail_msg("%s", result.out);
+    run_result_free(&result);
+}
+
+/* A listener of lines with TLS, and those options. */
+static struct daemon *
+start(const char *options)
+{
+    static char url[6 * HARNESS_PATH_LEN];
+
+    make_certificates();
+    snprintf(url, sizeof(url),
+             "frame://127.0.0.1:0?framing=delimiter&tls=required&tls_cert=%s/localhost.pem&"
+             "tls_key=%s/localhost.key&tls_client_ca=%s/ca.pem%s",
+             pki, pki, pki, options);
+    return daemon_start(&(struct daemon_options){.listen = {url}, .errors_expected = true});
+}
+
+/* "127.0.0.1:43117" */
+static const char *
+address(const struct daemon *d)
+{
+    return strstr(d->listeners[0].url, "//") + 2;
+}
+
+/* Sends a line as that client, and waits for the text: in what comes back, in the journal, in
+ * $D/who or in the log. */
+static void
+expect_line(const struct daemon *d, const char *name, const char *line, const char *text)
+{
+    char command[1024];
+
+    snprintf(command, sizeof(command),
+             "(echo '%s'; sleep 0.7) | timeout 20 openssl s_client -connect %s -CAfile ca.pem "
+             "-cert %s.pem -key %s.key -no_ign_eof -verify_return_error -quiet >got 2>&1; "
+             "for i in $(seq 100); do cat got $D/journal/* $D/who $D/../log >all; "
+             "grep -qF '%s' all && break; sleep 0.1; done; cat all",
+             line, address(d), name, name, text);
+    expect(d, command, text);
+}
+
+static void
+a_certificate_says_who_it_is(void **state)
+{
+    struct daemon *d = start("");
+    char command[512];
+
+    (void)state;
+    expect_line(d, "pump-1", "hello", "\"identity\":\"cert:pump-1\"");
+    snprintf(command, sizeof(command),
+             "sleep 3 | timeout 20 openssl s_client -connect %s -CAfile ca.pem -cert pump-1.pem "
+             "-key pump-1.key -quiet 2>/dev/null & sleep 1; $C conns; $C sources; wait",
+             address(d));
+    expect(d, command, "cert:pump-1");
+    daemon_stop(d);
+}
+
+static void
+rules_name_certificates(void **state)
+{
+    struct daemon *d = start("&allow=cert:pump-*&deny=cert:pump-13");
+
+    (void)state;
+    expect_line(d, "pump-1", "one", "\"text\":\"one\"");
+    /* Lines have no word for it. */
+    expect_line(d, "pump-13", "two", "verify return:1");
+    expect_line(d, "crane", "three", "verify return:1");
+    expect(d, "cat $D/journal/* | wc -l", "1\n");
+    assert_int_equal(stats_total(d, "denied"), 2);
+    daemon_stop(d);
+}
+
+static void
+the_user_of_a_unix_socket_is_known(void **state)
+{
+    char url[2 * HARNESS_PATH_LEN], text[512], commands[3 * HARNESS_PATH_LEN];
+    const struct passwd *pw = getpwuid(getuid());
+    struct daemon *d;
+
+    (void)state;
+    harness_directory(pki);
+    snprintf(url, sizeof(url), "msp://%s/socket?prefix=identity", pki);
+    d = daemon_start(&(struct daemon_options){.listen = {url}});
+    snprintf(commands, sizeof(commands),
+             "$S send-text -u msp://%s/socket hello; echo file > f; "
+             "$S send-file -u msp://%s/socket --as a/b f; cat $D/journal/*",
+             pki, pki);
+    snprintf(text, sizeof(text), "\"identity\":\"user:%s\"", pw != NULL ? pw->pw_name : "?");
+    expect(d, commands, text);
+    snprintf(text, sizeof(text), "\"file\":\"files/user:%s/a/b\"", pw != NULL ? pw->pw_name : "?");
+    expect(d, "cat $D/journal/*", text);
+    snprintf(commands, sizeof(commands), "cat $D/files/user:%s/a/b",
+             pw != NULL ? pw->pw_name : "?");
+    expect(d, commands, "file\n");
+    daemon_stop(d);
+}
+
+static void
+a_command_hears_who_it_is(void **state)
+{
+    struct daemon *d =
+        start("&handler=exec&exec=once&command=echo%20$MSOCK_IDENTITY%20>>$MSOCK_DATA_DIR/who");
+
+    (void)state;
+    expect_line(d, "pump-1", "x", "cert:pump-1");
+    daemon_stop(d);
+}
+
+static void
+options_that_do_not_go_together_are_refused(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"msp://127.0.0.1:1?tls=required", "tls=required needs tls_cert=FILE and tls_key=FILE"},
+        {"msp://127.0.0.1:1?allow=cert:a", "a rule about cert:NAME needs tls=required"},
+        {"msp://127.0.0.1:1?prefix=identity", "prefix=identity needs a Unix socket, or tls"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct run_result result =
+            run_program(harness_program("msockd"), "-t", "-l", wrong[i][0], NULL);
+
+        assert_int_equal(result.status, EX_CONFIG);
+        if (strstr(result.err, wrong[i][1]) == NULL)
+            fail_msg("%s: %s", wrong[i][0], result.err);
+        run_result_free(&result);
+    }
+}
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_certificate_says_who_it_is),
+        SYSTEM_TEST(rules_name_certificates),
+        SYSTEM_TEST(the_user_of_a_unix_socket_is_known),
+        SYSTEM_TEST(a_command_hears_who_it_is),
+        SYSTEM_TEST(options_that_do_not_go_together_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+}
