@@ -197,6 +197,9 @@
     X(tls_handshake, NOTICE, "b224df124e90490fbfe923e711aaa2a7",                                    \
       "A TLS handshake failed, for the reason that the line gives, or did not end in 10 s.",       \
       "Look at the peer: its certificate, its authorities, its version of TLS.")                   \
+    X(certificate_ends, WARN, "7de534bbc958012affce632fd978fc97",                                  \
+      "The certificate of a listener ends within 14 days; its peers will not take it then.",       \
+      "Renew it in its file, and reload. msockctl listeners shows when each ends.")                \
     X(tls_not_spoken, NOTICE, "27381124aa6e4851882a23c839511069",                                   \
       "A connection began as TLS does, on a listener without it.",                                 \
       "Give the listener tls=required, or the peer a URL without +tls.")                           \

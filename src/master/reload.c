@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,9 @@
 /* Workers of a master that was killed close their sockets as soon as they notice; a new master that
  * is started at once waits for them. */
 enum { START_BIND_TRIES = 25, START_BIND_PAUSE_MS = 20 };
+
+#define DAY_S              86400
+#define CERTIFICATE_WARN_S (14 * DAY_S)
 
 #define RETIRED_AGAIN_US 100000 /* until a retired socket that is needed is looked at again */
 
@@ -233,6 +237,19 @@ reload_log(struct master *m, const struct config *config)
     m->log_file = config->log_file != NULL ? ms_strdup(config->log_file) : NULL;
 }
 
+/* While there is time to renew it. */
+static void
+certificate_mind(const struct listener_config *listener, uint64_t until)
+{
+    uint64_t now_s = clock_real_us() / 1000000;
+
+    if (until == 0 || until > now_s + CERTIFICATE_WARN_S)
+        return;
+    log_line(LOG_certificate_ends,
+             "%s: its certificate ends in %" PRIu64 " days: renew %s, and reload", listener->name,
+             until > now_s ? (until - now_s) / DAY_S : 0, listener->text[OPTION_TLS_CERT]);
+}
+
 static void
 reload_publish(struct master *m, const struct generation *g)
 {
@@ -242,9 +259,14 @@ reload_publish(struct master *m, const struct generation *g)
     snprintf(c->config_file, sizeof(c->config_file), "%s",
              config->config_file != NULL ? config->config_file : "");
     snprintf(c->data_dir, sizeof(c->data_dir), "%s", config->data_dir);
-    for (size_t i = 0; i < g->row_count; i++)
+    for (size_t i = 0; i < g->row_count; i++) {
+        uint64_t until = (uint64_t)tls_pem_until(&config->listeners[i].tls);
+
         stats_master_listener_meaning(&m->stats, g->rows[i],
                                       listener_meaning(&config->listeners[i]));
+        stats_master_listener_until(&m->stats, g->rows[i], until);
+        certificate_mind(&config->listeners[i], until);
+    }
     atomic_store(&c->workers, config->workers);
     atomic_store(&c->generation, g->number);
 }

@@ -211,6 +211,7 @@ struct stats_listener {
     char address[512];        /* where it is really bound: "127.0.0.1:43117, [::1]:43117" */
     char proto[16];
     char handler[16];
+    _Atomic uint64_t certificate_until; /* seconds since 1970; 0: without TLS */
 };
 
 /* Totals of workers that are gone. Kept twice; the master writes the copy that is not current, then

@@ -497,6 +497,14 @@ stats_master_listener_meaning(struct stats_master *sm, unsigned id, uint32_t mea
 }
 
 void
+stats_master_listener_until(struct stats_master *sm, unsigned id, uint64_t until)
+{
+    MS_ASSERT(id < STATS_LISTENERS);
+    atomic_store_explicit(&sm->control->listener[id].certificate_until, until,
+                          memory_order_relaxed);
+}
+
+void
 stats_master_listener_inactive(struct stats_master *sm, unsigned id)
 {
     MS_ASSERT(id < STATS_LISTENERS);

@@ -74,6 +74,9 @@ struct stats_worker *stats_master_worker(struct stats_master *sm, const struct s
 /* Says how the present configuration reads the bytes of that listener's connections. */
 void stats_master_listener_meaning(struct stats_master *sm, unsigned id, uint32_t meaning);
 
+/* When the listener's certificate ends, in seconds since 1970; 0: it has none. */
+void stats_master_listener_until(struct stats_master *sm, unsigned id, uint64_t until);
+
 /* A row of the table of listeners: the row wanted where that is not -1, an existing one with this
  * url and address, or a free one (never
  * used, or else inactive and, where there is such a one, no longer shown by any connection), filled

@@ -125,6 +125,7 @@ size_t stats_reader_sources(struct stats_reader *sr, uint64_t now_us,
 struct stats_listener_view {
     bool active;
     char url[256], address[512], proto[16], handler[16];
+    uint64_t certificate_until; /* seconds since 1970; 0: without TLS */
 };
 
 /* A row of the table of listeners (id < STATS_LISTENERS). False where it was never used. */

@@ -142,6 +142,8 @@ stats_reader_listener(const struct stats_reader *sr, unsigned id,
     if (row->url[0] == '\0')
         return false;
     view_out->active = atomic_load_explicit(&row->active, memory_order_acquire) != 0;
+    view_out->certificate_until =
+        atomic_load_explicit(&row->certificate_until, memory_order_relaxed);
     text_copy(view_out->url, row->url, sizeof(view_out->url));
     text_copy(view_out->address, row->address, sizeof(view_out->address));
     text_copy(view_out->proto, row->proto, sizeof(view_out->proto));

@@ -490,12 +490,14 @@ copy(const char *from, const char *to)
 static void
 install(const char *cert, const char *key)
 {
-    char from[64];
+    char from[64], key_path[HARNESS_PATH_LEN];
 
     snprintf(from, sizeof(from), "%s.pem", cert);
     copy(from, "now.pem");
     snprintf(from, sizeof(from), "%s.key", key);
     copy(from, "now.key");
+    harness_join(key_path, dir, "now.key");
+    assert_int_equal(chmod(key_path, 0600), 0);
 }
 
 static void
@@ -543,8 +545,6 @@ a_reload_takes_the_new_certificate_and_no_bad_one(void **state)
 
     (void)state;
     harness_join(key, dir, "now.key");
-    harness_write_file(key, "", 0);
-    assert_int_equal(chmod(key, 0600), 0);
     install("server", "server");
     snprintf(url, sizeof(url), "%s", listen_url("frame", "now", "&reply=yes"));
     d = daemon_start(&(struct daemon_options){.listen = {url}, .errors_expected = true});
@@ -564,6 +564,39 @@ a_reload_takes_the_new_certificate_and_no_bad_one(void **state)
     assert_int_equal(unlink(key), 0);
     expect_refused(d, "No such file");
     expect_server(d, "other");
+    daemon_stop(d);
+}
+
+/* 14 days before. */
+static void
+a_certificate_that_ends_soon_is_shown_and_said(void **state)
+{
+    char url[URL_LEN];
+    struct run_result r;
+    struct daemon *d;
+    json_t *rows;
+
+    (void)state;
+    install("soon", "soon");
+    snprintf(url, sizeof(url), "%s", listen_url("frame", "now", "&reply=yes"));
+    d = daemon_start(&(struct daemon_options){.listen = {url, "msp://127.0.0.1:0"}});
+    assert_true(daemon_logged(d, "its certificate ends in "));
+    rows = stats_read(d, "listeners");
+    assert_int_equal(json_array_size(rows), 2);
+    assert_true(json_is_string(json_object_get(json_array_get(rows, 0), "certificate_until")));
+    assert_true(json_is_null(json_object_get(json_array_get(rows, 1), "certificate_until")));
+    json_decref(rows);
+    r = daemon_control(d, "stats", "--prometheus", NULL);
+    assert_non_null(strstr(r.out, "\nmsockd_certificate_end_seconds "));
+    run_result_free(&r);
+    r = daemon_control(d, "doctor", "certificates", NULL);
+    assert_non_null(strstr(r.out, "now.pem ends in "));
+    run_result_free(&r);
+    install("server", "server");
+    daemon_reload(d);
+    r = daemon_control(d, "doctor", "certificates", NULL);
+    assert_null(strstr(r.out, "ends in"));
+    run_result_free(&r);
     daemon_stop(d);
 }
 
@@ -722,6 +755,7 @@ make_all(void **state)
     MAKE("strange", "otherca", .common_name = "strange");
     MAKE("expired", "ca", .common_name = "old", .from_days = -20, .days = 10);
     MAKE("early", "ca", .common_name = "new", .from_days = 20, .days = 10);
+    MAKE("soon", "ca", .common_name = "soon", .days = 13);
     MAKE("long", "ca", .common_name = long_name, .common_name_len = sizeof(long_name));
     MAKE("longish", "ca", .common_name = long_name, .common_name_len = 2000);
     MAKE("nul", "ca", .common_name = "clie\0nt", .common_name_len = 7);
@@ -757,6 +791,7 @@ main(void)
         SYSTEM_TEST(plain_bytes_and_tls_are_told_apart),
         SYSTEM_TEST(handshakes_that_fail_count_against_their_source),
         SYSTEM_TEST(a_reload_takes_the_new_certificate_and_no_bad_one),
+        SYSTEM_TEST(a_certificate_that_ends_soon_is_shown_and_said),
         SYSTEM_TEST(connections_stay_with_the_worker_that_shook_hands),
         SYSTEM_TEST(tickets_are_good_in_all_workers_and_after_a_reload),
         SYSTEM_TEST(a_ticket_lets_nobody_in_who_may_not_be_there_now),

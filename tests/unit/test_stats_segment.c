@@ -427,6 +427,10 @@ listeners_keep_their_row_over_a_reload(void **state)
     assert_true(view.active);
     assert_string_equal(view.handler, "discard");
     assert_string_equal(view.address, "127.0.0.1:43117");
+    assert_int_equal(view.certificate_until, 0);
+    stats_master_listener_until(&f->master, (unsigned)a, 1800000000);
+    assert_true(stats_reader_listener(&f->reader, (unsigned)a, &view));
+    assert_int_equal(view.certificate_until, 1800000000);
     stats_master_listener_inactive(&f->master, (unsigned)a);
     assert_true(stats_reader_listener(&f->reader, (unsigned)a, &view));
     assert_false(view.active);

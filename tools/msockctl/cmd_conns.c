@@ -256,6 +256,17 @@ listener_addresses(const char *text)
     return list;
 }
 
+static json_t *
+listener_until(uint64_t until_s)
+{
+    char text[CLOCK_RFC3339_LEN];
+
+    if (until_s == 0)
+        return json_null();
+    clock_format(until_s * 1000000, text);
+    return json_text(text);
+}
+
 /* A listener of an earlier configuration is shown as long as it has connections. */
 static json_t *
 listeners_json(const struct conns *conns)
@@ -276,15 +287,19 @@ listeners_json(const struct conns *conns)
         json_put(row, "handler", json_text(listener->handler));
         json_put(row, "active", json_boolean(listener->active));
         json_put(row, "open", json_count(conns->open[i]));
+        json_put(row, "certificate_until", listener_until(listener->certificate_until));
         json_array_append_new(rows, row);
     }
     return rows;
 }
 
-static const struct column listener_columns[] = {
-    {"url", "URL", COLUMN_TEXT},         {"address", "ADDRESS", COLUMN_TEXT},
-    {"proto", "PROTO", COLUMN_TEXT},     {"handler", "HANDLER", COLUMN_TEXT},
-    {"active", "ACTIVE", COLUMN_ACTIVE}, {"open", "OPEN", COLUMN_COUNT}};
+static const struct column listener_columns[] = {{"url", "URL", COLUMN_TEXT},
+                                                 {"address", "ADDRESS", COLUMN_TEXT},
+                                                 {"proto", "PROTO", COLUMN_TEXT},
+                                                 {"handler", "HANDLER", COLUMN_TEXT},
+                                                 {"active", "ACTIVE", COLUMN_ACTIVE},
+                                                 {"open", "OPEN", COLUMN_COUNT},
+                                                 {"certificate_until", "CERTIFICATE", COLUMN_TEXT}};
 
 static int
 listeners_rows(const struct ctl *ctl, json_t **rows_out)
@@ -306,7 +321,7 @@ const struct ctl_command ctl_listeners = {
             "The listeners of the present configuration, and those of an earlier one that still\n"
             "have connections.\n\n"
             "  --json  an array of objects: url, address, addresses (a list of them), proto,\n"
-            "          handler, active, open\n",
+            "          handler, active, open, certificate_until (when it ends; null without TLS)\n",
     .run = table_run,
     .rows = listeners_rows,
     .columns = listener_columns,

@@ -135,6 +135,7 @@ struct snapshot {
     enum stats_verdict verdict;
     struct stats_totals total;
     uint64_t sources, sources_penalized; /* that are known; of these, turned away */
+    uint64_t certificate_until;          /* of the listeners, the first to end; 0: there is none */
     unsigned workers_wanted;             /* as configured */
     bool stopping;
     unsigned worker_count;

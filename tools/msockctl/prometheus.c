@@ -146,6 +146,9 @@ prometheus_print(FILE *out, const struct snapshot *s, bool openmetrics)
            s->total.memory_max);
     metric(x, "sources", "gauge", "sources that are known", s->sources);
     metric(x, "sources_penalized", "gauge", "of these, turned away now", s->sources_penalized);
+    if (s->certificate_until != 0)
+        metric(x, "certificate_end_seconds", "gauge",
+               "when the first certificate of a listener ends, since 1970", s->certificate_until);
     prometheus_workers(x, s);
     if (s->has_relay)
         prometheus_relay(x, &s->relay);

@@ -57,6 +57,17 @@ snapshot_count_sources(struct stats_reader *sr, struct snapshot *s)
     free(views);
 }
 
+static void
+snapshot_certificates(const struct stats_reader *sr, struct snapshot *s)
+{
+    struct stats_listener_view view;
+
+    for (unsigned i = 0; i < STATS_LISTENERS; i++)
+        if (stats_reader_listener(sr, i, &view) && view.active && view.certificate_until != 0 &&
+            (s->certificate_until == 0 || view.certificate_until < s->certificate_until))
+            s->certificate_until = view.certificate_until;
+}
+
 int
 snapshot_take(const struct ctl *ctl, struct snapshot *out)
 {
@@ -71,6 +82,7 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     out->workers = ms_calloc(STATS_REGIONS, sizeof(out->workers[0]));
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
     snapshot_count_sources(&sr, out);
+    snapshot_certificates(&sr, out);
     for (unsigned i = 0; i < out->worker_count && i < STATS_REGIONS; i++)
         if (out->workers[i].index == STATS_RELAY)
             out->has_relay = stats_reader_relay(&sr, &out->workers[i], &out->relay);

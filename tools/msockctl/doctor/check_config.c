@@ -61,6 +61,12 @@ look_runtime_directory(const struct doctor *d, struct doctor_finding *f)
     return directory_judge(f, d->ctl->dir);
 }
 
+static bool
+listener_names(const struct listener_config *listener, enum option_id file)
+{
+    return listener->text[file] != NULL && listener->text[file][0] != '\0';
+}
+
 /* Calls judge for the files that listeners name with these options, until one says WRONG. */
 static enum doctor_verdict
 files_judge(const struct doctor *d, struct doctor_finding *f, const enum option_id *options,
@@ -73,7 +79,7 @@ files_judge(const struct doctor *d, struct doctor_finding *f, const enum option_
     (void)doctor_fine(f, "no listener names one");
     for (size_t i = 0; i < d->config->listener_count; i++)
         for (size_t k = 0; k < n && verdict == DOCTOR_FINE; k++)
-            if (d->config->listeners[i].text[options[k]] != NULL)
+            if (listener_names(&d->config->listeners[i], options[k]))
                 verdict = judge(f, d->config->listeners[i].text[options[k]]);
     return verdict;
 }
@@ -94,8 +100,9 @@ secret_judge(struct doctor_finding *f, const char *path)
 static enum doctor_verdict
 look_secrets(const struct doctor *d, struct doctor_finding *f)
 {
-    static const enum option_id secrets[] = {OPTION_KEY_FILE, OPTION_NATS_PASSWORD_FILE,
-                                             OPTION_NATS_CREDS, OPTION_NATS_NKEY, OPTION_NATS_KEY};
+    static const enum option_id secrets[] = {OPTION_KEY_FILE,   OPTION_NATS_PASSWORD_FILE,
+                                             OPTION_NATS_CREDS, OPTION_NATS_NKEY,
+                                             OPTION_NATS_KEY,   OPTION_TLS_KEY};
 
     return files_judge(d, f, secrets, MS_ARRAY_LEN(secrets), secret_judge);
 }
@@ -137,7 +144,8 @@ certificate_judge(struct doctor_finding *f, const char *path)
 static enum doctor_verdict
 look_certificates(const struct doctor *d, struct doctor_finding *f)
 {
-    static const enum option_id certificates[] = {OPTION_NATS_CERT, OPTION_NATS_CA};
+    static const enum option_id certificates[] = {OPTION_NATS_CERT, OPTION_NATS_CA, OPTION_TLS_CERT,
+                                                  OPTION_TLS_CLIENT_CA};
 
     return files_judge(d, f, certificates, MS_ARRAY_LEN(certificates), certificate_judge);
 }
