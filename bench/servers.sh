@@ -71,7 +71,8 @@ http {
     uwsgi_temp_path $1/uwsgi;
     scgi_temp_path $1/scgi;
     server {
-        listen 127.0.0.1:$PORT backlog=4096;
+        listen 127.0.0.1:$PORT ${NGINX_TLS:+ssl} backlog=4096;
+        ${NGINX_TLS:+ssl_certificate $NGINX_TLS.pem; ssl_certificate_key $NGINX_TLS.key;}
         root $1/www;
         location = /idle { return 204; }
         location /up/ { dav_methods PUT; create_full_put_path on; }
@@ -80,6 +81,7 @@ http {
 CONFIGURATION
 }
 
+# NGINX_TLS: the certificate and the key, without .pem and .key; empty: without TLS.
 start_nginx() { # CONNECTIONS
     next_port
     next_directory nginx
