@@ -249,6 +249,11 @@ msock_conn_write(msock_conn *c, const void *data, size_t n, int timeout_ms);
 MSOCK_API const char *msock_conn_peer(const msock_conn *c);
 MSOCK_API const char *msock_conn_protocol(const msock_conn *c);
 
+/* Who the peer is: "cert:NAME" by its certificate, "user:NAME" on a Unix socket, "-" where it has
+ * no identity (docs/protocol.md 9). UTF-8; it may hold control characters. The connection owns it.
+ */
+MSOCK_API const char *msock_conn_identity(const msock_conn *c);
+
 /* Ends the connection between messages. Everything written before is still sent, as long as the
  * program goes on receiving. Its messages that were not handed over yet fail. A connection from
  * msock_server_accept is not valid afterwards. Within msock_server_run it is valid until its

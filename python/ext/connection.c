@@ -5,7 +5,7 @@
 struct connection {
     PyObject_HEAD struct server *server;
     msock_conn *conn; /* NULL: it has ended */
-    PyObject *peer, *protocol, *state;
+    PyObject *peer, *identity, *protocol, *state;
 };
 
 PyObject *
@@ -22,7 +22,8 @@ connection_create(struct server *server, msock_conn *conn, const char *peer)
     c->conn = conn;
     c->state = ext_none();
     c->peer = PyUnicode_FromString(peer);
-    if (c->peer != NULL)
+    c->identity = PyUnicode_FromString(conn != NULL ? msock_conn_identity(conn) : "-");
+    if (c->peer != NULL && c->identity != NULL)
         return (PyObject *)c;
     Py_DECREF(c);
     return NULL;
@@ -144,6 +145,16 @@ connection_get_peer(PyObject *self, void *unused)
 }
 
 static PyObject *
+connection_get_identity(PyObject *self, void *unused)
+{
+    struct connection *c = (void *)self;
+
+    (void)unused;
+    Py_INCREF(c->identity);
+    return c->identity;
+}
+
+static PyObject *
 connection_get_closed(PyObject *self, void *unused)
 {
     (void)unused;
@@ -215,6 +226,7 @@ connection_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     Py_CLEAR(c->state);
     Py_CLEAR(c->peer);
+    Py_CLEAR(c->identity);
     Py_CLEAR(c->protocol);
     Py_CLEAR(c->server);
     ext_free(self);
@@ -234,6 +246,8 @@ static PyMethodDef connection_methods[] = {
 };
 
 static PyGetSetDef connection_getset[] = {
+    {"identity", connection_get_identity, NULL,
+     "Who the peer is: 'cert:NAME', 'user:NAME', or '-'.", NULL},
     {"peer", connection_get_peer, NULL, "The peer's address: '127.0.0.1:50412'.", NULL},
     {"protocol", connection_get_protocol, NULL, "'msp', 'tinyproto', 'cnp' or 'frame'.", NULL},
     {"closed", connection_get_closed, NULL, "True once it has ended.", NULL},

@@ -38,6 +38,8 @@ server_conn_add(struct msock_server *s, struct conn *core)
     TAILQ_INIT(&c->queue);
     s->host.conn_origin(s->host.ctx, core, &origin);
     snprintf(c->peer, sizeof(c->peer), "%s", origin.peer);
+    if (origin.identity != NULL)
+        snprintf(c->identity, sizeof(c->identity), "%s", origin.identity);
     c->next_in_bucket = *bucket;
     *bucket = c;
     TAILQ_INSERT_TAIL(&s->fresh, c, link);
@@ -216,6 +218,12 @@ const char *
 msock_conn_peer(const msock_conn *c)
 {
     return c->peer;
+}
+
+const char *
+msock_conn_identity(const msock_conn *c)
+{
+    return c->identity[0] != '\0' ? c->identity : "-";
 }
 
 const char *

@@ -40,7 +40,8 @@ struct msock_conn {
     bool is_dismissed; /* ended by the program: no more messages are handed out */
     bool said_opened, said_closed;
     char peer[ENDPOINT_TEXT_LEN];
-    const char *proto; /* once it has ended */
+    char identity[TLS_IDENTITY_LEN + 8]; /* "" where there is none */
+    const char *proto;                   /* once it has ended */
 };
 TAILQ_HEAD(conn_list, msock_conn);
 

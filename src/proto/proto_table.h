@@ -72,7 +72,8 @@ size_t proto_row(const struct proto_ops *proto);
 
 /* --- client_url.c --- */
 
-/* The options of a client's URL, but key_file, pick and those of TLS: what it asks its protocol for. */
+/* The options of a client's URL, but key_file, pick and those of TLS: what it asks its protocol
+ * for. */
 
 #define CLIENT_REASON_LEN 256
 #define CLIENT_WINDOW_MAX 1024 /* packets, as on the server's side */

@@ -33,6 +33,7 @@ a_connection_is_read_and_written(void **state)
     (void)state;
     assert_int_equal(strncmp(msock_conn_peer(c), "127.0.0.1:", 10), 0);
     assert_string_equal(msock_conn_protocol(c), "frame");
+    assert_string_equal(msock_conn_identity(c), "-");
     assert_int_equal(msock_conn_read(c, 5, &m), MSOCK_TIMEOUT);
     assert_int_equal(msock_conn_write(c, "unasked", 7, 0), MSOCK_OK);
     frame_expect(fd, "unasked");
