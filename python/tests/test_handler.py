@@ -13,7 +13,8 @@ from support import SOURCE, PATIENCE, TestCase, until
 class Handling(TestCase):
     def behind(self, program: str, **options: Any) -> msock.Client:
         command = f"exec {sys.executable} {program}"
-        url = "msp://127.0.0.1:0?handler=exec&exec_children=1&command=" + urllib.parse.quote(command)
+        options_of_url = "handler=exec&exec_children=1&exec_env=PYTHONPATH"
+        url = f"msp://127.0.0.1:0?{options_of_url}&command={urllib.parse.quote(command)}"
         self.msockd = self.daemon(url, options=["log_level=info"])
         return self.client("msp://" + self.msockd.addresses[0], retries=0, **options)
 
