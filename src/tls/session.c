@@ -195,9 +195,17 @@ tls_is_resumed(const struct tls_session *s)
 ssize_t
 tls_read(struct tls_session *s, void *data, size_t n)
 {
+    ssize_t got;
+    size_t more;
+
     ERR_clear_error();
     errno = 0;
-    return session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
+    got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
+    /* Further records, as many as are there. What ends them, the next call meets again. */
+    while (got > 0 && (size_t)got < n &&
+           SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) == 1)
+        got += (ssize_t)more;
+    return got;
 }
 
 ssize_t
