@@ -170,11 +170,11 @@ send_damage(struct attacker *a)
 static void
 send_deep_paths(struct attacker *a)
 {
-    char path[300];
-    size_t n = 0;
+    char path[300] = ATTACK_DIR "/";
+    size_t n = strlen(path);
 
     a->seed++;
-    for (unsigned i = 0; i < 31; i++)
+    for (unsigned i = 0; i < 30; i++)
         n += (size_t)snprintf(path + n, sizeof(path) - n, "%llx/",
                               (unsigned long long)(a->seed >> (i % 8)) & 0xffff);
     n += (size_t)snprintf(path + n, sizeof(path) - n, "f");

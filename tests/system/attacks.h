@@ -6,6 +6,9 @@
 
 #include "daemon.h"
 
+/* Beneath it are the files that they send. */
+#define ATTACK_DIR "hostile"
+
 /* Starts all, against msp and auto listeners of that daemon. Teardown stops them. */
 void attacks_start(const struct target *msp, const struct target *automatic);
 

@@ -359,12 +359,33 @@ expect_good_senders_were_served(const struct soak *s)
         fail_msg("the one that is timed: %s", s->probe.complaint);
 }
 
+/* Is this all that verify has found: files of a hostile peer, whose worker was killed before the
+ * record was written? It does not come back to send them again. */
+static bool
+is_left_by_hostile_peers(const char *found)
+{
+    static const char dir[] = "files/" ATTACK_DIR "/";
+
+    while (strncmp(found, dir, sizeof(dir) - 1) == 0) {
+        const char *end = strchr(found, '\n'), *what = strstr(found, ": no record names it\n");
+
+        if (end == NULL || what == NULL || what > end)
+            return false;
+        found = end + 1;
+    }
+    return strncmp(found, "records ", 8) == 0;
+}
+
 static bool
 is_sound(const struct daemon *d)
 {
     struct run_result result = daemon_control(d, "verify", d->data_dir, NULL);
-    bool sound = result.status == EX_OK;
+    bool sound = result.status == EX_OK ||
+                 (result.status == EX_DATAERR && is_left_by_hostile_peers(result.out));
 
+    if (!sound)
+        print_message("msockctl verify: status %d\n%.2000s%.500s\n", result.status, result.out,
+                      result.err);
     run_result_free(&result);
     return sound;
 }

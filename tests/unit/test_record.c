@@ -236,6 +236,33 @@ a_receipt_says_what_is_known_of_the_message(void **state)
     buffer_fini(&out);
 }
 
+static void
+an_identity_is_in_the_record_where_there_is_one(void **state)
+{
+    struct message m = {
+        .kind = MESSAGE_PLAIN, .fd = -1, .value = (char[]){"order"}, .value_len = 5};
+    struct message_origin origin = {.listener = "l", .proto = "p", .peer = "q"};
+    struct record_clock clock = {0};
+    struct record_parts parts;
+    struct buffer out;
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        origin.identity = i == 0 ? NULL : "cert:a\nb";
+        buffer_init(&out);
+        record_head(&out, test_id, 1, &clock, &origin, &m);
+        record_body(&out, 0, MESSAGE_PLAIN, "", 0);
+        assert_true((strstr(buffer_cstr(&out), "\"identity\"") != NULL) == (i == 1));
+        out.data[out.len - 1] = '\0';
+        assert_true(record_take_apart(out.data, out.len - 1, &parts));
+        assert_string_equal(parts.identity, i == 0 ? "" : "cert:a\nb");
+        assert_string_equal(parts.key, "order");
+        assert_string_equal(parts.file, "");
+        assert_string_equal(parts.path, "");
+        buffer_fini(&out);
+    }
+}
+
 /* A line without its newline, taken apart; *text_out holds the parts. */
 static struct record_parts
 parts_of(enum message_kind kind, const void *value, size_t value_len, const void *body, size_t n,
@@ -335,6 +362,7 @@ main(void)
         cmocka_unit_test(a_file_is_named_and_its_path_is_no_key),
         cmocka_unit_test(times_are_right_when_the_second_is_kept_and_when_it_changes),
         cmocka_unit_test(a_receipt_says_what_is_known_of_the_message),
+        cmocka_unit_test(an_identity_is_in_the_record_where_there_is_one),
         cmocka_unit_test(a_record_is_taken_apart_into_what_it_was_made_of),
         cmocka_unit_test(a_damaged_record_is_taken_apart_within_its_bytes),
     };

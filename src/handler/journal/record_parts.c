@@ -139,7 +139,19 @@ record_take_apart(char *line, size_t n, struct record_parts *parts_out)
     const char *end = record_members_end(line, n);
     char *p = line;
 
-    *parts_out = (struct record_parts){"", "", "", "", "", "", "", "", "", .key = ""};
+    *parts_out = (struct record_parts){
+        .time = "",
+        .listener = "",
+        .proto = "",
+        .peer = "",
+        .kind = "",
+        .identity = "",
+        .sha256 = "",
+        .file = "",
+        .blob = "",
+        .path = "",
+        .key = "",
+    };
     /* Each member follows a brace or a comma. */
     while (p != NULL && p < end) {
         char *name = p + 2, *colon = strchr(name, ':');
