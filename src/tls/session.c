@@ -19,6 +19,7 @@ struct tls_session {
     SSL *ssl;
     const struct tls_context *context;
     int fd;
+    int failed; /* errno for the next read; 0: none */
     bool is_begun, wants_write, is_untrusted;
     char error[TLS_ERROR_LEN];
 };
@@ -153,6 +154,16 @@ session_result(struct tls_session *s, int rc)
     }
 }
 
+/* A read has failed behind bytes that are handed out first. OpenSSL says the reason only once. */
+static void
+session_keep_failure(struct tls_session *s)
+{
+    if (SSL_get_error(s->ssl, 0) != SSL_ERROR_SSL)
+        return;
+    (void)session_protocol_error(s);
+    s->failed = errno;
+}
+
 /* --- the handshake --- */
 
 /* OpenSSL would answer bytes of another protocol with an alert that means nothing there. Returns 1
@@ -198,13 +209,21 @@ tls_read(struct tls_session *s, void *data, size_t n)
     ssize_t got;
     size_t more;
 
+    if (s->failed != 0) {
+        errno = s->failed;
+        return -1;
+    }
     ERR_clear_error();
     errno = 0;
     got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
-    /* Further records, as many as are there. What ends them, the next call meets again. */
-    while (got > 0 && (size_t)got < n &&
-           SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) == 1)
+    /* Further records, as many as are there. */
+    while (got > 0 && (size_t)got < n) {
+        if (SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) != 1) {
+            session_keep_failure(s);
+            break;
+        }
         got += (ssize_t)more;
+    }
     return got;
 }
 
@@ -253,12 +272,6 @@ bool
 tls_wants_write(const struct tls_session *s)
 {
     return s->wants_write;
-}
-
-bool
-tls_has_pending(const struct tls_session *s)
-{
-    return SSL_has_pending(s->ssl) == 1;
 }
 
 const char *

@@ -113,9 +113,6 @@ void tls_shutdown(struct tls_session *s);
 
 bool tls_wants_write(const struct tls_session *s);
 
-/* Bytes are here that no event of the descriptor will tell of. */
-bool tls_has_pending(const struct tls_session *s);
-
 /* Why it failed: half a sentence, "its certificate has expired". May hold bytes of the peer's. */
 const char *tls_error(const struct tls_session *s);
 

@@ -280,6 +280,10 @@ void conn_handshake_late(struct conn *c);
 void conn_leave_tls(struct conn *c);
 void conn_end_tls(struct conn *c);
 
+/* It could not be read from, and errno says why: where TLS was broken, that is logged and counts
+ * against its source. */
+void conn_note_broken_tls(struct conn *c);
+
 /* The first bytes of a connection without TLS: says so in the log where they look like TLS. */
 void conn_note_foreign_tls(const struct conn *c, const uint8_t *data, size_t n);
 

@@ -410,6 +410,7 @@ conn_read_some(struct conn *c, bool to_end)
             return;
         }
         if (n < 0) {
+            conn_note_broken_tls(c);
             conn_note_cut(c);
             conn_close(c);
             return;

@@ -118,6 +118,18 @@ conn_shake(struct conn *c)
 }
 
 void
+conn_note_broken_tls(struct conn *c)
+{
+    char what[TLS_ERROR_LEN + 32];
+
+    if (c->tls == NULL || errno != EPROTO)
+        return;
+    snprintf(what, sizeof(what), "ends: %s", tls_error(c->tls));
+    conn_say(c, LOG_tls_broken, "a connection", what);
+    conn_blame(c, STATS_BLAME_damaged, 1);
+}
+
+void
 conn_note_foreign_tls(const struct conn *c, const uint8_t *data, size_t n)
 {
     if (c->tls == NULL && c->listener->tls == NULL && c->slot != NULL && n > 1 &&

@@ -174,6 +174,26 @@ a_full_socket_is_written_on_later(void **state)
 }
 
 static void
+the_reason_is_kept_behind_what_was_right(void **state)
+{
+    static const char wrong[] = "\x17\x03\x03\x00\x14 no record of this one";
+    struct pair p = pair_of("server", NULL, "localhost");
+    char got[16];
+
+    (void)state;
+    pair_agrees(&p);
+    assert_int_equal(tls_writev(p.client, &(struct iovec){(char[]){'a'}, 1}, 1), 1);
+    assert_int_equal(send(p.fds[1], wrong, sizeof(wrong) - 1, 0), sizeof(wrong) - 1);
+    assert_int_equal(tls_read(p.server, got, sizeof(got)), 1);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(tls_read(p.server, got, sizeof(got)), -1);
+        assert_int_equal(errno, EPROTO);
+        assert_non_null(strstr(tls_error(p.server), "decryption failed or bad record mac"));
+    }
+    pair_close(&p);
+}
+
+static void
 a_cut_is_no_end(void **state)
 {
     struct pair p = pair_of("server", NULL, "localhost");
@@ -510,6 +530,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_through_in_both_directions),
         cmocka_unit_test(a_full_socket_is_written_on_later),
+        cmocka_unit_test(the_reason_is_kept_behind_what_was_right),
         cmocka_unit_test(a_cut_is_no_end),
         cmocka_unit_test(an_answer_to_one_that_has_closed_fails),
         cmocka_unit_test(servers_are_checked),
