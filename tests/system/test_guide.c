@@ -135,9 +135,12 @@ type_section(const char *title)
     run_finish(&r, GUIDE_MS, &result);
     wanted = comparable(shown);
     got = comparable(result.out);
-    if (result.status != 0 || strcmp(wanted, got) != 0)
-        fail_msg("%d\n%s\n-- typed:\n%s\n-- shown:\n%s\n-- wanted:\n%s", result.status, result.err,
-                 typed, result.out, shown);
+    if (result.status != 0 || strcmp(wanted, got) != 0) {
+        /* It is longer than what fail_msg shows. */
+        fprintf(stderr, "-- typed:\n%s\n-- shown:\n%s\n-- wanted:\n%s\n-- said:\n%s\n", typed,
+                result.out, shown, result.err);
+        fail_msg("the section ends with status %d", result.status);
+    }
     free(wanted);
     free(got);
     free(typed);
