@@ -35,6 +35,7 @@ program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN
             continue;
         snprintf(error, CONFIG_ERROR_LEN, "%s", why);
         config_destroy(*config_out);
+        *config_out = NULL;
         return -1;
     }
     return 0;

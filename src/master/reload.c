@@ -421,7 +421,7 @@ void
 reload_read(const struct master *m, struct buffer *said)
 {
     char error[CONFIG_ERROR_LEN];
-    struct config *config;
+    struct config *config = NULL;
 
     if (m->hooks->build(m->hooks->arg, &config, error) == 0 &&
         m->hooks->prepare(m->hooks->arg, config, m->current->config, error) == 0) {
@@ -431,6 +431,7 @@ reload_read(const struct master *m, struct buffer *said)
         buffer_append(said, (const char[]){READING_FAILED}, 1);
         buffer_append_str(said, error);
     }
+    config_destroy(config);
 }
 
 static _Noreturn void
