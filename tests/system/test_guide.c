@@ -119,13 +119,15 @@ link_to_source(const char *dir, const char *name)
     assert_int_equal(symlink(harness_source(name), path), 0);
 }
 
-static void
-type_section(const char *title)
+/* Returns its status, or -1 where it shows something else. */
+static int
+type_section_once(const char *title)
 {
     static const char with_build[] = "PATH=$MSOCK_BUILD:$PATH; eval \"$0\"";
     char dir[HARNESS_PATH_LEN], *typed, *shown, *wanted, *got;
     struct run_result result;
     struct running r;
+    int status;
 
     harness_directory(dir);
     link_to_source(dir, "examples");
@@ -135,17 +137,28 @@ type_section(const char *title)
     run_finish(&r, GUIDE_MS, &result);
     wanted = comparable(shown);
     got = comparable(result.out);
-    if (result.status != 0 || strcmp(wanted, got) != 0) {
-        /* It is longer than what fail_msg shows. */
+    status = result.status == 0 && strcmp(wanted, got) != 0 ? -1 : result.status;
+    if (status != 0) /* longer than what fail_msg shows */
         fprintf(stderr, "-- typed:\n%s\n-- shown:\n%s\n-- wanted:\n%s\n-- said:\n%s\n", typed,
                 result.out, shown, result.err);
-        fail_msg("the section ends with status %d", result.status);
-    }
     free(wanted);
     free(got);
     free(typed);
     free(shown);
     run_result_free(&result);
+    return status;
+}
+
+/* Another program may take one of its ports between the choice and the use. */
+static void
+type_section(const char *title)
+{
+    int status = type_section_once(title);
+
+    if (status != 0)
+        status = type_section_once(title);
+    if (status != 0)
+        fail_msg("the section ends with status %d", status);
 }
 
 static void
