@@ -146,7 +146,8 @@ conn_admit_name(struct conn *c)
     source = source_of_name(c->identity);
     if (!conn_source_begin(w, &source, &named))
         return NULL;
-    named.is_exempt |= source_rules_match_name(&w->config->exempt, c->identity);
+    named.is_exempt |=
+        c->source.is_exempt || source_rules_match_name(&w->config->exempt, c->identity);
     conn_source_end(w, &c->source);
     c->source = named;
     return source_refusal(w, &c->source);
