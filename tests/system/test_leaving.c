@@ -327,7 +327,8 @@ the_children_of_a_killed_worker_do_not_outlive_it(void **state)
         raw_connect(&r[i], &raw_frame_length32, &d->listeners[i], RAW_WHOLE);
         assert_int_equal(raw_frame_length32.send(&r[i], "x", 1), 0);
     }
-    WAIT_FOR((proc_children(old.pid[0], &children), children.count == 2), 5000);
+    /* A helper of each listener and its child. */
+    WAIT_FOR((proc_children(old.pid[0], &children), children.count == 4), 5000);
     assert_int_equal(signal_send(old.pid[0], SIGKILL), 0);
     WAIT_FOR((daemon_workers(d, &now), now.count == 1 && now.pid[0] != old.pid[0]), 10000);
     for (size_t i = 0; i < children.count; i++)
