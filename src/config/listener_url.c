@@ -183,6 +183,8 @@ listener_read_option(const struct listener_place *at, const struct url_option *g
 
     if (framing_forbids_nul(given))
         return listener_fail(at, "%s: %%00 is for delimiters only", o->name);
+    if (given->len == 0 && o->word != NULL && o->word[0] == '\0') /* that is for one not given */
+        return listener_fail(at, "%s: there is no value", o->name);
     if (config_option_parse(o, given->value, &number[o - config_options], reason) < 0)
         return listener_fail(at, "%s = \"%s\": %s", o->name, config_quote(given->value, quoted),
                              reason);

@@ -11,9 +11,9 @@
 #define SEED_CHARS  58
 #define SEED_BYTES  36 /* two of a prefix, 32 of the key, two of a sum */
 #define KEY_BYTES   32
-#define PREFIX_SEED 0x90 /* 18 << 3: text that begins with S */
-#define PREFIX_USER 0xa0 /* 20 << 3: with U */
-#define FILE_MAX    4096
+#define PREFIX_SEED 0x90  /* 18 << 3: text that begins with S */
+#define PREFIX_USER 0xa0  /* 20 << 3: with U */
+#define FILE_MAX    65536 /* a JWT may stand before it */
 
 static const char base32[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
@@ -97,8 +97,10 @@ nkey_public(const char *path, char out[NKEY_PUBLIC_LEN], char error[NATS_ERROR_L
         snprintf(error, NATS_ERROR_LEN, "%.150s: %m", path);
         return -1;
     }
-    at = strstr(data, "SU"); /* the seed may stand between lines of dashes */
-    good = at != NULL && nkey_decode(at, seed) && nkey_derive(seed + 2, key);
+    /* The seed may stand between lines of dashes, and these letters in what is before it. */
+    for (at = strstr(data, "SU"); at != NULL && !nkey_decode(at, seed); at = strstr(at + 1, "SU"))
+        ;
+    good = at != NULL && nkey_derive(seed + 2, key);
     if (good)
         nkey_encode(key, out);
     else

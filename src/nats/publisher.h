@@ -255,7 +255,8 @@ char *stream_request(const struct publisher_config *config);
 
 #define NKEY_PUBLIC_LEN 57 /* with NUL */
 
-/* The public key of a user's seed in a file, which libnats wants beside it. Returns 0, or -1 with a
+/* The public key of a user's seed in a file, alone or behind a JWT; libnats wants it beside the
+ * seed. Returns 0, or -1 with a
  * sentence. */
 MS_MUST_CHECK int
 nkey_public(const char *path, char out[NKEY_PUBLIC_LEN], char error[NATS_ERROR_LEN]);

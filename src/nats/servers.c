@@ -2,18 +2,50 @@
 #include "nats/publisher.h"
 
 #include "common/fd.h"
+#include "common/url.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #define PASSWORD_MAX 4096
+#define FILE_MAX     (1u << 20)
+#define DEFAULT_PORT 4222
 
 static int
 servers_fail(char error[NATS_ERROR_LEN], const char *what, const char *why)
 {
     snprintf(error, NATS_ERROR_LEN, "%.120s: %.120s", what, why);
     return -1;
+}
+
+/* Is "nats://user:password@host:port" one? libnats takes this host and a port of its own for what
+ * is not there or cannot be read. */
+static int
+servers_check_url(const char *server, char error[NATS_ERROR_LEN])
+{
+    const char *user = strstr(server, "://") + 3, *at = strrchr(user, '@');
+    const char *host = at != NULL ? at + 1 : user, *why;
+    char reason[URL_ERROR_LEN], *address;
+    struct url url;
+    int rc = 0;
+
+    if (at != NULL && (at == user || *user == ':'))
+        return servers_fail(error, "servers", "there is no user before an @");
+    if (*host == '\0' || (host[0] == ':' && host[1] != ':'))
+        return servers_fail(error, "servers", "there is one without a host");
+    if (asprintf(&address, "nats://%s", host) < 0)
+        ms_out_of_memory(1);
+    if (url_parse_servers(address, DEFAULT_PORT, &url, reason) < 0) {
+        why = strstr(reason, "\": "); /* behind the text, which may have a password */
+        rc = servers_fail(error, "servers", why != NULL ? why + 3 : reason);
+    } else {
+        if (url.host == NULL || url.option_count > 0)
+            rc = servers_fail(error, "servers", "expected nats://HOST:PORT,...");
+        url_fini(&url);
+    }
+    free(address);
+    return rc;
 }
 
 /* "a:4222" is "nats://a:4222". */
@@ -33,7 +65,7 @@ servers_add(struct link_settings *s, const char *text, size_t n, char error[NATS
     snprintf(server, n + 8, "%s%.*s", has_scheme ? "" : "nats://", (int)n, text);
     s->servers[s->link.server_count] = server;
     s->link.servers[s->link.server_count++] = server;
-    return 0;
+    return servers_check_url(server, error);
 }
 
 static int
@@ -76,6 +108,25 @@ servers_read_password(struct link_settings *s, const char *path, char error[NATS
     return s->password[0] != '\0' ? 0 : servers_fail(error, path, "there is no password in it");
 }
 
+/* libnats reads them only when a server wants them. */
+static int
+servers_check_files(const struct publisher_config *c, char error[NATS_ERROR_LEN])
+{
+    const char *files[] = {c->ca, c->cert, c->key};
+    char *data, key[NKEY_PUBLIC_LEN];
+    size_t n;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(files); i++) {
+        if (files[i] == NULL)
+            continue;
+        if (fd_read_file(files[i], FILE_MAX, &data, &n) < 0)
+            return servers_fail(error, files[i], strerror(errno));
+        explicit_bzero(data, n);
+        free(data);
+    }
+    return c->creds != NULL ? nkey_public(c->creds, key, error) : 0;
+}
+
 static int
 servers_check(const struct publisher_config *c, char error[NATS_ERROR_LEN])
 {
@@ -85,7 +136,7 @@ servers_check(const struct publisher_config *c, char error[NATS_ERROR_LEN])
         return servers_fail(error, "nats_cert and nats_key", "one needs the other");
     if ((c->user != NULL) + (c->creds != NULL) + (c->nkey != NULL) > 1)
         return servers_fail(error, "nats_user, nats_creds and nats_nkey", "only one is possible");
-    return 0;
+    return servers_check_files(c, error);
 }
 
 int

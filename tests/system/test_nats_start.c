@@ -56,6 +56,69 @@ a_start_is_refused_where_a_server_says_no(void **state)
     expect_no_start(nats_url(&locked, NATS_KEEP "&servers=nats://u:geheim%25@x"), "twice");
 }
 
+/* Nobody listens at port 1. */
+static void
+what_cannot_be_right_is_refused_without_a_server_too(void **state)
+{
+    static const struct {
+        const char *options, *sentence;
+    } rows[] = {
+        {"servers=nats://", "servers: there is one without a host"},
+        {"servers=nats://:1", "servers: there is one without a host"},
+        {"servers=nats://u:geheim@", "servers: there is one without a host"},
+        {"servers=nats://u:geheim@:1", "servers: there is one without a host"},
+        {"servers=127.0.0.1:1,,127.0.0.1:1", "servers: there is an empty one in the list"},
+        {"servers=127.0.0.1:1,", "servers: there is an empty one in the list"},
+        {"servers=127.0.0.1:", "expected a port from 0 to 65535"},
+        {"servers=127.0.0.1:1,127.0.0.1:65536", "expected a port from 0 to 65535"},
+        {"servers=u:geheim", "expected a port from 0 to 65535"},
+        {"servers=127.0.0.1:0", "port 0 cannot be connected to"},
+        {"servers=[::1:1", "the bracket of the IPv6 address is not closed"},
+        {"servers=::1:1", "an IPv6 address stands in brackets"},
+        {"servers=a%20b:1", "blanks and control characters are not allowed"},
+        {"servers=127.0.0.1:1/x", "an address is not followed by a path"},
+        {"servers=nats:///x", "expected nats://HOST:PORT"},
+        {"servers=nats://:geheim@127.0.0.1:1", "there is no user before an @"},
+        {"servers=http://127.0.0.1:1", "expected nats:// or tls:// in front of each"},
+        {"servers=", "servers: there is no value"},
+        {"servers=127.0.0.1:1&nats_creds=", "nats_creds: there is no value"},
+        {"servers=127.0.0.1:1&nats_creds=/none", "/none: No such file"},
+        {"servers=127.0.0.1:1&nats_creds=/etc/passwd", "there is no seed of a user's nkey"},
+        {"servers=127.0.0.1:1&nats_nkey=/none", "/none: No such file"},
+        {"servers=127.0.0.1:1&nats_ca=/none", "/none: No such file"},
+        {"servers=127.0.0.1:1&nats_ca=/etc/passwd", "/etc/passwd"},
+        {"servers=127.0.0.1:1&nats_cert=/none&nats_key=/etc/passwd", "/none: No such file"},
+        {"servers=127.0.0.1:1&nats_cert=/etc/passwd&nats_key=/none", "/none: No such file"},
+        {"servers=127.0.0.1:1&nats_user=u&nats_password_file=/none", "/none: No such file"},
+        {"servers=127.0.0.1:1&max_age=50ms", "max_age: expected 0, or 100ms and more"},
+    };
+    char url[NATS_URL_SIZE], text[NATS_URL_SIZE];
+    struct run_result result;
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
+        snprintf(url, sizeof(url), "msp://127.0.0.1:0?handler=nats&stream=S&%s", rows[i].options);
+        expect_no_start(url, rows[i].sentence);
+    }
+    d = daemon_create(&(struct daemon_options){
+        .config = "workers = 1\nlisten = {\"msp://127.0.0.1:0?handler=echo\"}\n",
+        .errors_expected = true});
+    daemon_launch(d);
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
+        snprintf(text, sizeof(text),
+                 "workers = 1\nlisten = {\"msp://127.0.0.1:0?handler=nats&stream=S&%s\"}\n",
+                 rows[i].options);
+        daemon_configure(d, text);
+        result = daemon_control(d, "reload", NULL);
+        if (result.status == 0 || strstr(result.err, rows[i].sentence) == NULL)
+            fail_msg("%s: %d, %s", rows[i].options, result.status, result.err);
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
 /* A server of the test's own: what it says first, and to who says PING (NULL: nothing more). */
 struct speaker {
     const char *hello, *pong;
@@ -289,6 +352,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_start_is_refused_where_a_server_says_no),
+        SYSTEM_TEST(what_cannot_be_right_is_refused_without_a_server_too),
         SYSTEM_TEST(a_server_of_another_kind_or_version_is_named),
         SYSTEM_TEST(a_server_that_accepts_and_never_answers_is_waited_for),
         SYSTEM_TEST(without_the_plugin_the_package_is_named),

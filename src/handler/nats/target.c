@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define CHECK_MAX_US 3000000 /* of `msockd -t`, for one listener */
+#define AGE_MIN_US   100000  /* a server makes no stream with less */
 
 static int
 target_refuse(const struct nats_target *t, const char *what, const char *why,
@@ -38,6 +39,8 @@ nats_target_init(struct nats_target *t, const struct listener_config *options,
                              error);
     if (wrong != NULL)
         return target_refuse(t, "subject", wrong, error);
+    if (l->number[OPTION_MAX_AGE] != 0 && l->number[OPTION_MAX_AGE] < AGE_MIN_US)
+        return target_refuse(t, "max_age", "expected 0, or 100ms and more", error);
     t->template = l->text[OPTION_SUBJECT];
     subject_wildcard(t->template, t->subjects);
     t->config = (struct publisher_config){
