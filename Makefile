@@ -403,6 +403,13 @@ soak: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
 	@SOAK_S=$${SOAK_S:-600} LIMIT=$$(($${SOAK_S:-600} + 300)) tests/run.sh $(B) $(B)/tests/system/test_soak
 
+# Reloads and upgrades that nobody may notice; it says what it has counted. make test has some.
+.PHONY: soak-long
+soak-long: test-deps
+	@$(MAKE) --no-print-directory -j$$(nproc) all tests
+	@SOAK_RELOADS=$${SOAK_RELOADS:-10000} SOAK_UPGRADES=$${SOAK_UPGRADES:-500} \
+	    MSOCK_BUILD=$(abspath $(B)) MSOCK_SOURCE=$(CURDIR) $(B)/tests/system/test_soak_changes
+
 # Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps
 	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-600} \
@@ -559,6 +566,7 @@ help:
 	@echo 'make check-unit    the unit tests alone;  make check-system  the system tests alone'
 	@echo 'make torture       the long forms of the tests of power cuts, disks, crashes and NATS'
 	@echo 'make soak          everything at once for SOAK_S=600 seconds, with hostile peers'
+	@echo 'make soak-long     SOAK_RELOADS=10000 reloads and SOAK_UPGRADES=500 upgrades under load'
 	@echo 'make asan          all tests under AddressSanitizer and UBSan'
 	@echo 'make python        the Python module into $(B)/python;  make python-test  its tests'
 	@echo 'make valgrind      the unit tests under valgrind'

@@ -60,12 +60,15 @@ make_body(const struct load_thread *t, uint64_t number, char *out)
     return n;
 }
 
-static void
-nap(void)
-{
-    struct timespec ts = {.tv_nsec = 2000000};
+#define NAP_MS 2
 
-    nanosleep(&ts, NULL);
+static void
+nap_ms(unsigned ms)
+{
+    const struct timespec ts = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+    if (ms > 0)
+        nanosleep(&ts, NULL);
 }
 
 static void
@@ -82,7 +85,7 @@ reconnect(struct load_thread *t, struct peer *p)
         t->load->refused_connects++;
         if (t->load->stop)
             return false;
-        nap();
+        nap_ms(NAP_MS);
     }
     t->load->connects++;
     return true;
@@ -162,6 +165,7 @@ send_all(void *arg)
         } else {
             peer_close(&p);
         }
+        nap_ms(t->load->pause_ms);
     }
     peer_close(&p);
     return NULL;
@@ -281,7 +285,8 @@ raw_send_all(void *arg)
         if (way->kind->once)
             raw_close(&r);
         else if (!way->acknowledges)
-            nap(); /* nothing else would slow it */
+            nap_ms(NAP_MS); /* nothing else would slow it */
+        nap_ms(t->load->pause_ms);
     }
     if (r.peer.fd >= 0)
         raw_end(t, &r);

@@ -21,7 +21,8 @@ struct load_thread;
 struct load {
     const struct way *way;
     struct target target;
-    size_t body_max; /* bodies are of 1 to so many bytes */
+    size_t body_max;           /* bodies are of 1 to so many bytes */
+    _Atomic unsigned pause_ms; /* of a sender behind each message; 0: none */
     unsigned thread_count;
     struct load_thread *threads;
     _Atomic bool stop;

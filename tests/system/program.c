@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #define PROGRAM_MAX ((size_t)64 << 20)
@@ -40,6 +41,20 @@ program_put_good(void)
     size_t n;
     char *bytes = program_read_good(&n);
 
+    program_put(bytes, n, 0755);
+    free(bytes);
+}
+
+void
+program_put_other_layout(void)
+{
+    static const char number[] = "1pukcosm"; /* as it stands in memory */
+    size_t n;
+    char *bytes = program_read_good(&n), *at = memmem(bytes, n, number, strlen(number));
+
+    assert_non_null(at);
+    *at = '2';
+    assert_null(memmem(bytes, n, number, strlen(number)));
     program_put(bytes, n, 0755);
     free(bytes);
 }

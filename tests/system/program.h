@@ -16,4 +16,7 @@ void program_put(const void *bytes, size_t n, mode_t mode);
 void program_put_good(void);
 char *program_read_good(size_t *n_out);
 
+/* The same with another number in front of what a master inherits. */
+void program_put_other_layout(void);
+
 #endif

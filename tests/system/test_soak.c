@@ -134,19 +134,16 @@ probe_p99(struct probe *p, unsigned attacked)
 
 /* --- what happens --- */
 
-/* One configuration for all listeners, which are those of the ways. */
 static void
 soak_configuration(char *out, size_t size, const char *timeout)
 {
-    size_t n = (size_t)snprintf(
-        out, size,
-        "workers = %u\ntimeout = \"%s\"\nworker_memory_max = \"%uM\"\nexempt = \"127.0.0.1\"\n"
-        "listen = {",
-        WORKERS, timeout, MEMORY_MB);
+    char head[160];
 
-    for (size_t i = 0; i < way_count; i++)
-        n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i > 0 ? ", " : "", ways[i].listen);
-    snprintf(out + n, size - n, "}\n");
+    snprintf(head, sizeof(head),
+             "workers = %u\ntimeout = \"%s\"\nworker_memory_max = \"%uM\"\n"
+             "exempt = \"127.0.0.1\"\n",
+             WORKERS, timeout, MEMORY_MB);
+    ways_configuration(head, out, size);
 }
 
 static void
@@ -164,7 +161,7 @@ kill_a_worker(struct soak *s)
 static void
 configure(struct soak *s, bool good)
 {
-    char text[8192];
+    char text[WAYS_CONFIGURATION_LEN];
 
     soak_configuration(text, sizeof(text), good ? "30s" : "30 parsecs");
     daemon_configure(s->d, text);
@@ -285,7 +282,7 @@ listener_of(const struct daemon *d, const char *scheme)
 static void
 soak_start(struct soak *s)
 {
-    static char text[8192];
+    static char text[WAYS_CONFIGURATION_LEN];
     struct daemon_options options = {
         .config = text, .program = program_begin(), .errors_expected = true};
 

@@ -22,21 +22,6 @@
 
 static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
 
-/* The same with another number in front of what it inherits. */
-static void
-program_put_other_layout(void)
-{
-    static const char number[] = "1pukcosm"; /* as it stands in memory */
-    size_t n;
-    char *bytes = program_read_good(&n), *at = memmem(bytes, n, number, strlen(number));
-
-    assert_non_null(at);
-    *at = '2';
-    assert_null(memmem(bytes, n, number, strlen(number)));
-    program_put(bytes, n, 0755);
-    free(bytes);
-}
-
 static struct daemon *
 start(struct daemon_options options)
 {

@@ -4,6 +4,8 @@
 #include "raw_frame.h"
 #include "raw_tiny.h"
 
+#include <stdio.h>
+
 const struct way ways[] = {
     {.name = "msp", .listen = "msp://127.0.0.1:0", .acknowledges = true, .stays = true},
     {.name = "tinyproto",
@@ -96,4 +98,14 @@ ways_listen(struct daemon_options *options)
     assert_true(way_count <= WAYS_MAX);
     for (size_t i = 0; i < way_count; i++)
         options->listen[i] = ways[i].listen;
+}
+
+void
+ways_configuration(const char *head, char *out, size_t size)
+{
+    size_t n = (size_t)snprintf(out, size, "%slisten = {", head);
+
+    for (size_t i = 0; i < way_count; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s\"%s\"", i > 0 ? ", " : "", ways[i].listen);
+    snprintf(out + n, size - n, "}\n");
 }

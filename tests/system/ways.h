@@ -27,4 +27,8 @@ extern const size_t way_count; /* at most WAYS_MAX */
  * table. */
 void ways_listen(struct daemon_options *options);
 
+/* The same as text of a configuration file, behind the lines of head. */
+#define WAYS_CONFIGURATION_LEN 8192
+void ways_configuration(const char *head, char *out, size_t size);
+
 #endif
