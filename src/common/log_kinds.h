@@ -320,6 +320,10 @@
       "No server of the cluster answers the relay. It tries again, and the journal keeps "         \
       "what comes.",                                                                               \
       "Look at the cluster, its addresses and the network.")                                       \
+    X(relay_without_journal, WARN, "52fb91f1d0514f318fc5481b67bce267",                             \
+      "There is a relay, and no listener has handler=journal: only what is in the journal already "\
+      "is relayed.",                                                                               \
+      "Give a listener handler=journal, or take the option relay away.")                           \
     X(relay_follows, INFO, "61af648359534f57a2a3c10cef923dd4",                                     \
       "The relay has the lock of its position, and begins.",                                       \
       "Nothing.")                                                                                  \

@@ -94,6 +94,8 @@ program_check_handlers(const struct config *config)
             program_check(&config->listeners[i], handler_find(config->listeners[i].handler)->check);
     if (code == 0 && config->relay.name != NULL)
         code = program_check(&config->relay, nats_target_check);
+    if (code == 0 && config->relay.name != NULL && relay_warning(config) != NULL)
+        fprintf(stderr, "msockd: warning: %s\n", relay_warning(config));
     return code;
 }
 

@@ -3,6 +3,7 @@
 #include "relay/relay_state.h"
 
 #include "common/fd.h"
+#include "handler/journal/data_dir.h"
 #include "proto/proto.h"
 
 #include <errno.h>
@@ -56,11 +57,20 @@ relay_open_parts(struct relay *r, char error[HANDLER_ERROR_LEN])
     return -1;
 }
 
+const char *
+relay_warning(const struct config *config)
+{
+    return data_dir_has_journal(config)
+               ? NULL
+               : "relay: no listener has handler=journal, so nothing new is relayed";
+}
+
 /* Returns 0, or -1 with a sentence: it will not do as it is configured. */
 static int
 relay_open(struct relay *r, char error[HANDLER_ERROR_LEN])
 {
     const struct config *config = r->config;
+    const char *warning = relay_warning(config);
     char why[CONFIG_ERROR_LEN];
 
     if (relay_open_parts(r, error) < 0 || nats_target_init(&r->target, &config->relay, error) < 0)
@@ -79,6 +89,8 @@ relay_open(struct relay *r, char error[HANDLER_ERROR_LEN])
         return -1;
     if (error[0] != '\0' && !r->child->is_restart)
         log_line(LOG_relay_without_nats, "%s; the journal keeps what comes", error);
+    if (warning != NULL && !r->child->is_restart)
+        log_line(LOG_relay_without_journal, "%s", warning);
     parcels_init(&r->parcels, r->publisher, r->digester, r->target.config.stream,
                  r->target.template);
     return 0;

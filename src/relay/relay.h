@@ -11,6 +11,9 @@
 
 #include "worker/child.h"
 
+/* What is said where nothing comes that could be relayed; or NULL. */
+const char *relay_warning(const struct config *config);
+
 /* The process's entry; see worker/child.h. Returns the exit status. */
 int relay_main(const struct child *child);
 

@@ -624,7 +624,7 @@ a_reload_changes_the_stream_and_ends_the_relay(void **state)
 }
 
 static void
-expect_refusal(struct run_result result, int status, const char *text)
+expect_end(struct run_result result, int status, const char *text)
 {
     if (result.status != status || strstr(result.err, text) == NULL)
         fail_msg("status %d: %s", result.status, result.err);
@@ -645,20 +645,44 @@ a_stream_that_will_not_do_is_refused(void **state)
     nats_need();
     nats_start(&n, NULL);
     o.set[0] = relay_option(&n, "");
-    expect_refusal(daemon_fail(daemon_create(&o)), EX_SOFTWARE,
-                   "relay: there is no stream S; stream_create=yes makes it");
+    expect_end(daemon_fail(daemon_create(&o)), EX_SOFTWARE,
+               "relay: there is no stream S; stream_create=yes makes it");
     snprintf(test, sizeof(test), "%s", relay_option(&n, ""));
     run_start(&r, (const char *[]){harness_program("msockd"), "-t", "-o", test, NULL}, NULL);
     run_finish(&r, 20000, &result);
-    expect_refusal(result, EX_CONFIG, "relay: there is no stream S");
+    expect_end(result, EX_CONFIG, "relay: there is no stream S");
     d = daemon_create(&(struct daemon_options){.config = PLAIN, .errors_expected = true});
     daemon_launch(d);
     test[5] = '\0';
     snprintf(test + 5, sizeof(test) - 5, " = \"%.200s\"", relay_option(&n, "") + 6);
     configure(d, test);
-    expect_refusal(daemon_control(d, "reload", NULL), EX_CONFIG, "there is no stream S");
+    expect_end(daemon_control(d, "reload", NULL), EX_CONFIG, "there is no stream S");
     assert_true(daemon_has_workers(d, 1));
     send_text(d, "still here");
+    daemon_stop(d);
+}
+
+static void
+a_relay_without_a_journal_is_warned_of(void **state)
+{
+    static const char warning[] = "no listener has handler=journal, so nothing new is relayed";
+    struct nats n = {0};
+    struct run_result result;
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    result = run_program(harness_program("msockd"), "-t", "-H", "echo", "-o",
+                         relay_option(&n, "stream_create=yes"), NULL);
+    expect_end(result, EX_OK, warning);
+    d = daemon_start(&(struct daemon_options){.workers = 1,
+                                              .listen = {"msp://127.0.0.1:0?handler=echo"},
+                                              .set = {relay_option(&n, "stream_create=yes")}});
+    assert_true(daemon_logged(d, warning));
+    daemon_stop(d);
+    d = relay_daemon(&n, "", NULL);
+    assert_false(daemon_logged(d, warning));
     daemon_stop(d);
 }
 
@@ -787,6 +811,7 @@ main(void)
         SYSTEM_TEST(a_body_that_is_gone_is_passed_over_and_counted),
         SYSTEM_TEST(a_reload_changes_the_stream_and_ends_the_relay),
         SYSTEM_TEST(a_stream_that_will_not_do_is_refused),
+        SYSTEM_TEST(a_relay_without_a_journal_is_warned_of),
         SYSTEM_TEST(a_window_that_is_too_small_is_warned_of),
         SYSTEM_TEST(what_was_relayed_is_removed_in_time_and_nothing_else),
         SYSTEM_TEST(msockctl_shows_the_relay),

@@ -87,8 +87,7 @@ data_dir_make(const struct config *config, int at_fd, const char *path, int flag
 
 /* --- safe names --- */
 
-/* Is anything promised that the disk must keep? */
-static bool
+bool
 data_dir_has_journal(const struct config *config)
 {
     for (size_t i = 0; i < config->listener_count; i++)
@@ -97,6 +96,7 @@ data_dir_has_journal(const struct config *config)
     return false;
 }
 
+/* Is anything promised that the disk must keep? */
 static bool
 data_dir_must_keep(const struct config *config)
 {

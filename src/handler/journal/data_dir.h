@@ -79,6 +79,9 @@ void dir_set_named(struct dir_syncs *syncs, int fd, uint64_t place);
 
 /* --- data_dir.c --- */
 
+/* Does a listener write to the journal? */
+bool data_dir_has_journal(const struct config *config);
+
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these
  * are set), makes it safe with all directories above that were made, and checks that the workers
  * will be able to write there. The data directory may be a symbolic link, but none of its parts:
