@@ -194,16 +194,16 @@
       "A message was refused before it was stored: it would take more of the disk than "           \
       "min_free or source_unfinished allow.",                                                      \
       "Make room, or change these options.")                                                       \
-    X(tls_handshake, NOTICE, "b224df124e90490fbfe923e711aaa2a7",                                    \
+    X(tls_handshake, NOTICE, "b224df124e90490fbfe923e711aaa2a7",                                   \
       "A TLS handshake failed, for the reason that the line gives, or did not end in 10 s.",       \
       "Look at the peer: its certificate, its authorities, its version of TLS.")                   \
     X(certificate_ends, WARN, "7de534bbc958012affce632fd978fc97",                                  \
       "The certificate of a listener ends within 14 days; its peers will not take it then.",       \
       "Renew it in its file, and reload. msockctl listeners shows when each ends.")                \
-    X(tls_broken, NOTICE, "24d23881255e41d5907601e2f913bc91",                                       \
+    X(tls_broken, NOTICE, "24d23881255e41d5907601e2f913bc91",                                      \
       "What a peer sent after its handshake was no TLS, or was changed on its way.",               \
       "Look at the peer and at what is between; it sends the message again if it knows how to.")   \
-    X(tls_not_spoken, NOTICE, "27381124aa6e4851882a23c839511069",                                   \
+    X(tls_not_spoken, NOTICE, "27381124aa6e4851882a23c839511069",                                  \
       "A connection began as TLS does, on a listener without it.",                                 \
       "Give the listener tls=required, or the peer a URL without +tls.")                           \
     X(proxy_refused, NOTICE, "4e2fb15f89a64ab080d1a9a780cd103a",                                   \
