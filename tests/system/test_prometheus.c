@@ -4,6 +4,7 @@
 #include "http.h"
 #include "serving.h"
 #include "stats.h"
+#include "support/certificates.h"
 #include "support/signals.h"
 
 #include <ctype.h>
@@ -224,7 +225,8 @@ expect_panel(const struct watch *w, const json_t *target)
 static void
 a_server_finds_all_that_dashboard_and_alerts_ask_for(void **state)
 {
-    struct daemon_options options = {.workers = 2};
+    char pki[HARNESS_PATH_LEN], url[4 * HARNESS_PATH_LEN];
+    struct daemon_options options = {.workers = 2, .listen = {"msp://127.0.0.1:0", url}};
     struct daemon *d;
     char *alerts = harness_read_file(harness_source("docs/alerts.yml"), NULL);
     json_t *board = json_load_file(harness_source("docs/grafana.json"), 0, NULL), *panel, *target;
@@ -237,6 +239,11 @@ a_server_finds_all_that_dashboard_and_alerts_ask_for(void **state)
     (void)state;
     if (harness_is_built("msockd_nats.so"))
         options.set[0] = "relay=nats://127.0.0.1:1?stream=S&subject=s";
+    harness_directory(pki);
+    certificate_make(pki, "server", NULL, &(struct certificate){.common_name = "server"});
+    snprintf(url, sizeof(url),
+             "msp://127.0.0.1:0?tls=required&tls_cert=%s/server.pem&tls_key=%s/server.key", pki,
+             pki);
     d = daemon_start(&options);
     watch_start(&w, d);
     peer_connect(&p, &d->listeners[0]);
