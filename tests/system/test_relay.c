@@ -81,6 +81,25 @@ relay_row(const struct daemon *d)
     return row;
 }
 
+/* Of the relay with that pid. */
+static json_int_t
+relay_number_of(const struct daemon *d, json_int_t pid, const char *name)
+{
+    struct run_result result = daemon_control(d, "relay", "--json", NULL);
+    json_t *rows = json_loads(result.out, 0, NULL), *row;
+    json_int_t n = -1;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        if (json_integer_value(json_object_get(row, "pid")) == pid)
+            n = json_integer_value(json_object_get(row, name));
+    }
+    json_decref(rows);
+    run_result_free(&result);
+    return n;
+}
+
 static json_int_t
 relay_number(const struct daemon *d, const char *name)
 {
@@ -483,7 +502,7 @@ a_name_that_is_too_long_for_a_subject_gives_way_to_the_records_id(void **state)
 }
 
 static void
-a_relay_that_waits_for_another_one_says_so(void **state)
+a_relay_that_waits_for_another_one_says_so_beside_it(void **state)
 {
     struct nats n = {0};
     json_int_t first;
@@ -504,6 +523,8 @@ a_relay_that_waits_for_another_one_says_so(void **state)
     row = relay_row(d);
     assert_true(json_is_true(json_object_get(row, "lag_is_more")));
     json_decref(row);
+    assert_int_equal(relay_number_of(d, first, "relayed"), 1);
+    assert_int_equal(relay_number_of(d, relay_number(d, "pid"), "relayed"), 0);
     signal_send((pid_t)first, SIGCONT);
     check_stream(d, &n);
     daemon_stop(d);
@@ -590,6 +611,7 @@ static void
 a_reload_changes_the_stream_and_ends_the_relay(void **state)
 {
     char relay[2][RELAY_URL_SIZE];
+    struct run_result result;
     struct nats n = {0};
     struct daemon *d;
 
@@ -603,6 +625,9 @@ a_reload_changes_the_stream_and_ends_the_relay(void **state)
     d = daemon_create(&(struct daemon_options){.config = PLAIN, .errors_expected = true});
     daemon_launch(d);
     assert_true(daemon_has_workers(d, 1));
+    result = daemon_control(d, "relay", NULL);
+    assert_string_equal(result.out, "there is no relay: the option relay is not set\n");
+    run_result_free(&result);
     send_text(d, "one");
     configure(d, relay[0]);
     daemon_reload(d);
@@ -806,7 +831,7 @@ main(void)
         SYSTEM_TEST(a_record_that_the_stream_refuses_stops_the_relay),
         SYSTEM_TEST(a_stream_that_goes_away_is_missed_and_found_again),
         SYSTEM_TEST(a_name_that_is_too_long_for_a_subject_gives_way_to_the_records_id),
-        SYSTEM_TEST(a_relay_that_waits_for_another_one_says_so),
+        SYSTEM_TEST(a_relay_that_waits_for_another_one_says_so_beside_it),
         SYSTEM_TEST(a_journal_that_cannot_be_read_does_not_fill_the_log),
         SYSTEM_TEST(a_body_that_is_gone_is_passed_over_and_counted),
         SYSTEM_TEST(a_reload_changes_the_stream_and_ends_the_relay),

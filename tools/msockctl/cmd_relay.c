@@ -28,8 +28,8 @@ relay_row(const struct snapshot *s, const struct stats_worker_view *w, const str
              json_seconds(r->oldest_us != 0 ? r->oldest_us : UINT64_MAX, clock_real_us()));
     json_put(row, "lag_is_more", json_boolean(r->counting));
     json_put(row, "rate", json_count(r->rate));
-    json_put(row, "relayed", json_count(s->total.counts.relayed));
-    json_put(row, "missing", json_count(s->total.counts.missing));
+    json_put(row, "relayed", json_count(w->totals.counts.relayed));
+    json_put(row, "missing", json_count(w->totals.counts.missing));
     json_put(row, "lost_bytes", json_count(r->lost_bytes));
     json_put(row, "window_seconds", json_seconds(0, r->window_us));
     json_put(row, "window_needed_seconds", json_seconds(0, r->needs_us));
@@ -58,7 +58,7 @@ relay_rows(const struct ctl *ctl, json_t **rows_out)
     *rows_out = json_array();
     for (unsigned i = 0; i < s.worker_count; i++)
         if (s.workers[i].index == STATS_RELAY)
-            json_array_append_new(*rows_out, relay_row(&s, &s.workers[i], &s.relay));
+            json_array_append_new(*rows_out, relay_row(&s, &s.workers[i], &s.relays[i]));
     snapshot_fini(&s);
     return EX_OK;
 }
@@ -69,11 +69,13 @@ const struct ctl_command ctl_relay = {
     .help = "usage: msockctl [-r DIR] relay [--json]\n"
             "The relay, which publishes the journal's records to a stream of NATS: the record up\n"
             "to which the stream has them, what is still to come, the records of the last second,\n"
-            "and the last error. For a moment after a reload there may be two.\n\n"
+            "and the last error. For a moment after a reload there may be two; what each has\n"
+            "relayed is counted from its start.\n\n"
             "  --json  an array of objects\n",
     .run = table_run,
     .rows = relay_rows,
     .columns = relay_columns,
     .column_count = MS_ARRAY_LEN(relay_columns),
     .key = "pid",
+    .none = "there is no relay: the option relay is not set",
 };

@@ -52,7 +52,8 @@ struct ctl_command {
     int (*rows)(const struct ctl *ctl, json_t **rows_out);
     const struct column *columns;
     size_t column_count;
-    const char *key; /* the member by which a row is known again */
+    const char *key;  /* the member by which a row is known again */
+    const char *none; /* what is said in place of an empty table; or NULL */
 };
 
 /* All of them, NULL at the end. */
@@ -140,8 +141,8 @@ struct snapshot {
     bool stopping;
     unsigned worker_count;
     struct stats_worker_view *workers; /* heap; the relay too */
-    bool has_relay;
-    struct stats_relay relay; /* what the newest one tells */
+    struct stats_relay *relays;        /* what each relay among them tells, by its row */
+    const struct stats_relay *relay;   /* what the newest one tells; NULL: there is none */
 };
 
 /* Returns EX_OK, or a status after an error message. */

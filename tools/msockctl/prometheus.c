@@ -150,7 +150,7 @@ prometheus_print(FILE *out, const struct snapshot *s, bool openmetrics)
         metric(x, "certificate_end_seconds", "gauge",
                "when the first certificate of a listener ends, since 1970", s->certificate_until);
     prometheus_workers(x, s);
-    if (s->has_relay)
-        prometheus_relay(x, &s->relay);
+    if (s->relay != NULL)
+        prometheus_relay(x, s->relay);
     prometheus_latency(x, s->total.latency);
 }

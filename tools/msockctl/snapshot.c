@@ -68,6 +68,16 @@ snapshot_certificates(const struct stats_reader *sr, struct snapshot *s)
             s->certificate_until = view.certificate_until;
 }
 
+static void
+snapshot_relays(struct stats_reader *sr, struct snapshot *s)
+{
+    s->relays = ms_calloc(s->worker_count + 1, sizeof(s->relays[0]));
+    for (unsigned i = 0; i < s->worker_count; i++)
+        if (s->workers[i].index == STATS_RELAY &&
+            stats_reader_relay(sr, &s->workers[i], &s->relays[i]))
+            s->relay = &s->relays[i];
+}
+
 int
 snapshot_take(const struct ctl *ctl, struct snapshot *out)
 {
@@ -83,9 +93,7 @@ snapshot_take(const struct ctl *ctl, struct snapshot *out)
     out->worker_count = stats_reader_workers(&sr, out->workers, STATS_REGIONS);
     snapshot_count_sources(&sr, out);
     snapshot_certificates(&sr, out);
-    for (unsigned i = 0; i < out->worker_count && i < STATS_REGIONS; i++)
-        if (out->workers[i].index == STATS_RELAY)
-            out->has_relay = stats_reader_relay(&sr, &out->workers[i], &out->relay);
+    snapshot_relays(&sr, out);
     ctl_close(ctl, &sr);
     if (out->alive == SNAPSHOT_DEAD && ctl_explain(ctl) == out->pid)
         out->alive = SNAPSHOT_ALIVE; /* only its lock is not there any more */
@@ -96,6 +104,7 @@ void
 snapshot_fini(struct snapshot *snapshot)
 {
     free(snapshot->workers);
+    free(snapshot->relays);
     *snapshot = (struct snapshot){0};
 }
 

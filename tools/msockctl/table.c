@@ -140,7 +140,10 @@ rows_print(const struct ctl *ctl, json_t *rows, bool json, const struct column *
     if (json) {
         json_print(rows, false);
     } else {
-        table_print(rows, columns, n);
+        if (json_array_size(rows) == 0 && ctl->command->none != NULL)
+            puts(ctl->command->none);
+        else
+            table_print(rows, columns, n);
         json_decref(rows);
         if (stats_reader_lock_held(ctl->dir) == 0 && ctl_explain(ctl) == 0)
             ctl_error(ctl, "msockd is not running any more; this is what it left");

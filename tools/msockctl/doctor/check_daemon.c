@@ -67,14 +67,15 @@ look_reload(const struct doctor *d, struct doctor_finding *f)
 static enum doctor_verdict
 look_relay(const struct doctor *d, struct doctor_finding *f)
 {
-    const struct stats_relay *r = &d->stats.relay;
+    const struct stats_relay *r = d->stats.relay;
     const uint64_t late_us = clock_real_us() - RELAY_LATE_US;
-    bool is_blind = r->records == 0 && r->counting && r->error_us > late_us;
+    bool is_blind;
 
     if (d->stats.pid == 0)
         return doctor_not_running(f);
-    if (!d->stats.has_relay)
+    if (r == NULL)
         return doctor_fine(f, "there is no relay");
+    is_blind = r->records == 0 && r->counting && r->error_us > late_us;
     if (!is_blind && (r->records == 0 || (r->oldest_us > late_us && r->error_us < late_us)))
         return doctor_fine(f, "the relay is %" PRIu64 " records behind", r->records);
     doctor_mend(f, "msockctl -r %s relay; nats stream info %s", d->ctl->dir, r->stream);
