@@ -102,8 +102,11 @@ program_check_handlers(const struct config *config)
 static int
 program_tested(struct config *config)
 {
+    char error[CONFIG_ERROR_LEN];
     int code = program_check_handlers(config);
 
+    if (code == 0 && data_dir_trust(config, error) < 0)
+        code = program_say(EX_CANTCREAT, error);
     if (code != 0) {
         config_destroy(config);
         return code;

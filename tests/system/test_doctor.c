@@ -279,17 +279,20 @@ no_sync_is_wrong(void **state)
 }
 
 static void
-directories_that_everybody_may_write_are_wrong(void **state)
+directories_that_others_may_write_are_wrong(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     const struct patient p = {.runtime_dir = d->runtime_dir};
+    char files[HARNESS_PATH_LEN];
 
     (void)state;
     patient_expect_fine(&p, "data-directory");
     patient_expect_fine(&p, "runtime-directory");
-    assert_int_equal(chmod(d->data_dir, 0777), 0);
+    harness_join(files, d->data_dir, "files");
+    assert_int_equal(chmod(files, 0770), 0);
     assert_int_equal(chmod(d->runtime_dir, 0777), 0);
-    patient_expect_wrong(&p, "data-directory", "chmod o-w");
+    patient_expect_wrong(&p, "data-directory", "chmod go-w ");
+    patient_expect_wrong(&p, "data-directory", "/files may be written by others");
     patient_expect_wrong(&p, "runtime-directory", "chmod o-w");
     daemon_stop(d);
 }
@@ -584,7 +587,7 @@ main(void)
         SYSTEM_TEST(a_log_that_was_moved_away_is_wrong),
         SYSTEM_TEST(counters_that_should_be_zero_are_judged),
         SYSTEM_TEST(no_sync_is_wrong),
-        SYSTEM_TEST(directories_that_everybody_may_write_are_wrong),
+        SYSTEM_TEST(directories_that_others_may_write_are_wrong),
         SYSTEM_TEST(a_key_that_everybody_may_read_is_wrong),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_wrong),
         SYSTEM_TEST(a_clock_that_was_set_back_is_wrong),

@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #define RELOADS      100
@@ -443,6 +445,45 @@ workers_that_cannot_use_the_new_data_directory_change_nothing(void **state)
 }
 
 static void
+expect_start_refused(struct daemon *d, const char *said)
+{
+    struct run_result result =
+        run_program(harness_program("msockd"), "-t", "-d", d->data_dir, NULL);
+
+    assert_int_equal(result.status, EX_CANTCREAT);
+    assert_non_null(strstr(result.err, said));
+    run_result_free(&result);
+    result = daemon_fail(d);
+    assert_int_equal(result.status, EX_CANTCREAT);
+    assert_non_null(strstr(result.err, said));
+    run_result_free(&result);
+}
+
+static void
+a_data_directory_that_others_may_write_is_refused(void **state)
+{
+    static const char *const parts[] = {"journal", "files", "blobs"};
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.config = two_workers, .errors_expected = true});
+    char path[HARNESS_PATH_LEN], said[HARNESS_PATH_LEN + 64];
+    struct peer witness;
+
+    (void)state;
+    peer_connect(&witness, &d->listeners[0]);
+    for (size_t i = 0; i < MS_ARRAY_LEN(parts); i++) {
+        harness_join(path, d->data_dir, parts[i]);
+        snprintf(said, sizeof(said), "%s may be written by others", path);
+        assert_int_equal(chmod(path, 0777), 0);
+        expect_failed_reload(d, &witness, said);
+        assert_int_equal(chmod(path, 0750), 0);
+    }
+    daemon_reload(d);
+    daemon_stop(d);
+    assert_int_equal(chmod(path, 0777), 0);
+    expect_start_refused(d, said);
+}
+
+static void
 a_reload_opens_new_listeners_and_closes_removed_ones(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.config = two_workers});
@@ -517,6 +558,7 @@ main(void)
         SYSTEM_TEST(workers_that_hang_before_they_are_ready_change_nothing),
         SYSTEM_TEST(nobody_is_answered_by_a_configuration_that_is_refused_in_the_end),
         SYSTEM_TEST(workers_that_cannot_use_the_new_data_directory_change_nothing),
+        SYSTEM_TEST(a_data_directory_that_others_may_write_is_refused),
         SYSTEM_TEST(a_reload_opens_new_listeners_and_closes_removed_ones),
         SYSTEM_TEST(a_reload_brings_new_options_into_force),
     };

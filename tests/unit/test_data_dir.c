@@ -95,7 +95,7 @@ the_workers_user_gets_what_is_created_and_must_be_able_to_write(void **state)
     assert_int_equal(st.st_uid, nobody->pw_uid);
     assert_int_equal(st.st_gid, nobody->pw_gid);
 
-    assert_int_equal(chown(fixture_path(f, "data/blobs"), 0, 0), 0);
+    assert_int_equal(chmod(fixture_path(f, "data/blobs"), 0550), 0);
     assert_int_equal(data_dir_prepare(&f->config, NULL, error), -1);
     assert_non_null(
         strstr(error, "data/blobs cannot be written by user nobody: Permission denied"));
@@ -114,6 +114,60 @@ workers_are_nobody(struct fixture *f)
     f->config.uid = nobody->pw_uid;
     f->config.gid = nobody->pw_gid;
     return chmod(f->dir, 0755) == 0;
+}
+
+static void
+expect_distrust(struct fixture *f, const char *said, const char *path, const char *mend)
+{
+    char error[CONFIG_ERROR_LEN], expected[CONFIG_ERROR_LEN];
+
+    snprintf(expected, sizeof(expected), "%.120s %s: %s %.120s", path, said, mend, path);
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), -1);
+    assert_string_equal(error, expected);
+    assert_int_equal(data_dir_trust(&f->config, error), -1);
+    assert_string_equal(error, expected);
+}
+
+static void
+nobody_else_may_write_into_any_of_the_directories(void **state)
+{
+    static const char *const parts[] = {"", "/journal", "/files", "/blobs"};
+    static const mode_t modes[] = {0770, 0752, 03777};
+    struct fixture *f = *state;
+    char path[300], said[120], error[CONFIG_ERROR_LEN];
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(parts); i++) {
+        snprintf(path, sizeof(path), "%s%s", f->dir, parts[i]);
+        for (size_t k = 0; k < MS_ARRAY_LEN(modes); k++) {
+            assert_int_equal(chmod(path, modes[k]), 0);
+            snprintf(said, sizeof(said),
+                     "may be written by others than its owner, uid %u (mode %04o)",
+                     (unsigned)geteuid(), (unsigned)modes[k]);
+            expect_distrust(f, said, path, "chmod go-w");
+        }
+        assert_int_equal(chmod(path, 0755), 0);
+        assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
+    }
+}
+
+static void
+each_of_the_directories_must_be_the_workers(void **state)
+{
+    static const char *const parts[] = {"", "/journal", "/files", "/blobs"};
+    struct fixture *f = *state;
+    char path[300], said[120], mend[40], error[CONFIG_ERROR_LEN];
+
+    if (!workers_are_nobody(f))
+        skip();
+    for (size_t i = 0; i < MS_ARRAY_LEN(parts); i++) {
+        snprintf(path, sizeof(path), "%s%s", f->dir, parts[i]);
+        snprintf(said, sizeof(said), "belongs to uid 0 (mode %s), and the workers are uid %u",
+                 i == 0 ? "0755" : "0750", (unsigned)f->config.uid);
+        snprintf(mend, sizeof(mend), "chown -R %u", (unsigned)f->config.uid);
+        expect_distrust(f, said, path, mend);
+        assert_int_equal(chown(path, f->config.uid, f->config.gid), 0);
+    }
+    assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
 }
 
 static void
@@ -338,7 +392,7 @@ a_part_that_was_mounted_is_not_made_anew_beneath(void **state)
         struct config now;
 
         snprintf(note, sizeof(note), DATA_DIR_MOUNTED "%s", parts[i]);
-        if (!fixture_mount(fixture_path(f, parts[i]), "size=1m"))
+        if (!fixture_mount(fixture_path(f, parts[i]), "size=1m,mode=0750"))
             skip();
         assert_int_equal(data_dir_prepare(&f->config, NULL, error), 0);
         assert_true(fixture_exists(f, note));
@@ -372,7 +426,7 @@ a_part_on_which_something_is_mounted_later_waits_until_it_is_gone(void **state)
 
     dir_syncs_init(&syncs, &file_ops_synced);
     assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), 0);
-    if (!fixture_mount(fixture_path(f, "files"), "size=1m"))
+    if (!fixture_mount(fixture_path(f, "files"), "size=1m,mode=0750"))
         skip();
     data_dirs_close(&dirs); /* what was open before does not see the mount of this test */
     assert_int_equal(data_dirs_open(&dirs, &f->config, &syncs), -1);
@@ -455,6 +509,8 @@ main(void)
         TEST(all_that_is_missing_is_created),
         TEST(what_is_in_the_way_is_named),
         TEST(the_workers_user_gets_what_is_created_and_must_be_able_to_write),
+        TEST(nobody_else_may_write_into_any_of_the_directories),
+        TEST(each_of_the_directories_must_be_the_workers),
         TEST(a_link_among_the_parts_is_not_followed_but_the_data_directory_may_be_one),
         TEST(nothing_else_of_roots_is_ever_given_away),
         TEST(a_spill_file_can_be_linked_into_files),

@@ -684,7 +684,7 @@ a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
     char body[1000], error[CONFIG_ERROR_LEN];
 
     journal->destroy(f->handler);
-    if (!fixture_mount(f->dir, "size=1m")) {
+    if (!fixture_mount(f->dir, "size=1m,mode=0750")) {
         start(f);
         skip();
     }

@@ -510,7 +510,7 @@ data_dir_prepare(struct config *config, const struct config *now, char error[CON
         goto out;
     }
     /* The marker first: in a directory that is not ours nothing is made. */
-    if (data_dir_mark(config, root, now, error) < 0 ||
+    if (data_dir_trust(config, error) < 0 || data_dir_mark(config, root, now, error) < 0 ||
         data_dir_make_parts(config, root, now, error) < 0 ||
         data_dir_check(config, root, now, error) < 0 ||
         data_dir_sync_parent(config, !there, error) < 0)

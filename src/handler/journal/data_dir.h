@@ -85,12 +85,12 @@ bool data_dir_has_journal(const struct config *config);
 /* Creates what is missing (0750; given to config->uid and gid where the master is root and these
  * are set), makes it safe with all directories above that were made, and checks that the workers
  * will be able to write there. The data directory may be a symbolic link, but none of its parts:
- * they are the workers' to replace. Gives it a marker where it has none and now is NULL, notes
- * which parts are mounted, and stores in config which directories they are. now is the
- * configuration of workers that use the same directory: where it is another one, it refuses and
- * makes nothing. Where a listener has the handler journal, and now has none or waits for no disk
- * where config does, it tries what the file system can do, as
- * the workers' user. In the master, before the fork. Returns 0, or -1 with a sentence in error that
+ * they are the workers' to replace. All are as data_dir_trust wants them. Gives it a marker where
+ * it has none and now is NULL, notes which parts are mounted, and stores in config which
+ * directories they are. now is the configuration of workers that use the same directory: where it
+ * is another one, it refuses and makes nothing. Where a listener has the handler journal, and now
+ * has none or waits for no disk where config does, it tries what the file system can do, as the
+ * workers' user. In the master, before the fork. Returns 0, or -1 with a sentence in error that
  * names the directory and the reason. */
 MS_MUST_CHECK int
 data_dir_prepare(struct config *config, const struct config *now, char error[CONFIG_ERROR_LEN]);
@@ -120,6 +120,20 @@ MS_MUST_CHECK int data_part_look(int root, int fd, struct data_part *part_out);
 
 /* Is it the same directory, or at least one that no mount has put there or taken away? */
 bool data_part_is(const struct data_part *now, const struct data_part *part);
+
+/* --- data_trust.c --- */
+
+struct data_fault {
+    char text[384]; /* the directory, its owner and its mode */
+    char mend[384]; /* a command */
+};
+
+/* Do the data directory, journal/, files/ and blobs/, as far as they are there and may be looked
+ * at, belong to that user, and may nobody else write there? Otherwise says which does not. */
+bool data_dir_is_trusted(const char *data_dir, uid_t uid, struct data_fault *fault_out);
+
+/* The same for the workers of that configuration. Returns 0, or -1 with a sentence in error. */
+MS_MUST_CHECK int data_dir_trust(const struct config *config, char error[CONFIG_ERROR_LEN]);
 
 /* --- data_try.c --- */
 

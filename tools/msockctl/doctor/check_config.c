@@ -1,12 +1,15 @@
 /* What is configured, and the files and directories that it names. */
 #include "doctor.h"
 
+#include "handler/journal/data_dir.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define EXPIRY_DAYS 14
 
@@ -35,30 +38,46 @@ look_sync(const struct doctor *d, struct doctor_finding *f)
 
 /* --- who may touch what --- */
 
-static enum doctor_verdict
-directory_judge(struct doctor_finding *f, const char *path)
+/* Whom the workers are, or would be if we started them. */
+static uid_t
+workers_uid(const struct doctor *d)
 {
-    struct stat st;
+    uint64_t uid = geteuid();
 
-    if (path[0] == '\0' || stat(path, &st) < 0)
-        return doctor_unknown(f, "%s: %s", path[0] != '\0' ? path : "the directory",
-                              path[0] != '\0' ? strerror(errno) : "not known");
-    if ((st.st_mode & S_IWOTH) == 0)
-        return doctor_fine(f, "%s is not everybody's to change", path);
-    doctor_mend(f, "chmod o-w %s", path);
-    return doctor_wrong(f, "everybody on this machine may change what is in %s", path);
+    if (d->config->user != NULL)
+        return d->config->uid;
+    if (d->stats.pid > 0)
+        (void)doctor_process_field(d, d->stats.pid, "status", "Uid:", &uid);
+    return (uid_t)uid;
 }
 
 static enum doctor_verdict
 look_data_directory(const struct doctor *d, struct doctor_finding *f)
 {
-    return directory_judge(f, d->data_dir);
+    struct data_fault fault;
+
+    if (d->config == NULL)
+        return doctor_unknown(f, "%s", d->config_error);
+    if (access(d->config->data_dir, F_OK) < 0)
+        return doctor_unknown(f, "%s: %s", d->config->data_dir, strerror(errno));
+    if (data_dir_is_trusted(d->config->data_dir, workers_uid(d), &fault))
+        return doctor_fine(f, "nobody but the workers may change %s", d->config->data_dir);
+    doctor_mend(f, "%s", fault.mend);
+    return doctor_wrong(f, "%s", fault.text);
 }
 
 static enum doctor_verdict
 look_runtime_directory(const struct doctor *d, struct doctor_finding *f)
 {
-    return directory_judge(f, d->ctl->dir);
+    const char *path = d->ctl->dir;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return doctor_unknown(f, "%s: %s", path, strerror(errno));
+    if ((st.st_mode & S_IWOTH) == 0)
+        return doctor_fine(f, "%s is not everybody's to change", path);
+    doctor_mend(f, "chmod o-w %s", path);
+    return doctor_wrong(f, "everybody on this machine may change what is in %s", path);
 }
 
 static bool
