@@ -145,28 +145,38 @@ a_script_can_wait_for_the_end_of_the_old_workers(void **state)
 }
 
 static void
+change_workers(const struct daemon *d, const char *change, int status, const char *said)
+{
+    struct run_result result = daemon_control(d, "workers", change, NULL);
+
+    if (result.status != status || strstr(status == 0 ? result.out : result.err, said) == NULL)
+        fail_msg("msockctl workers %s: status %d, %s%s", change, result.status, result.out,
+                 result.err);
+    run_result_free(&result);
+}
+
+static void
 workers_come_and_go_until_the_next_reload(void **state)
 {
     struct daemon *d =
         daemon_start(&(struct daemon_options){.config = two_workers, .errors_expected = true});
-    struct run_result result;
     struct peer p;
     struct answer a;
 
     (void)state;
     peer_connect(&p, &d->listeners[0]);
-    result = daemon_control(d, "workers", "+2", NULL);
-    assert_int_equal(result.status, 0);
-    run_result_free(&result);
+    change_workers(d, "+2", 0, "4 workers");
     WAIT_FOR(daemon_has_workers(d, 4), 10000);
-    result = daemon_control(d, "workers", "-3", NULL);
-    assert_int_equal(result.status, 0);
-    run_result_free(&result);
+    change_workers(d, "-3", 0, "1 worker");
     WAIT_FOR(daemon_has_workers(d, 1), 10000);
-    result = daemon_control(d, "workers", "-1", NULL);
-    assert_int_equal(result.status, 78);
-    assert_non_null(strstr(result.err, "1 to 64 workers"));
-    run_result_free(&result);
+    change_workers(d, "-1", 78, "1 to 64 workers");
+    change_workers(d, "=3", 0, "3 workers");
+    WAIT_FOR(daemon_has_workers(d, 3), 10000);
+    change_workers(d, "=3", 0, "as it is");
+    change_workers(d, "=1", 0, "1 worker");
+    WAIT_FOR(daemon_has_workers(d, 1), 10000);
+    change_workers(d, "=0", 64, "no number of workers");
+    change_workers(d, "=2x", 64, "no number of workers");
     signal_send(d->run.pid, SIGTTIN);
     WAIT_FOR(daemon_has_workers(d, 2), 10000);
     signal_send(d->run.pid, SIGTTOU);

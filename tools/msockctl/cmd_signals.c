@@ -93,30 +93,37 @@ const struct ctl_command ctl_upgrade = {
 
 /* --- more and fewer workers: a reload for each --- */
 
-static unsigned long workers_times;
+static long workers_number; /* to come, to go (negative), or with workers_total: in all */
+static bool workers_total;
+static struct ctl_command workers_command; /* its signal is known when it acts */
 
 static int
 workers_act(const struct ctl *ctl, struct target *target)
 {
+    long now = (long)atomic_load(&target->sr.control->workers);
+    long change = workers_total ? workers_number - now : workers_number;
     int status = EX_OK;
 
-    for (unsigned long i = 0; i < workers_times && status == EX_OK; i++)
+    if (change == 0)
+        ctl_print("%ld workers, as it is", now);
+    workers_command.signal = change > 0 ? SIGTTIN : SIGTTOU;
+    for (long i = labs(change); i > 0 && status == EX_OK; i--)
         status = reload_act(ctl, target);
-    return status;
+    return change != 0 ? status : ctl_finish(ctl, EX_OK);
 }
 
 int
 workers_change(struct ctl *ctl, int argc, char *argv[])
 {
-    static struct ctl_command change = {.name = "workers", .run = target_run, .act = workers_act};
     char *end;
 
-    workers_times = strtoul(argv[1] + 1, &end, 10);
-    if (workers_times == 0 || workers_times > STATS_REGIONS || *end != '\0')
-        return ctl_usage(ctl, "\"%s\" is no number of workers to come or to go", argv[1]);
-    change.help = ctl->command->help;
-    change.signal = argv[1][0] == '+' ? SIGTTIN : SIGTTOU;
-    ctl->command = &change;
+    workers_total = argv[1][0] == '=';
+    workers_number = strtol(argv[1] + workers_total, &end, 10);
+    if (workers_number == 0 || labs(workers_number) > STATS_REGIONS || *end != '\0')
+        return ctl_usage(ctl, "\"%s\" is no number of workers", argv[1]);
+    workers_command = (struct ctl_command){
+        .name = "workers", .help = ctl->command->help, .run = target_run, .act = workers_act};
+    ctl->command = &workers_command;
     argv[1] = argv[0];
     return target_run(ctl, argc - 1, argv + 1);
 }

@@ -315,7 +315,7 @@ workers_rows(const struct ctl *ctl, json_t **rows_out)
 static int
 workers_run(struct ctl *ctl, int argc, char *argv[])
 {
-    bool changes = argc > 1 && strchr("+-", argv[1][0]) != NULL && isdigit((uint8_t)argv[1][1]);
+    bool changes = argc > 1 && strchr("+-=", argv[1][0]) != NULL && isdigit((uint8_t)argv[1][1]);
 
     return changes ? workers_change(ctl, argc, argv) : table_run(ctl, argc, argv);
 }
@@ -324,11 +324,12 @@ const struct ctl_command ctl_workers = {
     .name = "workers",
     .summary = "the worker processes, and the relay",
     .help =
-        "usage: msockctl [-r DIR] workers [--json | +N | -N]\n"
+        "usage: msockctl [-r DIR] workers [--json | +N | -N | =N]\n"
         "The worker processes and the relay, by generation: after a reload those of the\n"
         "generation before stay as draining until their connections are done.\n\n"
-        "  --json  an array of objects, as under \"workers\" in stats --json\n"
-        "  +N, -N  has msockd run so many more or fewer, until its configuration is read again\n",
+        "  --json      an array of objects, as under \"workers\" in stats --json\n"
+        "  +N, -N, =N  has msockd run so many more or fewer, or so many, until its configuration\n"
+        "              is read again\n",
     .run = workers_run,
     .rows = workers_rows,
     .columns = worker_columns,

@@ -265,7 +265,7 @@ struct target {
  * before. */
 int target_run(struct ctl *ctl, int argc, char *argv[]);
 
-/* workers +N and -N, which argv[1] is (cmd_signals.c). */
+/* workers +N, -N and =N, which argv[1] is (cmd_signals.c). */
 int workers_change(struct ctl *ctl, int argc, char *argv[]);
 
 /* Sends it command->signal. Returns EX_OK, or a status after an error message. */
