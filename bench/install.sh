@@ -3,7 +3,7 @@
 # to run because of that is stopped again; one that was there before is left alone.
 
 PEERS='redis-server redis-tools beanstalkd nginx-light libnginx-mod-http-dav-ext rsync curl openssl
-    nats-server mosquitto'
+    nats-server mosquitto haproxy'
 
 die() {
     echo "bench: $*" >&2
@@ -28,7 +28,7 @@ as_root() {
 # The services that the packages bring, of those that run.
 running_services() {
     local service
-    for service in redis-server beanstalkd nginx rsync nats-server mosquitto; do
+    for service in redis-server beanstalkd nginx rsync nats-server mosquitto haproxy; do
         if [ -d /run/systemd/system ]; then
             systemctl is-active --quiet "$service" && echo "$service"
         elif [ -e "/etc/init.d/$service" ]; then

@@ -69,7 +69,7 @@ print_machine() {
     echo "disk     $(disk_of "$WORK"), under ${BENCH_DIR:-/var/tmp}"
     echo "load     $(cut -d ' ' -f 1-3 /proc/loadavg) at the end (1, 5, 15 minutes)"
     echo "msockd   $("$B/msockd" -V)"
-    for package in redis-server beanstalkd nginx rsync curl openssl nats-server libnats3.4 mosquitto; do
+    for package in redis-server beanstalkd nginx rsync curl openssl nats-server libnats3.4 mosquitto haproxy; do
         echo "peer     $(version_of "$package")"
     done
     echo "runs     $REPS of each side in turn, ${DURATION} s each after 0.2 s of warm-up"

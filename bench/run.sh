@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay python dropins tls)
+ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay python dropins tls reload)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -36,6 +36,8 @@ ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale ec
 . "$HERE/nats.sh"
 # shellcheck source=bench/python.sh
 . "$HERE/python.sh"
+# shellcheck source=bench/reload.sh
+. "$HERE/reload.sh"
 
 usage() {
     echo "usage: bench/run.sh [GROUP...]   groups: ${ALL_GROUPS[*]}" >&2
