@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define HOSTILE "<img src=x onerror=document.title='taken'>"
 
@@ -19,11 +20,11 @@ struct site {
 };
 
 static void
-site_begin(struct site *site)
+site_begin_with(struct site *site, const struct daemon_options *options)
 {
     browser_need();
     serving_need();
-    site->daemon = daemon_start(&(struct daemon_options){.workers = 2});
+    site->daemon = daemon_start(options);
     serving_start(&site->serving, site->daemon->runtime_dir, anywhere);
     browser_start(&site->browser);
     browser_look(&site->browser, 1400, 900, false);
@@ -31,6 +32,12 @@ site_begin(struct site *site)
     WAIT_FOR(
         browser_true(&site->browser, "document.getElementById('state').textContent === 'running'"),
         20000);
+}
+
+static void
+site_begin(struct site *site)
+{
+    site_begin_with(site, &(struct daemon_options){.workers = 2});
 }
 
 static void
@@ -153,6 +160,40 @@ hostile_names_stay_text(void **state)
     site_end(&site);
 }
 
+/* A worker names the functions in which it died, and whatever took it over may name any. */
+static void
+crashes_are_shown_and_stay_text(void **state)
+{
+    static const char name[] = "%3Cimg%20src=x%20onerror=taken()%3E";
+    char dir[HARNESS_PATH_LEN], module[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 128];
+    struct site site;
+    struct answer a;
+    struct peer p;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(module, dir, "<img src=x onerror=taken()>");
+    assert_int_equal(symlink(harness_program("tests/modules/fault.so"), module), 0);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:0?handler=module&path=%s/%s", dir, name);
+    site_begin_with(
+        &site, &(struct daemon_options){.workers = 1, .listen = {url}, .errors_expected = true});
+    json_decref(
+        browser_value(&site.browser, "document.querySelector('[data-name=crashes]').click()"));
+    peer_connect(&p, &site.daemon->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, NULL, "write", 5, &a), ANSWER_CLOSED);
+    WAIT_FOR(browser_true(&site.browser,
+                          "document.getElementById('tables').textContent.includes('<img src=x')"),
+             20000);
+    assert_true(browser_true(&site.browser, "document.querySelectorAll('img').length === 1"));
+    json_decref(
+        browser_value(&site.browser, "document.querySelector('[data-name=events]').click()"));
+    WAIT_FOR(browser_true(&site.browser, "document.querySelector('#tables tbody tr') !== null"),
+             20000);
+    assert_true(browser_true(&site.browser, "tables.get('events').rows.every((row, i, all) => "
+                                            "i === 0 || row.time <= all[i - 1].time)"));
+    site_end(&site);
+}
+
 static void
 the_page_finds_a_msockd_that_comes_back(void **state)
 {
@@ -183,6 +224,7 @@ main(void)
         SYSTEM_TEST(plots_move_while_messages_come),
         SYSTEM_TEST(tables_are_sorted_and_filtered),
         SYSTEM_TEST(hostile_names_stay_text),
+        SYSTEM_TEST(crashes_are_shown_and_stay_text),
         SYSTEM_TEST(the_page_finds_a_msockd_that_comes_back),
     };
 

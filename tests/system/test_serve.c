@@ -51,7 +51,8 @@ expect(const struct serving *s, const char *method, const char *path, const char
 static void
 the_tables_are_those_of_the_commands(void **state)
 {
-    static const char *const tables[] = {"stats", "conns", "workers", "listeners", "sources"};
+    static const char *const tables[] = {"stats",   "conns",  "workers", "listeners",
+                                         "sources", "events", "crashes"};
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
     struct serving s;
     struct answer a;
@@ -79,6 +80,7 @@ the_tables_are_those_of_the_commands(void **state)
         free(r.head);
     }
     expect(&s, "GET", "/api/conns", "", 200, p.name);
+    expect(&s, "GET", "/api/events", "", 200, "\"event\":\"committed\"");
     expect(&s, "GET", "/api/journal", "", 200, "\"key\":\"one\"");
     expect(&s, "GET", "/api/nothing", "", 404, "no such");
     expect(&s, "GET", "/api/reload", "", 404, "no such");

@@ -3,6 +3,9 @@
 #include "screen.h"
 #include "stats.h"
 
+#include "support/signals.h"
+
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +180,35 @@ one_row_and_the_other_tables_are_shown(void **state)
 }
 
 static void
+what_happened_is_shown_the_newest_first(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1, .errors_expected = true});
+    struct proc_list workers;
+    struct screen s;
+    struct peer p;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    send_some(&p, 3);
+    top_start(&s, d);
+    go_to(&s, "events");
+    expect_from(&s, ROWS, "accepted");
+    assert_false(screen_has(&s, ROWS, "closed"));
+    peer_close(&p);
+    expect_from(&s, ROWS, "closed");
+    assert_true(screen_find(&s, "Z  closed") < screen_find(&s, "Z  accepted"));
+    go_to(&s, "crashes");
+    expect_from(&s, ROWS, "nothing");
+    daemon_workers(d, &workers);
+    signal_send(workers.pid[0], SIGKILL);
+    expect_from(&s, ROWS, "signal 9 (Killed)");
+    screen_type(&s, "q");
+    assert_int_equal(screen_finish(&s), 0);
+    daemon_stop(d);
+}
+
+static void
 a_msockd_may_go_and_come_back(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
@@ -278,6 +310,7 @@ main(void)
         SYSTEM_TEST(the_screen_follows_what_happens),
         SYSTEM_TEST(rows_are_sorted_and_filtered),
         SYSTEM_TEST(one_row_and_the_other_tables_are_shown),
+        SYSTEM_TEST(what_happened_is_shown_the_newest_first),
         SYSTEM_TEST(a_msockd_may_go_and_come_back),
         SYSTEM_TEST(a_terminal_that_cannot_place_its_cursor_is_told_so),
         SYSTEM_TEST(one_frame_is_printed_without_a_terminal),

@@ -93,6 +93,7 @@ event_json(const struct events *events, const struct stats_event_view *e)
     const bool has_peer = e->peer[0] != '\0';
     json_t *row = json_object();
 
+    json_put(row, "id", json_sprintf("%d.%" PRIu64, e->worker_pid, e->number));
     json_put(row, "time", time_json(events->sr.control, e->time_us));
     put_worker(row, e->worker_index, e->worker_pid);
     json_put(row, "event", json_string(event_name(e->kind)));
@@ -161,6 +162,29 @@ static const struct column event_columns[] = {
     {"conn", NULL, COLUMN_TEXT},  {"peer", NULL, COLUMN_TEXT},    {"listener", NULL, COLUMN_TEXT},
 };
 
+/* Those that events wants. */
+static int
+events_read(const struct ctl *ctl, struct events *events, json_t **rows_out)
+{
+    int status = ctl_open(ctl, &events->sr);
+
+    if (status != EX_OK)
+        return status;
+    buffer_init(&events->rows);
+    stats_reader_events(&events->sr, events_add, events);
+    ctl_close(ctl, &events->sr);
+    *rows_out = events_sorted(events);
+    return EX_OK;
+}
+
+static int
+events_rows(const struct ctl *ctl, json_t **rows_out)
+{
+    struct events events = {0};
+
+    return events_read(ctl, &events, rows_out);
+}
+
 static int
 events_run(struct ctl *ctl, int argc, char *argv[])
 {
@@ -169,16 +193,13 @@ events_run(struct ctl *ctl, int argc, char *argv[])
     const struct ctl_option options[] = {
         {"json", &json, NULL}, {"worker", NULL, &events.worker}, {"conn", NULL, &events.conn}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    json_t *rows;
 
     if (status != CTL_GO_ON)
         return status;
-    if ((status = ctl_open(ctl, &events.sr)) != EX_OK)
+    if ((status = events_read(ctl, &events, &rows)) != EX_OK)
         return status;
-    buffer_init(&events.rows);
-    stats_reader_events(&events.sr, events_add, &events);
-    ctl_close(ctl, &events.sr);
-    return rows_print(ctl, events_sorted(&events), json, event_columns,
-                      MS_ARRAY_LEN(event_columns));
+    return rows_print(ctl, rows, json, event_columns, MS_ARRAY_LEN(event_columns));
 }
 
 const struct ctl_command ctl_events = {
@@ -189,11 +210,15 @@ const struct ctl_command ctl_events = {
         "The last 256 events of each worker, and those of the last 8 workers that have died,\n"
         "the oldest first: connections, what became of their messages, and commits. A state is\n"
         "told at the end of a turn of the worker, so a short one may be left out.\n\n"
-        "  --json      an array of objects: time, kind, worker, pid, event, detail, count,\n"
+        "  --json      an array of objects: id, time, kind, worker, pid, event, detail, count,\n"
         "              conn, peer, listener\n"
         "  --worker N  only of the worker with that number, or of the relay\n"
         "  --conn ID   only of the connection with that id, as in conns --json\n",
     .run = events_run,
+    .rows = events_rows,
+    .columns = event_columns,
+    .column_count = MS_ARRAY_LEN(event_columns),
+    .key = "id",
 };
 
 /* --- crashes --- */
@@ -248,9 +273,16 @@ crash_backtrace(const struct stats_crash_note *note)
 }
 
 static json_t *
+json_or_null(json_t *value)
+{
+    return value != NULL ? json_incref(value) : json_null();
+}
+
+static json_t *
 crash_json(const struct stats_reader *sr, const struct stats_crash *crash)
 {
     const struct stats_crash_note *note = &crash->recorder.note;
+    json_t *reading = crash_reading(sr, crash), *backtrace = crash_backtrace(note);
     json_t *row = json_object();
 
     json_put(row, "time", time_json(sr->control, crash->time_us));
@@ -261,8 +293,10 @@ crash_json(const struct stats_reader *sr, const struct stats_crash *crash)
              WIFSIGNALED(crash->status) ? json_integer(WTERMSIG(crash->status)) : json_null());
     json_put(row, "address",
              note->address != 0 ? json_sprintf("0x%" PRIx64, note->address) : json_null());
-    json_put(row, "reading", crash_reading(sr, crash));
-    json_put(row, "backtrace", crash_backtrace(note));
+    json_put(row, "peer", json_or_null(json_object_get(json_array_get(reading, 0), "peer")));
+    json_put(row, "function", json_or_null(json_array_get(backtrace, 0)));
+    json_put(row, "reading", reading);
+    json_put(row, "backtrace", backtrace);
     return row;
 }
 
@@ -274,20 +308,33 @@ crash_compare(const void *a, const void *b)
     return atomic_load(&x->number) < atomic_load(&y->number) ? -1 : 1;
 }
 
-static json_t *
-crashes_json(const struct stats_reader *sr)
+/* For tables, which have no room for all of reading and backtrace. */
+static const struct column crash_columns[] = {
+    {"time", NULL, COLUMN_TEXT},     {"kind", NULL, COLUMN_TEXT}, {"worker", NULL, COLUMN_COUNT},
+    {"pid", NULL, COLUMN_COUNT},     {"end", NULL, COLUMN_TEXT},  {"peer", NULL, COLUMN_TEXT},
+    {"function", NULL, COLUMN_TEXT},
+};
+
+static int
+crashes_rows(const struct ctl *ctl, json_t **rows_out)
 {
-    struct stats_crash *crashes = ms_calloc(STATS_CRASHES, sizeof(crashes[0]));
-    json_t *list = json_array();
+    struct stats_crash *crashes;
+    struct stats_reader sr;
+    int status = ctl_open(ctl, &sr);
     size_t n = 0;
 
+    if (status != EX_OK)
+        return status;
+    crashes = ms_calloc(STATS_CRASHES, sizeof(crashes[0]));
     for (unsigned i = 0; i < STATS_CRASHES; i++)
-        n += stats_reader_crash(sr, i, &crashes[n]);
+        n += stats_reader_crash(&sr, i, &crashes[n]);
     qsort(crashes, n, sizeof(crashes[0]), crash_compare);
+    *rows_out = json_array();
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, crash_json(sr, &crashes[i]));
+        json_array_append_new(*rows_out, crash_json(&sr, &crashes[i]));
     free(crashes);
-    return list;
+    ctl_close(ctl, &sr);
+    return EX_OK;
 }
 
 static void
@@ -323,16 +370,13 @@ crashes_run(struct ctl *ctl, int argc, char *argv[])
     bool json = false;
     const struct ctl_option options[] = {{"json", &json, NULL}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
-    struct stats_reader sr;
     json_t *list, *row;
     size_t i;
 
     if (status != CTL_GO_ON)
         return status;
-    if ((status = ctl_open(ctl, &sr)) != EX_OK)
+    if ((status = crashes_rows(ctl, &list)) != EX_OK)
         return status;
-    list = crashes_json(&sr);
-    ctl_close(ctl, &sr);
     if (json) {
         json_print(list, false);
     } else {
@@ -353,6 +397,11 @@ const struct ctl_command ctl_crashes = {
             "oldest first: the signal, the connection whose bytes the worker was reading, and its\n"
             "functions, the innermost first. msockctl events has what it did before.\n\n"
             "  --json  an array of objects: time, kind, worker, pid, generation, end, signal,\n"
-            "          address, reading (conn, peer, listener), backtrace\n",
+            "          address, peer, function, reading (conn, peer, listener), backtrace; peer\n"
+            "          and function are the first of these two\n",
     .run = crashes_run,
+    .rows = crashes_rows,
+    .columns = crash_columns,
+    .column_count = MS_ARRAY_LEN(crash_columns),
+    .key = "pid",
 };

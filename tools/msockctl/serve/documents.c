@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define EVENT_ROWS_MAX 1000
+#define TIMED_ROWS_MAX 250 /* as many as the page shows */
 
 #define JSON_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15))
 
@@ -235,6 +236,23 @@ row_later(const void *a, const void *b)
     return (m > n) - (m < n);
 }
 
+/* Of rows that have a time, which come with the oldest first, the newest first. Gives up the
+ * reference. */
+static json_t *
+rows_newest(json_t *rows)
+{
+    const size_t n = json_array_size(rows);
+    json_t *newest;
+
+    if (json_object_get(json_array_get(rows, 0), "time") == NULL)
+        return rows;
+    newest = json_array();
+    for (size_t i = 0; i < n && i < TIMED_ROWS_MAX; i++)
+        json_array_append(newest, json_array_get(rows, n - 1 - i));
+    json_decref(rows);
+    return newest;
+}
+
 /* Of very many rows the first ones, of connections those that did something last. Gives up the
  * reference. */
 static json_t *
@@ -307,7 +325,7 @@ table_event(struct serve *s, FILE *out, const struct ctl_command *command)
     event_say(out, "table",
               json_pack("{s:s, s:s, s:o, s:I, s:o}", "name", command->name, "key", command->key,
                         "columns", columns_json(command), "of", (json_int_t)of, "rows",
-                        rows_bound(rows)));
+                        rows_bound(rows_newest(rows))));
 }
 
 struct document

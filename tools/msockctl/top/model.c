@@ -7,9 +7,10 @@
 
 /* What is worth its place on a narrow screen, in this order; all other columns follow. */
 static const char *const column_order[] = {
-    "source", "url",        "peer",     "worker", "proto",    "state",       "penalty",     "why",
-    "rate",   "bytes_rate", "messages", "open",   "memory",   "lag_records", "lag_seconds", "nack1",
-    "nack2",  "rej",        "age",      "pid",    "restarts", "accepted",
+    "time",     "event", "detail", "end",         "source",      "url",   "peer",
+    "worker",   "proto", "state",  "penalty",     "why",         "rate",  "bytes_rate",
+    "messages", "open",  "memory", "lag_records", "lag_seconds", "nack1", "nack2",
+    "rej",      "age",   "pid",    "restarts",    "accepted",
 };
 
 void
@@ -86,10 +87,11 @@ columns_choose(struct top_model *m)
         column_insert(m, &v->columns[i]);
     for (size_t i = 0; top_model_column(m, "messages", &at) && i < MS_ARRAY_LEN(rates); i++)
         column_insert(m, &rates[i]);
-    if (!top_model_column(m, "bytes_rate", &at) && !top_model_column(m, "penalty", &at))
+    m->upside_down = top_model_column(m, "time", &at); /* the newest first */
+    if (!m->upside_down && !top_model_column(m, "bytes_rate", &at) &&
+        !top_model_column(m, "penalty", &at))
         at = 0;
     m->sort = at;
-    m->upside_down = false;
 }
 
 /* --- rows --- */
