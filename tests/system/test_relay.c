@@ -682,7 +682,7 @@ a_stream_that_will_not_do_is_refused(void **state)
     snprintf(test + 5, sizeof(test) - 5, " = \"%.200s\"", relay_option(&n, "") + 6);
     configure(d, test);
     expect_end(daemon_control(d, "reload", NULL), EX_CONFIG, "there is no stream S");
-    assert_true(daemon_has_workers(d, 1));
+    WAIT_FOR(daemon_has_workers(d, 1), 10000); /* those of the reload leave a moment later */
     send_text(d, "still here");
     daemon_stop(d);
 }
