@@ -123,6 +123,51 @@ others_are_served_while_a_document_is_parsed(void **state)
     daemon_stop(d);
 }
 
+#define BAD     20
+#define BAD_LEN ((size_t)13 << 20)
+
+/* Their last bytes come together, and a good sender is served before the last of them is refused.
+ */
+static void
+bad_documents_do_not_hold_up_good_senders(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    const char *url = d->listeners[0].url;
+    struct sender senders[BAD];
+    unsigned between = 0, refused = 0;
+    char *text = malloc(BAD_LEN);
+    msock *m = client(url);
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, ' ', BAD_LEN);
+    for (size_t i = 1; i < BAD_LEN; i += 64) /* texts, and no bracket at the end */
+        memcpy(text + i, "\"a text of some length that is like many\",", 42);
+    text[0] = '[';
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    for (unsigned i = 0; i < BAD; i++)
+        sender_start(&senders[i], url, 'J', text, BAD_LEN);
+    for (unsigned i = 0; i < BAD; i++)
+        WAIT_FOR(atomic_load(&senders[i].trailer), 60000);
+    while (refused < BAD) {
+        unsigned before = refused;
+
+        assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
+        refused = 0;
+        for (unsigned i = 0; i < BAD; i++)
+            refused += atomic_load(&senders[i].finished) != 0;
+        between += refused > before && before > 0; /* a turn for the good one */
+    }
+    for (unsigned i = 0; i < BAD; i++) {
+        pthread_join(senders[i].thread, NULL);
+        assert_int_equal(senders[i].status, MSOCK_REFUSED);
+    }
+    assert_in_range(between, 3, BAD);
+    msock_close(m);
+    free(text);
+    daemon_stop(d);
+}
+
 #define LARGE 12
 
 static unsigned
@@ -244,6 +289,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(others_are_served_while_a_document_is_parsed),
+        SYSTEM_TEST(bad_documents_do_not_hold_up_good_senders),
         SYSTEM_TEST(a_document_does_not_wait_for_all_larger_ones),
         SYSTEM_TEST(order_holds_behind_a_large_document),
         SYSTEM_TEST(a_document_under_way_survives_what_happens_around_it),

@@ -60,6 +60,27 @@ count_below(const char *dir)
     return entries_seen - 1;
 }
 
+/* Each component would be a directory to make and to sync. */
+static void
+a_path_of_very_many_components_makes_no_directory(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    char path[2 * 1018], files[HARNESS_PATH_LEN];
+    struct answer a;
+    struct peer p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(path); i += 2)
+        memcpy(path + i, "a/", 2);
+    harness_join(files, d->data_dir, "files");
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(send_file(&p, path, sizeof(path) - 1, "x", 1, &a), ANSWER_REJ);
+    assert_int_equal(count_below(files), 0);
+    assert_int_equal(send_file(&p, path, 2 * 32 - 1, "x", 1, &a), ANSWER_ACK);
+    assert_int_equal(count_below(files), 32);
+    daemon_stop(d);
+}
+
 static void
 paths_that_lead_out_are_refused(void **state)
 {
@@ -341,6 +362,7 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        SYSTEM_TEST(a_path_of_very_many_components_makes_no_directory),
         SYSTEM_TEST(paths_that_lead_out_are_refused),
         SYSTEM_TEST(a_link_in_the_place_of_the_file_is_not_written_through),
         SYSTEM_TEST(nothing_gets_out_while_directories_are_renamed),

@@ -136,20 +136,20 @@ idle_connections_leave_descriptors_for_bodies(void **state)
 static void
 connections_that_are_refused_count(void **state)
 {
-    struct daemon *d = daemon_start(
-        &(struct daemon_options){.workers = 1, .handler = "discard", .set = {"max_connections=8"}});
-    static struct peer peers[1000];
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = "discard", .set = {"max_connections=50"}});
+    static struct peer peers[1500];
     struct proc_list workers;
     struct answer a;
 
     (void)state;
-    for (unsigned i = 0; i < 8; i++) {
+    for (unsigned i = 0; i < 50; i++) {
         peer_connect(&peers[i], &d->listeners[0]);
         assert_int_equal(peer_send_plain(&peers[i], NULL, "x", 1, &a), ANSWER_ACK);
     }
-    for (unsigned i = 8; i < 1000; i++)
+    for (unsigned i = 50; i < 1500; i++)
         peer_connect(&peers[i], &d->listeners[0]);
-    WAIT_FOR(stats_total(d, "refused") == 1000 - 8, 10000);
+    WAIT_FOR(stats_total(d, "refused") == 1500 - 50, 10000);
     daemon_workers(d, &workers);
     assert_in_range(proc_descriptors(workers.pid[0]), 1, 400);
     assert_int_equal(peer_send_plain(&peers[0], NULL, "x", 1, &a), ANSWER_ACK);
