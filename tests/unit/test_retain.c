@@ -4,6 +4,10 @@
 
 #include "handler/journal/retain.h"
 #include "handler/journal/verify.h"
+#include "support/signals.h"
+#include "support/wait.h"
+
+#include <sys/wait.h>
 
 struct context {
     struct fixture *f;
@@ -317,7 +321,7 @@ a_link_on_the_way_to_a_body_is_not_followed(void **state)
 
 /* --- beside commits --- */
 
-/* Comes between the look through the rest of the journal and the gate: the last moment. */
+/* Comes between the look through the rest of the journal and the names: the last moment. */
 static int
 open_and_commit(int dir_fd, const char *name, int flags)
 {
@@ -347,27 +351,103 @@ a_body_that_a_commit_uses_again_at_that_moment_stays(void **state)
     assert_true(fixture_exists(c->f, "files/a"));
 }
 
+/* A commit that gives numbers has the name without one. */
 static void
-nothing_goes_while_a_commit_is_under_way(void **state)
+nothing_goes_whose_name_a_commit_has(void **state)
 {
+    static const char *const names[] = {"files/a.1", "files/a"};
     struct context *c = *state;
-    struct data_dirs dirs = {.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    int root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-    add_file(c, 1, "a", "a file");
+    add_file(c, 1, "a.1", "a file");
     write_segment(c, SEGMENT_A);
     relay(c, 1);
-    assert_int_equal(data_dirs_begin_commit(&dirs), 0);
-    assert_int_equal(turn(c), -1);
-    assert_int_equal(errno, EBUSY);
-    assert_int_equal(c->tally.segments + c->tally.bodies, 0);
-    assert_false(data_dir_is_shut(dirs.root));
-    expect_while(c, "", NULL);
-    data_dirs_end_commit(&dirs);
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
+        data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, names[i], strlen(names[i])));
+        assert_int_equal(turn(c), -1);
+        assert_int_equal(errno, EBUSY);
+        assert_int_equal(c->tally.segments + c->tally.bodies, 0);
+        assert_false(data_names_are_taken(root, NAME_REMOVED));
+        expect_while(c, "", NULL);
+        data_names_give(root, NAME_COMMITTED);
+    }
+    data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, "files/b", 7));
     assert_int_equal(turn(c), 0);
     assert_int_equal(c->tally.bodies, 1);
-    assert_false(data_dir_is_shut(dirs.root));
-    assert_false(data_dir_has_commit(dirs.root, clock_mono_us()));
-    close(dirs.root);
+    assert_false(data_names_are_taken(root, NAME_REMOVED));
+    assert_false(data_dir_has_commit(root, clock_mono_us()));
+    close(root);
+}
+
+/* --- a relay that is stopped --- */
+
+static int
+stop_before_removing(int dir_fd, const char *name)
+{
+    if (now->calls++ == 0)
+        raise(SIGSTOP);
+    return file_ops_synced.remove(dir_fd, name);
+}
+
+static pid_t
+start_and_stop(struct context *c)
+{
+    pid_t pid = fork();
+    int status;
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        c->ops.remove = stop_before_removing;
+        _exit(turn(c) == 0 && c->tally.bodies == 3 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+    assert_true(WIFSTOPPED(status));
+    return pid;
+}
+
+static enum proto_outcome
+commit_file(struct context *c, const char *name, const char *body)
+{
+    unsigned before = c->f->settled_count;
+
+    journal_handler.submit(c->f->handler,
+                           fixture_message(c->f, MESSAGE_FILE, name, body, strlen(body)));
+    WAIT_FOR((journal_handler.flush(c->f->handler, 0), journal_handler.complete(c->f->handler),
+              c->f->settled_count > before),
+             20000);
+    return c->f->settled[before].outcome;
+}
+
+/* It is stopped between its look at the first body and the removal. */
+static void
+while_it_is_stopped_all_other_names_are_committed(void **state)
+{
+    static const char *const due[] = {"a", "b", "c"}, *const other[] = {"d", "e/f", "kept"};
+    struct context *c = *state;
+    char error[HANDLER_ERROR_LEN];
+    int status;
+    pid_t pid;
+
+    for (unsigned i = 0; i < 3; i++)
+        add_file(c, i + 1, due[i], due[i]);
+    write_segment(c, SEGMENT_A);
+    add_file(c, 4, "kept", "kept");
+    write_segment(c, SEGMENT_B);
+    relay(c, 3);
+    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
+    assert_non_null(c->f->handler);
+    pid = start_and_stop(c);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(commit_file(c, other[i], other[i]), PROTO_COMMITTED);
+        assert_int_equal(commit_file(c, due[i], due[i]), PROTO_FAILED);
+    }
+    signal_send(pid, SIGCONT);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(commit_file(c, due[i], due[i]), PROTO_COMMITTED);
+    journal_handler.destroy(c->f->handler);
+    expect(c, "");
 }
 
 /* --- beside verify --- */
@@ -555,7 +635,8 @@ main(void)
         TEST(what_was_changed_or_put_in_the_place_of_a_body_stays),
         TEST(a_link_on_the_way_to_a_body_is_not_followed),
         TEST(a_body_that_a_commit_uses_again_at_that_moment_stays),
-        TEST(nothing_goes_while_a_commit_is_under_way),
+        TEST(nothing_goes_whose_name_a_commit_has),
+        TEST(while_it_is_stopped_all_other_names_are_committed),
         TEST(verify_does_not_miss_what_is_removed_while_it_reads),
         TEST(a_turn_that_was_cut_off_is_finished_by_the_next_one),
         TEST(whichever_call_fails_the_next_turn_does_the_rest),

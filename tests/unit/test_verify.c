@@ -158,7 +158,7 @@ static void
 commit_slowly(struct context *c)
 {
     if (c->calls == 1) {
-        assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
+        data_dirs_begin_commit(&c->dirs);
         write_file(c, "files/new", "new");
         write_file(c, "files/old", "replaced");
     } else if (c->calls == 5) {
@@ -216,7 +216,7 @@ static void
 commit_for_ever(struct context *c)
 {
     data_dirs_end_commit(&c->dirs);
-    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
+    data_dirs_begin_commit(&c->dirs);
 }
 
 static void
@@ -294,50 +294,34 @@ send_file(struct context *c, const char *name)
     return c->f->settled[before].outcome;
 }
 
-/* Whoever shuts the gate may be stopped, for ever. */
+/* Whoever removes it may be stopped, for ever. */
 static void
-a_commit_waits_while_the_gate_is_shut_and_fails_after_its_limit(void **state)
+a_commit_waits_for_a_name_that_is_removed_and_no_other_name_does(void **state)
 {
+    const uint64_t a = dir_place(DIR_PLACE_ROOT, "files/a", 7);
     struct context *c = *state;
+    int root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     char error[HANDLER_ERROR_LEN];
 
     c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
     assert_non_null(c->f->handler);
-    assert_int_equal(data_dirs_shut_gate(&c->dirs), 0);
+    data_name_take(root, NAME_REMOVED, a);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
     journal_handler.flush(c->f->handler, 0);
     assert_int_equal(c->f->settled_count, 0); /* it waits, in another thread */
-    assert_false(fixture_exists(c->f, "files/a"));
-    data_dirs_open_gate(&c->dirs);
+    data_names_give(root, NAME_REMOVED);
     WAIT_FOR((journal_handler.complete(c->f->handler), c->f->settled_count == 1), 20000);
-    assert_int_equal(c->f->settled[0].outcome, PROTO_COMMITTED);
-    assert_int_equal(data_dirs_shut_gate(&c->dirs), 0);
-    assert_int_equal(send_file(c, "b"), PROTO_FAILED);
-    assert_false(fixture_exists(c->f, "files/b"));
-    data_dirs_open_gate(&c->dirs);
-    assert_int_equal(send_file(c, "b"), PROTO_COMMITTED);
+    data_name_take(root, NAME_REMOVED, a);
+    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "b", "x", 1));
+    assert_int_equal(send_file(c, "a"), PROTO_COMMITTED); /* the first of the two */
+    WAIT_FOR((journal_handler.complete(c->f->handler), c->f->settled_count == 3), 20000);
+    assert_int_equal(c->f->settled[2].outcome, PROTO_FAILED);
+    assert_true(fixture_exists(c->f, "files/b"));
+    assert_false(data_name_is_taken(root, NAME_COMMITTED, a));
+    close(root); /* and whoever dies gives it back */
+    assert_int_equal(send_file(c, "a"), PROTO_COMMITTED);
     journal_handler.destroy(c->f->handler);
     expect(c, "");
-}
-
-static void
-the_gate_is_not_shut_while_a_commit_is_under_way(void **state)
-{
-    struct context *c = *state;
-    struct data_dirs other = {.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
-
-    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
-    assert_int_equal(data_dirs_shut_gate(&other), -1);
-    assert_int_equal(errno, EBUSY);
-    data_dirs_end_commit(&c->dirs);
-    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0); /* it is open again */
-    data_dirs_end_commit(&c->dirs);
-    assert_int_equal(data_dirs_shut_gate(&other), 0);
-    assert_int_equal(data_dirs_begin_commit(&c->dirs), -1);
-    assert_int_equal(errno, ETIMEDOUT);
-    assert_false(data_dir_has_commit(other.root, clock_mono_us()));
-    close(other.root); /* and whoever dies opens it */
-    assert_int_equal(data_dirs_begin_commit(&c->dirs), 0);
 }
 
 #define TEMP ".msockd-01ARYZ6S410000000000000000"
@@ -408,8 +392,7 @@ main(void)
         TEST(a_file_that_is_replaced_again_while_it_is_read_is_no_finding),
         TEST(a_stray_file_is_found_beside_workers_that_always_commit),
         TEST(a_commit_can_be_seen_from_before_the_name_to_behind_the_line),
-        TEST(a_commit_waits_while_the_gate_is_shut_and_fails_after_its_limit),
-        TEST(the_gate_is_not_shut_while_a_commit_is_under_way),
+        TEST(a_commit_waits_for_a_name_that_is_removed_and_no_other_name_does),
         TEST(what_a_crash_left_is_a_finding_and_what_somebody_writes_is_none),
         TEST(a_sender_may_give_such_a_name_in_a_directory_of_its_own),
         TEST(what_has_a_segments_name_and_is_no_file_is_a_finding),

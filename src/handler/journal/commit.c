@@ -3,8 +3,12 @@
 #include "handler/journal/journal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define REMOVAL_US       100000 /* a commit waits so long for the name of a body */
+#define REMOVAL_PAUSE_MS 1
 
 #define COMMIT_TRIES 10 /* segments for one batch, where somebody takes them away at once */
 
@@ -326,13 +330,46 @@ commit_fail(struct batch *batch, struct outcome outcome)
         batch->puts[i].outcome = outcome;
 }
 
+/* All names of bodies, or returns false where one is being removed: that body fails if it stays so.
+ */
+static bool
+commit_take_names(struct commit *commit, struct batch *batch)
+{
+    const int root = commit->dirs.root;
+    bool has_all = true;
+
+    data_dirs_begin_commit(&commit->dirs);
+    for (uint32_t i = 0; i < batch->put_count; i++)
+        data_name_take(root, NAME_COMMITTED, store_place_of(&batch->puts[i]));
+    for (uint32_t i = 0; i < batch->put_count; i++) {
+        struct store_put *put = &batch->puts[i];
+
+        put->outcome = outcome_committed();
+        if (!data_name_is_taken(root, NAME_REMOVED, store_place_of(put)))
+            continue;
+        put->outcome = outcome_failed("what had its name before is being removed", EBUSY);
+        has_all = false;
+    }
+    return has_all;
+}
+
+/* Whoever removes it may be stopped, for ever: so nothing else waits for that long. */
+static void
+commit_begin(struct commit *commit, struct batch *batch)
+{
+    uint64_t until_us = clock_mono_us() + REMOVAL_US;
+
+    while (!commit_take_names(commit, batch) && clock_mono_us() < until_us) {
+        data_dirs_end_commit(&commit->dirs);
+        (void)poll(NULL, 0, REMOVAL_PAUSE_MS);
+    }
+}
+
 static void
 commit_bodies_and_lines(struct commit *commit, struct batch *batch)
 {
-    if (batch->put_count > 0 && data_dirs_begin_commit(&commit->dirs) < 0) {
-        commit_fail(batch, outcome_failed("a removal of old files does not come to an end", errno));
-        return;
-    }
+    if (batch->put_count > 0)
+        commit_begin(commit, batch);
     store_run(&commit->store, batch->puts, batch->put_count);
     batch->outcome = commit_lines(commit, batch_join(batch));
     store_check(&commit->store, batch->puts, batch->put_count);

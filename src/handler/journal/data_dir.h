@@ -180,22 +180,27 @@ void data_dirs_close(struct data_dirs *dirs);
 /* Around a commit with bodies, from before the first name to behind the last line: a read lock of
  * the data directory, on the byte whose number is the monotonic time in microseconds. By it others
  * know a file whose record is still to come. Where there are no such locks they do not, so that is
- * no failure of the commit. It waits while the gate is shut. Returns 0, or -1 with ETIMEDOUT where
- * that lasts longer than two seconds. */
-MS_MUST_CHECK int data_dirs_begin_commit(const struct data_dirs *dirs);
+ * no failure of the commit. The end gives back all names too. */
+void data_dirs_begin_commit(const struct data_dirs *dirs);
 void data_dirs_end_commit(const struct data_dirs *dirs);
 
 /* Is a commit with bodies under way, in any process, that began at until_us or before? */
 bool data_dir_has_commit(int root, uint64_t until_us);
 
-/* Shuts the gate, by a read lock of the first byte: no commit with bodies is under way in any other
- * process or begins any more, until the gate is opened or dirs->root closed. Returns 0, or -1 with
- * errno: EBUSY where one is under way and does not end within half a second. */
-MS_MUST_CHECK int data_dirs_shut_gate(const struct data_dirs *dirs);
-void data_dirs_open_gate(const struct data_dirs *dirs);
+/* Names of bodies, by which commits and removals keep off each other. Each first takes the name, by
+ * a read lock on a byte that stands for its place (dir_place), and then looks whether the other
+ * side has it; the commit steps back. A process that dies gives all its names back. */
+enum name_side {
+    NAME_COMMITTED, /* a record will name it */
+    NAME_REMOVED,
+};
 
-/* Is it shut by another descriptor? */
-bool data_dir_is_shut(int root);
+void data_name_take(int root, enum name_side side, uint64_t place);
+void data_names_give(int root, enum name_side side); /* all of this descriptor */
+
+/* Has another descriptor that name; and any name at all? */
+bool data_name_is_taken(int root, enum name_side side, uint64_t place);
+bool data_names_are_taken(int root, enum name_side side);
 
 /* Has the directory such locks? Else errno says why. */
 bool data_dir_has_locks(int root);

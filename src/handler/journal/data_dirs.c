@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -191,13 +190,12 @@ data_dirs_close(struct data_dirs *dirs)
 
 /* --- locks --- */
 
-/* The first byte is the gate. Commits have those from the second one up to here, runs those
- * behind. */
-#define DATA_DIR_RUNS ((off_t)1 << 62)
-
-#define GATE_LIMIT_US    2000000 /* so long a commit waits */
-#define GATE_PATIENCE_US 500000  /* so long commits wait until one that has begun before is over */
-#define GATE_PAUSE_MS    1
+/* Commits have the bytes from the second one on, by the time; then come the names of each side, and
+ * runs. */
+#define NAMES_COMMITTED ((off_t)1 << 60)
+#define NAMES_REMOVED   ((off_t)1 << 61)
+#define NAMES_COUNT     ((off_t)1 << 60)
+#define DATA_DIR_RUNS   ((off_t)1 << 62)
 
 static int
 data_dirs_lock(int root, short type, off_t at)
@@ -217,30 +215,10 @@ data_dirs_locked(int root, off_t from, off_t to)
     return from < to && fcntl(root, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-bool
-data_dir_is_shut(int root)
-{
-    return data_dirs_locked(root, 0, 1);
-}
-
-/* A directory has read locks only. So each side says that it comes before it looks whether the
- * other one is there, and the commit steps back. */
-int
+void
 data_dirs_begin_commit(const struct data_dirs *dirs)
 {
-    uint64_t until_us = clock_mono_us() + GATE_LIMIT_US;
-
-    for (;;) {
-        (void)data_dirs_lock(dirs->root, F_RDLCK, (off_t)clock_mono_us());
-        if (!data_dir_is_shut(dirs->root))
-            return 0;
-        data_dirs_end_commit(dirs);
-        if (clock_mono_us() > until_us) {
-            errno = ETIMEDOUT;
-            return -1;
-        }
-        (void)poll(NULL, 0, GATE_PAUSE_MS);
-    }
+    (void)data_dirs_lock(dirs->root, F_RDLCK, (off_t)clock_mono_us());
 }
 
 void
@@ -257,29 +235,47 @@ data_dir_has_commit(int root, uint64_t until_us)
     return data_dirs_locked(root, 1, (off_t)until_us + 1);
 }
 
-int
-data_dirs_shut_gate(const struct data_dirs *dirs)
+static off_t
+data_names_from(enum name_side side)
 {
-    uint64_t shut_us;
+    return side == NAME_COMMITTED ? NAMES_COMMITTED : NAMES_REMOVED;
+}
 
-    if (data_dirs_lock(dirs->root, F_RDLCK, 0) < 0)
-        return -1;
-    shut_us = clock_mono_us();
-    while (data_dir_has_commit(dirs->root, shut_us)) {
-        if (clock_mono_us() > shut_us + GATE_PATIENCE_US) {
-            data_dirs_open_gate(dirs);
-            errno = EBUSY;
-            return -1;
-        }
-        (void)poll(NULL, 0, GATE_PAUSE_MS);
-    }
-    return 0;
+static off_t
+data_name_byte(enum name_side side, uint64_t place)
+{
+    return data_names_from(side) + (off_t)(place % (uint64_t)NAMES_COUNT);
 }
 
 void
-data_dirs_open_gate(const struct data_dirs *dirs)
+data_name_take(int root, enum name_side side, uint64_t place)
 {
-    (void)data_dirs_lock(dirs->root, F_UNLCK, 0);
+    (void)data_dirs_lock(root, F_RDLCK, data_name_byte(side, place));
+}
+
+void
+data_names_give(int root, enum name_side side)
+{
+    struct flock names = {.l_type = F_UNLCK,
+                          .l_whence = SEEK_SET,
+                          .l_start = data_names_from(side),
+                          .l_len = NAMES_COUNT};
+
+    (void)fcntl(root, F_OFD_SETLK, &names);
+}
+
+bool
+data_name_is_taken(int root, enum name_side side, uint64_t place)
+{
+    off_t byte = data_name_byte(side, place);
+
+    return data_dirs_locked(root, byte, byte + 1);
+}
+
+bool
+data_names_are_taken(int root, enum name_side side)
+{
+    return data_dirs_locked(root, data_names_from(side), data_names_from(side) + NAMES_COUNT);
 }
 
 /* Tries a byte that nobody uses. */

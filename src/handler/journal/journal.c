@@ -357,7 +357,8 @@ journal_flush(void *handler, unsigned expected)
         return h->hold_until_us;
     journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES ||
                          h->commit_us > JOURNAL_INLINE_US ||
-                         (h->filling->put_count > 0 && data_dir_is_shut(h->commit.dirs.root)));
+                         (h->filling->put_count > 0 &&
+                          data_names_are_taken(h->commit.dirs.root, NAME_REMOVED)));
     journal_settle_done(h);
     return 0;
 }

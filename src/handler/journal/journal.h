@@ -165,9 +165,13 @@ MS_MUST_CHECK int store_init(struct store *store, enum on_conflict on_conflict,
                              const struct data_dirs *dirs, struct dir_syncs *syncs);
 void store_fini(struct store *store);
 
-/* Stores all; each has its own outcome. What could not be made safe may still have got its name:
- * another sender may rely on it by now, so it is not taken away again. */
+/* Stores all that have not failed already; each has its own outcome. What could not be made safe
+ * may still have got its name: another sender may rely on it by now, so it is not taken away again.
+ */
 void store_run(struct store *store, struct store_put *puts, size_t count);
+
+/* Of the name that it asks for. */
+uint64_t store_place_of(const struct store_put *put);
 
 /* When the lines are written: fails each put whose body was found and has been taken away since.
  * Its taker knew nothing of this message. */

@@ -1,6 +1,6 @@
 /* A body may be named by records of several segments, and a commit may use it again at any moment.
- * So it goes only when all other segments have been read, to their very ends, while no commit with
- * bodies is under way. Bodies go first, then their directories are made safe, then the segments go:
+ * So it goes only when all other segments have been read, to their very ends, while no commit has
+ * its name. Bodies go first, then their directories are made safe, then the segments go:
  * whatever stops a turn, the next one does the rest. */
 #include "handler/journal/retain.h"
 
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,8 +21,11 @@
 #define RETAIN_SMALL  (64u << 20) /* so much of the rest of the journal is always read */
 #define RETAIN_SHARE  8           /* else no more than so many times what is due */
 #define RETAIN_BODIES 200000u     /* of a turn */
-#define RETAIN_BATCH  64u         /* bodies, while commits wait */
+#define RETAIN_BATCH  64u         /* bodies whose names no commit gets meanwhile */
 #define RETAIN_BLOCK  (256u << 10)
+
+#define PATIENCE_US 500000 /* so long it waits until no commit has these names */
+#define PAUSE_MS    1
 
 struct retain_body {
     char *path;
@@ -363,7 +367,61 @@ retain_batch(const struct retaining *r, size_t from)
     return n;
 }
 
-/* Bodies of one directory. Commits with bodies wait while they go. */
+/* A commit that gives a file a number has its name without one: "a" for "a.1". */
+static size_t
+retain_unnumbered(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+
+    return dot != NULL && strspn(dot + 1, "0123456789") == strlen(dot + 1) ? (size_t)(dot - path)
+                                                                           : strlen(path);
+}
+
+/* What is it to the commits that may use the body: its name with and without a number. */
+static void
+retain_places(const struct retain_body *body, uint64_t places_out[2])
+{
+    places_out[0] = dir_place(DIR_PLACE_ROOT, body->path, strlen(body->path));
+    places_out[1] = dir_place(DIR_PLACE_ROOT, body->path, retain_unnumbered(body->path));
+}
+
+static bool
+retain_is_used(const struct retaining *r, const struct retain_body *bodies, size_t count)
+{
+    uint64_t places[2];
+
+    for (size_t i = 0; i < count; i++) {
+        retain_places(&bodies[i], places);
+        if (data_name_is_taken(r->dirs.root, NAME_COMMITTED, places[0]) ||
+            data_name_is_taken(r->dirs.root, NAME_COMMITTED, places[1]))
+            return true;
+    }
+    return false;
+}
+
+/* No commit uses these names any more, or begins to, until they are given back. Returns 0, or -1
+ * with EBUSY. */
+static int
+retain_take_names(const struct retaining *r, const struct retain_body *bodies, size_t count)
+{
+    uint64_t until_us = clock_mono_us() + PATIENCE_US, places[2];
+
+    for (size_t i = 0; i < count; i++) {
+        retain_places(&bodies[i], places);
+        data_name_take(r->dirs.root, NAME_REMOVED, places[0]);
+        data_name_take(r->dirs.root, NAME_REMOVED, places[1]);
+    }
+    while (retain_is_used(r, bodies, count)) {
+        if (clock_mono_us() > until_us) {
+            errno = EBUSY;
+            return -1;
+        }
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+    return 0;
+}
+
+/* Bodies of one directory. Commits wait a moment for their names. */
 static int
 retain_remove_batch(struct retaining *r, struct retain_body *bodies, size_t count, int dir_fd)
 {
@@ -371,12 +429,13 @@ retain_remove_batch(struct retaining *r, struct retain_body *bodies, size_t coun
 
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = retain_look_at(r, &bodies[i], dir_fd);
-    if (rc < 0 || data_dirs_shut_gate(&r->dirs) < 0)
-        return -1;
-    rc = retain_read_others(r);
+    if (rc == 0)
+        rc = retain_take_names(r, bodies, count);
+    if (rc == 0)
+        rc = retain_read_others(r);
     for (size_t i = 0; i < count && rc == 0; i++)
         rc = retain_remove_body(r, &bodies[i], dir_fd);
-    data_dirs_open_gate(&r->dirs);
+    data_names_give(r->dirs.root, NAME_REMOVED);
     return rc < 0 ? -1 : r->ops->sync_dir(dir_fd);
 }
 
@@ -425,10 +484,10 @@ retain_remove_segments(struct retaining *r)
 static int
 retain_remove(struct retaining *r)
 {
-    int rc = data_dirs_begin_commit(&r->dirs);
+    int rc;
 
-    if (rc == 0)
-        rc = retain_remove_bodies(r) < 0 ? -1 : retain_remove_segments(r);
+    data_dirs_begin_commit(&r->dirs);
+    rc = retain_remove_bodies(r) < 0 ? -1 : retain_remove_segments(r);
     data_dirs_end_commit(&r->dirs);
     return rc;
 }

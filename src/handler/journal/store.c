@@ -55,6 +55,16 @@ store_name(const struct store_put *put, char out[STORE_NAME_LEN])
     return out;
 }
 
+uint64_t
+store_place_of(const struct store_put *put)
+{
+    char name[STORE_NAME_LEN];
+    uint64_t above =
+        put->blob ? dir_place(DIR_PLACE_ROOT, "blobs", 5) : dir_place(DIR_PLACE_ROOT, "files", 5);
+
+    return dir_place(above, store_name(put, name), strlen(name));
+}
+
 /* --- content --- */
 
 /* Reads the whole body from a file, copies it to another where to is not -1, and compares its
@@ -139,25 +149,24 @@ store_write_body(struct store *store, struct store_put *put)
     return file_write_all(store->ops, put->temp.fd, m->mem, m->mem_len, 0);
 }
 
+static bool
+store_goes_on(const struct store_put *put)
+{
+    return put->outcome.is == PROTO_COMMITTED && !put->stored;
+}
+
 static void
 store_write(struct store *store, struct store_put *put)
 {
     put->temp = TEMP_FILE_NONE;
     put->dir_fd = put->blob ? store->dirs->blobs : -1;
     put->dir_place = dir_place(DIR_PLACE_ROOT, "blobs", 5);
-    put->outcome = outcome_committed();
-    if (put->blob && blob_store_has(store, put))
+    if (!store_goes_on(put) || (put->blob && blob_store_has(store, put)))
         return;
     if (store_write_body(store, put) < 0)
         put->outcome = outcome_failed("the body cannot be written", errno);
     else
         store->ops->start_writeback(put->temp.fd);
-}
-
-static bool
-store_goes_on(const struct store_put *put)
-{
-    return put->outcome.is == PROTO_COMMITTED && !put->stored;
 }
 
 static void
