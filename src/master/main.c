@@ -196,7 +196,7 @@ main(int argc, char *argv[])
     struct upgrade *up;
 
     program_child();
-    up = upgrade_take();
+    up = upgrade_take(argv);
     if (up != NULL)
         return program_upgrade(up, argc, argv);
     environment_make(ENVIRONMENT_DAEMON);

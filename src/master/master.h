@@ -71,8 +71,8 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
 struct upgrade;
 
 /* Early in main, in place of environment_make: was this process executed by a master of another
- * version that is to be upgraded, or tried? Returns NULL where it was not. */
-struct upgrade *upgrade_take(void);
+ * version that is to be upgraded, or tried? Returns NULL where it was not. argv must stay. */
+struct upgrade *upgrade_take(char *const *argv);
 
 /* The directory in which that one was started; NULL: it was removed. */
 const char *upgrade_cwd(const struct upgrade *up);

@@ -629,15 +629,10 @@ reload_finish(struct master *m)
     struct failure why;
     struct buffer text;
 
-    if (reload_commit(m, &why) < 0) {
+    if (m->upgrading)
+        upgrade_execute(m, &why); /* the new program commits */
+    if (m->upgrading || reload_commit(m, &why) < 0) {
         reload_fail(m, &why);
-        return;
-    }
-    if (m->upgrading) {
-        upgrade_execute(m, &why);
-        log_line(LOG_upgrade_failed, "%s", why.text);
-        upgrade_end(m);
-        reload_verdict(m, false, why.text);
         return;
     }
     buffer_init(&text);

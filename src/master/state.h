@@ -481,9 +481,10 @@ void reload_describe(const struct generation *g, struct buffer *out);
 
 /* An upgrade is a reload with another program: the master's file as it is now. That program reads
  * the configuration, and so proves that it runs and understands what a master of this version
- * leaves; then its workers begin, as those of a reload do. Whatever goes wrong until then is a
- * reload that is refused. When they have taken over, the master executes the program in its own
- * place: its process id, its lock, its descriptors and its children stay what they were. */
+ * leaves; then its workers begin, as those of a reload do. When they are ready, the master executes
+ * the program in its own place: its process id, its lock, its descriptors and its children stay
+ * what they were. Once it knows all that the master before knew, it lets the workers take over.
+ * Whatever goes wrong until then is a reload that is refused. */
 
 /* Opens the file. Returns 0, or -1 with the reason. */
 MS_MUST_CHECK int upgrade_begin(struct master *m, struct failure *why);
@@ -495,8 +496,23 @@ void upgrade_end(struct master *m);
  * that child would have said. */
 _Noreturn void upgrade_read(struct master *m, int fd);
 
-/* Its workers have taken over: executes it. Returns only where that cannot be done. */
+/* Its workers are ready: executes it. Returns only where that cannot be done, with the reason. */
 void upgrade_execute(struct master *m, struct failure *why);
+
+/* --- guard.c --- */
+
+/* "4 -1 5 10": the descriptor of what is inherited; where a trial says how it went, or -1; the
+ * program to go back to, or -1; and so many seconds to begin, or why there was a way back. */
+#define UPGRADE_VARIABLE "MSOCKD_UPGRADE"
+
+enum upgrade_back { UPGRADE_CRASHED = 1, UPGRADE_ENDED, UPGRADE_HUNG };
+
+/* From now on a crash, an exit, and so many seconds lead back to that program. argv stays the
+ * caller's; both descriptors live over an exec. */
+void guard_arm(int program_fd, int state_fd, char *const *argv, unsigned seconds);
+
+/* No longer, since it has begun. Closes state_fd. Nothing to do where it was not armed. */
+void guard_disarm(void);
 
 /* --- crash.c --- */
 

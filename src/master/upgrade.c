@@ -1,201 +1,36 @@
-/* The master becomes another version of its program, in its own place. What it knows goes over the
- * exec in a file in memory, as structs stand in memory; descriptors keep their numbers. Invariant:
- * both programs have the same structs, which the other one says before anything else is read. */
-#include "master/state.h"
+/* The master becomes another version of its program, in its own place. Invariant: until the new one
+ * commits, the one before can go on as if nothing had been. */
+#include "master/inherited.h"
 
-#include "common/environment.h"
 #include "common/fd.h"
-#include "common/kernel.h"
-#include "common/text.h"
-#include "sources/table.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-/* "4 -1": the descriptor of the file, and where a trial says how it went. */
-#define UPGRADE_VARIABLE "MSOCKD_UPGRADE"
-#define UPGRADE_LAYOUT   1u /* raise it where the meaning of what is inherited changes */
-
-/* What must be the same on both sides: all that workers of both versions share, and all that is in
- * the file. */
-static const uint64_t upgrade_layout[] = {
-    0x6d736f636b757031ull, /* "msockup1" */
-    UPGRADE_LAYOUT,
-    STATS_VERSION,
-    sizeof(struct master),
-    sizeof(struct generation),
-    sizeof(struct process),
-    sizeof(struct listener),
-    sizeof(struct config),
-    sizeof(struct child),
-    sizeof(struct stats_control),
-    sizeof(struct stats_slot),
-    sizeof(struct sources_region),
-    OPTION_COUNT,
-};
-
-struct inherited {
-    uint64_t layout[MS_ARRAY_LEN(upgrade_layout)];
-    uint64_t packet; /* child_packet_size */
-    struct master master;
-    struct log_place log;
-    struct environment_left environment;
-    struct dedup_place dedup;
-    struct sources_place sources;
-    bool has_cwd;
-    char cwd[PATH_MAX];
-    uint32_t generations, retired;
-};
 
 struct upgrade {
     struct inherited in;
     int say_fd; /* of a trial; else -1 */
+    int back;   /* enum upgrade_back: a new program has begun as the master, and failed; else 0 */
     const char *wrong;
 };
 
-/* --- descriptors --- */
-
-static int
-descriptor_keep(int fd, bool keep)
-{
-    return fd <= STDERR_FILENO ? 0 : fcntl(fd, F_SETFD, keep ? 0 : FD_CLOEXEC);
-}
-
-/* Those that a trial needs: no lock, no port, and nothing that hides the master's death. */
-static int
-descriptors_keep_memory(const struct inherited *in, bool keep)
-{
-    const struct master *m = &in->master;
-    const int fds[] = {in->log.fd,
-                       in->dedup.fd,
-                       in->sources.regions.fd,
-                       in->sources.regions.read_fd,
-                       m->id_clock_fd,
-                       m->next_program_fd,
-                       m->stats.control_ro_fd,
-                       m->stats.loads.fd,
-                       m->stats.loads.read_fd};
-    int rc = 0;
-
-    for (size_t i = 0; i < MS_ARRAY_LEN(fds); i++)
-        rc |= descriptor_keep(fds[i], keep);
-    return rc;
-}
-
-static int
-descriptors_keep(const struct inherited *in, bool keep)
-{
-    const struct master *m = &in->master;
-    const int fds[] = {m->run.fd,          m->run.lock_fd,     m->run.pid_fd,  m->death_fds[0],
-                       m->death_fds[1],    m->bus.memory_fd,   m->bus.bell_fd, m->accept_bell,
-                       m->handover_fds[0], m->handover_fds[1], m->stats.dir_fd};
-    int rc = descriptors_keep_memory(in, keep);
-
-    for (size_t i = 0; i < MS_ARRAY_LEN(fds); i++)
-        rc |= descriptor_keep(fds[i], keep);
-    for (size_t i = 0; i < STATS_REGIONS; i++)
-        rc |= descriptor_keep(m->stats.region_fds[i], keep);
-    for (size_t i = 0; m->current != NULL && i < m->current->socket_count; i++)
-        rc |= descriptor_keep(m->current->sockets[i].socket->socket.fd, keep);
-    for (const struct listener *l = m->retired; l != NULL; l = l->next)
-        rc |= descriptor_keep(l->socket.fd, keep);
-    return rc;
-}
-
 /* --- before the exec --- */
-
-static void
-put_text(struct buffer *out, const char *text)
-{
-    uint32_t n = text != NULL ? (uint32_t)strlen(text) + 1 : 0;
-
-    buffer_append(out, &n, sizeof(n));
-    buffer_append(out, text != NULL ? text : "", n);
-}
-
-static void
-put_listener(struct buffer *out, const struct listener *l)
-{
-    buffer_append(out, l, sizeof(*l));
-    put_text(out, l->name);
-}
-
-/* One that drains has let go of its sockets. */
-static void
-put_generation(struct buffer *out, const struct generation *g)
-{
-    struct buffer config;
-    uint32_t n;
-
-    buffer_init(&config);
-    config_pack(g->config, &config);
-    n = config.len;
-    buffer_append(out, g, sizeof(*g));
-    buffer_append(out, g->workers, g->worker_count * sizeof(g->workers[0]));
-    buffer_append(out, &n, sizeof(n));
-    buffer_append(out, buffer_bytes(&config), n);
-    for (size_t i = 0; i < g->socket_count; i++)
-        put_listener(out, g->sockets[i].socket);
-    buffer_fini(&config);
-}
-
-static void
-inherited_fill(const struct master *m, struct inherited *in)
-{
-    *in = (struct inherited){.master = *m, .generations = 1, .has_cwd = m->hooks->cwd != NULL};
-    memcpy(in->layout, upgrade_layout, sizeof(in->layout));
-    in->packet = child_packet_size();
-    if (in->has_cwd)
-        snprintf(in->cwd, sizeof(in->cwd), "%s", m->hooks->cwd);
-    log_tell(&in->log);
-    environment_tell(&in->environment);
-    dedup_table_place(m->dedup, &in->dedup);
-    sources_table_place(m->sources, &in->sources);
-    for (const struct generation *g = m->old; g != NULL; g = g->next)
-        in->generations++;
-    for (const struct listener *l = m->retired; l != NULL; l = l->next)
-        in->retired++;
-}
-
-/* Returns the file, or -1 with errno. */
-static int
-inherited_write(const struct master *m, const struct inherited *in)
-{
-    int fd = kernel_memory_file("msockd-upgrade");
-    struct buffer out;
-    bool written;
-
-    buffer_init(&out);
-    buffer_append(&out, in, sizeof(*in));
-    put_text(&out, m->run.path);
-    put_text(&out, m->log_file);
-    put_generation(&out, m->current);
-    for (const struct generation *g = m->old; g != NULL; g = g->next)
-        put_generation(&out, g);
-    for (const struct listener *l = m->retired; l != NULL; l = l->next)
-        put_listener(&out, l);
-    written = fd >= 0 && fd_write_all(fd, buffer_bytes(&out), out.len) == 0 &&
-              descriptor_keep(fd, true) == 0;
-    buffer_fini(&out);
-    if (!written)
-        fd_close(&fd);
-    return fd;
-}
 
 /* Returns only where it fails, with errno. */
 static void
 program_execute(const struct master *m, const struct inherited *in, int say_fd)
 {
+    const uint64_t begin_us = m->current->config->ready_timeout_us;
     int fd = inherited_write(m, in);
-    char value[32];
+    char value[64];
     int saved;
 
-    snprintf(value, sizeof(value), "%d %d", fd, say_fd);
+    snprintf(value, sizeof(value), "%d %d %d %u", fd, say_fd, say_fd < 0 ? m->program_fd : -1,
+             (unsigned)((begin_us + 999999) / 1000000));
     if (fd >= 0 && setenv(UPGRADE_VARIABLE, value, 1) == 0)
         (void)fexecve(m->next_program_fd, m->hooks->argv, environ);
     saved = errno;
@@ -232,7 +67,7 @@ upgrade_read(struct master *m, int fd)
     char text[FAILURE_TEXT_LEN];
 
     inherited_fill(m, &in);
-    if (descriptors_keep_memory(&in, true) == 0 && descriptor_keep(fd, true) == 0)
+    if (inherited_keep_memory(&in, true) == 0 && inherited_keep_one(fd, true) == 0)
         program_execute(m, &in, fd);
     snprintf(text, sizeof(text), "%c%.400s cannot be executed: %s", READING_FAILED, m->program_path,
              strerror(errno));
@@ -245,184 +80,32 @@ upgrade_execute(struct master *m, struct failure *why)
 {
     static struct inherited in;
 
-    MS_ASSERT(m->pending == NULL);
-    fd_close(&m->program_fd);
-    m->program_fd = m->next_program_fd;
     inherited_fill(m, &in);
-    if (descriptors_keep(&in, true) == 0)
+    if (inherited_keep(&in, true) == 0)
         program_execute(m, &in, -1);
-    failure_set(why, EX_OSERR,
-                "the workers are of the new version, but the master could not be executed: %s",
-                strerror(errno));
-    (void)descriptors_keep(&in, false);
-    m->next_program_fd = -1; /* it is program_fd now */
+    failure_set(why, EX_OSERR, "%.400s cannot be executed: %s", m->program_path, strerror(errno));
+    (void)inherited_keep(&in, false);
 }
 
 /* --- after it --- */
 
-struct cursor {
-    const char *at;
-    size_t left;
-};
-
-/* The next n bytes; NULL: there are no more. */
-static const void *
-get_bytes(struct cursor *c, size_t n)
-{
-    const char *at = c->at;
-
-    if (c->left < n)
-        return NULL;
-    c->at += n;
-    c->left -= n;
-    return at;
-}
-
-static bool
-get(struct cursor *c, void *out, size_t n)
-{
-    const void *at = get_bytes(c, n);
-
-    if (at != NULL)
-        memcpy(out, at, n);
-    return at != NULL;
-}
-
-static bool
-get_text(struct cursor *c, char **text_out)
-{
-    const char *text;
-    uint32_t n;
-
-    if (!get(c, &n, sizeof(n)) || (text = get_bytes(c, n)) == NULL)
-        return false;
-    *text_out = n > 0 ? ms_strdup(text) : NULL;
-    return true;
-}
-
-static struct listener *
-get_listener(struct cursor *c)
-{
-    struct listener *l = ms_calloc(1, sizeof(*l));
-
-    if (!get(c, l, sizeof(*l)) || !get_text(c, &l->name)) {
-        free(l);
-        return NULL;
-    }
-    l->refs = 1;
-    l->next = NULL;
-    return l;
-}
-
-static bool
-get_rest(struct cursor *c, struct generation *g)
-{
-    const void *config;
-    uint32_t n;
-
-    if (!get(c, g->workers, g->worker_count * sizeof(g->workers[0])) || !get(c, &n, sizeof(n)) ||
-        (config = get_bytes(c, n)) == NULL || (g->config = config_unpack(config, n)) == NULL)
-        return false;
-    for (size_t i = 0; i < g->socket_count; i++)
-        if ((g->sockets[i].socket = get_listener(c)) == NULL)
-            return false;
-    return true;
-}
-
-/* What is half read is left to the end of the process. */
-static struct generation *
-get_generation(struct cursor *c)
-{
-    struct generation head;
-    struct generation *g;
-
-    if (!get(c, &head, sizeof(head)) || head.worker_count > GENERATION_MAX)
-        return NULL;
-    g = ms_calloc(1, sizeof(*g) + head.worker_count * sizeof(g->workers[0]));
-    *g = head;
-    g->next = NULL;
-    return get_rest(c, g) ? g : NULL;
-}
-
-static bool
-get_generations(struct cursor *c, struct inherited *in)
-{
-    struct master *m = &in->master;
-    struct generation **old = &m->old;
-    struct listener **retired = &m->retired;
-
-    *old = NULL;
-    *retired = NULL;
-    m->current = get_generation(c);
-    for (uint32_t i = 1; i < in->generations; i++, old = &(*old)->next)
-        if ((*old = get_generation(c)) == NULL)
-            return false;
-    for (uint32_t i = 0; i < in->retired; i++, retired = &(*retired)->next)
-        if ((*retired = get_listener(c)) == NULL)
-            return false;
-    return m->current != NULL;
-}
-
-static bool
-inherited_attach(struct inherited *in)
-{
-    struct master *m = &in->master;
-
-    m->dedup = dedup_table_resume(&in->dedup);
-    m->sources = sources_table_resume(&in->sources);
-    m->id_offset_us = memory_attach(m->id_clock_fd, sizeof(*m->id_offset_us));
-    return m->dedup != NULL && m->sources != NULL && m->id_offset_us != NULL &&
-           stats_master_resume(&m->stats) == 0;
-}
-
-/* Returns NULL, or what is wrong. */
-static const char *
-inherited_take(struct cursor *c, struct inherited *in)
-{
-    struct master *m = &in->master;
-
-    static const char other[] =
-        "its version has another layout of what is inherited: restart msockd for it";
-
-    if (c->left < sizeof(*in) || memcmp(c->at, upgrade_layout, sizeof(in->layout)) != 0)
-        return other;
-    if (get(c, in, sizeof(*in)) && in->packet != child_packet_size())
-        return other;
-    if (!get_text(c, &m->run.path) || !get_text(c, &m->log_file) || !get_generations(c, in))
-        return "what it inherits is not whole";
-    return inherited_attach(in) ? NULL : "it cannot map the memory that it inherits";
-}
-
-static const char *
-inherited_read(int fd, struct inherited *in)
-{
-    const char *wrong = "it cannot read what it inherits";
-    struct stat st;
-    struct cursor c;
-    char *bytes;
-
-    if (fstat(fd, &st) < 0)
-        return wrong;
-    c.left = (size_t)st.st_size;
-    c.at = bytes = ms_malloc(c.left);
-    if (fd_pread_all(fd, bytes, c.left, 0) == 0)
-        wrong = inherited_take(&c, in);
-    free(bytes);
-    return wrong;
-}
-
 struct upgrade *
-upgrade_take(void)
+upgrade_take(char *const *argv)
 {
     static struct upgrade up;
     const char *value = getenv(UPGRADE_VARIABLE);
-    int fd;
+    int fd, back_fd, number;
 
-    if (value == NULL || sscanf(value, "%d %d", &fd, &up.say_fd) != 2)
+    if (value == NULL || sscanf(value, "%d %d %d %d", &fd, &up.say_fd, &back_fd, &number) != 4)
         return NULL;
     unsetenv(UPGRADE_VARIABLE);
+    if (back_fd >= 0)
+        guard_arm(back_fd, fd, argv, (unsigned)number);
+    else if (up.say_fd < 0)
+        up.back = number;
     up.wrong = inherited_read(fd, &up.in);
-    fd_close(&fd);
+    if (back_fd < 0)
+        fd_close(&fd);
     if (up.wrong != NULL)
         return &up;
     log_take(&up.in.log, up.in.master.log_file);
@@ -492,6 +175,39 @@ upgrade_say(struct master *m)
     buffer_fini(&text);
 }
 
+/* This is the new program, and there is no way back any more. */
+static void
+upgrade_commit(struct master *m)
+{
+    struct failure why;
+
+    fd_close(&m->program_fd);
+    m->program_fd = m->next_program_fd;
+    m->next_program_fd = -1;
+    if (reload_commit(m, &why) < 0) {
+        reload_fail(m, &why);
+        return;
+    }
+    upgrade_end(m);
+    upgrade_say(m);
+}
+
+/* This is the program of before. */
+static void
+upgrade_came_back(struct master *m, int back)
+{
+    static const char *const words[] = {[UPGRADE_CRASHED] = "crashed",
+                                        [UPGRADE_ENDED] = "ended",
+                                        [UPGRADE_HUNG] = "was not ready "
+                                                         "within "
+                                                         "ready_timeout"};
+    struct failure why;
+
+    failure_set(&why, EX_SOFTWARE, "the new program %s when it was to go on as the master",
+                back > 0 && back < (int)MS_ARRAY_LEN(words) ? words[back] : "failed");
+    reload_fail(m, &why);
+}
+
 int
 upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure *why)
 {
@@ -507,14 +223,16 @@ upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure
         failure_set(why, EX_OSERR, "the master does not listen any more");
         return upgrade_try(up);
     }
-    (void)descriptors_keep(&up->in, false);
-    m->upgrading = false;
-    m->next_program_fd = -1; /* it is program_fd */
     m->reading = (struct reading){.pid = m->reading.pid, .fd = -1};
     if (upgrade_signals(m) < 0) {
         failure_set(why, EX_OSERR, "no descriptors: %s", strerror(errno));
         return EX_OSERR;
     }
-    upgrade_say(m);
+    guard_disarm();
+    (void)inherited_keep(&up->in, false);
+    if (up->back != 0)
+        upgrade_came_back(m, up->back);
+    else
+        upgrade_commit(m);
     return master_go_on(m, why);
 }

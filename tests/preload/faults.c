@@ -93,6 +93,8 @@ strike(const char *action)
     note_strike();
     if (strcmp(action, "abort") == 0)
         abort();
+    if (strcmp(action, "exit") == 0)
+        exit(0);
     if (strncmp(action, DELAY, sizeof(DELAY) - 1) == 0)
         action = delay(action + sizeof(DELAY) - 1);
     if (strcmp(action, "hang") == 0)
@@ -315,4 +317,16 @@ fork(void)
     if (pid == 0)
         decide("fork", "");
     return pid;
+}
+
+/* A program that begins as the master of another one sets it. */
+unsigned
+alarm(unsigned seconds)
+{
+    REAL(unsigned, "alarm", unsigned seconds);
+    unsigned left = real(seconds);
+
+    if (seconds > 0)
+        decide("alarm", "");
+    return left;
 }

@@ -11,9 +11,9 @@ void faults_need(void);
  *     CALL ACTION WHERE EVERY
  * CALL: write (and its family), sync (fsync and fdatasync), syncdir (fsync of a directory), lock
  *     (an OFD lock is taken), link (linkat), rename, noreplace (renameat2 with a flag), mode
- *     (fchmod), fallocate, fork.
+ *     (fchmod), fallocate, fork, alarm (a new program begins as the master).
  * ACTION: an errno's name (EIO, ENOSPC, EDQUOT, EINVAL, EPERM, EOPNOTSUPP, ENOLCK), short (half of
- *     it is written), abort, hang, delay-N (N milliseconds, then it is done as usual), delay-N-EIO
+ *     it is written), abort, exit, hang, delay-N (N milliseconds, then it is done as usual), delay-N-EIO
  *     (then it fails so).
  * WHERE: a part of the path of the file, "-" for any. EVERY: each nth such call of a process.
  * An empty text switches all off. */

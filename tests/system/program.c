@@ -53,8 +53,8 @@ program_put_other_layout(void)
     char *bytes = program_read_good(&n), *at = memmem(bytes, n, number, strlen(number));
 
     assert_non_null(at);
-    *at = '2';
-    assert_null(memmem(bytes, n, number, strlen(number)));
+    for (; at != NULL; at = memmem(bytes, n, number, strlen(number)))
+        *at = '2'; /* the compiler may have copied it */
     program_put(bytes, n, 0755);
     free(bytes);
 }

@@ -278,6 +278,109 @@ workers_of_the_new_program_that_die_or_hang_change_nothing(void **state)
     daemon_stop(d);
 }
 
+static void
+a_new_program_that_fails_as_the_master_changes_nothing(void **state)
+{
+    static const struct {
+        const char *rule, *said;
+    } failures[] = {{"alarm abort - 1\n", "crashed when it was to go on as the master"},
+                    {"alarm exit - 1\n", "ended when it was to go on as the master"},
+                    {"alarm hang - 1\n", "was not ready within ready_timeout"}};
+    struct daemon *d;
+    struct load *load;
+    struct peer witness;
+    int descriptors;
+
+    (void)state;
+    faults_need();
+    d = start((struct daemon_options){.config = two_workers,
+                                      .set = {"ready_timeout=2s", LOAD_PATIENCE},
+                                      .faults = true,
+                                      .errors_expected = true});
+    peer_connect(&witness, &d->listeners[0]);
+    load = load_start(&d->listeners[0], "back", 2, 600);
+    descriptors = proc_descriptors(d->run.pid);
+    for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+        load_advance(load, 20, 20000);
+        faults_set(d, failures[i].rule);
+        expect_failed_upgrade(d, &witness, failures[i].said);
+        faults_set(d, "");
+        WAIT_FOR(proc_descriptors(d->run.pid) <= descriptors, 5000);
+        daemon_reload(d); /* the master that went back still is one */
+        upgrade(d);
+    }
+    load_stop(load);
+    if (load->repeated + load->refused_connects + load->broken + load->errors != 0)
+        fail_msg("%llu repeated, %llu refused, %s", (unsigned long long)load->repeated,
+                 (unsigned long long)load->refused_connects, load->complaint);
+    assert_int_equal(load->connects, load->thread_count);
+    daemon_stop(d);
+}
+
+static void
+listen_on(struct daemon *d, bool first, bool second)
+{
+    char text[256], one[64], two[64];
+
+    snprintf(one, sizeof(one), "\"msp://127.0.0.1:%u\"", target_port(&d->listeners[0]));
+    snprintf(two, sizeof(two), "\"msp://127.0.0.1:%u\"", target_port(&d->listeners[1]));
+    snprintf(text, sizeof(text), "workers = 2\nlisten = {%s%s%s}\n", first ? one : "",
+             first && second ? ", " : "", second ? two : "");
+    daemon_configure(d, text);
+}
+
+static void
+expect_served(const struct target *target)
+{
+    struct peer p;
+    struct answer a;
+
+    peer_connect(&p, target);
+    assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
+    peer_close(&p);
+}
+
+static bool
+is_refused(const struct target *target)
+{
+    struct peer p;
+
+    if (peer_try_connect(&p, target, NULL) < 0)
+        return true;
+    peer_close(&p);
+    return false;
+}
+
+/* Sockets that both configurations have, that only one has, and that come back while they are still
+ * open. */
+static void
+listeners_change_with_the_program(void **state)
+{
+    struct daemon *d = start((struct daemon_options){
+        .config =
+            "workers = 2\nlisten = {\"msp://127.0.0.1:0\", \"msp://127.0.0.1:0?handler=echo\"}\n"});
+
+    (void)state;
+    listen_on(d, true, true);
+    upgrade(d);
+    listen_on(d, true, false);
+    upgrade(d);
+    expect_served(&d->listeners[0]);
+    listen_on(d, true, true);
+    upgrade(d);
+    expect_served(&d->listeners[1]);
+    listen_on(d, false, true);
+    daemon_reload(d);
+    listen_on(d, true, true);
+    upgrade(d);
+    expect_served(&d->listeners[0]);
+    expect_served(&d->listeners[1]);
+    listen_on(d, true, false);
+    daemon_reload(d); /* closes the socket of the other one, which nobody has twice */
+    WAIT_FOR(is_refused(&d->listeners[1]), 10000);
+    daemon_stop(d);
+}
+
 static bool
 generation_is(const struct daemon *d, json_int_t wanted)
 {
@@ -337,6 +440,8 @@ main(void)
         SYSTEM_TEST(what_the_master_knew_goes_on),
         SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
         SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),
+        SYSTEM_TEST(a_new_program_that_fails_as_the_master_changes_nothing),
+        SYSTEM_TEST(listeners_change_with_the_program),
         SYSTEM_TEST(upgrades_and_reloads_that_come_together_follow_each_other),
         SYSTEM_TEST(a_master_that_dies_in_an_upgrade_leaves_nothing_behind),
     };
