@@ -97,6 +97,8 @@ MSOCK_API const char *msock_status_name(enum msock_status status);
  *   framing             frame: length32 (the default), fixed:N, delimiter, delimiter:X, eof (4)
  *   delimiter           frame with framing=delimiter: 1 to 32 bytes, also NUL ("delimiter=%00");
  *                       a newline by default
+ *   role                tinyproto: server for a connection that somebody else has made
+ *                       (msock_attach), else client
  *   mode                cnp: step-by-step (the default) or burst (3.2)
  *   window_size         cnp with mode=burst: 2 to 1024 packets, 64 by default (3.3)
  *   tls_ca, tls_cert, tls_key, tls_name, tls_insecure=yes
@@ -117,11 +119,12 @@ MSOCK_API enum msock_status msock_url_error(const char *url, char *error, size_t
 MSOCK_API enum msock_status msock_connect(msock *m);
 
 /* Gives a new handle a stream socket that is connected already, by somebody else or to somebody who
- * has connected to this program. The handle speaks its protocol there, in the client's role, and
- * owns fd from now on, also if this fails. It never connects by itself: the host of its URL is not
- * used, and when the connection has ended, calls return MSOCK_UNREACHABLE or MSOCK_GIVEN_UP. Waits
- * up to answer_ms where the protocol begins with an answer. Returns MSOCK_OK; MSOCK_USAGE if the
- * handle was connected before, or fd is no connected stream socket; MSOCK_UNREACHABLE. */
+ * has connected to this program. The handle speaks its protocol there, in the client's role unless
+ * its URL says role=server, and owns fd from now on, also if this fails. It never connects by
+ * itself: the host of its URL is not used, and when the connection has ended, calls return
+ * MSOCK_UNREACHABLE or MSOCK_GIVEN_UP. Waits up to answer_ms where the protocol begins with an
+ * answer. Returns MSOCK_OK; MSOCK_USAGE if the handle was connected before, or fd is no connected
+ * stream socket; MSOCK_UNREACHABLE. */
 MSOCK_API enum msock_status msock_attach(msock *m, int fd);
 
 /* Returns 1 if MSOCK_OK from a sending call means that the server has taken the message (msp, cnp).

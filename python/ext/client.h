@@ -55,6 +55,7 @@ int client_add_transform(struct client *c, PyObject *encode, PyObject *decode);
 extern PyMethodDef client_methods[];
 extern PyGetSetDef client_getset[];
 PyObject *client_attach(PyObject *self, PyObject *sock);
+PyObject *client_close(PyObject *self, PyObject *args, PyObject *keywords);
 
 /* --- a call --- */
 

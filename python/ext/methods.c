@@ -155,7 +155,7 @@ client_method_add_transform(PyObject *self, PyObject *args, PyObject *keywords)
     return rc == 0 ? ext_none() : NULL;
 }
 
-static PyObject *
+PyObject *
 client_close(PyObject *self, PyObject *args, PyObject *keywords)
 {
     static char *names[] = {"timeout", NULL};

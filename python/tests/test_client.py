@@ -8,6 +8,7 @@ import pathlib
 import pickle
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 import time
@@ -455,6 +456,56 @@ class Shared(TestCase):
         self.assertIsNone(self.shared.take(0.01))
         with self.assertRaises(TypeError):
             self.shared.put(5)
+
+    def test_an_echo(self) -> None:
+        self.assertIsNone(self.shared.echo(0.01))
+        ended: List[msock.Error] = []
+
+        def echo() -> None:
+            try:
+                self.shared.echo(PATIENCE)
+            except msock.Error as error:
+                ended.append(error)
+
+        thread = threading.Thread(target=echo)
+        thread.start()
+        for body in (b"hello", b"", bytes(300_000)):
+            frame = struct.pack(">I", len(body)) + body
+            self.peer.sendall(frame)
+            self.assertEqual(self.peer.recv(len(frame), socket.MSG_WAITALL), frame)
+        self.peer.close()
+        thread.join()
+        self.assertIsInstance(ended[0], (msock.Unreachable, msock.GivenUp))
+
+    def test_what_is_put_ahead_waits_for_nobodys_answer(self) -> None:
+        ours, peer = socket.socketpair()
+        url = "tinyproto://given?role=server"
+        shared = self.enter(msock._msock.SharedClient(url, sock=ours, timeout=PATIENCE))
+        with peer:
+            peer.sendall(b"\xff")
+            shared.put_ahead(b"hello")
+            self.assertEqual(peer.recv(100), b"\xff\0\0\0\5")
+            shared.finish(0.01)
+            peer.sendall(b"\xff")
+            shared.finish(PATIENCE)
+            self.assertEqual(peer.recv(100), b"hello")
+        with self.assertRaises(msock.Error):
+            shared.put_ahead(b"gone")
+        shared.close()
+        shared.finish(PATIENCE)
+        with self.assertRaises(msock.UsageError):
+            shared.put_ahead(b"closed")
+
+    def test_what_is_put_ahead_leaves_while_another_thread_takes(self) -> None:
+        taker = threading.Thread(target=lambda: self.shared.take(PATIENCE))
+        taker.start()
+        large = bytes(10_000_000)
+        thread = threading.Thread(target=lambda: self.shared.put_ahead(large))
+        thread.start()
+        self.assertEqual(len(self.peer.recv(len(large) + 4, socket.MSG_WAITALL)), len(large) + 4)
+        self.peer.sendall(b"\0\0\0\0")
+        taker.join()
+        thread.join()
 
     def test_waits_are_interrupted_and_nothing_is_mixed_up(self) -> None:
         with interrupted(), self.assertRaises(KeyboardInterrupt):

@@ -69,6 +69,7 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
         return -1;
     a->framing = asked.framing;
     a->window_size = asked.window_size;
+    a->role = asked.role;
     if (key_file != NULL && a->framing.kind == FRAMING_DELIMITER)
         return address_fail(error, "key_file does not go with framing=delimiter: what is sealed may"
                                    " hold the delimiter");

@@ -93,6 +93,7 @@ handle_make_peer(struct msock *m)
 
     if (p == NULL)
         return -1;
+    p->role = m->at.role;
     p->limits.framing = m->at.framing;
     p->limits.window_size = m->at.window_size;
     p->limits.retries = UINT8_MAX; /* how long it takes is commit_ms alone */

@@ -43,7 +43,8 @@ struct address {
     enum dial_pick pick;
     struct framing framing;
     uint32_t window_size; /* cnp: 1 is step-by-step */
-    struct seal *seal;    /* of ?key_file=; or NULL */
+    enum proto_role role;
+    struct seal *seal; /* of ?key_file=; or NULL */
 };
 
 /* Reads a URL and the key file that it names. Returns 0, or -1 with a sentence in error.

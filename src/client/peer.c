@@ -1,6 +1,6 @@
-/* Moves bytes between a transport and a protocol in the client's role, and keeps messages from
- * the server until the program takes them. Invariant: the time here never goes back, since a
- * reply is known by when it began. */
+/* Moves bytes between a transport and a protocol, in the client's role as a rule, and keeps
+ * messages from the server until the program takes them. Invariant: the time here never goes back,
+ * since a reply is known by when it began. */
 #include "client/peer.h"
 
 #include "common/fd.h"
@@ -40,6 +40,7 @@ peer_create(const struct proto_ops *ops, struct transport *transport, struct dig
         return NULL;
     }
     p->ops = ops;
+    p->role = PROTO_CLIENT;
     p->transport = transport;
     p->limits = (struct proto_limits){
         .max_message_size = PEER_MESSAGE_MAX,
@@ -148,7 +149,7 @@ peer_ended(struct peer *p, enum peer_end end)
 void
 peer_begin(struct peer *p)
 {
-    struct proto_begin begin = {.limits = &p->limits, .role = PROTO_CLIENT, .now_us = peer_now(p)};
+    struct proto_begin begin = {.limits = &p->limits, .role = p->role, .now_us = peer_now(p)};
     struct proto_io io = peer_io(p);
 
     MS_ASSERT(peer_alive(p));

@@ -100,6 +100,7 @@ enum peer_end {
 
 struct peer {
     const struct proto_ops *ops;
+    enum proto_role role;        /* may be changed between two connections */
     struct transport *transport; /* the caller's */
     struct proto_limits limits;  /* may be changed between two calls */
     struct message_store store;

@@ -62,6 +62,18 @@ client_read_window(const struct url *url, uint32_t *window_out, char reason[CLIE
     return 0;
 }
 
+static int
+client_read_role(const struct url *url, enum proto_role *role_out, char reason[CLIENT_REASON_LEN])
+{
+    const char *role = url_option(url, "role");
+    bool serves = role != NULL && strcmp(role, "server") == 0;
+
+    if (role != NULL && !serves && strcmp(role, "client") != 0)
+        return client_fail(reason, "role is client or server, not \"%.60s\"", role);
+    *role_out = serves ? PROTO_SERVER : PROTO_CLIENT;
+    return 0;
+}
+
 int
 client_url_read(const struct proto_ops *ops, const struct url *url, uint64_t max_message_size,
                 struct client_url *asked_out, char reason[CLIENT_REASON_LEN])
@@ -73,7 +85,8 @@ client_url_read(const struct proto_ops *ops, const struct url *url, uint64_t max
         return -1;
     if (framing_parse(url, max_message_size, &asked.framing, framing) < 0)
         return client_fail(reason, "framing: %s", framing);
-    if (client_read_window(url, &asked.window_size, reason) < 0)
+    if (client_read_window(url, &asked.window_size, reason) < 0 ||
+        client_read_role(url, &asked.role, reason) < 0)
         return -1;
     *asked_out = asked;
     return 0;

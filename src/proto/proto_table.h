@@ -81,6 +81,7 @@ size_t proto_row(const struct proto_ops *proto);
 struct client_url {
     struct framing framing;
     uint32_t window_size; /* cnp: 1 is step-by-step */
+    enum proto_role role; /* tinyproto: on a connection that somebody else has made */
 };
 
 /* max_message_size bounds framing=fixed:N. Returns 0, or -1 with a sentence in reason. */

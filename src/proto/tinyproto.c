@@ -465,4 +465,5 @@ const struct proto_ops tinyproto_protocol = {
     .settle = tinyproto_settle,
     .push = tinyproto_push,
     .refusal = tinyproto_refusal,
+    .client_options = {"role"},
 };

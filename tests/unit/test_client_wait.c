@@ -213,9 +213,9 @@ a_pipe_that_nobody_writes_to_is_not_waited_for(void **state)
 /* --- connections of the program's --- */
 
 static msock *
-attached(int fd)
+attached(const char *url, int fd)
 {
-    msock *m = msock_open("frame://nobody.invalid:1");
+    msock *m = msock_open(url);
 
     assert_non_null(m);
     assert_int_equal(msock_attach(m, fd), MSOCK_OK);
@@ -233,8 +233,8 @@ both_ends_of_a_connection_can_be_handles(void **state)
 
     (void)state;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    a = attached(fds[0]);
-    b = attached(fds[1]);
+    a = attached("frame://nobody.invalid:1", fds[0]);
+    b = attached("frame://nobody.invalid:1", fds[1]);
     assert_int_equal(msock_send(a, MESSAGE, 5), MSOCK_OK);
     assert_int_equal(msock_recv(b, 20000, &data, &n), MSOCK_OK);
     assert_memory_equal(data, MESSAGE, 5);
@@ -252,6 +252,38 @@ both_ends_of_a_connection_can_be_handles(void **state)
     msock_close(b);
 }
 
+/* Its SIZE crosses that of the client, which is let go first. */
+static void
+a_handle_in_the_role_of_the_server_yields(void **state)
+{
+    static const char said[] = "\xff\0\0\0\1\xff"
+                               "b";
+    const void *data;
+    char got[16], error[256];
+    int fds[2];
+    msock *m;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    m = attached("tinyproto://nobody.invalid?role=server", fds[0]);
+    assert_int_equal(write(fds[1], "\xff", 1), 1);
+    assert_int_equal(msock_send_ahead(m, 'A', "b", 1), MSOCK_OK);
+    assert_int_equal(msock_flush(m, 0), MSOCK_TIMEOUT);
+    assert_int_equal(write(fds[1], "\0\0\0\1a", 5), 5);
+    assert_int_equal(msock_recv(m, 20000, &data, &n), MSOCK_OK);
+    assert_memory_equal(data, "a", n);
+    assert_int_equal(write(fds[1], "\xff", 1), 1);
+    assert_int_equal(msock_flush(m, 20000), MSOCK_OK);
+    assert_int_equal(read(fds[1], got, sizeof(got)), sizeof(said) - 1);
+    assert_memory_equal(got, said, sizeof(said) - 1);
+    close(fds[1]);
+    msock_close(m);
+    assert_int_equal(msock_url_error("tinyproto://a?role=x", error, sizeof(error)), MSOCK_USAGE);
+    assert_non_null(strstr(error, "role is client or server"));
+    assert_int_equal(msock_url_error("frame://a?role=server", error, sizeof(error)), MSOCK_USAGE);
+}
+
 static void
 what_is_no_connection_is_not_attached(void **state)
 {
@@ -266,7 +298,7 @@ what_is_no_connection_is_not_attached(void **state)
     assert_int_equal(msock_attach(m, socket(AF_INET, SOCK_STREAM, 0)), MSOCK_USAGE);
     msock_close(m);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
-    m = attached(fds[0]);
+    m = attached("frame://nobody.invalid:1", fds[0]);
     assert_int_equal(msock_attach(m, dup(fds[1])), MSOCK_USAGE); /* it has one */
     close(fds[1]);
     msock_close(m);
@@ -283,6 +315,7 @@ main(void)
         cmocka_unit_test(a_full_unix_socket_is_waited_for),
         cmocka_unit_test(a_pipe_that_nobody_writes_to_is_not_waited_for),
         cmocka_unit_test(both_ends_of_a_connection_can_be_handles),
+        cmocka_unit_test(a_handle_in_the_role_of_the_server_yields),
         cmocka_unit_test(what_is_no_connection_is_not_attached),
     };
 

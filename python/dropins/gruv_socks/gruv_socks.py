@@ -86,6 +86,15 @@ class Socket:
             return False
         return True
 
+    def _echo(self) -> None:
+        """As read() and write() in a loop."""
+        if self._client is None:
+            return
+        try:
+            self._client.echo(self.timeout)
+        except msock.Error as error:
+            self._say("echo: %s", error)
+
     def disconnect(self) -> None:
         """Close the connection."""
         client = getattr(self, "_client", None)
@@ -152,6 +161,9 @@ class ServerBase:
 
 def echo_callback(addr: Tuple[str, int], sock: Socket) -> None:
     """A callback that sends back whatever comes."""
+    if type(sock) is Socket:
+        sock._echo()
+        return
     good, data = sock.read()
     while good and sock.write(data):
         good, data = sock.read()

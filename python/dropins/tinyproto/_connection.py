@@ -33,16 +33,6 @@ class TinyProtoConnectionDetails(NamedTuple):
     port: int
 
 
-def url_of(host: str, port: int) -> str:
-    return f"tinyproto://[{host}]:{port}" if ":" in host else f"tinyproto://{host}:{port}"
-
-
-def split_address(address: str) -> Tuple[str, int]:
-    """Of "127.0.0.1:50412" and "[::1]:50412"."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port) if port.isdigit() else 0
-
-
 class TinyProtoPlugin:
     """Changes messages on their way: out with msg_transmit, in with msg_receive."""
 
@@ -66,18 +56,28 @@ class PeerName:
 class Link:
     """What a connection sends with and gets its messages from."""
 
-    peername: Tuple[str, int]
-    _kept: Optional[bytes] = None  # what wait() has found
+    def __init__(self, sock: socket.socket, role: str, timeout: float) -> None:
+        self.peername: Tuple[str, int] = sock.getpeername()[:2]
+        self._kept: Optional[bytes] = None  # what wait() has found
+        self._sending = threading.Lock()
+        sock.settimeout(None)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        url = f"tinyproto://attached?role={role}"
+        self._client = SharedClient(url, sock=sock, timeout=timeout)
+        self.take = self._client.take
+        self._put = self._client.put if role == "client" else self._client.put_ahead
 
     def next(self, timeout: float) -> Optional[bytes]:
         """The next message, or None if it does not come in time. Raises when the connection ends."""
-        raise NotImplementedError
+        return self.take(timeout)
 
     def send(self, data: bytes) -> None:
-        raise NotImplementedError
+        with self._sending:
+            self._put(data)
 
     def close(self) -> None:
-        raise NotImplementedError
+        self._client.finish(CLOSING)
+        self._client.close(CLOSING)
 
     def wait(self, timeout: float) -> bool:
         """Is there a message, or does one come in time? It stays for receive()."""
@@ -92,14 +92,22 @@ class Link:
         return data
 
 
-class ServerLink(Link):
-    """A connection to a TinyProtoServer: its messages come from the server's thread."""
+class CollectedLink(Link):
+    """Of a server's connection without hooks: a thread takes what comes, until somebody wants it."""
 
-    def __init__(self, connection: msock.Connection) -> None:
-        self.peername = split_address(connection.peer)
-        self._connection = connection
+    def __init__(self, sock: socket.socket, role: str, timeout: float) -> None:
+        super().__init__(sock, role, timeout)
         self._messages: "queue.SimpleQueue[Optional[bytes]]" = queue.SimpleQueue()  # None: the end
-        self.put = self._messages.put
+
+    def collect(self) -> None:
+        """For a pass."""
+        try:
+            data = self.take(PASS)
+        except msock.Error:
+            self._messages.put(None)
+            raise
+        if data is not None:
+            self._messages.put(data)
 
     def next(self, timeout: float) -> Optional[bytes]:
         try:
@@ -110,35 +118,6 @@ class ServerLink(Link):
             self._messages.put(None)
             raise msock.Unreachable("the connection has ended")
         return data
-
-    def send(self, data: bytes) -> None:
-        self._connection.write(data)
-
-    def close(self) -> None:
-        if not self._connection.closed:
-            self._connection.disconnect()
-
-
-class ClientLink(Link):
-    """A connection of a TinyProtoClient."""
-
-    def __init__(self, host: str, port: int, timeout: float) -> None:
-        sock = socket.create_connection((host, port), timeout)
-        self.peername = sock.getpeername()[:2]
-        sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._client = SharedClient("tinyproto://attached", sock=sock, timeout=timeout)
-        self._sending = threading.Lock()
-
-    def next(self, timeout: float) -> Optional[bytes]:
-        return self._client.take(timeout)
-
-    def send(self, data: bytes) -> None:
-        with self._sending:
-            self._client.put(data)
-
-    def close(self) -> None:
-        self._client.close(CLOSING)
 
 
 class TinyProtoConnection:
@@ -178,7 +157,7 @@ class TinyProtoConnection:
 
     def transmit(self, msg: Union[bytes, bytearray]) -> None:
         """Send a message. TinyProtoError if that fails."""
-        data = bytes(memoryview(msg))
+        data = msg if type(msg) is bytes else bytes(memoryview(msg))
         for plugin in self._plugins:
             data = plugin.msg_transmit(data)
         try:
@@ -213,11 +192,13 @@ class TinyProtoConnection:
 
     # --- the thread ---
 
-    def _overrides(self, *hooks: str) -> bool:
-        return any(getattr(type(self), hook) is not getattr(TinyProtoConnection, hook) for hook in hooks)
+    @classmethod
+    def _overrides(cls, *hooks: str) -> bool:
+        return any(getattr(cls, hook) is not getattr(TinyProtoConnection, hook) for hook in hooks)
 
-    def _needs_thread(self) -> bool:
-        return self._overrides("pre_loop", "loop_pass", "post_loop", "transmission_received")
+    @classmethod
+    def _needs_thread(cls) -> bool:
+        return cls._overrides("pre_loop", "loop_pass", "post_loop", "transmission_received")
 
     def _start(self, ended: Any) -> None:
         self._thread = threading.Thread(target=self._run, args=(ended,), daemon=True)
@@ -226,8 +207,12 @@ class TinyProtoConnection:
     def _run(self, ended: Any) -> None:
         try:
             self.pre_loop()
-            self._loop()
-        except TinyProtoError as error:
+            if isinstance(self._link, CollectedLink):
+                while not self.shutdown:
+                    self._link.collect()
+            else:
+                self._loop()
+        except (TinyProtoError, msock.Error) as error:
             logger.debug("%s: %s", self.peername_details, error)
         except Exception:
             logger.exception("a hook of the connection of %s:%s has failed", *self.peername_details)

@@ -1,7 +1,10 @@
 """The two ends: a server with its listeners, and a client with its connections."""
 
+import contextlib
 import inspect
 import logging
+import select
+import socket
 import threading
 import time
 import uuid
@@ -12,13 +15,13 @@ import msock
 from ._connection import (
     CLOSING,
     PASS,
-    ClientLink,
-    ServerLink,
+    SC_CONLIMIT,
+    CollectedLink,
+    Link,
     TinyProtoConnection,
     TinyProtoConnectionDetails,
     TinyProtoError,
     TinyProtoPlugin,
-    url_of,
 )
 
 logger = logging.getLogger("tinyproto")
@@ -121,7 +124,7 @@ class Endpoint:
             conn_o.register_plugin(plugin)
         self.active_connections[conn_id] = conn_o
         self._hook("conn_init", conn_id, conn_o)
-        if conn_o._needs_thread():
+        if conn_o._needs_thread() or isinstance(link, CollectedLink):
             conn_o._start(lambda ended: self._remove(conn_id))
         return conn_id, conn_o
 
@@ -139,6 +142,25 @@ class Endpoint:
         for _, conn_o in self.active_connections.items():
             if conn_o._thread is not threading.current_thread():
                 conn_o._thread.join(self.timeout)
+
+
+def listen(address: TinyProtoConnectionDetails) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        listener = socket.create_server(address, family=family, backlog=128)
+    except OSError as error:
+        raise TinyProtoError(f"{address.host}:{address.port}: {error}") from error
+    listener.setblocking(False)
+    return listener
+
+
+def turn_away(sock: socket.socket) -> None:
+    """Says that there are too many connections; it has come when the peer says something or ends."""
+    with sock, contextlib.suppress(OSError):
+        sock.settimeout(CLOSING)
+        sock.sendall(bytes([SC_CONLIMIT]))
+        sock.shutdown(socket.SHUT_WR)
+        sock.recv(4096)
 
 
 class TinyProtoServer(Endpoint):
@@ -160,58 +182,43 @@ class TinyProtoServer(Endpoint):
 
     def start(self) -> None:
         """Serve until shutdown is set."""
-        urls = [url_of(address.host, address.port) for address in self._addresses]
-        try:
-            server = msock.Server(
-                *urls, connections=self.connection_limit, timeout=self.timeout, idle_timeout=86400
-            )
-        except msock.Error as error:
-            raise TinyProtoError(str(error)) from error
-        with server:
+        with contextlib.ExitStack() as listening:
+            listeners = [listening.enter_context(listen(address)) for address in self._addresses]
             self.pre_loop()
-            self._loop(server)
-            self._end_all()
-            server.drain(self._told_at_the_end, CLOSING)
-            self.post_loop()
+            self._loop(listeners)
+        self._end_all()
+        self.post_loop()
 
-    def _loop(self, server: msock.Server) -> None:
+    def _loop(self, listeners: List[socket.socket]) -> None:
+        ready = select.poll()
+        by_fd = {listener.fileno(): listener for listener in listeners}
+        for fd in by_fd:
+            ready.register(fd, select.POLLIN)
         next_pass = time.monotonic()
         while not self.shutdown:
             now = time.monotonic()
             if now >= next_pass:
                 self.loop_pass()
                 next_pass = now + PASS
-            for event in server.events(max(0.0, next_pass - now)) or []:
-                if isinstance(event, msock.Message):
-                    self._receive(event)
-                elif event[1]:
-                    self._opened(event[0])
-                elif event[0].state is not None:
-                    self._closed(*event[0].state)
+            for fd, _ in ready.poll(max(0.0, next_pass - now) * 1000):
+                self._accept(by_fd[fd])
 
-    def _opened(self, connection: msock.Connection) -> None:
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            connection.state = self._add(ServerLink(connection))
+            sock, address = listener.accept()
+        except OSError as error:  # it has gone again, or there are no descriptors
+            logger.warning("a connection cannot be accepted: %s", error)
+            time.sleep(PASS)
+            return
+        if len(self.active_connections) >= self.connection_limit:
+            threading.Thread(target=turn_away, args=(sock,), daemon=True).start()
+            return
+        kind = Link if self._handler._needs_thread() else CollectedLink
+        try:
+            self._add(kind(sock, "server", self.timeout))
         except Exception:
-            logger.exception("the connection of %s cannot be made", connection.peer)
-            connection.disconnect()
-
-    def _told_at_the_end(self, event: Any) -> None:
-        if isinstance(event, msock.Message):
-            event.commit()
-
-    def _receive(self, message: msock.Message) -> None:
-        data, connection = message.data, message.connection
-        message.commit()
-        if connection is not None and connection.state is not None:
-            connection.state[1]._link.put(data)
-
-    def _closed(self, conn_id: uuid.UUID, conn_o: TinyProtoConnection) -> None:
-        assert isinstance(conn_o._link, ServerLink)
-        conn_o._link.put(None)
-        if conn_o._thread is None:
-            conn_o.shutdown = True
-            self._remove(conn_id)
+            logger.exception("the connection of %s:%s cannot be made", *address[:2])
+            sock.close()
 
 
 class TinyProtoClient(Endpoint):
@@ -229,7 +236,8 @@ class TinyProtoClient(Endpoint):
         if len(self.active_connections) >= self.connection_limit:
             raise TinyProtoError("there are too many connections")
         try:
-            link = ClientLink(host.host, host.port, self.timeout)
+            sock = socket.create_connection((host.host, host.port), self.timeout)
+            link = Link(sock, "client", self.timeout)
         except (OSError, msock.Error) as error:
             raise TinyProtoError(str(error)) from error
         return self._add(link)[0]
