@@ -767,7 +767,7 @@ what_was_relayed_is_removed_in_time_and_nothing_else(void **state)
     d = daemon_start(&(struct daemon_options){
         .workers = 1,
         .set = {relay_option(&n, "stream_create=yes&nats_timeout=200ms"), "retain=relayed",
-                "retain_min=1s", "dedup_window=0", "segment_size=4K"}});
+                "retain_min=1s", "dedup_window=0", "segment_size=4K", "segment_age=1s"}});
     memset(body, 'x', sizeof(body));
     send_kind(d, 'F', "file", "one", 3);
     for (unsigned i = 0; i < 5; i++)

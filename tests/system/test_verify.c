@@ -98,6 +98,7 @@ a_sound_directory_is_sound_beside_the_daemon_and_without_it(void **state)
 }
 
 #define PUT(at) "printf '~' | dd bs=1 conv=notrunc status=none seek=" at " of="
+#define FIRST   "$(ls journal/*.ndjson | head -n 1)"
 
 static void
 each_kind_of_damage_is_named(void **state)
@@ -116,8 +117,8 @@ each_kind_of_damage_is_named(void **state)
         {"echo >\"$(printf 'files/a\\nb')\"", "files/a\\x0Ab: no record names it"},
         {"mkfifo journal/01ARYZ6S410000000000000000-w0.ndjson", "-w0.ndjson: not a regular file"},
         {"echo >blobs/.msockd-01ARYZ6S410000000000000000", ": left behind by a crash"},
-        {"chmod 640 journal/*; " PUT("40") "$(echo journal/*.ndjson)", ": damaged, "},
-        {"chmod 640 journal/*; truncate -s -5 journal/*.ndjson", ": torn, "},
+        {"chmod 640 journal/*; " PUT("40") FIRST, ": damaged, "},
+        {"chmod 640 journal/*; truncate -s -5 " FIRST, ": torn, "},
     };
     struct daemon *d = start();
     char copy[HARNESS_PATH_LEN], commands[600];
@@ -141,7 +142,7 @@ what_recovery_has_replaced_is_named(void **state)
 
     (void)state;
     daemon_stop(d);
-    shell(d, "", "cd data; chmod 640 journal/*; " PUT("40") "$(echo journal/*.ndjson)");
+    shell(d, "", "cd data; chmod 640 journal/*; " PUT("40") FIRST);
     daemon_launch(d);
     daemon_stop(d);
     expect_finding(d->data_dir, NULL, "were damaged; recovery has kept them in journal/damaged/");

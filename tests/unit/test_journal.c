@@ -48,6 +48,17 @@ submit(struct fixture *f, enum message_kind kind, const char *value, const char 
     journal->submit(f->handler, fixture_message(f, kind, value, body, strlen(body)));
 }
 
+/* Several messages of one sender; others have one each. */
+static void
+submit_from(struct fixture *f, unsigned sender, enum message_kind kind, const char *value,
+            const char *body)
+{
+    struct message *m = fixture_message(f, kind, value, body, strlen(body));
+
+    m->owner = (void *)(uintptr_t)sender;
+    journal->submit(f->handler, m);
+}
+
 /* As the worker's loop does it: flushes, waits for the commit thread or until a batch that is held
  * back may be flushed, and settles, until all is settled. */
 static void
@@ -205,29 +216,73 @@ large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines(void **
 
     memset(body, 'x', sizeof(body) - 1);
     body[sizeof(body) - 1] = '\0';
-    submit(f, MESSAGE_PLAIN, "", "first");
-    submit(f, MESSAGE_FILE, "dir/file", "content");
-    submit(f, MESSAGE_PLAIN, "", body);
-    submit(f, MESSAGE_FILE, "dir/file", "other content");
-    submit(f, MESSAGE_FILE, "dir/file", "content");
-    submit(f, MESSAGE_PLAIN, "", "last");
+    submit_from(f, 1, MESSAGE_FILE, "dir/file", "content");
+    submit_from(f, 1, MESSAGE_PLAIN, "", body);
+    submit_from(f, 1, MESSAGE_FILE, "dir/file", "other content");
+    submit_from(f, 1, MESSAGE_FILE, "dir/file", "content");
+    submit_from(f, 1, MESSAGE_PLAIN, "", "last");
     commit_here(f);
-    assert_in_order(f, 6);
-    assert_string_equal(f->settled[3].code, "exists");
+    assert_int_equal(f->settled_count, 5);
+    assert_string_equal(f->settled[2].code, "exists");
     lines = fixture_journal(f);
-    assert_int_equal(json_array_size(lines), 5);
-    assert_string_equal(fixture_member(json_array_get(lines, 0), "text"), "first");
-    assert_string_equal(fixture_member(json_array_get(lines, 1), "file"), "files/dir/file");
-    assert_memory_equal(fixture_member(json_array_get(lines, 2), "blob"), "blobs/", 6);
-    assert_true(fixture_exists(f, fixture_member(json_array_get(lines, 2), "blob")));
-    assert_string_equal(fixture_member(json_array_get(lines, 4), "text"), "last");
-    assert_non_null(strstr(f->settled[1].reply, ",\"file\":\"files/dir/file\"}"));
-    assert_non_null(strstr(f->settled[2].reply, ",\"blob\":\"blobs/"));
-    assert_non_null(strstr(f->settled[4].reply, "\"files/dir/file\",\"duplicate\":true}"));
-    for (size_t i = 1; i < 5; i++)
+    assert_int_equal(json_array_size(lines), 4);
+    assert_string_equal(fixture_member(json_array_get(lines, 0), "file"), "files/dir/file");
+    assert_memory_equal(fixture_member(json_array_get(lines, 1), "blob"), "blobs/", 6);
+    assert_true(fixture_exists(f, fixture_member(json_array_get(lines, 1), "blob")));
+    assert_string_equal(fixture_member(json_array_get(lines, 3), "text"), "last");
+    assert_non_null(strstr(f->settled[0].reply, ",\"file\":\"files/dir/file\"}"));
+    assert_non_null(strstr(f->settled[1].reply, ",\"blob\":\"blobs/"));
+    assert_non_null(strstr(f->settled[3].reply, "\"files/dir/file\",\"duplicate\":true}"));
+    for (size_t i = 1; i < 4; i++)
         assert_true(strcmp(fixture_member(json_array_get(lines, i - 1), "id"),
                            fixture_member(json_array_get(lines, i), "id")) < 0);
     json_decref(lines);
+}
+
+/* --- a file whose directory takes long --- */
+
+static sem_t dirs_may;
+
+static int
+slow_sync_dir(int fd)
+{
+    while (sem_wait(&dirs_may) < 0)
+        ;
+    sem_post(&dirs_may);
+    return file_ops_synced.sync_dir(fd);
+}
+
+static void
+who_sends_a_line_does_not_wait_for_the_files_of_others(void **state)
+{
+    struct fixture *f = *state;
+    struct file_ops ops = file_ops_synced;
+    char error[HANDLER_ERROR_LEN];
+
+    journal->destroy(f->handler);
+    ops.sync_dir = slow_sync_dir;
+    ops.sync_at_once = false;
+    assert_int_equal(sem_init(&dirs_may, 0, 1), 0);
+    f->handler = journal_create_with(&f->host, &ops, error);
+    assert_non_null(f->handler);
+    submit_from(f, 2, MESSAGE_PLAIN, "", "opens the segment");
+    complete_all(f, 1);
+    assert_int_equal(sem_wait(&dirs_may), 0);
+    submit_from(f, 1, MESSAGE_FILE, "a/b/file", "content");
+    journal->flush(f->handler, 1);
+    submit_from(f, 2, MESSAGE_PLAIN, "", "another sender's");
+    submit_from(f, 1, MESSAGE_PLAIN, "", "behind the file");
+    complete_all(f, 2);
+    assert_int_equal(f->settled[1].number, 2);
+    assert_int_equal(f->settled_count, 2);
+    assert_int_equal(sem_post(&dirs_may), 0);
+    complete_all(f, 4);
+    assert_int_equal(f->settled[2].number, 1);
+    assert_int_equal(f->settled[3].number, 1);
+    assert_line_count(f, 4);
+    journal->destroy(f->handler);
+    f->handler = NULL;
+    sem_destroy(&dirs_may);
 }
 
 static void
@@ -338,15 +393,13 @@ a_file_that_fails_alone_does_not_hurt_the_others(void **state)
 
     faults.data_error = ENOSPC;
     faults.data_errors = 1;
-    submit(f, MESSAGE_PLAIN, "", "before");
     submit(f, MESSAGE_FILE, "no/room", "content");
     submit(f, MESSAGE_FILE, "room", "content");
-    commit(f, true, 3);
-    assert_int_equal(f->settled[0].outcome, PROTO_COMMITTED);
-    assert_string_equal(f->settled[1].code, "no-space");
-    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    commit(f, true, 2);
+    assert_string_equal(f->settled[0].code, "no-space");
+    assert_int_equal(f->settled[1].outcome, PROTO_COMMITTED);
     assert_false(fixture_exists(f, "files/no/room"));
-    assert_line_count(f, 2);
+    assert_line_count(f, 1);
 }
 
 static void
@@ -677,6 +730,27 @@ a_segment_is_left_when_it_is_large_or_old_or_on_demand(void **state)
 }
 
 static void
+a_segment_of_lines_and_one_of_bodies_are_left_together(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.segment_size = 2000;
+    submit(f, MESSAGE_FILE, "one", "content");
+    commit_here(f);
+    submit(f, MESSAGE_PLAIN, "", "small");
+    commit_here(f);
+    submit(f, MESSAGE_FILE, "two", "content");
+    commit_here(f);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 2);
+    for (unsigned i = 0; i < 10; i++)
+        submit(f, MESSAGE_PLAIN, "", "enough of these");
+    commit_here(f);
+    submit(f, MESSAGE_FILE, "three", "content");
+    commit_here(f);
+    assert_int_equal(fixture_count(f, "journal", ".ndjson", NULL), 3);
+}
+
+static void
 a_disk_that_is_full_and_has_room_again_needs_no_restart(void **state)
 {
     struct fixture *f = *state;
@@ -942,6 +1016,7 @@ main(void)
         TEST(finish_settles_everything),
         TEST(without_a_wish_there_is_no_reply),
         TEST(large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines),
+        TEST(who_sends_a_line_does_not_wait_for_the_files_of_others),
         TEST(a_body_of_the_inline_limit_stays_in_its_line_though_it_is_in_a_file),
         TEST(a_failed_write_refuses_its_batch_and_the_next_goes_to_a_new_segment),
         TEST(a_failed_write_in_the_thread_does_the_same),
@@ -957,6 +1032,7 @@ main(void)
         TEST(a_batch_goes_to_a_new_segment_where_nobody_may_write_to_the_old_one),
         TEST(directories_that_go_away_are_no_reason_for_a_restart),
         TEST(a_segment_is_left_when_it_is_large_or_old_or_on_demand),
+        TEST(a_segment_of_lines_and_one_of_bodies_are_left_together),
         TEST(a_disk_that_is_full_and_has_room_again_needs_no_restart),
         TEST(without_sync_nothing_waits_for_the_disk),
         TEST(a_journal_that_cannot_be_written_says_so_when_it_is_created),

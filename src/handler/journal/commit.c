@@ -93,7 +93,7 @@ batch_add_put(struct batch *batch, struct message *m)
     return batch->put_count++;
 }
 
-void
+struct batch_entry *
 batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool put)
 {
     struct batch_entry *entry;
@@ -103,8 +103,10 @@ batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool 
     entry->m = m;
     entry->line_end = batch->lines.len;
     entry->put = put ? batch_add_put(batch, m) : BATCH_NO_PUT;
+    entry->sender = 0;
     memcpy(entry->id, id, ULID_LEN);
     batch_account(batch);
+    return entry;
 }
 
 struct record_place
@@ -190,7 +192,7 @@ batch_reset(struct batch *batch)
     buffer_clear(&batch->joined);
     batch->count = batch->put_count = 0;
     batch->put_bytes = 0;
-    batch->rotate = false;
+    batch->rotate = batch->rotated = false;
     batch->left.state = SEGMENT_SOUND;
     batch_account(batch);
 }
@@ -305,20 +307,24 @@ commit_lines(struct commit *commit, const struct buffer *lines)
     return outcome;
 }
 
-void
+bool
 commit_check_age(struct commit *commit, uint64_t now_us)
 {
-    if (segment_is_open(&commit->segment) &&
-        now_us >= commit->segment.opened_us + commit->config->segment_age_us)
-        segment_close(&commit->segment);
+    if (!segment_is_open(&commit->segment) ||
+        now_us < commit->segment.opened_us + commit->config->segment_age_us)
+        return false;
+    segment_close(&commit->segment);
+    return true;
 }
 
-static void
+static bool
 commit_rotate(struct commit *commit)
 {
-    if (segment_is_open(&commit->segment) && commit->segment.good >= commit->config->segment_size)
+    if (segment_is_open(&commit->segment) && commit->segment.good >= commit->config->segment_size) {
         segment_close(&commit->segment);
-    commit_check_age(commit, clock_mono_us());
+        return true;
+    }
+    return commit_check_age(commit, clock_mono_us());
 }
 
 /* All of it. */
@@ -388,5 +394,5 @@ commit_run(struct commit *commit, struct batch *batch)
     commit_bodies_and_lines(commit, batch);
     batch->left = commit->segment.left;
     commit->segment.left.state = SEGMENT_SOUND;
-    commit_rotate(commit);
+    batch->rotated = commit_rotate(commit);
 }

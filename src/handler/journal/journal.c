@@ -1,10 +1,10 @@
-/* The journal, seen from the worker's thread: messages become lines as they come in, and batches
- * are committed one after the other. While one batch is made safe in the commit thread, the next
- * one fills: so the number of messages that share an fsync follows the load by itself. A batch that
- * is still small when the disk is free waits a moment for the senders that were just answered.
- * Invariant: at most one batch is under way, and nobody else touches h->commit then. */
+/* The journal, seen from the worker's thread: messages become lines as they come in, go one of two
+ * lanes to the disk, and are settled when they are safe. */
 #include "handler/journal/journal.h"
 
+#include "handler/journal/lane.h"
+
+#include "common/fd.h"
 #include "common/kernel.h"
 
 #include <errno.h>
@@ -12,129 +12,43 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define JOURNAL_INLINE_US 20000 /* nor is any commit, while the disk is that slow */
-/* more to be stored is never done in the worker's thread */
-#define JOURNAL_INLINE_BYTES (1u << 20)
 /* of lines: all that a batch can number; the worker waits then, but is full long before */
 #define JOURNAL_BATCH_BYTES   (1u << 30)
 #define JOURNAL_INLINE_MAX    (64u << 20) /* of a body in a line, whatever is configured */
-#define JOURNAL_HOLD_MAX_US   40000       /* a commit that takes longer is not worth waiting for */
 #define JOURNAL_MEND_TRIES    100         /* how long a worker that leaves waits for its recovery */
 #define JOURNAL_MEND_PAUSE_US 10000
 #define JOURNAL_SAY_US        10000000  /* a trouble that comes and goes is not said more often */
 #define JOURNAL_REMIND_US     600000000 /* one that lasts is said again */
 #define JOURNAL_AHEAD_MS      1000      /* more is said */
-
-/* Trouble of the environment: said when it begins, now and then while it lasts, and once when it is
- * over. */
-struct journal_trouble {
-    bool now, said;
-    uint64_t said_us;
-    uint64_t lost_us; /* when it was said that a directory is not used again */
-};
+#define JOURNAL_SENDERS       256
 
 struct journal {
     struct handler_host host;
     struct ulid_source ids;
     struct record_clock clock;
-    struct commit commit;
-    struct helper *committer;
+    const struct file_ops *ops;
+    struct lane lines;  /* of messages that are all in their line */
+    struct lane bodies; /* of those whose bodies are stored, and what their senders send behind */
+    uint16_t behind[JOURNAL_SENDERS]; /* messages in the second lane, by the hash of their sender */
+    int event_fd;                     /* an epoll descriptor: a lane has something done */
     _Atomic bool stop_mending, has_mended;
     struct helper *mender;   /* does what journal.h says of recovery, once */
     struct helper *recaller; /* and recall_run, which others wait for */
     struct helper_job mend, recall;
     bool recalls;            /* the second job is under way */
     struct data_dirs mended; /* descriptors of its own: the commit may open others meanwhile */
-    struct batch *filling;
-    struct batch *under_way; /* in the commit thread, or NULL */
-    struct batch_list done;  /* committed and not settled yet */
-    struct batch_list spare;
     struct buffer receipt;
-    struct journal_trouble trouble;
-    uint64_t begun_us;      /* of the batch under way */
-    uint64_t commit_us;     /* what a commit takes, a running mean */
-    uint64_t hold_until_us; /* when h->filling is committed however small it is; 0: not held */
 };
-
-/* --- batches --- */
-
-static struct batch *
-journal_take(struct batch_list *list)
-{
-    struct batch *batch = STAILQ_FIRST(list);
-
-    if (batch != NULL)
-        STAILQ_REMOVE_HEAD(list, link);
-    return batch;
-}
-
-static void
-journal_note_time(struct journal *h)
-{
-    uint64_t took_us = clock_mono_us() - h->begun_us;
-
-    h->commit_us = h->commit_us == 0 ? took_us : (h->commit_us * 7 + took_us) / 8;
-}
-
-static void
-journal_commit_run(struct helper_job *job)
-{
-    struct journal *h = job->arg;
-
-    commit_run(&h->commit, (struct batch *)job);
-}
-
-static void
-journal_commit_done(struct helper_job *job)
-{
-    struct journal *h = job->arg;
-
-    journal_note_time(h);
-    STAILQ_INSERT_TAIL(&h->done, h->under_way, link);
-    h->under_way = NULL;
-}
-
-/* Begins the commit of what has filled up, in the thread where there is one. */
-static void
-journal_begin(struct journal *h, bool in_thread)
-{
-    struct batch *batch = h->filling;
-
-    MS_ASSERT(h->under_way == NULL);
-    if (batch->count == 0)
-        return;
-    h->filling = journal_take(&h->spare);
-    if (h->filling == NULL)
-        h->filling = batch_create(&h->host.store->ledger);
-    h->hold_until_us = 0;
-    h->begun_us = clock_mono_us();
-    batch->job =
-        (struct helper_job){.run = journal_commit_run, .done = journal_commit_done, .arg = h};
-    if (in_thread && helper_give(h->committer, &batch->job) == 0) {
-        h->under_way = batch;
-        return;
-    }
-    commit_run(&h->commit, batch);
-    journal_note_time(h);
-    STAILQ_INSERT_TAIL(&h->done, batch, link);
-}
-
-static void
-journal_await(struct journal *h)
-{
-    if (h->under_way != NULL)
-        helper_finish(h->committer);
-}
 
 /* --- settling --- */
 
 static void
-journal_say(struct journal *h, const struct outcome *outcome)
+journal_say(struct journal *h, struct lane_trouble *trouble, const struct outcome *outcome)
 {
-    struct journal_trouble *trouble = &h->trouble;
     bool lost = outcome->error == ENOTRECOVERABLE;
     uint64_t *last_us = lost ? &trouble->lost_us : &trouble->said_us;
     uint64_t pause_us = lost || trouble->said ? JOURNAL_REMIND_US : JOURNAL_SAY_US;
@@ -154,12 +68,12 @@ journal_say(struct journal *h, const struct outcome *outcome)
 }
 
 static void
-journal_say_over(struct journal *h)
+journal_say_over(struct journal *h, struct lane_trouble *trouble)
 {
-    if (h->trouble.said)
+    if (trouble->said)
         log_line(LOG_journal_again, "journal in %s: messages are accepted again",
                  h->host.config->data_dir);
-    h->trouble.now = h->trouble.said = false;
+    trouble->now = trouble->said = false;
 }
 
 static void
@@ -186,7 +100,7 @@ journal_say_left(const struct segment_left *left)
 /* A batch in which the environment failed anything begins trouble, one in which it did not ends
  * it. */
 static void
-journal_watch(struct journal *h, const struct batch *batch)
+journal_watch(struct journal *h, struct lane_trouble *trouble, const struct batch *batch)
 {
     const struct outcome *failed = batch->outcome.error != 0 ? &batch->outcome : NULL;
 
@@ -195,9 +109,9 @@ journal_watch(struct journal *h, const struct batch *batch)
         if (batch->puts[i].outcome.error != 0)
             failed = &batch->puts[i].outcome;
     if (failed != NULL)
-        journal_say(h, failed);
-    else if (h->trouble.now)
-        journal_say_over(h);
+        journal_say(h, trouble, failed);
+    else if (trouble->now)
+        journal_say_over(h, trouble);
 }
 
 static void
@@ -238,30 +152,38 @@ journal_settle_entry(struct journal *h, const struct batch *batch, const struct 
     h->host.settle(h->host.ctx, entry->m, &verdict);
 }
 
-/* Settling may bring new messages in: they go to h->filling, never to this batch. */
+/* Settling may bring new messages in: they go to a batch that fills, never to this one. The lanes
+ * leave their segments together: newest_id looks at a few of the newest, and finds those of both.
+ */
 static void
-journal_settle_batch(struct journal *h, struct batch *batch)
+journal_settle_batch(struct journal *h, struct lane *lane, struct batch *batch)
 {
     unsigned committed = 0;
 
-    journal_watch(h, batch);
+    if (batch->rotated)
+        lane_reopen(lane == &h->lines ? &h->bodies : &h->lines);
+    journal_watch(h, &lane->trouble, batch);
     for (uint32_t i = 0; i < batch->count; i++)
         committed += batch_outcome(batch, &batch->entries[i]).is == PROTO_COMMITTED;
     if (committed > 0)
         h->host.committed(h->host.ctx, committed);
-    for (uint32_t i = 0; i < batch->count; i++)
+    for (uint32_t i = 0; i < batch->count; i++) {
+        if (lane == &h->bodies)
+            h->behind[batch->entries[i].sender]--;
         journal_settle_entry(h, batch, &batch->entries[i]);
-    batch_reset(batch);
-    STAILQ_INSERT_HEAD(&h->spare, batch, link);
+    }
+    lane_give_back(lane, batch);
 }
 
 static void
 journal_settle_done(struct journal *h)
 {
+    struct lane *lanes[] = {&h->lines, &h->bodies};
     struct batch *batch;
 
-    while ((batch = journal_take(&h->done)) != NULL)
-        journal_settle_batch(h, batch);
+    for (unsigned i = 0; i < 2; i++)
+        while ((batch = lane_next_done(lanes[i])) != NULL)
+            journal_settle_batch(h, lanes[i], batch);
 }
 
 /* --- taking messages in --- */
@@ -273,35 +195,42 @@ journal_settle_now(struct journal *h, struct message *m, struct outcome outcome)
     struct verdict verdict = outcome_verdict(&outcome, text);
 
     if (outcome.error != 0)
-        journal_say(h, &outcome);
+        journal_say(h, &h->lines.trouble, &outcome);
     h->host.settle(h->host.ctx, m, &verdict);
 }
 
 static void
-journal_append_head(struct journal *h, struct message *m, char id[ULID_LEN])
+journal_append_head(struct journal *h, struct buffer *lines, struct message *m, char id[ULID_LEN])
 {
     struct message_origin origin;
     uint64_t now_us = clock_real_us();
 
     h->host.origin(h->host.ctx, m, &origin);
     ulid_next(&h->ids, clock_id_us(h->host.id_offset_us), id);
-    record_head(&h->filling->lines, id, now_us, &h->clock, &origin, m);
+    record_head(lines, id, now_us, &h->clock, &origin, m);
 }
 
 /* The whole line, body included. Returns 0, or -1 with errno and nothing appended. */
 static int
-journal_append_line(struct journal *h, struct message *m, char id[ULID_LEN])
+journal_append_line(struct journal *h, struct buffer *lines, struct message *m, char id[ULID_LEN])
 {
-    size_t from = h->filling->lines.len;
+    size_t from = lines->len;
     const char *body;
 
     if (message_body(m, &body) < 0)
         return -1;
-    journal_append_head(h, m, id);
-    record_body(&h->filling->lines, from, m->kind, body, (size_t)m->size);
+    journal_append_head(h, lines, m, id);
+    record_body(lines, from, m->kind, body, (size_t)m->size);
     message_body_release(m, body);
     message_drop_body(m); /* all that is needed of it now is in the line */
     return 0;
+}
+
+/* A hash will do: who shares it with another sender only waits longer. */
+static uint8_t
+journal_sender(const struct message *m)
+{
+    return (uint8_t)((uintptr_t)m->owner * UINT64_C(0x9e3779b97f4a7c15) >> 56);
 }
 
 static void
@@ -310,6 +239,9 @@ journal_submit(void *handler, struct message *m)
     struct journal *h = handler;
     bool put = m->kind == MESSAGE_FILE || m->size > h->host.config->inline_max ||
                m->size > JOURNAL_INLINE_MAX;
+    uint8_t sender = journal_sender(m);
+    struct lane *lane = put || h->behind[sender] > 0 ? &h->bodies : &h->lines;
+    struct buffer *lines = &lane->filling->lines;
     char id[ULID_LEN];
 
     if (m->error != 0) {
@@ -317,50 +249,27 @@ journal_submit(void *handler, struct message *m)
         return;
     }
     if (put) {
-        journal_append_head(h, m, id);
-    } else if (journal_append_line(h, m, id) < 0) {
+        journal_append_head(h, lines, m, id);
+    } else if (journal_append_line(h, lines, m, id) < 0) {
         journal_settle_now(h, m, outcome_failed("the message cannot be read back", errno));
         return;
     }
-    batch_add(h->filling, m, id, put);
-    if (h->filling->lines.len > JOURNAL_BATCH_BYTES) {
-        journal_await(h);
-        journal_begin(h, true);
-    }
-}
-
-/* True while it is better to wait for the messages that are expected: with less than half of all
- * that could share it, a commit would only make the others wait for the next. Not for longer than
- * half a commit takes, nor half of JOURNAL_HOLD_MAX_US. */
-static bool
-journal_holds(struct journal *h, unsigned expected)
-{
-    uint64_t now_us;
-
-    if (h->filling->count >= expected)
-        return false;
-    now_us = clock_mono_us();
-    if (h->hold_until_us == 0)
-        h->hold_until_us = now_us + (h->commit_us < JOURNAL_HOLD_MAX_US ? h->commit_us / 2
-                                                                        : JOURNAL_HOLD_MAX_US / 2);
-    return now_us < h->hold_until_us;
+    batch_add(lane->filling, m, id, put)->sender = sender;
+    if (lane == &h->bodies)
+        h->behind[sender]++;
+    if (lines->len > JOURNAL_BATCH_BYTES)
+        lane_begin(lane, true);
 }
 
 static uint64_t
 journal_flush(void *handler, unsigned expected)
 {
     struct journal *h = handler;
+    uint64_t lines_us = lane_flush(&h->lines, expected);
+    uint64_t bodies_us = lane_flush(&h->bodies, expected);
 
-    if (h->under_way != NULL || h->filling->count == 0)
-        return 0;
-    if (journal_holds(h, expected))
-        return h->hold_until_us;
-    journal_begin(h, expected > 0 || h->filling->put_bytes > JOURNAL_INLINE_BYTES ||
-                         h->commit_us > JOURNAL_INLINE_US ||
-                         (h->filling->put_count > 0 &&
-                          data_names_are_taken(h->commit.dirs.root, NAME_REMOVED)));
     journal_settle_done(h);
-    return 0;
+    return lines_us == 0 || (bodies_us != 0 && bodies_us < lines_us) ? bodies_us : lines_us;
 }
 
 static int
@@ -368,7 +277,7 @@ journal_event_fd(void *handler)
 {
     struct journal *h = handler;
 
-    return helper_fd(h->committer);
+    return h->event_fd;
 }
 
 /* Settles only: the worker flushes at the end of the same turn, and knows then who is expected. */
@@ -377,7 +286,8 @@ journal_complete(void *handler)
 {
     struct journal *h = handler;
 
-    helper_collect(h->committer);
+    helper_collect(h->bodies.committer);
+    helper_collect(h->lines.committer);
     journal_settle_done(h);
 }
 
@@ -398,10 +308,10 @@ journal_finish(void *handler)
     struct journal *h = handler;
 
     do {
-        journal_await(h);
-        journal_begin(h, false);
+        lane_begin(&h->lines, false);
+        lane_begin(&h->bodies, false);
         journal_settle_done(h);
-    } while (h->under_way != NULL || h->filling->count > 0);
+    } while (!lane_is_idle(&h->bodies) || !lane_is_idle(&h->lines));
 }
 
 /* --- files --- */
@@ -411,20 +321,17 @@ journal_reopen(void *handler)
 {
     struct journal *h = handler;
 
-    if (h->under_way != NULL)
-        h->filling->rotate = true;
-    else
-        segment_close(&h->commit.segment);
+    lane_reopen(&h->bodies);
+    lane_reopen(&h->lines);
 }
 
-/* While a batch is under way the commit looks at the age itself. */
 static void
 journal_tick(void *handler, uint64_t now_us)
 {
     struct journal *h = handler;
 
-    if (h->under_way == NULL)
-        commit_check_age(&h->commit, now_us);
+    lane_tick(&h->bodies, now_us);
+    lane_tick(&h->lines, now_us);
 }
 
 /* --- life --- */
@@ -448,27 +355,23 @@ static void
 journal_destroy(void *handler)
 {
     struct journal *h = handler;
-    struct batch *batch;
 
     journal_end_mending(h);
-    helper_destroy(h->committer);
-    commit_fini(&h->commit);
+    fd_close(&h->event_fd);
+    lane_fini(&h->bodies);
+    lane_fini(&h->lines);
     data_dirs_close(&h->mended); /* nothing is committed any more: recall_hold */
-    batch_destroy(h->filling);
-    STAILQ_CONCAT(&h->done, &h->spare);
-    while ((batch = journal_take(&h->done)) != NULL)
-        batch_destroy(batch);
     buffer_fini(&h->receipt);
     free(h);
 }
 
 /* Says early what the first message would otherwise say. */
 static int
-journal_open(struct journal *h)
+journal_open_dirs(struct journal *h, struct commit *commit)
 {
-    struct data_dirs *dirs = &h->commit.dirs;
+    struct data_dirs *dirs = &commit->dirs;
 
-    if (data_dirs_open(dirs, h->host.config, &h->commit.syncs) < 0)
+    if (data_dirs_open(dirs, h->host.config, &commit->syncs) < 0)
         return -1;
     if (kernel_access(dirs->journal, ".", W_OK | X_OK) < 0 ||
         kernel_access(dirs->files, ".", W_OK | X_OK) < 0 ||
@@ -483,7 +386,7 @@ journal_mend_run(struct helper_job *job)
     struct journal *h = job->arg;
     struct recovery_tally tally;
 
-    recovery_run(&h->mended, h->commit.ops, &h->stop_mending, &tally);
+    recovery_run(&h->mended, h->ops, &h->stop_mending, &tally);
     atomic_store(&h->has_mended, true);
 }
 
@@ -492,7 +395,7 @@ journal_recall_run(struct helper_job *job)
 {
     struct journal *h = job->arg;
 
-    recall_run(&h->host, &h->mended, h->commit.ops, &h->stop_mending);
+    recall_run(&h->host, &h->mended, h->ops, &h->stop_mending);
 }
 
 static void
@@ -521,7 +424,7 @@ journal_recall(void *handler)
 static int
 journal_mend(struct journal *h)
 {
-    const struct data_dirs *dirs = &h->commit.dirs;
+    const struct data_dirs *dirs = &h->lines.commit.dirs;
     const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 
     /* Open files of its own: the kernel tells each of them once that a write has failed. */
@@ -547,16 +450,17 @@ static void
 journal_go_on(struct journal *h)
 {
     char id[ULID_LEN] = "", relayed[ULID_LEN];
-    bool found = newest_id(h->commit.dirs.journal, id);
+    bool found = newest_id(h->lines.commit.dirs.journal, id);
 
-    if (position_newest(h->commit.dirs.root, relayed) && memcmp(relayed, id, ULID_LEN) > 0) {
+    if (position_newest(h->lines.commit.dirs.root, relayed) && memcmp(relayed, id, ULID_LEN) > 0) {
         memcpy(id, relayed, ULID_LEN);
         found = true;
     }
     if (!found)
         return;
     ulid_begin_after(&h->ids, id);
-    ulid_begin_after(&h->commit.segment.ids, id);
+    ulid_begin_after(&h->lines.commit.segment.ids, id);
+    ulid_begin_after(&h->bodies.commit.segment.ids, id);
     if (h->ids.ms == ulid_ms(id) + 1) /* else it is none that was ever given */
         clock_id_raise(h->host.id_offset_us, ulid_ms(id) * 1000);
     if (h->ids.ms > clock_real_us() / 1000 + JOURNAL_AHEAD_MS)
@@ -564,6 +468,26 @@ journal_go_on(struct journal *h)
                  "the clock is %llu s behind the newest record of the journal: ids go on from "
                  "there",
                  (unsigned long long)((h->ids.ms - clock_real_us() / 1000) / 1000));
+}
+
+static int
+journal_watch_lane(struct journal *h, const struct lane *lane)
+{
+    struct epoll_event ev = {.events = EPOLLIN};
+
+    return epoll_ctl(h->event_fd, EPOLL_CTL_ADD, helper_fd(lane->committer), &ev);
+}
+
+static int
+journal_open_lanes(struct journal *h)
+{
+    int lines = lane_init(&h->lines, &h->host, h->ops, "msockd-commit");
+    int bodies = lane_init(&h->bodies, &h->host, h->ops, "msockd-bodies");
+
+    h->event_fd = fd_above_standard(epoll_create1(EPOLL_CLOEXEC));
+    if (lines < 0 || bodies < 0 || h->event_fd < 0)
+        return -1;
+    return journal_watch_lane(h, &h->lines) < 0 || journal_watch_lane(h, &h->bodies) < 0 ? -1 : 0;
 }
 
 struct journal *
@@ -575,21 +499,15 @@ journal_create_with(const struct handler_host *host, const struct file_ops *ops,
 
     h->host = *host;
     h->mended = DATA_DIRS_CLOSED;
-    STAILQ_INIT(&h->done);
-    STAILQ_INIT(&h->spare);
+    h->ops = ops;
     ulid_init(&h->ids);
-    h->filling = batch_create(&h->host.store->ledger);
-    step = "there is no memory for it";
-    if (commit_init(&h->commit, host->config, ops, host->worker) < 0)
-        goto failed;
-    h->commit.segment.id_offset_us = host->id_offset_us;
     step = "its threads cannot begin";
-    if ((h->committer = helper_create("msockd-commit")) == NULL ||
-        (h->mender = helper_create("msockd-mend")) == NULL ||
+    if (journal_open_lanes(h) < 0 || (h->mender = helper_create("msockd-mend")) == NULL ||
         (h->recaller = helper_create("msockd-recall")) == NULL)
         goto failed;
     step = "its directories cannot be opened, written and made safe";
-    if (journal_open(h) == 0 && journal_mend(h) == 0) {
+    if (journal_open_dirs(h, &h->lines.commit) == 0 &&
+        journal_open_dirs(h, &h->bodies.commit) == 0 && journal_mend(h) == 0) {
         journal_go_on(h);
         return h;
     }

@@ -529,8 +529,9 @@ recall_receipt(struct buffer *out, const struct message *m, const uint8_t bytes[
 struct batch_entry {
     struct message *m; /* owned until it is settled */
     uint32_t
-        line_end; /* of its line, or its line's head, in lines; it begins where the last ends */
-    uint32_t put; /* index, or BATCH_NO_PUT: the line is complete */
+        line_end;   /* of its line, or its line's head, in lines; it begins where the last ends */
+    uint32_t put;   /* index, or BATCH_NO_PUT: the line is complete */
+    uint8_t sender; /* the journal's */
     char id[ULID_LEN];
 };
 
@@ -549,6 +550,7 @@ struct batch {
     struct ledger *ledger;
     size_t cost;            /* in the ledger: what batch_account has counted last */
     bool rotate;            /* a new segment first */
+    bool rotated;           /* the segment was full or old behind it, and was left */
     struct outcome outcome; /* of the journal; the puts have their own besides */
     struct segment_left left;
 };
@@ -557,8 +559,9 @@ struct batch *batch_create(struct ledger *ledger); /* NULL: it is not counted */
 void batch_destroy(struct batch *batch); /* and the messages that are still in it; NULL is fine */
 
 /* Adds a message. Its line, or head, is appended to lines first. put: its body is stored by
- * itself. */
-void batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool put);
+ * itself. Returns the entry, valid until the next one is added. */
+struct batch_entry *
+batch_add(struct batch *batch, struct message *m, const char id[ULID_LEN], bool put);
 
 /* Makes the lines of what was stored, and drops those of what was not. Returns what is to be
  * written, which stays the batch's. */
@@ -603,8 +606,8 @@ void commit_fini(struct commit *commit); /* leaves the segment */
 /* Commits the batch: sets its outcome and those of its puts. */
 void commit_run(struct commit *commit, struct batch *batch);
 
-/* Leaves the segment where it is older than segment_age. */
-void commit_check_age(struct commit *commit, uint64_t now_us);
+/* Leaves the segment where it is older than segment_age. Returns whether it did. */
+bool commit_check_age(struct commit *commit, uint64_t now_us);
 
 /* As create of struct handler_ops, with these instead of the plain system calls. */
 struct journal *journal_create_with(const struct handler_host *host, const struct file_ops *ops,

@@ -1,7 +1,7 @@
 /* Ids rise within a worker, whatever the clock does. This carries that over to the next worker:
- * what was written last is in the segments that began last. A worker of the generation before may
- * still write while the next one of its number begins, so several segments of each number are
- * looked at. */
+ * what was written last is in the segments that began last. A worker has two
+ * segments at a time, and one of the generation before may still write while the next one of its
+ * number begins, so several segments of each number are looked at. */
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#define NEWEST_SEGMENTS  4            /* of each worker's number */
+#define NEWEST_SEGMENTS  8            /* of each worker's number */
 #define NEWEST_TAIL      (64u << 10)  /* first try */
 #define NEWEST_TAIL_MAX  (128u << 20) /* no line is longer */
 #define NEWEST_TAIL_MORE 8
