@@ -348,6 +348,16 @@ daemon_has_workers(const struct daemon *d, size_t count)
 }
 
 void
+daemon_expect_new_workers(const struct daemon *d, const struct proc_list *before)
+{
+    struct proc_list now;
+
+    WAIT_FOR((daemon_workers(d, &now), now.count == 2 && !proc_list_has(before, now.pid[0]) &&
+                                           !proc_list_has(before, now.pid[1])),
+             10000);
+}
+
+void
 daemon_keep_ports(struct daemon *d)
 {
     for (size_t i = 0; i < d->listener_count; i++)

@@ -86,6 +86,9 @@ struct run_result daemon_control(const struct daemon *d, ...) __attribute__((sen
 void daemon_workers(const struct daemon *d, struct proc_list *list_out);
 bool daemon_has_workers(const struct daemon *d, size_t count);
 
+/* Waits until the workers are two others than before. */
+void daemon_expect_new_workers(const struct daemon *d, const struct proc_list *before);
+
 /* The log since the last start; caller frees. */
 char *daemon_log(const struct daemon *d);
 bool daemon_logged(const struct daemon *d, const char *text);

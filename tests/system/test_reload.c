@@ -24,17 +24,6 @@
 
 static const char two_workers[] = "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\n";
 
-/* Waits until the workers are two others than before. */
-static void
-expect_new_workers(const struct daemon *d, const struct proc_list *before)
-{
-    struct proc_list now;
-
-    WAIT_FOR((daemon_workers(d, &now), now.count == 2 && !proc_list_has(before, now.pid[0]) &&
-                                           !proc_list_has(before, now.pid[1])),
-             10000);
-}
-
 /* Nobody was refused, cut or answered wrongly, and whoever could stay has stayed. */
 static void
 expect_undisturbed(const struct load *l)
@@ -133,7 +122,7 @@ kept_connections_of_msp_hear_nothing_of_twenty_reloads(void **state)
         load_advance(load, 20, 20000);
         daemon_workers(d, &before);
         daemon_reload(d);
-        expect_new_workers(d, &before);
+        daemon_expect_new_workers(d, &before);
         kept_expect_silence(kept);
     }
     for (unsigned i = 0; i < KEPT; i++)
@@ -201,7 +190,7 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     for (size_t i = 0; i < old.count; i++)
         signal_send(old.pid[i], SIGCONT);
-    expect_new_workers(d, &old);
+    daemon_expect_new_workers(d, &old);
     daemon_stop(d);
 }
 
@@ -228,7 +217,7 @@ a_message_under_way_is_finished_by_the_old_worker(void **state)
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     assert_int_equal(peer_write(&p, packet, wire_trailer(packet, &m)), 0);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
-    expect_new_workers(d, &old); /* and the connection has moved to one of them */
+    daemon_expect_new_workers(d, &old); /* and the connection has moved to one of them */
     assert_int_equal(peer_send_plain(&p, NULL, "next", 4, &a), ANSWER_ACK);
     assert_int_equal(stats_total(d, "accepted"), 1);
     daemon_stop(d);
@@ -251,7 +240,7 @@ a_message_that_never_ends_holds_its_worker_only_for_drain_timeout(void **state)
     assert_int_equal(peer_write(&p, "\0\0\0", 3), 0);
     WAIT_FOR(stats_total(d, "bytes_in") == 3, 5000);
     daemon_reload(d);
-    expect_new_workers(d, &old);
+    daemon_expect_new_workers(d, &old);
     assert_true(peer_closed(&p, 5000));
     daemon_stop(d);
 }
@@ -303,7 +292,7 @@ a_wrong_configuration_changes_nothing(void **state)
     daemon_configure(d, two_workers);
     daemon_workers(d, &before);
     daemon_reload(d);
-    expect_new_workers(d, &before);
+    daemon_expect_new_workers(d, &before);
     d->options.errors_expected = true;
     daemon_stop(d);
 }

@@ -59,17 +59,6 @@ expect_failed_upgrade(const struct daemon *d, struct peer *witness, const char *
     assert_int_equal(peer_send_plain(witness, NULL, "still here", 10, &a), ANSWER_ACK);
 }
 
-/* The workers are two others than before. */
-static void
-expect_new_workers(const struct daemon *d, const struct proc_list *before)
-{
-    struct proc_list now;
-
-    WAIT_FOR((daemon_workers(d, &now), now.count == 2 && !proc_list_has(before, now.pid[0]) &&
-                                           !proc_list_has(before, now.pid[1])),
-             10000);
-}
-
 static void
 upgrades_under_load_disturb_nobody(void **state)
 {
@@ -91,7 +80,7 @@ upgrades_under_load_disturb_nobody(void **state)
         program_put_good();
         daemon_workers(d, &before);
         upgrade(d);
-        expect_new_workers(d, &before);
+        daemon_expect_new_workers(d, &before);
         if (i == 0)
             descriptors = proc_descriptors(d->run.pid);
     }

@@ -1,42 +1,4 @@
-#include "handler_fixture.h"
-
-#include "handler/journal/journal.h"
-
-struct context {
-    struct fixture *f;
-    struct data_dirs dirs;
-    struct dir_syncs syncs;
-    struct store store;
-};
-
-static int
-setup(void **state)
-{
-    struct context *c = ms_calloc(1, sizeof(*c));
-    const struct file_ops *ops = faulty_ops();
-
-    c->f = fixture_create();
-    c->dirs = DATA_DIRS_CLOSED;
-    *state = c;
-    dir_syncs_init(&c->syncs, ops);
-    if (data_dirs_open(&c->dirs, &c->f->config, &c->syncs) < 0)
-        return -1;
-    faults = (struct faults){0};
-    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, &c->syncs);
-}
-
-static int
-teardown(void **state)
-{
-    struct context *c = *state;
-
-    store_fini(&c->store);
-    dir_syncs_fini(&c->syncs);
-    data_dirs_close(&c->dirs);
-    fixture_destroy(c->f);
-    free(c);
-    return 0;
-}
+#include "store_fixture.h"
 
 /* Stores a body as a blob; its path in the data directory in path_out. */
 static enum proto_outcome
@@ -195,18 +157,19 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_blob_is_named_by_its_digest, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_blob_is_named_by_its_digest, store_setup, store_teardown),
         cmocka_unit_test_setup_teardown(a_blob_that_is_there_is_used_again_and_its_name_made_safe,
-                                        setup, teardown),
+                                        store_setup, store_teardown),
         cmocka_unit_test_setup_teardown(
-            a_blob_that_is_taken_away_before_its_second_message_is_answered_fails_that, setup,
-            teardown),
-        cmocka_unit_test_setup_teardown(a_damaged_blob_is_replaced, setup, teardown),
-        cmocka_unit_test_setup_teardown(the_same_body_twice_in_one_group_is_one_blob, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_large_blob_is_linked_and_not_copied, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_blob_that_cannot_be_made_safe_has_failed, setup,
-                                        teardown),
+            a_blob_that_is_taken_away_before_its_second_message_is_answered_fails_that, store_setup,
+            store_teardown),
+        cmocka_unit_test_setup_teardown(a_damaged_blob_is_replaced, store_setup, store_teardown),
+        cmocka_unit_test_setup_teardown(the_same_body_twice_in_one_group_is_one_blob, store_setup,
+                                        store_teardown),
+        cmocka_unit_test_setup_teardown(a_large_blob_is_linked_and_not_copied, store_setup,
+                                        store_teardown),
+        cmocka_unit_test_setup_teardown(a_blob_that_cannot_be_made_safe_has_failed, store_setup,
+                                        store_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
  * reject never becomes data. */
 #include "byte_server.h"
 #include "common/seal.h"
+#include "letters.h"
 #include "msock.h"
 #include "scripted_server.h"
 
@@ -9,30 +10,6 @@
 #include <sys/stat.h>
 
 /* --- transforms that put a letter in front and take it off --- */
-
-static int
-letter_put(void *arg, const void *in, size_t n, void **out, size_t *out_len)
-{
-    char *made = malloc(n + 1);
-
-    made[0] = *(const char *)arg;
-    if (n > 0)
-        memcpy(made + 1, in, n);
-    *out = made;
-    *out_len = n + 1;
-    return 0;
-}
-
-static int
-letter_take(void *arg, const void *in, size_t n, void **out, size_t *out_len)
-{
-    if (n == 0 || *(const char *)in != *(const char *)arg)
-        return 1;
-    *out = malloc(n);
-    memcpy(*out, (const char *)in + 1, n - 1);
-    *out_len = n - 1;
-    return 0;
-}
 
 static char a[] = "a", b[] = "b";
 

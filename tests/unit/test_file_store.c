@@ -1,48 +1,9 @@
-#include "handler_fixture.h"
+#include "store_fixture.h"
 
 #include "support/signals.h"
 
-#include "handler/journal/journal.h"
-
 #include <signal.h>
 #include <sys/wait.h>
-
-struct context {
-    struct fixture *f;
-    struct data_dirs dirs;
-    struct dir_syncs syncs;
-    struct store store;
-    struct store_put put; /* of the last store_file */
-};
-
-static int
-setup(void **state)
-{
-    struct context *c = ms_calloc(1, sizeof(*c));
-    const struct file_ops *ops = faulty_ops();
-
-    c->f = fixture_create();
-    c->dirs = DATA_DIRS_CLOSED;
-    *state = c;
-    dir_syncs_init(&c->syncs, ops);
-    if (data_dirs_open(&c->dirs, &c->f->config, &c->syncs) < 0)
-        return -1;
-    faults = (struct faults){0};
-    return store_init(&c->store, ON_CONFLICT_KEEP, &c->dirs, &c->syncs);
-}
-
-static int
-teardown(void **state)
-{
-    struct context *c = *state;
-
-    store_fini(&c->store);
-    dir_syncs_fini(&c->syncs);
-    data_dirs_close(&c->dirs);
-    fixture_destroy(c->f);
-    free(c);
-    return 0;
-}
 
 /* Stores a body under a path; returns the code of its refusal, "" for success, "failed" else. */
 static const char *
@@ -558,7 +519,7 @@ another_file_system_beneath_gets_a_copy(void **state)
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, store_setup, store_teardown)
     const struct CMUnitTest tests[] = {
         TEST(a_file_appears_whole_with_its_directories),
         TEST(a_large_body_is_linked_and_not_copied),

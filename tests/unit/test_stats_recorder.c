@@ -1,62 +1,12 @@
 /* The flight recorder: a ring that is read while it is written, and what is kept of a dead
  * worker. */
-#include "stats/stats_reader.h"
-#include "stats/stats_writer.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
+#include "stats_fixture.h"
 
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-struct fixture {
-    char dir[128];
-    struct stats_master master;
-    struct stats_place place;
-    struct stats_writer writer;
-    struct stats_reader reader;
-};
-
-static int
-set_up(void **state)
-{
-    struct fixture *f = ms_calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
-    char error[256];
-
-    snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-stats-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
-    assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
-    stats_master_ready(&f->master);
-    assert_int_equal(stats_master_claim(&f->master, 3, 1, &f->place), 0);
-    assert_int_equal(stats_writer_open(&f->writer, &f->place), 0);
-    assert_int_equal(stats_reader_open(&f->reader, f->dir, error), 0);
-    *state = f;
-    return 0;
-}
-
-static int
-tear_down(void **state)
-{
-    static const char *const names[] = {"control", "stats.0"};
-    struct fixture *f = *state;
-    char path[256];
-
-    stats_reader_close(&f->reader);
-    stats_writer_close(&f->writer);
-    stats_master_close(&f->master);
-    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
-        snprintf(path, sizeof(path), "%s/%s", f->dir, names[i]);
-        unlink(path);
-    }
-    assert_int_equal(rmdir(f->dir), 0);
-    free(f);
-    return 0;
-}
 
 /* Each field of event n tells n. */
 static void

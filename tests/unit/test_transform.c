@@ -3,6 +3,7 @@
 #include "proto/transform.h"
 
 #include "guard.h"
+#include "letters.h"
 
 #include <errno.h>
 
@@ -45,32 +46,6 @@ tear_down(void **state)
     (void)state;
     assert_int_equal(store.ledger.used, 0);
     digester_destroy(store.digester);
-    return 0;
-}
-
-/* Puts its letter in front. */
-static int
-letter_put(void *arg, const void *in, size_t n, void **out, size_t *out_len)
-{
-    char *made = malloc(n + 1);
-
-    made[0] = *(const char *)arg;
-    if (n > 0)
-        memcpy(made + 1, in, n);
-    *out = made;
-    *out_len = n + 1;
-    return 0;
-}
-
-/* Takes its letter off; refuses what does not begin with it. */
-static int
-letter_take(void *arg, const void *in, size_t n, void **out, size_t *out_len)
-{
-    if (n == 0 || *(const char *)in != *(const char *)arg)
-        return 1;
-    *out = malloc(n);
-    memcpy(*out, (const char *)in + 1, n - 1);
-    *out_len = n - 1;
     return 0;
 }
 
