@@ -167,6 +167,14 @@ conn_close(struct conn *c)
 }
 
 void
+conn_close_in_order(struct conn *c)
+{
+    if (c->tls != NULL)
+        tls_shutdown(c->tls);
+    conn_close(c);
+}
+
+void
 conn_linger(struct conn *c)
 {
     conn_enter(c, CONN_LINGERING);

@@ -203,6 +203,9 @@ void conn_resume(struct conn *c);
 /* The socket is gone. What is in the lists of this turn is freed at its end. */
 void conn_close(struct conn *c);
 
+/* The same where the peer has ended in order and all is said: TLS has a word for that. */
+void conn_close_in_order(struct conn *c);
+
 /* It is out of every list: its memory goes. */
 void conn_free(struct conn *c);
 

@@ -333,7 +333,7 @@ static void
 conn_peer_done(struct conn *c)
 {
     if (c->phase == CONN_LINGERING || (c->waiting == 0 && chain_is_empty(&c->answers.ready))) {
-        conn_close(c);
+        conn_close_in_order(c);
         return;
     }
     c->peer_done = true;

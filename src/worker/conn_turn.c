@@ -140,7 +140,7 @@ conn_advance(struct conn *c)
     if (c->phase == CONN_CLOSING && (c->answers.ended || c->waiting == 0))
         conn_linger(c);
     else if (conn_is_reading(c) && c->peer_done && c->waiting == 0)
-        conn_close(c);
+        conn_close_in_order(c);
     if (conn_is_reading(c) && c->read_paused && conn_wants_bytes(c)) {
         conn_resume(c);
         conn_read_later(c);
