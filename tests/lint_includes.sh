@@ -28,7 +28,7 @@ allowed() {
     tools/msockctl/doctor/*) echo stats common config ;;
     tools/msockctl/*) echo stats common ;;
     tools/msock/*) echo common ;;
-    tools/bench/*) echo common proto msock ;; # the table of subcommands
+    tools/bench/*) echo common proto tls msock ;; # the table of subcommands
     *) echo NOTHING ;;
     esac
 }

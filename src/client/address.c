@@ -59,7 +59,7 @@ static int
 address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR_LEN])
 {
     const char *key_file = url_option(&a->url, "key_file");
-    struct secure_asked tls;
+    struct tls_asked tls;
     struct client_url asked;
 
     if (address_check_url(&a->url, text, error) < 0)
@@ -77,7 +77,7 @@ address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR
         return address_fail(error, "pick is first, random or spread, not \"%.60s\"",
                             url_option(&a->url, "pick"));
     if (a->url.is_tls &&
-        (secure_read(&a->url, &tls, error) < 0 || secure_make(&tls, &a->secure, error) < 0))
+        (tls_asked_read(&a->url, &tls, error) < 0 || secure_make(&tls, &a->secure, error) < 0))
         return -1;
     if (key_file == NULL)
         return 0;

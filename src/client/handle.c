@@ -239,7 +239,8 @@ msock_set_tls(msock *m, const char *ca, const char *cert, const char *key_file,
               const char *server_name, int insecure)
 {
     char error[ADDRESS_ERROR_LEN];
-    struct secure_asked asked;
+    const struct tls_asked first = {ca, cert, key_file, server_name, insecure != 0};
+    struct tls_asked asked;
     struct secure made;
 
     handle_begin(m);
@@ -247,15 +248,9 @@ msock_set_tls(msock *m, const char *ca, const char *cert, const char *key_file,
         return handle_fail(m, MSOCK_USAGE,
                            "this is for a new handle with TLS, whose URL begins with %s+tls://",
                            m->at.url.scheme);
-    if (secure_read(&m->at.url, &asked, error) < 0)
+    if (tls_asked_read(&m->at.url, &asked, error) < 0)
         return handle_fail(m, MSOCK_USAGE, "%s", error);
-    asked = (struct secure_asked){
-        .ca = ca != NULL ? ca : asked.ca,
-        .cert = cert != NULL ? cert : asked.cert,
-        .key = key_file != NULL ? key_file : asked.key,
-        .name = server_name != NULL ? server_name : asked.name,
-        .insecure = insecure != 0 || asked.insecure,
-    };
+    tls_asked_prefer(&asked, &first);
     if (secure_make(&asked, &made, error) < 0)
         return handle_fail(m, MSOCK_LOCAL, "%s", error);
     secure_fini(&m->at.secure);

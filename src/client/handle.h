@@ -23,16 +23,9 @@
 struct proto_ops;
 struct msock;
 
-/* How TLS is to be. NULL: the authorities of the system; no certificate of our own; the host of the
- * URL. */
-struct secure_asked {
-    const char *ca, *cert, *key, *name;
-    bool insecure; /* the server's certificate is not checked */
-};
-
 struct secure {
     struct tls_context *context; /* NULL: there is no TLS */
-    char *name;                  /* that the server has to have; NULL: as above */
+    char *name;                  /* that the server has to have; NULL: the host of the URL */
     bool insecure;
 };
 
@@ -55,13 +48,9 @@ void address_fini(struct address *address);
 
 /* --- secure.c --- */
 
-/* What the options of a "+tls" URL ask for. Returns 0, or -1 with a sentence. */
-MS_MUST_CHECK int
-secure_read(const struct url *url, struct secure_asked *asked_out, char error[ADDRESS_ERROR_LEN]);
-
 /* Reads the files. Returns 0, or -1 with a sentence. */
 MS_MUST_CHECK int
-secure_make(const struct secure_asked *asked, struct secure *out, char error[ADDRESS_ERROR_LEN]);
+secure_make(const struct tls_asked *asked, struct secure *out, char error[ADDRESS_ERROR_LEN]);
 void secure_fini(struct secure *secure);
 
 /* Does the handshake on a connection that was just made, until the monotonic time deadline_us.

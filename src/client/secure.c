@@ -6,57 +6,10 @@
 #include <stdlib.h>
 
 int
-secure_read(const struct url *url, struct secure_asked *asked_out, char error[ADDRESS_ERROR_LEN])
+secure_make(const struct tls_asked *asked, struct secure *out, char error[ADDRESS_ERROR_LEN])
 {
-    struct secure_asked asked = {0};
+    struct secure made = {.insecure = asked->insecure, .context = tls_asked_create(asked, error)};
 
-    for (size_t i = 0; i < url->option_count; i++) {
-        const char *name = url->options[i].name, *value = url->options[i].value;
-
-        if (strncmp(name, "tls_", 4) != 0)
-            continue;
-        if (strcmp(name, "tls_ca") == 0) {
-            asked.ca = value;
-        } else if (strcmp(name, "tls_cert") == 0) {
-            asked.cert = value;
-        } else if (strcmp(name, "tls_key") == 0) {
-            asked.key = value;
-        } else if (strcmp(name, "tls_name") == 0) {
-            asked.name = value;
-        } else if (strcmp(name, "tls_insecure") == 0 && strcmp(value, "yes") == 0) {
-            asked.insecure = true;
-        } else {
-            snprintf(error, ADDRESS_ERROR_LEN,
-                     "%.60s=%.60s: of TLS there are tls_ca, tls_cert, tls_key, tls_name and"
-                     " tls_insecure=yes",
-                     name, value);
-            return -1;
-        }
-    }
-    *asked_out = asked;
-    return 0;
-}
-
-int
-secure_make(const struct secure_asked *asked, struct secure *out, char error[ADDRESS_ERROR_LEN])
-{
-    const char *const path[TLS_PARTS] = {
-        [TLS_CERT] = asked->cert, [TLS_KEY] = asked->key, [TLS_CA] = asked->ca};
-    struct secure made = {.insecure = asked->insecure};
-    struct tls_pem pem;
-    struct tls_setup setup = {.role = TLS_CLIENT,
-                              .verify = asked->insecure ? TLS_VERIFY_NOBODY : TLS_VERIFY_PEER,
-                              .pem = &pem};
-
-    if ((asked->cert == NULL) != (asked->key == NULL)) {
-        snprintf(error, ADDRESS_ERROR_LEN,
-                 "a certificate and its key go together: the %s is missing",
-                 asked->key == NULL ? "key" : "certificate");
-        return -1;
-    }
-    if (tls_pem_read(path, &pem, error) == 0)
-        made.context = tls_context_create(&setup, error);
-    tls_pem_fini(&pem);
     if (made.context == NULL)
         return -1;
     if (asked->name != NULL && (made.name = ms_strdup(asked->name)) == NULL) {

@@ -83,6 +83,28 @@ MS_MUST_CHECK struct tls_context *
 tls_context_create(const struct tls_setup *setup, char error[TLS_ERROR_LEN]);
 void tls_context_destroy(struct tls_context *context); /* NULL is fine */
 
+/* --- asked.c --- */
+
+struct url;
+
+/* How TLS of a client is to be. NULL: the authorities of the system; no certificate of our own; the
+ * host of the URL. */
+struct tls_asked {
+    const char *ca, *cert, *key, *name;
+    bool insecure; /* the server's certificate is not checked */
+};
+
+/* By the options of a "+tls" URL, whose texts stay the URL's. Returns 0, or -1 with a sentence. */
+MS_MUST_CHECK int
+tls_asked_read(const struct url *url, struct tls_asked *asked_out, char error[TLS_ERROR_LEN]);
+
+/* Takes from first all that stands there. */
+void tls_asked_prefer(struct tls_asked *asked, const struct tls_asked *first);
+
+/* Reads the files and makes a context of them, as tls_context_create. */
+MS_MUST_CHECK struct tls_context *
+tls_asked_create(const struct tls_asked *asked, char error[TLS_ERROR_LEN]);
+
 /* --- session.c --- */
 
 struct tls_session;

@@ -98,6 +98,7 @@ peers_are_spoken_to_in_their_words(void **state)
          144},
         {"beanstalkd", "INSERTED 1\r\n", "put 0 0 60 100\r\n", 118},
         {"http", "HTTP/1.1 404 No\r\nA: b\r\n\r\n", "GET /idle HTTP/1.1\r\nHost: x\r\n\r\n", 31},
+        {"post", "HTTP/1.1 204 No\r\nA: b\r\n\r\n", "POST /idle HTTP/1.1\r\nHost: x\r\n", 153},
         {"raw", "ACK\r\nACK\r\n", "", 160},
         {"mqtt", "\x40\2\1\1", "\x32\x69", 107},
     };

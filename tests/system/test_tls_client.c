@@ -4,6 +4,7 @@
 #include "harness.h"
 #include "proxy.h"
 #include "run.h"
+#include "stats.h"
 #include "support/certificates.h"
 #include "target.h"
 
@@ -332,6 +333,55 @@ every_protocol_runs_inside(void **state)
     }
 }
 
+/* What was counted as answered is what the daemon has, also with records cut at every place. */
+static void
+a_load_runs_inside(void **state)
+{
+    static const struct {
+        const char *listen, *url, *options, *says;
+    } rows[] = {
+        {"msp://127.0.0.1:0?handler=discard", "msp", "--blocks", "200 committed"},
+        {"msp://127.0.0.1:0?handler=echo", "msp", "-s 300K --reply on", "200 committed"},
+        {"tinyproto://127.0.0.1:0?handler=echo", "tinyproto", "--reply on", "200 answered"},
+        {"cnp://127.0.0.1:0?handler=discard", "cnp", "", "200 committed"},
+        {"frame://127.0.0.1:0?handler=echo", "frame", "-s 70000 --ahead 4 --reply on",
+         "200 answered"},
+        {"frame://127.0.0.1:0?handler=discard&framing=eof", "frame", "", "200 sent"},
+    };
+    const char *listen[sizeof(rows) / sizeof(rows[0])];
+    struct daemon *d;
+    struct server s;
+    char line[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        listen[i] = rows[i].listen;
+    d = daemon_with_tls(&s, listen, sizeof(rows) / sizeof(rows[0]));
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        s.port = target_port(&d->listeners[i]);
+        snprintf(line, sizeof(line),
+                 "$M bench -u %s+tls://localhost:$P%s --ca ca.pem -c 5 -n 200 %s", rows[i].url,
+                 strstr(rows[i].listen, "eof") != NULL ? "?framing=eof" : "", rows[i].options);
+        expect(&s, line, EX_OK, rows[i].says);
+        assert_int_equal(stats_total(d, "messages"), 200 * (i + 1));
+    }
+}
+
+static void
+a_load_says_which_check_has_failed(void **state)
+{
+    struct server s;
+
+    (void)state;
+    server_start(&s, "good", "-Verify=1");
+    expect(&s, "$M bench -u msp+tls://localhost:$P -n 9", EX_NOPERM,
+           "self-signed certificate in certificate chain");
+    expect(&s, "$M bench -u \"msp+tls://127.0.0.1:$P?tls_ca=ca.pem\" -n 9 --server-name b.example",
+           EX_NOPERM, "hostname mismatch");
+    expect(&s, "MSOCK_CA=ca.pem $M bench -u msp+tls://localhost:$P -n 9", EX_NOPERM,
+           "it does not take our certificate");
+}
+
 /* The connection ends with the first flipped bit, since nothing behind it can be trusted; each
  * message comes again until it is there, and once. */
 static void
@@ -398,6 +448,8 @@ main(void)
         SYSTEM_TEST(a_slow_handshake_meets_the_deadline),
         SYSTEM_TEST(flipped_bits_are_no_message),
         SYSTEM_TEST(every_protocol_runs_inside),
+        SYSTEM_TEST(a_load_runs_inside),
+        SYSTEM_TEST(a_load_says_which_check_has_failed),
         SYSTEM_TEST(flipped_bits_cost_connections_and_no_message),
         SYSTEM_TEST(listen_speaks_tls_too),
         SYSTEM_TEST(what_speaks_no_tls_is_told),

@@ -37,8 +37,9 @@ static const char bench_help[] =
     "options:\n"
     "  -u, --url URL          the server, over msp, tinyproto, cnp or frame; default\n"
     "                         $MSOCK_URL, else msp://127.0.0.1:8000. redis (XADD),\n"
-    "                         beanstalkd (put), http (GET /idle), mqtt (QoS 1) and raw\n"
-    "                         (two ACKs) are spoken for comparison\n"
+    "                         beanstalkd (put), http (GET /idle), post (POST /idle), mqtt\n"
+    "                         (QoS 1) and raw (two ACKs) are spoken for comparison; all\n"
+    "                         of them inside TLS too, as redis+tls://...\n" SESSION_TLS_HELP
     "  -c, --connections N    default 50\n"
     "  -s, --size BYTES       of a message; K, M and G may follow; default 256\n"
     "  -n, --messages N       in all, or\n"
@@ -79,7 +80,7 @@ static const char bench_help[] =
     "  -j, --json             one JSON object\n"
     "  -h, --help             this text\n\n"
     "exit status: 0 all committed (or sent), 64 usage, 65 some refused, 69 not reachable,\n"
-    "75 some lost or without an answer\n";
+    "75 some lost or without an answer, 77 a certificate was not taken\n";
 
 /* --- options --- */
 
@@ -118,10 +119,6 @@ bench_find_speech(struct bench_options *options)
         return false;
     }
     options->has_url = true;
-    if (options->url.is_tls) {
-        say_error("\"%.80s\": bench speaks no TLS", text);
-        return false;
-    }
     options->speech = bench_speech_of(options->url.scheme, options->blocks);
     if (options->speech == NULL) {
         say_error("\"%.80s\": %s", text,
@@ -129,7 +126,7 @@ bench_find_speech(struct bench_options *options)
                       ? "auto is for servers, which can look at what comes; a client says what it"
                         " speaks"
                       : "what can be spoken is msp, tinyproto, cnp and frame, and for comparison"
-                        " redis, beanstalkd, http, mqtt and raw");
+                        " redis, beanstalkd, http, post, mqtt and raw");
         return false;
     }
     return true;
@@ -163,7 +160,7 @@ bench_read_asked(struct bench_options *options, char reason[CLIENT_REASON_LEN])
 static int
 bench_complete(struct bench_options *options)
 {
-    char reason[CLIENT_REASON_LEN];
+    char reason[CLIENT_REASON_LEN], error[TLS_ERROR_LEN];
     const char *conflict;
 
     if (!bench_find_speech(options))
@@ -173,6 +170,8 @@ bench_complete(struct bench_options *options)
         conflict = reason;
     if (conflict == NULL)
         conflict = options->speech->complete(options);
+    if (conflict == NULL && bench_secure(options, error) < 0)
+        conflict = error;
     if (conflict != NULL) {
         say_error("%s", conflict);
         return -1;
@@ -204,6 +203,7 @@ bench_parse(struct bench_options *o, int argc, char **argv)
     const char *kind = "plain";
     const struct option_row rows[] = {
         {"url", 'u', OPTION_TEXT, &o->url_text, 0, 0, NULL},
+        SESSION_TLS_ROWS(&o->tls_said),
         {"connections", 'c', OPTION_COUNT, &o->connections, 1, BENCH_CONNECTIONS_MAX, NULL},
         {"size", 's', OPTION_NUMBER, &o->size, 0, BENCH_SIZE_MAX, "bytes up to 16G"},
         {"messages", 'n', OPTION_NUMBER, &o->messages, 1, (double)(UINT64_MAX / 2),
@@ -279,7 +279,9 @@ bench_run_at(const struct bench_options *options, const struct endpoint *ep)
         return EX_OSERR;
     }
     rc = bench_status(result);
-    if (rc == EX_UNAVAILABLE)
+    if (rc == EX_NOPERM || (rc == EX_UNAVAILABLE && result->why[0] != '\0'))
+        say_error("%s: %s", options->url_text, result->why);
+    else if (rc == EX_UNAVAILABLE)
         say_error("cannot connect to %s: %s", options->url_text,
                   strerror(result->connect_error != 0 ? result->connect_error : EINTR));
     else
@@ -412,6 +414,8 @@ bench_run(struct bench_options *options)
     ep = bench_find(options, &d);
     if (ep == NULL)
         say_error("%s", d.error);
+    if (options->server_name == NULL)
+        options->server_name = d.servers[d.last].at.host;
     rc = ep != NULL ? bench_run_found(options, ep) : EX_UNAVAILABLE;
     dialer_fini(&d);
     return rc;
@@ -434,5 +438,6 @@ command_bench(int argc, char **argv, const char *url)
         rc = options.pong != NULL ? bench_run_pong(options.pong) : bench_run(&options);
     if (options.has_url)
         url_fini(&options.url);
+    tls_context_destroy(options.tls);
     return rc;
 }

@@ -6,7 +6,9 @@
 #include "common/dial.h"
 #include "common/histogram.h"
 #include "common/url.h"
+#include "msock/command.h"
 #include "proto/proto_table.h"
+#include "tls/tls.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -31,6 +33,9 @@ struct bench_options {
     bool has_url;            /* url is to be freed */
     struct client_url asked; /* by the options of url */
     enum dial_pick pick;     /* the same */
+    struct session_tls tls_said;
+    struct tls_context *tls; /* NULL: there is no TLS */
+    const char *server_name; /* that its certificate has to have */
     const struct bench_speech *speech;
     enum bench_kind kind;
     uint32_t connections;
@@ -101,8 +106,10 @@ struct bench_result {
     uint64_t unanswered;  /* messages begun that got no final answer */
     uint64_t retried;     /* messages begun again on a new connection (1.6, 1.7) */
     uint64_t reconnects;
-    uint64_t connected; /* connections made, reconnects included */
-    int connect_error;  /* errno of the last failure to connect */
+    uint64_t connected;      /* connections made, reconnects included */
+    int connect_error;       /* errno of the last failure to connect */
+    char why[TLS_ERROR_LEN]; /* half a sentence: how TLS has failed last; "": it has not */
+    bool untrusted;          /* and that was over a certificate: nobody tries again */
     bool interrupted;
     struct bench_connection *connection; /* with per_connection: one a connection ever made */
     size_t connection_count;
@@ -115,7 +122,10 @@ bool bench_only_sends(const struct bench_options *options);
 /* Prints the result on standard output as the options say. */
 void bench_report(const struct bench_options *options, const struct bench_result *result);
 
-/* The exit status of a load: EX_OK, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL. */
+/* Reads what was asked for of TLS. Returns 0, or -1 with a sentence (bench_secure.c). */
+int bench_secure(struct bench_options *options, char error[TLS_ERROR_LEN]);
+
+/* The exit status of a load: EX_OK, EX_NOPERM, EX_DATAERR, EX_UNAVAILABLE, EX_TEMPFAIL. */
 int bench_status(const struct bench_result *result);
 
 /* Nanoseconds on a clock, and on the monotonic one. */

@@ -41,6 +41,8 @@ block_complete(struct bench_options *options)
         return "blocks are all the same: no --ids, --late-digest, --kind file or --reply on";
     if (options->ahead == 0)
         return "blocks are sent ahead: --ahead is 1 at least";
+    if (make == block_cnp && options->url.is_tls)
+        return "the handshake of cnp is spoken before blocks, without TLS: no --blocks";
     if (make == block_tinyproto && options->ahead > 1)
         return BENCH_TINYPROTO_ASKS;
     if ((make == block_msp || make == block_raw) && options->size > MSP_FIRST_BODY)
@@ -375,6 +377,7 @@ bench_speech_of(const char *scheme, bool blocks)
         {"redis", true, block_complete, &block_speech, block_redis},
         {"beanstalkd", true, block_complete, &block_speech, block_beanstalkd},
         {"http", true, block_complete, &block_speech, block_http},
+        {"post", true, block_complete, &block_speech, block_post},
         {"mqtt", true, block_complete, &block_speech, block_mqtt},
     };
     const struct bench_speech *spoken = bench_proto_of(scheme);

@@ -40,6 +40,7 @@ void block_raw(struct block *b);
 void block_redis(struct block *b);
 void block_beanstalkd(struct block *b);
 void block_http(struct block *b);
+void block_post(struct block *b);
 void block_frame(struct block *b);
 void block_tinyproto(struct block *b);
 void block_cnp(struct block *b);

@@ -128,6 +128,7 @@ bench_link_fini(struct bench_link *link)
             link_keep_record(link);
     }
     link->counts = (struct bench_counts){.acks = 0};
+    bench_link_end_tls(link);
     fd_close(&link->fd);
     link->want_out = false;
 }
@@ -160,7 +161,7 @@ link_hopeless(const struct bench_link *link)
 {
     const struct bench_load *load = link->load;
 
-    return !load->options->retry || load->phase == LOAD_HOLD ||
+    return !load->options->retry || load->phase == LOAD_HOLD || load->result->untrusted ||
            (double)(load->now_ns - link->trouble_ns) > load->options->timeout_s * 1e9;
 }
 
@@ -236,6 +237,8 @@ void
 bench_link_leave(struct bench_link *link)
 {
     link->heard_ns = link->load->now_ns;
+    if (link->tls != NULL)
+        tls_shutdown(link->tls);
     shutdown(link->fd, SHUT_WR);
 }
 
@@ -263,7 +266,8 @@ link_refused(struct bench_link *link, int error)
 bool
 bench_link_awaits(const struct bench_link *link)
 {
-    return link->state == LINK_CONNECTING || link->state == LINK_OPENING ||
+    return link->state == LINK_CONNECTING || link->state == LINK_SHAKING ||
+           link->state == LINK_OPENING ||
            (link->state == LINK_UP &&
             (link->done_seq < link->next_seq || link->load->phase == LOAD_LEAVE));
 }
@@ -271,7 +275,7 @@ bench_link_awaits(const struct bench_link *link)
 void
 bench_link_expire(struct bench_link *link)
 {
-    if (link->state == LINK_CONNECTING)
+    if (link->state == LINK_CONNECTING || link->state == LINK_SHAKING)
         link_refused(link, ETIMEDOUT);
     else
         bench_link_lose(link, false);
@@ -380,6 +384,31 @@ link_connected(struct bench_link *link)
     bench_link_send(link);
 }
 
+static void
+link_shake(struct bench_link *link)
+{
+    if (bench_link_shake(link) == 0) {
+        if (link->want_out)
+            link_watch(link, EPOLL_CTL_MOD, false);
+        link_connected(link);
+    } else if (errno != EAGAIN) {
+        link_refused(link, errno);
+    } else if (link->want_out != tls_wants_write(link->tls)) {
+        link_watch(link, EPOLL_CTL_MOD, !link->want_out);
+    }
+}
+
+static void
+link_dialed(struct bench_link *link)
+{
+    if (link_options(link)->tls == NULL) {
+        link_connected(link);
+        return;
+    }
+    link_set_state(link, LINK_SHAKING);
+    link_shake(link);
+}
+
 void
 bench_link_open(struct bench_link *link)
 {
@@ -392,7 +421,7 @@ bench_link_open(struct bench_link *link)
         link_refused(link, errno);
     } else if (connect(link->fd, (const struct sockaddr *)&ep->addr, ep->len) == 0) {
         link_watch(link, EPOLL_CTL_ADD, false);
-        link_connected(link);
+        link_dialed(link);
     } else if (errno == EINPROGRESS) {
         link_watch(link, EPOLL_CTL_ADD, true);
     } else {
@@ -415,7 +444,7 @@ link_finish_connect(struct bench_link *link)
         return;
     }
     link_watch(link, EPOLL_CTL_MOD, false);
-    link_connected(link);
+    link_dialed(link);
 }
 
 /* --- sending --- */
@@ -430,9 +459,7 @@ link_flush(struct bench_link *link)
     int count;
 
     while ((count = speech->output(link, iov)) > 0) {
-        struct msghdr header = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-        ssize_t n = count == 1 ? send(link->fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
-                               : sendmsg(link->fd, &header, MSG_NOSIGNAL);
+        ssize_t n = bench_link_write(link, iov, count);
 
         if (n >= 0) {
             if (link->load->only_sends)
@@ -497,32 +524,34 @@ link_closed(struct bench_link *link, bool reset)
 /* A protocol's signs of life, which answer nothing, are no longer. */
 #define LINK_ALIVE_MAX 64
 
-/* While it leaves, arriving bytes are ignored. */
-static void
+/* While it leaves, arriving bytes are ignored. Returns true where TLS may hold more, which no event
+ * tells of. */
+static bool
 link_receive(struct bench_link *link)
 {
     struct bench_load *load = link->load;
     uint64_t done = link->done_seq;
-    ssize_t n = recv(link->fd, load->input, LOAD_INPUT, 0);
+    ssize_t n = bench_link_read(link, load->input, LOAD_INPUT);
     bool more;
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
-        return;
+        return false;
     load->now_ns = bench_now_ns();
     if (n <= 0) {
         link_closed(link, n < 0);
-        return;
+        return false;
     }
     link->counts.bytes_in += (uint64_t)n;
     if (load->phase == LOAD_LEAVE)
-        return;
+        return link->tls != NULL;
     more = link_speech(link)->feed(link, load->input, (size_t)n);
     if (link->done_seq != done || n > LINK_ALIVE_MAX)
         link->heard_ns = load->now_ns;
     if (!more)
-        return;
+        return false;
     bench_link_push(link);
     bench_link_send(link);
+    return link->tls != NULL && n == LOAD_INPUT;
 }
 
 void
@@ -532,8 +561,12 @@ bench_link_event(struct bench_link *link, uint32_t events)
         link_finish_connect(link);
         return;
     }
-    if (link_is_there(link) && (events & ~(uint32_t)EPOLLOUT) != 0)
-        link_receive(link);
+    if (link->state == LINK_SHAKING) {
+        link_shake(link);
+        return;
+    }
+    while (link_is_there(link) && (events & ~(uint32_t)EPOLLOUT) != 0 && link_receive(link))
+        continue;
     if (link_is_there(link) && (events & EPOLLOUT) != 0) {
         bench_link_push(link);
         bench_link_send(link);

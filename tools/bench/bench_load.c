@@ -182,8 +182,8 @@ load_begin(struct bench_load *load)
 static uint32_t
 load_unsettled(const struct bench_load *load)
 {
-    return load->count[LINK_NEW] + load->count[LINK_CONNECTING] + load->count[LINK_OPENING] +
-           load->count[LINK_WAITING];
+    return load->count[LINK_NEW] + load->count[LINK_CONNECTING] + load->count[LINK_SHAKING] +
+           load->count[LINK_OPENING] + load->count[LINK_WAITING];
 }
 
 static void

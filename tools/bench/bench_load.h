@@ -69,23 +69,25 @@ const struct bench_speech *bench_speech_of(const char *scheme, bool blocks);
 enum link_state {
     LINK_NEW,        /* never tried */
     LINK_CONNECTING, /* connect is under way */
+    LINK_SHAKING,    /* connected; the handshake of TLS is under way */
     LINK_OPENING,    /* connected; what comes before any message is under way */
     LINK_UP,
     LINK_WAITING, /* lost or refused; tried again at retry_ns */
     LINK_DEAD,    /* given up, or no longer needed */
 };
-#define LINK_STATES 6
+#define LINK_STATES 7
 
 struct bench_link {
     struct bench_load *load;
     uint32_t index;
     int fd;
-    uint8_t state;     /* enum link_state */
-    bool want_out;     /* epoll watches for room to send */
-    bool was_up;       /* has been connected before */
-    bool renewed;      /* ended in good order and is made anew: no reconnect */
-    uint16_t port;     /* this side's */
-    uint32_t failures; /* since the last message was answered, for the back-off */
+    struct tls_session *tls; /* NULL: there is none */
+    uint8_t state;           /* enum link_state */
+    bool want_out;           /* epoll watches for room to send */
+    bool was_up;             /* has been connected before */
+    bool renewed;            /* ended in good order and is made anew: no reconnect */
+    uint16_t port;           /* this side's */
+    uint32_t failures;       /* since the last message was answered, for the back-off */
     uint64_t done_seq, next_seq, begun_seq;
     uint64_t again_until; /* messages below were on a connection that was lost */
     uint64_t heard_ns;    /* last byte that came, or the beginning of waiting */
@@ -140,6 +142,16 @@ void bench_link_settle(struct bench_link *link, bool counts);
 
 /* Sends again what the speech has put out. */
 void bench_link_push(struct bench_link *link);
+
+/* --- bench_secure.c: the bytes of a connection; errno is as in tls/tls.h --- */
+
+/* Goes on with the handshake. 0: it is done. */
+int bench_link_shake(struct bench_link *link);
+ssize_t bench_link_write(struct bench_link *link, struct iovec *iov, int count);
+ssize_t bench_link_read(struct bench_link *link, void *data, size_t size);
+
+/* Says the end of TLS, where there is any, and frees it. */
+void bench_link_end_tls(struct bench_link *link);
 
 /* A blocking connection to an address, with a local address from 127.0.0.2 on where source is not
  * 0. -1 with errno. */

@@ -341,6 +341,8 @@ bench_report(const struct bench_options *options, const struct bench_result *res
 int
 bench_status(const struct bench_result *result)
 {
+    if (result->untrusted)
+        return EX_NOPERM;
     if (result->connected == 0)
         return EX_UNAVAILABLE;
     if (result->unanswered > 0 || result->lost > 0 || result->bad_replies > 0)

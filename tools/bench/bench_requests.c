@@ -77,6 +77,18 @@ block_http(struct block *b)
 }
 
 void
+block_post(struct block *b)
+{
+    char head[BLOCK_AROUND] = "";
+    int n = snprintf(head, sizeof(head),
+                     "POST /idle HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", b->size);
+
+    block_put(b, head, (size_t)n);
+    block_put(b, b->body, b->size);
+    b->initial = "H";
+}
+
+void
 block_frame(struct block *b)
 {
     be32_store(b->data, (uint32_t)b->size);

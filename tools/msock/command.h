@@ -115,6 +115,12 @@ struct session_tls {
     bool insecure;
 };
 
+/* Something of it was asked for. */
+bool session_asks_tls(const struct session_tls *tls);
+
+/* The same with what the environment says, and the warning where nobody checks the server. */
+struct session_tls session_complete_tls(const struct session_tls *tls);
+
 struct session_options {
     const char *url;
     const char *id;  /* NULL: the library makes one */

@@ -31,29 +31,41 @@ session_or_environment(const char *option, const char *variable)
     return value != NULL && *value != '\0' ? value : NULL;
 }
 
+bool
+session_asks_tls(const struct session_tls *tls)
+{
+    return tls->ca != NULL || tls->cert != NULL || tls->key_file != NULL ||
+           tls->server_name != NULL || tls->insecure;
+}
+
+struct session_tls
+session_complete_tls(const struct session_tls *tls)
+{
+    if (tls->insecure)
+        say_error("WARNING: --insecure: nobody checks who the server is; whoever stands between can"
+                  " read and change all that is sent");
+    return (struct session_tls){.ca = session_or_environment(tls->ca, "MSOCK_CA"),
+                                .cert = session_or_environment(tls->cert, "MSOCK_CERT"),
+                                .key_file = session_or_environment(tls->key_file, "MSOCK_KEY_FILE"),
+                                .server_name =
+                                    session_or_environment(tls->server_name, "MSOCK_SERVER_NAME"),
+                                .insecure = tls->insecure};
+}
+
 /* Returns an exit status, after an error message where it is not EX_OK. */
 static int
 session_secure(const struct session_options *options, msock *m)
 {
-    const struct session_tls *tls = &options->tls;
-    bool is_asked = tls->ca != NULL || tls->cert != NULL || tls->key_file != NULL ||
-                    tls->server_name != NULL || tls->insecure;
+    struct session_tls tls;
 
     /* The environment may be there for other URLs. */
-    if (!is_asked && strstr(options->url, "+tls://") == NULL)
+    if (!session_asks_tls(&options->tls) && strstr(options->url, "+tls://") == NULL)
         return EX_OK;
-    if (msock_set_tls(m, session_or_environment(tls->ca, "MSOCK_CA"),
-                      session_or_environment(tls->cert, "MSOCK_CERT"),
-                      session_or_environment(tls->key_file, "MSOCK_KEY_FILE"),
-                      session_or_environment(tls->server_name, "MSOCK_SERVER_NAME"),
-                      tls->insecure) != MSOCK_OK) {
-        say_error("%s", msock_error(m));
-        return EX_USAGE;
-    }
-    if (tls->insecure)
-        say_error("WARNING: --insecure: nobody checks who the server is; whoever stands between can"
-                  " read and change all that is sent");
-    return EX_OK;
+    tls = session_complete_tls(&options->tls);
+    if (msock_set_tls(m, tls.ca, tls.cert, tls.key_file, tls.server_name, tls.insecure) == MSOCK_OK)
+        return EX_OK;
+    say_error("%s", msock_error(m));
+    return EX_USAGE;
 }
 
 int
