@@ -72,7 +72,7 @@ http {
     scgi_temp_path $1/scgi;
     server {
         listen 127.0.0.1:$PORT ${NGINX_TLS:+ssl} backlog=4096;
-        ${NGINX_TLS:+ssl_certificate $NGINX_TLS.pem; ssl_certificate_key $NGINX_TLS.key;}
+        ${NGINX_TLS:+ssl_certificate $NGINX_TLS.pem; ssl_certificate_key $NGINX_TLS.key; ssl_protocols TLSv1.2 TLSv1.3;}
         root $1/www;
         location = /idle { return 204; }
         location /up/ { dav_methods PUT; create_full_put_path on; }

@@ -1,17 +1,18 @@
 # shellcheck shell=bash
-# The group tls: handshakes, full and resumed, and 1 GiB over TLS, with the certificate that nginx has
-# as well.
+# The group tls: handshakes, full and resumed, small messages and 1 GiB over TLS, with the certificate,
+# the versions and the ciphers that nginx has as well.
 
 make_certificates() {
     "$B/msockctl" pki init --dir "$WORK/pki" >/dev/null &&
         "$B/msockctl" pki issue --dir "$WORK/pki" --server --hosts 127.0.0.1 server >/dev/null ||
         die 'no certificates'
+    TLS_OPTIONS=(-o tls=required -o tls_cert="$WORK/pki/server.pem" -o tls_key="$WORK/pki/server.key"
+        -o tls_min=1.2)
 }
 
 # TLS 1.2 too: s_time reads nothing, and the ticket of TLS 1.3 comes behind the handshake.
 start_msockd_tls() { # WORKERS
-    start_msockd_at msp "$1" journal -o tls=required -o tls_cert="$WORK/pki/server.pem" \
-        -o tls_key="$WORK/pki/server.key" -o tls_min=1.2
+    start_msockd_at msp "$1" journal "${TLS_OPTIONS[@]}"
 }
 
 # One client, a handshake after the other.
@@ -40,9 +41,31 @@ put_big_tls() { # PORT DIRECTORY
     [ "$sum" = "$BIG_SHA256" ]
 }
 
+# nginx answers a POST without looking at its body, and the connections stay.
+compare_messages_tls() {
+    local ca=$WORK/pki/ca.pem one one_port two two_port nginx nginx_port
+    start_msockd_at msp 1 discard "${TLS_OPTIONS[@]}" && one=$STARTED one_port=$PORT
+    start_msockd_at msp 2 discard "${TLS_OPTIONS[@]}" && two=$STARTED two_port=$PORT
+    NGINX_TLS=$WORK/pki/server start_nginx 1024 && nginx=$STARTED nginx_port=$PORT
+    for _ in $(seq "$REPS"); do
+        measure tls-messages.w1 msp+tls "$one_port" "$one" -c 50 -s 256 --ca "$ca"
+        measure tls-messages.nginx post+tls "$nginx_port" "$nginx" -c 50 -s 256 --ca "$ca"
+        measure tls-messages.w2 msp+tls "$two_port" "$two" -c 50 -s 256 --ca "$ca"
+        measure tls-ahead.w1 msp+tls "$one_port" "$one" -c 50 -s 256 --ca "$ca" --ahead 16
+        measure tls-ahead.w2 msp+tls "$two_port" "$two" -c 50 -s 256 --ca "$ca" --ahead 16
+    done
+    stop_all
+    row '256 B plain over TLS, discard, 50 connections' 'nginx POST over TLS, answered 204' \
+        tls-messages tls-messages.nginx rate '>=' 1.2 msg/s
+    row 'the same: CPU a message' 'the same' tls-messages tls-messages.nginx cpu_us '' '' us
+    row '256 B plain over TLS, discard, 16 ahead' 'the same, one at a time' \
+        tls-ahead tls-messages.nginx rate '' '' msg/s
+}
+
 group_tls() {
     local one one_dir two two_dir nginx nginx_dir
     make_certificates
+    compare_messages_tls
     make_big_source
     start_msockd_tls 1 && one=$PORT one_dir=$DIRECTORY
     start_msockd_tls 2 && two=$PORT two_dir=$DIRECTORY
