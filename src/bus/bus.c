@@ -3,6 +3,7 @@
 #include "bus/bus_state.h"
 #include "common/fd.h"
 #include "common/kernel.h"
+#include "common/regions.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,6 +41,7 @@ bus_place_create(size_t ring_size, struct bus_place *place_out)
     bell_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (bell_fd < 0)
         goto out;
+    place_out->read_fd = memory_reader(memory_fd);
     place_out->memory_fd = fd_steal(&memory_fd);
     place_out->bell_fd = fd_steal(&bell_fd);
     rc = 0;
@@ -53,6 +55,7 @@ void
 bus_place_close(struct bus_place *place)
 {
     fd_close(&place->memory_fd);
+    fd_close(&place->read_fd);
     fd_close(&place->bell_fd);
 }
 
@@ -72,10 +75,11 @@ bus_sizes(struct bus *bus, int memory_fd)
 }
 
 static int
-bus_map(struct bus *bus, int memory_fd)
+bus_map(struct bus *bus, const struct bus_place *place)
 {
     off_t own = (off_t)(BUS_PAGE + bus->ring * (BUS_PAGE + bus->size));
-    void *map = mmap(NULL, bus->all_len, PROT_READ, MAP_SHARED | MAP_NORESERVE, memory_fd, 0);
+    int memory_fd = place->memory_fd, read_fd = place->read_fd >= 0 ? place->read_fd : memory_fd;
+    void *map = mmap(NULL, bus->all_len, PROT_READ, MAP_SHARED | MAP_NORESERVE, read_fd, 0);
 
     if (map == MAP_FAILED)
         return -1;
@@ -117,7 +121,7 @@ bus_open(const struct bus_place *place, unsigned ring)
     bus->ring = ring;
     bus->bell_fd = place->bell_fd;
     bus->budget = BUS_TURN_BYTES;
-    if (bus_sizes(bus, place->memory_fd) < 0 || bus_map(bus, place->memory_fd) < 0) {
+    if (bus_sizes(bus, place->memory_fd) < 0 || bus_map(bus, place) < 0) {
         bus_free(bus);
         return NULL;
     }
@@ -147,13 +151,9 @@ bus_bell(const struct bus *bus)
 void
 bus_ring(struct bus *bus)
 {
-    uint64_t one = 1;
-
     bus->budget = BUS_TURN_BYTES;
     if (!bus->bell_due)
         return;
     bus->bell_due = false;
-    /* It would take centuries until the counter, which nobody reads, is full. */
-    while (write(bus->bell_fd, &one, sizeof(one)) < 0 && errno == EINTR)
-        ;
+    fd_ring_bell(bus->bell_fd);
 }

@@ -25,6 +25,7 @@
 /* The part of the bus that a worker inherits. */
 struct bus_place {
     int memory_fd; /* a memfd with all rings; sparse, its size is sealed */
+    int read_fd;   /* the same memory read-only; -1: none, where /proc is not mounted */
     int bell_fd;   /* eventfd, non-blocking */
 };
 
@@ -35,8 +36,9 @@ void bus_place_close(struct bus_place *place);
 
 struct bus;
 
-/* In a worker: takes ring `ring` for writing (its writer before must be gone). The descriptors of
- * place stay open as long as the bus is used. NULL with errno. */
+/* In a worker: takes ring `ring` for writing (its writer before must be gone). The bell stays open
+ * as long as the bus is used; whoever has the other descriptors can write into all rings. NULL with
+ * errno. */
 MS_MUST_CHECK struct bus *bus_open(const struct bus_place *place, unsigned ring);
 void bus_close(struct bus *bus); /* NULL is fine; others stop waiting for this reader */
 

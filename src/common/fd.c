@@ -218,6 +218,17 @@ fd_fill_standard(void)
     fd_close(&fd);
 }
 
+void
+fd_ring_bell(int fd)
+{
+    const uint64_t once = 1;
+    uint64_t rung;
+
+    while (write(fd, &once, sizeof(once)) < 0 && (errno == EINTR || errno == EAGAIN))
+        if (errno == EAGAIN)
+            (void)!read(fd, &rung, sizeof(rung));
+}
+
 int
 fd_set_nonblock(int fd, int on)
 {

@@ -54,6 +54,10 @@ void fd_fill_standard(void);
 /* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
 
+/* Wakes all who watch a non-blocking eventfd with EPOLLET, also where somebody has filled its
+ * counter: nobody else reads it. */
+void fd_ring_bell(int fd);
+
 /* Can nothing come out of the socket any more, because one end of it was shut down? */
 bool fd_is_shut(int fd);
 

@@ -169,9 +169,6 @@
     X(no_descriptors, WARN, "b9e51f70769a47fba41b721ab5a6d7ac",                                    \
       "All descriptors are in use, so connections are turned away.",                               \
       "Raise the limit of open files (systemd: LimitNOFILE=), or lower max_connections.")          \
-    X(bell_full, DEBUG, "dc5abab3a613481d9d1c8f9d8edfab06",                                        \
-      "A worker could not wake the others to take connections that it leaves to them.",            \
-      "Nothing: they look by themselves.")                                                         \
     X(memory_full, WARN, "b014be470a7a4050ae03d18459938a20",                                       \
       "A worker holds worker_memory_max for its peers, so those that read slowly, or say "         \
       "nothing, are closed.",                                                                      \

@@ -34,16 +34,22 @@ memory_create(const char *name, size_t size, int *fd_out)
 }
 
 int
-regions_create(const char *name, unsigned n, size_t size, struct regions *out)
+memory_reader(int fd)
 {
     char path[32];
 
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int
+regions_create(const char *name, unsigned n, size_t size, struct regions *out)
+{
     *out = (struct regions){.fd = -1, .read_fd = -1, .n = n, .size = size};
     out->memory = memory_create(name, n * size, &out->fd);
     if (out->memory == NULL)
         return -1;
-    snprintf(path, sizeof(path), "/proc/self/fd/%d", out->fd);
-    out->read_fd = open(path, O_RDONLY | O_CLOEXEC);
+    out->read_fd = memory_reader(out->fd);
     return 0;
 }
 

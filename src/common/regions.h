@@ -13,6 +13,10 @@
  * with errno. */
 MS_MUST_CHECK void *memory_create(const char *name, size_t size, int *fd_out);
 
+/* Another descriptor of it, which can only read: what is mapped by it cannot become writable. -1
+ * where /proc is not mounted. */
+int memory_reader(int fd);
+
 /* Maps memory that another process has made, read-write. NULL with errno. */
 MS_MUST_CHECK void *memory_attach(int fd, size_t size);
 

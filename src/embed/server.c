@@ -328,7 +328,7 @@ server_fill_child(struct msock_server *s)
         .generation = 1,
         .config = &s->config,
         .listener_count = s->config.listener_count,
-        .bus = {.memory_fd = -1, .bell_fd = -1},
+        .bus = {.memory_fd = -1, .read_fd = -1, .bell_fd = -1},
         .dedup = s->dedup,
         .id_offset_us = &s->id_offset_us,
         .accept_bell = -1,

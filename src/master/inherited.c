@@ -80,9 +80,10 @@ int
 inherited_keep(const struct inherited *in, bool keep)
 {
     const struct master *m = &in->master;
-    const int fds[] = {m->run.fd,          m->run.lock_fd,     m->run.pid_fd,   m->death_fds[0],
-                       m->death_fds[1],    m->bus.memory_fd,   m->bus.bell_fd,  m->accept_bell,
-                       m->handover_fds[0], m->handover_fds[1], m->stats.dir_fd, m->program_fd};
+    const int fds[] = {m->run.fd,       m->run.lock_fd,     m->run.pid_fd,      m->death_fds[0],
+                       m->death_fds[1], m->bus.memory_fd,   m->bus.read_fd,     m->bus.bell_fd,
+                       m->accept_bell,  m->handover_fds[0], m->handover_fds[1], m->stats.dir_fd,
+                       m->program_fd};
     int rc = inherited_keep_memory(in, keep);
 
     for (size_t i = 0; i < MS_ARRAY_LEN(fds); i++)

@@ -138,10 +138,8 @@ accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
 static void
 accept_tell_others(const struct worker *w)
 {
-    static const uint64_t once = 1;
-
-    if (w->child->accept_bell >= 0 && fd_write_all(w->child->accept_bell, &once, sizeof(once)) < 0)
-        log_line(LOG_bell_full, "the bell is full: %s", strerror(errno));
+    if (w->child->accept_bell >= 0)
+        fd_ring_bell(w->child->accept_bell);
 }
 
 /* may_decline: leave the rest to others once this worker has more than its share; but never the
@@ -237,17 +235,21 @@ accept_reconsider(struct worker *w)
         accept_unpark(w);
 }
 
-static void
-accept_bell(struct watch *watch, uint32_t events)
+void
+accept_look(struct worker *w)
 {
-    struct worker *w = (struct worker *)((char *)watch - offsetof(struct worker, accept_watch));
-
-    (void)events;
-    if (w->draining || stats_writer_overfull(&w->stats))
+    if (w->accept_watch.ready == NULL || w->draining || stats_writer_overfull(&w->stats))
         return;
     accept_unpark(w);
     for (size_t i = 0; i < w->socket_count && !w->parked; i++)
         (void)accept_batch(&w->sockets[i], true);
+}
+
+static void
+accept_bell(struct watch *watch, uint32_t events)
+{
+    (void)events;
+    accept_look((struct worker *)((char *)watch - offsetof(struct worker, accept_watch)));
 }
 
 int

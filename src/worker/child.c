@@ -61,21 +61,11 @@ static int
 descriptors_keep(const struct inherited *in, bool keep)
 {
     const struct child *c = &in->child;
-    const int fds[] = {c->bus.memory_fd,
-                       c->bus.bell_fd,
-                       c->id_clock_fd,
-                       c->accept_bell,
-                       c->handover_fds[0],
-                       c->handover_fds[1],
-                       c->stats.control_fd,
-                       c->stats.stats_fd,
-                       c->stats.loads.fd,
-                       c->stats.loads.read_fd,
-                       c->ready_fd,
-                       c->master_fd,
-                       in->dedup.fd,
-                       in->sources.regions.fd,
-                       in->sources.regions.read_fd};
+    const int fds[] = {
+        c->bus.memory_fd,  c->bus.read_fd,     c->bus.bell_fd,         c->id_clock_fd,
+        c->accept_bell,    c->handover_fds[0], c->handover_fds[1],     c->stats.control_fd,
+        c->stats.stats_fd, c->stats.loads.fd,  c->stats.loads.read_fd, c->ready_fd,
+        c->master_fd,      in->dedup.fd,       in->sources.regions.fd, in->sources.regions.read_fd};
     int rc = in->log.fd > STDERR_FILENO ? descriptor_keep(in->log.fd, keep) : 0;
 
     for (size_t i = 0; i < MS_ARRAY_LEN(fds); i++)

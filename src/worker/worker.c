@@ -85,6 +85,7 @@ worker_tick(struct worker *w)
             w->handlers[i].ops->tick(w->handlers[i].handler, w->now_us);
     if (w->sources != NULL)
         sources_publish(w->sources);
+    accept_look(w);
     timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
 }
 

@@ -299,6 +299,16 @@ worker_bus_open(struct worker *w)
     return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, bus_bell(w->bus), &ev);
 }
 
+/* Without them no more of the bus can be written than what is mapped. */
+static void
+worker_bus_forget(const struct child *child)
+{
+    int memory_fd = child->bus.memory_fd, read_fd = child->bus.read_fd;
+
+    fd_close(&memory_fd);
+    fd_close(&read_fd);
+}
+
 static void
 worker_helped(struct watch *watch, uint32_t events)
 {
@@ -404,6 +414,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     step = "the bus between the workers";
     if (worker_bus_open(w) < 0)
         goto failed;
+    worker_bus_forget(child);
     if (worker_listeners_open(w, error) < 0)
         return -1;
     worker_share_descriptors(w);

@@ -239,6 +239,10 @@ MS_MUST_CHECK int accept_start(struct worker *w);
  * successor: those that are connected there are taken until the master ends it. */
 void accept_stop(struct worker *w);
 
+/* Takes what waits, where this worker has room and has begun to accept. Now and then: another
+ * worker that is stopped, or goes wrong, may have used up the wake-up. */
+void accept_look(struct worker *w);
+
 /* Lets go of what accept_stop has kept. */
 void accept_end(struct worker *w);
 

@@ -238,13 +238,24 @@ a_reader_that_claims_to_be_ahead_holds_nobody_up(void **state)
 }
 
 static void
+what_others_write_cannot_become_writable(void **state)
+{
+    struct table *t = *state;
+    const struct bus *bus = t->bus[0];
+
+    assert_int_equal(mprotect((void *)(uintptr_t)bus->all, bus->all_len, PROT_READ | PROT_WRITE),
+                     -1);
+    assert_int_equal(errno, EACCES);
+}
+
+static void
 memory_of_another_size_is_not_taken(void **state)
 {
     struct bus_place place;
     static const size_t sizes[] = {
         0, BUS_MESSAGE_MAX, RING_SIZE - 1, RING_SIZE + 4096, RING_SIZE * 3, SIZE_MAX};
     int fd = memfd_create("short", MFD_CLOEXEC);
-    struct bus_place small = {.memory_fd = fd, .bell_fd = -1};
+    struct bus_place small = {.memory_fd = fd, .read_fd = -1, .bell_fd = -1};
 
     (void)state;
     for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++)
@@ -350,6 +361,7 @@ main(void)
         TEST(a_message_over_the_limit_is_not_copied),
         TEST(positions_that_cannot_be_are_survived),
         TEST(a_reader_that_claims_to_be_ahead_holds_nobody_up),
+        cmocka_unit_test_setup_teardown(what_others_write_cannot_become_writable, setup, teardown),
         cmocka_unit_test(memory_of_another_size_is_not_taken),
         TEST(what_is_between_a_mark_and_now_is_given_again),
         TEST(a_mark_that_makes_no_sense_is_told),

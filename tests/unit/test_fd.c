@@ -7,6 +7,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -222,6 +224,25 @@ nonblocking_is_set_and_cleared(void **state)
 }
 
 static void
+a_bell_whose_counter_is_full_rings(void **state)
+{
+    const uint64_t most = UINT64_MAX - 1;
+    int bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), watcher = epoll_create1(EPOLL_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET};
+
+    (void)state;
+    assert_int_equal(epoll_ctl(watcher, EPOLL_CTL_ADD, bell, &event), 0);
+    assert_int_equal(write(bell, &most, sizeof(most)), sizeof(most));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(epoll_wait(watcher, &event, 1, 0), 1);
+        assert_int_equal(epoll_wait(watcher, &event, 1, 0), 0);
+        fd_ring_bell(bell);
+    }
+    fd_close(&watcher);
+    fd_close(&bell);
+}
+
+static void
 the_limit_of_descriptors_is_raised_to_the_hard_one(void **state)
 {
     struct rlimit limit;
@@ -247,6 +268,7 @@ main(void)
         cmocka_unit_test(a_file_is_read_whole),
         cmocka_unit_test(what_is_too_large_or_no_file_is_refused),
         cmocka_unit_test(nonblocking_is_set_and_cleared),
+        cmocka_unit_test(a_bell_whose_counter_is_full_rings),
         cmocka_unit_test(the_limit_of_descriptors_is_raised_to_the_hard_one),
     };
 
