@@ -341,11 +341,11 @@ a_segment_that_is_taken_away_is_counted_and_forgotten(void **state)
     one = item->n + 1;
     assert_int_equal(unlink(fixture_path(c->f, SEGMENT_A)), 0);
     follow_done(c->follow, item);
-    do {
-        usleep(1000);
-        item = NULL;
-    } while (lag(c).lost_segments == 0 && follow_next(c->follow, &item) == 1 &&
-             (follow_done(c->follow, item), true));
+    for (bool is_last = false; !is_last;) {
+        WAIT_FOR(follow_next(c->follow, &item) == 1, 20000);
+        is_last = strcmp(item->id, follow_id(4)) == 0;
+        follow_done(c->follow, item);
+    }
     follow_expect_none(c->follow);
     assert_int_equal(lag(c).lost_segments, lag(c).lost_bytes > 0);
     assert_true(lag(c).lost_bytes <= 2 * one);
@@ -416,6 +416,8 @@ a_name_behind_the_floor_that_comes_late_is_followed(void **state)
     begin(c);
     follow_expect_all(c->follow, 1, 3);
     assert_int_equal(follow_save(c->follow), 0);
+    follow_expect_none(c->follow);
+    assert_int_equal(follow_save(c->follow), 0);
     position = fixture_read(c->f, FOLLOW_POSITION, NULL);
     assert_non_null(strstr(position, strchr(SEGMENT_B, '/') + 1));
     assert_null(strstr(position, strchr(SEGMENT_A, '/') + 1));
@@ -427,6 +429,24 @@ a_name_behind_the_floor_that_comes_late_is_followed(void **state)
     assert_int_equal(follow_save(c->follow), 0);
     begin(c);
     follow_expect_all(c->follow, 5, 5);
+}
+
+/* It comes between the last look and the position, and the relay dies behind that. */
+static void
+a_name_that_comes_before_the_floor_is_on_the_disk_is_followed(void **state)
+{
+    static const char later[] = "journal/01ARZZ6S410000000000000000-w0.ndjson";
+    static const char before[] = "journal/01ARYZ6S400000000000000000-w5.ndjson";
+    struct context *c = *state;
+
+    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
+    write_records(c, later, 2, 2, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 2);
+    write_records(c, before, 3, 3, SEGMENT_SEALED);
+    assert_int_equal(follow_save(c->follow), 0);
+    begin(c);
+    follow_expect_all(c->follow, 3, 3);
 }
 
 static void
@@ -724,6 +744,40 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     follow_done(c->follow, item);
 }
 
+/* Another daemon wrote them, whose clock was ahead. The worker here knows nothing of that: it began
+ * before, and has had no message. Its first one comes when the relay is dead. */
+static void
+a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
+{
+    static const char first[] = "journal/01ZZZZ6S410000000000000000-w0.ndjson";
+    static const char second[] = "journal/01ZZZZZS410000000000000000-w0.ndjson";
+    struct context *c = *state;
+    char error[HANDLER_ERROR_LEN];
+    struct follow_item *item;
+
+    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
+    assert_non_null(c->f->handler);
+    write_records(c, first, 1, 1, SEGMENT_SEALED);
+    write_records(c, second, 2, 2, SEGMENT_SEALED);
+    begin(c);
+    follow_expect_all(c->follow, 1, 2);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(follow_save(c->follow), 0);
+        follow_expect_none(c->follow);
+    }
+    follow_close(c->follow);
+    c->follow = NULL;
+    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
+    journal_handler.flush(c->f->handler, 0);
+    assert_int_equal(c->f->settled[0].outcome, PROTO_COMMITTED);
+    begin(c);
+    assert_int_equal(follow_next(c->follow, &item), 1);
+    assert_true(strcmp(item->segment, strchr(first, '/') + 1) > 0);
+    follow_done(c->follow, item);
+    journal_handler.destroy(c->f->handler);
+    assert_int_equal(fixture_count(c->f, "journal", "", NULL), 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -744,6 +798,7 @@ main(void)
         TEST(a_segment_that_is_taken_away_when_all_is_told_is_no_loss),
         TEST(it_goes_on_before_the_first_item_that_was_not_done),
         TEST(a_name_behind_the_floor_that_comes_late_is_followed),
+        TEST(a_name_that_comes_before_the_floor_is_on_the_disk_is_followed),
         TEST(one_at_a_time_follows_also_when_the_position_was_saved),
         TEST(a_lock_of_the_position_before_is_none),
         TEST(a_damaged_position_begins_at_the_beginning),
@@ -752,6 +807,7 @@ main(void)
         TEST(whichever_call_fails_all_is_told_once),
         TEST(lag_counts_all_that_is_not_done),
         TEST(what_comes_after_a_restart_is_not_taken_for_relayed),
+        TEST(a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that),
         TEST(what_a_worker_writes_is_told_once_over_rotations_and_restarts),
     };
 

@@ -221,13 +221,35 @@ commit_fini(struct commit *commit)
     dir_syncs_fini(&commit->syncs);
 }
 
+/* The relay would take it for one that it has passed on: the clock was set back, or this worker was
+ * slow. The next name is behind that. */
+static bool
+commit_is_late(struct commit *commit)
+{
+    char relayed[ULID_LEN];
+
+    if (!position_newest(commit->dirs.root, relayed) ||
+        memcmp(commit->segment.name, relayed, ULID_LEN) > 0)
+        return false;
+    ulid_begin_after(&commit->segment.ids, relayed);
+    return true;
+}
+
 static int
 commit_open_segment(struct commit *commit)
 {
     if (segment_is_open(&commit->segment))
         return 0;
     commit->segment_dirs = commit->dirs.opened;
-    return segment_open(&commit->segment, commit->dirs.journal);
+    for (unsigned tries = 0; tries < COMMIT_TRIES; tries++) {
+        if (segment_open(&commit->segment, commit->dirs.journal) < 0)
+            return -1;
+        if (!commit_is_late(commit))
+            return 0;
+        segment_close(&commit->segment);
+    }
+    errno = EAGAIN;
+    return -1;
 }
 
 /* Is the open segment still what anybody finds under its whole path? */

@@ -350,8 +350,10 @@ follow_list(struct follow *f)
 
     if (f->ops->status(f->dirs.journal, &st) < 0)
         return -1;
-    if (!f->listed_soon && memcmp(&f->listed, &st.st_mtim, sizeof(f->listed)) == 0)
+    if (!f->listed_soon && memcmp(&f->listed, &st.st_mtim, sizeof(f->listed)) == 0) {
+        position_listed(f);
         return 0;
+    }
     count = segment_names(f->dirs.journal, &names);
     if (count < 0)
         return -1;

@@ -56,10 +56,13 @@ struct follow {
     char *block;            /* to count newlines in */
     /* of position.c */
     struct temp_maker maker;
-    int position_fd;              /* holds the lock */
-    bool has_moved;               /* since the position was saved */
-    char floor[SEGMENT_NAME_LEN]; /* what has no larger name, and is not in it, is done; "": none */
-    struct json_t *offsets;       /* as read, until the journal has been listed; or NULL */
+    int position_fd; /* holds the lock */
+    bool has_moved;  /* since the position was saved */
+    /* "": none. The floor: what has no larger name, and is not in the position, is done. The next
+     * one comes first to the disk, for workers, and is the floor when the journal was listed after
+     * that: so it is known which names beneath it workers have given. */
+    char floor[SEGMENT_NAME_LEN], rising[SEGMENT_NAME_LEN], risen[SEGMENT_NAME_LEN];
+    struct json_t *offsets; /* as read, until the journal has been listed; or NULL */
 };
 
 /* --- position.c --- */
@@ -71,8 +74,7 @@ void position_close(struct follow *f);
 /* Where a segment that was not known begins. UINT64_MAX: all of it is done. */
 uint64_t position_of(const struct follow *f, const char *name);
 
-/* The journal has been listed: a name that comes later is new, whatever it is. A worker that was
- * stopped may have made it long ago. */
+/* The journal has been listed: a name that comes later is new, whatever it is. */
 void position_listed(struct follow *f);
 
 /* The offset before which all of it is done. */

@@ -407,8 +407,8 @@ bool newest_in_segment(int fd, char id_out[ULID_LEN]);
 
 /* --- position.c --- */
 
-/* The id in the name up to which all segments were relayed: those of a worker that begins come
- * after it, or they would be taken for relayed. False where there is none. */
+/* The id up to which names are taken for relayed, or will be soon: a worker begins segments behind
+ * it alone, and looks once its segment is there. False where there is none. */
 bool position_newest(int root, char id_out[ULID_LEN]);
 
 /* --- scan.c --- */

@@ -15,8 +15,8 @@
 #define POSITION_FLAGS (O_RDWR | O_NOFOLLOW | O_NONBLOCK)
 #define POSITION_MAX   (64u << 20)
 
-/* A segment gets its name, and a moment later that name is in the directory. So the floor stays so
- * far behind the newest name. */
+/* A worker that comes too late with a name takes another one. So that this is seldom, names stay so
+ * far before the floor. */
 #define POSITION_SLACK_MS UINT64_C(600000)
 
 /* --- reading --- */
@@ -79,9 +79,9 @@ position_load(const struct file_ops *ops, int fd)
 }
 
 static const char *
-position_floor(const json_t *position)
+position_name(const json_t *position, const char *key)
 {
-    const char *floor = json_string_value(json_object_get(position, "floor"));
+    const char *floor = json_string_value(json_object_get(position, key));
 
     return floor != NULL && segment_is_name(floor) ? floor : "";
 }
@@ -91,7 +91,7 @@ position_newest(int root, char id_out[ULID_LEN])
 {
     int fd = openat(root, FOLLOW_POSITION, SEGMENT_READ);
     json_t *position = fd < 0 ? NULL : position_load(&file_ops_synced, fd);
-    const char *floor = position_floor(position);
+    const char *floor = position_name(position, "rising");
     bool found = floor[0] != '\0';
 
     if (found)
@@ -112,7 +112,9 @@ position_read(struct follow *f)
         log_line(LOG_relay_begins_anew,
                  "relay: there is no whole " FOLLOW_POSITION ": it begins at the beginning of the "
                  "journal, and the stream drops what it has only within its duplicate window");
-    snprintf(f->floor, sizeof(f->floor), "%s", position_floor(position));
+    snprintf(f->floor, sizeof(f->floor), "%s", position_name(position, "floor"));
+    snprintf(f->rising, sizeof(f->rising), "%s", position_name(position, "rising"));
+    memcpy(f->risen, f->rising, sizeof(f->risen));
     f->offsets = json_incref(json_object_get(position, "segments"));
     json_decref(position);
     return 0;
@@ -147,20 +149,24 @@ position_listed(struct follow *f)
 {
     json_decref(f->offsets);
     f->offsets = NULL;
+    f->has_moved = f->has_moved || strcmp(f->floor, f->risen) != 0;
+    memcpy(f->floor, f->risen, sizeof(f->floor));
 }
 
 /* --- saving --- */
 
+/* The next floor; no worker begins a segment beneath it from when it is on the disk. */
 static void
-position_raise_floor(struct follow *f)
+position_raise(struct follow *f)
 {
     const struct followed *newest = TAILQ_LAST(&f->segments, followed_list), *s;
 
     for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link)) {
-        if (!followed_is_done(s) || ulid_ms(s->name) + POSITION_SLACK_MS >= ulid_ms(newest->name))
+        if (!followed_is_done(s) || ulid_ms(s->name) + POSITION_SLACK_MS >= ulid_ms(newest->name) ||
+            ulid_ms(s->name) >= CLOCK_MS_MAX) /* a worker has no name behind it */
             break;
-        if (strcmp(s->name, f->floor) > 0)
-            memcpy(f->floor, s->name, sizeof(f->floor));
+        if (strcmp(s->name, f->rising) > 0)
+            memcpy(f->rising, s->name, sizeof(f->rising));
     }
 }
 
@@ -170,7 +176,7 @@ position_write(const struct follow *f, struct buffer *out)
     const char *comma = "";
     const struct followed *s;
 
-    buffer_printf(out, "{\"floor\":\"%s\",\"segments\":{", f->floor);
+    buffer_printf(out, "{\"floor\":\"%s\",\"rising\":\"%s\",\"segments\":{", f->floor, f->rising);
     for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link)) {
         bool is_above = strcmp(s->name, f->floor) > 0;
 
@@ -214,13 +220,14 @@ follow_save(struct follow *f)
 
     if (!f->has_moved)
         return 0;
-    position_raise_floor(f);
+    position_raise(f);
     position_write(f, &line);
     rc = position_replace(f, &line);
     buffer_fini(&line);
     if (rc < 0)
         return -1;
     f->has_moved = false;
+    memcpy(f->risen, f->rising, sizeof(f->risen));
     for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link))
         s->saved = followed_position(s);
     return 0;
