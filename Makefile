@@ -23,7 +23,7 @@ CC := gcc
 endif
 
 PACKAGES := build-essential pkg-config zlib1g-dev libssl-dev libjansson-dev libcmocka-dev \
-            libconfuse-dev libdeflate-dev libedit-dev
+            libconfuse-dev libdeflate-dev libedit-dev libseccomp-dev
 # What handler=nats needs, to be built and to be tested. msockd goes on without.
 NATS_PACKAGES := libnats-dev nats-server
 # The same for msockctl top and serve.
@@ -49,7 +49,7 @@ ifeq ($(HAVE_LIBDEFLATE),1)
 LIBS_COMMON += libdeflate
 DEFS += -DHAVE_LIBDEFLATE=1
 endif
-DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson libconfuse) -pthread
+DAEMON_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson libconfuse libseccomp) -pthread
 MSOCK_LIBS  = $(shell $(PKG_CONFIG) --libs libedit)
 CLIENT_LIBS = $(shell $(PKG_CONFIG) --libs $(LIBS_COMMON) jansson)
 TEST_LIBS   = $(shell $(PKG_CONFIG) --libs cmocka)

@@ -14,6 +14,13 @@
     X(workers_are_root, WARN, "d7ecb04c9fb04956a90c3bdb0a2276bb",                                  \
       "No user is set, so the workers, which read what peers send, run as root.",                  \
       "Set user to a user of their own, and give it the data directory.")                          \
+    X(sandbox_lacks, WARN, "7af543cfdc724a55b8653c7eff110e0e",                                    \
+      "The kernel does not have all of the sandbox of the workers, which do without.",             \
+      "Use the kernel that the line names, or allow the calls where msockd runs.")                 \
+    X(call_refused, WARN, "94c6208db6954394b88e695779b512a6",                                     \
+      "A worker, or a module in it, made a system call that the sandbox does not allow. Each "     \
+      "call is told once.",                                                                        \
+      "If a module needs it, set sandbox=off; else look for what has got into the worker.")        \
     X(reloaded, NOTICE, "07cdd12d5d044af9b2684b49b5713100",                                        \
       "The new configuration is in force, with new workers. The old ones finish what is "          \
       "under way and leave.",                                                                      \

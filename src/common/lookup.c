@@ -81,9 +81,12 @@ lookup_main(void *arg)
 {
     struct lookup *l = arg;
     struct addrinfo *found = NULL;
-    int rc = lookup_ask(l->host, l->port, 0, &found), error = errno;
     bool late, left;
+    int rc, error;
 
+    (void)pthread_setname_np(pthread_self(), "msock-lookup");
+    rc = lookup_ask(l->host, l->port, 0, &found);
+    error = errno;
     pthread_mutex_lock(&l->lock);
     l->rc = rc;
     l->error = error;
@@ -114,7 +117,7 @@ lookup_start(const char *host, uint16_t port)
     pthread_mutex_init(&l->lock, NULL);
     lookup_pin_code();
     l->ended = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (l->ended >= 0 && thread_start(&l->thread, "msock-lookup", lookup_main, l) == 0)
+    if (l->ended >= 0 && thread_start(&l->thread, lookup_main, l) == 0)
         return l;
     lookup_free(l); /* errno stays */
     return NULL;

@@ -14,7 +14,7 @@
 #define THREAD_STACK ((size_t)2 << 20)
 
 int
-thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg)
+thread_start(pthread_t *thread_out, void *(*run)(void *arg), void *arg)
 {
     /* Blocked, they would end the process before it could say where. */
     static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP};
@@ -32,8 +32,6 @@ thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), v
         pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attributes);
     }
-    if (error == 0)
-        (void)pthread_setname_np(*thread_out, name);
     errno = error;
     return error == 0 ? 0 : -1;
 }
@@ -83,6 +81,7 @@ helper_main(void *arg)
     const uint64_t one = 1;
     struct helper *h = arg;
 
+    (void)pthread_setname_np(pthread_self(), h->name);
     pthread_mutex_lock(&h->lock);
     for (;;) {
         struct helper_job *job;
@@ -129,7 +128,7 @@ helper_create(const char *name)
 int
 helper_give(struct helper *h, struct helper_job *job)
 {
-    if (!h->is_started && thread_start(&h->thread, h->name, helper_main, h) < 0)
+    if (!h->is_started && thread_start(&h->thread, helper_main, h) < 0)
         return -1;
     h->is_started = true;
     pthread_mutex_lock(&h->lock);

@@ -8,9 +8,9 @@
 #include <sys/queue.h>
 
 /* Starts a thread with all signals blocked: they are the loop's, or those of the program around it.
- * The name, of at most 15 bytes, is what ps shows. Returns 0, or -1 with errno. */
-MS_MUST_CHECK int
-thread_start(pthread_t *thread_out, const char *name, void *(*run)(void *arg), void *arg);
+ * The thread gives itself its name, of at most 15 bytes, since the sandbox lets nobody write in
+ * /proc. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int thread_start(pthread_t *thread_out, void *(*run)(void *arg), void *arg);
 
 /* A helper: a thread beside the worker's own, for what would hold its loop for more than a few
  * milliseconds. Jobs run one after the other, in the order in which they were given, but that large

@@ -240,6 +240,7 @@ config_fill_numbers(struct config *config, const uint64_t number[OPTION_COUNT])
     config->daemonize = number[OPTION_DAEMON] != 0;
     config->log_level = (enum log_level)number[OPTION_LOG_LEVEL];
     config->log_format = (enum log_format)number[OPTION_LOG_FORMAT];
+    config->sandbox = (enum sandbox)number[OPTION_SANDBOX];
     config->max_connections = (unsigned)number[OPTION_MAX_CONNECTIONS];
     config->source_connections = config_source_connections(number);
     config->source_rate = (uint32_t)number[OPTION_SOURCE_RATE];

@@ -28,6 +28,13 @@ enum on_conflict {
     ON_CONFLICT_NUMBER,  /* the new one becomes name.1, name.2, ... */
 };
 
+/* In the order of the option's words. */
+enum sandbox {
+    SANDBOX_BEST, /* as much of it as the kernel has */
+    SANDBOX_REQUIRE,
+    SANDBOX_OFF,
+};
+
 struct listener_config {
     char *url;             /* as written */
     char *name;            /* the URL without its options, for logs, statistics and journal */
@@ -94,6 +101,7 @@ struct config {
     char *user, *group; /* workers of a root master become these; NULL: stay */
     uid_t uid;
     gid_t gid;
+    enum sandbox sandbox;
     bool daemonize;
     char *log_file; /* absolute, or NULL: standard error */
     enum log_level log_level;

@@ -31,6 +31,7 @@ static const char *const option_handlers[] = {CONFIG_HANDLERS(X) NULL};
 /* In the order of enum log_level, of enum log_format and of enum on_conflict. */
 static const char *const option_levels[] = {"error", "warn", "notice", "info", "debug", NULL};
 static const char *const option_log_formats[] = {"text", "json", "syslog", "journal", NULL};
+static const char *const option_sandboxes[] = {"best", "require", "off", NULL};
 static const char *const option_unterminated[] = {"drop", "keep", NULL};
 static const char *const option_replies[] = {"auto", "yes", "no", NULL};
 static const char *const option_execs[] = {"pool", "once", NULL};
@@ -82,6 +83,8 @@ const struct config_option config_options[OPTION_COUNT] = {
                      .help = "the workers' user, if root starts msockd"},
     [OPTION_GROUP] = {"group", TEXT(0, NAME_LENGTH), .initial = "",
                       .help = "the workers' group; empty: the group of the user"},
+    [OPTION_SANDBOX] = {"sandbox", CHOICE(OPTION_IN_FILE, option_sandboxes), .initial = "best",
+                        .help = "of the workers: best, require (or fail to start), off"},
     [OPTION_LOG_FILE] = {"log_file", TEXT(0, PATH_LENGTH), .initial = "",
                          .help = "file for the log; empty: standard error, or syslog"},
     [OPTION_LOG_LEVEL] = {"log_level", CHOICE(OPTION_IN_FILE, option_levels), .initial = "notice",

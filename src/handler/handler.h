@@ -83,6 +83,10 @@ struct handler_ops {
     bool no_digest;    /* does not look at the SHA-256 of a message */
     bool only_replies; /* a message has no effect but its reply: a copy gets that again */
 
+    /* In the sandbox of the worker. */
+    bool is_foreign; /* runs code that is not ours, which uses the system's libraries */
+    bool connects;   /* to servers elsewhere */
+
     /* May its connections be given to a worker that takes this one's place? NULL: they may, unless
      * it has conn_opened. */
     bool (*moves)(void *handler);

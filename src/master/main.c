@@ -7,6 +7,7 @@
 #include "handler/nats/target.h"
 #include "master/master.h"
 #include "relay/relay.h"
+#include "worker/sandbox/sandbox.h"
 #include "worker/worker.h"
 
 #include <limits.h>
@@ -19,6 +20,19 @@ struct program {
     char cwd[PATH_MAX];
     bool has_cwd; /* where it was removed, relative paths are refused */
 };
+
+/* Returns 0, or -1 with a sentence: the sandbox is required. */
+static int
+program_check_sandbox(const struct config *config, char error[CONFIG_ERROR_LEN])
+{
+    char lack[SANDBOX_LACK_LEN];
+
+    if (config->sandbox != SANDBOX_REQUIRE || sandbox_is_available(lack))
+        return 0;
+    snprintf(error, CONFIG_ERROR_LEN,
+             "sandbox=require, and this kernel has %s: use another kernel, or sandbox=best", lack);
+    return -1;
+}
 
 static int
 program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN])
@@ -34,11 +48,24 @@ program_build(void *arg, struct config **config_out, char error[CONFIG_ERROR_LEN
         if (listener_read_key(l, why) == 0 && listener_read_tls(l, why) == 0)
             continue;
         snprintf(error, CONFIG_ERROR_LEN, "%s", why);
-        config_destroy(*config_out);
-        *config_out = NULL;
-        return -1;
+        goto fail;
     }
-    return 0;
+    if (program_check_sandbox(*config_out, error) == 0)
+        return 0;
+fail:
+    config_destroy(*config_out);
+    *config_out = NULL;
+    return -1;
+}
+
+static void
+program_say_sandbox(const struct config *config)
+{
+    char lack[SANDBOX_LACK_LEN];
+
+    if (config->sandbox == SANDBOX_BEST && !sandbox_is_available(lack))
+        log_line(LOG_sandbox_lacks, "the workers go without a part of their sandbox: there is %s",
+                 lack);
 }
 
 static int
@@ -48,6 +75,7 @@ program_prepare(void *arg, struct config *config, const struct config *now,
     bool same = now != NULL && strcmp(now->data_dir, config->data_dir) == 0;
 
     (void)arg;
+    program_say_sandbox(config);
     return data_dir_prepare(config, same ? now : NULL, error);
 }
 

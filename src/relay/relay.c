@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "handler/journal/data_dir.h"
 #include "proto/proto.h"
+#include "worker/sandbox/sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -216,6 +217,7 @@ relay_main(const struct child *child)
 {
     static struct relay relay;
     struct relay *r = &relay;
+    const struct sandbox_needs needs = sandbox_needs_of_relay(child->config);
     char error[HANDLER_ERROR_LEN] = "";
     const char ready = CHILD_READY;
 
@@ -229,14 +231,18 @@ relay_main(const struct child *child)
 
         fd_close(&fd);
     }
-    if (relay_open(r, error) < 0) {
+    if (sandbox_begin(&needs, error) < 0 || relay_open(r, error) < 0 ||
+        sandbox_finish(&needs, error) < 0) {
         (void)!fd_write_all(child->ready_fd, error, strlen(error));
         return CHILD_EXIT_NOT_READY;
     }
+    atomic_store_explicit(&r->stats.block->sandbox, sandbox_parts(), memory_order_relaxed);
     if (fd_write_all(child->ready_fd, &ready, 1) < 0)
         relay_leave(r);
-    while (!relay_is_done(r))
+    while (!relay_is_done(r)) {
         relay_turn(r);
+        sandbox_say_refused();
+    }
     if (r->follow != NULL)
         relay_save(r);
     relay_keep_end(r);

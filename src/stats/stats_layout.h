@@ -128,12 +128,15 @@ struct stats_slot {
 static_assert(sizeof(struct stats_slot) == 192, "a slot is three cache lines");
 static_assert(offsetof(struct stats_slot, counters) == 56, "layout of a slot");
 
+/* The parts of a worker's sandbox. */
+enum stats_sandbox { STATS_SANDBOX_LANDLOCK = 1, STATS_SANDBOX_SECCOMP = 2 };
+
 struct stats_block {
-    _Atomic uint64_t incarnation; /* whose numbers these are; 0 until it has begun */
-    _Atomic uint32_t open;        /* connections open now */
-    _Atomic uint32_t slots_used;  /* slots at and above this have never been used */
-    _Atomic uint32_t reopened;    /* USR1s done */
-    uint32_t pad32;
+    _Atomic uint64_t incarnation;        /* whose numbers these are; 0 until it has begun */
+    _Atomic uint32_t open;               /* connections open now */
+    _Atomic uint32_t slots_used;         /* slots at and above this have never been used */
+    _Atomic uint32_t reopened;           /* USR1s done */
+    _Atomic uint32_t sandbox;            /* enum stats_sandbox, ored */
     _Atomic uint64_t memory, memory_max; /* bytes held for peers, worker_memory_max; once a turn */
     uint8_t pad[24];
     struct stats_worker_counters counters;

@@ -380,6 +380,7 @@ worker_view(struct stats_reader *sr, unsigned region, struct stats_worker_view *
     };
     region_add(sr, region, 0, &view->totals, &block);
     view->reopened = atomic_load(&block.reopened);
+    view->sandbox = atomic_load(&block.sandbox);
     return atomic_load(&row->incarnation) == incarnation;
 }
 

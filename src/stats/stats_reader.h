@@ -54,6 +54,7 @@ struct stats_worker_view {
     enum stats_worker_state state;
     unsigned restarts;
     unsigned reopened; /* USR1s done by it */
+    uint32_t sandbox;  /* as in struct stats_block */
     uint64_t generation, started_us, incarnation;
     struct stats_totals totals;
 };

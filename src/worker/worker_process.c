@@ -4,6 +4,7 @@
 #include "common/symbols.h"
 #include "handler/journal/data_dir.h"
 #include "worker/conn.h"
+#include "worker/sandbox/sandbox.h"
 #include "worker/worker_state.h"
 
 #include <errno.h>
@@ -116,6 +117,7 @@ worker_run(struct worker *w)
     while (!w->stopping &&
            (!w->draining || w->conn_count > 0 || w->lingering > 0 || w->proxied_count > 0)) {
         worker_turn(w, -1);
+        sandbox_say_refused();
         if (w->draining && w->now_us >= w->drain_end_us) {
             conn_drain_all(w, true);
             conn_finish_turn(w);
@@ -162,21 +164,24 @@ worker_main(const struct child *child)
         .wake_fd = -1,
     };
     static struct worker worker; /* large; one in a process */
+    const struct sandbox_needs needs = sandbox_needs_of_worker(child->config);
     char error[HANDLER_ERROR_LEN] = "";
     char name[32];
 
     worker_tune_memory();
     snprintf(name, sizeof(name), "worker %u", child->index);
     log_set_name(name);
-    if (worker_outside(child, error) < 0) {
-        worker_say(child, error, strlen(error));
-        return CHILD_EXIT_NOT_READY;
-    }
-    if (worker_open(&worker, child, &setup, &events, error) < 0) {
+    if (worker_outside(child, error) < 0 || sandbox_begin(&needs, error) < 0 ||
+        worker_open(&worker, child, &setup, &events, error) < 0) {
         worker_say(child, error, strlen(error));
         return CHILD_EXIT_NOT_READY;
     }
     symbols_load(); /* of modules */
+    if (sandbox_finish(&needs, error) < 0) {
+        worker_say(child, error, strlen(error));
+        return CHILD_EXIT_NOT_READY;
+    }
+    atomic_store_explicit(&worker.stats.block->sandbox, sandbox_parts(), memory_order_relaxed);
     if (worker_has_master(&worker)) {
         worker_ready(&worker);
         worker_run(&worker);

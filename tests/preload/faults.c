@@ -1,8 +1,9 @@
 /* Preloaded into the daemon by the system tests: makes calls fail on demand. The file named by
  * $MSOCK_FAULTS holds the rules, one a line, CALL ACTION WHERE EVERY, as tests/system/faults.h
  * says; it is read anew at each call, so that it can be changed while the daemon runs. One byte is
- * appended to the same name with ".log" for each strike. Invariant: without a rule that matches, a
- * call is exactly the real one. */
+ * appended to the same name with ".log" for each strike. Both are opened at the start, since a
+ * worker in its sandbox cannot open them. Invariant: without a rule that matches, a call is exactly
+ * the real one. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,43 +28,46 @@ enum action { ACTION_NONE, ACTION_FAIL, ACTION_SHORT };
 
 static unsigned calls_seen; /* by rules that match, in this process */
 
-static const char *
-rules_path(void)
+static int rules_fd = -1, strikes_fd = -1;
+
+/* Above all numbers that anybody counts on. */
+static int
+open_high(const char *path, int flags)
 {
-    static const char *path;
+    int fd = open(path, flags | O_CLOEXEC, 0666), high = fcntl(fd, F_DUPFD_CLOEXEC, 200);
+
+    if (high < 0)
+        return fd;
+    close(fd);
+    return high;
+}
+
+__attribute__((constructor)) static void
+open_rules(void)
+{
+    const char *path = getenv("MSOCK_FAULTS");
+    char strikes[4096];
 
     if (path == NULL)
-        path = getenv("MSOCK_FAULTS");
-    return path;
+        return;
+    snprintf(strikes, sizeof(strikes), "%s.log", path);
+    rules_fd = open_high(path, O_RDONLY);
+    strikes_fd = open_high(strikes, O_WRONLY | O_CREAT | O_APPEND);
 }
 
 static bool
 read_rules(char out[RULES_LEN])
 {
-    const char *path = rules_path();
-    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t n;
+    ssize_t n = pread(rules_fd, out, RULES_LEN - 1, 0);
 
-    if (fd < 0)
-        return false;
-    n = read(fd, out, RULES_LEN - 1);
-    close(fd);
     out[n > 0 ? n : 0] = '\0';
-    return n > 0;
+    return out[0] != '\0';
 }
 
 static void
 note_strike(void)
 {
-    char path[4096];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s.log", rules_path());
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return;
-    syscall(SYS_write, fd, ".", 1);
-    close(fd);
+    syscall(SYS_write, strikes_fd, ".", 1);
 }
 
 /* Returns what is to happen then: "" or an errno's name. */
@@ -147,7 +151,7 @@ decide_type(const char *call, int fd, mode_t type)
     struct stat st;
     ssize_t n;
 
-    if (rules_path() == NULL || fstat(fd, &st) < 0 || (st.st_mode & S_IFMT) != type)
+    if (rules_fd < 0 || fstat(fd, &st) < 0 || (st.st_mode & S_IFMT) != type)
         return ACTION_NONE;
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     n = readlink(link, path, sizeof(path) - 1);

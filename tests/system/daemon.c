@@ -37,6 +37,7 @@ daemon_create(const struct daemon_options *options)
     harness_join(d->config_path, d->dir, CONFIG_NAME);
     harness_join(d->faults_path, d->dir, "faults");
     harness_join(d->clock_path, d->dir, "clock");
+    harness_write_file(d->faults_path, "", 0);
     daemon_shift_clock(d, 0);
     if (options->data_dir != NULL)
         snprintf(d->data_dir, sizeof(d->data_dir), "%s", options->data_dir);
@@ -92,6 +93,11 @@ static size_t
 command_line(const struct daemon *d, const char **argv, char workers[16])
 {
     static const char *const anywhere[] = {"msp://127.0.0.1:0", NULL};
+#ifdef MS_SANITIZE /* whose runtime makes a process when it has something to say */
+    static const char *const unconfined[] = {"sandbox=off", NULL};
+#else
+    static const char *const unconfined[] = {NULL};
+#endif
     const struct daemon_options *o = &d->options;
     size_t n = 0;
 
@@ -114,6 +120,7 @@ command_line(const struct daemon *d, const char **argv, char workers[16])
             argv[n++] = o->handler;
         }
     }
+    n = add_words(argv, n, "-o", unconfined, 1);
     n = add_words(argv, n, "-o", o->set, DAEMON_WORDS_MAX);
     n = add_words(argv, n, NULL, o->more, DAEMON_WORDS_MAX);
     argv[n] = NULL;

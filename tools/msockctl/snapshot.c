@@ -223,6 +223,14 @@ worker_state_name(enum stats_worker_state state)
     return "unknown";
 }
 
+static const char *
+worker_sandbox_name(const struct stats_worker_view *w)
+{
+    static const char *const names[] = {"none", "landlock", "seccomp", "landlock+seccomp"};
+
+    return names[w->sandbox % MS_ARRAY_LEN(names)];
+}
+
 void
 json_put_worker(json_t *row, const struct snapshot *s, const struct stats_worker_view *w)
 {
@@ -234,6 +242,7 @@ json_put_worker(json_t *row, const struct snapshot *s, const struct stats_worker
     json_put(row, "state", json_string(worker_state_name(w->state)));
     json_put(row, "generation", json_count(w->generation));
     json_put(row, "restarts", json_count(w->restarts));
+    json_put(row, "sandbox", json_string(worker_sandbox_name(w)));
     json_put(row, "age", json_seconds(w->started_us, s->taken_us));
 }
 

@@ -141,16 +141,19 @@ data_dirs_open_root(struct data_dirs *dirs, const struct config *config, const s
 {
     struct stat named, open_one;
 
-    if (dirs->root < 0)
-        dirs->root = ops->open(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY);
-    if (dirs->root < 0 || stat(config->data_dir, &named) < 0) {
+    if (stat(config->data_dir, &named) < 0) {
         errno = errno == ENOENT ? ESTALE : errno;
         return -1;
     }
-    if (fstat(dirs->root, &open_one) < 0)
+    if (named.st_dev != config->data_device || named.st_ino != config->data_inode) {
+        errno = ESTALE; /* the sandbox would not let it be opened */
         return -1;
-    if (!data_dir_same(&named, &open_one) || named.st_dev != config->data_device ||
-        named.st_ino != config->data_inode) {
+    }
+    if (dirs->root < 0)
+        dirs->root = ops->open(AT_FDCWD, config->data_dir, O_RDONLY | O_DIRECTORY);
+    if (dirs->root < 0 || fstat(dirs->root, &open_one) < 0)
+        return -1;
+    if (!data_dir_same(&named, &open_one)) {
         errno = ESTALE;
         return -1;
     }

@@ -263,6 +263,7 @@ const struct handler_ops module_handler = {
     .name = "module",
     .per_listener = true,
     .answers = true,
+    .is_foreign = true,
     .moves = module_moves,
     .wants_json = module_wants_json,
     .create = module_create,

@@ -297,6 +297,8 @@ nats_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 const struct handler_ops nats_handler = {
     .name = "nats",
     .per_listener = true,
+    .is_foreign = true,
+    .connects = true,
     .check = nats_target_check,
     .create = nats_create,
     .destroy = nats_destroy,

@@ -196,6 +196,7 @@ link_run(void *arg)
     struct link *l = arg;
     uint32_t reset;
 
+    (void)pthread_setname_np(pthread_self(), "msockd-nats");
     while (!link_exchange(l, &reset)) {
         atomic_store_explicit(&l->turned_us, clock_mono_us(), memory_order_relaxed);
         if (l->nc == NULL)
@@ -233,7 +234,7 @@ plugin_open(const struct link_config *config)
     l->event_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     l->command_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (l->event_fd < 0 || l->command_fd < 0 ||
-        thread_start(&l->thread, "msockd-nats", link_run, link_hold(l)) < 0) {
+        thread_start(&l->thread, link_run, link_hold(l)) < 0) {
         l->references = 1;
         link_release(l);
         return NULL;
