@@ -32,8 +32,11 @@ relay_job_free(struct relay_job *job)
 static void
 relay_job_end(struct relay_job *job)
 {
-    follow_done(job->r->follow, job->item);
+    struct follow *follow = job->r->follow;
+    struct follow_item *item = job->item;
+
     relay_job_free(job);
+    follow_done(follow, item);
 }
 
 /* --- a record's values --- */
@@ -80,7 +83,7 @@ relay_fill(struct relay_job *job)
     const struct record_parts *parts = &job->parts;
     bool is_file;
 
-    if (!record_take_apart(job->line, job->item->n, &job->parts))
+    if (!record_take_apart(job->item->line, job->item->n, &job->parts))
         job->parts.sha256 = ""; /* it has no body then */
     is_file = parts->file[0] != '\0';
     job->parcel.v = (struct parcel_values){
@@ -240,9 +243,8 @@ static_assert(offsetof(struct relay_job, parcel) == 0, "a job begins with its pa
 static void
 relay_job_begin(struct relay *r, struct follow_item *item)
 {
-    struct relay_job *job = ms_calloc(1, sizeof(*job) + item->n + 1);
+    struct relay_job *job = ms_calloc(1, sizeof(*job));
 
-    memcpy(job->line, item->line, item->n + 1);
     job->r = r;
     job->item = item;
     job->fd = -1;

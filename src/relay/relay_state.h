@@ -21,11 +21,10 @@ struct relay_job {
     TAILQ_ENTRY(relay_job) all;
     struct relay *r;
     struct follow_item *item;
-    struct record_parts parts; /* of line */
+    struct record_parts parts; /* of the item's line */
     int fd;                    /* of a file or blob; or -1 */
     bool has_failed;           /* it is not under way */
     bool is_probe;             /* it was tried again alone */
-    char line[];               /* a copy of the item's */
 };
 
 struct relay {

@@ -14,11 +14,11 @@
 
 struct follow;
 
-/* A record. It stays as it is until follow_done or follow_close. */
+/* A record. It stays until follow_done or follow_close. */
 struct follow_item {
     char id[ULID_LEN + 1];
-    const char *line;    /* whole, without its newline, a NUL behind it */
-    size_t n;            /* of line, without the NUL */
+    char *line; /* whole, without its newline, a NUL behind it; the caller may write to it */
+    size_t n;   /* of line, without the NUL */
     const char *segment; /* its name */
     uint64_t at;         /* of the line, in the segment */
     void *owner;         /* the caller's; NULL in the beginning */
