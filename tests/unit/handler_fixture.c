@@ -326,3 +326,45 @@ faulty_ops(void)
     ops.sync_at_once = false;
     return &ops;
 }
+
+struct fixture_verify {
+    struct fixture *f;
+    void (*progress)(void *arg, const struct verify_tally *so_far);
+    void *arg;
+};
+
+static void
+fixture_note_finding(void *arg, const struct verify_finding *finding)
+{
+    struct fixture *f = ((const struct fixture_verify *)arg)->f;
+    size_t n = strlen(f->findings);
+
+    snprintf(f->findings + n, sizeof(f->findings) - n, "%s %s\n", verify_name(finding->what),
+             finding->path);
+}
+
+static void
+fixture_note_progress(void *arg, const struct verify_tally *so_far)
+{
+    const struct fixture_verify *v = arg;
+
+    if (v->progress != NULL)
+        v->progress(v->arg, so_far);
+}
+
+void
+fixture_expect_findings(struct fixture *f, const char *findings,
+                        void (*progress)(void *arg, const struct verify_tally *so_far), void *arg)
+{
+    struct fixture_verify v = {f, progress, arg};
+    const struct verify verify = {.data_dir = f->config.data_dir,
+                                  .found = fixture_note_finding,
+                                  .progress = fixture_note_progress,
+                                  .arg = &v};
+    struct verify_tally tally;
+
+    f->findings[0] = '\0';
+    assert_int_equal(verify_run(&verify, &tally), 0);
+    assert_string_equal(f->findings, findings);
+    assert_int_equal(tally.findings == 0, findings[0] == '\0');
+}

@@ -13,6 +13,7 @@
 #include "common/fd.h"
 #include "handler/handler.h"
 #include "handler/journal/data_dir.h"
+#include "handler/journal/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +45,7 @@ struct fixture {
     unsigned committed_calls, committed_messages;
     unsigned settled_count;
     struct settled settled[FIXTURE_SETTLED_MAX];
+    char findings[1000]; /* of fixture_expect_findings, up to now */
 };
 
 /* Removes the directory with all in it; no complaint where it is not there. */
@@ -87,6 +89,11 @@ fixture_count(struct fixture *f, const char *directory, const char *part, char n
 
 /* All lines of the journal, segment after segment, as a JSON array. Every line must be JSON. */
 json_t *fixture_journal(struct fixture *f);
+
+/* What verify finds, in lines like "wrong files/a"; progress as in struct verify. */
+void
+fixture_expect_findings(struct fixture *f, const char *findings,
+                        void (*progress)(void *arg, const struct verify_tally *so_far), void *arg);
 
 /* A string of the object, "" where it has none. */
 const char *fixture_member(const json_t *object, const char *key);

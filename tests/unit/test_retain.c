@@ -3,7 +3,6 @@
 #include "follow_fixture.h"
 
 #include "handler/journal/retain.h"
-#include "handler/journal/verify.h"
 #include "support/signals.h"
 #include "support/wait.h"
 
@@ -17,7 +16,6 @@ struct context {
     struct file_ops ops;
     struct retain_tally tally;
     unsigned calls;
-    char findings[1000];
 };
 
 static struct context *now; /* for what is called back */
@@ -112,27 +110,11 @@ turn(struct context *c)
 }
 
 static void
-note_finding(void *arg, const struct verify_finding *finding)
-{
-    struct context *c = arg;
-    size_t n = strlen(c->findings);
-
-    snprintf(c->findings + n, sizeof(c->findings) - n, "%s %s\n", verify_name(finding->what),
-             finding->path);
-}
-
-static void
 expect_while(struct context *c, const char *findings,
              void (*progress)(void *arg, const struct verify_tally *so_far))
 {
-    struct verify verify = {
-        .data_dir = c->f->config.data_dir, .found = note_finding, .progress = progress, .arg = c};
-    struct verify_tally tally;
-
-    c->findings[0] = '\0';
     c->calls = 0;
-    assert_int_equal(verify_run(&verify, &tally), 0);
-    assert_string_equal(c->findings, findings);
+    fixture_expect_findings(c->f, findings, progress, c);
 }
 
 static void

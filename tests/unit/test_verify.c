@@ -15,7 +15,6 @@ struct context {
     struct dir_syncs syncs;
     struct buffer lines;
     unsigned ids;
-    char findings[1000];
     void (*during)(struct context *c); /* called by progress; NULL: nothing is played */
     unsigned calls;
 };
@@ -79,16 +78,6 @@ write_file(struct context *c, const char *path, const char *content)
 }
 
 static void
-note_finding(void *arg, const struct verify_finding *finding)
-{
-    struct context *c = arg;
-    size_t n = strlen(c->findings);
-
-    snprintf(c->findings + n, sizeof(c->findings) - n, "%s %s\n", verify_name(finding->what),
-             finding->path);
-}
-
-static void
 play(void *arg, const struct verify_tally *so_far)
 {
     struct context *c = arg;
@@ -102,15 +91,8 @@ play(void *arg, const struct verify_tally *so_far)
 static void
 expect(struct context *c, const char *findings)
 {
-    struct verify verify = {
-        .data_dir = c->f->dir, .found = note_finding, .progress = play, .arg = c};
-    struct verify_tally tally;
-
     c->calls = 0;
-    c->findings[0] = '\0';
-    assert_int_equal(verify_run(&verify, &tally), 0);
-    assert_string_equal(c->findings, findings);
-    assert_int_equal(tally.findings == 0, findings[0] == '\0');
+    fixture_expect_findings(c->f, findings, play, c);
 }
 
 /* Workers put the records of a path into their segments in another order than they have renamed:
@@ -162,7 +144,7 @@ commit_slowly(struct context *c)
         write_file(c, "files/new", "new");
         write_file(c, "files/old", "replaced");
     } else if (c->calls == 5) {
-        assert_string_equal(c->findings, "");
+        assert_string_equal(c->f->findings, "");
         add_record(c, "new", "new");
         add_record(c, "old", "replaced");
         write_segment(c, SEGMENT_B);
