@@ -16,7 +16,12 @@
  *
  * msockd does not load a file that everybody may write to. To install a new version, move it (mv)
  * over the old one and reload: running workers still use the old file, and a write into it would
- * crash them. */
+ * crash them.
+ *
+ * A module runs in the sandbox of its worker (msockd.conf(5), sandbox): it reaches the data
+ * directory, its own directory and the system's libraries, and makes no processes and no
+ * connections. A system call that is refused returns EPERM or ENOSYS, and the log names it. No
+ * thread of a module may block SIGSYS. */
 #ifndef MSOCK_MODULE_H
 #define MSOCK_MODULE_H
 

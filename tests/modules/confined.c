@@ -52,6 +52,16 @@ confined_connect(const char *port)
     return fd < 0 ? -1 : connect(fd, (struct sockaddr *)&to, sizeof(to));
 }
 
+/* Of a family, with that type: "1 1". */
+static long
+confined_socket(const char *text)
+{
+    char *end;
+    int family = (int)strtol(text, &end, 10);
+
+    return socket(family, atoi(end), 0);
+}
+
 static long
 confined_kill(const char *pid)
 {
@@ -104,9 +114,10 @@ static const struct {
     const char *name;
     long (*make)(const char *argument);
 } confined_calls[] = {
-    {"open", confined_open}, {"create", confined_create}, {"connect", confined_connect},
-    {"kill", confined_kill}, {"trace", confined_trace},   {"execute", confined_execute},
-    {"fork", confined_fork}, {"map", confined_map},       {"call", confined_call},
+    {"open", confined_open},       {"create", confined_create}, {"connect", confined_connect},
+    {"socket", confined_socket},   {"kill", confined_kill},     {"trace", confined_trace},
+    {"execute", confined_execute}, {"fork", confined_fork},     {"map", confined_map},
+    {"call", confined_call},
 };
 
 static enum msock_module_result

@@ -126,6 +126,25 @@ workers_have_both_parts_and_msockctl_shows_them(void **state)
     daemon_stop(d);
 }
 
+/* It starts without a server, and looks for one. */
+static void
+a_relay_has_them_too(void **state)
+{
+    struct daemon *d;
+
+    (void)state;
+    need_sandbox();
+    if (!harness_is_built("msockd_nats.so"))
+        skip();
+    d = daemon_start(&(struct daemon_options){
+        .set = {"relay=nats://127.0.0.1:1?stream=S&subject=in", "sandbox=require"},
+        .errors_expected = true});
+    WAIT_FOR(daemon_logged(d, "[relay_begins_anew]"), 10000);
+    check_shown(d, "landlock+seccomp");
+    daemon_stop(d);
+    assert_int_equal(count_in_log(d, "[call_refused]"), 0);
+}
+
 static void
 without_it_nothing_is_on(void **state)
 {
@@ -169,6 +188,9 @@ files_outside_are_out_of_reach(void **state)
 static void
 processes_and_the_network_are_out_of_reach(void **state)
 {
+    /* Unix, IPv4 for datagrams and raw, netlink, packets. */
+    static const char *const sockets[] = {"socket 1 1", "socket 2 2", "socket 2 3", "socket 16 3",
+                                          "socket 17 3"};
     struct daemon *d;
     struct peer p;
 
@@ -179,6 +201,8 @@ processes_and_the_network_are_out_of_reach(void **state)
     assert_string_equal(try_number(&p, "kill", d->run.pid), "EPERM");
     assert_string_equal(try_number(&p, "trace", d->run.pid), "EPERM");
     assert_string_equal(try_number(&p, "connect", 1), "EPERM");
+    for (size_t i = 0; i < MS_ARRAY_LEN(sockets); i++)
+        assert_string_equal(try_call(&p, sockets[i]), "EPERM");
     assert_string_equal(try_call(&p, "execute /bin/true"), "EPERM");
     assert_string_equal(try_call(&p, "fork it"), "EPERM");
     assert_string_equal(try_call(&p, "map it"), "EPERM");
@@ -287,6 +311,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(workers_have_both_parts_and_msockctl_shows_them),
+        SYSTEM_TEST(a_relay_has_them_too),
         SYSTEM_TEST(without_it_nothing_is_on),
         SYSTEM_TEST(files_outside_are_out_of_reach),
         SYSTEM_TEST(processes_and_the_network_are_out_of_reach),

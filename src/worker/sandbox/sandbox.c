@@ -31,7 +31,10 @@ sandbox_is_available(char lack_out[SANDBOX_LACK_LEN])
 static bool
 config_logs_to_socket(const struct config *config)
 {
-    return config->log_format >= LOG_FORMAT_SYSLOG || config->log_file == NULL;
+    struct log_place place;
+
+    log_tell(&place);
+    return config->log_format >= LOG_FORMAT_SYSLOG || place.syslog;
 }
 
 static bool
