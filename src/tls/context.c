@@ -40,6 +40,23 @@ socket_write(BIO *bio, const char *data, int n)
     return (int)sent;
 }
 
+/* A read of less than was asked for has emptied the socket. What comes later, an event tells of, so
+ * the next read is spared until the session says otherwise. */
+static int
+socket_read(BIO *bio, char *data, int n)
+{
+    bool *is_drained = BIO_get_app_data(bio);
+    int got;
+
+    if (*is_drained) {
+        BIO_set_retry_read(bio);
+        return -1;
+    }
+    got = BIO_meth_get_read(BIO_s_socket())(bio, data, n);
+    *is_drained = got > 0 && got < n && !BIO_get_ktls_recv(bio);
+    return got;
+}
+
 static BIO_METHOD *
 socket_method(void)
 {
@@ -49,7 +66,7 @@ socket_method(void)
     if (m == NULL)
         return NULL;
     BIO_meth_set_write(m, socket_write);
-    BIO_meth_set_read(m, BIO_meth_get_read(own));
+    BIO_meth_set_read(m, socket_read);
     BIO_meth_set_puts(m, BIO_meth_get_puts(own));
     BIO_meth_set_ctrl(m, BIO_meth_get_ctrl(own));
     BIO_meth_set_create(m, BIO_meth_get_create(own));
@@ -271,6 +288,7 @@ context_set_up(struct tls_context *c, const struct tls_setup *setup)
     SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                     SSL_OP_CIPHER_SERVER_PREFERENCE |
                                     (c->role == TLS_SERVER ? SSL_OP_ENABLE_KTLS : 0));
+    SSL_CTX_set_read_ahead(c->ssl, 1);
     SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                  SSL_MODE_RELEASE_BUFFERS);
     return SSL_CTX_set_min_proto_version(c->ssl,

@@ -21,6 +21,7 @@ struct tls_session {
     int fd;
     int failed; /* errno for the next read; 0: none */
     bool is_begun, wants_write, is_untrusted;
+    bool is_drained; /* the socket, by the last read from it: socket_read */
     char error[TLS_ERROR_LEN];
 };
 
@@ -57,6 +58,7 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
         return NULL;
     }
     BIO_set_fd(bio, fd, BIO_NOCLOSE);
+    BIO_set_app_data(bio, &s->is_drained);
     SSL_set_bio(s->ssl, bio, bio);
     if (context->role == TLS_SERVER)
         SSL_set_accept_state(s->ssl);
@@ -154,6 +156,13 @@ session_result(struct tls_session *s, int rc)
     }
 }
 
+/* It would have to wait, but for a read that was spared: the end may be there already. */
+static bool
+session_is_spared(const struct tls_session *s, ssize_t result)
+{
+    return result < 0 && errno == EAGAIN && !s->wants_write && s->is_drained;
+}
+
 /* A read has failed behind bytes that are handed out first. OpenSSL says the reason only once. */
 static void
 session_keep_failure(struct tls_session *s)
@@ -187,12 +196,18 @@ session_peek(struct tls_session *s)
 int
 tls_handshake(struct tls_session *s)
 {
+    int rc;
+
     ERR_clear_error();
     if (!s->is_begun && s->context->role == TLS_SERVER && session_peek(s) <= 0)
         return -1;
     s->is_begun = true;
-    errno = 0;
-    return session_result(s, SSL_do_handshake(s->ssl)) > 0 ? 0 : -1;
+    do {
+        s->is_drained = false;
+        errno = 0;
+        rc = (int)session_result(s, SSL_do_handshake(s->ssl));
+    } while (session_is_spared(s, rc));
+    return rc > 0 ? 0 : -1;
 }
 
 bool
@@ -214,8 +229,11 @@ tls_read(struct tls_session *s, void *data, size_t n)
         return -1;
     }
     ERR_clear_error();
-    errno = 0;
-    got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
+    do {
+        s->is_drained = false;
+        errno = 0;
+        got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
+    } while (session_is_spared(s, got));
     /* Further records, as many as are there. */
     while (got > 0 && (size_t)got < n) {
         if (SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) != 1) {
@@ -225,6 +243,13 @@ tls_read(struct tls_session *s, void *data, size_t n)
         got += (ssize_t)more;
     }
     return got;
+}
+
+bool
+tls_is_drained(const struct tls_session *s)
+{
+    return s->is_drained && s->failed == 0 &&
+           (SSL_get_shutdown(s->ssl) & SSL_RECEIVED_SHUTDOWN) == 0;
 }
 
 ssize_t

@@ -127,6 +127,10 @@ MS_MUST_CHECK int tls_handshake(struct tls_session *s);
 /* As recv; 0: the peer has ended in order. */
 MS_MUST_CHECK ssize_t tls_read(struct tls_session *s, void *data, size_t n);
 
+/* After a tls_read that has returned less than it might have: nothing else is here, and epoll tells
+ * of what comes. Else only another tls_read can tell. */
+bool tls_is_drained(const struct tls_session *s);
+
 /* As writev, one record at most. After EAGAIN the next call begins with the same bytes. */
 MS_MUST_CHECK ssize_t tls_writev(struct tls_session *s, const struct iovec *iov, int count);
 

@@ -431,8 +431,8 @@ conn_read_some(struct conn *c, bool to_end)
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);
-        /* TLS gives one record at a time. */
-        if ((size_t)n < size && !to_end && c->unfed.len == 0 && c->tls == NULL) {
+        if ((size_t)n < size && !to_end && c->unfed.len == 0 &&
+            (c->tls == NULL || tls_is_drained(c->tls))) {
             conn_drained(c);
             return;
         }
