@@ -357,6 +357,7 @@ what_cannot_be_is_said(void **state)
         {"cnp://127.0.0.1:8000", {"--late-digest"}, "only msp"},
         {"tinyproto://127.0.0.1:8000", {"--kind", "file"}, "only msp"},
         {"tinyproto://127.0.0.1:8000", {"--ahead", "2"}, "--ahead"},
+        {"tinyproto://127.0.0.1:8000?role=server", {"-c", "2"}, "no role=server"},
         {"tinyproto://127.0.0.1:8000", {"--size", "4G"}, "--size"},
         {"cnp://127.0.0.1:8000", {"--ahead", "1025"}, "1024"},
         {"redis://127.0.0.1:6379", {"--reply", "on"}, "--reply"},

@@ -111,6 +111,8 @@ msp_complete(struct bench_options *options)
 static const char *
 tinyproto_complete(struct bench_options *options)
 {
+    if (options->asked.role == PROTO_SERVER)
+        return "a load is a client: no role=server";
     return options->ahead > 1 ? BENCH_TINYPROTO_ASKS : proto_complete_common(options);
 }
 
