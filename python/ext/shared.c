@@ -2,12 +2,16 @@
  * comes while others send. Each call of libmsock is one that does not wait, and threads take turns
  * with them; the waiting is between two turns, and the GIL is let go for all of it. For connections
  * that the program has made (sock=), since a connection cannot be made without waiting.
- * Invariant: nobody waits for a turn with the GIL, so whoever has the turn may wait for the GIL. */
+ * Invariant: nobody waits for a turn with the GIL, so close() may wait for the GIL with the turn.
+ * Nobody else does: a thread that asks for the GIL while the interpreter ends is gone, and its turn
+ * with it. */
 #include "client.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -190,16 +194,22 @@ shared_take(PyObject *self, PyObject *timeout)
     struct shared_call call;
     PyObject *message;
     const void *data;
+    char *copy = NULL;
     int timeout_ms;
+    bool is_there;
     size_t n;
 
     if (ext_milliseconds(timeout, &timeout_ms) < 0 || shared_enter(&call, self, timeout_ms) < 0)
         return NULL;
-    if (!shared_recv(&call, &data, &n))
-        return shared_leave(&call);
-    PyEval_RestoreThread(call.state);
-    message = PyBytes_FromStringAndSize(data, (Py_ssize_t)n);
-    pthread_mutex_unlock(&call.s->turn);
+    is_there = shared_recv(&call, &data, &n);
+    if (is_there && (copy = malloc(n + 1)) != NULL)
+        memcpy(copy, data, n);
+    message = shared_leave(&call);
+    if (is_there) {
+        Py_DECREF(message); /* None */
+        message = copy != NULL ? PyBytes_FromStringAndSize(copy, (Py_ssize_t)n) : PyErr_NoMemory();
+    }
+    free(copy);
     return message;
 }
 
@@ -294,6 +304,13 @@ shared_close(PyObject *self, PyObject *args, PyObject *keywords)
     return result;
 }
 
+static void
+shared_dealloc(PyObject *self)
+{
+    pthread_mutex_destroy(&((struct shared *)self)->turn);
+    client_dealloc(self);
+}
+
 /* The methods of a Client find it in use, but for those above. */
 static PyObject *
 shared_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -333,7 +350,7 @@ static PyMethodDef shared_methods[] = {
 
 static PyType_Slot shared_slots[] = {
     {Py_tp_new, (void *)(uintptr_t)shared_new},
-    {Py_tp_dealloc, (void *)(uintptr_t)client_dealloc},
+    {Py_tp_dealloc, (void *)(uintptr_t)shared_dealloc},
     {Py_tp_traverse, (void *)(uintptr_t)client_traverse},
     {Py_tp_clear, (void *)(uintptr_t)client_clear},
     {Py_tp_methods, shared_methods},
