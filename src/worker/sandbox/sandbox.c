@@ -46,7 +46,7 @@ listener_is_unix(const struct listener_config *l)
 struct sandbox_needs
 sandbox_needs_of_worker(const struct config *config)
 {
-    struct sandbox_needs needs = {.config = config, .unix_sockets = config_logs_to_socket(config)};
+    struct sandbox_needs needs = {.config = config, .log_socket = config_logs_to_socket(config)};
 
     for (size_t i = 0; i < config->listener_count; i++) {
         const struct listener_config *l = &config->listeners[i];

@@ -16,7 +16,9 @@ struct sandbox_needs {
     bool system;       /* the files of the system's libraries: names of users and hosts, modules */
     bool connects;     /* out, to servers of NATS */
     bool children;     /* outside, which the kernel is to end with it */
-    bool unix_sockets; /* of its own: to the system log, and to those who know the names of users */
+    bool unix_sockets; /* of its own: to those who know the names of users */
+    bool log_socket; /* datagrams to the system log; one that listens on a stream is not found again
+                      */
 };
 
 /* Of a worker; of the relay. */

@@ -122,6 +122,21 @@ ruleset_allow_files_of(struct ruleset *r, const struct listener_config *l)
         ruleset_allow_directory_of(r, l->text[OPTION_PATH], MAY_READ);
 }
 
+/* To workers that are root all of /etc would be open, with the passwords. They lose what is
+ * replaced there, until the next reload. */
+static void
+ruleset_allow_system(struct ruleset *r)
+{
+    static const char *const of_root[] = {"/etc/passwd",      "/etc/group",    "/etc/nsswitch.conf",
+                                          "/etc/resolv.conf", "/etc/hosts",    "/etc/host.conf",
+                                          "/etc/gai.conf",    "/etc/services", "/etc/protocols"};
+
+    if (geteuid() != 0)
+        ruleset_allow(r, "/etc", MAY_READ);
+    for (size_t i = 0; i < MS_ARRAY_LEN(of_root); i++)
+        ruleset_allow(r, of_root[i], MAY_READ);
+}
+
 static void
 ruleset_allow_needs(struct ruleset *r, const struct sandbox_needs *needs)
 {
@@ -139,7 +154,7 @@ ruleset_allow_needs(struct ruleset *r, const struct sandbox_needs *needs)
     if (config->log_file != NULL)
         ruleset_allow_directory_of(r, config->log_file, MAY_LOG);
     if (needs->system)
-        ruleset_allow(r, "/etc", MAY_READ);
+        ruleset_allow_system(r);
     if (needs->connects) {
         program_part("", plugins);
         ruleset_allow(r, plugins, MAY_READ);

@@ -38,7 +38,7 @@ static const int calls_allowed[] = {
     SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rename),
     SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(ftruncate),
     SCMP_SYS(fallocate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range),
-    SCMP_SYS(syncfs), SCMP_SYS(fadvise64), SCMP_SYS(flock), SCMP_SYS(fchmod), SCMP_SYS(utimensat),
+    SCMP_SYS(syncfs), SCMP_SYS(fadvise64), SCMP_SYS(flock), SCMP_SYS(fchmod),
     SCMP_SYS(copy_file_range), SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(pipe),
     SCMP_SYS(pipe2), SCMP_SYS(memfd_create), SCMP_SYS(getcwd), SCMP_SYS(umask), SCMP_SYS(io_setup),
     SCMP_SYS(io_submit), SCMP_SYS(io_getevents), SCMP_SYS(io_pgetevents), SCMP_SYS(io_cancel),
@@ -47,8 +47,8 @@ static const int calls_allowed[] = {
     SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(msync),
     SCMP_SYS(membarrier),
     /* connections that somebody else has made; socket and connect stand below */
-    SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(listen), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg),
-    SCMP_SYS(recvmmsg), SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(shutdown),
+    SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(recvmmsg),
+    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(shutdown),
     SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
     /* events and time */
     SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
@@ -204,11 +204,11 @@ static const int calls_bad[] = {SCMP_SYS(ptrace),
 
 /* Those of an argument that are allowed. */
 static const unsigned fcntl_commands[] = {
-    F_DUPFD,     F_DUPFD_CLOEXEC, F_GETFD,      F_SETFD,      F_GETFL,     F_SETFL,
-    F_GETLK,     F_SETLK,         F_SETLKW,     F_OFD_GETLK,  F_OFD_SETLK, F_OFD_SETLKW,
-    F_ADD_SEALS, F_GET_SEALS,     F_SETPIPE_SZ, F_GETPIPE_SZ,
+    F_DUPFD,      F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,      F_GETFL,
+    F_GETLK,      F_SETLK,         F_SETLKW,    F_OFD_GETLK,  F_OFD_SETLK,
+    F_OFD_SETLKW, F_ADD_SEALS,     F_GET_SEALS, F_SETPIPE_SZ, F_GETPIPE_SZ,
 };
-static const unsigned ioctl_commands[] = {TCGETS, FIONREAD, FIONBIO, FS_IOC_GETVERSION};
+static const unsigned ioctl_commands[] = {TCGETS, FIONREAD, FS_IOC_GETVERSION};
 static const unsigned prctl_options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG};
 static const unsigned mmap_protections[] = {0, PROT_WRITE, PROT_EXEC};
 
@@ -364,44 +364,66 @@ filter_memory(scmp_filter_ctx f)
     return rc == 0 ? filter_allow_value(f, SCMP_SYS(mprotect), 2, PROT_EXEC, 0) : rc;
 }
 
+/* A listener that waits in accept would hold up all workers: they share its flags. So does nobody
+ * but libnats, which has blocking sockets, take O_NONBLOCK away. */
 static int
-filter_descriptors(scmp_filter_ctx f)
+filter_nonblocking(scmp_filter_ctx f, const struct sandbox_needs *needs)
+{
+    int rc = 0;
+
+    if (needs->connects) {
+        rc = filter_allow_value(f, SCMP_SYS(fcntl), 1, UINT32_MAX, F_SETFL);
+        return rc == 0 ? filter_allow_value(f, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONBIO) : rc;
+    }
+    return seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
+                            SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
+                            SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
+}
+
+static int
+filter_descriptors(scmp_filter_ctx f, const struct sandbox_needs *needs)
 {
     int rc = filter_allow_values(f, SCMP_SYS(fcntl), 1, UINT32_MAX, fcntl_commands,
                                  MS_ARRAY_LEN(fcntl_commands));
 
-    return rc == 0 ? filter_allow_values(f, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctl_commands,
-                                         MS_ARRAY_LEN(ioctl_commands))
-                   : rc;
+    if (rc == 0)
+        rc = filter_allow_values(f, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctl_commands,
+                                 MS_ARRAY_LEN(ioctl_commands));
+    return rc == 0 ? filter_nonblocking(f, needs) : rc;
+}
+
+static int
+filter_socket(scmp_filter_ctx f, int call, unsigned family, unsigned type)
+{
+    return seccomp_rule_add(
+        f, SCMP_ACT_ALLOW, call, 2, SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, family),
+        SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, ~(unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK), type));
 }
 
 /* Streams and datagrams of one family: not raw ones. */
 static int
-filter_socket(scmp_filter_ctx f, int call, unsigned family)
+filter_family(scmp_filter_ctx f, int call, unsigned family)
 {
-    static const unsigned types[] = {SOCK_STREAM, SOCK_DGRAM};
-    int rc = 0;
+    int rc = filter_socket(f, call, family, SOCK_STREAM);
 
-    for (size_t i = 0; i < MS_ARRAY_LEN(types) && rc == 0; i++)
-        rc = seccomp_rule_add(
-            f, SCMP_ACT_ALLOW, call, 2, SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, UINT32_MAX, family),
-            SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, ~(unsigned)(SOCK_CLOEXEC | SOCK_NONBLOCK), types[i]));
-    return rc;
+    return rc == 0 ? filter_socket(f, call, family, SOCK_DGRAM) : rc;
 }
 
 static int
 filter_sockets(scmp_filter_ctx f, const struct sandbox_needs *needs)
 {
-    int rc = filter_socket(f, SCMP_SYS(socketpair), AF_UNIX);
+    int rc = filter_socket(f, SCMP_SYS(socketpair), AF_UNIX, SOCK_STREAM);
 
+    if (rc == 0 && needs->connects)
+        rc = filter_family(f, SCMP_SYS(socket), AF_INET);
+    if (rc == 0 && needs->connects)
+        rc = filter_family(f, SCMP_SYS(socket), AF_INET6);
+    if (rc == 0 && needs->unix_sockets)
+        rc = filter_family(f, SCMP_SYS(socket), AF_UNIX);
+    else if (rc == 0 && needs->log_socket)
+        rc = filter_socket(f, SCMP_SYS(socket), AF_UNIX, SOCK_DGRAM);
     if (rc == 0 && (needs->connects || needs->unix_sockets))
         rc = filter_allow(f, SCMP_SYS(connect));
-    if (rc == 0 && needs->unix_sockets)
-        rc = filter_socket(f, SCMP_SYS(socket), AF_UNIX);
-    if (rc == 0 && needs->connects)
-        rc = filter_socket(f, SCMP_SYS(socket), AF_INET);
-    if (rc == 0 && needs->connects)
-        rc = filter_socket(f, SCMP_SYS(socket), AF_INET6);
     return rc;
 }
 
@@ -421,7 +443,7 @@ filter_fill(scmp_filter_ctx f, const struct sandbox_needs *needs)
     if (rc == 0)
         rc = filter_memory(f);
     if (rc == 0)
-        rc = filter_descriptors(f);
+        rc = filter_descriptors(f, needs);
     return rc == 0 ? filter_sockets(f, needs) : rc;
 }
 
