@@ -132,6 +132,7 @@ UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(UNIT_SRC))
 SYSTEM  := $(patsubst tests/system/%.c,$(B)/tests/system/%,$(SYSTEM_SRC))
 PRELOAD := $(patsubst tests/preload/%.c,$(B)/tests/%.so,$(PRELOAD_SRC))
 MODULES := $(patsubst %.c,$(B)/%.so,$(MODULE_SRC))
+EVIL_MODULE := $(B)/tests/modules/evil.so
 EXAMPLES := $(patsubst %.c,$(B)/%,$(filter-out %/chat.c %/nats_reader.c,$(wildcard examples/*.c)))
 # The example, and what stands beside handler=nats in `make bench`.
 NATS_EXAMPLES := $(if $(HAVE_LIBNATS),$(addprefix $(B)/,examples/nats_reader bench/nats_publish))
@@ -355,6 +356,11 @@ $(MODULES): $(B)/%.so: %.c include/msock_module.h tests/modules/least.h
 	$(call say,CC,$<)
 	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $<
 
+$(EVIL_MODULE): $(wildcard tests/modules/evil/*.c) tests/modules/evil/evil.h include/msock_module.h
+	@mkdir -p $(@D)
+	$(call say,LINK,$@)
+	$(Q)$(CC) -std=c17 -D_GNU_SOURCE $(WARN) $(OPT) $(SAN) -fPIC -shared -Iinclude -o $@ $(filter %.c,$^)
+
 $(EXAMPLES): $(B)/%: %.c include/msock.h include/msock_server.h $(B)/libmsock.a
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
@@ -379,12 +385,12 @@ PYTHON_TEST := $(if $(SANITIZE)$(VALGRIND),,tests/python.sh)
 HAVE_PYTHON := $(wildcard $(PY_INCLUDE)/Python.h)
 
 .PHONY: tests
-tests: all $(if $(HAVE_PYTHON),$(if $(PYTHON_TEST),python-modules)) $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
+tests: all $(if $(HAVE_PYTHON),$(if $(PYTHON_TEST),python-modules)) $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
 	@tests/run.sh $(B) $(UNIT)
 
-check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EXAMPLES) $(NATS_EXAMPLES)
+check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
 	@tests/run.sh $(B) $(SYSTEM)
 
 # The long forms: a million power cuts, fifty images of each file system, the crashes, and 20,000

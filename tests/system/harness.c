@@ -22,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -215,6 +216,16 @@ harness_unmount(const char *path)
 {
     note_mount(path, false);
     assert_int_equal(umount2(path, 0), 0);
+}
+
+void
+harness_need_sandbox(void)
+{
+#ifdef MS_SANITIZE
+    skip();
+#endif
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2) /* asks for the version */
+        skip();
 }
 
 void

@@ -45,6 +45,10 @@ void harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN]);
 /* Skips the test unless it runs as root. */
 void harness_need_root(void);
 
+/* Skips the test where workers cannot have their sandbox: a sanitizer is in the way, or the kernel
+ * is too old. */
+void harness_need_sandbox(void);
+
 /* Mounts an image of a file system on a directory of harness_directory; options are "" or begin
  * with a comma. False where that is not possible here. It goes away with the test. */
 bool harness_mount_image(const char *image, const char *options, const char *path);

@@ -13,16 +13,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static void
-need_sandbox(void)
-{
-#ifdef MS_SANITIZE
-    skip();
-#endif
-    if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2) /* asks for the version */
-        skip();
-}
-
 static const char *
 confined_listener(void)
 {
@@ -115,7 +105,7 @@ workers_have_both_parts_and_msockctl_shows_them(void **state)
     struct proc_list list;
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     d = daemon_start(&(struct daemon_options){.set = {"sandbox=require"}});
     daemon_workers(d, &list);
     for (size_t i = 0; i < list.count; i++) {
@@ -133,7 +123,7 @@ a_relay_has_them_too(void **state)
     struct daemon *d;
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     if (!harness_is_built("msockd_nats.so"))
         skip();
     d = daemon_start(&(struct daemon_options){
@@ -171,7 +161,7 @@ files_outside_are_out_of_reach(void **state)
     struct peer p;
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     harness_directory(above);
     harness_join(inside, above, "secret");
     harness_write_file(inside, "s", 1);
@@ -195,7 +185,7 @@ processes_and_the_network_are_out_of_reach(void **state)
     struct peer p;
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     d = daemon_start(&(struct daemon_options){.workers = 1, .listen = {confined_listener()}});
     peer_connect(&p, &d->listeners[0]);
     assert_string_equal(try_number(&p, "kill", d->run.pid), "EPERM");
@@ -216,7 +206,7 @@ a_refused_call_is_logged_once(void **state)
     struct peer p;
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     d = daemon_start(&(struct daemon_options){.workers = 1, .listen = {confined_listener()}});
     peer_connect(&p, &d->listeners[0]);
     for (unsigned i = 0; i < 3; i++) {
@@ -268,7 +258,7 @@ a_test_and_a_reload_that_require_it_fail_too(void **state)
     struct running r;
 
     (void)state;
-    need_sandbox(); /* a sanitizer's daemon has it off whatever the file says */
+    harness_need_sandbox(); /* a sanitizer's daemon has it off whatever the file says */
     run_start(&r, argv, &how);
     run_finish(&r, 30000, &result);
     assert_int_equal(result.status, 78);
@@ -298,7 +288,7 @@ the_best_that_there_is(void **state)
                  {&no_seccomp, "there is no seccomp filters", "landlock"}};
 
     (void)state;
-    need_sandbox();
+    harness_need_sandbox();
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){.refused = *cases[i].refused});
 
