@@ -36,10 +36,23 @@ ledger_is_low(const struct ledger *l)
 
 /* A body that is still coming grows in a file. The last quarter is for what was
  * begun: answers, lines of the journal, what handlers hold. */
+static inline uint64_t
+ledger_scarce_at(const struct ledger *l)
+{
+    return l->max / 4 * 3;
+}
+
 static inline bool
 ledger_is_scarce(const struct ledger *l)
 {
-    return l->used >= l->max / 4 * 3;
+    return l->used >= ledger_scarce_at(l);
+}
+
+/* n bytes more leave that quarter to the others. */
+static inline bool
+ledger_has_room(const struct ledger *l, uint64_t n)
+{
+    return n <= ledger_scarce_at(l) && l->used <= ledger_scarce_at(l) - n;
 }
 
 /* Nothing new begins. */

@@ -1,5 +1,5 @@
 /* Parses a JSON document. Invariant: jansson gets a document only after a pass over its bytes
- * has bounded what its tree can cost. */
+ * has bounded what its tree can cost, and said how much that is. */
 #include "proto/message.h"
 
 #include "common/text.h"
@@ -17,6 +17,15 @@
 #define JSON_VALUE_COST   350         /* bytes of a small value with its key, in jansson */
 #define JSON_PROBE_VALUES 500000      /* as many as a document may have by default */
 #define JSON_AS_REAL      "e0"        /* behind an integer: the same number as a real */
+
+/* Bytes that jansson 2.14 and malloc take at most for each; measured in test_json. */
+#define JSON_COST_OBJECT 240 /* with its first eight places */
+#define JSON_COST_ARRAY  144 /* the same */
+#define JSON_COST_STRING 72  /* beside its bytes; of a key, with its place */
+#define JSON_COST_SCALAR 32
+#define JSON_COST_NEXT   24 /* a place of an array, which grows by doubling */
+#define JSON_COST_KEY    48 /* the same of an object */
+#define JSON_COST_REALS  3  /* for each byte: json_write_reals */
 
 /* --- where something is wrong --- */
 
@@ -92,7 +101,22 @@ struct json_scan {
     unsigned depth;
     uint64_t values; /* in a document that is JSON; in any other, no fewer than jansson makes */
     bool opened;     /* a bracket, and nothing behind it yet */
+    bool in_scalar;  /* behind a byte of a number, say */
+    bool has_big;    /* an integer that may not fit into 64 bits */
+    unsigned digits; /* in a row */
+    uint64_t cost;   /* of what the brackets, signs and scalars stand for, and the strings */
+    size_t longest;  /* bytes of a string */
 };
+
+/* What is no bracket and no sign. */
+static inline void
+json_scan_scalar(struct json_scan *s, char c)
+{
+    s->cost += !s->in_scalar ? JSON_COST_SCALAR : 0;
+    s->in_scalar = true;
+    s->digits = c >= '0' && c <= '9' ? s->digits + 1 : 0;
+    s->has_big |= s->digits >= JSON_BIG_DIGITS;
+}
 
 /* One byte outside of strings. */
 static inline void
@@ -103,54 +127,84 @@ json_scan_byte(struct json_scan *s, char c)
     case '\t':
     case '\n':
     case '\r':
+        s->in_scalar = false;
         return;
     case '[':
     case '{':
         s->values += s->opened;
         s->depth++;
         s->opened = true;
+        s->cost += c == '{' ? JSON_COST_OBJECT : JSON_COST_ARRAY;
+        s->in_scalar = false;
         return;
     case ']':
     case '}':
         s->depth -= s->depth > 0;
+        s->in_scalar = false;
+        break;
+    case ',':
+    case ':':
+        s->values += s->opened || c == ',';
+        s->cost += c == ',' ? JSON_COST_NEXT : JSON_COST_KEY;
+        s->in_scalar = false;
         break;
     default:
-        s->values += s->opened || c == ',';
+        s->values += s->opened;
+        json_scan_scalar(s, c);
         break;
     }
     s->opened = false;
 }
 
+/* The bytes of a string, from behind its first quotation mark on. Returns where it ends. */
+static inline size_t
+json_scan_string(struct json_scan *s, const char *text, size_t n, size_t at)
+{
+    size_t begin = at;
+
+    while (at < n && text[at] != '"')
+        at += text[at] == '\\' ? 2 : 1;
+    at = at < n ? at : n;
+    s->cost += JSON_COST_STRING + at - begin;
+    s->longest = at - begin > s->longest ? at - begin : s->longest;
+    s->in_scalar = true; /* it is paid for */
+    return at;
+}
+
 /* Stops at the first byte with which nesting or values are too many, and returns its offset; n
  * where none are. */
 static size_t
-json_scan(const char *text, size_t n, const struct proto_limits *limits, const char **what_out)
+json_scan(const char *text, size_t n, const struct proto_limits *limits, struct json_scan *s,
+          const char **what_out)
 {
-    struct json_scan s = {.values = 1};
-    bool in_string = false;
-
     for (size_t i = 0; i < n; i++) {
-        char c = text[i];
-
-        if (in_string) {
-            i += c == '\\';
-            in_string = c != '"';
-            continue;
+        if (text[i] == '"') {
+            s->values += s->opened;
+            s->opened = false;
+            i = json_scan_string(s, text, n, i + 1);
+        } else {
+            json_scan_byte(s, text[i]);
         }
-        in_string = c == '"';
-        json_scan_byte(&s, c);
-        if (s.depth <= limits->max_json_depth && s.values <= limits->max_json_values)
+        if (s->depth <= limits->max_json_depth && s->values <= limits->max_json_values)
             continue;
-        *what_out = s.depth > limits->max_json_depth ? "levels" : "values";
+        *what_out = s->depth > limits->max_json_depth ? "levels" : "values";
         return i;
     }
     return n;
 }
 
+/* jansson keeps the longest string once more, in a buffer that grows by doubling. */
+static uint64_t
+json_scan_cost(const struct json_scan *s, size_t n)
+{
+    return JSON_COST_SCALAR + s->cost + 2 * s->longest + (s->has_big ? JSON_COST_REALS * n : 0);
+}
+
 static bool
-json_is_bounded(const char *text, size_t n, const struct proto_limits *limits,
+json_is_bounded(const char *text, size_t n, const struct proto_limits *limits, uint64_t *cost_out,
                 char error[JSON_ERROR_LEN])
 {
+    struct json_scan scan = {.values = 1};
     const char *what = NULL;
     char reason[64];
     size_t at;
@@ -168,7 +222,8 @@ json_is_bounded(const char *text, size_t n, const struct proto_limits *limits,
         json_fail_at(error, text, 0, "the document begins with a byte order mark");
         return false;
     }
-    at = json_scan(text, n, limits, &what);
+    at = json_scan(text, n, limits, &scan, &what);
+    *cost_out = json_scan_cost(&scan, n);
     if (at == n)
         return true;
     snprintf(reason, sizeof(reason), "more than %u %s",
@@ -269,16 +324,16 @@ json_parse_reals(const char *text, size_t n, json_error_t *why, char error[JSON_
     return value;
 }
 
-json_t *
-json_parse(const char *text, size_t n, const struct proto_limits *limits,
-           char error[JSON_ERROR_LEN])
+static json_t *
+json_parse_weighed(const char *text, size_t n, const struct proto_limits *limits,
+                   uint64_t *cost_out, char error[JSON_ERROR_LEN])
 {
     json_error_t why;
     const char *nul;
     json_t *value;
 
     errno = EINVAL;
-    if (!json_is_bounded(text, n, limits, error))
+    if (!json_is_bounded(text, n, limits, cost_out, error))
         return NULL;
     value = json_load_text(text, n, JSON_FLAGS, &why);
     if (value == NULL && errno == ENOMEM)
@@ -297,24 +352,58 @@ json_parse(const char *text, size_t n, const struct proto_limits *limits,
     return NULL;
 }
 
-enum json_verdict
-json_parse_message(struct message *m, const struct proto_limits *limits, bool wanted,
-                   char error[JSON_ERROR_LEN])
+json_t *
+json_parse(const char *text, size_t n, const struct proto_limits *limits,
+           char error[JSON_ERROR_LEN])
 {
-    enum json_verdict verdict = JSON_GOOD;
-    const char *body;
-    json_t *value;
+    uint64_t cost;
 
+    return json_parse_weighed(text, n, limits, &cost, error);
+}
+
+static enum json_verdict
+json_body(const struct message *m, const struct proto_limits *limits, const char **body_out,
+          char error[JSON_ERROR_LEN])
+{
     if (m->body_dropped || m->size > limits->max_json_size) {
         snprintf(error, JSON_ERROR_LEN, "a document of over %llu bytes is not taken",
                  (unsigned long long)limits->max_json_size);
         return JSON_BAD;
     }
-    if (message_body(m, &body) < 0) {
-        snprintf(error, JSON_ERROR_LEN, "the server cannot read the message");
-        return JSON_UNREADABLE;
-    }
-    value = json_parse(body, (size_t)m->size, limits, error);
+    if (message_body(m, body_out) == 0)
+        return JSON_GOOD;
+    snprintf(error, JSON_ERROR_LEN, "the server cannot read the message");
+    return JSON_UNREADABLE;
+}
+
+enum json_verdict
+json_weigh_message(const struct message *m, const struct proto_limits *limits, uint64_t *cost_out,
+                   char error[JSON_ERROR_LEN])
+{
+    const char *body;
+    enum json_verdict verdict = json_body(m, limits, &body, error);
+    uint64_t cost = 0;
+
+    if (verdict != JSON_GOOD)
+        return verdict;
+    if (!json_is_bounded(body, (size_t)m->size, limits, &cost, error))
+        verdict = JSON_BAD;
+    *cost_out = cost + (m->fd >= 0 ? m->size : 0);
+    message_body_release(m, body);
+    return verdict;
+}
+
+enum json_verdict
+json_parse_message(struct message *m, const struct proto_limits *limits, bool wanted,
+                   uint64_t *cost_out, char error[JSON_ERROR_LEN])
+{
+    const char *body;
+    enum json_verdict verdict = json_body(m, limits, &body, error);
+    json_t *value;
+
+    if (verdict != JSON_GOOD)
+        return verdict;
+    value = json_parse_weighed(body, (size_t)m->size, limits, cost_out, error);
     if (value == NULL)
         verdict = errno == ENOMEM ? JSON_UNREADABLE : JSON_BAD;
     message_body_release(m, body);
@@ -325,6 +414,24 @@ json_parse_message(struct message *m, const struct proto_limits *limits, bool wa
     if (m->size >= JSON_TRIM_SIZE && m->json == NULL)
         malloc_trim(0);
     return verdict;
+}
+
+void
+json_account(struct message *m, uint64_t cost)
+{
+    m->json_cost = m->json != NULL ? cost : 0;
+    ledger_take(&m->store->ledger, m->json_cost);
+}
+
+void
+json_release(struct message *m)
+{
+    if (m->json == NULL)
+        return;
+    json_decref(m->json);
+    ledger_give(&m->store->ledger, m->json_cost);
+    if (m->json_cost >= JSON_TRIM_SIZE)
+        malloc_trim(0);
 }
 
 void

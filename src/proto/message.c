@@ -90,7 +90,7 @@ message_destroy(struct message *m)
         return;
     message_free_memory(m);
     opening_destroy(m->opening);
-    json_decref(m->json);
+    json_release(m);
     message_close_file(m);
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);

@@ -63,6 +63,7 @@ struct message {
     uint32_t tag;        /* the protocol's: which of the peer's packets the answer is for */
     char *value; /* path (kind F) or message id, NUL-terminated; never NULL once delivered */
     struct json_t *json;        /* kind J: what was parsed, where the handler wants it; or NULL */
+    uint64_t json_cost;         /* of json, in the ledger */
     uint8_t sha256[SHA256_LEN]; /* of the whole body; set by message_finish */
     bool has_sha256;            /* false where its digest was skipped; true in a file */
     struct sha256 *digest;      /* running */
@@ -214,12 +215,22 @@ enum json_verdict {
     JSON_GOOD,
     JSON_BAD,        /* error says where and why */
     JSON_UNREADABLE, /* our side: the body cannot be read back, or there is no memory */
+    JSON_NO_ROOM,    /* the same: others have the memory; nothing here returns it */
 };
 
-/* Parses the body of a message. It gets the value (message->json) where that is wanted. May be
- * called in any thread, as long as nobody else uses the message. */
+/* Bytes that parsing it takes at most, beside the message. It may be JSON_GOOD here and bad after
+ * all. May be called in any thread, as long as nobody else uses the message. */
+enum json_verdict json_weigh_message(const struct message *m, const struct proto_limits *limits,
+                                     uint64_t *cost_out, char error[JSON_ERROR_LEN]);
+
+/* Parses the body of a message. It gets the value (message->json) where that is wanted, of
+ * *cost_out bytes at most. In any thread, as above. */
 enum json_verdict json_parse_message(struct message *m, const struct proto_limits *limits,
-                                     bool wanted, char error[JSON_ERROR_LEN]);
+                                     bool wanted, uint64_t *cost_out, char error[JSON_ERROR_LEN]);
+
+/* Counts what the message got by that in the ledger of its store; json_release gives it back. */
+void json_account(struct message *m, uint64_t cost);
+void json_release(struct message *m);
 
 /* Seeds jansson's hash tables from getrandom(2). Once in each process, after the fork. */
 void json_seed(void);

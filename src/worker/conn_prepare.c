@@ -5,6 +5,7 @@
 #include "worker/conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define PREPARE_HERE (64u << 10) /* bytes of a document or reply that is prepared at once */
@@ -52,9 +53,14 @@ prepare_open(const struct worker_listener *l, struct message **m)
 
 /* --- documents --- */
 
+/* A large document goes to the helper's thread twice: to be weighed, and to be parsed when the
+ * ledger has room for that. They wait for each other in the order in which they were weighed; where
+ * none is parsed, and there is no room all the same, nobody knows when there will be. */
 struct parsing {
     struct helper_job job;
-    struct conn *conn; /* stays: the message counts among those that wait */
+    STAILQ_ENTRY(parsing) next; /* of w->documents */
+    uint64_t cost;              /* of parsing it; then of the value */
+    struct conn *conn;          /* stays: the message counts among those that wait */
     struct message *message;
     const struct proto_limits *limits;
     bool wants_json;
@@ -62,14 +68,22 @@ struct parsing {
     uint32_t source;
     const struct stats_writer *stats; /* the same */
     const struct stats_slot *slot;
+    void (*step)(struct parsing *p);
+    uint64_t reserved; /* in the ledger */
     enum json_verdict parsed;
     char error[JSON_ERROR_LEN];
 };
 
 static void
+parsing_weigh(struct parsing *p)
+{
+    p->parsed = json_weigh_message(p->message, p->limits, &p->cost, p->error);
+}
+
+static void
 parsing_run(struct parsing *p)
 {
-    p->parsed = json_parse_message(p->message, p->limits, p->wants_json, p->error);
+    p->parsed = json_parse_message(p->message, p->limits, p->wants_json, &p->cost, p->error);
 }
 
 /* To the handler, or the answer that it gets here. The struct is used no more. */
@@ -77,33 +91,32 @@ static void
 parsing_end(const struct parsing *p)
 {
     const struct verdict bad = {.outcome = PROTO_REFUSED, .code = "bad-json", .text = p->error},
-                         unreadable = {.outcome = PROTO_FAILED, .text = p->error};
+                         unreadable = {.outcome = PROTO_FAILED, .text = p->error},
+                         full = {.outcome = PROTO_FAILED,
+                                 .code = "busy",
+                                 .text = "there is no memory for the document now"};
 
-    if (p->parsed == JSON_GOOD)
+    json_account(p->message, p->cost);
+    switch (p->parsed) {
+    case JSON_GOOD:
         conn_take(p->conn, p->message);
-    else
-        conn_answer_here(p->conn, p->message, p->parsed == JSON_BAD ? &bad : &unreadable);
-}
-
-static void
-parsing_in_thread(struct helper_job *job)
-{
-    struct parsing *p = (struct parsing *)job;
-
-    stats_reading(p->stats, 1, p->slot);
-    if (p->sources != NULL)
-        (void)sources_note(p->sources, 1, p->source);
-    parsing_run(p);
-    if (p->sources != NULL)
-        (void)sources_note(p->sources, 1, 0);
-    stats_reading(p->stats, 1, NULL);
+        break;
+    case JSON_BAD:
+        conn_answer_here(p->conn, p->message, &bad);
+        break;
+    case JSON_UNREADABLE:
+        conn_answer_here(p->conn, p->message, &unreadable);
+        break;
+    case JSON_NO_ROOM:
+        conn_answer_here(p->conn, p->message, &full);
+        break;
+    }
 }
 
 /* A sender that has gone meanwhile got no final answer, so it sends the message again. */
 static void
-parsing_done(struct helper_job *job)
+parsing_finish(struct parsing *p)
 {
-    struct parsing *p = (struct parsing *)job;
     struct conn *c = p->conn;
 
     c->is_held = false;
@@ -117,10 +130,96 @@ parsing_done(struct helper_job *job)
 }
 
 static void
+parsing_in_thread(struct helper_job *job)
+{
+    struct parsing *p = (struct parsing *)job;
+
+    stats_reading(p->stats, 1, p->slot);
+    if (p->sources != NULL)
+        (void)sources_note(p->sources, 1, p->source);
+    p->step(p);
+    if (p->sources != NULL)
+        (void)sources_note(p->sources, 1, 0);
+    stats_reading(p->stats, 1, NULL);
+}
+
+static void
+parsing_give(struct parsing *p, void (*step)(struct parsing *), void (*done)(struct helper_job *))
+{
+    struct helper *h = worker_helper(conn_worker(p->conn));
+
+    p->step = step;
+    p->job = (struct helper_job){.run = parsing_in_thread, .done = done, .cost = p->message->size};
+    if (h != NULL && helper_give(h, &p->job) == 0)
+        return;
+    step(p); /* without a thread the others wait */
+    done(&p->job);
+}
+
+static void parsing_next(struct worker *w);
+
+static void
+parsing_parsed(struct helper_job *job)
+{
+    struct parsing *p = (struct parsing *)job;
+    struct worker *w = conn_worker(p->conn);
+
+    ledger_give(&w->store.ledger, p->reserved);
+    w->documents_parsed--;
+    parsing_finish(p);
+    parsing_next(w);
+}
+
+/* Gives those to be parsed for which there is room. */
+static void
+parsing_next(struct worker *w)
+{
+    struct ledger *l = &w->store.ledger;
+    struct parsing *p;
+
+    while ((p = STAILQ_FIRST(&w->documents)) != NULL) {
+        bool fits = ledger_has_room(l, p->cost), is_gone = p->conn->phase == CONN_DEAD;
+
+        if (!fits && !is_gone && w->documents_parsed > 0)
+            return;
+        STAILQ_REMOVE_HEAD(&w->documents, next);
+        if (fits && !is_gone) {
+            p->reserved = p->cost;
+            ledger_take(l, p->reserved);
+            w->documents_parsed++;
+            parsing_give(p, parsing_run, parsing_parsed);
+        } else {
+            p->parsed = JSON_NO_ROOM;
+            parsing_finish(p);
+        }
+    }
+}
+
+static void
+parsing_weighed(struct helper_job *job)
+{
+    struct parsing *p = (struct parsing *)job;
+    struct worker *w = conn_worker(p->conn);
+    uint64_t most = ledger_scarce_at(&w->store.ledger);
+
+    if (p->parsed == JSON_GOOD && p->cost > most) {
+        snprintf(p->error, sizeof(p->error),
+                 "it may take %llu bytes of memory to parse, of which %llu are allowed here",
+                 (unsigned long long)p->cost, (unsigned long long)most);
+        p->parsed = JSON_BAD;
+    }
+    if (p->parsed != JSON_GOOD) {
+        parsing_finish(p);
+        return;
+    }
+    STAILQ_INSERT_TAIL(&w->documents, p, next);
+    parsing_next(w);
+}
+
+static void
 parsing_later(const struct parsing *from)
 {
     struct conn *c = from->conn;
-    struct helper *h = worker_helper(conn_worker(c));
     struct parsing *p = ms_malloc(sizeof(*p));
 
     if (p == NULL) {
@@ -128,14 +227,9 @@ parsing_later(const struct parsing *from)
         return;
     }
     *p = *from;
-    p->job = (struct helper_job){
-        .run = parsing_in_thread, .done = parsing_done, .cost = p->message->size};
     c->is_held = true;
     c->waiting++;
-    if (h != NULL && helper_give(h, &p->job) == 0)
-        return;
-    parsing_run(p); /* without a thread the others wait */
-    parsing_done(&p->job);
+    parsing_give(p, parsing_weigh, parsing_weighed);
 }
 
 static bool

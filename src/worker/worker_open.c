@@ -377,6 +377,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     w->now_us = clock_mono_us();
     timer_wheel_init(&w->wheel, w->now_us);
     TAILQ_INIT(&w->copies);
+    STAILQ_INIT(&w->documents);
     TAILQ_INIT(&w->paused);
     TAILQ_INIT(&w->handshakes);
     TAILQ_INIT(&w->proxied);

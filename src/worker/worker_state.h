@@ -115,6 +115,8 @@ struct worker {
     struct dedup *dedup;             /* NULL: no listener remembers ids */
     uint64_t id_ms, id_us;           /* the time of ids, and the now_us for which it was taken */
     TAILQ_HEAD(copies, copy) copies; /* that wait for their first one */
+    STAILQ_HEAD(documents, parsing) documents; /* that wait for memory to be parsed */
+    unsigned documents_parsed;                 /* that have it; while any waits, there is one */
     unsigned handler_count;
     struct worker_handler handlers[WORKER_HANDLERS_MAX];
     size_t listener_count;

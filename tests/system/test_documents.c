@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VALUES 490000 /* close to the default of max_json_values */
+#define VALUES 330000 /* close to what worker_memory_max has room for by default */
 
-/* As many numbers as are allowed: it takes the parser a tenth of a second or so. */
+/* As many texts as are allowed: it takes the parser a tenth of a second or so. */
 static char *
 large_document(size_t *n_out)
 {

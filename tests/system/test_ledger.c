@@ -271,6 +271,61 @@ rubbish_for_a_sealed_listener_takes_little_memory(void **state)
     daemon_stop(d);
 }
 
+/* A document of so many empty objects. */
+static void
+write_objects(char path[HARNESS_PATH_LEN], const char *dir, const char *name, unsigned count)
+{
+    char *text = malloc(3 * (size_t)count + 4), *at = text;
+
+    *at++ = '[';
+    for (unsigned i = 0; i < count; i++, at += 3)
+        memcpy(at, "{},", 3);
+    memcpy(at, "0]", 2);
+    harness_join(path, dir, name);
+    harness_write_file(path, text, 3 * (size_t)count + 3);
+    free(text);
+}
+
+static void
+send_documents(const struct daemon *d, const char *path, unsigned count, int status,
+               const char *says)
+{
+    char file[HARNESS_PATH_LEN + 1], url[HARNESS_PATH_LEN + 32];
+    const char *argv[] = {harness_program("msock"), "-u", url, "send-json", file, NULL};
+    struct running senders[6];
+
+    snprintf(file, sizeof(file), "@%s", path);
+    snprintf(url, sizeof(url), "msp://%s/s", d->dir);
+    for (unsigned i = 0; i < count; i++)
+        run_start(&senders[i], argv, NULL);
+    for (unsigned i = 0; i < count; i++) {
+        struct run_result r;
+
+        WAIT_FOR(run_ended(&senders[i], 1) && look(d), PATIENT);
+        run_finish(&senders[i], PATIENT, &r);
+        if (r.status != status || strstr(r.err, says) == NULL)
+            fail_msg("status %d: %s", r.status, r.err);
+        run_result_free(&r);
+    }
+}
+
+/* The tree of one takes 32 MiB: so one after the other. That of the next alone takes too much. */
+static void
+documents_are_parsed_as_there_is_memory(void **state)
+{
+    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "msp",
+                             "handler=discard");
+    char path[HARNESS_PATH_LEN];
+
+    (void)state;
+    write_objects(path, d->dir, "good", 150000);
+    send_documents(d, path, 6, 0, "");
+    write_objects(path, d->dir, "large", 490000);
+    send_documents(d, path, 3, 65, "bytes of memory to parse");
+    expect_good(d);
+    daemon_stop(d);
+}
+
 static void
 large_echoes_are_read_from_files_piece_by_piece(void **state)
 {
@@ -497,6 +552,7 @@ main(void)
         SYSTEM_TEST(a_sealed_broadcast_is_sealed_once_for_all_members),
         SYSTEM_TEST(large_sealed_messages_take_little_memory_to_be_opened),
         SYSTEM_TEST(rubbish_for_a_sealed_listener_takes_little_memory),
+        SYSTEM_TEST(documents_are_parsed_as_there_is_memory),
         SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),

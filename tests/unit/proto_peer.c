@@ -215,8 +215,10 @@ peer_refuse_json(struct proto_peer *p, struct message *m)
     char error[JSON_ERROR_LEN];
     struct verdict no = {.outcome = PROTO_REFUSED, .code = "bad-json", .text = error};
     struct proto_io io = peer_io(p);
+    uint64_t cost;
 
-    if (m->kind != MESSAGE_JSON || json_parse_message(m, &p->limits, false, error) == JSON_GOOD)
+    if (m->kind != MESSAGE_JSON ||
+        json_parse_message(m, &p->limits, false, &cost, error) == JSON_GOOD)
         return false;
     p->proto->settle(&p->state, &io, NULL, m, &no);
     message_destroy(m);

@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
 
 static struct guard guard;
@@ -445,6 +448,96 @@ without_memory_it_is_not_the_documents_fault(void **state)
     json_set_alloc_funcs(malloc, free);
 }
 
+#define PROBE (64u << 20) /* that much is only asked for, to see whether there is memory */
+
+static uint64_t bytes_now, bytes_most;
+
+/* As malloc counts them, with its own word for each. */
+static void *
+counted_malloc(size_t n)
+{
+    void *p = malloc(n);
+
+    bytes_now += malloc_usable_size(p) + sizeof(size_t);
+    if (n < PROBE)
+        bytes_most = bytes_now > bytes_most ? bytes_now : bytes_most;
+    return p;
+}
+
+static void
+counted_free(void *p)
+{
+    bytes_now -= p != NULL ? malloc_usable_size(p) + sizeof(size_t) : 0;
+    free(p);
+}
+
+/* before, then the same again and again with a number for each #, then after. */
+static struct message *
+repeated(struct message_store *store, const char *before, const char *again, const char *after)
+{
+    struct message *m = message_create(store, 0, UINT64_MAX, 0);
+    char number[16];
+
+    message_append(m, before, strlen(before));
+    for (unsigned i = 0; i < 40000; i++)
+        for (const char *c = again; *c != '\0'; c++)
+            if (*c == '#')
+                message_append(m, number, (size_t)snprintf(number, sizeof(number), "%u", i));
+            else
+                message_append(m, c, 1);
+    message_append(m, after, strlen(after));
+    message_finish(m);
+    return m;
+}
+
+static void
+what_a_document_may_cost_is_known_before(void **state)
+{
+    static const char *const rows[][3] = {
+        {"[", "1,", "1]"},
+        {"[", "-1.5e-3,", "1]"},
+        {"[", "[],", "1]"},
+        {"[", "{},", "1]"},
+        {"[", "\"\",", "1]"},
+        {"[", "\"#\",", "1]"},
+        {"[", "\"a text of a length that is not so small: #\",", "1]"},
+        {"[", "[1,2,3,4,5,6,7,8,9],", "1]"},
+        {"{", "\"#\":0,", "\"\":1}"},
+        {"{", "\"#\":{},", "\"\":1}"},
+        {"{", "\"#\":\"\",", "\"\":1}"},
+        {"{", "\"a name of some length #\":[{\"a\":null}],", "\"\":1}"},
+        {"[", "{\"a\":#,\"b\":{\"c\":\"#\"},\"d\":[true]},", "1]"},
+        {"[", "12345678901234567890,", "1]"},
+        {"\"", "one text without an end # \\n\\u20ac ", "\""},
+    };
+    const struct proto_limits limits = {
+        .max_json_size = 16 << 20, .max_json_depth = 512, .max_json_values = 500000};
+    struct message_store store = {
+        .digester = digester_create(), .memory_max = 16 << 20, .ledger.max = 1 << 30};
+    char error[JSON_ERROR_LEN];
+
+    (void)state;
+    json_set_alloc_funcs(counted_malloc, counted_free);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct message *m = repeated(&store, rows[i][0], rows[i][1], rows[i][2]);
+        uint64_t weight = 0, cost = 0;
+
+        bytes_now = bytes_most = 0;
+        assert_int_equal(json_weigh_message(m, &limits, &weight, error), JSON_GOOD);
+        assert_int_equal(json_parse_message(m, &limits, true, &cost, error), JSON_GOOD);
+        assert_int_equal(cost, weight);
+        if (bytes_most > cost || cost > 2 * bytes_most + 4 * m->size)
+            fail_msg("%s: %llu bytes, and %llu were thought", rows[i][1],
+                     (unsigned long long)bytes_most, (unsigned long long)cost);
+        json_account(m, cost);
+        assert_true(store.ledger.used > cost);
+        message_destroy(m);
+        assert_int_equal(store.ledger.used, 0);
+    }
+    json_set_alloc_funcs(malloc, free);
+    digester_destroy(store.digester);
+}
+
 int
 main(void)
 {
@@ -462,6 +555,7 @@ main(void)
         cmocka_unit_test(values_are_counted_exactly),
         cmocka_unit_test(a_document_of_millions_of_values_is_refused_in_little_memory),
         cmocka_unit_test(as_many_values_as_are_allowed_are_parsed),
+        cmocka_unit_test(what_a_document_may_cost_is_known_before),
         cmocka_unit_test(without_memory_it_is_not_the_documents_fault),
     };
 
