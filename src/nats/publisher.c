@@ -48,11 +48,13 @@ publication_create(const char *subject, const struct link_header *headers, unsig
                    const void *data, size_t len)
 {
     size_t size = strlen(subject) + 1 + publication_size(headers, header_count, len);
-    struct publication *p = ms_malloc(sizeof(*p) + header_count * sizeof(*headers) + size);
+    size_t cost = sizeof(struct publication) + header_count * sizeof(*headers) + size;
+    struct publication *p = ms_malloc(cost);
     struct link_header *copies = (struct link_header *)(p + 1);
     char *at = (char *)(copies + header_count);
 
-    *p = (struct publication){.message = {.references = 1, .header_count = header_count}};
+    *p = (struct publication){.message = {.references = 1, .header_count = header_count},
+                              .cost = cost};
     for (unsigned i = 0; i < header_count; i++) {
         copies[i].name = publication_copy(&at, headers[i].name);
         copies[i].value = publication_copy(&at, headers[i].value);
@@ -121,7 +123,10 @@ publisher_is_ready(const struct publisher *p)
 bool
 publisher_has_room(const struct publisher *p)
 {
-    return publisher_is_ready(p) && p->count < PUBLISHER_COUNT && p->bytes < PUBLISHER_BYTES;
+    const struct ledger *l = p->config.ledger;
+
+    return publisher_is_ready(p) && p->count < PUBLISHER_COUNT && p->bytes < PUBLISHER_BYTES &&
+           (p->count == 0 || l == NULL || !ledger_is_scarce(l));
 }
 
 const struct stream_facts *
@@ -176,6 +181,7 @@ publisher_give(struct publisher *p, struct publication *publication)
     TAILQ_INSERT_TAIL(&p->under_way, publication, link);
     p->count++;
     p->bytes += publication->message.len;
+    ledger_take(p->config.ledger, publication->cost);
     if (publisher_is_ready(p))
         publisher_send(p, publication);
     publisher_arm(p);
@@ -189,6 +195,7 @@ publisher_remove(struct publisher *p, struct publication *publication)
     TAILQ_REMOVE(&p->under_way, publication, link);
     p->count--;
     p->bytes -= publication->message.len;
+    ledger_give(p->config.ledger, publication->cost);
 }
 
 void

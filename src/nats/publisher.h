@@ -13,6 +13,7 @@
 #ifndef NATS_PUBLISHER_H
 #define NATS_PUBLISHER_H
 
+#include "common/ledger.h"
 #include "nats/link.h"
 
 #define NATS_ERROR_LEN  256
@@ -31,6 +32,10 @@ struct publisher_config {
     bool tls;
     const char *ca, *cert, *key;
     uint64_t timeout_us; /* for an answer */
+
+    /* Counts what is under way, and near its bound has room for one publication at a time. NULL:
+     * nobody counts. */
+    struct ledger *ledger;
 
     /* How the stream is made where there is none; else that is an error. */
     bool create;
@@ -79,7 +84,8 @@ struct publication {
     struct link_message message; /* first: its memory is all of this */
     TAILQ_ENTRY(publication) link;
     void (*done)(struct publication *p, const struct publish_result *result);
-    void *arg; /* the giver's */
+    void *arg;   /* the giver's */
+    size_t cost; /* bytes of all of it */
 
     /* The header that a duplicate's first copy must have with the same value, or this one is
      * PUBLISH_REUSED; static. NULL: it may have any. */

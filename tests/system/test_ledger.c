@@ -2,11 +2,14 @@
  * good senders are served all the same. LEDGER_FULL=1, as `make soak` has it, takes the sizes that
  * were seen to cost a worker a GiB and more where these take long. */
 #include "faults.h"
+#include "nats_case.h"
 #include "raw_frame.h"
 #include "stats.h"
+#include "support/signals.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -505,6 +508,56 @@ replies_out_of_their_order_wait_in_files(void **state)
     daemon_stop(d);
 }
 
+/* The server is stopped, so nothing that was published is answered. */
+static void
+messages_under_way_to_nats_are_in_the_ledger(void **state)
+{
+    const size_t len = 240000;
+    const unsigned senders = 450;
+    size_t left[450], all;
+    char *message = frame(len), url[3][256];
+    struct daemon_options o = {.workers = 1, .errors_expected = true};
+    struct nats n = {0};
+    struct waiting w;
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(url[i], sizeof(url[i]),
+                 "frame://127.0.0.1:0?handler=nats&stream=S&servers=nats://127.0.0.1:%u&"
+                 "stream_create=yes&nats_timeout=60s&reply=no",
+                 n.port);
+        o.listen[i] = url[i];
+    }
+    d = daemon_start(&o);
+    signal_send(n.run.pid, SIGSTOP);
+    WAIT_FOR(proc_stopped(n.run.pid), 5000);
+    for (unsigned i = 0; i < senders; i++) {
+        peer_connect(&peers[i], &d->listeners[i % 3]);
+        left[i] = len + 4;
+    }
+    w = waiting_begin(3000);
+    do {
+        for (unsigned i = 0; i < senders; i++)
+            left[i] = write_some(&peers[i], message, len + 4, left[i]);
+        look(d);
+    } while (waiting_more(&w));
+    signal_send(n.run.pid, SIGCONT);
+    w = waiting_begin(PATIENT);
+    do {
+        all = 0;
+        for (unsigned i = 0; i < senders; i++)
+            all += left[i] = write_some(&peers[i], message, len + 4, left[i]);
+        look(d);
+    } while (all > 0 && waiting_more(&w));
+    WAIT_FOR(stats_total(d, "messages") == senders && look(d), PATIENT);
+    close_all(senders);
+    free(message);
+    daemon_stop(d);
+}
+
 static uint64_t
 packets_of_a_transfer(const struct daemon *d, const char *body, size_t n)
 {
@@ -558,6 +611,7 @@ main(void)
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
         SYSTEM_TEST(replies_out_of_their_order_wait_in_files),
+        SYSTEM_TEST(messages_under_way_to_nats_are_in_the_ledger),
         SYSTEM_TEST(half_messages_do_not_make_the_packets_of_others_small),
     };
 

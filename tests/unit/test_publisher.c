@@ -123,6 +123,7 @@ static const struct nats_plugin plugin = {
 
 static struct publisher *p;
 static bool creates; /* the stream, where there is none */
+static struct ledger ledger = {.max = 8000};
 
 static void
 tell(enum link_event_kind kind, uint64_t token, const char *text)
@@ -149,6 +150,7 @@ open_with(uint64_t timeout_us)
                                             .stream = "S",
                                             .subjects = "in.*",
                                             .timeout_us = timeout_us,
+                                            .ledger = &ledger,
                                             .create = creates};
     char error[NATS_ERROR_LEN];
 
@@ -212,6 +214,7 @@ tear_down(void **state)
     (void)state;
     publisher_close(p);
     p = NULL;
+    assert_int_equal(ledger.used, 0);
     creates = false;
     memset(&done, 0, sizeof(done));
     return 0;
@@ -251,6 +254,31 @@ only_the_streams_word_confirms(void **state)
     assert_int_equal(done.result.seq, 5);
     tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":5}"); /* of a second copy */
     assert_int_equal(done.count, 1);
+}
+
+static void
+what_is_under_way_is_in_the_ledger(void **state)
+{
+    static char body[4000];
+
+    (void)state;
+    memset(body, 'x', sizeof(body) - 1);
+    open_ready(60000000);
+    assert_int_equal(ledger.used, 0);
+    give(body, NULL);
+    assert_in_range(ledger.used, sizeof(body), 2 * sizeof(body));
+    assert_true(publisher_has_room(p));
+    give(body, NULL);
+    assert_false(publisher_has_room(p)); /* the last quarter is not its own */
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\",\"seq\":1}");
+    assert_in_range(ledger.used, sizeof(body), 2 * sizeof(body));
+    assert_true(publisher_has_room(p));
+    ledger.used += ledger.max;
+    assert_false(publisher_has_room(p));
+    tell(LINK_ANSWER, fake.given[1].token, "{\"stream\":\"S\",\"seq\":2}");
+    assert_true(publisher_has_room(p)); /* one at a time, or nothing would ever end */
+    ledger.used -= ledger.max;
+    give(body, NULL); /* is given back with the publisher */
 }
 
 static void
@@ -459,6 +487,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(only_the_streams_word_confirms),
+        TEST(what_is_under_way_is_in_the_ledger),
         TEST(what_is_not_answered_is_given_again_and_fails_in_the_end),
         TEST(a_setback_is_given_again_soon),
         TEST(after_a_lost_connection_all_goes_out_in_its_order),

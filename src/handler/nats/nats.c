@@ -70,6 +70,7 @@ nats_job_begin(struct nats *h, struct message *m)
     struct nats_job *job = ms_calloc(1, sizeof(*job));
     struct message_origin origin;
 
+    ledger_take(&h->host.store->ledger, NATS_JOB_COST);
     h->host.origin(h->host.ctx, m, &origin);
     job->h = h;
     job->m = m;
@@ -105,6 +106,7 @@ nats_job_end(struct nats_job *job)
     struct message *m = job->m;
 
     parcel_fini(&job->parcel);
+    ledger_give(&job->h->host.store->ledger, NATS_JOB_COST);
     TAILQ_REMOVE(&job->h->jobs, job, all);
     nats_job_leave_conn(job);
     free(job->proto);
@@ -251,6 +253,7 @@ nats_start(struct nats *h, char error[HANDLER_ERROR_LEN])
     static uint64_t left_us = NATS_STARTS_US;
     uint64_t begin_us = clock_mono_us(), wait_us;
 
+    h->target.config.ledger = &h->host.store->ledger;
     h->publisher =
         nats_target_open(&h->target, left_us < NATS_START_US ? left_us : NATS_START_US, error);
     wait_us = clock_mono_us() - begin_us;

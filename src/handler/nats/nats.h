@@ -43,6 +43,7 @@ struct nats_job {
     bool is_waiting; /* it is in conn->waiting */
 };
 
+#define NATS_JOB_COST    (sizeof(struct nats_job) + 512) /* in the ledger, with its texts */
 #define NATS_RECEIPT_LEN 512
 
 struct nats {
