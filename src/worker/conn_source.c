@@ -174,12 +174,17 @@ conn_may_send(struct conn *c)
 void
 conn_send_again(struct worker *w)
 {
-    for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        if (!c->is_throttled)
-            continue;
-        c->is_throttled = false;
-        conn_touch(c);
+    struct conn *c = TAILQ_FIRST(&w->paused);
+
+    /* Another one is the first each time, so that each connection of a source has its turn. */
+    if (c != NULL) {
+        TAILQ_REMOVE(&w->paused, c, paused);
+        TAILQ_INSERT_TAIL(&w->paused, c, paused);
     }
+    for (c = w->conns; c != NULL; c = c->next)
+        c->is_throttled = false;
+    for (c = TAILQ_FIRST(&w->paused); c != NULL; c = TAILQ_NEXT(c, paused))
+        conn_touch(c);
 }
 
 /* --- trouble --- */

@@ -2,32 +2,66 @@
  * min_free, so each of them can be finished, and a source has its share of the rest. How much is
  * free is asked for at most every FREE_US, and before anything is refused; what all workers have
  * set aside since is taken off. */
+#include "common/fd.h"
 #include "worker/conn.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <sys/statvfs.h>
 
 #define FREE_US      100000
 #define MIN_FREE_MAX (UINT64_C(1) << 30)
 
-/* What is free above min_free and beside what is promised. */
+/* Of the file system beneath a part of the data directory, or beneath the directory itself where
+ * it has no such part. */
+static int
+disk_stat(const char *data_dir, const char *part, struct statvfs *fs_out)
+{
+    char path[PATH_MAX];
+    int fd, rc;
+
+    if (snprintf(path, sizeof(path), "%s/%s", data_dir, part) >= (int)sizeof(path))
+        return -1;
+    fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return statvfs(data_dir, fs_out);
+    rc = fstatvfs(fd, fs_out);
+    fd_close(&fd);
+    return rc;
+}
+
+/* What is free there above min_free. */
+static int64_t
+disk_spare(const struct statvfs *fs, uint64_t least)
+{
+    uint64_t total = fs->f_blocks * (uint64_t)fs->f_frsize;
+
+    if (least == 0)
+        least = total / 20 < MIN_FREE_MAX ? total / 20 : MIN_FREE_MAX;
+    return (int64_t)(fs->f_bavail * (uint64_t)fs->f_frsize) - (int64_t)least;
+}
+
+/* What is free above min_free and beside what is promised: on the fullest, where the parts of the
+ * data directory are file systems of their own. A body comes beneath files/, and what is kept of it
+ * may go to each. */
 static void
 disk_look(struct worker *w)
 {
+    static const char *const parts[] = {"files", "blobs", "journal"};
     const struct sources_disk disk = sources_disk(w->sources);
-    uint64_t least = w->config->min_free, total;
     struct statvfs fs;
 
     w->disk_looked_us = w->now_us;
     w->disk_reserved = disk.reserved;
     w->disk_free = INT64_MAX; /* where nobody knows, writing will tell */
-    if (statvfs(w->config->data_dir, &fs) < 0)
-        return;
-    total = fs.f_blocks * (uint64_t)fs.f_frsize;
-    if (least == 0)
-        least = total / 20 < MIN_FREE_MAX ? total / 20 : MIN_FREE_MAX;
-    w->disk_free =
-        (int64_t)(fs.f_bavail * (uint64_t)fs.f_frsize) - (int64_t)least - (int64_t)disk.promised;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+        if (disk_stat(w->config->data_dir, parts[i], &fs) == 0 &&
+            disk_spare(&fs, w->config->min_free) < w->disk_free)
+            w->disk_free = disk_spare(&fs, w->config->min_free);
+    if (w->disk_free != INT64_MAX)
+        w->disk_free -= (int64_t)disk.promised;
 }
 
 /* What of that is left now. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void
@@ -243,6 +244,31 @@ a_source_that_sends_too_fast_waits(void **state)
     daemon_stop(d);
 }
 
+static void
+connections_of_a_source_that_waits_take_turns(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1,
+                                              .handler = "echo",
+                                              .listen = {"frame://127.0.0.1:0?framing=delimiter"},
+                                              .set = {"source_rate=10", "exempt=none"}});
+    struct peer p[2];
+    char got[30];
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        peer_connect_from(&p[i], &d->listeners[0], "127.0.0.2");
+        for (unsigned k = 0; k < 60; k++)
+            assert_int_equal(peer_write(&p[i], "a\n", 2), 0);
+    }
+    WAIT_FOR(stats_total(d, "messages") >= 50, 20000);
+    for (unsigned i = 0; i < 2; i++) { /* neither has all of them */
+        p[i].answer_ms = 1;
+        assert_int_equal(peer_read(&p[i], got, sizeof(got)), 0);
+    }
+    daemon_stop(d);
+}
+
 /* --- the disk --- */
 
 #define MIB (1u << 20)
@@ -304,6 +330,30 @@ no_message_fills_the_disk_and_what_was_begun_can_end(void **state)
     assert_int_equal(send_from(&d->listeners[0], "127.0.0.1", 1000, &a), ANSWER_ACK);
     end_frame(&begun, 20 * MIB);
     WAIT_FOR(stats_total(d, "messages") == 2, 10000);
+    daemon_stop(d);
+}
+
+/* blobs/ is a small disk of its own, to which what is kept of a large message goes in the end. */
+static void
+a_part_on_a_small_disk_of_its_own_is_not_filled(void **state)
+{
+    char disk[HARNESS_PATH_LEN], data[HARNESS_PATH_LEN], blobs[HARNESS_PATH_LEN];
+    struct daemon *d;
+    struct answer a;
+
+    (void)state;
+    harness_small_disk(256 * 1024, disk);
+    harness_join(data, disk, "data");
+    harness_join(blobs, data, "blobs");
+    assert_int_equal(mkdir(data, 0750), 0);
+    assert_int_equal(mkdir(blobs, 0750), 0);
+    assert_true(harness_mount("tmpfs", "size=64m,mode=0750", blobs)); /* goes with the other */
+    d = daemon_start(&(struct daemon_options){
+        .listen = {"msp://127.0.0.1:0"}, .set = {"min_free=44M"}, .data_dir = data});
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.1", 22 * MIB, &a), ANSWER_REJ);
+    assert_string_equal(a.code, "no-space");
+    assert_int_equal(stats_total(d, "held_back"), 1);
+    assert_int_equal(send_from(&d->listeners[0], "127.0.0.1", 10 * MIB, &a), ANSWER_ACK);
     daemon_stop(d);
 }
 
@@ -543,7 +593,9 @@ main(void)
         SYSTEM_TEST(connections_that_move_on_a_reload_count_for_their_source),
         SYSTEM_TEST(exempt_sources_have_no_limits_of_their_own),
         SYSTEM_TEST(a_source_that_sends_too_fast_waits),
+        SYSTEM_TEST(connections_of_a_source_that_waits_take_turns),
         SYSTEM_TEST(no_message_fills_the_disk_and_what_was_begun_can_end),
+        SYSTEM_TEST(a_part_on_a_small_disk_of_its_own_is_not_filled),
         SYSTEM_TEST(one_source_has_its_share_of_the_disk),
         SYSTEM_TEST(who_makes_trouble_is_turned_away_for_a_while),
         SYSTEM_TEST(a_penalty_is_shown_and_outlives_a_reload),
