@@ -480,6 +480,7 @@ lint: lint-deps nats-deps live-deps
 	    --inline-suppr --suppressions-list=.cppcheck -Iinclude -Isrc src tools python/ext
 	sh tests/lint_includes.sh
 	sh tests/lint_signals.sh
+	sh tests/lint_threats.sh
 	sh tests/lint_manuals.sh $(B)/lint-gcc
 	sh tests/lint_library.sh $(B)/lint-gcc
 	cd python && MYPYPATH=dropins mypy --strict --python-version 3.9 --scripts-are-modules msock \
