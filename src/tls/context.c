@@ -112,7 +112,8 @@ ticket_keys(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH
     if (EVP_CipherInit_ex2(cipher, aes, keys->cipher, iv, making, NULL) != 1 ||
         EVP_MAC_CTX_set_params(mac, params) != 1)
         return -1;
-    return keys == &context->before ? 2 : 1;
+    /* In TLS 1.3 a client uses each once. */
+    return !making && (keys == &context->before || SSL_version(ssl) == TLS1_3_VERSION) ? 2 : 1;
 }
 
 /* --- its parts --- */
@@ -269,7 +270,6 @@ context_set_tickets(struct tls_context *c, const struct tls_setup *setup)
     }
     c->secret = *setup->secret;
     context_take_keys(c);
-    SSL_CTX_set_app_data(c->ssl, c);
     return SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ssl, ticket_keys) == 1 &&
                    SSL_CTX_set_num_tickets(c->ssl, 1) == 1 && context_bind_tickets(c, setup) == 0
                ? 0
@@ -289,6 +289,8 @@ context_set_up(struct tls_context *c, const struct tls_setup *setup)
                                     SSL_OP_CIPHER_SERVER_PREFERENCE |
                                     (c->role == TLS_SERVER ? SSL_OP_ENABLE_KTLS : 0));
     SSL_CTX_set_read_ahead(c->ssl, 1);
+    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(c->ssl, tls_session_keep);
     SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                  SSL_MODE_RELEASE_BUFFERS);
     return SSL_CTX_set_min_proto_version(c->ssl,
@@ -314,6 +316,7 @@ tls_context_create(const struct tls_setup *setup, char error[TLS_ERROR_LEN])
     c->socket = socket_method();
     if (c->ssl == NULL || c->socket == NULL)
         goto out;
+    SSL_CTX_set_app_data(c->ssl, c);
     if (context_set_up(c, setup) < 0)
         snprintf(error, TLS_ERROR_LEN, "TLS cannot be set up: %s", tls_reason());
     else
@@ -332,6 +335,8 @@ tls_context_destroy(struct tls_context *c)
 {
     if (c == NULL)
         return;
+    SSL_SESSION_free(c->kept);
+    free(c->kept_name);
     SSL_CTX_free(c->ssl);
     BIO_meth_free(c->socket);
     OPENSSL_cleanse(c, sizeof(*c));

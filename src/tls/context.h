@@ -13,7 +13,13 @@ struct tls_context {
     BIO_METHOD *socket;
     struct tls_secret secret;
     struct tls_ticket_keys now, before;
+    /* Of a client: the newest session, in memory only, and the name that was checked for it. */
+    SSL_SESSION *kept;
+    char *kept_name; /* NULL: none */
 };
+
+/* OpenSSL has a new session of a client. Returns 1: it is ours now. */
+int tls_session_keep(SSL *ssl, SSL_SESSION *session);
 
 /* What OpenSSL says of its last failure. Static. */
 const char *tls_reason(void);

@@ -40,6 +40,35 @@ session_expect(struct tls_session *s, const char *name)
     return SSL_set_tlsext_host_name(s->ssl, name) == 1 && SSL_set1_host(s->ssl, name) == 1 ? 0 : -1;
 }
 
+/* The server is asked by the same name again; its certificate, which is not sent anew, still
+ * counts.
+ */
+static bool
+session_may_go_on(const struct tls_context *c, const char *name)
+{
+    const X509 *cert = c->kept != NULL ? SSL_SESSION_get0_peer(c->kept) : NULL;
+
+    return cert != NULL && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0 &&
+           (name != NULL) == (c->kept_name != NULL) &&
+           (name == NULL || strcmp(name, c->kept_name) == 0);
+}
+
+int
+tls_session_keep(SSL *ssl, SSL_SESSION *session)
+{
+    struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    const char *name = SSL_get_app_data(ssl);
+    char *copy = name != NULL ? strdup(name) : NULL;
+
+    if (name != NULL && copy == NULL)
+        return 0;
+    SSL_SESSION_free(c->kept);
+    free(c->kept_name);
+    c->kept_name = copy;
+    c->kept = session;
+    return 1;
+}
+
 struct tls_session *
 tls_session_create(const struct tls_context *context, int fd, const char *name)
 {
@@ -52,7 +81,8 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
     s->context = context;
     s->ssl = SSL_new(context->ssl);
     bio = s->ssl != NULL ? BIO_new(context->socket) : NULL;
-    if (bio == NULL || (name != NULL && session_expect(s, name) < 0)) {
+    if (bio == NULL || (name != NULL && session_expect(s, name) < 0) ||
+        (session_may_go_on(context, name) && SSL_set_session(s->ssl, context->kept) != 1)) {
         BIO_free(bio);
         tls_session_destroy(s);
         return NULL;
@@ -60,6 +90,7 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
     BIO_set_fd(bio, fd, BIO_NOCLOSE);
     BIO_set_app_data(bio, &s->is_drained);
     SSL_set_bio(s->ssl, bio, bio);
+    SSL_set_app_data(s->ssl, (void *)(uintptr_t)name);
     if (context->role == TLS_SERVER)
         SSL_set_accept_state(s->ssl);
     else
@@ -72,6 +103,9 @@ tls_session_destroy(struct tls_session *s)
 {
     if (s == NULL)
         return;
+    /* For OpenSSL, a session whose connection was cut is a bad one. */
+    if (s->ssl != NULL)
+        SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     ERR_clear_error();
     free(s);

@@ -110,8 +110,8 @@ tls_asked_create(const struct tls_asked *asked, char error[TLS_ERROR_LEN]);
 struct tls_session;
 
 /* fd: connected and non-blocking, the caller's still. name: the server's, which a client says and
- * checks: a host name or an address; NULL: neither. The context has to outlive it. NULL where there
- * is no memory. */
+ * checks: a host name or an address; NULL: neither. It and the context have to outlive the session.
+ * A client goes on with what it last began under the same name. NULL where there is no memory. */
 MS_MUST_CHECK struct tls_session *
 tls_session_create(const struct tls_context *context, int fd, const char *name);
 void tls_session_destroy(struct tls_session *s); /* NULL is fine; sends nothing */

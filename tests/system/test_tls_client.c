@@ -406,6 +406,26 @@ flipped_bits_cost_connections_and_no_message(void **state)
     expect(&s, line, EX_OK, "30\n");
 }
 
+/* Its connection ends between two lines. */
+static void
+a_sender_goes_on_with_its_session(void **state)
+{
+    static const char *const listen[] = {"msp://127.0.0.1:0?handler=discard&idle_timeout=1"};
+    struct daemon *d;
+    struct server s;
+
+    (void)state;
+    d = daemon_with_tls(&s, listen, 1);
+    s.port = target_port(&d->listeners[0]);
+    expect(&s,
+           "(echo a; sleep 3; echo b; sleep 3; echo c) |"
+           " $M -u msp+tls://localhost:$P send --ca ca.pem --lines && echo all",
+           EX_OK, "all");
+    assert_int_equal(stats_total(d, "messages"), 3);
+    assert_int_equal(stats_total(d, "handshakes"), stats_total(d, "resumed") + 1);
+    assert_true(stats_total(d, "resumed") > 0);
+}
+
 static void
 listen_speaks_tls_too(void **state)
 {
@@ -451,6 +471,7 @@ main(void)
         SYSTEM_TEST(a_load_runs_inside),
         SYSTEM_TEST(a_load_says_which_check_has_failed),
         SYSTEM_TEST(flipped_bits_cost_connections_and_no_message),
+        SYSTEM_TEST(a_sender_goes_on_with_its_session),
         SYSTEM_TEST(listen_speaks_tls_too),
         SYSTEM_TEST(what_speaks_no_tls_is_told),
     };

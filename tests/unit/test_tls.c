@@ -461,6 +461,44 @@ tickets_are_good_wherever_the_secret_is(void **state)
     SSL_SESSION_free(session);
 }
 
+/* The client's session after another connection, which ends by a cut; NAME: of the server. */
+static bool
+client_goes_on(struct tls_context *server, struct tls_context *client, const char *name)
+{
+    struct pair p;
+    bool resumed;
+    char got[4];
+
+    pair_open(&p, server, client, name);
+    pair_agrees(&p);
+    resumed = tls_is_resumed(p.client);
+    assert_int_equal(tls_is_resumed(p.server), resumed);
+    assert_int_equal(tls_writev(p.server, &(struct iovec){(char[]){'a'}, 1}, 1), 1);
+    assert_int_equal(tls_read(p.client, got, sizeof(got)), 1);
+    p.contexts[0] = p.contexts[1] = NULL; /* for the next one */
+    pair_close(&p);
+    return resumed;
+}
+
+static void
+a_client_goes_on_with_its_session_under_the_same_name(void **state)
+{
+    struct tls_context *server, *client;
+    struct tls_secret secret;
+
+    (void)state;
+    tls_secret_make(&secret);
+    server = context_of(TLS_SERVER, TLS_VERIFY_NOBODY, "server", NULL, &secret);
+    client = context_of(TLS_CLIENT, TLS_VERIFY_PEER, NULL, "ca", NULL);
+    assert_false(client_goes_on(server, client, "localhost"));
+    assert_true(client_goes_on(server, client, "localhost"));
+    assert_true(client_goes_on(server, client, "localhost"));
+    assert_false(client_goes_on(server, client, "127.0.0.1"));
+    assert_true(client_goes_on(server, client, "127.0.0.1"));
+    tls_context_destroy(server);
+    tls_context_destroy(client);
+}
+
 static void
 keys_become_others_each_hour(void **state)
 {
@@ -538,6 +576,7 @@ main(void)
         cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
         cmocka_unit_test(wrong_files_are_refused_with_the_reason),
         cmocka_unit_test(tickets_are_good_wherever_the_secret_is),
+        cmocka_unit_test(a_client_goes_on_with_its_session_under_the_same_name),
         cmocka_unit_test(keys_become_others_each_hour),
     };
 
