@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #define RECORD_MAX 16384 /* bytes in one of TLS */
+#define CERT_LARGE 64000 /* bytes: with what else belongs to it, it fits into no ticket */
 #define HANDSHAKE  22    /* the type of the first record: PROTOCOL.md section 6 */
 
 struct tls_session {
@@ -140,6 +141,16 @@ session_is_refused(int reason)
     }
 }
 
+/* OpenSSL calls that an internal error. */
+static bool
+session_is_too_large(const struct tls_session *s)
+{
+    X509 *cert = SSL_get0_peer_certificate(s->ssl);
+
+    return ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_INTERNAL_ERROR && cert != NULL &&
+           i2d_X509(cert, NULL) > CERT_LARGE;
+}
+
 /* Why a certificate was not taken: the peer's where it is at fault. */
 static int
 session_protocol_error(struct tls_session *s)
@@ -149,6 +160,8 @@ session_protocol_error(struct tls_session *s)
 
     if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         return session_fail(s, ECONNRESET, "it has gone without an end");
+    if (session_is_too_large(s))
+        return session_fail(s, EPROTO, "its certificate is too large");
     if (verdict != X509_V_OK && s->context->verify != TLS_VERIFY_NOBODY) {
         s->is_untrusted = true;
         snprintf(text, sizeof(text), "its certificate is not taken: %s",

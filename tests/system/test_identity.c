@@ -60,9 +60,9 @@ make_certificates(void)
     run_result_free(&result);
 }
 
-/* A listener of lines with TLS, and those options. */
+/* A listener of lines with TLS, and those options; limit, of the configuration, may be NULL. */
 static struct daemon *
-start(const char *options)
+start_limited(const char *options, const char *limit)
 {
     static char url[6 * HARNESS_PATH_LEN];
 
@@ -71,7 +71,14 @@ start(const char *options)
              "frame://127.0.0.1:0?framing=delimiter&tls=required&tls_cert=%s/localhost.pem&"
              "tls_key=%s/localhost.key&tls_client_ca=%s/ca.pem%s",
              pki, pki, pki, options);
-    return daemon_start(&(struct daemon_options){.listen = {url}, .errors_expected = true});
+    return daemon_start(
+        &(struct daemon_options){.listen = {url}, .set = {limit}, .errors_expected = true});
+}
+
+static struct daemon *
+start(const char *options)
+{
+    return start_limited(options, NULL);
 }
 
 /* "127.0.0.1:43117" */
@@ -130,6 +137,26 @@ rules_name_certificates(void **state)
     expect_line(d, "crane", "three", "verify return:1");
     expect(d, "cat $D/journal/* | wc -l", "1\n");
     assert_int_equal(stats_total(d, "denied"), 2);
+    daemon_stop(d);
+}
+
+/* Addresses of this machine are exempt: their limit is none of their certificates either. */
+static void
+an_exempt_address_stays_exempt_under_a_name(void **state)
+{
+    struct daemon *d = start_limited("", "source_connections=1");
+    char command[512];
+
+    (void)state;
+    snprintf(
+        command, sizeof(command),
+        "for i in 1 2 3; do (sleep 4 | timeout 20 openssl s_client -connect %s -CAfile ca.pem"
+        " -cert pump-1.pem -key pump-1.key -quiet >/dev/null 2>&1) & done;"
+        "for i in $(seq 30); do $C conns >shown; [ $(grep -c cert:pump-1 shown) = 3 ] && break;"
+        " sleep 0.1; done; grep -c cert:pump-1 shown; wait",
+        address(d));
+    expect(d, command, "3\n");
+    assert_int_equal(stats_total(d, "refused"), 0);
     daemon_stop(d);
 }
 
@@ -196,6 +223,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_certificate_says_who_it_is),
         SYSTEM_TEST(rules_name_certificates),
+        SYSTEM_TEST(an_exempt_address_stays_exempt_under_a_name),
         SYSTEM_TEST(the_user_of_a_unix_socket_is_known),
         SYSTEM_TEST(a_command_hears_who_it_is),
         SYSTEM_TEST(options_that_do_not_go_together_are_refused),

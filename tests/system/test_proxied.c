@@ -81,6 +81,27 @@ the_address_in_the_header_is_the_peer(void **state)
     daemon_stop(d);
 }
 
+/* Behind the first, bytes are the protocol's, and in none of them a header means anything. */
+static void
+a_header_that_comes_later_is_none(void **state)
+{
+    struct daemon *d = start(LISTEN);
+    struct peer p;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, V1_HEADER, sizeof(V1_HEADER) - 1), 0);
+    expect_committed(&p);
+    assert_int_equal(peer_write(&p, "PROXY TCP4 192.0.2.8 127.0.0.1 4712 8000\r\n", 42), 0);
+    assert_int_equal(peer_write(&p, "\n", 1), 0);
+    for (unsigned i = 0; i < 8; i++)
+        (void)peer_write(&p, "rubbish\n", 8);
+    assert_true(peer_closed(&p, 20000));
+    peer_close(&p);
+    expect_journal(d, PEER, 1);
+    daemon_stop(d);
+}
+
 static void
 rules_ask_for_the_address_in_the_header(void **state)
 {
@@ -450,6 +471,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(the_address_in_the_header_is_the_peer),
+        SYSTEM_TEST(a_header_that_comes_later_is_none),
         SYSTEM_TEST(rules_ask_for_the_address_in_the_header),
         SYSTEM_TEST(what_is_no_header_is_closed),
         SYSTEM_TEST(nobody_but_the_proxies_may_send_one),

@@ -356,7 +356,7 @@ clients_that_are_wrong_are_refused_and_the_log_says_why(void **state)
         {"strange", "its certificate is not taken: unable to get local issuer certificate"},
         {"expired", "its certificate is not taken: certificate has expired"},
         {"early", "its certificate is not taken: certificate is not yet valid"},
-        {"long", "TLS failed"},
+        {"long", "its certificate is too large"},
         {"longish", "the name in its certificate is empty or too long"},
         {"nul", "the name in its certificate is no text"},
         {"nameless", "its certificate has no name"},
@@ -434,6 +434,28 @@ plain_bytes_and_tls_are_told_apart(void **state)
     WAIT_FOR(daemon_logged(d, "seems to speak TLS, and this listener does not"), 20000);
     peer_close(&p);
     assert_int_equal(stats_total(d, "messages"), 0);
+    expect_empty(d);
+    daemon_stop(d);
+}
+
+/* Before a handshake, so there is no word for it. */
+static void
+a_denied_address_is_closed_before_a_handshake(void **state)
+{
+    struct daemon *d = start(1, "&deny=127.0.0.2");
+    struct tls_who from = {.dir = dir, .ca = "ca", .source = "127.0.0.2"};
+    struct tls_peer t;
+    char byte;
+
+    (void)state;
+    tls_peer_open(&t, &d->listeners[0], &from);
+    assert_false(tls_peer_shake(&t));
+    assert_true(recv(t.peer.fd, &byte, 1, MSG_DONTWAIT) <= 0);
+    tls_peer_cut(&t);
+    WAIT_FOR(stats_total(d, "denied") == 1, 20000);
+    assert_int_equal(stats_total(d, "handshakes") + stats_total(d, "handshakes_failed"), 0);
+    from.source = "127.0.0.3";
+    expect_served(d, &from);
     expect_empty(d);
     daemon_stop(d);
 }
@@ -789,6 +811,7 @@ main(void)
         SYSTEM_TEST(clients_that_are_wrong_are_refused_and_the_log_says_why),
         SYSTEM_TEST(control_bytes_of_a_name_come_out_nowhere),
         SYSTEM_TEST(plain_bytes_and_tls_are_told_apart),
+        SYSTEM_TEST(a_denied_address_is_closed_before_a_handshake),
         SYSTEM_TEST(handshakes_that_fail_count_against_their_source),
         SYSTEM_TEST(a_reload_takes_the_new_certificate_and_no_bad_one),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_shown_and_said),
