@@ -12,7 +12,7 @@ cd "$HERE/.." || exit 1
 B=${B:-build}
 REPS=${REPS:-3}
 DURATION=${DURATION:-1}
-ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay python dropins tls reload)
+ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale echo burst fanout nats relay python dropins tls sandbox reload)
 
 # shellcheck source=bench/install.sh
 . "$HERE/install.sh"
@@ -30,6 +30,8 @@ ALL_GROUPS=(small ahead json durable ids rate file discard files memory scale ec
 . "$HERE/transfers.sh"
 # shellcheck source=bench/tls.sh
 . "$HERE/tls.sh"
+# shellcheck source=bench/sandbox.sh
+. "$HERE/sandbox.sh"
 # shellcheck source=bench/connections.sh
 . "$HERE/connections.sh"
 # shellcheck source=bench/nats.sh
