@@ -15,13 +15,15 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#define MIB     ((size_t)1 << 20)
-#define MAX     (64 * MIB) /* worker_memory_max */
-#define SLACK   (32 * MIB)
-#define PEERS   2000
-#define PATIENT 60000
-#define REPLY   (16 * MIB) /* the largest */
+#define MIB          ((size_t)1 << 20)
+#define MAX          (64 * MIB) /* worker_memory_max */
+#define SLACK        (32 * MIB)
+#define PEERS        2000
+#define PATIENT      60000
+#define FULL_SECONDS 1700       /* for all tests */
+#define REPLY        (16 * MIB) /* the largest */
 
 static struct peer peers[PEERS];
 
@@ -482,7 +484,7 @@ replies_out_of_their_order_wait_in_files(void **state)
 {
     /* The first message takes its time. */
     static const char options[] =
-        "handler=exec&exec=once&exec_children=4&exec_timeout=60s&command="
+        "handler=exec&exec=once&exec_children=4&exec_timeout=20m&command="
         "read%20x;case%20$x%20in%20s*)%20sleep%203;;*)%20head%20-c%2016777216%20/dev/zero;;esac";
     struct daemon *d =
         begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
@@ -597,6 +599,16 @@ half_messages_do_not_make_the_packets_of_others_small(void **state)
     daemon_stop(d);
 }
 
+static int
+set_up(void **state)
+{
+    int rc = harness_begin(state);
+
+    if (full_or(1, 0))
+        alarm(FULL_SECONDS * WAIT_SCALE);
+    return rc;
+}
+
 int
 main(void)
 {
@@ -615,5 +627,5 @@ main(void)
         SYSTEM_TEST(half_messages_do_not_make_the_packets_of_others_small),
     };
 
-    return cmocka_run_group_tests(tests, harness_begin, harness_end);
+    return cmocka_run_group_tests(tests, set_up, harness_end);
 }
