@@ -14,6 +14,7 @@ BASHDIR    ?= $(PREFIX)/share/bash-completion/completions
 ZSHDIR     ?= $(PREFIX)/share/zsh/site-functions
 FISHDIR    ?= $(PREFIX)/share/fish/vendor_completions.d
 SYSCONFDIR ?= $(PREFIX)/etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 DESTDIR    ?=
 
 B          ?= build
@@ -522,6 +523,9 @@ install: all
 	    install -m 755 $(PLUGIN) $(LIVE) $(DESTDIR)$(LIBDIR)/msockd/; }
 	install -m 644 $(B)/libmsock.pc $(DESTDIR)$(LIBDIR)/pkgconfig/
 	[ -e $(DESTDIR)$(SYSCONFDIR)/msockd.conf ] || install -m 644 etc/msockd.conf $(DESTDIR)$(SYSCONFDIR)/
+	install -d $(DESTDIR)$(UNITDIR) && install -m 644 etc/msockd.socket $(DESTDIR)$(UNITDIR)/
+	sed 's|/usr/local/sbin/|$(SBINDIR)/|; s|/usr/local/etc/|$(SYSCONFDIR)/|' etc/msockd.service \
+	    >$(DESTDIR)$(UNITDIR)/msockd.service
 	[ ! -e $(B)/python/msock/_msock.abi3.so ] || $(MAKE) --no-print-directory install-python
 	for page in docs/man/*.[1-8]; do s=$${page##*.}; \
 	    install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 $$page $(DESTDIR)$(MANDIR)/man$$s/; done
@@ -537,6 +541,7 @@ install-python: python-modules
 
 uninstall:
 	rm -rf $(DESTDIR)$(PYTHONDIR)/msock
+	rm -f $(DESTDIR)$(UNITDIR)/msockd.service $(DESTDIR)$(UNITDIR)/msockd.socket
 	rm -f $(DESTDIR)$(SBINDIR)/msockd $(DESTDIR)$(BINDIR)/msockctl $(DESTDIR)$(BINDIR)/msock \
 	    $(DESTDIR)$(LIBDIR)/msockd/msockd_nats.so $(DESTDIR)$(LIBDIR)/msockd/msockctl-* $(DESTDIR)$(LIBDIR)/libmsock.* $(DESTDIR)$(LIBDIR)/pkgconfig/libmsock.pc
 	for header in include/*.h; do rm -f $(DESTDIR)$(INCLUDEDIR)/$${header##*/}; done

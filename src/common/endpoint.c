@@ -148,6 +148,7 @@ endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
     const struct sockaddr_in *a4 = (const void *)&a->addr, *b4 = (const void *)&b->addr;
     const struct sockaddr_in6 *a6 = (const void *)&a->addr, *b6 = (const void *)&b->addr;
+    const char *a_path = endpoint_unix_path(a), *b_path = endpoint_unix_path(b);
 
     if (a->addr.ss_family != b->addr.ss_family || endpoint_port(a) != endpoint_port(b))
         return false;
@@ -158,7 +159,7 @@ endpoint_equal(const struct endpoint *a, const struct endpoint *b)
         return a6->sin6_scope_id == b6->sin6_scope_id &&
                memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof(a6->sin6_addr)) == 0;
     case AF_UNIX:
-        return strcmp(endpoint_unix_path(a), endpoint_unix_path(b)) == 0;
+        return a_path != NULL && b_path != NULL && strcmp(a_path, b_path) == 0;
     }
     return false;
 }

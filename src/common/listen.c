@@ -17,7 +17,9 @@
 const char *
 endpoint_unix_path(const struct endpoint *ep)
 {
-    return ep->addr.ss_family == AF_UNIX ? ((const struct sockaddr_un *)&ep->addr)->sun_path : NULL;
+    const struct sockaddr_un *un = (const struct sockaddr_un *)&ep->addr;
+
+    return un->sun_family == AF_UNIX && un->sun_path[0] != '\0' ? un->sun_path : NULL;
 }
 
 /* Returns 0 where the file that is in the way was a socket that nobody listens on, and is gone. */
@@ -228,6 +230,39 @@ listen_open_one(const struct endpoint *ep, const struct listen_how *how,
         (how->backlog > 0 && listen_begin(&s, how->backlog, how->beside) < 0)) {
         listen_close(&s);
         return -1;
+    }
+    *socket_out = s;
+    return 0;
+}
+
+static bool
+socket_is(int fd, int option, int wanted)
+{
+    socklen_t len = sizeof(int);
+    int value = 0;
+
+    return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == wanted;
+}
+
+int
+listen_adopt(int fd, struct listen_socket *socket_out)
+{
+    struct listen_socket s = {.fd = fd, .bound = {.len = sizeof(s.bound.addr)}};
+    const char *path;
+    struct stat st;
+
+    if (getsockname(fd, (struct sockaddr *)&s.bound.addr, &s.bound.len) < 0)
+        return -1;
+    errno = EINVAL;
+    if (!socket_is(fd, SO_TYPE, SOCK_STREAM) || !socket_is(fd, SO_ACCEPTCONN, 1) ||
+        (s.bound.addr.ss_family != AF_UNIX && endpoint_port(&s.bound) == 0))
+        return -1;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fd_set_nonblock(fd, 1) < 0)
+        return -1;
+    path = endpoint_unix_path(&s.bound);
+    if (path != NULL && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        s.dev = st.st_dev;
+        s.ino = st.st_ino;
     }
     *socket_out = s;
     return 0;

@@ -156,6 +156,13 @@
     X(listener_unchanged, WARN, "c89ed8e2395a48aa985d3cd579ad208d",                                \
       "A property of a listening socket cannot be changed. It stays as it was.",                   \
       "Look at the reason in the line, then run msockctl reload.")                                 \
+    X(given_unfit, WARN, "2ebfb6f43e3a4ae88e7bbdfcddbd58c9",                                       \
+      "The service manager has given a descriptor that is no stream socket that listens.",         \
+      "In the socket unit, use ListenStream= and Accept=no.")                                      \
+    X(given_unused, WARN, "55e875f3bfcb487f8c45568cab1c2107",                                      \
+      "The service manager has given sockets that no listener has. Whoever connects there "        \
+      "waits.",                                                                                    \
+      "Name them in listen (systemd:NAME), or take them out of the socket unit.")                  \
     X(socket_file_gone, WARN, "34783b36a2ff4233b8cafff61ecb3998",                                  \
       "The file of a Unix socket was removed or replaced, so nobody can connect there.",           \
       "Run msockctl reload where it was removed; remove the other file first where there is "      \

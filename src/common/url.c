@@ -104,6 +104,38 @@ url_check_bytes(const struct url_parser *p)
     return 0;
 }
 
+/* Where "systemd:NAME" stands, alone or behind "msp+"; NULL: nowhere. */
+static const char *
+url_given_at(const struct url_parser *p)
+{
+    const char *s = p->text + strcspn(p->text, "+:");
+
+    s = *s == '+' ? s + 1 : p->text;
+    if (p->takes_list || strncmp(s, "systemd:", 8) != 0 || strncmp(s + 8, "//", 2) == 0)
+        return NULL;
+    return s;
+}
+
+/* Reads that at s. Returns the end of the name, or NULL. */
+static const char *
+url_given(const struct url_parser *p, const char *s)
+{
+    const char *name = s + strlen("systemd:");
+    size_t n = strcspn(name, "?");
+
+    if (n == 0) {
+        url_fail(p, "expected systemd:NAME, with the FileDescriptorName= of a socket unit");
+        return NULL;
+    }
+    p->url->scheme =
+        s == p->text ? ms_strdup("auto") : url_copy(p->text, (size_t)(s - p->text) - 1);
+    if (p->url->scheme == NULL) {
+        url_fail(p, NO_MEMORY);
+        return NULL;
+    }
+    return url_decode(p, name, n, &p->url->given, NULL) < 0 ? NULL : name + n;
+}
+
 /* Reads "msp://" or "msp+tls://" and returns what follows, or NULL. */
 static const char *
 url_scheme(const struct url_parser *p)
@@ -372,21 +404,31 @@ url_options(const struct url_parser *p, const char *s)
     return 0;
 }
 
+/* Reads PROTOCOL://ADDRESS. Returns its end, or NULL. */
+static const char *
+url_address(const struct url_parser *p)
+{
+    const char *s = url_scheme(p);
+    size_t n;
+
+    if (s == NULL)
+        return NULL;
+    n = strcspn(s, "?");
+    return url_place(p, s, n) < 0 ? NULL : s + n;
+}
+
 static int
 url_parse_parts(const struct url_parser *p)
 {
     const char *s;
-    size_t n;
 
     if (url_check_bytes(p) < 0)
         return -1;
-    s = url_scheme(p);
+    s = url_given_at(p);
+    s = s != NULL ? url_given(p, s) : url_address(p);
     if (s == NULL)
         return -1;
-    n = strcspn(s, "?");
-    if (url_place(p, s, n) < 0)
-        return -1;
-    return s[n] == '?' ? url_options(p, s + n + 1) : 0;
+    return *s == '?' ? url_options(p, s + 1) : 0;
 }
 
 /* What p reads into is the caller's where all of it is good. */
@@ -436,6 +478,7 @@ url_fini(struct url *url)
     free(url->scheme);
     free(url->host);
     free(url->path);
+    free(url->given);
     *url = (struct url){0};
 }
 

@@ -1,7 +1,8 @@
 /* Listener and server addresses: PROTOCOL://ADDRESS:PORT?option=value&...  With no address and a
  * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. A
  * sender may give a list of servers, PROTOCOL://ADDRESS:PORT,ADDRESS:PORT, and ask for TLS:
- * PROTOCOL+tls://ADDRESS. */
+ * PROTOCOL+tls://ADDRESS. A listener may name sockets that the service manager gives:
+ * PROTOCOL+systemd:NAME, or systemd:NAME for the protocol auto. */
 #ifndef COMMON_URL_H
 #define COMMON_URL_H
 
@@ -31,6 +32,7 @@ struct url {
     bool is_tls;   /* "+tls" stood behind it */
     char *host;    /* "127.0.0.1", "::1", "example.org"; NULL for a Unix socket */
     char *path;    /* the Unix socket's path; NULL otherwise */
+    char *given;   /* the name of given sockets, with neither host nor path; NULL otherwise */
     uint16_t port; /* 0 where none was given or 0 was */
     bool has_port;
     size_t more_count; /* servers of a list behind that one */
@@ -105,7 +107,7 @@ bool endpoint_is_told(const struct endpoint *eps, size_t n, size_t i);
 /* "127.0.0.1:8000", "[::1]:8000", "unix:/run/x.sock", "unix:" for an unnamed peer. */
 void endpoint_format(const struct endpoint *ep, char out[ENDPOINT_TEXT_LEN]);
 
-/* The path of a Unix endpoint, or NULL. Valid as long as ep. */
+/* The path of a Unix endpoint, or NULL, as for one whose name is abstract. Valid as long as ep. */
 const char *endpoint_unix_path(const struct endpoint *ep);
 
 #endif

@@ -177,6 +177,9 @@ config_check_pair(const struct listener_config *before, const struct listener_co
 {
     char address[ENDPOINT_TEXT_LEN];
 
+    if (before->given != NULL && l->given != NULL && strcmp(before->given, l->given) == 0)
+        return config_fail(error, "%s: %.100s and %.100s are both for systemd:%.100s", origin,
+                           before->name, l->name, l->given);
     for (size_t i = 0; i < before->endpoint_count; i++) {
         for (size_t j = 0; j < l->endpoint_count; j++) {
             const struct endpoint *a = &before->endpoints[i], *b = &l->endpoints[j];
@@ -386,7 +389,8 @@ config_destroy(struct config *config)
 
 #define CONFIG_NO_STRING UINT32_MAX
 
-#define LISTENER_STRINGS (4 + TLS_PARTS + OPTION_COUNT)
+#define LISTENER_OWN     5
+#define LISTENER_STRINGS (LISTENER_OWN + TLS_PARTS + OPTION_COUNT)
 
 /* The i-th string of a configuration, or NULL behind the last. */
 static char **
@@ -405,12 +409,12 @@ config_string(struct config *config, size_t i)
         return NULL;
     listener = row < config->listener_count ? &config->listeners[row] : &config->relay;
     i %= LISTENER_STRINGS;
-    if (i < 4)
-        return (
-            (char **[]){&listener->url, &listener->name, &listener->proto, &listener->handler})[i];
-    if (i < 4 + TLS_PARTS)
-        return &listener->tls.part[i - 4];
-    return &listener->text[i - 4 - TLS_PARTS];
+    if (i < LISTENER_OWN)
+        return ((char **[LISTENER_OWN]){&listener->url, &listener->name, &listener->proto,
+                                        &listener->handler, &listener->given})[i];
+    if (i < LISTENER_OWN + TLS_PARTS)
+        return &listener->tls.part[i - LISTENER_OWN];
+    return &listener->text[i - LISTENER_OWN - TLS_PARTS];
 }
 
 void

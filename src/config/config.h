@@ -40,7 +40,8 @@ struct listener_config {
     char *name;            /* the URL without its options, for logs, statistics and journal */
     char *proto;           /* "msp" */
     char *handler;         /* "journal" */
-    size_t endpoint_count; /* 1 at least; more for a name with several, and for [::] */
+    char *given;           /* the name of the sockets that the service manager gives, or NULL */
+    size_t endpoint_count; /* 1 at least; more for a name with several, and for [::]; 0: given */
     struct endpoint endpoints[LISTEN_ADDRESSES_MAX];
     struct proto_limits limits; /* the general ones with the URL's own on top */
 

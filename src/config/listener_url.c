@@ -344,8 +344,13 @@ static int
 listener_resolve(const struct listener_place *at, const struct url *url, struct listener_config *l)
 {
     char reason[URL_ERROR_LEN];
-    int n = endpoint_resolve_all(url, l->endpoints, LISTEN_ADDRESSES_MAX, reason);
+    int n;
 
+    if (url->given != NULL) {
+        l->given = ms_strdup(url->given);
+        return 0;
+    }
+    n = endpoint_resolve_all(url, l->endpoints, LISTEN_ADDRESSES_MAX, reason);
     if (n < 0)
         return listener_fail(at, "%s", reason);
     if (n > LISTEN_ADDRESSES_MAX)
@@ -373,7 +378,7 @@ listener_read_parts(const struct listener_place *at, const struct url *url,
     handler = &config_handlers[number[OPTION_HANDLER]];
     if (listener_check_handler(at, url, handler) < 0)
         return -1;
-    if (url->path == NULL && !url->has_port)
+    if (url->host != NULL && !url->has_port)
         return listener_fail(at, "there is no port; the usual one is :8000, and with :0 the kernel"
                                  " chooses");
     if (listener_resolve(at, url, &l) < 0)
@@ -499,6 +504,7 @@ listener_config_fini(struct listener_config *listener)
     free(listener->name);
     free(listener->proto);
     free(listener->handler);
+    free(listener->given);
     for (size_t i = 0; i < OPTION_COUNT; i++)
         free(listener->text[i]);
     seal_keys_wipe(&listener->keys);
@@ -529,8 +535,9 @@ listener_check_move(const struct listener_place *at, const struct url *url, cons
 {
     uint64_t number;
 
-    if (url->path != NULL)
-        return listener_fail(at, "a Unix socket has no host or port, so %s cannot change it",
+    if (url->host == NULL)
+        return listener_fail(at, "%s no host or port, so %s cannot change it",
+                             url->path != NULL ? "a Unix socket has" : "given sockets have",
                              host != NULL ? "--host" : "--port");
     if (port != NULL && text_parse_number(port, 0, UINT16_MAX, &number) < 0)
         return config_fail(at->error, "--port %.40s: expected a number from 0 to 65535", port);

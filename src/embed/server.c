@@ -157,13 +157,16 @@ static enum msock_status
 server_check_url(struct msock_server *s, const char *text)
 {
     char error[URL_ERROR_LEN];
-    bool has_handler;
+    bool has_handler, is_given;
     struct url url;
 
     if (url_parse(text, &url, error) < 0)
         return ms_memory_failed() ? server_no_memory(s) : server_fail(s, MSOCK_USAGE, "%s", error);
     has_handler = url_option(&url, "handler") != NULL;
+    is_given = url.given != NULL;
     url_fini(&url);
+    if (is_given)
+        return server_fail(s, MSOCK_USAGE, "%s: msockd alone takes sockets from systemd", text);
     if (has_handler)
         return server_fail(s, MSOCK_USAGE,
                            "handler= is an option of msockd: here the program itself receives");

@@ -45,9 +45,9 @@ out:
 /* A launcher may wait for the end of a pipe that it has left open here. What it named on the
  * command line (-c /dev/fd/63) has been read. Returns the one that stays. */
 static int
-daemonize_close_others(int fd)
+daemonize_close_others(int fd, unsigned few)
 {
-    int kept = STDERR_FILENO + 1;
+    int kept = STDERR_FILENO + 1 + (int)few;
 
     if (fd != kept && dup3(fd, kept, O_CLOEXEC) < 0)
         return fd;
@@ -74,7 +74,7 @@ daemonize_wait(int fd, struct failure *verdict)
 }
 
 enum daemonize_side
-daemonize(int *verdict_fd_out, struct failure *verdict_out)
+daemonize(unsigned few, int *verdict_fd_out, struct failure *verdict_out)
 {
     enum daemonize_side side = DAEMONIZE_ERROR;
     int fds[2] = {-1, -1};
@@ -86,7 +86,7 @@ daemonize(int *verdict_fd_out, struct failure *verdict_out)
         failure_set(verdict_out, EX_OSERR, "cannot go to the background: %s", strerror(errno));
     } else if (pid == 0) {
         daemonize_detach();
-        *verdict_fd_out = daemonize_close_others(fd_steal(&fds[1]));
+        *verdict_fd_out = daemonize_close_others(fd_steal(&fds[1]), few);
         fds[0] = -1;
         side = DAEMONIZE_DAEMON;
     } else {

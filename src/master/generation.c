@@ -84,14 +84,48 @@ generation_inherit(struct generation *g, const struct generation *old, bool same
     }
 }
 
+/* Unless its file is gone. */
 static void
 generation_inherit_retired(struct generation *g, struct listener *retired)
 {
     for (size_t i = 0; i < g->config->listener_count; i++)
         for (size_t e = 0; e < g->config->listeners[i].endpoint_count; e++)
             for (struct listener *l = retired; l != NULL; l = l->next)
-                if (endpoint_unix_path(&l->socket.bound) == NULL) /* its file is gone */
+                if (endpoint_unix_path(&l->socket.bound) == NULL || l->socket.ino != 0)
                     generation_take(g, i, &g->config->listeners[i].endpoints[e], l);
+}
+
+/* A socket of the name that the i-th listener asks for. There is room for all addresses besides. */
+static void
+generation_take_given(struct generation *g, size_t i, struct listener *l)
+{
+    if (l->given && strcmp(l->name, g->config->listeners[i].given) == 0 && !generation_has(g, l) &&
+        g->socket_count < LISTEN_SOCKETS_MAX - CONFIG_ADDRESSES_MAX)
+        generation_add(g, listener_ref(l), i);
+}
+
+static int
+generation_inherit_given(struct generation *g, const struct generation *old,
+                         struct listener *retired, struct failure *why)
+{
+    for (size_t i = 0; i < g->config->listener_count; i++) {
+        size_t before = g->socket_count;
+
+        if (g->config->listeners[i].given == NULL)
+            continue;
+        for (size_t k = 0; old != NULL && k < old->socket_count; k++)
+            generation_take_given(g, i, old->sockets[k].socket);
+        for (struct listener *l = retired; l != NULL; l = l->next)
+            generation_take_given(g, i, l);
+        if (g->socket_count == before) {
+            failure_set(why, EX_CONFIG,
+                        "%s: the service manager has given no socket of that name (a socket unit "
+                        "of systemd names them with FileDescriptorName=)",
+                        g->config->listeners[i].name);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* What this process has bound: all that a new socket may have to stand beside. */
@@ -200,6 +234,8 @@ generation_listen(struct generation *g, const struct generation *old, struct lis
     struct listen_beside beside;
     struct listen_how how = {.gid = gid, .beside = &beside};
 
+    if (generation_inherit_given(g, old, retired, why) < 0)
+        return -1;
     if (old != NULL) {
         generation_inherit(g, old, true);
         generation_inherit(g, old, false);
@@ -208,6 +244,8 @@ generation_listen(struct generation *g, const struct generation *old, struct lis
     for (size_t i = 0; i < g->config->listener_count; i++) {
         how.backlog = old == NULL ? (int)g->config->listeners[i].number[OPTION_BACKLOG] : 0;
         how.mode = (mode_t)g->config->listeners[i].number[OPTION_MODE];
+        if (g->config->listeners[i].given != NULL)
+            continue;
         generation_beside(g, old, retired, &beside);
         if (generation_open(g, i, &how, why) < 0)
             return -1;

@@ -76,6 +76,8 @@ listener_unref(struct listener *l)
     MS_ASSERT(l->refs > 0);
     if (--l->refs > 0)
         return;
+    if (l->given || l->stored)
+        l->socket.ino = 0; /* the file goes on */
     listen_close(&l->socket);
     free(l->name);
     free(l);
@@ -137,7 +139,7 @@ listener_apply(const struct listener *l, const struct listener_config *lc)
     if (listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], NULL) < 0)
         log_line(LOG_listener_unchanged, "%s: cannot change the backlog: %s", lc->name,
                  strerror(errno));
-    if (endpoint_unix_path(&l->socket.bound) == NULL ||
+    if (endpoint_unix_path(&l->socket.bound) == NULL || l->given ||
         listen_chmod(&l->socket, (mode_t)lc->number[OPTION_MODE]) == 0)
         return;
     if (errno == ESTALE)

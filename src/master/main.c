@@ -17,6 +17,7 @@
 
 struct program {
     struct args args;
+    struct given given;
     char cwd[PATH_MAX];
     bool has_cwd; /* where it was removed, relative paths are refused */
 };
@@ -127,6 +128,17 @@ program_check_handlers(const struct config *config)
     return code;
 }
 
+/* What only a start shows. */
+static void
+program_mind_given(const struct config *config)
+{
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (config->listeners[i].given != NULL)
+            fprintf(stderr,
+                    "msockd: warning: %s: only a start shows whether there are such sockets\n",
+                    config->listeners[i].name);
+}
+
 static int
 program_tested(struct config *config)
 {
@@ -139,6 +151,7 @@ program_tested(struct config *config)
         config_destroy(config);
         return code;
     }
+    program_mind_given(config);
     printf("msockd: the configuration is right: %u worker%s, %zu listener%s\n", config->workers,
            config->workers == 1 ? "" : "s", config->listener_count,
            config->listener_count == 1 ? "" : "s");
@@ -168,6 +181,7 @@ program_hooks(struct program *p, char *const *argv)
                                  .entry = child_execute,
                                  .argv = argv,
                                  .cwd = p->has_cwd ? p->cwd : NULL,
+                                 .given = p->given,
                                  .verdict_fd = -1};
 }
 
@@ -181,7 +195,7 @@ program_run(struct program *p, struct config *config, char *const *argv)
     int code;
 
     if (background)
-        side = daemonize(&hooks.verdict_fd, &why);
+        side = daemonize(p->given.count, &hooks.verdict_fd, &why);
     if (side != DAEMONIZE_DAEMON) {
         config_destroy(config);
         return program_say(why.code, why.text);
@@ -228,6 +242,7 @@ main(int argc, char *argv[])
     if (up != NULL)
         return program_upgrade(up, argc, argv);
     environment_make(ENVIRONMENT_DAEMON);
+    given_take(&p.given);
     if (args_parse(argc, argv, &p.args, error) < 0)
         return program_say(EX_USAGE, error);
     switch (p.args.action) {

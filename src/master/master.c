@@ -188,6 +188,7 @@ master_start(struct master *m, struct config *config)
         config_destroy(config);
         return -1;
     }
+    given_open(m, &m->hooks->given);
     return reload_begin(m, config, &m->failure);
 }
 
@@ -231,6 +232,7 @@ master_ready(struct master *m)
     master_mind_user(m->current->config);
     daemonize_tell(&m->verdict_fd, 0, "");
     notify_ready(&m->notify, "", buffer_cstr(&text));
+    given_tell(m);
 out:
     buffer_fini(&text);
 }

@@ -33,12 +33,25 @@ enum daemonize_side {
     DAEMONIZE_WAITER,
 };
 
-/* Forks. The daemon has a session of its own, / as its directory and /dev/null as standard input,
- * output and error. The waiter blocks until the daemon has told. */
-enum daemonize_side daemonize(int *verdict_fd_out, struct failure *verdict_out);
+/* Forks. The daemon has a session of its own, / as its directory, /dev/null as standard input,
+ * output and error, and of other descriptors the first few. The waiter blocks until the daemon has
+ * told. */
+enum daemonize_side daemonize(unsigned few, int *verdict_fd_out, struct failure *verdict_out);
 
 /* Tells the waiter, once, and closes; does nothing where *verdict_fd is -1. */
 void daemonize_tell(int *verdict_fd, int code, const char *text);
+
+/* --- given.c --- */
+
+/* Descriptors from the service manager: 3 and those that follow. */
+struct given {
+    unsigned count;
+    const char *names; /* of each, with colons between; as long as the process */
+};
+
+/* Early in main, before any process is forked. Takes the manager's variables out of the
+ * environment. */
+void given_take(struct given *out);
 
 struct master_hooks {
     /* Builds the configuration anew for a reload. Returns 0, or -1 with a sentence in error. */
@@ -56,6 +69,7 @@ struct master_hooks {
      * in which msockd was started, NULL where it was removed. */
     char *const *argv;
     const char *cwd;
+    struct given given;
     int verdict_fd; /* where a process that waits learns how the start went (daemonize), or -1;
                        the supervisor closes it */
 };

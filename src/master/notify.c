@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/text.h"
 
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,24 +54,57 @@ notify_open(struct notify *n)
         n->to.sun_path[0] = '\0';
 }
 
+/* With a copy of the descriptor, unless that is -1. */
+static void
+notify_send(const struct notify *n, char *text, int copy)
+{
+    alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(copy))] = {0};
+    struct iovec bytes = {.iov_base = text, .iov_len = strlen(text)};
+    struct sockaddr_un to = n->to;
+    struct msghdr message = {
+        .msg_name = &to, .msg_namelen = n->len, .msg_iov = &bytes, .msg_iovlen = 1};
+    int fd;
+
+    if (n->len == 0)
+        return;
+    if (copy >= 0) {
+        message.msg_control = control;
+        message.msg_controllen = sizeof(control);
+        *CMSG_FIRSTHDR(&message) = (struct cmsghdr){
+            .cmsg_len = CMSG_LEN(sizeof(copy)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), &copy, sizeof(copy));
+    }
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd >= 0)
+        (void)sendmsg(fd, &message, MSG_NOSIGNAL);
+    fd_close(&fd);
+}
+
 void
 notify_say(const struct notify *n, const char *fmt, ...)
 {
     char text[NOTIFY_MAX];
     va_list args;
-    size_t len;
-    int fd;
 
-    if (n->len == 0)
-        return;
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    len = strlen(text);
-    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd >= 0)
-        (void)sendto(fd, text, len, MSG_NOSIGNAL, (const struct sockaddr *)&n->to, n->len);
-    fd_close(&fd);
+    notify_send(n, text, -1);
+}
+
+void
+notify_store(const struct notify *n, const char *name, int fd)
+{
+    char text[NOTIFY_MAX];
+
+    snprintf(text, sizeof(text), "FDSTORE=1\nFDNAME=%s", name);
+    notify_send(n, text, fd);
+}
+
+void
+notify_forget(const struct notify *n, const char *name)
+{
+    notify_say(n, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
 void

@@ -281,7 +281,8 @@ retired_end(struct listener **at)
 
     *at = l->next;
     l->next = NULL;
-    listen_end(&l->socket);
+    if (!l->given && !l->stored)
+        listen_end(&l->socket);
     listener_unref(l);
 }
 
@@ -313,9 +314,9 @@ retired_add(struct master *m, const struct generation *old, const struct generat
     for (size_t k = 0; k < old->socket_count; k++) {
         struct listener *l = old->sockets[k].socket;
 
-        if (generation_has(g, l) || listen_retire(&l->socket) < 0)
+        if (generation_has(g, l) || (!l->given && listen_retire(&l->socket) < 0))
             continue;
-        l->end_us = clock_mono_us() + LISTENER_RETIRED_US;
+        l->end_us = l->given ? UINT64_MAX : clock_mono_us() + LISTENER_RETIRED_US;
         l->next = m->retired;
         m->retired = listener_ref(l);
     }
@@ -399,6 +400,8 @@ reload_verdict(struct master *m, bool ok, const char *text)
 {
     stats_master_verdict(&m->stats, ok, text);
     notify_ready(&m->notify, ok ? "" : "refused, and nothing has changed: ", text);
+    if (ok)
+        given_tell(m);
 }
 
 static void
@@ -648,7 +651,6 @@ reload_finish(struct master *m)
 static void
 describe_listener(const struct generation *g, size_t i, struct buffer *out)
 {
-    const char *name = g->config->listeners[i].name, *end = strstr(name, "://");
     struct endpoint told[LISTEN_SOCKETS_MAX];
     size_t n = generation_told(g, i, told);
 
@@ -658,8 +660,8 @@ describe_listener(const struct generation *g, size_t i, struct buffer *out)
 
         if (path == NULL)
             endpoint_format(&told[k], address);
-        buffer_printf(out, "%s%.*s://%s", i + k > 0 ? ", " : "",
-                      end != NULL ? (int)(end - name) : 0, name, path != NULL ? path : address);
+        buffer_printf(out, "%s%s://%s", i + k > 0 ? ", " : "", g->config->listeners[i].proto,
+                      path != NULL ? path : address);
     }
 }
 

@@ -90,16 +90,22 @@ MS_MUST_CHECK int log_file_prepare(const struct config *config, struct failure *
  * retired: nobody new can connect, the old workers take those that have, and it ends
  * LISTENER_RETIRED_US later, or when they have taken all. One whose address a wider one covers now
  * stays as a socket of the wider one's listener, since no connection to it would be saved
- * otherwise. */
+ * otherwise.
+ *
+ * The service manager may give sockets, which stay its own: they are neither ended nor removed, and
+ * those that no listener has wait in the list of the retired. Of sockets that were bound here it
+ * may keep a copy, which it gives to the next msockd. */
 
 struct listener {
     unsigned refs;
     struct listen_socket socket;
     enum listen_file file; /* of a Unix socket, as it was last said */
-    char *name;            /* of the configuration that bound it */
+    char *name;            /* of the configuration that bound it; or under which it was given */
     bool any_port;         /* the kernel chose the port */
     bool listens;          /* it is not only bound */
-    uint64_t end_us;       /* retired: when it ends */
+    bool given;            /* by the service manager, which has bound it */
+    bool stored;           /* the service manager has been sent a copy */
+    uint64_t end_us;       /* retired: when it ends; UINT64_MAX: it does not */
     struct listener *next; /* in the list of those that are retired */
 };
 
@@ -244,8 +250,9 @@ struct generation *generation_create(struct config *config, uint64_t number);
 void generation_destroy(struct generation *g);
 
 /* Gives every listener of the configuration its sockets: old's where it has them (old may be NULL),
- * those of the list retired, else new ones, which only listen yet where there is no old. Returns 0,
- * or -1 with the reason; what it has by then goes with generation_unlisten. */
+ * those of the list retired, also where they were given by name, else new ones, which only listen
+ * yet where there is no old. Returns 0, or -1 with the reason; what it has by then goes with
+ * generation_unlisten. */
 MS_MUST_CHECK int generation_listen(struct generation *g, const struct generation *old,
                                     struct listener *retired, gid_t gid, struct failure *why);
 
@@ -344,6 +351,11 @@ void notify_open(struct notify *n);
 /* Sends lines. Does not wait, and what cannot be sent is lost. */
 void notify_say(const struct notify *n, const char *fmt, ...) MS_PRINTF(2, 3);
 
+/* Has the manager keep a copy of the descriptor, which it gives to the next msockd under that name;
+ * and has it forget all of a name. */
+void notify_store(const struct notify *n, const char *name, int fd);
+void notify_forget(const struct notify *n, const char *name);
+
 /* A reload begins; and msockd is ready, at the start and after a reload, however it went. */
 void notify_reloading(const struct notify *n, const char *what);
 void notify_ready(const struct notify *n, const char *prefix, const char *text);
@@ -416,6 +428,15 @@ void master_look(struct master *m);
 
 /* The loop, to the end of all that is there. Returns as master_run. */
 int master_go_on(struct master *m, struct failure *why);
+
+/* --- given.c --- */
+
+/* Takes the given sockets over, as retired ones: the first generation takes those that it wants. */
+void given_open(struct master *m, const struct given *given);
+
+/* A generation has become current: tells the manager what to keep and what to forget, and logs
+ * which of its own sockets nobody has. */
+void given_tell(struct master *m);
 
 /* --- reload.c --- */
 

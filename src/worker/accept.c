@@ -125,8 +125,9 @@ accept_peer(struct worker_listener *l, int fd, const struct endpoint *peer)
 }
 
 static void
-accept_one(struct worker_listener *l, int fd, const struct endpoint *peer)
+accept_one(struct worker_listener *l, int fd, struct endpoint *peer)
 {
+    endpoint_unmap(peer); /* a socket that was given may take IPv4 beside IPv6 */
     if (listener_is_proxied(l->child->config))
         proxied_begin(l, fd, peer);
     else

@@ -410,6 +410,7 @@ conn_claim(struct conn *c, const struct conn_moved *moved)
         peer = moved->peer;
     else if (getpeername(c->fd, (struct sockaddr *)&peer.addr, &peer.len) < 0)
         peer = (struct endpoint){0}; /* gone meanwhile */
+    endpoint_unmap(&peer);
     if (peer.len > 0)
         source = source_of_peer(c->fd, &peer);
     c->slot = stats_writer_claim(&w->stats, c->listener->child->stats_id, &peer,

@@ -421,6 +421,9 @@ an_address_is_listed_once_but_port_0_often(void **state)
     (void)state;
     assert_refused(&twice,
                    "-l: msp://127.0.0.1:1 and msp://127.0.0.1:1 both listen on 127.0.0.1:1");
+    assert_refused(&(struct config_args){.listen_count = 2,
+                                         .listen = {"systemd:web", "msp+systemd:web?timeout=3s"}},
+                   "-l: systemd:web and msp+systemd:web are both for systemd:web");
     assert_refused(&sockets, "-l: msp:///a:0 and msp:///a:0 both listen on unix:/a:0");
     assert_refused(&(struct config_args){.listen_count = 2,
                                          .listen = {"msp://127.0.0.1:1", "cnp://0.0.0.0:1"}},

@@ -126,6 +126,30 @@ addresses_are_read_as_written(void **state)
 }
 
 static void
+sockets_of_the_service_manager_have_a_name(void **state)
+{
+    static const struct {
+        const char *url, *name, *proto, *given;
+    } cases[] = {
+        {"systemd:web", "systemd:web", "auto", "web"},
+        {"msp+systemd:msockd.socket?timeout=3s", "msp+systemd:msockd.socket", "msp",
+         "msockd.socket"},
+        {"frame+systemd:a%3Fb+c?framing=eof", "frame+systemd:a%3Fb+c", "frame", "a?b+c"},
+    };
+    struct listener_config l;
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        read_ok(cases[i].url, &l);
+        assert_string_equal(l.name, cases[i].name);
+        assert_string_equal(l.proto, cases[i].proto);
+        assert_string_equal(l.given, cases[i].given);
+        assert_int_equal(l.endpoint_count, 0);
+        listener_config_fini(&l);
+    }
+}
+
+static void
 options_of_handlers_and_protocols_are_read(void **state)
 {
     struct listener_config l;
@@ -285,6 +309,14 @@ what_is_wrong_is_said_with_the_url(void **state)
         {"msp://127.0.0.1:1?min_rate=-1",
          "min_rate = \"-1\": expected a number of bytes per second from 0 to 1G, such as \"4096\", "
          "\"64K\" or \"1M\""},
+        {"systemd:?timeout=1s", NULL},
+        {"systemd://web", NULL},
+        {"msp+systemd:", NULL},
+        {"msp+tls://127.0.0.1:1", NULL},
+        {"tcp+systemd:web",
+         "unknown protocol \"tcp\", expected auto, msp, tinyproto, cnp or frame"},
+        {"systemd:web?mode=0600", "mode is for Unix sockets only"},
+        {"systemd:web?v6only=yes", "v6only is for [::] only"},
         {"msp://127.0.0.1:99999", NULL},
         {"msp://127.0.0.1:1?timeout=1s&timeout=2s", NULL},
         {"127.0.0.1:8000", NULL},
@@ -339,6 +371,8 @@ a_host_or_port_that_cannot_be_is_refused(void **state)
          "-l: \"msp:///x\": a Unix socket has no host or port, so --host cannot change it"},
         {"msp:///x", NULL, "9",
          "-l: \"msp:///x\": a Unix socket has no host or port, so --port cannot change it"},
+        {"systemd:x", NULL, "9",
+         "-l: \"systemd:x\": given sockets have no host or port, so --port cannot change it"},
         {"msp://h:1", NULL, "65536", "--port 65536: expected a number from 0 to 65535"},
         {"msp://h:1", NULL, "", "--port : expected a number from 0 to 65535"},
         {"msp://h:1", "", NULL, "--host : expected a host name or an address"},
@@ -361,6 +395,8 @@ main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(options_of_the_url_win, set_up, tear_down),
         cmocka_unit_test_setup_teardown(addresses_are_read_as_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(sockets_of_the_service_manager_have_a_name, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(options_of_handlers_and_protocols_are_read, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(an_unknown_name_is_answered_with_all_the_listener_may_have,

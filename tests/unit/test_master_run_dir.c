@@ -295,7 +295,7 @@ verdict_of(int code, const char *text)
     int fd = -1;
 
     fflush(NULL);
-    side = daemonize(&fd, &verdict);
+    side = daemonize(0, &fd, &verdict);
     if (side == DAEMONIZE_DAEMON) {
         if (text != NULL)
             daemonize_tell(&fd, code, text);

@@ -53,6 +53,7 @@ what_is_wrong_with_a_url_is_said_in_a_sentence(void **state)
         {"http://127.0.0.1:0", "http"},
         {"nonsense", "nonsense"},
         {"frame://127.0.0.1:0?framing=rings", "framing"},
+        {"systemd:web", "msockd alone"},
     };
     msock_server *s = msock_server_create();
 

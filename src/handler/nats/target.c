@@ -30,7 +30,7 @@ nats_target_init(struct nats_target *t, const struct listener_config *options,
 {
     const struct listener_config *l = options;
     const char *wrong = subject_check(l->text[OPTION_SUBJECT]);
-    bool is_listener = strstr(l->name, "://") != NULL;
+    bool is_listener = l->proto != NULL; /* else it is the relay */
 
     t->label = ms_calloc(1, strlen(l->name) + sizeof("nats on "));
     sprintf(t->label, "%s%s", is_listener ? "nats on " : "", l->name);
