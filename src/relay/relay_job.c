@@ -214,8 +214,6 @@ relay_stored(struct relay_job *job)
     bool goes_on = job->is_probe && r->stalls > 0;
 
     stats_add(&r->stats.block->counters.relayed, 1);
-    if (strcmp(job->item->id, r->told.id) > 0)
-        memcpy(r->told.id, job->item->id, sizeof(job->item->id));
     relay_job_end(job);
     if (goes_on)
         relay_goes_on(r);

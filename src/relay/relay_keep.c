@@ -81,6 +81,7 @@ relay_tell(struct relay *r, uint64_t now_us)
 
     if (r->follow != NULL)
         follow_lag(r->follow, &lag);
+    memcpy(r->told.id, lag.newest, sizeof(lag.newest));
     r->told.records = lag.records;
     r->told.bytes = lag.bytes;
     r->told.oldest_us = lag.oldest_us;

@@ -225,6 +225,8 @@ msockctl_shows_the_relay(void **state)
     assert_non_null(strstr(result.out, "\nmsockd_relay_lag_records 0\n"));
     assert_non_null(strstr(result.out, "worker=\"relay\""));
     run_result_free(&result);
+    daemon_reload(d);
+    relay_check_stream(d, &n); /* the new one knows where the old one was */
     result = daemon_control(d, "reopen", NULL);
     assert_int_equal(result.status, 0);
     run_result_free(&result);

@@ -450,6 +450,8 @@ follow_done(struct follow *f, struct follow_item *item)
     struct followed_line *line = (struct followed_line *)item;
     struct followed *s = line->of;
 
+    if (strcmp(item->id, f->lag.newest) > 0)
+        memcpy(f->lag.newest, item->id, sizeof(f->lag.newest));
     line->done = true;
     while ((line = TAILQ_FIRST(&s->lines)) != NULL && line->done) {
         TAILQ_REMOVE(&s->lines, line, link);

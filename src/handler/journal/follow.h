@@ -56,6 +56,7 @@ struct follow_lag {
     bool counting;      /* records are more: not all were counted yet */
     uint64_t lost_segments, lost_bytes; /* taken away before they were done, since follow_open */
     uint64_t damaged;                   /* damaged stretches passed over, since follow_open */
+    char newest[ULID_LEN + 1];          /* the largest id that is done; "": none */
 };
 
 /* Looks at the journal where it is time. Counts at most 16 MiB of what was not counted before. */

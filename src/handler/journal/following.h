@@ -52,7 +52,7 @@ struct follow {
     struct timespec listed; /* the change of journal/ that was listed last */
     bool listed_soon;       /* that had just been made: there may be another one at that time */
     uint64_t look_us;       /* monotonic: the next look */
-    struct follow_lag lag;  /* lost and damaged */
+    struct follow_lag lag;  /* lost, damaged and newest */
     char *block;            /* to count newlines in */
     /* of position.c */
     struct temp_maker maker;

@@ -79,11 +79,19 @@ position_load(const struct file_ops *ops, int fd)
 }
 
 static const char *
+position_text(const json_t *position, const char *key)
+{
+    const char *text = json_string_value(json_object_get(position, key));
+
+    return text != NULL ? text : "";
+}
+
+static const char *
 position_name(const json_t *position, const char *key)
 {
-    const char *floor = json_string_value(json_object_get(position, key));
+    const char *name = position_text(position, key);
 
-    return floor != NULL && segment_is_name(floor) ? floor : "";
+    return segment_is_name(name) ? name : "";
 }
 
 bool
@@ -115,6 +123,8 @@ position_read(struct follow *f)
     snprintf(f->floor, sizeof(f->floor), "%s", position_name(position, "floor"));
     snprintf(f->rising, sizeof(f->rising), "%s", position_name(position, "rising"));
     memcpy(f->risen, f->rising, sizeof(f->risen));
+    if (ulid_begins(position_text(position, "newest")))
+        memcpy(f->lag.newest, position_text(position, "newest"), ULID_LEN);
     f->offsets = json_incref(json_object_get(position, "segments"));
     json_decref(position);
     return 0;
@@ -176,7 +186,8 @@ position_write(const struct follow *f, struct buffer *out)
     const char *comma = "";
     const struct followed *s;
 
-    buffer_printf(out, "{\"floor\":\"%s\",\"rising\":\"%s\",\"segments\":{", f->floor, f->rising);
+    buffer_printf(out, "{\"newest\":\"%s\",\"floor\":\"%s\",\"rising\":\"%s\",\"segments\":{",
+                  f->lag.newest, f->floor, f->rising);
     for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link)) {
         bool is_above = strcmp(s->name, f->floor) > 0;
 
