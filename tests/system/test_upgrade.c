@@ -3,6 +3,7 @@
 #include "faults.h"
 #include "load.h"
 #include "program.h"
+#include "relay_case.h"
 #include "stats.h"
 #include "target.h"
 
@@ -419,6 +420,74 @@ a_master_that_dies_in_an_upgrade_leaves_nothing_behind(void **state)
     daemon_stop(d);
 }
 
+/* Neither a terminal nor a parent is left, and its only listener is a file. */
+static void
+the_background_and_a_unix_socket_go_on(void **state)
+{
+    struct daemon *d = daemon_create(
+        &(struct daemon_options){.workers = 2, .program = program_begin(), .more = {"-D"}});
+    char option[HARNESS_PATH_LEN + 16], url[HARNESS_PATH_LEN + 16];
+    struct run_result result;
+    struct stat before, after;
+    struct target target;
+    struct answer a;
+    struct peer p;
+
+    (void)state;
+    snprintf(option, sizeof(option), "log_file=%s", d->log_path);
+    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
+    d->options.set[0] = option;
+    d->options.listen[0] = url;
+    result = daemon_fail(d);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    target_from_url(url, &target);
+    assert_int_equal(stat(url + strlen("msp://"), &before), 0);
+    peer_connect(&p, &target);
+    for (unsigned i = 0; i < 3; i++) {
+        upgrade(d);
+        assert_int_equal(peer_send_plain(&p, NULL, "kept", 4, &a), ANSWER_ACK);
+        assert_int_equal(stat(url + strlen("msp://"), &after), 0);
+        assert_int_equal(after.st_ino, before.st_ino);
+    }
+    peer_close(&p);
+    peer_connect(&p, &target);
+    assert_int_equal(peer_send_plain(&p, NULL, "new", 3, &a), ANSWER_ACK);
+    result = daemon_control(d, "stop", NULL);
+    assert_int_equal(result.status, 0);
+    run_result_free(&result);
+    assert_int_equal(stat(url + strlen("msp://"), &after), -1);
+}
+
+static void
+a_relay_goes_on_where_the_one_before_was(void **state)
+{
+    char plugin[HARNESS_PATH_LEN], *bytes;
+    struct nats n = {0};
+    size_t size;
+    struct daemon *d;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = daemon_create(&(struct daemon_options){.workers = 1,
+                                               .program = program_begin(),
+                                               .set = {relay_option(&n, "stream_create=yes")},
+                                               .errors_expected = true});
+    snprintf(plugin, sizeof(plugin), "%s_nats.so", d->options.program);
+    bytes = harness_read_file(harness_program("msockd_nats.so"), &size);
+    harness_write_file(plugin, bytes, size);
+    free(bytes);
+    daemon_launch(d);
+    for (unsigned i = 0; i < 3; i++) {
+        relay_send_text(d, "before");
+        upgrade(d);
+        relay_send_text(d, "after");
+        relay_check_stream(d, &n);
+    }
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -433,6 +502,8 @@ main(void)
         SYSTEM_TEST(listeners_change_with_the_program),
         SYSTEM_TEST(upgrades_and_reloads_that_come_together_follow_each_other),
         SYSTEM_TEST(a_master_that_dies_in_an_upgrade_leaves_nothing_behind),
+        SYSTEM_TEST(the_background_and_a_unix_socket_go_on),
+        SYSTEM_TEST(a_relay_goes_on_where_the_one_before_was),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
