@@ -519,6 +519,7 @@ master_go_on(struct master *m, struct failure *why)
 
     supervise_sweep(m);
     master_loop(m);
+    reload_bury_reading(m);
     if (m->phase == MASTER_FAILED) {
         *why = m->failure;
         code = m->failure.code;

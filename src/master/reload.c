@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -22,6 +23,7 @@ enum { START_BIND_TRIES = 25, START_BIND_PAUSE_MS = 20 };
 #define CERTIFICATE_WARN_S (14 * DAY_S)
 
 #define RETIRED_AGAIN_US 100000 /* until a retired socket that is needed is looked at again */
+#define READING_BURY_MS  1000
 
 static bool
 same_text(const char *a, const char *b)
@@ -549,6 +551,18 @@ reload_give_up_reading(struct master *m, const char *reason)
     m->reading.until_us = 0;
     failure_set(&why, EX_TEMPFAIL, "%s", reason);
     reload_refuse(m, &why);
+}
+
+/* It may be in a call to a disk that does not answer. */
+void
+reload_bury_reading(struct master *m)
+{
+    for (unsigned ms = 0; m->reading.pid > 0 && ms < READING_BURY_MS; ms++) {
+        if (waitpid(m->reading.pid, NULL, WNOHANG) != 0)
+            m->reading.pid = 0;
+        else
+            (void)poll(NULL, 0, 1);
+    }
 }
 
 void
