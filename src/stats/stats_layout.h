@@ -27,7 +27,7 @@
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
 #define STATS_VERSION      14u
 
-#define STATS_REGIONS          256   /* workers alive at one time, draining ones included */
+#define STATS_REGIONS          384   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
 #define STATS_SLOTS            32768 /* connections of one worker */
 #define STATS_PROTOCOLS        16

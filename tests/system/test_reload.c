@@ -138,6 +138,25 @@ kept_connections_of_msp_hear_nothing_of_twenty_reloads(void **state)
 }
 
 static void
+a_reload_of_as_many_workers_as_there_can_be_tells_nobody(void **state)
+{
+    static struct peer kept[KEPT];
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 64, .listen = {"msp://127.0.0.1:0", "auto://127.0.0.1:0"}});
+    struct answer a;
+
+    (void)state;
+    kept_open(d, kept);
+    daemon_reload(d);
+    for (unsigned i = 0; i < KEPT; i++)
+        assert_int_equal(peer_send_plain(&kept[i], NULL, "kept", 4, &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "err"), 0);
+    for (unsigned i = 0; i < KEPT; i++)
+        peer_close(&kept[i]);
+    daemon_stop(d);
+}
+
+static void
 bench_notices_no_reload(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
@@ -334,7 +353,8 @@ workers_that_die_before_they_are_ready_change_nothing(void **state)
     d = daemon_start(&(struct daemon_options){.config = two_workers, .faults = true});
     peer_connect(&witness, &d->listeners[0]);
     faults_set(d, "fork abort - 1\n");
-    expect_failed_reload(d, &witness, "the process that read the configuration has died");
+    expect_failed_reload(d, &witness,
+                         "the process that was to read the configuration was ended by signal 6");
     faults_set(d, "fork abort - 2\n");
     expect_failed_reload(d, &witness, "died");
     assert_true(faults_struck(d) > 0);
@@ -537,6 +557,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_hundred_reloads_under_load_lose_nothing),
         SYSTEM_TEST(kept_connections_of_msp_hear_nothing_of_twenty_reloads),
+        SYSTEM_TEST(a_reload_of_as_many_workers_as_there_can_be_tells_nobody),
         SYSTEM_TEST(bench_notices_no_reload),
         SYSTEM_TEST(what_waits_in_the_backlog_is_served_after_a_reload),
         SYSTEM_TEST(a_message_under_way_is_finished_by_the_old_worker),
