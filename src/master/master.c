@@ -85,8 +85,7 @@ start_descriptors(struct master *m)
                     strerror(errno));
         return -1;
     }
-    if (readlink("/proc/self/exe", m->program_path, sizeof(m->program_path) - 1) < 0)
-        m->program_path[0] = '\0'; /* no upgrade without /proc */
+    upgrade_find_program(m);
     return 0;
 }
 

@@ -488,6 +488,41 @@ reading_begin(struct master *m, struct failure *why)
     return 0;
 }
 
+/* Waits a moment for the child, which has ended or was killed: it may still be in a call to a disk
+ * that does not answer. Returns its status, as wait(2) says it, or -1. */
+static int
+reading_bury(struct master *m)
+{
+    int status = -1;
+
+    for (unsigned ms = 0; m->reading.pid > 0 && ms < READING_BURY_MS; ms++) {
+        if (waitpid(m->reading.pid, &status, WNOHANG) != 0)
+            m->reading.pid = 0;
+        else
+            (void)poll(NULL, 0, 1);
+    }
+    return m->reading.pid == 0 ? status : -1;
+}
+
+/* It has said nothing. */
+static void
+reading_say_end(struct master *m, struct failure *why)
+{
+    const char *who =
+        m->upgrading ? "the new program" : "the process that was to read the configuration";
+    int status = reading_bury(m);
+
+    if (status >= 0 && WIFSIGNALED(status))
+        failure_set(why, EX_SOFTWARE, "%s was ended by signal %d (%s)", who, WTERMSIG(status),
+                    strsignal(WTERMSIG(status)));
+    else if (status >= 0)
+        failure_set(why, EX_SOFTWARE, "%s ended with status %d and without a word%s", who,
+                    WEXITSTATUS(status),
+                    m->upgrading ? ": is it an msockd that can be upgraded to?" : "");
+    else
+        failure_set(why, EX_SOFTWARE, "%s ended without a word", who);
+}
+
 /* Takes what the child has said, which has ended. */
 static void
 reading_done(struct master *m)
@@ -503,11 +538,8 @@ reading_done(struct master *m)
         config = config_unpack(bytes + 1, said.len - 1);
     if (said.len > 0 && bytes[0] == READING_FAILED)
         failure_set(&why, EX_CONFIG, "%.*s", (int)said.len - 1, bytes + 1);
-    else
-        failure_set(&why, EX_SOFTWARE,
-                    m->upgrading ? "the new program ended without a word: is it an msockd that "
-                                   "can be upgraded to?"
-                                 : "the process that read the configuration has died");
+    else if (config == NULL)
+        reading_say_end(m, &why);
     buffer_fini(&said);
     if (m->phase != MASTER_RUNNING)
         config_destroy(config);
@@ -553,16 +585,10 @@ reload_give_up_reading(struct master *m, const char *reason)
     reload_refuse(m, &why);
 }
 
-/* It may be in a call to a disk that does not answer. */
 void
 reload_bury_reading(struct master *m)
 {
-    for (unsigned ms = 0; m->reading.pid > 0 && ms < READING_BURY_MS; ms++) {
-        if (waitpid(m->reading.pid, NULL, WNOHANG) != 0)
-            m->reading.pid = 0;
-        else
-            (void)poll(NULL, 0, 1);
-    }
+    (void)reading_bury(m);
 }
 
 void

@@ -413,7 +413,7 @@ struct master {
     bool upgrading;              /* the reload under way is an upgrade */
     int program_fd;              /* the program that runs here and in new workers */
     int next_program_fd;         /* upgrading: the one that is to; else -1 */
-    char program_path[PATH_MAX]; /* where the file of the program was at the first start */
+    char program_path[PATH_MAX]; /* that of the program at the first start; "": not known */
     uint64_t reopens;
     struct failure failure; /* why it could not start */
 };
@@ -509,6 +509,9 @@ void reload_describe(const struct generation *g, struct buffer *out);
  * the program in its own place: its process id, its lock, its descriptors and its children stay
  * what they were. Once it knows all that the master before knew, it lets the workers take over.
  * Whatever goes wrong until then is a reload that is refused. */
+
+/* At the first start: notes where the file is. */
+void upgrade_find_program(struct master *m);
 
 /* Opens the file. Returns 0, or -1 with the reason. */
 MS_MUST_CHECK int upgrade_begin(struct master *m, struct failure *why);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -37,6 +38,30 @@ program_execute(const struct master *m, const struct inherited *in, int say_fd)
     unsetenv(UPGRADE_VARIABLE);
     fd_close(&fd);
     errno = saved;
+}
+
+/* The path as it was typed, where it leads to what runs: a link may lead to another version next
+ * time. */
+void
+upgrade_find_program(struct master *m)
+{
+    const char *typed = m->hooks->argv != NULL ? m->hooks->argv[0] : NULL;
+    struct stat at_path, running;
+    char cwd[PATH_MAX] = "";
+    size_t n;
+
+    if (typed != NULL && strchr(typed, '/') != NULL &&
+        (typed[0] == '/' || getcwd(cwd, sizeof(cwd)))) {
+        n = (size_t)snprintf(m->program_path, sizeof(m->program_path), "%s%s%s", cwd,
+                             cwd[0] != '\0' ? "/" : "", typed);
+        if (n < sizeof(m->program_path) && stat(m->program_path, &at_path) == 0 &&
+            stat("/proc/self/exe", &running) == 0 && at_path.st_ino == running.st_ino &&
+            at_path.st_dev == running.st_dev)
+            return;
+    }
+    memset(m->program_path, 0, sizeof(m->program_path));
+    if (readlink("/proc/self/exe", m->program_path, sizeof(m->program_path) - 1) < 0)
+        m->program_path[0] = '\0'; /* no upgrade without /proc */
 }
 
 int

@@ -112,6 +112,30 @@ expect_wait(const struct daemon *d, int status, const char *generation, const ch
     run_result_free(&result);
 }
 
+/* As "current" in a folder of versions. */
+static void
+a_link_that_leads_to_another_program_is_followed(void **state)
+{
+    const char *first = program_begin();
+    char link[HARNESS_PATH_LEN + 8], second[HARNESS_PATH_LEN + 8], exe[64];
+    char runs[HARNESS_PATH_LEN + 8] = "";
+    struct daemon *d;
+
+    (void)state;
+    snprintf(link, sizeof(link), "%s.link", first);
+    snprintf(second, sizeof(second), "%s.two", first);
+    assert_int_equal(symlink(first, link), 0);
+    d = daemon_start(&(struct daemon_options){.config = two_workers, .program = link});
+    assert_int_equal(rename(first, second), 0);
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(symlink(second, link), 0);
+    upgrade(d);
+    snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)d->run.pid);
+    assert_true(readlink(exe, runs, sizeof(runs) - 1) > 0);
+    assert_string_equal(runs, second);
+    daemon_stop(d);
+}
+
 /* A message that has begun keeps its worker. */
 static void
 a_script_can_wait_for_the_end_of_the_old_workers(void **state)
@@ -217,8 +241,8 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
     static const struct {
         const char *text, *said;
     } scripts[] = {
-        {"#!/bin/sh\nexit 0\n", "ended without a word"},
-        {"#!/bin/sh\nkill -SEGV $$\n", "ended without a word"},
+        {"#!/bin/sh\nexit 0\n", "ended with status 0 and without a word"},
+        {"#!/bin/sh\nkill -SEGV $$\n", "was ended by signal 11"},
         {"#!/bin/sh\nsleep 1000 & wait\n", "within ready_timeout"},
         {"no program", "cannot be executed"},
     };
@@ -493,6 +517,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
+        SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
         SYSTEM_TEST(workers_come_and_go_until_the_next_reload),
         SYSTEM_TEST(what_the_master_knew_goes_on),
