@@ -125,7 +125,7 @@ many_reloads_leave_no_more_than_some_old_workers(void **state)
     bench_start_ready(b);
     for (unsigned i = 0; i < 6; i++) {
         assert_true(bench_reload(b));
-        WAIT_FOR(bench_rows(b) <= 2 * CONFIG_WORKERS_MAX, TOY_WAIT_MS);
+        WAIT_FOR(bench_rows(b) <= 4 * CONFIG_WORKERS_MAX, TOY_WAIT_MS);
     }
     assert_true(bench_logged(b, "too many workers still drain"));
     assert_int_equal(bench_stop(b, SIGTERM), 0);
