@@ -253,6 +253,7 @@ conn_create(struct worker_listener *listener, int fd)
     c->phase = CONN_SERVING;
     c->phase_end_us = UINT64_MAX;
     c->window = w->window - 1;
+    c->read_size = CONN_READ_FIRST;
     c->proto = listener->proto;
     ledger_take(ledger, sizeof(*c));
     ledger_take_descriptor(ledger);

@@ -119,6 +119,8 @@ enum conn_phase {
 };
 #define CONN_PHASES (CONN_DEAD + 1)
 
+#define CONN_READ_FIRST 16384 /* bytes read at once of a new one */
+
 struct conn {
     struct watch watch;
     struct worker_listener *listener;
@@ -139,6 +141,8 @@ struct conn {
     bool read_paused;        /* condition: left unread until there is room for its answers again */
     bool watches_write;      /* interest: epoll tells when there is room to send */
     struct conn_source source;
+    uint32_t read_size;                 /* bytes to read at once: fewer where messages are tiny */
+    uint32_t fed;                       /* messages in this turn */
     uint32_t waiting;                   /* messages with the handler */
     uint32_t waiting_files;             /* of these, those that are in files */
     uint32_t window;                    /* worker->window when it last sent something */

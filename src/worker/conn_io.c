@@ -7,6 +7,7 @@
 
 #define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
 #define READ_FULL    4096          /* bytes read at once while memory is full */
+#define FEED_SHARE   128           /* messages of one connection in one turn */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
 #define WAITING_MAX  1024         /* messages of one connection with their handler */
@@ -170,7 +171,18 @@ conn_read_size(const struct conn *c)
     const struct ledger *l = &conn_worker(c)->store.ledger;
     bool is_full = ledger_is_full(l) || ledger_is_out_of_files(l);
 
-    return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : WORKER_READ_SIZE;
+    return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : c->read_size;
+}
+
+/* After a read of so many bytes. Thousands of tiny messages fit into one read, and those that the
+ * turn has no time for are kept. */
+static void
+conn_learn_read_size(struct conn *c, size_t n)
+{
+    if (c->fed == FEED_SHARE && c->read_size > READ_FULL)
+        c->read_size /= 2;
+    else if (n >= c->read_size && c->read_size < WORKER_READ_SIZE)
+        c->read_size *= 2;
 }
 
 /* Whether the present message is its last one. A connection that another worker takes over goes on
@@ -251,7 +263,8 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
 
-    while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c)) {
+    while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c) &&
+           c->fed < FEED_SHARE) {
         struct message *m = NULL;
         size_t used = 0;
         enum proto_event event;
@@ -272,6 +285,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_write(c);
             break;
         case PROTO_MESSAGE:
+            c->fed++;
             conn_submit(c, m);
             break;
         case PROTO_CLOSE:
@@ -431,6 +445,7 @@ conn_read_some(struct conn *c, bool to_end)
         if (c->slot != NULL)
             atomic_store_explicit(&c->slot->active_us, w->now_us, memory_order_relaxed);
         conn_feed(c, w->read_buf, (size_t)n);
+        conn_learn_read_size(c, (size_t)n);
         if ((size_t)n < size && !to_end && c->unfed.len == 0 &&
             (c->tls == NULL || tls_is_drained(c->tls))) {
             conn_drained(c);

@@ -152,6 +152,7 @@ conn_finish(struct conn *c)
 {
     uint64_t deadline;
 
+    c->fed = 0;
     if (c->phase != CONN_DEAD && conn_is_starved(c))
         conn_end_starved(c);
     if (c->phase != CONN_DEAD)

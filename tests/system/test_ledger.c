@@ -22,6 +22,7 @@
 #define SLACK        (32 * MIB)
 #define PEERS        2000
 #define PATIENT      60000
+#define TINY_PEERS   400
 #define FULL_SECONDS 1700       /* for all tests */
 #define REPLY        (16 * MIB) /* the largest */
 
@@ -479,6 +480,27 @@ those_who_do_not_say_what_they_speak_are_turned_away(void **state)
     daemon_stop(d);
 }
 
+/* Each read could hold hundreds of thousands of them. */
+static void
+tiny_messages_take_little_memory_and_the_turns_of_nobody(void **state)
+{
+    static char lines[256 * 1024];
+    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
+                             "frame", "framing=delimiter&handler=echo");
+
+    (void)state;
+    memset(lines, '\n', sizeof(lines));
+    connect_all(d, TINY_PEERS);
+    for (unsigned round = 0; round < 40; round++) {
+        for (unsigned i = 0; i < TINY_PEERS; i++)
+            (void)send(peers[i].fd, lines, sizeof(lines), MSG_DONTWAIT | MSG_NOSIGNAL);
+        look(d);
+        expect_good(d);
+    }
+    close_all(TINY_PEERS);
+    daemon_stop(d);
+}
+
 static void
 replies_out_of_their_order_wait_in_files(void **state)
 {
@@ -628,6 +650,7 @@ main(void)
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
+        SYSTEM_TEST(tiny_messages_take_little_memory_and_the_turns_of_nobody),
         SYSTEM_TEST(replies_out_of_their_order_wait_in_files),
         SYSTEM_TEST(messages_under_way_to_nats_are_in_the_ledger),
         SYSTEM_TEST(half_messages_do_not_make_the_packets_of_others_small),
