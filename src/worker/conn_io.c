@@ -7,7 +7,9 @@
 
 #define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
 #define READ_FULL    4096          /* bytes read at once while memory is full */
-#define FEED_SHARE   128           /* messages of one connection in one turn */
+#define FEED_MOST    1024          /* messages of one connection in one turn */
+#define FEED_LEAST   128           /* the same where the turn has had so many of all: */
+#define FEED_TURN    4096
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
 #define WAITING_MAX  1024         /* messages of one connection with their handler */
@@ -174,12 +176,18 @@ conn_read_size(const struct conn *c)
     return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : c->read_size;
 }
 
+static bool
+conn_has_share(const struct conn *c)
+{
+    return c->fed < FEED_LEAST || (c->fed < FEED_MOST && conn_worker(c)->fed < FEED_TURN);
+}
+
 /* After a read of so many bytes. Thousands of tiny messages fit into one read, and those that the
  * turn has no time for are kept. */
 static void
 conn_learn_read_size(struct conn *c, size_t n)
 {
-    if (c->fed == FEED_SHARE && c->read_size > READ_FULL)
+    if (!conn_has_share(c) && c->read_size > READ_FULL)
         c->read_size /= 2;
     else if (n >= c->read_size && c->read_size < WORKER_READ_SIZE)
         c->read_size *= 2;
@@ -264,7 +272,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
     struct proto_io io = conn_io(c, &tally);
 
     while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c) &&
-           c->fed < FEED_SHARE) {
+           conn_has_share(c)) {
         struct message *m = NULL;
         size_t used = 0;
         enum proto_event event;
@@ -286,6 +294,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             break;
         case PROTO_MESSAGE:
             c->fed++;
+            conn_worker(c)->fed++;
             conn_submit(c, m);
             break;
         case PROTO_CLOSE:

@@ -179,6 +179,7 @@ conn_finish_turn(struct worker *w)
         c->is_touched = false;
         conn_finish(c);
     }
+    w->fed = 0;
 }
 
 void

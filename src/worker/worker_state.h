@@ -149,6 +149,7 @@ struct worker {
     TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
     bool paused_by_memory, paused_by_files; /* some of them, perhaps */
     struct conn *touched;                   /* looked at once more at the end of the turn */
+    uint32_t fed;                           /* messages in this turn */
     struct conn *unread;                    /* with bytes left to read in the next turn */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */
