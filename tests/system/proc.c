@@ -123,6 +123,12 @@ proc_cpu_ticks(pid_t pid)
     return read_stat(pid, &st) ? st.ticks : 0;
 }
 
+bool
+proc_may_look(pid_t pid)
+{
+    return proc_descriptors(pid) >= 0;
+}
+
 int
 proc_descriptors(pid_t pid)
 {

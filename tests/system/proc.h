@@ -33,6 +33,10 @@ int proc_descriptors(pid_t pid);
 /* Bytes of memory that are its own, without mapped files; 0 where it is gone. */
 uint64_t proc_memory(pid_t pid);
 
+/* May /proc tell of its descriptors and memory? Of workers it tells root alone: they cannot be
+ * dumped. */
+bool proc_may_look(pid_t pid);
+
 /* Stopped by SIGSTOP. */
 bool proc_stopped(pid_t pid);
 

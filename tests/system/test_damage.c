@@ -157,7 +157,8 @@ expect_harmless(const char *handler)
     WAIT_FOR(stats_total(d, "open") == 0, 10000);
     daemon_workers(d, &after);
     assert_true(proc_list_equal(&before, &after));
-    assert_in_range(proc_descriptors(before.pid[0]), 1, descriptors + 2);
+    if (proc_may_look(before.pid[0]))
+        assert_in_range(proc_descriptors(before.pid[0]), 1, descriptors + 2);
     for (size_t i = 0; i < ALL && strcmp(handler, "echo") == 0; i++) {
         struct raw r;
 

@@ -151,7 +151,8 @@ connections_that_are_refused_count(void **state)
         peer_connect(&peers[i], &d->listeners[0]);
     WAIT_FOR(stats_total(d, "refused") == 1500 - 50, 10000);
     daemon_workers(d, &workers);
-    assert_in_range(proc_descriptors(workers.pid[0]), 1, 400);
+    if (proc_may_look(workers.pid[0]))
+        assert_in_range(proc_descriptors(workers.pid[0]), 1, 400);
     assert_int_equal(peer_send_plain(&peers[0], NULL, "x", 1, &a), ANSWER_ACK);
     daemon_stop(d);
 }
