@@ -33,7 +33,7 @@ struct journal {
     const struct file_ops *ops;
     struct lane lines;  /* of messages that are all in their line */
     struct lane bodies; /* of those whose bodies are stored, and what their senders send behind */
-    uint16_t behind[JOURNAL_SENDERS]; /* messages in the second lane, by the hash of their sender */
+    uint32_t behind[JOURNAL_SENDERS]; /* messages in the second lane, by the hash of their sender */
     int event_fd;                     /* an epoll descriptor: a lane has something done */
     _Atomic bool stop_mending, has_mended;
     struct helper *mender;   /* does what journal.h says of recovery, once */

@@ -585,7 +585,7 @@ void batch_reset(struct batch *batch);
 /* --- commit.c --- */
 
 /* Makes one batch safe: bodies first, then their names, then the lines. Blocks on the disk, and
- * runs in the worker's thread or in the commit thread, never in both at once. It neither settles
+ * runs in the worker's thread or in that of its lane, never in both at once. It neither settles
  * nor logs, both of which are the worker's. */
 
 struct commit {
