@@ -518,7 +518,7 @@ master_go_on(struct master *m, struct failure *why)
 
     supervise_sweep(m);
     master_loop(m);
-    reload_bury_reading(m);
+    (void)reload_bury_reading(m); /* it does not outlive us */
     if (m->phase == MASTER_FAILED) {
         *why = m->failure;
         code = m->failure.code;

@@ -488,10 +488,8 @@ reading_begin(struct master *m, struct failure *why)
     return 0;
 }
 
-/* Waits a moment for the child, which has ended or was killed: it may still be in a call to a disk
- * that does not answer. Returns its status, as wait(2) says it, or -1. */
-static int
-reading_bury(struct master *m)
+int
+reload_bury_reading(struct master *m)
 {
     int status = -1;
 
@@ -510,7 +508,7 @@ reading_say_end(struct master *m, struct failure *why)
 {
     const char *who =
         m->upgrading ? "the new program" : "the process that was to read the configuration";
-    int status = reading_bury(m);
+    int status = reload_bury_reading(m);
 
     if (status >= 0 && WIFSIGNALED(status))
         failure_set(why, EX_SOFTWARE, "%s was ended by signal %d (%s)", who, WTERMSIG(status),
@@ -583,12 +581,6 @@ reload_give_up_reading(struct master *m, const char *reason)
     m->reading.until_us = 0;
     failure_set(&why, EX_TEMPFAIL, "%s", reason);
     reload_refuse(m, &why);
-}
-
-void
-reload_bury_reading(struct master *m)
-{
-    (void)reading_bury(m);
 }
 
 void

@@ -486,8 +486,9 @@ void reload_end_retired(struct master *m);
 /* Ends the child and says why, on the log and as the verdict. Nothing to do where none reads. */
 void reload_give_up_reading(struct master *m, const char *reason);
 
-/* The master ends: waits a moment for a child that was killed, so that it does not outlive it. */
-void reload_bury_reading(struct master *m);
+/* Waits a moment for the child, which has ended or was killed, but may be in a call to a disk that
+ * does not answer. Returns its status, as wait(2) says it, or -1. */
+int reload_bury_reading(struct master *m);
 
 /* Gives pending up and says why, on the log and as the verdict. */
 void reload_fail(struct master *m, const struct failure *why);
