@@ -2,6 +2,8 @@
  * They may be anything; the log escapes them, and the line has an end. */
 #include "master/state.h"
 
+#include <inttypes.h>
+
 #define CRASH_LINE_LEN 1500
 
 /* "read_it+0x1f (msockd+0x4711), feed_it+0x2 (msockd+0x815)", as many as there is room for. */
@@ -41,7 +43,7 @@ crash_keep(struct master *m, const struct process *w, int status)
 {
     const struct stats_crash *crash = stats_master_crashed(&m->stats, &w->place, status);
     const struct stats_crash_note *note = &crash->recorder.note;
-    char functions[CRASH_LINE_LEN];
+    char functions[CRASH_LINE_LEN], address[40] = "";
 
     for (unsigned i = 0; i < STATS_READING; i++)
         if (crash->reading[i].id != 0)
@@ -49,6 +51,8 @@ crash_keep(struct master *m, const struct process *w, int status)
     if (atomic_load(&note->signal) == 0)
         return;
     crash_functions(note, functions);
-    log_line(LOG_worker_crashed_in, "%s (pid %d) crashed at address 0x%llx in %s", w->name,
-             (int)w->pid, (unsigned long long)note->address, functions);
+    if (note->address != STATS_NO_ADDRESS)
+        snprintf(address, sizeof(address), " at address 0x%" PRIx64, note->address);
+    log_line(LOG_worker_crashed_in, "%s (pid %d) crashed%s in %s", w->name, (int)w->pid, address,
+             functions);
 }

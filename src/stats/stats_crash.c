@@ -49,7 +49,8 @@ crash_caught(int signo, siginfo_t *info, void *context)
 
     (void)context;
     crash_limit_time();
-    note->address = info->si_code > 0 ? (uintptr_t)info->si_addr : 0;
+    note->address = info->si_code > 0 && info->si_code != SI_KERNEL ? (uintptr_t)info->si_addr
+                                                                    : STATS_NO_ADDRESS;
     atomic_store(&note->signal, (uint32_t)signo);
     n = backtrace(addresses, STATS_FRAMES + FRAMES_OURS) - FRAMES_OURS;
     for (int i = 0; i < n; i++) {

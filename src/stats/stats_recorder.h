@@ -57,11 +57,13 @@ struct stats_frame {
     char module[32]; /* name of that file */
 };
 
+#define STATS_NO_ADDRESS UINT64_MAX /* none is known */
+
 /* Written by the signal handler of a worker. */
 struct stats_crash_note {
     _Atomic uint32_t signal;      /* 0: it has not crashed */
     _Atomic uint32_t frame_count; /* frames that are whole */
-    uint64_t address;             /* the one that could not be used; 0: none is known */
+    uint64_t address;             /* the one that could not be used, or STATS_NO_ADDRESS */
     struct stats_frame frames[STATS_FRAMES];
 };
 

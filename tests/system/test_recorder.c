@@ -120,12 +120,12 @@ every_way_to_die_is_kept(void **state)
 {
     static const struct {
         const char *word;
-        const char *end, *function;
+        const char *end, *function, *address;
     } ways[] = {
-        {"write", "signal 11 (Segmentation fault)", "fault_write"},
-        {"recurse", "signal 11 (Segmentation fault)", "fault_recurse"},
-        {"abort", "signal 6 (Aborted)", "fault_message"},
-        {"exit", "exit status 7", NULL},
+        {"write", "signal 11 (Segmentation fault)", "fault_write", "0x0"},
+        {"recurse", "signal 11 (Segmentation fault)", "fault_recurse", "0x"},
+        {"abort", "signal 6 (Aborted)", "fault_message", NULL},
+        {"exit", "exit status 7", NULL, NULL},
     };
     struct daemon *d = start_with_fault();
     struct proc_list workers;
@@ -139,6 +139,10 @@ every_way_to_die_is_kept(void **state)
         crashes = read_crashes(d, i + 1);
         crash = json_array_get(crashes, i);
         assert_string_equal(word_of(crash, "end"), ways[i].end);
+        if (ways[i].address == NULL)
+            assert_true(json_is_null(json_object_get(crash, "address")));
+        else
+            assert_non_null(strstr(word_of(crash, "address"), ways[i].address));
         assert_int_equal(json_array_size(json_object_get(crash, "reading")), 1);
         if (ways[i].function != NULL)
             assert_true(backtrace_has(crash, ways[i].function));

@@ -292,7 +292,9 @@ crash_json(const struct stats_reader *sr, const struct stats_crash *crash)
     json_put(row, "signal",
              WIFSIGNALED(crash->status) ? json_integer(WTERMSIG(crash->status)) : json_null());
     json_put(row, "address",
-             note->address != 0 ? json_sprintf("0x%" PRIx64, note->address) : json_null());
+             atomic_load(&note->signal) != 0 && note->address != STATS_NO_ADDRESS
+                 ? json_sprintf("0x%" PRIx64, note->address)
+                 : json_null());
     json_put(row, "peer", json_or_null(json_object_get(json_array_get(reading, 0), "peer")));
     json_put(row, "function", json_or_null(json_array_get(backtrace, 0)));
     json_put(row, "reading", reading);
