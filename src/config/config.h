@@ -89,6 +89,7 @@ struct data_part {
 
 struct config {
     unsigned workers;
+    bool workers_set; /* while it runs, and not by what was read */
     size_t listener_count;
     struct listener_config listeners[CONFIG_LISTENERS_MAX];
     char *data_dir; /* absolute */

@@ -260,8 +260,7 @@ pending_step(struct master *m)
         *(upgrade ? &m->upgrade_again : &m->reload_again) = false;
         reload_request(m, upgrade);
     }
-    if (m->workers_again != 0)
-        reload_workers(m, 0);
+    reload_workers_begin(m);
 }
 
 /* --- stop --- */
@@ -394,10 +393,13 @@ master_signals(struct master *m)
             reload_request(m, true);
             break;
         case SIGNALS_MORE:
-            reload_workers(m, 1);
+            reload_workers(m, WORKERS_MORE, 1);
             break;
         case SIGNALS_FEWER:
-            reload_workers(m, -1);
+            reload_workers(m, WORKERS_MORE, -1);
+            break;
+        case SIGNALS_WORKERS:
+            reload_workers(m, WORKERS_TOTAL, m->signals.workers);
             break;
         case SIGNALS_NONE:
             break;

@@ -502,6 +502,13 @@ reload_bury_reading(struct master *m)
     return m->reading.pid == 0 ? status : -1;
 }
 
+static void
+workers_set(struct config *config, unsigned workers)
+{
+    config->workers = workers;
+    config->workers_set = true;
+}
+
 /* It has said nothing. */
 static void
 reading_say_end(struct master *m, struct failure *why)
@@ -534,6 +541,8 @@ reading_done(struct master *m)
     m->reading.until_us = 0;
     if (said.len > 0 && bytes[0] == READING_DONE)
         config = config_unpack(bytes + 1, said.len - 1);
+    if (config != NULL && m->upgrading && m->current->config->workers_set)
+        workers_set(config, m->current->config->workers);
     if (said.len > 0 && bytes[0] == READING_FAILED)
         failure_set(&why, EX_CONFIG, "%.*s", (int)said.len - 1, bytes + 1);
     else if (config == NULL)
@@ -616,7 +625,7 @@ reload_request(struct master *m, bool upgrade)
 
 /* The present configuration again, with that many workers. */
 static struct config *
-workers_config(const struct config *now, int workers)
+workers_config(const struct config *now, unsigned workers)
 {
     struct config *config;
     struct buffer bytes;
@@ -626,27 +635,39 @@ workers_config(const struct config *now, int workers)
     config = config_unpack(buffer_bytes(&bytes), bytes.len);
     buffer_fini(&bytes);
     if (config != NULL)
-        config->workers = (unsigned)workers;
+        workers_set(config, workers);
     return config;
 }
 
 void
-reload_workers(struct master *m, int more)
+reload_workers(struct master *m, enum workers_again how, int number)
+{
+    if (how == WORKERS_TOTAL || m->workers_again == WORKERS_AS_THEY_ARE) {
+        m->workers_again = how;
+        m->workers_number = 0;
+    }
+    m->workers_number += number;
+}
+
+void
+reload_workers_begin(struct master *m)
 {
     struct config *config = NULL;
     struct failure why;
-    int workers;
+    int64_t workers = m->workers_number;
 
-    m->workers_again += more;
-    if (m->phase != MASTER_RUNNING || m->pending != NULL || reload_is_reading(m))
+    if (m->workers_again == WORKERS_AS_THEY_ARE || m->phase != MASTER_RUNNING ||
+        m->pending != NULL || reload_is_reading(m))
         return;
-    workers = (int)m->current->config->workers + m->workers_again;
-    m->workers_again = 0;
+    if (m->workers_again == WORKERS_MORE)
+        workers += m->current->config->workers;
+    m->workers_again = WORKERS_AS_THEY_ARE;
     stats_master_reload(&m->stats);
     notify_reloading(&m->notify, "changing the number of workers");
-    failure_set(&why, EX_CONFIG, "there can be 1 to %d workers", CONFIG_WORKERS_MAX);
+    failure_set(&why, EX_CONFIG, "there can be 1 to %d workers, not %lld", CONFIG_WORKERS_MAX,
+                (long long)workers);
     if (workers >= 1 && workers <= CONFIG_WORKERS_MAX)
-        config = workers_config(m->current->config, workers);
+        config = workers_config(m->current->config, (unsigned)workers);
     if (config == NULL || reload_begin(m, config, &why) < 0)
         reload_refuse(m, &why);
 }

@@ -63,13 +63,26 @@ signals_meaning(const struct signalfd_siginfo *info)
     return environment_hangup_ignored() ? 0 : SIGQUIT;
 }
 
+/* With a value (sigqueue) a TTIN or a TTOU says how many workers there are to be. */
+static bool
+signals_has_total(const struct signalfd_siginfo *info)
+{
+    return info->ssi_code == SI_QUEUE && (info->ssi_signo == SIGTTIN || info->ssi_signo == SIGTTOU);
+}
+
 void
 signals_collect(struct signals *s)
 {
     struct signalfd_siginfo info;
 
-    while (fd_read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info))
-        signals_note(&s->pending, signals_meaning(&info));
+    while (fd_read(s->fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        if (!signals_has_total(&info)) {
+            signals_note(&s->pending, signals_meaning(&info));
+            continue;
+        }
+        s->workers = info.ssi_int;
+        s->pending |= 1u << SIGNALS_WORKERS;
+    }
 }
 
 void

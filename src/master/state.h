@@ -306,12 +306,14 @@ enum signals_action {
     SIGNALS_UPGRADE, /* USR2 */
     SIGNALS_MORE,    /* TTIN */
     SIGNALS_FEWER,   /* TTOU */
+    SIGNALS_WORKERS, /* either, with a number */
     SIGNALS_NONE,
 };
 
 struct signals {
     int fd;           /* signalfd: readable when something is pending */
     unsigned pending; /* bit set of enum signals_action */
+    int workers;      /* of SIGNALS_WORKERS: so many in all */
     sigset_t old_mask;
     struct sigaction old_pipe;
 };
@@ -380,6 +382,8 @@ struct reading {
     uint64_t until_us;
 };
 
+enum workers_again { WORKERS_AS_THEY_ARE, WORKERS_MORE, WORKERS_TOTAL };
+
 struct master {
     const struct master_hooks *hooks;
     enum master_phase phase;
@@ -402,18 +406,19 @@ struct master {
     int accept_bell;               /* see struct child */
     int handover_fds[2]; /* connections from workers that leave go in at [1], out at [0] */
     struct stats_master stats;
-    struct generation *current;  /* NULL while starting and stopping */
-    struct generation *pending;  /* forked, not all ready yet */
-    struct generation *old;      /* list of those that drain */
-    struct listener *retired;    /* list; one reference each */
-    struct reading reading;      /* of the next configuration */
-    bool reload_again;           /* a HUP came during a reload, or the start; */
-    bool upgrade_again;          /* or a USR2 */
-    int workers_again;           /* or so many TTIN, less those of TTOU */
-    bool upgrading;              /* the reload under way is an upgrade */
-    int program_fd;              /* the program that runs here and in new workers */
-    int next_program_fd;         /* upgrading: the one that is to; else -1 */
-    char program_path[PATH_MAX]; /* that of the program at the first start; "": not known */
+    struct generation *current;       /* NULL while starting and stopping */
+    struct generation *pending;       /* forked, not all ready yet */
+    struct generation *old;           /* list of those that drain */
+    struct listener *retired;         /* list; one reference each */
+    struct reading reading;           /* of the next configuration */
+    bool reload_again;                /* a HUP came during a reload, or the start; */
+    bool upgrade_again;               /* or a USR2 */
+    enum workers_again workers_again; /* or a TTIN or TTOU; */
+    int64_t workers_number;           /* so many in all, or more */
+    bool upgrading;                   /* the reload under way is an upgrade */
+    int program_fd;                   /* the program that runs here and in new workers */
+    int next_program_fd;              /* upgrading: the one that is to; else -1 */
+    char program_path[PATH_MAX];      /* that of the program at the first start; "": not known */
     uint64_t reopens;
     struct failure failure; /* why it could not start */
 };
@@ -459,9 +464,11 @@ MS_MUST_CHECK int reload_commit(struct master *m, struct failure *why);
  * USR2, the same with the program that the file is now. */
 void reload_request(struct master *m, bool upgrade);
 
-/* TTIN and TTOU: begins a reload with the present configuration and so many more workers, which
- * the next reload that reads it forgets; after one that is under way. */
-void reload_workers(struct master *m, int more);
+/* TTIN and TTOU: so many workers in all, or more, are wanted. reload_workers_begin begins a reload
+ * with the present configuration and that number of workers, where it is wanted and none is under
+ * way. An upgrade keeps the number, the next reload forgets it. */
+void reload_workers(struct master *m, enum workers_again how, int number);
+void reload_workers_begin(struct master *m);
 
 /* What the child that reads the configuration says, see reload.c. */
 void reload_read(const struct master *m, struct buffer *said);

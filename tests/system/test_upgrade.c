@@ -169,6 +169,16 @@ change_workers(const struct daemon *d, const char *change, int status, const cha
     run_result_free(&result);
 }
 
+static json_int_t
+generation(const struct daemon *d)
+{
+    json_t *stats = stats_read(d, "stats");
+    json_int_t now = json_integer_value(json_object_get(stats, "generation"));
+
+    json_decref(stats);
+    return now;
+}
+
 static void
 workers_come_and_go_until_the_next_reload(void **state)
 {
@@ -179,9 +189,12 @@ workers_come_and_go_until_the_next_reload(void **state)
 
     (void)state;
     peer_connect(&p, &d->listeners[0]);
-    change_workers(d, "+2", 0, "4 workers");
+    change_workers(d, "+2", 0, "generation 2: 4 workers");
     WAIT_FOR(daemon_has_workers(d, 4), 10000);
-    change_workers(d, "-3", 0, "1 worker");
+    change_workers(d, "=1000", 78, "there can be 1 to 64 workers, not 1000");
+    change_workers(d, "-9", 78, "there can be 1 to 64 workers, not -5");
+    assert_int_equal(generation(d), 2);
+    change_workers(d, "-3", 0, "generation 3: 1 worker");
     WAIT_FOR(daemon_has_workers(d, 1), 10000);
     change_workers(d, "-1", 78, "1 to 64 workers");
     change_workers(d, "=3", 0, "3 workers");
@@ -198,6 +211,23 @@ workers_come_and_go_until_the_next_reload(void **state)
     daemon_reload(d);
     WAIT_FOR(daemon_has_workers(d, 2), 10000);
     assert_int_equal(peer_send_plain(&p, NULL, "still here", 10, &a), ANSWER_ACK);
+    daemon_stop(d);
+}
+
+static void
+the_number_of_workers_goes_on_over_upgrades(void **state)
+{
+    struct daemon *d = start((struct daemon_options){.config = two_workers});
+
+    (void)state;
+    change_workers(d, "=3", 0, "3 workers");
+    daemon_configure(d, "workers = 4\nlisten = {\"msp://127.0.0.1:0\"}\n");
+    upgrade(d);
+    upgrade(d);
+    WAIT_FOR(daemon_has_workers(d, 3), 10000);
+    daemon_reload(d);
+    upgrade(d);
+    WAIT_FOR(daemon_has_workers(d, 4), 10000);
     daemon_stop(d);
 }
 
@@ -395,16 +425,6 @@ listeners_change_with_the_program(void **state)
     daemon_stop(d);
 }
 
-static bool
-generation_is(const struct daemon *d, json_int_t wanted)
-{
-    json_t *stats = stats_read(d, "stats");
-    json_int_t now = json_integer_value(json_object_get(stats, "generation"));
-
-    json_decref(stats);
-    return now >= wanted;
-}
-
 /* Signals of one kind that come together are one, but none is forgotten. */
 static void
 upgrades_and_reloads_that_come_together_follow_each_other(void **state)
@@ -414,9 +434,9 @@ upgrades_and_reloads_that_come_together_follow_each_other(void **state)
     (void)state;
     signal_send(d->run.pid, SIGHUP);
     signal_send(d->run.pid, SIGUSR2);
-    WAIT_FOR(generation_is(d, 3), 20000);
+    WAIT_FOR(generation(d) >= 3, 20000);
     signal_send(d->run.pid, SIGUSR2);
-    WAIT_FOR(generation_is(d, 4), 20000);
+    WAIT_FOR(generation(d) >= 4, 20000);
     WAIT_FOR(daemon_has_workers(d, 2), 10000);
     upgrade(d);
     daemon_stop(d);
@@ -520,6 +540,7 @@ main(void)
         SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
         SYSTEM_TEST(workers_come_and_go_until_the_next_reload),
+        SYSTEM_TEST(the_number_of_workers_goes_on_over_upgrades),
         SYSTEM_TEST(what_the_master_knew_goes_on),
         SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
         SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),

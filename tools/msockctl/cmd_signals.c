@@ -91,25 +91,33 @@ const struct ctl_command ctl_upgrade = {
     .act = reload_act,
 };
 
-/* --- more and fewer workers: a reload for each --- */
+/* --- more and fewer workers --- */
 
 static long workers_number; /* to come, to go (negative), or with workers_total: in all */
 static bool workers_total;
-static struct ctl_command workers_command; /* its signal is known when it acts */
+static struct ctl_command workers_command; /* the value of its signal is known when it acts */
 
 static int
 workers_act(const struct ctl *ctl, struct target *target)
 {
-    long now = (long)atomic_load(&target->sr.control->workers);
-    long change = workers_total ? workers_number - now : workers_number;
-    int status = EX_OK;
+    const _Atomic uint32_t *workers = &target->sr.control->workers;
+    long now = (long)atomic_load(workers);
+    long wanted = workers_total ? workers_number : now + workers_number;
+    int status;
 
-    if (change == 0)
+    if (wanted == now) {
         ctl_print("%ld workers, as it is", now);
-    workers_command.signal = change > 0 ? SIGTTIN : SIGTTOU;
-    for (long i = labs(change); i > 0 && status == EX_OK; i--)
-        status = reload_act(ctl, target);
-    return change != 0 ? status : ctl_finish(ctl, EX_OK);
+        return ctl_finish(ctl, EX_OK);
+    }
+    workers_command.signal_value = (int)wanted;
+    status = reload_act(ctl, target);
+    now = (long)atomic_load(workers);
+    if (status == EX_OK && now != wanted) {
+        ctl_error(ctl, "not %ld workers, but %ld: somebody else has changed that, too", wanted,
+                  now);
+        status = EX_TEMPFAIL;
+    }
+    return status;
 }
 
 int
@@ -119,10 +127,13 @@ workers_change(struct ctl *ctl, int argc, char *argv[])
 
     workers_total = argv[1][0] == '=';
     workers_number = strtol(argv[1] + workers_total, &end, 10);
-    if (workers_number == 0 || labs(workers_number) > STATS_REGIONS || *end != '\0')
+    if (workers_number == 0 || labs(workers_number) > INT16_MAX || *end != '\0')
         return ctl_usage(ctl, "\"%s\" is no number of workers", argv[1]);
-    workers_command = (struct ctl_command){
-        .name = "workers", .help = ctl->command->help, .run = target_run, .act = workers_act};
+    workers_command = (struct ctl_command){.name = "workers",
+                                           .help = ctl->command->help,
+                                           .run = target_run,
+                                           .signal = SIGTTIN,
+                                           .act = workers_act};
     ctl->command = &workers_command;
     argv[1] = argv[0];
     return target_run(ctl, argc - 1, argv + 1);

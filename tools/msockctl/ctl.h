@@ -44,7 +44,7 @@ struct ctl_command {
     const char *summary; /* one line, for msockctl -h */
     const char *help;
     int (*run)(struct ctl *ctl, int argc, char *argv[]);      /* returns the exit status */
-    int signal;                                               /* what target_signal sends */
+    int signal, signal_value;                                 /* what target_signal sends */
     int (*act)(const struct ctl *ctl, struct target *target); /* for target_run */
 
     /* Of a command that shows a table, so that others can show it too: makes an array of objects

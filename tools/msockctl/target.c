@@ -154,17 +154,22 @@ target_held(const struct target *target)
 /* The descriptor holds on to the process while its identity is looked at once more, so that a pid
  * that is given out again in this moment does no harm. */
 static int
-signal_send(const struct target *target, int sig)
+signal_send(const struct target *target, const struct ctl_command *command)
 {
+    const union sigval value = {.sival_int = command->signal_value};
+    siginfo_t info = {.si_signo = command->signal, .si_code = SI_QUEUE};
     int fd, rc;
 
     if (!kernel_has(KERNEL_PIDFD_OPEN) || !kernel_has(KERNEL_PIDFD_SEND_SIGNAL))
-        return kill(target->pid, sig);
+        return sigqueue(target->pid, command->signal, value);
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value = value;
     fd = pidfd_open(target->pid, 0);
     if (fd < 0)
         return -1;
     if (target_held(target) > 0) {
-        rc = pidfd_send_signal(fd, sig, NULL, 0);
+        rc = pidfd_send_signal(fd, command->signal, &info, 0);
     } else {
         errno = ESRCH;
         rc = -1;
@@ -176,7 +181,7 @@ signal_send(const struct target *target, int sig)
 int
 target_signal(const struct ctl *ctl, const struct target *target)
 {
-    if (signal_send(target, ctl->command->signal) == 0)
+    if (signal_send(target, ctl->command) == 0)
         return EX_OK;
     if (errno == EPERM) {
         ctl_error(ctl, "may not signal msockd (process %d): be its user or root", (int)target->pid);
