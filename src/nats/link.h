@@ -21,10 +21,6 @@
 
 struct link; /* the plugin's */
 
-struct link_header {
-    const char *name, *value; /* of printable ASCII */
-};
-
 /* A message to publish. Its memory is one piece, which free() gives back with the last reference;
  * nothing in it changes while somebody else has one. */
 struct link_message {
@@ -33,10 +29,10 @@ struct link_message {
     _Atomic unsigned references;
     uint64_t token; /* the answer carries it */
     const char *subject;
-    unsigned header_count;
-    const struct link_header *headers;
-    const char *data;
+    const char *headers; /* "Name: value\r\n" for each, or "" */
+    uint32_t headers_len;
     uint32_t len;
+    const char *data;
 };
 
 STAILQ_HEAD(link_messages, link_message);

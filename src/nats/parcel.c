@@ -10,74 +10,58 @@
 
 /* --- headers --- */
 
-/* From here on what is appended to ps->text is the value. */
-static struct buffer *
-parcel_header_begin(struct parcel *p, struct parcel_headers *headers, const char *name)
-{
-    struct buffer *text = &p->ps->text;
-
-    MS_ASSERT(headers->count < PARCEL_HEADERS_MAX);
-    headers->at[headers->count] = text->len;
-    headers->list[headers->count++].name = name;
-    return text;
-}
-
+/* A value that is ours has no end of a line. */
 void
-parcel_header_add(struct parcel *p, struct parcel_headers *headers, const char *name,
-                  const char *value)
+parcel_header_add(struct parcel *p, const char *name, const char *value)
 {
-    buffer_append(parcel_header_begin(p, headers, name), value, strlen(value) + 1);
+    struct buffer *out = &p->ps->headers;
+
+    buffer_append_str(out, name);
+    buffer_append(out, ": ", 2);
+    buffer_append_str(out, value);
+    buffer_append(out, "\r\n", 2);
 }
 
 static void
-parcel_header_add_foreign(struct parcel *p, struct parcel_headers *headers, const char *name,
-                          const char *value, size_t n)
+parcel_header_add_foreign(struct parcel *p, const char *name, const char *value, size_t n)
 {
-    struct buffer *text = parcel_header_begin(p, headers, name);
+    struct buffer *out = &p->ps->headers;
 
-    header_escape(text, value, n);
-    buffer_append(text, "", 1);
+    buffer_append_str(out, name);
+    buffer_append(out, ": ", 2);
+    header_escape(out, value, n);
+    buffer_append(out, "\r\n", 2);
 }
 
 void
-parcel_headers_begin(struct parcel *p, const char *msg_id, struct parcel_headers *headers_out)
+parcel_headers_begin(struct parcel *p, const char *msg_id)
 {
-    headers_out->count = 0;
-    buffer_clear(&p->ps->text);
-    parcel_header_add(p, headers_out, "Nats-Msg-Id", msg_id);
-    parcel_header_add(p, headers_out, "Nats-Expected-Stream", p->ps->stream);
-    parcel_header_add(p, headers_out, "Msock-Id", p->v.id);
+    buffer_clear(&p->ps->headers);
+    parcel_header_add(p, "Nats-Msg-Id", msg_id);
+    parcel_header_add(p, "Nats-Expected-Stream", p->ps->stream);
+    parcel_header_add(p, "Msock-Id", p->v.id);
 }
 
 void
-parcel_headers_end(struct parcel *p, struct parcel_headers *headers)
-{
-    for (unsigned i = 0; i < headers->count; i++)
-        headers->list[i].value = buffer_bytes(&p->ps->text) + headers->at[i];
-}
-
-void
-parcel_headers_make(struct parcel *p, struct parcel_headers *headers_out)
+parcel_headers_make(struct parcel *p)
 {
     const struct parcel_values *v = &p->v;
     char hex[SHA256_HEX_LEN + 1], size[24];
 
     digest_hex(v->sha256, SHA256_LEN, hex);
     snprintf(size, sizeof(size), "%" PRIu64, v->size);
-    parcel_headers_begin(p, v->msg_id, headers_out);
-    parcel_header_add(p, headers_out, "Msock-Time", v->time);
-    parcel_header_add(p, headers_out, "Msock-Kind", v->kind);
-    parcel_header_add(p, headers_out, "Msock-Size", size);
-    parcel_header_add(p, headers_out, "Msock-SHA256", hex);
-    parcel_header_add_foreign(p, headers_out, "Msock-Listener", v->listener, strlen(v->listener));
-    parcel_header_add(p, headers_out, "Msock-Proto", v->proto);
-    parcel_header_add_foreign(p, headers_out, "Msock-Peer", v->peer, strlen(v->peer));
+    parcel_headers_begin(p, v->msg_id);
+    parcel_header_add(p, "Msock-Time", v->time);
+    parcel_header_add(p, "Msock-Kind", v->kind);
+    parcel_header_add(p, "Msock-Size", size);
+    parcel_header_add(p, "Msock-SHA256", hex);
+    parcel_header_add_foreign(p, "Msock-Listener", v->listener, strlen(v->listener));
+    parcel_header_add(p, "Msock-Proto", v->proto);
+    parcel_header_add_foreign(p, "Msock-Peer", v->peer, strlen(v->peer));
     if (v->identity != NULL)
-        parcel_header_add_foreign(p, headers_out, "Msock-Identity", v->identity,
-                                  strlen(v->identity));
+        parcel_header_add_foreign(p, "Msock-Identity", v->identity, strlen(v->identity));
     if (v->name_len > 0)
-        parcel_header_add_foreign(p, headers_out, v->is_file ? "Msock-Path" : "Msock-Key", v->name,
-                                  v->name_len);
+        parcel_header_add_foreign(p, v->is_file ? "Msock-Path" : "Msock-Key", v->name, v->name_len);
 }
 
 /* --- how it ends --- */
@@ -123,10 +107,11 @@ parcel_name(struct parcel *p)
     return true;
 }
 
-/* Returns false where it has ended the parcel. */
+/* Makes the headers of the message. Returns false where it has ended the parcel. */
 static bool
 parcel_plan(struct parcel *p)
 {
+    parcel_headers_make(p);
     if (!parcel_name(p))
         parcel_not(p, PUBLISH_REFUSED, "the subject is too long", 0);
     else if (!parcel_chunks_plan(p, publisher_payload_max(p->ps->publisher)))
@@ -188,12 +173,12 @@ parcel_free_piece(struct parcel *p)
 }
 
 struct publication *
-parcel_piece(struct parcel *p, uint32_t chunk, const struct parcel_headers *headers,
-             const void *data, size_t len)
+parcel_piece(struct parcel *p, uint32_t chunk, const void *data, size_t len)
 {
+    const struct buffer *headers = &p->ps->headers;
     struct parcel_piece *piece = parcel_free_piece(p);
     struct publication *publication =
-        publication_create(p->subject, headers->list, headers->count, data, len);
+        publication_create(p->subject, buffer_bytes(headers), headers->len, data, len);
 
     *piece = (struct parcel_piece){.parcel = p, .publication = publication, .chunk = chunk};
     publication->done = parcel_piece_done;
@@ -230,16 +215,14 @@ parcel_read_all(const struct parcel *p, char *out)
     return -1;
 }
 
+/* Its plan was made just before, with its headers. */
 static int
 parcel_publish_all(struct parcel *p)
 {
-    struct parcel_headers headers;
     struct publication *publication;
 
-    parcel_headers_make(p, &headers);
-    parcel_headers_end(p, &headers);
     p->is_last = true;
-    publication = parcel_piece(p, 0, &headers, NULL, p->v.size);
+    publication = parcel_piece(p, 0, NULL, p->v.size);
     if (parcel_read_all(p, publication_data(publication)) < 0) {
         p->pieces[0].publication = NULL;
         publication_destroy(publication);
@@ -278,7 +261,7 @@ parcels_init(struct parcels *ps, struct publisher *publisher, struct digester *d
 void
 parcels_fini(struct parcels *ps)
 {
-    buffer_fini(&ps->text);
+    buffer_fini(&ps->headers);
 }
 
 void

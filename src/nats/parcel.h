@@ -21,7 +21,6 @@
 #include <sys/queue.h>
 
 #define PARCEL_CHUNKS_AHEAD 8 /* chunks of one message under way */
-#define PARCEL_HEADERS_MAX  12
 
 struct parcel;
 
@@ -32,7 +31,7 @@ struct parcels {
     const char *stream;
     const char *template;                   /* of subjects */
     TAILQ_HEAD(parcel_queue, parcel) ready; /* that can publish something */
-    struct buffer text;                     /* of headers */
+    struct buffer headers;                  /* of the next publication */
     uint64_t served_us;                     /* when the stream last confirmed something */
 };
 
@@ -109,34 +108,22 @@ void parcel_fini(struct parcel *p);
 
 /* --- between parcel.c and parcel_chunks.c --- */
 
-struct parcel_headers {
-    struct link_header list[PARCEL_HEADERS_MAX];
-    /* where in ps->text a value stands; list points there in the end */
-    size_t at[PARCEL_HEADERS_MAX];
-    unsigned count;
-};
-
-void parcel_headers_begin(struct parcel *p, const char *msg_id, struct parcel_headers *headers_out);
-void parcel_header_add(struct parcel *p, struct parcel_headers *headers, const char *name,
-                       const char *value);
+/* Headers are made in ps->headers. */
+void parcel_headers_begin(struct parcel *p, const char *msg_id);
+void parcel_header_add(struct parcel *p, const char *name, const char *value);
 
 /* Those of the message itself. */
-void parcel_headers_make(struct parcel *p, struct parcel_headers *headers_out);
+void parcel_headers_make(struct parcel *p);
 
-/* They are valid until the next ones. */
-void parcel_headers_end(struct parcel *p, struct parcel_headers *headers);
-
-/* Makes a publication of the parcel with room for len bytes, of data unless that is NULL. It has to
- * be given to the publisher next. */
-struct publication *
-parcel_piece(struct parcel *p, uint32_t chunk, const struct parcel_headers *headers,
-             const void *data, size_t len);
+/* Makes a publication of the parcel with ps->headers and room for len bytes, of data unless that is
+ * NULL. It has to be given to the publisher next. */
+struct publication *parcel_piece(struct parcel *p, uint32_t chunk, const void *data, size_t len);
 
 /* Reads from the body. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int parcel_read(const struct parcel *p, uint64_t at, char *out, size_t n);
 
-/* Decides on chunks, where a publication may have payload_max bytes. Returns false where the body
- * is too large for a manifest. */
+/* Decides on chunks, where a publication with ps->headers may have payload_max bytes. Returns false
+ * where the body is too large for a manifest. */
 bool parcel_chunks_plan(struct parcel *p, size_t payload_max);
 
 /* Publishes the next chunk, or the manifest. Returns 0, or -1 with errno where the body cannot be

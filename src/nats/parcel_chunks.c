@@ -15,21 +15,11 @@
 
 /* --- the plan --- */
 
-static size_t
-parcel_chunks_headers(struct parcel *p)
-{
-    struct parcel_headers headers;
-
-    parcel_headers_make(p, &headers);
-    parcel_headers_end(p, &headers);
-    return publication_size(headers.list, headers.count, 0);
-}
-
 bool
 parcel_chunks_plan(struct parcel *p, size_t payload_max)
 {
     uint64_t size = p->v.size, most, count;
-    size_t room, headers = parcel_chunks_headers(p);
+    size_t room, headers = publication_size(p->ps->headers.len, 0);
 
     if (headers + size <= payload_max)
         return true;
@@ -79,7 +69,7 @@ parcel_chunks_are_right(const struct parcel *p)
 }
 
 static void
-parcel_chunk_headers(struct parcel *p, uint32_t chunk, size_t len, struct parcel_headers *headers)
+parcel_chunk_headers(struct parcel *p, uint32_t chunk, size_t len)
 {
     const struct parcel_chunks *c = &p->chunks;
     size_t size = strlen(p->v.msg_id) + CHUNK_LABEL;
@@ -91,9 +81,8 @@ parcel_chunk_headers(struct parcel *p, uint32_t chunk, size_t len, struct parcel
     /* Chunks of another size, from a time when the server took other sizes, are other chunks. */
     snprintf(id, size, "%s #%" PRIu64 "+%zu %s", p->v.msg_id, (uint64_t)chunk * c->len, len, hex);
     snprintf(place, sizeof(place), "%u/%u", chunk + 1, c->count);
-    parcel_headers_begin(p, id, headers);
-    parcel_header_add(p, headers, "Msock-Chunk", place);
-    parcel_headers_end(p, headers);
+    parcel_headers_begin(p, id);
+    parcel_header_add(p, "Msock-Chunk", place);
     free(id);
 }
 
@@ -104,15 +93,14 @@ parcel_chunk_publish(struct parcel *p)
     uint64_t at = (uint64_t)c->next * c->len, left = p->v.size - at;
     size_t len = left < c->len ? (size_t)left : c->len;
     char *data = malloc(len);
-    struct parcel_headers headers;
 
     if (data == NULL || parcel_read(p, at, data, len) < 0) {
         free(data);
         return -1;
     }
     sha256_update(c->digest, data, len);
-    parcel_chunk_headers(p, c->next, len, &headers);
-    publisher_give(p->ps->publisher, parcel_piece(p, c->next, &headers, data, len));
+    parcel_chunk_headers(p, c->next, len);
+    publisher_give(p->ps->publisher, parcel_piece(p, c->next, data, len));
     c->next++;
     free(data);
     return 0;
@@ -124,7 +112,6 @@ static int
 parcel_manifest_publish(struct parcel *p)
 {
     struct parcel_chunks *c = &p->chunks;
-    struct parcel_headers headers;
     struct buffer body;
     char count[16];
 
@@ -139,11 +126,10 @@ parcel_manifest_publish(struct parcel *p)
         buffer_printf(&body, "%s%" PRIu64, i == 0 ? "" : ",", c->seqs[i]);
     buffer_append_str(&body, "]}");
     snprintf(count, sizeof(count), "%u", c->count);
-    parcel_headers_make(p, &headers);
-    parcel_header_add(p, &headers, "Msock-Chunks", count);
-    parcel_headers_end(p, &headers);
+    parcel_headers_make(p);
+    parcel_header_add(p, "Msock-Chunks", count);
     p->is_last = true;
-    publisher_give(p->ps->publisher, parcel_piece(p, 0, &headers, buffer_bytes(&body), body.len));
+    publisher_give(p->ps->publisher, parcel_piece(p, 0, buffer_bytes(&body), body.len));
     buffer_fini(&body);
     return 0;
 }

@@ -12,7 +12,6 @@
 #include <sys/timerfd.h>
 
 #define HEADERS_FIXED   12 /* "NATS/1.0", and the ends of lines around */
-#define HEADER_FIXED    4  /* ": ", and the end of its line */
 #define CONNECT_MAX_MS  5000
 #define CLOSE_WAIT_MS   1000
 #define HOLD_US         300
@@ -24,47 +23,30 @@ static_assert(PUBLISHER_SLOTS <= 1u << TOKEN_SLOT_BITS, "a token has room for ev
 /* --- publications --- */
 
 size_t
-publication_size(const struct link_header *headers, unsigned header_count, size_t len)
+publication_size(size_t headers_len, size_t len)
 {
-    size_t n = HEADERS_FIXED + len;
-
-    for (unsigned i = 0; i < header_count; i++)
-        n += strlen(headers[i].name) + strlen(headers[i].value) + HEADER_FIXED;
-    return n;
-}
-
-static const char *
-publication_copy(char **at, const char *text)
-{
-    size_t n = strlen(text) + 1;
-    char *copy = memcpy(*at, text, n);
-
-    *at += n;
-    return copy;
+    return HEADERS_FIXED + headers_len + len;
 }
 
 struct publication *
-publication_create(const char *subject, const struct link_header *headers, unsigned header_count,
-                   const void *data, size_t len)
+publication_create(const char *subject, const char *headers, size_t headers_len, const void *data,
+                   size_t len)
 {
-    size_t size = strlen(subject) + 1 + publication_size(headers, header_count, len);
-    size_t cost = sizeof(struct publication) + header_count * sizeof(*headers) + size;
+    size_t subject_size = strlen(subject) + 1;
+    size_t cost = sizeof(struct publication) + subject_size + headers_len + 1 + len;
     struct publication *p = ms_malloc(cost);
-    struct link_header *copies = (struct link_header *)(p + 1);
-    char *at = (char *)(copies + header_count);
+    char *text = (char *)(p + 1), *lines = text + subject_size, *body = lines + headers_len + 1;
 
-    *p = (struct publication){.message = {.references = 1, .header_count = header_count},
+    *p = (struct publication){.message = {.references = 1,
+                                          .subject = memcpy(text, subject, subject_size),
+                                          .headers = memcpy(lines, headers, headers_len),
+                                          .headers_len = (uint32_t)headers_len,
+                                          .data = body,
+                                          .len = (uint32_t)len},
                               .cost = cost};
-    for (unsigned i = 0; i < header_count; i++) {
-        copies[i].name = publication_copy(&at, headers[i].name);
-        copies[i].value = publication_copy(&at, headers[i].value);
-    }
-    p->message.headers = copies;
-    p->message.subject = publication_copy(&at, subject);
-    p->message.data = at;
-    p->message.len = (uint32_t)len;
+    lines[headers_len] = '\0';
     if (data != NULL && len > 0)
-        memcpy(at, data, len);
+        memcpy(body, data, len);
     return p;
 }
 

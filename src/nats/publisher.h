@@ -102,17 +102,17 @@ struct publication {
     uint64_t again_us;        /* when it is given again, if nothing decides before */
 };
 
-/* Copies all. data may be NULL: then there is room for len bytes, at publication_data. Never
- * NULL. */
-struct publication *publication_create(const char *subject, const struct link_header *headers,
-                                       unsigned header_count, const void *data, size_t len);
+/* Copies all: headers are lines as those of a link_message. data may be NULL: then there is room
+ * for len bytes, at publication_data. Never NULL. */
+struct publication *publication_create(const char *subject, const char *headers, size_t headers_len,
+                                       const void *data, size_t len);
 char *publication_data(struct publication *p);
 
 /* Of one that was not given. */
 void publication_destroy(struct publication *p);
 
 /* The bytes that it is to the server, which limits them: headers and data. */
-size_t publication_size(const struct link_header *headers, unsigned header_count, size_t len);
+size_t publication_size(size_t headers_len, size_t len);
 
 /* Loads the plugin and begins to connect. NULL with a sentence in error: the plugin is missing, or
  * a file of the configuration cannot be read. */
@@ -231,9 +231,9 @@ enum answer_meaning answer_means(const struct stream_answer *answer);
 
 /* --- publisher_look.c --- */
 
-/* The answer to "$JS.API.STREAM.MSG.GET.S": does the message have that header? True where there is
- * no such message. */
-bool look_is_same(const char *answer, size_t n, const char *name, const char *value);
+/* The answer to "$JS.API.STREAM.MSG.GET.S": does the message have that header as it stands in
+ * lines? True where there is no such message. */
+bool look_is_same(const char *answer, size_t n, const char *name, const char *lines);
 
 /* --- stream.c --- */
 

@@ -46,7 +46,7 @@ publisher_make_question(struct publisher *p)
 
     snprintf(subject, sizeof(subject), "$JS.API.STREAM.%s.%.*s", p->to_create ? "CREATE" : "INFO",
              NATS_NAME_MAX, p->config.stream);
-    p->question = publication_create(subject, NULL, 0, body, body != NULL ? strlen(body) : 0);
+    p->question = publication_create(subject, "", 0, body, body != NULL ? strlen(body) : 0);
     p->question->answered = publisher_answered;
     publisher_enter(p, p->question);
     p->to_create = false;

@@ -8,31 +8,29 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 
+/* The line with that header, or NULL. */
 static const char *
-look_own_value(const struct publication *p)
+look_line(const char *lines, const char *name)
 {
-    for (unsigned i = 0; i < p->message.header_count; i++)
-        if (strcmp(p->message.headers[i].name, p->same) == 0)
-            return p->message.headers[i].value;
-    return "";
+    size_t n = strlen(name);
+
+    while (lines != NULL && (strncmp(lines, name, n) != 0 || lines[n] != ':')) {
+        lines = strchr(lines, '\n');
+        lines = lines != NULL ? lines + 1 : NULL;
+    }
+    return lines;
 }
 
-/* Does the block of headers have that one with that value? */
 static bool
-look_has(const char *headers, const char *name, const char *value)
+look_has(const char *headers, const char *name, const char *lines)
 {
-    size_t size = strlen(name) + strlen(value) + sizeof("\r\n: \r\n");
-    char *line = ms_malloc(size);
-    bool has;
+    const char *has = look_line(headers, name), *wanted = look_line(lines, name);
 
-    snprintf(line, size, "\r\n%s: %s\r\n", name, value);
-    has = strstr(headers, line) != NULL;
-    free(line);
-    return has;
+    return has != NULL && wanted != NULL && strncmp(has, wanted, strcspn(wanted, "\n") + 1) == 0;
 }
 
 bool
-look_is_same(const char *answer, size_t n, const char *name, const char *value)
+look_is_same(const char *answer, size_t n, const char *name, const char *lines)
 {
     json_t *root = json_loadb(answer, n, 0, NULL);
     const json_t *message = json_object_get(root, "message");
@@ -43,7 +41,7 @@ look_is_same(const char *answer, size_t n, const char *name, const char *value)
 
     if (!same && len > 0 &&
         EVP_DecodeBlock((unsigned char *)headers, (const unsigned char *)coded, (int)len) > 0)
-        same = look_has(headers, name, value);
+        same = look_has(headers, name, lines);
     free(headers);
     json_decref(root);
     return same;
@@ -65,7 +63,7 @@ look_answered(struct publisher *p, struct publication *look, const struct link_e
     struct publication *publication = look->arg;
     struct stream_answer answer = {.stored = true, .duplicate = true, .seq = publication->seq};
     bool same = e->kind != LINK_ANSWER ||
-                look_is_same(e->text, e->len, publication->same, look_own_value(publication));
+                look_is_same(e->text, e->len, publication->same, publication->message.headers);
 
     if (!same)
         snprintf(answer.text, sizeof(answer.text),
@@ -84,7 +82,7 @@ publisher_look(struct publisher *p, struct publication *publication, uint64_t se
     publisher_drop_look(p, publication);
     publication->seq = seq;
     publication->again_us = p->now_us + p->config.timeout_us;
-    publication->look = publication_create(subject, NULL, 0, body, (size_t)n);
+    publication->look = publication_create(subject, "", 0, body, (size_t)n);
     publication->look->arg = publication;
     publication->look->answered = look_answered;
     publisher_enter(p, publication->look);

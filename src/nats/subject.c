@@ -178,12 +178,18 @@ header_escape(struct buffer *out, const void *data, size_t n)
 {
     const char *text = data;
 
+    size_t plain = 0; /* bytes before i that stand as they are */
+
     for (size_t i = 0; i < n; i++) {
         bool end = text[i] == ' ' && (i == 0 || i == n - 1);
 
-        if (text[i] >= ' ' && text[i] <= '~' && text[i] != '%' && !end)
-            buffer_append(out, &text[i], 1);
-        else
-            buffer_printf(out, "%%%02X", (unsigned char)text[i]);
+        if (text[i] >= ' ' && text[i] <= '~' && text[i] != '%' && !end) {
+            plain++;
+            continue;
+        }
+        buffer_append(out, &text[i - plain], plain);
+        buffer_printf(out, "%%%02X", (unsigned char)text[i]);
+        plain = 0;
     }
+    buffer_append(out, &text[n - plain], plain);
 }

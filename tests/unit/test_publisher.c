@@ -199,8 +199,9 @@ note_done(struct publication *publication, const struct publish_result *result)
 static void
 give(const char *body, const char *same)
 {
-    const struct link_header header = {.name = "Sum", .value = "abc"};
-    struct publication *publication = publication_create("in.x", &header, 1, body, strlen(body));
+    static const char headers[] = "Sum: abc\r\n";
+    struct publication *publication =
+        publication_create("in.x", headers, strlen(headers), body, strlen(body));
 
     publication->done = note_done;
     publication->arg = &done;
@@ -467,7 +468,7 @@ a_stream_that_somebody_else_makes_meanwhile_is_asked_for_again(void **state)
 static void
 the_room_is_bounded_and_what_is_forgotten_makes_room(void **state)
 {
-    struct publication *first = publication_create("in.x", NULL, 0, NULL, PUBLISHER_BYTES);
+    struct publication *first = publication_create("in.x", "", 0, NULL, PUBLISHER_BYTES);
 
     (void)state;
     memset(publication_data(first), 'x', PUBLISHER_BYTES);

@@ -359,37 +359,25 @@ link_server(struct link *l, char *out, size_t size)
 
 /* --- publishing --- */
 
-static char *
-connect_block(struct link *l, size_t size)
-{
-    if (l->block_size < size) {
-        free(l->block);
-        l->block = ms_malloc(2 * size);
-        l->block_size = 2 * size;
-    }
-    return l->block;
-}
-
 /* libnats makes five pieces of memory of each header, which another thread frees: that was half of
  * the cost of a message. It writes a name as it stands, and so one name can hold all the lines
- * before the last value. An end of a line within a value would begin another header. */
+ * before the last value. */
 static natsStatus
 connect_set_headers(struct link *l, natsMsg *msg, const struct link_message *m)
 {
-    const struct link_header *h = m->headers, *last = h + m->header_count - 1;
-    size_t size = 1;
-    char *at;
+    char *line, *value;
 
-    for (; h <= last; h++) {
-        size += strlen(h->name) + strlen(h->value) + strlen(": \r\n");
-        if (strpbrk(h->value, "\r\n") != NULL)
-            return NATS_INVALID_ARG;
+    if (l->block_size <= m->headers_len) {
+        free(l->block);
+        l->block_size = 2 * m->headers_len;
+        l->block = ms_malloc(l->block_size);
     }
-    at = connect_block(l, size);
-    for (h = m->headers; h < last; h++)
-        at = stpcpy(stpcpy(stpcpy(stpcpy(at, h->name), ": "), h->value), "\r\n");
-    stpcpy(at, last->name);
-    return natsMsgHeader_Set(msg, l->block, last->value);
+    memcpy(l->block, m->headers, m->headers_len);
+    l->block[m->headers_len - 2] = '\0';
+    line = strrchr(l->block, '\n');
+    value = strchr(line != NULL ? line : l->block, ':');
+    *value = '\0';
+    return natsMsgHeader_Set(msg, l->block, value + 2);
 }
 
 natsStatus
@@ -401,7 +389,7 @@ link_publish(struct link *l, const struct link_message *m)
 
     snprintf(reply, sizeof(reply), "%s.%llu", l->inbox, (unsigned long long)m->token);
     s = natsMsg_Create(&msg, m->subject, reply, m->data, (int)m->len);
-    if (s == NATS_OK && m->header_count > 0)
+    if (s == NATS_OK && m->headers_len > 0)
         s = connect_set_headers(l, msg, m);
     if (s == NATS_OK)
         s = natsConnection_PublishMsg(l->nc, msg);
