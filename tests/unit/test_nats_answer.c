@@ -24,6 +24,12 @@ each_answer_has_its_meaning(void **state)
         {"{\"stream\":\"S\",\"seq\":7,\"duplicate\": true}", ANSWER_STORED, 7, true},
         /* The first copy is on its way through the cluster, and may be lost with its leader. */
         {"{\"stream\":\"S\",\"seq\":0,\"duplicate\": true}", ANSWER_AGAIN, 0, true},
+        {"{\"stream\":\"S\", \"seq\":42,\"domain\":\"d\"}", ANSWER_STORED, 42, false},
+        {"{\"stream\":\"S\", \"seq\":42", ANSWER_AGAIN, 0, false},
+        {"{\"stream\":\"S\", \"seq\":42}}", ANSWER_AGAIN, 0, false},
+        {"{\"stream\":\"S\", \"seq\":0}", ANSWER_AGAIN, 0, false},
+        {"{\"stream\":\"S\", \"seq\":99999999999999999999}", ANSWER_AGAIN, 0, false},
+        {"{\"stream\":\"\", \"seq\":42}", ANSWER_AGAIN, 0, false},
         {"{\"seq\":42}", ANSWER_AGAIN, 0, false},
         {"{\"stream\":\"S\"}", ANSWER_AGAIN, 0, false},
         {"{\"stream\":\"S\",\"seq\":\"42\"}", ANSWER_AGAIN, 0, false},
