@@ -393,7 +393,11 @@ link_publish(struct link *l, const struct link_message *m)
         s = connect_set_headers(l, msg, m);
     if (s == NATS_OK)
         s = natsConnection_PublishMsg(l->nc, msg);
-    if (msg != NULL)
-        connect_done_with(l, msg);
+    if (msg == NULL)
+        return s;
+    /* Most of its memory is free again here, and at once used for the next one. */
+    if (m->headers_len > 0)
+        (void)natsMsgHeader_Delete(msg, l->block);
+    connect_done_with(l, msg);
     return s;
 }
