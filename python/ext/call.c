@@ -261,7 +261,7 @@ client_call(struct client *c, struct call *call)
     if (client_begin(c) == 0) {
         state = PyEval_SaveThread();
         client_run(c, call);
-        PyEval_RestoreThread(state);
+        ext_restore(state);
         result = client_finish(c, call);
     }
     call_fini(call);

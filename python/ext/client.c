@@ -17,7 +17,7 @@ client_close_handle(struct client *c)
     msock_set_wait(m, NULL, NULL);
     state = PyEval_SaveThread();
     msock_close(m);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
 }
 
 /* --- making one --- */

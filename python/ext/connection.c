@@ -69,7 +69,7 @@ connection_try_write(struct connection *c, const char *data, size_t n, int ms)
         return MSOCK_USAGE;
     state = PyEval_SaveThread();
     status = msock_conn_write(c->conn, data, n, ms);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
     if (status != MSOCK_OK && status != MSOCK_TIMEOUT)
         error_set(status, msock_server_error(c->server->s), "");
     server_leave(c->server);

@@ -60,6 +60,9 @@ void ext_log_exception(const char *text);
  * exception set. */
 int ext_transform(PyObject *function, const void *in, size_t in_len, void **out, size_t *out_len);
 
+/* PyEval_RestoreThread, one thread after the other (gil.c). */
+void ext_restore(PyThreadState *state);
+
 /* Frees an object of a type from PyType_FromSpec, last of all. */
 void ext_free(PyObject *self);
 
@@ -71,6 +74,9 @@ PyObject *ext_none(void);
 
 /* A method with keywords, for a PyMethodDef. */
 #define EXT_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f)), METH_VARARGS | METH_KEYWORDS
+
+/* gil.c. Returns 0, or -1 with an exception. */
+int ext_init_queue(void);
 
 /* --- the types; each returns 0, or -1 with an exception --- */
 

@@ -108,7 +108,7 @@ fiber_switch(struct fiber *f)
     PyThreadState *state = PyEval_SaveThread();
 
     (void)swapcontext(&f->loop, &f->own);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
 }
 
 bool

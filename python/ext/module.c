@@ -447,7 +447,7 @@ PyInit__msock(void)
 
     if (module == NULL)
         return NULL;
-    if (module_import() == 0 && module_import_logger() == 0 &&
+    if (ext_init_queue() == 0 && module_import() == 0 && module_import_logger() == 0 &&
         PyModule_AddStringConstant(module, "__version__", msock_version()) == 0 &&
         module_add_sequence(module, &sent_desc, &ext_types.sent) == 0 &&
         module_add_sequence(module, &outcome_desc, &ext_types.outcome) == 0 &&

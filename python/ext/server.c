@@ -49,7 +49,7 @@ server_enter(struct server *server)
         PyThreadState *state = PyEval_SaveThread();
 
         pthread_mutex_lock(&server->lock);
-        PyEval_RestoreThread(state);
+        ext_restore(state);
     }
     if (server->is_inside)
         error_usage("a transform cannot use its server");
@@ -133,7 +133,7 @@ server_turn(struct server *server, enum msock_status *status_out, int *fd_out)
     server_unwake(server);
     state = PyEval_SaveThread();
     *status_out = msock_server_dispatch(server->s, &server_callbacks, server);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
     *fd_out = -1;
     if (*status_out == MSOCK_OK || *status_out == MSOCK_CANCELLED) {
         *fd_out = msock_server_fd(server->s);
@@ -163,7 +163,7 @@ server_poll(struct server *server, int fd, int64_t until_ms)
         return 0;
     state = PyEval_SaveThread();
     n = poll(fds, 2, (int)left);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
     return n < 0 ? PyErr_CheckSignals() : 0;
 }
 
@@ -245,7 +245,7 @@ server_drain(PyObject *self, PyObject *args)
     state = PyEval_SaveThread();
     msock_server_stop(server->s);
     status = msock_server_run(server->s, &server_callbacks, server, ms);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
     server->told = NULL;
     Py_DECREF(told);
     if (status != MSOCK_OK)

@@ -141,7 +141,7 @@ server_destroy(struct server *server)
     }
     state = PyEval_SaveThread();
     msock_server_destroy(s);
-    PyEval_RestoreThread(state);
+    ext_restore(state);
 }
 
 static PyObject *

@@ -90,7 +90,7 @@ shared_leave(struct shared_call *call)
     if (call->end.status == MSOCK_TIMEOUT)
         call->end.status = MSOCK_OK;
     pthread_mutex_unlock(&call->s->turn);
-    PyEval_RestoreThread(call->state);
+    ext_restore(call->state);
     return shared_result(&call->end);
 }
 
@@ -116,7 +116,7 @@ shared_wait(struct shared_call *call)
         return false;
     pthread_mutex_unlock(&s->turn);
     if (poll(&p, 1, left < LOOK_MS ? (int)left : LOOK_MS) < 0) {
-        PyEval_RestoreThread(call->state);
+        ext_restore(call->state);
         call->end.is_interrupted = PyErr_CheckSignals() < 0;
         call->state = PyEval_SaveThread();
     }
@@ -296,7 +296,7 @@ shared_close(PyObject *self, PyObject *args, PyObject *keywords)
 
     if (shared_enter(&call, self, -1) < 0)
         return NULL;
-    PyEval_RestoreThread(call.state);
+    ext_restore(call.state);
     call.s->c.is_busy = false;
     result = client_close(self, args, keywords);
     call.s->c.is_busy = true;

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -33,6 +34,29 @@ from tinyproto import (
 for name in ("tinyproto", "gruv_socks"):
     logging.getLogger(name).addHandler(logging.NullHandler())
     logging.getLogger(name).propagate = False
+
+
+# The last socket is closed when the threads are gone, some of them while they asked for the GIL.
+MANY_THREADS = """
+import sys, threading
+from gruv_socks import gruv_socks
+
+def talk(sock):
+    while sock.write("x") and sock.read()[0]:
+        trips.release()
+
+def connected():
+    sock = gruv_socks.Socket()
+    assert sock.connect("127.0.0.1", int(sys.argv[1]))
+    return sock
+
+trips = threading.Semaphore(0)
+for _ in range(20):
+    threading.Thread(target=talk, args=(connected(),), daemon=True).start()
+sys.last = connected()  # outlives the modules, and is closed then
+for _ in range(1000):
+    trips.acquire()
+"""
 
 
 def free_port() -> int:
@@ -584,6 +608,14 @@ class GruvSocks(DropinCase):
         self.assertFalse(given.write("x"))
         given.disconnect()
         given.disconnect()
+
+    def test_an_interpreter_ends_while_many_threads_talk(self) -> None:
+        port = self.serve(gruv_socks.echo_callback)
+        path = os.pathsep.join(sys.path)
+        program = subprocess.run(
+            [sys.executable, "-c", MANY_THREADS, str(port)], timeout=PATIENCE * 3, env={**os.environ, "PYTHONPATH": path}
+        )
+        self.assertEqual(program.returncode, 0)
 
     def test_a_blocking_server(self) -> None:
         server = gruv_socks.ServerBase()
