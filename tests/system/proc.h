@@ -27,14 +27,14 @@ bool proc_alive(pid_t pid);
  * gone. */
 uint64_t proc_cpu_ticks(pid_t pid);
 
-/* Open descriptors, or -1. */
+/* Open descriptors, or -1: it is gone, or (once said aloud) we may not look. */
 int proc_descriptors(pid_t pid);
 
 /* Bytes of memory that are its own, without mapped files; 0 where it is gone. */
 uint64_t proc_memory(pid_t pid);
 
-/* May /proc tell of its descriptors and memory? Of workers it tells root alone: they cannot be
- * dumped. */
+/* May /proc tell of its descriptors? Before Linux 6.2 it tells root alone of those of workers: they
+ * cannot be dumped. */
 bool proc_may_look(pid_t pid);
 
 /* Stopped by SIGSTOP. */

@@ -213,22 +213,6 @@ change_faults(struct soak *s)
         faults_set(s->d, rules[s->faults++ % (sizeof(rules) / sizeof(rules[0]))]);
 }
 
-static uint64_t
-memory_kib(pid_t pid)
-{
-    char path[64], *text, *at;
-    uint64_t kib = 0;
-    size_t n;
-
-    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-    text = harness_read_file(path, &n);
-    at = text != NULL ? strstr(text, "Pss_Anon:") : NULL;
-    if (at != NULL)
-        kib = strtoull(at + strlen("Pss_Anon:"), NULL, 10);
-    free(text);
-    return kib;
-}
-
 static void
 note_memory(struct soak *s)
 {
@@ -236,7 +220,7 @@ note_memory(struct soak *s)
 
     daemon_workers(s->d, &workers);
     for (size_t i = 0; i < workers.count; i++) {
-        uint64_t kib = memory_kib(workers.pid[i]);
+        uint64_t kib = proc_memory(workers.pid[i]) / 1024;
 
         s->memory_peak = kib > s->memory_peak ? kib : s->memory_peak;
     }
