@@ -74,6 +74,7 @@ conn_pause(struct conn *c)
     struct worker *w = conn_worker(c);
 
     w->paused_by_memory |= ledger_is_full(&w->store.ledger);
+    w->paused_by_scarcity |= ledger_is_scarce(&w->store.ledger);
     w->paused_by_files |= ledger_is_out_of_files(&w->store.ledger);
     if (c->read_paused)
         return;

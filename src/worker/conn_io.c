@@ -6,9 +6,11 @@
 #include <sys/socket.h>
 
 #define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
-#define READ_FULL    4096          /* bytes read at once while memory is full */
-#define FEED_MOST    1024          /* messages of one connection in one turn */
-#define FEED_LEAST   128           /* the same where the turn has had so many of all: */
+#define READ_LEAST   (64 * 1024)   /* the same where the turn has had so many of all: */
+#define READ_TURN    (8 * 1024 * 1024)
+#define READ_FULL    4096 /* bytes read at once, beyond a body, while memory is low */
+#define FEED_MOST    1024 /* messages of one connection in one turn */
+#define FEED_LEAST   128  /* the same where the turn has had so many of all: */
 #define FEED_TURN    4096
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
@@ -119,10 +121,10 @@ conn_write(struct conn *c)
 
 /* --- receiving --- */
 
-/* The rule of admission. While memory is full, a connection with messages at the handler or with
- * answers that its peer has not read waits, and a connection between messages waits (conn_begins).
- * The others finish what they have begun: their bodies grow in files, each makes one message of it,
- * and then it waits too.
+/* The rule of admission. While memory is scarce, a connection with messages at the handler or with
+ * answers that its peer has not read waits: the last quarter is for those of whom nothing is held.
+ * While it is full, a connection between messages waits (conn_begins). The others finish what they
+ * have begun: their bodies grow in files, each makes one message of it, and then it waits too.
  *
  * That ends. What fills the memory is with a handler, which settles it; or it waits for a peer,
  * which reads, or sends the consent that is still read, or has its time limit, and the slowest are
@@ -132,7 +134,7 @@ conn_write(struct conn *c)
 static bool
 conn_waits_for_memory(const struct conn *c)
 {
-    return ledger_is_full(&conn_worker(c)->store.ledger) &&
+    return ledger_is_scarce(&conn_worker(c)->store.ledger) &&
            (c->waiting > 0 || !chain_is_empty(&c->answers.ready));
 }
 
@@ -166,14 +168,20 @@ conn_has_room(const struct conn *c)
            !conn_waits_for_memory(c) && !conn_waits_for_file(c);
 }
 
-/* What is received and cannot be fed at once has to be kept. A body in a file can be fed. */
+/* What is received and cannot be fed at once has to be kept. The rest of a body can be fed, as far
+ * as it is known. */
 static size_t
 conn_read_size(const struct conn *c)
 {
     const struct ledger *l = &conn_worker(c)->store.ledger;
-    bool is_full = ledger_is_full(l) || ledger_is_out_of_files(l);
+    const struct message *m = c->message;
+    uint64_t size = READ_FULL;
 
-    return is_full && (c->message == NULL || c->message->fd < 0) ? READ_FULL : c->read_size;
+    if (!ledger_is_low(l) && !ledger_is_out_of_files(l))
+        return c->read_size;
+    if (m != NULL && m->announced > m->size)
+        size += m->announced - m->size;
+    return size < c->read_size ? (size_t)size : c->read_size;
 }
 
 static bool
@@ -419,7 +427,7 @@ static void
 conn_read_some(struct conn *c, bool to_end)
 {
     struct worker *w = conn_worker(c);
-    size_t share = READ_SHARE;
+    size_t share = w->read < READ_TURN ? READ_SHARE : READ_LEAST;
 
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
@@ -446,6 +454,7 @@ conn_read_some(struct conn *c, bool to_end)
                 conn_peer_done(c);
             return;
         }
+        w->read += (size_t)n;
         conn_mark_busy(c);
         conn_note_foreign_tls(c, w->read_buf, (size_t)n);
         CONN_ADD(c, bytes_in, (uint64_t)n);

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PUSH_FULL   (16u << 10) /* bytes that a peer may leave unread while memory is full */
+#define PUSH_FULL   (16u << 10) /* bytes that a peer may leave unread while memory is scarce */
 #define REPLY_SMALL 4096        /* a larger reply is kept like a message */
 
 /* --- counting --- */
@@ -390,13 +390,13 @@ conn_push_blob(struct conn *c, struct blob *blob)
     return rc;
 }
 
-/* Its peer has left too much unread; or, where it reads no more and memory is full, some. */
+/* Its peer has left too much unread; or, where it reads no more and memory is scarce, some. */
 static bool
 conn_is_behind(const struct conn *c, uint64_t more)
 {
     size_t queued = conn_queued(c);
 
-    if (c->blocked_us != 0 && queued > PUSH_FULL && ledger_is_full(&conn_worker(c)->store.ledger))
+    if (c->blocked_us != 0 && queued > PUSH_FULL && ledger_is_scarce(&conn_worker(c)->store.ledger))
         return true;
     return queued + more > c->listener->child->config->number[OPTION_SEND_QUEUE_MAX];
 }

@@ -180,6 +180,7 @@ conn_finish_turn(struct worker *w)
         conn_finish(c);
     }
     w->fed = 0;
+    w->read = 0;
 }
 
 void
@@ -224,11 +225,11 @@ conn_reads_slowly(const struct conn *c)
            c->blocked_sent < since_us / 1000000 * EVICT_RATE;
 }
 
-/* Memory that it holds for its peer. */
+/* Memory that it holds for its peer: what that has not read, and what it has sent behind it. */
 static size_t
 conn_held(const struct conn *c)
 {
-    return conn_queued(c) - (size_t)c->answers.ready.filed;
+    return conn_queued(c) - (size_t)c->answers.ready.filed + c->unfed.cap;
 }
 
 /* Of the peers that read slowly, or (hard) of all, the one with the most unread. */
@@ -285,6 +286,7 @@ conn_evict(struct worker *w)
     while (ledger_is_full(l) && (c = conn_slowest(w, l->used > l->max + l->max / 4)) != NULL) {
         conn_say_evicted(w, "peers that leave the most unread");
         CONN_ADD(c, err, 1);
+        conn_blame(c, STATS_BLAME_late, conn_reads_slowly(c));
         conn_close(c);
     }
     conn_finish_turn(w);
@@ -299,9 +301,10 @@ conn_mind_memory(struct worker *w)
     if (ledger_is_full(l))
         conn_evict(w);
     if (!(w->paused_by_memory && !ledger_is_full(l)) &&
+        !(w->paused_by_scarcity && !ledger_is_scarce(l)) &&
         !(w->paused_by_files && !ledger_is_out_of_files(l)))
         return;
-    w->paused_by_memory = w->paused_by_files = false;
+    w->paused_by_memory = w->paused_by_scarcity = w->paused_by_files = false;
     for (c = TAILQ_FIRST(&w->paused); c != NULL; c = TAILQ_NEXT(c, paused))
         conn_touch(c); /* all of them: who comes to wait again does so behind the others */
     conn_finish_turn(w);

@@ -148,9 +148,11 @@ struct worker {
     unsigned handshake_count;
     TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
     bool paused_by_memory, paused_by_files; /* some of them, perhaps */
-    struct conn *touched;                   /* looked at once more at the end of the turn */
-    uint32_t fed;                           /* messages in this turn */
-    struct conn *unread;                    /* with bytes left to read in the next turn */
+    bool paused_by_scarcity;
+    struct conn *touched; /* looked at once more at the end of the turn */
+    uint32_t fed;         /* messages in this turn, */
+    size_t read;          /* and bytes */
+    struct conn *unread;  /* with bytes left to read in the next turn */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */
     int64_t disk_free;            /* as disk.c has seen it, */

@@ -23,6 +23,7 @@
 #define PEERS        2000
 #define PATIENT      60000
 #define TINY_PEERS   400
+#define UNREAD_PEERS 300
 #define FULL_SECONDS 1700       /* for all tests */
 #define REPLY        (16 * MIB) /* the largest */
 
@@ -355,20 +356,15 @@ large_echoes_are_read_from_files_piece_by_piece(void **state)
     daemon_stop(d);
 }
 
-/* Many senders that send far ahead, `each` messages of n bytes: what the worker has taken waits,
- * the rest is not read. Once go_on lets them, all are committed. */
+/* Sends until nothing more is taken for a while. */
 static void
-flood(struct daemon *d, unsigned senders, const char *message, size_t n, size_t each,
-      void (*go_on)(struct daemon *d))
+send_until_calm(const struct daemon *d, unsigned senders, const char *message, size_t n,
+                size_t *left, struct waiting *w)
 {
-    size_t left[PEERS], all = 0;
     uint64_t taken = 0;
-    struct waiting w = waiting_begin(full_or(4, 1) * PATIENT);
     unsigned calm = 0;
 
-    for (unsigned i = 0; i < senders; i++)
-        left[i] = each * n;
-    do { /* until nothing more is taken for a while */
+    do {
         uint64_t now;
 
         for (unsigned i = 0; i < senders; i++)
@@ -377,7 +373,21 @@ flood(struct daemon *d, unsigned senders, const char *message, size_t n, size_t 
         now = stats_total(d, "bytes_in");
         calm = now == taken ? calm + 1 : 0;
         taken = now;
-    } while (calm < 20 && waiting_more(&w));
+    } while (calm < 20 && waiting_more(w));
+}
+
+/* Many senders that send far ahead, `each` messages of n bytes: what the worker has taken waits,
+ * the rest is not read. Once go_on lets them, all are committed. */
+static void
+flood(struct daemon *d, unsigned senders, const char *message, size_t n, size_t each,
+      void (*go_on)(struct daemon *d))
+{
+    size_t left[PEERS], all = 0;
+    struct waiting w = waiting_begin(full_or(4, 1) * PATIENT);
+
+    for (unsigned i = 0; i < senders; i++)
+        left[i] = each * n;
+    send_until_calm(d, senders, message, n, left, &w);
     go_on(d);
     do {
         all = 0;
@@ -413,6 +423,35 @@ a_slow_disk_makes_the_senders_wait(void **state)
     close_all(200);
     free(message);
     daemon_stop(d);
+}
+
+/* Peers that send on and read nothing. Nobody has to be closed for others to be served. */
+static void
+answers_that_are_not_read_leave_room_for_others(void **state)
+{
+    static const size_t sizes[] = {1500, 4000, 20000, 200000};
+    size_t left[UNREAD_PEERS];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        struct daemon *d = begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"},
+                                                          .listen = {NULL, "msp://127.0.0.1:0"}},
+                                 "frame", "handler=echo");
+        struct waiting w = waiting_begin(PATIENT);
+        char *message = frame(sizes[i]);
+
+        connect_all(d, UNREAD_PEERS);
+        for (unsigned k = 0; k < UNREAD_PEERS; k++)
+            left[k] = 10 * MAX / (sizes[i] + 4) * (sizes[i] + 4);
+        send_until_calm(d, UNREAD_PEERS, message, sizes[i] + 4, left, &w);
+        WAIT_FOR(stats_total(d, "memory") > MAX / 2, PATIENT);
+        expect_good(d);
+        assert_int_equal(stats_total(d, "err"), 0);
+        assert_true(stats_total(d, "open") >= UNREAD_PEERS);
+        close_all(UNREAD_PEERS);
+        free(message);
+        daemon_stop(d);
+    }
 }
 
 static char gate[HARNESS_PATH_LEN];
@@ -648,6 +687,7 @@ main(void)
         SYSTEM_TEST(documents_are_parsed_as_there_is_memory),
         SYSTEM_TEST(large_echoes_are_read_from_files_piece_by_piece),
         SYSTEM_TEST(a_slow_disk_makes_the_senders_wait),
+        SYSTEM_TEST(answers_that_are_not_read_leave_room_for_others),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
         SYSTEM_TEST(tiny_messages_take_little_memory_and_the_turns_of_nobody),

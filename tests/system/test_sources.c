@@ -448,7 +448,7 @@ who_makes_trouble_is_turned_away_for_a_while(void **state)
         {"127.0.0.3", "no protocol that is known", 1, make_nothing_known},
         {"127.0.0.4", "HTTP requests", 2, make_http},
         {"127.0.0.5", "messages without an end", 0, make_half},
-        {"127.0.0.6", "messages that came too slowly", 3, make_late},
+        {"127.0.0.6", "too slow to send, or to read", 3, make_late},
         {"127.0.0.7", "damaged packets", 0, make_damage},
     };
     struct daemon *d = daemon_start(&(struct daemon_options){
