@@ -420,7 +420,7 @@ soak-long: test-deps
 
 # Everything needs several times its time here: fewer programs run at once, and each may take longer.
 asan: deps
-	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-600} \
+	@JOBS=$${JOBS:-$$(($$(nproc) * 3 / 2))} LIMIT=$${LIMIT:-1800} \
 	    $(MAKE) --no-print-directory B=$(B)/asan SANITIZE=1 test
 
 # libFuzzer comes with clang. FUZZ_S= seconds for each fuzzer, FUZZ=word for some of them.

@@ -4,7 +4,7 @@
 #   TEST=journal         only programs with that in their name
 #   TEST=journal:torn    and of these only the tests whose names begin so
 #   -j 4, or JOBS=4      programs at a time (default: twice the cores; most of them wait)
-#   LIMIT=300            seconds for one program, then it is ended
+#   LIMIT=900            seconds for one program, then it is ended
 #   RUNNER="valgrind"    runs each program under another
 set -u
 while getopts j: option; do
@@ -20,7 +20,7 @@ name=${TEST:-}
 case $name in *:*) CMOCKA_TEST_FILTER="${name#*:}*" name=${name%%:*} ;; esac
 export MSOCK_BUILD MSOCK_SOURCE CMOCKA_TEST_FILTER
 JOBS=${JOBS:-$((2 * $(nproc)))}
-LIMIT=${LIMIT:-300}
+LIMIT=${LIMIT:-900}
 logs=$(mktemp -d) || exit 1
 trap 'rm -rf "$logs"' EXIT
 

@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define PLACES_MAX      64
-#define PROGRAM_SECONDS 240 /* a test program that takes longer hangs */
+#define PROGRAM_SECONDS 840 /* a test program that takes longer hangs */
 
 static struct place {
     char path[HARNESS_PATH_LEN];

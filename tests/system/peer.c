@@ -63,7 +63,7 @@ peer_try_connect(struct peer *p, const struct target *target, const char *source
     int one = 1, saved;
 
     memset(p, 0, offsetof(struct peer, in));
-    p->answer_ms = 10000 * WAIT_SCALE;
+    p->answer_ms = 30000 * WAIT_SCALE;
     p->fd = socket(target->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (p->fd < 0)
         return -1;

@@ -47,7 +47,7 @@ struct peer_counts {
 struct peer {
     int fd;
     char name[64];             /* our own address: "127.0.0.1:40001", "[::1]:40001" */
-    unsigned answer_ms;        /* how long to wait for an answer; 10000 times WAIT_SCALE at first */
+    unsigned answer_ms;        /* how long to wait for an answer; 30000 times WAIT_SCALE at first */
     unsigned spoil_crc;        /* so many of the next packets get a wrong CRC-32 */
     unsigned spoil_digest;     /* so many of the next messages get a wrong SHA-256 */
     unsigned answers;          /* to the message under way */

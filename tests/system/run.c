@@ -133,7 +133,7 @@ take_text(int *fd)
 void
 run_finish(struct running *r, unsigned timeout_ms, struct run_result *result_out)
 {
-    bool in_time = run_ended(r, timeout_ms);
+    bool in_time = run_ended(r, timeout_ms * WAIT_PATIENCE);
     int status = 0;
 
     if (!in_time)

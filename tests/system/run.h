@@ -45,8 +45,8 @@ void run_start(struct running *r, const char *const argv[], const struct run_opt
 /* True when it has ended; it stays to be waited for. */
 bool run_ended(const struct running *r, unsigned timeout_ms);
 
-/* Waits for the end; a program that does not end in time is killed and the test ends. The texts are
- * NUL-terminated; run_result_free frees them. */
+/* Waits for the end, with the patience of WAIT_FOR; a program that does not end in time is killed
+ * and the test ends. The texts are NUL-terminated; run_result_free frees them. */
 void run_finish(struct running *r, unsigned timeout_ms, struct run_result *result_out);
 void run_result_free(struct run_result *result);
 
