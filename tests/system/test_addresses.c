@@ -336,17 +336,20 @@ nobody_is_answered_at_an_address_before_the_reload_is_done(void **state)
     struct daemon *d;
     struct running reload;
     struct run_result result;
+    char text[128];
     unsigned port;
 
     (void)state;
     faults_need();
-    d = daemon_create(&(struct daemon_options){
-        .config = "", .set = {"ready_timeout=1500ms"}, .faults = true, .errors_expected = true});
+    d = daemon_create(
+        &(struct daemon_options){.config = "", .faults = true, .errors_expected = true});
     configure(d, 0, "\"msp://127.0.0.1:%u\"");
     daemon_launch(d);
     port = target_port(&d->listeners[0]);
     faults_set(d, "fork hang - 3\n");
-    configure(d, port, "\"msp://0.0.0.0:%u\"");
+    snprintf(text, sizeof(text),
+             "workers = 2\nlisten = {\"msp://0.0.0.0:%u\"}\nready_timeout = 1500ms\n", port);
+    daemon_configure(d, text);
     run_start(&reload,
               (const char *[]){harness_program("msockctl"), "-r", d->runtime_dir, "reload", NULL},
               NULL);
@@ -358,7 +361,7 @@ nobody_is_answered_at_an_address_before_the_reload_is_done(void **state)
     run_result_free(&result);
     faults_set(d, "");
     assert_int_equal(try_connect("127.0.0.1", port), 0);
-    daemon_reload(d);
+    move(d, port, "\"msp://0.0.0.0:%u\"");
     assert_int_equal(try_connect("127.0.0.2", port), 0);
     daemon_stop(d);
 }
@@ -566,7 +569,7 @@ a_connection_stays_while_the_addresses_of_its_name_change(void **state)
         harness_write_file(hosts, i % 2 == 0 ? other : one, strlen(one));
         daemon_reload(d);
     }
-    assert_true(stats_total(d, "adopted") >= 1);
+    WAIT_FOR(stats_total(d, "adopted") >= 1, 5000);
     close(fd);
     daemon_stop(d);
 }

@@ -276,8 +276,8 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
         {"#!/bin/sh\nsleep 1000 & wait\n", "within ready_timeout"},
         {"no program", "cannot be executed"},
     };
-    struct daemon *d = start((struct daemon_options){
-        .config = two_workers, .set = {"ready_timeout=1s"}, .errors_expected = true});
+    struct daemon *d =
+        start((struct daemon_options){.config = two_workers, .errors_expected = true});
     struct peer witness;
 
     (void)state;
@@ -308,10 +308,8 @@ workers_of_the_new_program_that_die_or_hang_change_nothing(void **state)
 
     (void)state;
     faults_need();
-    d = start((struct daemon_options){.config = two_workers,
-                                      .set = {"ready_timeout=2s"},
-                                      .faults = true,
-                                      .errors_expected = true});
+    d = start(
+        (struct daemon_options){.config = two_workers, .faults = true, .errors_expected = true});
     peer_connect(&witness, &d->listeners[0]);
     faults_set(d, "fork abort - 5\n"); /* not the child that reads the configuration */
     expect_failed_upgrade(d, &witness, "died");
@@ -337,10 +335,8 @@ a_new_program_that_fails_as_the_master_changes_nothing(void **state)
 
     (void)state;
     faults_need();
-    d = start((struct daemon_options){.config = two_workers,
-                                      .set = {"ready_timeout=2s", LOAD_PATIENCE},
-                                      .faults = true,
-                                      .errors_expected = true});
+    d = start((struct daemon_options){
+        .config = two_workers, .set = {LOAD_PATIENCE}, .faults = true, .errors_expected = true});
     peer_connect(&witness, &d->listeners[0]);
     load = load_start(&d->listeners[0], "back", 2, 600);
     descriptors = proc_descriptors(d->run.pid);
