@@ -12,7 +12,8 @@
 
 #define PACKETS  10000
 #define WINDOW   64
-#define STALL_MS 50 /* nothing came for so long: the oldest packet is sent again */
+#define STALL_MS 50   /* nothing came for so long: the oldest packet is sent again */
+#define REST_MS  2000 /* nothing came for so long: nothing is on its way */
 #define STALLS   2000
 
 /* Packets first to next - 1 are on their way; the others before are acknowledged, or not sent
@@ -92,11 +93,11 @@ hear(struct burst *b, const struct raw_packet *p)
 }
 
 static bool
-has_answer(const struct burst *b)
+has_answer(const struct burst *b, int ms)
 {
     struct pollfd fd = {.fd = b->raw.peer.fd, .events = POLLIN};
 
-    return b->raw.peer.have > 0 || poll(&fd, 1, STALL_MS) > 0;
+    return b->raw.peer.have > 0 || poll(&fd, 1, ms) > 0;
 }
 
 static void
@@ -107,7 +108,7 @@ send_all(struct burst *b)
     while (b->first < b->count) {
         while (b->next < b->count && b->next - b->first < WINDOW)
             put(b, b->next++);
-        if (!has_answer(b)) {
+        if (!has_answer(b, STALL_MS)) {
             if (++b->stalls > STALLS)
                 fail_msg("packet %u is not acknowledged", b->first);
             put(b, b->first);
@@ -127,7 +128,7 @@ hear_rest(struct burst *b)
 {
     struct raw_packet p;
 
-    while (has_answer(b) && raw_cnp_get(&b->raw, &p) == 0) {
+    while (has_answer(b, REST_MS) && raw_cnp_get(&b->raw, &p) == 0) {
         hear(b, &p);
         free(p.payload);
     }

@@ -272,7 +272,7 @@ what_a_dead_worker_has_written_has_no_second_record(void **state)
         &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
     struck = faults_struck(d);
     peer_connect(&p, &d->listeners[0]);
-    faults_set(d, "sync delay-5000 /journal/ 1\n");
+    faults_set(d, "sync hang /journal/ 1\n");
     post(&p, &kinds[0]);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
@@ -300,7 +300,7 @@ what_a_dead_worker_has_not_written_is_handled(void **state)
         &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
     struck = faults_struck(d);
     peer_connect(&p, &d->listeners[0]);
-    faults_set(d, "write delay-5000 /journal/ 1\n");
+    faults_set(d, "write hang /journal/ 1\n");
     post(&p, &kinds[0]);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
@@ -378,7 +378,7 @@ an_orphan_of_the_journal_is_handled_by_another_handler(void **state)
     struck = faults_struck(d);
     peer_connect(&p, &d->listeners[0]);
     daemon_workers(d, &workers);
-    faults_set(d, "write delay-8000 /journal/ 1\n");
+    faults_set(d, "write hang /journal/ 1\n");
     post(&p, &kinds[0]);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");

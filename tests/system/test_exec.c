@@ -231,6 +231,7 @@ what_was_acknowledged_is_done_over_reloads_and_at_the_end(void **state)
     for (size_t i = 0; i < sizeof(workers_at_work) / sizeof(workers_at_work[0]); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
             .listen = {exec_url("msp", workers_at_work[i].options, workers_at_work[i].command)},
+            .set = {LOAD_PATIENCE},
             .errors_expected = true});
         struct load *l = load_start(&d->listeners[0], "e", 4, 200);
         uint64_t done;
@@ -244,7 +245,7 @@ what_was_acknowledged_is_done_over_reloads_and_at_the_end(void **state)
             fail_msg("%s: %s", workers_at_work[i].name, l->complaint);
         daemon_stop(d); /* while they send */
         load_stop(l);
-        assert_int_equal(count_children(d), 0);
+        WAIT_FOR(count_children(d) == 0, 5000);
         done = count_done(d, "e", 4);
         if (done < l->acked)
             fail_msg("%s: %llu acknowledged, %llu done", workers_at_work[i].name,

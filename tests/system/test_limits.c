@@ -61,7 +61,7 @@ workers_ticks(const struct daemon *d)
     return sum;
 }
 
-/* The workers' share of one core while a quiet connection is timed out after a second. */
+/* The workers' share of one core while a quiet connection is timed out after some seconds. */
 static void
 expect_idle_workers(const struct daemon *d, struct peer *quiet)
 {
@@ -81,7 +81,7 @@ static void
 without_descriptors_new_ones_are_busy_and_no_worker_spins(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){
-        .workers = 2, .files = 64, .handler = "discard", .set = {"idle_timeout=1500ms"}});
+        .workers = 2, .files = 64, .handler = "discard", .set = {"idle_timeout=5s"}});
     struct peer peers[MANY], quiet;
     unsigned busy = 0, served = 0;
     struct answer a;
@@ -187,8 +187,8 @@ one_without_a_descriptor_is_not_listened_to(void **state)
 static void
 a_flood_of_refused_connections_leaves_the_others_alone(void **state)
 {
-    struct daemon *d = daemon_start(
-        &(struct daemon_options){.workers = 2, .handler = "discard", .set = {"max_connections=8"}});
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 2, .handler = "discard", .set = {LOAD_PATIENCE, "max_connections=8"}});
     struct load *l = load_start(&d->listeners[0], "x", 4, 500);
     struct peer held[4], extra;
     struct answer a;

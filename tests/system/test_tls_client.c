@@ -363,7 +363,7 @@ a_load_runs_inside(void **state)
                  "$M bench -u %s+tls://localhost:$P%s --ca ca.pem -c 5 -n 200 %s", rows[i].url,
                  strstr(rows[i].listen, "eof") != NULL ? "?framing=eof" : "", rows[i].options);
         expect(&s, line, EX_OK, rows[i].says);
-        assert_int_equal(stats_total(d, "messages"), 200 * (i + 1));
+        WAIT_FOR(stats_total(d, "messages") == 200 * (i + 1), 5000);
     }
 }
 
