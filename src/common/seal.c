@@ -176,12 +176,6 @@ seal_stream_end(struct seal_stream *s)
     free(s);
 }
 
-uint64_t
-seal_stream_size(const struct seal_stream *s)
-{
-    return s->size;
-}
-
 size_t
 seal_stream_next(const struct seal_stream *s)
 {

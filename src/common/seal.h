@@ -78,8 +78,7 @@ struct seal_stream *
 seal_stream_open(const struct seal *seal, const char *proto, const uint8_t header[SEAL_HEADER]);
 void seal_stream_end(struct seal_stream *s); /* NULL is fine */
 
-/* The bytes of the payload in all, and in its next chunk; has that chunk the rest of them? */
-uint64_t seal_stream_size(const struct seal_stream *s);
+/* The bytes of the payload in its next chunk; has that chunk the rest of them? */
 size_t seal_stream_next(const struct seal_stream *s);
 bool seal_stream_is_last(const struct seal_stream *s);
 

@@ -324,9 +324,9 @@ json_parse_reals(const char *text, size_t n, json_error_t *why, char error[JSON_
     return value;
 }
 
-static json_t *
-json_parse_weighed(const char *text, size_t n, const struct proto_limits *limits,
-                   uint64_t *cost_out, char error[JSON_ERROR_LEN])
+json_t *
+json_parse(const char *text, size_t n, const struct proto_limits *limits, uint64_t *cost_out,
+           char error[JSON_ERROR_LEN])
 {
     json_error_t why;
     const char *nul;
@@ -350,15 +350,6 @@ json_parse_weighed(const char *text, size_t n, const struct proto_limits *limits
     json_fail_at(error, text, (size_t)(nul - text), "a NUL byte");
     errno = EINVAL;
     return NULL;
-}
-
-json_t *
-json_parse(const char *text, size_t n, const struct proto_limits *limits,
-           char error[JSON_ERROR_LEN])
-{
-    uint64_t cost;
-
-    return json_parse_weighed(text, n, limits, &cost, error);
 }
 
 static enum json_verdict
@@ -403,7 +394,7 @@ json_parse_message(struct message *m, const struct proto_limits *limits, bool wa
 
     if (verdict != JSON_GOOD)
         return verdict;
-    value = json_parse_weighed(body, (size_t)m->size, limits, cost_out, error);
+    value = json_parse(body, (size_t)m->size, limits, cost_out, error);
     if (value == NULL)
         verdict = errno == ENOMEM ? JSON_UNREADABLE : JSON_BAD;
     message_body_release(m, body);

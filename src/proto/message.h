@@ -203,9 +203,9 @@ const char *path_check(const char *path, size_t n);
  * max_json_values. Integers that do not fit into 64 bits become reals. Returns the value, the
  * caller's (json_decref), or NULL with "line L column C: reason" in error, which may hold bytes of
  * the document as they are, control bytes too: whoever shows it escapes it. errno is ENOMEM where
- * it is not the document's fault, else EINVAL. */
+ * it is not the document's fault, else EINVAL. cost_out: bytes that the value takes at most. */
 struct json_t *json_parse(const char *text, size_t n, const struct proto_limits *limits,
-                          char error[JSON_ERROR_LEN]);
+                          uint64_t *cost_out, char error[JSON_ERROR_LEN]);
 
 /* json_loadb, with errno ENOMEM where it is not the text's fault, else EINVAL. jansson does not
  * always say that it has no memory, so without memory for a tree of that size it is ENOMEM, too. */

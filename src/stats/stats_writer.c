@@ -3,14 +3,10 @@
  * cannot fail. */
 #include "stats/stats_writer.h"
 
-#include "common/fd.h"
-#include "common/kernel.h"
-
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* Slots get their room in the file in steps of this many: 16 KiB. */
 #define SLOTS_STEP 128
@@ -49,8 +45,7 @@ stats_writer_open(struct stats_writer *sw, const struct stats_place *place)
     struct stats_control *control;
     struct stats_load *loads;
 
-    *sw = (struct stats_writer){
-        .stats_fd = place->stats_fd, .load_count = place->loads.n, .next_id = 1};
+    *sw = (struct stats_writer){.stats_fd = place->stats_fd, .next_id = 1};
     sw->control = control = writer_map(place->control_fd, sizeof(*control), PROT_READ);
     sw->loads = loads = place->loads.memory != NULL
                             ? place->loads.memory

@@ -19,8 +19,7 @@ struct stats_writer {
     uint32_t *free_slots; /* stack of slots given back */
     uint32_t free_count, free_cap;
     uint32_t reserved; /* slots that have room in the file */
-    unsigned load_count;
-    int stats_fd; /* borrowed from struct stats_place */
+    int stats_fd;      /* borrowed from struct stats_place */
 };
 
 /* Maps, and puts its incarnation in place. What place has stays as long as sw is used. Returns 0,

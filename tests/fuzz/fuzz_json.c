@@ -14,7 +14,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     const struct proto_limits limits = {
         .max_json_size = 1 << 20, .max_json_depth = 64, .max_json_values = 10000};
     char error[JSON_ERROR_LEN] = "";
-    json_t *value = json_parse((const char *)data, n, &limits, error), *again;
+    uint64_t cost;
+    json_t *value = json_parse((const char *)data, n, &limits, &cost, error), *again;
     char *text;
 
     if (value == NULL) {
@@ -25,7 +26,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     text = json_dumps(value, JSON_ENCODE_ANY);
     if (text == NULL)
         abort();
-    again = json_parse(text, strlen(text), &limits, error);
+    again = json_parse(text, strlen(text), &limits, &cost, error);
     if (again == NULL && strlen(text) <= limits.max_json_size)
         abort();
     json_decref(again);

@@ -350,12 +350,6 @@ disk_count(void)
     return count;
 }
 
-size_t
-disk_calls(void)
-{
-    return disk.calls;
-}
-
 void
 disk_fail(size_t call, int error)
 {

@@ -21,12 +21,9 @@ const struct file_ops *disk_uncounted_ops(void);
 /* How many calls that change something were noted. */
 size_t disk_count(void);
 
-/* How many calls were made, those that only look included. */
-size_t disk_calls(void);
-
-/* The call with this number, the first is 1, fails with error; 0: none. DISK_SHORT: a write does
- * half of its work. Returns nothing; disk_failed tells whether it came to that, and which it was.
- */
+/* The call with this number fails with error; 0: none does. The first is 1, and calls that only
+ * look count too. DISK_SHORT: a write does half of its work. disk_failed tells whether it came to
+ * that, and which it was. */
 #define DISK_SHORT (-1)
 void disk_fail(size_t call, int error);
 const char *disk_failed(void); /* the name of the call, or NULL */

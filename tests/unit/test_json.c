@@ -36,7 +36,8 @@ parse(const char *text, size_t n, unsigned depth, char error[JSON_ERROR_LEN])
     const struct proto_limits limits = {
         .max_json_size = 16 << 20, .max_json_depth = depth, .max_json_values = 500000};
 
-    return json_parse(n <= 1 << 16 ? guard_copy(&guard, text, n) : text, n, &limits, error);
+    return json_parse(n <= 1 << 16 ? guard_copy(&guard, text, n) : text, n, &limits, &(uint64_t){0},
+                      error);
 }
 
 static bool
@@ -336,7 +337,7 @@ values_of(const char *text)
     char error[JSON_ERROR_LEN];
 
     for (limits.max_json_values = 1;; limits.max_json_values++) {
-        json_t *value = json_parse(text, strlen(text), &limits, error);
+        json_t *value = json_parse(text, strlen(text), &limits, &(uint64_t){0}, error);
 
         if (value != NULL) {
             json_decref(value);

@@ -75,7 +75,6 @@ followed_lose(struct follow *f, struct followed *s)
     if (s->fd >= 0 && f->ops->status(s->fd, &st) == 0)
         s->size = (uint64_t)st.st_size;
     if (s->size > told) {
-        f->lag.lost_segments++;
         f->lag.lost_bytes += s->size - told;
         log_line(LOG_relay_lost,
                  "relay: journal/%s was taken away before it was relayed: %llu bytes are lost to "
