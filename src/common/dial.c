@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #define WATCHED_MAX (URL_SERVERS_MAX * DIAL_MAX)
 

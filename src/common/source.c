@@ -6,7 +6,6 @@
 #include "common/text.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fnmatch.h>
 #include <netinet/in.h>
 #include <openssl/evp.h>

@@ -2,7 +2,6 @@
  * call that does, its end. */
 #include "embed/server.h"
 
-#include "common/digest.h"
 #include "common/fd.h"
 #include "common/text.h"
 #include "stats/stats_master.h"

@@ -2,7 +2,6 @@
 #include "stats/stats_layout.h"
 
 #include "common/fd.h"
-#include "common/kernel.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define CROWD    40 /* connections of one round, where many make the harm */
 #define ROUND_MS 20 /* between two rounds */

@@ -6,7 +6,6 @@
 
 #include "target.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -4,7 +4,6 @@
 
 #include "load.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

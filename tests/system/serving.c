@@ -3,7 +3,6 @@
 
 #include "support/signals.h"
 
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 

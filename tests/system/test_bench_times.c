@@ -1,6 +1,5 @@
 /* The load generator beside what msockd is compared with, and the times that it measures. */
 #include "bench.h"
-#include "stats.h"
 
 #include <arpa/inet.h>
 #include <pthread.h>

@@ -8,8 +8,6 @@
 
 #include "support/signals.h"
 
-#include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>

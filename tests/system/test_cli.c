@@ -3,7 +3,6 @@
 #include "stats.h"
 #include "target.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,12 +5,10 @@
 
 #include "support/signals.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PEERS 6
 

@@ -2,7 +2,6 @@
  * while messages are sent, mended as a start of the machine would mend it, and read. */
 #include "journal.h"
 #include "msock.h"
-#include "target.h"
 
 #include "daemon.h"
 

@@ -3,7 +3,6 @@
 #include "journal.h"
 #include "msock.h"
 #include "stats.h"
-#include "target.h"
 
 #include <pthread.h>
 #include <signal.h>

@@ -3,7 +3,6 @@
 #include "daemon.h"
 
 #include "common/base.h"
-#include "support/signals.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

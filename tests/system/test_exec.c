@@ -2,7 +2,6 @@
  * are served meanwhile, and no process is left behind. */
 #include "load.h"
 #include "raw_cnp.h"
-#include "stats.h"
 
 #include <ctype.h>
 #include <dirent.h>

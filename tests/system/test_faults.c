@@ -3,7 +3,6 @@
 #include "faults.h"
 #include "load.h"
 #include "msock.h"
-#include "stats.h"
 #include "target.h"
 
 #include <dirent.h>

@@ -3,7 +3,6 @@
 #include "faults.h"
 #include "journal.h"
 #include "msock.h"
-#include "stats.h"
 
 #include <pthread.h>
 #include <stdio.h>

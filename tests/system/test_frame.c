@@ -4,7 +4,6 @@
 #include "raw_frame.h"
 #include "stats.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -4,11 +4,9 @@
 #include "load.h"
 #include "manager.h"
 #include "program.h"
-#include "stats.h"
 
 #include "support/signals.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

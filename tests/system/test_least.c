@@ -1,7 +1,6 @@
 /* Least privilege: what a worker is, has and may do. */
 #include "daemon.h"
 #include "raw_tiny.h"
-#include "target.h"
 
 #include "support/signals.h"
 

@@ -3,7 +3,6 @@
 #include "raw.h"
 #include "stats.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

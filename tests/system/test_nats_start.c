@@ -3,7 +3,6 @@
 #include "nats_case.h"
 #include "nats_jwt.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

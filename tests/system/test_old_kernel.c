@@ -2,7 +2,6 @@
  * do the same work, and where there is none the start says what is missing. */
 #include "load.h"
 #include "msock.h"
-#include "stats.h"
 
 #include "support/signals.h"
 

@@ -2,7 +2,6 @@
  * works beneath them. Where it cannot be, since a sanitizer is in the way or the kernel too old,
  * the tests are skipped. */
 #include "daemon.h"
-#include "journal.h"
 #include "peer.h"
 #include "stats.h"
 

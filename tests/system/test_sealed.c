@@ -1,9 +1,7 @@
 /* Sealed messages from end to end: keys change without a pause, files of any size come as they
  * are, and a large reply is sealed beside the loop. */
 #include "daemon.h"
-#include "journal.h"
 #include "msock.h"
-#include "stats.h"
 #include "target.h"
 
 #include <poll.h>

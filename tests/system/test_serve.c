@@ -5,7 +5,6 @@
 #include "stats.h"
 #include "support/signals.h"
 
-#include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -13,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* "user" and "secret", by openssl passwd -6; in base64 for a request. */
 #define LINE                                                                                       \

@@ -8,7 +8,6 @@
 #include "faults.h"
 #include "load.h"
 #include "program.h"
-#include "stats.h"
 
 #include "support/signals.h"
 

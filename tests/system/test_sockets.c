@@ -2,7 +2,6 @@
 #include "journal.h"
 #include "stats.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,6 @@
 #include "support/signals.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

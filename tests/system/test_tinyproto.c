@@ -5,9 +5,7 @@
 
 #include "support/signals.h"
 
-#include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -9,7 +9,6 @@
 
 #include "support/signals.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,7 +7,6 @@
 #include "common/fd.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #define LARGE 100000

@@ -5,7 +5,6 @@
 #include "common/base.h"
 
 #include <assert.h>
-#include <poll.h>
 
 /* --- the protocol --- */
 

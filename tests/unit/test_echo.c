@@ -1,7 +1,5 @@
 #include "handler_fixture.h"
 
-#include "proto/msp/msp_wire.h"
-
 static const struct handler_ops *echo;
 
 static int

@@ -2,7 +2,6 @@
 
 #include "common/fd.h"
 #include "handler/exec/exec.h"
-#include "proto/msp/msp_wire.h"
 
 #include <errno.h>
 

@@ -1,9 +1,5 @@
 #include "exec_fixture.h"
 
-#include "support/signals.h"
-
-#include "proto/msp/msp_wire.h"
-
 #include <sys/resource.h>
 
 static char large[300000]; /* more than a pipe holds */

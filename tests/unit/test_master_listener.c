@@ -1,5 +1,4 @@
 /* Listening sockets: what is bound, what is taken over, what is removed. */
-#include "common/fd.h"
 #include "master/state.h"
 
 #include <errno.h>
@@ -10,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 

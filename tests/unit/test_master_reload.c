@@ -5,7 +5,6 @@
 
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 static void
 remember(const struct bench *b, int pids[], int n)

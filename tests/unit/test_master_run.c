@@ -7,7 +7,6 @@
 #include "master/state.h"
 
 #include <netinet/in.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sysexits.h>
 

@@ -5,7 +5,6 @@
 #include "guard.h"
 
 #include <errno.h>
-#include <stdbool.h>
 
 struct spill {
     unsigned opened, failures; /* failures: so many opens still fail */

@@ -3,7 +3,6 @@
 
 #include "guard.h"
 
-#include <netinet/in.h>
 #include <sys/un.h>
 
 static void

@@ -6,7 +6,6 @@
 #include "proto/limits.h"
 #include "proto/msp/msp_wire.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

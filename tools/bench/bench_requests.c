@@ -3,7 +3,6 @@
 #include "common/base.h"
 #include "common/digest.h"
 #include "proto/msp/msp_wire.h"
-#include "proto/proto_table.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,6 @@
  * still hold records that are: then only newlines, or what stands between them, were damaged. */
 #include "handler/journal/journal.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #define SCAN_BLOCK    (256u << 10)

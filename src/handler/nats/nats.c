@@ -6,7 +6,6 @@
 #include "common/log.h"
 
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #define NATS_FINISH_US 2000000 /* the master does not wait much longer for a worker */

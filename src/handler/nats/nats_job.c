@@ -1,8 +1,6 @@
 /* What is published of a message: its values, and its id. */
 #include "handler/nats/nats.h"
 
-#include <stdlib.h>
-
 /* A sender's id belongs to its listener, and a file is known by its content and its path. All else
  * is known by the id of its record. */
 static char *

@@ -2,7 +2,6 @@
  * that a worker has given up. */
 #include "evil.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
