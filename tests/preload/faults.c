@@ -83,8 +83,19 @@ delay(const char *text)
     return *end == '-' ? end + 1 : end;
 }
 
+/* Until the rules are other ones. */
+static void
+hold(const char *rules)
+{
+    const struct timespec moment = {.tv_nsec = 5000000};
+    char now[RULES_LEN];
+
+    while (read_rules(now) && strcmp(now, rules) == 0)
+        nanosleep(&moment, NULL);
+}
+
 static enum action
-strike(const char *action)
+strike(const char *action, const char *rules)
 {
     static const struct {
         const char *name;
@@ -101,6 +112,8 @@ strike(const char *action)
         exit(0);
     if (strncmp(action, DELAY, sizeof(DELAY) - 1) == 0)
         action = delay(action + sizeof(DELAY) - 1);
+    if (strcmp(action, "hold") == 0)
+        hold(rules);
     if (strcmp(action, "hang") == 0)
         for (;;)
             pause();
@@ -118,14 +131,15 @@ strike(const char *action)
 static enum action
 decide(const char *call, const char *path)
 {
-    char rules[RULES_LEN], *save = NULL;
+    char rules[RULES_LEN], lines[RULES_LEN], *save = NULL;
     int saved = errno;
 
     if (!read_rules(rules)) {
         errno = saved;
         return ACTION_NONE;
     }
-    for (char *line = strtok_r(rules, "\n", &save); line != NULL;
+    memcpy(lines, rules, sizeof(lines));
+    for (char *line = strtok_r(lines, "\n", &save); line != NULL;
          line = strtok_r(NULL, "\n", &save)) {
         char name[NAME_LEN], action[NAME_LEN], where[256];
         unsigned every = 1;
@@ -137,7 +151,7 @@ decide(const char *call, const char *path)
         if (every > 1 && __atomic_add_fetch(&calls_seen, 1, __ATOMIC_RELAXED) % every != 0)
             continue;
         errno = saved;
-        return strike(action);
+        return strike(action, rules);
     }
     errno = saved;
     return ACTION_NONE;

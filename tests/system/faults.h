@@ -13,8 +13,8 @@ void faults_need(void);
  *     (an OFD lock is taken), link (linkat), rename, noreplace (renameat2 with a flag), mode
  *     (fchmod), fallocate, fork, alarm (a new program begins as the master).
  * ACTION: an errno's name (EIO, ENOSPC, EDQUOT, EINVAL, EPERM, EOPNOTSUPP, ENOLCK), short (half of
- *     it is written), abort, exit, hang, delay-N (N milliseconds, then it is done as usual),
- *     delay-N-EIO (then it fails so).
+ *     it is written), abort, exit, hang, hold (until the rules are other ones, then it is done as
+ *     usual), delay-N (the same after N milliseconds), delay-N-EIO (then it fails so).
  * WHERE: a part of the path of the file, "-" for any. EVERY: each nth such call of a process.
  * An empty text switches all off. */
 void faults_set(const struct daemon *d, const char *rules);

@@ -120,12 +120,14 @@ who_sent_in_time_is_not_timed_out_by_a_worker_that_stood_still(void **state)
     (void)state;
     assert_non_null(peers);
     halves_make(&h);
+    worker = worker_stop(d);
     for (unsigned i = 0; i < SENDERS; i++) {
         peer_connect(&peers[i], &d->listeners[0]);
         send_first(&peers[i], &h);
     }
+    assert_int_equal(signal_send(worker, SIGCONT), 0);
     WAIT_FOR(stats_total(d, "bytes_in") == SENDERS * h.first, 10000);
-    worker = worker_stop(d);
+    worker = worker_stop(d); /* before the first of them is late */
     for (unsigned i = 0; i < SENDERS; i++)
         send_rest(&peers[i], &h);
     await_deadline(now_us() + STALL_MS * 1000);
@@ -197,19 +199,17 @@ a_receipt_is_not_repeated_because_its_commit_was_slow(void **state)
     daemon_stop(d);
 }
 
-/* During the commit that has just begun: what p sends is received, and the worker rests. */
+/* During a commit that is held: what p sends is received, and the worker rests. */
 static void
 expect_receiving(const struct daemon *d, struct peer *p, const struct halves *h)
 {
-    uint64_t began = now_us(), bytes = stats_total(d, "bytes_in"), turns, took;
+    uint64_t bytes = stats_total(d, "bytes_in"), turns;
 
     assert_int_equal(peer_write(p, h->data, h->n), 0);
-    WAIT_FOR(stats_total(d, "bytes_in") >= bytes + h->n, 1500);
+    WAIT_FOR(stats_total(d, "bytes_in") >= bytes + h->n, 5000);
     turns = stats_workers_sum(d, "turns");
-    await_deadline(began + 1500000);
+    await_deadline(now_us() + 1000000);
     turns = stats_workers_sum(d, "turns") - turns;
-    took = now_us() - began;
-    assert_true(took < STALL_MS * 1000); /* it is still the same commit */
     if (turns > 1000)
         fail_msg("the worker's loop turned %llu times during a commit", (unsigned long long)turns);
 }
@@ -241,7 +241,7 @@ slow_commits_in_a_row_keep_nobody_from_sending(void **state)
     peer_connect(&other, &d->listeners[0]);
     for (unsigned i = 0; i < 3; i++)
         peer_connect(&peers[i], &d->listeners[0]);
-    faults_set(d, "sync delay-2500 /journal/ 1\n");
+    faults_set(d, "sync hold /journal/ 1\n");
     worker = worker_stop(d);
     assert_true(send_byte(&other, slow, &sent));
     assert_int_equal(peer_write(&peers[0], h.data, h.n), 0);
@@ -251,8 +251,8 @@ slow_commits_in_a_row_keep_nobody_from_sending(void **state)
         WAIT_FOR(send_byte(&other, slow, &sent) && faults_struck(d) > struck, 10000);
         struck = faults_struck(d);
         expect_receiving(d, &peers[i], &h);
+        faults_set(d, i == 1 ? "sync hold /journal/ 1\n\n" : ""); /* holds the next one, or none */
     }
-    faults_set(d, "");
     for (unsigned i = 0; i < 3; i++)
         expect_acks(&peers[i], i);
     daemon_stop(d);
