@@ -187,7 +187,7 @@ void
 raw_expect_counts(const struct daemon *d, uint64_t messages, uint64_t rej, uint64_t nack1,
                   uint64_t err)
 {
-    struct waiting w = waiting_begin(3000);
+    struct waiting w = waiting_begin(20000);
     struct peer_counts c;
 
     do {

@@ -50,7 +50,7 @@ conn_proto(const struct daemon *d, const char *peer, char out[32])
 static void
 expect_proto(const struct daemon *d, const char *peer, const char *want)
 {
-    struct waiting w = waiting_begin(3000);
+    struct waiting w = waiting_begin(20000);
     char proto[32];
 
     do {

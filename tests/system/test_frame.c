@@ -272,7 +272,7 @@ a_frame_cut_short_is_never_handed_on(void **state)
         raw_expect_counts(d, 0, 0, 0, 0);
         /* of those with a reset, some were over before their bytes were read */
         assert_in_range(stats_total(d, "cut"), rows[i].n - 1, connections - 2);
-        assert_true(daemon_logged(d, "is dropped: its end did not come"));
+        WAIT_FOR(daemon_logged(d, "is dropped: its end did not come"), 5000);
         raw_connect(&r, rows[i].kind, &d->listeners[0], RAW_WHOLE);
         raw_say(&r, rows[i].bytes, rows[i].n);
         raw_expect_counts(d, 1, 0, 0, 0);
@@ -387,7 +387,7 @@ a_web_page_cannot_speak_to_a_listener(void **state)
             raw_expect_end(&r);
         }
         raw_expect_counts(d, 0, 0, 0, 2);
-        assert_true(daemon_logged(d, "is closed: it began with an HTTP request"));
+        WAIT_FOR(daemon_logged(d, "is closed: it began with an HTTP request"), 5000);
         daemon_stop(d);
         assert_int_equal(raw_journal_count(d), 0);
     }
@@ -439,7 +439,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
         raw_say(&r, rows[i].bytes, rows[i].n);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, 1);
-        assert_true(daemon_logged(d, "is dropped: it came too slowly"));
+        WAIT_FOR(daemon_logged(d, "is dropped: it came too slowly"), 5000);
         daemon_stop(d);
         assert_int_equal(raw_journal_count(d), 0);
     }

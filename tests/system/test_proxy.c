@@ -19,6 +19,10 @@ static char body[BODY_MAX];
 static const struct daemon_options patient = {
     .workers = 2, .set = {"timeout=150ms", "packet_size_max=4K", "on_conflict=replace"}};
 
+/* Where nothing is lost without the connection, nobody has to give up. */
+static const struct daemon_options unhurried = {.workers = 2,
+                                                .set = {LOAD_PATIENCE, "packet_size_max=4K"}};
+
 /* The tag, the number and a blank, then bytes of any kind. */
 static size_t
 make_body(const char *tag, unsigned number)
@@ -301,7 +305,7 @@ a_message_cut_on_its_way_is_never_handed_on(void **state)
 
     (void)state;
     crowd_start(&c, takes_what_acknowledges,
-                &(struct proxy_options){.seed = 5, .cut_every = 15000, .reset = true}, &patient);
+                &(struct proxy_options){.seed = 5, .cut_every = 15000, .reset = true}, &unhurried);
     crowd_stop(&c, 60);
     journal_load(c.d->data_dir, false, &j);
     for (size_t i = 0; i < c.count; i++) {

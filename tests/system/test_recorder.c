@@ -108,9 +108,9 @@ a_crash_says_where_and_over_whose_bytes(void **state)
     assert_non_null(strstr(shown.out, p.name));
     assert_non_null(strstr(shown.out, "(fault.so+0x"));
     run_result_free(&shown);
-    assert_true(daemon_logged(d, "crashed at address 0x"));
+    WAIT_FOR(daemon_logged(d, "crashed at address 0x"), 5000);
     assert_true(daemon_logged(d, "fault_write+0x"));
-    assert_true(daemon_logged(d, "was reading connection"));
+    WAIT_FOR(daemon_logged(d, "was reading connection"), 5000);
     assert_true(daemon_logged(d, p.name));
     daemon_stop(d);
 }
@@ -164,7 +164,7 @@ events_outlive_the_worker(void **state)
     struct run_result shown;
     char pid[32];
     struct answer a;
-    json_t *events;
+    json_t *events = NULL;
     struct peer p;
 
     (void)state;
@@ -179,10 +179,12 @@ events_outlive_the_worker(void **state)
     peer_close(&p);
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
-    events = stats_read(d, "events");
+    /* The last is noted behind the answer. */
+    WAIT_FOR((json_decref(events), events = stats_read(d, "events"),
+              count_events(events, "state", "idle") >= 2),
+             5000);
     assert_int_equal(count_events(events, "accepted", ""), 2);
     assert_int_equal(count_events(events, "answered", "nack2"), 1);
-    assert_true(count_events(events, "state", "idle") >= 2);
     json_decref(events);
 
     snprintf(pid, sizeof(pid), "%d.1", (int)workers.pid[0]);
@@ -243,7 +245,7 @@ who_was_turned_away_is_told_with_the_reason(void **state)
 
     (void)state;
     peer_connect(&p, &d->listeners[0]);
-    WAIT_FOR(stats_total(d, "denied") == 1, 5000);
+    WAIT_FOR(stats_total(d, "refused") == 1, 5000);
     events = stats_read(d, "events");
     assert_int_equal(count_events(events, "turned_away", "denied"), 1);
     assert_string_equal(word_of(json_array_get(events, 0), "peer"), p.name);

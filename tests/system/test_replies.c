@@ -254,7 +254,7 @@ connections_show_what_their_clients_counted(void **state)
 
     (void)state;
     for (size_t i = 0; i < ALL; i++) {
-        struct waiting w = waiting_begin(3000);
+        struct waiting w = waiting_begin(20000);
         struct raw r;
 
         raw_connect(&r, raw_kinds[i], &d->listeners[i], RAW_PIECES);
