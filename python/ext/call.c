@@ -48,7 +48,7 @@ call_take_id(struct call *call, PyObject *id)
 /* --- the call --- */
 
 int
-client_begin(struct client *c)
+client_check(const struct client *c)
 {
     if (c->m == NULL)
         error_usage("this client is closed");
@@ -57,9 +57,22 @@ client_begin(struct client *c)
     else if (c->is_busy)
         error_usage("this client is in use: by another thread or task, or by the call that has"
                     " called this callback");
-    else
-        c->is_busy = true;
     return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+int
+client_begin(struct client *c)
+{
+    if (client_check(c) < 0)
+        return -1;
+    c->is_busy = true;
+    return 0;
+}
+
+int
+client_push(struct client *c)
+{
+    return client_check(c) < 0 ? -1 : ring_push(c->ring);
 }
 
 static enum msock_status

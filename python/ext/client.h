@@ -93,7 +93,10 @@ void call_fini(struct call *call);
 int call_take_data(struct call *call, PyObject *data);
 int call_take_id(struct call *call, PyObject *id);
 
-/* May the client begin a call now? 0, or -1 with an exception. From then on it is busy. */
+/* May the client begin a call now? 0, or -1 with an exception. */
+int client_check(const struct client *c);
+
+/* The same, and from then on it is busy. */
 int client_begin(struct client *c);
 
 /* Makes the call, without the GIL; no Python object is touched. */
@@ -101,6 +104,10 @@ void client_run(struct client *c, struct call *call);
 
 /* The call is over: the client is free again. Returns its result, or NULL with an exception. */
 PyObject *client_finish(struct client *c, struct call *call);
+
+/* Makes a place among the outcomes for what is about to be sent ahead, where no other call uses
+ * them. 0, or -1 with an exception. */
+int client_push(struct client *c);
 
 /* All of it, for a Client; for a LoopClient, an Operation. Takes over what call holds. */
 PyObject *client_call(struct client *c, struct call *call);

@@ -15,6 +15,7 @@ struct many {
     PyObject_HEAD struct client *client;
     PyObject *items; /* an iterator; NULL once it is exhausted */
     bool json, may_pause, has_begun;
+    bool is_running;   /* somebody waits for the next outcome */
     int corked;        /* the descriptor; -1: none */
     Py_ssize_t number; /* of the next outcome */
 };
@@ -101,7 +102,7 @@ many_send(struct many *many, PyObject *item)
     PyObject *result;
 
     call_init(&call, CALL_AHEAD);
-    if (many_take_item(&call, item, many->json) < 0 || ring_push(many->client->ring) < 0) {
+    if (many_take_item(&call, item, many->json) < 0 || client_push(many->client) < 0) {
         call_fini(&call);
         return -1;
     }
@@ -168,9 +169,8 @@ many_go_on(struct many *many)
 }
 
 static PyObject *
-many_next(PyObject *self)
+many_outcome(struct many *many)
 {
-    struct many *many = (void *)self;
     struct ring *ring = many->client->ring;
 
     if (!many->has_begun && many_begin(many) < 0)
@@ -184,6 +184,22 @@ many_next(PyObject *self)
             return NULL;
     }
     return ring_pop(ring, many->number++);
+}
+
+/* An item's own code may come back here, and other threads run meanwhile. */
+static PyObject *
+many_next(PyObject *self)
+{
+    struct many *many = (void *)self;
+    PyObject *outcome;
+
+    if (many->is_running || many->client->is_busy)
+        return error_usage("this send_many or its client is in use: by another thread, or by the"
+                           " items themselves");
+    many->is_running = true;
+    outcome = many_outcome(many);
+    many->is_running = false;
+    return outcome;
 }
 
 static int

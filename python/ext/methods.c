@@ -199,7 +199,7 @@ client_ahead(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "Op:_ahead", &item, &json))
         return NULL;
     call_init(&call, CALL_AHEAD);
-    if (many_take_item(&call, item, json) < 0 || ring_push(c->ring) < 0) {
+    if (many_take_item(&call, item, json) < 0 || client_push(c) < 0) {
         call_fini(&call);
         return NULL;
     }

@@ -148,6 +148,31 @@ class Sending(TestCase):
         self.assertEqual(len(list(client.send_many(items()))), 3)
         committed.send("x")
 
+    def test_one_thread_iterates(self) -> None:
+        """Other threads, and the items themselves, hear that send_many is in use."""
+        client = self.client(self.journal)
+        other_thread: List[Any] = []
+        is_asked, may_go_on = threading.Event(), threading.Event()
+
+        def item(number: int) -> bytes:
+            with self.assertRaisesRegex(msock.UsageError, "in use"):
+                next(many)
+            if number == 1:
+                is_asked.set()
+                may_go_on.wait(PATIENCE)
+            return b"%d" % number
+
+        many = client.send_many(map(item, range(3)))
+        thread = threading.Thread(target=lambda: other_thread.extend(many))
+        thread.start()
+        self.assertTrue(is_asked.wait(PATIENCE))
+        with self.assertRaisesRegex(msock.UsageError, "in use"):
+            next(many)
+        client.send("between")
+        may_go_on.set()
+        thread.join()
+        self.assertEqual([outcome.error for outcome in other_thread], [None] * 3)
+
     def test_an_iterable_that_fails_ends_send_many(self) -> None:
         client = self.client(self.journal)
 
