@@ -79,6 +79,9 @@ class ServerBase(_msock.Server):
             self.close()
             raise
 
+    def _take(self, events: List[Event]) -> None:
+        self._messages.extend(event for event in events if isinstance(event, Message))
+
     def __repr__(self) -> str:
         what = "closed" if self.closed else ", ".join(self.addresses) or "without a listener"
         return f"<msock.{type(self).__name__} {what}>"
@@ -112,21 +115,21 @@ class Server(ServerBase):
     ) -> None:
         self.close()
 
-    def _take(self, events: List[Event]) -> None:
-        self._messages.extend(event for event in events if isinstance(event, Message))
-
     def receive(self, timeout: Optional[float] = None) -> Optional[Message]:
         """Wait for the next message. None after stop(), when all are handed over.
 
         Raises Timeout if none came within timeout seconds.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         while not self._messages:
             events = self.events(timeout)
             if events is None:
                 return None
             self._take(events)
-            if not events:
-                raise Timeout("nothing came in time")
+            if until is not None and not self._messages:
+                timeout = until - time.monotonic()
+                if timeout <= 0:
+                    raise Timeout("nothing came in time")
         return self._messages.popleft()
 
     def __iter__(self) -> Iterator[Message]:

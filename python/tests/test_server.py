@@ -136,6 +136,25 @@ class OneAtATime(ServerCase):
         self.assertIsNone(server.receive())
         self.assertEqual(list(server), [])
 
+    def test_connections_do_not_put_off_a_timeout(self) -> None:
+        server = self.server("auto://127.0.0.1:0")
+        host, _, port = server.addresses[0].rpartition(":")
+        is_over = threading.Event()
+
+        def knock() -> None:
+            while not is_over.wait(0.02):
+                socket.create_connection((host, int(port))).close()
+
+        thread = threading.Thread(target=knock)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(is_over.set)
+        timer = threading.Timer(PATIENCE, server.stop)
+        timer.start()
+        with self.assertRaises(msock.Timeout):
+            server.receive(0.2)
+        timer.cancel()
+
     def test_stop_ends_the_loop_from_another_thread(self) -> None:
         server = self.server("auto://127.0.0.1:0")
         timer = threading.Timer(0.05, server.stop)
