@@ -151,11 +151,14 @@ class Client:
             self._lock = asyncio.Lock()
         return self._lock
 
+    async def _attach(self) -> None:
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            await complete(self._client._attach(sock))
+
     async def _call(self, begin: Callable[..., "Operation[T]"], *args: Any, **options: Any) -> T:
         async with self._turn:
-            if self._sock is not None:
-                sock, self._sock = self._sock, None
-                await complete(self._client._attach(sock))
+            await self._attach()
             return await complete(begin(*args, **options))
 
     async def connect(self) -> None:
@@ -174,9 +177,9 @@ class Client:
         """Send a file, which the server stores under name. Its disk is read in the loop."""
         return await self._call(self._client.send_file, file, name, reply=reply)
 
-    async def receive(self, timeout: Optional[float] = None) -> bytes:
+    async def receive(self, timeout: Optional[float] = None, **default: T) -> Union[bytes, T]:
         """Wait for the next message that the server sends by itself; not over msp."""
-        return await self._call(self._client.receive, timeout)
+        return await self._call(self._client.receive, timeout, **default)
 
     async def send_many(
         self, items: Union[Iterable[Any], AsyncIterable[Any]], *, json: bool = False
@@ -190,6 +193,7 @@ class Client:
         may_pause = isinstance(items, AsyncIterable)
         number = 0
         async with self._turn:
+            await self._attach()
             await complete(client._flush(None))
             while client._outcome(0) is not None:
                 pass
@@ -208,6 +212,8 @@ class Client:
     async def close(self, timeout: Optional[float] = None) -> None:
         """Close the connection, as msock.Client.close."""
         async with self._turn:
+            if self._sock is not None:
+                self._sock.close()
             if not self._client.closed:
                 await complete(self._client.close(timeout))
 
@@ -236,10 +242,9 @@ class Server(ServerBase):
     ) -> None:
         self.close()
 
-    async def _events(self, timeout: Optional[float] = None) -> Optional[List[Event]]:
-        """What has happened; empty if nothing did in time. None after stop()."""
+    async def _events(self, until: Optional[float] = None) -> Optional[List[Event]]:
+        """What has happened; empty if nothing did by that time of the loop. None after stop()."""
         loop = asyncio.get_running_loop()
-        until = None if timeout is None else loop.time() + timeout
         if self._is_receiving:
             raise UsageError("another task receives from this server")
         self._is_receiving = True
@@ -267,13 +272,15 @@ class Server(ServerBase):
 
         Raises Timeout if none came within timeout seconds.
         """
+        loop = asyncio.get_running_loop()
+        until = None if timeout is None else loop.time() + timeout
         while not self._messages:
-            events = await self._events(timeout)
+            events = await self._events(until)
             if events is None:
                 return None
-            if not events:
+            self._take(events)
+            if until is not None and not self._messages and loop.time() >= until:
                 raise Timeout("nothing came in time")
-            self._messages.extend(event for event in events if isinstance(event, Message))
         return self._messages.popleft()
 
     async def __aiter__(self) -> AsyncIterator[Message]:

@@ -268,6 +268,48 @@ class Waits(AioCase):
         self.loop(main)
         self.assertEqual(set(threads), {threading.main_thread()})
 
+    def test_a_socket_of_the_program_is_used_first_of_all(self) -> None:
+        async def main() -> None:
+            async with msock.aio.Server("frame://127.0.0.1:0") as server:
+                host, _, port = server.addresses[0].rpartition(":")
+
+                def client() -> msock.aio.Client:
+                    sock = socket.create_connection((host, int(port)))
+                    self.addCleanup(sock.close)
+                    socks.append(sock)
+                    return msock.aio.Client("frame://127.0.0.1:1", sock=sock, retries=0)
+
+                socks: List[socket.socket] = []
+                task = asyncio.ensure_future(server.run(echo))
+                async with client() as many:
+                    self.assertEqual([o.error async for o in many.send_many(["a", "b"])], [None] * 2)
+                    self.assertIn(await many.receive(default=None), (b"a", b"b"))
+                async with client():
+                    pass
+                self.assertEqual([sock.fileno() for sock in socks], [-1] * 2)
+                server.stop()
+                await task
+
+        self.loop(main)
+
+    def test_connections_do_not_put_off_a_timeout(self) -> None:
+        async def main() -> None:
+            async with msock.aio.Server("frame://127.0.0.1:0") as server:
+                host, _, port = server.addresses[0].rpartition(":")
+
+                async def knock() -> None:
+                    while True:
+                        _, writer = await asyncio.open_connection(host, int(port))
+                        writer.close()
+
+                task = asyncio.ensure_future(knock())
+                with self.assertRaises(msock.Timeout):
+                    await server.receive(0.2)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+        self.loop(main)
+
     def test_a_client_may_be_made_before_its_loop(self) -> None:
         ours, theirs = socket.socketpair()
         client = msock.aio.Client("frame://given", sock=ours)
