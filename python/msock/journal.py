@@ -21,7 +21,9 @@ from ._server import logger
 from .errors import LocalError
 
 SUFFIX = ".ndjson"
+BEGIN = b'{"id":"'
 CRC = b',"crc32":"'
+END_LEN = len(CRC) + 10  # the CRC, and what ends its string and the line
 DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # of a ULID; the first ten are its time
 TIME_LEN = 10
 LATE_MS = 60000  # a segment may be named so much later than its first record
@@ -67,22 +69,42 @@ def warn_damaged(segment: str, offset: int, line: bytes) -> None:
     logger.warning("%s: the line at byte %d is damaged, and was passed over", segment, offset)
 
 
+def may_be_old(line: bytes) -> bool:
+    """May this be a line from before there was a CRC? One whose CRC is damaged is not like it."""
+    return sum(a == b for a, b in zip(line[-END_LEN:], CRC)) < len(CRC) // 2
+
+
 def parse(line: bytes, directory: str) -> Optional[Record]:
     """None for a line that is damaged, or stands in the place of what was."""
-    body, mark, crc = line.rpartition(CRC)
-    if mark and len(crc) == 10 and crc[8:] == b'"}':
-        if b"%08x" % zlib.crc32(body) != crc[:8]:
+    body, end = line[:-END_LEN], line[-END_LEN:]
+    if end != b'%s%08x"}' % (CRC, zlib.crc32(body)):
+        if not may_be_old(line):
             return None
+        body = line[:-1]
     try:
         members = json.loads(line)
     except ValueError:
         return None
-    if not isinstance(members, dict) or "id" not in members:
+    if not isinstance(members, dict) or not {"id", "sha256"} <= members.keys():
         return None
     record = Record(members, directory)
     if "json" in members:  # the last member but the CRC; no string before it has quotes unescaped
-        record.document = (body if mark else line[:-1]).partition(b'","json":')[2]
+        record.document = body.partition(b'","json":')[2]
     return record
+
+
+def records(line: bytes, directory: str) -> Iterator[Tuple[int, Optional[Record]]]:
+    """The length and the record of a line: of two, where the line feed between them is damaged."""
+    record = parse(line, directory)
+    at = line.find(BEGIN, 1) if record is None else -1
+    while at > 0:
+        second = parse(line[at:], directory)
+        if second is not None:
+            yield at, parse(line[: at - 1], directory)
+            line, record = line[at:], second
+            break
+        at = line.find(BEGIN, at + 1)
+    yield len(line) + 1, record
 
 
 class Line(NamedTuple):
@@ -111,10 +133,10 @@ class Segment:
                 while chunk := file.read(READ_SIZE):
                     *lines, rest = (rest + chunk).split(b"\n")
                     for line in lines:
-                        behind += len(line) + 1
-                        record = parse(line, self.directory)
-                        last = record["id"] if record is not None else last
-                        yield Line(last, self, behind, record)
+                        for length, record in records(line, self.directory):
+                            behind += length
+                            last = record["id"] if record is not None else last
+                            yield Line(last, self, behind, record)
 
     def line_before(self, behind: int) -> bytes:
         """The bytes of the line that ends there."""

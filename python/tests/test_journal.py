@@ -133,6 +133,31 @@ class Reading(TestCase):
             file.write(lines[0][50:])
         self.assertEqual(self.texts(), ["one"])
 
+    def test_any_flipped_bit_is_found(self) -> None:
+        """Also one in the name of the CRC, and one in the line feed between two records."""
+        self.sender.send("one")
+        self.sender.send("two")
+        self.msockd.stop()
+        (path,) = self.segments()
+        with open(path, "rb") as file:
+            content = file.read()
+        os.chmod(path, 0o600)
+        second = content.index(b"\n") + 1
+        for at in range(second - 24, second + 24):
+            for bit in range(8):
+                damaged: List[Any] = []
+                flipped = bytearray(content)
+                flipped[at] ^= 1 << bit
+                with open(path, "wb") as file:
+                    file.write(flipped)
+                records = msock.journal.read(self.msockd.data, damaged=lambda *args: damaged.append(args))
+                texts = [record["text"] for record in records]
+                if at == second - 1:
+                    self.assertEqual((texts, damaged), (["one", "two"], []))
+                else:
+                    self.assertEqual(texts, ["two"] if at < second else ["one"], f"bit {bit} of {at}")
+                    self.assertEqual(b"".join(line for _, _, line in damaged).count(b"sha256"), 1)
+
     def test_no_journal_and_no_position(self) -> None:
         with self.assertRaises(FileNotFoundError):
             list(msock.journal.read(self.path("nothing")))
