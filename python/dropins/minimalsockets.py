@@ -53,9 +53,18 @@ class ServerSocket:
     def _taken(self, message: msock.Message) -> None:
         self._log(2, f"{len(message.data)} bytes from {message.peer}")
 
+    def _receive(self, server: msock.Server) -> Optional[msock.Message]:
+        """The next message; None once dispose() was called."""
+        try:
+            return server.receive()
+        except msock.UsageError:
+            if self._server is server:
+                raise
+            return None
+
     def listen(self) -> bytes:
         """Wait for the next successful transfer. Returns the message; of a file, its bytes."""
-        message = self._open().receive()
+        message = self._receive(self._open())
         if message is None:
             raise ConnectionError("the server was stopped")
         data = message.data
@@ -81,7 +90,7 @@ class ServerSocket:
 
         server = self._open()
         with ThreadPoolExecutor(self.connections) as pool:
-            for message in server:
+            while (message := self._receive(server)) is not None:
                 pool.submit(handle, message)
 
     def dispose(self) -> None:

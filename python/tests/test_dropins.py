@@ -2,6 +2,7 @@
 servers, and against peers in plain Python."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -141,19 +142,13 @@ class Minimalsockets(DropinCase):
     def serve(self, handler: Any) -> Tuple[minimalsockets.ServerSocket, minimalsockets.Socket]:
         port = free_port()
         server = minimalsockets.ServerSocket(("127.0.0.1", port))
-        thread = self.thread(self.run_server, server, handler)
+        thread = self.thread(server.threaded_listen, handler)
         self.addCleanup(thread.join)
         self.addCleanup(server.dispose)
         sender = minimalsockets.Socket()
         self.addCleanup(sender.dispose)
         sender.connect(("127.0.0.1", port))
         return server, sender
-
-    def run_server(self, server: minimalsockets.ServerSocket, handler: Any) -> None:
-        try:
-            server.threaded_listen(handler)
-        except msock.UsageError:
-            pass  # dispose() has closed it
 
     def test_handlers_run_in_threads_and_refuse_by_an_exception(self) -> None:
         threads = set()
@@ -169,6 +164,23 @@ class Minimalsockets(DropinCase):
             sender.send("no")
         sender.send("yes again")
         self.assertNotIn(threading.main_thread(), threads)
+
+    def test_dispose_ends_the_listening(self) -> None:
+        ended: List[Any] = []
+
+        def listen() -> None:
+            try:
+                ended.append(server.listen())
+            except ConnectionError:
+                ended.append("stopped")
+
+        server = minimalsockets.ServerSocket(("127.0.0.1", free_port()))
+        for program in (listen, lambda: ended.append(server.threaded_listen(print))):
+            thread = self.thread(program)
+            until(lambda: server._server is not None and server._server.addresses)
+            server.dispose()
+            thread.join()
+        self.assertEqual(ended, ["stopped", None])
 
     def test_handlers_with_entry_get_text(self) -> None:
         texts: List[str] = []
@@ -269,7 +281,8 @@ class Tinyproto(DropinCase):
         until(listens)
 
     def client(self) -> TinyProtoClient:  # type: ignore[override]
-        client = TinyProtoClient()
+        client = TinyProtoClient(timeout=0.1)
+        self.assertEqual(client.timeout, 0.1)
         client.set_timeout(PATIENCE)
         self.addCleanup(client._end_all)
         return client
@@ -616,6 +629,38 @@ class GruvSocks(DropinCase):
             [sys.executable, "-c", MANY_THREADS, str(port)], timeout=PATIENCE * 3, env={**os.environ, "PYTHONPATH": path}
         )
         self.assertEqual(program.returncode, 0)
+
+    def test_a_disconnect_while_another_thread_writes(self) -> None:
+        sock = gruv_socks.Socket()
+        self.assertTrue(sock.connect("127.0.0.1", self.plain_server(plain.Frame, plain.echo)))
+
+        class Disconnected:
+            """The other thread has its turn between two lines of write()."""
+
+            def __enter__(self) -> None:
+                sock.disconnect()
+
+            def __exit__(self, *args: Any) -> None:
+                pass
+
+        sock._writing = Disconnected()  # type: ignore[assignment]
+        self.assertFalse(sock.write("x"))
+        self.assertEqual(sock.read(), (False, gruv_socks.SOCK_ERROR))
+
+    def test_a_server_lives_through_a_lack_of_descriptors(self) -> None:
+        server = gruv_socks.ServerBase()
+        waits = []
+
+        class Listener:
+            def accept(self) -> Any:
+                waits.append(1)
+                if len(waits) == 3:
+                    server._listener = None
+                raise OSError(errno.EMFILE, "too many open files")
+
+        server._listener = Listener()  # type: ignore[assignment]
+        server._accept(server._listener, gruv_socks.echo_callback)  # type: ignore[arg-type]
+        self.assertEqual(len(waits), 3)
 
     def test_a_blocking_server(self) -> None:
         server = gruv_socks.ServerBase()

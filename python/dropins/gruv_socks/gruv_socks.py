@@ -6,6 +6,7 @@ Its peers are msockd's frame:// (or auto://), libmsock, and the library whose in
 import logging
 import socket
 import threading
+import time
 from typing import Any, Callable, Optional, Tuple, Union
 
 import msock
@@ -15,6 +16,7 @@ SOCK_ERROR = b"\x01"
 SOCK_TIMEOUT = b"\x00"
 
 CLOSING = 0.1  # seconds for the peer to read what was written last
+PAUSE = 0.1  # seconds, where there are no descriptors for another connection
 
 TEST_MESSAGE = b"If you see this message, that means gruv_socks is working!"
 
@@ -65,10 +67,11 @@ class Socket:
 
     def read(self, timeout_override: float = 0) -> Tuple[bool, bytes]:
         """The next message: (True, its bytes); else (False, SOCK_TIMEOUT or SOCK_ERROR)."""
-        if self._client is None:
+        client = self._client  # another thread may disconnect()
+        if client is None:
             return False, SOCK_ERROR
         try:
-            data = self._client.take(timeout_override or self.timeout)
+            data = client.take(timeout_override or self.timeout)
         except msock.Error as error:
             self._say("read: %s", error)
             return False, SOCK_ERROR
@@ -76,11 +79,12 @@ class Socket:
 
     def write(self, data: Union[bytes, str]) -> bool:
         """Send a message. False if that fails."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             return False
         try:
             with self._writing:
-                self._client.put(data)
+                client.put(data)
         except msock.Error as error:
             self._say("write: %s", error)
             return False
@@ -88,10 +92,11 @@ class Socket:
 
     def _echo(self) -> None:
         """As read() and write() in a loop."""
-        if self._client is None:
+        client = self._client
+        if client is None:
             return
         try:
-            self._client.echo(self.timeout)
+            client.echo(self.timeout)
         except msock.Error as error:
             self._say("echo: %s", error)
 
@@ -135,8 +140,12 @@ class ServerBase:
         while True:
             try:
                 sock, address = listener.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._listener is not listener:
+                    return
+                logger.warning("a connection cannot be accepted: %s", error)
+                time.sleep(PAUSE)
+                continue
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(
                 target=self._serve, args=(callback, address[:2], sock), daemon=True

@@ -224,6 +224,10 @@ class TinyProtoServer(Endpoint):
 class TinyProtoClient(Endpoint):
     """A client: connections to any number of servers."""
 
+    def __init__(self, timeout: float = 2.0) -> None:
+        super().__init__()
+        self.timeout = timeout
+
     def connect_to(
         self, host: Union[str, TinyProtoConnectionDetails], port: Optional[int] = None
     ) -> uuid.UUID:
