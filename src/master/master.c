@@ -287,7 +287,7 @@ master_leave(struct master *m, enum master_phase phase, int signo)
     if (m->phase == MASTER_RUNNING)
         master_look(m);
     leave_pending(m);
-    reload_give_up_reading(m, "msockd was told to stop");
+    reading_give_up(m, "msockd was told to stop");
     m->phase = phase;
     notify_say(&m->notify, "STOPPING=1\nSTATUS=stopping");
     m->reload_again = false;
@@ -432,13 +432,13 @@ master_wake_us(const struct master *m)
         if ((us = generation_wake_us(g)) < wake)
             wake = us;
     }
-    if (reload_is_reading(m) && m->reading.until_us < wake)
+    if (reading_is_on(m) && m->reading.until_us < wake)
         wake = m->reading.until_us;
     if (m->phase == MASTER_RUNNING && m->look_at_us < wake)
         wake = m->look_at_us;
     if ((us = notify_wake_us(&m->notify)) < wake)
         wake = us;
-    us = reload_wake_us(m);
+    us = retired_wake_us(m);
     return us < wake ? us : wake;
 }
 
@@ -474,11 +474,12 @@ master_loop(struct master *m)
     while (master_goes_on(m)) {
         master_wait(m);
         supervise_hear(m);
-        reload_hear(m);
+        reading_hear(m);
         master_terminal(m);
         master_signals(m);
         notify_timer(&m->notify, clock_mono_us());
-        reload_timers(m, clock_mono_us());
+        retired_timers(m, clock_mono_us());
+        reading_timers(m, clock_mono_us());
         if (m->phase == MASTER_RUNNING && m->look_at_us <= clock_mono_us())
             master_look(m);
         if (!supervise_timers(m, clock_mono_us(), &why))
@@ -493,7 +494,7 @@ master_loop(struct master *m)
 static void
 master_fini(struct master *m)
 {
-    reload_end_retired(m);
+    retired_end_all(m);
     if (m->has_stats)
         stats_master_close(&m->stats);
     fd_close(&m->program_fd);
@@ -520,7 +521,7 @@ master_go_on(struct master *m, struct failure *why)
 
     supervise_sweep(m);
     master_loop(m);
-    (void)reload_bury_reading(m); /* it does not outlive us */
+    (void)reading_bury(m); /* it does not outlive us */
     if (m->phase == MASTER_FAILED) {
         *why = m->failure;
         code = m->failure.code;

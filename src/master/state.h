@@ -470,32 +470,8 @@ void reload_request(struct master *m, bool upgrade);
 void reload_workers(struct master *m, enum workers_again how, int number);
 void reload_workers_begin(struct master *m);
 
-/* What the child that reads the configuration says, see reload.c. */
-void reload_read(const struct master *m, struct buffer *said);
-#define READING_DONE   'K'
-#define READING_FAILED 'E'
-
-/* Is a configuration being read? */
-bool reload_is_reading(const struct master *m);
-
-/* Takes what its child has said; begins, or says why not, once that is all. */
-void reload_hear(struct master *m);
-
-/* Gives up where the child takes too long. Ends the sockets that were retired long enough. */
-void reload_timers(struct master *m, uint64_t now_us);
-
-/* When the next socket has to be ended; UINT64_MAX: none. */
-uint64_t reload_wake_us(const struct master *m);
-
-/* Ends all that are retired. */
-void reload_end_retired(struct master *m);
-
-/* Ends the child and says why, on the log and as the verdict. Nothing to do where none reads. */
-void reload_give_up_reading(struct master *m, const char *reason);
-
-/* Waits a moment for the child, which has ended or was killed, but may be in a call to a disk that
- * does not answer. Returns its status, as wait(2) says it, or -1. */
-int reload_bury_reading(struct master *m);
+/* A change is refused: says why, on the log and as the verdict. */
+void reload_refuse(struct master *m, const struct failure *why);
 
 /* Gives pending up and says why, on the log and as the verdict. */
 void reload_fail(struct master *m, const struct failure *why);
@@ -508,6 +484,53 @@ void reload_finish(struct master *m);
 
 /* Appends "8 workers, listening on msp://127.0.0.1:8000, ..." for g. */
 void reload_describe(const struct generation *g, struct buffer *out);
+
+/* --- reading.c --- */
+
+/* Has a child read the configuration, which has ready_timeout. Returns 0, or -1 with the reason. */
+MS_MUST_CHECK int reading_begin(struct master *m, struct failure *why);
+
+/* In the child: reads it, and appends what the child says. The first byte says how it went: what
+ * follows is the configuration, or a sentence. */
+void reading_say(const struct master *m, struct buffer *said);
+#define READING_DONE   'K'
+#define READING_FAILED 'E'
+
+/* Is a configuration being read? */
+bool reading_is_on(const struct master *m);
+
+/* Takes what its child has said; begins, or says why not, once that is all. */
+void reading_hear(struct master *m);
+
+/* Gives up where the child takes too long. */
+void reading_timers(struct master *m, uint64_t now_us);
+
+/* Ends the child and says why, on the log and as the verdict. Nothing to do where none reads. */
+void reading_give_up(struct master *m, const char *reason);
+
+/* Waits a moment for the child, which has ended or was killed, but may be in a call to a disk that
+ * does not answer. Returns its status, as wait(2) says it, or -1. */
+int reading_bury(struct master *m);
+
+/* --- rows.c --- */
+
+/* Gives each listener of g its row, that of the present configuration where it is the same. Returns
+ * 0, or -1 with the reason. */
+MS_MUST_CHECK int rows_claim(struct master *m, struct generation *g, struct failure *why);
+
+/* Lets rows of gone go that stays does not have. */
+void rows_release(struct master *m, const struct generation *gone, const struct generation *stays);
+
+/* --- retired.c --- */
+
+/* Those of old that g does not have retire, and those that g has again come back. */
+void retired_add(struct master *m, const struct generation *old, const struct generation *g);
+void retired_revive(struct master *m, const struct generation *g);
+
+/* Ends those whose time is over; when that is the next time (UINT64_MAX: never); and all. */
+void retired_timers(struct master *m, uint64_t now_us);
+uint64_t retired_wake_us(const struct master *m);
+void retired_end_all(struct master *m);
 
 /* --- upgrade.c --- */
 

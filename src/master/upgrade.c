@@ -166,7 +166,7 @@ upgrade_try(struct upgrade *up)
     int rc;
 
     buffer_init(&said);
-    reload_read(&up->in.master, &said);
+    reading_say(&up->in.master, &said);
     rc = fd_write_all(up->say_fd, buffer_bytes(&said), said.len);
     buffer_fini(&said);
     return rc == 0 ? EX_OK : EX_OSERR;
