@@ -19,9 +19,9 @@ start_msockd_at() { # PROTOCOL WORKERS HANDLER [OPTION...]
 
 # One with a worker and one with two: leaves ONE and TWO with _PORT and _DIR of each.
 # shellcheck disable=SC2034 # the groups use them
-start_both() { # PROTOCOL HANDLER
-    start_msockd_at "$1" 1 "$2" && ONE=$STARTED ONE_PORT=$PORT ONE_DIR=$DIRECTORY
-    start_msockd_at "$1" 2 "$2" && TWO=$STARTED TWO_PORT=$PORT TWO_DIR=$DIRECTORY
+start_both() { # PROTOCOL HANDLER [OPTION...]
+    start_msockd_at "$1" 1 "${@:2}" && ONE=$STARTED ONE_PORT=$PORT ONE_DIR=$DIRECTORY
+    start_msockd_at "$1" 2 "${@:2}" && TWO=$STARTED TWO_PORT=$PORT TWO_DIR=$DIRECTORY
 }
 
 start_redis() { # OPTION...

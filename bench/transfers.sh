@@ -80,7 +80,7 @@ copy_big() { # DIRECTORY
 group_file() {
     local nginx_port rsync_port nginx_dir rsync_dir
     make_big_source
-    start_both msp journal
+    start_both msp journal -o dedup_window=0 # the same file comes again and again
     start_nginx 1024 && nginx_port=$PORT nginx_dir=$DIRECTORY
     start_rsync && rsync_port=$PORT rsync_dir=$DIRECTORY
     for _ in $(seq "$REPS"); do
