@@ -23,18 +23,64 @@ tls_reason(void)
 
 /* --- the socket --- */
 
+static ssize_t
+socket_send(int fd, const char *data, size_t n)
+{
+    ssize_t sent;
+
+    do
+        sent = send(fd, data, n, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+int
+tls_socket_flush(struct tls_socket *socket, int fd)
+{
+    while (socket->held_at < socket->held_end) {
+        ssize_t sent =
+            socket_send(fd, socket->held + socket->held_at, socket->held_end - socket->held_at);
+
+        if (sent < 0)
+            return -1;
+        socket->held_at += (size_t)sent;
+    }
+    free(socket->held);
+    socket->held = NULL;
+    return 0;
+}
+
+/* Returns how much of it was taken, or -1 with errno. */
+static int
+socket_hold(struct tls_socket *socket, const char *data, size_t n)
+{
+    size_t room = TLS_HELD - socket->held_end;
+
+    if (room == 0) {
+        errno = EAGAIN;
+        return -1;
+    }
+    if (n > room)
+        n = room;
+    memcpy(socket->held + socket->held_end, data, n);
+    socket->held_end += n;
+    return (int)n;
+}
+
 /* As OpenSSL's own, but that no peer which has gone raises SIGPIPE. */
 static int
 socket_write(BIO *bio, const char *data, int n)
 {
+    struct tls_socket *socket = BIO_get_app_data(bio);
     ssize_t sent;
 
     if (BIO_test_flags(bio, KTLS_CONTROL) != 0)
         return BIO_meth_get_write(BIO_s_socket())(bio, data, n);
     BIO_clear_retry_flags(bio);
-    do
-        sent = send((int)BIO_get_fd(bio, NULL), data, (size_t)n, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
+    if (socket->held != NULL)
+        sent = socket_hold(socket, data, (size_t)n);
+    else
+        sent = socket_send((int)BIO_get_fd(bio, NULL), data, (size_t)n);
     if (sent < 0 && BIO_sock_should_retry((int)sent))
         BIO_set_retry_write(bio);
     return (int)sent;
@@ -45,15 +91,15 @@ socket_write(BIO *bio, const char *data, int n)
 static int
 socket_read(BIO *bio, char *data, int n)
 {
-    bool *is_drained = BIO_get_app_data(bio);
+    struct tls_socket *socket = BIO_get_app_data(bio);
     int got;
 
-    if (*is_drained) {
+    if (socket->is_drained) {
         BIO_set_retry_read(bio);
         return -1;
     }
     got = BIO_meth_get_read(BIO_s_socket())(bio, data, n);
-    *is_drained = got > 0 && got < n && !BIO_get_ktls_recv(bio);
+    socket->is_drained = got > 0 && got < n && !BIO_get_ktls_recv(bio);
     return got;
 }
 

@@ -18,6 +18,21 @@ struct tls_context {
     char *kept_name; /* NULL: none */
 };
 
+/* What the BIO of a session knows beside the descriptor. */
+struct tls_socket {
+    bool is_drained; /* by the last read from it */
+    /* Where it is not NULL, what OpenSSL writes is gathered in it: TLS_HELD bytes. */
+    char *held;
+    size_t held_at, held_end; /* of these, not handed over yet */
+};
+
+/* Full records that are handed over together, and their room, with what else OpenSSL may say. */
+#define TLS_HELD_RECORDS 4
+#define TLS_HELD         (TLS_HELD_RECORDS * (16384 + 256) + 1024)
+
+/* Hands over what is held, and ends that. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int tls_socket_flush(struct tls_socket *socket, int fd);
+
 /* OpenSSL has a new session of a client. Returns 1: it is ours now. */
 int tls_session_keep(SSL *ssl, SSL_SESSION *session);
 

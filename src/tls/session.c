@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #define RECORD_MAX 16384 /* bytes in one of TLS */
+#define HELD_MAX   ((size_t)TLS_HELD_RECORDS * RECORD_MAX)
 #define CERT_LARGE 64000 /* bytes: with what else belongs to it, it fits into no ticket */
 #define HANDSHAKE  22    /* the type of the first record: PROTOCOL.md section 6 */
 
@@ -22,7 +23,8 @@ struct tls_session {
     int fd;
     int failed; /* errno for the next read; 0: none */
     bool is_begun, wants_write, is_untrusted;
-    bool is_drained; /* the socket, by the last read from it: socket_read */
+    struct tls_socket socket;
+    size_t held_plain; /* bytes of the caller's that are in socket.held, and not told as written */
     char error[TLS_ERROR_LEN];
 };
 
@@ -89,7 +91,7 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
         return NULL;
     }
     BIO_set_fd(bio, fd, BIO_NOCLOSE);
-    BIO_set_app_data(bio, &s->is_drained);
+    BIO_set_app_data(bio, &s->socket);
     SSL_set_bio(s->ssl, bio, bio);
     SSL_set_app_data(s->ssl, (void *)(uintptr_t)name);
     if (context->role == TLS_SERVER)
@@ -109,6 +111,7 @@ tls_session_destroy(struct tls_session *s)
         SSL_set_shutdown(s->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(s->ssl);
     ERR_clear_error();
+    free(s->socket.held);
     free(s);
 }
 
@@ -207,7 +210,7 @@ session_result(struct tls_session *s, int rc)
 static bool
 session_is_spared(const struct tls_session *s, ssize_t result)
 {
-    return result < 0 && errno == EAGAIN && !s->wants_write && s->is_drained;
+    return result < 0 && errno == EAGAIN && !s->wants_write && s->socket.is_drained;
 }
 
 /* A read has failed behind bytes that are handed out first. OpenSSL says the reason only once. */
@@ -250,7 +253,7 @@ tls_handshake(struct tls_session *s)
         return -1;
     s->is_begun = true;
     do {
-        s->is_drained = false;
+        s->socket.is_drained = false;
         errno = 0;
         rc = (int)session_result(s, SSL_do_handshake(s->ssl));
     } while (session_is_spared(s, rc));
@@ -277,12 +280,12 @@ tls_read(struct tls_session *s, void *data, size_t n)
     }
     ERR_clear_error();
     do {
-        s->is_drained = false;
+        s->socket.is_drained = false;
         errno = 0;
         got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
     } while (session_is_spared(s, got));
     /* Further records, as many as are there. */
-    while (got > 0 && (size_t)got < n) {
+    while (got > 0 && (size_t)got < n && !(s->socket.is_drained && SSL_has_pending(s->ssl) == 0)) {
         if (SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) != 1) {
             session_keep_failure(s);
             break;
@@ -295,41 +298,117 @@ tls_read(struct tls_session *s, void *data, size_t n)
 bool
 tls_is_drained(const struct tls_session *s)
 {
-    return s->is_drained && s->failed == 0 &&
+    return s->socket.is_drained && s->failed == 0 &&
            (SSL_get_shutdown(s->ssl) & SSL_RECEIVED_SHUTDOWN) == 0;
 }
 
-ssize_t
-tls_writev(struct tls_session *s, const struct iovec *iov, int count)
+static size_t
+session_piece(const struct iovec *iov, size_t skip, size_t most)
 {
-    uint8_t record[RECORD_MAX];
-    const void *data = record;
+    return iov->iov_len - skip < most ? iov->iov_len - skip : most;
+}
+
+/* As many bytes as one record has: those of one piece from where they are, else a copy. */
+static size_t
+session_gather(const struct iovec *iov, int count, size_t skip, uint8_t record[RECORD_MAX],
+               const void **data_out)
+{
     size_t n = 0;
-    ssize_t sent;
 
-    if (count == 1) {
-        data = iov->iov_base;
-        n = iov->iov_len < RECORD_MAX ? iov->iov_len : RECORD_MAX;
-        count = 0;
+    for (; count > 0 && skip >= iov->iov_len; iov++, count--)
+        skip -= iov->iov_len;
+    if (count > 0 && (count == 1 || iov->iov_len - skip >= RECORD_MAX)) {
+        *data_out = (const uint8_t *)iov->iov_base + skip;
+        return session_piece(iov, skip, RECORD_MAX);
     }
-    for (int i = 0; i < count && n < sizeof(record); i++) {
-        size_t piece = iov[i].iov_len < sizeof(record) - n ? iov[i].iov_len : sizeof(record) - n;
+    for (int i = 0; i < count && n < RECORD_MAX; i++, skip = 0) {
+        size_t piece = session_piece(&iov[i], skip, RECORD_MAX - n);
 
-        memcpy(record + n, iov[i].iov_base, piece);
+        memcpy(record + n, (const uint8_t *)iov[i].iov_base + skip, piece);
         n += piece;
     }
-    ERR_clear_error();
+    *data_out = record;
+    return n;
+}
+
+static ssize_t
+session_write(struct tls_session *s, const struct iovec *iov, int count, size_t skip)
+{
+    uint8_t record[RECORD_MAX];
+    const void *data;
+    size_t n = session_gather(iov, count, skip, record, &data);
+    ssize_t sent;
+
     errno = 0;
     sent = session_result(s, SSL_write(s->ssl, data, (int)n));
     /* The end of what the peer sends, OpenSSL says again where the socket takes no more. */
     return sent != 0 ? sent : session_fail(s, ECONNRESET, "it has gone");
 }
 
+/* Hands over what is held, and says how much of the caller's that was. */
+static ssize_t
+session_flush(struct tls_session *s)
+{
+    size_t n = s->held_plain;
+
+    s->wants_write = false;
+    if (tls_socket_flush(&s->socket, s->fd) == 0) {
+        s->held_plain = 0;
+        return (ssize_t)n;
+    }
+    if (errno != EAGAIN)
+        return session_fail(s, errno, strerror(errno));
+    s->wants_write = true;
+    return -1;
+}
+
+/* Several full records, in one call of the kernel. */
+static ssize_t
+session_write_many(struct tls_session *s, const struct iovec *iov, int count, size_t n)
+{
+    s->socket.held = malloc(TLS_HELD);
+    if (s->socket.held == NULL)
+        return session_write(s, iov, count, 0);
+    s->socket.held_at = s->socket.held_end = 0;
+    do {
+        ssize_t sent = session_write(s, iov, count, s->held_plain);
+
+        if (sent < 0)
+            return -1;
+        s->held_plain += (size_t)sent;
+    } while (s->held_plain < n);
+    return session_flush(s);
+}
+
+/* Where it is worth it: a client's, since a server would have to count the memory. */
+static bool
+session_gathers(const struct tls_session *s, size_t n)
+{
+    return n >= 2 * (size_t)RECORD_MAX && s->context->role == TLS_CLIENT &&
+           !BIO_get_ktls_send(SSL_get_wbio(s->ssl));
+}
+
+ssize_t
+tls_writev(struct tls_session *s, const struct iovec *iov, int count)
+{
+    size_t n = 0;
+
+    ERR_clear_error();
+    if (s->socket.held != NULL)
+        return session_flush(s);
+    for (int i = 0; i < count; i++)
+        n += iov[i].iov_len;
+    if (!session_gathers(s, n))
+        return session_write(s, iov, count, 0);
+    n -= n % RECORD_MAX;
+    return session_write_many(s, iov, count, n < HELD_MAX ? n : HELD_MAX);
+}
+
 void
 tls_shutdown(struct tls_session *s)
 {
     ERR_clear_error();
-    if (SSL_is_init_finished(s->ssl))
+    if (SSL_is_init_finished(s->ssl) && (s->socket.held == NULL || session_flush(s) >= 0))
         (void)SSL_shutdown(s->ssl);
     ERR_clear_error();
 }

@@ -131,7 +131,7 @@ MS_MUST_CHECK ssize_t tls_read(struct tls_session *s, void *data, size_t n);
  * of what comes. Else only another tls_read can tell. */
 bool tls_is_drained(const struct tls_session *s);
 
-/* As writev, one record at most. After EAGAIN the next call begins with the same bytes. */
+/* As writev, a few records at most. After EAGAIN the next call begins with the same bytes. */
 MS_MUST_CHECK ssize_t tls_writev(struct tls_session *s, const struct iovec *iov, int count);
 
 /* Says the end, as far as it can be said at once. Reading goes on. */

@@ -139,37 +139,101 @@ bytes_come_through_in_both_directions(void **state)
     pair_close(&p);
 }
 
+static char block[1000000], got_block[sizeof(block)];
+
+/* The rest of the block, in pieces of this size; returns their number. */
+static int
+block_pieces(size_t sent, size_t piece, struct iovec iov[16])
+{
+    int count = 0;
+
+    for (; sent < sizeof(block) && count < 16; count++) {
+        size_t n = sizeof(block) - sent < piece ? sizeof(block) - sent : piece;
+
+        iov[count] = (struct iovec){block + sent, n};
+        sent += n;
+    }
+    return count;
+}
+
+/* Until the socket is full, or the block is over. Returns how much. */
+static size_t
+block_write(struct tls_session *from, size_t sent, size_t piece)
+{
+    size_t begin = sent;
+    struct iovec iov[16];
+
+    while (sent < sizeof(block)) {
+        ssize_t n = tls_writev(from, iov, block_pieces(sent, piece, iov));
+
+        if (n < 0) {
+            assert_int_equal(errno, EAGAIN);
+            assert_true(tls_wants_write(from));
+            break;
+        }
+        sent += (size_t)n;
+    }
+    return sent - begin;
+}
+
+static void
+block_passes(struct tls_session *from, struct tls_session *to, size_t piece)
+{
+    size_t sent = 0, received = 0;
+    bool was_full = false;
+
+    memset(got_block, 0, sizeof(got_block));
+    while (received < sizeof(block)) {
+        ssize_t n;
+
+        sent += block_write(from, sent, piece);
+        was_full |= sent < sizeof(block);
+        n = tls_read(to, got_block + received, sizeof(got_block) - received);
+        assert_true(n > 0);
+        received += (size_t)n;
+    }
+    assert_true(was_full);
+    assert_memory_equal(got_block, block, sizeof(block));
+}
+
 static void
 a_full_socket_is_written_on_later(void **state)
 {
-    static char block[1000000], got[1000000];
+    static const size_t pieces[] = {sizeof(block), 262138, 16385, 16384, 16383, 6000};
     struct pair p = pair_of("server", NULL, "localhost");
-    size_t sent = 0, received = 0;
-    bool was_full = false;
 
     (void)state;
     pair_agrees(&p);
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] = (char)(i % 251);
-    while (received < sizeof(block)) {
-        const struct iovec rest = {block + sent, sizeof(block) - sent};
-        ssize_t n = rest.iov_len > 0 ? tls_writev(p.client, &rest, 1) : 0;
-
-        was_full |= n < 0;
-        if (n > 0) {
-            sent += (size_t)n;
-            continue;
-        }
-        if (n < 0) {
-            assert_int_equal(errno, EAGAIN);
-            assert_true(tls_wants_write(p.client));
-        }
-        n = tls_read(p.server, got + received, sizeof(got) - received);
-        assert_true(n > 0);
-        received += (size_t)n;
+    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+        block_passes(p.client, p.server, pieces[i]);
+        block_passes(p.server, p.client, pieces[i]);
     }
-    assert_true(was_full);
-    assert_memory_equal(got, block, sizeof(block));
+    pair_close(&p);
+}
+
+/* What is said later is behind what waits, and what waits when all is over is given up. */
+static void
+the_end_is_behind_what_was_written(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+    size_t sent, received = 0;
+    ssize_t n;
+
+    (void)state;
+    pair_agrees(&p);
+    sent = block_write(p.client, 0, sizeof(block));
+    tls_shutdown(p.client);
+    while ((n = tls_read(p.server, got_block, sizeof(got_block))) > 0)
+        received += (size_t)n;
+    assert_int_equal(errno, EAGAIN);
+    tls_shutdown(p.client);
+    while ((n = tls_read(p.server, got_block, sizeof(got_block))) > 0)
+        received += (size_t)n;
+    assert_int_equal(n, 0);
+    assert_true(received >= sent);
+    (void)block_write(p.server, 0, sizeof(block));
     pair_close(&p);
 }
 
@@ -568,6 +632,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_through_in_both_directions),
         cmocka_unit_test(a_full_socket_is_written_on_later),
+        cmocka_unit_test(the_end_is_behind_what_was_written),
         cmocka_unit_test(the_reason_is_kept_behind_what_was_right),
         cmocka_unit_test(a_cut_is_no_end),
         cmocka_unit_test(an_answer_to_one_that_has_closed_fails),
