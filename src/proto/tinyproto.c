@@ -132,6 +132,8 @@ tinyproto_consent(struct tinyproto *tp, struct proto_io *io, struct message **me
 static enum proto_event
 tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
+    size_t backlog = io->memory_low ? TINYPROTO_BACKLOG_LOW : TINYPROTO_BACKLOG_MAX;
+
     tp->left = be32_load(tp->head);
     if (tp->left > io->limits->max_message_size) {
         io->tally->too_large++;
@@ -143,7 +145,7 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
     }
     /* Once it was let go first it has seen our SIZE; more than a few messages further on it has no
      * mind to answer, and what waits for it would grow without end. */
-    if (tp->asking && tp->passed && io->outbox->bytes > TINYPROTO_BACKLOG_MAX)
+    if (tp->asking && tp->passed && io->outbox->bytes > backlog)
         return tinyproto_fault(tp, io);
     tp->passed = tp->asking;
     return tinyproto_consent(tp, io, message_out);

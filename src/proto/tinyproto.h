@@ -28,8 +28,10 @@
 #define TINYPROTO_SIZE_LEN 4
 #define TINYPROTO_SEND_MAX (UINT32_C(1) << 30) /* what the queue of answers takes in one piece */
 
-/* Memory of messages that may wait for a peer that sends on without taking them. */
+/* Memory of messages that may wait for a peer that sends on without taking them; and where memory
+ * is low. */
 #define TINYPROTO_BACKLOG_MAX (UINT32_C(1) << 20)
+#define TINYPROTO_BACKLOG_LOW (UINT32_C(16) << 10)
 
 enum tinyproto_signal {
     TINYPROTO_GENERIC_ERROR = 0x00,

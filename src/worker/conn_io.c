@@ -41,10 +41,6 @@ conn_blocked(struct conn *c)
 
     if (c->send_end_us == 0)
         c->send_end_us = conn_worker(c)->now_us + patience;
-    if (c->blocked_us == 0) {
-        c->blocked_us = conn_worker(c)->now_us;
-        c->blocked_sent = 0;
-    }
     conn_watch_write(c);
 }
 
@@ -115,7 +111,6 @@ conn_write(struct conn *c)
         }
         share -= (size_t)n;
     }
-    c->blocked_us = 0;
     chain_fini(&c->answers.ready);
 }
 

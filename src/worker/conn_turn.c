@@ -147,6 +147,18 @@ conn_advance(struct conn *c)
     }
 }
 
+/* What is ready has been written, as far as the peer takes it. */
+static void
+conn_note_blocked(struct conn *c)
+{
+    if (conn_queued(c) == 0) {
+        c->blocked_us = 0;
+    } else if (c->blocked_us == 0) {
+        c->blocked_us = conn_worker(c)->now_us;
+        c->blocked_sent = 0;
+    }
+}
+
 static void
 conn_finish(struct conn *c)
 {
@@ -162,6 +174,7 @@ conn_finish(struct conn *c)
             conn_free(c);
         return;
     }
+    conn_note_blocked(c);
     if (c->slot != NULL)
         conn_show_state(c);
     deadline = conn_deadline(c);

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#define BACKLOG_LOW (64u << 10) /* bytes that may wait for the peer where memory is low */
+
 /* --- numbers --- */
 
 static uint32_t
@@ -117,7 +119,7 @@ cnp_message_end(struct cnp *cnp, struct proto_io *io, uint16_t sequence,
 {
     struct message *m = *io->message;
 
-    if (io->outbox->bytes > PROTO_REPLY_MAX)
+    if (io->outbox->bytes > (io->memory_low ? BACKLOG_LOW : PROTO_REPLY_MAX))
         return cnp_say_close(cnp, io, sequence, "backlog", "too much waits for you to take it");
     *io->message = NULL;
     cnp->under_way--;
