@@ -82,6 +82,7 @@ struct handler_ops {
     bool answers;      /* made to reply: REPLY_AUTO sends its replies back over every protocol */
     bool no_digest;    /* does not look at the SHA-256 of a message */
     bool only_replies; /* a message has no effect but its reply: a copy gets that again */
+    bool one_by_one;   /* settles the messages of a connection in turns of their own, mostly */
 
     /* In the sandbox of the worker. */
     bool is_foreign; /* runs code that is not ours, which uses the system's libraries */

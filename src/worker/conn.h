@@ -159,6 +159,7 @@ struct conn {
     struct timer timer;
     uint64_t phase_end_us; /* the phase may last so long; UINT64_MAX: see conn_deadline */
     uint64_t send_end_us;  /* condition: the peer takes nothing, and has to by then; 0: it does */
+    uint64_t hold_end_us;  /* answers wait for others to leave with, until then; 0: none does */
     uint64_t blocked_us;   /* since when something has waited for the peer to take it; 0: nothing */
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
     struct conn *next, **link; /* all connections of the worker */

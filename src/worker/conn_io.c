@@ -93,6 +93,7 @@ conn_write(struct conn *c)
 {
     size_t share = WRITE_SHARE;
 
+    c->hold_end_us = 0;
     if (conn_is_starved(c)) {
         conn_touch(c);
         return;

@@ -10,6 +10,9 @@
 #define EVICT_RATE     262144 /* bytes a second that it has to take then */
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
+#define HOLD_US        5000    /* for answers to leave together */
+#define HOLD_WAITING   8       /* while more messages of the connection wait than that, */
+#define HOLD_SHARE     4       /* and so many times as many of all */
 
 /* Nothing is under way in either direction; pushes may wait for a peer that has not sent a byte
  * yet. */
@@ -74,6 +77,8 @@ conn_deadline(const struct conn *c)
 
     if (c->send_end_us != 0)
         return c->send_end_us;
+    if (c->hold_end_us != 0)
+        return c->hold_end_us;
     if (!conn_is_serving(c))
         return c->phase_end_us;
     if (conn_awaits_move(c) && conn_at_rest(c))
@@ -116,6 +121,22 @@ conn_is_discarding(const struct conn *c)
     return c->proto->discarding != NULL && c->proto->discarding(&c->state);
 }
 
+/* Each answer would be a write of its own, which many senders at a time pay for. One with so many
+ * messages here does not miss one answer, and others follow soon. */
+static bool
+conn_holds_answers(struct conn *c)
+{
+    const struct worker_handler *wh = c->listener->handler;
+    uint64_t now_us = conn_worker(c)->now_us;
+
+    if (!wh->ops->one_by_one || c->waiting <= HOLD_WAITING ||
+        wh->submitted < HOLD_SHARE * c->waiting || c->phase != CONN_SERVING || c->answers.ended)
+        return false;
+    if (c->hold_end_us == 0)
+        c->hold_end_us = now_us + HOLD_US;
+    return now_us < c->hold_end_us;
+}
+
 /* Sends what is ready and goes on to the phase that follows from it. */
 static void
 conn_advance(struct conn *c)
@@ -125,7 +146,8 @@ conn_advance(struct conn *c)
         return;
     }
     /* A NACK leaves when all that it drops has been read, or it would drop the answer to it. */
-    if (!chain_is_empty(&c->answers.ready) && !(c->is_unread && conn_is_discarding(c)))
+    if (!chain_is_empty(&c->answers.ready) && !(c->is_unread && conn_is_discarding(c)) &&
+        !conn_holds_answers(c))
         conn_write(c);
     if (c->answers.ended)
         conn_begin_closing(c);
@@ -204,6 +226,8 @@ conn_timer(struct worker *w, struct timer *timer)
     struct proto_io io = conn_io(c, &tally);
 
     conn_touch(c);
+    if (c->hold_end_us != 0)
+        return; /* conn_finish sends them */
     /* Bytes that came while this worker was held up are not late. */
     if (conn_is_reading(c) && conn_deadline(c) <= w->now_us)
         conn_read(c, true);

@@ -194,6 +194,39 @@ a_subject_that_lost_its_stream_is_busy(void **state)
     daemon_stop(d);
 }
 
+#define WAITING_SENDERS 4
+
+/* Answers to senders with many messages here wait for others to leave with, but not for ever. */
+static void
+an_answer_leaves_though_messages_behind_it_wait(void **state)
+{
+    const struct outgoing plain = {'A', 0, NULL, 0, "1", 1}, json = {'J', 0, NULL, 0, "2", 1};
+    uint8_t packets[12 * (WIRE_FIRST_MAX + WIRE_TRAILER_MAX)];
+    size_t len = wire_ahead(packets, &plain);
+    struct nats n = {0};
+    struct daemon *d;
+    struct answer a;
+    struct peer p[WAITING_SENDERS];
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=60s&subject=in.{kind}", 1);
+    nats_request_made(&n, "$JS.API.STREAM.UPDATE.S",
+                      "{\"name\":\"S\",\"subjects\":[\"in.plain\"]}");
+    for (unsigned i = 0; i < 11; i++)
+        len += wire_ahead(packets + len, &json);
+    for (unsigned i = 0; i < WAITING_SENDERS; i++) {
+        peer_connect(&p[i], &d->listeners[0]);
+        assert_int_equal(peer_write(&p[i], packets, len), 0);
+    }
+    for (unsigned i = 0; i < 2 * WAITING_SENDERS; i++)
+        assert_int_equal(peer_answer(&p[i / 2], &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "messages"), WAITING_SENDERS);
+    peer_close_all();
+    daemon_stop(d);
+}
+
 static void
 without_a_server_senders_wait_and_then_are_told(void **state)
 {
@@ -345,6 +378,7 @@ main(void)
         SYSTEM_TEST(an_id_that_comes_again_is_a_duplicate_over_two_daemons),
         SYSTEM_TEST(a_full_stream_refuses_and_takes_again),
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),
+        SYSTEM_TEST(an_answer_leaves_though_messages_behind_it_wait),
         SYSTEM_TEST(without_a_server_senders_wait_and_then_are_told),
         SYSTEM_TEST(a_body_too_large_for_chunks_is_refused),
         SYSTEM_TEST(chunks_of_a_message_that_failed_are_none_of_the_next_one),

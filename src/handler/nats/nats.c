@@ -299,6 +299,7 @@ nats_create(const struct handler_host *host, char error[HANDLER_ERROR_LEN])
 const struct handler_ops nats_handler = {
     .name = "nats",
     .per_listener = true,
+    .one_by_one = true,
     .is_foreign = true,
     .connects = true,
     .check = nats_target_check,
