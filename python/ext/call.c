@@ -52,7 +52,7 @@ client_check(const struct client *c)
 {
     if (c->m == NULL)
         error_usage("this client is closed");
-    else if (c->owner != getpid())
+    else if (c->owner != ext_pid)
         error_usage("this client belongs to the process that forked this one: make another one");
     else if (c->is_busy)
         error_usage("this client is in use: by another thread or task, or by the call that has"

@@ -2,7 +2,6 @@
 #include "client.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 /* No function of the program's is called any more. */
 static void
@@ -160,7 +159,7 @@ client_alloc(PyTypeObject *type)
 
     if (c == NULL)
         return NULL;
-    c->owner = getpid();
+    c->owner = ext_pid;
     c->is_loop = PyType_IsSubtype(type, (PyTypeObject *)ext_types.loop_client);
     c->ring = ring_create();
     if (c->ring != NULL)
@@ -248,7 +247,7 @@ client_lose(struct client *c)
     struct ext_kept before = {NULL, NULL, NULL};
 
     PyErr_Fetch(&before.type, &before.value, &before.trace);
-    if (c->owner == getpid() && PyErr_ResourceWarning(NULL, 1, "unclosed client of %R", c->url) < 0)
+    if (c->owner == ext_pid && PyErr_ResourceWarning(NULL, 1, "unclosed client of %R", c->url) < 0)
         PyErr_WriteUnraisable(c->url);
     client_close_handle(c);
     PyErr_Restore(before.type, before.value, before.trace);

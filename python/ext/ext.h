@@ -22,6 +22,9 @@ struct ext_types {
 };
 extern struct ext_types ext_types;
 
+/* getpid(2) without its system call, which each use of a handle would make. */
+extern pid_t ext_pid;
+
 /* JSONEncoder(...).encode, for JSON as a server takes it, and json.loads. */
 extern PyObject *ext_dumps, *ext_loads;
 
@@ -60,9 +63,6 @@ void ext_log_exception(const char *text);
  * exception set. */
 int ext_transform(PyObject *function, const void *in, size_t in_len, void **out, size_t *out_len);
 
-/* PyEval_RestoreThread, one thread after the other (gil.c). */
-void ext_restore(PyThreadState *state);
-
 /* Frees an object of a type from PyType_FromSpec, last of all. */
 void ext_free(PyObject *self);
 
@@ -75,8 +75,13 @@ PyObject *ext_none(void);
 /* A method with keywords, for a PyMethodDef. */
 #define EXT_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f)), METH_VARARGS | METH_KEYWORDS
 
-/* gil.c. Returns 0, or -1 with an exception. */
-int ext_init_queue(void);
+/* --- gil.c --- */
+
+/* PyEval_RestoreThread, one thread after the other. */
+void ext_restore(PyThreadState *state);
+
+/* In the child of a fork nobody is in the queue. */
+void ext_forget_queue(void);
 
 /* --- the types; each returns 0, or -1 with an exception --- */
 

@@ -29,18 +29,8 @@ ext_restore(PyThreadState *state)
         pthread_mutex_unlock(&queue);
 }
 
-/* In a child nobody is in the queue. */
-static void
-queue_forget(void)
+void
+ext_forget_queue(void)
 {
     queue = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
-}
-
-int
-ext_init_queue(void)
-{
-    if (pthread_atfork(NULL, NULL, queue_forget) == 0)
-        return 0;
-    PyErr_NoMemory();
-    return -1;
 }

@@ -2,10 +2,13 @@
 #include "ext.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct ext_types ext_types;
+pid_t ext_pid;
 PyObject *ext_dumps, *ext_loads;
 static PyObject *ext_logger;
 
@@ -438,6 +441,23 @@ module_import(void)
     return ext_dumps != NULL && ext_loads != NULL ? errors_import() : -1;
 }
 
+static void
+module_forked(void)
+{
+    ext_pid = getpid();
+    ext_forget_queue();
+}
+
+static int
+module_watch_forks(void)
+{
+    ext_pid = getpid();
+    if (pthread_atfork(NULL, NULL, module_forked) == 0)
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
 PyMODINIT_FUNC PyInit__msock(void);
 
 PyMODINIT_FUNC
@@ -447,7 +467,7 @@ PyInit__msock(void)
 
     if (module == NULL)
         return NULL;
-    if (ext_init_queue() == 0 && module_import() == 0 && module_import_logger() == 0 &&
+    if (module_watch_forks() == 0 && module_import() == 0 && module_import_logger() == 0 &&
         PyModule_AddStringConstant(module, "__version__", msock_version()) == 0 &&
         module_add_sequence(module, &sent_desc, &ext_types.sent) == 0 &&
         module_add_sequence(module, &outcome_desc, &ext_types.outcome) == 0 &&

@@ -1,8 +1,6 @@
 /* A call of a LoopClient, step by step: between two steps an event loop waits. */
 #include "client.h"
 
-#include <unistd.h>
-
 struct operation {
     PyObject_HEAD struct client *client; /* NULL once it is over and its result was taken */
     struct call call;
@@ -53,7 +51,7 @@ operation_end(struct operation *o)
 {
     struct client *c = o->client;
 
-    if (!o->is_over && c->owner == getpid())
+    if (!o->is_over && c->owner == ext_pid)
         operation_go_on(o, true);
     fiber_destroy(c->fiber);
     c->fiber = NULL;
@@ -123,7 +121,7 @@ operation_step(PyObject *self, PyObject *args)
         return NULL;
     if (o->client == NULL || o->is_over)
         return ext_none();
-    if (o->is_stepping || o->client->owner != getpid())
+    if (o->is_stepping || o->client->owner != ext_pid)
         return error_usage("this operation is used elsewhere now");
     operation_go_on(o, end);
     return o->is_over ? ext_none() : operation_list_waits(o->client->fiber);

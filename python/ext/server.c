@@ -35,7 +35,7 @@ server_check(const struct server *server)
 {
     if (server->s == NULL)
         error_usage("this server is closed");
-    else if (server->owner != getpid())
+    else if (server->owner != ext_pid)
         error_usage("this server belongs to the process that forked this one");
     return PyErr_Occurred() != NULL ? -1 : 0;
 }
@@ -64,7 +64,7 @@ server_enter(struct server *server)
 bool
 server_try_enter(struct server *server)
 {
-    if (server->s == NULL || server->owner != getpid() || pthread_mutex_trylock(&server->lock) != 0)
+    if (server->s == NULL || server->owner != ext_pid || pthread_mutex_trylock(&server->lock) != 0)
         return false;
     if (!server->is_inside && server->s != NULL)
         return true;

@@ -13,7 +13,7 @@ server_stop(PyObject *self, PyObject *unused)
     struct server *server = (void *)self;
 
     (void)unused;
-    if (server->s != NULL && server->owner == getpid())
+    if (server->s != NULL && server->owner == ext_pid)
         msock_server_stop(server->s);
     return ext_none();
 }
@@ -150,7 +150,7 @@ server_close(PyObject *self, PyObject *unused)
     struct server *server = (void *)self;
 
     (void)unused;
-    if (server->s == NULL || server->owner != getpid())
+    if (server->s == NULL || server->owner != ext_pid)
         return ext_none();
     if (server_enter(server) < 0)
         return NULL;
@@ -228,7 +228,7 @@ server_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&server->lock, &recursive);
     pthread_mutexattr_destroy(&recursive);
-    server->owner = getpid();
+    server->owner = ext_pid;
     server->log = ext_none();
     server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->connections = PyDict_New();

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define LOOK_MS 250 /* a connection that another thread has closed is noticed */
 
@@ -60,7 +59,7 @@ shared_enter(struct shared_call *call, PyObject *self, int timeout_ms)
 {
     struct shared *s = (void *)self;
 
-    if (s->c.owner != getpid()) {
+    if (s->c.owner != ext_pid) {
         error_usage("this client belongs to the process that forked this one: make another one");
         return -1;
     }
