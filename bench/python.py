@@ -1,20 +1,24 @@
-"""What bench/python.sh measures, in processes of its own; prints "rate=N" in messages a second.
+"""What bench/python.sh measures, in processes of its own; prints "rate=N" in messages a second, and of
+echoes "cpu_us=N", the CPU time of both sides for one.
 
     python.py send URL SIZE SECONDS         one message after the other, msock.Client
     python.py many URL SIZE SECONDS         send_many
     python.py serve WHOSE PROTOCOL PORT     an echo, until a signal: of the drop-in or in plain Python
-    python.py echo WHOSE PROTOCOL PORT CONNECTIONS SECONDS
-                                            round trips of 64 bytes, a thread for each connection
+    python.py echo WHOSE PROTOCOL PORT CLIENTS AS SECONDS --cpu-of PIDS
+                                            round trips of 64 bytes; CLIENTS at once, AS threads of one
+                                            program or as programs; PIDS are the server's
 
 WHOSE is dropin or plain. PROTOCOL is tinyproto, frame (gruv_socks) or msp (minimalsockets, which has
 no replies: a trip is a message and its last ACK). The peers in plain Python are those of the tests.
 """
 
+import multiprocessing
 import os
 import sys
 import threading
 import time
-from typing import Any, Callable, Iterator, List
+from multiprocessing.pool import ThreadPool
+from typing import Any, Callable, Iterator, List, Tuple
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("B", "build")
@@ -89,9 +93,14 @@ def serve_dropin(protocol: str, port: int) -> None:
             receiver.listen()
 
 
+class Forget(plain.MspStore):
+    def take(self, kind: bytes, value: bytes, body: bytes) -> None:
+        pass
+
+
 def serve_plain(protocol: str, port: int) -> None:
     wires = {"frame": plain.Frame, "tinyproto": plain.Tiny, "msp": plain.Msp}
-    take = plain.echo if protocol != "msp" else plain.MspStore()
+    take = plain.echo if protocol != "msp" else Forget()
     plain.Server(wires[protocol], take, port).thread.join()
 
 
@@ -120,27 +129,47 @@ def trip_of_plain(protocol: str, port: int) -> Callable[[], Any]:
     return lambda: (wire.write(BODY), wire.read())
 
 
-def echo(whose: str, protocol: str, port: int, connections: int, seconds: float) -> None:
-    make = trip_of_dropin if whose == "dropin" else trip_of_plain
-    trips = [make(protocol, port) for _ in range(connections)]
-    counts: List[int] = [0] * connections
-    for trip in trips:
-        trip()
-    began = time.perf_counter()
+def cpu_seconds(pids: List[str]) -> float:
+    ticks = 0
+    for pid in pids:
+        with open(f"/proc/{pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
-    def run(i: int) -> None:
-        trip = trips[i]
-        while time.perf_counter() - began < seconds:
-            for _ in range(10):
-                trip()
-            counts[i] += 10
 
-    threads = [threading.Thread(target=run, args=(i,)) for i in range(connections)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    report(sum(counts), time.perf_counter() - began)
+def client(whose: str, protocol: str, port: int, seconds: float) -> int:
+    trip = (trip_of_dropin if whose == "dropin" else trip_of_plain)(protocol, port)
+    trip()
+    together.wait()
+    end, count = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        for _ in range(10):
+            trip()
+        count += 10
+    together.wait()
+    return count
+
+
+def echo(client_arguments: Tuple[Any, ...], clients: int, kind: str, pids: List[str]) -> None:
+    global together  # for all clients and this function: before the first trip, and behind the last
+    fork = multiprocessing.get_context("fork")
+    if kind != "threads":
+        together = fork.Barrier(clients + 1)
+        pool = fork.Pool(clients)
+        pids += [str(child.pid) for child in multiprocessing.active_children()]
+    else:
+        together = threading.Barrier(clients + 1)
+        pool = ThreadPool(clients)
+        pids += [str(os.getpid())]
+    counts = pool.starmap_async(client, [client_arguments] * clients, chunksize=1)
+    together.wait()
+    began, cpu = time.perf_counter(), cpu_seconds(pids)
+    together.wait()
+    seconds, cpu = time.perf_counter() - began, cpu_seconds(pids) - cpu
+    count = sum(counts.get())
+    report(count, seconds)
+    print(f"cpu_us={cpu / count * 1e6:.1f}")
     sys.stdout.flush()
     os._exit(0)  # connections of a bench need no good-bye
 
@@ -153,7 +182,8 @@ def main(words: List[str]) -> None:
     elif words[0] == "serve":
         {"dropin": serve_dropin, "plain": serve_plain}[words[1]](words[2], int(words[3]))
     else:
-        echo(words[1], words[2], int(words[3]), int(words[4]), float(words[5]))
+        arguments = (words[1], words[2], int(words[3]), float(words[6]))
+        echo(arguments, int(words[4]), words[5], words[8].split(","))
 
 
 if __name__ == "__main__":

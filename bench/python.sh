@@ -46,29 +46,43 @@ start_python() { # WHOSE PROTOCOL
     wait_port "$PORT" "$STARTED"
 }
 
+# Of the client of KEY and the server at PORT.
+measure_echo() { # KEY WHOSE PROTOCOL PORT PID CLIENTS AS
+    python_load "$1" echo "$2" "$3" "$4" "$6" "$7" "$DURATION" \
+        --cpu-of "$(cpu_pids "$5")"
+}
+
 # The ping-pong, which computes nothing and is in C, tells how many trips this machine can do at all.
-compare_dropin() { # LIBRARY PROTOCOL CONNECTIONS
-    local plain_port own_port ping ping_port key="dropin.$2.c$3"
-    start_python plain "$2" && plain_port=$PORT
-    start_python dropin "$2" && own_port=$PORT
+compare_dropin() { # LIBRARY PROTOCOL HANDLER CLIENTS AS
+    local plain plain_port own own_port ping ping_port key="dropin.$2.$4.$5"
+    local what="drop-in $1, 64 B, $4 client $5"
+    [ "$4" != 1 ] || what="drop-in $1, 64 B, 1 client"
+    start_python plain "$2" && plain=$STARTED plain_port=$PORT
+    start_python dropin "$2" && own=$STARTED own_port=$PORT
+    start_msockd_at "$2" 1 "$3" && ONE=$STARTED ONE_PORT=$PORT
     start_ping 68 68 && ping=$STARTED ping_port=$PORT
     for _ in $(seq "$REPS"); do
-        measure "$key.ping" frame "$ping_port" "$ping" -c "$3" -s 64
-        python_load "$key.w1" echo dropin "$2" "$own_port" "$3" "$DURATION"
-        python_load "$key.plain" echo plain "$2" "$plain_port" "$3" "$DURATION"
+        measure "$key.ping" frame "$ping_port" "$ping" -c "$4" -s 64
+        measure_echo "$key.w1" dropin "$2" "$own_port" "$own" "$4" "$5"
+        measure_echo "$key.plain" plain "$2" "$plain_port" "$plain" "$4" "$5"
+        measure_echo "$key.msockd.w1" dropin "$2" "$ONE_PORT" "$ONE" "$4" "$5"
     done
     stop_all
-    row "$1, 64 B, $3 connections" 'a server and a client in plain Python' \
-        "$key" "$key.plain" rate '>=' 3.0 trips/s
-    row 'the same' 'bare epoll ping-pong of 68 bytes, in C' "$key" "$key.ping" rate '' '' trips/s
+    row "$what" 'a server and a client in plain Python' "$key" "$key.plain" rate '>=' 3.0 trips/s
+    row 'the same with msockd as the server' 'the same' \
+        "$key.msockd" "$key.plain" rate '>=' 3.0 trips/s
+    row 'the same with its own server' 'bare epoll ping-pong of 68 bytes, in C' \
+        "$key" "$key.ping" rate '' '' trips/s
 }
 
 group_dropins() {
-    local conns
+    local clients
     has_python || return 0
-    for conns in 1 32; do
-        compare_dropin 'drop-in minimalsockets' msp "$conns"
-        compare_dropin 'drop-in tinyproto' tinyproto "$conns"
-        compare_dropin 'drop-in gruv_socks' frame "$conns"
+    for clients in '1 program' '8 programs' '8 threads' '50 threads'; do
+        # shellcheck disable=SC2086 # two words
+        set -- $clients
+        compare_dropin minimalsockets msp discard "$@"
+        compare_dropin tinyproto tinyproto echo "$@"
+        compare_dropin gruv_socks frame echo "$@"
     done
 }

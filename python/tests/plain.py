@@ -1,6 +1,7 @@
 """Peers in plain Python, written from docs/protocol.md and from none of the project's code: msp,
-tinyproto and frame, each as a server with a thread for each connection, and as a client. They also
-are what the speed of the drop-ins is compared with (bench/python.py)."""
+tinyproto and frame, each as a server with a thread for each connection, and as a client. They make
+every check that the protocol asks for, and end the connection where one fails. They also are what
+the speed of the drop-ins is compared with (bench/python.py)."""
 
 import contextlib
 import hashlib
@@ -12,6 +13,7 @@ import zlib
 from typing import Any, Callable, List, Optional, Tuple
 
 CRLF = b"\r\n"
+SIZE_MAX = 256 << 20  # bytes of a message
 
 
 class Wire:
@@ -42,6 +44,13 @@ class Wire:
         line, _, self.buffer = self.buffer.partition(CRLF)
         return line
 
+    def size(self) -> int:
+        """Four bytes of size, as tinyproto and frame have them."""
+        size: int = struct.unpack(">I", self.exactly(4))[0]
+        if size > SIZE_MAX:
+            raise ConnectionError("too large")
+        return size
+
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
 
@@ -54,7 +63,7 @@ class Wire:
 
 class Frame(Wire):
     def read(self) -> bytes:
-        return self.exactly(struct.unpack(">I", self.exactly(4))[0])
+        return self.exactly(self.size())
 
     def write(self, data: bytes) -> None:
         self.send(struct.pack(">I", len(data)) + data)
@@ -83,7 +92,7 @@ class Tiny(Wire):
             raise ConnectionError("no OK")
 
     def read(self) -> bytes:
-        size = struct.unpack(">I", self.exactly(4))[0]
+        size = self.size()
         self.send(OK)
         return self.exactly(size)
 
@@ -96,6 +105,7 @@ class Tiny(Wire):
 # --- msp (section 1) ---
 
 FIRST = struct.Struct(">Q2s32s2sI2s")
+TRAILER = struct.Struct(">I2scBH")
 GRANT = 16384
 
 
@@ -120,25 +130,35 @@ class Msp(Wire):
         if answer != b"ACK":
             raise ConnectionError(answer)
 
-    def read_packet(self, crc: int, size: int) -> bytes:
+    def read_packet(self, crc: int, ends: bytes, size: int) -> bytes:
         body = self.exactly(size)
-        if zlib.crc32(body) != crc:
+        if ends not in (CRLF, CRLF * 3) or zlib.crc32(body) != crc:
             raise ConnectionError("a damaged packet")
         return body
 
+    def read_trailer(self) -> Tuple[bytes, int, bytes]:
+        """Kind, flags and value."""
+        head = self.exactly(TRAILER.size)
+        crc, end, kind, flags, length = TRAILER.unpack(head)
+        value = self.exactly(length)
+        if end != CRLF or zlib.crc32(head[6:] + value) != crc:
+            raise ConnectionError("a damaged trailer")
+        return kind, flags, value
+
     def read_message(self) -> Tuple[bytes, bytes, bytes]:
         """As a server: kind, value and body; without the last answer."""
-        size, _, digest, _, crc, _ = FIRST.unpack(self.exactly(FIRST.size))
-        parts = [self.read_packet(crc, min(size, 1998))]
+        size, end, digest, end_2, crc, end_3 = FIRST.unpack(self.exactly(FIRST.size))
+        if size > SIZE_MAX:
+            raise ConnectionError("too large")
+        parts = [self.read_packet(crc, end + end_2 + end_3, min(size, 1998))]
         left = size - len(parts[0])
         while left > 0:
             self.send(b"ACK %d\r\n" % GRANT)
-            crc, _ = struct.unpack(">I2s", self.exactly(6))
-            parts.append(self.read_packet(crc, min(left, GRANT - 6)))
+            crc, end = struct.unpack(">I2s", self.exactly(6))
+            parts.append(self.read_packet(crc, end, min(left, GRANT - 6)))
             left -= len(parts[-1])
         self.send(b"ACK\r\n")
-        crc, _, kind, flags, length = struct.unpack(">I2scBH", self.exactly(10))
-        value = self.exactly(length)
+        kind, flags, value = self.read_trailer()
         if flags & 2:
             digest, value = value[:32], value[32:]
         body = b"".join(parts)
