@@ -97,7 +97,7 @@ expect_line(const struct daemon *d, const char *name, const char *line, const ch
 
     snprintf(command, sizeof(command),
              "(echo '%s'; sleep 0.7) | timeout 20 openssl s_client -connect %s -CAfile ca.pem "
-             "-cert %s.pem -key %s.key -no_ign_eof -verify_return_error -quiet >got 2>&1; "
+             "-cert %s.pem -key %s.key -verify_return_error -quiet -no_ign_eof >got 2>&1; "
              "for i in $(seq 100); do cat got $D/journal/* $D/who $D/../log >all; "
              "grep -qF '%s' all && break; sleep 0.1; done; cat all",
              line, address(d), name, name, text);
@@ -114,12 +114,12 @@ a_certificate_says_who_it_is(void **state)
     (void)state;
     expect_line(d, "pump-1", "hello", "\"identity\":\"cert:pump-1\"");
     for (size_t i = 0; i < 2; i++) {
-        snprintf(
-            command, sizeof(command),
-            "sleep 4 | timeout 20 openssl s_client -connect %s -CAfile ca.pem -cert pump-1.pem "
-            "-key pump-1.key -quiet >/dev/null 2>&1 & for i in $(seq 30); do "
-            "$C %s >shown; grep -q cert:pump-1 shown && break; sleep 0.1; done; cat shown; wait",
-            address(d), shows[i]);
+        snprintf(command, sizeof(command),
+                 "timeout 60 openssl s_client -connect %s -CAfile ca.pem -cert pump-1.pem "
+                 "-key pump-1.key -quiet </dev/null >/dev/null 2>&1 & for i in $(seq 300); do "
+                 "$C %s >shown; grep -q cert:pump-1 shown && break; sleep 0.1; done; cat shown; "
+                 "kill $!; wait",
+                 address(d), shows[i]);
         expect(d, command, "cert:pump-1 ");
     }
     daemon_stop(d);
@@ -150,10 +150,10 @@ an_exempt_address_stays_exempt_under_a_name(void **state)
     (void)state;
     snprintf(
         command, sizeof(command),
-        "for i in 1 2 3; do (sleep 4 | timeout 20 openssl s_client -connect %s -CAfile ca.pem"
-        " -cert pump-1.pem -key pump-1.key -quiet >/dev/null 2>&1) & done;"
-        "for i in $(seq 30); do $C conns >shown; [ $(grep -c cert:pump-1 shown) = 3 ] && break;"
-        " sleep 0.1; done; grep -c cert:pump-1 shown; wait",
+        "for i in 1 2 3; do timeout 60 openssl s_client -connect %s -CAfile ca.pem"
+        " -cert pump-1.pem -key pump-1.key -quiet </dev/null >/dev/null 2>&1 & p=\"$p $!\"; done;"
+        "for i in $(seq 300); do $C conns >shown; [ $(grep -c cert:pump-1 shown) = 3 ] && break;"
+        " sleep 0.1; done; grep -c cert:pump-1 shown; kill $p; wait",
         address(d));
     expect(d, command, "3\n");
     assert_int_equal(stats_total(d, "refused"), 0);
