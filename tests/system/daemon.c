@@ -265,6 +265,27 @@ all_gone(const struct proc_list *pids)
     return true;
 }
 
+/* Bound and nothing more: the kernel gives the port to nobody who asks for any, and the daemon can
+ * have it again. */
+static void
+hold_ports(struct daemon *d)
+{
+    static const int on = 1;
+
+    for (size_t i = 0; d->keeps_ports && i < d->listener_count; i++) {
+        const struct target *target = &d->listeners[i];
+
+        if (d->held[i] != 0 || target->addr.ss_family == AF_UNIX)
+            continue;
+        d->held[i] = socket(target->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(setsockopt(d->held[i], SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
+        if (bind(d->held[i], (const struct sockaddr *)&target->addr, target->len) < 0) {
+            close(d->held[i]); /* somebody has it who keeps it for the daemon */
+            d->held[i] = 0;
+        }
+    }
+}
+
 void
 daemon_finish(struct daemon *d, unsigned timeout_ms)
 {
@@ -278,6 +299,7 @@ daemon_finish(struct daemon *d, unsigned timeout_ms)
     run_result_free(&result);
     if (!all_gone(&workers))
         fail_msg("a worker outlived its master");
+    hold_ports(d);
     daemon_check_log(d);
     d->running = false;
 }
@@ -308,6 +330,7 @@ daemon_kill(struct daemon *d)
     daemon_workers(d, &workers);
     daemon_kill_master(d);
     WAIT_FOR(all_gone(&workers), STOP_MS);
+    hold_ports(d);
 }
 
 struct run_result
@@ -366,6 +389,7 @@ daemon_expect_new_workers(const struct daemon *d, const struct proc_list *before
 void
 daemon_keep_ports(struct daemon *d)
 {
+    d->keeps_ports = true;
     for (size_t i = 0; i < d->listener_count; i++)
         d->options.listen[i] = d->listeners[i].url;
 }
@@ -407,6 +431,9 @@ daemon_forget_all(void)
 
         if (daemons->run.pidfd >= 0)
             close(daemons->run.pidfd);
+        for (size_t i = 0; i < DAEMON_LISTEN_MAX; i++)
+            if (daemons->held[i] > 0)
+                close(daemons->held[i]);
         free(daemons);
         daemons = next;
     }

@@ -44,6 +44,8 @@ struct daemon {
     size_t log_from; /* where the log of the present start begins */
     size_t listener_count;
     struct target listeners[DAEMON_LISTEN_MAX];
+    bool keeps_ports;
+    int held[DAEMON_LISTEN_MAX]; /* sockets of these ports after its end; 0: none */
     struct daemon *next;
 };
 
@@ -96,7 +98,8 @@ bool daemon_logged(const struct daemon *d, const char *text);
 /* Ends the test where a sanitizer, an assertion or (unless expected) an error spoke in the log. */
 void daemon_check_log(const struct daemon *d);
 
-/* Takes the last port over into the options, so that the next launch listens on it again. */
+/* Takes the last ports over into the options, so that the next launch listens on them again. From
+ * its next end on nobody else gets them. */
 void daemon_keep_ports(struct daemon *d);
 
 void daemon_report_unfinished(void);

@@ -293,8 +293,8 @@ start_stored(struct daemon_options options)
     d->options.listen[0] =
         d->options.listen[0] != NULL ? d->options.listen[0] : "msp://127.0.0.1:0";
     launch(d);
-    daemon_stop(d);
     daemon_keep_ports(d);
+    daemon_stop(d);
     launch(d);
     for (size_t i = 0; i < d->listener_count; i++)
         WAIT_FOR(manager_stores(&d->listeners[i]), 5000);

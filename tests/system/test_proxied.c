@@ -2,6 +2,7 @@
  * no header, or comes from somebody who may not send one, is closed. */
 #include "journal.h"
 #include "msock.h"
+#include "nats.h"
 #include "proc.h"
 #include "stats.h"
 #include "support/signals.h"
@@ -298,19 +299,6 @@ struct haproxy {
     struct target target;
 };
 
-static unsigned
-free_port(void)
-{
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof(at);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bind(fd, (struct sockaddr *)&at, len), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
-    close(fd);
-    return ntohs(at.sin_port);
-}
-
 static bool
 haproxy_listens(const struct haproxy *h)
 {
@@ -328,7 +316,7 @@ haproxy_start(struct haproxy *h, const struct daemon *d, const char *bind, const
 {
     char config[HARNESS_PATH_LEN], text[2 * HARNESS_PATH_LEN];
     const char *argv[] = {HAPROXY, "-db", "-f", config, NULL};
-    unsigned port = free_port();
+    unsigned port = nats_free_port();
 
     snprintf(text, sizeof(text),
              "defaults\n mode tcp\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
