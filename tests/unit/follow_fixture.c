@@ -56,7 +56,7 @@ follow_write(struct fixture *f, const char *segment, struct buffer *lines, mode_
 struct follow_item *
 follow_expect(struct follow *f, unsigned number)
 {
-    uint64_t until_us = clock_mono_us() + (uint64_t)WAIT_SCALE * 10000000;
+    uint64_t until_us = clock_mono_us() + (uint64_t)WAIT_PATIENCE * WAIT_SCALE * 10000000;
     struct follow_item *item = NULL;
 
     while (follow_next(f, &item) != 1) {

@@ -251,7 +251,7 @@ a_silent_server_is_left_for_the_next_one(void **state)
         group_start(&g);
         m = group_open(&g, "");
         msock_set_retries(m, 1, NO_WAIT, NO_WAIT);
-        msock_set_timeouts(m, 200, 200);
+        msock_set_timeouts(m, 1000, 1000);
         for (int k = 0; k <= i; k++)
             assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
         msock_close(m);
@@ -304,7 +304,7 @@ a_burst_goes_on_with_the_next_server(void **state)
         group_start(&g);
         m = group_open(&g, "");
         msock_set_retries(m, 1, NO_WAIT, NO_WAIT);
-        msock_set_timeouts(m, 500, 500);
+        msock_set_timeouts(m, 1000, 1000);
         msock_set_settled(m, on_settled, &r);
         for (unsigned k = 0; k < ALL_THERE; k++) {
             snprintf(text, sizeof(text), "message %u", k);

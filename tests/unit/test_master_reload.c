@@ -91,7 +91,7 @@ a_configuration_that_cannot_be_read_disturbs_nobody(void **state)
     struct bench *b = *state;
     int before[2];
 
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "%ums", 600 * WAIT_SCALE);
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "%us", 3 * WAIT_SCALE);
     bench_start_ready(b);
     remember(b, before, 2);
     b->toy->hangs = true;
@@ -154,12 +154,13 @@ new_workers_that_die_refuse_or_hang_change_nothing(void **state)
     struct bench *b = *state;
     int before[2];
 
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "%ums", 500 * WAIT_SCALE);
     bench_start_ready(b);
     remember(b, before, 2);
     b->toy->mode_index = 1;
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         b->toy->mode = cases[i].mode;
+        if (b->toy->mode == TOY_SILENT)
+            snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "500ms");
         assert_false(bench_reload(b));
         assert_non_null(strstr(b->reader.control->reload_text, cases[i].says));
         assert_alive(before, 2);
@@ -302,7 +303,7 @@ reloads_asked_for_during_one_become_one_more(void **state)
 
     bench_start_ready(b);
     b->toy->mode = TOY_SILENT;
-    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "300ms");
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "3s");
     signal_send(b->master, SIGHUP);
     WAIT_FOR(atomic_load(&b->toy->forks) == 4, TOY_WAIT_MS);
     b->toy->mode = TOY_GOOD;
