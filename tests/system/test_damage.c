@@ -125,7 +125,7 @@ start(const char *handler)
     struct daemon_options options = {
         .workers = 1,
         .handler = handler,
-        .set = {"timeout=500ms", "idle_timeout=500ms", "max_message_size=1M"}};
+        .set = {"timeout=1s", "idle_timeout=1s", "max_message_size=1M"}};
 
     for (size_t i = 0; i < ALL; i++) {
         snprintf(urls[i], sizeof(urls[i]), "%s://127.0.0.1:0?reply=yes%s%s%s", raw_kinds[i]->proto,

@@ -187,7 +187,7 @@ nothing_gets_out_while_directories_are_renamed(void **state)
     struct daemon *d = daemon_start(
         &(struct daemon_options){.workers = 2, .errors_expected = true, .set = {"sync=no"}});
     char outside[HARNESS_PATH_LEN], name[64];
-    struct waiting limit = waiting_begin(30000);
+    struct waiting limit = waiting_begin(120000);
     unsigned acked = 0;
     struct answer a;
     struct peer p;

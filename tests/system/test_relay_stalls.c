@@ -36,7 +36,7 @@ a_full_stream_is_waited_for(void **state)
     WAIT_FOR(relay_number(d, "lag_records") == 7, 10000);
     nats_request_made(&n, "$JS.API.STREAM.UPDATE.S", many);
     relay_check_stream(d, &n);
-    assert_true(daemon_logged(d, "records are relayed again"));
+    WAIT_FOR(daemon_logged(d, "records are relayed again"), 5000);
     nats_read_stream(&n, "S", &stream, NULL);
     for (unsigned i = 0; i < 10; i++)
         assert_int_equal(atoi(stream.entries[i].body), i);

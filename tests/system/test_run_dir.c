@@ -170,6 +170,19 @@ nothing_is_written_where_a_link_leads_that_took_the_name(void **state)
     assert_int_equal(access(other, F_OK), -1);
 }
 
+/* The daemon, which looks now and then, sees all of it or nothing. */
+static void
+remove_files(const struct daemon *d, const char *const *names, size_t count, bool replace)
+{
+    assert_int_equal(signal_send(d->run.pid, SIGSTOP), 0);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(unlink(in_run(d, names[i])), 0);
+        if (replace)
+            harness_write_file(in_run(d, names[i]), "a stranger's", 12);
+    }
+    assert_int_equal(signal_send(d->run.pid, SIGCONT), 0);
+}
+
 /* As whoever cleans up old files would do. */
 static void
 removed_files_are_said_and_let_no_second_daemon_in(void **state)
@@ -180,8 +193,7 @@ removed_files_are_said_and_let_no_second_daemon_in(void **state)
     struct run_result r;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        assert_int_equal(unlink(in_run(d, names[i])), 0);
+    remove_files(d, names, sizeof(names) / sizeof(names[0]), false);
     WAIT_FOR(daemon_logged(d, "lock was removed in it, control was removed in it, msockd.pid was "
                               "removed in it"),
              LONG_MS);
@@ -223,10 +235,7 @@ files_of_a_stranger_stay(void **state)
     char before[4096] = "", after[4096] = "";
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        assert_int_equal(unlink(in_run(d, names[i])), 0);
-        harness_write_file(in_run(d, names[i]), "a stranger's", 12);
-    }
+    remove_files(d, names, sizeof(names) / sizeof(names[0]), true);
     WAIT_FOR(daemon_logged(d, "msockd.pid was replaced in it"), LONG_MS);
     list_files(d->runtime_dir, before, sizeof(before));
     check_goes_on(d);
