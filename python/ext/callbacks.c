@@ -32,12 +32,13 @@ static int
 client_wait(void *arg, struct pollfd *fds, unsigned n, int timeout_ms)
 {
     struct client *c = arg;
+    bool is_long = timeout_ms < 0 || timeout_ms > EXT_LOOK_MS;
     int rc;
 
     if (c->fiber != NULL)
         return fiber_poll(c->fiber, fds, n, timeout_ms);
-    rc = poll(fds, n, timeout_ms);
-    if (rc >= 0 || errno != EINTR)
+    rc = poll(fds, n, is_long ? EXT_LOOK_MS : timeout_ms);
+    if (rc > 0 || (rc == 0 && !is_long) || (rc < 0 && errno != EINTR))
         return rc;
     client_python(c, client_check_signals, c);
     errno = c->kept.type != NULL ? ECANCELED : EINTR;

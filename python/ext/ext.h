@@ -72,6 +72,9 @@ PyObject *ext_no_new(PyTypeObject *type, PyObject *args, PyObject *keywords);
 /* None, with a reference. */
 PyObject *ext_none(void);
 
+/* The longest wait without a look at signals: one that comes just before a wait does not end it. */
+#define EXT_LOOK_MS 250
+
 /* A method with keywords, for a PyMethodDef. */
 #define EXT_KEYWORDS(f) ((PyCFunction)(void (*)(void))(f)), METH_VARARGS | METH_KEYWORDS
 

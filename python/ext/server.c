@@ -162,9 +162,9 @@ server_poll(struct server *server, int fd, int64_t until_ms)
     if (left <= 0)
         return 0;
     state = PyEval_SaveThread();
-    n = poll(fds, 2, (int)left);
+    n = poll(fds, 2, left < EXT_LOOK_MS ? (int)left : EXT_LOOK_MS);
     ext_restore(state);
-    return n < 0 ? PyErr_CheckSignals() : 0;
+    return n <= 0 ? PyErr_CheckSignals() : 0;
 }
 
 static PyObject *

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <time.h>
 
-#define LOOK_MS 250 /* a connection that another thread has closed is noticed */
-
 /* What has become of a call. */
 struct shared_end {
     enum msock_status status;
@@ -103,18 +101,19 @@ shared_note(struct shared *s, struct shared_end *end, enum msock_status status)
     snprintf(end->code, sizeof(end->code), "%s", msock_error_code(s->c.m));
 }
 
-/* Out of turn, waits for the connection. False: the call is over. */
+/* Out of turn, waits for the connection, and notices one that another thread has closed. False: the
+ * call is over. */
 static bool
 shared_wait(struct shared_call *call)
 {
     struct shared *s = call->s;
     struct pollfd p = {.fd = msock_fd(s->c.m), .events = msock_events(s->c.m)};
-    int64_t left = call->until_ms == INT64_MAX ? LOOK_MS : call->until_ms - now_ms();
+    int64_t left = call->until_ms == INT64_MAX ? EXT_LOOK_MS : call->until_ms - now_ms();
 
     if (left <= 0)
         return false;
     pthread_mutex_unlock(&s->turn);
-    if (poll(&p, 1, left < LOOK_MS ? (int)left : LOOK_MS) < 0) {
+    if (poll(&p, 1, left < EXT_LOOK_MS ? (int)left : EXT_LOOK_MS) <= 0) {
         ext_restore(call->state);
         call->end.is_interrupted = PyErr_CheckSignals() < 0;
         call->state = PyEval_SaveThread();

@@ -111,11 +111,19 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def interrupted(after: float = 0.1) -> Iterator[None]:
-    """A SIGINT comes to this process in the meantime."""
-    timer = threading.Timer(after, os.kill, (os.getpid(), signal.SIGINT))
+def interrupted(elsewhere: bool = False) -> Iterator[None]:
+    """A SIGINT comes to this process in the meantime; elsewhere: to another thread, so that it ends no wait
+    of the system, as one that comes just before a wait."""
+
+    def send() -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK if elsewhere else signal.SIG_UNBLOCK, {signal.SIGINT})
+    timer = threading.Timer(0.1, send)
     timer.start()
     try:
         yield
     finally:
         timer.join()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

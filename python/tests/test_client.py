@@ -365,9 +365,10 @@ class Waiting(TestCase):
         ]
         fifo = self.path("fifo")
         os.mkfifo(fifo)
-        for wait in waits:
-            with interrupted(), self.assertRaises(KeyboardInterrupt):
-                wait()
+        for elsewhere in (False, True):
+            for wait in waits:
+                with interrupted(elsewhere), self.assertRaises(KeyboardInterrupt):
+                    wait()
 
     def test_another_signal_ends_no_wait(self) -> None:
         import signal
@@ -533,8 +534,9 @@ class Shared(TestCase):
         thread.join()
 
     def test_waits_are_interrupted_and_nothing_is_mixed_up(self) -> None:
-        with interrupted(), self.assertRaises(KeyboardInterrupt):
-            self.shared.take(None)
+        for elsewhere in (False, True):
+            with interrupted(elsewhere), self.assertRaises(KeyboardInterrupt):
+                self.shared.take(None)
         large = bytes(10_000_000)
         with interrupted(), self.assertRaises(KeyboardInterrupt):
             self.shared.put(large)
