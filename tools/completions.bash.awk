@@ -30,8 +30,7 @@ END {
     print "    @directories) compgen -d -S / -- \"$2\" ;;"
     print "    @settings) printf '%s\\n' " ENVIRON["SETTINGS"] " ;;"
     print "    @urls)"
-    print "        for word in " ENVIRON["PROTOCOLS"] "; do echo \"$word://\"; done"
-    print "        echo \"${MSOCK_URL:-}\""
+    print "        printf '%s\\n' " ENVIRON["URLS"] " \"${MSOCK_URL:-}\""
     print "        msockctl listeners 2>/dev/null | awk -F '  +' 'NR > 1 {"
     print "            sub(/, .*/, \"\", $2); sub(/^unix:/, \"/\", $2); print $3 \"://\" $2}' ;;"
     print "    @listeners) msockctl listeners 2>/dev/null | awk 'NR > 1 {print $1}' ;;"
@@ -77,7 +76,7 @@ END {
     print "        done | sort -u | while IFS= read -r word; do"
     print "            [[ -n $word && $word == \"$last\"* ]] && printf '%s\\n' \"${word#\"$behind\"}\""
     print "        done)"
-    print "    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace 2>/dev/null"
+    print "    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=:/] ]] && compopt -o nospace 2>/dev/null"
     print "    return 0"
     print "}\n"
     print "complete -F " name " " program

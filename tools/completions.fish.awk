@@ -3,14 +3,13 @@ BEGIN {
     FS = "\037"
     print "# Completion of " program ", made from its --help."
     print "function __" program "_urls"
-    print "    for word in " ENVIRON["PROTOCOLS"] "\n        echo $word://\n    end"
-    print "    echo $MSOCK_URL"
+    print "    string split -n ' ' '" ENVIRON["URLS"] "'\n    echo $MSOCK_URL"
     print "    msockctl listeners 2>/dev/null | awk -F '  +' 'NR > 1 {"
     print "        sub(/, .*/, \"\", $2); sub(/^unix:/, \"/\", $2); print $3 \"://\" $2}'\nend"
     print "function __" program "_listeners\n    msockctl listeners 2>/dev/null | awk 'NR > 1 {print $1}'\nend"
     print "function __" program "_conns"
     print "    msockctl conns --json 2>/dev/null | sed -n 's/^ *\"id\": \"\\(.*\\)\".*/\\1/p'\nend"
-    print "function __" program "_settings\n    string split ' ' '" ENVIRON["SETTINGS"] "'\nend"
+    print "function __" program "_settings\n    string split -n ' ' '" ENVIRON["SETTINGS"] "'\nend"
     print "complete -c " program " -f"
 }
 function quoted(text) {

@@ -9,21 +9,28 @@ table=$(mktemp)
 trap 'rm -f "$table"' EXIT
 mkdir -p "$out/bash" "$out/zsh" "$out/fish"
 
-# Rows "option COMMAND SHORT LONG ARG TEXT" of a help text, with tabs between them.
+# Rows "option COMMAND SHORT LONG ARG TEXT" of a help text, with tabs between them. A text may begin in the
+# line below its option.
 options() { # COMMAND
-    awk -v command="$1" '/^  +-/ {
+    awk -v command="$1" '
+    function row(text) {
+        if (head != "") print head "\t" text
+        head = ""
+    }
+    /^  +-/ {
+        row("")
         sub(/^ +/, "")
-        at = match($0, /  +/)
-        head = at ? substr($0, 1, at - 1) : $0
-        text = at ? substr($0, at + RLENGTH) : ""
         short = long = arg = ""
-        n = split(head, words, " ")
-        for (i = 1; i <= n; i++)
-            if (words[i] ~ /^--/) long = substr(words[i], 3)
-            else if (words[i] ~ /^-/) short = substr(words[i], 2, 1)
-            else arg = words[i]
-        print "option\t" command "\t" short "\t" long "\t" arg "\t" text
-    }'
+        if (match($0, /^-[^-],? ?/)) {short = substr($0, 2, 1); $0 = substr($0, RLENGTH + 1)}
+        if (match($0, /^--[a-z-]+/)) {long = substr($0, 3, RLENGTH - 2); $0 = substr($0, RLENGTH + 1)}
+        else $0 = " " $0
+        if (match($0, /^ [^ ]+/)) {arg = substr($0, 2, RLENGTH - 1); $0 = substr($0, RLENGTH + 1)}
+        head = "option\t" command "\t" short "\t" long "\t" arg
+        if (sub(/^ +/, "") || $0 != "") row($0)
+        next
+    }
+    {sub(/^ +/, ""); row($0)}
+    END {row("")}'
 }
 
 # "COMMAND SUMMARY" of a program's help text.
@@ -34,7 +41,7 @@ commands() {
 # The words in "...: expected a, b or c"; nothing where a value is no word.
 expected() {
     sed -nE 's/.*[:,] expected (.*)/\1/p' | sed 's/, /\n/g; s/ or /\n/g' | tr -d '"' | awk '
-        /^[a-z][a-z0-9_]*$/ {words = words " " $0; next} {exit} END {print substr(words, 2)}'
+        /^[a-z0-9][a-z0-9_.]*$/ {words = words " " $0; next} {exit} END {print substr(words, 2)}'
 }
 
 value() { # PROGRAM COMMAND OPTION ARG
@@ -60,7 +67,7 @@ operand() { # COMMAND
     pki) "$B/msockctl" pki -h | sed -nE 's/.* msockctl pki ([a-z]+).*/\1/p' ;;
     verify | segments) echo @directories ;;
     send-file | send-json) echo @files ;;
-    esac | tr '\n' ' '
+    esac | tr '\n' ' ' | sed 's/ $//'
 }
 
 # All that is known of a program: its rows "command", "option" with a seventh column of values, "operand".
@@ -90,10 +97,19 @@ settings() {
     done
 }
 
-protocols=$("$B/msockd" -t -l 'none://127.0.0.1:1' 2>&1 | expected)
+# How URLs begin: those of listeners, and those of servers.
+urls() { # PROGRAM
+    for word in $("$B/msockd" -t -l 'none://127.0.0.1:1' 2>&1 | expected); do
+        printf '%s:// ' "$word"
+        [ "$1" != msock ] || [ "$word" = auto ] || printf '%s+tls:// ' "$word"
+    done
+    [ "$1" != msockd ] || echo systemd:
+}
+
 SETTINGS=$(settings)
-export SETTINGS PROTOCOLS="$protocols"
+export SETTINGS URLS
 for name in msockd msockctl msock; do
+    URLS=$(urls "$name")
     program "$name" >"$out/$name.table"
     for shell in bash zsh fish; do
         case $shell in

@@ -44,9 +44,15 @@ values_are_completed(void **state)
         {"msockd", "msockd --handler=j", "journal\n"},
         {"msockd", "msockd -o log_format=j", "journal\njson\n"},
         {"msockd", "msockd -o log_fi", "log_file=\n"},
+        {"msockd", "msockd -o sandbox=", "best\noff\nrequire\n"},
+        {"msockd", "msockd -o tls_min=", "1.2\n1.3\n"},
+        {"msockd", "msockd -o workers", "workers=\n"},
         {"msockd", "msockd -l c", "cnp://\n"},
+        {"msockd", "msockd -l s", "systemd:\n"},
         {"msock", "msock bench --reply o", "off\non\n"},
         {"msock", "msock bench --kind p", "plain\n"},
+        {"msock", "msock send --server-name ", "\n"},
+        {"msock", "msock send -u cnp+", "cnp+tls://\n"},
         {"msock", "msock send -u msp://a.ex", "//a.example:1\n"}, /* what bash takes for a word */
     };
 
