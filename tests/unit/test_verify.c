@@ -8,6 +8,7 @@
 
 #define SEGMENT_A "journal/01ARYZ6S410000000000000000-w0.ndjson"
 #define SEGMENT_B "journal/01ARYZ6S420000000000000000-w1.ndjson"
+#define SEGMENT_C "journal/01ARYZ6S430000000000000000-w1.ndjson"
 
 struct context {
     struct fixture *f;
@@ -17,6 +18,7 @@ struct context {
     unsigned ids;
     void (*during)(struct context *c); /* called by progress; NULL: nothing is played */
     unsigned calls;
+    int segment; /* the one that is being written */
 };
 
 static int
@@ -26,6 +28,7 @@ setup(void **state)
 
     c->f = fixture_create();
     c->dirs = DATA_DIRS_CLOSED;
+    c->segment = -1;
     buffer_init(&c->lines);
     dir_syncs_init(&c->syncs, &file_ops_synced);
     *state = c;
@@ -362,6 +365,44 @@ what_has_a_segments_name_and_is_no_file_is_a_finding(void **state)
     expect(c, "");
 }
 
+static void
+begin_segment(struct context *c, const char *path)
+{
+    fd_close(&c->segment);
+    fixture_write(c->f, path, "", 0);
+    c->segment = open(fixture_path(c->f, path), O_RDWR | O_CLOEXEC);
+    assert_int_equal(file_ops_synced.lock(c->segment), 0);
+}
+
+/* The worker leaves its segment, which was not looked at yet. */
+static void
+rotate(struct context *c)
+{
+    if (c->calls == 1)
+        begin_segment(c, SEGMENT_C);
+}
+
+static void
+the_segments_that_are_written_are_counted_in_the_end(void **state)
+{
+    struct context *c = *state;
+    const struct verify verify = {.data_dir = c->f->config.data_dir, .progress = play, .arg = c};
+    struct verify_tally tally;
+
+    add_record(c, "a", "a");
+    write_segment(c, SEGMENT_A);
+    write_file(c, "files/a", "a");
+    begin_segment(c, SEGMENT_B);
+    c->during = rotate;
+    assert_int_equal(verify_run(&verify, &tally), 0);
+    assert_int_equal(tally.findings, 0);
+    assert_int_equal(tally.segments, 2);
+    assert_int_equal(tally.open, 1);
+    fd_close(&c->segment);
+    assert_int_equal(verify_run(&verify, &tally), 0);
+    assert_int_equal(tally.open, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -377,6 +418,7 @@ main(void)
         TEST(a_commit_waits_for_a_name_that_is_removed_and_no_other_name_does),
         TEST(what_a_crash_left_is_a_finding_and_what_somebody_writes_is_none),
         TEST(a_sender_may_give_such_a_name_in_a_directory_of_its_own),
+        TEST(the_segments_that_are_written_are_counted_in_the_end),
         TEST(what_has_a_segments_name_and_is_no_file_is_a_finding),
     };
 

@@ -322,6 +322,7 @@ verify_run(const struct verify *verify, struct verify_tally *tally_out)
     if (verify->since == NULL)
         verify_unnamed(&v);
     verify_suspects(&v);
+    verify_count_open(&v);
     *tally_out = v.tally;
     rc = 0;
 out:

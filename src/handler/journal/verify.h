@@ -32,7 +32,7 @@ struct verify_finding {
 };
 
 struct verify_tally {
-    uint64_t segments, open; /* open: a worker writes to them now */
+    uint64_t segments, open; /* open: a worker writes to them, in the end */
     uint64_t records, bytes; /* of segments */
     uint64_t files, blobs;   /* that were read */
     uint64_t file_bytes;

@@ -203,27 +203,48 @@ verify_segment(struct verifying *v, int dir_fd, const char *name)
     segment->is_bad = verify_look_at_segment(v, segment, fd) < 0;
     if (!segment->is_counted && !segment->is_bad) {
         v->tally.segments++;
-        v->tally.open += v->is_open;
         segment->is_counted = true;
     }
     fd_close(&fd);
 }
 
-int
-verify_segments(struct verifying *v)
+static void
+verify_count_open_segment(struct verifying *v, int dir_fd, const char *name)
+{
+    int fd = openat(dir_fd, name, VERIFY_FILE);
+
+    v->tally.open += fd >= 0 && file_is_locked(fd);
+    fd_close(&fd);
+}
+
+static int
+verify_each_segment(struct verifying *v,
+                    void (*look)(struct verifying *v, int dir_fd, const char *name))
 {
     int fd = openat(v->root, "journal", VERIFY_DIR);
     struct dirent **names;
     int count = fd < 0 ? -1 : segment_names(fd, &names);
 
     for (int i = 0; i < count; i++) {
-        verify_segment(v, fd, names[i]->d_name);
+        look(v, fd, names[i]->d_name);
         free(names[i]);
     }
     if (count >= 0)
         free(names);
     fd_close(&fd);
     return count < 0 ? -1 : 0;
+}
+
+int
+verify_segments(struct verifying *v)
+{
+    return verify_each_segment(v, verify_segment);
+}
+
+void
+verify_count_open(struct verifying *v)
+{
+    (void)verify_each_segment(v, verify_count_open_segment);
 }
 
 void

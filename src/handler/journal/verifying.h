@@ -53,6 +53,10 @@ void verify_progress(struct verifying *v);
 /* Reads all segments, or, when it is called again, what has come since. Returns 0, or -1 with errno
  * where the journal cannot be read at all. */
 MS_MUST_CHECK int verify_segments(struct verifying *v);
+
+/* Counts the segments that workers write to now: since the first was read, they may have left some
+ * and begun others. */
+void verify_count_open(struct verifying *v);
 void verify_segments_fini(struct verifying *v);
 
 #endif
