@@ -221,6 +221,24 @@ daemon_fail(struct daemon *d)
     return result;
 }
 
+void
+daemon_launch_behind(struct daemon *d, struct target *target_out)
+{
+    static char option[HARNESS_PATH_LEN + 16], url[HARNESS_PATH_LEN + 16];
+    struct run_result result;
+
+    snprintf(option, sizeof(option), "log_file=%s", d->log_path);
+    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
+    d->options.set[0] = option;
+    d->options.listen[0] = url;
+    d->options.more[0] = "-D";
+    result = daemon_fail(d);
+    if (result.status != 0)
+        fail_msg("msockd -D: %d, %s", result.status, result.err);
+    run_result_free(&result);
+    target_from_url(url, target_out);
+}
+
 char *
 daemon_log(const struct daemon *d)
 {

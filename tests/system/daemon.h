@@ -58,6 +58,9 @@ void daemon_launch(struct daemon *d);
 /* Both. */
 struct daemon *daemon_start(const struct daemon_options *options);
 
+/* Starts it with -D, on a Unix socket: the process that was started has ended when it is ready. */
+void daemon_launch_behind(struct daemon *d, struct target *target_out);
+
 /* Starts it where it is expected to fail: waits for its end and returns what it said on standard
  * error (as .err) and its exit status. */
 struct run_result daemon_fail(struct daemon *d);

@@ -263,6 +263,17 @@ harness_write_file(const char *path, const void *data, size_t n)
     close(fd);
 }
 
+void
+harness_key(char path_out[HARNESS_PATH_LEN])
+{
+    char dir[HARNESS_PATH_LEN];
+
+    harness_directory(dir);
+    harness_join(path_out, dir, "key");
+    harness_write_file(path_out, "0123456789abcdef0123456789abcdef", 32);
+    assert_int_equal(chmod(path_out, 0600), 0);
+}
+
 char *
 harness_read_file(const char *path, size_t *n_out)
 {

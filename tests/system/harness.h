@@ -67,6 +67,9 @@ void harness_join(char out[HARNESS_PATH_LEN], const char *dir, const char *name)
 /* Writes a whole file, anew. */
 void harness_write_file(const char *path, const void *data, size_t n);
 
+/* Makes a key file in a directory of its own. */
+void harness_key(char path_out[HARNESS_PATH_LEN]);
+
 /* Reads a whole file, NUL-terminated; caller frees. NULL where it cannot be read. */
 char *harness_read_file(const char *path, size_t *n_out);
 

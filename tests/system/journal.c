@@ -284,6 +284,19 @@ journal_check(const struct journal *j)
 }
 
 size_t
+journal_count(const char *data_dir)
+{
+    struct journal j;
+    size_t count;
+
+    journal_load(data_dir, false, &j);
+    journal_check(&j);
+    count = j.count;
+    journal_free(&j);
+    return count;
+}
+
+size_t
 journal_find_key(const struct journal *j, const char *key, const struct entry **one_out)
 {
     size_t found = 0;

@@ -33,6 +33,9 @@ void journal_free(struct journal *j);
 /* Ends the test where a line is bad or a body is not what its sum says. */
 void journal_check(const struct journal *j);
 
+/* How many entries there are, each of them sound; of a daemon that was stopped. */
+size_t journal_count(const char *data_dir);
+
 /* Entries with that key, and one of them (NULL where there is none; one_out may be NULL). */
 size_t journal_find_key(const struct journal *j, const char *key, const struct entry **one_out);
 

@@ -483,6 +483,18 @@ load_check_journal(const struct load *l, const struct journal *j)
     return doubles;
 }
 
+uint64_t
+load_check_stored(const struct load *l, const char *data_dir)
+{
+    struct journal j;
+    uint64_t doubles;
+
+    journal_load(data_dir, false, &j);
+    doubles = load_check_journal(l, &j);
+    journal_free(&j);
+    return doubles;
+}
+
 void
 load_end_all(void)
 {

@@ -59,6 +59,7 @@ void load_advance(struct load *l, uint64_t messages, unsigned timeout_ms);
  * a sender has not sent so. Ends the test otherwise. Returns how many entries were doubles of
  * another. */
 uint64_t load_check_journal(const struct load *l, const struct journal *j);
+uint64_t load_check_stored(const struct load *l, const char *data_dir);
 
 /* Only this: every acknowledged message is in the journal, with its body. For a network that
  * changes bodies on their way, and protocols that cannot notice. */

@@ -135,6 +135,14 @@ peer_write(struct peer *p, const void *data, size_t n)
     return 0;
 }
 
+void
+peer_post(struct peer *p, const struct outgoing *m)
+{
+    uint8_t data[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+
+    assert_int_equal(peer_write(p, data, wire_ahead(data, m)), 0);
+}
+
 static ssize_t
 receive(struct peer *p, void *data, size_t n, unsigned timeout_ms)
 {

@@ -69,6 +69,10 @@ void peer_close_all(void);
 /* Writes all of it. Returns 0, or -1 with errno. */
 int peer_write(struct peer *p, const void *data, size_t n);
 
+/* Writes a message of one packet and its trailer at once, and reads nothing. Ends the test where it
+ * cannot. */
+void peer_post(struct peer *p, const struct outgoing *m);
+
 /* Reads exactly n bytes. Returns 0, or -1 at the end of the stream or of the time. */
 int peer_read(struct peer *p, void *data, size_t n);
 

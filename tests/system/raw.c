@@ -1,7 +1,6 @@
 /* Connections of raw peers, and the bodies they send. */
 #include "harness.h"
 
-#include "journal.h"
 #include "raw_cnp.h"
 #include "raw_frame.h"
 #include "raw_tiny.h"
@@ -21,14 +20,20 @@ const struct raw_kind *const raw_kinds[RAW_KINDS] = {
 };
 
 void
-raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
-            enum raw_manner manner)
+raw_begin(struct raw *r, const struct raw_kind *kind, const struct target *target)
 {
     memset(r, 0, sizeof(*r));
     peer_connect(&r->peer, target);
     r->kind = kind;
-    r->manner = manner;
     r->seed = 20261121;
+}
+
+void
+raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
+            enum raw_manner manner)
+{
+    raw_begin(r, kind, target);
+    r->manner = manner;
     if (kind->open(r) < 0)
         fail_msg("%s at %s: it was not opened", kind->name, target->url);
 }
@@ -198,19 +203,6 @@ raw_expect_counts(const struct daemon *d, uint64_t messages, uint64_t rej, uint6
     fail_msg("not messages %llu rej %llu nack1 %llu err %llu: %s", (unsigned long long)messages,
              (unsigned long long)rej, (unsigned long long)nack1, (unsigned long long)err,
              counts_text(&c));
-}
-
-size_t
-raw_journal_count(const struct daemon *d)
-{
-    struct journal j;
-    size_t count;
-
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    count = j.count;
-    journal_free(&j);
-    return count;
 }
 
 uint8_t *

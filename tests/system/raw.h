@@ -69,6 +69,9 @@ struct raw {
     size_t part_len;
 };
 
+/* Connects and says nothing; what is said later is said whole. */
+void raw_begin(struct raw *r, const struct raw_kind *kind, const struct target *target);
+
 /* Connects and opens; ends the test where that fails. Main thread only. Teardown of the test closes
  * the socket; raw_close frees the rest. */
 void raw_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
@@ -110,8 +113,5 @@ uint8_t *raw_vector(const char *protocol, const char *name, size_t *n_out);
 
 /* Sends it. */
 void raw_say_vector(struct raw *r, const char *protocol, const char *name);
-
-/* Lines of a stopped daemon's journal; ends the test where one is not sound. */
-size_t raw_journal_count(const struct daemon *d);
 
 #endif

@@ -215,17 +215,6 @@ raw_cnp_expect_error(struct raw *r, const char *code, uint16_t sequence)
 
 /* --- the handshake --- */
 
-void
-raw_cnp_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
-                enum raw_manner manner)
-{
-    memset(r, 0, sizeof(*r));
-    peer_connect(&r->peer, target);
-    r->kind = kind;
-    r->manner = manner;
-    r->seed = 20261121;
-}
-
 int
 raw_cnp_shake(struct raw *r, const char *syn)
 {

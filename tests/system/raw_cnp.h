@@ -56,10 +56,6 @@ raw_cnp_put_damaged(struct raw *r, uint8_t type, uint16_t sequence, const void *
 /* Reads one, whatever it is; counts ACKs and ERRORs. Returns 0, or -1 where none came whole. */
 int raw_cnp_get(struct raw *r, struct raw_packet *packet_out);
 
-/* Connects without any handshake. */
-void raw_cnp_connect(struct raw *r, const struct raw_kind *kind, const struct target *target,
-                     enum raw_manner manner);
-
 /* The handshake with that SYN: the server's SYN-ACK must say ok, and its session is answered. */
 int raw_cnp_shake(struct raw *r, const char *syn);
 

@@ -270,7 +270,6 @@ static void
 what_waits_at_an_address_that_goes_is_served_and_the_port_is_closed(void **state)
 {
     struct daemon *d = daemon_create(&(struct daemon_options){.config = ""});
-    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
     struct outgoing m = {.kind = 'A', .body = "waiting", .len = 7};
     struct target target;
     struct proc_list old;
@@ -289,7 +288,7 @@ what_waits_at_an_address_that_goes_is_served_and_the_port_is_closed(void **state
     target = at("127.0.0.2", port);
     for (int i = 0; i < WAITING; i++) {
         peer_connect(&p[i], &target);
-        assert_int_equal(peer_write(&p[i], packet, wire_ahead(packet, &m)), 0);
+        peer_post(&p[i], &m);
     }
     move(d, port, "\"msp://127.0.0.1:%u\"");
     for (size_t i = 0; i < old.count; i++)

@@ -20,15 +20,6 @@ start(const char *url, const char *handler, const char *timeout)
         .workers = 2, .handler = handler, .listen = {url}, .set = {timeout}});
 }
 
-/* Connects and says nothing. */
-static void
-connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
-{
-    memset(r, 0, sizeof(*r));
-    r->kind = kind;
-    peer_connect(&r->peer, &d->listeners[0]);
-}
-
 /* What msockctl conns calls the connection; "" where there is none. */
 static void
 conn_proto(const struct daemon *d, const char *peer, char out[32])
@@ -138,7 +129,7 @@ first_bytes_may_come_alone(void **state)
     size_t n;
 
     (void)state;
-    connect_only(&r, &raw_frame_length32, d);
+    raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
     for (size_t i = 0; i < 24; i++) {
         raw_say(&r, &"\0\0\0\x14\1aaaaaaaaaaaa{}aaaaa"[i], 1);
         WAIT_FOR(raw_was_read(d, &r), 20000);
@@ -147,7 +138,7 @@ first_bytes_may_come_alone(void **state)
     for (unsigned second = 0; second < 2; second++) {
         struct raw_packet p;
 
-        connect_only(&r, second ? &raw_cnp_second : &raw_cnp_step, d);
+        raw_begin(&r, second ? &raw_cnp_second : &raw_cnp_step, &d->listeners[0]);
         n = raw_cnp_encode_more(&r, bytes, RAW_CNP_DATA, 0, json, strlen(json));
         for (size_t i = 0; i < n; i++) {
             raw_say(&r, &bytes[i], 1);
@@ -214,19 +205,19 @@ short_frames_are_answered_without_waiting(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         assert_int_equal(r.kind->send(&r, bodies[i], strlen(bodies[i])), 0);
         raw_expect(&r, bodies[i], strlen(bodies[i]));
         expect_proto(d, r.peer.name, "frame");
         raw_close(&r);
     }
     for (size_t n = 1; n <= 80; n++) {
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         raw_echo(&r, n, (unsigned)n);
         raw_close(&r);
         body = calloc(1, n);
         assert_non_null(body);
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         assert_int_equal(r.kind->send(&r, body, n), 0);
         raw_expect(&r, body, n);
         raw_close(&r);
@@ -243,17 +234,17 @@ an_empty_frame_is_one_when_nothing_else_follows(void **state)
     struct raw r;
 
     (void)state;
-    connect_only(&r, &raw_frame_length32, d);
+    raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
     raw_say(&r, "\0\0\0\0", 4);
     raw_expect(&r, "", 0);
     raw_echo(&r, 5, 0);
     raw_close(&r);
-    connect_only(&r, &raw_frame_length32, d);
+    raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
     raw_say(&r, "\0\0\0\0\0\0\0\5hello", 13);
     raw_expect(&r, "", 0);
     raw_expect(&r, "hello", 5);
     raw_close(&r);
-    connect_only(&r, &raw_frame_length32, d);
+    raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
     raw_say(&r, "\0\0\0\0\0\0\0\0", 8);
     r.kind->finish(&r);
     raw_expect(&r, "", 0);
@@ -278,7 +269,7 @@ frames_that_look_like_a_syn_are_frames(void **state)
         body[0] = 1;
         if (sizes[i] > 8)
             body[7] = body[8] = '{';
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         assert_int_equal(r.kind->send(&r, body, sizes[i]), 0);
         raw_expect(&r, body, sizes[i]);
         raw_echo(&r, 3, 0);
@@ -299,7 +290,7 @@ garbage_is_closed(void **state)
     struct raw r;
 
     (void)state;
-    connect_only(&r, &raw_frame_length32, d);
+    raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
     raw_say(&r, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 28);
     raw_expect_end(&r);
     for (unsigned i = 1; i < 100; i++) {
@@ -312,14 +303,14 @@ garbage_is_closed(void **state)
         }
         junk[0] = (uint8_t)(1 + junk[0] % 254);
         junk[8] = 'x';
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         r.manner = i % 2 == 0 ? RAW_WHOLE : RAW_BYTES;
         (void)raw_write(&r, junk, n);
         raw_expect_end(&r);
     }
     raw_expect_counts(d, 0, 0, 0, 100);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -345,14 +336,14 @@ silence_before_it_is_known_what_it_is_ends_the_connection(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         struct raw r;
 
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         raw_say(&r, rows[i].bytes, rows[i].n);
         raw_expect_end(&r);
         errors += rows[i].err;
         raw_expect_counts(d, 0, 0, 0, errors);
     }
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 /* --- too many --- */
@@ -372,19 +363,19 @@ each_protocol_has_its_own_word_for_too_many(void **state)
     (void)state;
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
         raw_connect(&held, &raw_tiny, &d->listeners[1], RAW_WHOLE);
-        connect_only(&r, &raw_tiny, d);
+        raw_begin(&r, &raw_tiny, &d->listeners[0]);
         raw_say(&r, "\xff", 1);
         assert_int_equal(raw_tiny_byte(&r), RAW_TINY_CONLIMIT);
         raw_expect_end(&r);
         for (unsigned second = 0; second < 2; second++) {
-            connect_only(&r, second ? &raw_cnp_second : &raw_cnp_step, d);
+            raw_begin(&r, second ? &raw_cnp_second : &raw_cnp_step, &d->listeners[0]);
             r.manner = manner;
             (void)raw_cnp_put(&r, RAW_CNP_DATA, 0, "{}", 2);
             r.kind = &raw_cnp_step; /* the first dialect is what it is told in */
             raw_cnp_expect_error(&r, "busy", 0);
             raw_expect_end(&r);
         }
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         r.manner = manner;
         (void)r.kind->send(&r, "a frame", 7);
         raw_expect_end(&r);
@@ -392,7 +383,7 @@ each_protocol_has_its_own_word_for_too_many(void **state)
         assert_int_equal(peer_send_plain(&msp, NULL, "x", 1, &answer), ANSWER_ERR);
         assert_string_equal(answer.code, "busy");
         peer_close(&msp);
-        connect_only(&r, &raw_frame_length32, d);
+        raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         raw_expect_end(&r); /* it has said nothing, so it is told nothing */
         raw_close(&held);
         WAIT_FOR(stats_total(d, "open") == 0, 5000);
@@ -420,7 +411,7 @@ a_broadcast_reaches_all_protocols(void **state)
         for (size_t k = 0; k < i; k++)
             raw_expect(&r[k], "hello", 5);
     }
-    connect_only(&late, &raw_tiny, d);
+    raw_begin(&late, &raw_tiny, &d->listeners[0]);
     WAIT_FOR(stats_total(d, "open") == ALL + 1, 5000);
     for (size_t i = 0; i < ALL; i++) {
         assert_int_equal(raw_kinds[i]->send(&r[i], raw_kinds[i]->name, strlen(raw_kinds[i]->name)),

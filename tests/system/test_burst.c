@@ -156,7 +156,7 @@ run(const struct target *target, unsigned count)
                               "\"window_size\": 64, \"client_id\": \"burst\"}";
     struct burst b = {.count = count};
 
-    raw_cnp_connect(&b.raw, &raw_cnp_burst, target, RAW_WHOLE);
+    raw_begin(&b.raw, &raw_cnp_burst, target);
     assert_int_equal(raw_cnp_shake(&b.raw, syn), 0);
     send_all(&b);
     hear_rest(&b);

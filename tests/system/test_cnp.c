@@ -271,7 +271,7 @@ more_than_the_window_ends_the_connection(void **state)
     raw_cnp_expect_error(&r, "window", 65535);
     raw_expect_end(&r);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 /* --- numbers go round --- */
@@ -362,7 +362,7 @@ a_payload_over_the_agreed_size_ends_the_connection(void **state)
     }
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 /* The messages before are still committed and acknowledged; the ERROR is the last word. */
@@ -388,7 +388,7 @@ what_ends_a_connection_is_said_behind_what_came_before(void **state)
     raw_expect_counts(d, 2, 0, 0, 1);
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 static void
@@ -410,7 +410,7 @@ fragments_together_may_not_be_over_the_limit_either(void **state)
     raw_expect_counts(d, 0, 0, 0, 1);
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -435,7 +435,7 @@ what_was_not_agreed_ends_the_connection(void **state)
         raw_expect_counts(d, 0, 0, 0, i + 1);
     }
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 /* --- the handler says no --- */

@@ -15,12 +15,6 @@ start(const char *url, const char *handler)
         .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
-static void
-connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
-{
-    raw_cnp_connect(r, kind, &d->listeners[0], RAW_WHOLE);
-}
-
 /* Sends a SYN and returns the SYN-ACK's payload, which the caller frees. */
 static char *
 syn(struct raw *r, const char *json)
@@ -65,7 +59,7 @@ the_handshake_takes_the_smaller_of_both(void **state)
         struct raw r;
         char *json;
 
-        connect_only(&r, &raw_cnp_step, d);
+        raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
         r.manner = i % 2 == 0 ? RAW_WHOLE : RAW_BYTES;
         json = syn(&r, rows[i].syn);
         raw_cnp_expect_word(json, "status", "ok");
@@ -118,7 +112,7 @@ unacceptable_parameters_are_told_and_end_the_connection(void **state)
         struct raw r;
         char *json;
 
-        connect_only(&r, &raw_cnp_step, d);
+        raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
         json = syn(&r, syns[i]);
         raw_cnp_expect_word(json, "status", "error");
         assert_non_null(strstr(json, "\"message\":"));
@@ -146,7 +140,7 @@ a_wrong_session_ends_the_connection(void **state)
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         struct raw r;
 
-        connect_only(&r, &raw_cnp_step, d);
+        raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
         free(syn(&r, "{}"));
         raw_cnp_say(&r, i % 2 == 0 ? 0x02 : 0x03, 3, steps[i]);
         raw_cnp_say(&r, RAW_CNP_DATA, 1, "never");
@@ -155,7 +149,7 @@ a_wrong_session_ends_the_connection(void **state)
         raw_expect_counts(d, 0, 0, 0, i + 1);
     }
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -169,14 +163,14 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(first); i++) {
-        connect_only(&r, &raw_cnp_step, d);
+        raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
         raw_cnp_say(&r, first[i], 9, "{}");
         raw_cnp_expect_error(&r, "handshake", 9);
         raw_expect_end(&r);
         raw_expect_counts(d, 0, 0, 0, ++errors);
     }
     for (size_t i = 0; i < sizeof(second); i++) {
-        connect_only(&r, &raw_cnp_step, d);
+        raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
         free(syn(&r, "{}"));
         raw_cnp_say(&r, second[i], 9, "early");
         raw_cnp_expect_error(&r, "handshake", 9);
@@ -184,7 +178,7 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
         raw_expect_counts(d, 0, 0, 0, ++errors);
     }
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -196,7 +190,7 @@ a_damaged_handshake_is_asked_for_again(void **state)
     char *json;
 
     (void)state;
-    connect_only(&r, &raw_cnp_step, d);
+    raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
     assert_int_equal(raw_cnp_put_damaged(&r, RAW_CNP_DATA, 7, "{\"window_size\": 3}", 18), 0);
     raw_cnp_expect_error(&r, "checksum", 7);
     json = syn(&r, "{\"window_size\": 3}");
@@ -226,7 +220,7 @@ a_handshake_that_does_not_end_is_a_timeout_at_every_place(void **state)
     n = raw_cnp_encode(&r[0], packet, RAW_CNP_DATA, 0, "{}", 2);
     assert_int_equal(n, 13);
     for (size_t cut = 1; cut <= n; cut++) {
-        connect_only(&r[cut], &raw_cnp_step, d);
+        raw_begin(&r[cut], &raw_cnp_step, &d->listeners[0]);
         raw_say(&r[cut], packet, cut);
     }
     for (size_t cut = 1; cut <= n; cut++) {
@@ -250,7 +244,7 @@ a_syn_that_is_too_long_is_refused_at_once(void **state)
     struct raw r;
 
     (void)state;
-    connect_only(&r, &raw_cnp_step, d);
+    raw_begin(&r, &raw_cnp_step, &d->listeners[0]);
     raw_say(&r, "\xff\xff\xff\xff\1\0\0abcd", 11);
     raw_cnp_expect_error(&r, "handshake", 0);
     raw_expect_end(&r);
@@ -270,7 +264,7 @@ one_connection_too_many_is_told_so_in_a_packet(void **state)
     (void)state;
     raw_connect(&held, &raw_cnp_step, &d->listeners[0], RAW_WHOLE);
     for (unsigned i = 0; i < 4; i++) {
-        connect_only(&extra, &raw_cnp_step, d);
+        raw_begin(&extra, &raw_cnp_step, &d->listeners[0]);
         if (i % 2 == 0)
             raw_cnp_say(&extra, RAW_CNP_DATA, 0, "{}");
         raw_cnp_expect_error(&extra, "busy", 0);
@@ -349,7 +343,7 @@ disconnect_is_acknowledged_behind_everything_else(void **state)
     raw_expect_end(&r);
     raw_expect_counts(d, 2, 0, 0, 0);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 static void
@@ -374,7 +368,7 @@ a_packet_cut_short_is_never_handed_on(void **state)
     WAIT_FOR(stats_total(d, "accepted") == 30 && stats_total(d, "open") == 0, 5000);
     raw_expect_counts(d, 0, 0, 0, 0);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -396,7 +390,7 @@ silence_inside_a_packet_is_a_timeout(void **state)
     }
     raw_expect_counts(d, 0, 0, 0, 15);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 /* --- packets of others --- */
@@ -424,7 +418,7 @@ packets_of_old_clients_are_understood(void **state)
         struct raw_packet p;
         struct raw r;
 
-        connect_only(&r, &raw_cnp_burst, d);
+        raw_begin(&r, &raw_cnp_burst, &d->listeners[0]);
         r.manner = manner;
         raw_say_vector(&r, "cnp", "syn");
         assert_int_equal(raw_cnp_get(&r, &p), 0);
@@ -445,7 +439,7 @@ packets_of_old_clients_are_understood(void **state)
     }
     raw_expect_counts(d, 2, 0, 2, 0);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 int

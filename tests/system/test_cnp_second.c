@@ -13,12 +13,6 @@ start(const char *url, const char *handler)
         .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
 }
 
-static void
-connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
-{
-    raw_cnp_connect(r, kind, &d->listeners[0], RAW_WHOLE);
-}
-
 /* A DATA packet that is not the last of its message. */
 static void
 put_more(struct raw *r, uint16_t sequence, const char *text)
@@ -32,7 +26,7 @@ put_more(struct raw *r, uint16_t sequence, const char *text)
 static void
 shake_second(struct raw *r, const struct daemon *d, const char *json)
 {
-    connect_only(r, &raw_cnp_second, d);
+    raw_begin(r, &raw_cnp_second, &d->listeners[0]);
     if (raw_cnp_shake(r, json) < 0)
         fail_msg("no handshake with %s", json);
 }
@@ -48,7 +42,7 @@ packets_of_the_second_dialect_are_understood(void **state)
         struct raw_packet p;
         struct raw r;
 
-        connect_only(&r, &raw_cnp_second, d);
+        raw_begin(&r, &raw_cnp_second, &d->listeners[0]);
         r.manner = manner;
         raw_say_vector(&r, "cnp", "second-dialect-syn");
         assert_int_equal(raw_cnp_get(&r, &p), 0);
@@ -97,7 +91,7 @@ the_second_dialect_nacks_what_is_damaged(void **state)
     raw_expect_counts(d, 2, 0, 1, 0);
     raw_close(&r);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 /* sr keeps what is beyond a gap, gbn waits for it to be sent again. */
@@ -216,7 +210,7 @@ the_second_dialect_is_answered_under_1024_bytes(void **state)
         struct raw_packet p;
         struct raw r;
 
-        connect_only(&r, &raw_cnp_second, d);
+        raw_begin(&r, &raw_cnp_second, &d->listeners[0]);
         raw_cnp_say(&r, RAW_SECOND_SYN, 0, syns[i]);
         assert_int_equal(raw_cnp_get(&r, &p), 0);
         assert_int_equal(p.type, RAW_SECOND_ACK);

@@ -15,15 +15,6 @@
 
 #define SLOW "sync delay-2500 /journal/ 1\n"
 
-static void
-post(struct peer *p, const struct outgoing *m)
-{
-    uint8_t data[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
-    size_t n = wire_ahead(data, m);
-
-    assert_int_equal(peer_write(p, data, n), 0);
-}
-
 /* Posts it, and returns when its sync has begun; syncs after that one are as usual. */
 static void
 post_slow(const struct daemon *d, struct peer *p, const struct outgoing *m, const char *rule)
@@ -32,7 +23,7 @@ post_slow(const struct daemon *d, struct peer *p, const struct outgoing *m, cons
 
     peer_connect(p, &d->listeners[0]);
     faults_set(d, rule);
-    post(p, m);
+    peer_post(p, m);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
 }
@@ -48,17 +39,6 @@ expect(struct peer *p, enum answer_kind kind, const char *code)
         fail_msg("%s, the body: \"%s\" (%d)", p->name, a.text, (int)a.kind);
     if (peer_answer(p, &a) != kind || strcmp(a.code, code) != 0)
         fail_msg("%s: \"%s\" (%d)", p->name, a.text, (int)a.kind);
-}
-
-static void
-expect_records(const struct daemon *d, size_t count)
-{
-    struct journal j;
-
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, count);
-    journal_free(&j);
 }
 
 static struct daemon *
@@ -83,12 +63,12 @@ a_copy_to_the_same_worker_waits(void **state)
     (void)state;
     post_slow(d, &first, &message, SLOW);
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &message);
+    peer_post(&copy, &message);
     expect(&first, ANSWER_ACK, "");
     expect(&copy, ANSWER_ACK, "");
     assert_int_equal(stats_total(d, "duplicates"), 1);
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 /* The worker goes on receiving during the commit, since something else is on its way. */
@@ -110,18 +90,18 @@ a_copy_waits_in_a_worker_that_goes_on_meanwhile(void **state)
     WAIT_FOR(proc_stopped(workers.pid[0]), 20000);
     faults_set(d, SLOW);
     assert_int_equal(peer_write(&other, "half a header", 13), 0);
-    post(&first, &message);
+    peer_post(&first, &message);
     assert_int_equal(signal_send(workers.pid[0], SIGCONT), 0);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
-    post(&copy, &message);
+    peer_post(&copy, &message);
     WAIT_FOR(stats_conn(d, copy.name, &(struct peer_counts){0}, text), 20000);
     expect(&copy, ANSWER_ACK, "");
     expect(&first, ANSWER_ACK, "");
     assert_int_equal(stats_total(d, "duplicates"), 1);
     peer_close(&other);
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -135,13 +115,13 @@ a_copy_to_another_worker_waits_also_when_the_first_sender_has_gone(void **state)
     peer_close(&first);
     for (unsigned i = 0; i < 3; i++) {
         peer_connect(&copies[i], &d->listeners[0]);
-        post(&copies[i], &message);
+        peer_post(&copies[i], &message);
     }
     for (unsigned i = 0; i < 3; i++)
         expect(&copies[i], ANSWER_ACK, "");
     assert_int_equal(stats_total(d, "duplicates"), 3);
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -154,11 +134,11 @@ a_copy_that_comes_after_a_reload_waits(void **state)
     post_slow(d, &first, &message, SLOW);
     daemon_reload(d);
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &message);
+    peer_post(&copy, &message);
     expect(&copy, ANSWER_ACK, "");
     expect(&first, ANSWER_ACK, "");
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -178,7 +158,7 @@ a_file_is_known_by_its_path_and_its_copy_gets_a_receipt(void **state)
     (void)state;
     post_slow(d, &first, &file, SLOW);
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &file);
+    peer_post(&copy, &file);
     expect(&first, ANSWER_ACK, "");
     expect(&copy, ANSWER_ACK, "");
     receipt = peer_reply(&first, &n);
@@ -190,7 +170,7 @@ a_file_is_known_by_its_path_and_its_copy_gets_a_receipt(void **state)
     free(receipt);
     free(second);
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 /* Sends a (0) and b (1) to one path, each over its own connection or all over one, and expects the
@@ -213,7 +193,7 @@ expect_last(const char *order, bool one_connection, bool at_once)
     for (size_t i = 0; i < n; i++) {
         struct peer *to = &p[one_connection ? 0 : order[i] - 'a'];
 
-        post(to, &files[order[i] - 'a']);
+        peer_post(to, &files[order[i] - 'a']);
         if (!at_once)
             expect(to, ANSWER_ACK, "");
     }
@@ -248,16 +228,16 @@ a_copy_that_comes_after_the_commit_and_a_reload_is_one(void **state)
     (void)state;
     daemon_workers(d, &old);
     peer_connect(&p, &d->listeners[0]);
-    post(&p, &message);
+    peer_post(&p, &message);
     expect(&p, ANSWER_ACK, "");
     peer_close(&p);
     daemon_reload(d);
     WAIT_FOR(!proc_alive(old.pid[0]), 20000);
     peer_connect(&p, &d->listeners[0]);
-    post(&p, &message);
+    peer_post(&p, &message);
     expect(&p, ANSWER_ACK, "");
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -271,11 +251,11 @@ other_content_under_the_same_id_is_refused_after_the_commit(void **state)
     other.body = "something";
     post_slow(d, &first, &message, SLOW);
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &other);
+    peer_post(&copy, &other);
     expect(&copy, ANSWER_REJ, "id-reused");
     expect(&first, ANSWER_ACK, "");
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -289,11 +269,11 @@ messages_without_an_id_have_no_copies(void **state)
     nameless.value_len = 0;
     post_slow(d, &first, &nameless, SLOW);
     peer_connect(&second, &d->listeners[0]);
-    post(&second, &nameless);
+    peer_post(&second, &nameless);
     expect(&first, ANSWER_ACK, "");
     expect(&second, ANSWER_ACK, "");
     daemon_stop(d);
-    expect_records(d, 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 /* --- the first copy is not --- */
@@ -307,11 +287,11 @@ after_a_failed_sync_the_copy_is_handled(void **state)
     (void)state;
     post_slow(d, &first, &message, "sync delay-2500-EIO /journal/ 1\n");
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &message);
+    peer_post(&copy, &message);
     expect(&first, ANSWER_ERR, "internal");
     expect(&copy, ANSWER_ACK, "");
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -330,7 +310,7 @@ after_the_death_of_its_worker_the_copy_is_handled(void **state)
     post_slow(d, &first, &message, "sync hang /journal/ 1\n");
     daemon_reload(d);
     peer_connect(&copy, &d->listeners[0]);
-    post(&copy, &message);
+    peer_post(&copy, &message);
     WAIT_FOR(stats_conn(d, copy.name, &counts, doing) && strcmp(doing, "committing") == 0, 20000);
     assert_int_equal(counts.messages, 0);
     assert_int_equal(signal_send(workers.pid[0], SIGKILL), 0);
@@ -393,7 +373,7 @@ a_sender_that_is_impatient_and_tries_again_gets_its_answer(void **state)
         run_result_free(&result);
         daemon_stop(d);
         if (i == 0) /* a file that is committed already is found again, and has another record */
-            expect_records(d, 1);
+            assert_int_equal(journal_count(d->data_dir), 1);
     }
 }
 
@@ -428,7 +408,7 @@ a_short_timeout_does_not_cut_the_wait_for_the_final_answer(void **state)
         run_result_free(&result);
         daemon_stop(d);
         if (i == 0) /* a file that is committed already is found again, and has another record */
-            expect_records(d, 1);
+            assert_int_equal(journal_count(d->data_dir), 1);
     }
 }
 
@@ -460,7 +440,7 @@ lines_sent_ahead_have_the_same_patience(void **state)
         fail_msg("status %d, %s", result.status, result.err);
     run_result_free(&result);
     daemon_stop(d);
-    expect_records(d, 3);
+    assert_int_equal(journal_count(d->data_dir), 3);
 }
 
 static void
@@ -478,7 +458,7 @@ attempts_end_and_the_message_is_in_doubt(void **state)
         fail_msg("%s", result.err);
     run_result_free(&result);
     daemon_stop(d);
-    expect_records(d, 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 int

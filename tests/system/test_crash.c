@@ -147,7 +147,6 @@ a_message_that_kills_every_worker_makes_no_storm(void **state)
 {
     struct daemon *d;
     struct load *l;
-    struct journal j;
     uint64_t began, struck;
 
     (void)state;
@@ -167,9 +166,7 @@ a_message_that_kills_every_worker_makes_no_storm(void **state)
     load_stop(l);
     assert_int_equal(l->broken, 0);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    load_check_journal(l, &j);
-    journal_free(&j);
+    load_check_stored(l, d->data_dir);
 }
 
 /* What a crash left at the end of a segment is cut off; what stood before it stays. */
@@ -178,7 +175,6 @@ a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
     char path[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN];
-    struct journal j;
     struct peer p;
     struct answer a;
 
@@ -193,10 +189,7 @@ a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, "after", "a", 1, &a), ANSWER_ACK);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, 2);
-    journal_free(&j);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 /* A worker that is made later is as its neighbours are, whatever has become of the file of the key.
@@ -204,19 +197,16 @@ a_line_cut_by_a_crash_is_mended_at_the_next_start(void **state)
 static void
 a_replaced_worker_has_the_key_of_the_others(void **state)
 {
-    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
+    char key[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 64];
     struct proc_list before;
     struct daemon *d;
 
     (void)state;
-    harness_directory(dir);
-    harness_join(key, dir, "key");
-    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
-    assert_int_equal(chmod(key, 0600), 0);
+    harness_key(key);
     snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
     d = daemon_start(
         &(struct daemon_options){.workers = 2, .listen = {url}, .errors_expected = true});
-    harness_join(url, dir, "old");
+    snprintf(url, sizeof(url), "%s.old", key);
     assert_int_equal(link(key, url), 0);
     assert_int_equal(unlink(key), 0);
     harness_write_file(key, "another key of thirty-two bytes..", 32);
@@ -224,8 +214,8 @@ a_replaced_worker_has_the_key_of_the_others(void **state)
     daemon_workers(d, &before);
     assert_int_equal(signal_send(before.pid[0], SIGKILL), 0);
     WAIT_FOR(daemon_logged(d, "died: signal 9") && daemon_has_workers(d, 2), 20000);
-    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s/old", target_port(&d->listeners[0]),
-             dir);
+    snprintf(url, sizeof(url), "msp://127.0.0.1:%u?key_file=%s.old", target_port(&d->listeners[0]),
+             key);
     for (int i = 0; i < 24; i++) {
         msock *m = msock_open(url);
 

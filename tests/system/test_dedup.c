@@ -25,19 +25,6 @@ start_to_stay(const struct daemon_options *options)
     return d;
 }
 
-static size_t
-records(const struct daemon *d)
-{
-    struct journal j;
-    size_t count;
-
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    count = j.count;
-    journal_free(&j);
-    return count;
-}
-
 static enum answer_kind
 send_once(const struct daemon *d, const struct outgoing *m, struct answer *a)
 {
@@ -130,7 +117,7 @@ the_receipt_comes_again_over_workers_reloads_kills_and_restarts(void **state)
     daemon_launch(d);
     expect_again(d, receipts);
     daemon_stop(d);
-    assert_int_equal(records(d), KINDS + 1);
+    assert_int_equal(journal_count(d->data_dir), KINDS + 1);
     for (size_t i = 0; i < KINDS; i++)
         free(receipts[i]);
 }
@@ -154,7 +141,7 @@ a_connection_shows_its_duplicates(void **state)
     assert_int_equal(stats_total(d, "duplicates"), 2);
     peer_close(&p);
     daemon_stop(d);
-    assert_int_equal(records(d), 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -169,7 +156,7 @@ without_a_window_each_one_is_a_message(void **state)
         assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
     assert_int_equal(stats_total(d, "duplicates"), 0);
     daemon_stop(d);
-    assert_int_equal(records(d), 3);
+    assert_int_equal(journal_count(d->data_dir), 3);
 }
 
 static void
@@ -184,7 +171,7 @@ an_id_is_new_again_after_its_window(void **state)
     usleep(300000);
     assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
     daemon_stop(d);
-    assert_int_equal(records(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 static void
@@ -247,69 +234,45 @@ a_reload_does_not_change_how_many_ids_there_are(void **state)
 
 /* --- a worker dies in the middle of a commit --- */
 
+/* The worker is killed in that call, and has told nobody. */
 static void
-post(struct peer *p, const struct outgoing *m)
+expect_one_record_after(const char *call, unsigned duplicates)
 {
-    uint8_t data[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
-    size_t n = wire_ahead(data, m);
+    struct daemon *d;
+    struct proc_list workers;
+    uint64_t struck;
+    struct answer a;
+    struct peer p;
 
-    assert_int_equal(peer_write(p, data, n), 0);
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
+    struck = faults_struck(d);
+    peer_connect(&p, &d->listeners[0]);
+    faults_set(d, call);
+    peer_post(&p, &kinds[0]);
+    WAIT_FOR(faults_struck(d) > struck, 20000);
+    faults_set(d, "");
+    daemon_workers(d, &workers);
+    signal_send(workers.pid[0], SIGKILL);
+    assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "duplicates"), duplicates);
+    daemon_stop(d);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
-/* The worker is killed while it makes the record safe, and has told nobody. */
 static void
 what_a_dead_worker_has_written_has_no_second_record(void **state)
 {
-    struct daemon *d;
-    struct proc_list workers;
-    uint64_t struck;
-    struct answer a;
-    struct peer p;
-
     (void)state;
-    faults_need();
-    d = daemon_start(
-        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
-    struck = faults_struck(d);
-    peer_connect(&p, &d->listeners[0]);
-    faults_set(d, "sync hang /journal/ 1\n");
-    post(&p, &kinds[0]);
-    WAIT_FOR(faults_struck(d) > struck, 20000);
-    faults_set(d, "");
-    daemon_workers(d, &workers);
-    signal_send(workers.pid[0], SIGKILL);
-    assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
-    assert_int_equal(stats_total(d, "duplicates"), 1);
-    daemon_stop(d);
-    assert_int_equal(records(d), 1);
+    expect_one_record_after("sync delay-5000 /journal/ 1\n", 1);
 }
 
-/* It is killed before it has written anything. */
 static void
 what_a_dead_worker_has_not_written_is_handled(void **state)
 {
-    struct daemon *d;
-    struct proc_list workers;
-    uint64_t struck;
-    struct answer a;
-    struct peer p;
-
     (void)state;
-    faults_need();
-    d = daemon_start(
-        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
-    struck = faults_struck(d);
-    peer_connect(&p, &d->listeners[0]);
-    faults_set(d, "write hang /journal/ 1\n");
-    post(&p, &kinds[0]);
-    WAIT_FOR(faults_struck(d) > struck, 20000);
-    faults_set(d, "");
-    daemon_workers(d, &workers);
-    signal_send(workers.pid[0], SIGKILL);
-    assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
-    assert_int_equal(stats_total(d, "duplicates"), 0);
-    daemon_stop(d);
-    assert_int_equal(records(d), 1);
+    expect_one_record_after("write delay-5000 /journal/ 1\n", 0);
 }
 
 static bool
@@ -343,7 +306,7 @@ what_a_worker_commits_after_its_master_has_no_second_record(void **state)
     WAIT_FOR(nobody_listens(d), 5000);
     daemon_launch(d);
     peer_connect(&late, &d->listeners[0]);
-    post(&late, &kinds[0]);
+    peer_post(&late, &kinds[0]);
     assert_int_equal(peer_answer(&late, &a), ANSWER_ACK); /* of the body */
     late.answer_ms = 300;
     assert_int_equal(peer_answer(&late, &a), ANSWER_SILENCE);
@@ -355,7 +318,7 @@ what_a_worker_commits_after_its_master_has_no_second_record(void **state)
     assert_int_equal(stats_total(d, "duplicates"), 1);
     peer_close(&late);
     daemon_stop(d);
-    assert_int_equal(records(d), 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 /* The next handler knows nothing of the journal. */
@@ -379,7 +342,7 @@ an_orphan_of_the_journal_is_handled_by_another_handler(void **state)
     peer_connect(&p, &d->listeners[0]);
     daemon_workers(d, &workers);
     faults_set(d, "write hang /journal/ 1\n");
-    post(&p, &kinds[0]);
+    peer_post(&p, &kinds[0]);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
     daemon_configure(d, "workers = 1\nlisten = { \"msp://127.0.0.1:0?handler=discard\" }\n");

@@ -146,7 +146,6 @@ serve_others(const char *options, bool reloads)
         .set = {"drain_timeout=500ms"},
         .errors_expected = true});
     struct outgoing m = {.kind = 'A', .body = "hangs", .len = 5};
-    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
     struct peer hung[8], p;
     struct proc_list before, after;
     struct answer a;
@@ -154,7 +153,7 @@ serve_others(const char *options, bool reloads)
     daemon_workers(d, &before);
     for (unsigned i = 0; i < 8; i++) {
         peer_connect(&hung[i], &d->listeners[0]);
-        assert_int_equal(peer_write(&hung[i], packet, wire_ahead(packet, &m)), 0);
+        peer_post(&hung[i], &m);
     }
     WAIT_FOR(count_children(d) >= 3, 5000);
     peer_connect(&p, &d->listeners[1]);

@@ -157,7 +157,6 @@ short_writes_are_completed(void **state)
 {
     struct daemon *d;
     struct peer p = {.fd = -1};
-    struct journal j;
     struct answer a;
     char *body;
     char name[32];
@@ -175,10 +174,7 @@ short_writes_are_completed(void **state)
     }
     assert_true(faults_struck(d) >= 20);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, 40);
-    journal_free(&j);
+    assert_int_equal(journal_count(d->data_dir), 40);
     free(body);
 }
 
@@ -191,7 +187,6 @@ faults_under_load_lose_nothing_and_keep_nothing_refused(void **state)
                                         "sync ENOSPC /journal/ 3\n",  ""};
     struct daemon *d;
     struct load *l;
-    struct journal j;
     uint64_t struck;
 
     (void)state;
@@ -212,9 +207,7 @@ faults_under_load_lose_nothing_and_keep_nothing_refused(void **state)
     assert_int_equal(l->broken, 0);
     assert_true(l->rejected > 0 && l->errors > 0);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    load_check_journal(l, &j);
-    journal_free(&j);
+    load_check_stored(l, d->data_dir);
 }
 
 static void
@@ -262,7 +255,6 @@ a_full_disk_is_no_space_and_recovers_when_there_is_room(void **state)
     struct daemon *d;
     struct proc_list before, after;
     struct peer p = {.fd = -1};
-    struct journal j;
     struct answer a;
     char *body;
     unsigned acked = 0, files = 0;
@@ -292,10 +284,7 @@ a_full_disk_is_no_space_and_recovers_when_there_is_room(void **state)
     daemon_workers(d, &after);
     assert_true(proc_list_equal(&before, &after));
     daemon_stop(d);
-    journal_load(disk, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, acked + files);
-    journal_free(&j);
+    assert_int_equal(journal_count(disk), acked + files);
     free(body);
 }
 
@@ -305,7 +294,6 @@ a_disk_that_fills_and_empties_under_load_loses_nothing(void **state)
     char disk[HARNESS_PATH_LEN], filler[HARNESS_PATH_LEN];
     struct daemon *d;
     struct load *l;
-    struct journal j;
 
     (void)state;
     harness_small_disk(65536, disk);
@@ -324,9 +312,7 @@ a_disk_that_fills_and_empties_under_load_loses_nothing(void **state)
     load_stop(l);
     assert_int_equal(l->broken, 0);
     daemon_stop(d);
-    journal_load(disk, false, &j);
-    load_check_journal(l, &j);
-    journal_free(&j);
+    load_check_stored(l, disk);
 }
 
 /* Sends the same id until it is acknowledged; refusals on the way must be honest ones. */
@@ -519,8 +505,7 @@ a_data_directory_that_was_unmounted_gets_nothing_more(void **state)
 static void
 a_sealed_message_that_finds_no_room_is_not_refused_for_good(void **state)
 {
-    char disk[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN],
-        filler[HARNESS_PATH_LEN];
+    char disk[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], filler[HARNESS_PATH_LEN];
     char url[2 * HARNESS_PATH_LEN];
     char *body = big_body(), *fill = calloc(11, BIG / 2);
     struct daemon *d;
@@ -528,10 +513,7 @@ a_sealed_message_that_finds_no_room_is_not_refused_for_good(void **state)
 
     (void)state;
     harness_small_disk(6144, disk);
-    harness_directory(dir);
-    harness_join(key, dir, "key");
-    harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
-    assert_int_equal(chmod(key, 0600), 0);
+    harness_key(key);
     snprintf(url, sizeof(url), "msp://127.0.0.1:0?key_file=%s", key);
     d = daemon_start(
         &(struct daemon_options){.listen = {url}, .data_dir = disk, .errors_expected = true});

@@ -193,7 +193,7 @@ what_ends_a_connection_leaves_receipts_on_their_way(void **state)
     raw_expect_end(&r);
     raw_expect_counts(d, 2, 0, 0, 1);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 2);
+    assert_int_equal(journal_count(d->data_dir), 2);
 }
 
 static void
@@ -211,7 +211,7 @@ a_delimiter_that_never_comes_ends_the_connection(void **state)
     raw_expect_counts(d, 0, 0, 0, 1);
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -232,7 +232,7 @@ more_than_the_limit_up_to_the_end_is_not_handed_on(void **state)
     raw_close(&r);
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 /* --- cut short --- */
@@ -278,7 +278,7 @@ a_frame_cut_short_is_never_handed_on(void **state)
         raw_expect_counts(d, 1, 0, 0, 0);
         raw_close(&r);
         daemon_stop(d);
-        assert_int_equal(raw_journal_count(d), 1);
+        assert_int_equal(journal_count(d->data_dir), 1);
     }
 }
 
@@ -335,7 +335,7 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
     raw_close(&r);
     free(body);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -358,7 +358,7 @@ what_has_no_delimiter_at_a_clean_end_can_be_kept(void **state)
     raw_close(&r);
     WAIT_FOR(stats_total(d, "cut") == 1 && stats_total(d, "open") == 0, 5000);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 4);
+    assert_int_equal(journal_count(d->data_dir), 4);
 }
 
 /* A web page can make a browser say this to any port. */
@@ -389,7 +389,7 @@ a_web_page_cannot_speak_to_a_listener(void **state)
         raw_expect_counts(d, 0, 0, 0, 2);
         WAIT_FOR(daemon_logged(d, "is closed: it began with an HTTP request"), 5000);
         daemon_stop(d);
-        assert_int_equal(raw_journal_count(d), 0);
+        assert_int_equal(journal_count(d->data_dir), 0);
     }
 }
 
@@ -441,7 +441,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
         raw_expect_counts(d, 0, 0, 0, 1);
         WAIT_FOR(daemon_logged(d, "is dropped: it came too slowly"), 5000);
         daemon_stop(d);
-        assert_int_equal(raw_journal_count(d), 0);
+        assert_int_equal(journal_count(d->data_dir), 0);
     }
 }
 

@@ -1,5 +1,6 @@
 /* What has begun comes to its end whoever leaves: the server, a worker, or somebody who has not
  * said a word yet; and nobody who has left is kept. */
+#include "journal.h"
 #include "raw_cnp.h"
 #include "raw_frame.h"
 #include "raw_tiny.h"
@@ -50,15 +51,6 @@ farewell_options(void)
     return text;
 }
 
-/* Connects and says nothing. */
-static void
-connect_only(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
-{
-    memset(r, 0, sizeof(*r));
-    r->kind = kind;
-    peer_connect(&r->peer, &d->listeners[0]);
-}
-
 static void
 expect_moved(const struct daemon *d, const struct proc_list *old)
 {
@@ -81,7 +73,7 @@ who_is_to_leave_before_it_has_spoken_gets_what_was_sent_to_it(void **state)
         struct peer_counts counts;
         struct raw r;
 
-        connect_only(&r, openings[i].kind, d);
+        raw_begin(&r, openings[i].kind, &d->listeners[0]);
         WAIT_FOR(stats_conn(d, r.peer.name, &counts, NULL), 5000);
         assert_int_equal(openings[i].kind->open(&r), 0);
         raw_expect(&r, "bye", 3);
@@ -106,12 +98,12 @@ who_was_to_leave_and_never_speaks_is_not_kept(void **state)
         daemon_workers(d, &workers);
         before = proc_descriptors(workers.pid[0]);
         for (unsigned k = 0; k < GONE; k++) {
-            connect_only(&r, openings[i].kind, d);
+            raw_begin(&r, openings[i].kind, &d->listeners[0]);
             raw_close(&r);
         }
         WAIT_FOR(stats_total(d, "accepted") == GONE, 5000);
         WAIT_FOR(proc_descriptors(workers.pid[0]) <= before, 5000);
-        connect_only(&r, openings[i].kind, d);
+        raw_begin(&r, openings[i].kind, &d->listeners[0]);
         assert_true(peer_closed(&r.peer, 15000)); /* by idle_timeout */
         raw_close(&r);
         WAIT_FOR(proc_descriptors(workers.pid[0]) <= before, 5000);
@@ -135,7 +127,7 @@ what_waits_for_who_has_not_spoken_moves_with_its_connection(void **state)
         struct proc_list old;
 
         daemon_workers(d, &old);
-        connect_only(&silent, openings[i].kind, d);
+        raw_begin(&silent, openings[i].kind, &d->listeners[0]);
         WAIT_FOR(stats_conn(d, silent.peer.name, &counts, NULL), 5000);
         raw_connect(&from, openings[i].kind, &d->listeners[0], RAW_WHOLE);
         raw_connect(&to, openings[i].kind, &d->listeners[0], RAW_WHOLE);
@@ -278,7 +270,7 @@ a_server_that_leaves_lets_its_last_receipts_arrive(void **state)
         receipts = count_frames(&p);
         peer_close(&p);
         daemon_finish(d, 40000);
-        assert_int_equal(receipts, raw_journal_count(d));
+        assert_int_equal(receipts, journal_count(d->data_dir));
     }
 }
 
@@ -305,7 +297,7 @@ a_frame_that_ends_the_connection_destroys_no_receipt_of_those_before_it(void **s
     assert_int_equal(count_frames(&p), FRAMES);
     peer_close(&p);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), FRAMES);
+    assert_int_equal(journal_count(d->data_dir), FRAMES);
 }
 
 /* --- a worker that is killed --- */

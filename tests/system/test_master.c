@@ -24,7 +24,6 @@ ten_killed_masters_lose_no_acknowledged_message(void **state)
     struct daemon *d =
         daemon_start(&(struct daemon_options){.workers = 3, .errors_expected = true});
     struct load *l;
-    struct journal j;
 
     (void)state;
     daemon_keep_ports(d);
@@ -39,9 +38,7 @@ ten_killed_masters_lose_no_acknowledged_message(void **state)
     assert_int_equal(l->rejected, 0);
     assert_int_equal(l->broken, 0);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    load_check_journal(l, &j);
-    journal_free(&j);
+    load_check_stored(l, d->data_dir);
 }
 
 static void
@@ -291,23 +288,13 @@ adopt(struct daemon *d, pid_t master)
 static void
 in_the_background_the_command_ends_when_it_is_ready(void **state)
 {
-    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 2, .more = {"-D"}});
-    char option[HARNESS_PATH_LEN + 16], url[HARNESS_PATH_LEN + 16];
-    struct run_result result;
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 2});
     struct target target;
     struct answer a;
     struct peer p;
 
     (void)state;
-    snprintf(option, sizeof(option), "log_file=%s", d->log_path);
-    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
-    d->options.set[0] = option;
-    d->options.listen[0] = url;
-    result = daemon_fail(d);
-    if (result.status != 0)
-        fail_msg("msockd -D: %d, %s", result.status, result.err);
-    run_result_free(&result);
-    target_from_url(url, &target);
+    daemon_launch_behind(d, &target);
     peer_connect(&p, &target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
     assert_true(daemon_logged(d, "ready: "));

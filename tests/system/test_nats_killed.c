@@ -18,14 +18,12 @@
 static void
 post_numbered(struct peer *p, unsigned peer)
 {
-    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
-
     for (unsigned i = 0; i < ORDER_EACH; i++) {
         char body[32];
         struct outgoing m = {.kind = 'A', .body = body};
 
         m.len = (size_t)snprintf(body, sizeof(body), "%u %u", peer, i);
-        assert_int_equal(peer_write(p, packet, wire_ahead(packet, &m)), 0);
+        peer_post(p, &m);
     }
 }
 

@@ -103,15 +103,12 @@ what_a_handler_cannot_take_or_a_key_open_is_refused_with_its_first_packet(void *
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char file[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], dir[HARNESS_PATH_LEN];
+        char file[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN];
         char url[HARNESS_PATH_LEN + 200];
         struct daemon_options options = {.workers = 1, .listen = {url}};
         struct daemon *d;
 
-        harness_directory(dir);
-        harness_join(key, dir, "key");
-        harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
-        assert_int_equal(chmod(key, 0600), 0);
+        harness_key(key);
         snprintf(url, sizeof(url), "msp://127.0.0.1:0?%s%s", cases[i].query, i == 2 ? key : "");
         d = daemon_start(&options);
         make_sparse(d, "big", cases[i].size, file);

@@ -197,7 +197,6 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
     struct proc_list old;
     struct peer p;
     struct answer a;
-    uint8_t packet[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
     struct outgoing m = {.kind = 'A', .body = "waiting", .len = 7};
 
     (void)state;
@@ -206,7 +205,7 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
         signal_send(old.pid[i], SIGSTOP);
     WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
     peer_connect(&p, &d->listeners[0]);
-    assert_int_equal(peer_write(&p, packet, wire_ahead(packet, &m)), 0);
+    peer_post(&p, &m);
     daemon_reload(d);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);

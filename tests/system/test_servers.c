@@ -132,7 +132,6 @@ every_protocol_and_command_takes_the_next_server(void **state)
     struct daemon_options options = {.workers = 1};
     char listen[8][64], url[200], said[100];
     struct daemon *gone, *there;
-    struct journal j;
 
     (void)state;
     for (size_t i = 0; i < count; i++) {
@@ -160,10 +159,7 @@ every_protocol_and_command_takes_the_next_server(void **state)
             "", "");
     }
     daemon_stop(there);
-    journal_load(there->data_dir, false, &j);
-    journal_check(&j);
-    assert_int_equal(j.count, count * (3 + 1 + 3) - 1);
-    journal_free(&j);
+    assert_int_equal(journal_count(there->data_dir), count * (3 + 1 + 3) - 1);
 }
 
 static void

@@ -1,5 +1,6 @@
 /* tinyproto (docs/protocol.md 2): openings, limits, transmissions that cross, and everything that
  * ends a connection. */
+#include "journal.h"
 #include "raw_tiny.h"
 #include "stats.h"
 
@@ -14,15 +15,6 @@ start(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
         .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
-/* Connects and says nothing. */
-static void
-connect_only(struct raw *r, const struct daemon *d)
-{
-    memset(r, 0, sizeof(*r));
-    r->kind = &raw_tiny;
-    peer_connect(&r->peer, &d->listeners[0]);
 }
 
 /* The server says GENERIC_ERROR and closes. */
@@ -77,13 +69,13 @@ a_wrong_opening_ends_the_connection(void **state)
     for (size_t i = 0; i < sizeof(wrong); i++) {
         struct raw r;
 
-        connect_only(&r, d);
+        raw_begin(&r, &raw_tiny, &d->listeners[0]);
         raw_say(&r, &wrong[i], 1);
         expect_error(&r);
         raw_expect_counts(d, 0, 0, 0, i + 1);
     }
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -93,7 +85,7 @@ an_opening_that_never_comes_is_closed_without_a_word(void **state)
     struct raw r;
 
     (void)state;
-    connect_only(&r, d);
+    raw_begin(&r, &raw_tiny, &d->listeners[0]);
     raw_expect_end(&r);
     raw_connect(&r, &raw_tiny, &d->listeners[0], RAW_WHOLE);
     raw_expect_end(&r);
@@ -117,7 +109,7 @@ one_connection_too_many_hears_conlimit(void **state)
     for (unsigned i = 0; i < 2; i++)
         raw_connect(&held[i], &raw_tiny, &d->listeners[0], RAW_WHOLE);
     for (unsigned i = 0; i < 6; i++) {
-        connect_only(&extra, d);
+        raw_begin(&extra, &raw_tiny, &d->listeners[0]);
         if (i % 2 == 0)
             (void)raw_write(&extra, "\xff", 1);
         assert_int_equal(raw_tiny_byte(&extra), RAW_TINY_CONLIMIT);
@@ -161,7 +153,7 @@ no_size_begins_with_more_than_f0(void **state)
     struct raw r;
 
     (void)state;
-    connect_only(&r, d);
+    raw_begin(&r, &raw_tiny, &d->listeners[0]);
     raw_say_vector(&r, "tinyproto", "open");
     expect_ok(&r);
     raw_say_vector(&r, "tinyproto", "size-too-large");
@@ -187,7 +179,7 @@ a_huge_size_and_then_silence_ends_as_an_error(void **state)
         expect_error(&r[i]);
     raw_expect_counts(d, 0, 0, 0, 20);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 static void
@@ -198,7 +190,7 @@ the_packets_of_old_clients_are_understood(void **state)
 
     (void)state;
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
-        connect_only(&r, d);
+        raw_begin(&r, &raw_tiny, &d->listeners[0]);
         r.manner = manner;
         raw_say_vector(&r, "tinyproto", "open");
         expect_ok(&r);
@@ -229,7 +221,7 @@ an_empty_message_is_taken_with_its_size(void **state)
     raw_expect_counts(d, 3, 0, 0, 0);
     raw_close(&r);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 3);
+    assert_int_equal(journal_count(d->data_dir), 3);
 }
 
 /* A client that does not wait for any OK, not even that of the opening: it knows each by its
@@ -251,7 +243,7 @@ messages_sent_without_waiting_are_answered_in_order(void **state)
         free(body);
     }
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_PIECES; manner++) {
-        connect_only(&r, d);
+        raw_begin(&r, &raw_tiny, &d->listeners[0]);
         r.manner = manner;
         raw_say(&r, bytes, sizeof(bytes));
         expect_ok(&r);
@@ -416,7 +408,7 @@ a_transmission_cut_short_is_never_handed_on(void **state)
     (void)state;
     for (size_t cut = 0; cut < sizeof(bytes) - 1; cut++)
         for (unsigned reset = 0; reset < 2; reset++) {
-            connect_only(&r, d);
+            raw_begin(&r, &raw_tiny, &d->listeners[0]);
             raw_say(&r, bytes, cut);
             if (reset)
                 peer_reset_on_close(&r.peer);
@@ -424,12 +416,12 @@ a_transmission_cut_short_is_never_handed_on(void **state)
         }
     WAIT_FOR(stats_total(d, "accepted") == 20 && stats_total(d, "open") == 0, 5000);
     raw_expect_counts(d, 0, 0, 0, 0);
-    connect_only(&r, d);
+    raw_begin(&r, &raw_tiny, &d->listeners[0]);
     raw_say(&r, bytes, sizeof(bytes) - 1);
     raw_close(&r);
     raw_expect_counts(d, 1, 0, 0, 0);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 1);
+    assert_int_equal(journal_count(d->data_dir), 1);
 }
 
 static void
@@ -451,7 +443,7 @@ silence_inside_a_transmission_is_an_error_at_every_place(void **state)
     }
     raw_expect_counts(d, 0, 0, 0, 8);
     daemon_stop(d);
-    assert_int_equal(raw_journal_count(d), 0);
+    assert_int_equal(journal_count(d->data_dir), 0);
 }
 
 /* --- the handler says no --- */

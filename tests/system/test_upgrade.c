@@ -67,7 +67,6 @@ upgrades_under_load_disturb_nobody(void **state)
     struct peer kept[KEPT];
     struct proc_list before;
     struct answer a;
-    struct journal j;
     int descriptors = 0;
 
     (void)state;
@@ -95,9 +94,7 @@ upgrades_under_load_disturb_nobody(void **state)
     assert_int_equal(stats_total(d, "accepted"), KEPT + load->thread_count);
     assert_int_equal(stats_total(d, "messages"), 2 * KEPT + load->acked);
     daemon_stop(d);
-    journal_load(d->data_dir, false, &j);
-    assert_int_equal(load_check_journal(load, &j), 0);
-    journal_free(&j);
+    assert_int_equal(load_check_stored(load, d->data_dir), 0);
 }
 
 static void
@@ -463,30 +460,24 @@ a_master_that_dies_in_an_upgrade_leaves_nothing_behind(void **state)
 static void
 the_background_and_a_unix_socket_go_on(void **state)
 {
-    struct daemon *d = daemon_create(
-        &(struct daemon_options){.workers = 2, .program = program_begin(), .more = {"-D"}});
-    char option[HARNESS_PATH_LEN + 16], url[HARNESS_PATH_LEN + 16];
+    struct daemon *d =
+        daemon_create(&(struct daemon_options){.workers = 2, .program = program_begin()});
     struct run_result result;
     struct stat before, after;
     struct target target;
+    const char *path;
     struct answer a;
     struct peer p;
 
     (void)state;
-    snprintf(option, sizeof(option), "log_file=%s", d->log_path);
-    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
-    d->options.set[0] = option;
-    d->options.listen[0] = url;
-    result = daemon_fail(d);
-    assert_int_equal(result.status, 0);
-    run_result_free(&result);
-    target_from_url(url, &target);
-    assert_int_equal(stat(url + strlen("msp://"), &before), 0);
+    daemon_launch_behind(d, &target);
+    path = target.url + strlen("msp://");
+    assert_int_equal(stat(path, &before), 0);
     peer_connect(&p, &target);
     for (unsigned i = 0; i < 3; i++) {
         upgrade(d);
         assert_int_equal(peer_send_plain(&p, NULL, "kept", 4, &a), ANSWER_ACK);
-        assert_int_equal(stat(url + strlen("msp://"), &after), 0);
+        assert_int_equal(stat(path, &after), 0);
         assert_int_equal(after.st_ino, before.st_ino);
     }
     peer_close(&p);
@@ -495,7 +486,7 @@ the_background_and_a_unix_socket_go_on(void **state)
     result = daemon_control(d, "stop", NULL);
     assert_int_equal(result.status, 0);
     run_result_free(&result);
-    assert_int_equal(stat(url + strlen("msp://"), &after), -1);
+    assert_int_equal(stat(path, &after), -1);
 }
 
 static void
