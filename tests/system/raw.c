@@ -6,6 +6,8 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
+#include "support/hex.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -214,15 +216,9 @@ raw_vector(const char *protocol, const char *name, size_t *n_out)
 
     if (hex == NULL)
         fail_msg("no packet %s of %s", name, protocol);
-    *n_out = strlen(hex) / 2;
-    out = calloc(1, *n_out + 1);
+    out = calloc(1, strlen(hex) / 2 + 1);
     assert_non_null(out);
-    for (size_t i = 0; i < *n_out; i++) {
-        unsigned value = 0;
-
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
-        out[i] = (uint8_t)value;
-    }
+    *n_out = hex_read(hex, out);
     json_decref(all);
     return out;
 }

@@ -3,6 +3,8 @@
 
 #include "vectors.h"
 
+#include "support/hex.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +14,10 @@ static json_t *document; /* the texts of the vectors are in it */
 static uint8_t *
 from_hex(const char *hex, size_t *n_out)
 {
-    size_t n = strlen(hex) / 2;
-    uint8_t *out = calloc(1, n + 1);
+    uint8_t *out = calloc(1, strlen(hex) / 2 + 1);
 
     assert_non_null(out);
-    for (size_t i = 0; i < n; i++) {
-        unsigned value = 0;
-
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &value), 1);
-        out[i] = (uint8_t)value;
-    }
-    *n_out = n;
+    *n_out = hex_read(hex, out);
     return out;
 }
 

@@ -1,5 +1,6 @@
 #include "guard.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <sys/mman.h>
 
@@ -41,6 +42,19 @@ guard_tmpdir(void)
     snprintf(path, sizeof(path), "%s/msock-unit-XXXXXX", base != NULL ? base : "/tmp");
     assert_non_null(mkdtemp(path));
     return strdup(path);
+}
+
+unsigned
+guard_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    unsigned n = 0;
+
+    assert_non_null(dir);
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
 }
 
 static int

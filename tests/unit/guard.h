@@ -32,6 +32,9 @@ char *guard_copy(struct guard *g, const void *data, size_t n);
 /* Makes a directory below $TMPDIR. guard_tmpdir_remove frees its name. */
 char *guard_tmpdir(void);
 
+/* How many entries a directory has, . and .. among them. */
+unsigned guard_entries(const char *path);
+
 /* Removes the directory with all in it and frees its name. */
 void guard_tmpdir_remove(char *dir);
 

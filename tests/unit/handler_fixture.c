@@ -121,6 +121,20 @@ fixture_destroy(struct fixture *f)
     free(f);
 }
 
+int
+fixture_setup(void **state)
+{
+    *state = fixture_create();
+    return 0;
+}
+
+int
+fixture_teardown(void **state)
+{
+    fixture_destroy(*state);
+    return 0;
+}
+
 bool
 fixture_mount(const char *path, const char *options)
 {

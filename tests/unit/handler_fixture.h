@@ -63,6 +63,10 @@ struct fixture *fixture_create(void);
 /* Removes the directory and frees all; the handler is the test's to destroy. */
 void fixture_destroy(struct fixture *f);
 
+/* The same around a test. */
+int fixture_setup(void **state);
+int fixture_teardown(void **state);
+
 /* Mounts a tmpfs on an absolute path, seen by this process alone. False where that is not allowed.
  * umount2 with MNT_DETACH ends it. */
 bool fixture_mount(const char *path, const char *options);

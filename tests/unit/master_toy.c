@@ -1,8 +1,8 @@
 #include "master_toy.h"
+#include "guard.h"
 
 #include "stats/stats_writer.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
@@ -210,16 +210,9 @@ unsigned
 bench_fds(const struct bench *b)
 {
     char path[64];
-    unsigned n = 0;
-    DIR *dir;
 
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)b->master);
-    dir = opendir(path);
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
+    return guard_entries(path);
 }
 
 unsigned

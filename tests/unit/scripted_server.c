@@ -492,3 +492,12 @@ test_bytes(size_t n)
     }
     return p;
 }
+
+void
+server_expect_message(const struct server *s, size_t i, char kind, const char *body)
+{
+    assert_true(i < s->message_count);
+    assert_int_equal(s->messages[i].kind, kind);
+    assert_int_equal(s->messages[i].size, strlen(body));
+    assert_memory_equal(s->messages[i].body, body, strlen(body));
+}

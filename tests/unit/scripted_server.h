@@ -100,4 +100,7 @@ uint64_t server_number(const uint8_t *p, size_t n);
 /* n bytes that do not repeat soon and are the same each time. Free them. */
 uint8_t *test_bytes(size_t n);
 
+/* The ith message that it has got. */
+void server_expect_message(const struct server *s, size_t i, char kind, const char *body);
+
 #endif

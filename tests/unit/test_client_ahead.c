@@ -1,7 +1,7 @@
 /* Messages that are sent behind each other: what becomes of each is reported in their order,
  * whatever the server and the network do. */
 #include "byte_server.h"
-#include "msock.h"
+#include "client_fixture.h"
 #include "scripted_server.h"
 
 #include <poll.h>
@@ -235,14 +235,7 @@ wrong_use_is_refused(void **state)
 static msock *
 open_at(const struct byte_server *s, const char *scheme, const char *query, struct fixture *f)
 {
-    char url[100];
-
-    *f = (struct fixture){0};
-    snprintf(url, sizeof(url), "%s://%s%s", scheme, s->at, query);
-    f->m = msock_open(url);
-    assert_non_null(f->m);
-    msock_set_timeouts(f->m, 5000, 5000);
-    msock_set_retries(f->m, 2, 1, 2);
+    *f = (struct fixture){.m = client_open("%s://%s%s", scheme, s->at, query)};
     msock_set_settled(f->m, on_settled, f);
     return f->m;
 }

@@ -2,6 +2,7 @@
  * bytes of the server's are its events, one each. */
 #include "byte_server.h"
 #include "client/handle.h"
+#include "client_fixture.h"
 #include "common/base.h"
 
 #include <assert.h>
@@ -157,15 +158,9 @@ static const struct proto_ops toy_protocol = {
 static msock *
 open_toy(const struct byte_server *s)
 {
-    char url[100];
-    msock *m;
+    msock *m = client_open("frame://%s", s->at);
 
-    snprintf(url, sizeof(url), "frame://%s", s->at);
-    m = msock_open(url);
-    assert_non_null(m);
     m->peer->ops = m->at.ops = &toy_protocol;
-    msock_set_timeouts(m, 5000, 5000);
-    msock_set_retries(m, 2, 1, 2);
     toy_deadline_us = UINT64_MAX;
     toy_expiries = 3;
     return m;

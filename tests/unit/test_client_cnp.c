@@ -1,7 +1,7 @@
 /* The client over cnp, against a server written from the protocol's text: handshake,
  * acknowledgement, refusal, damage, fragments, the window, and what comes by itself. */
 #include "byte_server.h"
-#include "msock.h"
+#include "client_fixture.h"
 
 #include <openssl/evp.h>
 #include <time.h>
@@ -118,20 +118,6 @@ expect_goodbye(struct byte_server *s)
     free(p);
 }
 
-static msock *
-open_cnp(const struct byte_server *s, const char *options)
-{
-    char url[100];
-    msock *m;
-
-    snprintf(url, sizeof(url), "cnp://%s%s", s->at, options);
-    m = msock_open(url);
-    assert_non_null(m);
-    msock_set_timeouts(m, 5000, 5000);
-    msock_set_retries(m, 2, 1, 2);
-    return m;
-}
-
 static void
 serve_words(struct byte_server *s)
 {
@@ -160,7 +146,7 @@ a_message_is_taken_refused_or_sent_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_words, NULL);
-    m = open_cnp(&s, "");
+    m = client_open("cnp://%s", s.at);
     assert_int_equal(msock_send(m, "one", 3), MSOCK_OK);
     assert_int_equal(msock_send(m, "two", 3), MSOCK_REFUSED);
     assert_string_equal(msock_error_code(m), "refused");
@@ -196,7 +182,7 @@ a_handshake_that_is_refused_makes_it_unreachable(void **state)
 
     (void)state;
     byte_server_start(&s, serve_refused_handshake, NULL);
-    m = open_cnp(&s, "");
+    m = client_open("cnp://%s", s.at);
     assert_int_equal(msock_send(m, "one", 3), MSOCK_UNREACHABLE);
     assert_non_null(strstr(msock_error(m), "no such mode"));
     msock_close(m);
@@ -225,7 +211,7 @@ without_its_ack_a_message_is_in_doubt_and_not_sent_again(void **state)
         msock *m;
 
         byte_server_start(&s, serve_loss, reset ? &s : NULL);
-        m = open_cnp(&s, "");
+        m = client_open("cnp://%s", s.at);
         assert_int_equal(msock_send(m, "one", 3), MSOCK_GIVEN_UP);
         assert_non_null(strstr(msock_error(m), "may have been committed"));
         msock_close(m);
@@ -271,7 +257,7 @@ the_last_word_says_what_was_not_taken(void **state)
 
     (void)state;
     byte_server_start(&s, serve_too_large, NULL);
-    m = open_cnp(&s, "?mode=burst");
+    m = client_open("cnp://%s?mode=burst", s.at);
     msock_set_settled(m, note_outcome, outcomes);
     assert_int_equal(msock_send_ahead(m, 'A', "one", 3), MSOCK_OK);
     assert_int_equal(msock_send_ahead(m, 'A', "too large", 9), MSOCK_OK);
@@ -312,7 +298,7 @@ the_reason_of_the_end_is_told(void **state)
         msock *m;
 
         byte_server_start(&s, serve_last_word, (void *)(uintptr_t)cases[i].code);
-        m = open_cnp(&s, "");
+        m = client_open("cnp://%s", s.at);
         msock_set_retries(m, 1, 1, 2);
         assert_int_equal(msock_send(m, "one", 3), cases[i].status);
         assert_string_equal(msock_error_code(m), cases[i].code);
@@ -358,7 +344,7 @@ a_burst_fills_the_window(void **state)
 
     (void)state;
     byte_server_start(&s, serve_window, NULL);
-    m = open_cnp(&s, "?mode=burst&window_size=4");
+    m = client_open("cnp://%s?mode=burst&window_size=4", s.at);
     assert_int_equal(msock_send(m, data, 4500), MSOCK_OK);
     msock_get_counts(m, &counts);
     assert_int_equal(counts.messages, 1);
@@ -390,7 +376,7 @@ replies_and_messages_of_the_server_are_acknowledged(void **state)
 
     (void)state;
     byte_server_start(&s, serve_pushes, NULL);
-    m = open_cnp(&s, "");
+    m = client_open("cnp://%s", s.at);
     assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_OK);
     assert_string_equal(data, "news");
     msock_set_want_reply(m, 1);
@@ -443,7 +429,7 @@ what_begins_before_its_ack_is_no_reply_to_a_message(void **state)
 
     (void)state;
     byte_server_start(&s, serve_crossings, NULL);
-    m = open_cnp(&s, "");
+    m = client_open("cnp://%s", s.at);
     msock_set_want_reply(m, 1);
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(msock_send(m, words[i], strlen(words[i])), MSOCK_OK);
@@ -484,7 +470,7 @@ chatter_without_end_holds_up_no_call(void **state)
 
     (void)state;
     byte_server_start(&s, serve_chatter, NULL);
-    m = open_cnp(&s, "");
+    m = client_open("cnp://%s", s.at);
     assert_int_equal(msock_recv(m, 50, &data, NULL), MSOCK_TIMEOUT);
     assert_int_equal(msock_recv(m, 0, &data, NULL), MSOCK_TIMEOUT);
     msock_set_timeouts(m, 50, 50);

@@ -1,46 +1,10 @@
 /* The client over plain frames: every framing, replies and messages that come by themselves, and
  * connections that end where they should not. */
 #include "byte_server.h"
-#include "msock.h"
+#include "client_fixture.h"
 
 #include <errno.h>
 #include <poll.h>
-
-static msock *
-open_frame(const struct byte_server *s, const char *options)
-{
-    char url[200];
-    msock *m;
-
-    snprintf(url, sizeof(url), "frame://%s%s", s->at, options);
-    m = msock_open(url);
-    assert_non_null(m);
-    msock_set_timeouts(m, 5000, 5000);
-    msock_set_retries(m, 2, 1, 2);
-    return m;
-}
-
-static void
-assert_reply(const msock *m, const char *expected)
-{
-    size_t n;
-    const char *reply = msock_reply(m, &n);
-
-    assert_non_null(reply);
-    assert_int_equal(n, strlen(expected));
-    assert_string_equal(reply, expected);
-}
-
-static void
-assert_received(msock *m, const char *expected)
-{
-    const void *data;
-    size_t n;
-
-    assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_OK);
-    assert_int_equal(n, strlen(expected));
-    assert_string_equal(data, expected);
-}
 
 /* --- all framings --- */
 
@@ -94,11 +58,11 @@ every_framing_carries_messages_and_replies(void **state)
 
         print_message("%s %s\n", c->options, c->message);
         byte_server_start(&s, serve_framing, (void *)(uintptr_t)c);
-        m = open_frame(&s, c->options);
+        m = client_open("frame://%s%s", s.at, c->options);
         msock_set_want_reply(m, 1);
         for (int k = 0; k < 2; k++) {
             assert_int_equal(msock_send(m, c->message, strlen(c->message)), MSOCK_OK);
-            assert_reply(m, c->reply);
+            client_expect_reply(m, c->reply);
             assert_string_equal(msock_last_id(m), "");
         }
         msock_get_counts(m, &counts);
@@ -132,7 +96,7 @@ of_a_document_and_of_a_file_the_bytes_are_sent(void **state)
     assert_int_equal(write(fd, "of the file\n", 12), 12);
     close(fd);
     byte_server_start(&s, serve_json_and_file, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     assert_int_equal(msock_set_id(m, "unused", 6), MSOCK_OK);
     assert_int_equal(msock_send_json(m, value), MSOCK_OK);
     assert_int_equal(msock_send_json_text(m, "[1 ]", 4), MSOCK_OK);
@@ -169,14 +133,14 @@ what_a_framing_cannot_carry_is_not_sent(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         byte_server_start(&s, byte_expect_end, NULL);
-        m = open_frame(&s, cases[i].options);
+        m = client_open("frame://%s%s", s.at, cases[i].options);
         assert_int_equal(msock_send(m, cases[i].message, cases[i].n), MSOCK_USAGE);
         assert_true(strlen(msock_error(m)) > 10);
         msock_close(m);
         byte_server_stop(&s);
     }
     byte_server_start(&s, serve_one, NULL);
-    m = open_frame(&s, "?framing=fixed:4");
+    m = client_open("frame://%s?framing=fixed:4", s.at);
     assert_int_equal(msock_send(m, "123", 3), MSOCK_USAGE);
     assert_int_equal(msock_send(m, "1234", 4), MSOCK_OK);
     msock_close(m);
@@ -209,22 +173,22 @@ messages_of_the_server_come_in_order_and_then_the_time_is_over(void **state)
 
     (void)state;
     byte_server_start(&s, serve_pushes, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     assert_int_equal(msock_fd(m), -1);
-    assert_received(m, "one");
-    assert_received(m, "");
+    client_expect_received(m, "one");
+    client_expect_received(m, "");
     assert_int_equal(msock_recv(m, 0, &data, &n), MSOCK_TIMEOUT);
     assert_int_equal(msock_recv(m, 20, &data, &n), MSOCK_TIMEOUT);
     assert_string_not_equal(msock_error(m), "");
     assert_int_equal(msock_send(m, "go", 2), MSOCK_OK);
     p = (struct pollfd){.fd = msock_fd(m), .events = POLLIN};
     assert_int_equal(poll(&p, 1, 5000), 1);
-    assert_received(m, "three");
-    assert_received(m, "four");
+    client_expect_received(m, "three");
+    client_expect_received(m, "four");
     assert_int_equal(msock_recv(m, -1, &data, &n), MSOCK_UNREACHABLE);
     assert_non_null(strstr(msock_error(m), "closed the connection"));
     assert_int_equal(msock_fd(m), -1);
-    assert_received(m, "one"); /* on a new connection */
+    client_expect_received(m, "one"); /* on a new connection */
     msock_close(m);
     byte_server_stop(&s);
     assert_int_equal(s.connections, 2);
@@ -248,14 +212,14 @@ what_began_to_come_before_the_message_is_no_reply(void **state)
 
     (void)state;
     byte_server_start(&s, serve_half_a_push, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     assert_int_equal(msock_connect(m), MSOCK_OK);
     p = (struct pollfd){.fd = msock_fd(m), .events = POLLIN};
     assert_int_equal(poll(&p, 1, 5000), 1);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "ask", 3), MSOCK_OK);
-    assert_reply(m, "answer");
-    assert_received(m, "news");
+    client_expect_reply(m, "answer");
+    client_expect_received(m, "news");
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -278,15 +242,15 @@ a_reply_is_what_comes_after_the_message(void **state)
 
     (void)state;
     byte_server_start(&s, serve_push_then_reply, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_connect(m), MSOCK_OK);
     p = (struct pollfd){.fd = msock_fd(m), .events = POLLIN};
     assert_int_equal(poll(&p, 1, 5000), 1);
     assert_int_equal(msock_send(m, "ask", 3), MSOCK_OK);
-    assert_reply(m, "answer");
-    assert_received(m, "news");
-    assert_received(m, "more");
+    client_expect_reply(m, "answer");
+    client_expect_received(m, "news");
+    client_expect_received(m, "more");
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -331,7 +295,7 @@ three_mebibytes_go_and_come_back(void **state)
     for (size_t i = 0; i < LARGE; i++)
         data[i] = (uint8_t)(i * 7 + i / 251);
     byte_server_start(&s, serve_large, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     msock_set_progress(m, note_progress, &last);
     assert_int_equal(msock_send(m, data, LARGE), MSOCK_OK);
@@ -366,7 +330,7 @@ a_reply_that_cannot_be_stored_is_none(void **state)
     (void)state;
     byte_server_start(&s, serve_too_large_for_memory, NULL);
     setenv("TMPDIR", "/nonexistent/directory", 1);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "ask", 3), MSOCK_GIVEN_UP);
     assert_null(msock_reply(m, NULL));
@@ -415,7 +379,7 @@ receipts_that_nobody_reads_take_no_message_back(void **state)
     assert_int_equal(pipe(said), 0);
     byte_server_start(&s, serve_receipts, said);
     assert_int_equal(setsockopt(s.listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)), 0);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "one", 3), MSOCK_OK);
     msock_set_want_reply(m, 0);
@@ -463,7 +427,7 @@ a_message_that_has_left_in_part_is_sent_again_but_at_the_end_of_a_stream(void **
             msock *m;
 
             byte_server_start(&s, serve_part, reset ? &s : NULL);
-            m = open_frame(&s, cases[i].options);
+            m = client_open("frame://%s%s", s.at, cases[i].options);
             assert_int_equal(msock_send(m, data, n), MSOCK_GIVEN_UP);
             assert_non_null(strstr(msock_error(m), cases[i].sentence));
             assert_int_equal(msock_fd(m), -1);
@@ -503,7 +467,7 @@ a_message_up_to_the_end_that_is_given_up_half_way_ends_in_a_reset(void **state)
     (void)state;
     assert_int_equal(pipe(given_up), 0);
     byte_server_start(&s, serve_late, given_up);
-    m = open_frame(&s, "?framing=eof");
+    m = client_open("frame://%s?framing=eof", s.at);
     msock_set_timeouts(m, 100, 100);
     assert_int_equal(msock_send(m, data, n), MSOCK_GIVEN_UP);
     assert_int_equal(write(given_up[1], "", 1), 1);
@@ -537,12 +501,12 @@ half_a_reply_is_none(void **state)
 
     (void)state;
     byte_server_start(&s, serve_half_a_reply, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "ask", 3), MSOCK_GIVEN_UP);
     assert_null(msock_reply(m, NULL));
     assert_int_equal(msock_send(m, "next", 4), MSOCK_OK);
-    assert_reply(m, "yes");
+    client_expect_reply(m, "yes");
     msock_close(m);
     byte_server_stop(&s);
     assert_int_equal(s.connections, 2);
@@ -570,14 +534,14 @@ a_reply_that_comes_too_late_is_not_that_of_the_next_message(void **state)
 
     (void)state;
     byte_server_start(&s, serve_late_reply, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_want_reply(m, 1);
     msock_set_timeouts(m, 50, 50);
     assert_int_equal(msock_send(m, "ask", 3), MSOCK_GIVEN_UP);
     assert_non_null(strstr(msock_error(m), "no answer within 50 ms"));
     msock_set_timeouts(m, 5000, 5000);
     assert_int_equal(msock_send(m, "next", 4), MSOCK_OK);
-    assert_reply(m, "yes");
+    client_expect_reply(m, "yes");
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -601,15 +565,15 @@ a_connection_that_ended_meanwhile_is_made_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_and_leave, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(msock_send(m, "one", 3), MSOCK_OK);
         p = (struct pollfd){.fd = msock_fd(m), .events = POLLRDHUP};
         assert_int_equal(poll(&p, 1, 5000), 1);
     }
-    assert_received(m, "news"); /* of the connections before, too */
-    assert_received(m, "news");
-    assert_received(m, "news");
+    client_expect_received(m, "news"); /* of the connections before, too */
+    client_expect_received(m, "news");
+    client_expect_received(m, "news");
     msock_get_counts(m, &counts);
     assert_int_equal(counts.connects, 3);
     assert_int_equal(counts.retries, 0);
@@ -632,7 +596,7 @@ a_message_can_be_cancelled_before_it_leaves(void **state)
 
     (void)state;
     byte_server_start(&s, byte_expect_end, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     msock_set_progress(m, cancel, NULL);
     assert_int_equal(msock_send(m, "one", 3), MSOCK_CANCELLED);
     msock_close(m);
@@ -648,7 +612,7 @@ where_nobody_listens_nothing_is_sent_or_received(void **state)
 
     (void)state;
     byte_server_start(&s, byte_expect_end, NULL);
-    m = open_frame(&s, "");
+    m = client_open("frame://%s", s.at);
     byte_server_stop(&s);
     assert_int_equal(msock_send(m, "one", 3), MSOCK_UNREACHABLE);
     assert_int_equal(msock_recv(m, 0, &data, NULL), MSOCK_UNREACHABLE);

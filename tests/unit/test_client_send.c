@@ -1,6 +1,6 @@
 /* What the ways to send have in common, and what they do not: kinds, ids, values, transforms,
  * progress, files. */
-#include "msock.h"
+#include "client_fixture.h"
 #include "scripted_server.h"
 
 #include <fcntl.h>
@@ -42,25 +42,6 @@ fixture_stop(struct fixture *f)
 }
 
 static void
-write_file(const char *path, const void *data, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, data, n), n);
-    close(fd);
-}
-
-static void
-check_message(const struct server *s, size_t i, char kind, const char *body)
-{
-    assert_true(i < s->message_count);
-    assert_int_equal(s->messages[i].kind, kind);
-    assert_int_equal(s->messages[i].size, strlen(body));
-    assert_memory_equal(s->messages[i].body, body, strlen(body));
-}
-
-static void
 each_way_to_send_says_its_kind(void **state)
 {
     json_t *value = json_pack("{s:s, s:[i,f,n]}", "hello", "world", "list", 1, 0.5);
@@ -75,10 +56,10 @@ each_way_to_send_says_its_kind(void **state)
     assert_int_equal(msock_send_json(f.m, value), MSOCK_OK);
     assert_int_equal(msock_send_json(f.m, text), MSOCK_OK);
     s = fixture_stop(&f);
-    check_message(s, 0, 'A', "plain");
-    check_message(s, 1, 'J', "{ \"a\" : 1 }");
-    check_message(s, 2, 'J', "{\"hello\":\"world\",\"list\":[1,0.5,null]}");
-    check_message(s, 3, 'J', "\"just text\"");
+    server_expect_message(s, 0, 'A', "plain");
+    server_expect_message(s, 1, 'J', "{ \"a\" : 1 }");
+    server_expect_message(s, 2, 'J', "{\"hello\":\"world\",\"list\":[1,0.5,null]}");
+    server_expect_message(s, 3, 'J', "\"just text\"");
     assert_int_equal(s->connections, 1);
     json_decref(value);
     json_decref(text);
@@ -97,7 +78,7 @@ an_empty_message_is_a_message(void **state)
     assert_int_equal(msock_send(f.m, "", 0), MSOCK_OK);
     s = fixture_stop(&f);
     assert_int_equal(s->message_count, 2);
-    check_message(s, 0, 'A', "");
+    server_expect_message(s, 0, 'A', "");
     server_destroy(s);
 }
 
@@ -226,8 +207,8 @@ a_transform_is_called_once_a_message(void **state)
     assert_string_equal(msock_error(f.m), "a transform has failed: nothing was sent");
     s = fixture_stop(&f);
     assert_int_equal(s->message_count, 2);
-    check_message(s, 0, 'A', "`cb!");
-    check_message(s, 1, 'A', "!");
+    server_expect_message(s, 0, 'A', "`cb!");
+    server_expect_message(s, 1, 'A', "!");
     server_destroy(s);
 }
 
@@ -302,7 +283,7 @@ files_of_all_sizes_arrive(void **state)
     fixture_start(&f);
     snprintf(path, sizeof(path), "%s/some file", f.directory);
     for (size_t i = 0; i < 7; i++) {
-        write_file(path, data, sizes[i]);
+        client_write_file(path, data, sizes[i]);
         assert_int_equal(msock_send_file(f.m, path, i == 0 ? "in/a/folder" : NULL), MSOCK_OK);
         assert_string_equal(msock_last_id(f.m), "");
     }
@@ -335,7 +316,7 @@ a_file_survives_nacks_and_changing_grants(void **state)
     f.server->answers = answers;
     f.server->grants = grants;
     snprintf(path, sizeof(path), "%s/f", f.directory);
-    write_file(path, data, 3000000);
+    client_write_file(path, data, 3000000);
     assert_int_equal(msock_send_file(f.m, path, NULL), MSOCK_OK);
     unlink(path);
     s = fixture_stop(&f);
@@ -382,7 +363,7 @@ a_file_that_changes_its_size_is_not_committed(void **state)
         struct resize r = cases[i];
 
         r.path = path;
-        write_file(path, data, 50000);
+        client_write_file(path, data, 50000);
         msock_set_progress(f.m, resize_file, &r);
         if (r.at == 50000) {
             /* The last look at the size was before this call: the bytes sent were whole. */
@@ -456,7 +437,7 @@ a_file_that_is_written_to_is_not_committed(void **state)
     (void)state;
     fixture_start(&f);
     snprintf(path, sizeof(path), "%s/f", f.directory);
-    write_file(path, data, 50000);
+    client_write_file(path, data, 50000);
     msock_set_progress(f.m, rewrite_file, path);
     assert_int_equal(msock_send_file(f.m, path, NULL), MSOCK_LOCAL);
     assert_string_equal(msock_error(f.m), "the file was written to while it was sent");
@@ -523,8 +504,8 @@ what_tells_no_size_is_sent_to_its_end(void **state)
     unlink(path);
     s = fixture_stop(&f);
     assert_int_equal(s->message_count, 3);
-    check_message(s, 0, 'F', "from a fifo");
-    check_message(s, 1, 'F', "from a pipe");
+    server_expect_message(s, 0, 'F', "from a fifo");
+    server_expect_message(s, 1, 'F', "from a pipe");
     assert_true(s->messages[2].size > 100);
     server_destroy(s);
 }

@@ -1,7 +1,7 @@
 /* The client over tinyproto: the opening, consent, crossing transmissions, and servers that say
  * no. */
 #include "byte_server.h"
-#include "msock.h"
+#include "client_fixture.h"
 
 #define SEND(s, payload)                                   \
     do {                                                   \
@@ -10,31 +10,6 @@
         EXPECT(s, "\xff");                                 \
         SAY(s, payload);                                   \
     } while (0)
-
-static msock *
-open_tiny(const struct byte_server *s)
-{
-    char url[100];
-    msock *m;
-
-    snprintf(url, sizeof(url), "tinyproto://%s", s->at);
-    m = msock_open(url);
-    assert_non_null(m);
-    msock_set_timeouts(m, 5000, 5000);
-    msock_set_retries(m, 2, 1, 2);
-    return m;
-}
-
-static void
-assert_received(msock *m, const char *expected)
-{
-    const void *data;
-    size_t n;
-
-    assert_int_equal(msock_recv(m, 5000, &data, &n), MSOCK_OK);
-    assert_int_equal(n, strlen(expected));
-    assert_string_equal(data, expected);
-}
 
 static void
 greet(struct byte_server *s)
@@ -67,7 +42,7 @@ messages_and_replies_have_consent(void **state)
 
     (void)state;
     byte_server_start(&s, serve_echo, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
     assert_string_equal(msock_reply(m, &n), "you");
@@ -102,10 +77,10 @@ where_both_begin_the_server_yields(void **state)
 
     (void)state;
     byte_server_start(&s, serve_crossing, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
-    assert_received(m, "news");
-    assert_received(m, "reply");
+    client_expect_received(m, "news");
+    client_expect_received(m, "reply");
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -135,14 +110,14 @@ what_crosses_a_message_is_no_reply_to_it(void **state)
 
     (void)state;
     byte_server_start(&s, serve_crossings, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "hello", 5), MSOCK_OK);
     assert_string_equal(msock_reply(m, NULL), "reply");
     assert_int_equal(msock_send(m, "again", 5), MSOCK_OK);
     assert_string_equal(msock_reply(m, NULL), "and its reply");
-    assert_received(m, "news");
-    assert_received(m, "more");
+    client_expect_received(m, "news");
+    client_expect_received(m, "more");
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -181,14 +156,14 @@ a_server_that_is_full_is_asked_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_opening, (void *)(uintptr_t)&some);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
     msock_close(m);
     byte_server_stop(&s);
     assert_int_equal(s.connections, 3);
 
     byte_server_start(&s, serve_opening, (void *)(uintptr_t)&all);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_UNREACHABLE);
     assert_string_equal(msock_error_code(m), "busy");
     assert_non_null(strstr(msock_error(m), "ended the connection: busy"));
@@ -214,7 +189,7 @@ a_server_that_never_greets_is_unreachable(void **state)
 
     (void)state;
     byte_server_start(&s, serve_silence, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     msock_set_timeouts(m, 30, 30);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_UNREACHABLE);
     assert_int_equal(msock_recv(m, 5000, &data, NULL), MSOCK_UNREACHABLE);
@@ -244,7 +219,7 @@ what_nobody_has_consented_to_is_offered_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_loss_before_consent, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
     msock_get_counts(m, &counts);
     assert_int_equal(counts.connects, 3);
@@ -276,7 +251,7 @@ a_size_that_is_refused_is_not_offered_for_ever(void **state)
 
     (void)state;
     byte_server_start(&s, serve_size_refused, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
     assert_int_equal(msock_send(m, "toolong", 7), MSOCK_REFUSED);
     assert_non_null(strstr(msock_error(m), "GENERIC_ERROR"));
@@ -305,7 +280,7 @@ what_has_left_is_not_sent_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_loss_after_payload, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
     assert_non_null(strstr(msock_error(m), "may have been committed"));
@@ -337,7 +312,7 @@ what_has_left_in_part_is_sent_again(void **state)
 
     (void)state;
     byte_server_start(&s, serve_loss_in_payload, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     assert_int_equal(msock_send(m, data, LARGE), MSOCK_GIVEN_UP);
     assert_non_null(strstr(msock_error(m), "is not committed"));
     msock_close(m);
@@ -362,7 +337,7 @@ a_server_that_never_consents_is_given_up(void **state)
 
     (void)state;
     byte_server_start(&s, serve_unwilling, NULL);
-    m = open_tiny(&s);
+    m = client_open("tinyproto://%s", s.at);
     msock_set_timeouts(m, 300, 300); /* enough to greet each time on a busy machine */
     assert_int_equal(msock_send(m, "x", 1), MSOCK_GIVEN_UP);
     assert_non_null(strstr(msock_error(m), "is not committed"));

@@ -1,9 +1,9 @@
 /* Transforms and keys on the client's side: what leaves is what they made of it, and what they
  * reject never becomes data. */
 #include "byte_server.h"
+#include "client_fixture.h"
 #include "common/seal.h"
 #include "letters.h"
-#include "msock.h"
 #include "scripted_server.h"
 
 #include <fcntl.h>
@@ -21,46 +21,13 @@ add_letters(msock *m)
 }
 
 static void
-write_file(const char *path, const void *data, size_t n)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, data, n), n);
-    close(fd);
-}
-
-static void
 file_of(char path[64], const void *data, size_t n)
 {
     const char *tmp = getenv("TMPDIR");
 
     snprintf(path, 64, "%.40s/msockXXXXXX", tmp != NULL ? tmp : "/tmp");
     close(mkstemp(path));
-    write_file(path, data, n);
-}
-
-static msock *
-open_at(const char *scheme, const char *at, const char *options)
-{
-    char url[300];
-    msock *m;
-
-    snprintf(url, sizeof(url), "%s://%s%s", scheme, at, options);
-    m = msock_open(url);
-    assert_non_null(m);
-    msock_set_timeouts(m, 5000, 5000);
-    msock_set_retries(m, 2, 1, 2);
-    return m;
-}
-
-static void
-check_body(const struct server *s, size_t i, char kind, const char *body)
-{
-    assert_true(i < s->message_count);
-    assert_int_equal(s->messages[i].kind, kind);
-    assert_int_equal(s->messages[i].size, strlen(body));
-    assert_memory_equal(s->messages[i].body, body, strlen(body));
+    client_write_file(path, data, n);
 }
 
 static void
@@ -91,12 +58,12 @@ over_msp_they_change_messages_files_and_replies(void **state)
     assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);
     msock_close(m);
     server_stop(s);
-    check_body(s, 0, 'A', "bax");
-    check_body(s, 1, 'F', "bafile");
+    server_expect_message(s, 0, 'A', "bax");
+    server_expect_message(s, 1, 'F', "bafile");
     assert_string_equal(s->messages[1].value, "to/here");
-    check_body(s, 2, 'A', "ba");
-    check_body(s, 3, 'J', "a1");
-    check_body(s, 4, 'A', "x");
+    server_expect_message(s, 2, 'A', "ba");
+    server_expect_message(s, 3, 'J', "a1");
+    server_expect_message(s, 4, 'A', "x");
     server_destroy(s);
     unlink(path);
 }
@@ -152,11 +119,11 @@ a_file_too_large_to_be_transformed_is_not_sent(void **state)
     file_of(path, "", 0);
     assert_int_equal(truncate(path, (256 << 20) + 1), 0);
     byte_server_start(&s, byte_expect_end, NULL);
-    m = open_at("msp", s.at, "");
+    m = client_open("msp://%s", s.at);
     add_letters(m);
     assert_int_equal(msock_send_file(m, path, NULL), MSOCK_USAGE);
     msock_close(m);
-    m = open_at("frame", s.at, "");
+    m = client_open("frame://%s", s.at);
     assert_int_equal(msock_send_file(m, path, NULL), MSOCK_USAGE);
     msock_close(m);
     byte_server_stop(&s);
@@ -182,7 +149,7 @@ keys_make(void)
     file_of(k.path, text, 64);
     k.other = seal_open(k.path, SEAL_TO_CLIENT, error);
     snprintf(text, sizeof(text), "%064d\n", 1);
-    write_file(k.path, text, 65);
+    client_write_file(k.path, text, 65);
     k.seal = seal_open(k.path, SEAL_TO_CLIENT, error);
     k.turned = seal_open(k.path, SEAL_TO_SERVER, error);
     assert_non_null(k.seal);
@@ -285,7 +252,7 @@ with_a_key_only_what_is_sealed_for_us_is_data(void **state)
         msock *m;
 
         byte_server_start(&s, serve_sealed, &k);
-        m = open_at("frame", s.at, by_url ? option : "");
+        m = client_open("frame://%s%s", s.at, by_url ? option : "");
         if (!by_url)
             assert_int_equal(msock_set_key(m, k.path), MSOCK_OK);
         send_and_receive_sealed(m);
@@ -318,7 +285,7 @@ the_key_of_the_address_is_outermost_and_stays(void **state)
     (void)state;
     snprintf(option, sizeof(option), "?key_file=%s", k.path);
     byte_server_start(&s, serve_letter_in_seal, &k);
-    m = open_at("frame", s.at, option);
+    m = client_open("frame://%s%s", s.at, option);
     assert_int_equal(msock_add_transform(m, letter_put, letter_take, a), MSOCK_OK);
     msock_set_want_reply(m, 1);
     assert_int_equal(msock_send(m, "x", 1), MSOCK_OK);

@@ -1,6 +1,8 @@
 /* cnp after the handshake: what a server takes, and in which order. */
 #include "cnp_packets.h"
 
+#include "support/hex.h"
+
 #include <jansson.h>
 
 /* --- vectors --- */
@@ -18,9 +20,7 @@ vector(const char *name, uint8_t *out)
     assert_non_null(all);
     hex = json_string_value(json_object_get(json_object_get(all, "cnp"), name));
     assert_non_null(hex);
-    n = strlen(hex) / 2;
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(sscanf(hex + 2 * i, "%2hhx", &out[i]), 1);
+    n = hex_read(hex, out);
     json_decref(all);
     return n;
 }

@@ -4,22 +4,10 @@
 
 #include "proto/cnp/cnp_wire.h"
 
+#include "support/hex.h"
+
 #include <jansson.h>
 #include <stdbool.h>
-
-static size_t
-unhex(const char *hex, uint8_t *out)
-{
-    size_t n = strlen(hex) / 2;
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned v;
-
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &v), 1);
-        out[i] = (uint8_t)v;
-    }
-    return n;
-}
 
 static void
 every_vector_has_its_header_and_checksum(void **state)
@@ -48,7 +36,7 @@ every_vector_has_its_header_and_checksum(void **state)
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         const json_t *hex = json_object_get(json_object_get(all, "cnp"), cases[i].name);
         uint8_t packet[256], sum[CNP_SUM_LEN], again[CNP_HEADER_MAX];
-        size_t n = unhex(json_string_value(hex), packet), head = cnp_header_len(cases[i].second);
+        size_t n = hex_read(json_string_value(hex), packet), head = cnp_header_len(cases[i].second);
         struct cnp_header h;
 
         cnp_header_decode(packet, cases[i].second, &h);

@@ -11,20 +11,6 @@ config_for(struct fixture *f, const char *data_dir)
     return &f->config;
 }
 
-static int
-setup(void **state)
-{
-    *state = fixture_create();
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    fixture_destroy(*state);
-    return 0;
-}
-
 static void
 assert_directory(struct fixture *f, const char *name, mode_t mode)
 {
@@ -504,7 +490,7 @@ many_directories_that_failed_are_remembered_and_looked_through_once(void **state
 int
 main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         TEST(all_that_is_missing_is_created),
         TEST(what_is_in_the_way_is_named),

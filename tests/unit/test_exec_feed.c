@@ -2,20 +2,6 @@
 
 #include "handler/exec/exec.h"
 
-static int
-setup(void **state)
-{
-    *state = fixture_create();
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    fixture_destroy(*state);
-    return 0;
-}
-
 /* Takes everything, at most `most` bytes at a time, and compares it. */
 static void
 check(const struct message *m, bool framed, size_t chunk_size, size_t most, const char *expected,
@@ -121,11 +107,12 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_message_is_the_same_in_whatever_pieces_it_is_taken, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(a_file_that_lost_its_end_is_an_error, setup, teardown),
-        cmocka_unit_test_setup_teardown(a_body_that_its_file_gives_back_changed_never_ends, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(a_message_is_the_same_in_whatever_pieces_it_is_taken,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_file_that_lost_its_end_is_an_error, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_body_that_its_file_gives_back_changed_never_ends,
+                                        fixture_setup, fixture_teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,8 @@
 
 #include "common/base.h"
 
+#include "support/hex.h"
+
 #include <jansson.h>
 
 static uint8_t wire[1 << 21];
@@ -25,20 +27,6 @@ peer_begin(struct proto_peer *p)
 }
 
 /* --- the vectors --- */
-
-static size_t
-unhex(const char *hex, uint8_t *out)
-{
-    size_t n = strlen(hex) / 2;
-
-    for (size_t i = 0; i < n; i++) {
-        unsigned v;
-
-        assert_int_equal(sscanf(hex + 2 * i, "%2x", &v), 1);
-        out[i] = (uint8_t)v;
-    }
-    return n;
-}
 
 static void
 expect_said(struct proto_peer *p, const char *expected, const char *name, size_t piece)
@@ -64,12 +52,12 @@ expect_delivered(const struct proto_peer *p, json_t *expected, const char *name)
     {
         const struct peer_delivered *d = &p->delivered[i];
         const char *value = json_string_value(json_object_get(want, "value"));
-        size_t n = unhex(json_string_value(json_object_get(want, "body")), bytes);
+        size_t n = hex_read(json_string_value(json_object_get(want, "body")), bytes);
 
         assert_int_equal(d->kind, json_string_value(json_object_get(want, "kind"))[0]);
         assert_int_equal(d->size, n);
         assert_memory_equal(d->body, bytes, n);
-        n = value != NULL ? unhex(value, bytes) : 0;
+        n = value != NULL ? hex_read(value, bytes) : 0;
         assert_int_equal(d->value_len, n);
         assert_memory_equal(d->value, bytes, n);
     }
@@ -93,7 +81,7 @@ run_vector(json_t *vector, size_t piece)
         const char *server = json_string_value(json_object_get(step, "server"));
 
         if (client != NULL)
-            proto_peer_hear(&p, wire, unhex(client, wire), piece, together);
+            proto_peer_hear(&p, wire, hex_read(client, wire), piece, together);
         else if (json_is_true(json_object_get(vector, "reply")) &&
                  i + 1 == json_array_size(json_object_get(vector, "steps")))
             assert_int_equal(p.said.len, strlen(server) + MSP_FIRST_HEADER);

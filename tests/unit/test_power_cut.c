@@ -1,6 +1,7 @@
 /* What was acknowledged is there after a power cut, whatever the disk had done of what was not
  * synced yet; and no call that fails makes the journal acknowledge what is not there. */
 #include "disk.h"
+#include "guard.h"
 #include "handler_fixture.h"
 
 #include "handler/journal/journal.h"
@@ -381,24 +382,11 @@ a_power_cut_during_the_recovery_loses_nothing_either(void **state)
 
 /* --- calls that fail --- */
 
-static unsigned
-open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        count++;
-    closedir(dir);
-    return count;
-}
-
 /* Returns the name of the call that failed, or NULL where the play is over before. */
 static const char *
 fail_once(enum on_conflict on_conflict, size_t call, int error)
 {
-    unsigned before = open_descriptors();
+    unsigned before = guard_entries("/proc/self/fd");
     struct play *p = play_create(on_conflict);
     const char *failed;
     size_t count;
@@ -422,7 +410,7 @@ fail_once(enum on_conflict on_conflict, size_t call, int error)
         assert_int_equal(fixture_count(p->f, ".", "no such", NULL), 0);
     }
     play_destroy(p);
-    assert_int_equal(open_descriptors(), before);
+    assert_int_equal(guard_entries("/proc/self/fd"), before);
     return failed;
 }
 

@@ -1,7 +1,7 @@
 /* The life of a server in one's own program: listeners, limits, what is left behind. */
+#include "guard.h"
 #include "server_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 
 struct place {
@@ -24,19 +24,6 @@ place_remove(struct place *p)
 {
     unlink(p->path);
     assert_int_equal(rmdir(p->dir), 0);
-}
-
-static unsigned
-open_descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
 }
 
 static void
@@ -351,7 +338,7 @@ static void
 what_is_not_settled_when_the_server_goes_fails(void **state)
 {
     struct client out = {0}, queued = {0};
-    unsigned before = open_descriptors();
+    unsigned before = guard_entries("/proc/self/fd");
     msock_server *s = fixture_server("msp://127.0.0.1:0");
     msock_message *m;
 
@@ -365,7 +352,7 @@ what_is_not_settled_when_the_server_goes_fails(void **state)
     client_join(&queued);
     assert_int_not_equal(out.status, MSOCK_OK);
     assert_int_not_equal(queued.status, MSOCK_OK);
-    assert_int_equal(open_descriptors(), before);
+    assert_int_equal(guard_entries("/proc/self/fd"), before);
 }
 
 /* Runs a whole exchange, a refusal and a failure among it, with standard output and error in a

@@ -1,6 +1,8 @@
 /* Messages in one's own program: what their senders hear, waiting, stopping, callbacks. */
 #include "server_fixture.h"
 
+#include "support/wait.h"
+
 #include <limits.h>
 #include <sys/time.h>
 #include <time.h>
@@ -293,26 +295,17 @@ connections_take_turns(void **state)
     msock_server_destroy(s);
 }
 
-static uint64_t
-now_ms(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 static void
 a_timeout_is_waited_for_and_nothing_is_lost_by_it(void **state)
 {
     msock_server *s = fixture_server("msp://127.0.0.1:0");
-    uint64_t begun = now_ms();
+    uint64_t begun = now_us() / 1000;
     struct client c = {0};
     msock_message *m;
 
     (void)state;
     assert_int_equal(msock_server_recv(s, 30, &m), MSOCK_TIMEOUT);
-    assert_true(now_ms() >= begun + 30);
+    assert_true(now_us() / 1000 >= begun + 30);
     assert_string_not_equal(msock_server_error(s), "");
     client_start(&c, s, "later");
     msock_message_commit(fixture_recv(s), NULL, 0);

@@ -1,5 +1,7 @@
 #include "tinyproto_peer.h"
 
+#include "support/hex.h"
+
 struct tinyproto *
 machine(struct proto_peer *p)
 {
@@ -13,25 +15,12 @@ begin(struct proto_peer *p, enum proto_role role)
     proto_peer_begin(p, role);
 }
 
-/* Bytes written as hex, with spaces where it helps. Returns how many. */
-static size_t
-unhex(const char *hex, uint8_t *out)
-{
-    size_t n = 0;
-    int used;
-    unsigned v;
-
-    for (; sscanf(hex, " %2x%n", &v, &used) == 1; hex += used)
-        out[n++] = (uint8_t)v;
-    return n;
-}
-
 void
 hears(struct proto_peer *p, const char *hex, size_t piece)
 {
     uint8_t bytes[64];
 
-    proto_peer_hear(p, bytes, unhex(hex, bytes), piece, false);
+    proto_peer_hear(p, bytes, hex_read(hex, bytes), piece, false);
 }
 
 void
@@ -39,7 +28,7 @@ says(struct proto_peer *p, const char *hex)
 {
     uint8_t bytes[64];
 
-    proto_peer_expect_said(p, bytes, unhex(hex, bytes));
+    proto_peer_expect_said(p, bytes, hex_read(hex, bytes));
 }
 
 void
