@@ -477,11 +477,12 @@ peer_turn(struct peer *p, uint64_t deadline_us)
 {
     uint64_t due;
     short events = 0;
-    bool moved = false;
+    bool moved;
 
     if (!peer_alive(p))
         return PEER_ENDED;
     ms_memory_forget();
+    moved = peer_work(p); /* a message that was just given leaves with this turn */
     if (peer_move(p, &moved) == PEER_ENDED)
         return PEER_ENDED;
     moved |= peer_work(p);
