@@ -90,12 +90,12 @@ publisher_stream_is_there(struct publisher *p)
         publisher_ready(p);
 }
 
-/* A stream that was there once is not held to be gone because of one answer: what is published
- * decides. */
+/* A stream that was there once is not held to be gone because of another answer, nor to be unfit
+ * because some of its subjects have gone: what is published decides. */
 static void
 publisher_stream_is_not(struct publisher *p, enum stream_state state, const char *text)
 {
-    if (p->is_known && state != STREAM_UNFIT && state != STREAM_MISSING)
+    if (p->is_known && state != STREAM_MISSING)
         return;
     publisher_trouble_is(p, state == STREAM_UNSURE ? PUBLISHER_AWAY : PUBLISHER_REFUSED, "%s",
                          text);
@@ -176,15 +176,16 @@ publisher_decide(struct publisher *p, struct publication *publication,
     publisher_finish(p, publication, outcomes[meaning], answer);
 }
 
-/* Somebody's subject has nobody who takes it: the question's, where the stream is not known yet,
- * and then no server has JetStream. Else the stream has no leader now, or has lost the subject.
- * Whose it was is not known, and what was stored is not stored twice: so all are given again. */
+/* Somebody's subject has nobody who takes it: the question's, where one is on its way and the
+ * stream is not known, and then no server has JetStream. Else the stream has no leader now, or has
+ * lost the subject, or is gone. Whose it was is not known, and what was stored is not stored twice:
+ * so all are given again. */
 static void
 publisher_nobody(struct publisher *p)
 {
     struct publication *publication;
 
-    if (!p->is_known) {
+    if (!p->is_known && p->question != NULL) {
         publisher_drop_question(p);
         p->ask_us = p->now_us + SETBACK_MAX_US;
         publisher_stream_is_not(p, STREAM_DENIED, "JetStream is not enabled on the servers");

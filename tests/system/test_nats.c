@@ -194,6 +194,32 @@ a_subject_that_lost_its_stream_is_busy(void **state)
     daemon_stop(d);
 }
 
+static void
+a_stream_that_was_deleted_is_made_again_or_missed(void **state)
+{
+    struct nats n = {0};
+    struct daemon *makes, *misses;
+    struct answer a;
+
+    (void)state;
+    nats_need();
+    nats_start(&n, NULL);
+    makes = nats_daemon(&n, "stream_create=yes&nats_timeout=200ms", 1);
+    misses = daemon_start(&(struct daemon_options){.workers = 1,
+                                                   .listen = {nats_url(&n, "nats_timeout=200ms")},
+                                                   .set = {LOAD_PATIENCE},
+                                                   .errors_expected = true});
+    nats_expect_receipt(nats_send_text(makes, "", "1", &a), &a, 1, NATS_STORED);
+    nats_request_made(&n, "$JS.API.STREAM.DELETE.S", "");
+    nats_expect_line(misses, "", "ERR busy no stream takes in.*.*, or it has no leader now");
+    nats_expect_line(misses, "", "ERR busy there is no stream S");
+    nats_expect_line(makes, "", "ERR busy no stream takes in.*.*, or it has no leader now");
+    nats_expect_receipt(nats_send_text(makes, "", "2", &a), &a, 1, NATS_STORED);
+    nats_expect_receipt(nats_send_text(misses, "", "3", &a), &a, 2, NATS_STORED);
+    daemon_stop(makes);
+    daemon_stop(misses);
+}
+
 #define WAITING_SENDERS 4
 
 /* Answers to senders with many messages here wait for others to leave with, but not for ever. */
@@ -378,6 +404,7 @@ main(void)
         SYSTEM_TEST(an_id_that_comes_again_is_a_duplicate_over_two_daemons),
         SYSTEM_TEST(a_full_stream_refuses_and_takes_again),
         SYSTEM_TEST(a_subject_that_lost_its_stream_is_busy),
+        SYSTEM_TEST(a_stream_that_was_deleted_is_made_again_or_missed),
         SYSTEM_TEST(an_answer_leaves_though_messages_behind_it_wait),
         SYSTEM_TEST(without_a_server_senders_wait_and_then_are_told),
         SYSTEM_TEST(a_body_too_large_for_chunks_is_refused),

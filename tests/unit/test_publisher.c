@@ -307,6 +307,19 @@ a_setback_is_given_again_soon(void **state)
 }
 
 static void
+what_nobody_took_meanwhile_does_not_hide_that_the_stream_is_gone(void **state)
+{
+    (void)state;
+    open_ready(60000000);
+    publisher_ask_again(p);
+    give("one", NULL);
+    tell(LINK_ANSWER, fake.given[0].token,
+         "{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}}");
+    tell(LINK_NOBODY, 0, "");
+    assert_non_null(strstr(publisher_trouble(p), "there is no stream S"));
+}
+
+static void
 after_a_lost_connection_all_goes_out_in_its_order(void **state)
 {
     (void)state;
@@ -491,6 +504,7 @@ main(void)
         TEST(what_is_under_way_is_in_the_ledger),
         TEST(what_is_not_answered_is_given_again_and_fails_in_the_end),
         TEST(a_setback_is_given_again_soon),
+        TEST(what_nobody_took_meanwhile_does_not_hide_that_the_stream_is_gone),
         TEST(after_a_lost_connection_all_goes_out_in_its_order),
         TEST(each_refusal_has_its_outcome),
         TEST(a_duplicate_is_compared_with_the_first_copy),

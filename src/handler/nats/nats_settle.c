@@ -114,6 +114,7 @@ nats_settle_result(struct nats_job *job, const struct publish_result *result)
         nats_settle_failed(job, NULL, text, 0);
         break;
     case PUBLISH_BUSY:
+        publisher_ask_again(job->h->publisher); /* somebody may have taken the stream away */
         nats_settle_failed(job, "busy", text, 0);
         break;
     }
