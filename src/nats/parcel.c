@@ -51,12 +51,12 @@ parcel_headers_make(struct parcel *p)
     digest_hex(v->sha256, SHA256_LEN, hex);
     snprintf(size, sizeof(size), "%" PRIu64, v->size);
     parcel_headers_begin(p, v->msg_id);
-    parcel_header_add(p, "Msock-Time", v->time);
-    parcel_header_add(p, "Msock-Kind", v->kind);
+    parcel_header_add_foreign(p, "Msock-Time", v->time, strlen(v->time));
+    parcel_header_add_foreign(p, "Msock-Kind", v->kind, strlen(v->kind));
     parcel_header_add(p, "Msock-Size", size);
     parcel_header_add(p, "Msock-SHA256", hex);
     parcel_header_add_foreign(p, "Msock-Listener", v->listener, strlen(v->listener));
-    parcel_header_add(p, "Msock-Proto", v->proto);
+    parcel_header_add_foreign(p, "Msock-Proto", v->proto, strlen(v->proto));
     parcel_header_add_foreign(p, "Msock-Peer", v->peer, strlen(v->peer));
     if (v->identity != NULL)
         parcel_header_add_foreign(p, "Msock-Identity", v->identity, strlen(v->identity));
