@@ -37,34 +37,18 @@ address_schemes(char out[ADDRESS_SCHEMES_LEN])
     return out;
 }
 
-/* Refuses URLs that url_parse takes but a client cannot use. */
-static int
-address_check_url(const struct url *url, const char *text, char error[ADDRESS_ERROR_LEN])
-{
-    const struct proto_ops *ops = proto_find(url->scheme);
-    char schemes[ADDRESS_SCHEMES_LEN];
-
-    if (ops == NULL)
-        return address_fail(error, "\"%.80s\": what can be spoken is %s", text,
-                            address_schemes(schemes));
-    if (ops->only_listens)
-        return address_fail(error,
-                            "\"%.80s\": %s is for servers, which can look at what comes; a client"
-                            " says what it speaks: %s",
-                            text, ops->name, address_schemes(schemes));
-    return 0;
-}
-
 static int
 address_read_parts(struct address *a, const char *text, char error[ADDRESS_ERROR_LEN])
 {
     const char *key_file = url_option(&a->url, "key_file");
+    char schemes[ADDRESS_SCHEMES_LEN];
     struct tls_asked tls;
     struct client_url asked;
 
-    if (address_check_url(&a->url, text, error) < 0)
-        return -1;
     a->ops = proto_find(a->url.scheme);
+    if (a->ops == NULL)
+        return address_fail(error, "\"%.80s\": what can be spoken is %s", text,
+                            address_schemes(schemes));
     if (client_url_read(a->ops, &a->url, TRANSFORM_BODY_MAX, &asked, error) < 0)
         return -1;
     a->framing = asked.framing;

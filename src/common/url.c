@@ -153,7 +153,11 @@ url_scheme(const struct url_parser *p)
         url_fail(p, "expected PROTOCOL://ADDRESS:PORT or PROTOCOL:///PATH");
         return NULL;
     }
-    p->url->scheme = url_copy(p->text, n);
+    /* Whoever looks at what comes takes msp too. */
+    if (p->takes_list && n == strlen("auto") && strncmp(p->text, "auto", n) == 0)
+        p->url->scheme = ms_strdup("msp");
+    else
+        p->url->scheme = url_copy(p->text, n);
     if (p->url->scheme != NULL)
         return s + 3;
     url_fail(p, NO_MEMORY);

@@ -1,8 +1,8 @@
 /* Listener and server addresses: PROTOCOL://ADDRESS:PORT?option=value&...  With no address and a
  * path it is a Unix socket: msp:///run/msock.sock. IPv6 in brackets. Values are percent-decoded. A
  * sender may give a list of servers, PROTOCOL://ADDRESS:PORT,ADDRESS:PORT, and ask for TLS:
- * PROTOCOL+tls://ADDRESS. A listener may name sockets that the service manager gives:
- * PROTOCOL+systemd:NAME, or systemd:NAME for the protocol auto. */
+ * PROTOCOL+tls://ADDRESS; its auto is msp. A listener may name sockets that the service manager
+ * gives: PROTOCOL+systemd:NAME, or systemd:NAME for the protocol auto. */
 #ifndef COMMON_URL_H
 #define COMMON_URL_H
 

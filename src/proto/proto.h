@@ -105,7 +105,7 @@ struct verdict {
  * may be NULL only where its comment says what that means; and one of push and send is there. */
 struct proto_ops {
     const char *name;  /* the scheme of its URLs */
-    bool only_listens; /* it is for servers: no client's URL begins with it */
+    bool only_listens; /* it is for servers: no client speaks it */
 
     /* ?option= of listeners' URLs that no other protocol may have; NULL at the end. */
     const char *listener_options[PROTO_OPTIONS_MAX + 1];

@@ -338,7 +338,6 @@ what_cannot_be_is_said(void **state)
     static const struct {
         const char *url, *words[3], *says;
     } rows[] = {
-        {"auto://127.0.0.1:8000", {NULL}, "auto is for servers"},
         {"gopher://127.0.0.1:8000", {NULL}, "what can be spoken is"},
         {"frame://127.0.0.1:8000?framing=lines", {NULL}, "framing"},
         {"frame://127.0.0.1:8000?mode=burst", {NULL}, "has no option"},

@@ -309,6 +309,7 @@ every_protocol_runs_inside(void **state)
         const char *listen, *send;
     } rows[] = {
         {"msp://127.0.0.1:0?handler=echo", "msp+tls://localhost:$P"},
+        {"auto://127.0.0.1:0?handler=echo", "auto+tls://localhost:$P"},
         {"tinyproto://127.0.0.1:0?handler=echo", "tinyproto+tls://localhost:$P"},
         {"cnp://127.0.0.1:0?handler=echo", "cnp+tls://localhost:$P?mode=burst"},
         {"frame://127.0.0.1:0?handler=echo", "frame+tls://localhost:$P"},

@@ -50,7 +50,6 @@ other_addresses_are_refused_with_a_reason(void **state)
         "",
         "127.0.0.1:8000",
         "http://127.0.0.1:8000",
-        "auto://127.0.0.1:8000",
         "msp://127.0.0.1:0",
         "msp://127.0.0.1:70000",
         "msp://",
@@ -88,6 +87,7 @@ some_protocols_acknowledge(void **state)
         int acknowledges;
     } cases[] = {
         {"msp://127.0.0.1:1", 1},
+        {"auto://127.0.0.1:1", 1}, /* it speaks msp */
         {"cnp://127.0.0.1:1", 1},
         {"tinyproto://127.0.0.1:1", 0},
         {"frame://127.0.0.1:1", 0},

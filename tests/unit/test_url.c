@@ -222,6 +222,10 @@ senders_may_ask_for_tls(void **state)
     assert_int_equal(url_parse_servers("msp://a", 8000, &url, error), 0);
     assert_false(url.is_tls);
     url_fini(&url);
+    assert_int_equal(url_parse_servers("auto+tls://a", 8000, &url, error), 0);
+    assert_string_equal(url.scheme, "msp");
+    assert_true(url.is_tls);
+    url_fini(&url);
     for (size_t i = 0; i < MS_ARRAY_LEN(wrong); i++)
         if (url_parse_servers(wrong[i], 8000, &url, error) == 0)
             fail_msg("%s was taken", wrong[i]);

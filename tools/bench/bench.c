@@ -121,12 +121,10 @@ bench_find_speech(struct bench_options *options)
     options->has_url = true;
     options->speech = bench_speech_of(options->url.scheme, options->blocks);
     if (options->speech == NULL) {
-        say_error("\"%.80s\": %s", text,
-                  strcmp(options->url.scheme, "auto") == 0
-                      ? "auto is for servers, which can look at what comes; a client says what it"
-                        " speaks"
-                      : "what can be spoken is msp, tinyproto, cnp and frame, and for comparison"
-                        " redis, beanstalkd, http, post, mqtt and raw");
+        say_error(
+            "\"%.80s\": what can be spoken is msp, tinyproto, cnp and frame, and for comparison"
+            " redis, beanstalkd, http, post, mqtt and raw",
+            text);
         return false;
     }
     return true;
