@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 
 #define WORKER_WINDOW_US 10000 /* how far back "busy" looks */
 #define WORKER_WAIT_MS   60000
+#define TRIM_SHARE       8 /* an eighth of the memory, once it is free, goes back to the kernel */
 
 #define SAY_US  10000000 /* in so long a time */
 #define SAY_MAX 10       /* so many lines are written about what others do */
@@ -77,6 +79,20 @@ worker_advance_clock(struct worker *w)
     w->busy_now = 0;
 }
 
+/* Gives memory back that was used a while ago: what peers held between other things would stay with
+ * this process for as long as it lives. It takes a millisecond for each 10 MiB or so. */
+static void
+worker_trim(struct worker *w)
+{
+    if (w->memory_lately + w->store.ledger.max / TRIM_SHARE < w->memory_peak) {
+        malloc_trim(0);
+        w->memory_peak = 0;
+    }
+    if (w->memory_peak < w->memory_lately)
+        w->memory_peak = w->memory_lately;
+    w->memory_lately = 0;
+}
+
 static void
 worker_tick(struct worker *w)
 {
@@ -85,6 +101,7 @@ worker_tick(struct worker *w)
             w->handlers[i].ops->tick(w->handlers[i].handler, w->now_us);
     if (w->sources != NULL)
         sources_publish(w->sources);
+    worker_trim(w);
     accept_look(w);
     timer_set(&w->wheel, &w->tick_timer, w->now_us + WORKER_TICK_US);
 }
@@ -193,6 +210,8 @@ worker_record_memory(struct worker *w)
 {
     struct stats_block *block = w->stats.block;
 
+    if (w->memory_lately < w->store.ledger.used)
+        w->memory_lately = w->store.ledger.used;
     atomic_store_explicit(&block->memory, w->store.ledger.used, memory_order_relaxed);
     atomic_store_explicit(&block->memory_max, w->store.ledger.max, memory_order_relaxed);
 }

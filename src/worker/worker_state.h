@@ -162,6 +162,9 @@ struct worker {
     uid_t uid;                    /* of the last Unix socket, */
     char user[256];               /* and the name; "": there was none */
 
+    uint64_t memory_lately; /* the most that the ledger had since the last tick, */
+    uint64_t memory_peak;   /* and up to then, since memory was given back */
+
     uint64_t now_us;
     bool clock_is_old; /* time may have passed since now_us was read */
     uint32_t window;   /* counts spans of WORKER_WINDOW_US, to tell who is busy */
