@@ -2,6 +2,8 @@
  * cannot be dumped, and may ask a kernel from 6.2 on how many entries the third has. */
 #include "proc.h"
 
+#include "harness.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -154,4 +156,20 @@ proc_descriptors(pid_t pid)
         count++;
     closedir(dir);
     return count - 2;
+}
+
+uint64_t
+proc_status(pid_t pid, const char *name, int base)
+{
+    char path[64], *text, *at;
+    uint64_t value;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    text = harness_read_file(path, NULL);
+    assert_non_null(text);
+    at = strstr(text, name);
+    assert_non_null(at);
+    value = strtoull(at + strlen(name), NULL, base);
+    free(text);
+    return value;
 }

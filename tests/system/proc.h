@@ -40,4 +40,7 @@ bool proc_may_look(pid_t pid);
 /* Stopped by SIGSTOP. */
 bool proc_stopped(pid_t pid);
 
+/* The number behind "Name:" in /proc/PID/status. */
+uint64_t proc_status(pid_t pid, const char *name, int base);
+
 #endif

@@ -125,23 +125,6 @@ leave_open(void)
 
 /* --- signals --- */
 
-/* A line "SigIgn:\t0000000000001000" of /proc/PID/status, as a set of bits from signal 1 on. */
-static uint64_t
-signal_set(pid_t pid, const char *name)
-{
-    char path[64], *status, *line;
-    uint64_t set;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    status = harness_read_file(path, NULL);
-    assert_non_null(status);
-    line = strstr(status, name);
-    assert_non_null(line);
-    set = strtoull(line + strlen(name) + 1, NULL, 16);
-    free(status);
-    return set;
-}
-
 static uint64_t
 signal_bit(int signo)
 {
@@ -157,10 +140,10 @@ ignored_signals_do_not_keep_old_workers(void **state)
     struct run_result result;
 
     (void)state;
-    assert_int_equal(signal_set(d->run.pid, "SigIgn:"),
+    assert_int_equal(proc_status(d->run.pid, "SigIgn:", 16),
                      signal_bit(SIGPIPE) | signal_bit(SIGXFSZ) | signal_bit(SIGTTOU));
     daemon_workers(d, &before);
-    assert_int_equal(signal_set(before.pid[0], "SigIgn:"),
+    assert_int_equal(proc_status(before.pid[0], "SigIgn:", 16),
                      signal_bit(SIGPIPE) | signal_bit(SIGXFSZ) | signal_bit(SIGTTOU) |
                          signal_bit(SIGINT) | signal_bit(SIGHUP));
     daemon_reload(d);
@@ -327,7 +310,7 @@ nohup_lets_a_tool_outlive_its_terminal(void **state)
 
     (void)state;
     receiver_start(&l, NULL, NULL, ignore_all);
-    assert_int_equal(signal_set(l.r.pid, "SigIgn:"), signal_bit(SIGHUP) | signal_bit(SIGXFSZ));
+    assert_int_equal(proc_status(l.r.pid, "SigIgn:", 16), signal_bit(SIGHUP) | signal_bit(SIGXFSZ));
     signal_send(l.r.pid, SIGHUP);
     receiver_take(&l);
     receiver_stop(&l);

@@ -2,6 +2,7 @@
 #include "journal.h"
 #include "stats.h"
 
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,23 +16,6 @@ draw(uint64_t *seed)
     *seed ^= *seed >> 7;
     *seed ^= *seed << 17;
     return *seed >> 9;
-}
-
-/* Resident memory of a process in KiB. */
-static long
-resident_kib(pid_t pid)
-{
-    char path[64];
-    char *text, *at;
-    long kib = -1;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    text = harness_read_file(path, NULL);
-    at = text != NULL ? strstr(text, "VmRSS:") : NULL;
-    if (at != NULL)
-        kib = strtol(at + 6, NULL, 10);
-    free(text);
-    return kib;
 }
 
 static void
@@ -134,19 +118,19 @@ a_huge_size_and_then_silence_takes_no_memory(void **state)
     struct peer peers[40];
     uint8_t digest[32] = {1}, head[WIRE_FIRST_HEADER + 100] = {0};
     struct answer a;
-    long before;
+    uint64_t before;
 
     (void)state;
     expect_still_well(d);
     daemon_workers(d, &workers);
-    before = resident_kib(workers.pid[0]);
+    before = proc_status(workers.pid[0], "VmRSS:", 10);
     for (unsigned i = 0; i < 40; i++) {
         wire_header(head, sizes[i % 4], digest, 0x12345678);
         peer_connect(&peers[i], &d->listeners[0]);
         assert_int_equal(peer_write(&peers[i], head, sizeof(head)), 0);
     }
     WAIT_FOR(stats_total(d, "accepted") == 41, 5000);
-    assert_true(resident_kib(workers.pid[0]) < before + 8192 * WAIT_SCALE);
+    assert_true(proc_status(workers.pid[0], "VmRSS:", 10) < before + 8192 * WAIT_SCALE);
     for (unsigned i = 0; i < 40; i++) {
         enum answer_kind kind = peer_answer(&peers[i], &a);
 
@@ -450,11 +434,11 @@ a_peer_that_never_reads_holds_nobody_up(void **state)
     struct answer a;
     uint64_t pushed = 0;
     ssize_t done;
-    long before;
+    uint64_t before;
 
     (void)state;
     daemon_workers(d, &workers);
-    before = resident_kib(workers.pid[0]);
+    before = proc_status(workers.pid[0], "VmRSS:", 10);
     peer_connect(&deaf, &d->listeners[0]);
     peer_connect(&other, &d->listeners[0]);
     for (unsigned i = 0; i < 2000; i++) {
@@ -464,9 +448,9 @@ a_peer_that_never_reads_holds_nobody_up(void **state)
             pushed += (uint64_t)done;
         assert_int_equal(peer_send_plain(&other, NULL, "x", 1, &a), ANSWER_ACK);
     }
-    if (resident_kib(workers.pid[0]) > before + 65536 * WAIT_SCALE)
-        fail_msg("from %ld to %ld KiB for a peer that does not read", before,
-                 resident_kib(workers.pid[0]));
+    if (proc_status(workers.pid[0], "VmRSS:", 10) > before + 65536 * WAIT_SCALE)
+        fail_msg("from %" PRIu64 " to %" PRIu64 " KiB for a peer that does not read", before,
+                 proc_status(workers.pid[0], "VmRSS:", 10));
     daemon_stop(d);
 }
 

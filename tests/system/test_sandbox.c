@@ -56,23 +56,6 @@ try_number(struct peer *p, const char *call, long number)
     return try_call(p, text);
 }
 
-/* The value in /proc/PID/status. */
-static int
-process_status(pid_t pid, const char *name)
-{
-    char path[64], *text, *at;
-    int value;
-
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
-    text = harness_read_file(path, NULL);
-    assert_non_null(text);
-    at = strstr(text, name);
-    assert_non_null(at);
-    value = atoi(at + strlen(name));
-    free(text);
-    return value;
-}
-
 static unsigned
 count_in_log(const struct daemon *d, const char *text)
 {
@@ -108,8 +91,8 @@ workers_have_both_parts_and_msockctl_shows_them(void **state)
     d = daemon_start(&(struct daemon_options){.set = {"sandbox=require"}});
     daemon_workers(d, &list);
     for (size_t i = 0; i < list.count; i++) {
-        assert_int_equal(process_status(list.pid[i], "\nSeccomp:"), 2);
-        assert_int_equal(process_status(list.pid[i], "\nNoNewPrivs:"), 1);
+        assert_int_equal(proc_status(list.pid[i], "Seccomp:", 10), 2);
+        assert_int_equal(proc_status(list.pid[i], "NoNewPrivs:", 10), 1);
     }
     check_shown(d, "landlock+seccomp");
     daemon_stop(d);
@@ -144,8 +127,8 @@ without_it_nothing_is_on(void **state)
 
     (void)state;
     daemon_workers(d, &list);
-    assert_int_equal(process_status(list.pid[0], "\nSeccomp:"),
-                     process_status(getpid(), "\nSeccomp:"));
+    assert_int_equal(proc_status(list.pid[0], "Seccomp:", 10),
+                     proc_status(getpid(), "Seccomp:", 10));
     check_shown(d, "none");
     peer_connect(&p, &d->listeners[0]);
     assert_string_equal(try_path(&p, "create", d->dir, "outside"), "");

@@ -543,3 +543,13 @@ peer_case_run(const struct peer_case *c)
             peer_case_end(c, &p);
         }
 }
+
+void
+proto_peer_expect_idle_end(struct proto_peer *p)
+{
+    proto_peer_wait(p, p->limits.idle_timeout_us - 1);
+    assert_false(p->closed);
+    proto_peer_wait(p, 1);
+    assert_true(p->closed);
+    assert_int_equal(p->tally.err, 0);
+}

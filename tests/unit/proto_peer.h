@@ -126,4 +126,7 @@ struct peer_case {
 
 void peer_case_run(const struct peer_case *c);
 
+/* It is closed when idle_timeout is over, not before, and that is no error. */
+void proto_peer_expect_idle_end(struct proto_peer *p);
+
 #endif

@@ -200,11 +200,7 @@ an_idle_connection_is_closed_without_an_error(void **state)
     frame_begin(&p, (struct framing)LENGTH32);
     frame_hear(&p, "\0\0\0\1x", 5);
     assert_true(frame_protocol.idle(&p.state));
-    proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
-    assert_false(p.closed);
-    proto_peer_wait(&p, 1);
-    assert_true(p.closed);
-    assert_int_equal(p.tally.err, 0);
+    proto_peer_expect_idle_end(&p);
     proto_peer_fini(&p);
 }
 
@@ -229,11 +225,7 @@ who_is_sent_messages_need_not_speak(void **state)
     proto_peer_settle(&p, 0, &reply);
     assert_int_equal(proto_peer_patience(&p), p.limits.idle_timeout_us);
     assert_int_equal(proto_peer_push(&p, "", (size_t)1 << 31), -1); /* not sent: no sign of life */
-    proto_peer_wait(&p, p.limits.idle_timeout_us - 1);
-    assert_false(p.closed);
-    proto_peer_wait(&p, 1);
-    assert_true(p.closed);
-    assert_int_equal(p.tally.err, 0);
+    proto_peer_expect_idle_end(&p);
     proto_peer_fini(&p);
 }
 
