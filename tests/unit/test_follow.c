@@ -1,94 +1,9 @@
 /* What is told, in which order and from where on, beside a writer that is played here. */
-#include "disk.h"
-#include "follow_fixture.h"
+#include "follow_case.h"
 
-#include "common/log.h"
 #include "support/wait.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-
-struct context {
-    struct fixture *f;
-    struct follow *follow;
-    struct buffer lines;
-    int locked; /* a segment that a worker has, or -1 */
-};
-
 static struct follow *following; /* for what is called back */
-
-static int
-setup(void **state)
-{
-    struct context *c = ms_calloc(1, sizeof(*c));
-
-    c->f = fixture_create();
-    c->locked = -1;
-    *state = c;
-    return 0;
-}
-
-static int
-teardown(void **state)
-{
-    struct context *c = *state;
-
-    follow_close(c->follow);
-    fd_close(&c->locked);
-    buffer_fini(&c->lines);
-    fixture_destroy(c->f);
-    free(c);
-    return 0;
-}
-
-static void
-begin_with(struct context *c, const struct file_ops *ops)
-{
-    char error[FOLLOW_ERROR_LEN];
-
-    follow_close(c->follow);
-    c->follow = follow_open(&c->f->config, ops, error);
-    assert_non_null(c->follow);
-}
-
-static void
-begin(struct context *c)
-{
-    begin_with(c, &file_ops_synced);
-}
-
-/* Records with these numbers, in the lines. */
-static void
-add(struct context *c, unsigned from, unsigned to)
-{
-    for (unsigned number = from; number <= to; number++)
-        follow_add(c->f, &c->lines, number, NULL, NULL, "body");
-}
-
-static void
-write_records(struct context *c, const char *segment, unsigned from, unsigned to, mode_t mode)
-{
-    add(c, from, to);
-    follow_write(c->f, segment, &c->lines, mode);
-}
-
-/* As a worker does it that writes there. */
-static void
-lock_segment(struct context *c, const char *segment)
-{
-    c->locked = open(fixture_path(c->f, segment), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    assert_true(c->locked >= 0);
-    assert_int_equal(file_ops_synced.lock(c->locked), 0);
-}
-
-static struct follow_lag
-lag(struct context *c)
-{
-    struct follow_lag now;
-
-    follow_lag(c->follow, &now);
-    return now;
-}
 
 /* --- order --- */
 
@@ -97,12 +12,12 @@ records_of_all_segments_come_in_the_order_of_their_ids(void **state)
 {
     struct context *c = *state;
 
-    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 3, 3, SEGMENT_SEALED);
-    write_records(c, SEGMENT_C, 4, 4, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 6, 9, 0);
-    write_records(c, SEGMENT_A, 5, 5, 0);
-    begin(c);
+    follow_case_write(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
+    follow_case_write(c, SEGMENT_B, 3, 3, SEGMENT_SEALED);
+    follow_case_write(c, SEGMENT_C, 4, 4, SEGMENT_SEALED);
+    follow_case_write(c, SEGMENT_B, 6, 9, 0);
+    follow_case_write(c, SEGMENT_A, 5, 5, 0);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 9);
 }
 
@@ -120,9 +35,9 @@ more_than_one_slice_of_each_segment_comes_in_order(void **state)
     for (unsigned number = 2; number <= 1000; number += 2)
         follow_add(c->f, &c->lines, number, NULL, NULL, body);
     follow_write(c->f, SEGMENT_B, &c->lines, SEGMENT_SEALED);
-    begin(c);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 1000);
-    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
 }
 
 static void
@@ -132,11 +47,11 @@ a_line_is_told_as_it_stands_with_its_segment_and_offset(void **state)
     struct follow_item *item;
     size_t first;
 
-    add(c, 1, 1);
+    follow_case_add(c, 1, 1);
     first = c->lines.len;
-    add(c, 2, 2);
+    follow_case_add(c, 2, 2);
     follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
-    begin(c);
+    follow_case_begin(c);
     follow_done(c->follow, follow_expect(c->follow, 1));
     item = follow_expect(c->follow, 2);
     assert_int_equal(item->at, first);
@@ -153,17 +68,17 @@ what_is_written_is_told_and_segments_come_and_are_sealed(void **state)
 {
     struct context *c = *state;
 
-    begin(c);
+    follow_case_begin(c);
     follow_expect_none(c->follow);
-    lock_segment(c, SEGMENT_A);
+    follow_case_lock(c, SEGMENT_A);
     for (unsigned number = 1; number < 6; number++) {
-        write_records(c, SEGMENT_A, number, number, 0);
+        follow_case_write(c, SEGMENT_A, number, number, 0);
         follow_expect_all(c->follow, number, number);
     }
     assert_int_equal(fchmod(c->locked, SEGMENT_SEALED), 0);
     fd_close(&c->locked);
-    lock_segment(c, SEGMENT_B);
-    write_records(c, SEGMENT_B, 6, 7, 0);
+    follow_case_lock(c, SEGMENT_B);
+    follow_case_write(c, SEGMENT_B, 6, 7, 0);
     follow_expect_all(c->follow, 6, 7);
 }
 
@@ -174,16 +89,16 @@ a_line_that_is_not_whole_yet_is_waited_for(void **state)
     size_t half;
     char *rest;
 
-    lock_segment(c, SEGMENT_A);
-    add(c, 1, 2);
+    follow_case_lock(c, SEGMENT_A);
+    follow_case_add(c, 1, 2);
     half = c->lines.len - 1; /* without the newline alone */
     rest = strndup(buffer_bytes(&c->lines) + half, c->lines.len - half);
     buffer_unappend(&c->lines, c->lines.len - half);
     follow_write(c->f, SEGMENT_A, &c->lines, 0);
-    begin(c);
+    follow_case_begin(c);
     follow_done(c->follow, follow_expect(c->follow, 1));
     follow_expect_none(c->follow);
-    assert_int_equal(lag(c).bytes, half / 2);
+    assert_int_equal(follow_case_lag(c).bytes, half / 2);
     buffer_append_str(&c->lines, rest);
     free(rest);
     follow_write(c->f, SEGMENT_A, &c->lines, 0);
@@ -199,10 +114,10 @@ a_line_that_is_torn_waits_for_recovery(void **state)
     struct recovery_tally tally;
     struct dir_syncs syncs;
 
-    add(c, 1, 2);
+    follow_case_add(c, 1, 2);
     buffer_unappend(&c->lines, 10);
     follow_write(c->f, SEGMENT_A, &c->lines, 0);
-    begin(c);
+    follow_case_begin(c);
     follow_done(c->follow, follow_expect(c->follow, 1));
     follow_expect_none(c->follow);
     dir_syncs_init(&syncs, &file_ops_synced);
@@ -212,7 +127,7 @@ a_line_that_is_torn_waits_for_recovery(void **state)
     dir_syncs_fini(&syncs);
     assert_int_equal(tally.cut, 1);
     follow_expect_none(c->follow);
-    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
     assert_true(fixture_exists(c->f, FOLLOW_POSITION));
 }
 
@@ -222,19 +137,19 @@ damaged_lines_and_blanks_are_passed_over(void **state)
     struct context *c = *state;
     char damage[200];
 
-    add(c, 1, 1);
+    follow_case_add(c, 1, 1);
     record_damage(damage, sizeof(damage), "journal/damaged/x");
     buffer_append(&c->lines, damage, sizeof(damage));
     buffer_append_str(&c->lines, "      \n");
-    add(c, 2, 2);
+    follow_case_add(c, 2, 2);
     buffer_append_str(&c->lines, "{\"id\":\"what the disk has made of one\n");
-    add(c, 3, 3);
+    follow_case_add(c, 3, 3);
     follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
-    begin(c);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 3);
-    assert_int_equal(lag(c).damaged, 2);
-    assert_int_equal(lag(c).records, 0);
-    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(follow_case_lag(c).damaged, 2);
+    assert_int_equal(follow_case_lag(c).records, 0);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
 }
 
 /* In the middle of a commit: its lines stand there, all whole, and nobody knows yet how it ends. */
@@ -258,7 +173,7 @@ look_and_fail(int fd)
 static void
 append(struct context *c, struct segment *segment, unsigned number, int rc)
 {
-    add(c, number, number);
+    follow_case_add(c, number, number);
     assert_int_equal(segment_append(segment, buffer_bytes(&c->lines), c->lines.len), rc);
     buffer_clear(&c->lines);
 }
@@ -275,7 +190,7 @@ what_a_commit_writes_is_told_when_it_is_over_and_never_if_it_fails(void **state)
     dir_syncs_init(&syncs, &ops);
     segment_init(&segment, &syncs, 3);
     assert_int_equal(segment_open(&segment, dir_fd), 0);
-    begin(c);
+    follow_case_begin(c);
     following = c->follow;
     ops.sync_data = look_and_sync;
     append(c, &segment, 1, 0);
@@ -285,7 +200,7 @@ what_a_commit_writes_is_told_when_it_is_over_and_never_if_it_fails(void **state)
     ops.sync_data = look_and_fail;
     append(c, &segment, 3, -1);
     follow_expect_none(c->follow);
-    assert_int_equal(lag(c).bytes, 0);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
     assert_int_equal(segment_open(&segment, dir_fd), 0);
     ops.sync_data = file_ops_synced.sync_data;
     append(c, &segment, 4, 0);
@@ -301,14 +216,14 @@ what_stands_before_the_mark_is_told_and_the_rest_when_its_writer_is_gone(void **
 {
     struct context *c = *state;
 
-    lock_segment(c, SEGMENT_A);
-    write_records(c, SEGMENT_A, 1, 2, 0);
+    follow_case_lock(c, SEGMENT_A);
+    follow_case_write(c, SEGMENT_A, 1, 2, 0);
     assert_int_equal(file_mark(c->locked, (uint64_t)lseek(c->locked, 0, SEEK_END)), 0);
-    write_records(c, SEGMENT_A, 3, 3, 0);
-    begin(c);
+    follow_case_write(c, SEGMENT_A, 3, 3, 0);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 2);
     follow_expect_none(c->follow);
-    assert_int_not_equal(lag(c).bytes, 0);
+    assert_int_not_equal(follow_case_lag(c).bytes, 0);
     fd_close(&c->locked);
     follow_expect_all(c->follow, 3, 3);
 }
@@ -318,10 +233,10 @@ a_new_segment_with_its_first_commit_under_way_tells_nothing(void **state)
 {
     struct context *c = *state;
 
-    lock_segment(c, SEGMENT_A);
+    follow_case_lock(c, SEGMENT_A);
     assert_int_equal(file_mark(c->locked, 0), 0);
-    write_records(c, SEGMENT_A, 1, 1, 0);
-    begin(c);
+    follow_case_write(c, SEGMENT_A, 1, 1, 0);
+    follow_case_begin(c);
     follow_expect_none(c->follow);
     file_unmark(c->locked);
     follow_expect_all(c->follow, 1, 1);
@@ -334,9 +249,9 @@ a_segment_that_is_taken_away_is_counted_and_forgotten(void **state)
     struct follow_item *item;
     size_t one;
 
-    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 4, 4, SEGMENT_SEALED);
-    begin(c);
+    follow_case_write(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
+    follow_case_write(c, SEGMENT_B, 4, 4, SEGMENT_SEALED);
+    follow_case_begin(c);
     item = follow_expect(c->follow, 1);
     one = item->n + 1;
     assert_int_equal(unlink(fixture_path(c->f, SEGMENT_A)), 0);
@@ -347,8 +262,8 @@ a_segment_that_is_taken_away_is_counted_and_forgotten(void **state)
         follow_done(c->follow, item);
     }
     follow_expect_none(c->follow);
-    assert_true(lag(c).lost_bytes <= 2 * one);
-    assert_int_equal(lag(c).bytes, 0);
+    assert_true(follow_case_lag(c).lost_bytes <= 2 * one);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
     assert_int_equal(follow_save(c->follow), 0);
 }
 
@@ -358,282 +273,15 @@ a_segment_that_is_taken_away_when_all_is_told_is_no_loss(void **state)
     struct context *c = *state;
     struct follow_item *items[2];
 
-    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
-    begin(c);
+    follow_case_write(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
+    follow_case_begin(c);
     items[0] = follow_expect(c->follow, 1);
     items[1] = follow_expect(c->follow, 2);
     assert_int_equal(unlink(fixture_path(c->f, SEGMENT_A)), 0);
     follow_expect_none(c->follow);
     follow_done(c->follow, items[1]);
     follow_done(c->follow, items[0]);
-    assert_int_equal(lag(c).lost_bytes, 0);
-}
-
-/* --- position --- */
-
-static void
-it_goes_on_before_the_first_item_that_was_not_done(void **state)
-{
-    struct context *c = *state;
-    struct follow_item *items[6];
-
-    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 4, 6, SEGMENT_SEALED);
-    begin(c);
-    for (unsigned i = 0; i < 6; i++)
-        items[i] = follow_expect(c->follow, i + 1);
-    follow_done(c->follow, items[5]);
-    follow_done(c->follow, items[3]);
-    follow_done(c->follow, items[2]);
-    follow_done(c->follow, items[0]);
-    assert_int_equal(lag(c).records, 4); /* 2 and 3, 5 and 6 */
-    assert_int_equal(follow_save(c->follow), 0);
-    begin(c);
-    follow_done(c->follow, follow_expect(c->follow, 2));
-    follow_done(c->follow, follow_expect(c->follow, 3));
-    follow_expect_all(c->follow, 5, 6);
-    assert_int_equal(follow_save(c->follow), 0);
-    begin(c);
-    follow_expect_none(c->follow);
-    write_records(c, SEGMENT_C, 7, 7, SEGMENT_SEALED);
-    follow_expect_all(c->follow, 7, 7);
-}
-
-/* What is so old that the position does not name it, and so is done, is not told again; but what
- * comes under an old name while it runs is. */
-static void
-a_name_behind_the_floor_that_comes_late_is_followed(void **state)
-{
-    static const char later[] = "journal/01ARZZ6S410000000000000000-w0.ndjson";
-    static const char between[] = "journal/01ARYZ6S415000000000000000-w5.ndjson";
-    struct context *c = *state;
-    char *position;
-
-    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 2, 2, SEGMENT_SEALED);
-    write_records(c, later, 3, 3, SEGMENT_SEALED);
-    begin(c);
-    follow_expect_all(c->follow, 1, 3);
-    assert_int_equal(follow_save(c->follow), 0);
-    follow_expect_none(c->follow);
-    assert_int_equal(follow_save(c->follow), 0);
-    position = fixture_read(c->f, FOLLOW_POSITION, NULL);
-    assert_non_null(strstr(position, strchr(SEGMENT_B, '/') + 1));
-    assert_null(strstr(position, strchr(SEGMENT_A, '/') + 1));
-    free(position);
-    begin(c);
-    follow_expect_none(c->follow);
-    write_records(c, between, 4, 5, SEGMENT_SEALED);
-    follow_done(c->follow, follow_expect(c->follow, 4));
-    assert_int_equal(follow_save(c->follow), 0);
-    begin(c);
-    follow_expect_all(c->follow, 5, 5);
-}
-
-/* It comes between the last look and the position, and the relay dies behind that. */
-static void
-a_name_that_comes_before_the_floor_is_on_the_disk_is_followed(void **state)
-{
-    static const char later[] = "journal/01ARZZ6S410000000000000000-w0.ndjson";
-    static const char before[] = "journal/01ARYZ6S400000000000000000-w5.ndjson";
-    struct context *c = *state;
-
-    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
-    write_records(c, later, 2, 2, SEGMENT_SEALED);
-    begin(c);
-    follow_expect_all(c->follow, 1, 2);
-    write_records(c, before, 3, 3, SEGMENT_SEALED);
-    assert_int_equal(follow_save(c->follow), 0);
-    begin(c);
-    follow_expect_all(c->follow, 3, 3);
-}
-
-static void
-one_at_a_time_follows_also_when_the_position_was_saved(void **state)
-{
-    struct context *c = *state;
-    char error[FOLLOW_ERROR_LEN];
-
-    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
-    begin(c);
-    assert_null(follow_open(&c->f->config, &file_ops_synced, error));
-    assert_int_equal(errno, EAGAIN);
-    assert_non_null(strstr(error, "another process"));
-    follow_expect_all(c->follow, 1, 1);
-    assert_int_equal(follow_save(c->follow), 0);
-    assert_null(follow_open(&c->f->config, &file_ops_synced, error));
-    assert_int_equal(errno, EAGAIN);
-}
-
-/* The one that follows saves between the opening and the lock of another. */
-static int
-save_and_lock(int fd)
-{
-    static bool has_saved;
-
-    if (!has_saved) {
-        has_saved = true;
-        assert_int_equal(follow_save(following), 0);
-    }
-    return file_ops_synced.lock(fd);
-}
-
-static void
-a_lock_of_the_position_before_is_none(void **state)
-{
-    struct context *c = *state;
-    struct file_ops ops = file_ops_synced;
-    char error[FOLLOW_ERROR_LEN];
-
-    write_records(c, SEGMENT_A, 1, 1, SEGMENT_SEALED);
-    begin(c);
-    follow_expect_all(c->follow, 1, 1);
-    following = c->follow;
-    ops.lock = save_and_lock;
-    assert_null(follow_open(&c->f->config, &ops, error));
-    assert_int_equal(errno, EAGAIN);
-}
-
-static void
-a_damaged_position_begins_at_the_beginning(void **state)
-{
-    struct context *c = *state;
-    char *line;
-    size_t n;
-
-    write_records(c, SEGMENT_A, 1, 2, SEGMENT_SEALED);
-    begin(c);
-    follow_expect_all(c->follow, 1, 2);
-    assert_int_equal(follow_save(c->follow), 0);
-    follow_close(c->follow);
-    c->follow = NULL;
-    line = fixture_read(c->f, FOLLOW_POSITION, &n);
-    for (size_t at = 0; at < n; at += 7) {
-        line[at] ^= 1;
-        fixture_write(c->f, FOLLOW_POSITION, line, n);
-        line[at] ^= 1;
-        begin(c);
-        follow_done(c->follow, follow_expect(c->follow, 1));
-    }
-    free(line);
-}
-
-/* Whichever call fails while it saves, the position is the old one, or the new one where that was
- * said. */
-static void
-a_position_that_cannot_be_saved_is_the_old_one(void **state)
-{
-    static const int errors[] = {ENOSPC, EIO, DISK_SHORT};
-    struct context *c = *state;
-    unsigned done = 0, failed = 0;
-    bool over = false;
-
-    write_records(c, SEGMENT_A, 1, 100, SEGMENT_SEALED);
-    disk_begin(c->f->dir);
-    for (unsigned i = 0; !over || i % MS_ARRAY_LEN(errors) != 0; i++) {
-        begin_with(c, disk_ops());
-        follow_done(c->follow, follow_expect(c->follow, done + 1));
-        disk_fail(1 + i / MS_ARRAY_LEN(errors), errors[i % MS_ARRAY_LEN(errors)]);
-        if (follow_save(c->follow) == 0)
-            done++;
-        else if (disk_failed() != NULL && strcmp(disk_failed(), "sync_dir") == 0)
-            done++; /* it has its name already, and is true */
-        failed += disk_failed() != NULL;
-        over = disk_failed() == NULL;
-        disk_fail(0, 0);
-        assert_true(i < 90);
-    }
-    disk_end();
-    assert_true(failed >= 5);
-    assert_int_equal(fixture_count(c->f, ".", DATA_DIR_TEMP_PREFIX, NULL), 0);
-}
-
-/* What a power cut leaves of a save is the position before it or the new one. */
-static void
-a_position_survives_a_power_cut(void **state)
-{
-    struct context *c = *state;
-    struct fixture *f = c->f;
-    char states[300], *dir = f->config.data_dir;
-    struct stat st;
-    unsigned saved = 0;
-    size_t counts[8];
-
-    write_records(c, SEGMENT_A, 1, 8, SEGMENT_SEALED);
-    begin(c);
-    follow_done(c->follow, follow_expect(c->follow, 1));
-    assert_int_equal(follow_save(c->follow), 0);
-    disk_begin(f->dir);
-    begin_with(c, disk_ops());
-    for (unsigned i = 0; i < 5; i++) {
-        follow_done(c->follow, follow_expect(c->follow, i + 2));
-        assert_int_equal(follow_save(c->follow), 0);
-        counts[i] = disk_count();
-    }
-    snprintf(states, sizeof(states), "%s-cut", f->dir);
-    for (size_t at = 0; at <= counts[4]; at++) {
-        for (uint64_t seed = 1; seed <= 10; seed++) {
-            struct follow_item *item = NULL;
-            unsigned expected = 2;
-
-            for (unsigned i = 0; i < 5; i++)
-                expected += counts[i] <= at;
-            assert_int_equal(mkdir(states, 0750), 0);
-            disk_cut(at, seed, states);
-            assert_int_equal(stat(states, &st), 0);
-            f->config.data_dir = states;
-            f->config.data_inode = st.st_ino;
-            begin(c);
-            assert_int_equal(follow_next(c->follow, &item), 1);
-            assert_true(strcmp(item->id, follow_id(expected)) == 0 ||
-                        strcmp(item->id, follow_id(expected + 1)) == 0);
-            saved += strcmp(item->id, follow_id(expected)) == 0;
-            follow_close(c->follow);
-            c->follow = NULL;
-            fixture_remove_tree(states);
-        }
-    }
-    assert_true(saved > 0);
-    f->config.data_dir = dir;
-    disk_end();
-}
-
-/* Each call fails once while it reads: all is told all the same. */
-static void
-whichever_call_fails_all_is_told_once(void **state)
-{
-    struct context *c = *state;
-    bool over = false;
-
-    write_records(c, SEGMENT_A, 1, 3, SEGMENT_SEALED);
-    write_records(c, SEGMENT_B, 4, 6, 0);
-    disk_begin(c->f->dir);
-    for (size_t call = 1; !over; call++) {
-        char error[FOLLOW_ERROR_LEN];
-        unsigned number = 1;
-
-        follow_close(c->follow);
-        disk_fail(call, EIO);
-        c->follow = follow_open(&c->f->config, disk_ops(), error);
-        if (c->follow == NULL) {
-            assert_non_null(disk_failed());
-            continue;
-        }
-        while (number <= 6) {
-            struct follow_item *item;
-
-            if (follow_next(c->follow, &item) != 1) {
-                usleep(1000);
-                continue;
-            }
-            assert_true(strcmp(item->id, follow_id(number)) == 0 || disk_failed() != NULL);
-            number++;
-        }
-        over = disk_failed() == NULL;
-        disk_fail(0, 0);
-        assert_true(call < 200);
-    }
-    disk_end();
+    assert_int_equal(follow_case_lag(c).lost_bytes, 0);
 }
 
 /* --- lag --- */
@@ -645,32 +293,32 @@ lag_counts_all_that_is_not_done(void **state)
     struct follow_item *items[50], *item;
     size_t bytes;
 
-    add(c, 1, 50);
+    follow_case_add(c, 1, 50);
     bytes = c->lines.len;
     follow_write(c->f, SEGMENT_A, &c->lines, SEGMENT_SEALED);
-    begin(c);
+    follow_case_begin(c);
     items[0] = follow_expect(c->follow, 1);
-    assert_int_equal(lag(c).records, 50);
-    assert_int_equal(lag(c).bytes, bytes);
-    assert_int_equal(lag(c).oldest_us, ulid_ms(follow_id(1)) * 1000);
-    assert_false(lag(c).counting);
+    assert_int_equal(follow_case_lag(c).records, 50);
+    assert_int_equal(follow_case_lag(c).bytes, bytes);
+    assert_int_equal(follow_case_lag(c).oldest_us, ulid_ms(follow_id(1)) * 1000);
+    assert_false(follow_case_lag(c).counting);
     for (unsigned i = 1; i < 50; i++)
         items[i] = follow_expect(c->follow, i + 1);
-    lock_segment(c, SEGMENT_B);
-    write_records(c, SEGMENT_B, 51, 60, 0);
+    follow_case_lock(c, SEGMENT_B);
+    follow_case_write(c, SEGMENT_B, 51, 60, 0);
     item = follow_expect(c->follow, 51);
-    assert_int_equal(lag(c).records, 60);
+    assert_int_equal(follow_case_lag(c).records, 60);
     follow_done(c->follow, items[1]);
-    assert_int_equal(lag(c).records, 60); /* one before it is not done */
+    assert_int_equal(follow_case_lag(c).records, 60); /* one before it is not done */
     follow_done(c->follow, items[0]);
-    assert_int_equal(lag(c).records, 58);
+    assert_int_equal(follow_case_lag(c).records, 58);
     for (unsigned i = 2; i < 50; i++)
         follow_done(c->follow, items[i]);
     follow_done(c->follow, item);
     follow_expect_all(c->follow, 52, 60);
-    assert_int_equal(lag(c).records, 0);
-    assert_int_equal(lag(c).bytes, 0);
-    assert_int_equal(lag(c).oldest_us, 0);
+    assert_int_equal(follow_case_lag(c).records, 0);
+    assert_int_equal(follow_case_lag(c).bytes, 0);
+    assert_int_equal(follow_case_lag(c).oldest_us, 0);
 }
 
 /* --- a real journal --- */
@@ -688,7 +336,7 @@ what_a_worker_writes_is_told_once_over_rotations_and_restarts(void **state)
     c->f->config.segment_size = 700;
     c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
     assert_non_null(c->f->handler);
-    begin(c);
+    follow_case_begin(c);
     for (unsigned turn = 0; turn < 200 || told < sent; turn++) {
         struct follow_item *item;
 
@@ -705,7 +353,7 @@ what_a_worker_writes_is_told_once_over_rotations_and_restarts(void **state)
         }
         if (turn % 50 == 49) {
             assert_int_equal(follow_save(c->follow), 0);
-            begin(c);
+            follow_case_begin(c);
         }
         usleep(1000);
     }
@@ -727,9 +375,9 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     char error[HANDLER_ERROR_LEN];
     struct follow_item *item;
 
-    write_records(c, first, 1, 1, SEGMENT_SEALED);
-    write_records(c, second, 2, 2, SEGMENT_SEALED);
-    begin(c);
+    follow_case_write(c, first, 1, 1, SEGMENT_SEALED);
+    follow_case_write(c, second, 2, 2, SEGMENT_SEALED);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 2);
     assert_int_equal(follow_save(c->follow), 0);
     assert_int_equal(unlink(fixture_path(c->f, first)) + unlink(fixture_path(c->f, second)), 0);
@@ -738,7 +386,7 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
     journal_handler.flush(c->f->handler, 0);
     journal_handler.destroy(c->f->handler);
-    begin(c);
+    follow_case_begin(c);
     assert_int_equal(follow_next(c->follow, &item), 1);
     assert_true(strcmp(item->segment, strchr(first, '/') + 1) > 0);
     follow_done(c->follow, item);
@@ -757,9 +405,9 @@ a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
 
     c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
     assert_non_null(c->f->handler);
-    write_records(c, first, 1, 1, SEGMENT_SEALED);
-    write_records(c, second, 2, 2, SEGMENT_SEALED);
-    begin(c);
+    follow_case_write(c, first, 1, 1, SEGMENT_SEALED);
+    follow_case_write(c, second, 2, 2, SEGMENT_SEALED);
+    follow_case_begin(c);
     follow_expect_all(c->follow, 1, 2);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(follow_save(c->follow), 0);
@@ -770,15 +418,13 @@ a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
     journal_handler.flush(c->f->handler, 0);
     assert_int_equal(c->f->settled[0].outcome, PROTO_COMMITTED);
-    begin(c);
+    follow_case_begin(c);
     assert_int_equal(follow_next(c->follow, &item), 1);
     assert_true(strcmp(item->segment, strchr(first, '/') + 1) > 0);
     follow_done(c->follow, item);
     journal_handler.destroy(c->f->handler);
     assert_int_equal(fixture_count(c->f, "journal", "", NULL), 3);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
 main(void)
@@ -796,15 +442,6 @@ main(void)
         TEST(a_new_segment_with_its_first_commit_under_way_tells_nothing),
         TEST(a_segment_that_is_taken_away_is_counted_and_forgotten),
         TEST(a_segment_that_is_taken_away_when_all_is_told_is_no_loss),
-        TEST(it_goes_on_before_the_first_item_that_was_not_done),
-        TEST(a_name_behind_the_floor_that_comes_late_is_followed),
-        TEST(a_name_that_comes_before_the_floor_is_on_the_disk_is_followed),
-        TEST(one_at_a_time_follows_also_when_the_position_was_saved),
-        TEST(a_lock_of_the_position_before_is_none),
-        TEST(a_damaged_position_begins_at_the_beginning),
-        TEST(a_position_that_cannot_be_saved_is_the_old_one),
-        TEST(a_position_survives_a_power_cut),
-        TEST(whichever_call_fails_all_is_told_once),
         TEST(lag_counts_all_that_is_not_done),
         TEST(what_comes_after_a_restart_is_not_taken_for_relayed),
         TEST(a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that),
