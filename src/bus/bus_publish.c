@@ -39,7 +39,8 @@ bus_writer_begin(struct bus *bus)
     bus->head = atomic_load(&bus->own->head);
     bus->count = atomic_load(&bus->own->count);
     torn = atomic_load(&bus->own->reserve) - bus->head;
-    /* The one before died while it wrote. Bytes that it overwrote were given up, and stay so. */
+    /* The worker before died while it wrote. The bytes that it overwrote are lost: a message for
+     * nobody covers them. */
     if (torn >= sizeof(struct bus_prefix) && torn <= sizeof(struct bus_prefix) + BUS_MESSAGE_MAX)
         bus_commit(bus, BUS_CHANNEL_NONE, torn - sizeof(struct bus_prefix));
     bus->room_to = bus->head;
@@ -82,8 +83,7 @@ bus_begin_waiting(struct bus *bus, uint64_t now_us)
     bus->waiting = true;
     bus->waiting_since_us = now_us;
     atomic_store_explicit(&bus->own->waiting, 1, memory_order_relaxed);
-    /* Either such a reader sees this, or it is seen here, when it is looked for again, that it
-     * moved. */
+    /* Either a reader sees the flag, or the next look here sees that the reader has moved. */
     atomic_thread_fence(memory_order_seq_cst);
 }
 

@@ -290,7 +290,7 @@ static int
 ahead_connect(struct msock *m)
 {
     if (m->ahead->count == 0)
-        attempt_check(m); /* nothing was awaited, so nobody has seen yet that the server left */
+        attempt_check(m); /* nobody has waited, so nobody has seen yet that the server left */
     if (!peer_alive(m->peer)) {
         dial_begin_call(&m->dialer);
         if (attempt_connect(m) < 0)
@@ -409,16 +409,16 @@ msock_send_ahead(msock *m, char kind, const void *data, size_t n)
     item = ahead_item_create(m, kind, data, n);
     if (item == NULL)
         return handle_fail(m, MSOCK_LOCAL, "a transform has failed, or there is no memory");
-    /* For half of them: with room for one at a time each message would cost system calls. */
+    /* Wait until half is free: with room for one at a time each message would cost system calls. */
     if (ahead->count >= AHEAD_MAX || ahead->bytes > AHEAD_BYTES)
         status = ahead_wait(m, AHEAD_MAX / 2, AHEAD_BYTES / 2, UINT64_MAX);
     if (status == MSOCK_OK)
         return ahead_post(m, item);
-    if (status == MSOCK_CANCELLED && ahead->count > 0) { /* those before it have not ended */
+    if (status == MSOCK_CANCELLED && ahead->count > 0) { /* the messages before it are under way */
         ahead_item_destroy(item);
         return status;
     }
-    ahead_append(ahead, item); /* it ends with those before it */
+    ahead_append(ahead, item); /* it ends as those before it do */
     ahead_report(m, status);
     return status;
 }

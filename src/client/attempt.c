@@ -302,7 +302,7 @@ enum attempt_stop {
 static enum attempt_stop
 attempt_wait(struct attempt *a)
 {
-    uint64_t until_us = 0; /* what has no bytes has left without any event to wait for */
+    uint64_t until_us = 0; /* an empty message may be done already, and no event would come */
     enum peer_turn turn;
 
     attempt_renew(a);
@@ -336,7 +336,7 @@ attempt_finish(struct attempt *a)
         m->progress(m->progress_arg, a->out->size, a->out->size);
     if (reply == NULL)
         return ATTEMPT_TAKEN;
-    /* A block of no bytes: with transforms there is no reply, since one would not be empty. */
+    /* A transformed reply is never empty, so with transforms an empty block is no reply. */
     if (a->peer->ops->repeatable && reply->size == 0 && m->transforms.count > 0) {
         message_destroy(reply);
         return ATTEMPT_TAKEN;

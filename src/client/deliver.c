@@ -200,7 +200,7 @@ delivery_attempt(struct delivery *d)
             connect_blame(d->m);
         return delivery_again(d);
     case ATTEMPT_NACKED:
-        /* Not an attempt of its own: the protocol's way to answer a NACK to what was sent ahead. */
+        /* Not another attempt: the protocol wants this after a NACK to what was sent ahead. */
         d->out->strict = true;
         d->attempts--;
         return false;

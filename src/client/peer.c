@@ -422,7 +422,7 @@ peer_expire(struct peer *p, bool *moved)
 {
     struct proto_io io = peer_io(p);
 
-    /* Where we do not read, it is not the server that is silent. */
+    /* While we do not read, the silence is ours. */
     if (p->in_len > 0 || p->ops->deadline(&p->state, &p->limits) > io.now_us)
         return PEER_MOVED;
     *moved = true;

@@ -86,7 +86,7 @@ msock_send_json_text(msock *m, const char *text, size_t n)
 
 struct json_text {
     struct buffer bytes;
-    bool failed; /* jansson goes on where it could not write a key */
+    bool failed; /* jansson goes on after a key that could not be written */
 };
 
 static int

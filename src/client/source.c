@@ -88,7 +88,7 @@ source_open(struct source *source_out, const char *path, struct waiter *waiter)
 {
     int rc = -1;
     struct stat st;
-    /* A FIFO without a writer is waited for, where it is read. */
+    /* O_NONBLOCK: a FIFO may have no writer yet. Its reader waits for one. */
     int fd = fd_above_standard(open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
 
     if (fd < 0 && errno == ENXIO && stat(path, &st) == 0 && S_ISSOCK(st.st_mode))

@@ -196,7 +196,7 @@ dial_make_order(enum dial_pick pick, uint32_t turn, uint8_t *order, unsigned n)
 void
 dial_arrange(struct dialer *d)
 {
-    bool is_first = d->begun == 0; /* of an earlier race there would be tries */
+    bool is_first = d->begun == 0; /* an earlier race would have begun some */
 
     if (!is_first && (d->pick != DIAL_SPREAD || dial_worked(d) != NULL))
         return;

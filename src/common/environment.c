@@ -30,12 +30,12 @@ signals_default(bool keep_hangup)
     static const uint64_t kernel_default[8]; /* the kernel's struct sigaction */
     const struct sigaction by_default = {.sa_handler = SIG_DFL};
 
-    /* SIGKILL and SIGSTOP have no other one. */
+    /* This fails for SIGKILL and SIGSTOP, which always have their default. */
     for (int signo = 1; signo < NSIG; signo++)
         if (signo != SIGHUP || !keep_hangup)
             (void)sigaction(signo, &by_default, NULL);
-    /* Those that libc keeps for itself it does not touch, but its posix_spawn ignores them in what
-     * it starts. */
+    /* libc refuses to touch the signals that it keeps for itself, but its posix_spawn starts
+     * programs that ignore them. */
     for (int signo = SIGSYS + 1; signo < SIGRTMIN; signo++)
         (void)syscall(SYS_rt_sigaction, signo, kernel_default, NULL, KERNEL_SET_SIZE);
 }
@@ -90,7 +90,7 @@ environment_timers(void)
     (void)setitimer(ITIMER_REAL, &never, NULL);
     (void)setitimer(ITIMER_VIRTUAL, &never, NULL);
     (void)setitimer(ITIMER_PROF, &never, NULL);
-    /* One that has run out already is forgotten where its signal is ignored for a moment. */
+    /* A signal that is pending already is dropped when it is ignored for a moment. */
     (void)signal(SIGALRM, SIG_IGN);
     (void)signal(SIGVTALRM, SIG_IGN);
     (void)signal(SIGPROF, SIG_IGN);

@@ -17,7 +17,7 @@ fd_close(int *fd)
     int saved = errno;
 
     if (*fd >= 0)
-        close(*fd); /* after EINTR Linux has closed it all the same: never again */
+        close(*fd); /* never again: after EINTR Linux has closed it all the same */
     *fd = -1;
     errno = saved;
 }

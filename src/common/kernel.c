@@ -56,7 +56,7 @@ static _Atomic unsigned char kernel_known[KERNEL_CALLS];
 static bool
 kernel_try(enum kernel_call call)
 {
-    static const uint64_t zeros[64]; /* larger than what any of them would read */
+    static const uint64_t zeros[64]; /* larger than anything that a call would read */
     int saved = errno;
     long a[5];
     bool there;

@@ -161,7 +161,7 @@ reuseport_end(const struct listen_beside *beside, const struct endpoint *ep, int
     bool is_v6 = ep->addr.ss_family == AF_INET6;
     int saved = errno;
 
-    /* The other family's is never taken for the same as all addresses of this family. */
+    /* An address of the other family never counts as all addresses of this one. */
     if (reuseport_forget(is_v6 ? AF_INET : AF_INET6, endpoint_port(ep)) < 0)
         (void)reuseport_forget(ep->addr.ss_family, endpoint_port(ep));
     reuseport_set(beside, endpoint_port(ep), fd, 0);

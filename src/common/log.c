@@ -92,7 +92,7 @@ log_attach(const char *path)
 
     if (fd < 0)
         return -1;
-    /* Another thread may be writing: the number that it uses must never be nobody's. */
+    /* Another thread may be writing to that descriptor: its number must stay open all the time. */
     if (fd != STDERR_FILENO && log_state.fd != STDERR_FILENO) {
         int rc = dup3(fd, log_state.fd, O_CLOEXEC);
 

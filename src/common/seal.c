@@ -219,7 +219,7 @@ seal_stream_run(struct seal_stream *s, const struct seal_about *about, const uin
         seal_piece(s->header, SEAL_HEADER),
         seal_piece(&s->to, 1),
         seal_piece(s->proto, strlen(s->proto) + 1),
-        seal_piece(&kind, 1), /* from here on with the last chunk alone */
+        seal_piece(&kind, 1), /* this and the next: of the last chunk alone */
         seal_piece(last ? about->value : NULL, last ? about->value_len : 0),
     };
 

@@ -258,7 +258,7 @@ server_bind(struct msock_server *s, struct listener_config *lc)
         server_listener_close(l);
         return server_no_memory(s);
     }
-    /* A peer that does not read makes msock_conn_write wait; it is not closed for it. */
+    /* While a peer does not read, msock_conn_write waits; the peer is not closed for that. */
     l->queue_max = lc->number[OPTION_SEND_QUEUE_MAX];
     lc->number[OPTION_SEND_QUEUE_MAX] = UINT64_MAX;
     s->config.listener_count++;

@@ -99,7 +99,7 @@ json_fail(char error[JSON_ERROR_LEN], const json_error_t *why)
 
 struct json_scan {
     unsigned depth;
-    uint64_t values; /* in a document that is JSON; in any other, no fewer than jansson makes */
+    uint64_t values; /* in JSON; in anything else, at least as many as jansson makes */
     bool opened;     /* a bracket, and nothing behind it yet */
     bool in_scalar;  /* behind a byte of a number, say */
     bool has_big;    /* an integer that may not fit into 64 bits */

@@ -75,7 +75,7 @@ tinyproto_settle(void *state, struct proto_io *io, void *place, const struct mes
         break;
     case PROTO_REFUSED:
         io->tally->rej++;
-        ends = m->wants_reply; /* or the peer would take the next reply for this one */
+        ends = m->wants_reply; /* the peer would take the next reply for this one */
         break;
     case PROTO_FAILED:
         break;
@@ -143,8 +143,8 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
         tp->state = TINYPROTO_HELD;
         return PROTO_MORE;
     }
-    /* Once it was let go first it has seen our SIZE; more than a few messages further on it has no
-     * mind to answer, and what waits for it would grow without end. */
+    /* The peer was let go first once, so it has seen our SIZE. If it sends on and does not answer,
+     * what waits for it would grow without end. */
     if (tp->asking && tp->passed && io->outbox->bytes > backlog)
         return tinyproto_fault(tp, io);
     tp->passed = tp->asking;

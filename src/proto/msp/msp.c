@@ -350,7 +350,7 @@ msp_drained(struct msp *msp, struct proto_io *io)
     if (msp->state != MSP_BODY || !msp->undetermined || msp->header_bad ||
         msp->crc != msp->crc_declared)
         return PROTO_MORE;
-    /* No bytes match a CRC-32 of 0, but are a packet only where nothing else could come. */
+    /* No bytes have the CRC-32 0 too. They are a packet only where nothing else could come. */
     if (empty && !msp->late_digest)
         return PROTO_MORE;
     return msp_undetermined_packet(msp, io);

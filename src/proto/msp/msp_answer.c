@@ -273,7 +273,7 @@ msp_trailer_begin(struct msp *msp, struct proto_io *io)
 {
     unsigned len = be16_load(msp->head + 8);
 
-    /* No VALUE is that long: the length itself was hit on the way, and with it the CRC-32. */
+    /* No VALUE is that long: the length was damaged on its way, so the CRC-32 cannot hold. */
     if (len > MSP_VALUE_MAX || msp->head[4] != '\r' || msp->head[5] != '\n')
         return msp_trailer_again(msp, io);
     if (message_value_reserve(*io->message, len) == NULL)

@@ -118,7 +118,7 @@ msp_packets_hash(struct msp_packets *p, uint64_t until)
     if (p->sha == NULL || p->hashed >= until)
         return false;
     if (p->hashed < p->current.offset) {
-        c = &p->other; /* the packet before; a bite must not run over its end */
+        c = &p->other; /* the packet before, up to its end */
         until = p->current.offset;
     }
     n = until - p->hashed;
