@@ -60,36 +60,30 @@ fd_read(int fd, void *buf, size_t n)
     return got;
 }
 
-/* The result of one write call: 1 go on, 0 try again, -1 with errno. */
+/* offset < 0: where the descriptor stands. */
 static int
-fd_wrote(ssize_t done)
+fd_put(int fd, const char *p, size_t n, off_t offset)
 {
-    if (done > 0)
-        return 1;
-    if (done < 0 && errno == EINTR)
-        return 0;
-    if (done == 0)
-        errno = EIO;
-    return -1;
+    while (n > 0) {
+        ssize_t done = offset < 0 ? write(fd, p, n) : pwrite(fd, p, n, offset);
+
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done == 0)
+            errno = EIO;
+        if (done <= 0)
+            return -1;
+        p += done;
+        n -= (size_t)done;
+        offset += offset < 0 ? 0 : done;
+    }
+    return 0;
 }
 
 int
 fd_write_all(int fd, const void *buf, size_t n)
 {
-    const char *p = buf;
-
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-        int rc = fd_wrote(done);
-
-        if (rc < 0)
-            return -1;
-        if (rc == 0)
-            continue;
-        p += done;
-        n -= (size_t)done;
-    }
-    return 0;
+    return fd_put(fd, buf, n, -1);
 }
 
 /* SIGXFSZ ends a process, and in libmsock its disposition is the host's. */
@@ -105,25 +99,11 @@ fd_fits_limit(size_t n, off_t offset)
 int
 fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
 {
-    const char *p = buf;
-
     if (!fd_fits_limit(n, offset)) {
         errno = EFBIG;
         return -1;
     }
-    while (n > 0) {
-        ssize_t done = pwrite(fd, p, n, offset);
-        int rc = fd_wrote(done);
-
-        if (rc < 0)
-            return -1;
-        if (rc == 0)
-            continue;
-        p += done;
-        n -= (size_t)done;
-        offset += done;
-    }
-    return 0;
+    return fd_put(fd, buf, n, offset);
 }
 
 int

@@ -34,7 +34,8 @@ server_message_take(struct msock_conn *c)
     return m;
 }
 
-void
+/* Settles a message that is in no list any more, and frees it; nothing is sent yet. */
+static void
 server_message_end(struct msock_message *m, const struct verdict *verdict)
 {
     const struct handler_host *host = &m->conn->server->host;

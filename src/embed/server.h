@@ -153,9 +153,6 @@ void server_message_add(struct msock_conn *c, struct message *core);
 /* Takes the oldest message out of the queue, which is not empty. The program owns it now. */
 struct msock_message *server_message_take(struct msock_conn *c);
 
-/* Settles a message that is in no list any more, and frees it; nothing is sent yet. */
-void server_message_end(struct msock_message *m, const struct verdict *verdict);
-
 /* Fails all that are in that list, and frees them. */
 void server_messages_fail(struct message_list *list, const char *text);
 
