@@ -21,6 +21,13 @@ const struct raw_kind *const raw_kinds[RAW_KINDS] = {
     &raw_cnp_second, &raw_frame_fixed,    &raw_frame_delimiter, &raw_frame_eof,
 };
 
+struct daemon *
+raw_daemon(const char *url, const char *handler)
+{
+    return daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
+}
+
 void
 raw_begin(struct raw *r, const struct raw_kind *kind, const struct target *target)
 {

@@ -69,6 +69,9 @@ struct raw {
     size_t part_len;
 };
 
+/* One worker, in which no timeout passes unless the URL has one. */
+struct daemon *raw_daemon(const char *url, const char *handler);
+
 /* Connects and says nothing; what is said later is said whole. */
 void raw_begin(struct raw *r, const struct raw_kind *kind, const struct target *target);
 

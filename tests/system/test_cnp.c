@@ -11,13 +11,6 @@
 #define WINDOW     8
 #define WRAP_COUNT 65600
 
-static struct daemon *
-start(const char *url, const char *handler)
-{
-    return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
 static void
 connect_to(struct raw *r, const struct raw_kind *kind, const struct daemon *d)
 {
@@ -59,7 +52,7 @@ static void
 a_damaged_packet_is_asked_for_again(void **state)
 {
     static const char *const texts[] = {"one", "two, in parts"};
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -90,7 +83,7 @@ static void
 a_double_is_acknowledged_again_and_not_handed_on(void **state)
 {
     static const char *const texts[] = {"one", "two, in parts", "three"};
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -117,7 +110,7 @@ a_double_is_acknowledged_again_and_not_handed_on(void **state)
         daemon_stop(d);
         expect_journal(d, texts, 3);
         if (kind == 0)
-            d = start("cnp://127.0.0.1:0", "journal");
+            d = raw_daemon("cnp://127.0.0.1:0", "journal");
     }
 }
 
@@ -125,7 +118,7 @@ static void
 packets_without_a_number_are_always_taken(void **state)
 {
     static const char *const texts[] = {"zero", "zero", "between", "one and two", "three"};
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -187,7 +180,7 @@ expect_window_of_acks(struct raw *r, unsigned base)
 static void
 gaps_are_filled_in_any_order(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     unsigned order[WINDOW], base = 0, lines = 0;
     uint64_t seed = 4711;
     struct journal j;
@@ -231,7 +224,7 @@ static void
 nothing_overtakes_a_gap(void **state)
 {
     static const char *const texts[] = {"one", "two", "three"};
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -255,7 +248,7 @@ nothing_overtakes_a_gap(void **state)
 static void
 more_than_the_window_ends_the_connection(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?window_size=4", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?window_size=4", "journal");
     struct raw r;
 
     (void)state;
@@ -311,7 +304,7 @@ static void
 numbers_go_round_in_both_directions(void **state)
 {
     static bool seen[WRAP_COUNT];
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
     unsigned acked = 0, replied = 0;
     struct raw r;
 
@@ -345,7 +338,8 @@ numbers_go_round_in_both_directions(void **state)
 static void
 a_payload_over_the_agreed_size_ends_the_connection(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?packet_size=64&packet_size_max=100", "journal");
+    struct daemon *d =
+        raw_daemon("cnp://127.0.0.1:0?packet_size=64&packet_size_max=100", "journal");
     char *body = raw_body(101, 0);
     struct raw r;
 
@@ -369,7 +363,8 @@ a_payload_over_the_agreed_size_ends_the_connection(void **state)
 static void
 what_ends_a_connection_is_said_behind_what_came_before(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?packet_size=64&packet_size_max=100", "journal");
+    struct daemon *d =
+        raw_daemon("cnp://127.0.0.1:0?packet_size=64&packet_size_max=100", "journal");
     uint8_t bytes[512];
     char *body = raw_body(101, 0);
     struct raw r;
@@ -394,7 +389,7 @@ what_ends_a_connection_is_said_behind_what_came_before(void **state)
 static void
 fragments_together_may_not_be_over_the_limit_either(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?max_message_size=250", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?max_message_size=250", "journal");
     char *body = raw_body(100, 0);
     struct raw r;
 
@@ -423,7 +418,7 @@ what_was_not_agreed_ends_the_connection(void **state)
                 {0x00, "bad-type"},
                 {0x07, "bad-type"},
                 {0xff, "bad-type"}};
-    struct daemon *d = start("cnp://127.0.0.1:0?packet_size_max=16M", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?packet_size_max=16M", "journal");
     struct raw r;
 
     (void)state;
@@ -445,7 +440,7 @@ what_was_not_agreed_ends_the_connection(void **state)
 static void
 a_refused_message_gets_an_error_and_the_connection_goes_on(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?" REFUSES_NO, NULL);
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?" REFUSES_NO, NULL);
     struct raw r;
 
     (void)state;
@@ -470,7 +465,7 @@ a_refused_message_gets_an_error_and_the_connection_goes_on(void **state)
 static void
 the_server_sends_again_what_was_damaged(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
@@ -494,7 +489,7 @@ the_server_sends_again_what_was_damaged(void **state)
 static void
 the_server_sends_again_what_was_not_acknowledged(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?retries=2&timeout=200ms", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?retries=2&timeout=200ms", "echo");
     struct raw r;
 
     (void)state;
@@ -554,7 +549,7 @@ the_server_keeps_to_the_window(void **state)
 static void
 a_broadcast_reaches_both_kinds_of_clients(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?packet_size_max=16M", "broadcast");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?packet_size_max=16M", "broadcast");
     struct raw a, b;
 
     (void)state;

@@ -8,13 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct daemon *
-start(const char *url, const char *handler)
-{
-    return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
 /* Sends a SYN and returns the SYN-ACK's payload, which the caller frees. */
 static char *
 syn(struct raw *r, const char *json)
@@ -51,7 +44,7 @@ the_handshake_takes_the_smaller_of_both(void **state)
         {" { \"window_size\" : 1,\n\"operation_mode\":\"burst\" } ", 5000, 1, "burst"},
         {"{\"max_packet_size\": 4294967296}", 5000, -1, "step-by-step"},
     };
-    struct daemon *d = start("cnp://127.0.0.1:0?packet_size_max=5000&window_size=20", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?packet_size_max=5000&window_size=20", "echo");
     char session[64], last[64] = "", text[128];
 
     (void)state;
@@ -105,7 +98,7 @@ unacceptable_parameters_are_told_and_end_the_connection(void **state)
         "\xff\xfe",
         "{\"client_id\": \"\xc0\x80\"}",
     };
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
     for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
@@ -134,7 +127,7 @@ a_wrong_session_ends_the_connection(void **state)
         "{\"session",
         "{\"session_id\": \"\"}",
     };
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
 
     (void)state;
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
@@ -157,7 +150,7 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
 {
     static const uint8_t first[] = {0x00, 0x02, 0x03, 0x04, 0x05, 0x06, 0x63};
     static const uint8_t second[] = {0x00, 0x01, 0x04, 0x05, 0x06, 0x07};
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     unsigned errors = 0;
     struct raw r;
 
@@ -184,7 +177,7 @@ nothing_else_may_come_before_the_handshake_is_complete(void **state)
 static void
 a_damaged_handshake_is_asked_for_again(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
     char session[64], text[128];
     struct raw r;
     char *json;
@@ -210,7 +203,7 @@ a_damaged_handshake_is_asked_for_again(void **state)
 static void
 a_handshake_that_does_not_end_is_a_timeout_at_every_place(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?timeout=300ms", "journal");
     uint8_t packet[64];
     struct raw r[14];
     size_t n;
@@ -240,7 +233,7 @@ a_handshake_that_does_not_end_is_a_timeout_at_every_place(void **state)
 static void
 a_syn_that_is_too_long_is_refused_at_once(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
@@ -280,7 +273,7 @@ one_connection_too_many_is_told_so_in_a_packet(void **state)
 static void
 a_keepalive_is_answered(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
@@ -297,7 +290,7 @@ a_keepalive_is_answered(void **state)
 static void
 a_client_that_is_silent_is_asked_and_then_left(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?keepalive=100ms&timeout=300ms", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?keepalive=100ms&timeout=300ms", "echo");
     struct raw_packet p;
     struct raw r;
 
@@ -324,7 +317,7 @@ a_client_that_is_silent_is_asked_and_then_left(void **state)
 static void
 disconnect_is_acknowledged_behind_everything_else(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     uint8_t bytes[256];
     size_t n = 0;
     struct raw r;
@@ -349,7 +342,7 @@ disconnect_is_acknowledged_behind_everything_else(void **state)
 static void
 a_packet_cut_short_is_never_handed_on(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     uint8_t packet[64];
     struct raw r;
     size_t n;
@@ -374,7 +367,7 @@ a_packet_cut_short_is_never_handed_on(void **state)
 static void
 silence_inside_a_packet_is_a_timeout(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?timeout=300ms", "journal");
     uint8_t packet[64];
     struct raw r[16];
 
@@ -410,7 +403,7 @@ expect_vector(struct raw *r, const char *name)
 static void
 packets_of_old_clients_are_understood(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
 
     (void)state;
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {

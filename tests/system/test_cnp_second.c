@@ -6,13 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct daemon *
-start(const char *url, const char *handler)
-{
-    return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
 /* A DATA packet that is not the last of its message. */
 static void
 put_more(struct raw *r, uint16_t sequence, const char *text)
@@ -34,7 +27,7 @@ shake_second(struct raw *r, const struct daemon *d, const char *json)
 static void
 packets_of_the_second_dialect_are_understood(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
     for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
@@ -74,7 +67,7 @@ packets_of_the_second_dialect_are_understood(void **state)
 static void
 the_second_dialect_nacks_what_is_damaged(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -98,7 +91,7 @@ the_second_dialect_nacks_what_is_damaged(void **state)
 static void
 gaps_of_the_second_dialect_depend_on_its_protocol(void **state)
 {
-    struct daemon *d = start("cnp://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
     struct journal j;
     struct raw r;
 
@@ -160,7 +153,7 @@ replies_of_the_second_dialect_are_sent_again_after_a_nack(void **state)
         "{\"protocol\": \"sr\", \"max_fragment_size\": 3, \"window_size\": 2}",
         "{\"protocol\": \"gbn\", \"max_fragment_size\": 3, \"window_size\": 2}",
     };
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
@@ -203,7 +196,7 @@ the_second_dialect_is_answered_under_1024_bytes(void **state)
         "{\"window_size\": -4}",
         "[1, 2]",
     };
-    struct daemon *d = start("cnp://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
     for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {

@@ -10,13 +10,6 @@
 
 #define LIMIT 1000
 
-static struct daemon *
-start(const char *url, const char *handler)
-{
-    return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
 /* --- ends that are found --- */
 
 static void
@@ -56,7 +49,7 @@ one_cr_before_a_newline_belongs_to_it(void **state)
 {
     static const char sent[] = "a\r\n\r\n\nb\r\r\nc\rd\n\re\n";
     static const char *const got[] = {"a", "", "", "b\r", "c\rd", "\re"};
-    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter", "echo");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=delimiter", "echo");
 
     (void)state;
     for (size_t cut = 0; cut < strlen(sent); cut++) {
@@ -76,7 +69,7 @@ one_cr_before_a_newline_belongs_to_it(void **state)
 static void
 another_delimiter_leaves_a_cr_alone(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter&delimiter=;", "journal");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=delimiter&delimiter=;", "journal");
     struct journal j;
     struct raw r;
 
@@ -98,7 +91,7 @@ a_delimiter_of_several_bytes_is_found_across_packets(void **state)
 {
     static const char sent[] = "one--en--end---end-----end-";
     static const char *const got[] = {"one--en", "", "--"};
-    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter&delimiter=--end-", "echo");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=delimiter&delimiter=--end-", "echo");
     char back[64];
 
     (void)state;
@@ -126,7 +119,7 @@ any_bytes_can_be_a_delimiter_and_a_body(void **state)
 {
     static const char sent[] = "a\0b\xff\n\r\n\0.\0c\r\n.\r\n\0.\0";
     struct daemon *d =
-        start("frame://127.0.0.1:0?framing=delimiter&delimiter=\\r\\n\\0\\x2e\\0", "echo");
+        raw_daemon("frame://127.0.0.1:0?framing=delimiter&delimiter=\\r\\n\\0\\x2e\\0", "echo");
     char back[sizeof(sent)];
     struct raw r;
 
@@ -156,7 +149,7 @@ a_message_over_the_limit_ends_the_connection_behind_earlier_replies(void **state
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct daemon *d = start(rows[i].url, "echo");
+        struct daemon *d = raw_daemon(rows[i].url, "echo");
         char *body = raw_body(LIMIT + 1, 0);
         struct raw r;
 
@@ -176,7 +169,7 @@ a_message_over_the_limit_ends_the_connection_behind_earlier_replies(void **state
 static void
 what_ends_a_connection_leaves_receipts_on_their_way(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?max_message_size=1000", "journal");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?max_message_size=1000", "journal");
     struct raw r;
     size_t n;
 
@@ -200,7 +193,7 @@ static void
 a_delimiter_that_never_comes_ends_the_connection(void **state)
 {
     struct daemon *d =
-        start("frame://127.0.0.1:0?max_message_size=1000&framing=delimiter", "journal");
+        raw_daemon("frame://127.0.0.1:0?max_message_size=1000&framing=delimiter", "journal");
     char *body = raw_body(LIMIT + 2, 0);
     struct raw r;
 
@@ -217,7 +210,8 @@ a_delimiter_that_never_comes_ends_the_connection(void **state)
 static void
 more_than_the_limit_up_to_the_end_is_not_handed_on(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?max_message_size=1000&framing=eof", "journal");
+    struct daemon *d =
+        raw_daemon("frame://127.0.0.1:0?max_message_size=1000&framing=eof", "journal");
     char *body = raw_body(LIMIT + 1, 0);
     struct raw r;
 
@@ -255,7 +249,7 @@ a_frame_cut_short_is_never_handed_on(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct daemon *d = start(rows[i].url, "journal");
+        struct daemon *d = raw_daemon(rows[i].url, "journal");
         unsigned connections = 0;
         struct raw r;
 
@@ -286,7 +280,7 @@ a_frame_cut_short_is_never_handed_on(void **state)
 static void
 messages_cut_short_do_not_flood_the_log(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter", "journal");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=delimiter", "journal");
     const char *at;
     unsigned lines = 0;
     char *log;
@@ -312,7 +306,7 @@ messages_cut_short_do_not_flood_the_log(void **state)
 static void
 what_ends_with_a_reset_is_never_handed_on(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?framing=eof", "journal");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=eof", "journal");
     static const size_t sizes[] = {0, 1, 5000, 400000};
     char *body = raw_body(400000, 0);
     struct raw r;
@@ -341,8 +335,8 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
 static void
 what_has_no_delimiter_at_a_clean_end_can_be_kept(void **state)
 {
-    struct daemon *d =
-        start("frame://127.0.0.1:0?framing=delimiter&delimiter=%00&unterminated=keep", "journal");
+    struct daemon *d = raw_daemon(
+        "frame://127.0.0.1:0?framing=delimiter&delimiter=%00&unterminated=keep", "journal");
     struct raw r;
 
     (void)state;
@@ -377,7 +371,7 @@ a_web_page_cannot_speak_to_a_listener(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
-        struct daemon *d = start(urls[i], "journal");
+        struct daemon *d = raw_daemon(urls[i], "journal");
 
         for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
             struct raw r;
@@ -396,7 +390,7 @@ a_web_page_cannot_speak_to_a_listener(void **state)
 static void
 the_reply_comes_after_the_end(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?framing=eof", "echo");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?framing=eof", "echo");
     char early[8];
     struct raw r;
 
@@ -432,7 +426,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        struct daemon *d = start(rows[i].url, "journal");
+        struct daemon *d = raw_daemon(rows[i].url, "journal");
         struct raw r;
 
         raw_connect(&r, rows[i].kind, &d->listeners[0], RAW_WHOLE);
@@ -448,7 +442,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
 static void
 an_idle_connection_is_closed_without_an_error(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?idle_timeout=500ms", "echo");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?idle_timeout=500ms", "echo");
     struct raw r;
 
     (void)state;
@@ -469,7 +463,7 @@ an_idle_connection_is_closed_without_an_error(void **state)
 static void
 a_refused_message_ends_the_connection_where_a_reply_is_due(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?" REFUSES_NO, NULL);
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?" REFUSES_NO, NULL);
     struct raw r;
 
     (void)state;
@@ -485,7 +479,8 @@ a_refused_message_ends_the_connection_where_a_reply_is_due(void **state)
 static void
 a_refused_message_is_counted_where_nothing_is_answered(void **state)
 {
-    struct daemon *d = start("frame://127.0.0.1:0?framing=delimiter&reply=no&" REFUSES_NO, NULL);
+    struct daemon *d =
+        raw_daemon("frame://127.0.0.1:0?framing=delimiter&reply=no&" REFUSES_NO, NULL);
     struct raw r;
 
     (void)state;

@@ -10,13 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct daemon *
-start(const char *url, const char *handler)
-{
-    return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
-}
-
 /* The server says GENERIC_ERROR and closes. */
 static void
 expect_error(struct raw *r)
@@ -63,7 +56,7 @@ static void
 a_wrong_opening_ends_the_connection(void **state)
 {
     static const uint8_t wrong[] = {0x00, 0x01, 'G', 0xf0, 0xfc, 0xfd, 0xfe};
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "journal");
 
     (void)state;
     for (size_t i = 0; i < sizeof(wrong); i++) {
@@ -81,7 +74,7 @@ a_wrong_opening_ends_the_connection(void **state)
 static void
 an_opening_that_never_comes_is_closed_without_a_word(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?idle_timeout=500ms", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?idle_timeout=500ms", "echo");
     struct raw r;
 
     (void)state;
@@ -130,7 +123,7 @@ one_connection_too_many_hears_conlimit(void **state)
 static void
 a_size_over_the_limit_gets_generic_error(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?max_message_size=1000", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?max_message_size=1000", "echo");
     static const uint32_t sizes[] = {1001, 65536, 0xf0000000, 0xf0ffffff};
 
     (void)state;
@@ -149,7 +142,7 @@ a_size_over_the_limit_gets_generic_error(void **state)
 static void
 no_size_begins_with_more_than_f0(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
@@ -165,7 +158,7 @@ no_size_begins_with_more_than_f0(void **state)
 static void
 a_huge_size_and_then_silence_ends_as_an_error(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
     struct raw r[20];
 
     (void)state;
@@ -185,7 +178,7 @@ a_huge_size_and_then_silence_ends_as_an_error(void **state)
 static void
 the_packets_of_old_clients_are_understood(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "echo");
     struct raw r;
 
     (void)state;
@@ -207,7 +200,7 @@ the_packets_of_old_clients_are_understood(void **state)
 static void
 an_empty_message_is_taken_with_its_size(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -229,7 +222,7 @@ an_empty_message_is_taken_with_its_size(void **state)
 static void
 messages_sent_without_waiting_are_answered_in_order(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "echo");
     char bytes[1 + 200 * 104];
     struct raw r;
 
@@ -267,7 +260,7 @@ static void
 a_signal_where_none_belongs_is_an_error(void **state)
 {
     static const uint8_t signals[] = {0xf1, RAW_TINY_CONFLICT, RAW_TINY_CONLIMIT, RAW_TINY_OK};
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "echo");
 
     (void)state;
     for (size_t i = 0; i < sizeof(signals); i++) {
@@ -286,7 +279,7 @@ static void
 anything_but_ok_to_the_server_s_size_ends_the_connection(void **state)
 {
     static const uint8_t signals[] = {0xf1, RAW_TINY_CONFLICT, RAW_TINY_CONLIMIT};
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "echo");
 
     (void)state;
     for (size_t i = 0; i < sizeof(signals); i++) {
@@ -305,7 +298,7 @@ anything_but_ok_to_the_server_s_size_ends_the_connection(void **state)
 static void
 no_answer_to_the_server_s_size_ends_the_connection(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "echo");
     struct raw r;
 
     (void)state;
@@ -322,7 +315,7 @@ no_answer_to_the_server_s_size_ends_the_connection(void **state)
 static void
 the_server_sends_by_itself(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "broadcast");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "broadcast");
     struct raw a, b;
 
     (void)state;
@@ -342,7 +335,7 @@ the_server_sends_by_itself(void **state)
 static void
 the_server_yields_where_both_begin(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "broadcast");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "broadcast");
     struct raw a, b;
 
     (void)state;
@@ -370,7 +363,7 @@ the_server_yields_where_both_begin(void **state)
 static void
 transmissions_that_cross_on_their_way_both_arrive(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "broadcast");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "broadcast");
     struct proc_list workers;
     struct raw a, b;
 
@@ -402,7 +395,7 @@ static void
 a_transmission_cut_short_is_never_handed_on(void **state)
 {
     static const char bytes[] = "\xff\0\0\0\x05hello";
-    struct daemon *d = start("tinyproto://127.0.0.1:0", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0", "journal");
     struct raw r;
 
     (void)state;
@@ -428,7 +421,7 @@ static void
 silence_inside_a_transmission_is_an_error_at_every_place(void **state)
 {
     static const char bytes[] = "\0\0\0\x05hello";
-    struct daemon *d = start("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
     struct raw r[8];
 
     (void)state;
@@ -453,7 +446,7 @@ silence_inside_a_transmission_is_an_error_at_every_place(void **state)
 static void
 a_refused_message_ends_the_connection_where_a_reply_is_due(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?" REFUSES_NO, NULL);
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?" REFUSES_NO, NULL);
     struct raw r;
 
     (void)state;
@@ -470,7 +463,7 @@ a_refused_message_ends_the_connection_where_a_reply_is_due(void **state)
 static void
 a_refused_message_is_counted_where_nothing_is_answered(void **state)
 {
-    struct daemon *d = start("tinyproto://127.0.0.1:0?reply=no&" REFUSES_NO, NULL);
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?reply=no&" REFUSES_NO, NULL);
     struct raw r;
 
     (void)state;

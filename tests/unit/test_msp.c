@@ -535,20 +535,28 @@ one_byte_a_second_is_too_slow_for_a_message_as_a_whole(void **state)
 
 /* --- answers --- */
 
+/* Three messages, which the handler keeps. */
+static void
+hear_three(struct proto_peer *p)
+{
+    size_t n = 0;
+
+    peer_begin(p);
+    p->hold = true;
+    for (int i = 0; i < 3; i++)
+        n += build_message(wire + n, 'A', "hello", 5, NULL);
+    proto_peer_hear(p, wire, n, n, true);
+}
+
 static void
 answers_leave_in_order_whatever_order_they_are_settled_in(void **state)
 {
     struct verdict yes = {.outcome = PROTO_COMMITTED};
     struct verdict no = {.outcome = PROTO_REFUSED, .code = "exists", .text = "it is\nthere"};
     struct proto_peer p;
-    size_t n = 0;
 
     (void)state;
-    peer_begin(&p);
-    p.hold = true;
-    for (int i = 0; i < 3; i++)
-        n += build_message(wire + n, 'A', "hello", 5, NULL);
-    proto_peer_hear(&p, wire, n, n, true);
+    hear_three(&p);
     assert_string_equal(proto_peer_said(&p), ""); /* the first ACK waits for the final one */
     proto_peer_settle(&p, 2, &yes);
     proto_peer_settle(&p, 1, &no);
@@ -567,14 +575,9 @@ a_failed_commit_ends_the_connection_in_its_place(void **state)
     struct verdict yes = {.outcome = PROTO_COMMITTED};
     struct verdict broken = {.outcome = PROTO_FAILED, .text = "the disk is gone"};
     struct proto_peer p;
-    size_t n = 0;
 
     (void)state;
-    peer_begin(&p);
-    p.hold = true;
-    for (int i = 0; i < 3; i++)
-        n += build_message(wire + n, 'A', "hello", 5, NULL);
-    proto_peer_hear(&p, wire, n, n, true);
+    hear_three(&p);
     proto_peer_settle(&p, 1, &broken);
     proto_peer_settle(&p, 2, &yes);
     assert_false(p.answers.ended);
