@@ -408,7 +408,7 @@ torture: test-deps
 .PHONY: soak
 soak: test-deps
 	@$(MAKE) --no-print-directory -j$$(nproc) all tests
-	@SOAK_S=$${SOAK_S:-600} LIMIT=$$(($${SOAK_S:-600} + 300)) tests/run.sh $(B) $(B)/tests/system/test_soak
+	@SOAK_S=$${SOAK_S:-600} LIMIT=$$(($${SOAK_S:-600} + 900)) tests/run.sh $(B) $(B)/tests/system/test_soak
 	@LEDGER_FULL=1 LIMIT=1800 tests/run.sh $(B) $(B)/tests/system/test_ledger
 
 # Reloads and upgrades that nobody may notice; it says what it has counted. make test has some.
