@@ -338,7 +338,7 @@ in_the_background_nothing_of_the_caller_is_held(void **state)
     children = harness_read_file(path, &n);
     assert_non_null(children);
     for (at = children; strtol(at, &end, 10) > 0; at = end, workers++)
-        if (proc_may_look((pid_t)strtol(at, NULL, 10)))
+        if (geteuid() == 0) /* others are not told, since workers cannot be dumped */
             expect_nothing_held((pid_t)strtol(at, NULL, 10));
     assert_int_equal(workers, 2);
     free(children);
