@@ -221,6 +221,10 @@
       "A connection to a listener with proxy=required does not begin with a good PROXY "           \
       "header, for the reason in the line, or does not come from a proxy of proxy_from.",          \
       "Look at what the proxy sends (send-proxy, send-proxy-v2), and at proxy_from.")              \
+    X(proxy_not_expected, NOTICE, "5884303d4ef2419999860f59d3934d75",                              \
+      "A connection has a PROXY header where none is expected: on a listener without "             \
+      "proxy=required, or behind the first one. It is taken for bytes of the protocol.",           \
+      "Give the listener proxy=required and proxy_from, or look which proxy sends it.")            \
     X(connection_starved, NOTICE, "b890a942b4ff4fd7932b6113ae7cdf1c",                              \
       "A connection was closed, since the system had no memory for it.",                           \
       "Look for limits of memory (systemd: MemoryMax=), and lower worker_memory_max.")             \

@@ -141,12 +141,17 @@ proxy_v2(const uint8_t *data, size_t n, struct proxy_header *out)
     return PROXY_GOOD;
 }
 
+bool
+proxy_header_begins(const uint8_t *data, size_t n)
+{
+    return (n >= V1_MARK && proxy_begins(data, n, v1_mark, V1_MARK)) ||
+           (n >= V2_MARK && proxy_begins(data, n, v2_mark, V2_MARK));
+}
+
 enum proxy_verdict
 proxy_header_read(const uint8_t *data, size_t n, struct proxy_header *out)
 {
     enum proxy_verdict verdict;
-    const uint8_t *rest;
-    size_t left;
 
     *out = (struct proxy_header){.len = 0};
     if (n == 0)
@@ -159,10 +164,7 @@ proxy_header_read(const uint8_t *data, size_t n, struct proxy_header *out)
         return proxy_bad(out, "it does not begin with a PROXY header");
     if (verdict != PROXY_GOOD)
         return verdict;
-    rest = data + out->len;
-    left = n - out->len;
-    if ((left >= V1_MARK && proxy_begins(rest, left, v1_mark, V1_MARK)) ||
-        (left >= V2_MARK && proxy_begins(rest, left, v2_mark, V2_MARK)))
+    if (proxy_header_begins(data + out->len, n - out->len))
         return proxy_bad(out, "it has two PROXY headers");
     return PROXY_GOOD;
 }

@@ -19,6 +19,9 @@ struct proxy_header {
     const char *why; /* of PROXY_BAD: half a sentence, static */
 };
 
+/* Do these bytes begin with the whole mark of a header? */
+bool proxy_header_begins(const uint8_t *data, size_t n);
+
 /* Looks at the first n bytes of a connection. Nothing but an IPv4 or IPv6 address of a stream is
  * good, and no second header right behind the first one. */
 enum proxy_verdict proxy_header_read(const uint8_t *data, size_t n, struct proxy_header *out);

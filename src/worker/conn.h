@@ -292,8 +292,9 @@ void conn_end_tls(struct conn *c);
  * against its source. */
 void conn_note_broken_tls(struct conn *c);
 
-/* The first bytes of a connection without TLS: says so in the log where they look like TLS. */
-void conn_note_foreign_tls(const struct conn *c, const uint8_t *data, size_t n);
+/* The first bytes for the protocol: says so in the log where they look like TLS that this listener
+ * does not speak, or like a PROXY header that it does not expect. */
+void conn_note_foreign(const struct conn *c, const uint8_t *data, size_t n);
 
 /* --- conn_message.c --- */
 

@@ -452,7 +452,7 @@ conn_read_some(struct conn *c, bool to_end)
         }
         w->read += (size_t)n;
         conn_mark_busy(c);
-        conn_note_foreign_tls(c, w->read_buf, (size_t)n);
+        conn_note_foreign(c, w->read_buf, (size_t)n);
         CONN_ADD(c, bytes_in, (uint64_t)n);
         if (c->source.row != 0)
             sources_add_bytes(w->sources, c->source.row, (uint64_t)n);

@@ -2,6 +2,8 @@
  * is in the list of handshakes as long as it is in the phase of that name. */
 #include "worker/conn.h"
 
+#include "proto/proxy_header.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -130,11 +132,19 @@ conn_note_broken_tls(struct conn *c)
 }
 
 void
-conn_note_foreign_tls(const struct conn *c, const uint8_t *data, size_t n)
+conn_note_foreign(const struct conn *c, const uint8_t *data, size_t n)
 {
-    if (c->tls == NULL && c->listener->tls == NULL && c->slot != NULL && n > 1 &&
-        data[0] == TLS_HANDSHAKE && data[1] == TLS_MAJOR &&
-        atomic_load_explicit(&c->slot->counters.bytes_in, memory_order_relaxed) == 0)
+    const struct listener_config *config = c->listener->child->config;
+
+    if (c->slot == NULL ||
+        atomic_load_explicit(&c->slot->counters.bytes_in, memory_order_relaxed) != 0)
+        return;
+    if (c->listener->tls == NULL && n > 1 && data[0] == TLS_HANDSHAKE && data[1] == TLS_MAJOR)
         conn_say(c, LOG_tls_not_spoken, "a connection",
                  "seems to speak TLS, and this listener does not: tls=required");
+    else if (proxy_header_begins(data, n))
+        conn_say(c, LOG_proxy_not_expected, "a connection",
+                 listener_is_proxied(config)
+                     ? "has a second PROXY header, which is not looked at"
+                     : "has a PROXY header, and this listener expects none: proxy=required");
 }

@@ -82,6 +82,40 @@ the_address_in_the_header_is_the_peer(void **state)
     daemon_stop(d);
 }
 
+/* It comes alone, when the first one was taken; or where none is expected at all. */
+static void
+a_header_too_many_is_told(void **state)
+{
+    static const char first[] = V1_HEADER;
+    static const struct {
+        const char *bytes;
+        size_t n;
+    } rows[] = {
+        {V1_HEADER, sizeof(V1_HEADER) - 1},
+        {V2_HEADER, sizeof(V2_HEADER) - 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct daemon *d = daemon_start(&(struct daemon_options){
+            .listen = {"frame://127.0.0.1:0?proxy=required&proxy_from=127.0.0.1",
+                       "frame://127.0.0.1:0"}});
+        struct peer p;
+
+        peer_connect(&p, &d->listeners[0]);
+        assert_int_equal(peer_write(&p, first, sizeof(first) - 1), 0);
+        WAIT_FOR(stats_total(d, "accepted") == 1, 20000);
+        assert_int_equal(peer_write(&p, rows[i].bytes, rows[i].n), 0);
+        WAIT_FOR(daemon_logged(d, "from " PEER " over frame has a second PROXY header"), 20000);
+        peer_close(&p);
+        peer_connect(&p, &d->listeners[1]);
+        assert_int_equal(peer_write(&p, rows[i].bytes, rows[i].n), 0);
+        WAIT_FOR(daemon_logged(d, "has a PROXY header, and this listener expects none"), 20000);
+        peer_close(&p);
+        daemon_stop(d);
+    }
+}
+
 /* Behind the first, bytes are the protocol's, and in none of them a header means anything. */
 static void
 a_header_that_comes_later_is_none(void **state)
@@ -459,6 +493,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(the_address_in_the_header_is_the_peer),
+        SYSTEM_TEST(a_header_too_many_is_told),
         SYSTEM_TEST(a_header_that_comes_later_is_none),
         SYSTEM_TEST(rules_ask_for_the_address_in_the_header),
         SYSTEM_TEST(what_is_no_header_is_closed),
