@@ -331,6 +331,8 @@ url_servers(const struct url_parser *p, const char *s, size_t n)
             return url_fail(p, "a server is missing before or behind a comma");
         if (*s == '/')
             return url_fail(p, "a Unix socket is never in a list of servers");
+        if (!is_first && memmem(s, len, "://", 3) != NULL)
+            return url_fail(p, "the protocol of a list stands before its first server only");
         if (comma != NULL && memchr(s, '/', len) != NULL)
             return url_fail(p, "an address is not followed by a path");
         if ((is_first ? url_authority(p, s, len) : url_add_server(p, s, len)) < 0)

@@ -238,6 +238,7 @@ a_wrong_list_is_refused_with_a_sentence(void **state)
     static const struct {
         const char *text, *part;
     } cases[] = {
+        {"msp://a:1,msp://b:2", "the protocol of a list stands before its first server only"},
         {"msp://a:1,,b:2", "a server is missing before or behind a comma"},
         {"msp://,b:2", "a server is missing"},
         {"msp://a:1,", "a server is missing"},
