@@ -81,6 +81,9 @@ plots_move_while_messages_come(void **state)
     WAIT_FOR(browser_true(&site.browser, "before.stats.total.messages >= 20"), 10000);
     WAIT_FOR(browser_true(&site.browser, "plots[7].chart.data.datasets[1].data.at(-1).y > 0"),
              10000);
+    assert_true(browser_true(&site.browser,
+                             "plots[1].chart.scales.left.ticks.every((t) => t.value % 2 === 0 && "
+                             "!/[.]0/.test(t.label))"));
     browser_shot(&site.browser, "wide-light");
     browser_look(&site.browser, 1400, 900, true);
     WAIT_FOR(browser_true(&site.browser, "document.documentElement.dataset.theme === 'dark'"),

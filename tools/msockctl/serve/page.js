@@ -108,10 +108,20 @@ function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
+/* An empty plot has a scale, too. */
+const LEAST = new Map([[number, 1], [bytes, 1024], [duration, 1000]]);
+
+/* Powers of two, whose words are round. */
+function bytesTicks(axis) {
+  let step = 1;
+  while (axis.max > 4 * step) step *= 2;
+  axis.ticks = Array.from({ length: Math.floor(axis.max / step) + 1 }, (_, i) => ({ value: i * step }));
+}
+
 function plotOptions(format, bound, right) {
   const scale = (position) => ({ position, display: position === 'left' || right, min: 0, max: bound,
-    suggestedMax: bound ? undefined : 1, grid: { drawOnChartArea: position === 'left' },
-    ticks: { maxTicksLimit: 5, callback: format } });
+    suggestedMax: LEAST.get(format), afterBuildTicks: format === bytes ? bytesTicks : undefined, grid: { drawOnChartArea: position === 'left' },
+    ticks: { maxTicksLimit: 5, callback: (n) => format(n).replace(/\.0+(?= |$)/, '') } });
   return {
     animation: false, responsive: true, maintainAspectRatio: false, normalized: true, parsing: false,
     interaction: { mode: 'index', intersect: false },
@@ -136,9 +146,9 @@ function plotOptions(format, bound, right) {
 function plotMake([title, format, lines, bound]) {
   const figure = element('figure'), caption = element('figcaption'), box = element('div', 'canvas');
   const canvas = element('canvas');
-  const labels = lines.map(([, name], i) => {
+  const labels = lines.map(([, name, right], i) => {
     const span = element('span'), key = element('i', 'k' + (i + 1)), value = element('b', '', '–');
-    span.append(key, name + ' ', value);
+    span.append(key, name + (right ? ' (right) ' : ' '), value);
     return value;
   });
   canvas.setAttribute('role', 'img');
