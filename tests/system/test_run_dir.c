@@ -99,6 +99,23 @@ a_directory_that_was_removed_is_said_by_all(void **state)
     assert_int_equal(access(d->runtime_dir, F_OK), -1);
 }
 
+static void
+another_directory_says_where_masters_run(void **state)
+{
+    struct daemon *d = start_one();
+    struct run_result result =
+        run_program(harness_program("msockctl"), "-r", in_run(d, "nothing"), "stats", NULL);
+    char said[HARNESS_PATH_LEN + 64];
+
+    (void)state;
+    snprintf(said, sizeof(said), "a msockd runs as process %d in %s\n", (int)d->run.pid,
+             d->runtime_dir);
+    assert_non_null(strstr(result.err, said));
+    assert_null(strstr(result.err, d->data_dir)); /* of workers */
+    run_result_free(&result);
+    daemon_stop(d);
+}
+
 /* Every file there is, and who it is: name, inode and size. */
 static void
 list_files(const char *dir, char *out, size_t size)
@@ -331,6 +348,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_directory_that_was_removed_is_said_by_all),
+        SYSTEM_TEST(another_directory_says_where_masters_run),
         SYSTEM_TEST(two_daemons_of_one_name_leave_each_other_alone),
         SYSTEM_TEST(nothing_is_written_where_a_link_leads_that_took_the_name),
         SYSTEM_TEST(removed_files_are_said_and_let_no_second_daemon_in),

@@ -69,12 +69,15 @@ search_here(void *arg, const struct lock_seen *seen)
     return true;
 }
 
+/* Workers hold a lock of their data directory. */
 static bool
 search_elsewhere(void *arg, const struct lock_seen *seen)
 {
     struct search *s = arg;
+    char lock[PATH_MAX + sizeof(STATS_LOCK_FILE)];
 
-    if (process_is(seen->pid, (uid_t)-1, "msockd"))
+    snprintf(lock, sizeof(lock), "%s/" STATS_LOCK_FILE, seen->path);
+    if (access(lock, F_OK) == 0 && process_is(seen->pid, (uid_t)-1, "msockd"))
         ctl_error(s->ctl, "a msockd runs as process %ld in %s", seen->pid, seen->path);
     return false;
 }
