@@ -157,7 +157,8 @@
       "A property of a listening socket cannot be changed. It stays as it was.",                   \
       "Look at the reason in the line, then run msockctl reload.")                                 \
     X(given_unfit, WARN, "2ebfb6f43e3a4ae88e7bbdfcddbd58c9",                                       \
-      "The service manager has given a descriptor that is no stream socket that listens.",         \
+      "The service manager has given a descriptor that is no stream socket that listens, or too "  \
+      "many.",                                                                                     \
       "In the socket unit, use ListenStream= and Accept=no.")                                      \
     X(given_unused, WARN, "55e875f3bfcb487f8c45568cab1c2107",                                      \
       "The service manager has given sockets that no listener has. Whoever connects there "        \

@@ -6,6 +6,7 @@
 #include "common/fd.h"
 #include "common/text.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -23,12 +24,16 @@ given_take(struct given *out)
     const char *names = getenv("LISTEN_FDNAMES");
     uint64_t whose, count;
 
-    *out = (struct given){0};
+    *out = (struct given){.names = ""};
     if (pid != NULL && text_parse_number(pid, 0, INT32_MAX, &whose) == 0 &&
         whose == (uint64_t)getpid() && fds != NULL &&
-        text_parse_number(fds, 0, LISTEN_SOCKETS_MAX, &count) == 0) {
-        out->count = (unsigned)count;
-        out->names = names != NULL ? names : "";
+        text_parse_number(fds, 0, INT32_MAX, &count) == 0) {
+        while (out->count < count && out->count < LISTEN_SOCKETS_MAX &&
+               fcntl(GIVEN_FIRST + (int)out->count, F_GETFD) >= 0)
+            out->count++;
+        out->left_out = (unsigned)count - out->count;
+        if (names != NULL)
+            out->names = names;
     }
     for (size_t i = 0; i < MS_ARRAY_LEN(variables); i++)
         unsetenv(variables[i]);
@@ -94,6 +99,12 @@ given_open(struct master *m, const struct given *given)
         given_name(&names, name);
         given_add(m, GIVEN_FIRST + (int)i, name);
     }
+    if (given->left_out > 0)
+        log_line(LOG_given_unfit,
+                 "left out: %u descriptors from the service manager behind the first %u, which "
+                 "are all that %s",
+                 given->left_out, given->count,
+                 given->count < LISTEN_SOCKETS_MAX ? "are open" : "msockd can use");
 }
 
 /* Those that no listener has. */

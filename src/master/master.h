@@ -45,7 +45,7 @@ void daemonize_tell(int *verdict_fd, int code, const char *text);
 
 /* Descriptors from the service manager: 3 and those that follow. */
 struct given {
-    unsigned count;
+    unsigned count, left_out;
     const char *names; /* of each, with colons between; as long as the process */
 };
 

@@ -249,6 +249,25 @@ what_is_no_listening_socket_is_left_out(void **state)
     manager_close();
 }
 
+static void
+more_than_there_can_be_are_left_out_aloud(void **state)
+{
+    struct daemon *d = daemon_create(
+        &(struct daemon_options){.listen = {"msp+systemd:web"}, .child = manager_child});
+    struct target web;
+
+    (void)state;
+    manager_close();
+    manager_listen("web", "msp://127.0.0.1:0", &web);
+    manager_arm();
+    assert_int_equal(setenv("LISTEN_FDS", "300", 1), 0);
+    daemon_launch(d);
+    assert_true(daemon_logged(d, "left out: 299 descriptors from the service manager"));
+    send_one(&web, "served");
+    daemon_stop(d);
+    manager_close();
+}
+
 /* A unit's [::] takes IPv4 as well; msockd's own sockets never do. */
 static void
 peers_of_ipv4_at_a_socket_of_ipv6_have_their_address(void **state)
@@ -449,6 +468,7 @@ main(void)
         SYSTEM_TEST(a_name_that_no_listener_has_waits_and_is_warned_of),
         SYSTEM_TEST(a_name_that_is_not_there_is_refused),
         SYSTEM_TEST(what_is_no_listening_socket_is_left_out),
+        SYSTEM_TEST(more_than_there_can_be_are_left_out_aloud),
         SYSTEM_TEST(peers_of_ipv4_at_a_socket_of_ipv6_have_their_address),
         SYSTEM_TEST(who_connects_while_nothing_runs_is_served_by_the_next),
         SYSTEM_TEST(restarts_under_load_refuse_nobody),
