@@ -547,7 +547,7 @@ master_run(struct config *config, const struct master_hooks *hooks, struct failu
                        .accept_bell = -1,
                        .handover_fds = {-1, -1},
                        .bus = {.memory_fd = -1, .read_fd = -1, .bell_fd = -1},
-                       .reading = {.fd = -1},
+                       .reading = {.fd = -1, .words_fd = -1},
                        .program_fd = -1,
                        .next_program_fd = -1};
 

@@ -6,6 +6,7 @@
 #include "master/state.h"
 
 #include "common/fd.h"
+#include "common/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +17,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define READING_BURY_MS 1000
+#define READING_BURY_MS   1000
+#define READING_WORDS_LEN 400
 
 void
 reading_say(const struct master *m, struct buffer *said)
@@ -36,7 +38,7 @@ reading_say(const struct master *m, struct buffer *said)
 }
 
 static _Noreturn void
-reading_child(struct master *m, int fd, pid_t master)
+reading_child(struct master *m, int fd, int words_fd, pid_t master)
 {
     struct buffer said;
 
@@ -49,35 +51,44 @@ reading_child(struct master *m, int fd, pid_t master)
     run_dir_forget(&m->run);
     fd_close(&m->death_fds[1]);
     if (m->upgrading)
-        upgrade_read(m, fd);
+        upgrade_read(m, fd, words_fd);
     buffer_init(&said);
     reading_say(m, &said);
     _exit(fd_write_all(fd, buffer_bytes(&said), said.len) == 0 ? EX_OK : EX_OSERR);
+}
+
+static int
+reading_pipe(int fds[2])
+{
+    return pipe2(fds, O_CLOEXEC) < 0 ? -1 : fd_set_nonblock(fds[0], 1);
 }
 
 int
 reading_begin(struct master *m, struct failure *why)
 {
     struct reading *r = &m->reading;
-    int fds[2] = {-1, -1};
+    int fds[2] = {-1, -1}, words[2] = {-1, -1};
     pid_t master = getpid();
 
-    if (pipe2(fds, O_CLOEXEC) == 0 && fd_set_nonblock(fds[0], 1) == 0)
+    if (reading_pipe(fds) == 0 && reading_pipe(words) == 0)
         r->pid = fork();
     else
         r->pid = -1;
     if (r->pid == 0)
-        reading_child(m, fds[1], master);
+        reading_child(m, fds[1], words[1], master);
     fd_close(&fds[1]);
+    fd_close(&words[1]);
     if (r->pid < 0) {
         failure_set(why, EX_OSERR, "no process can be made to read the configuration: %s",
                     strerror(errno));
         fd_close(&fds[0]);
+        fd_close(&words[0]);
         r->pid = 0;
         return -1;
     }
     (void)setpgid(r->pid, r->pid);
     r->fd = fds[0];
+    r->words_fd = words[0];
     r->until_us = clock_mono_us() + m->current->config->ready_timeout_us;
     buffer_init(&r->said);
     return 0;
@@ -97,17 +108,37 @@ reading_bury(struct master *m)
     return m->reading.pid == 0 ? status : -1;
 }
 
-/* It has said nothing. */
+/* ": its words", as of a loader that misses a library; "": there are none. */
+static void
+reading_words(const struct master *m, char out[READING_WORDS_LEN])
+{
+    char words[READING_WORDS_LEN / 2];
+    ssize_t n = fd_read(m->reading.words_fd, words, sizeof(words));
+
+    while (n > 0 && words[n - 1] == '\n')
+        n--;
+    for (ssize_t i = 0; i < n; i++)
+        words[i] = words[i] == '\n' ? ' ' : words[i];
+    snprintf(out, READING_WORDS_LEN, n > 0 ? ": " : "");
+    if (n > 0)
+        text_escape(words, (size_t)n, out + 2, READING_WORDS_LEN - 2);
+}
+
+/* It has ended without a configuration, and without a sentence. */
 static void
 reading_say_end(struct master *m, struct failure *why)
 {
     const char *who =
         m->upgrading ? "the new program" : "the process that was to read the configuration";
     int status = reading_bury(m);
+    char words[READING_WORDS_LEN];
 
+    reading_words(m, words);
     if (status >= 0 && WIFSIGNALED(status))
-        failure_set(why, EX_SOFTWARE, "%s was ended by signal %d (%s)", who, WTERMSIG(status),
-                    strsignal(WTERMSIG(status)));
+        failure_set(why, EX_SOFTWARE, "%s was ended by signal %d (%s)%s", who, WTERMSIG(status),
+                    strsignal(WTERMSIG(status)), words);
+    else if (status >= 0 && words[0] != '\0')
+        failure_set(why, EX_SOFTWARE, "%s ended with status %d%s", who, WEXITSTATUS(status), words);
     else if (status >= 0)
         failure_set(why, EX_SOFTWARE, "%s ended with status %d and without a word%s", who,
                     WEXITSTATUS(status),
@@ -134,6 +165,7 @@ reading_done(struct master *m)
     else if (config == NULL)
         reading_say_end(m, &why);
     buffer_fini(&said);
+    fd_close(&m->reading.words_fd);
     if (m->phase != MASTER_RUNNING)
         config_destroy(config);
     else if (config == NULL || reload_begin(m, config, &why) < 0)
@@ -173,6 +205,7 @@ reading_give_up(struct master *m, const char *reason)
         (void)kill(-m->reading.pid, SIGKILL);
     buffer_fini(&m->reading.said);
     fd_close(&m->reading.fd);
+    fd_close(&m->reading.words_fd);
     m->reading.until_us = 0;
     failure_set(&why, EX_TEMPFAIL, "%s", reason);
     reload_refuse(m, &why);

@@ -376,8 +376,9 @@ enum master_phase {
 
 /* The child that reads the next configuration. */
 struct reading {
-    pid_t pid; /* not reaped yet; 0: none */
-    int fd;    /* what it says, to its end; -1: nobody reads */
+    pid_t pid;    /* not reaped yet; 0: none */
+    int fd;       /* what it says, to its end; -1: nobody reads */
+    int words_fd; /* standard error of another program, until it is known as msockd; else -1 */
     struct buffer said;
     uint64_t until_us;
 };
@@ -551,8 +552,8 @@ MS_MUST_CHECK int upgrade_begin(struct master *m, struct failure *why);
 void upgrade_end(struct master *m);
 
 /* In the child that reads the configuration: has the other program do it, which says on fd what
- * that child would have said. */
-_Noreturn void upgrade_read(struct master *m, int fd);
+ * that child would have said. What it writes to standard error before goes to words_fd. */
+_Noreturn void upgrade_read(struct master *m, int fd, int words_fd);
 
 /* Its workers are ready: executes it. Returns only where that cannot be done, with the reason. */
 void upgrade_execute(struct master *m, struct failure *why);
@@ -560,7 +561,8 @@ void upgrade_execute(struct master *m, struct failure *why);
 /* --- guard.c --- */
 
 /* "4 -1 5 10": the descriptor of what is inherited; where a trial says how it went, or -1; the
- * program to go back to, or -1; and so many seconds to begin, or why there was a way back. */
+ * program to go back to, or -1 (of a trial: its standard error); and so many seconds to begin, or
+ * why there was a way back. */
 #define UPGRADE_VARIABLE "MSOCKD_UPGRADE"
 
 enum upgrade_back { UPGRADE_CRASHED = 1, UPGRADE_ENDED, UPGRADE_HUNG };

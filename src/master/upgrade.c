@@ -23,14 +23,14 @@ struct upgrade {
 
 /* Returns only where it fails, with errno. */
 static void
-program_execute(const struct master *m, const struct inherited *in, int say_fd)
+program_execute(const struct master *m, const struct inherited *in, int say_fd, int back_fd)
 {
     const uint64_t begin_us = m->current->config->ready_timeout_us;
     int fd = inherited_write(m, in);
     char value[64];
     int saved;
 
-    snprintf(value, sizeof(value), "%d %d %d %u", fd, say_fd, say_fd < 0 ? m->program_fd : -1,
+    snprintf(value, sizeof(value), "%d %d %d %u", fd, say_fd, back_fd,
              (unsigned)((begin_us + 999999) / 1000000));
     if (fd >= 0 && setenv(UPGRADE_VARIABLE, value, 1) == 0)
         (void)fexecve(m->next_program_fd, m->hooks->argv, environ);
@@ -86,14 +86,16 @@ upgrade_end(struct master *m)
 }
 
 void
-upgrade_read(struct master *m, int fd)
+upgrade_read(struct master *m, int fd, int words_fd)
 {
     static struct inherited in;
+    int stderr_fd = dup(STDERR_FILENO);
     char text[FAILURE_TEXT_LEN];
 
     inherited_fill(m, &in);
-    if (inherited_keep_memory(&in, true) == 0 && inherited_keep_one(fd, true) == 0)
-        program_execute(m, &in, fd);
+    if (inherited_keep_memory(&in, true) == 0 && inherited_keep_one(fd, true) == 0 &&
+        stderr_fd >= 0 && dup2(words_fd, STDERR_FILENO) >= 0)
+        program_execute(m, &in, fd, stderr_fd);
     snprintf(text, sizeof(text), "%c%.400s cannot be executed: %s", READING_FAILED, m->program_path,
              strerror(errno));
     (void)!fd_write_all(fd, text, strlen(text));
@@ -107,7 +109,7 @@ upgrade_execute(struct master *m, struct failure *why)
 
     inherited_fill(m, &in);
     if (inherited_keep(&in, true) == 0)
-        program_execute(m, &in, -1);
+        program_execute(m, &in, -1, m->program_fd);
     failure_set(why, EX_OSERR, "%.400s cannot be executed: %s", m->program_path, strerror(errno));
     (void)inherited_keep(&in, false);
 }
@@ -124,10 +126,14 @@ upgrade_take(char *const *argv)
     if (value == NULL || sscanf(value, "%d %d %d %d", &fd, &up.say_fd, &back_fd, &number) != 4)
         return NULL;
     unsetenv(UPGRADE_VARIABLE);
-    if (back_fd >= 0)
+    if (up.say_fd >= 0) {
+        (void)dup2(back_fd, STDERR_FILENO);
+        fd_close(&back_fd);
+    } else if (back_fd >= 0) {
         guard_arm(back_fd, fd, argv, (unsigned)number);
-    else if (up.say_fd < 0)
+    } else {
         up.back = number;
+    }
     up.wrong = inherited_read(fd, &up.in);
     if (back_fd < 0)
         fd_close(&fd);
@@ -248,7 +254,7 @@ upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure
         failure_set(why, EX_OSERR, "the master does not listen any more");
         return upgrade_try(up);
     }
-    m->reading = (struct reading){.pid = m->reading.pid, .fd = -1};
+    m->reading = (struct reading){.pid = m->reading.pid, .fd = -1, .words_fd = -1};
     if (upgrade_signals(m) < 0) {
         failure_set(why, EX_OSERR, "no descriptors: %s", strerror(errno));
         return EX_OSERR;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define PROGRAM_MAX ((size_t)64 << 20)
 
@@ -46,17 +47,39 @@ program_put_good(void)
 }
 
 void
-program_put_other_layout(void)
+program_put_changed(const char *from, const char *to)
 {
-    static const char number[] = "1pukcosm"; /* as it stands in memory */
     size_t n;
-    char *bytes = program_read_good(&n), *at = memmem(bytes, n, number, strlen(number));
+    char *bytes = program_read_good(&n), *at = memmem(bytes, n, from, strlen(from));
 
     assert_non_null(at);
-    for (; at != NULL; at = memmem(bytes, n, number, strlen(number)))
-        *at = '2'; /* the compiler may have copied it */
+    for (; at != NULL; at = memmem(bytes, n, from, strlen(from)))
+        memcpy(at, to, strlen(from)); /* the compiler may have copied it */
     program_put(bytes, n, 0755);
     free(bytes);
+}
+
+void
+program_put_other_layout(void)
+{
+    program_put_changed("1pukcosm", "2pukcosm"); /* as it stands in memory */
+}
+
+void
+program_put_bad(unsigned number)
+{
+    static const char *const scripts[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\nkill -SEGV $$\n",
+                                          "#!/bin/sh\nsleep 1000 & wait\n", "no program"};
+    const unsigned count = sizeof(scripts) / sizeof(scripts[0]), kind = number % PROGRAM_BAD_KINDS;
+
+    if (kind < count)
+        program_put(scripts[kind], strlen(scripts[kind]), 0755);
+    else if (kind == count)
+        program_put_other_layout();
+    else if (kind == count + 1)
+        program_put_changed("libjansson.so.4", "libjansson.so.X"); /* a library is missing */
+    else
+        assert_int_equal(unlink(program), 0);
 }
 
 const char *

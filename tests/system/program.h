@@ -16,7 +16,15 @@ void program_put(const void *bytes, size_t n, mode_t mode);
 void program_put_good(void);
 char *program_read_good(size_t *n_out);
 
+/* The same with other bytes, as many, everywhere. */
+void program_put_changed(const char *from, const char *to);
+
 /* The same with another number in front of what a master inherits. */
 void program_put_other_layout(void);
+
+/* A bad one, of another kind for each number: it ends, crashes, hangs, is none, does not fit, lacks
+ * a library, or is not there. */
+#define PROGRAM_BAD_KINDS 7
+void program_put_bad(unsigned number);
 
 #endif

@@ -46,7 +46,7 @@ struct soak {
     struct load *loads[WAYS_MAX]; /* of the ways that say what they have taken */
     size_t load_count;
     struct probe probe;
-    unsigned steps, kills, reloads, upgrades, refusals, faults;
+    unsigned steps, kills, reloads, upgrades, bad_programs, refusals, faults;
     int descriptors;      /* of the master, in the beginning */
     uint64_t memory_peak; /* of a worker, KiB */
 };
@@ -186,14 +186,13 @@ reload(struct soak *s, bool good)
 static void
 upgrade(struct soak *s)
 {
-    static const char ends[] = "#!/bin/sh\nexit 0\n";
     bool good = s->steps / STEPS % 3 != 0;
     struct run_result result;
 
     if (good)
         program_put_good();
     else
-        program_put(ends, strlen(ends), 0755);
+        program_put_bad(s->bad_programs++);
     result = daemon_control(s->d, "upgrade", NULL);
     if (!good && result.status == EX_OK)
         fail_msg("a bad program was taken: %s", result.out);

@@ -15,8 +15,8 @@
 
 #define WORKERS       3
 #define RELOADS       40
-#define UPGRADES      6
-#define KEPT          50 /* idle connections */
+#define UPGRADES      (3 * PROGRAM_BAD_KINDS) /* a third is bad */
+#define KEPT          50                      /* idle connections */
 #define PAUSE_MS      50 /* of a sender, so that the journal of the long form fits in memory */
 #define STEP_S        3  /* for the alarm: of a reload or an upgrade, at most */
 #define LEAVING_MAX   30 /* processes that drain; msockd tells the oldest of 61 to leave at once */
@@ -83,20 +83,6 @@ reload(struct soak *s)
     change(s, "reload", good, &s->reloads);
     if (!good)
         configure(s->d, true);
-}
-
-/* Another bad one each time. */
-static void
-program_put_bad(unsigned number)
-{
-    static const char *const bad[] = {"#!/bin/sh\nexit 0\n", "#!/bin/sh\nkill -SEGV $$\n",
-                                      "no program"};
-    const unsigned kinds = sizeof(bad) / sizeof(bad[0]) + 1;
-
-    if (number % kinds == kinds - 1)
-        program_put_other_layout();
-    else
-        program_put(bad[number % kinds], strlen(bad[number % kinds]), 0755);
 }
 
 static void

@@ -288,6 +288,8 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
     expect_failed_upgrade(d, &witness, "cannot open");
     program_put_other_layout();
     expect_failed_upgrade(d, &witness, "another layout");
+    program_put_changed("libjansson.so.4", "libjansson.so.X");
+    expect_failed_upgrade(d, &witness, "libjansson.so.X: cannot open shared object file");
     program_put_good();
     daemon_configure(d, "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\nno_such_option = 1\n");
     expect_failed_upgrade(d, &witness, "msockd.conf:3");
