@@ -155,6 +155,29 @@ a_script_can_wait_for_the_end_of_the_old_workers(void **state)
 }
 
 static void
+a_script_can_wait_for_a_start(void **state)
+{
+    static const char script[] = "until test -e \"$1/control\"; do sleep 0.01; done; exec \"$0\" "
+                                 "-r \"$1\" wait --timeout 60";
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1, .faults = true});
+    const char *const argv[] = {"/bin/sh",      "-c", script, harness_program("msockctl"),
+                                d->runtime_dir, NULL};
+    struct run_result result;
+    struct running waits;
+
+    (void)state;
+    faults_need();
+    faults_set(d, "fork delay-1500 - 1\n");
+    run_start(&waits, argv, NULL);
+    daemon_launch(d);
+    run_finish(&waits, 60000, &result);
+    if (result.status != 0 || strcmp(result.out, "generation 1\n") != 0)
+        fail_msg("msockctl wait: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+    daemon_stop(d);
+}
+
+static void
 change_workers(const struct daemon *d, const char *change, int status, const char *said)
 {
     struct run_result result = daemon_control(d, "workers", change, NULL);
@@ -527,6 +550,7 @@ main(void)
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
         SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
+        SYSTEM_TEST(a_script_can_wait_for_a_start),
         SYSTEM_TEST(workers_come_and_go_until_the_next_reload),
         SYSTEM_TEST(the_number_of_workers_goes_on_over_upgrades),
         SYSTEM_TEST(what_the_master_knew_goes_on),

@@ -2,6 +2,7 @@
  * upgrade out. */
 #include "ctl.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <time.h>
@@ -27,14 +28,30 @@ wait_missing(const struct wait *w, const struct snapshot *now)
     return snapshot_ready(now) > 0 ? NULL : "no worker is ready";
 }
 
+/* It runs, and shows nothing yet. */
+static bool
+wait_is_starting(const struct ctl *ctl)
+{
+    struct stats_reader sr;
+    char why[256];
+
+    if (stats_reader_open(&sr, ctl->dir, why) < 0)
+        return errno == EAGAIN && stats_reader_lock_held(ctl->dir) != 0;
+    stats_reader_close(&sr);
+    return false;
+}
+
 static int
 wait_look(const struct ctl *ctl, const struct wait *w, bool *done_out)
 {
     struct snapshot now;
     const char *missing;
-    int status = snapshot_take(ctl, &now);
+    int status;
 
-    *done_out = true;
+    *done_out = clock_mono_us() >= w->end_us || !wait_is_starting(ctl);
+    if (!*done_out)
+        return EX_TEMPFAIL;
+    status = snapshot_take(ctl, &now);
     if (status != EX_OK)
         return status;
     missing = wait_missing(w, &now);
