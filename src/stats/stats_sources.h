@@ -20,7 +20,7 @@
     X(header, "bad headers", 5000)                 \
     X(unknown, "no protocol that is known", 5000)  \
     X(http, "HTTP requests", 5000)                 \
-    X(late, "too slow to send, or to read", 2000)   \
+    X(late, "too slow to send, or to read", 2000)  \
     X(handshake, "TLS handshakes that fail", 1000) \
     X(cut, "messages without an end", 1000)        \
     X(damaged, "damaged packets", 500)             \
