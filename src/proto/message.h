@@ -178,7 +178,7 @@ struct outgoing {
     struct outgoing *next;      /* the protocol's */
 };
 
-/* --- the path of a file (message.c) --- */
+/* --- the path of a file (path_check.c) --- */
 
 /* Which paths a sender may name (docs/protocol.md 1.1). */
 
