@@ -33,14 +33,21 @@ guard_copy(struct guard *g, const void *data, size_t n)
     return at;
 }
 
+void
+guard_directory(char *out, size_t size)
+{
+    const char *base = getenv("TMPDIR");
+
+    snprintf(out, size, "%s/msock-XXXXXX", base != NULL ? base : "/tmp");
+    assert_non_null(mkdtemp(out));
+}
+
 char *
 guard_tmpdir(void)
 {
-    const char *base = getenv("TMPDIR");
     char path[4096];
 
-    snprintf(path, sizeof(path), "%s/msock-unit-XXXXXX", base != NULL ? base : "/tmp");
-    assert_non_null(mkdtemp(path));
+    guard_directory(path, sizeof(path));
     return strdup(path);
 }
 

@@ -29,7 +29,10 @@ void guard_destroy(struct guard *g);
 /* A copy of the n bytes that ends at the forbidden page; valid until the next call. */
 char *guard_copy(struct guard *g, const void *data, size_t n);
 
-/* Makes a directory below $TMPDIR. guard_tmpdir_remove frees its name. */
+/* Makes a directory below $TMPDIR, with its name in out. */
+void guard_directory(char *out, size_t size);
+
+/* The same; guard_tmpdir_remove frees its name. */
 char *guard_tmpdir(void);
 
 /* How many entries a directory has, . and .. among them. */

@@ -1,4 +1,5 @@
 #include "handler_fixture.h"
+#include "guard.h"
 
 #include <dirent.h>
 #include <ftw.h>
@@ -76,11 +77,9 @@ struct fixture *
 fixture_create(void)
 {
     struct fixture *f = ms_calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
     char error[CONFIG_ERROR_LEN];
 
-    snprintf(f->dir, sizeof(f->dir), "%s/msockd-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    guard_directory(f->dir, sizeof(f->dir));
     f->config.data_dir = f->dir;
     f->config.inline_max = 1024;
     f->config.segment_size = 1 << 30;

@@ -228,12 +228,9 @@ bench_rows(const struct bench *b)
 int
 bench_setup(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
     struct bench *b = calloc(1, sizeof(*b));
 
-    snprintf(b->dir, sizeof(b->dir), "%.40s/msockd-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    if (mkdtemp(b->dir) == NULL)
-        return -1;
+    guard_directory(b->dir, sizeof(b->dir));
     snprintf(b->run, sizeof(b->run), "%s/run", b->dir);
     snprintf(b->log, sizeof(b->log), "%s/log", b->dir);
     b->toy = mmap(NULL, sizeof(*b->toy), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -1,4 +1,5 @@
 #include "scripted_server.h"
+#include "guard.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -392,10 +393,8 @@ static void
 server_listen_unix(struct server *s)
 {
     struct sockaddr_un un = {.sun_family = AF_UNIX};
-    const char *tmp = getenv("TMPDIR");
 
-    snprintf(s->directory, sizeof(s->directory), "%.40s/msockXXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(s->directory));
+    guard_directory(s->directory, sizeof(s->directory));
     snprintf(s->path, sizeof(s->path), "%s/s.sock", s->directory);
     memcpy(un.sun_path, s->path, sizeof(s->path));
     s->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

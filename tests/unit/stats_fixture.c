@@ -1,4 +1,5 @@
 #include "stats_fixture.h"
+#include "guard.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +15,9 @@ int
 set_up(void **state)
 {
     struct fixture *f = ms_calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
     char error[256];
 
-    snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-stats-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    guard_directory(f->dir, sizeof(f->dir));
     assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
     stats_master_ready(&f->master);
     assert_int_equal(stats_master_claim(&f->master, 3, 1, &f->place), 0);

@@ -1,6 +1,7 @@
 /* What the ways to send have in common, and what they do not: kinds, ids, values, transforms,
  * progress, files. */
 #include "client_fixture.h"
+#include "guard.h"
 #include "scripted_server.h"
 
 #include <fcntl.h>
@@ -18,7 +19,6 @@ static void
 fixture_start(struct fixture *f)
 {
     static const uint32_t grants[] = {5000, 0};
-    const char *tmp = getenv("TMPDIR");
 
     f->server = server_create();
     f->server->grants = grants;
@@ -27,8 +27,7 @@ fixture_start(struct fixture *f)
     assert_non_null(f->m);
     msock_set_timeouts(f->m, 5000, 5000);
     msock_set_retries(f->m, 2, 1, 2);
-    snprintf(f->directory, sizeof(f->directory), "%.40s/msockXXXXXX", tmp ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->directory));
+    guard_directory(f->directory, sizeof(f->directory));
 }
 
 /* Ends client and server; what the server saw may be read now. */

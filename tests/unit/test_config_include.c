@@ -1,14 +1,12 @@
 /* include: which files are read after the one of -c, in which order, and which are refused. */
+#include "guard.h"
+
 #include "config/config.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #define MAIN "timeout = 3s\nlisten = 'msp://127.0.0.1:1'\ninclude = 'conf.d/*.conf'\n"
 
@@ -24,13 +22,10 @@ path_of(const char *name, char path[300])
 static int
 set_up(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
     char path[300];
 
     (void)state;
-    snprintf(directory, sizeof(directory), "%s/test_include.XXXXXX", tmp == NULL ? "/tmp" : tmp);
-    if (mkdtemp(directory) == NULL)
-        return -1;
+    guard_directory(directory, sizeof(directory));
     path_of("conf.d", path);
     return mkdir(path, 0755);
 }

@@ -1,5 +1,6 @@
 /* libmsock in a program that is set up in ways of its own: signals, limits, closed descriptors, a
  * locale, forks. Each host is a process that the test forks. */
+#include "guard.h"
 #include "server_fixture.h"
 
 #include <fcntl.h>
@@ -255,13 +256,11 @@ remove_one(const char *path, const struct stat *st, int type, struct FTW *place)
 static void
 the_locale_of_the_host_changes_nothing(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
     char command[320];
     bool built;
 
     (void)state;
-    snprintf(locale_dir, sizeof(locale_dir), "%.60s/msockXXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(locale_dir));
+    guard_directory(locale_dir, sizeof(locale_dir));
     snprintf(command, sizeof(command), "localedef -i tr_TR -f ISO-8859-9 '%s/tr' >/dev/null 2>&1",
              locale_dir);
     built = system(command) == 0;

@@ -1,18 +1,16 @@
 /* Listening sockets: what is bound, what is taken over, what is removed. */
+#include "guard.h"
+
 #include "master/state.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 struct place {
     char dir[64], path[96];
@@ -65,11 +63,8 @@ static int
 setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
-    const char *tmp = getenv("TMPDIR");
 
-    snprintf(p->dir, sizeof(p->dir), "%.40s/msockd-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    if (mkdtemp(p->dir) == NULL)
-        return -1;
+    guard_directory(p->dir, sizeof(p->dir));
     snprintf(p->path, sizeof(p->path), "%s/s", p->dir);
     *state = p;
     return 0;

@@ -1,4 +1,6 @@
 /* The runtime directory, its lock and its pid file, and the way to the background. */
+#include "guard.h"
+
 #include "common/fd.h"
 #include "master/master.h"
 #include "master/state.h"
@@ -7,8 +9,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +16,6 @@
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 struct place {
     char dir[64], run[80], link[80], file[96];
@@ -27,11 +25,8 @@ static int
 setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
-    const char *tmp = getenv("TMPDIR");
 
-    snprintf(p->dir, sizeof(p->dir), "%.40s/msockd-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    if (mkdtemp(p->dir) == NULL)
-        return -1;
+    guard_directory(p->dir, sizeof(p->dir));
     snprintf(p->run, sizeof(p->run), "%s/run", p->dir);
     snprintf(p->link, sizeof(p->link), "%s/link", p->dir);
     *state = p;

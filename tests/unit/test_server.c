@@ -11,10 +11,7 @@ struct place {
 static void
 place_make(struct place *p)
 {
-    const char *tmp = getenv("TMPDIR");
-
-    snprintf(p->dir, sizeof(p->dir), "%.40s/msockXXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(p->dir));
+    guard_directory(p->dir, sizeof(p->dir));
     snprintf(p->path, sizeof(p->path), "%s/file", p->dir);
     snprintf(p->url, sizeof(p->url), "msp://%s", p->path);
 }

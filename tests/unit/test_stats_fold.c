@@ -1,15 +1,13 @@
 /* Readers in other processes while workers count, die and are folded: totals never go backward, and
  * in the end nothing is lost and nothing counted twice. */
+#include "guard.h"
+
 #include "common/base.h"
 #include "stats/stats_reader.h"
 #include "stats/stats_writer.h"
 
 #include "support/signals.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
-#include <cmocka.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -92,11 +90,9 @@ static int
 set_up(void **state)
 {
     struct fixture *f = ms_calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
     char error[256];
 
-    snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-fold-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    guard_directory(f->dir, sizeof(f->dir));
     assert_int_equal(stats_master_open(&f->master, -1, f->dir, (gid_t)-1, error), 0);
     stats_master_ready(&f->master);
     assert_int_equal(pipe(f->stop), 0);

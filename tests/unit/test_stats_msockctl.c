@@ -1,15 +1,13 @@
 /* The program msockctl against shared memory that a toy master wrote: what it prints, what it
  * signals, how it ends. */
+#include "guard.h"
+
 #include "common/base.h"
 #include "stats/stats_writer.h"
 
 #include "support/signals.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-
 #include <arpa/inet.h>
-#include <cmocka.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <netinet/in.h>
@@ -136,12 +134,10 @@ static int
 set_up(void **state)
 {
     struct fixture *f = ms_calloc(1, sizeof(*f));
-    const char *tmp = getenv("TMPDIR");
     int ready[2];
     char byte;
 
-    snprintf(f->dir, sizeof(f->dir), "%.80s/msockd-ctl-XXXXXX", tmp != NULL ? tmp : "/tmp");
-    assert_non_null(mkdtemp(f->dir));
+    guard_directory(f->dir, sizeof(f->dir));
     *state = f;
     assert_int_equal(pipe(ready), 0);
     f->master = fork();
