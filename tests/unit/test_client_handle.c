@@ -86,11 +86,8 @@ some_protocols_acknowledge(void **state)
         const char *url;
         int acknowledges;
     } cases[] = {
-        {"msp://127.0.0.1:1", 1},
-        {"auto://127.0.0.1:1", 1}, /* it speaks msp */
-        {"cnp://127.0.0.1:1", 1},
-        {"tinyproto://127.0.0.1:1", 0},
-        {"frame://127.0.0.1:1", 0},
+        {"msp://127.0.0.1:1", 1}, {"auto://127.0.0.1:1", 1}, /* it speaks msp */
+        {"cnp://127.0.0.1:1", 1}, {"tinyproto://127.0.0.1:1", 0}, {"frame://127.0.0.1:1", 0},
     };
 
     (void)state;
