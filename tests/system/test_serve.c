@@ -92,7 +92,10 @@ the_tables_are_those_of_the_commands(void **state)
     expect(&s, "GET", "/api/reload", "", 404, "no such");
     expect(&s, "GET", "/nothing", "", 404, "nothing");
     expect(&s, "HEAD", "/api/conns", "", 200, "");
+    expect(&s, "HEAD", "/events", "", 200, "");
+    expect(&s, "GET", "/api/conns", "Content-Length: 2\r\n\r\nab", 200, "[");
     expect(&s, "POST", "/api/conns", "Content-Length: 0\r\n", 405, "only shows");
+    expect(&s, "POST", "/api/conns", "Content-Length: 1000000\r\n", 405, "only shows");
     expect(&s, "GET", "/", "", 200, "<!DOCTYPE html>");
     expect(&s, "GET", "/chart.js", "", 200, "Chart.js");
     serving_stop(&s);
@@ -248,6 +251,42 @@ events_come_and_ask_nothing_of_the_workers(void **state)
     BIO_free_all(bio);
     serving_stop(&s); /* while somebody listens */
     BIO_free_all(slow);
+}
+
+static void
+listeners_leave_room_for_other_questions(void **state)
+{
+    enum { MANY = 60, MOST = 48 };
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    struct serving s;
+    BIO *bios[MANY];
+
+    (void)state;
+    serving_need();
+    serving_start(&s, d->runtime_dir, anywhere);
+    for (unsigned i = 0; i < MANY; i++) {
+        bios[i] = http_connect(BIO_new(BIO_s_connect()), s.port);
+        http_ask(bios[i], "GET", "/events", "");
+        if (i < MOST)
+            events_await(bios[i], "event: ", 1);
+    }
+    expect(&s, "GET", "/events", "", 503, "too many listen");
+    expect(&s, "GET", "/healthz", "", 200, "ok");
+    for (unsigned i = 0; i < MANY; i++)
+        BIO_free_all(bios[i]);
+    for (struct waiting w = waiting_begin(10000);;) {
+        BIO *bio = http_connect(BIO_new(BIO_s_connect()), s.port);
+        char first[16] = "";
+
+        http_ask(bio, "GET", "/events", "");
+        (void)BIO_read(bio, first, sizeof(first) - 1);
+        BIO_free_all(bio);
+        if (strstr(first, " 200") != NULL)
+            break;
+        assert_true(waiting_more(&w));
+    }
+    serving_stop(&s);
+    daemon_stop(d);
 }
 
 /* --- who is let in --- */
@@ -457,6 +496,7 @@ main(void)
         SYSTEM_TEST(metrics_come_in_both_formats),
         SYSTEM_TEST(health_follows_the_msockd),
         SYSTEM_TEST(events_come_and_ask_nothing_of_the_workers),
+        SYSTEM_TEST(listeners_leave_room_for_other_questions),
         SYSTEM_TEST(names_that_are_not_ours_get_nothing),
         SYSTEM_TEST(a_password_is_asked_for),
         SYSTEM_TEST(an_address_that_will_not_do_is_refused),

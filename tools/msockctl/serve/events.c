@@ -28,6 +28,7 @@ struct listeners {
     struct text *newest;
     uint64_t number; /* of newest */
     uint64_t made_us;
+    unsigned count;
 };
 
 struct listeners *
@@ -103,6 +104,7 @@ listener_leave(void *cls)
     while (*at != me)
         at = &(*at)->next;
     *at = me->next;
+    me->list->count--;
     text_release(me->text);
     free(me);
 }
@@ -110,12 +112,16 @@ listener_leave(void *cls)
 struct MHD_Response *
 listeners_add(struct serve *s, struct MHD_Connection *connection)
 {
-    struct listener *me = ms_calloc(1, sizeof(*me));
+    struct listener *me;
 
+    if (s->listeners->count >= LISTENERS_MAX)
+        return NULL;
     if (clock_mono_us() - s->listeners->made_us > FRESH_US || s->listeners->newest == NULL)
         newest_make(s);
+    me = ms_calloc(1, sizeof(*me));
     *me = (struct listener){s->listeners, s->listeners->first, connection, NULL, 0, 0, false};
     s->listeners->first = me;
+    s->listeners->count++;
     return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_SIZE, listener_read, me,
                                              listener_leave);
 }

@@ -142,15 +142,26 @@ answer_file(struct MHD_Connection *c, const char *url)
 }
 
 static enum MHD_Result
+answer_events(struct serve *s, struct MHD_Connection *c, bool head)
+{
+    struct MHD_Response *events =
+        head ? MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT)
+             : listeners_add(s, c);
+
+    if (events == NULL)
+        return send_words(c, MHD_HTTP_SERVICE_UNAVAILABLE, "too many listen: start another one\n");
+    return send_response(c, MHD_HTTP_OK, "text/event-stream; charset=utf-8", events);
+}
+
+static enum MHD_Result
 answer_question(struct serve *s, struct MHD_Connection *c, const char *url, bool head)
 {
     if (strcmp(url, "/metrics") == 0)
         return answer_metrics(s, c);
     if (strncmp(url, "/api/", 5) == 0)
         return answer_api(s, c, url + 5);
-    if (strcmp(url, "/events") == 0 && !head)
-        return send_response(c, MHD_HTTP_OK, "text/event-stream; charset=utf-8",
-                             listeners_add(s, c));
+    if (strcmp(url, "/events") == 0)
+        return answer_events(s, c, head);
     return answer_file(c, url);
 }
 
@@ -164,13 +175,13 @@ http_answer(void *cls, struct MHD_Connection *c, const char *url, const char *me
 
     (void)version;
     (void)upload;
-    if (*request == NULL) { /* the headers are there; a body may follow */
-        *request = &seen;
-        return MHD_YES;
-    }
-    *upload_len = 0;
     if (!head && strcmp(method, "GET") != 0)
         return send_words(c, MHD_HTTP_METHOD_NOT_ALLOWED, "this server only shows\n");
+    if (*request == NULL || *upload_len > 0) { /* a body may follow, or does */
+        *request = &seen;
+        *upload_len = 0;
+        return MHD_YES;
+    }
     if (s->passwords == NULL && !host_is_ours(s, c))
         return send_words(c, MHD_HTTP_FORBIDDEN, "this name is not ours\n");
     if (strcmp(url, "/healthz") == 0 || strcmp(url, "/readyz") == 0)

@@ -54,7 +54,10 @@ json_t *journal_tail(const char *data_dir);
 struct listeners *listeners_create(void);
 void listeners_destroy(struct listeners *l); /* when the daemon was told to stop */
 
-/* The answer for one who asks for events, from now on until he leaves. */
+/* Of the connections that one address may have, for other questions room is left. */
+#define LISTENERS_MAX 48
+
+/* The answer for one who asks for events, from now on until he leaves. NULL: too many do. */
 MS_MUST_CHECK struct MHD_Response *
 listeners_add(struct serve *s, struct MHD_Connection *connection);
 
