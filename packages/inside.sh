@@ -90,6 +90,7 @@ quietly msock send-file /bin/true
 quietly python3 -c 'import msock
 with msock.Client("msp://127.0.0.1:8000") as client: client.send_json({"from": "Python"})'
 PYTHONPATH=/usr/lib/python3/dist-packages/msock/dropins quietly python3 -c 'import minimalsockets, tinyproto, gruv_socks'
+msockctl workers | grep -q seccomp || fail "workers without a sandbox"
 [ "$(cat /var/lib/msockd/journal/*.ndjson | wc -l)" = 3 ] || fail "the journal has not three lines"
 cmp /bin/true /var/lib/msockd/files/true
 msockctl stats | grep -q '^messages  *3 ' || fail "the statistics have not three messages"
@@ -135,7 +136,13 @@ quietly msockctl verify
 quietly msockctl quit
 
 say "remove, purge: data stays, and nothing else"
-quietly apt-get remove -y msockd
+mkdir /run/systemd/system /tmp/stub # as where systemd runs, and hears which units stop
+printf '#!/bin/sh\necho "$*" >>/tmp/invoked\n' >/tmp/stub/deb-systemd-invoke
+chmod +x /tmp/stub/deb-systemd-invoke
+quietly apt-get remove -y -o "DPkg::Path=/tmp/stub:$PATH" msockd
+[ "$(cat /tmp/invoked)" = "stop msockd.socket
+stop msockd.service" ] || fail "stopped: $(cat /tmp/invoked)"
+rm -r /run/systemd/system
 [ -e /etc/msockd/msockd.conf ] && [ ! -e /usr/sbin/msockd ] || fail "remove"
 purge_all
 [ -e /var/lib/msockd/files/true ] || fail "the data is gone"
