@@ -69,12 +69,17 @@ client_set_key(struct client *c, PyObject *path)
 {
     PyObject *bytes;
     enum msock_status status;
+    PyThreadState *state;
+    const char *name;
 
     if (path == NULL || path == Py_None)
         return 0;
     if (!PyUnicode_FSConverter(path, &bytes))
         return -1;
-    status = msock_set_key(c->m, PyBytes_AsString(bytes));
+    name = PyBytes_AsString(bytes);
+    state = PyEval_SaveThread();
+    status = msock_set_key(c->m, name);
+    ext_restore(state);
     Py_DECREF(bytes);
     if (status == MSOCK_OK)
         return 0;
@@ -97,6 +102,7 @@ client_set_tls(struct client *c, const struct client_options *o)
     const char *path[] = {NULL, NULL, NULL};
     bool is_given = o->server_name != NULL || o->insecure;
     enum msock_status status = MSOCK_OK;
+    PyThreadState *state;
     int rc = 0;
 
     for (int i = 0; rc == 0 && i < 3; i++) {
@@ -104,8 +110,11 @@ client_set_tls(struct client *c, const struct client_options *o)
         path[i] = bytes[i] != NULL ? PyBytes_AsString(bytes[i]) : NULL;
         is_given |= path[i] != NULL;
     }
-    if (rc == 0 && is_given)
+    if (rc == 0 && is_given) {
+        state = PyEval_SaveThread();
         status = msock_set_tls(c->m, path[0], path[1], path[2], o->server_name, o->insecure);
+        ext_restore(state);
+    }
     for (int i = 0; i < 3; i++)
         Py_XDECREF(bytes[i]);
     if (status == MSOCK_OK)

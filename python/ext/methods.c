@@ -1,6 +1,8 @@
 /* The methods and attributes of a client: calls, and facts between two of them. */
 #include "client.h"
 
+#include <unistd.h>
+
 /* --- calls --- */
 
 static PyObject *
@@ -66,6 +68,34 @@ client_send_json(PyObject *self, PyObject *args, PyObject *keywords)
     return client_send_what(self, args, keywords, 'J');
 }
 
+/* What an open file has written leaves its buffer, and its descriptor goes to where the program is:
+ * a file that was read from is ahead. 0, or -1 with an exception. */
+static int
+file_synchronize(PyObject *file, int fd)
+{
+    PyObject *seeks = PyObject_CallMethod(file, "seekable", NULL), *result = NULL;
+    int is_file = seeks != NULL ? PyObject_IsTrue(seeks) : -1;
+    long long at = -1;
+
+    Py_XDECREF(seeks);
+    if (is_file <= 0)
+        return is_file;
+    result = PyObject_CallMethod(file, "flush", NULL);
+    Py_XDECREF(result);
+    if (result != NULL)
+        result = PyObject_CallMethod(file, "tell", NULL);
+    if (result == NULL)
+        return -1;
+    at = PyLong_AsLongLong(result);
+    Py_DECREF(result);
+    if (PyErr_Occurred())
+        return -1;
+    if (lseek(fd, at, SEEK_SET) >= 0)
+        return 0;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
 /* A path, a descriptor, or an object with fileno(). */
 static int
 call_take_file(struct call *call, PyObject *file)
@@ -81,10 +111,11 @@ call_take_file(struct call *call, PyObject *file)
         return -1;
     Py_INCREF(file);
     call->owners[0] = file;
-    if (call->remote != NULL)
-        return 0;
-    error_usage("an open file needs a name for the server");
-    return -1;
+    if (call->remote == NULL) {
+        error_usage("an open file needs a name for the server");
+        return -1;
+    }
+    return PyObject_HasAttrString(file, "seekable") ? file_synchronize(file, call->fd) : 0;
 }
 
 static PyObject *

@@ -23,11 +23,14 @@ server_add_listener(PyObject *self, PyObject *args)
 {
     struct server *server = (void *)self;
     enum msock_status status;
+    PyThreadState *state;
     const char *url;
 
     if (!PyArg_ParseTuple(args, "s:add_listener", &url) || server_enter(server) < 0)
         return NULL;
+    state = PyEval_SaveThread(); /* a name may be looked up, and files be read */
     status = msock_server_add_listener(server->s, url);
+    ext_restore(state);
     if (status != MSOCK_OK)
         error_set(status, msock_server_error(server->s), "");
     server_leave(server);

@@ -148,6 +148,27 @@ class Sending(TestCase):
         self.assertEqual(len(list(client.send_many(items()))), 3)
         committed.send("x")
 
+    def test_an_open_file_is_sent_from_where_the_program_is(self) -> None:
+        """Its descriptor is elsewhere: ahead of what was read, behind what was written."""
+        client = self.client(self.journal)
+        path = self.path("open", b"0123456789")
+        with open(path, "r+b") as file:
+            file.read(2)
+            client.send_file(file, "read")
+            file.seek(0, os.SEEK_END)
+            file.write(b"more")
+            file.seek(8)
+            client.send_file(file, "written")
+        with open(path, "r+b") as file:
+            file.read(4)
+            file.write(b"xx")
+            client.send_file(file, "both")
+        sent = {}
+        for name in ("read", "written", "both"):
+            with open(os.path.join(self.msockd.data, "files", name), "rb") as stored:
+                sent[name] = stored.read()
+        self.assertEqual(sent, {"read": b"23456789", "written": b"89more", "both": b"6789more"})
+
     def test_one_thread_iterates(self) -> None:
         """Other threads, and the items themselves, hear that send_many is in use."""
         client = self.client(self.journal)

@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -265,6 +266,33 @@ class Threads(ServerCase):
             self.receive(server).commit()
         sender.join()
         self.assertEqual(sender.result, 1500)
+
+
+    def test_other_threads_run_while_a_listener_is_made(self) -> None:
+        """A name may have to be looked up."""
+        server = self.server()
+        ran: List[int] = []
+        may_run = threading.Lock()
+        may_run.acquire()
+
+        def run() -> None:
+            with may_run:
+                ran.append(1)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1000)  # nobody makes this thread let go
+        may_run.release()
+        for _ in range(100_000):
+            try:
+                server.add_listener("none://")
+            except msock.UsageError:
+                pass
+            if ran:
+                return
+        self.fail("no other thread ran")
 
 
 class Running(ServerCase):
