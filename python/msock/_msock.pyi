@@ -9,7 +9,6 @@ from typing import (
     Iterable,
     Iterator,
     List,
-    NamedTuple,
     Optional,
     Tuple,
     Type,
@@ -19,6 +18,8 @@ from typing import (
     overload,
 )
 
+from _typeshed import structseq
+
 T = TypeVar("T")
 Data = Union[bytes, bytearray, memoryview, str]
 Path = Union[str, bytes, "PathLike[str]", "PathLike[bytes]"]
@@ -27,14 +28,21 @@ Progress = Callable[[int, int], Optional[bool]]
 
 __version__: str
 
-class Sent(NamedTuple):
-    id: Union[None, str, bytes]
-    reply: Optional[bytes]
+@final
+class Sent(structseq[Any], Tuple[Union[None, str, bytes], Optional[bytes]]):
+    @property
+    def id(self) -> Union[None, str, bytes]: ...
+    @property
+    def reply(self) -> Optional[bytes]: ...
 
-class Outcome(NamedTuple):
-    number: int
-    id: Union[None, str, bytes]
-    error: Optional[Exception]
+@final
+class Outcome(structseq[Any], Tuple[int, Union[None, str, bytes], Optional[Exception]]):
+    @property
+    def number(self) -> int: ...
+    @property
+    def id(self) -> Union[None, str, bytes]: ...
+    @property
+    def error(self) -> Optional[Exception]: ...
 
 def url_error(url: str, /) -> Optional[str]: ...
 def encode(kind: str, data: Data, value: Data = b"", *, reply: bool = False) -> bytes: ...
