@@ -309,7 +309,7 @@ function tableDraw() {
   seen.forEach((row, i) => rowDraw(drawn.body.rows[i] || drawn.body.appendChild(element('tr')), row, table.columns));
   const count = (rows.length > seen.length ? 'the first ' + seen.length + ' of ' : '') + rows.length +
     (rows.length === 1 ? ' row' : ' rows') +
-    (table.of > table.rows.length ? ', of ' + table.of + ' those that were active last' : '');
+    (table.of > table.rows.length ? ', the latest of ' + table.of : '');
   if ($('count').textContent !== count) $('count').textContent = count; /* or it is read aloud each second */
 }
 
