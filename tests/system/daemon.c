@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_MS    15000
+#define READY_MS    60000
 #define STOP_MS     20000
 #define ARGV_MAX    96
 #define LOG_SHOWN   6000 /* bytes of the log of a daemon whose test failed */

@@ -144,8 +144,10 @@ static void
 a_reload_of_as_many_workers_as_there_can_be_tells_nobody(void **state)
 {
     static struct peer kept[KEPT];
-    struct daemon *d = daemon_start(&(struct daemon_options){
-        .workers = 64, .listen = {"msp://127.0.0.1:0", "auto://127.0.0.1:0"}});
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 64,
+                                              .listen = {"msp://127.0.0.1:0", "auto://127.0.0.1:0"},
+                                              .set = {"ready_timeout=50s"}});
     struct answer a;
 
     (void)state;
