@@ -118,6 +118,7 @@ many_reloads_leave_no_more_than_some_old_workers(void **state)
     struct bench *b = *state;
 
     snprintf(b->toy->drain_timeout, sizeof(b->toy->drain_timeout), "100s");
+    snprintf(b->toy->ready_timeout, sizeof(b->toy->ready_timeout), "100s");
     b->toy->mode = TOY_STAY;
     b->toy->mode_index = -1;
     b->toy->workers = CONFIG_WORKERS_MAX;
