@@ -255,6 +255,10 @@ void conn_ready(struct watch *watch, uint32_t events);
 /* Sends what is ready, as far as the peer takes it. */
 void conn_write(struct conn *c);
 
+/* The same while a handler pushes, which must not hear of the connection's end meanwhile: that
+ * comes with the end of the turn. */
+void conn_write_early(struct conn *c);
+
 /* Reads until the socket is empty or the connection has had its share of this turn. to_end: the
  * peer may have closed behind its last bytes, so a short read is not the end. */
 void conn_read(struct conn *c, bool to_end);

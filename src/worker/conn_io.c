@@ -12,6 +12,7 @@
 #define FEED_MOST    1024 /* messages of one connection in one turn */
 #define FEED_LEAST   128  /* the same where the turn has had so many of all: */
 #define FEED_TURN    4096
+#define FEED_PUSHES  16            /* to other connections; they count as one more */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
 #define WAITING_MAX  1024         /* messages of one connection with their handler */
@@ -60,24 +61,43 @@ conn_send(const struct conn *c, struct iovec *iov, int count)
     return n;
 }
 
-/* Sends some of what is ready. Returns how much, or -1 where no more can be sent now: blocked, or
- * the connection is closed. */
+/* Sends some of what is ready. Returns how much; -1 with errno; or -2 with errno where it cannot be
+ * read back. */
 static ssize_t
-conn_write_some(struct conn *c)
+conn_send_some(struct conn *c)
 {
     struct worker *w = conn_worker(c);
     struct iovec iov[WRITE_PIECES];
     int count = chain_peek(&c->answers.ready, w->send_buf, WORKER_SEND_SIZE, iov, WRITE_PIECES);
-    ssize_t n;
+    ssize_t n = count < 0 ? -2 : conn_send(c, iov, count);
 
-    if (count < 0) {
+    if (n < 0)
+        return n;
+    chain_sent(&c->answers.ready, w->send_buf, (size_t)n);
+    CONN_ADD(c, bytes_out, (uint64_t)n);
+    c->blocked_sent += (uint64_t)n;
+    return n;
+}
+
+void
+conn_write_early(struct conn *c)
+{
+    while (!chain_is_empty(&c->answers.ready) && conn_send_some(c) >= 0)
+        continue;
+}
+
+/* Returns how much was sent, or -1 where no more can be sent now: blocked, or the connection is
+ * closed. */
+static ssize_t
+conn_write_some(struct conn *c)
+{
+    ssize_t n = conn_send_some(c);
+
+    if (n >= 0)
+        return n;
+    if (n == -2) {
         conn_end_unreadable(c);
         return -1;
-    }
-    n = conn_send(c, iov, count);
-    if (n >= 0) {
-        chain_sent(&c->answers.ready, w->send_buf, (size_t)n);
-        return n;
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         conn_blocked(c);
@@ -103,8 +123,6 @@ conn_write(struct conn *c)
 
         if (n < 0)
             return;
-        CONN_ADD(c, bytes_out, (uint64_t)n);
-        c->blocked_sent += (uint64_t)n;
         c->send_end_us = 0;
         if ((size_t)n >= share) {
             conn_read_later(c); /* the others first; then it is written to as well */
@@ -269,6 +287,19 @@ conn_note_unknown(struct conn *c)
         c->unknown_us = conn_worker(c)->now_us;
 }
 
+/* One that is sent on to many costs its turn as much as several. */
+static void
+conn_feed_message(struct conn *c, struct message *m)
+{
+    struct worker *w = conn_worker(c);
+    uint32_t cost = w->pushed;
+
+    conn_submit(c, m);
+    cost = 1 + (w->pushed - cost) / FEED_PUSHES;
+    c->fed += cost;
+    w->fed += cost;
+}
+
 static void
 conn_feed(struct conn *c, const uint8_t *data, size_t n)
 {
@@ -297,9 +328,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_write(c);
             break;
         case PROTO_MESSAGE:
-            c->fed++;
-            conn_worker(c)->fed++;
-            conn_submit(c, m);
+            conn_feed_message(c, m);
             break;
         case PROTO_CLOSE:
         case PROTO_BECOME:

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PUSH_FULL   (16u << 10) /* bytes that a peer may leave unread while memory is scarce */
+#define PUSH_SCARCE (16u << 10) /* bytes that a peer may leave unread while memory is scarce */
+#define PUSH_FULL   1024        /* and while it is full */
 #define REPLY_SMALL 4096        /* a larger reply is kept like a message */
 
 /* --- counting --- */
@@ -390,27 +391,38 @@ conn_push_blob(struct conn *c, struct blob *blob)
     return rc;
 }
 
-/* Its peer has left too much unread; or, where it reads no more and memory is scarce, some. */
+/* Its peer has left too much unread; or, where memory is scarce, some. */
 static bool
 conn_is_behind(const struct conn *c, uint64_t more)
 {
+    const struct ledger *l = &conn_worker(c)->store.ledger;
     size_t queued = conn_queued(c);
 
-    if (c->blocked_us != 0 && queued > PUSH_FULL && ledger_is_scarce(&conn_worker(c)->store.ledger))
+    if (ledger_is_scarce(l) && queued > (ledger_is_full(l) ? PUSH_FULL : PUSH_SCARCE))
         return true;
     return queued + more > c->listener->child->config->number[OPTION_SEND_QUEUE_MAX];
+}
+
+/* Is it still behind when all was sent that can be? In one turn thousands of messages may be for
+ * it. */
+static bool
+conn_stays_behind(struct conn *c, uint64_t more)
+{
+    conn_write_early(c);
+    return conn_is_behind(c, more);
 }
 
 int
 conn_push(struct conn *c, struct blob *blob)
 {
+    conn_worker(c)->pushed++;
     if (c->phase == CONN_OVERRUN) {
         errno = ENOBUFS;
     } else if (!conn_is_serving(c) || c->peer_done) {
         errno = ENOTCONN;
     } else if (c->proto->push == NULL) {
         errno = ENOTSUP;
-    } else if (!conn_is_behind(c, blob->len)) {
+    } else if (!conn_is_behind(c, blob->len) || !conn_stays_behind(c, blob->len)) {
         return conn_push_blob(c, blob);
     } else {
         conn_enter(c, CONN_OVERRUN);

@@ -152,6 +152,7 @@ struct worker {
     struct conn *touched; /* looked at once more at the end of the turn */
     uint32_t fed;         /* messages in this turn, */
     size_t read;          /* and bytes */
+    uint32_t pushed;      /* to peers that asked for nothing; goes round */
     struct conn *unread;  /* with bytes left to read in the next turn */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */

@@ -112,6 +112,24 @@ proc_memory(pid_t pid)
     return (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+uint64_t
+proc_memory_peak(pid_t pid)
+{
+    char path[64], line[128];
+    unsigned long long kib = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+    f = fopen(path, "re");
+    if (f == NULL)
+        return 0;
+    while (fgets(line, sizeof(line), f) != NULL)
+        if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
+            break;
+    fclose(f);
+    return kib * 1024;
+}
+
 bool
 proc_stopped(pid_t pid)
 {

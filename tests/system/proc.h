@@ -33,6 +33,9 @@ int proc_descriptors(pid_t pid);
 /* Bytes of memory that are its own, without mapped files; 0 where it is gone. */
 uint64_t proc_memory(pid_t pid);
 
+/* The most that it ever had, with what it maps of files; 0 where it is gone. */
+uint64_t proc_memory_peak(pid_t pid);
+
 /* May /proc tell of its descriptors? Before Linux 6.2 it tells root alone of those of workers: they
  * cannot be dumped. */
 bool proc_may_look(pid_t pid);

@@ -26,6 +26,7 @@
 #define PATIENT      60000
 #define TINY_PEERS   400
 #define UNREAD_PEERS 300
+#define MANY         2000       /* bytes of one of many messages: it is copied for each member */
 #define FULL_SECONDS 1700       /* for all tests */
 #define REPLY        (16 * MIB) /* the largest */
 
@@ -183,6 +184,43 @@ a_broadcast_is_kept_once_for_all_members(void **state)
     close_all(members + 1);
     free(large);
     daemon_stop(d);
+}
+
+/* Thousands of messages are there at once, for members that read nothing. */
+static void
+expect_many_to_be_broadcast(size_t n)
+{
+    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
+                             "frame", "handler=broadcast");
+    const unsigned members = 1000, sent = 4000;
+    size_t left = sent * (n + 4);
+    char *message = frame(n);
+    struct proc_list workers;
+    uint64_t turns, before;
+
+    connect_all(d, members + 1);
+    WAIT_FOR(stats_total(d, "open") == members + 1, 20000);
+    daemon_workers(d, &workers);
+    before = proc_memory_peak(workers.pid[0]);
+    turns = stats_total(d, "turns");
+    WAIT_FOR((left = write_some(&peers[members], message, n + 4, left)) == 0, PATIENT);
+    WAIT_FOR(stats_total(d, "messages") == sent, PATIENT);
+    assert_true(stats_total(d, "turns") - turns > sent / 100);
+#ifndef MS_SANITIZE
+    assert_true(proc_memory_peak(workers.pid[0]) - before < MAX + SLACK);
+#endif
+    expect_good(d);
+    close_all(members + 1);
+    free(message);
+    daemon_stop(d);
+}
+
+static void
+a_broadcast_of_many_messages_takes_many_turns_and_little_memory(void **state)
+{
+    (void)state;
+    expect_many_to_be_broadcast(1);
+    expect_many_to_be_broadcast(2000); /* it is copied for each member */
 }
 
 static void
@@ -726,6 +764,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(a_broadcast_is_kept_once_for_all_members),
+        SYSTEM_TEST(a_broadcast_of_many_messages_takes_many_turns_and_little_memory),
         SYSTEM_TEST(a_sealed_broadcast_is_sealed_once_for_all_members),
         SYSTEM_TEST(large_sealed_messages_take_little_memory_to_be_opened),
         SYSTEM_TEST(rubbish_for_a_sealed_listener_takes_little_memory),
