@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
-#define LINK_ABI    1
+#define LINK_ABI    2
 #define LINK_SYMBOL "msockd_nats_plugin"
 
 struct link; /* the plugin's */
