@@ -92,11 +92,7 @@ static size_t
 command_line(const struct daemon *d, const char **argv, char workers[16])
 {
     static const char *const anywhere[] = {"msp://127.0.0.1:0", NULL};
-#ifdef MS_SANITIZE /* whose runtime makes a process when it has something to say */
     static const char *const unconfined[] = {"sandbox=off", NULL};
-#else
-    static const char *const unconfined[] = {NULL};
-#endif
     const struct daemon_options *o = &d->options;
     size_t n = 0;
 
@@ -119,7 +115,8 @@ command_line(const struct daemon *d, const char **argv, char workers[16])
             argv[n++] = o->handler;
         }
     }
-    n = add_words(argv, n, "-o", unconfined, 1);
+    if (!harness_is_sandboxed)
+        n = add_words(argv, n, "-o", unconfined, 1);
     n = add_words(argv, n, "-o", o->set, DAEMON_WORDS_MAX);
     n = add_words(argv, n, NULL, o->more, DAEMON_WORDS_MAX);
     argv[n] = NULL;

@@ -218,14 +218,22 @@ harness_unmount(const char *path)
     assert_int_equal(umount2(path, 0), 0);
 }
 
+#ifdef MS_SANITIZE
+bool harness_is_sandboxed;
+#else
+bool harness_is_sandboxed = true;
+#endif
+
 void
 harness_need_sandbox(void)
 {
-#ifdef MS_SANITIZE
-    skip();
-#endif
     if (syscall(SYS_landlock_create_ruleset, NULL, 0, 1) < 2) /* asks for the version */
         skip();
+    if (harness_is_sandboxed)
+        return;
+    /* Whoever looks for leaks makes a process. */
+    assert_int_equal(setenv("ASAN_OPTIONS", "detect_leaks=0", 1), 0);
+    harness_is_sandboxed = true;
 }
 
 void

@@ -45,9 +45,10 @@ void harness_small_disk(unsigned kib, char path_out[HARNESS_PATH_LEN]);
 /* Skips the test unless it runs as root. */
 void harness_need_root(void);
 
-/* Skips the test where workers cannot have their sandbox: a sanitizer is in the way, or the kernel
- * is too old. */
+/* Skips the test where workers cannot have their sandbox: the kernel is too old. Under a sanitizer
+ * daemons have none but from here on, where leaks are not looked for. */
 void harness_need_sandbox(void);
+extern bool harness_is_sandboxed;
 
 /* Mounts an image of a file system on a directory of harness_directory; options are "" or begin
  * with a comma. False where that is not possible here. It goes away with the test. */

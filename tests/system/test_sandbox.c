@@ -240,7 +240,7 @@ a_test_and_a_reload_that_require_it_fail_too(void **state)
     struct running r;
 
     (void)state;
-    harness_need_sandbox(); /* a sanitizer's daemon has it off whatever the file says */
+    harness_need_sandbox();
     run_start(&r, argv, &how);
     run_finish(&r, 30000, &result);
     assert_int_equal(result.status, 78);
