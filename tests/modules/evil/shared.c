@@ -122,14 +122,14 @@ write_read_only(const struct evil *e, const struct attempt *a)
 /* --- memory --- */
 
 /* Calls try for each mapping of that mode whose name has a->path in it. Returns how many calls
- * succeeded, or -1 with errno. */
+ * succeeded, or -1 with errno; ENODATA: there is no such mapping. */
 static long
 each_map(const struct evil *e, const struct attempt *a, const char *wanted,
          long (*try)(void *at, size_t len))
 {
     const char *line = e->maps;
     long done = 0;
-    int last = EBADF;
+    int last = ENODATA;
 
     for (; line != NULL && *line != '\0'; line = strchr(line, '\n')) {
         unsigned long from, to;
