@@ -35,13 +35,13 @@ const char *
 listener_check_tls(const struct listener_config *l)
 {
     bool asks = l->number[OPTION_TLS_CLIENT] != TLS_CLIENT_AUTO;
-
     bool names = source_rules_have_names(&l->allow) || source_rules_have_names(&l->deny);
 
     if (names && (l->number[OPTION_TLS] == 0 || !listener_has(l, OPTION_TLS_CLIENT_CA)))
         return "a rule about cert:NAME needs tls=required and tls_client_ca=FILE";
     if (l->number[OPTION_PREFIX] != 0 && !listener_names_all(l))
-        return "prefix=identity needs a Unix socket, or tls=required and tls_client_ca=FILE";
+        return "prefix=identity needs a Unix socket, or tls=required and tls_client_ca=FILE "
+               "without tls_client=optional";
     if (l->number[OPTION_TLS] == 0)
         return NULL;
     if (!listener_has(l, OPTION_TLS_CERT) || !listener_has(l, OPTION_TLS_KEY))
@@ -84,7 +84,8 @@ listener_read_tls(struct listener_config *l, char error[TLS_ERROR_LEN])
         tls_context_destroy(context);
         return 0;
     }
-    snprintf(error, TLS_ERROR_LEN, "%.100s: tls_cert=%.120s: %.240s", l->name, path[TLS_CERT],
-             reason);
+    snprintf(error, TLS_ERROR_LEN, "%.80s: tls_cert=%.90s%s%.90s: %.200s", l->name, path[TLS_CERT],
+             path[TLS_CA] != NULL ? ", tls_client_ca=" : "",
+             path[TLS_CA] != NULL ? path[TLS_CA] : "", reason);
     return -1;
 }

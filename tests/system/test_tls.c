@@ -311,6 +311,23 @@ a_reload_takes_the_new_certificate_and_no_bad_one(void **state)
     daemon_stop(d);
 }
 
+static void
+authorities_that_are_none_are_refused_by_the_name_of_their_file(void **state)
+{
+    char url[TLS_CASE_URL_LEN], options[HARNESS_PATH_LEN + 64], junk[HARNESS_PATH_LEN];
+    struct run_result r;
+
+    (void)state;
+    harness_join(junk, tls_dir, "junk.pem");
+    snprintf(options, sizeof(options), "&tls_client_ca=%s", junk);
+    snprintf(url, sizeof(url), "%s", tls_case_url("frame", "server", options));
+    r = run_program(harness_program("msockd"), "-t", "-l", url, NULL);
+    assert_int_equal(r.status, 78);
+    assert_non_null(strstr(r.err, options + 1));
+    assert_non_null(strstr(r.err, "the certificate authorities cannot be used"));
+    run_result_free(&r);
+}
+
 /* 14 days before. */
 static void
 a_certificate_that_ends_soon_is_shown_and_said(void **state)
@@ -409,6 +426,7 @@ main(void)
         SYSTEM_TEST(nobody_begins_anew_in_the_middle),
         SYSTEM_TEST(early_data_is_not_taken),
         SYSTEM_TEST(a_reload_takes_the_new_certificate_and_no_bad_one),
+        SYSTEM_TEST(authorities_that_are_none_are_refused_by_the_name_of_their_file),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_shown_and_said),
         SYSTEM_TEST(connections_stay_with_the_worker_that_shook_hands),
         SYSTEM_TEST(idle_connections_cost_what_they_are_said_to_cost),
