@@ -229,12 +229,6 @@ enum answer_meaning {
 
 enum answer_meaning answer_means(const struct stream_answer *answer);
 
-/* --- publisher_look.c --- */
-
-/* The answer to "$JS.API.STREAM.MSG.GET.S": does the message have that header as it stands in
- * lines? True where there is no such message. */
-bool look_is_same(const char *answer, size_t n, const char *name, const char *lines);
-
 /* --- stream.c --- */
 
 /* What is asked about the stream, and what the answer is. */

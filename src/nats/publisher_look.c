@@ -29,7 +29,9 @@ look_has(const char *headers, const char *name, const char *lines)
     return has != NULL && wanted != NULL && strncmp(has, wanted, strcspn(wanted, "\n") + 1) == 0;
 }
 
-bool
+/* The answer to "$JS.API.STREAM.MSG.GET.S": does the message have that header as it stands in
+ * lines? True where there is no such message. */
+static bool
 look_is_same(const char *answer, size_t n, const char *name, const char *lines)
 {
     json_t *root = json_loadb(answer, n, 0, NULL);

@@ -8,9 +8,7 @@ enum {
     CODE_NO_STREAM = 10059,
     CODE_NAME_TAKEN = 10058,
     CODE_OVERLAPS = 10065,
-    CODE_NO_JETSTREAM = 10076,
-    CODE_NO_JETSTREAM_HERE = 10039, /* in this account */
-    CODE_NO_PEERS = 10005,          /* fewer servers than replicas, up to now */
+    CODE_NO_PEERS = 10005, /* fewer servers than replicas, up to now */
     CODE_NOT_AVAILABLE = 10008,
     CODE_NOT_LEADER = 10009,
 };
