@@ -5,14 +5,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
-#include <unistd.h>
 
-#define CROWD         40 /* connections of one round, where many make the harm */
-#define ROUND_MS      20 /* between two rounds */
-#define HOLD_MS       400
-#define ATTACKER_NICE 19
+#define CROWD    40 /* connections of one round, where many make the harm */
+#define ROUND_MS 20 /* between two rounds */
+#define HOLD_MS  400
 
 struct attacker {
     const struct attack *attack;
@@ -253,8 +250,6 @@ attacker_main(void *arg)
 {
     struct attacker *a = arg;
 
-    /* Hostile peers have machines of their own, and do not keep good ones from a processor. */
-    assert_int_equal(setpriority(PRIO_PROCESS, (id_t)gettid(), ATTACKER_NICE), 0);
     while (!stopping) {
         a->attack->round(a);
         a->rounds++;
