@@ -99,8 +99,8 @@ fd_fits_limit(size_t n, off_t offset)
 int
 fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
 {
-    if (!fd_fits_limit(n, offset)) {
-        errno = EFBIG;
+    if (offset < 0 || !fd_fits_limit(n, offset)) {
+        errno = offset < 0 ? EINVAL : EFBIG;
         return -1;
     }
     return fd_put(fd, buf, n, offset);

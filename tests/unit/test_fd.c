@@ -136,6 +136,10 @@ offsets_leave_the_position_alone(void **state)
     (void)state;
     assert_int_equal(fd_pwrite_all(fd, "hello", 5, 10), 0);
     assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
+    errno = 0;
+    assert_int_equal(fd_pwrite_all(fd, "hello", 5, -1), -1);
+    assert_int_equal(errno, EINVAL);
+    assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
     assert_int_equal(fd_pread_all(fd, got, 5, 10), 0);
     assert_memory_equal(got, "hello", 5);
     assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
