@@ -1,8 +1,8 @@
 #include "unit/fake/net.h"
 
 #include "support/wait.h"
+#include "unit/guard.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <netdb.h>
@@ -165,29 +165,16 @@ pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void 
 
 /* --- around each test --- */
 
-static unsigned
-count_entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    unsigned n = 0;
-
-    assert_non_null(dir);
-    while (readdir(dir) != NULL)
-        n++;
-    closedir(dir);
-    return n;
-}
-
 unsigned
 count_threads(void)
 {
-    return count_entries("/proc/self/task");
+    return guard_entries("/proc/self/task");
 }
 
 static unsigned
 count_descriptors(void)
 {
-    return count_entries("/proc/self/fd");
+    return guard_entries("/proc/self/fd");
 }
 
 static unsigned threads_before, descriptors_before;
