@@ -38,17 +38,22 @@ follow_add(struct fixture *f, struct buffer *lines, unsigned number, const char 
 void
 follow_write(struct fixture *f, const char *segment, struct buffer *lines, mode_t mode)
 {
-    const char *path = fixture_path(f, segment);
+    const char *path = fixture_path(f, segment), *to = path;
     struct stat before = {.st_mode = 0640};
     int fd;
 
-    /* A sealed one is opened by root alone. */
+    /* A sealed one is opened by root alone. A new one gets its name when it is whole: the recovery
+     * of a worker would remove one that is empty and has no lock. */
     if (stat(path, &before) == 0)
         assert_int_equal(chmod(path, 0640), 0);
-    fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    else
+        to = fixture_path(f, "new-segment");
+    fd = open(to, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     assert_true(fd >= 0);
     assert_int_equal(fd_write_all(fd, buffer_bytes(lines), lines->len), 0);
     assert_int_equal(fchmod(fd, mode != 0 ? mode : before.st_mode & 0777), 0);
+    if (to != path)
+        assert_int_equal(rename(to, path), 0);
     fd_close(&fd);
     buffer_fini(lines);
 }
