@@ -241,7 +241,8 @@ msock_conn_read(msock_conn *c, int timeout_ms, msock_message **message_out);
  *   MSOCK_OK           the message is on its way; every further call on the server sends more of it
  *   MSOCK_TIMEOUT, MSOCK_CANCELLED   nothing of the message was sent
  *   MSOCK_UNREACHABLE  the connection has ended
- *   MSOCK_USAGE        the protocol is msp, or the message is too long for the peer */
+ *   MSOCK_USAGE        the protocol is msp, or the message is too long for the peer, or more than
+ *                      send_queue_max waits behind a message of the peer that is not settled */
 MSOCK_API enum msock_status
 msock_conn_write(msock_conn *c, const void *data, size_t n, int timeout_ms);
 

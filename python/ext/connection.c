@@ -238,7 +238,8 @@ static PyMethodDef connection_methods[] = {
      "Send a message to the peer without a request from it; over every protocol but msp.\n\n"
      "Waits until the peer has read enough of what was written before. Raises Timeout if nothing "
      "was\n"
-     "sent within timeout seconds, and Unreachable if the connection has ended."},
+     "sent within timeout seconds, and Unreachable if the connection has ended. UsageError: too\n"
+     "much waits behind a message of the peer that is not settled."},
     {"disconnect", connection_disconnect, METH_NOARGS,
      "disconnect($self, /)\n--\n\n"
      "End the connection between two messages. What was written before is still sent."},

@@ -178,7 +178,8 @@ server_conn_push_failed(struct msock_conn *c)
     return server_fail(s, MSOCK_UNREACHABLE, "the connection is closing");
 }
 
-/* Waits until its peer has left no more unread than it may. */
+/* Waits until its peer has left no more unread than it may. Only the program can make room behind a
+ * message that it has not settled. */
 static enum msock_status
 server_conn_wait_for_room(struct msock_conn *c, int timeout_ms)
 {
@@ -187,7 +188,12 @@ server_conn_wait_for_room(struct msock_conn *c, int timeout_ms)
     enum msock_status status = MSOCK_OK;
 
     while (status == MSOCK_OK && c->core != NULL) {
-        if (conn_queued(c->core) <= s->listeners[conn_listener(c->core)].queue_max)
+        uint64_t max = s->listeners[conn_listener(c->core)].queue_max;
+        uint64_t held = conn_held_back(c->core);
+
+        if (held > max)
+            return server_fail(s, MSOCK_USAGE, "too much waits for a message to be settled");
+        if (conn_queued(c->core) + held <= max)
             return MSOCK_OK;
         status = server_wait(s, &wait);
     }

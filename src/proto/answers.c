@@ -41,6 +41,16 @@ answers_fini(struct answers *a)
     answers_init(a, a->ready.bytes.ledger);
 }
 
+uint64_t
+answers_held(const struct answers *a)
+{
+    uint64_t held = 0;
+
+    for (const struct answer *place = a->first; place != NULL; place = place->next)
+        held += chain_len(&place->behind);
+    return held;
+}
+
 /* Where bytes go that come after all places; not while closing, when dropped places are last. */
 static struct chain *
 answers_tail(struct answers *a)

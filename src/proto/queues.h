@@ -53,6 +53,9 @@ answers_chain(const struct answers *a, struct chain *c_out)
 /* The same with all of a chain: at the place, or, for NULL, behind what was appended last. */
 void answers_give(struct answers *a, struct answer *place, struct chain *given, bool last);
 
+/* Bytes that are not ready: they wait for a place to be settled. */
+uint64_t answers_held(const struct answers *a);
+
 /* Nothing to send and nothing to come. */
 static inline bool
 answers_idle(const struct answers *a)

@@ -347,6 +347,12 @@ conn_queued(const struct conn *c)
 }
 
 size_t
+conn_held_back(const struct conn *c)
+{
+    return (size_t)answers_held(&c->answers);
+}
+
+size_t
 conn_listener(const struct conn *c)
 {
     return (size_t)(c->listener->child - conn_worker(c)->child->listeners);
@@ -391,12 +397,12 @@ conn_push_blob(struct conn *c, struct blob *blob)
     return rc;
 }
 
-/* Its peer has left too much unread; or, where memory is scarce, some. */
+/* Its peer has left too much unread, or its handler unsettled; or, where memory is scarce, some. */
 static bool
 conn_is_behind(const struct conn *c, uint64_t more)
 {
     const struct ledger *l = &conn_worker(c)->store.ledger;
-    size_t queued = conn_queued(c);
+    size_t queued = conn_queued(c) + conn_held_back(c);
 
     if (ledger_is_scarce(l) && queued > (ledger_is_full(l) ? PUSH_FULL : PUSH_SCARCE))
         return true;

@@ -73,6 +73,9 @@ unsigned worker_connections(const struct worker *w);
 /* Bytes that wait for its peer to read, in whatever queue. */
 size_t conn_queued(const struct conn *c);
 
+/* Bytes that wait for the handler: they are behind the answer to a message that is not settled. */
+size_t conn_held_back(const struct conn *c);
+
 /* Which of child->listeners it came to. */
 size_t conn_listener(const struct conn *c);
 

@@ -228,6 +228,22 @@ a_chat_goes_on_over_a_reload_and_nobody_notices(void **state)
     daemon_stop(d);
 }
 
+static void
+what_waits_behind_an_unsettled_message_is_bounded(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .listen = {module_listener("frame://127.0.0.1:0?framing=delimiter&delimiter=%0A&reply=yes",
+                                   "tests/modules/flood.so")}});
+    struct peer p;
+
+    (void)state;
+    peer_connect(&p, &d->listeners[0]);
+    say(&p, 0, "first\nsecond");
+    assert_true(peer_closed(&p, 5000 * WAIT_SCALE));
+    peer_close(&p);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -236,6 +252,7 @@ main(void)
         SYSTEM_TEST(a_module_of_another_abi_is_refused_at_the_start),
         SYSTEM_TEST(a_module_that_does_not_fit_leaves_all_as_it_was_at_a_reload),
         SYSTEM_TEST(a_chat_goes_on_over_a_reload_and_nobody_notices),
+        SYSTEM_TEST(what_waits_behind_an_unsettled_message_is_bounded),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

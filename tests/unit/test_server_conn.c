@@ -159,6 +159,23 @@ a_message_outlives_its_connection(void **state)
     msock_server_destroy(s);
 }
 
+/* A frame of any length; the server goes on sending it. */
+static void
+read_away(msock_server *s, int fd)
+{
+    uint32_t wire;
+
+    assert_true(raw_read(fd, &wire, sizeof(wire)));
+    for (size_t left = ntohl(wire), n; left > 0; left -= n) {
+        char some[4096];
+        msock_message *none;
+
+        n = left < sizeof(some) ? left : sizeof(some);
+        (void)msock_server_recv(s, 0, &none);
+        assert_true(raw_read(fd, some, n));
+    }
+}
+
 static void
 a_peer_that_does_not_read_makes_a_write_wait(void **state)
 {
@@ -168,25 +185,40 @@ a_peer_that_does_not_read_makes_a_write_wait(void **state)
     msock_conn *c = accept_one(s);
     enum msock_status status;
     unsigned written = 0;
-    uint32_t wire;
 
     (void)state;
     while ((status = msock_conn_write(c, block, sizeof(block), 5)) == MSOCK_OK)
         assert_true(++written < 1000);
     assert_int_equal(status, MSOCK_TIMEOUT);
-    for (unsigned i = 0; i < written; i++) {
-        assert_true(raw_read(fd, &wire, sizeof(wire)));
-        for (size_t left = ntohl(wire), n; left > 0; left -= n) {
-            char some[4096];
-            msock_message *none;
-
-            n = left < sizeof(some) ? left : sizeof(some);
-            (void)msock_server_recv(s, 0, &none);
-            assert_true(raw_read(fd, some, n));
-        }
-    }
+    while (written-- > 0)
+        read_away(s, fd);
     assert_int_equal(msock_conn_write(c, "again", 5, PATIENCE_MS), MSOCK_OK);
     frame_expect(fd, "again");
+    close(fd);
+    msock_server_destroy(s);
+}
+
+static void
+what_waits_behind_an_unsettled_message_is_bounded(void **state)
+{
+    static char block[64 * 1024 + 1];
+    msock_server *s = fixture_server("frame://127.0.0.1:0?send_queue_max=64K");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+    msock_message *m;
+
+    (void)state;
+    frame_send(fd, "a question");
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &m), MSOCK_OK);
+    assert_int_equal(msock_conn_write(c, block, sizeof(block), -1), MSOCK_OK);
+    assert_int_equal(msock_conn_write(c, "more", 4, -1), MSOCK_USAGE);
+    assert_non_null(strstr(msock_server_error(s), "settled"));
+    fixture_expect(m, "a question");
+    msock_message_commit(m, "an answer", 9);
+    frame_expect(fd, "an answer");
+    read_away(s, fd);
+    assert_int_equal(msock_conn_write(c, "more", 4, PATIENCE_MS), MSOCK_OK);
+    frame_expect(fd, "more");
     close(fd);
     msock_server_destroy(s);
 }
@@ -315,6 +347,7 @@ main(void)
         cmocka_unit_test(a_connection_outlives_its_peer),
         cmocka_unit_test(a_message_outlives_its_connection),
         cmocka_unit_test(a_peer_that_does_not_read_makes_a_write_wait),
+        cmocka_unit_test(what_waits_behind_an_unsettled_message_is_bounded),
         cmocka_unit_test(what_was_written_before_the_end_arrives),
         cmocka_unit_test(messages_that_were_not_read_fail_at_the_end),
         cmocka_unit_test(a_stop_ends_all_waiting),
