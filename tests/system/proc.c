@@ -4,8 +4,11 @@
 
 #include "harness.h"
 
+#include "support/signals.h"
+
 #include <dirent.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,12 +133,40 @@ proc_memory_peak(pid_t pid)
     return kib * 1024;
 }
 
-bool
-proc_stopped(pid_t pid)
+static bool
+is_stopped(pid_t pid)
 {
     struct proc_stat st;
 
     return read_stat(pid, &st) && st.state == 'T';
+}
+
+void
+proc_stop(pid_t pid)
+{
+    assert_int_equal(signal_send(pid, SIGSTOP), 0);
+    WAIT_FOR(is_stopped(pid), 20000);
+}
+
+void
+proc_go_on(pid_t pid)
+{
+    assert_int_equal(signal_send(pid, SIGCONT), 0);
+    WAIT_FOR(!is_stopped(pid), 20000);
+}
+
+void
+proc_stop_all(const struct proc_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        proc_stop(list->pid[i]);
+}
+
+void
+proc_go_on_all(const struct proc_list *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        proc_go_on(list->pid[i]);
 }
 
 uint64_t

@@ -40,8 +40,13 @@ uint64_t proc_memory_peak(pid_t pid);
  * cannot be dumped. */
 bool proc_may_look(pid_t pid);
 
-/* Stopped by SIGSTOP. */
-bool proc_stopped(pid_t pid);
+/* SIGSTOP and SIGCONT. They return when it stands still, or goes on again. */
+void proc_stop(pid_t pid);
+void proc_go_on(pid_t pid);
+
+/* The same for all of a list. A worker that stands still takes no connection. */
+void proc_stop_all(const struct proc_list *list);
+void proc_go_on_all(const struct proc_list *list);
 
 /* The number behind "Name:" in /proc/PID/status. */
 uint64_t proc_status(pid_t pid, const char *name, int base);

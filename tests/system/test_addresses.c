@@ -5,12 +5,9 @@
 #include "stats.h"
 #include "target.h"
 
-#include "support/signals.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -282,17 +279,14 @@ what_waits_at_an_address_that_goes_is_served_and_the_port_is_closed(void **state
     daemon_launch(d);
     port = target_port(&d->listeners[0]);
     daemon_workers(d, &old);
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGSTOP);
-    WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 20000);
+    proc_stop_all(&old);
     target = at("127.0.0.2", port);
     for (int i = 0; i < WAITING; i++) {
         peer_connect(&p[i], &target);
         peer_post(&p[i], &m);
     }
     move(d, port, "\"msp://127.0.0.1:%u\"");
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGCONT);
+    proc_go_on_all(&old);
     for (int i = 0; i < WAITING; i++) {
         assert_int_equal(peer_answer(&p[i], &a), ANSWER_ACK);
         assert_int_equal(peer_answer(&p[i], &a), ANSWER_ACK);

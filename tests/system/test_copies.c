@@ -86,12 +86,11 @@ a_copy_waits_in_a_worker_that_goes_on_meanwhile(void **state)
     peer_connect(&first, &d->listeners[0]);
     peer_connect(&copy, &d->listeners[0]);
     daemon_workers(d, &workers);
-    assert_int_equal(signal_send(workers.pid[0], SIGSTOP), 0);
-    WAIT_FOR(proc_stopped(workers.pid[0]), 20000);
+    proc_stop(workers.pid[0]);
     faults_set(d, SLOW);
     assert_int_equal(peer_write(&other, "half a header", 13), 0);
     peer_post(&first, &message);
-    assert_int_equal(signal_send(workers.pid[0], SIGCONT), 0);
+    proc_go_on(workers.pid[0]);
     WAIT_FOR(faults_struck(d) > struck, 20000);
     faults_set(d, "");
     peer_post(&copy, &message);

@@ -260,16 +260,13 @@ figures_can_be_read_while_everything_hangs(void **state)
     open_and_talk(d, peers, &sum);
     expect_totals(d, &sum);
     daemon_workers(d, &workers);
-    signal_send(d->run.pid, SIGSTOP);
-    for (size_t i = 0; i < workers.count; i++)
-        signal_send(workers.pid[i], SIGSTOP);
-    WAIT_FOR(proc_stopped(d->run.pid) && proc_stopped(workers.pid[0]), 2000);
+    proc_stop(d->run.pid);
+    proc_stop_all(&workers);
     expect_totals(d, &sum);
     for (unsigned i = 0; i < PEERS; i++)
         expect_conn(d, &peers[i]);
-    for (size_t i = 0; i < workers.count; i++)
-        signal_send(workers.pid[i], SIGCONT);
-    signal_send(d->run.pid, SIGCONT);
+    proc_go_on_all(&workers);
+    proc_go_on(d->run.pid);
     daemon_stop(d);
 }
 

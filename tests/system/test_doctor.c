@@ -187,12 +187,11 @@ a_process_of_an_earlier_msockd_is_wrong(void **state)
     p.runtime_dir = d->runtime_dir;
     patient_expect_fine(&p, "leftovers");
     daemon_workers(d, &workers);
-    signal_send(workers.pid[0], SIGSTOP);
-    WAIT_FOR(proc_stopped(workers.pid[0]), 10000);
+    proc_stop(workers.pid[0]);
     daemon_kill_master(d);
     daemon_launch(d);
     patient_expect_wrong(&p, "leftovers", "earlier msockd");
-    signal_send(workers.pid[0], SIGCONT);
+    proc_go_on(workers.pid[0]);
     WAIT_FOR(!proc_alive(workers.pid[0]), 20000);
     patient_expect_fine(&p, "leftovers");
     daemon_stop(d);

@@ -9,10 +9,7 @@
 #include "target.h"
 #include "ways.h"
 
-#include "support/signals.h"
-
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,9 +163,7 @@ what_lies_unread_in_the_socket_is_taken_once(void **state)
     connect_all(&s);
     send_all(&s);
     daemon_workers(s.d, &old);
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGSTOP);
-    WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
+    proc_stop_all(&old);
     for (size_t i = 0; i < s.count; i++) {
         struct raw *r = &s.raw[i];
 
@@ -182,8 +177,7 @@ what_lies_unread_in_the_socket_is_taken_once(void **state)
                       raw_cnp_encode(r, packet, RAW_CNP_DATA, r->sequence++, "early", 5));
     }
     daemon_reload(s.d);
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGCONT);
+    proc_go_on_all(&old);
     for (size_t i = 0; i < s.count; i++) {
         struct raw *r = &s.raw[i];
 
@@ -458,13 +452,6 @@ a_connection_does_not_move_to_another_framing(void **state)
     }
 }
 
-static void
-signal_workers(const struct proc_list *workers, int signal_number)
-{
-    for (size_t i = 0; i < workers->count; i++)
-        assert_int_equal(signal_send(workers->pid[i], signal_number), 0);
-}
-
 /* On its way to workers that never take it, while the next reload takes its listener away. */
 static void
 a_connection_whose_listener_goes_meanwhile_is_told_and_counted(void **state)
@@ -478,20 +465,19 @@ a_connection_whose_listener_goes_meanwhile_is_told_and_counted(void **state)
     raw_connect(&r, &raw_cnp_burst, &d->listeners[0], RAW_WHOLE);
     WAIT_FOR(stats_total(d, "accepted") == 1, 5000);
     daemon_workers(d, &old);
-    signal_workers(&old, SIGSTOP);
+    proc_stop_all(&old);
     daemon_reload(d);
     daemon_workers(d, &both);
     for (size_t i = 0; i < both.count; i++)
         if (!proc_list_has(&old, both.pid[i]))
             next.pid[next.count++] = both.pid[i];
-    signal_workers(&next, SIGSTOP);
-    WAIT_FOR(proc_stopped(next.pid[0]), 2000);
-    signal_workers(&old, SIGCONT);
+    proc_stop_all(&next);
+    proc_go_on_all(&old);
     WAIT_FOR(!proc_alive(old.pid[0]), 10000);
     daemon_configure(d, "workers = 1\nlisten = {\"cnp://localhost:0\"}\n");
     daemon_reload(d);
     raw_cnp_expect_error(&r, "shutdown", 0);
-    signal_workers(&next, SIGCONT);
+    proc_go_on_all(&next);
     WAIT_FOR(stats_total(d, "refused") == 1, 5000);
     assert_true(daemon_logged(d, "that was to move here has ended: its listener is gone"));
     assert_int_equal(stats_total(d, "adopted"), 0);

@@ -684,8 +684,7 @@ messages_under_way_to_nats_are_in_the_ledger(void **state)
         o.listen[i] = url[i];
     }
     d = daemon_start(&o);
-    signal_send(n.run.pid, SIGSTOP);
-    WAIT_FOR(proc_stopped(n.run.pid), 5000);
+    proc_stop(n.run.pid);
     for (unsigned i = 0; i < senders; i++) {
         peer_connect(&peers[i], &d->listeners[i % 3]);
         left[i] = len + 4;
@@ -696,7 +695,7 @@ messages_under_way_to_nats_are_in_the_ledger(void **state)
             left[i] = write_some(&peers[i], message, len + 4, left[i]);
         look(d);
     } while (waiting_more(&w));
-    signal_send(n.run.pid, SIGCONT);
+    proc_go_on(n.run.pid);
     w = waiting_begin(PATIENT);
     do {
         all = 0;

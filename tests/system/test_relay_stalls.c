@@ -146,7 +146,7 @@ a_relay_that_waits_for_another_one_says_so_beside_it(void **state)
     relay_send_text(d, "one");
     relay_check_stream(d, &n);
     first = relay_number(d, "pid");
-    signal_send((pid_t)first, SIGSTOP);
+    proc_stop((pid_t)first);
     daemon_reload(d);
     relay_send_text(d, "two");
     WAIT_FOR(relay_error_has(d, "another process does that"), 20000);
@@ -155,7 +155,7 @@ a_relay_that_waits_for_another_one_says_so_beside_it(void **state)
     json_decref(row);
     assert_int_equal(relay_number_of(d, first, "relayed"), 1);
     assert_int_equal(relay_number_of(d, relay_number(d, "pid"), "relayed"), 0);
-    signal_send((pid_t)first, SIGCONT);
+    proc_go_on((pid_t)first);
     relay_check_stream(d, &n);
     daemon_stop(d);
 }

@@ -4,12 +4,9 @@
 #include "stats.h"
 #include "target.h"
 
-#include "support/signals.h"
-
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,16 +200,13 @@ what_waits_in_the_backlog_is_served_after_a_reload(void **state)
 
     (void)state;
     daemon_workers(d, &old);
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGSTOP);
-    WAIT_FOR(proc_stopped(old.pid[0]) && proc_stopped(old.pid[1]), 2000);
+    proc_stop_all(&old);
     peer_connect(&p, &d->listeners[0]);
     peer_post(&p, &m);
     daemon_reload(d);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
     assert_int_equal(peer_answer(&p, &a), ANSWER_ACK);
-    for (size_t i = 0; i < old.count; i++)
-        signal_send(old.pid[i], SIGCONT);
+    proc_go_on_all(&old);
     daemon_expect_new_workers(d, &old);
     daemon_stop(d);
 }

@@ -219,8 +219,7 @@ one_commit_serves_connections_of_different_protocols(void **state)
     }
     WAIT_FOR(stats_total(d, "open") == 3 * GROUPS, 5000);
     before = stats_workers_sum(d, "commits");
-    signal_send(workers.pid[0], SIGSTOP);
-    WAIT_FOR(proc_stopped(workers.pid[0]), 5000);
+    proc_stop(workers.pid[0]);
     for (size_t i = 0; i < 3 * GROUPS; i++) {
         if (grouped[i % 3] == &raw_cnp_step)
             raw_write(&r[i], packet, raw_cnp_encode(&r[i], packet, RAW_CNP_DATA, 1, "hello", 5));
@@ -229,7 +228,7 @@ one_commit_serves_connections_of_different_protocols(void **state)
         else
             raw_write(&r[i], "\0\0\0\5hello", 9);
     }
-    signal_send(workers.pid[0], SIGCONT);
+    proc_go_on(workers.pid[0]);
     for (size_t i = 0; i < 3 * GROUPS; i++)
         if (grouped[i % 3] == &raw_cnp_step)
             raw_cnp_expect_ack(&r[i], 1);

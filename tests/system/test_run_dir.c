@@ -191,13 +191,13 @@ nothing_is_written_where_a_link_leads_that_took_the_name(void **state)
 static void
 remove_files(const struct daemon *d, const char *const *names, size_t count, bool replace)
 {
-    assert_int_equal(signal_send(d->run.pid, SIGSTOP), 0);
+    proc_stop(d->run.pid);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(unlink(in_run(d, names[i])), 0);
         if (replace)
             harness_write_file(in_run(d, names[i]), "a stranger's", 12);
     }
-    assert_int_equal(signal_send(d->run.pid, SIGCONT), 0);
+    proc_go_on(d->run.pid);
 }
 
 /* As whoever cleans up old files would do. */

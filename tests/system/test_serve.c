@@ -3,8 +3,6 @@
 #include "http.h"
 #include "serving.h"
 #include "stats.h"
-#include "support/signals.h"
-
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -218,14 +216,6 @@ events_await(BIO *bio, const char *kind, unsigned count)
 }
 
 static void
-stop_all(const struct daemon *d, const struct proc_list *workers, int signo)
-{
-    signal_send(d->run.pid, signo);
-    for (size_t i = 0; i < workers->count; i++)
-        signal_send(workers->pid[i], signo);
-}
-
-static void
 events_come_and_ask_nothing_of_the_workers(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 2});
@@ -237,14 +227,16 @@ events_come_and_ask_nothing_of_the_workers(void **state)
     serving_need();
     serving_start(&s, d->runtime_dir, anywhere);
     daemon_workers(d, &workers);
-    stop_all(d, &workers, SIGSTOP);
+    proc_stop(d->run.pid);
+    proc_stop_all(&workers);
     slow = http_connect(BIO_new(BIO_s_connect()), s.port);
     bio = http_connect(BIO_new(BIO_s_connect()), s.port);
     http_ask(slow, "GET", "/events", ""); /* and never reads */
     http_ask(bio, "GET", "/events", "");
     events_await(bio, "event: journal\n", 3);
     expect(&s, "GET", "/readyz", "", 200, "ok");
-    stop_all(d, &workers, SIGCONT);
+    proc_go_on_all(&workers);
+    proc_go_on(d->run.pid);
     daemon_stop(d);
     harness_remove_tree(d->runtime_dir);
     events_await(bio, "event: away\n", 1);

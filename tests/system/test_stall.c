@@ -64,8 +64,7 @@ worker_stop(const struct daemon *d)
 
     daemon_workers(d, &workers);
     assert_int_equal(workers.count, 1);
-    assert_int_equal(signal_send(workers.pid[0], SIGSTOP), 0);
-    WAIT_FOR(proc_stopped(workers.pid[0]), 2000);
+    proc_stop(workers.pid[0]);
     return workers.pid[0];
 }
 
@@ -125,13 +124,13 @@ who_sent_in_time_is_not_timed_out_by_a_worker_that_stood_still(void **state)
         peer_connect(&peers[i], &d->listeners[0]);
         send_first(&peers[i], &h);
     }
-    assert_int_equal(signal_send(worker, SIGCONT), 0);
+    proc_go_on(worker);
     WAIT_FOR(stats_total(d, "bytes_in") == SENDERS * h.first, 10000);
     worker = worker_stop(d); /* before the first of them is late */
     for (unsigned i = 0; i < SENDERS; i++)
         send_rest(&peers[i], &h);
     await_deadline(now_us() + STALL_MS * 1000);
-    assert_int_equal(signal_send(worker, SIGCONT), 0);
+    proc_go_on(worker);
     for (unsigned i = 0; i < SENDERS; i++)
         expect_acks(&peers[i], i);
     daemon_stop(d);
@@ -160,7 +159,7 @@ garbage_behind_a_message_is_answered_after_its_slow_commit(void **state)
     send_first(&other, &h); /* its message is expected, so the worker goes on during the commit */
     assert_int_equal(peer_write(&p, h.data, h.n), 0);
     assert_int_equal(peer_write(&p, garbage, sizeof(garbage)), 0);
-    assert_int_equal(signal_send(worker, SIGCONT), 0);
+    proc_go_on(worker);
     await_slow_sync(d, 0);
     faults_set(d, "");
     expect_acks(&p, 0);
@@ -245,7 +244,7 @@ slow_commits_in_a_row_keep_nobody_from_sending(void **state)
     worker = worker_stop(d);
     assert_true(send_byte(&other, slow, &sent));
     assert_int_equal(peer_write(&peers[0], h.data, h.n), 0);
-    assert_int_equal(signal_send(worker, SIGCONT), 0);
+    proc_go_on(worker);
     for (unsigned i = 1; i < 3; i++) {
         /* A sender that is heard all the time: a commit that begins now is the thread's. */
         WAIT_FOR(send_byte(&other, slow, &sent) && faults_struck(d) > struck, 10000);

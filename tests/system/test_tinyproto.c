@@ -375,11 +375,10 @@ transmissions_that_cross_on_their_way_both_arrive(void **state)
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(raw_tiny_ask(&a, 6), 0);
         assert_int_equal(raw_tiny_await_ok(&a), 0);
-        signal_send(workers.pid[0], SIGSTOP);
-        WAIT_FOR(proc_stopped(workers.pid[0]), 5000);
+        proc_stop(workers.pid[0]);
         raw_say(i % 2 == 0 ? &a : &b, i % 2 == 0 ? "from a" : "\0\0\0\6", i % 2 == 0 ? 6 : 4);
         raw_say(i % 2 == 0 ? &b : &a, i % 2 == 0 ? "\0\0\0\6" : "from a", i % 2 == 0 ? 4 : 6);
-        signal_send(workers.pid[0], SIGCONT);
+        proc_go_on(workers.pid[0]);
         assert_int_equal(raw_tiny_await_ok(&b), 0);
         raw_say(&b, "from b", 6);
         raw_expect(&a, "from b", 6);

@@ -5,7 +5,6 @@
 #include "target.h"
 #include "tls_case.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -262,18 +261,6 @@ workers_with(const struct daemon *d, const char *counter)
     return n;
 }
 
-/* A worker that rests takes no connection: the one that does not takes all. */
-static void
-rest(const struct proc_list *workers, size_t but, bool rests)
-{
-    for (size_t i = 0; i < workers->count; i++) {
-        if (i == but)
-            continue;
-        assert_int_equal(signal_send(workers->pid[i], rests ? SIGSTOP : SIGCONT), 0);
-        WAIT_FOR(proc_stopped(workers->pid[i]) == rests, 20000);
-    }
-}
-
 static void
 expect_resumed_by_each(const struct daemon *d, SSL_SESSION *session)
 {
@@ -281,9 +268,10 @@ expect_resumed_by_each(const struct daemon *d, SSL_SESSION *session)
 
     daemon_workers(d, &workers);
     for (size_t i = 0; i < workers.count; i++) {
-        rest(&workers, i, true);
+        proc_stop_all(&workers);
+        proc_go_on(workers.pid[i]);
         expect_resumed(d, session, 2);
-        rest(&workers, i, false);
+        proc_go_on_all(&workers);
     }
 }
 
