@@ -135,6 +135,8 @@ typedef const struct raw_kind *(*kind_fn)(unsigned number, size_t *listener_out)
 static void
 chat_open(struct chat *c, const struct daemon *d, unsigned count, size_t line_len, kind_fn kind_of)
 {
+    uint64_t others = stats_total(d, "accepted");
+
     *c = (struct chat){.member_count = count, .line_len = line_len};
     c->members = calloc(count, sizeof(*c->members));
     assert_non_null(c->members);
@@ -147,7 +149,7 @@ chat_open(struct chat *c, const struct daemon *d, unsigned count, size_t line_le
         m->number = i;
         raw_connect(&m->raw, kind, &d->listeners[listener], RAW_WHOLE);
     }
-    WAIT_FOR(stats_total(d, "accepted") >= count, 5000);
+    WAIT_FOR(stats_total(d, "accepted") == others + count, 5000);
 }
 
 static void
@@ -357,6 +359,25 @@ count_lost(const struct chat *c)
     return lost;
 }
 
+/* One that has members, as another one has, too. */
+static pid_t
+worker_with_members(const struct daemon *d)
+{
+    json_t *rows = stats_read(d, "workers"), *row;
+    json_int_t pid = 0;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        json_int_t open = json_integer_value(json_object_get(row, "open"));
+
+        if (open > 0 && open < MEMBERS)
+            pid = json_integer_value(json_object_get(row, "pid"));
+    }
+    json_decref(rows);
+    return (pid_t)pid;
+}
+
 static void
 a_killed_worker_takes_its_members_and_no_line_of_the_others(void **state)
 {
@@ -364,7 +385,6 @@ a_killed_worker_takes_its_members_and_no_line_of_the_others(void **state)
                                                              .handler = "broadcast",
                                                              .listen = {"auto://127.0.0.1:0"},
                                                              .errors_expected = true});
-    struct proc_list workers;
     struct chat *c = &chat;
     unsigned lost;
 
@@ -373,8 +393,7 @@ a_killed_worker_takes_its_members_and_no_line_of_the_others(void **state)
     chat_begin(c);
     c->may_say = LINES;
     await_lines(c, 2, false);
-    daemon_workers(d, &workers);
-    signal_send(workers.pid[1], SIGKILL);
+    signal_send(worker_with_members(d), SIGKILL);
     WAIT_FOR(daemon_has_workers(d, WORKERS) && stats_workers_sum(d, "restarts") == 1, 10000);
     c->may_say = 2 * LINES;
     await_lines(c, 2 * LINES, true);
@@ -404,6 +423,7 @@ who_does_not_read_is_dropped_and_slows_nobody(void **state)
         raw_connect(&sleepers[i], &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
         setsockopt(sleepers[i].peer.fd, SOL_SOCKET, SO_RCVBUF, &least, sizeof(least));
     }
+    WAIT_FOR(stats_total(d, "accepted") == SLEEPERS, 5000);
     chat_open(c, d, MEMBERS - SLEEPERS, 8000, all_frames);
     chat_begin(c);
     while (stats_total(d, "open") > MEMBERS - SLEEPERS)
