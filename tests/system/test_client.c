@@ -1,5 +1,6 @@
 /* The command-line sender: what arrives, what it says, and that it does not give up on a server
  * that is killed and comes back. */
+#include "faults.h"
 #include "journal.h"
 #include "stats.h"
 
@@ -157,36 +158,38 @@ the_sender_waits_for_a_server_that_is_not_there_yet(void **state)
     journal_free(&j);
 }
 
-/* A file is on its way when everything dies; it is whole in the end. */
+/* A file is on its way when everything dies, and waits for the disk; it is whole in the end. */
 static void
 a_file_survives_the_death_of_the_server_on_its_way(void **state)
 {
     enum { SIZE = 48 << 20 };
-    struct daemon *d =
-        daemon_start(&(struct daemon_options){.workers = 2, .set = {"packet_size_max=4K"}});
+    struct daemon *d;
     char file[HARNESS_PATH_LEN];
-    char *body = malloc(SIZE);
+    char *body;
     struct running sender;
     struct run_result result;
+    struct proc_list workers;
     const struct entry *e;
     struct journal j;
 
     (void)state;
+    faults_need();
+    d = daemon_start(
+        &(struct daemon_options){.workers = 2, .set = {"packet_size_max=4K"}, .faults = true});
+    body = malloc(SIZE);
     assert_non_null(body);
     for (size_t i = 0; i < SIZE; i++)
         body[i] = (char)(i * 2654435761u >> 13);
     harness_join(file, d->dir, "large.bin");
     harness_write_file(file, body, SIZE);
     daemon_keep_ports(d);
+    faults_set(d, "write hang /data/ 100\n");
     msock_start(&sender, d, WORDS("send-file", "--retries", "30", file), NULL);
-    WAIT_FOR(stats_total(d, "bytes_in") > 1 << 20, 20000);
-    {
-        struct proc_list workers;
-
-        daemon_workers(d, &workers);
-        for (size_t i = 0; i < workers.count; i++)
-            signal_send(workers.pid[i], SIGKILL);
-    }
+    WAIT_FOR(faults_struck(d) > 0, 20000);
+    faults_set(d, "");
+    daemon_workers(d, &workers);
+    for (size_t i = 0; i < workers.count; i++)
+        signal_send(workers.pid[i], SIGKILL);
     daemon_kill(d);
     assert_false(run_ended(&sender, 0));
     daemon_launch(d);

@@ -446,11 +446,13 @@ static void
 attempts_end_and_the_message_is_in_doubt(void **state)
 {
     struct daemon *d = slow_daemon(1);
-    struct run_result result =
-        send_slowly(d, d->listeners[0].url, "sync delay-5000 /journal/ 1\n",
-                    WORDS("send", "--final-timeout", "0.3", "--retries", "2", "hello"));
+    struct run_result result;
 
     (void)state;
+    faults_set(d, "sync hold /journal/ 1\n");
+    result = run_program(harness_program("msock"), "-u", d->listeners[0].url, "send",
+                         "--final-timeout", "0.3", "--retries", "2", "hello", NULL);
+    faults_set(d, "");
     assert_int_equal(result.status, 75);
     if (strstr(result.err, "given up after 3 attempts; the message may have been committed") ==
         NULL)

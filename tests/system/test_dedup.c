@@ -265,14 +265,14 @@ static void
 what_a_dead_worker_has_written_has_no_second_record(void **state)
 {
     (void)state;
-    expect_one_record_after("sync delay-5000 /journal/ 1\n", 1);
+    expect_one_record_after("sync hang /journal/ 1\n", 1);
 }
 
 static void
 what_a_dead_worker_has_not_written_is_handled(void **state)
 {
     (void)state;
-    expect_one_record_after("write delay-5000 /journal/ 1\n", 0);
+    expect_one_record_after("write hang /journal/ 1\n", 0);
 }
 
 static bool
