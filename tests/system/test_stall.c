@@ -257,6 +257,30 @@ slow_commits_in_a_row_keep_nobody_from_sending(void **state)
     daemon_stop(d);
 }
 
+/* Each directory of its path is made safe, which takes as long as the disk likes. */
+static void
+the_commit_of_a_file_keeps_nobody_waiting(void **state)
+{
+    const struct outgoing file = {'F', 0, "a/b/c", 5, "x", 1};
+    struct daemon *d;
+    struct peer peers[2];
+    struct answer a;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "journal", .faults = true});
+    for (unsigned i = 0; i < 2; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    await_deadline(now_us() + 100000); /* nobody else is expected soon */
+    faults_set(d, "syncdir hold /files 1\n");
+    peer_post(&peers[0], &file);
+    WAIT_FOR(faults_struck(d) > 0, 10000);
+    assert_int_equal(peer_send(&peers[1], &small, &a), ANSWER_ACK);
+    faults_set(d, "");
+    expect_acks(&peers[0], 0);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -266,6 +290,7 @@ main(void)
         SYSTEM_TEST(garbage_behind_a_message_is_answered_after_its_slow_commit),
         SYSTEM_TEST(a_receipt_is_not_repeated_because_its_commit_was_slow),
         SYSTEM_TEST(slow_commits_in_a_row_keep_nobody_from_sending),
+        SYSTEM_TEST(the_commit_of_a_file_keeps_nobody_waiting),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -338,6 +338,7 @@ static void
 nothing_goes_whose_name_a_commit_has(void **state)
 {
     static const char *const names[] = {"files/a.1", "files/a"};
+    const uint64_t file = dir_place(DIR_PLACE_ROOT, names[0], strlen(names[0]));
     struct context *c = *state;
     int root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -349,14 +350,14 @@ nothing_goes_whose_name_a_commit_has(void **state)
         assert_int_equal(turn(c), -1);
         assert_int_equal(errno, EBUSY);
         assert_int_equal(c->tally.segments + c->tally.bodies, 0);
-        assert_false(data_names_are_taken(root, NAME_REMOVED));
+        assert_false(data_name_is_taken(root, NAME_REMOVED, file));
         expect_while(c, "", NULL);
         data_names_give(root, NAME_COMMITTED);
     }
     data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, "files/b", 7));
     assert_int_equal(turn(c), 0);
     assert_int_equal(c->tally.bodies, 1);
-    assert_false(data_names_are_taken(root, NAME_REMOVED));
+    assert_false(data_name_is_taken(root, NAME_REMOVED, file));
     assert_false(data_dir_has_commit(root, clock_mono_us()));
     close(root);
 }

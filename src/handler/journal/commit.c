@@ -89,7 +89,6 @@ batch_add_put(struct batch *batch, struct message *m)
 
     batch->puts = batch_room(batch->puts, batch->put_count, &batch->put_cap, sizeof(put));
     batch->puts[batch->put_count] = put;
-    batch->put_bytes += m->size;
     return batch->put_count++;
 }
 
@@ -191,7 +190,6 @@ batch_reset(struct batch *batch)
     buffer_clear(&batch->lines);
     buffer_clear(&batch->joined);
     batch->count = batch->put_count = 0;
-    batch->put_bytes = 0;
     batch->rotate = batch->rotated = false;
     batch->left.state = SEGMENT_SOUND;
     batch_account(batch);

@@ -198,9 +198,8 @@ enum name_side {
 void data_name_take(int root, enum name_side side, uint64_t place);
 void data_names_give(int root, enum name_side side); /* all of this descriptor */
 
-/* Has another descriptor that name; and any name at all? */
+/* Has another descriptor that name? */
 bool data_name_is_taken(int root, enum name_side side, uint64_t place);
-bool data_names_are_taken(int root, enum name_side side);
 
 /* Has the directory such locks? Else errno says why. */
 bool data_dir_has_locks(int root);

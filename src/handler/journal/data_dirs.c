@@ -275,12 +275,6 @@ data_name_is_taken(int root, enum name_side side, uint64_t place)
     return data_dirs_locked(root, byte, byte + 1);
 }
 
-bool
-data_names_are_taken(int root, enum name_side side)
-{
-    return data_dirs_locked(root, data_names_from(side), data_names_from(side) + NAMES_COUNT);
-}
-
 /* Tries a byte that nobody uses. */
 bool
 data_dir_has_locks(int root)

@@ -546,7 +546,6 @@ struct batch {
     struct store_put *puts;
     uint32_t count, cap;
     uint32_t put_count, put_cap;
-    uint64_t put_bytes;
     struct ledger *ledger;
     size_t cost;            /* in the ledger: what batch_account has counted last */
     bool rotate;            /* a new segment first */

@@ -1,8 +1,7 @@
 #include "handler/journal/lane.h"
 
-#define LANE_INLINE_US    20000 /* no commit in the worker's thread while the disk is that slow */
-#define LANE_INLINE_BYTES (1u << 20) /* nor one that stores more */
-#define LANE_HOLD_MAX_US  40000      /* a commit that takes longer is not worth waiting for */
+#define LANE_INLINE_US   2000  /* no commit in the worker's thread while the disk is that slow */
+#define LANE_HOLD_MAX_US 40000 /* a commit that takes longer is not worth waiting for */
 
 /* --- life --- */
 
@@ -113,15 +112,6 @@ lane_holds(struct lane *lane, unsigned expected)
     return now_us < lane->hold_until_us;
 }
 
-/* Could bodies hold the worker's thread: many bytes, or a removal of old files that is not over? */
-static bool
-lane_bodies_may_wait(const struct lane *lane)
-{
-    return lane->filling->put_bytes > LANE_INLINE_BYTES ||
-           (lane->filling->put_count > 0 &&
-            data_names_are_taken(lane->commit.dirs.root, NAME_REMOVED));
-}
-
 uint64_t
 lane_flush(struct lane *lane, unsigned expected)
 {
@@ -129,8 +119,9 @@ lane_flush(struct lane *lane, unsigned expected)
         return 0;
     if (lane_holds(lane, expected))
         return lane->hold_until_us;
+    /* Bodies never hold the worker's thread: each is many bytes, or many directories. */
     lane_begin(lane,
-               expected > 0 || lane->commit_us > LANE_INLINE_US || lane_bodies_may_wait(lane));
+               expected > 0 || lane->commit_us > LANE_INLINE_US || lane->filling->put_count > 0);
     return 0;
 }
 
