@@ -23,7 +23,7 @@ void follow_write(struct fixture *f, const char *segment, struct buffer *lines, 
 /* The next record, waited for: its item, which must have that number. */
 struct follow_item *follow_expect(struct follow *f, unsigned number);
 
-/* Nothing is told, also when it has had the time to look at all again. */
+/* Nothing is told, also when it has looked at all again. */
 void follow_expect_none(struct follow *f);
 
 /* Tells, and is done with, all records of these numbers, and then there is none. */

@@ -1,9 +1,13 @@
 #include "handler_fixture.h"
 #include "guard.h"
 
+#include "handler/journal/journal.h"
+#include "support/wait.h"
+
 #include <dirent.h>
 #include <ftw.h>
 #include <sched.h>
+#include <stdatomic.h>
 
 static int
 fixture_remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
@@ -339,6 +343,37 @@ faulty_ops(void)
     ops.sync_at_once = false;
     return &ops;
 }
+
+/* --- a journal --- */
+
+static _Atomic bool recovery_has_looked;
+
+/* It opens this directory when it has seen the segments. */
+static int
+noted_open(int dir_fd, const char *name, int flags)
+{
+    int fd = file_ops_synced.open(dir_fd, name, flags);
+
+    if (strcmp(name, DAMAGED_DIR) == 0)
+        atomic_store(&recovery_has_looked, true);
+    return fd;
+}
+
+void
+fixture_open_journal(struct fixture *f, const struct file_ops *ops)
+{
+    static struct file_ops noted;
+    char error[HANDLER_ERROR_LEN];
+
+    noted = *ops;
+    noted.open = noted_open;
+    atomic_store(&recovery_has_looked, false);
+    f->handler = journal_create_with(&f->host, &noted, error);
+    assert_non_null(f->handler);
+    WAIT_FOR(atomic_load(&recovery_has_looked), 20000);
+}
+
+/* --- verify --- */
 
 struct fixture_verify {
     struct fixture *f;

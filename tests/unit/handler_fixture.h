@@ -122,4 +122,8 @@ extern struct faults faults;
 /* Like file_ops_synced, but as `faults` says, which starts anew. */
 const struct file_ops *faulty_ops(void);
 
+/* Makes the handler journal, and waits until its recovery, which runs beside the test, has looked
+ * at all segments: from then on it touches none. */
+void fixture_open_journal(struct fixture *f, const struct file_ops *ops);
+
 #endif

@@ -3,10 +3,7 @@
 void
 journal_start(struct fixture *f)
 {
-    char error[HANDLER_ERROR_LEN];
-
-    f->handler = journal_create_with(&f->host, faulty_ops(), error);
-    assert_non_null(f->handler);
+    fixture_open_journal(f, faulty_ops());
     faults = (struct faults){0};
 }
 

@@ -331,11 +331,10 @@ what_a_worker_writes_is_told_once_over_rotations_and_restarts(void **state)
     struct context *c = *state;
     unsigned told = 0, sent = 0;
     json_t *journal;
-    char error[HANDLER_ERROR_LEN], last[ULID_LEN + 1] = "";
+    char last[ULID_LEN + 1] = "";
 
     c->f->config.segment_size = 700;
-    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &file_ops_synced);
     follow_case_begin(c);
     for (unsigned turn = 0; turn < 200 || told < sent; turn++) {
         struct follow_item *item;
@@ -372,7 +371,6 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     static const char first[] = "journal/01ZZZZ6S410000000000000000-w0.ndjson";
     static const char second[] = "journal/01ZZZZZS410000000000000000-w0.ndjson";
     struct context *c = *state;
-    char error[HANDLER_ERROR_LEN];
     struct follow_item *item;
 
     follow_case_write(c, first, 1, 1, SEGMENT_SEALED);
@@ -381,8 +379,7 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     follow_expect_all(c->follow, 1, 2);
     assert_int_equal(follow_save(c->follow), 0);
     assert_int_equal(unlink(fixture_path(c->f, first)) + unlink(fixture_path(c->f, second)), 0);
-    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &file_ops_synced);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
     journal_handler.flush(c->f->handler, 0);
     journal_handler.destroy(c->f->handler);
@@ -400,11 +397,9 @@ a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
     static const char first[] = "journal/01ZZZZ6S410000000000000000-w0.ndjson";
     static const char second[] = "journal/01ZZZZZS410000000000000000-w0.ndjson";
     struct context *c = *state;
-    char error[HANDLER_ERROR_LEN];
     struct follow_item *item;
 
-    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &file_ops_synced);
     follow_case_write(c, first, 1, 1, SEGMENT_SEALED);
     follow_case_write(c, second, 2, 2, SEGMENT_SEALED);
     follow_case_begin(c);

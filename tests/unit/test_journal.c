@@ -2,6 +2,7 @@
 #include "journal_fixture.h"
 
 #include "support/signals.h"
+#include "support/wait.h"
 
 #include "common/base.h"
 
@@ -164,14 +165,12 @@ who_sends_a_line_does_not_wait_for_the_files_of_others(void **state)
 {
     struct fixture *f = *state;
     struct file_ops ops = file_ops_synced;
-    char error[HANDLER_ERROR_LEN];
 
     journal->destroy(f->handler);
     ops.sync_dir = slow_sync_dir;
     ops.sync_at_once = false;
     assert_int_equal(sem_init(&dirs_may, 0, 1), 0);
-    f->handler = journal_create_with(&f->host, &ops, error);
-    assert_non_null(f->handler);
+    fixture_open_journal(f, &ops);
     submit_from(f, 2, MESSAGE_PLAIN, "", "opens the segment");
     complete_all(f, 1);
     assert_int_equal(sem_wait(&dirs_may), 0);
@@ -265,12 +264,10 @@ static void
 without_sync_nothing_waits_for_the_disk(void **state)
 {
     struct fixture *f = *state;
-    char error[HANDLER_ERROR_LEN];
 
     journal->destroy(f->handler);
     f->config.sync = false;
-    f->handler = journal->create(&f->host, error);
-    assert_non_null(f->handler);
+    fixture_open_journal(f, &file_ops_unsynced);
     submit(f, MESSAGE_FILE, "a", "content");
     submit(f, MESSAGE_PLAIN, "", "text");
     commit_here(f);
@@ -360,7 +357,8 @@ what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
         fd_close(&fds[0]);
     }
     journal_start(f);
-    journal->destroy(f->handler); /* it recovers beside us, and waits for that in the end */
+    WAIT_FOR(fixture_count(f, ".", ".msockd", NULL) == 0, 20000); /* it recovers beside us */
+    journal->destroy(f->handler);
     f->handler = NULL;
     lines = fixture_journal(f);
     assert_true(json_array_size(lines) >= told);
@@ -369,7 +367,6 @@ what_was_settled_before_a_kill_is_in_the_journal_after_recovery(void **state)
 
         assert_true(*file == '\0' || fixture_exists(f, file));
     }
-    assert_int_equal(fixture_count(f, ".", ".msockd", NULL), 0);
     json_decref(lines);
 }
 

@@ -72,7 +72,6 @@ static void
 meddle_once(const struct deed *deed, enum moment when)
 {
     struct fixture *f = fixture_create();
-    char error[HANDLER_ERROR_LEN];
     struct buffer said;
     struct log_sink sink = {.level = LOG_LEVEL_INFO, .write = keep_said, .arg = &said};
 
@@ -82,8 +81,7 @@ meddle_once(const struct deed *deed, enum moment when)
     meddler.ops.sync_data = meddled_sync;
     meddler.ops.sync_at_once = false;
     meddler.f = f;
-    f->handler = journal_create_with(&f->host, &meddler.ops, error);
-    assert_non_null(f->handler);
+    fixture_open_journal(f, &meddler.ops);
     assert_int_equal(mkdir(fixture_path(f, "taken"), 0750), 0);
     submit(f, MESSAGE_PLAIN, "", "one");
     commit_here(f);

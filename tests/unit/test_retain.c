@@ -407,7 +407,6 @@ while_it_is_stopped_all_other_names_are_committed(void **state)
 {
     static const char *const due[] = {"a", "b", "c"}, *const other[] = {"d", "e/f", "kept"};
     struct context *c = *state;
-    char error[HANDLER_ERROR_LEN];
     int status;
     pid_t pid;
 
@@ -417,8 +416,7 @@ while_it_is_stopped_all_other_names_are_committed(void **state)
     add_file(c, 4, "kept", "kept");
     write_segment(c, SEGMENT_B);
     relay(c, 3);
-    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &file_ops_synced);
     pid = start_and_stop(c);
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(commit_file(c, other[i], other[i]), PROTO_COMMITTED);

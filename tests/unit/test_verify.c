@@ -246,14 +246,12 @@ a_commit_can_be_seen_from_before_the_name_to_behind_the_line(void **state)
 {
     struct context *c = *state;
     struct file_ops ops = file_ops_synced;
-    char error[HANDLER_ERROR_LEN];
 
     watched.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ops.rename = watched_rename;
     ops.sync_data = watched_sync_data;
     ops.sync_at_once = false;
-    c->f->handler = journal_create_with(&c->f->host, &ops, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &ops);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
     (void)journal_handler.flush(c->f->handler, 0); /* nobody else is expected: at once */
     assert_int_equal(c->f->settled_count, 1);
@@ -286,10 +284,8 @@ a_commit_waits_for_a_name_that_is_removed_and_no_other_name_does(void **state)
     const uint64_t a = dir_place(DIR_PLACE_ROOT, "files/a", 7);
     struct context *c = *state;
     int root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    char error[HANDLER_ERROR_LEN];
 
-    c->f->handler = journal_create_with(&c->f->host, &file_ops_synced, error);
-    assert_non_null(c->f->handler);
+    fixture_open_journal(c->f, &file_ops_synced);
     data_name_take(root, NAME_REMOVED, a);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
     journal_handler.flush(c->f->handler, 0);
