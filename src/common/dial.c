@@ -176,27 +176,30 @@ dial_is_ended(const struct dialer *d)
     return d->waiter != NULL && d->waiter->is_ended;
 }
 
-/* Returns the address that connects first; NULL: none does in time. */
+/* Returns the address that connects first; NULL: none does in time. Each try is looked at before
+ * the next one begins: a process that had to wait for a processor has not waited for the server. */
 static struct dial_address *
 dial_race(struct dialer *d)
 {
     struct dial_address *won = NULL;
     uint64_t next_us = 0;
-    bool decided;
+    bool decided, is_unseen = false;
 
     while (won == NULL && !dial_is_ended(d)) {
         uint64_t now = clock_mono_us();
         struct dial_choice next = dial_choose(d);
-        bool waits = next.server != NULL && now < next_us;
+        bool waits = next.server != NULL && (now < next_us || is_unseen);
 
         if (next.server != NULL && !waits) {
-            if (dial_go(d, &next))
+            is_unseen = dial_go(d, &next);
+            if (is_unseen)
                 next_us = now + dial_patience_us(d, now);
             continue;
         }
         if (!waits && (now >= d->deadline_us || !dial_is_under_way(d)))
             break;
         won = dial_watch(d, waits ? next_us : d->deadline_us, &decided);
+        is_unseen = false;
         if (decided)
             next_us = 0;
     }

@@ -3,7 +3,9 @@
 
 #include "guard.h"
 
+#include <errno.h>
 #include <netinet/in.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,6 +18,18 @@ struct three {
     struct url url;
     struct dialer d;
 };
+
+static useconds_t pause_us; /* behind each connect(2) */
+
+int
+connect(int fd, const struct sockaddr *to, socklen_t len)
+{
+    int rc = (int)syscall(SYS_connect, fd, to, len), saved = errno;
+
+    usleep(pause_us);
+    errno = saved;
+    return rc;
+}
 
 static void
 three_begin(struct three *t, const char *options)
@@ -98,10 +112,12 @@ the_first_that_does_not_rest_comes_first(void **state)
     assert_int_equal(three_connect(&t), 1);
     dial_begin_call(&t.d);
     three_listen(&t, 0);
+    three_rest(&t, 0);
     assert_int_equal(three_connect(&t), 1);
     three_wake(&t, 0);
     assert_int_equal(three_connect(&t), 0);
     dial_failed(&t.d);
+    three_rest(&t, 0);
     assert_int_equal(three_connect(&t), 1);
     three_end(&t);
 }
@@ -123,9 +139,32 @@ a_server_that_was_chosen_is_kept_while_it_works(void **state)
         for (unsigned i = 0; i < 5; i++)
             assert_int_equal(three_connect(&t), chosen);
         dial_failed(&t.d);
+        three_rest(&t, (unsigned)chosen);
         assert_int_not_equal(three_connect(&t), chosen);
         three_end(&t);
     }
+}
+
+/* Each connection is made at once, but the process goes on only when the next one would be due. */
+static void
+a_process_that_had_to_wait_for_a_processor_keeps_its_server(void **state)
+{
+    struct three t;
+
+    (void)state;
+    three_begin(&t, "?pick=random");
+    assert_int_equal(three_connect(&t), -1);
+    three_listen(&t, 2);
+    assert_int_equal(three_connect(&t), 2);
+    dial_begin_call(&t.d);
+    for (unsigned i = 0; i < COUNT; i++) {
+        three_listen(&t, i);
+        three_wake(&t, i);
+    }
+    pause_us = DIAL_STAGGER_US;
+    assert_int_equal(three_connect(&t), 2);
+    pause_us = 0;
+    three_end(&t);
 }
 
 static void
@@ -300,6 +339,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_first_that_does_not_rest_comes_first),
         cmocka_unit_test(a_server_that_was_chosen_is_kept_while_it_works),
+        cmocka_unit_test(a_process_that_had_to_wait_for_a_processor_keeps_its_server),
         cmocka_unit_test(a_failed_one_rests_longer_each_time_up_to_a_bound),
         cmocka_unit_test(only_use_makes_a_clean_record),
         cmocka_unit_test(where_all_rest_the_one_with_the_shortest_rest_is_tried_at_once),
