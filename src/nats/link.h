@@ -1,8 +1,8 @@
-/* One connection to a NATS server at a time, and a thread of its own that makes it, keeps it, and
- * makes it anew: what the plugin beside the binary does for the publisher (publisher.h). The plugin
- * alone calls libnats, so only who uses it loads libnats. Nothing here waits: messages go in,
- * events come out, and a descriptor says when. All functions are for the one thread of the
- * publisher.
+/* One connection to a NATS server at a time, which is made, kept, and made anew: what the plugin
+ * beside the binary does for the publisher (publisher.h), in a thread of its own where libnats may
+ * wait. The plugin alone calls libnats, so only who uses it loads libnats. Nothing here waits:
+ * messages go in, events come out, and a descriptor says when. All functions are for the one thread
+ * of the publisher.
  *
  * Invariant: an event of a connection carries its epoch, and no message is given to a connection of
  * another epoch. So whoever has seen LINK_LOST knows that nothing of before is still on its way out

@@ -210,9 +210,8 @@ publisher_kick(struct publisher *p)
     p->kicked_us = p->now_us;
 }
 
-/* The link also takes what it was given whenever answers come, so a few messages can wait for those
- * to the many that are under way. Then more of them share the cost of a write, here and at the
- * server. */
+/* A few messages can wait for the answers to the many that are under way, since those bring more
+ * messages: then more of them share the cost of a write, here and at the server. */
 uint64_t
 publisher_flush(struct publisher *p)
 {

@@ -1,7 +1,7 @@
 /* Publishes to one stream of NATS JetStream, exactly once: thousands of messages are under way, and
  * each one is done when the stream has confirmed it, or when it is clear that it will not. It needs
  * no handler and no worker, only a loop that waits for its descriptor. Nothing blocks but what says
- * so; libnats runs in threads of its own, in a plugin (link.h).
+ * so; libnats is in a plugin (link.h).
  *
  * - What has no answer within the time limit is published again with the same headers, so with the
  *   same Nats-Msg-Id: the stream drops the double, and its answer confirms the first one.

@@ -1,8 +1,10 @@
 /* handler=nats in front of servers that are killed in the middle: what was acknowledged is in the
  * stream, once, and in its order. */
+#include "bench.h"
 #include "nats_case.h"
 #include "stats.h"
 
+#include "support/certificates.h"
 #include "support/signals.h"
 
 #include <signal.h>
@@ -246,6 +248,74 @@ a_server_that_stops_answering_is_left_and_found_again(void **state)
     daemon_stop(d);
 }
 
+#define LARGE_PAYLOAD "max_payload: 8000000\n"
+#define LARGE_COUNT   4
+#define LARGE_SIZE    7000000 /* each is more than sockets take */
+
+/* Messages for a server that has stopped are in the way of no other message of the worker, and
+ * arrive when the server goes on. */
+static void
+expect_no_way_blocked(struct nats *n, const char *options)
+{
+    static const struct bench_kind kind = {.options = "", .acknowledged = true};
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1,
+        .listen = {nats_url(n, options), "msp://127.0.0.1:0?handler=discard"},
+        .set = {LOAD_PATIENCE, "idle_timeout=600s"}});
+    struct running load;
+    struct answer a;
+    struct peer p;
+    json_t *figures;
+
+    free(nats_send_text(d, "", "the first answer", &a));
+    assert_int_equal(a.kind, ANSWER_ACK);
+    proc_stop(n->run.pid);
+    bench_start(&load, d->listeners[0].url, &kind,
+                BENCH_WORDS("-c", "4", "-n", "4", "-s", "7000000", "--timeout", "600"));
+    WAIT_FOR(stats_total(d, "bytes_in") > LARGE_COUNT * LARGE_SIZE, 30000);
+    peer_connect(&p, &d->listeners[1]);
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
+    peer_close(&p);
+    signal_send(n->run.pid, SIGCONT);
+    figures = bench_finish(&load, &kind, 0);
+    assert_int_equal(bench_number(figures, NULL, "messages"), LARGE_COUNT);
+    json_decref(figures);
+    daemon_stop(d);
+}
+
+static void
+a_stopped_server_is_in_the_way_of_nobody(void **state)
+{
+    struct nats n = {0};
+
+    (void)state;
+    nats_need();
+    nats_start(&n, LARGE_PAYLOAD);
+    expect_no_way_blocked(&n, "stream_create=yes&nats_timeout=600s");
+}
+
+static void
+a_stopped_server_with_tls_is_in_the_way_of_nobody(void **state)
+{
+    static const struct certificate localhost = {.common_name = "localhost",
+                                                 .alternative = "DNS:localhost,IP:127.0.0.1"};
+    char dir[HARNESS_PATH_LEN], text[NATS_URL_SIZE];
+    struct nats n = {.is_locked = true};
+
+    (void)state;
+    nats_need();
+    harness_directory(dir);
+    certificate_make(dir, "ca", NULL, &(struct certificate){.common_name = "ca"});
+    certificate_make(dir, "server", "ca", &localhost);
+    snprintf(text, sizeof(text),
+             LARGE_PAYLOAD "tls { cert_file: \"%s/server.pem\", key_file: \"%s/server.key\" }", dir,
+             dir);
+    nats_start(&n, text);
+    snprintf(text, sizeof(text), "stream_create=yes&nats_timeout=600s&nats_ca=%s/ca.pem", dir);
+    expect_no_way_blocked(&n, text);
+}
+
 int
 main(void)
 {
@@ -256,6 +326,8 @@ main(void)
         SYSTEM_TEST(what_was_acknowledged_is_there_once_after_reloads),
         SYSTEM_TEST(a_server_that_is_about_to_leave_is_left),
         SYSTEM_TEST(a_server_that_stops_answering_is_left_and_found_again),
+        SYSTEM_TEST(a_stopped_server_is_in_the_way_of_nobody),
+        SYSTEM_TEST(a_stopped_server_with_tls_is_in_the_way_of_nobody),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -1,6 +1,6 @@
-/* The thread of a connection: it connects, publishes what it is given, and tells what it hears.
- * Invariant: messages are in a queue only while there is a connection with an epoch, which changes
- * under the lock. */
+/* The thread of a connection, which makes and ends it, and what reads and writes: the thread, or
+ * the publisher's calls while the connection is direct. Invariant: messages are in a queue only
+ * while there is a connection with an epoch, which changes under the lock, as is_direct does. */
 #include "nats/plugin/plugin.h"
 
 #include "common/fd.h"
@@ -10,7 +10,9 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define LINK_BUFFER_MAX  (512 << 10) /* bytes in libnats' buffer: then the server is waited for */
@@ -20,16 +22,16 @@
 #define LINK_WAIT_ROUNDS 5
 #define LINK_LIVED_US    5000000 /* a connection that lived so long was a good one */
 
-/* Publishes until libnats has enough to write. One that cannot be sent at all is told; what becomes
- * of the others on a lost connection, the publisher learns from that. */
-static void
-link_publish_all(struct link *l)
+/* Publishes until libnats has enough to write; returns whether that was all. One that cannot be
+ * sent at all is told; what becomes of the others on a lost connection, the publisher learns from
+ * that. */
+static bool
+link_publish_taken(struct link *l)
 {
     struct link_message *m = NULL;
     natsStatus s;
 
-    while (!(l->is_full = natsConnection_Buffered(l->nc) >= LINK_BUFFER_MAX) &&
-           (m = link_next(&l->taken)) != NULL) {
+    while (natsConnection_Buffered(l->nc) < LINK_BUFFER_MAX && (m = link_next(&l->taken)) != NULL) {
         s = link_publish(l, m);
         if (s == NATS_MAX_PAYLOAD || s == NATS_INVALID_SUBJECT || s == NATS_INVALID_ARG ||
             s == NATS_NO_MEMORY)
@@ -37,6 +39,72 @@ link_publish_all(struct link *l)
                       strlen(natsStatus_GetText(s)));
         link_message_done(m);
     }
+    return STAILQ_EMPTY(&l->taken);
+}
+
+/* All, or as much as the socket takes: then libnats wants to write. */
+static void
+link_write(struct link *l)
+{
+    bool was_all;
+
+    do {
+        was_all = link_publish_taken(l);
+        if (atomic_load(&l->wants_write))
+            natsConnection_ProcessWriteEvent(l->nc);
+    } while (!was_all && !atomic_load(&l->wants_write));
+}
+
+static void
+link_read(struct link *l)
+{
+    natsConnection_ProcessReadEvent(l->nc);
+    l->has_begun = true;
+}
+
+/* --- a direct connection: all with the lock --- */
+
+static void
+link_watch(struct link *l)
+{
+    uint32_t wanted = EPOLLIN | (atomic_load(&l->wants_write) ? EPOLLOUT : 0);
+    struct epoll_event event = {.events = wanted};
+
+    if (l->fd < 0)
+        link_wake(l); /* libnats has closed it */
+    else if (wanted != l->watched)
+        MS_ASSERT(epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, l->fd, &event) == 0);
+    l->watched = wanted;
+}
+
+static void
+link_write_given(struct link *l)
+{
+    STAILQ_CONCAT(&l->taken, &l->messages);
+    link_write(l);
+    link_post_heard(l);
+    link_watch(l);
+}
+
+static void
+link_begin_direct(struct link *l)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+
+    pthread_mutex_lock(&l->lock);
+    l->watched = event.events;
+    l->is_direct = epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->fd, &event) == 0;
+    if (l->is_direct)
+        link_write_given(l);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void
+link_end_direct(struct link *l)
+{
+    if (l->is_direct && l->fd >= 0)
+        (void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->fd, NULL);
+    l->is_direct = false;
 }
 
 /* --- the thread --- */
@@ -67,6 +135,7 @@ link_lose(struct link *l, const char *why)
     link_post_heard(l);
     link_post(l, link_event_create(LINK_LOST, why, strlen(why)));
     l->epoch = 0;
+    link_end_direct(l);
     STAILQ_CONCAT(&l->taken, &l->messages);
     pthread_mutex_unlock(&l->lock);
     while ((m = link_next(&l->taken)) != NULL)
@@ -85,6 +154,7 @@ link_begin(struct link *l)
     e->size = natsConnection_GetMaxPayload(l->nc);
     pthread_mutex_lock(&l->lock);
     l->epoch = ++l->epochs;
+    l->has_begun = false;
     l->begun_us = clock_mono_us();
     link_post(l, e);
     pthread_mutex_unlock(&l->lock);
@@ -101,20 +171,49 @@ link_why_closed(struct link *l, char why[LINK_TEXT_MAX])
     snprintf(why, LINK_TEXT_MAX, "%s", text);
 }
 
+/* libnats does not say whether it uses TLS. A record of TLS begins with a byte that no line of the
+ * protocol begins with. */
+static bool
+link_is_plain(const struct link *l)
+{
+    char first = 0;
+
+    return recv(l->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) == 1 && first >= ' ';
+}
+
 /* Waits for bytes, for room to write, or for something to do. */
 static void
 link_wait(struct link *l)
 {
     struct pollfd fds[2] = {{.fd = l->command_fd, .events = POLLIN}, {.fd = l->fd}};
+    bool is_plain = false;
 
     fds[1].events = (short)(POLLIN | (atomic_load(&l->wants_write) ? POLLOUT : 0));
-    if (poll(fds, 2, l->is_full && !atomic_load(&l->wants_write) ? 0 : LINK_HEARTBEAT) == 0)
+    if (poll(fds, 2, LINK_HEARTBEAT) == 0)
         link_bury(l);
     if ((fds[0].revents & POLLIN) != 0)
         link_clear(l->command_fd);
-    if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
-        natsConnection_ProcessReadEvent(l->nc);
+    if ((fds[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0) {
+        is_plain = !l->has_begun && link_is_plain(l);
+        link_read(l);
+    }
     link_hear_answers(l);
+    if (is_plain)
+        link_begin_direct(l);
+}
+
+/* While others read and write. */
+static void
+link_rest(struct link *l)
+{
+    struct pollfd command = {.fd = l->command_fd, .events = POLLIN};
+
+    if (poll(&command, 1, LINK_HEARTBEAT) == 0) {
+        pthread_mutex_lock(&l->lock);
+        link_bury(l);
+        pthread_mutex_unlock(&l->lock);
+    }
+    link_clear(l->command_fd);
 }
 
 static bool
@@ -152,11 +251,14 @@ link_turn(struct link *l, uint32_t reset)
 {
     char why[LINK_TEXT_MAX] = "";
 
-    link_publish_all(l);
-    if (atomic_load(&l->wants_write))
-        natsConnection_ProcessWriteEvent(l->nc);
-    if (!natsConnection_IsClosed(l->nc) && reset != l->epochs)
-        link_wait(l);
+    if (!l->is_direct)
+        link_write(l);
+    if (!natsConnection_IsClosed(l->nc) && reset != l->epochs) {
+        if (l->is_direct)
+            link_rest(l);
+        else
+            link_wait(l);
+    }
     if (natsConnection_IsClosed(l->nc))
         link_why_closed(l, why);
     else if (atomic_load(&l->lame_duck))
@@ -221,6 +323,7 @@ static struct link *
 plugin_open(const struct link_config *config)
 {
     struct link *l = ms_calloc(1, sizeof(*l));
+    struct epoll_event event = {.events = EPOLLIN};
 
     l->references = 1;
     l->config = config;
@@ -231,9 +334,11 @@ plugin_open(const struct link_config *config)
     STAILQ_INIT(&l->heard);
     pthread_mutex_init(&l->lock, NULL);
     pthread_cond_init(&l->ended_cond, NULL);
+    l->epoll_fd = fd_above_standard(epoll_create1(EPOLL_CLOEXEC));
     l->event_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     l->command_fd = fd_above_standard(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (l->event_fd < 0 || l->command_fd < 0 ||
+    if (l->epoll_fd < 0 || l->event_fd < 0 || l->command_fd < 0 ||
+        epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, l->event_fd, &event) < 0 ||
         thread_start(&l->thread, link_run, link_hold(l)) < 0) {
         l->references = 1;
         link_release(l);
@@ -270,7 +375,38 @@ plugin_close(struct link *l, unsigned wait_ms)
 static int
 plugin_fd(const struct link *l)
 {
-    return l->event_fd;
+    return l->epoll_fd;
+}
+
+static void
+plugin_take(struct link *l, struct link_events *events)
+{
+    pthread_mutex_lock(&l->lock);
+    if (!STAILQ_EMPTY(&l->events))
+        link_clear(l->event_fd);
+    STAILQ_CONCAT(events, &l->events);
+    if (l->is_direct) {
+        link_read(l);
+        link_hear_answers(l);
+        STAILQ_CONCAT(events, &l->heard);
+        if (atomic_load(&l->wants_write) || l->fd < 0)
+            link_write_given(l);
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void
+plugin_kick(struct link *l)
+{
+    bool is_direct;
+
+    pthread_mutex_lock(&l->lock);
+    is_direct = l->is_direct;
+    if (is_direct)
+        link_write_given(l);
+    pthread_mutex_unlock(&l->lock);
+    if (!is_direct)
+        link_wake(l);
 }
 
 static void
@@ -297,9 +433,9 @@ const struct nats_plugin msockd_nats_plugin = {
     .open = plugin_open,
     .close = plugin_close,
     .fd = plugin_fd,
-    .take = link_take,
+    .take = plugin_take,
     .give = link_give,
-    .kick = link_wake,
+    .kick = plugin_kick,
     .reset = plugin_reset,
     .turned_us = plugin_turned_us,
 };

@@ -2,7 +2,11 @@
  * publisher, connect.c makes a connection with libnats and publishes on it. libnats is used with an
  * event loop of our own: then it starts no threads that read and write, never waits in a publish,
  * and all messages of a moment leave with one write. Reconnecting is ours as well, since libnats
- * holds its lock while it connects. */
+ * holds its lock while it connects.
+ *
+ * A connection without TLS is direct: the publisher's own calls read and write, which costs no
+ * switch between threads, and the thread only makes and ends connections. With TLS libnats waits
+ * for the rest of a record, and so the thread reads and writes. */
 #ifndef NATS_PLUGIN_PLUGIN_H
 #define NATS_PLUGIN_PLUGIN_H
 
@@ -19,6 +23,7 @@ struct link {
     pthread_t thread;
     _Atomic unsigned references; /* the publisher's, the thread's, and those of libnats' threads */
     const struct link_config *config;
+    int epoll_fd;   /* the publisher's: event_fd, and the connection while it is direct */
     int event_fd;   /* to the publisher */
     int command_fd; /* to the thread */
     _Atomic uint64_t turned_us;
@@ -30,8 +35,10 @@ struct link {
     uint32_t reset; /* the epoch to be given up */
     struct link_messages messages;
     struct link_events events;
+    bool is_direct;   /* only the thread changes it */
+    uint32_t watched; /* for these events of epoll, while it is direct */
 
-    /* The thread's own. */
+    /* The thread's own; with the lock anybody's while the connection is direct. */
     uint32_t epochs;   /* connections made so far */
     unsigned rounds;   /* over the servers, without a good connection */
     uint64_t begun_us; /* the connection, monotonic */
@@ -45,8 +52,8 @@ struct link {
     natsMsg *dead[LINK_DEAD_MAX]; /* to be given back, many at a time */
     unsigned dead_count;
     size_t dead_bytes;
-    int fd;                             /* the connection's; libnats closes it */
-    bool is_full;                       /* libnats has enough to write at present */
+    int fd;                             /* the connection's, -1: libnats has closed it */
+    bool has_begun;                     /* something was read */
     _Atomic bool wants_write;           /* libnats has something to write */
     _Atomic bool lame_duck;             /* the server is about to leave */
     char *discovered[LINK_SERVERS_MAX]; /* servers that a server told of */
@@ -77,8 +84,7 @@ struct link_message *link_next(struct link_messages *messages);
 /* It is on its way, or will not be: it may be given again. */
 void link_message_done(struct link_message *m);
 
-/* struct nats_plugin take and give. */
-void link_take(struct link *l, struct link_events *events);
+/* struct nats_plugin give. */
 bool link_give(struct link *l, uint32_t epoch, struct link_message *m);
 
 /* --- connect.c --- */

@@ -51,6 +51,7 @@ link_release(struct link *l)
     for (int i = 0; i < l->discovered_count; i++)
         free(l->discovered[i]);
     free(l->block);
+    fd_close(&l->epoll_fd);
     fd_close(&l->event_fd);
     fd_close(&l->command_fd);
     pthread_mutex_destroy(&l->lock);
@@ -117,15 +118,6 @@ link_post_heard(struct link *l)
     if (STAILQ_EMPTY(&l->events))
         link_signal(l->event_fd);
     STAILQ_CONCAT(&l->events, &l->heard);
-}
-
-void
-link_take(struct link *l, struct link_events *events)
-{
-    link_clear(l->event_fd);
-    pthread_mutex_lock(&l->lock);
-    STAILQ_CONCAT(events, &l->events);
-    pthread_mutex_unlock(&l->lock);
 }
 
 /* --- messages --- */
