@@ -370,7 +370,7 @@ peer_send_plain(struct peer *p, const char *id, const void *body, size_t n, stru
 bool
 peer_closed(struct peer *p, unsigned timeout_ms)
 {
-    uint64_t deadline = now_us() + (uint64_t)timeout_ms * 1000 * WAIT_SCALE;
+    uint64_t deadline = now_us() + (uint64_t)timeout_ms * 1000 * WAIT_PATIENCE * WAIT_SCALE;
     char waste[4096];
 
     p->have = 0;

@@ -94,7 +94,7 @@ enum answer_kind peer_send(struct peer *p, const struct outgoing *m, struct answ
 enum answer_kind
 peer_send_plain(struct peer *p, const char *id, const void *body, size_t n, struct answer *answer);
 
-/* True once the server has closed: waits up to timeout_ms for it, dropping what still comes. */
+/* True once the server has closed: waits for it as WAIT_FOR does, dropping what still comes. */
 bool peer_closed(struct peer *p, unsigned timeout_ms);
 
 /* Makes close(2) send a reset. */

@@ -188,7 +188,7 @@ raw_expect_end(struct raw *r)
     ssize_t got;
 
     errno = 0;
-    got = peer_read_some(&r->peer, extra, sizeof(extra), 5000 * WAIT_SCALE);
+    got = peer_read_some(&r->peer, extra, sizeof(extra), WAIT_PATIENCE * 5000 * WAIT_SCALE);
     if (got > 0)
         fail_msg("%s: %zd bytes instead of the end, the first %02x", r->kind->name, got,
                  (unsigned char)extra[0]);
