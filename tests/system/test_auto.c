@@ -355,7 +355,7 @@ each_protocol_has_its_own_word_for_too_many(void **state)
         .workers = 2,
         .handler = "echo",
         .listen = {"auto://127.0.0.1:0", "tinyproto://127.0.0.1:0?idle_timeout=60s"},
-        .set = {"max_connections=1", "idle_timeout=300ms", "timeout=200ms"}});
+        .set = {"max_connections=1", "idle_timeout=2s", "timeout=2s"}});
     struct answer answer;
     struct peer msp;
     struct raw held, r;

@@ -489,7 +489,7 @@ the_server_sends_again_what_was_damaged(void **state)
 static void
 the_server_sends_again_what_was_not_acknowledged(void **state)
 {
-    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?retries=2&timeout=200ms", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?retries=2&timeout=1s", "echo");
     struct raw r;
 
     (void)state;

@@ -290,7 +290,7 @@ a_keepalive_is_answered(void **state)
 static void
 a_client_that_is_silent_is_asked_and_then_left(void **state)
 {
-    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?keepalive=100ms&timeout=300ms", "echo");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?keepalive=100ms&timeout=1s", "echo");
     struct raw_packet p;
     struct raw r;
 
@@ -367,7 +367,7 @@ a_packet_cut_short_is_never_handed_on(void **state)
 static void
 silence_inside_a_packet_is_a_timeout(void **state)
 {
-    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("cnp://127.0.0.1:0?timeout=2s", "journal");
     uint8_t packet[64];
     struct raw r[16];
 

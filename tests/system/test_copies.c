@@ -401,7 +401,7 @@ a_short_timeout_does_not_cut_the_wait_for_the_final_answer(void **state)
         snprintf(url, sizeof(url), "%s%s", d->listeners[0].url, rows[i].url);
         result = send_slowly(
             d, url, SLOW,
-            WORDS("send", "--timeout", "0.5", "--retries", "0", rows[i].reply, "hello"));
+            WORDS("send", "--timeout", "1.5", "--retries", "0", rows[i].reply, "hello"));
         if (result.status != 0)
             fail_msg("%s%s: status %d, %s", rows[i].listen, rows[i].url, result.status, result.err);
         run_result_free(&result);
@@ -421,7 +421,7 @@ lines_sent_ahead_have_the_same_patience(void **state)
                           "send",
                           "--lines",
                           "--timeout",
-                          "0.5",
+                          "1.5",
                           "--retries",
                           "0",
                           NULL};

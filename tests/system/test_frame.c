@@ -442,7 +442,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
 static void
 an_idle_connection_is_closed_without_an_error(void **state)
 {
-    struct daemon *d = raw_daemon("frame://127.0.0.1:0?idle_timeout=500ms", "echo");
+    struct daemon *d = raw_daemon("frame://127.0.0.1:0?idle_timeout=2s", "echo");
     struct raw r;
 
     (void)state;

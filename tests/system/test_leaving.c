@@ -42,11 +42,11 @@ with_options(const char *url, const char *options)
 }
 
 static const char *
-farewell_options(void)
+farewell_options(const char *idle_timeout)
 {
     static char text[HARNESS_PATH_LEN + 64];
 
-    snprintf(text, sizeof(text), "idle_timeout=2s&handler=module&path=%s",
+    snprintf(text, sizeof(text), "idle_timeout=%s&handler=module&path=%s", idle_timeout,
              harness_program("tests/modules/farewell.so"));
     return text;
 }
@@ -69,7 +69,7 @@ who_is_to_leave_before_it_has_spoken_gets_what_was_sent_to_it(void **state)
     (void)state;
     for (size_t i = 0; i < OPENINGS; i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
-            .workers = 1, .listen = {with_options(openings[i].url, farewell_options())}});
+            .workers = 1, .listen = {with_options(openings[i].url, farewell_options("1m"))}});
         struct peer_counts counts;
         struct raw r;
 
@@ -90,7 +90,7 @@ who_was_to_leave_and_never_speaks_is_not_kept(void **state)
     (void)state;
     for (size_t i = 0; i < OPENINGS; i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
-            .workers = 1, .listen = {with_options(openings[i].url, farewell_options())}});
+            .workers = 1, .listen = {with_options(openings[i].url, farewell_options("2s"))}});
         struct proc_list workers;
         struct raw r;
         int before;

@@ -204,9 +204,9 @@ a_stream_that_was_deleted_is_made_again_or_missed(void **state)
     (void)state;
     nats_need();
     nats_start(&n, NULL);
-    makes = nats_daemon(&n, "stream_create=yes&nats_timeout=200ms", 1);
+    makes = nats_daemon(&n, "stream_create=yes&nats_timeout=1s", 1);
     misses = daemon_start(&(struct daemon_options){.workers = 1,
-                                                   .listen = {nats_url(&n, "nats_timeout=200ms")},
+                                                   .listen = {nats_url(&n, "nats_timeout=1s")},
                                                    .set = {LOAD_PATIENCE},
                                                    .errors_expected = true});
     nats_expect_receipt(nats_send_text(makes, "", "1", &a), &a, 1, NATS_STORED);
@@ -270,7 +270,7 @@ without_a_server_senders_wait_and_then_are_told(void **state)
     assert_int_equal(result.status, 0);
     assert_non_null(strstr(result.err, "the stream was not looked at: no NATS server can be"));
     run_result_free(&result);
-    d = nats_daemon(&n, "stream_create=yes&nats_timeout=500ms", 1);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=1s", 1);
     assert_true(daemon_logged(d, "senders wait until it is there"));
     nats_expect_line(d, "", "ERR busy no NATS server can be reached");
     nats_launch(&n);

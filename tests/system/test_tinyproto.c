@@ -74,7 +74,7 @@ a_wrong_opening_ends_the_connection(void **state)
 static void
 an_opening_that_never_comes_is_closed_without_a_word(void **state)
 {
-    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?idle_timeout=500ms", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?idle_timeout=2s", "echo");
     struct raw r;
 
     (void)state;
@@ -158,7 +158,7 @@ no_size_begins_with_more_than_f0(void **state)
 static void
 a_huge_size_and_then_silence_ends_as_an_error(void **state)
 {
-    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=2s", "journal");
     struct raw r[20];
 
     (void)state;
@@ -298,7 +298,7 @@ anything_but_ok_to_the_server_s_size_ends_the_connection(void **state)
 static void
 no_answer_to_the_server_s_size_ends_the_connection(void **state)
 {
-    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "echo");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=2s", "echo");
     struct raw r;
 
     (void)state;
@@ -420,7 +420,7 @@ static void
 silence_inside_a_transmission_is_an_error_at_every_place(void **state)
 {
     static const char bytes[] = "\0\0\0\x05hello";
-    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=300ms", "journal");
+    struct daemon *d = raw_daemon("tinyproto://127.0.0.1:0?timeout=2s", "journal");
     struct raw r[8];
 
     (void)state;

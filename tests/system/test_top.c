@@ -196,7 +196,7 @@ what_happened_is_shown_the_newest_first(void **state)
     assert_false(screen_has(&s, ROWS, "closed"));
     peer_close(&p);
     expect_from(&s, ROWS, "closed");
-    assert_true(screen_find(&s, "Z  closed") < screen_find(&s, "Z  accepted"));
+    WAIT_FOR(screen_find(&s, "Z  closed") < screen_find(&s, "Z  accepted"), 10000);
     go_to(&s, "crashes");
     expect_from(&s, ROWS, "nothing");
     daemon_workers(d, &workers);
