@@ -87,6 +87,19 @@ find src tools -name '*.h' | LC_ALL=C sort | while IFS= read -r file; do
     done
 done)
 
+# A member that is not packed does not come to the workers.
+members() { # STRUCT
+    sed -n "/^struct $1 {/,/^};/p" src/config/config.h | tr '\n' ' ' |
+        sed 's,/\*[^*]*\*\+\([^/*][^*]*\*\+\)*/,,g; s,^[^{]*{,,; s/}.*//; s/\[[^]]*\]//g' | tr ';' '\n' |
+        sed 's/^.*[ *]\([a-z_0-9]*, \)/\1/' | grep -o '[a-z_0-9]* *\(,\|$\)' | tr -d ' ,'
+}
+for struct in config listener_config; do
+    for member in $(members $struct); do
+        grep -q "[ (&]\(config->\|l->\|$struct, \)$member\b" src/config/config_pack.c ||
+            found="$found src/config/config.h: $struct.$member is not in config_pack.c"
+    done
+done
+
 [ -z "$found" ] && exit 0
 printf '%s\n' "$found"
 exit 1

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/seal.h"
 #include "common/source.h"
+#include "common/text.h"
 #include "config/config_options.h"
 #include "proto/proto.h"
 #include "tls/tls.h"
@@ -132,6 +133,9 @@ struct config {
     /* The relay's URL as a listener that publishes to its servers; its name is NULL where there is
      * no relay. */
     struct listener_config relay;
+    /* Its bytes, where another process has read it: all that it says, also to a version of the
+     * program that has more options than this one. Empty: it was read here. */
+    struct buffer as_read;
 };
 
 /* The options of the command line; config_build applies them last. */
@@ -154,12 +158,12 @@ MS_MUST_CHECK int config_build(const struct config_args *args, const char *cwd,
                                struct config **config_out, char error[CONFIG_ERROR_LEN]);
 void config_destroy(struct config *config); /* NULL is fine */
 
-struct buffer;
-
-/* Appends a configuration as bytes, for another process of the same program. */
+/* Appends a configuration as bytes, for another process, perhaps of another version. */
 void config_pack(const struct config *config, struct buffer *out);
 
-/* The configuration of which these are the bytes, or NULL where they are not whole. */
+/* The configuration of which these are the bytes, or NULL where they are not whole. Where another
+ * version has packed it: without what this one does not know, and with zeros for what is new
+ * here. */
 struct config *config_unpack(const void *bytes, size_t n);
 
 #endif
