@@ -343,6 +343,14 @@ $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/li
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 
+# Upgrades go to the next version and back.
+NEXT := $(B)/next/build/msockd $(B)/next/build/msockctl
+$(NEXT) &: tests/next_version.sh $(B)/msockd $(B)/msockctl
+	$(call say,NEXT,$(B)/next)
+	$(Q)sh $< $(B)/next
+	$(Q)$(MAKE) -s -C $(B)/next B=build VERSION=0.2.0 build/msockd build/msockctl
+	@touch $(NEXT)
+
 # It speaks TLS.
 $(B)/tests/system/test_serve: TEST_LIBS += $(shell $(PKG_CONFIG) --libs libssl)
 
@@ -386,12 +394,12 @@ PYTHON_TEST := $(if $(SANITIZE)$(VALGRIND),,tests/python.sh)
 HAVE_PYTHON := $(wildcard $(PY_INCLUDE)/Python.h)
 
 .PHONY: tests
-tests: all $(if $(HAVE_PYTHON),$(if $(PYTHON_TEST),python-modules)) $(UNIT) $(SYSTEM) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
+tests: all $(if $(HAVE_PYTHON),$(if $(PYTHON_TEST),python-modules)) $(UNIT) $(SYSTEM) $(NEXT) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
 
 check-unit: all $(UNIT) $(MODULES)
 	@tests/run.sh $(B) $(UNIT)
 
-check-system: all $(SYSTEM) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
+check-system: all $(SYSTEM) $(NEXT) $(PRELOAD) $(MODULES) $(EVIL_MODULE) $(EXAMPLES) $(NATS_EXAMPLES)
 	@tests/run.sh $(B) $(SYSTEM)
 
 # The long forms: a million power cuts, fifty images of each file system, the crashes, and 20,000

@@ -16,6 +16,7 @@
 
 #include "common/base.h"
 
+#define BUS_VERSION     1u  /* raise it where the memory changes, or what is in it means */
 #define BUS_RINGS       384 /* as many as STATS_REGIONS: a worker's ring is that of its region */
 #define BUS_MESSAGE_MAX (1 << 20) /* bytes of one message */
 #define BUS_PATIENCE_US 1000000

@@ -1,9 +1,12 @@
-/* Invariant: both programs have the same structs, which the file says before anything else. */
+/* Invariant: both programs have the same structs, which the file says before anything else. Only
+ * the configuration has a form of its own (config_pack.c), and lists of names may be longer on one
+ * side: an option or a counter more is no other layout. */
 #include "master/inherited.h"
 
 #include "common/fd.h"
 #include "common/kernel.h"
 #include "common/text.h"
+#include "dedup/table.h"
 #include "sources/table.h"
 
 #include <fcntl.h>
@@ -12,27 +15,41 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define UPGRADE_LAYOUT 2u /* raise it where the meaning of what is inherited changes */
+#define UPGRADE_MAGIC  0x6d736f636b757032ull /* "msockup2" */
+#define UPGRADE_LAYOUT 3u /* raise it where the meaning of what is inherited changes */
 
-/* What must be the same on both sides: all that workers of both versions share, and all that is in
- * the file. */
-static const uint64_t inherited_layout[] = {
-    0x6d736f636b757031ull, /* "msockup1" */
-    UPGRADE_LAYOUT,
-    STATS_VERSION,
-    sizeof(struct master),
-    sizeof(struct generation),
-    sizeof(struct process),
-    sizeof(struct listener),
-    sizeof(struct config),
-    sizeof(struct child),
-    sizeof(struct stats_control),
-    sizeof(struct stats_slot),
-    sizeof(struct sources_region),
-    OPTION_COUNT,
-};
+/* X(what, number): each must be the same on both sides. */
+#define LAYOUTS(X)                                                     \
+    X("what a master inherits", UPGRADE_MAGIC)                         \
+    X("what a master inherits", UPGRADE_LAYOUT)                        \
+    X("what a master inherits", sizeof(struct inherited))              \
+    X("what a master knows of its workers", sizeof(struct process))    \
+    X("what a master knows of its workers", sizeof(struct generation)) \
+    X("what a master knows of its sockets", sizeof(struct listener))   \
+    X("what a worker inherits", child_inherited_size())                \
+    X("the statistics", STATS_VERSION)                                 \
+    X("the statistics", sizeof(struct stats_control))                  \
+    X("the statistics", STATS_FILE_SIZE)                               \
+    X("the remembered ids", DEDUP_VERSION)                             \
+    X("what is known of sources", SOURCES_VERSION)                     \
+    X("what is known of sources", sizeof(struct sources_region))       \
+    X("the bus between the workers", BUS_VERSION)
 
-static_assert(MS_ARRAY_LEN(inherited_layout) == INHERITED_LAYOUT, "as many as the header says");
+#define LAYOUT_WHAT(what, number)   what,
+#define LAYOUT_NUMBER(what, number) number,
+
+/* Lists whose places are numbers in shared memory. One may go on where the other one ends. */
+#define NAME_8(name, help) #name ":8", /* of so many bytes, for one connection */
+#define NAME_4(name, help) #name ":4",
+static const char *const conn_names[] = {STATS_CONN_LIST(NAME_8, NAME_4, NAME_8) NULL};
+static const char *const worker_names[] = {STATS_WORKER_COUNTERS(NAME_8) NULL};
+
+static const struct {
+    const char *what;
+    const char *const *names;
+} inherited_lists[] = {{"the counters of a connection", conn_names},
+                       {"the counters of a worker", worker_names},
+                       {"the protocols", proto_names}};
 
 /* --- descriptors --- */
 
@@ -107,6 +124,21 @@ put_text(struct buffer *out, const char *text)
 }
 
 static void
+put_layout(struct buffer *out)
+{
+    const uint64_t layout[] = {LAYOUTS(LAYOUT_NUMBER)};
+
+    buffer_append(out, layout, sizeof(layout));
+    for (size_t i = 0; i < MS_ARRAY_LEN(inherited_lists); i++) {
+        const char *const *name = inherited_lists[i].names;
+
+        do
+            put_text(out, *name);
+        while (*name++ != NULL);
+    }
+}
+
+static void
 put_listener(struct buffer *out, const struct listener *l)
 {
     buffer_append(out, l, sizeof(*l));
@@ -136,8 +168,7 @@ void
 inherited_fill(const struct master *m, struct inherited *in)
 {
     *in = (struct inherited){.master = *m, .generations = 1, .has_cwd = m->hooks->cwd != NULL};
-    memcpy(in->layout, inherited_layout, sizeof(in->layout));
-    in->packet = child_packet_size();
+    in->packet = handover_meaning(NULL);
     if (in->has_cwd)
         snprintf(in->cwd, sizeof(in->cwd), "%s", m->hooks->cwd);
     log_tell(&in->log);
@@ -158,6 +189,7 @@ inherited_write(const struct master *m, const struct inherited *in)
     bool written;
 
     buffer_init(&out);
+    put_layout(&out);
     buffer_append(&out, in, sizeof(*in));
     put_text(&out, m->run.path);
     put_text(&out, m->log_file);
@@ -323,20 +355,55 @@ inherited_attach(struct inherited *in)
            stats_master_resume(&m->stats) == 0;
 }
 
+/* False where the two lists have different names in one place. Takes all of the other one's. */
+static bool
+get_list(struct cursor *c, const char *const *own)
+{
+    bool same = true;
+    char *name;
+
+    do {
+        if (!get_text(c, &name))
+            return false;
+        same = same && (name == NULL || *own == NULL || strcmp(name, *own) == 0);
+        own += *own != NULL;
+        free(name);
+    } while (name != NULL);
+    return same;
+}
+
+/* Returns NULL, or of what the other program has another layout. */
+static const char *
+get_layout(struct cursor *c)
+{
+    static const char *const what[] = {LAYOUTS(LAYOUT_WHAT)};
+    const uint64_t own[] = {LAYOUTS(LAYOUT_NUMBER)};
+    uint64_t number;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(own); i++)
+        if (!get(c, &number, sizeof(number)) || number != own[i])
+            return what[i];
+    for (size_t i = 0; i < MS_ARRAY_LEN(inherited_lists); i++)
+        if (!get_list(c, inherited_lists[i].names))
+            return inherited_lists[i].what;
+    return NULL;
+}
+
 /* Returns NULL, or what is wrong. */
 static const char *
 inherited_take(struct cursor *c, struct inherited *in)
 {
     struct master *m = &in->master;
+    static char other[128];
+    const char *what = get_layout(c);
 
-    static const char other[] =
-        "its version has another layout of what is inherited: restart msockd for it";
-
-    if (c->left < sizeof(*in) || memcmp(c->at, inherited_layout, sizeof(in->layout)) != 0)
+    if (what != NULL) {
+        snprintf(other, sizeof(other),
+                 "its version has another layout of %s: restart msockd for it", what);
         return other;
-    if (get(c, in, sizeof(*in)) && in->packet != child_packet_size())
-        return other;
-    if (!get_text(c, &m->run.path) || !get_text(c, &m->log_file) || !get_generations(c, in))
+    }
+    if (!get(c, in, sizeof(*in)) || !get_text(c, &m->run.path) || !get_text(c, &m->log_file) ||
+        !get_generations(c, in))
         return "what it inherits is not whole";
     return inherited_attach(in) ? NULL : "it cannot map the memory that it inherits";
 }

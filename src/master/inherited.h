@@ -1,5 +1,6 @@
 /* What a master leaves to the program that it executes in its own place: a file in memory, in which
- * structs stand as they stand in memory, and descriptors, which keep their numbers. */
+ * structs stand as they stand in memory, and descriptors, which keep their numbers. First in it
+ * stands what both programs must have alike. */
 #ifndef MASTER_INHERITED_H
 #define MASTER_INHERITED_H
 
@@ -8,13 +9,9 @@
 
 #include <limits.h>
 
-/* What must be the same on both sides stands first: see inherited.c. */
-#define INHERITED_LAYOUT 13
-
 struct inherited {
-    uint64_t layout[INHERITED_LAYOUT];
-    uint64_t packet; /* child_packet_size */
     struct master master;
+    uint32_t packet; /* handover_meaning of no listener */
     struct log_place log;
     struct environment_left environment;
     struct dedup_place dedup;
@@ -36,7 +33,8 @@ int inherited_keep(const struct inherited *in, bool keep);
 /* Returns the file, which lives over an exec, or -1 with errno. */
 int inherited_write(const struct master *m, const struct inherited *in);
 
-/* Reads it, and maps the memory that it tells of. Returns NULL, or what is wrong (static). */
+/* Reads it, and maps the memory that it tells of. Returns NULL, or what is wrong (static): the
+ * program that wrote it may be of another version. */
 const char *inherited_read(int fd, struct inherited *in);
 
 #endif

@@ -185,7 +185,7 @@ reload_publish(struct master *m, const struct generation *g)
         uint64_t until = (uint64_t)tls_pem_until(&config->listeners[i].tls);
 
         stats_master_listener_meaning(&m->stats, g->rows[i],
-                                      listener_meaning(&config->listeners[i]));
+                                      handover_meaning(&config->listeners[i]));
         stats_master_listener_until(&m->stats, g->rows[i], until);
         certificate_mind(&config->listeners[i], until);
     }

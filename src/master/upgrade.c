@@ -192,15 +192,17 @@ upgrade_signals(struct master *m)
 }
 
 static void
-upgrade_say(struct master *m)
+upgrade_say(struct master *m, bool connections_move)
 {
     struct buffer text;
 
-    stats_master_version(&m->stats);
     buffer_init(&text);
     buffer_printf(&text, "version " MSOCK_VERSION_TEXT ", generation %llu: ",
                   (unsigned long long)m->current->number);
     reload_describe(m->current, &text);
+    if (!connections_move)
+        buffer_append_str(&text, "; open connections end between messages instead of moving to "
+                                 "this version, which has another layout of them");
     log_line(LOG_upgraded, "upgraded: %s", buffer_cstr(&text));
     reload_verdict(m, true, buffer_cstr(&text));
     buffer_fini(&text);
@@ -208,7 +210,7 @@ upgrade_say(struct master *m)
 
 /* This is the new program, and there is no way back any more. */
 static void
-upgrade_commit(struct master *m)
+upgrade_commit(struct master *m, bool connections_move)
 {
     struct failure why;
 
@@ -220,7 +222,9 @@ upgrade_commit(struct master *m)
         return;
     }
     upgrade_end(m);
-    upgrade_say(m);
+    stats_master_version(&m->stats);
+    stats_master_protocols(&m->stats, proto_names);
+    upgrade_say(m, connections_move);
 }
 
 /* This is the program of before. */
@@ -264,6 +268,6 @@ upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure
     if (up->back != 0)
         upgrade_came_back(m, up->back);
     else
-        upgrade_commit(m);
+        upgrade_commit(m, up->in.packet == handover_meaning(NULL));
     return master_go_on(m, why);
 }

@@ -4,6 +4,8 @@
 
 #include "sources/sources.h"
 
+#define SOURCES_VERSION 1u /* raise it where the layout changes, or what it means */
+
 #define SOURCES_NOTES 2
 
 /* Of one worker, which alone writes it. A set that is not in use has never been touched, in this

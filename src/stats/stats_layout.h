@@ -25,7 +25,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      14u
+#define STATS_VERSION      15u
 
 #define STATS_REGIONS          384   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -36,7 +36,10 @@
 #define STATS_HISTOGRAM_SUB    16  /* steps in each, so a value is known to 6 % */
 #define STATS_HISTOGRAM        (STATS_HISTOGRAM_GROUPS * STATS_HISTOGRAM_SUB)
 
-/* Counted for every connection and in total: X(name, help), N or B; the name is the JSON key.
+/* New counters stand at the ends of their lists: programs of different versions share the totals in
+ * an upgrade, and one that does not know a counter passes it on.
+ *
+ * Counted for every connection and in total: X(name, help), N or B; the name is the JSON key.
  * Totals have 64 bits each. A connection's own cell has 64 bits (X, and B where it counts bytes),
  * or 32 bits (N) where one connection counts seldom: such a cell stays at its largest value. */
 #define STATS_CONN_LIST(X, N, B)                                         \
@@ -86,12 +89,29 @@ struct stats_conn_counters {
 #undef X
 };
 
+/* Cells in the totals, with those for counters to come. */
+#define STATS_CONN_CELLS   16
+#define STATS_WORKER_CELLS 40
+
 struct stats_worker_counters {
+    union {
 #define X(name, help) _Atomic uint64_t name;
-    STATS_CONN_COUNTERS(X)
-    STATS_WORKER_COUNTERS(X)
+        struct {
+            STATS_CONN_COUNTERS(X)
+        };
+        _Atomic uint64_t conn_cells[STATS_CONN_CELLS];
+    };
+    union {
+        struct {
+            STATS_WORKER_COUNTERS(X)
+        };
 #undef X
+        _Atomic uint64_t worker_cells[STATS_WORKER_CELLS];
+    };
 };
+static_assert(sizeof(struct stats_worker_counters) ==
+                  (STATS_CONN_CELLS + STATS_WORKER_CELLS) * sizeof(uint64_t),
+              "no list is longer than its cells");
 
 enum stats_conn_state {
     STATS_CONN_FREE = 0, /* nobody's slot */
@@ -209,7 +229,7 @@ struct stats_worker {
 
 struct stats_listener {
     _Atomic uint32_t active;  /* 1: in the present configuration */
-    _Atomic uint32_t meaning; /* listener_meaning of that configuration */
+    _Atomic uint32_t meaning; /* handover_meaning of that configuration */
     char url[256];            /* without options */
     char address[512];        /* where it is really bound: "127.0.0.1:43117, [::1]:43117" */
     char proto[16];

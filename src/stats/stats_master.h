@@ -37,7 +37,7 @@ MS_MUST_CHECK int stats_master_resume(struct stats_master *sm);
 void stats_master_version(struct stats_master *sm);
 
 /* The names of the protocols that slots refer to by row, NULL at the end; at most STATS_PROTOCOLS.
- * Once, before the first worker. */
+ * Before the first worker of the program. */
 void stats_master_protocols(struct stats_master *sm, const char *const *names);
 
 /* Everything is in place: readers may read. The caller is the master from now on (its pid is taken

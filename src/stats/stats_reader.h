@@ -9,10 +9,20 @@
 
 /* A copy of counters, plain numbers. */
 struct stats_counts {
+    union {
 #define X(name, help) uint64_t name;
-    STATS_CONN_COUNTERS(X)
-    STATS_WORKER_COUNTERS(X)
+        struct {
+            STATS_CONN_COUNTERS(X)
+        };
+        uint64_t conn_cells[STATS_CONN_CELLS];
+    };
+    union {
+        struct {
+            STATS_WORKER_COUNTERS(X)
+        };
 #undef X
+        uint64_t worker_cells[STATS_WORKER_CELLS];
+    };
 };
 
 struct stats_totals {

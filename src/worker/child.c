@@ -1,12 +1,11 @@
-/* How a worker gets what it inherits, over its exec. Invariant: both processes are the same
- * program, so they have the same structs; descriptors keep their numbers. Pointers mean nothing
- * there and are made anew. */
+/* How a worker gets what it inherits, over its exec. Invariant: both programs have the same
+ * structs, since an upgrade looks at their sizes before; descriptors keep their numbers. Pointers
+ * mean nothing there and are made anew. */
 #include "worker/child.h"
 
 #include "common/environment.h"
 #include "common/fd.h"
 #include "common/kernel.h"
-#include "worker/handover_packet.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -107,9 +106,9 @@ inherited_write(const struct inherited *in)
 }
 
 size_t
-child_packet_size(void)
+child_inherited_size(void)
 {
-    return sizeof(struct handover_packet);
+    return sizeof(struct inherited);
 }
 
 int

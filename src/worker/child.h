@@ -89,8 +89,14 @@ int child_execute(const struct child *child);
  * it was and what it inherits is not there. */
 MS_MUST_CHECK int child_take(struct child *child_out);
 
-/* How large a connection is on its way from worker to worker: those of different versions can hand
- * connections to each other where it is the same. */
-size_t child_packet_size(void);
+/* The bytes of what a worker inherits, its configuration apart: a master of another version can
+ * start workers of this one where it has the same. */
+size_t child_inherited_size(void);
+
+/* --- handover_packet.c --- */
+
+/* A number for all that decides whether connections can move between listeners: what their bytes
+ * mean, and what a connection on its way looks like. NULL: that alone. */
+uint32_t handover_meaning(const struct listener_config *listener);
 
 #endif

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -109,6 +110,16 @@ handover_decode(const struct handover_packet *packet, const uint8_t *rest, size_
                                      .window = rest + packet->mark_len + packet->outbox_len,
                                      .window_len = packet->window_len};
     return true;
+}
+
+uint32_t
+handover_meaning(const struct listener_config *listener)
+{
+    uint32_t meaning = listener != NULL ? listener_meaning(listener) : 0;
+    char packet[32];
+
+    snprintf(packet, sizeof(packet), HANDOVER_VERSION " %zu", sizeof(struct handover_packet));
+    return digest_crc32(meaning, packet, strlen(packet));
 }
 
 bool

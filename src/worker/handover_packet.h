@@ -1,22 +1,23 @@
 /* One packet of the hand-over socket: a connection on its way to another worker, as bytes. Who
- * reads it trusts nothing of it. Both ends are the same program, so numbers and structs stand in it
- * as they are in memory. */
+ * reads it trusts nothing of it. Both ends have the same structs, as handover_meaning says, so
+ * numbers and structs stand in it as they are in memory. */
 #ifndef WORKER_HANDOVER_PACKET_H
 #define WORKER_HANDOVER_PACKET_H
 
 #include "proto/proto_table.h"
 #include "worker/conn.h"
 
+#define HANDOVER_VERSION  "handover 1"  /* raise it where bytes of a packet get another meaning */
 #define HANDOVER_REST_MAX (64u * 1024u) /* bytes behind the packet's fixed part */
 
-/* The fixed part. Behind it come the handler's bytes, messages that wait for a peer that has not
- * said a word yet, and what the window remembers. */
+/* The fixed part. One of another size is not understood. Behind it come the handler's bytes,
+ * messages that wait for a peer that has not said a word yet, and what the window remembers. */
 struct handover_packet {
     uint32_t size; /* of this struct: another build's is not understood */
     uint32_t proto;
     uint32_t mark_len, outbox_len, window_len;
     uint32_t stats_id; /* of the listener: several may be called port 0 */
-    uint32_t meaning;  /* listener_meaning of where it comes from */
+    uint32_t meaning;  /* handover_meaning of where it comes from */
     uint64_t began_us;
     uint8_t peer_address[16]; /* as in the statistics, and so are the next two */
     uint16_t peer_port;

@@ -207,7 +207,7 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         worker_take_limit(l);
         if (worker_tls_open(w, l, error) < 0)
             return -1;
-        l->meaning = listener_meaning(cl->config);
+        l->meaning = handover_meaning(cl->config);
         l->dedup_window_ms = cl->config->number[OPTION_DEDUP_WINDOW] / 1000;
         if (l->dedup_window_ms > 0)
             l->dedup_scope = worker_scope(w, cl->config->name, worker_alike(w, i));

@@ -86,7 +86,7 @@ struct worker_listener {
     struct proto_limits limits;
     struct transforms transforms;
     struct tls_context *tls; /* NULL: none */
-    uint32_t meaning;        /* listener_meaning */
+    uint32_t meaning;        /* handover_meaning */
     uint64_t dedup_scope, dedup_window_ms;
 };
 

@@ -23,10 +23,10 @@ program_put(const void *bytes, size_t n, mode_t mode)
     assert_int_equal(rename(fresh, program), 0);
 }
 
-char *
-program_read_good(size_t *n_out)
+static char *
+program_read(const char *name, size_t *n_out)
 {
-    FILE *file = fopen(harness_program("msockd"), "re");
+    FILE *file = fopen(harness_program(name), "re");
     char *bytes = malloc(PROGRAM_MAX);
 
     assert_non_null(file);
@@ -36,14 +36,32 @@ program_read_good(size_t *n_out)
     return bytes;
 }
 
-void
-program_put_good(void)
+char *
+program_read_good(size_t *n_out)
+{
+    return program_read("msockd", n_out);
+}
+
+static void
+program_put_built(const char *name)
 {
     size_t n;
-    char *bytes = program_read_good(&n);
+    char *bytes = program_read(name, &n);
 
     program_put(bytes, n, 0755);
     free(bytes);
+}
+
+void
+program_put_good(void)
+{
+    program_put_built("msockd");
+}
+
+void
+program_put_next(void)
+{
+    program_put_built("next/build/msockd");
 }
 
 void
@@ -62,7 +80,7 @@ program_put_changed(const char *from, const char *to)
 void
 program_put_other_layout(void)
 {
-    program_put_changed("1pukcosm", "2pukcosm"); /* as it stands in memory */
+    program_put_changed("2pukcosm", "3pukcosm"); /* as it stands in memory */
 }
 
 void

@@ -16,7 +16,10 @@ void program_put(const void *bytes, size_t n, mode_t mode);
 void program_put_good(void);
 char *program_read_good(size_t *n_out);
 
-/* The same with other bytes, as many, everywhere. */
+/* The next version, with another option "next", and counters: see tests/next_version.sh. */
+void program_put_next(void);
+
+/* The one that was built with other bytes, as many, everywhere. */
 void program_put_changed(const char *from, const char *to);
 
 /* The same with another number in front of what a master inherits. */

@@ -97,6 +97,57 @@ upgrades_under_load_disturb_nobody(void **state)
     assert_int_equal(load_check_stored(load, d->data_dir), 0);
 }
 
+/* As its own msockctl shows it: what accepted connections add, each the value of "next". */
+static json_int_t
+next_total(const struct daemon *d)
+{
+    struct run_result result = run_program(harness_program("next/build/msockctl"), "-r",
+                                           d->runtime_dir, "stats", "--json", NULL);
+    json_t *stats = json_loads(result.out, 0, NULL);
+    json_int_t n = -1;
+
+    assert_int_equal(json_unpack(stats, "{s:{s:I}}", "total", "next_total", &n), 0);
+    json_decref(stats);
+    run_result_free(&result);
+    return n;
+}
+
+static void
+an_option_and_counters_more_are_no_other_layout(void **state)
+{
+    struct daemon *d =
+        start((struct daemon_options){.config = two_workers, .set = {LOAD_PATIENCE}});
+    struct load *load = load_start(&d->listeners[0], "next", 2, 6000);
+    struct peer kept, more[2];
+    struct answer a;
+
+    (void)state;
+    peer_connect(&kept, &d->listeners[0]);
+    for (unsigned i = 0; i < 2; i++) {
+        load_advance(load, 20, 20000);
+        program_put_next();
+        daemon_configure(d, "workers = 2\nlisten = {\"msp://127.0.0.1:0\"}\nnext = 500\n");
+        upgrade(d);
+        peer_connect(&more[i], &d->listeners[0]);
+        assert_int_equal(peer_send_plain(&more[i], NULL, "new", 3, &a), ANSWER_ACK);
+        load_advance(load, 20, 20000);
+        program_put_good();
+        daemon_configure(d, two_workers);
+        upgrade(d);
+        assert_int_equal(peer_send_plain(&kept, NULL, "kept", 4, &a), ANSWER_ACK);
+        assert_int_equal(next_total(d), 500 * (i + 1));
+    }
+    load_stop(load);
+    if (load->repeated + load->refused_connects + load->broken + load->errors != 0)
+        fail_msg("%llu repeated, %llu refused, %s", (unsigned long long)load->repeated,
+                 (unsigned long long)load->refused_connects, load->complaint);
+    assert_int_equal(load->connects, load->thread_count);
+    assert_int_equal(stats_total(d, "accepted"), 3 + load->thread_count);
+    assert_int_equal(stats_total(d, "messages"), 4 + load->acked);
+    daemon_stop(d);
+    assert_int_equal(load_check_stored(load, d->data_dir), 0);
+}
+
 static void
 expect_wait(const struct daemon *d, int status, const char *generation, const char *said)
 {
@@ -311,6 +362,8 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
     expect_failed_upgrade(d, &witness, "cannot open");
     program_put_other_layout();
     expect_failed_upgrade(d, &witness, "another layout");
+    program_put_changed("handshakes:8", "otherwise:8\0");
+    expect_failed_upgrade(d, &witness, "another layout of the counters of a worker");
     program_put_changed("libjansson.so.4", "libjansson.so.X");
     expect_failed_upgrade(d, &witness, "libjansson.so.X: cannot open shared object file");
     program_put_good();
@@ -364,10 +417,12 @@ a_new_program_that_fails_as_the_master_changes_nothing(void **state)
     for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
         load_advance(load, 20, 20000);
         faults_set(d, failures[i].rule);
+        program_put_next();
         expect_failed_upgrade(d, &witness, failures[i].said);
         faults_set(d, "");
         WAIT_FOR(proc_descriptors(d->run.pid) <= descriptors, 5000);
         daemon_reload(d); /* the master that went back still is one */
+        program_put_good();
         upgrade(d);
     }
     load_stop(load);
@@ -399,6 +454,38 @@ expect_served(const struct target *target)
     peer_connect(&p, target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
     peer_close(&p);
+}
+
+/* They end as those do that may not move; a message that has begun is finished before. */
+static void
+connections_of_another_layout_end_between_messages(void **state)
+{
+    struct daemon *d = start((struct daemon_options){.config = two_workers});
+    const struct outgoing m = {.kind = 'A', .body = "whole", .len = 5};
+    uint8_t bytes[WIRE_FIRST_MAX + WIRE_TRAILER_MAX];
+    const size_t n = wire_ahead(bytes, &m);
+    struct peer idle, busy;
+    struct run_result result;
+    struct answer a;
+
+    (void)state;
+    peer_connect(&idle, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&idle, NULL, "kept", 4, &a), ANSWER_ACK);
+    peer_connect(&busy, &d->listeners[0]);
+    assert_int_equal(peer_write(&busy, bytes, n / 2), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") >= idle.counts.bytes_in + n / 2, 5000);
+    program_put_changed("handover 1", "handover 2");
+    result = daemon_control(d, "upgrade", NULL);
+    assert_int_equal(result.status, 0);
+    assert_non_null(strstr(result.out, "open connections end between messages"));
+    run_result_free(&result);
+    assert_int_equal(peer_answer(&idle, &a), ANSWER_ERR);
+    assert_string_equal(a.code, "shutdown");
+    assert_int_equal(peer_write(&busy, bytes + n / 2, n - n / 2), 0);
+    assert_int_equal(peer_answer(&busy, &a), ANSWER_ACK);
+    expect_served(&d->listeners[0]);
+    upgrade(d); /* of one layout again */
+    daemon_stop(d);
 }
 
 static bool
@@ -548,6 +635,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
+        SYSTEM_TEST(an_option_and_counters_more_are_no_other_layout),
+        SYSTEM_TEST(connections_of_another_layout_end_between_messages),
         SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
         SYSTEM_TEST(a_script_can_wait_for_a_start),
