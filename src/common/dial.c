@@ -196,7 +196,7 @@ dial_race(struct dialer *d)
                 next_us = now + dial_patience_us(d, now);
             continue;
         }
-        if (!waits && (now >= d->deadline_us || !dial_is_under_way(d)))
+        if (!waits && ((now >= d->deadline_us && !is_unseen) || !dial_is_under_way(d)))
             break;
         won = dial_watch(d, waits ? next_us : d->deadline_us, &decided);
         is_unseen = false;

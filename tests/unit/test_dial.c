@@ -168,6 +168,22 @@ a_process_that_had_to_wait_for_a_processor_keeps_its_server(void **state)
 }
 
 static void
+what_is_connected_when_the_time_is_over_is_used(void **state)
+{
+    struct three t;
+    int fd;
+
+    (void)state;
+    three_begin(&t, "");
+    three_listen(&t, 2);
+    pause_us = 20000;
+    assert_int_equal(dial_connect(&t.d, 10, &fd), 0);
+    pause_us = 0;
+    dial_reset(&fd);
+    three_end(&t);
+}
+
+static void
 a_failed_one_rests_longer_each_time_up_to_a_bound(void **state)
 {
     struct three t;
@@ -340,6 +356,7 @@ main(void)
         cmocka_unit_test(the_first_that_does_not_rest_comes_first),
         cmocka_unit_test(a_server_that_was_chosen_is_kept_while_it_works),
         cmocka_unit_test(a_process_that_had_to_wait_for_a_processor_keeps_its_server),
+        cmocka_unit_test(what_is_connected_when_the_time_is_over_is_used),
         cmocka_unit_test(a_failed_one_rests_longer_each_time_up_to_a_bound),
         cmocka_unit_test(only_use_makes_a_clean_record),
         cmocka_unit_test(where_all_rest_the_one_with_the_shortest_rest_is_tried_at_once),
