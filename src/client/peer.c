@@ -472,15 +472,11 @@ peer_move(struct peer *p, bool *moved)
     return peer_send(p, moved) ? PEER_MOVED : peer_last_words(p);
 }
 
-enum peer_turn
-peer_turn(struct peer *p, uint64_t deadline_us)
+static enum peer_turn
+peer_step(struct peer *p)
 {
-    uint64_t due;
-    short events = 0;
     bool moved;
 
-    if (!peer_alive(p))
-        return PEER_ENDED;
     ms_memory_forget();
     moved = peer_work(p); /* a message that was just given leaves with this turn */
     if (peer_move(p, &moved) == PEER_ENDED)
@@ -488,8 +484,23 @@ peer_turn(struct peer *p, uint64_t deadline_us)
     moved |= peer_work(p);
     if (ms_memory_failed())
         return peer_ended(p, PEER_STARVED);
-    if (moved)
-        return PEER_MOVED;
+    return moved ? PEER_MOVED : PEER_QUIET;
+}
+
+/* What was waited for is read before the caller looks at the time: a process that had to wait for
+ * a processor has not waited for the server. */
+enum peer_turn
+peer_turn(struct peer *p, uint64_t deadline_us)
+{
+    enum peer_turn turn;
+    uint64_t due;
+    short events = 0;
+
+    if (!peer_alive(p))
+        return PEER_ENDED;
+    turn = peer_step(p);
+    if (turn != PEER_QUIET)
+        return turn;
     if (!peer_full(p))
         events |= POLLIN;
     if (peer_to_send(p) > 0)
@@ -497,10 +508,11 @@ peer_turn(struct peer *p, uint64_t deadline_us)
     if (events == 0 || deadline_us == 0)
         return PEER_QUIET;
     due = p->in_len > 0 ? UINT64_MAX : p->ops->deadline(&p->state, &p->limits);
-    if (transport_wait(p->transport, events, due < deadline_us ? due : deadline_us) ||
-        due < deadline_us)
-        return PEER_MOVED;
-    return PEER_QUIET;
+    if (transport_wait(p->transport, events, due < deadline_us ? due : deadline_us))
+        turn = peer_step(p);
+    else if (due >= deadline_us)
+        return PEER_QUIET;
+    return turn == PEER_ENDED ? PEER_ENDED : PEER_MOVED;
 }
 
 bool

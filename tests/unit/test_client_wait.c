@@ -5,14 +5,30 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #define MESSAGE "hello"
 #define FRAME   "\0\0\0\5hello"
 
-/* Waits as poll(2) does, but so many times at most, and with signals before. */
+#define LATE_S 60 /* longer than all time limits */
+
+static time_t clock_ahead_s;
+
+int
+clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int rc = (int)syscall(SYS_clock_gettime, id, ts);
+
+    ts->tv_sec += clock_ahead_s;
+    return rc;
+}
+
+/* Waits as poll(2) does, but so many times at most, and with signals before. is_late: it gets no
+ * processor for LATE_S behind that. */
 struct waits {
     unsigned signals, most;
+    bool is_late;
     unsigned asked, pauses;
 };
 
@@ -27,8 +43,12 @@ wait_for_it(void *arg, struct pollfd *fds, unsigned n, int timeout_ms)
         errno = EINTR;
         return -1;
     }
-    if (w->asked <= w->most)
-        return poll(fds, n, timeout_ms);
+    if (w->asked <= w->most) {
+        int ready = poll(fds, n, timeout_ms);
+
+        clock_ahead_s += w->is_late ? LATE_S : 0;
+        return ready;
+    }
     errno = ETIME;
     return -1;
 }
@@ -58,6 +78,14 @@ static void
 serve_frames(struct byte_server *s)
 {
     if (EXPECT(s, FRAME) && EXPECT(s, FRAME))
+        SAY(s, FRAME);
+    (void)byte_until_end(s);
+}
+
+static void
+serve_frame(struct byte_server *s)
+{
+    if (EXPECT(s, FRAME))
         SAY(s, FRAME);
     (void)byte_until_end(s);
 }
@@ -105,6 +133,22 @@ receiving_goes_on_after_it_was_ended(void **state)
     waits.most = UINT32_MAX;
     assert_int_equal(msock_recv(m, 20000, &data, &n), MSOCK_OK);
     assert_int_equal(n, 5);
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
+what_came_in_time_is_read_later_too(void **state)
+{
+    struct byte_server s = {0};
+    struct waits waits = {.most = UINT32_MAX, .is_late = true};
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_frame, NULL);
+    m = client_open("frame", s.at, &waits);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, MESSAGE, 5), MSOCK_OK);
     msock_close(m);
     byte_server_stop(&s);
 }
@@ -310,6 +354,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_call_ends_when_the_program_wants_it),
         cmocka_unit_test(receiving_goes_on_after_it_was_ended),
+        cmocka_unit_test(what_came_in_time_is_read_later_too),
         cmocka_unit_test(messages_sent_ahead_are_not_lost),
         cmocka_unit_test(pauses_are_waits_too),
         cmocka_unit_test(a_full_unix_socket_is_waited_for),
