@@ -107,7 +107,7 @@ play_send(struct play *p, enum message_kind kind, const char *path, size_t n)
 static void
 play_flush(struct play *p)
 {
-    journal_handler.flush(p->f->handler, 0);
+    journal_handler.finish(p->f->handler);
 }
 
 /* Lines, blobs and files, alone and in groups, in directories old and new, on names that are taken;

@@ -241,29 +241,6 @@ watched_sync_data(int fd)
     return file_ops_synced.sync_data(fd);
 }
 
-static void
-a_commit_can_be_seen_from_before_the_name_to_behind_the_line(void **state)
-{
-    struct context *c = *state;
-    struct file_ops ops = file_ops_synced;
-
-    watched.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    ops.rename = watched_rename;
-    ops.sync_data = watched_sync_data;
-    ops.sync_at_once = false;
-    fixture_open_journal(c->f, &ops);
-    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
-    (void)journal_handler.flush(c->f->handler, 0); /* nobody else is expected: at once */
-    assert_int_equal(c->f->settled_count, 1);
-    assert_int_equal(watched.renames, 1);
-    assert_int_equal(watched.syncs, 2); /* the body and the line */
-    assert_int_equal(watched.unseen, 0);
-    assert_false(data_dir_has_commit(watched.root, clock_mono_us()));
-    journal_handler.destroy(c->f->handler);
-    close(watched.root);
-    expect(c, "");
-}
-
 /* Sends a file, and waits for the verdict. */
 static enum proto_outcome
 send_file(struct context *c, const char *name)
@@ -275,6 +252,27 @@ send_file(struct context *c, const char *name)
               c->f->settled_count > before),
              20000);
     return c->f->settled[before].outcome;
+}
+
+static void
+a_commit_can_be_seen_from_before_the_name_to_behind_the_line(void **state)
+{
+    struct context *c = *state;
+    struct file_ops ops = file_ops_synced;
+
+    watched.root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    ops.rename = watched_rename;
+    ops.sync_data = watched_sync_data;
+    ops.sync_at_once = false;
+    fixture_open_journal(c->f, &ops);
+    assert_int_equal(send_file(c, "a"), PROTO_COMMITTED);
+    assert_int_equal(watched.renames, 1);
+    assert_int_equal(watched.syncs, 2); /* the body and the line */
+    assert_int_equal(watched.unseen, 0);
+    assert_false(data_dir_has_commit(watched.root, clock_mono_us()));
+    journal_handler.destroy(c->f->handler);
+    close(watched.root);
+    expect(c, "");
 }
 
 /* Whoever removes it may be stopped, for ever. */
