@@ -48,7 +48,7 @@ expect_failed_upgrade(const struct daemon *d, struct peer *witness, const char *
     struct run_result result;
     struct answer a;
 
-    daemon_workers(d, &before);
+    WAIT_FOR((daemon_workers(d, &before), before.count == 2), 10000); /* those before are gone */
     result = daemon_control(d, "upgrade", NULL);
     if (result.status != 78)
         fail_msg("msockctl upgrade: status %d, %s", result.status, result.out);
