@@ -3,6 +3,7 @@
 #include "journal.h"
 #include "load.h"
 #include "senders.h"
+#include "stats.h"
 #include "target.h"
 
 #include <stdio.h>
@@ -141,6 +142,7 @@ every_protocol_and_command_takes_the_next_server(void **state)
     }
     gone = daemon_start(&options);
     there = daemon_start(&options);
+    daemon_keep_ports(gone);
     daemon_stop(gone);
     for (size_t i = 0; i < count; i++) {
         unsigned port = target_port(&there->listeners[i]);
@@ -158,6 +160,8 @@ every_protocol_and_command_takes_the_next_server(void **state)
             (const char *[]){program, "-u", url, "bench", "-n", "3", "-c", "1", "-s", "6", NULL},
             "", "");
     }
+    /* What is only sent may still be on its way. */
+    WAIT_FOR(stats_total(there, "messages") == count * (3 + 1 + 3) - 1, 10000);
     daemon_stop(there);
     assert_int_equal(journal_count(there->data_dir), count * (3 + 1 + 3) - 1);
 }
