@@ -148,7 +148,7 @@ check_order(const struct daemon *d, unsigned count)
     journal_free(&j);
 }
 
-/* Sends that many, and leaves when all are acknowledged. Returns what it has seen. */
+/* Sends that many, and returns when all are acknowledged, with what it has seen. */
 static struct burst
 run(const struct target *target, unsigned count)
 {
@@ -160,7 +160,6 @@ run(const struct target *target, unsigned count)
     assert_int_equal(raw_cnp_shake(&b.raw, syn), 0);
     send_all(&b);
     hear_rest(&b);
-    raw_close(&b.raw);
     return b;
 }
 
@@ -173,6 +172,7 @@ ten_thousand_packets_arrive_once_each_and_in_order_though_one_in_a_hundred_is_da
     struct burst b = run(&x->target, PACKETS);
 
     (void)state;
+    raw_close(&b.raw);
     WAIT_FOR(stats_total(d, "open") == 0, 5000);
     print_message(
         "%llu packets damaged on the way up, %llu down; %u sent again, %u times silence\n",
@@ -197,18 +197,20 @@ a_burst_goes_on_over_reloads(void **state)
     const char *argv[] = {"/bin/sh", "-c", script, NULL};
     struct running reloads;
     struct run_result result;
+    struct burst b;
 
     (void)state;
     snprintf(script, sizeof(script),
              "for i in 1 2 3 4 5 6 7 8 9 10; do '%s' -r '%s' reload || exit 1; done",
              harness_program("msockctl"), d->runtime_dir);
     run_start(&reloads, argv, NULL);
-    run(&x->target, PACKETS / 2);
+    b = run(&x->target, PACKETS / 2);
     run_finish(&reloads, 30000, &result);
     assert_int_equal(result.status, 0);
     run_result_free(&result);
     assert_int_equal(x->connections, 1);
-    assert_true(stats_total(d, "adopted") > 0);
+    WAIT_FOR(stats_total(d, "adopted") > 0, 5000);
+    raw_close(&b.raw);
     daemon_stop(d);
     check_order(d, PACKETS / 2);
 }
