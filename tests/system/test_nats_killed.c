@@ -234,11 +234,11 @@ a_server_that_stops_answering_is_left_and_found_again(void **state)
     (void)state;
     nats_need();
     nats_start(&n, NULL);
-    d = nats_daemon(&n, "stream_create=yes&nats_timeout=500ms", 1);
+    d = nats_daemon(&n, "stream_create=yes&nats_timeout=1s", 1);
     nats_expect_receipt(nats_send_text(d, "", "1", &a), &a, 1, NATS_STORED);
     proc_stop(n.run.pid);
     nats_expect_line(d, "again", "ERR busy");
-    assert_true(daemon_logged(d, "it does not answer"));
+    WAIT_FOR(daemon_logged(d, "it does not answer"), 10000);
     proc_go_on(n.run.pid);
     WAIT_FOR(daemon_logged(d, "connected again"), 10000);
     free(nats_send_text(d, "again", "hello", &a));
