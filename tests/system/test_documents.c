@@ -12,6 +12,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+/* What order things come in is seen only by one who gets time: where he did not, it is tried
+ * again. */
+#define TRIES 10
+
+#define SMALL_LEN ((size_t)200000)
+
 #define VALUES 330000 /* close to what worker_memory_max has room for by default */
 
 /* As many texts as are allowed: it takes the parser a tenth of a second or so. */
@@ -92,7 +98,7 @@ expect_served_meanwhile(const char *url, char kind, const char *text, size_t n)
     struct sender s;
 
     assert_int_equal(msock_connect(m), MSOCK_OK);
-    for (unsigned tries = 0; tries < 10 && meanwhile < 10; tries++) {
+    for (unsigned tries = 0; tries < TRIES && meanwhile < 10; tries++) {
         meanwhile = 0;
         sender_start(&s, url, kind, text, n);
         while (!atomic_load(&s.finished)) {
@@ -125,25 +131,14 @@ others_are_served_while_a_document_is_parsed(void **state)
 #define BAD     20
 #define BAD_LEN ((size_t)13 << 20)
 
-/* Their last bytes come together, and a good sender is served before the last of them is refused.
- */
-static void
-bad_documents_do_not_hold_up_good_senders(void **state)
+/* How often a good sender was served between the refusals of bad documents, whose last bytes come
+ * together. */
+static unsigned
+turns_between_refusals(msock *m, const char *url, const char *text)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
-    const char *url = d->listeners[0].url;
     struct sender senders[BAD];
     unsigned between = 0, refused = 0;
-    char *text = malloc(BAD_LEN);
-    msock *m = client(url);
 
-    (void)state;
-    assert_non_null(text);
-    memset(text, ' ', BAD_LEN);
-    for (size_t i = 1; i < BAD_LEN; i += 64) /* texts, and no bracket at the end */
-        memcpy(text + i, "\"a text of some length that is like many\",", 42);
-    text[0] = '[';
-    assert_int_equal(msock_connect(m), MSOCK_OK);
     for (unsigned i = 0; i < BAD; i++)
         sender_start(&senders[i], url, 'J', text, BAD_LEN);
     for (unsigned i = 0; i < BAD; i++)
@@ -161,6 +156,27 @@ bad_documents_do_not_hold_up_good_senders(void **state)
         pthread_join(senders[i].thread, NULL);
         assert_int_equal(senders[i].status, MSOCK_REFUSED);
     }
+    return between;
+}
+
+static void
+bad_documents_do_not_hold_up_good_senders(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    const char *url = d->listeners[0].url;
+    char *text = malloc(BAD_LEN);
+    msock *m = client(url);
+    unsigned between = 0;
+
+    (void)state;
+    assert_non_null(text);
+    memset(text, ' ', BAD_LEN);
+    for (size_t i = 1; i < BAD_LEN; i += 64) /* texts, and no bracket at the end */
+        memcpy(text + i, "\"a text of some length that is like many\",", 42);
+    text[0] = '[';
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    for (unsigned tries = 0; tries < TRIES && between < 3; tries++)
+        between = turns_between_refusals(m, url, text);
     assert_in_range(between, 3, BAD);
     msock_close(m);
     free(text);
@@ -179,37 +195,44 @@ finished(struct sender senders[LARGE])
     return count;
 }
 
-static void
-a_document_does_not_wait_for_all_larger_ones(void **state)
+/* Is a small document answered before most of the larger ones that came before it? */
+static bool
+small_one_comes_soon(msock *m, const char *url, const char *text, size_t n, const char *small)
 {
-    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
-    const char *url = d->listeners[0].url;
     struct sender senders[LARGE];
     unsigned before, behind;
-    msock *m = client(url);
-    size_t n;
-    char *text = large_document(&n), *small = malloc(200000);
 
-    (void)state;
-    assert_non_null(small);
-    memset(small, ' ', 200000);
-    small[0] = '1';
-    assert_int_equal(msock_connect(m), MSOCK_OK);
     for (unsigned i = 0; i < LARGE; i++)
         sender_start(&senders[i], url, 'J', text, n);
     for (unsigned i = 0; i < LARGE; i++)
         WAIT_FOR(atomic_load(&senders[i].trailer), 60000);
     before = finished(senders);
-    assert_int_equal(msock_send_json_text(m, small, 200000), MSOCK_OK);
+    assert_int_equal(msock_send_json_text(m, small, SMALL_LEN), MSOCK_OK);
     behind = LARGE - finished(senders);
     for (unsigned i = 0; i < LARGE; i++) {
         pthread_join(senders[i].thread, NULL);
         assert_int_equal(senders[i].status, MSOCK_OK);
     }
     /* The one under way, and one that was not answered yet. */
-    if (behind + 3 < LARGE - before)
-        fail_msg("%u of %u larger ones came first", LARGE - before - behind, LARGE - before);
-    assert_true(behind > 0);
+    return behind > 0 && behind + 3 >= LARGE - before;
+}
+
+static void
+a_document_does_not_wait_for_all_larger_ones(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
+    msock *m = client(d->listeners[0].url);
+    size_t n;
+    char *text = large_document(&n), *small = malloc(SMALL_LEN);
+    unsigned tries = 0;
+
+    (void)state;
+    assert_non_null(small);
+    memset(small, ' ', SMALL_LEN);
+    small[0] = '1';
+    assert_int_equal(msock_connect(m), MSOCK_OK);
+    while (!small_one_comes_soon(m, d->listeners[0].url, text, n, small))
+        assert_true(++tries < TRIES);
     msock_close(m);
     free(small);
     free(text);
