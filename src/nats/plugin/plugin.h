@@ -17,7 +17,7 @@
 
 #define LINK_TEXT_MAX  256
 #define LINK_INBOX_MAX 64
-#define LINK_DEAD_MAX  128
+#define LINK_DEAD_MAX  1024
 
 struct link {
     pthread_t thread;
@@ -94,7 +94,8 @@ natsStatus link_connect(struct link *l, const struct link_config *config, char t
 void link_disconnect(struct link *l);
 enum link_failure link_failure_of(natsStatus s, const char *text);
 
-/* Gives messages of libnats back: each time wakes a thread of its own, which frees them. */
+/* Gives messages of libnats back, many at a time: each time wakes a thread of its own, which frees
+ * them, and for that takes the processor and the allocator from us. */
 void link_bury(struct link *l);
 
 /* Hears the answers that were read. */
