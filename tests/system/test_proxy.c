@@ -17,7 +17,7 @@ static char body[BODY_MAX];
 
 /* The server gives up before the client does, so that no answer is left unread. */
 static const struct daemon_options patient = {
-    .workers = 2, .set = {"timeout=150ms", "packet_size_max=4K", "on_conflict=replace"}};
+    .workers = 2, .set = {"timeout=1s", "packet_size_max=4K", "on_conflict=replace"}};
 
 /* Where nothing is lost without the connection, nobody has to give up. */
 static const struct daemon_options unhurried = {.workers = 2,
