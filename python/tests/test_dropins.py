@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -61,9 +62,12 @@ for _ in range(1000):
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
+    """Beneath those that the kernel gives to connections and for port 0: nobody gets it by chance."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            return port
 
 
 class DropinCase(TestCase):

@@ -62,7 +62,8 @@ msock *open_name(const char *name, uint16_t port);
 /* The same with any URL. */
 msock *open_url(const char *url);
 
-/* A port of 127.0.0.1 and ::1 that was free a moment ago. */
+/* A port that was free a moment ago, beneath those that the kernel gives to connections and for
+ * port 0: nobody gets it by chance. */
 uint16_t free_port(void);
 
 int listen_at(const char *address, uint16_t port, int backlog);
