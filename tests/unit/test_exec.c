@@ -302,7 +302,7 @@ children_that_are_in_time_are_not_ended(void **state)
     struct fixture *f = *state;
 
     exec_listener.number[OPTION_EXEC_CHILDREN] = 2;
-    exec_listener.number[OPTION_EXEC_TIMEOUT] = 300000;
+    exec_listener.number[OPTION_EXEC_TIMEOUT] = 2000000;
     exec_start(f, "cd $MSOCK_DATA_DIR; mkdir once && exec sleep 1000; exec cat");
     exec_give(f, "first", 5);
     WAIT_FOR(fixture_exists(f, "once"), EXEC_FIXTURE_WAIT_MS);
