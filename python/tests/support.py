@@ -111,18 +111,20 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def interrupted(elsewhere: bool = False) -> Iterator[None]:
-    """A SIGINT comes to this process in the meantime; elsewhere: to another thread, so that it ends no wait
-    of the system, as one that comes just before a wait."""
+def interrupted(elsewhere: bool = False, begun: Callable[[], Any] = lambda: None) -> Iterator[None]:
+    """A SIGINT comes to this process in the meantime, when begun() has returned. Where the process is slow it comes
+    before what it is to interrupt: who expects it stands outside. elsewhere: to another thread, so that it ends no
+    wait of the system, as one that comes just before a wait."""
 
     def send() -> None:
+        begun()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.kill(os.getpid(), signal.SIGINT)
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK if elsewhere else signal.SIG_UNBLOCK, {signal.SIGINT})
     timer = threading.Timer(0.1, send)
-    timer.start()
     try:
+        timer.start()
         yield
     finally:
         timer.join()

@@ -94,7 +94,7 @@ class Both(AioCase):
                 with self.assertRaises(msock.Timeout):
                     await server.receive(0.01)
                 url = "frame://" + server.addresses[0]
-                async with msock.aio.Client(url, timeout=0.1) as client:
+                async with msock.aio.Client(url) as client:
                     sending = asyncio.ensure_future(client.send("hello", reply=True))
                     async for message in server:
                         await asyncio.sleep(0)

@@ -1,11 +1,13 @@
 """msock.Client against msockd and msock.Server, and what it does with bad input."""
 
 import array
+import functools
 import gc
 import json
 import os
 import pathlib
 import pickle
+import select
 import socket
 import ssl
 import struct
@@ -388,7 +390,7 @@ class Waiting(TestCase):
         os.mkfifo(fifo)
         for elsewhere in (False, True):
             for wait in waits:
-                with interrupted(elsewhere), self.assertRaises(KeyboardInterrupt):
+                with self.assertRaises(KeyboardInterrupt), interrupted(elsewhere):
                     wait()
 
     def test_another_signal_ends_no_wait(self) -> None:
@@ -556,10 +558,11 @@ class Shared(TestCase):
 
     def test_waits_are_interrupted_and_nothing_is_mixed_up(self) -> None:
         for elsewhere in (False, True):
-            with interrupted(elsewhere), self.assertRaises(KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt), interrupted(elsewhere):
                 self.shared.take(None)
         large = bytes(10_000_000)
-        with interrupted(), self.assertRaises(KeyboardInterrupt):
+        begun = functools.partial(select.select, [self.peer], [], [], PATIENCE)
+        with self.assertRaises(KeyboardInterrupt), interrupted(begun=begun):
             self.shared.put(large)
         reader = threading.Thread(target=lambda: self.peer.recv(len(large) + 4, socket.MSG_WAITALL))
         reader.start()

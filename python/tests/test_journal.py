@@ -171,5 +171,5 @@ class Reading(TestCase):
     def test_an_interrupt_ends_following(self) -> None:
         from support import interrupted
 
-        with interrupted(), self.assertRaises(KeyboardInterrupt):
+        with self.assertRaises(KeyboardInterrupt), interrupted():
             list(msock.journal.read(self.msockd.data, follow=True))

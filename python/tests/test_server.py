@@ -132,7 +132,7 @@ class OneAtATime(ServerCase):
         with self.assertRaises(msock.Timeout):
             server.receive(0.01)
         for elsewhere in (False, True):
-            with interrupted(elsewhere), self.assertRaises(KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt), interrupted(elsewhere):
                 server.receive()
         server.stop()
         self.assertIsNone(server.receive())
@@ -376,7 +376,7 @@ class Running(ServerCase):
             with self.assertRaises(msock.Timeout):
                 for _ in range(100):
                     members[0].write(data, timeout=0.01)
-            with interrupted(), self.assertRaises(KeyboardInterrupt):
+            with self.assertRaises(KeyboardInterrupt), interrupted():
                 members[0].write(data)
             sender = self.sender(lambda: members[0].write(b"last"))
             while True:
@@ -417,12 +417,12 @@ class Running(ServerCase):
                 return message.data
 
             peer.sendall(b"\0\0\0\5first\0\0\0\6seco")
-            server.run(on_message, drain=0.5)
+            server.run(on_message, drain=PATIENCE)
             self.assertEqual(peer.recv(100, socket.MSG_WAITALL)[-6:], b"second")
 
     def test_an_interrupt_ends_run(self) -> None:
         server = self.server("frame://127.0.0.1:0")
-        with interrupted(), self.assertRaises(KeyboardInterrupt):
+        with self.assertRaises(KeyboardInterrupt), interrupted():
             server.run(lambda message: None)
 
     def test_transforms(self) -> None:
