@@ -122,7 +122,7 @@ start(int (*run)(const struct table *, uint32_t, int, int), const struct table *
     assert_true(pid >= 0);
     if (pid > 0)
         return pid;
-    alarm(30);
+    alarm(240);
     close(ready[0]);
     close(go[1]);
     _exit(run(t, own, ready[1], go[0]));
