@@ -191,6 +191,7 @@ MSOCK_API json_t *msock_message_json(const msock_message *m);
 /* Facts about the message. The message owns the texts until it is settled. */
 MSOCK_API char msock_message_kind(const msock_message *m);      /* 'A', 'J' or 'F' (1.1) */
 MSOCK_API const char *msock_message_id(const msock_message *m); /* id or path; "" without */
+MSOCK_API uint64_t msock_message_size(const msock_message *m);  /* bytes of its data */
 MSOCK_API const unsigned char *msock_message_sha256(const msock_message *m); /* 32 bytes */
 MSOCK_API const char *msock_message_peer(const msock_message *m);            /* "127.0.0.1:50412" */
 MSOCK_API const char *msock_message_protocol(const msock_message *m);        /* "msp" */

@@ -169,7 +169,7 @@ client_sent(const struct client *c, const struct call *call)
     if (sent == NULL)
         return NULL;
     id = client_last_id(c, call);
-    reply = bytes != NULL ? PyBytes_FromStringAndSize(bytes, (Py_ssize_t)n) : ext_none();
+    reply = bytes != NULL ? ext_copy(bytes, n) : ext_none();
     if (id == NULL || reply == NULL) {
         Py_XDECREF(id);
         Py_XDECREF(reply);
@@ -237,7 +237,7 @@ client_result(struct client *c, const struct call *call)
         break;
     case CALL_RECV:
         if (call->status == MSOCK_OK)
-            return PyBytes_FromStringAndSize(call->received, (Py_ssize_t)call->received_n);
+            return ext_copy(call->received, call->received_n);
         if (call->status == MSOCK_TIMEOUT && call->otherwise != NULL) {
             Py_INCREF(call->otherwise);
             return call->otherwise;

@@ -53,6 +53,12 @@ int kept_visit(const struct ext_kept *kept, visitproc visit, void *arg);
  * a buffer is copied. owner_out is a new reference that holds them. */
 int ext_bytes(PyObject *object, PyObject **owner_out, const char **data_out, size_t *n_out);
 
+/* So many bytes are read and copied without the GIL, since others would wait for it. */
+#define EXT_MANY ((size_t)64 << 10)
+
+/* A copy of bytes that nobody changes meanwhile, as bytes. */
+PyObject *ext_copy(const void *data, size_t n);
+
 /* Seconds, or None for without end (-1), as milliseconds, rounded up. */
 int ext_milliseconds(PyObject *seconds, int *ms_out);
 

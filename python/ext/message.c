@@ -8,6 +8,7 @@
 struct message {
     PyObject_HEAD struct server *server;
     msock_message *m; /* NULL: it is settled */
+    uint64_t size;
     bool wants_reply;
     char kind;
     PyObject *id, *sha256, *peer, *protocol, *connection;
@@ -26,6 +27,7 @@ message_create(struct server *server, msock_message *m, PyObject *connection)
         return NULL;
     Py_INCREF(server);
     message->server = server;
+    message->size = msock_message_size(m);
     message->kind = msock_message_kind(m);
     message->wants_reply = msock_message_wants_reply(m);
     message->id = PyUnicode_DecodeUTF8(id, (Py_ssize_t)strlen(id), "surrogateescape");
@@ -60,6 +62,22 @@ message_enter(struct message *message)
     return -1;
 }
 
+/* A large one comes from a file. */
+static const void *
+message_bytes(struct message *message, size_t *n_out)
+{
+    PyThreadState *state;
+    const void *bytes;
+
+    if (msock_message_size(message->m) < EXT_MANY)
+        return msock_message_data(message->m, n_out);
+    state = PyEval_SaveThread();
+    bytes = msock_message_data(message->m, n_out);
+    ext_restore(state);
+    return bytes;
+}
+
+/* Another thread may have read it while we waited for our turn. */
 static PyObject *
 message_read(struct message *message)
 {
@@ -68,11 +86,13 @@ message_read(struct message *message)
 
     if (message_enter(message) < 0)
         return NULL;
-    bytes = msock_message_data(message->m, &n);
-    if (bytes != NULL)
-        message->data = PyBytes_FromStringAndSize(bytes, (Py_ssize_t)n);
-    else
-        error_set(MSOCK_LOCAL, "the message cannot be read back", "");
+    if (message->data == NULL) {
+        bytes = message_bytes(message, &n);
+        if (bytes != NULL)
+            message->data = ext_copy(bytes, n);
+        else
+            error_set(MSOCK_LOCAL, "the message cannot be read back", "");
+    }
     server_leave(message->server);
     return message->data;
 }
@@ -129,6 +149,13 @@ message_get_kind(PyObject *self, void *unused)
 }
 
 static PyObject *
+message_get_size(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(((struct message *)self)->size);
+}
+
+static PyObject *
 message_get_wants_reply(PyObject *self, void *unused)
 {
     (void)unused;
@@ -174,7 +201,11 @@ message_commit(PyObject *self, PyObject *args, PyObject *keywords)
         return NULL;
     m = message_take(message);
     if (m != NULL) {
+        PyThreadState *state = n < EXT_MANY ? NULL : PyEval_SaveThread();
+
         msock_message_commit(m, bytes, n);
+        if (state != NULL)
+            ext_restore(state);
         server_leave(message->server);
     }
     Py_XDECREF(owner);
@@ -303,6 +334,7 @@ static PyGetSetDef message_getset[] = {
     {"kind", message_get_kind, NULL,
      "'A' plain, 'J' a JSON document or 'F' a file; over every protocol but msp always 'A'.", NULL},
     {"id", message_get_object, NULL, "Its id, or the path of a file; '' without.", MEMBER(id)},
+    {"size", message_get_size, NULL, "How many bytes its data has.", NULL},
     {"sha256", message_get_object, NULL, "Its SHA-256, 32 bytes.", MEMBER(sha256)},
     {"peer", message_get_object, NULL, "The address of its sender: '127.0.0.1:50412'.",
      MEMBER(peer)},

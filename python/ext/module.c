@@ -165,6 +165,22 @@ ext_bytes(PyObject *object, PyObject **owner_out, const char **data_out, size_t 
     return 0;
 }
 
+PyObject *
+ext_copy(const void *data, size_t n)
+{
+    PyObject *copy = PyBytes_FromStringAndSize(n < EXT_MANY ? data : NULL, (Py_ssize_t)n);
+    PyThreadState *state;
+    char *to;
+
+    if (copy == NULL || n < EXT_MANY)
+        return copy;
+    to = PyBytes_AsString(copy);
+    state = PyEval_SaveThread();
+    memcpy(to, data, n);
+    ext_restore(state);
+    return copy;
+}
+
 int
 ext_milliseconds(PyObject *seconds, int *ms_out)
 {

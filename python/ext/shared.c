@@ -205,7 +205,7 @@ shared_take(PyObject *self, PyObject *timeout)
     message = shared_leave(&call);
     if (is_there) {
         Py_DECREF(message); /* None */
-        message = copy != NULL ? PyBytes_FromStringAndSize(copy, (Py_ssize_t)n) : PyErr_NoMemory();
+        message = copy != NULL ? ext_copy(copy, n) : PyErr_NoMemory();
     }
     free(copy);
     return message;

@@ -294,6 +294,38 @@ class Threads(ServerCase):
                 return
         self.fail("no other thread ran")
 
+    def test_other_threads_run_while_a_large_message_is_read(self) -> None:
+        server = self.server("msp://127.0.0.1:0")
+        client = self.client("msp://" + server.addresses[0])
+        state = {"within": False, "ran": False, "over": False}
+
+        def run() -> None:
+            while not state["over"]:
+                state["ran"] |= state["within"]
+                time.sleep(0)
+
+        def send() -> None:
+            while not state["over"]:
+                client.send(bytes(1 << 20))
+
+        threads = [threading.Thread(target=run), self.sender(send)]
+        threads[0].start()
+        self.addCleanup(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(1000)  # nobody makes this thread let go
+        for left in range(500, 0, -1):
+            message = self.receive(server)
+            state["within"] = True
+            size = len(message.data)
+            state["within"] = False
+            state["over"] = state["ran"] or left == 1
+            message.commit()
+            if state["over"]:
+                break
+        for thread in threads:
+            thread.join()
+        self.assertTrue(state["ran"])
+        self.assertEqual(message.size, size)
+
 
 class Running(ServerCase):
     def run_server(self, server: msock.Server, *arguments: Any, **options: Any) -> threading.Thread:

@@ -87,6 +87,12 @@ msock_message_id(const msock_message *m)
     return m->core->value;
 }
 
+uint64_t
+msock_message_size(const msock_message *m)
+{
+    return m->core->size;
+}
+
 const unsigned char *
 msock_message_sha256(const msock_message *m)
 {

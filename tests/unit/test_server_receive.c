@@ -22,6 +22,7 @@ a_message_is_what_its_sender_has_sent(void **state)
     fixture_expect(m, "abc");
     assert_int_equal(msock_message_kind(m), 'A');
     assert_string_equal(msock_message_id(m), "boot-42");
+    assert_int_equal(msock_message_size(m), 3);
     assert_string_equal(msock_message_protocol(m), "msp");
     assert_int_equal(strncmp(msock_message_peer(m), "127.0.0.1:", 10), 0);
     assert_int_equal(msock_message_sha256(m)[0], 0xba);
