@@ -89,9 +89,8 @@ socket_write(BIO *bio, const char *data, int n)
 /* A read of less than was asked for has emptied the socket. What comes later, an event tells of, so
  * the next read is spared until the session says otherwise. */
 static int
-socket_read(BIO *bio, char *data, int n)
+socket_receive(BIO *bio, struct tls_socket *socket, char *data, int n)
 {
-    struct tls_socket *socket = BIO_get_app_data(bio);
     int got;
 
     if (socket->is_drained) {
@@ -101,6 +100,30 @@ socket_read(BIO *bio, char *data, int n)
     got = BIO_meth_get_read(BIO_s_socket())(bio, data, n);
     socket->is_drained = got > 0 && got < n && !BIO_get_ktls_recv(bio);
     return got;
+}
+
+/* OpenSSL asks for a record at a time. */
+static int
+socket_read(BIO *bio, char *data, int n)
+{
+    struct tls_socket *socket = BIO_get_app_data(bio);
+    int got;
+
+    if (socket->ahead_len == 0) {
+        if (socket->room_len < (size_t)n || BIO_get_ktls_recv(bio))
+            return socket_receive(bio, socket, data, n);
+        got = socket_receive(bio, socket, socket->room, (int)socket->room_len);
+        if (got <= 0)
+            return got;
+        socket->ahead = socket->room;
+        socket->ahead_len = (size_t)got;
+    }
+    if ((size_t)n > socket->ahead_len)
+        n = (int)socket->ahead_len;
+    memcpy(data, socket->ahead, (size_t)n);
+    socket->ahead += n;
+    socket->ahead_len -= (size_t)n;
+    return n;
 }
 
 static BIO_METHOD *

@@ -21,13 +21,19 @@ struct tls_context {
 /* What the BIO of a session knows beside the descriptor. */
 struct tls_socket {
     bool is_drained; /* by the last read from it */
+    /* Room of the caller's for more than OpenSSL reads at a time, and what is in it and OpenSSL has
+     * not taken yet. */
+    char *room;
+    size_t room_len;
+    const char *ahead;
+    size_t ahead_len;
     /* Where it is not NULL, what OpenSSL writes is gathered in it: TLS_HELD bytes. */
     char *held;
     size_t held_at, held_end; /* of these, not handed over yet */
 };
 
 /* Full records that are handed over together, and their room, with what else OpenSSL may say. */
-#define TLS_HELD_RECORDS 4
+#define TLS_HELD_RECORDS 16
 #define TLS_HELD         (TLS_HELD_RECORDS * (16384 + 256) + 1024)
 
 /* Hands over what is held, and ends that. Returns 0, or -1 with errno. */

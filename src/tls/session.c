@@ -268,6 +268,37 @@ tls_is_resumed(const struct tls_session *s)
 
 /* --- bytes --- */
 
+/* The end of the caller's room takes records that were not looked into yet. What is in them is
+ * written before them and never reaches them: of what came before, OpenSSL has less than a record.
+ */
+static void
+session_lend_room(struct tls_session *s, char *room, size_t n)
+{
+    s->socket.room_len = n > RECORD_MAX ? n - RECORD_MAX : 0;
+    s->socket.room = room + n - s->socket.room_len;
+}
+
+static ssize_t
+session_read(struct tls_session *s, char *data, size_t n)
+{
+    ssize_t got;
+
+    session_lend_room(s, data, n);
+    do {
+        s->socket.is_drained = false;
+        errno = 0;
+        got = session_result(s, SSL_read(s->ssl, data, (int)n));
+    } while (session_is_spared(s, got));
+    return got;
+}
+
+/* Nothing more is there, as far as one can know without a call of the kernel. */
+static bool
+session_is_empty(const struct tls_session *s)
+{
+    return s->socket.is_drained && s->socket.ahead_len == 0 && SSL_has_pending(s->ssl) == 0;
+}
+
 ssize_t
 tls_read(struct tls_session *s, void *data, size_t n)
 {
@@ -278,20 +309,20 @@ tls_read(struct tls_session *s, void *data, size_t n)
         errno = s->failed;
         return -1;
     }
+    if (n > INT_MAX)
+        n = INT_MAX;
     ERR_clear_error();
-    do {
-        s->socket.is_drained = false;
-        errno = 0;
-        got = session_result(s, SSL_read(s->ssl, data, n < INT_MAX ? (int)n : INT_MAX));
-    } while (session_is_spared(s, got));
+    got = session_read(s, data, n);
     /* Further records, as many as are there. */
-    while (got > 0 && (size_t)got < n && !(s->socket.is_drained && SSL_has_pending(s->ssl) == 0)) {
-        if (SSL_read_ex(s->ssl, (uint8_t *)data + got, n - (size_t)got, &more) != 1) {
+    while (got > 0 && (size_t)got < n && !session_is_empty(s)) {
+        session_lend_room(s, (char *)data + got, n - (size_t)got);
+        if (SSL_read_ex(s->ssl, (char *)data + got, n - (size_t)got, &more) != 1) {
             session_keep_failure(s);
             break;
         }
         got += (ssize_t)more;
     }
+    s->socket.room_len = s->socket.ahead_len = 0;
     return got;
 }
 

@@ -124,7 +124,8 @@ void tls_session_destroy(struct tls_session *s); /* NULL is fine; sends nothing 
 /* Returns 0 once it is done. */
 MS_MUST_CHECK int tls_handshake(struct tls_session *s);
 
-/* As recv; 0: the peer has ended in order. */
+/* As recv; 0: the peer has ended in order. What stands behind the bytes that it returns may have
+ * changed, up to n. */
 MS_MUST_CHECK ssize_t tls_read(struct tls_session *s, void *data, size_t n);
 
 /* After a tls_read that has returned less than it might have: nothing else is here, and epoll tells

@@ -4,6 +4,7 @@
 #include "support/certificates.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/ssl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -210,6 +211,35 @@ a_full_socket_is_written_on_later(void **state)
         block_passes(p.client, p.server, pieces[i]);
         block_passes(p.server, p.client, pieces[i]);
     }
+    pair_close(&p);
+}
+
+/* Messages keep their ends: one that is read in two calls is cut. */
+static void
+pair_use_messages(const struct pair *p)
+{
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, fds), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(dup3(fds[i], p->fds[i], O_CLOEXEC) >= 0);
+        fd_close(&fds[i]);
+    }
+}
+
+static void
+several_records_are_one_call_of_each_side(void **state)
+{
+    const size_t size = (size_t)4 * 16384;
+    struct pair p = pair_of("server", NULL, "localhost");
+    struct iovec whole = {block, size};
+
+    (void)state;
+    pair_use_messages(&p);
+    pair_agrees(&p);
+    assert_int_equal(tls_writev(p.client, &whole, 1), size);
+    assert_int_equal(tls_read(p.server, got_block, sizeof(got_block)), size);
+    assert_memory_equal(got_block, block, size);
     pair_close(&p);
 }
 
@@ -632,6 +662,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_come_through_in_both_directions),
         cmocka_unit_test(a_full_socket_is_written_on_later),
+        cmocka_unit_test(several_records_are_one_call_of_each_side),
         cmocka_unit_test(the_end_is_behind_what_was_written),
         cmocka_unit_test(the_reason_is_kept_behind_what_was_right),
         cmocka_unit_test(a_cut_is_no_end),
