@@ -15,8 +15,7 @@
 #define SMALL            4096 /* stays in memory also where that is scarce */
 #define MESSAGE_COST     (sizeof(struct message) + 512) /* with its running digest */
 #define DISK_STEP        (1u << 20) /* is set aside at a time where no size was announced */
-#define WRITE_BACK_STEP \
-    (8u << 20) /* begin to write a file back this often, so that fsync is short */
+#define FILE_STEP        (8u << 20) /* a file is written back, and more set aside, this often */
 
 const char *
 message_kind_name(enum message_kind kind)
@@ -214,15 +213,21 @@ message_to_file(struct message *m)
     return 0;
 }
 
-/* A file that will be fsynced is better on its way to the disk while the rest still arrives. */
+/* A file that will be fsynced is better on its way to the disk while the rest still arrives; and
+ * blocks that it has before it is written cost the file system less. */
 static void
-message_write_back(struct message *m)
+message_step(struct message *m)
 {
-    if (m->file_end < m->written_back + WRITE_BACK_STEP)
+    uint64_t more = m->announced > m->file_end ? m->announced - m->file_end : 0;
+
+    if (m->file_end < m->written_back + FILE_STEP)
         return;
     (void)sync_file_range(m->fd, (off_t)m->written_back, (off_t)(m->file_end - m->written_back),
                           SYNC_FILE_RANGE_WRITE);
     m->written_back = m->file_end;
+    if (more > 0)
+        (void)fallocate(m->fd, FALLOC_FL_KEEP_SIZE, (off_t)m->file_end,
+                        (off_t)(more < FILE_STEP ? more : FILE_STEP));
 }
 
 static bool
@@ -273,7 +278,7 @@ message_store_bytes(struct message *m, const void *data, size_t n)
     if (m->wants_crc)
         m->crc = digest_crc32(m->crc, data, n);
     message_wrote(m, m->size + n);
-    message_write_back(m);
+    message_step(m);
     return 0;
 }
 
@@ -367,9 +372,10 @@ message_finish(struct message *m)
     sha256_release(m->store->digester, m->digest);
     sha256_release(m->store->digester, m->mark_digest);
     m->digest = m->mark_digest = NULL;
-    /* Bytes that a rolled-back packet had written beyond the end. */
-    if (m->fd >= 0 && m->file_end > m->size && ftruncate(m->fd, (off_t)m->size) < 0 &&
-        m->error == 0)
+    /* What a rolled-back packet had written beyond the end, or was set aside for what was
+     * announced. */
+    if (m->fd >= 0 && (m->file_end > m->size || m->announced > m->size) &&
+        ftruncate(m->fd, (off_t)m->size) < 0 && m->error == 0)
         m->error = errno;
 }
 

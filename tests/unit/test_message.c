@@ -4,7 +4,11 @@
 
 #include "guard.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 struct spill {
     unsigned opened, failures; /* failures: so many opens still fail */
@@ -334,6 +338,34 @@ a_body_that_its_file_gives_back_changed_is_not_taken(void **state)
     free(bytes);
 }
 
+static uint64_t
+blocks_of(const struct message *m)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(m->fd, &st), 0);
+    assert_int_equal(st.st_size, m->size);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void
+disk_is_set_aside_as_announced_and_given_back(void **state)
+{
+    static const uint8_t piece[9 << 20];
+    struct message *m = message_create(&store, 64 << 20, UINT64_MAX, 0);
+    int fd = spill_open(&spill);
+    bool is_able = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, 4096) == 0;
+
+    (void)state;
+    fd_close(&fd);
+    message_append(m, piece, sizeof(piece));
+    if (is_able)
+        assert_true(blocks_of(m) >= 16 << 20);
+    message_finish(m);
+    assert_true(blocks_of(m) < 10 << 20);
+    message_destroy(m);
+}
+
 /* Whether the mark stands before the file or in it, and whatever came behind it and was taken
  * back. */
 static void
@@ -368,6 +400,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_body_that_its_file_gives_back_changed_is_not_taken),
+        TEST(disk_is_set_aside_as_announced_and_given_back),
         TEST(a_digest_that_was_skipped_is_taken_of_what_goes_to_a_file),
         TEST(any_size_arrives_whole_in_pieces_of_any_size),
         TEST(what_is_rolled_back_leaves_no_trace),
