@@ -253,8 +253,11 @@ listen_adopt(int fd, struct listen_socket *socket_out)
 
     if (getsockname(fd, (struct sockaddr *)&s.bound.addr, &s.bound.len) < 0)
         return -1;
+    errno = EPROTOTYPE;
+    if (!socket_is(fd, SO_TYPE, SOCK_STREAM))
+        return -1;
     errno = EINVAL;
-    if (!socket_is(fd, SO_TYPE, SOCK_STREAM) || !socket_is(fd, SO_ACCEPTCONN, 1) ||
+    if (!socket_is(fd, SO_ACCEPTCONN, 1) ||
         (s.bound.addr.ss_family != AF_UNIX && endpoint_port(&s.bound) == 0))
         return -1;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fd_set_nonblock(fd, 1) < 0)

@@ -43,7 +43,8 @@ MS_MUST_CHECK int listen_open(const struct endpoint *eps, size_t n, const struct
                               struct listen_socket *sockets, size_t *failed_out);
 
 /* Takes over a socket that another process has bound: makes it as those above are. Returns 0, or -1
- * with errno where it is no stream socket that listens; it is still the caller's then. */
+ * with errno, and it is still the caller's: ENOTSOCK, EPROTOTYPE it is no stream, EINVAL it does
+ * not listen. */
 MS_MUST_CHECK int listen_adopt(int fd, struct listen_socket *socket_out);
 
 /* Lets a bound socket listen; may be repeated for another backlog. Returns 0, or -1 with errno. */

@@ -160,6 +160,9 @@
       "The service manager has given a descriptor that is no stream socket that listens, or too "  \
       "many.",                                                                                     \
       "In the socket unit, use ListenStream= and Accept=no.")                                      \
+    X(given_names, WARN, "0a6fc3c7c4e043c8a8c2da3ac125915f",                                       \
+      "The service manager has given another number of names than of descriptors.",                \
+      "Give each socket one name, without a colon, in FileDescriptorName=.")                       \
     X(given_unused, WARN, "55e875f3bfcb487f8c45568cab1c2107",                                      \
       "The service manager has given sockets that no listener has. Whoever connects there "        \
       "waits.",                                                                                    \

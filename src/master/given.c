@@ -6,6 +6,7 @@
 #include "common/fd.h"
 #include "common/text.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,16 @@ given_name(const char **names, char out[GIVEN_NAME_LEN])
     *names += n + ((*names)[n] == ':');
 }
 
+static const char *
+given_unfit(int error)
+{
+    if (error == ENOTSOCK)
+        return "is no socket";
+    if (error == EPROTOTYPE)
+        return "is no stream socket (ListenStream=)";
+    return "does not listen: a connection is given with Accept=yes";
+}
+
 static void
 given_add(struct master *m, int fd, const char *name)
 {
@@ -70,10 +81,8 @@ given_add(struct master *m, int fd, const char *name)
     char own[ENDPOINT_TEXT_LEN];
 
     if (listen_adopt(fd, &l->socket) < 0) {
-        log_line(LOG_given_unfit,
-                 "left out: descriptor %d from the service manager (%s) is no stream socket that "
-                 "listens",
-                 fd, name);
+        log_line(LOG_given_unfit, "left out: descriptor %d from the service manager (%s) %s", fd,
+                 name, given_unfit(errno));
         fd_close(&fd);
         free(l);
         return;
@@ -89,11 +98,28 @@ given_add(struct master *m, int fd, const char *name)
     m->retired = l;
 }
 
+/* A name too many or too few, such as one with a colon, may have moved all that follow. */
+static void
+given_mind_names(const struct given *given)
+{
+    unsigned count = 1, all = given->count + given->left_out;
+
+    for (const char *c = given->names; *c != '\0'; c++)
+        count += *c == ':';
+    if (all > 0 && given->names[0] != '\0' && count != all)
+        log_line(LOG_given_names,
+                 "the service manager has given %u descriptors and %u names (LISTEN_FDNAMES): what "
+                 "has no name is called " GIVEN_UNNAMED,
+                 all, count);
+}
+
 void
 given_open(struct master *m, const struct given *given)
 {
     const char *names = given->names;
     char name[GIVEN_NAME_LEN];
+
+    given_mind_names(given);
 
     for (unsigned i = 0; i < given->count; i++) {
         given_name(&names, name);

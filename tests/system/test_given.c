@@ -7,6 +7,7 @@
 
 #include "support/signals.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,14 +236,18 @@ what_is_no_listening_socket_is_left_out(void **state)
     manager_give("web", fds[0]);
     manager_listen("web", "msp://127.0.0.1:0", &web);
     manager_give("", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    manager_give("", open("/dev/null", O_RDONLY | O_CLOEXEC));
     d = start((struct daemon_options){
         .listen = {"msp+systemd:web?handler=exec&exec=once&exec_env=LISTEN_FDS,LISTEN_FDNAMES"
                    "&command=test%20-z%20$LISTEN_FDS$LISTEN_FDNAMES"}});
     assert_true(
         daemon_logged(d, "descriptor 3 from the service manager (web) is no stream socket"));
-    assert_true(daemon_logged(d, "descriptor 4 from the service manager (web)"));
+    assert_true(daemon_logged(d, "descriptor 4 from the service manager (web) does not listen"));
     assert_false(daemon_logged(d, "descriptor 5 from"));
-    assert_true(daemon_logged(d, "descriptor 6 from the service manager (unknown)"));
+    assert_true(
+        daemon_logged(d, "descriptor 6 from the service manager (unknown) does not listen"));
+    assert_true(daemon_logged(d, "descriptor 7 from the service manager (unknown) is no socket"));
+    assert_false(daemon_logged(d, "LISTEN_FDNAMES"));
     send_one(&web, "served");
     daemon_stop(d);
     close(fds[1]);
@@ -265,6 +270,29 @@ more_than_there_can_be_are_left_out_aloud(void **state)
     assert_true(daemon_logged(d, "left out: 299 descriptors from the service manager"));
     send_one(&web, "served");
     daemon_stop(d);
+    manager_close();
+}
+
+static void
+names_that_are_not_as_many_as_descriptors_are_said(void **state)
+{
+    static const char *const names[] = {"web", "web:a\\:b:c", "web::"};
+    struct daemon *d = daemon_create(
+        &(struct daemon_options){.listen = {"msp+systemd:web"}, .child = manager_child});
+    struct target web, other;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        manager_close();
+        manager_listen("web", "msp://127.0.0.1:0", &web);
+        manager_listen("b", "msp://127.0.0.1:0", &other);
+        manager_arm();
+        assert_int_equal(setenv("LISTEN_FDNAMES", names[i], 1), 0);
+        daemon_launch(d);
+        assert_true(daemon_logged(d, "has given 2 descriptors and "));
+        send_one(&web, "served");
+        daemon_stop(d);
+    }
     manager_close();
 }
 
@@ -469,6 +497,7 @@ main(void)
         SYSTEM_TEST(a_name_that_is_not_there_is_refused),
         SYSTEM_TEST(what_is_no_listening_socket_is_left_out),
         SYSTEM_TEST(more_than_there_can_be_are_left_out_aloud),
+        SYSTEM_TEST(names_that_are_not_as_many_as_descriptors_are_said),
         SYSTEM_TEST(peers_of_ipv4_at_a_socket_of_ipv6_have_their_address),
         SYSTEM_TEST(who_connects_while_nothing_runs_is_served_by_the_next),
         SYSTEM_TEST(restarts_under_load_refuse_nobody),
