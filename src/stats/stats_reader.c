@@ -203,6 +203,19 @@ out:
     return rc;
 }
 
+/* Nothing is shown yet. Where its lock is free, nothing will be. */
+static void
+open_not_ready(int dir_fd, const char *dir, char error[256])
+{
+    int lock_fd = stats_lock_open(dir_fd);
+    bool gone = lock_fd >= 0 && stats_lock_held(lock_fd) == 0;
+
+    fd_close(&lock_fd);
+    snprintf(error, 256, "msockd in %.170s %s", dir,
+             gone ? "ended before it was ready" : "is not ready yet: try again");
+    errno = gone ? ESRCH : EAGAIN;
+}
+
 int
 stats_reader_open(struct stats_reader *sr, const char *dir, char error[256])
 {
@@ -213,10 +226,8 @@ stats_reader_open(struct stats_reader *sr, const char *dir, char error[256])
         rc = reader_try_open(sr, dir, error);
     if (rc == 0 && atomic_load_explicit(&sr->control->ready, memory_order_acquire))
         return 0;
-    if (rc >= 0) {
-        errno = EAGAIN;
-        snprintf(error, 256, "msockd in %.170s is not ready yet: try again", dir);
-    }
+    if (rc >= 0)
+        open_not_ready(sr->dir_fd, dir, error);
     stats_reader_close(sr);
     return -1;
 }

@@ -41,7 +41,8 @@ struct stats_reader {
 };
 
 /* Returns 0, or -1 with a sentence in error and errno: ENOENT nobody ran here, EACCES not readable,
- * EPROTONOSUPPORT another layout version, EAGAIN not ready yet, else as open and mmap. */
+ * EPROTONOSUPPORT another layout version, EAGAIN not ready yet, ESRCH gone before
+ * it was ready, else as open and mmap. */
 MS_MUST_CHECK int stats_reader_open(struct stats_reader *sr, const char *dir, char error[256]);
 void stats_reader_close(struct stats_reader *sr);
 

@@ -569,6 +569,28 @@ the_lock_tells_whether_the_master_lives(void **state)
 }
 
 static void
+a_master_that_is_gone_before_it_was_ready_is_not_waited_for(void **state)
+{
+    struct fixture *f = *state;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    struct stats_reader reader;
+    char path[256], error[256];
+    int fd;
+
+    path_of(f, "lock", path);
+    fd = open(path, O_RDWR | O_CREAT, 0640);
+    assert_true(fd >= 0);
+    atomic_store(&f->master.control->ready, 0);
+    assert_int_equal(fcntl(fd, F_OFD_SETLK, &lock), 0);
+    assert_int_equal(stats_reader_open(&reader, f->dir, error), -1);
+    assert_int_equal(errno, EAGAIN);
+    close(fd);
+    assert_int_equal(stats_reader_open(&reader, f->dir, error), -1);
+    assert_int_equal(errno, ESRCH);
+    assert_non_null(strstr(error, "ended before it was ready"));
+}
+
+static void
 a_worker_that_cuts_its_file_short_costs_its_own_numbers_alone(void **state)
 {
     struct fixture *f = *state;
@@ -730,6 +752,7 @@ main(void)
         TEST(a_missing_directory_is_said_by_both_halves),
         TEST(a_master_that_cannot_begin_leaves_nothing_behind),
         TEST(the_lock_tells_whether_the_master_lives),
+        TEST(a_master_that_is_gone_before_it_was_ready_is_not_waited_for),
         TEST(a_worker_that_cuts_its_file_short_costs_its_own_numbers_alone),
         TEST(a_worker_can_write_nobodys_memory_but_its_own),
         TEST(a_full_table_of_listeners_can_be_searched_in_a_stats_file_cut_short),
