@@ -214,10 +214,16 @@ reading_give_up(struct master *m, const char *reason)
 void
 reading_timers(struct master *m, uint64_t now_us)
 {
-    if (reading_is_on(m) && now_us >= m->reading.until_us)
-        reading_give_up(
-            m, m->upgrading
-                   ? "the new program could not read the configuration within ready_timeout"
-                   : "the configuration could not be read within ready_timeout: perhaps the server "
-                     "of a host name, or a disk, does not answer");
+    char reason[FAILURE_TEXT_LEN];
+
+    if (!reading_is_on(m) || now_us < m->reading.until_us)
+        return;
+    snprintf(reason, sizeof(reason),
+             m->upgrading
+                 ? "the new program could not read the configuration within ready_timeout, which "
+                   "is %.3g s now"
+                 : "the configuration could not be read within ready_timeout, which is %.3g s now: "
+                   "perhaps the server of a host name, or a disk, does not answer",
+             (double)m->current->config->ready_timeout_us / 1e6);
+    reading_give_up(m, reason);
 }

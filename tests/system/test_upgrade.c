@@ -394,6 +394,34 @@ workers_of_the_new_program_that_die_or_hang_change_nothing(void **state)
     daemon_stop(d);
 }
 
+/* What was tried is what the workers and then the master execute. */
+static void
+a_file_that_is_replaced_once_more_in_the_upgrade_waits_for_the_next(void **state)
+{
+    struct proc_list workers;
+    struct run_result result;
+    struct running upgrades;
+    struct daemon *d;
+
+    (void)state;
+    faults_need();
+    d = start((struct daemon_options){.config = two_workers, .faults = true});
+    const char *const argv[] = {harness_program("msockctl"), "-r", d->runtime_dir, "upgrade", NULL};
+    program_put_next();
+    faults_set(d, "fork delay-1500 - 3\n"); /* the second worker */
+    run_start(&upgrades, argv, NULL);
+    WAIT_FOR((daemon_workers(d, &workers), workers.count == 3), 10000);
+    program_put_bad(0);
+    faults_set(d, "");
+    run_finish(&upgrades, 20000, &result);
+    if (result.status != 0 || strstr(result.out, "version 0.2.0") == NULL)
+        fail_msg("msockctl upgrade: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+    program_put_good();
+    upgrade(d);
+    daemon_stop(d);
+}
+
 static void
 a_new_program_that_fails_as_the_master_changes_nothing(void **state)
 {
@@ -645,6 +673,7 @@ main(void)
         SYSTEM_TEST(what_the_master_knew_goes_on),
         SYSTEM_TEST(whatever_is_wrong_with_the_new_program_changes_nothing),
         SYSTEM_TEST(workers_of_the_new_program_that_die_or_hang_change_nothing),
+        SYSTEM_TEST(a_file_that_is_replaced_once_more_in_the_upgrade_waits_for_the_next),
         SYSTEM_TEST(a_new_program_that_fails_as_the_master_changes_nothing),
         SYSTEM_TEST(listeners_change_with_the_program),
         SYSTEM_TEST(upgrades_and_reloads_that_come_together_follow_each_other),
