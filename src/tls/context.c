@@ -1,7 +1,11 @@
 /* A context: certificates, whom to trust, which versions, and tickets. */
 #include "tls/context.h"
 
+#include "common/fd.h"
+
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -345,6 +349,18 @@ context_set_tickets(struct tls_context *c, const struct tls_setup *setup)
                : -1;
 }
 
+/* A socket without a connection cannot have it, for one reason or the other. To try in vain with
+ * each connection would cost calls, and what the handshake has said up to there would go alone. */
+static bool
+kernel_has_tls(void)
+{
+    int fd = fd_above_standard(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    bool has = fd >= 0 && setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 4) < 0 && errno != ENOENT;
+
+    fd_close(&fd);
+    return has;
+}
+
 static int
 context_set_up(struct tls_context *c, const struct tls_setup *setup)
 {
@@ -354,9 +370,9 @@ context_set_up(struct tls_context *c, const struct tls_setup *setup)
                      : SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 
     SSL_CTX_set_verify(c->ssl, verify, NULL);
-    SSL_CTX_set_options(c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                    SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                    (c->role == TLS_SERVER ? SSL_OP_ENABLE_KTLS : 0));
+    SSL_CTX_set_options(
+        c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                    (c->role == TLS_SERVER && kernel_has_tls() ? SSL_OP_ENABLE_KTLS : 0));
     SSL_CTX_set_read_ahead(c->ssl, 1);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(c->ssl, tls_session_keep);

@@ -44,7 +44,8 @@ context_of(enum tls_role role, enum tls_verify verify, const char *name, const c
            const struct tls_secret *secret)
 {
     struct tls_pem pem = pem_of(name, authority);
-    const struct tls_setup setup = {.role = role, .verify = verify, .pem = &pem, .secret = secret};
+    const struct tls_setup setup = {
+        .role = role, .verify = verify, .pem = &pem, .secret = secret, .allow_12 = true};
     char error[TLS_ERROR_LEN];
     struct tls_context *context = tls_context_create(&setup, error);
 
@@ -384,6 +385,40 @@ raw_client_free(struct raw_client *raw)
     SSL_CTX_free(raw->ctx);
 }
 
+/* Until the server has nothing more to say. Returns 0, or -1 with errno. */
+static int
+raw_client_shake(struct raw_client *raw, struct tls_session *session)
+{
+    int rc = -1;
+
+    errno = EAGAIN;
+    for (unsigned i = 0; i < 50 && rc < 0 && errno == EAGAIN; i++) {
+        (void)SSL_do_handshake(raw->ssl);
+        rc = tls_handshake(session);
+    }
+    return rc;
+}
+
+static void
+a_flight_is_one_call_where_the_kernel_has_no_tls(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+    struct raw_client raw;
+    char flight[16384];
+
+    (void)state;
+    pair_use_messages(&p);
+    raw = raw_client(p.fds[1], "client");
+    SSL_set_read_ahead(raw.ssl, 1);
+    SSL_set_max_proto_version(raw.ssl, TLS1_2_VERSION);
+    assert_int_equal(raw_client_shake(&raw, p.server), 0);
+    assert_true(recv(p.fds[1], flight, sizeof(flight), 0) > 0);
+    if (access("/proc/net/tls_stat", F_OK) < 0)
+        assert_int_equal(recv(p.fds[1], flight, sizeof(flight), 0), -1);
+    raw_client_free(&raw);
+    pair_close(&p);
+}
+
 /* What the server says of a client with that certificate: NULL, or why not. */
 static const char *
 server_says(const char *cert, char identity[TLS_IDENTITY_LEN])
@@ -392,16 +427,12 @@ server_says(const char *cert, char identity[TLS_IDENTITY_LEN])
     struct tls_context *context = context_of(TLS_SERVER, TLS_VERIFY_PEER, "server", "ca", NULL);
     struct tls_session *session;
     struct raw_client raw;
-    int fds[2], rc = -1;
+    int fds[2], rc;
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
     session = tls_session_create(context, fds[0], NULL);
     raw = raw_client(fds[1], cert);
-    errno = EAGAIN;
-    for (unsigned i = 0; i < 50 && rc < 0 && errno == EAGAIN; i++) {
-        (void)SSL_do_handshake(raw.ssl);
-        rc = tls_handshake(session);
-    }
+    rc = raw_client_shake(&raw, session);
     if (rc == 0)
         rc = tls_identity(session, identity);
     snprintf(said, sizeof(said), "%s", tls_error(session));
@@ -663,6 +694,7 @@ main(void)
         cmocka_unit_test(bytes_come_through_in_both_directions),
         cmocka_unit_test(a_full_socket_is_written_on_later),
         cmocka_unit_test(several_records_are_one_call_of_each_side),
+        cmocka_unit_test(a_flight_is_one_call_where_the_kernel_has_no_tls),
         cmocka_unit_test(the_end_is_behind_what_was_written),
         cmocka_unit_test(the_reason_is_kept_behind_what_was_right),
         cmocka_unit_test(a_cut_is_no_end),
