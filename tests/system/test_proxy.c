@@ -163,7 +163,7 @@ send_through_damage(const char *query, bool wants_reply, const char *tag)
     msock *m = open_handle(x, "cnp", query);
     struct msock_counts counts;
 
-    msock_set_timeouts(m, 100 * WAIT_SCALE, 0); /* an ERROR that is damaged itself costs this */
+    msock_set_timeouts(m, 1000 * WAIT_SCALE, 0); /* an ERROR that is damaged itself costs this */
     msock_set_want_reply(m, wants_reply);
     send_messages(m, 150, tag);
     msock_get_counts(m, &counts);
