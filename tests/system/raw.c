@@ -25,7 +25,7 @@ struct daemon *
 raw_daemon(const char *url, const char *handler)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s"}});
+        .workers = 1, .handler = handler, .listen = {url}, .set = {"timeout=30s", "min_rate=0"}});
 }
 
 void

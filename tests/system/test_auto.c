@@ -17,7 +17,7 @@ static struct daemon *
 start(const char *url, const char *handler, const char *timeout)
 {
     return daemon_start(&(struct daemon_options){
-        .workers = 2, .handler = handler, .listen = {url}, .set = {timeout}});
+        .workers = 2, .handler = handler, .listen = {url}, .set = {timeout, "min_rate=0"}});
 }
 
 /* What msockctl conns calls the connection; "" where there is none. */

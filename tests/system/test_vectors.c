@@ -223,7 +223,7 @@ run_all(const char *scheme, enum manner manner)
     size_t cuts = strcmp(scheme, "auto") == 0 ? AUTO_CUTS : SIZE_MAX;
     char plain[40], small[100];
     struct daemon_options options = {.listen = {plain, small},
-                                     .set = {"timeout=30s", "on_conflict=replace"}};
+                                     .set = {"timeout=30s", "min_rate=0", "on_conflict=replace"}};
     struct vector *vectors;
     size_t count, talked[128];
     struct daemon *d;
