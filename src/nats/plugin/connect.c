@@ -6,6 +6,7 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #define TOKEN_MAX 24
@@ -43,8 +44,11 @@ connect_wants_read(void *data, bool add)
 {
     struct link *l = data;
 
-    if (!add)
-        l->fd = -1;
+    if (add)
+        return NATS_OK;
+    /* Before it is closed: a child of somebody's may hold a copy, and then it would stay there. */
+    (void)epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->fd, NULL);
+    l->fd = -1;
     return NATS_OK;
 }
 
