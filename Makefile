@@ -343,12 +343,14 @@ $(B)/tests/system/%: $(B)/obj/tests/system/%.o $(call obj,$(HELPER_SRC)) $(B)/li
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(LINK) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) $(TEST_LIBS)
 
-# Upgrades go to the next version and back.
+# Upgrades go to the next version and back. Without names for debuggers, which hold the directory,
+# a cache of compilers has most of it already.
 NEXT := $(B)/next/build/msockd $(B)/next/build/msockctl
 $(NEXT) &: tests/next_version.sh $(B)/msockd $(B)/msockctl
 	$(call say,NEXT,$(B)/next)
 	$(Q)sh $< $(B)/next
-	$(Q)$(MAKE) -s -C $(B)/next B=build VERSION=0.2.0 build/msockd build/msockctl
+	$(Q)$(MAKE) -s -C $(B)/next B=build VERSION=0.2.0 $(if $(SANITIZE),,OPT=-O1) \
+	    build/msockd build/msockctl
 	@touch $(NEXT)
 
 # It speaks TLS.

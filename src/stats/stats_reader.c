@@ -68,11 +68,12 @@ control_check(int fd, const struct stat *st, const char *dir, char error[256])
     memset(&head, 0, sizeof(head));
     if (S_ISREG(st->st_mode) && fd_pread_all(fd, &head, len, 0) == 0 && head.magic == STATS_MAGIC)
         version = head.version;
-    errno = EPROTONOSUPPORT;
+    errno = EBADMSG;
     if (version == 0) {
         snprintf(error, 256, "%.170s/%s is not a control file of msockd", dir, STATS_CONTROL_FILE);
         return -1;
     }
+    errno = EPROTONOSUPPORT;
     if (version != STATS_VERSION || head.size != sizeof(head) ||
         st->st_size < (off_t)sizeof(head)) {
         snprintf(error, 256,

@@ -6,6 +6,7 @@
 #include "support/signals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -481,6 +482,36 @@ health_tells_whether_connections_are_taken(void **state)
     run_result_free(&result);
 }
 
+static void
+a_msockd_of_another_layout_is_not_said_to_be_gone(void **state)
+{
+    static const struct {
+        const char *command, *said;
+    } cases[] = {{"health", "has layout version 99"}, {"doctor", "a msockd runs, and cannot be"}};
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    const uint32_t strange = 99;
+    char path[HARNESS_PATH_LEN];
+    struct run_result result;
+    int fd;
+
+    (void)state;
+    harness_join(path, d->runtime_dir, STATS_CONTROL_FILE);
+    fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &strange, sizeof(strange), offsetof(struct stats_control, version)),
+                     sizeof(strange));
+    close(fd);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        result = daemon_control(d, cases[i].command, NULL);
+        assert_true(result.status != 0);
+        if (strstr(result.out, cases[i].said) == NULL && strstr(result.err, cases[i].said) == NULL)
+            fail_msg("%s: %s%s", cases[i].command, result.out, result.err);
+        assert_null(strstr(result.err, "removed"));
+        assert_null(strstr(result.out, "no msockd runs"));
+        run_result_free(&result);
+    }
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -501,6 +532,7 @@ main(void)
         SYSTEM_TEST(in_the_background_a_failed_start_is_told_to_the_command),
         SYSTEM_TEST(health_tells_whether_connections_are_taken),
         SYSTEM_TEST(as_process_one_it_reaps_children_that_are_not_its_own),
+        SYSTEM_TEST(a_msockd_of_another_layout_is_not_said_to_be_gone),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -3,6 +3,7 @@
 #include "http.h"
 #include "serving.h"
 #include "stats.h"
+#include <fcntl.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* "user" and "secret", by openssl passwd -6; in base64 for a request. */
 #define LINE                                                                                       \
@@ -170,7 +172,10 @@ static void
 health_follows_the_msockd(void **state)
 {
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    const uint32_t strange = 99;
+    char path[HARNESS_PATH_LEN];
     struct serving s;
+    int fd;
 
     (void)state;
     serving_need();
@@ -188,6 +193,12 @@ health_follows_the_msockd(void **state)
     assert_int_equal(mkdir(d->runtime_dir, 0755), 0);
     daemon_launch(d);
     expect(&s, "GET", "/readyz", "", 200, "ok");
+    harness_join(path, d->runtime_dir, STATS_CONTROL_FILE);
+    fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &strange, sizeof(strange), offsetof(struct stats_control, version)),
+                     sizeof(strange));
+    close(fd);
+    expect(&s, "GET", "/healthz", "", 503, "layout version 99");
     serving_stop(&s);
     daemon_stop(d);
 }

@@ -120,13 +120,14 @@ int
 ctl_open(const struct ctl *ctl, struct stats_reader *sr_out)
 {
     char error[256];
-    int status;
+    int status, why;
 
     if (stats_reader_open(sr_out, ctl->dir, error) == 0)
         return EX_OK;
-    status = ctl_status(errno);
+    why = errno;
+    status = ctl_status(why);
     ctl_error(ctl, "%s", error);
-    if (status == EX_UNAVAILABLE)
+    if (status == EX_UNAVAILABLE && why != EPROTONOSUPPORT)
         ctl_explain(ctl);
     return status;
 }

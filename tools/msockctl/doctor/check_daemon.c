@@ -16,6 +16,11 @@ look_running(const struct doctor *d, struct doctor_finding *f)
 {
     if (d->stats.pid > 0)
         return doctor_fine(f, "msockd %s runs as process %d", d->stats.version, d->stats.pid);
+    if (d->unread[0] != '\0') {
+        doctor_mend(f, "ls -l /proc/$(cat %s/msockd.pid)/exe, and run the msockctl beside it",
+                    d->ctl->dir);
+        return doctor_wrong(f, "a msockd runs, and cannot be read: %s", d->unread);
+    }
     doctor_mend(f, "systemctl start msockd, or: msockd -r %s", d->ctl->dir);
     return doctor_wrong(f, "no msockd runs in %s", d->ctl->dir);
 }

@@ -75,6 +75,9 @@ doctor_gather(struct doctor *d, const struct ctl *ctl, const char *file)
     d->known = snapshot_take(&quiet, &d->stats) == EX_OK;
     if (d->stats.alive == SNAPSHOT_DEAD)
         d->stats.pid = 0;
+    if (!d->known && unheard.len > 0 && stats_reader_lock_held(ctl->dir) == 1)
+        snprintf(d->unread, sizeof(d->unread), "%.*s", (int)strcspn(buffer_cstr(&unheard), "\n"),
+                 buffer_cstr(&unheard));
     buffer_fini(&unheard);
     if (file != NULL)
         config_of_file(d, file);
@@ -82,7 +85,7 @@ doctor_gather(struct doctor *d, const struct ctl *ctl, const char *file)
         config_of_process(d, d->stats.pid);
     else
         snprintf(d->config_error, sizeof(d->config_error),
-                 "no msockd runs here; name its file with --config");
+                 "no msockd can be read here; name its file with --config");
     if (d->config != NULL)
         snprintf(d->data_dir, sizeof(d->data_dir), "%s", d->config->data_dir);
     else

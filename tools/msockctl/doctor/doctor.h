@@ -12,6 +12,7 @@ struct doctor {
     const char *root;      /* files beneath it count instead of those of /proc and /sys, or "" */
     bool known;            /* stats has something: a msockd runs, or ran last */
     struct snapshot stats; /* pid 0 where none runs any more */
+    char unread[256];      /* one runs, and this is why stats has nothing; else "" */
     struct config
         *config; /* of the msockd that runs, or of --config; NULL: config_error says why */
     char config_error[CONFIG_ERROR_LEN];

@@ -59,7 +59,7 @@ doctor_unread(struct doctor_finding *f, const char *path)
 enum doctor_verdict
 doctor_not_running(struct doctor_finding *f)
 {
-    return doctor_unknown(f, "no msockd runs here");
+    return doctor_unknown(f, "no msockd can be read here");
 }
 
 /* --- files --- */

@@ -29,13 +29,20 @@ document_json(json_t *json, bool failed)
 }
 
 /* What the last look said. */
+static void
+error_text(struct serve *s, char text[512])
+{
+    size_t n = s->error.len > 0 ? strcspn(buffer_cstr(&s->error), "\n") : 0;
+
+    snprintf(text, 512, "%.*s", (int)n, n > 0 ? buffer_cstr(&s->error) : "");
+}
+
 static json_t *
 error_json(struct serve *s)
 {
-    size_t n = s->error.len > 0 ? strcspn(buffer_cstr(&s->error), "\n") : 0;
     char text[512];
 
-    snprintf(text, sizeof(text), "%.*s", (int)n, n > 0 ? buffer_cstr(&s->error) : "");
+    error_text(s, text);
     return json_pack("{s:o}", "error", json_text(text));
 }
 
@@ -169,19 +176,24 @@ document_metrics(struct serve *s, bool openmetrics)
 struct document
 document_health(struct serve *s, bool ready)
 {
-    const char *wrong = "no msockd runs here";
-    char text[64];
+    char unread[512];
+    const char *wrong = unread;
     struct document d = {0};
+    struct buffer text;
     struct snapshot now;
 
     if (look(s, &now)) {
         wrong = snapshot_unhealthy(&now, ready);
         snapshot_fini(&now);
+    } else {
+        error_text(s, unread);
     }
     d.failed = wrong != NULL;
-    snprintf(text, sizeof(text), "%s\n", d.failed ? wrong : "ok");
-    d.text = ms_strdup(text);
+    buffer_init(&text);
+    buffer_printf(&text, "%s\n", d.failed ? wrong : "ok");
+    d.text = ms_strdup(buffer_cstr(&text));
     d.len = strlen(d.text);
+    buffer_fini(&text);
     return d;
 }
 
