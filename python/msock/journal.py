@@ -249,6 +249,11 @@ def save(path: str, offsets: Dict[str, int]) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(directory)  # after a power cut the name would stand for the position before
+    finally:
+        os.close(directory)
 
 
 def read(

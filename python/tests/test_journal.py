@@ -6,7 +6,9 @@ import itertools
 import json
 import os
 import signal
+import stat
 import threading
+import unittest.mock
 from typing import Any, List
 
 import msock
@@ -94,6 +96,17 @@ class Reading(TestCase):
         self.assertEqual([r["text"] for r in reader], ["five"])
         reader.save()
         self.assertEqual(self.texts(), [])
+
+    def test_a_position_is_on_the_disk_under_its_name(self) -> None:
+        self.sender.send("one")
+        synced: List[bool] = []
+
+        def note(fd: int) -> None:
+            synced.append(stat.S_ISDIR(os.fstat(fd).st_mode) and os.path.exists(self.position))
+
+        with unittest.mock.patch("os.fsync", note):
+            self.assertEqual(self.texts(), ["one"])
+        self.assertEqual(synced, [False, True])
 
     def test_following(self) -> None:
         texts = ["one", "two", "three"]
