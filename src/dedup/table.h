@@ -13,7 +13,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 
-#define DEDUP_VERSION 1u /* raise it where the layout changes, or what it means */
+#define DEDUP_VERSION 2u /* raise it where the layout changes, or what it means */
 
 #define DEDUP_WAYS    16u
 #define DEDUP_SHA_LEN 28 /* as many bytes of the SHA-256 as are compared */
