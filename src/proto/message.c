@@ -413,6 +413,7 @@ message_set_value(struct message *m, const void *value, size_t n)
 {
     char *to = message_value_reserve(m, n);
 
+    m->name = 0;
     if (n > 0 && to != NULL)
         memcpy(to, value, n);
 }

@@ -80,6 +80,7 @@ struct message {
     uint32_t source;         /* the worker's: whose share that is */
     bool is_file;            /* the worker's: it was in a file when the handler got it */
     uint32_t dedup;          /* the worker's: its entry there; 0: none */
+    uint64_t name;           /* the worker's: of value, which was foreseen; 0: it was not */
     void *owner;             /* the worker's: the connection to answer */
     void *place;             /* the worker's: where in its queue the answer belongs */
     void *next;              /* the handler's, until it settles: a list link */
@@ -135,7 +136,7 @@ void message_drop_body(struct message *m);
  * goes. */
 void message_like(struct message *made, const struct message *m);
 
-/* Copies value (n bytes). */
+/* Copies value (n bytes), in place of the one that was there or was foreseen. */
 void message_set_value(struct message *m, const void *value, size_t n);
 
 /* Drops the first n bytes of value. */

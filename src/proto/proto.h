@@ -75,6 +75,12 @@ struct proto_io {
     bool memory_low;         /* the worker is short of memory: grant little */
     bool want_digest; /* the handler looks at the SHA-256 of messages (message_skip_digest) */
     bool want_crc;    /* the body will go back as a reply (struct message wants_crc) */
+
+    /* Told of a message's id or path before its body is hashed, where that has come already: so the
+     * caller finds in the cache what it looks up by that later. NULL: nobody wants to know. */
+    void (*foresee)(void *arg, struct message *m, enum message_kind kind, const void *value,
+                    size_t n);
+    void *foresee_arg;
 };
 
 /* How the handler decided; the worker passes it back to the protocol. */

@@ -407,6 +407,10 @@ void conn_mind_crashes(struct worker *w);
 
 /* --- conn_copies.c --- */
 
+/* The protocol's foresee (struct proto_io); arg: the connection. */
+void
+conn_foresee(void *arg, struct message *m, enum message_kind kind, const void *value, size_t n);
+
 /* Gives a message to the handler, unless an earlier copy of it is under way, or was just
  * committed. */
 void conn_take(struct conn *c, struct message *m);

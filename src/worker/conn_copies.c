@@ -149,6 +149,19 @@ copies_hold(struct conn *c, struct message *m, const struct dedup_claim *claim)
     timer_set(&w->wheel, &w->copies_timer, w->now_us + COPIES_LOOK_US);
 }
 
+static uint64_t
+copies_name(const struct conn *c, bool is_file, const void *value, size_t n)
+{
+    return dedup_name(conn_worker(c)->dedup, c->listener->dedup_scope, is_file, c->identity, value,
+                      n);
+}
+
+void
+conn_foresee(void *arg, struct message *m, enum message_kind kind, const void *value, size_t n)
+{
+    m->name = copies_name(arg, kind == MESSAGE_FILE, value, n);
+}
+
 void
 conn_take(struct conn *c, struct message *m)
 {
@@ -164,8 +177,7 @@ conn_take(struct conn *c, struct message *m)
         conn_give(c, m);
         return;
     }
-    claim.name = dedup_name(conn_worker(c)->dedup, c->listener->dedup_scope, claim.is_file,
-                            c->identity, m->value, m->value_len);
+    claim.name = m->name != 0 ? m->name : copies_name(c, claim.is_file, m->value, m->value_len);
     memcpy(claim.sha256, m->sha256, SHA256_LEN);
     answer = copies_ask(c, &claim);
     if (answer == DEDUP_WAIT)

@@ -151,6 +151,8 @@ conn_io(struct conn *c, struct proto_tally *tally)
         .memory_low = ledger_is_low(&w->store.ledger),
         .want_digest = !c->listener->handler->ops->no_digest,
         .want_crc = c->listener->handler->ops->only_replies,
+        .foresee = c->listener->dedup_window_ms > 0 ? conn_foresee : NULL,
+        .foresee_arg = c,
     };
 }
 

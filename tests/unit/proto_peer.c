@@ -57,6 +57,21 @@ proto_peer_init(struct proto_peer *p, const struct proto_ops *proto)
     buffer_init(&p->said);
 }
 
+static uint64_t
+peer_name(enum message_kind kind, const void *value, size_t n)
+{
+    return (uint64_t)kind << 48 | (uint64_t)n << 32 | digest_crc32(0, value, n);
+}
+
+static void
+peer_foresee(void *arg, struct message *m, enum message_kind kind, const void *value, size_t n)
+{
+    const struct proto_peer *p = arg;
+
+    assert_ptr_equal(m, p->message);
+    m->name = peer_name(kind, value, n);
+}
+
 static struct proto_io
 peer_io(struct proto_peer *p)
 {
@@ -75,6 +90,8 @@ peer_io(struct proto_peer *p)
         .memory_low = p->memory_low,
         .want_digest = p->want_digest,
         .seal = p->seal,
+        .foresee = peer_foresee,
+        .foresee_arg = p,
     };
 }
 
@@ -185,6 +202,9 @@ peer_note(struct proto_peer *p, struct message *m)
     assert_non_null(m->value);
     d->value = ms_malloc(m->value_len + 1u);
     memcpy(d->value, m->value, m->value_len + 1u);
+    if (m->name != 0)
+        assert_true(m->name == peer_name(m->kind, m->value, m->value_len));
+    p->foreseen_count += m->name != 0;
     assert_null(m->digest); /* finished */
     if (m->body_dropped)
         return d;

@@ -53,6 +53,7 @@ struct proto_peer {
     struct outbox_results results;
     bool closed; /* PROTO_CLOSE, or the last answer is ready: nothing more is fed */
     size_t delivered_count, held_count;
+    size_t foreseen_count; /* of the delivered ones, those of which the value was foreseen */
     struct peer_delivered *delivered;
     struct peer_held *held;
     struct buffer said; /* since the last look */

@@ -287,6 +287,45 @@ a_length_that_no_trailer_can_have_is_a_damaged_packet(void **state)
     proto_peer_fini(&p);
 }
 
+/* --- what is foreseen --- */
+
+static void
+an_id_that_came_with_its_body_is_foreseen(void **state)
+{
+    struct proto_peer p;
+    size_t n = build_message(wire, 'A', "hello", 5, "an id");
+
+    (void)state;
+    peer_begin(&p);
+    proto_peer_hear(&p, wire, n, PEER_WHOLE, true);
+    assert_int_equal(p.foreseen_count, 1);
+    for (size_t piece = n - 1; piece > 0; piece--)
+        proto_peer_hear(&p, wire, n, piece, true);
+    assert_int_equal(p.delivered_count, n);
+    assert_true(p.foreseen_count < n);
+    proto_peer_fini(&p);
+}
+
+static void
+an_id_that_was_damaged_is_not_the_one_that_was_foreseen(void **state)
+{
+    struct proto_peer p;
+    size_t n = build_first(wire, "hello", 5, false, false);
+    size_t trailer = build_trailer(wire + n, 'A', 0, "an id", 5);
+
+    (void)state;
+    peer_begin(&p);
+    wire[n + trailer - 1] ^= 1;
+    proto_peer_hear(&p, wire, n + trailer, PEER_WHOLE, true);
+    assert_string_equal(proto_peer_said(&p), "ACK\r\nNACK1\r\n");
+    wire[n + trailer - 1] ^= 1;
+    proto_peer_hear(&p, wire + n, trailer, PEER_WHOLE, true);
+    assert_int_equal(p.delivered_count, 1);
+    assert_string_equal(p.delivered[0].value, "an id");
+    assert_int_equal(p.foreseen_count, 0);
+    proto_peer_fini(&p);
+}
+
 /* --- undetermined size --- */
 
 static void
@@ -705,6 +744,8 @@ main(void)
         cmocka_unit_test(more_nacks_than_the_limit_end_the_connection),
         cmocka_unit_test(nack2_keeps_the_count_of_nacks),
         cmocka_unit_test(a_length_that_no_trailer_can_have_is_a_damaged_packet),
+        cmocka_unit_test(an_id_that_came_with_its_body_is_foreseen),
+        cmocka_unit_test(an_id_that_was_damaged_is_not_the_one_that_was_foreseen),
         cmocka_unit_test(an_undetermined_message_without_an_end_is_cut_off),
         cmocka_unit_test(an_undetermined_packet_that_matches_nothing_gets_nack1_in_time),
         cmocka_unit_test(a_huge_size_and_then_silence_is_a_timeout_and_costs_no_memory),

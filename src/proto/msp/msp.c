@@ -174,6 +174,17 @@ msp_body_part(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t 
     return PROTO_MORE;
 }
 
+/* The trailer may be there, behind the body. */
+static void
+msp_foresee(const struct proto_io *io, const uint8_t *trailer, size_t n)
+{
+    size_t len = n >= MSP_TRAILER_FIXED ? be16_load(trailer + 8) : 0;
+
+    if (io->foresee != NULL && len > 0 && len <= n - MSP_TRAILER_FIXED)
+        io->foresee(io->foresee_arg, *io->message, (enum message_kind)trailer[6],
+                    trailer + MSP_TRAILER_FIXED, len);
+}
+
 /* The size alone decides, so the sender need not send the rest. */
 static bool
 msp_is_unwanted(const struct msp *msp, const struct proto_limits *limits)
@@ -209,6 +220,8 @@ msp_body(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n, si
             return PROTO_FLUSH;
         }
     }
+    if (!msp->more && !msp->late_digest)
+        msp_foresee(io, data + take, n - take);
     message_append(*io->message, data, take);
     return msp_packet_end(msp, io);
 }

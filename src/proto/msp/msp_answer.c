@@ -262,6 +262,7 @@ msp_trailer_again(struct msp *msp, struct proto_io *io)
     enum proto_event event = msp_say_nack1(msp, io);
 
     if (event == PROTO_MORE) {
+        (*io->message)->name = 0; /* what was foreseen may be what was damaged */
         msp->state = MSP_TRAILER;
         msp->have = 0;
     }
