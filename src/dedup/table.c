@@ -214,11 +214,13 @@ slot_unlink(const struct dedup *d, uint32_t number)
     uint32_t word = word_tag(d, name) | (number + 1);
     struct dedup_line *line = line_of(d, name);
 
-    for (unsigned way = 0; way < DEDUP_WAYS; way++) {
+    for (unsigned i = 0; i < DEDUP_WAYS; i++) {
+        unsigned way = (word_way(name) + i) % DEDUP_WAYS;
         uint32_t was = word;
 
-        if (atomic_load_explicit(&line->word[way], memory_order_relaxed) == word)
-            (void)atomic_compare_exchange_strong(&line->word[way], &was, 0);
+        if (atomic_load_explicit(&line->word[way], memory_order_relaxed) == word &&
+            atomic_compare_exchange_strong(&line->word[way], &was, 0))
+            return;
     }
 }
 
@@ -251,32 +253,42 @@ slot_may_go(const struct dedup *d, uint64_t head, uint64_t newer_ms, uint64_t no
     return !head_lives(d, head);
 }
 
+static uint32_t
+number_after(const struct dedup *d, uint32_t number)
+{
+    return number + 1 < d->table->slot_count ? number + 1 : 0;
+}
+
+/* The lines that lead to what its slots hold are all over the memory: asked for together, they come
+ * together. */
+static void
+cursor_take_chunk(const struct dedup *d, struct dedup_cursor *cursor)
+{
+    const struct dedup_table *table = d->table;
+    uint32_t number;
+
+    cursor->next =
+        atomic_fetch_add_explicit(&table->ring->next, table->chunk, memory_order_relaxed);
+    cursor->end = cursor->next + table->chunk;
+    number = cursor->number = (uint32_t)(cursor->next % table->slot_count);
+    for (uint32_t i = 0; i < table->chunk; i++, number = number_after(d, number))
+        __builtin_prefetch(
+            line_of(d, atomic_load_explicit(&table->slots[number].name, memory_order_relaxed)), 1);
+}
+
 /* A chunk that was left behind by the others is as good as used. */
 static uint32_t
 cursor_next(const struct dedup *d, struct dedup_cursor *cursor)
 {
-    struct dedup_table *table = d->table;
-    uint64_t ahead = atomic_load_explicit(&table->ring->next, memory_order_relaxed);
+    uint64_t ahead = atomic_load_explicit(&d->table->ring->next, memory_order_relaxed);
+    uint32_t number;
 
-    if (cursor->next == cursor->end || ahead - cursor->next > table->slot_count / 4 + 1) {
-        cursor->next =
-            atomic_fetch_add_explicit(&table->ring->next, table->chunk, memory_order_relaxed);
-        cursor->end = cursor->next + table->chunk;
-    }
-    return (uint32_t)(cursor->next++ % table->slot_count);
-}
-
-/* The next call finds its slot, and the line that leads to what it holds, in the cache. */
-static void
-cursor_prefetch(const struct dedup *d, uint32_t number)
-{
-    const struct dedup_slot *slots = d->table->slots;
-
-    if (number + 2 >= d->table->slot_count)
-        return;
-    __builtin_prefetch(&slots[number + 2], 1);
-    __builtin_prefetch(
-        line_of(d, atomic_load_explicit(&slots[number + 1].name, memory_order_relaxed)), 1);
+    if (cursor->next == cursor->end || ahead - cursor->next > d->table->slot_count / 4 + 1)
+        cursor_take_chunk(d, cursor);
+    number = cursor->number;
+    cursor->next++;
+    cursor->number = number_after(d, number);
+    return number;
 }
 
 /* What has this head is forgotten. */
@@ -305,7 +317,6 @@ slot_take(struct dedup *d, struct dedup_cursor *cursor, uint64_t newer_ms, uint6
         cursor_evicts(d, cursor, head, now_ms);
         if (head != 0)
             slot_unlink(d, number);
-        cursor_prefetch(d, number);
         /* Nobody may see what is written now under the head before. */
         atomic_thread_fence(memory_order_release);
         return number;
@@ -363,9 +374,9 @@ slot_link(struct dedup *d, struct dedup_cursor *cursor, uint32_t number, uint64_
 {
     const uint32_t word = word_tag(d, name) | (number + 1);
     struct dedup_line *line = line_of(d, name);
-    unsigned way;
 
-    for (way = 0; way < DEDUP_WAYS; way++) {
+    for (unsigned i = 0; i < DEDUP_WAYS; i++) {
+        unsigned way = (word_way(name) + i) % DEDUP_WAYS;
         uint32_t none = 0;
 
         if (atomic_load_explicit(&line->word[way], memory_order_relaxed) == 0 &&

@@ -86,6 +86,7 @@ struct dedup_table {
 /* Where a thread takes slots. */
 struct dedup_cursor {
     uint64_t next, end;
+    uint32_t number;          /* of the slot at next */
     _Atomic uint64_t evicted; /* written by this thread only */
 };
 
@@ -152,6 +153,13 @@ line_of(const struct dedup *d, uint64_t name)
     return &d->table->lines[(uint32_t)name & d->table->line_mask];
 }
 
+/* The way where a word of this name is put, if it is free, and looked for first. */
+static inline unsigned
+word_way(uint64_t name)
+{
+    return (unsigned)(name >> 32) % DEDUP_WAYS;
+}
+
 /* The upper bits of a word. */
 static inline uint32_t
 word_tag(const struct dedup *d, uint64_t name)
@@ -163,11 +171,12 @@ word_tag(const struct dedup *d, uint64_t name)
 static inline uint32_t
 word_slot(const struct dedup *d, uint32_t word, uint32_t tag)
 {
-    uint32_t number = word & d->table->number_mask;
+    uint32_t number;
 
-    return (word & ~d->table->number_mask) == tag && number - 1 < d->table->slot_count
-               ? number - 1
-               : DEDUP_NO_SLOT;
+    if (((word ^ tag) & ~d->table->number_mask) != 0)
+        return DEDUP_NO_SLOT;
+    number = word & d->table->number_mask;
+    return number - 1 < d->table->slot_count ? number - 1 : DEDUP_NO_SLOT;
 }
 
 /* What a slot held when it was read. */
