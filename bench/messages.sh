@@ -99,9 +99,14 @@ group_json() {
         json json.jansson rate '' '' msg/s
 }
 
+load_ids() { # KEY PORT PID AHEAD
+    load "$1" -u "msp://127.0.0.1:$2" -s 256 -c 50 --ahead "$4" --ids -d "$DURATION" \
+        --cpu-of "$(cpu_pids "$3")"
+}
+
 # The table of ids is full before anything is measured, so that each id displaces another one.
 compare_ids() { # HANDLER
-    local handler=$1 on off on_port off_port port
+    local handler=$1 on off on_port off_port port ahead
     start_msockd_at msp 1 "$handler" && on=$STARTED on_port=$PORT
     start_msockd_at msp 1 "$handler" -o dedup_window=0 && off=$STARTED off_port=$PORT
     for port in "$on_port" "$off_port"; do
@@ -109,14 +114,16 @@ compare_ids() { # HANDLER
             --ids --messages 1100000 >/dev/null || die "the table of ids cannot be filled"
     done
     for _ in $(seq "$REPS"); do
-        load "ids.$handler.w1" -u "msp://127.0.0.1:$on_port" -s 256 -c 50 --ahead 16 --ids \
-            -d "$DURATION" --cpu-of "$(cpu_pids "$on")"
-        load "ids.$handler.off" -u "msp://127.0.0.1:$off_port" -s 256 -c 50 --ahead 16 --ids \
-            -d "$DURATION" --cpu-of "$(cpu_pids "$off")"
+        for ahead in 1 16; do
+            load_ids "ids.$handler.$ahead.w1" "$on_port" "$on" "$ahead"
+            load_ids "ids.$handler.$ahead.off" "$off_port" "$off" "$ahead"
+        done
     done
     stop_all
-    row "256 B plain with ids, $handler, 16 ahead" 'the same with dedup_window=0' \
-        "ids.$handler" "ids.$handler.off" rate '>=' 0.97 msg/s
+    for ahead in 1 16; do
+        row "256 B plain with ids, $handler, $ahead ahead" 'the same with dedup_window=0' \
+            "ids.$handler.$ahead" "ids.$handler.$ahead.off" rate '>=' 0.97 msg/s
+    done
 }
 
 group_ids() {
