@@ -65,9 +65,10 @@ a_small_batch_waits_a_moment_for_the_messages_that_are_expected(void **state)
     struct fixture *f = *state;
     uint64_t until, again;
 
-    submit(f, MESSAGE_PLAIN, "", "this commit shows how long one takes");
+    for (unsigned i = 0; i < 3; i++)
+        submit(f, MESSAGE_PLAIN, "", "this commit shows how long one takes");
     journal->flush(f->handler, 1);
-    complete_all(f, 1);
+    complete_all(f, 3);
 
     submit(f, MESSAGE_PLAIN, "", "a few");
     until = journal->flush(f->handler, 100);
@@ -76,15 +77,29 @@ a_small_batch_waits_a_moment_for_the_messages_that_are_expected(void **state)
     while ((again = journal->flush(f->handler, 100)) != 0)
         assert_int_equal(again, until); /* what comes does not push it back */
     assert_true(clock_mono_us() >= until);
-    complete_all(f, 3);
+    complete_all(f, 5);
     assert_int_equal(f->committed_calls, 2);
 
     submit(f, MESSAGE_PLAIN, "", "one");
     submit(f, MESSAGE_PLAIN, "", "two");
     assert_int_equal(journal->flush(f->handler, 2), 0); /* half of all is enough */
     submit(f, MESSAGE_PLAIN, "", "three");
-    complete_all(f, 6);
+    complete_all(f, 8);
     assert_int_equal(f->committed_calls, 4);
+}
+
+static void
+nobody_waits_for_peers_that_bring_no_messages(void **state)
+{
+    struct fixture *f = *state;
+
+    for (unsigned i = 1; i <= 3; i++) {
+        submit_from(f, 1, MESSAGE_PLAIN, "", "two at a time");
+        submit_from(f, 1, MESSAGE_PLAIN, "", "of one sender");
+        assert_int_equal(journal->flush(f->handler, 100), 0);
+        complete_all(f, 2 * i);
+    }
+    assert_int_equal(f->committed_calls, 3);
 }
 
 static void
@@ -421,6 +436,7 @@ main(void)
         TEST(a_commit_in_the_workers_thread_is_settled_when_flush_returns),
         TEST(a_commit_in_the_thread_is_settled_by_complete_and_the_next_batch_fills_meanwhile),
         TEST(a_small_batch_waits_a_moment_for_the_messages_that_are_expected),
+        TEST(nobody_waits_for_peers_that_bring_no_messages),
         TEST(finish_settles_everything),
         TEST(without_a_wish_there_is_no_reply),
         TEST(large_bodies_become_blobs_and_files_are_linked_in_the_order_of_the_lines),

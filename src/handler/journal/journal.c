@@ -24,7 +24,6 @@
 #define JOURNAL_SAY_US        10000000  /* a trouble that comes and goes is not said more often */
 #define JOURNAL_REMIND_US     600000000 /* one that lasts is said again */
 #define JOURNAL_AHEAD_MS      1000      /* more is said */
-#define JOURNAL_SENDERS       256
 
 struct journal {
     struct handler_host host;
@@ -33,8 +32,8 @@ struct journal {
     const struct file_ops *ops;
     struct lane lines;  /* of messages that are all in their line */
     struct lane bodies; /* of those whose bodies are stored, and what their senders send behind */
-    uint32_t behind[JOURNAL_SENDERS]; /* messages in the second lane, by the hash of their sender */
-    int event_fd;                     /* an epoll descriptor: a lane has something done */
+    uint32_t behind[LANE_SENDERS]; /* messages in the second lane, by the hash of their sender */
+    int event_fd;                  /* an epoll descriptor: a lane has something done */
     _Atomic bool stop_mending, has_mended;
     struct helper *mender;   /* does what journal.h says of recovery, once */
     struct helper *recaller; /* and recall_run, which others wait for */
@@ -254,7 +253,7 @@ journal_submit(void *handler, struct message *m)
         journal_settle_now(h, m, outcome_failed("the message cannot be read back", errno));
         return;
     }
-    batch_add(lane->filling, m, id, put)->sender = sender;
+    lane_add(lane, m, id, put, sender);
     if (lane == &h->bodies)
         h->behind[sender]++;
     if (lines->len > JOURNAL_BATCH_BYTES)

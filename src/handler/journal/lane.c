@@ -1,5 +1,7 @@
 #include "handler/journal/lane.h"
 
+#include <string.h>
+
 #define LANE_INLINE_US   2000  /* no commit in the worker's thread while the disk is that slow */
 #define LANE_HOLD_MAX_US 40000 /* a commit that takes longer is not worth waiting for */
 
@@ -45,11 +47,24 @@ lane_fini(struct lane *lane)
 
 /* --- commits --- */
 
+void
+lane_add(struct lane *lane, struct message *m, const char id[ULID_LEN], bool put, uint8_t sender)
+{
+    uint64_t *brought = &lane->brought[sender / 64], bit = UINT64_C(1) << sender % 64;
+
+    batch_add(lane->filling, m, id, put)->sender = sender;
+    lane->senders += (*brought & bit) == 0;
+    *brought |= bit;
+}
+
+/* One that takes very long says little about the next. */
 static void
 lane_note_time(struct lane *lane)
 {
-    uint64_t took_us = clock_mono_us() - lane->begun_us;
+    uint64_t took_us = clock_mono_us() - lane->begun_us, most_us = 2 * lane->commit_us + 100;
 
+    if (lane->commit_us != 0 && took_us > most_us)
+        took_us = most_us;
     lane->commit_us = lane->commit_us == 0 ? took_us : (lane->commit_us * 7 + took_us) / 8;
 }
 
@@ -83,6 +98,10 @@ lane_begin(struct lane *lane, bool in_thread)
     lane->filling = lane_take(&lane->spare);
     if (lane->filling == NULL)
         lane->filling = batch_create(lane->ledger);
+    lane->together = lane->senders > lane->senders_before ? lane->senders : lane->senders_before;
+    lane->senders_before = lane->senders;
+    lane->senders = 0;
+    memset(lane->brought, 0, sizeof(lane->brought));
     lane->hold_until_us = 0;
     lane->begun_us = clock_mono_us();
     batch->job = (struct helper_job){.run = lane_commit_run, .done = lane_commit_done, .arg = lane};
@@ -96,14 +115,15 @@ lane_begin(struct lane *lane, bool in_thread)
 }
 
 /* True while it is better to wait for the messages that are expected: with less than half of all
- * that could share it, a commit would only make the others wait for the next. Not for longer than
- * half a commit takes, nor half of LANE_HOLD_MAX_US. */
+ * that could share it, a commit would only make the others wait for the next. Not for more senders
+ * than came together lately: who is expected may bring nothing, or use the other lane. Not for
+ * longer than half a commit takes, nor half of LANE_HOLD_MAX_US. */
 static bool
 lane_holds(struct lane *lane, unsigned expected)
 {
     uint64_t now_us;
 
-    if (lane->filling->count >= expected)
+    if (lane->filling->count >= expected || lane->senders >= lane->together)
         return false;
     now_us = clock_mono_us();
     if (lane->hold_until_us == 0)

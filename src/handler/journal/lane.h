@@ -12,6 +12,8 @@
 
 #include "common/thread.h"
 
+#define LANE_SENDERS 256 /* senders are told apart by a hash of so many values */
+
 /* Trouble of the environment: said when it begins, now and then while it lasts, and once when it is
  * over. */
 struct lane_trouble {
@@ -28,9 +30,12 @@ struct lane {
     struct batch *under_way; /* in the thread, or NULL */
     struct batch_list done;  /* committed, and not settled yet */
     struct batch_list spare;
-    struct lane_trouble trouble; /* the journal's */
-    uint64_t begun_us;           /* of the batch under way */
-    uint64_t commit_us;          /* what a commit takes, a running mean */
+    struct lane_trouble trouble;         /* the journal's */
+    uint64_t brought[LANE_SENDERS / 64]; /* who has a message in the filling batch, a bit each */
+    unsigned senders, senders_before;    /* how many have; and had in the batch before */
+    unsigned together;                   /* the most that had in one of the last two batches */
+    uint64_t begun_us;                   /* of the batch under way */
+    uint64_t commit_us;                  /* what a commit takes, a running mean */
     uint64_t hold_until_us; /* when the filling batch is committed however small; 0: not held */
 };
 
@@ -40,6 +45,10 @@ MS_MUST_CHECK int lane_init(struct lane *lane, const struct handler_host *host,
 
 /* Waits for what is under way, and drops all messages. */
 void lane_fini(struct lane *lane);
+
+/* Adds a message, as batch_add does, that such a sender has brought. */
+void
+lane_add(struct lane *lane, struct message *m, const char id[ULID_LEN], bool put, uint8_t sender);
 
 /* Begins the commit of what has filled up, in the thread or here, unless one is under way or the
  * batch is held for the messages that are expected (struct handler_ops flush). Returns when it
