@@ -86,8 +86,7 @@ blob_unref(struct blob *b)
     if (b->mem != (uint8_t *)(b + 1))
         free((void *)(uintptr_t)b->mem);
     if (b->fd >= 0)
-        ledger_give_descriptor(blob_ledger(b));
-    fd_close(&b->fd);
+        message_store_close(b->store, &b->fd);
     free(b);
 }
 

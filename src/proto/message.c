@@ -72,13 +72,23 @@ message_release_disk(struct message *m)
     m->disk = 0;
 }
 
+void
+message_store_close(struct message_store *store, int *fd)
+{
+    if (store->spill_close != NULL) {
+        store->spill_close(store->spill_arg, fd_steal(fd));
+        return;
+    }
+    ledger_give_descriptor(&store->ledger);
+    fd_close(fd);
+}
+
 static void
 message_close_file(struct message *m)
 {
-    if (m->fd >= 0)
-        ledger_give_descriptor(&m->store->ledger);
     message_release_disk(m);
-    fd_close(&m->fd);
+    if (m->fd >= 0)
+        message_store_close(m->store, &m->fd);
 }
 
 void

@@ -27,6 +27,9 @@ struct message_store {
     struct digester *digester;
     size_t memory_max;            /* bytes a message may hold in memory */
     int (*spill_open)(void *arg); /* a new unlinked file, read-write; -1 with errno */
+    /* Lets go of one, soon: its bytes go with it, which takes the disk a while. The descriptor
+     * leaves the ledger then. NULL: message_store_close does it at once. */
+    void (*spill_close)(void *arg, int fd);
     void *spill_arg;
     void (*failed)(void *arg, int error); /* a body could not be stored; NULL: nobody is told */
 
@@ -39,6 +42,9 @@ struct message_store {
     uint64_t disk_promised; /* bytes set aside and not written yet */
     struct ledger ledger;   /* of all that its owner holds for peers */
 };
+
+/* Lets go of the file of a message that is kept there, or was. */
+void message_store_close(struct message_store *store, int *fd);
 
 struct opening; /* proto/opening.h */
 struct json_t;  /* jansson's */

@@ -368,6 +368,7 @@ conn_seal_later(struct conn *c, struct message *m, const struct verdict *verdict
     *s = (struct sealing){.conn = c, .message = m, .own = w->store};
     s->own.failed = NULL; /* the message knows */
     s->own.disk_reserve = NULL;
+    s->own.spill_close = NULL;
     s->reply = verdict->blob != NULL ? blob_ref(verdict->blob)
                                      : blob_store(&w->store, verdict->reply, verdict->reply_len);
     if (s->reply != NULL) {

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/statvfs.h>
 
 #define FREE_US      100000
@@ -131,4 +132,50 @@ disk_release(void *arg, struct message *m)
     if (m->source != 0)
         sources_add_unfinished(w->sources, m->source, -(int64_t)m->disk);
     sources_promise(w->sources, w->store.disk_promised);
+}
+
+/* --- files that nobody needs any more --- */
+
+struct closing {
+    struct helper_job job;
+    int fd;
+};
+
+static void
+closing_run(struct helper_job *job)
+{
+    struct closing *c = (struct closing *)job;
+
+    fd_close(&c->fd);
+}
+
+static void
+closing_done(struct helper_job *job)
+{
+    struct worker *w = job->arg;
+
+    ledger_give_descriptor(&w->store.ledger);
+    free(job);
+}
+
+/* Its blocks are freed before close(2) returns. */
+void
+disk_close(void *arg, int fd)
+{
+    struct worker *w = arg;
+    struct helper *h = worker_helper(w);
+    struct closing *c = malloc(sizeof(*c));
+
+    if (c != NULL) {
+        *c = (struct closing){.job = {.run = closing_run,
+                                      .done = closing_done,
+                                      .arg = w,
+                                      .cost = HELPER_LARGE + 1}, /* documents take turns with it */
+                              .fd = fd};
+        if (h != NULL && helper_give(h, &c->job) == 0)
+            return;
+    }
+    free(c);
+    fd_close(&fd);
+    ledger_give_descriptor(&w->store.ledger);
 }

@@ -342,6 +342,7 @@ worker_store_open(struct worker *w)
         .memory_max = w->config->memory_message_max,
         .ledger.max = w->config->worker_memory_max,
         .spill_open = worker_spill_open,
+        .spill_close = disk_close,
         .spill_arg = w,
         .failed = worker_store_failed,
         .disk_reserve = w->sources != NULL ? disk_reserve : NULL,
@@ -451,6 +452,7 @@ worker_close(struct worker *w)
     conn_finish_turn(w);
     proxied_expire(w, true);
     conn_close_all(w);
+    w->store.spill_close = NULL;
     helper_destroy(w->helper);
     conn_finish_turn(w);
     for (unsigned i = 0; i < w->handler_count; i++)

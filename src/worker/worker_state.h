@@ -284,6 +284,7 @@ void proxied_expire(struct worker *w, bool all);
 /* Of struct message_store; arg: the worker. */
 int disk_reserve(void *arg, struct message *m, uint64_t bytes);
 void disk_release(void *arg, struct message *m);
+void disk_close(void *arg, int fd);
 
 /* --- handover.c --- */
 

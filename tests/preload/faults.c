@@ -264,6 +264,16 @@ fdatasync(int fd)
 }
 
 int
+close(int fd)
+{
+    REAL(int, "close", int);
+    enum action action = decide_fd("close", fd);
+    int rc = real(fd);
+
+    return action == ACTION_FAIL ? -1 : rc;
+}
+
+int
 linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 {
     REAL(int, "linkat", int, const char *, int, const char *, int);

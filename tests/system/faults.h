@@ -11,7 +11,7 @@ void faults_need(void);
  *     CALL ACTION WHERE EVERY
  * CALL: write (and its family), sync (fsync and fdatasync), syncdir (fsync of a directory), lock
  *     (an OFD lock is taken), link (linkat), rename, noreplace (renameat2 with a flag), mode
- *     (fchmod), fallocate, fork, alarm (a new program begins as the master).
+ *     (fchmod), fallocate, close, fork, alarm (a new program begins as the master).
  * ACTION: an errno's name (EIO, ENOSPC, EDQUOT, EINVAL, EPERM, EOPNOTSUPP, ENOLCK), short (half of
  *     it is written), abort, exit, hang, hold (until the rules are other ones, then it is done as
  *     usual), delay-N (the same after N milliseconds), delay-N-EIO (then it fails so).

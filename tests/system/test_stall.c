@@ -2,6 +2,7 @@
  * pays for that but with the wait, and no deadline counts it against a sender who was in time. */
 #include "faults.h"
 #include "raw_cnp.h"
+#include "raw_frame.h"
 #include "stats.h"
 
 #include "support/signals.h"
@@ -281,6 +282,34 @@ the_commit_of_a_file_keeps_nobody_waiting(void **state)
     daemon_stop(d);
 }
 
+/* Its blocks are freed by the close of its last descriptor. */
+static void
+the_file_of_a_message_that_is_dropped_keeps_nobody_waiting(void **state)
+{
+    static uint8_t part[400000]; /* more than a message may have in memory */
+    struct daemon *d;
+    struct peer unfinished, other;
+    struct answer a;
+
+    (void)state;
+    faults_need();
+    d = daemon_start(&(struct daemon_options){
+        .workers = 1,
+        .faults = true,
+        .listen = {"frame://127.0.0.1:0?handler=journal", "msp://127.0.0.1:0?handler=discard"}});
+    raw_frame_head(part, 2 * sizeof(part));
+    peer_connect(&unfinished, &d->listeners[0]);
+    peer_connect(&other, &d->listeners[1]);
+    assert_int_equal(peer_write(&unfinished, part, sizeof(part)), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == sizeof(part), 10000);
+    faults_set(d, "close hold (deleted) 1\n");
+    peer_close(&unfinished);
+    WAIT_FOR(faults_struck(d) > 0, 10000);
+    assert_int_equal(peer_send(&other, &small, &a), ANSWER_ACK);
+    faults_set(d, "");
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -291,6 +320,7 @@ main(void)
         SYSTEM_TEST(a_receipt_is_not_repeated_because_its_commit_was_slow),
         SYSTEM_TEST(slow_commits_in_a_row_keep_nobody_from_sending),
         SYSTEM_TEST(the_commit_of_a_file_keeps_nobody_waiting),
+        SYSTEM_TEST(the_file_of_a_message_that_is_dropped_keeps_nobody_waiting),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
