@@ -101,7 +101,7 @@ class Typed(TestCase):
             os.symlink(target, self.path(name))
         result = subprocess.run(
             ["bash", "-e", "-c", "\n".join([LEAVE_NOTHING, *typed])],
-            cwd=self.directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=60,
+            cwd=self.directory, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE,
         )
         said = re.sub(r"process \d+", "process 0", result.stdout)
         wanted = re.sub(r"process \d+", "process 0", "\n".join(shown) + "\n")
