@@ -64,8 +64,7 @@ conn_read_later(struct conn *c)
     if (c->is_unread)
         return;
     c->is_unread = true;
-    c->next_unread = w->unread;
-    w->unread = c;
+    TAILQ_INSERT_TAIL(&w->unread, c, unread);
 }
 
 void

@@ -39,7 +39,7 @@ void conn_refuse_at_once(const struct worker_listener *listener, int fd,
  * destroyed. ctx: the worker. */
 void conn_settle(void *ctx, struct message *m, const struct verdict *verdict);
 
-/* Reads on where a connection had its share of the turn. */
+/* Reads from those that have to wait for the others, as much as the turn has time for. */
 void conn_read_unread(struct worker *w);
 
 /* Writes what became ready and settles the state of every connection touched in this turn. */
@@ -134,12 +134,13 @@ struct conn {
     bool is_opened;          /* the handler knows of it */
     bool is_refused;         /* it counts in worker->refused */
     bool is_starved;         /* there was no memory for what its protocol had to do */
-    bool peer_done;          /* condition: the peer has shut down its writing side */
-    bool is_held;            /* condition: its last message is a document with the helper, or a copy
-                              * that waits for the first one */
-    bool is_throttled;       /* condition: its source has sent enough in this second */
-    bool read_paused;        /* condition: left unread until there is room for its answers again */
-    bool watches_write;      /* interest: epoll tells when there is room to send */
+    bool is_ending;     /* condition: epoll has told of the peer's end, which is not read yet */
+    bool peer_done;     /* condition: the peer has shut down its writing side */
+    bool is_held;       /* condition: its last message is a document with the helper, or a copy
+                         * that waits for the first one */
+    bool is_throttled;  /* condition: its source has sent enough in this second */
+    bool read_paused;   /* condition: left unread until there is room for its answers again */
+    bool watches_write; /* interest: epoll tells when there is room to send */
     struct conn_source source;
     uint32_t read_size;                 /* bytes to read at once: fewer where messages are tiny */
     uint32_t fed;                       /* messages in this turn */
@@ -163,7 +164,8 @@ struct conn {
     uint64_t blocked_us;   /* since when something has waited for the peer to take it; 0: nothing */
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
     struct conn *next, **link; /* all connections of the worker */
-    struct conn *next_touched, *next_unread;
+    struct conn *next_touched;
+    TAILQ_ENTRY(conn) unread;  /* where is_unread */
     TAILQ_ENTRY(conn) paused;  /* where read_paused */
     TAILQ_ENTRY(conn) shaking; /* where CONN_HANDSHAKING */
     union proto_state state;
@@ -198,7 +200,7 @@ void conn_start(struct conn *c);
 /* The connection is looked at once more at the end of the turn. */
 void conn_touch(struct conn *c);
 
-/* It is read from in the next turn. */
+/* It is read from behind the others of this turn, or in one of the next: all of those in turn. */
 void conn_read_later(struct conn *c);
 
 /* It is left unread until there is room for what it may send; and no longer. */

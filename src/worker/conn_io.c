@@ -5,12 +5,10 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define READ_SHARE   (1024 * 1024) /* bytes of one connection in one turn */
-#define READ_LEAST   (64 * 1024)   /* the same where the turn has had so many of all: */
-#define READ_TURN    (8 * 1024 * 1024)
-#define READ_FULL    4096 /* bytes read at once, beyond a body, while memory is low */
-#define FEED_MOST    1024 /* messages of one connection in one turn */
-#define FEED_LEAST   128  /* the same where the turn has had so many of all: */
+#define READ_SHARE   (1024 * 1024) /* bytes of a turn, from all connections that send many */
+#define READ_FULL    4096          /* bytes read at once, beyond a body, while memory is low */
+#define FEED_MOST    1024          /* messages of one connection in one turn */
+#define FEED_LEAST   128           /* the same where the turn has had so many of all: */
 #define FEED_TURN    4096
 #define FEED_PUSHES  16            /* to other connections; they count as one more */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
@@ -196,6 +194,13 @@ conn_read_size(const struct conn *c)
     if (m != NULL && m->announced > m->size)
         size += m->announced - m->size;
     return size < c->read_size ? (size_t)size : c->read_size;
+}
+
+/* It is read after all others, so that nobody with a small message waits for it. */
+static bool
+conn_sends_much(const struct conn *c)
+{
+    return c->read_size > CONN_READ_FIRST;
 }
 
 static bool
@@ -452,7 +457,7 @@ static void
 conn_read_some(struct conn *c, bool to_end)
 {
     struct worker *w = conn_worker(c);
-    size_t share = w->read < READ_TURN ? READ_SHARE : READ_LEAST;
+    size_t share = to_end ? READ_SHARE : conn_sends_much(c) ? WORKER_READ_SIZE : CONN_READ_FIRST;
 
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
@@ -536,23 +541,28 @@ conn_ready(struct watch *watch, uint32_t events)
     }
     if ((events & EPOLLOUT) != 0)
         conn_write(c);
-    if (c->phase != CONN_DEAD && (events & ~(uint32_t)EPOLLOUT) != 0)
-        conn_read(c, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0);
+    if (c->phase == CONN_DEAD || (events & ~(uint32_t)EPOLLOUT) == 0)
+        return;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        c->is_ending = true;
+    if (conn_sends_much(c) || c->is_ending)
+        conn_read_later(c);
+    else
+        conn_read(c, false);
 }
 
 void
 conn_read_unread(struct worker *w)
 {
-    struct conn *list = w->unread;
+    struct conn *c;
 
-    w->unread = NULL;
-    while (list != NULL) {
-        struct conn *c = list;
-
-        list = c->next_unread;
+    while ((c = TAILQ_FIRST(&w->unread)) != NULL) {
+        TAILQ_REMOVE(&w->unread, c, unread);
         c->is_unread = false;
         conn_touch(c);
         if (c->phase != CONN_DEAD)
-            conn_read(c, true);
+            conn_read(c, c->is_ending);
+        if (w->read >= READ_SHARE)
+            break;
     }
 }

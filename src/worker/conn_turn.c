@@ -364,7 +364,7 @@ conn_drain_all(struct worker *w, bool force)
 void
 conn_close_all(struct worker *w)
 {
-    w->unread = NULL; /* nothing is read any more */
+    TAILQ_INIT(&w->unread); /* nothing is read any more */
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
         c->is_unread = false;
         if (c->phase != CONN_DEAD)

@@ -310,6 +310,46 @@ the_file_of_a_message_that_is_dropped_keeps_nobody_waiting(void **state)
     daemon_stop(d);
 }
 
+/* Gives it all that its socket takes while nobody reads. Returns how many bytes that is. */
+static uint64_t
+fill_socket(struct peer *p)
+{
+    static uint8_t data[1u << 20];
+    uint64_t sent = 0;
+    ssize_t n;
+
+    raw_frame_head(data, 64u << 20);
+    while ((n = send(p->fd, data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL)) > 0) {
+        memset(data, 0, 4);
+        sent += (uint64_t)n;
+    }
+    return sent;
+}
+
+/* What comes behind them in the same turn waits for no more than that. */
+static void
+a_turn_reads_little_of_many_who_send_much(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .listen = {"frame://127.0.0.1:0?handler=discard&max_message_size=64M"}});
+    struct peer peers[32];
+    uint64_t sent = 0, turns;
+    pid_t worker;
+
+    (void)state;
+    for (unsigned i = 0; i < MS_ARRAY_LEN(peers); i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "accepted") == MS_ARRAY_LEN(peers), 10000);
+    turns = stats_total(d, "turns");
+    worker = worker_stop(d);
+    for (unsigned i = 0; i < MS_ARRAY_LEN(peers); i++)
+        sent += fill_socket(&peers[i]);
+    assert_int_equal(signal_send(worker, SIGCONT), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == sent, 60000);
+    assert_true(stats_total(d, "turns") - turns + 1 >= sent >> 21);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -321,6 +361,7 @@ main(void)
         SYSTEM_TEST(slow_commits_in_a_row_keep_nobody_from_sending),
         SYSTEM_TEST(the_commit_of_a_file_keeps_nobody_waiting),
         SYSTEM_TEST(the_file_of_a_message_that_is_dropped_keeps_nobody_waiting),
+        SYSTEM_TEST(a_turn_reads_little_of_many_who_send_much),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
