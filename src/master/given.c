@@ -104,9 +104,11 @@ given_mind_names(const struct given *given)
 {
     unsigned count = 1, all = given->count + given->left_out;
 
+    if (all == 0 || given->names[0] == '\0')
+        return;
     for (const char *c = given->names; *c != '\0'; c++)
         count += *c == ':';
-    if (all > 0 && given->names[0] != '\0' && count != all)
+    if (count != all)
         log_line(LOG_given_names,
                  "the service manager has given %u descriptors and %u names (LISTEN_FDNAMES): what "
                  "has no name is called " GIVEN_UNNAMED,
