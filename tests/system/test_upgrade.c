@@ -408,9 +408,9 @@ a_file_that_is_replaced_once_more_in_the_upgrade_waits_for_the_next(void **state
     d = start((struct daemon_options){.config = two_workers, .faults = true});
     const char *const argv[] = {harness_program("msockctl"), "-r", d->runtime_dir, "upgrade", NULL};
     program_put_next();
-    faults_set(d, "fork delay-1500 - 3\n"); /* the second worker */
+    faults_set(d, "fork hold - 3\n"); /* the second new worker, until it may */
     run_start(&upgrades, argv, NULL);
-    WAIT_FOR((daemon_workers(d, &workers), workers.count == 3), 10000);
+    WAIT_FOR((daemon_workers(d, &workers), workers.count == 4), 10000);
     program_put_bad(0);
     faults_set(d, "");
     run_finish(&upgrades, 20000, &result);
