@@ -77,6 +77,8 @@ start_descriptors(struct master *m)
         failure_set(&m->failure, EX_OSERR, "no descriptors: %s", strerror(errno));
         return -1;
     }
+    /* Nobody tells of children that the launcher has left, and that died before. */
+    signals_note(&m->signals.pending, SIGCHLD);
     m->program_fd = child_program_open();
     if (m->program_fd < 0) {
         failure_set(&m->failure, EX_OSERR,

@@ -433,6 +433,45 @@ as_process_one_it_reaps_children_that_are_not_its_own(void **state)
     daemon_check_log(d);
 }
 
+/* Nobody is told of it any more when msockd begins. */
+static void
+leave_a_dead_child(void)
+{
+    pid_t pid = fork();
+    siginfo_t info;
+
+    if (pid == 0)
+        _exit(0);
+    (void)waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT);
+}
+
+/* Also the dead. */
+static unsigned
+count_children(pid_t pid)
+{
+    char path[64], *children, *end;
+    unsigned count = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    children = harness_read_file(path, NULL);
+    assert_non_null(children);
+    for (char *at = children; strtol(at, &end, 10) > 0; at = end)
+        count++;
+    free(children);
+    return count;
+}
+
+static void
+children_of_its_launcher_that_died_before_are_reaped(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1, .child = leave_a_dead_child});
+
+    (void)state;
+    WAIT_FOR(count_children(d->run.pid) == 1, 10000);
+    daemon_stop(d);
+}
+
 /* As a worker could that was taken over: it runs as the same user. */
 static void
 statistics_of_a_worker_that_are_cut_short_hurt_it_alone(void **state)
@@ -533,6 +572,7 @@ main(void)
         SYSTEM_TEST(health_tells_whether_connections_are_taken),
         SYSTEM_TEST(as_process_one_it_reaps_children_that_are_not_its_own),
         SYSTEM_TEST(a_msockd_of_another_layout_is_not_said_to_be_gone),
+        SYSTEM_TEST(children_of_its_launcher_that_died_before_are_reaped),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
