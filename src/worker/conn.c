@@ -52,8 +52,7 @@ conn_touch(struct conn *c)
     if (c->is_touched)
         return;
     c->is_touched = true;
-    c->next_touched = w->touched;
-    w->touched = c;
+    STAILQ_INSERT_TAIL(&w->touched, c, touched);
 }
 
 void

@@ -163,11 +163,11 @@ struct conn {
     uint64_t hold_end_us;  /* answers wait for others to leave with, until then; 0: none does */
     uint64_t blocked_us;   /* since when something has waited for the peer to take it; 0: nothing */
     uint64_t blocked_sent; /* bytes that it has taken since blocked_us */
-    struct conn *next, **link; /* all connections of the worker */
-    struct conn *next_touched;
-    TAILQ_ENTRY(conn) unread;  /* where is_unread */
-    TAILQ_ENTRY(conn) paused;  /* where read_paused */
-    TAILQ_ENTRY(conn) shaking; /* where CONN_HANDSHAKING */
+    struct conn *next, **link;  /* all connections of the worker */
+    STAILQ_ENTRY(conn) touched; /* where is_touched */
+    TAILQ_ENTRY(conn) unread;   /* where is_unread */
+    TAILQ_ENTRY(conn) paused;   /* where read_paused */
+    TAILQ_ENTRY(conn) shaking;  /* where CONN_HANDSHAKING */
     union proto_state state;
 };
 

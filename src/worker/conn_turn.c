@@ -207,10 +207,10 @@ conn_finish(struct conn *c)
 void
 conn_finish_turn(struct worker *w)
 {
-    while (w->touched != NULL) {
-        struct conn *c = w->touched;
+    struct conn *c;
 
-        w->touched = c->next_touched;
+    while ((c = STAILQ_FIRST(&w->touched)) != NULL) {
+        STAILQ_REMOVE_HEAD(&w->touched, touched);
         c->is_touched = false;
         conn_finish(c);
     }

@@ -169,7 +169,7 @@ worker_wait(struct worker *w, struct epoll_event events[WORKER_EVENTS], int time
     int most_ms = timeout_ms < 0 || timeout_ms > WORKER_WAIT_MS ? WORKER_WAIT_MS : timeout_ms;
     uint64_t now_us;
 
-    if (!TAILQ_EMPTY(&w->unread) || w->touched != NULL)
+    if (!TAILQ_EMPTY(&w->unread) || !STAILQ_EMPTY(&w->touched))
         return epoll_wait(w->epoll_fd, events, WORKER_EVENTS, 0);
     now_us = clock_mono_us();
     if (w->flush_us == 0 || w->flush_us >= now_us + (uint64_t)most_ms * 1000)
@@ -191,7 +191,7 @@ worker_left_ms(const struct worker *w)
     uint64_t now_us = clock_mono_us(), flush_ms;
     int left_ms = timer_wait_ms(&w->wheel, now_us, WORKER_WAIT_MS);
 
-    if (!TAILQ_EMPTY(&w->unread) || w->touched != NULL)
+    if (!TAILQ_EMPTY(&w->unread) || !STAILQ_EMPTY(&w->touched))
         return 0;
     if (w->flush_us == 0)
         return left_ms;

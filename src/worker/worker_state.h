@@ -149,11 +149,11 @@ struct worker {
     TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
     bool paused_by_memory, paused_by_files; /* some of them, perhaps */
     bool paused_by_scarcity;
-    struct conn *touched;            /* looked at once more at the end of the turn */
-    uint32_t fed;                    /* messages in this turn, */
-    size_t read;                     /* and bytes */
-    uint32_t pushed;                 /* to peers that asked for nothing; goes round */
-    TAILQ_HEAD(unread, conn) unread; /* with bytes left to read: the first has waited longest */
+    STAILQ_HEAD(touched, conn) touched; /* looked at once more at the end of the turn, in order */
+    uint32_t fed;                       /* messages in this turn, */
+    size_t read;                        /* and bytes */
+    uint32_t pushed;                    /* to peers that asked for nothing; goes round */
+    TAILQ_HEAD(unread, conn) unread;    /* with bytes left to read: the first has waited longest */
     struct message *submitting;
     const struct conn *reading;   /* whose bytes are being looked at; or NULL */
     int64_t disk_free;            /* as disk.c has seen it, */
