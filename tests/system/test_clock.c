@@ -145,7 +145,7 @@ send_phase(const struct daemon *d, unsigned phase, size_t n)
 {
     struct peer peers[PHASE_SIZE];
     struct answer a;
-    char key[16];
+    char key[32];
 
     usleep(20000); /* longer than the milliseconds by which workers may differ */
     for (size_t i = 0; i < n; i++)
