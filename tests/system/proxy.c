@@ -249,8 +249,7 @@ move_piece(struct proxy *x, struct pair *pair, bool up)
     } else {
         x->bytes_down += n;
         count_lines(x, pair, data, n);
-        if (!s->options.spoil_up)
-            x->spoiled_down += spoil_packets(s, &pair->down, 1, data, n);
+        x->spoiled_down += spoil_packets(s, &pair->down, 1, data, n);
     }
     if (s->options.cut_every > 0 && s->next_cut <= n) {
         s->next_cut = draw_distance(s, s->options.cut_every);

@@ -14,7 +14,6 @@ struct proxy_options {
     uint64_t
         spoil_every;   /* of the packets of cnp (its first dialect) behind the handshake, each way,
                           one in so many on average gets a flipped bit in its checksum or payload */
-    bool spoil_up;     /* only of those to the server */
     bool reset;        /* connections are cut by a reset, not by an end in order */
     unsigned delay_us; /* each piece is held back for up to so long */
     bool split;        /* hand on single bytes */

@@ -10,11 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPEAKER_VALUE  64         /* an id or a path, NUL included */
-#define SPEAKER_MEMORY (1u << 20) /* of a reply in memory, then a file */
-#define SPEAKER_NACKS  10
-#define SPEAKER_NEVER  ((uint64_t)1 << 60)
-#define TRIES          5
+#define SPEAKER_VALUE     64         /* an id or a path, NUL included */
+#define SPEAKER_MEMORY    (1u << 20) /* of a reply in memory, then a file */
+#define SPEAKER_NACKS     10
+#define SPEAKER_RESEND_US 2000000 /* as libmsock does */
+#define SPEAKER_NEVER     ((uint64_t)1 << 60)
+#define TRIES             5
 
 /* What all connections of a load share. */
 struct speech_shared {
@@ -174,6 +175,16 @@ proto_spill_open(void *arg)
     return fd_open_scratch();
 }
 
+/* After so long without an answer a packet is sent again, where the protocol does that, some time
+ * before the connection counts as lost; else that is for the load to say. */
+static uint64_t
+speaker_timeout_us(const struct proto_ops *ops, const struct bench_options *options)
+{
+    uint64_t timeout_us = (uint64_t)(options->timeout_s * 1e6);
+
+    return ops->resends && timeout_us > SPEAKER_RESEND_US ? SPEAKER_RESEND_US : timeout_us;
+}
+
 static int
 proto_prepare(struct bench_load *load)
 {
@@ -184,7 +195,7 @@ proto_prepare(struct bench_load *load)
     shared->ops = proto_find(options->speech->scheme);
     shared->limits = (struct proto_limits){
         .max_message_size = BENCH_MESSAGE_MAX,
-        .timeout_us = (uint64_t)(options->timeout_s * 1e6),
+        .timeout_us = speaker_timeout_us(shared->ops, options),
         .idle_timeout_us = SPEAKER_NEVER,
         .keepalive_us = SPEAKER_NEVER,
         .packet_size = 2048,
