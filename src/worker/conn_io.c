@@ -533,6 +533,8 @@ conn_ready(struct watch *watch, uint32_t events)
     if (c->phase == CONN_DEAD)
         return;
     conn_touch(c);
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        c->is_ending = true;
     if (c->phase == CONN_HANDSHAKING) {
         conn_shake(c);
         if (c->phase == CONN_SERVING)
@@ -543,8 +545,6 @@ conn_ready(struct watch *watch, uint32_t events)
         conn_write(c);
     if (c->phase == CONN_DEAD || (events & ~(uint32_t)EPOLLOUT) == 0)
         return;
-    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
-        c->is_ending = true;
     if (conn_sends_much(c) || c->is_ending)
         conn_read_later(c);
     else
