@@ -62,7 +62,7 @@ msock_attach(msock *m, int fd)
     m->waiter.is_ended = false;
     if (m->counts.connects > 0 || getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
         type != SOCK_STREAM || getpeername(fd, (struct sockaddr *)&other, &other_len) < 0 ||
-        fd_set_nonblock(fd, 1) < 0) {
+        fd_set_nonblock(fd) < 0) {
         fd_close(&fd);
         return handle_fail(m, MSOCK_USAGE, "this is no socket that a new handle can use");
     }

@@ -239,7 +239,7 @@ dial_unix(struct dialer *d)
         do {
             rc = connect(a->fd, (const struct sockaddr *)&a->at.addr, a->at.len);
         } while (rc < 0 && dial_unix_again(d));
-    if (rc == 0 && fd_set_nonblock(a->fd, 1) == 0)
+    if (rc == 0 && fd_set_nonblock(a->fd) == 0)
         return a;
     dial_drop(d, a, errno == EAGAIN || errno == EINTR ? ETIMEDOUT : errno);
     return NULL;

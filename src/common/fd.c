@@ -210,13 +210,11 @@ fd_ring_bell(int fd)
 }
 
 int
-fd_set_nonblock(int fd, int on)
+fd_set_nonblock(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
 
-    if (flags < 0)
-        return -1;
-    return fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+    return flags < 0 ? -1 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 }
 
 unsigned long

@@ -51,8 +51,8 @@ MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, si
  * fails. */
 void fd_fill_standard(void);
 
-/* Sets or clears O_NONBLOCK. Returns 0, or -1 with errno. */
-MS_MUST_CHECK int fd_set_nonblock(int fd, int on);
+/* Sets O_NONBLOCK. Returns 0, or -1 with errno. */
+MS_MUST_CHECK int fd_set_nonblock(int fd);
 
 /* Wakes all who watch a non-blocking eventfd with EPOLLET, also where somebody has filled its
  * counter: nobody else reads it. */

@@ -260,7 +260,7 @@ listen_adopt(int fd, struct listen_socket *socket_out)
     if (!socket_is(fd, SO_ACCEPTCONN, 1) ||
         (s.bound.addr.ss_family != AF_UNIX && endpoint_port(&s.bound) == 0))
         return -1;
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fd_set_nonblock(fd, 1) < 0)
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fd_set_nonblock(fd) < 0)
         return -1;
     path = endpoint_unix_path(&s.bound);
     if (path != NULL && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {

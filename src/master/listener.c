@@ -133,7 +133,7 @@ void
 listener_apply(const struct listener *l, const struct listener_config *lc)
 {
     /* A worker can have changed it for all that share the socket. */
-    if (fd_set_nonblock(l->socket.fd, 1) < 0)
+    if (fd_set_nonblock(l->socket.fd) < 0)
         log_line(LOG_listener_unchanged, "%s: cannot make the socket non-blocking: %s", lc->name,
                  strerror(errno));
     if (listen_begin(&l->socket, (int)lc->number[OPTION_BACKLOG], NULL) < 0)

@@ -60,7 +60,7 @@ reading_child(struct master *m, int fd, int words_fd, pid_t master)
 static int
 reading_pipe(int fds[2])
 {
-    return pipe2(fds, O_CLOEXEC) < 0 ? -1 : fd_set_nonblock(fds[0], 1);
+    return pipe2(fds, O_CLOEXEC) < 0 ? -1 : fd_set_nonblock(fds[0]);
 }
 
 int

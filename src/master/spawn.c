@@ -73,7 +73,7 @@ spawn_worker(const struct spawn *s, int *ready_fd_out, struct failure *why)
     pid_t pid = -1;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 ||
-        fd_set_nonblock(fds[0], 1) < 0) {
+        fd_set_nonblock(fds[0]) < 0) {
         failure_set(why, EX_OSERR, "cannot make sockets for %s: %s", s->name, strerror(errno));
         goto out;
     }

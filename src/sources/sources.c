@@ -201,35 +201,20 @@ region_lives(const struct sources *s, unsigned region)
            atomic_load_explicit(&s->all[region].incarnation, memory_order_acquire) == incarnation;
 }
 
-static void
-sources_add_up(const struct sources *s, const struct sources_key *key, struct sources_sum *sum_out)
+void
+sources_look(const struct sources *s, uint32_t row, struct sources_sum *sum_out)
 {
-    uint64_t hash = sources_hash(s->table, key);
+    const struct sources_key key = key_at(s, row);
+    uint64_t hash = sources_hash(s->table, &key);
     unsigned number = hash % STATS_SOURCE_SETS;
 
     *sum_out = (struct sources_sum){0};
-    sum_add(s, &s->control->sources[hash % STATS_SOURCE_MASTER_SETS], key, sum_out);
+    sum_add(s, &s->control->sources[hash % STATS_SOURCE_MASTER_SETS], &key, sum_out);
     for (unsigned r = 0; r < stats_regions_used(s->control); r++)
         if (region_lives(s, r) && sources_set_is_used(&s->all[r], number))
-            sum_add(s, &s->all[r].set[number], key, sum_out);
+            sum_add(s, &s->all[r].set[number], &key, sum_out);
     if (sum_out->penalty_s > s->now_s)
         sum_out->wait_s = sum_out->penalty_s - s->now_s;
-}
-
-void
-sources_look(const struct sources *s, const struct source *source, struct sources_sum *sum_out)
-{
-    const struct sources_key key = sources_key(source);
-
-    sources_add_up(s, &key, sum_out);
-}
-
-void
-sources_look_at(const struct sources *s, uint32_t row, struct sources_sum *sum_out)
-{
-    const struct sources_key key = key_at(s, row);
-
-    sources_add_up(s, &key, sum_out);
 }
 
 void
@@ -292,7 +277,7 @@ sources_may_send(struct sources *s, uint32_t row, uint32_t rate)
     }
     if (*lease > 0)
         return true;
-    sources_look_at(s, row, &sum);
+    sources_look(s, row, &sum);
     if (sum.messages >= rate)
         return false;
     part = (rate - sum.messages) / (2 * stats_regions_used(s->control));
@@ -328,7 +313,7 @@ sources_blame(struct sources *s, uint32_t row, enum stats_blame what, unsigned n
     trouble_us =
         (trouble_us > s->now_us ? trouble_us : s->now_us) + (uint64_t)n * weights_ms[what] * 1000;
     SOURCES_SET(source, trouble_us, trouble_us);
-    sources_look_at(s, row, &sum);
+    sources_look(s, row, &sum);
     if (sum.wait_s > 0 || sum.trouble_us < BITES_US)
         return false;
     times = s->now_s < sum.penalty_s + SOURCES_FORGET_S ? sum.times : 0;

@@ -65,7 +65,7 @@ void sources_publish(struct sources *s);
 uint32_t sources_enter(struct sources *s, const struct source *source);
 void sources_leave(struct sources *s, uint32_t row);
 
-/* What holds for a source now, over all tables. */
+/* What holds for the source of a row now, over all tables. */
 struct sources_sum {
     uint64_t open, unfinished;
     uint64_t messages; /* in this second */
@@ -75,9 +75,7 @@ struct sources_sum {
     uint8_t reason;
     uint32_t wait_s; /* seconds of its penalty to come, 0: none */
 };
-void
-sources_look(const struct sources *s, const struct source *source, struct sources_sum *sum_out);
-void sources_look_at(const struct sources *s, uint32_t row, struct sources_sum *sum_out);
+void sources_look(const struct sources *s, uint32_t row, struct sources_sum *sum_out);
 
 /* It has sent so many bytes; a message of it has come. */
 void sources_add_bytes(struct sources *s, uint32_t row, uint64_t n);

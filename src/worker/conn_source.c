@@ -75,7 +75,7 @@ source_refusal(const struct worker *w, struct conn_source *source)
 
     if (source->is_exempt)
         return NULL;
-    sources_look_at(w->sources, source->row, &sum);
+    sources_look(w->sources, source->row, &sum);
     source->wait_s = sum.wait_s;
     if (sum.wait_s > 0) {
         stats_add(&counters->penalized, 1);

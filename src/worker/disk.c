@@ -89,7 +89,7 @@ disk_refusal(struct worker *w, const struct message *m, uint64_t more)
         return ENOSPC;
     if (m->source == 0)
         return 0;
-    sources_look_at(w->sources, m->source, &sum);
+    sources_look(w->sources, m->source, &sum);
     if (share == 0)
         share = (left + sum.unfinished) / 2;
     if (sum.unfinished + more <= share)

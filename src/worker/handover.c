@@ -205,7 +205,7 @@ handover_take(struct worker *w, bool room)
         handover_say_ended(w, "(no listener)", "it makes no sense");
     else if ((listener = handover_listener(w, &packet, moved.proto)) == NULL)
         handover_turn_away(w, packet.listener, &moved, fd, "its listener is gone");
-    else if (!room || fd_set_nonblock(fd, 1) < 0)
+    else if (!room || fd_set_nonblock(fd) < 0)
         handover_turn_away(w, listener->child->config->name, &moved, fd, "out of descriptors");
     else
         conn_adopt(listener, fd_steal(&fd), &moved);

@@ -17,7 +17,7 @@
 struct fixture {
     struct sources_table *table;
     struct stats_control *control;
-    struct sources *worker[WORKERS];
+    struct sources *worker[WORKERS + 1]; /* the last one only looks: it does not count */
     uint64_t now_us;
 };
 
@@ -31,7 +31,7 @@ set_up(void **state)
     f->control = ms_calloc(1, sizeof(*f->control));
     f->now_us = 1000 * SECOND_US;
     atomic_store(&f->control->regions_used, WORKERS);
-    for (unsigned r = 0; r < WORKERS; r++) {
+    for (unsigned r = 0; r <= WORKERS; r++) {
         atomic_store(&f->control->worker[r].incarnation, 100 + r);
         f->worker[r] = sources_open(f->table, r, 100 + r, f->control, -1, f->now_us);
         assert_non_null(f->worker[r]);
@@ -45,7 +45,7 @@ tear_down(void **state)
 {
     struct fixture *f = *state;
 
-    for (unsigned r = 0; r < WORKERS; r++)
+    for (unsigned r = 0; r <= WORKERS; r++)
         sources_close(f->worker[r]);
     sources_table_destroy(f->table);
     free(f->control);
@@ -57,7 +57,7 @@ static void
 pass(struct fixture *f, unsigned seconds)
 {
     f->now_us += seconds * SECOND_US;
-    for (unsigned r = 0; r < WORKERS; r++)
+    for (unsigned r = 0; r <= WORKERS; r++)
         sources_set_time(f->worker[r], f->now_us);
 }
 
@@ -73,9 +73,13 @@ ipv4(uint32_t address)
 static struct sources_sum
 look(const struct fixture *f, const struct source *source)
 {
+    struct sources *looks = f->worker[WORKERS];
     struct sources_sum sum;
+    uint32_t row = sources_enter(looks, source);
 
-    sources_look(f->worker[0], source, &sum);
+    assert_int_not_equal(row, 0);
+    sources_look(looks, row, &sum);
+    sources_leave(looks, row);
     return sum;
 }
 

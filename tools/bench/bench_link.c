@@ -310,9 +310,9 @@ link_socket(const struct endpoint *ep, uint32_t source, int flags)
 }
 
 int
-bench_connect(const struct endpoint *ep, uint32_t source)
+bench_connect(const struct endpoint *ep)
 {
-    int fd = link_socket(ep, source, 0);
+    int fd = link_socket(ep, 0, 0);
 
     if (fd >= 0 && connect(fd, (const struct sockaddr *)&ep->addr, ep->len) < 0)
         fd_close(&fd);

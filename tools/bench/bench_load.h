@@ -153,9 +153,8 @@ ssize_t bench_link_read(struct bench_link *link, void *data, size_t size);
 /* Says the end of TLS, where there is any, and frees it. */
 void bench_link_end_tls(struct bench_link *link);
 
-/* A blocking connection to an address, with a local address from 127.0.0.2 on where source is not
- * 0. -1 with errno. */
-int bench_connect(const struct endpoint *ep, uint32_t source);
+/* A blocking connection to an address. -1 with errno. */
+int bench_connect(const struct endpoint *ep);
 
 enum load_phase {
     LOAD_CONNECT, /* connections are being made; only those beside the load send */

@@ -50,7 +50,7 @@ members_open(struct members *m, const struct endpoint *ep)
     const struct bench_options *options = m->options;
 
     m->epoll = epoll_create1(EPOLL_CLOEXEC);
-    m->publisher = bench_connect(ep, 0);
+    m->publisher = bench_connect(ep);
     m->frame_len = 4 + (size_t)options->size;
     m->list = ms_calloc(options->members, sizeof(*m->list));
     m->in = ms_malloc(MEMBERS_BUFFER);
@@ -61,7 +61,7 @@ members_open(struct members *m, const struct endpoint *ep)
     for (uint32_t i = 0; i < options->members; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = &m->list[i]};
 
-        m->list[i].fd = bench_connect(ep, 0);
+        m->list[i].fd = bench_connect(ep);
         if (m->list[i].fd < 0 || epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->list[i].fd, &event) < 0)
             members_fail(m, "a member cannot connect");
     }

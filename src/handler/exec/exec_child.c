@@ -294,7 +294,7 @@ exec_child_pipe(int *ours, int *theirs, bool we_write)
         return -1;
     *ours = ends[we_write ? 1 : 0];
     *theirs = ends[we_write ? 0 : 1];
-    return fd_set_nonblock(*ours, 1);
+    return fd_set_nonblock(*ours);
 }
 
 static int
