@@ -96,8 +96,8 @@ upgrade_read(struct master *m, int fd, int words_fd)
     if (inherited_keep_memory(&in, true) == 0 && inherited_keep_one(fd, true) == 0 &&
         stderr_fd >= 0 && dup2(words_fd, STDERR_FILENO) >= 0)
         program_execute(m, &in, fd, stderr_fd);
-    snprintf(text, sizeof(text), "%c%.400s cannot be executed: %s", READING_FAILED, m->program_path,
-             strerror(errno));
+    snprintf(text, sizeof(text), "%c%.400s cannot be executed: %s%s", READING_FAILED,
+             m->program_path, strerror(errno), child_not_executed(errno));
     (void)!fd_write_all(fd, text, strlen(text));
     _exit(EX_OSERR);
 }

@@ -105,6 +105,15 @@ inherited_write(const struct inherited *in)
     return fd;
 }
 
+const char *
+child_not_executed(int error)
+{
+    /* The file is open: what the kernel does not find is what it names. */
+    return error == ENOENT ? "; the file must be the program msockd itself, not a script, and its "
+                             "loader must be there"
+                           : "";
+}
+
 size_t
 child_inherited_size(void)
 {
@@ -126,7 +135,8 @@ child_execute(const struct child *child)
     snprintf(number, sizeof(number), "%d", fd);
     if (fd >= 0 && descriptors_keep(&in, true) == 0 && setenv(CHILD_VARIABLE, number, 1) == 0)
         (void)fexecve(child->program_fd, argv, environ);
-    snprintf(text, sizeof(text), "msockd cannot be executed anew: %s", strerror(errno));
+    snprintf(text, sizeof(text), "msockd cannot be executed anew: %s%s", strerror(errno),
+             child_not_executed(errno));
     (void)!fd_write_all(child->ready_fd, text, strlen(text));
     return CHILD_EXIT_NOT_READY;
 }

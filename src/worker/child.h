@@ -84,6 +84,10 @@ MS_MUST_CHECK int child_program_open(void);
  * exit status where it cannot, with the sentence on ready_fd. */
 int child_execute(const struct child *child);
 
+/* What to say behind strerror(error) where a program file that is open cannot be executed. "":
+ * nothing. Static. */
+const char *child_not_executed(int error);
+
 /* First in main: has this process been executed by child_execute? Then *child_out is what that one
  * had, and log and environment are as they were there. Returns 1, 0 where it was not, or -1 where
  * it was and what it inherits is not there. */

@@ -344,10 +344,12 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
         {"#!/bin/sh\nexit 0\n", "ended with status 0 and without a word"},
         {"#!/bin/sh\nkill -SEGV $$\n", "was ended by signal 11"},
         {"#!/bin/sh\nsleep 1000 & wait\n", "within ready_timeout"},
+        {"#!/no/such/shell\n", "not a script"},
         {"no program", "cannot be executed"},
     };
     struct daemon *d =
         start((struct daemon_options){.config = two_workers, .errors_expected = true});
+    char wrapper[HARNESS_PATH_LEN + 32];
     struct peer witness;
 
     (void)state;
@@ -356,6 +358,9 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
         program_put(scripts[i].text, strlen(scripts[i].text), 0755);
         expect_failed_upgrade(d, &witness, scripts[i].said);
     }
+    snprintf(wrapper, sizeof(wrapper), "#!/bin/sh\nexec %s \"$@\"\n", harness_program("msockd"));
+    program_put(wrapper, strlen(wrapper), 0755);
+    expect_failed_upgrade(d, &witness, "not a script");
     program_put(scripts[0].text, strlen(scripts[0].text), 0644);
     expect_failed_upgrade(d, &witness, "cannot be executed: Permission denied");
     assert_int_equal(unlink(d->options.program), 0);
