@@ -102,6 +102,7 @@ class Client:
         self._sock = options.pop("sock", None)
         self._client = _msock.LoopClient(url, **options)
         self._lock: Optional[asyncio.Lock] = None
+        self._loop: Optional[asyncio.AbstractEventLoop] = None
 
     def __repr__(self) -> str:
         return repr(self._client)
@@ -147,8 +148,9 @@ class Client:
 
     @property
     def _turn(self) -> asyncio.Lock:
-        if self._lock is None:  # in the loop, to which Python 3.9 binds it
-            self._lock = asyncio.Lock()
+        loop = asyncio.get_running_loop()
+        if self._lock is None or self._loop is not loop:  # Python binds a lock to its loop
+            self._lock, self._loop = asyncio.Lock(), loop
         return self._lock
 
     async def _attach(self) -> None:
@@ -228,8 +230,8 @@ class Server(ServerBase):
     _writers: "List[asyncio.Future[None]]"
 
     def __init__(self, *urls: str, **options: Any) -> None:
-        super().__init__(*urls, **options)
         self._writers = []
+        super().__init__(*urls, **options)
 
     async def __aenter__(self) -> "Server":
         return self
@@ -263,9 +265,12 @@ class Server(ServerBase):
     def _look(self) -> Optional[List[Event]]:
         """A turn of the server, after which there may be room to write."""
         events = self.events(0)
+        self._wake_writers()
+        return events
+
+    def _wake_writers(self) -> None:
         while self._writers:
             wake(self._writers.pop())
-        return events
 
     async def receive(self, timeout: Optional[float] = None) -> Optional[Message]:
         """Wait for the next message. None after stop(), when all are handed over.
@@ -329,6 +334,11 @@ class Server(ServerBase):
         finally:
             for task in tasks:
                 task.cancel()
+
+    def close(self) -> None:
+        """Close all connections, as msock.Server.close."""
+        super().close()
+        self._wake_writers()
 
     async def write(self, connection: Connection, data: Union[bytes, str]) -> None:
         """Send a message to a peer, as Connection.write; another task must receive meanwhile.

@@ -173,6 +173,27 @@ class Both(AioCase):
 
         self.loop(main)
 
+    def test_close_ends_a_write_that_waits(self) -> None:
+        members: List[msock.Connection] = []
+
+        async def main() -> None:
+            server = msock.aio.Server("frame://127.0.0.1:0?send_queue_max=64KiB")
+            host, _, port = server.addresses[0].rpartition(":")
+            receiving = asyncio.ensure_future(server.run(echo, members.append))
+            with socket.create_connection((host, int(port))):
+                while not members:
+                    await asyncio.sleep(0)
+                writes = (server.write(members[0], bytes(1 << 20)) for _ in range(100))
+                writing = asyncio.gather(*writes)
+                while not server._writers:
+                    await asyncio.sleep(0)
+                server.close()
+                for task in (writing, receiving):
+                    with self.assertRaisesRegex(msock.UsageError, "closed"):
+                        await task
+
+        self.loop(main)
+
 
 class Waits(AioCase):
     def test_the_loop_goes_on_while_a_call_waits(self) -> None:
@@ -325,6 +346,36 @@ class Waits(AioCase):
 
         self.loop(main)
         self.assertTrue(client.closed)
+
+    def test_a_client_goes_from_loop_to_loop(self) -> None:
+        """Also one whose tasks have waited for each other, and one whose loop was closed within a call."""
+        waiting = threading.Event()
+        handle: Callable[[msock.Message], Any] = lambda message: waiting.wait(PATIENCE) and message.data
+        address = self.served("msp://127.0.0.1:0", handle)
+        silent = self.enter(socket.create_server(("127.0.0.1", 0)))
+        client = msock.aio.Client(f"msp://{address}")
+        cut = msock.aio.Client("msp://127.0.0.1:%d" % silent.getsockname()[1], timeout=PATIENCE)
+
+        async def main() -> None:
+            waiting.clear()
+            sending = asyncio.gather(*(client.send("x", reply=True) for _ in range(9)))
+            await asyncio.sleep(0)
+            waiting.set()
+            self.assertEqual([s.reply for s in await sending], [b"x"] * 9)
+
+        async def end() -> None:
+            await client.close()
+            await cut.close(0)
+
+        with self.assertLogs("asyncio", "ERROR"):  # that the task is pending
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(cut.send("x"))
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()
+            del task
+            gc.collect()
+        for part in (main, main, end):
+            self.loop(part)
 
     def test_servers_that_are_cancelled(self) -> None:
         async def never(message: msock.Message) -> None:
