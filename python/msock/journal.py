@@ -93,25 +93,27 @@ def parse(line: bytes, directory: str) -> Optional[Record]:
     return record
 
 
-def records(line: bytes, directory: str) -> Iterator[Tuple[int, Optional[Record]]]:
-    """The length and the record of a line: of two, where the line feed between them is damaged."""
+def records(line: bytes, directory: str) -> Iterator[Tuple[int, Union[Record, bytes]]]:
+    """The length and the record of a line, or the bytes of a damaged one: of two, where the line feed
+    between them is damaged."""
     record = parse(line, directory)
     at = line.find(BEGIN, 1) if record is None else -1
     while at > 0:
         second = parse(line[at:], directory)
         if second is not None:
-            yield at, parse(line[: at - 1], directory)
+            first = line[: at - 1]
+            yield at, parse(first, directory) or first
             line, record = line[at:], second
             break
         at = line.find(BEGIN, at + 1)
-    yield len(line) + 1, record
+    yield len(line) + 1, record or line
 
 
 class Line(NamedTuple):
     id: str
     segment: "Segment"
     behind: int  # the offset of the next line
-    record: Optional[Record]  # None: damaged
+    record: Union[Record, bytes]  # bytes: those of a damaged line
 
 
 class Segment:
@@ -135,13 +137,8 @@ class Segment:
                     for line in lines:
                         for length, record in records(line, self.directory):
                             behind += length
-                            last = record["id"] if record is not None else last
+                            last = record["id"] if isinstance(record, Record) else last
                             yield Line(last, self, behind, record)
-
-    def line_before(self, behind: int) -> bytes:
-        """The bytes of the line that ends there."""
-        with open(os.path.join(self.directory, "journal", self.name), "rb") as file:
-            return file.read(behind)[self.done : -1]
 
 
 class Reader:
@@ -188,10 +185,10 @@ class Reader:
     def __iter__(self) -> Iterator[Record]:
         """What is there now, in the order of ids. A record is done when the next one is asked for."""
         for line in self._lines():
-            if line.record is not None:
+            if isinstance(line.record, Record):
                 yield line.record
             else:
-                self.damaged(line.segment.name, line.segment.done, line.segment.line_before(line.behind))
+                self.damaged(line.segment.name, line.segment.done, line.record)
             line.segment.done = line.behind
             self._unsaved += 1
             if self._unsaved >= SAVE_EVERY:

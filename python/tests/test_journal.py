@@ -146,6 +146,23 @@ class Reading(TestCase):
             file.write(lines[0][50:])
         self.assertEqual(self.texts(), ["one"])
 
+    def test_a_damaged_line_outlives_its_segment(self) -> None:
+        for text in ("one", "two", "three"):
+            self.sender.send(text)
+        self.msockd.stop()
+        (path,) = self.segments()
+        with open(path, "rb") as file:
+            content = file.read()
+        os.chmod(path, 0o600)
+        with open(path, "wb") as file:
+            file.write(content.replace(b'"two"', b'"twx"'))
+        damaged: List[bytes] = []
+        records = msock.journal.read(self.msockd.data, damaged=lambda *args: damaged.append(args[2]))
+        self.assertEqual(next(records)["text"], "one")
+        os.unlink(path)
+        self.assertEqual([record["text"] for record in records], ["three"])
+        self.assertEqual([b'"twx"' in line for line in damaged], [True])
+
     def test_any_flipped_bit_is_found(self) -> None:
         """Also one in the name of the CRC, and one in the line feed between two records."""
         self.sender.send("one")
