@@ -7,7 +7,8 @@
 #include "common/base.h"
 
 struct ledger {
-    uint64_t used, max;                    /* bytes */
+    uint64_t used, max; /* bytes */
+    uint64_t standing;  /* of these, what connections hold as long as they last */
     unsigned descriptors, descriptors_max; /* of connections, and of bodies in files */
 };
 
@@ -25,6 +26,35 @@ ledger_give(struct ledger *l, size_t n)
         return;
     MS_ASSERT(l->used >= n);
     l->used -= n;
+}
+
+static inline void
+ledger_take_standing(struct ledger *l, size_t n)
+{
+    l->standing += n;
+    ledger_take(l, n);
+}
+
+static inline void
+ledger_give_standing(struct ledger *l, size_t n)
+{
+    MS_ASSERT(l->standing >= n);
+    l->standing -= n;
+    ledger_give(l, n);
+}
+
+/* Connections alone hold much: a source that has many of them gets no more. */
+static inline bool
+ledger_is_occupied(const struct ledger *l)
+{
+    return l->standing > l->max / 4;
+}
+
+/* They hold all that they may: messages need the rest, and nobody but the peer ends an idle one. */
+static inline bool
+ledger_is_fully_occupied(const struct ledger *l)
+{
+    return l->standing > l->max / 2;
 }
 
 /* Little is granted. */

@@ -22,7 +22,7 @@ packet_window_create(struct message_store *store)
     }
     pw->sum = sum;
     pw->store = store;
-    ledger_take(&store->ledger, WINDOW_COST);
+    ledger_take_standing(&store->ledger, WINDOW_COST);
     buffer_init_in(&pw->control, &store->ledger);
     buffer_init_in(&pw->farewell, &store->ledger);
     buffer_init_in(&pw->step, &store->ledger);
@@ -105,7 +105,8 @@ packet_window_destroy(struct packet_window *pw)
     message_destroy(pw->aside);
     blob_reader_fini(&pw->sending);
     cnp_sum_destroy(pw->sum);
-    ledger_give(&pw->store->ledger, WINDOW_COST + pw->marks_cap * sizeof(*pw->marks));
+    ledger_give(&pw->store->ledger, pw->marks_cap * sizeof(*pw->marks));
+    ledger_give_standing(&pw->store->ledger, WINDOW_COST);
     free(pw->marks);
     free(pw);
 }

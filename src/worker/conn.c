@@ -103,7 +103,7 @@ conn_free(struct conn *c)
     w->conn_count--;
     w->refused -= c->is_refused;
     free(c->identity);
-    ledger_give(&w->store.ledger, sizeof(*c));
+    ledger_give_standing(&w->store.ledger, sizeof(*c));
     free(c);
 }
 
@@ -254,7 +254,7 @@ conn_create(struct worker_listener *listener, int fd)
     c->window = w->window - 1;
     c->read_size = CONN_READ_FIRST;
     c->proto = listener->proto;
-    ledger_take(ledger, sizeof(*c));
+    ledger_take_standing(ledger, sizeof(*c));
     ledger_take_descriptor(ledger);
     answers_init(&c->answers, ledger);
     outbox_init(&c->outbox, ledger);

@@ -142,7 +142,7 @@ conn_write(struct conn *c)
  * which reads, or sends the consent that is still read, or has its time limit, and the slowest are
  * closed; or it is a message on its way, which is read on or has its time limit; or it has been
  * received and not fed, and is fed as soon as nothing of its connection is under way. The
- * connections themselves are a quarter at most (accept_one). */
+ * connections themselves are a half at most (conn_admit). */
 static bool
 conn_waits_for_memory(const struct conn *c)
 {

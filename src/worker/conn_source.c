@@ -66,6 +66,14 @@ conn_source_end(struct worker *w, struct conn_source *source)
     source->row = 0;
 }
 
+/* More than source_connections, or a quarter of all while connections hold much memory. */
+static bool
+source_has_its_share(const struct worker *w, uint64_t open)
+{
+    return open > w->config->source_connections ||
+           (ledger_is_occupied(&w->store.ledger) && open > stats_writer_open_total(&w->stats) / 4);
+}
+
 /* Why its source, which has this connection already, keeps it out; NULL: it does not. */
 static const struct conn_refusal *
 source_refusal(const struct worker *w, struct conn_source *source)
@@ -81,7 +89,7 @@ source_refusal(const struct worker *w, struct conn_source *source)
         stats_add(&counters->penalized, 1);
         return &trouble;
     }
-    if (sum.open <= w->config->source_connections)
+    if (!source_has_its_share(w, sum.open))
         return NULL;
     stats_add(&counters->crowded, 1);
     return &share_is_used;
@@ -100,7 +108,7 @@ conn_admit(const struct worker_listener *l, const struct source *source, struct 
     /* Whoever is connected holds memory and a descriptor until it leaves: messages need the
      * rest. */
     if (stats_writer_open_total(&w->stats) >= w->config->max_connections ||
-        w->conn_count * sizeof(struct conn) > w->store.ledger.max / 4)
+        ledger_is_fully_occupied(&w->store.ledger))
         return &too_many;
     if (ledger_is_crowded(&w->store.ledger)) {
         accept_say_full(w);

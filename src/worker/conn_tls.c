@@ -60,7 +60,7 @@ conn_begin_tls(struct conn *c)
     ms_memory_forget();
     if (c->tls == NULL)
         return -1;
-    ledger_take(&w->store.ledger, TLS_SESSION_COST);
+    ledger_take_standing(&w->store.ledger, TLS_SESSION_COST);
     conn_enter(c, CONN_HANDSHAKING);
     TAILQ_INSERT_TAIL(&w->handshakes, c, shaking);
     w->handshake_count++;
@@ -74,7 +74,7 @@ conn_end_tls(struct conn *c)
         return;
     tls_session_destroy(c->tls);
     c->tls = NULL;
-    ledger_give(&conn_worker(c)->store.ledger, TLS_SESSION_COST);
+    ledger_give_standing(&conn_worker(c)->store.ledger, TLS_SESSION_COST);
 }
 
 void

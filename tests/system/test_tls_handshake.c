@@ -232,6 +232,49 @@ handshakes_that_fail_count_against_their_source(void **state)
     daemon_stop(d);
 }
 
+/* --- those that are silent behind it --- */
+
+#define SILENT 60 /* sessions: together more than worker_memory_max */
+
+static void
+connect_silent(const struct daemon *d, struct tls_peer peers[SILENT], const char *source)
+{
+    const struct tls_who from = {.dir = tls_dir, .ca = "ca", .source = source};
+
+    for (unsigned i = 0; i < SILENT; i++) {
+        tls_peer_open(&peers[i], &d->listeners[0], &from);
+        (void)tls_peer_shake(&peers[i]); /* some are turned away */
+    }
+}
+
+/* At first those of one source, then those of one that has no share. */
+static void
+silent_connections_leave_memory_to_messages(void **state)
+{
+    static struct tls_peer shared[SILENT], exempt[SILENT];
+    const struct tls_who good = {.dir = tls_dir, .ca = "ca", .source = "127.0.0.3"};
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.workers = 1,
+                                 .listen = {tls_case_url("frame", "server", "&reply=yes")},
+                                 .set = {"worker_memory_max=1M", "exempt=127.0.0.4"}});
+    struct tls_peer before;
+
+    (void)state;
+    tls_peer_connect(&before, &d->listeners[0], &good);
+    connect_silent(d, shared, "127.0.0.2");
+    assert_true(stats_total(d, "crowded") > 0);
+    tls_case_expect_served(d, &good);
+    connect_silent(d, exempt, "127.0.0.4");
+    assert_true(tls_peer_say(&before, "hello"));
+    for (unsigned i = 0; i < SILENT; i++) {
+        tls_peer_cut(&shared[i]);
+        tls_peer_cut(&exempt[i]);
+    }
+    tls_peer_end(&before);
+    tls_case_expect_empty(d);
+    daemon_stop(d);
+}
+
 /* --- tickets --- */
 
 static void
@@ -339,6 +382,7 @@ main(void)
         SYSTEM_TEST(plain_bytes_and_tls_are_told_apart),
         SYSTEM_TEST(a_denied_address_is_closed_before_a_handshake),
         SYSTEM_TEST(handshakes_that_fail_count_against_their_source),
+        SYSTEM_TEST(silent_connections_leave_memory_to_messages),
         SYSTEM_TEST(tickets_are_good_in_all_workers_and_after_a_reload),
         SYSTEM_TEST(a_ticket_lets_nobody_in_who_may_not_be_there_now),
     };
