@@ -113,6 +113,10 @@ socket_read(BIO *bio, char *data, int n)
     struct tls_socket *socket = BIO_get_app_data(bio);
     int got;
 
+    if (socket->messages > TLS_MESSAGES_MAX) {
+        BIO_clear_retry_flags(bio);
+        return -1;
+    }
     if (socket->ahead_len == 0) {
         if (socket->room_len < (size_t)n || BIO_get_ktls_recv(bio))
             return socket_receive(bio, socket, data, n);
@@ -145,6 +149,17 @@ socket_method(void)
     BIO_meth_set_create(m, BIO_meth_get_create(own));
     BIO_meth_set_destroy(m, BIO_meth_get_destroy(own));
     return m;
+}
+
+/* OpenSSL has taken a step, or says something else. */
+static void
+socket_count(const SSL *ssl, int where, int value)
+{
+    struct tls_socket *socket = BIO_get_app_data(SSL_get_rbio(ssl));
+
+    (void)value;
+    if ((where & SSL_CB_LOOP) != 0)
+        socket->messages++;
 }
 
 /* --- tickets --- */
@@ -376,6 +391,7 @@ context_set_up(struct tls_context *c, const struct tls_setup *setup)
     SSL_CTX_set_read_ahead(c->ssl, 1);
     SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     SSL_CTX_sess_set_new_cb(c->ssl, tls_session_keep);
+    SSL_CTX_set_info_callback(c->ssl, socket_count);
     SSL_CTX_set_mode(c->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                  SSL_MODE_RELEASE_BUFFERS);
     return SSL_CTX_set_min_proto_version(c->ssl,

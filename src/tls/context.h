@@ -20,7 +20,8 @@ struct tls_context {
 
 /* What the BIO of a session knows beside the descriptor. */
 struct tls_socket {
-    bool is_drained; /* by the last read from it */
+    bool is_drained;   /* by the last read from it */
+    unsigned messages; /* steps of handshakes that OpenSSL has taken in this call */
     /* Room of the caller's for more than OpenSSL reads at a time, and what is in it and OpenSSL has
      * not taken yet. */
     char *room;
@@ -38,6 +39,10 @@ struct tls_socket {
 
 /* Hands over what is held, and ends that. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int tls_socket_flush(struct tls_socket *socket, int fd);
+
+/* OpenSSL takes such messages in a row without a word to us, as long as they come. With one more
+ * step than this in a call, reading fails. */
+#define TLS_MESSAGES_MAX 100
 
 /* OpenSSL has a new session of a client. Returns 1: it is ours now. */
 int tls_session_keep(SSL *ssl, SSL_SESSION *session);

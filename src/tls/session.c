@@ -161,6 +161,8 @@ session_protocol_error(struct tls_session *s)
     long verdict = SSL_get_verify_result(s->ssl);
     char text[TLS_ERROR_LEN];
 
+    if (s->socket.messages > TLS_MESSAGES_MAX)
+        return session_fail(s, EPROTO, "it changes its keys without an end");
     if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         return session_fail(s, ECONNRESET, "it has gone without an end");
     if (session_is_too_large(s))
@@ -197,7 +199,7 @@ session_result(struct tls_session *s, int rc)
         errno = EAGAIN;
         return -1;
     case SSL_ERROR_SYSCALL:
-        if (ERR_peek_last_error() == 0)
+        if (ERR_peek_last_error() == 0 && s->socket.messages <= TLS_MESSAGES_MAX)
             return session_fail(s, saved != 0 ? saved : ECONNRESET,
                                 saved != 0 ? strerror(saved) : "it has gone without an end");
         return session_protocol_error(s);
@@ -217,7 +219,7 @@ session_is_spared(const struct tls_session *s, ssize_t result)
 static void
 session_keep_failure(struct tls_session *s)
 {
-    if (SSL_get_error(s->ssl, 0) != SSL_ERROR_SSL)
+    if (SSL_get_error(s->ssl, 0) != SSL_ERROR_SSL && s->socket.messages <= TLS_MESSAGES_MAX)
         return;
     (void)session_protocol_error(s);
     s->failed = errno;
@@ -312,7 +314,11 @@ tls_read(struct tls_session *s, void *data, size_t n)
     if (n > INT_MAX)
         n = INT_MAX;
     ERR_clear_error();
+    s->socket.messages = 0;
     got = session_read(s, data, n);
+    /* What was read ahead would be lost meanwhile, and no peer that reads comes here. */
+    if (got < 0 && s->wants_write && s->context->role == TLS_SERVER)
+        return session_fail(s, EPROTO, "it asks for new keys and does not read");
     /* Further records, as many as are there. */
     while (got > 0 && (size_t)got < n && !session_is_empty(s)) {
         session_lend_room(s, (char *)data + got, n - (size_t)got);

@@ -530,6 +530,87 @@ wrong_files_are_refused_with_the_reason(void **state)
     chmod(path, 0600);
 }
 
+/* --- keys that change --- */
+
+struct changer {
+    struct tls_context *context;
+    struct tls_session *server;
+    struct raw_client raw;
+    int fds[2];
+};
+
+static void
+changer_open(struct changer *c)
+{
+    c->context = context_of(TLS_SERVER, TLS_VERIFY_NOBODY, "server", NULL, NULL);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, c->fds), 0);
+    c->server = tls_session_create(c->context, c->fds[0], NULL);
+    c->raw = raw_client(c->fds[1], "client");
+    assert_int_equal(raw_client_shake(&c->raw, c->server), 0);
+}
+
+static void
+changer_close(struct changer *c)
+{
+    raw_client_free(&c->raw);
+    tls_session_destroy(c->server);
+    tls_context_destroy(c->context);
+    fd_close(&c->fds[0]);
+    fd_close(&c->fds[1]);
+}
+
+static void
+changer_sends(struct changer *c, unsigned times, int type)
+{
+    for (unsigned i = 0; i < times; i++) {
+        assert_int_equal(SSL_key_update(c->raw.ssl, type), 1);
+        assert_int_equal(SSL_do_handshake(c->raw.ssl), 1);
+    }
+}
+
+static void
+keys_may_change_but_not_without_an_end(void **state)
+{
+    struct changer c;
+    char got[65536];
+
+    (void)state;
+    changer_open(&c);
+    for (unsigned i = 0; i < 20; i++) {
+        changer_sends(&c, 20, SSL_KEY_UPDATE_NOT_REQUESTED);
+        assert_int_equal(SSL_write(c.raw.ssl, "abc", 3), 3);
+        assert_int_equal(tls_read(c.server, got, sizeof(got)), 3);
+    }
+    assert_int_equal(SSL_write(c.raw.ssl, "abc", 3), 3);
+    changer_sends(&c, 200, SSL_KEY_UPDATE_NOT_REQUESTED);
+    assert_int_equal(tls_read(c.server, got, sizeof(got)), 3);
+    assert_int_equal(tls_read(c.server, got, sizeof(got)), -1);
+    assert_int_equal(errno, EPROTO);
+    assert_string_equal(tls_error(c.server), "it changes its keys without an end");
+    changer_close(&c);
+}
+
+/* The answer has no room, and a wait for it would never end. */
+static void
+a_peer_that_asks_for_new_keys_has_to_read(void **state)
+{
+    struct changer c;
+    char got[65536];
+
+    (void)state;
+    changer_open(&c);
+    while (send(c.fds[0], got, sizeof(got), MSG_NOSIGNAL) > 0)
+        continue;
+    while (send(c.fds[0], got, 1, MSG_NOSIGNAL) > 0)
+        continue;
+    assert_int_equal(errno, EAGAIN);
+    changer_sends(&c, 3, SSL_KEY_UPDATE_REQUESTED);
+    assert_int_equal(tls_read(c.server, got, sizeof(got)), -1);
+    assert_int_equal(errno, EPROTO);
+    assert_string_equal(tls_error(c.server), "it asks for new keys and does not read");
+    changer_close(&c);
+}
+
 /* --- tickets --- */
 
 /* A handshake with that secret at the server, and the session of the one before. Returns whether it
@@ -703,6 +784,8 @@ main(void)
         cmocka_unit_test(clients_are_checked_and_named),
         cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
         cmocka_unit_test(wrong_files_are_refused_with_the_reason),
+        cmocka_unit_test(keys_may_change_but_not_without_an_end),
+        cmocka_unit_test(a_peer_that_asks_for_new_keys_has_to_read),
         cmocka_unit_test(tickets_are_good_wherever_the_secret_is),
         cmocka_unit_test(a_client_goes_on_with_its_session_under_the_same_name),
         cmocka_unit_test(keys_become_others_each_hour),
