@@ -106,11 +106,21 @@ outbox_release(struct outbox *ob)
         ob->reserved_first = item->next;
         if (ob->reserved_first == NULL)
             ob->reserved_last = NULL;
-        if (item->cancelled)
+        if (item->cancelled) {
             outbox_item_destroy(ob, item);
-        else
+        } else {
+            ob->held -= outbox_item_bytes(item);
             outbox_append(&ob->first, &ob->last, item);
+        }
     }
+}
+
+static void
+outbox_reply(struct outbox *ob, struct outbox_item *item, struct blob *blob)
+{
+    outbox_item_set(ob, item, blob);
+    ob->held += outbox_item_bytes(item);
+    outbox_release(ob);
 }
 
 void
@@ -121,8 +131,7 @@ outbox_fill(struct outbox *ob, struct outbox_item *item, struct blob *blob)
         return;
     }
     MS_ASSERT(!item->complete);
-    outbox_item_set(ob, item, blob);
-    outbox_release(ob);
+    outbox_reply(ob, item, blob);
 }
 
 void
@@ -142,8 +151,7 @@ outbox_end(struct outbox *ob, struct outbox_item *item)
         return;
     MS_ASSERT(!item->complete);
     item->ends = true;
-    outbox_item_set(ob, item, NULL);
-    outbox_release(ob);
+    outbox_reply(ob, item, NULL);
 }
 
 void

@@ -109,6 +109,7 @@ struct outbox {
     struct outbox_item *first, *last; /* complete, in the order in which they leave; read only */
     struct outbox_item *reserved_first, *reserved_last; /* replies to come, in order, some filled */
     size_t bytes; /* of all complete messages that are waiting, filled places included */
+    size_t held;  /* of these, in filled places that wait for one before them */
     struct ledger *ledger;
     struct outbox_results *results; /* the caller's, where it wants to know; or NULL */
 };

@@ -344,14 +344,14 @@ conn_sender(const struct message *m)
 size_t
 conn_queued(const struct conn *c)
 {
-    return (size_t)chain_len(&c->answers.ready) + c->outbox.bytes +
+    return (size_t)chain_len(&c->answers.ready) + c->outbox.bytes - c->outbox.held +
            packet_window_bytes(c->window_held);
 }
 
 size_t
 conn_held_back(const struct conn *c)
 {
-    return (size_t)answers_held(&c->answers);
+    return (size_t)answers_held(&c->answers) + c->outbox.held;
 }
 
 size_t

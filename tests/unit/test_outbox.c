@@ -276,10 +276,13 @@ what_waits_is_weighed_also_where_it_is_empty(void **state)
     first = outbox_reserve(&ob);
     second = outbox_reserve(&ob);
     assert_int_equal(ob.bytes, 2 * empty + 3);
+    assert_int_equal(ob.held, 0);
     fill(&ob, second, "reply"); /* it waits for the first, and is there all the same */
     assert_int_equal(ob.bytes, 3 * empty + 8);
+    assert_int_equal(ob.held, empty + 5);
     outbox_cancel(&ob, first);
     assert_int_equal(ob.bytes, 3 * empty + 8);
+    assert_int_equal(ob.held, 0);
     outbox_pop(&ob);
     assert_int_equal(ob.bytes, 2 * empty + 8);
     assert_leaves(&ob, "abc,reply,");

@@ -223,6 +223,29 @@ what_waits_behind_an_unsettled_message_is_bounded(void **state)
     msock_server_destroy(s);
 }
 
+/* Where the peer has to agree to each message, replies wait in another queue than over frame. */
+static void
+a_write_does_not_wait_for_what_only_the_program_can_settle(void **state)
+{
+    static const char sent[] = "\xff\0\0\0\5first\0\0\0\6second";
+    static char block[64 * 1024 + 1];
+    msock_server *s = fixture_server("tinyproto://127.0.0.1:0?send_queue_max=64K");
+    int fd = raw_connect(s, 0);
+    msock_conn *c = accept_one(s);
+    msock_message *first, *second;
+
+    (void)state;
+    raw_send(fd, sent, sizeof(sent) - 1);
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &first), MSOCK_OK);
+    assert_int_equal(msock_conn_read(c, PATIENCE_MS, &second), MSOCK_OK);
+    msock_message_commit(second, block, sizeof(block));
+    assert_int_equal(msock_conn_write(c, "more", 4, PATIENCE_MS), MSOCK_USAGE);
+    assert_non_null(strstr(msock_server_error(s), "settled"));
+    msock_message_commit(first, NULL, 0);
+    close(fd);
+    msock_server_destroy(s);
+}
+
 static void
 what_was_written_before_the_end_arrives(void **state)
 {
@@ -348,6 +371,7 @@ main(void)
         cmocka_unit_test(a_message_outlives_its_connection),
         cmocka_unit_test(a_peer_that_does_not_read_makes_a_write_wait),
         cmocka_unit_test(what_waits_behind_an_unsettled_message_is_bounded),
+        cmocka_unit_test(a_write_does_not_wait_for_what_only_the_program_can_settle),
         cmocka_unit_test(what_was_written_before_the_end_arrives),
         cmocka_unit_test(messages_that_were_not_read_fail_at_the_end),
         cmocka_unit_test(a_stop_ends_all_waiting),
