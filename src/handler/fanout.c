@@ -17,15 +17,6 @@ struct fanout {
 };
 
 static void
-fanout_push(struct fanout *f, struct conn *c, struct blob *blob)
-{
-    if (f->host.push(f->host.ctx, c, blob) == 0)
-        return;
-    if (errno == ENOBUFS || errno == EMSGSIZE)
-        f->host.lost(f->host.ctx, 1);
-}
-
-static void
 fanout_push_all(struct fanout *f, const struct conn *except, const void *data, size_t n)
 {
     const struct handler_host *host = &f->host;
@@ -34,7 +25,7 @@ fanout_push_all(struct fanout *f, const struct conn *except, const void *data, s
 
     while (blob != NULL && (c = host->next_conn(host->ctx, host->instance, c)) != NULL)
         if (c != except)
-            fanout_push(f, c, blob);
+            (void)host->push(host->ctx, c, blob);
     blob_unref(blob);
 }
 
@@ -53,7 +44,7 @@ fanout_replayed(void *arg, const void *data, size_t n)
     struct blob *blob = blob_create(f->host.store, data, n);
 
     if (blob != NULL)
-        fanout_push(f, f->adopting, blob);
+        (void)f->host.push(f->host.ctx, f->adopting, blob);
     blob_unref(blob);
 }
 

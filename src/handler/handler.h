@@ -57,8 +57,9 @@ struct handler_host {
     /* Sends a message, in memory, to a connection that asked for nothing; the reference stays the
      * caller's. The same blob to many is kept, and changed by transforms, once. Returns 0, or -1
      * with errno ENOTSUP (its protocol cannot carry it), EMSGSIZE, ENOTCONN (it is closing), or
-     * ENOBUFS: it has more unread than its listener's send_queue_max, and it is closed and counted
-     * as lost. Nothing is closed within the call: conn_closed comes in a later turn. */
+     * ENOBUFS: it has more unread than its listener's send_queue_max, and it is closed. For
+     * EMSGSIZE and ENOBUFS the message is counted as lost. Nothing is closed within the call:
+     * conn_closed comes in a later turn. */
     int (*push)(void *ctx, struct conn *c, struct blob *blob);
 
     /* The connections whose messages come to this handler, in no order: the first for NULL, then
@@ -69,7 +70,7 @@ struct handler_host {
     /* Ends a connection as a leaving worker does. Messages on their way are still sent. */
     void (*disconnect)(void *ctx, struct conn *c);
 
-    /* A message of n deliveries that could not be made is counted as lost. */
+    /* Counts n deliveries as lost that could not be made, those of push aside. */
     void (*lost)(void *ctx, uint64_t n);
 };
 

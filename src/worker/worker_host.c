@@ -21,13 +21,6 @@ worker_origin(void *ctx, const struct message *m, struct message_origin *origin_
     conn_origin(ctx, m->owner, origin_out);
 }
 
-static int
-worker_push(void *ctx, struct conn *c, struct blob *blob)
-{
-    (void)ctx;
-    return conn_push(c, blob);
-}
-
 static struct conn *
 worker_next_conn(void *ctx, void *instance, struct conn *c)
 {
@@ -53,6 +46,18 @@ worker_lost(void *ctx, uint64_t n)
     w->lost_said_us = w->now_us;
     log_line(LOG_reader_too_slow,
              "messages for peers that do not read are lost, and these peers are closed");
+}
+
+static int
+worker_push(void *ctx, struct conn *c, struct blob *blob)
+{
+    int rc = conn_push(c, blob);
+    int error = errno;
+
+    if (rc < 0 && (error == ENOBUFS || error == EMSGSIZE))
+        worker_lost(ctx, 1);
+    errno = error;
+    return rc;
 }
 
 static void

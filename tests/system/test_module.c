@@ -240,6 +240,7 @@ what_waits_behind_an_unsettled_message_is_bounded(void **state)
     peer_connect(&p, &d->listeners[0]);
     say(&p, 0, "first\nsecond");
     assert_true(peer_closed(&p, 5000 * WAIT_SCALE));
+    WAIT_FOR(stats_total(d, "lost") > 0, 5000);
     peer_close(&p);
     daemon_stop(d);
 }

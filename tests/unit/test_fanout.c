@@ -91,20 +91,15 @@ static void
 who_cannot_take_a_message_does_not_matter_to_the_others(void **state)
 {
     struct rooms *r = *state;
-    static const struct {
-        int error;
-        unsigned lost;
-    } cases[] = {{ENOBUFS, 1}, {EMSGSIZE, 1}, {ENOTSUP, 0}, {ENOTCONN, 0}};
+    static const int errors[] = {ENOBUFS, EMSGSIZE, ENOTSUP, ENOTCONN};
 
-    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(errors); i++)
         for (unsigned from = 0; from < 2; from++) {
-            uint64_t lost = r->hall->desk[0].lost;
             unsigned before = r->hall->conn[8].pushes;
 
-            r->hall->conn[4].refuses = cases[i].error;
+            r->hall->conn[4].refuses = errors[i];
             assert_int_equal(fanout_send(r->fanout[from], NULL, "x", 1), 0);
             fanout_heard(r->fanout[0]);
-            assert_int_equal(r->hall->desk[0].lost, lost + cases[i].lost);
             assert_int_equal(r->hall->conn[8].pushes, before + 1);
         }
 }
