@@ -195,10 +195,14 @@ lock_held(const char *dir, int fd, struct failure *why)
 }
 
 static int
-lock_sign(int fd)
+lock_sign(const struct run_dir *d, int fd)
 {
     char text[32];
 
+    /* Of a master that died: its pid may be a stranger's now, and with our lock its workers would
+     * look alive. */
+    (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
+    (void)unlinkat(d->fd, STATS_CONTROL_FILE, 0);
     /* Nobody else may open it, since everybody who can may hold a lock on it. */
     if (fchmod(fd, 0600) < 0)
         return -1;
@@ -225,7 +229,7 @@ lock_take(struct run_dir *d, struct failure *why)
         else
             failure_set(why, EX_OSERR, "cannot lock %s/" STATS_LOCK_FILE ": %s%s", d->path,
                         strerror(errno), run_dir_advice(errno));
-    } else if (lock_sign(fd) < 0) {
+    } else if (lock_sign(d, fd) < 0) {
         failure_set(why, EX_CANTCREAT, "cannot write %s/" STATS_LOCK_FILE ": %s%s", d->path,
                     strerror(errno), run_dir_advice(errno));
     } else {
@@ -296,8 +300,6 @@ run_dir_open(struct run_dir *d, const char *dir, gid_t gid, struct failure *why)
         run_dir_close(d);
         return -1;
     }
-    /* of a master that died: its pid may be a stranger's now */
-    (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
     return 0;
 }
 

@@ -206,25 +206,43 @@ a_script_can_wait_for_the_end_of_the_old_workers(void **state)
 }
 
 static void
-a_script_can_wait_for_a_start(void **state)
+wait_for_start(struct daemon *d, const char *rules)
 {
-    static const char script[] = "until test -e \"$1/control\"; do sleep 0.01; done; exec \"$0\" "
-                                 "-r \"$1\" wait --timeout 60";
-    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1, .faults = true});
-    const char *const argv[] = {"/bin/sh",      "-c", script, harness_program("msockctl"),
-                                d->runtime_dir, NULL};
+    static const char script[] = "until test -s \"$1\"; do sleep 0.01; done; exec \"$0\" "
+                                 "-r \"$2\" wait --timeout 60";
+    char strikes[HARNESS_PATH_LEN + 8];
+    const char *const argv[] = {"/bin/sh", "-c",           script, harness_program("msockctl"),
+                                strikes,   d->runtime_dir, NULL};
     struct run_result result;
     struct running waits;
 
-    (void)state;
-    faults_need();
-    faults_set(d, "fork delay-1500 - 1\n");
+    snprintf(strikes, sizeof(strikes), "%s.log", d->faults_path);
+    (void)unlink(strikes);
+    faults_set(d, rules);
     run_start(&waits, argv, NULL);
     daemon_launch(d);
     run_finish(&waits, 60000, &result);
     if (result.status != 0 || strcmp(result.out, "generation 1\n") != 0)
         fail_msg("msockctl wait: status %d, %s%s", result.status, result.out, result.err);
     run_result_free(&result);
+    faults_set(d, "");
+}
+
+static void
+a_script_can_wait_for_a_start(void **state)
+{
+    static const char locked[] = "mode delay-1500 /lock 1\n"; /* with no statistics yet */
+    struct daemon *d = daemon_create(
+        &(struct daemon_options){.workers = 1, .faults = true, .errors_expected = true});
+
+    (void)state;
+    faults_need();
+    wait_for_start(d, locked);
+    daemon_reload(d);
+    daemon_kill(d); /* what it leaves says generation 2 */
+    wait_for_start(d, locked);
+    daemon_kill(d);
+    wait_for_start(d, "fork delay-1500 - 1\n");
     daemon_stop(d);
 }
 

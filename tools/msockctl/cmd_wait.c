@@ -28,7 +28,7 @@ wait_missing(const struct wait *w, const struct snapshot *now)
     return snapshot_ready(now) > 0 ? NULL : "no worker is ready";
 }
 
-/* It runs, and shows nothing yet. */
+/* It runs, and shows nothing yet; or somebody has removed what it shows. */
 static bool
 wait_is_starting(const struct ctl *ctl)
 {
@@ -36,7 +36,8 @@ wait_is_starting(const struct ctl *ctl)
     char why[256];
 
     if (stats_reader_open(&sr, ctl->dir, why) < 0)
-        return errno == EAGAIN && stats_reader_lock_held(ctl->dir) != 0;
+        return (errno == EAGAIN && stats_reader_lock_held(ctl->dir) != 0) ||
+               (errno == ENOENT && stats_reader_lock_held(ctl->dir) > 0);
     stats_reader_close(&sr);
     return false;
 }
