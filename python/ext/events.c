@@ -23,37 +23,12 @@ server_note(struct server *server, const struct event *event)
     return true;
 }
 
-/* In drain() the program hears of it at once, since the end waits for its answers. */
-static void
-server_tell(struct server *server)
-{
-    PyGILState_STATE state;
-    PyObject *list;
-
-    if (server->told == NULL)
-        return;
-    state = PyGILState_Ensure();
-    list = server_take_events(server);
-    for (Py_ssize_t i = 0; list != NULL && i < PyList_Size(list); i++) {
-        PyObject *event = PyList_GetItem(list, i);
-
-        Py_XDECREF(PyObject_CallFunctionObjArgs(server->told, event, NULL));
-        if (PyErr_Occurred())
-            PyErr_WriteUnraisable(server->told);
-    }
-    if (list == NULL)
-        PyErr_WriteUnraisable(server->told);
-    Py_XDECREF(list);
-    PyGILState_Release(state);
-}
-
 static void
 on_message(void *arg, msock_server *s, msock_message *message)
 {
     (void)s;
     if (!server_note(arg, &(struct event){.kind = EVENT_MESSAGE, .message = message}))
         msock_message_fail(message, "the program has no memory for it");
-    server_tell(arg);
 }
 
 /* The connection may be gone when the note is read: what is to be known of it is noted too. Without
@@ -66,7 +41,6 @@ server_note_connection(struct server *server, enum event_kind kind, msock_conn *
 
     if (event.text == NULL || !server_note(server, &event))
         free(event.text);
-    server_tell(server);
 }
 
 static void

@@ -96,16 +96,13 @@ server_unwake(struct server *server)
         ;
 }
 
-void
-server_leave(struct server *server)
+static void
+server_unlock(struct server *server)
 {
     struct ext_kept before = {NULL, NULL, NULL};
     struct log_line *lines = server->log_lines;
     PyObject *log = server->log;
 
-    if (server->s != NULL && server->is_waited_for &&
-        now_ms() + msock_server_timeout(server->s) < server->until_ms)
-        server_wake(server);
     server->log_lines = NULL;
     pthread_mutex_unlock(&server->lock);
     if (lines == NULL)
@@ -117,12 +114,35 @@ server_leave(struct server *server)
     PyErr_Restore(before.type, before.value, before.trace);
 }
 
+void
+server_leave(struct server *server)
+{
+    if (server->s != NULL && server->is_waited_for &&
+        now_ms() + msock_server_timeout(server->s) < server->until_ms)
+        server_wake(server);
+    server_unlock(server);
+}
+
 /* --- waiting for what happens --- */
 
+/* A turn of the end: MSOCK_CANCELLED once no connection is left. */
+static enum msock_status
+server_end_turn(struct server *server)
+{
+    enum msock_status status = msock_server_run(server->s, &server_callbacks, server, 0);
+    struct msock_server_counts counts;
+
+    if (status != MSOCK_OK)
+        return status;
+    (void)msock_server_dispatch(server->s, &server_callbacks, server); /* hears of what follows */
+    msock_server_get_counts(server->s, &counts);
+    return counts.open == 0 ? MSOCK_CANCELLED : MSOCK_OK;
+}
+
 /* A turn of the server. Returns the events, or NULL with an exception; *status_out is how it went,
- * *fd_out and until_ms what to wait for. */
+ * *fd_out and until_ms what to wait for: libmsock says of its end only that it is there. */
 static PyObject *
-server_turn(struct server *server, enum msock_status *status_out, int *fd_out)
+server_turn(struct server *server, bool ends, enum msock_status *status_out, int *fd_out)
 {
     PyObject *list = NULL;
     PyThreadState *state;
@@ -132,7 +152,8 @@ server_turn(struct server *server, enum msock_status *status_out, int *fd_out)
     server->is_waited_for = false;
     server_unwake(server);
     state = PyEval_SaveThread();
-    *status_out = msock_server_dispatch(server->s, &server_callbacks, server);
+    *status_out = ends ? server_end_turn(server)
+                       : msock_server_dispatch(server->s, &server_callbacks, server);
     ext_restore(state);
     *fd_out = -1;
     if (*status_out == MSOCK_OK || *status_out == MSOCK_CANCELLED) {
@@ -141,9 +162,9 @@ server_turn(struct server *server, enum msock_status *status_out, int *fd_out)
     } else {
         error_set(*status_out, msock_server_error(server->s), "");
     }
-    server->until_ms = now_ms() + msock_server_timeout(server->s);
+    server->until_ms = now_ms() + (ends ? EXT_LOOK_MS : msock_server_timeout(server->s));
     server->is_waited_for = true;
-    server_leave(server);
+    server_unlock(server); /* whoever comes next wakes us, and not we ourselves */
     return list;
 }
 
@@ -168,7 +189,7 @@ server_poll(struct server *server, int fd, int64_t until_ms)
 }
 
 static PyObject *
-server_wait_events(struct server *server, int timeout_ms)
+server_wait_events(struct server *server, int timeout_ms, bool ends)
 {
     int64_t until_ms = timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
     enum msock_status status;
@@ -176,7 +197,7 @@ server_wait_events(struct server *server, int timeout_ms)
     int fd;
 
     for (;;) {
-        list = server_turn(server, &status, &fd);
+        list = server_turn(server, ends, &status, &fd);
         if (list == NULL || PyList_Size(list) > 0)
             return list;
         if (status == MSOCK_CANCELLED) {
@@ -191,22 +212,42 @@ server_wait_events(struct server *server, int timeout_ms)
     }
 }
 
-PyObject *
-server_events(PyObject *self, PyObject *args)
+static PyObject *
+server_receive(struct server *server, PyObject *timeout, bool ends)
 {
-    struct server *server = (void *)self;
-    PyObject *timeout = NULL, *list;
+    PyObject *list;
     int timeout_ms;
 
-    if (!PyArg_ParseTuple(args, "|O:events", &timeout) ||
-        ext_milliseconds(timeout, &timeout_ms) < 0)
+    if (ext_milliseconds(timeout, &timeout_ms) < 0)
         return NULL;
     if (server->is_receiving)
         return error_usage("another thread receives from this server");
     server->is_receiving = true;
-    list = server_wait_events(server, timeout_ms);
+    list = server_wait_events(server, timeout_ms, ends);
     server->is_receiving = false;
     return list;
+}
+
+PyObject *
+server_events(PyObject *self, PyObject *args)
+{
+    PyObject *timeout = NULL;
+
+    if (!PyArg_ParseTuple(args, "|O:events", &timeout))
+        return NULL;
+    return server_receive((void *)self, timeout, false);
+}
+
+PyObject *
+server_drain(PyObject *self, PyObject *timeout)
+{
+    struct server *server = (void *)self;
+
+    if (server_enter(server) < 0)
+        return NULL;
+    msock_server_stop(server->s);
+    server_leave(server);
+    return server_receive(server, timeout, true);
 }
 
 PyObject *
@@ -226,30 +267,4 @@ server_waits(PyObject *self, PyObject *unused)
     server_leave(server);
     return fd >= 0 ? Py_BuildValue("(iid)", fd, server->wake_fd, left)
                    : error_set(MSOCK_USAGE, msock_server_error(server->s), "");
-}
-
-PyObject *
-server_drain(PyObject *self, PyObject *args)
-{
-    struct server *server = (void *)self;
-    enum msock_status status;
-    PyThreadState *state;
-    PyObject *told, *seconds;
-    int ms;
-
-    if (!PyArg_ParseTuple(args, "OO:drain", &told, &seconds) ||
-        ext_milliseconds(seconds, &ms) < 0 || server_enter(server) < 0)
-        return NULL;
-    Py_INCREF(told);
-    server->told = told;
-    state = PyEval_SaveThread();
-    msock_server_stop(server->s);
-    status = msock_server_run(server->s, &server_callbacks, server, ms);
-    ext_restore(state);
-    server->told = NULL;
-    Py_DECREF(told);
-    if (status != MSOCK_OK)
-        error_set(status, msock_server_error(server->s), "");
-    server_leave(server);
-    return PyErr_Occurred() != NULL ? NULL : ext_none();
 }

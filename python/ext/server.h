@@ -50,8 +50,7 @@ struct server {
     bool is_waited_for; /* somebody waits for the descriptor, until: */
     int64_t until_ms;   /* monotonic */
 
-    PyObject *log;  /* a function of a level and a text */
-    PyObject *told; /* a function of one event, in drain(); or NULL */
+    PyObject *log; /* a function of a level and a text */
     struct server_transform transforms[SERVER_TRANSFORMS];
     unsigned transform_count;
     PyObject *connections; /* by the address of the msock_conn; a dict */
@@ -75,7 +74,7 @@ void server_leave(struct server *server);
 /* The methods of server.c, for the table in server_type.c. */
 PyObject *server_events(PyObject *self, PyObject *args);
 PyObject *server_waits(PyObject *self, PyObject *unused);
-PyObject *server_drain(PyObject *self, PyObject *args);
+PyObject *server_drain(PyObject *self, PyObject *timeout);
 
 /* Ends the wait of whoever waits for events. */
 void server_wake(struct server *server);

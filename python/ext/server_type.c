@@ -171,7 +171,6 @@ server_traverse(PyObject *self, visitproc visit, void *arg)
 
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(server->log);
-    Py_VISIT(server->told);
     Py_VISIT(server->connections);
     for (unsigned i = 0; i < server->transform_count; i++) {
         Py_VISIT(server->transforms[i].encode);
@@ -287,9 +286,10 @@ static PyMethodDef server_methods[] = {
      "waits($self, /)\n--\n\n"
      "For event loops: two descriptors to be read from, and a number of seconds; whatever comes\n"
      "first, call events(0), and then this again."},
-    {"drain", server_drain, METH_VARARGS,
-     "drain($self, told, seconds, /)\n--\n\n"
-     "Stop, and give messages under way so much time; told is called with each event."},
+    {"drain", server_drain, METH_O,
+     "drain($self, timeout, /)\n--\n\n"
+     "Stop, and wait as events() does while messages are under way; None when no connection is "
+     "left."},
     {"stop", server_stop, METH_NOARGS,
      "stop($self, /)\n--\n\n"
      "End the receiving, now and from now on. From any thread or signal handler."},

@@ -182,7 +182,10 @@ class Server(ServerBase):
                     run_logged(on_tick)
                     left = tick
                     next_tick = time.monotonic() + tick
-        self.drain(told, drain)
+        until = time.monotonic() + drain
+        while events := self.drain(max(0.0, until - time.monotonic())):
+            for event in events:
+                told(event)
 
 
 def run_logged(callback: Callable[..., Any], *arguments: Any) -> None:

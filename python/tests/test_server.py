@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List, Optional, Tuple
 
 import msock
 from support import PATIENCE, TestCase, interrupted, until
@@ -451,6 +451,39 @@ class Running(ServerCase):
             peer.sendall(b"\0\0\0\5first\0\0\0\6seco")
             server.run(on_message, drain=PATIENCE)
             self.assertEqual(peer.recv(100, socket.MSG_WAITALL)[-6:], b"second")
+
+    def draining(self, log: "List[str]", held: "List[msock.Message]") -> "Tuple[Callable[[], None], socket.socket]":
+        """The run() of a server that stops with its first message and holds it, and the sender."""
+        server = self.server("frame://127.0.0.1:0", log=lambda level, text: log.append(text or ""))
+        host, _, port = server.addresses[0].rpartition(":")
+        peer = self.enter(socket.create_connection((host, int(port))))
+        peer.sendall(b"\0\0\0\5hello")
+
+        def hold(message: msock.Message) -> Any:
+            held.append(message)
+            server.stop()
+            return msock.LATER
+
+        return lambda: server.run(hold, drain=PATIENCE), peer
+
+    def test_another_thread_settles_the_last_message(self) -> None:
+        log: List[str] = []
+        held: List[msock.Message] = []
+        run, peer = self.draining(log, held)
+        receiver = self.sender(run)
+        until(lambda: "draining 1 connections: stopped" in log)
+        self.assertTrue(receiver.is_alive())
+        held.pop().commit("done")
+        self.assertEqual(peer.recv(100), b"\0\0\0\4done")
+        peer.close()
+        receiver.join(PATIENCE / 2)
+        self.assertFalse(receiver.is_alive())
+
+    def test_an_interrupt_ends_the_drain(self) -> None:
+        held: List[msock.Message] = []
+        run, _ = self.draining([], held)
+        with self.assertRaises(KeyboardInterrupt), interrupted(begun=lambda: until(lambda: held)):
+            run()
 
     def test_an_interrupt_ends_run(self) -> None:
         server = self.server("frame://127.0.0.1:0")
