@@ -1,7 +1,6 @@
 /* One call of libmsock: its arguments, the call itself, and its result as Python has it. */
 #include "client.h"
 
-#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 

@@ -7,7 +7,6 @@
  * with it. */
 #include "client.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

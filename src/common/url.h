@@ -9,7 +9,6 @@
 #include "common/base.h"
 
 #include <sys/socket.h>
-#include <sys/types.h>
 
 #define URL_OPTIONS_MAX 32
 #define URL_SERVERS_MAX 16

@@ -12,7 +12,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 /* Where the listener stands, for sentences: "origin: "url": ..." */
 struct listener_place {

@@ -6,7 +6,6 @@
 #include "common/fd.h"
 #include "common/kernel.h"
 #include "common/text.h"
-#include "config/config_options.h"
 #include "master/state.h"
 
 #include <errno.h>

@@ -9,8 +9,6 @@
 #include "common/ledger.h"
 #include "proto/limits.h"
 
-#include <sys/types.h>
-
 enum message_kind {
     MESSAGE_PLAIN = 'A', /* bytes */
     MESSAGE_JSON = 'J',  /* a JSON document, parsed before a handler sees it */

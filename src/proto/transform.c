@@ -3,7 +3,6 @@
 #include "proto/transform.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 int

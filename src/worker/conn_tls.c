@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define HANDSHAKES_MAX 512 /* of a worker at one time; one more ends the oldest */
 #define TLS_HANDSHAKE  22  /* the first byte of whoever speaks TLS, */

@@ -3,7 +3,6 @@
 #include "config/config.h"
 #include "config/config_settings.h"
 
-#include <fcntl.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>

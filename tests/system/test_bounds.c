@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #define SILENT 600        /* more than a worker keeps waiting to be told that they are too many */

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* What order things come in is seen only by one who gets time: where he did not, it is tried
  * again. */

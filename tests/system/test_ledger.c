@@ -7,7 +7,6 @@
 #include "raw_frame.h"
 #include "raw_tiny.h"
 #include "stats.h"
-#include "support/signals.h"
 
 #include <errno.h>
 #include <poll.h>

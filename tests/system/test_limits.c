@@ -3,8 +3,6 @@
 #include "load.h"
 #include "stats.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

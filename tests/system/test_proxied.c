@@ -1,7 +1,6 @@
 /* Behind a proxy: its header says whose a connection is, to everything that asks; and whatever is
  * no header, or comes from somebody who may not send one, is closed. */
 #include "journal.h"
-#include "msock.h"
 #include "nats.h"
 #include "proc.h"
 #include "stats.h"

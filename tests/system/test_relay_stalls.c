@@ -3,8 +3,6 @@
 #include "relay_case.h"
 #include "stats.h"
 
-#include "support/signals.h"
-
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,8 +7,6 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
-#include "support/signals.h"
-
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,6 @@
 #include "raw_tiny.h"
 #include "stats.h"
 
-#include "support/signals.h"
-
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>

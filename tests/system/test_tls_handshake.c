@@ -1,7 +1,6 @@
 /* The handshakes of TLS from outside: those that do not end, who is not let in, and tickets. */
 #include "proc.h"
 #include "stats.h"
-#include "support/signals.h"
 #include "target.h"
 #include "tls_case.h"
 

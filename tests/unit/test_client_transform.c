@@ -6,7 +6,6 @@
 #include "letters.h"
 #include "scripted_server.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 
 /* --- transforms that put a letter in front and take it off --- */

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
-#include <string.h>
 
 static void
 buckets_are_exact_below_sixteen(void **state)

@@ -8,7 +8,6 @@
 
 #include <jansson.h>
 #include <stdbool.h>
-#include <stdio.h>
 
 #define DEFAULT_URL "msp://127.0.0.1:8000"
 

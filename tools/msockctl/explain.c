@@ -3,7 +3,6 @@
 #include "ctl.h"
 
 #include "common/base.h"
-#include "common/fd.h"
 #include "common/lock_look.h"
 
 #include <limits.h>

@@ -6,8 +6,6 @@
 
 #include "common/base.h"
 
-#include <stdbool.h>
-
 enum verify_what {
     VERIFY_DAMAGED,   /* bytes in a segment that are no whole record */
     VERIFY_REPLACED,  /* a line that recovery put in the place of such bytes */

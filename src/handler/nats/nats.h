@@ -7,7 +7,6 @@
 #ifndef HANDLER_NATS_NATS_H
 #define HANDLER_NATS_NATS_H
 
-#include "common/text.h"
 #include "handler/handler.h"
 #include "handler/journal/journal.h"
 #include "handler/nats/target.h"

@@ -6,7 +6,6 @@
 #include "common/fd.h"
 #include "common/thread.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>

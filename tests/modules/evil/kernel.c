@@ -7,7 +7,6 @@
 #include <linux/bpf.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
-#include <linux/module.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <mqueue.h>

@@ -2,13 +2,10 @@
 #include "evil.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
-#include <linux/if_alg.h>
 #include <linux/netlink.h>
 #include <linux/vm_sockets.h>
-#include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>

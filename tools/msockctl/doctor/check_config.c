@@ -4,7 +4,6 @@
 #include "handler/journal/data_dir.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>

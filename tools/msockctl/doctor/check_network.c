@@ -2,7 +2,6 @@
 #include "doctor.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 
 #define IPV4 "/proc/sys/net/ipv4/"
 #define MANY 1000 /* one in so many is too much */

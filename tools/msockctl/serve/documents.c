@@ -4,8 +4,6 @@
 #include "common/text.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
 #include <sysexits.h>

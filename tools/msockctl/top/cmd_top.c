@@ -2,7 +2,6 @@
  * come here, so nothing that is put on the screen can command the terminal. */
 #include "top.h"
 
-#include <ctype.h>
 #include <curses.h>
 #include <langinfo.h>
 #include <locale.h>
