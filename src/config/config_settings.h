@@ -119,16 +119,36 @@ listener_config_read(const char *text, const char *origin, const struct settings
                      struct listener_config *listener_out, char error[CONFIG_ERROR_LEN]);
 void listener_config_fini(struct listener_config *listener);
 
+/* The same URL with another host or port (NULL: as it was), as --host and --port ask. Returns a
+ * string that the caller frees, or NULL with a sentence in error. */
+char *listener_url_move(const char *text, const char *origin, const char *host, const char *port,
+                        char error[CONFIG_ERROR_LEN]);
+
+/* Where a URL stands, for sentences. */
+struct listener_place {
+    const char *text;
+    const char *origin;
+    char *error;
+};
+
+/* Writes 'origin: "text": ...' to error and returns -1. */
+int listener_fail(const struct listener_place *at, const char *fmt, ...) MS_PRINTF(2, 3);
+
+/* Puts the value of one option into number, or the options that are texts, with those of settings
+ * for what the URL does not say, into l. Return 0, or -1 after listener_fail. */
+MS_MUST_CHECK int
+listener_read_option(const struct listener_place *at, const struct url_option *given,
+                     const struct config_option *o, uint64_t number[OPTION_COUNT]);
+MS_MUST_CHECK int listener_read_texts(const struct listener_place *at, const struct url *url,
+                                      const struct settings *settings, struct listener_config *l);
+
+/* --- relay_url.c --- */
+
 /* The same with the URL of the relay: nats://a:4222,b:4222?stream=S. It may have the options of
  * handler=nats that say something about the servers and the stream, and gets the texts and numbers
  * that such a listener would have. */
 MS_MUST_CHECK int
 relay_config_read(const char *text, const char *origin, const struct settings *settings,
                   struct listener_config *relay_out, char error[CONFIG_ERROR_LEN]);
-
-/* The same URL with another host or port (NULL: as it was), as --host and --port ask. Returns a
- * string that the caller frees, or NULL with a sentence in error. */
-char *listener_url_move(const char *text, const char *origin, const char *host, const char *port,
-                        char error[CONFIG_ERROR_LEN]);
 
 #endif
