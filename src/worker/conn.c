@@ -322,9 +322,8 @@ refusal_line(const struct proto_ops *proto, const struct conn_refusal *why, uint
     return proto->refusal(why->code, text, line);
 }
 
-/* Says no in the connection's protocol, and that is the end of it. */
-static void
-conn_say_refusal(struct conn *c)
+void
+conn_turn_away(struct conn *c)
 {
     char line[PROTO_REFUSAL_MAX];
     size_t n = refusal_line(c->proto, c->refusal, c->refusal_wait_s, line);
@@ -335,19 +334,13 @@ conn_say_refusal(struct conn *c)
 }
 
 void
-conn_turn_away(struct conn *c)
-{
-    conn_say_refusal(c);
-}
-
-void
 conn_expel(struct conn *c, const struct conn_refusal *why, uint32_t wait_s)
 {
     conn_record(c, STATS_EVENT_turned_away, 0, why->code);
     c->refusal = why;
     c->refusal_wait_s = wait_s;
     if (c->proto->refusal != NULL)
-        conn_say_refusal(c);
+        conn_turn_away(c);
     else
         conn_begin_closing(c);
 }
@@ -389,7 +382,7 @@ conn_refuse(struct worker_listener *listener, int fd, const struct conn_refusal 
     c->refusal_wait_s = wait_s;
     conn_begin(c, listener->proto);
     if (c->proto->refusal != NULL)
-        conn_say_refusal(c);
+        conn_turn_away(c);
     else
         conn_enter(c, CONN_TURNED_AWAY); /* until it is known what it speaks */
     if (conn_watch(c) < 0)

@@ -229,7 +229,7 @@ void conn_begin_closing(struct conn *c);
 /* Speaks that protocol from here on. */
 void conn_begin(struct conn *c, const struct proto_ops *proto);
 
-/* Says, now that its protocol is known, why it is turned away. */
+/* Says in its protocol why it is turned away, and ends it. */
 void conn_turn_away(struct conn *c);
 
 /* Ends a connection that was served: says why, as conn_refuse does. */

@@ -35,18 +35,12 @@ hear_damaged(struct proto_peer *p, unsigned seq, int last, const char *text)
 }
 
 static void
-expect2(struct proto_peer *p, int type, unsigned seq, int last, const char *part)
-{
-    expect_packet(p, type, seq, last, part);
-}
-
-static void
 begin(struct proto_peer *p, const char *syn)
 {
     proto_peer_init(p, &cnp_protocol);
     proto_peer_begin(p, PROTO_SERVER);
     hear_second(p, S_SYN, 0, 0, syn);
-    expect2(p, S_ACK, 0, 0, "\"ok\"");
+    expect_packet(p, S_ACK, 0, 0, "\"ok\"");
     hear_second(p, S_CHANNEL, 1, 0, "loss=0");
     hear_second(p, S_STEP, 0, 0, PEER_SESSION);
     expect_silence(p);
@@ -78,10 +72,10 @@ the_last_step_may_leave_the_session_out_but_not_have_another(void **state)
         proto_peer_init(&p, &cnp_protocol);
         proto_peer_begin(&p, PROTO_SERVER);
         hear_second(&p, S_SYN, 0, 0, GBN);
-        expect2(&p, S_ACK, 0, 0, "\"ok\"");
+        expect_packet(&p, S_ACK, 0, 0, "\"ok\"");
         hear_second(&p, cases[i].type, 3, 0, cases[i].payload);
         if (cases[i].code != NULL)
-            expect2(&p, S_NACK, 3, 0, cases[i].code);
+            expect_packet(&p, S_NACK, 3, 0, cases[i].code);
         expect_silence(&p);
         assert_int_equal(p.closed, cases[i].code != NULL);
         proto_peer_fini(&p);
@@ -100,11 +94,11 @@ numbers_begin_at_0_with_each_message(void **state)
         begin(&p, protocols[i]);
         for (int k = 0; k < 3; k++) {
             hear_second(&p, S_DATA, 0, 0, "12345678");
-            expect2(&p, S_ACK, 0, 0, "ACK");
+            expect_packet(&p, S_ACK, 0, 0, "ACK");
             hear_second(&p, S_DATA, 1, 1, "9");
-            expect2(&p, S_ACK, 1, 0, "ACK");
+            expect_packet(&p, S_ACK, 1, 0, "ACK");
             hear_second(&p, S_DATA, 0, 1, "same"); /* twice is two messages */
-            expect2(&p, S_ACK, 0, 0, "ACK");
+            expect_packet(&p, S_ACK, 0, 0, "ACK");
         }
         expect_silence(&p);
         assert_int_equal(p.delivered_count, 6);
@@ -124,16 +118,16 @@ a_damaged_packet_gets_a_nack_with_its_number(void **state)
     begin(&p, GBN);
     hear_second(&p, S_DATA, 0, 0, "good");
     hear_damaged(&p, 1, 0, "bad");
-    expect2(&p, S_ACK, 0, 0, "ACK");
-    expect2(&p, S_NACK, 1, 0, "checksum");
+    expect_packet(&p, S_ACK, 0, 0, "ACK");
+    expect_packet(&p, S_NACK, 1, 0, "checksum");
     hear_second(&p, S_DATA, 2, 0, "three"); /* an ACK of it would speak for packet 1 too */
     expect_silence(&p);
     hear_second(&p, S_DATA, 1, 0, "two");
     hear_second(&p, S_DATA, 2, 0, "three");
     hear_second(&p, S_DATA, 3, 1, "four");
-    expect2(&p, S_ACK, 1, 0, "ACK");
-    expect2(&p, S_ACK, 2, 0, "ACK");
-    expect2(&p, S_ACK, 3, 0, "ACK");
+    expect_packet(&p, S_ACK, 1, 0, "ACK");
+    expect_packet(&p, S_ACK, 2, 0, "ACK");
+    expect_packet(&p, S_ACK, 3, 0, "ACK");
     proto_peer_expect_delivered(&p, 0, "goodtwothreefour", 16);
     assert_int_equal(p.tally.nack1, 1);
     proto_peer_fini(&p);
@@ -151,22 +145,22 @@ selective_repeat_keeps_what_is_beyond_a_gap(void **state)
     hear_second(&p, S_DATA, 1, 0, "two");
     hear_second(&p, S_DATA, 1, 0, "two");
     hear_second(&p, S_DATA, 0, 0, "one");
-    expect2(&p, S_NACK, 0, 0, "checksum");
-    expect2(&p, S_ACK, 1, 0, "ACK");
-    expect2(&p, S_ACK, 1, 0, "ACK");
-    expect2(&p, S_ACK, 0, 0, "ACK");
+    expect_packet(&p, S_NACK, 0, 0, "checksum");
+    expect_packet(&p, S_ACK, 1, 0, "ACK");
+    expect_packet(&p, S_ACK, 1, 0, "ACK");
+    expect_packet(&p, S_ACK, 0, 0, "ACK");
     expect_silence(&p);
     hear_second(&p, S_DATA, 2, 0, "three");
-    expect2(&p, S_ACK, 2, 0, "ACK");
-    expect2(&p, S_ACK, 3, 0, "ACK");
+    expect_packet(&p, S_ACK, 2, 0, "ACK");
+    expect_packet(&p, S_ACK, 3, 0, "ACK");
     proto_peer_expect_delivered(&p, 0, "onetwothreefour", 15);
     /* The end once more, and then a message that looks like it from behind. */
     hear_second(&p, S_DATA, 3, 1, "four");
-    expect2(&p, S_ACK, 3, 0, "ACK");
+    expect_packet(&p, S_ACK, 3, 0, "ACK");
     expect_silence(&p);
     assert_true(cnp_protocol.idle(&p.state));
     hear_second(&p, S_DATA, 0, 0, "1");
-    expect2(&p, S_ACK, 0, 0, "ACK");
+    expect_packet(&p, S_ACK, 0, 0, "ACK");
     hear_second(&p, S_DATA, 3, 1, "four");
     expect_silence(&p);
     hear_second(&p, S_DATA, 1, 0, "2");
@@ -188,18 +182,18 @@ the_end_of_a_message_is_acknowledged_again(void **state)
         begin(&p, protocols[i]);
         for (unsigned k = 0; k < 6; k++) {
             hear_second(&p, S_DATA, k, k == 5, "part");
-            expect2(&p, S_ACK, k, 0, "ACK");
+            expect_packet(&p, S_ACK, k, 0, "ACK");
         }
         for (int k = 0; k < 2; k++) {
             hear_damaged(&p, 5, 1, "part");
-            expect2(&p, S_NACK, 5, 0, "checksum");
+            expect_packet(&p, S_NACK, 5, 0, "checksum");
             hear_second(&p, S_DATA, 5, 1, "part");
-            expect2(&p, S_ACK, 5, 0, "ACK");
+            expect_packet(&p, S_ACK, 5, 0, "ACK");
         }
         hear_damaged(&p, 0, 0, "next"); /* has begun all the same */
-        expect2(&p, S_NACK, 0, 0, "checksum");
+        expect_packet(&p, S_NACK, 0, 0, "checksum");
         hear_second(&p, S_DATA, 5, 1, "part");
-        expect2(&p, S_NACK, 5, 0, "\"window\"");
+        expect_packet(&p, S_NACK, 5, 0, "\"window\"");
         assert_true(p.closed);
         assert_int_equal(p.delivered_count, 1);
         proto_peer_fini(&p);
@@ -220,7 +214,7 @@ a_packet_beyond_the_window_or_too_large_is_the_end(void **state)
 
         begin(&p, SR);
         hear_second(&p, S_DATA, cases[i].sequence, 0, cases[i].text);
-        expect2(&p, S_NACK, cases[i].sequence, 0, cases[i].code);
+        expect_packet(&p, S_NACK, cases[i].sequence, 0, cases[i].code);
         assert_true(p.closed);
         assert_int_equal(p.tally.err, 1);
         proto_peer_fini(&p);
@@ -238,20 +232,20 @@ the_last_ack_waits_for_the_handler(void **state)
     p.hold = true;
     hear_second(&p, S_DATA, 0, 0, "a");
     hear_second(&p, S_DATA, 1, 1, "b");
-    expect2(&p, S_ACK, 0, 0, "ACK");
+    expect_packet(&p, S_ACK, 0, 0, "ACK");
     hear_second(&p, S_DATA, 1, 1, "b"); /* its sender's patience is short */
     hear_second(&p, S_DATA, 0, 0, "a");
     expect_silence(&p);
     proto_peer_settle(&p, 0, &committed);
-    expect2(&p, S_ACK, 1, 0, "ACK");
+    expect_packet(&p, S_ACK, 1, 0, "ACK");
     assert_int_equal(p.held_count, 1);
     hear_second(&p, S_DATA, 0, 1, "next");
     assert_int_equal(p.held_count, 2);
     hear_second(&p, S_DISCONNECT, 9, 0, "");
     expect_silence(&p);
     proto_peer_settle(&p, 1, &committed);
-    expect2(&p, S_ACK, 0, 0, "ACK");
-    expect2(&p, S_ACK, 9, 0, "ACK");
+    expect_packet(&p, S_ACK, 0, 0, "ACK");
+    expect_packet(&p, S_ACK, 9, 0, "ACK");
     assert_true(p.answers.ended);
     proto_peer_fini(&p);
 }
@@ -265,7 +259,7 @@ a_refused_message_is_the_end(void **state)
     begin(&p, SR);
     p.verdict = (struct verdict){.outcome = PROTO_REFUSED, .code = "refused", .text = "no"};
     hear_second(&p, S_DATA, 0, 1, "x");
-    expect2(&p, S_NACK, 0, 0, "{\"error\": \"refused\", \"message\": \"no\"}");
+    expect_packet(&p, S_NACK, 0, 0, "{\"error\": \"refused\", \"message\": \"no\"}");
     expect_silence(&p);
     assert_true(p.closed);
     assert_int_equal(p.tally.rej, 1);
@@ -281,17 +275,17 @@ replies_are_cut_and_follow_one_another(void **state)
     begin(&p, SR);
     assert_int_equal(proto_peer_push(&p, "12345678abcdefghz", 17), 0);
     assert_int_equal(proto_peer_push(&p, "next", 4), 0);
-    expect2(&p, S_DATA, 0, 0, "12345678");
-    expect2(&p, S_DATA, 1, 0, "abcdefgh");
-    expect2(&p, S_DATA, 2, 1, "z");
+    expect_packet(&p, S_DATA, 0, 0, "12345678");
+    expect_packet(&p, S_DATA, 1, 0, "abcdefgh");
+    expect_packet(&p, S_DATA, 2, 1, "z");
     expect_silence(&p);
     hear_second(&p, S_NACK, 1, 0, "NACK");
-    expect2(&p, S_DATA, 1, 0, "abcdefgh");
+    expect_packet(&p, S_DATA, 1, 0, "abcdefgh");
     hear_second(&p, S_ACK, 0, 0, "ACK");
     hear_second(&p, S_ACK, 2, 0, "ACK");
     expect_silence(&p);
     hear_second(&p, S_ACK, 1, 0, "ACK");
-    expect2(&p, S_DATA, 0, 1, "next");
+    expect_packet(&p, S_DATA, 0, 1, "next");
     proto_peer_fini(&p);
 }
 

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <float.h>
 #include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
