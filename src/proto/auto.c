@@ -136,15 +136,6 @@ auto_frame_len(const uint8_t *at, size_t n, const struct proto_limits *limits)
     return len <= limits->max_message_size && len <= n - FRAME_HEADER ? FRAME_HEADER + len : 0;
 }
 
-/* The verdict if nothing more is waiting and their sender may wait for an answer. */
-static enum auto_verdict
-auto_judge_drained(const uint8_t *at, size_t n, const struct proto_limits *limits)
-{
-    if (auto_frame_len(at, n, limits) == 0 || auto_match_cnp(at, n) != AUTO_EXCLUDED)
-        return AUTO_UNDECIDED;
-    return auto_msp_size_min(at, n) > limits->max_message_size ? AUTO_FRAME : AUTO_UNDECIDED;
-}
-
 /* The verdict, if any, if nothing more comes. The last of several frames must be whole, too, so
  * that the beginning of an msp is not mistaken for an empty frame and more. */
 static enum auto_verdict
@@ -162,6 +153,19 @@ auto_judge_late(const uint8_t *at, size_t n, const struct proto_limits *limits)
         n -= len;
     }
     return verdict;
+}
+
+/* The verdict if nothing more is waiting and their sender may wait for an answer. */
+static enum auto_verdict
+auto_judge_drained(const uint8_t *at, size_t n, const struct proto_limits *limits)
+{
+    /* Where the first line end of an msp begins, a frame and half of another are unlikely. */
+    bool whole =
+        n < 9 ? auto_frame_len(at, n, limits) > 0 : auto_judge_late(at, n, limits) == AUTO_FRAME;
+
+    if (!whole || auto_match_cnp(at, n) != AUTO_EXCLUDED)
+        return AUTO_UNDECIDED;
+    return auto_msp_size_min(at, n) > limits->max_message_size ? AUTO_FRAME : AUTO_UNDECIDED;
 }
 
 static enum proto_event

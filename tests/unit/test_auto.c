@@ -447,6 +447,27 @@ the_beginning_of_an_msp_is_never_handed_on(void **state)
         }
 }
 
+/* Its first six bytes are a frame too. */
+static void
+an_msp_over_the_limit_is_told_where_its_size_comes_whole(void **state)
+{
+    uint8_t wire[MSP_FIRST_HEADER];
+
+    (void)state;
+    build_first(wire, "", 0, true, false);
+    be64_store(wire, UINT64_C(8) << 30);
+    for (size_t cut = 9; cut < sizeof(wire); cut++) {
+        struct proto_peer p;
+
+        begin(&p);
+        hear(&p, wire, cut, cut);
+        assert_ptr_equal(p.proto, &auto_protocol);
+        hear(&p, wire + cut, sizeof(wire) - cut, 1);
+        assert_ptr_equal(p.proto, &msp_protocol);
+        proto_peer_fini(&p);
+    }
+}
+
 static void
 a_peer_that_says_nothing_and_leaves_is_no_error(void **state)
 {
@@ -596,6 +617,7 @@ main(void)
         cmocka_unit_test(whole_frames_are_told_when_all_is_silent_and_anything_else_is_given_up),
         cmocka_unit_test(whole_frames_are_told_when_the_peer_sends_no_more),
         cmocka_unit_test(the_beginning_of_an_msp_is_never_handed_on),
+        cmocka_unit_test(an_msp_over_the_limit_is_told_where_its_size_comes_whole),
         cmocka_unit_test(a_peer_that_says_nothing_and_leaves_is_no_error),
         cmocka_unit_test(a_length_over_the_limit_ends_the_connection),
         cmocka_unit_test(where_an_msp_may_be_that_large_a_short_frame_waits),
