@@ -196,6 +196,26 @@ cnp_deadline(const void *state, const struct proto_limits *limits)
     MS_ASSERT(!"a state of cnp");
 }
 
+/* The SEQUENCE of the packet under way, where its header is whole; else 0. */
+static uint16_t
+cnp_at_fault(const struct cnp *cnp, const struct proto_io *io)
+{
+    const struct buffer *syn = &(*io->window)->control;
+    struct cnp_header h = {0};
+
+    if (cnp->in_payload)
+        return cnp->header.sequence;
+    if (cnp->state == CNP_OPENING && syn->len >= CNP_HEADER_LEN)
+        cnp_header_decode((const uint8_t *)buffer_bytes(syn), false, &h);
+    return h.sequence;
+}
+
+static enum proto_event
+cnp_late(struct cnp *cnp, struct proto_io *io, const char *text)
+{
+    return cnp_say_close(cnp, io, cnp_at_fault(cnp, io), "timeout", text);
+}
+
 static enum proto_event
 cnp_handshake_expired(struct cnp *cnp, struct proto_io *io)
 {
@@ -203,7 +223,7 @@ cnp_handshake_expired(struct cnp *cnp, struct proto_io *io)
         cnp_note_refusal(io, "no answer to the handshake");
         return cnp_end(cnp);
     }
-    return cnp_say_close(cnp, io, 0, "timeout", "the handshake takes too long");
+    return cnp_late(cnp, io, "the handshake takes too long");
 }
 
 static enum proto_event
@@ -227,9 +247,9 @@ cnp_expire(void *state, struct proto_io *io)
     if (cnp->state != CNP_READY)
         return cnp_handshake_expired(cnp, io);
     if (cnp_packet_deadline(cnp, io->limits) <= io->now_us)
-        return cnp_say_close(cnp, io, 0, "timeout", "no byte came for too long inside a packet");
+        return cnp_late(cnp, io, "no byte came for too long inside a packet");
     if (cnp_rate_deadline(cnp, io->limits) <= io->now_us)
-        return cnp_say_close(cnp, io, 0, "timeout", "the message came too slowly");
+        return cnp_late(cnp, io, "the message came too slowly");
     if (cnp_unused_deadline(cnp, io->limits) <= io->now_us)
         return cnp_end(cnp);
     if (cnp_silence_deadline(cnp, io->limits) <= io->now_us)
