@@ -85,7 +85,7 @@ struct outbox_results {
     const char *complaint; /* what was wrong with the peer's last bytes, static; NULL: nothing */
     int error;             /* errno of what is to be sent and cannot be read; 0: none */
     bool nacked;           /* msp: what was sent ahead was damaged, and the connection ends */
-    bool rest_untaken;     /* cnp: the peer has said that it ends, behind all its answers */
+    bool rest_untaken;     /* the peer has said that it ends, and took none without an answer */
     char code[32];         /* of the last refusal or error, NUL-terminated; "" */
     char refusal[512];     /* its text, NUL-terminated, safe for a terminal */
 

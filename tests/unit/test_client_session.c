@@ -323,6 +323,32 @@ a_server_that_never_answers_is_given_up(void **state)
     }
 }
 
+/* ERR in place of the first ACK; later the message may be the copy of one that is committed. */
+static void
+an_error_says_whether_the_message_may_have_been_committed(void **state)
+{
+    static const struct {
+        const char *answers[7], *sentence;
+    } cases[] = {
+        {{"ERR denied x", "ERR denied x"}, "the message is not committed"},
+        {{"ERR busy x", "ERR busy x"}, "the message is not committed"},
+        {{RIGHT, "ERR internal x", "ERR busy x"}, "the message may have been committed"},
+        {{"NACK1", RIGHT, "ERR internal x", "ERR busy x"}, "the message may have been committed"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct server *s = server_create();
+        struct run r;
+
+        s->answers = cases[i].answers;
+        r = run_script(s, SMALL, with_short_timeouts);
+        assert_int_equal(r.status, MSOCK_GIVEN_UP);
+        assert_non_null(strstr(r.error, cases[i].sentence));
+        server_destroy(s);
+    }
+}
+
 static void
 a_late_digest_that_is_refused_goes_into_the_header(void **state)
 {
@@ -428,6 +454,7 @@ main(void)
         cmocka_unit_test(too_many_nacks_end_the_connection),
         cmocka_unit_test(a_nack_to_what_was_sent_ahead_is_no_retry),
         cmocka_unit_test(a_server_that_never_answers_is_given_up),
+        cmocka_unit_test(an_error_says_whether_the_message_may_have_been_committed),
         cmocka_unit_test(a_late_digest_that_is_refused_goes_into_the_header),
         cmocka_unit_test(a_size_over_the_servers_limit_ends_with_its_own_refusal),
         cmocka_unit_test(a_small_message_carries_its_digest_in_front_and_a_large_one_behind),

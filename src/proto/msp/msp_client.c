@@ -516,6 +516,8 @@ client_answer(struct msp_client *c, struct proto_io *io, const struct msp_answer
     client_count(io, answer);
     if (answer->kind == MSP_ANSWER_ERR) {
         client_note_word(io, answer);
+        /* The first of the two ACKs is missing to all that was sent ahead. */
+        io->outbox->results->rest_untaken = c->state == CLIENT_AHEAD && !c->body_acked;
         return client_close(c);
     }
     switch ((enum client_state)c->state) {
