@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
@@ -46,10 +48,11 @@ static const int calls_allowed[] = {
     /* memory; mmap and mprotect stand below */
     SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(msync),
     SCMP_SYS(membarrier),
-    /* connections that somebody else has made; socket and connect stand below */
+    /* connections that somebody else has made; socket, connect, shutdown and setsockopt stand
+     * below */
     SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(recvfrom), SCMP_SYS(recvmsg), SCMP_SYS(recvmmsg),
-    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(shutdown),
-    SCMP_SYS(getsockname), SCMP_SYS(getpeername), SCMP_SYS(getsockopt), SCMP_SYS(setsockopt),
+    SCMP_SYS(sendto), SCMP_SYS(sendmsg), SCMP_SYS(sendmmsg), SCMP_SYS(getsockname),
+    SCMP_SYS(getpeername), SCMP_SYS(getsockopt),
     /* events and time */
     SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait), SCMP_SYS(epoll_pwait),
     SCMP_SYS(epoll_pwait2), SCMP_SYS(poll), SCMP_SYS(ppoll), SCMP_SYS(select), SCMP_SYS(pselect6),
@@ -84,7 +87,8 @@ static const int calls_bad[] = {
     SCMP_SYS(mlock), SCMP_SYS(mlock2), SCMP_SYS(mlockall), SCMP_SYS(mbind), SCMP_SYS(set_mempolicy),
     SCMP_SYS(migrate_pages), SCMP_SYS(move_pages), SCMP_SYS(memfd_secret), SCMP_SYS(userfaultfd),
     SCMP_SYS(modify_ldt), SCMP_SYS(iopl), SCMP_SYS(ioperm), SCMP_SYS(fcntl), SCMP_SYS(ioctl),
-    SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(bind), SCMP_SYS(connect),
+    SCMP_SYS(socket), SCMP_SYS(socketpair), SCMP_SYS(bind), SCMP_SYS(connect), SCMP_SYS(shutdown),
+    SCMP_SYS(setsockopt),
 
     /* the system */
     SCMP_SYS(mount), SCMP_SYS(umount2), SCMP_SYS(pivot_root), SCMP_SYS(chroot),
@@ -114,6 +118,7 @@ static const unsigned fcntl_commands[] = {
     F_OFD_SETLKW, F_ADD_SEALS,     F_GET_SEALS, F_SETPIPE_SZ, F_GETPIPE_SZ,
 };
 static const unsigned ioctl_commands[] = {TCGETS, FIONREAD, FS_IOC_GETVERSION};
+static const unsigned tcp_options[] = {TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_ULP};
 static const unsigned prctl_options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG};
 static const unsigned mmap_protections[] = {0, PROT_WRITE, PROT_EXEC};
 
@@ -269,20 +274,38 @@ filter_memory(scmp_filter_ctx f)
     return rc == 0 ? filter_allow_value(f, SCMP_SYS(mprotect), 2, PROT_EXEC, 0) : rc;
 }
 
-/* A listener that waits in accept would hold up all workers: they share its flags. So does nobody
- * but libnats, which has blocking sockets, take O_NONBLOCK away. */
+/* All workers share the listeners, with their flags and options: one that waits in accept, is shut
+ * down, or whose connections wake nobody would be lost to all. So does nobody but libnats, which
+ * has sockets of its own, take O_NONBLOCK away, shut more than the sending half, or set options but
+ * those of an answer's delay and of TLS in the kernel. */
 static int
-filter_nonblocking(scmp_filter_ctx f, const struct sandbox_needs *needs)
+filter_shared(scmp_filter_ctx f)
 {
-    int rc = 0;
+    int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
+                              SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
+                              SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
 
-    if (needs->connects) {
-        rc = filter_allow_value(f, SCMP_SYS(fcntl), 1, UINT32_MAX, F_SETFL);
-        return rc == 0 ? filter_allow_value(f, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONBIO) : rc;
-    }
-    return seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
-                            SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
-                            SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
+    if (rc == 0)
+        rc = filter_allow_value(f, SCMP_SYS(shutdown), 1, UINT32_MAX, SHUT_WR);
+    if (rc == 0)
+        rc = filter_allow_value(f, SCMP_SYS(setsockopt), 1, UINT32_MAX, SOL_TLS);
+    for (size_t i = 0; i < MS_ARRAY_LEN(tcp_options) && rc == 0; i++)
+        rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+                              SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, IPPROTO_TCP),
+                              SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, UINT32_MAX, tcp_options[i]));
+    return rc;
+}
+
+static int
+filter_own_sockets(scmp_filter_ctx f)
+{
+    int rc = filter_allow_value(f, SCMP_SYS(fcntl), 1, UINT32_MAX, F_SETFL);
+
+    if (rc == 0)
+        rc = filter_allow_value(f, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONBIO);
+    if (rc == 0)
+        rc = filter_allow(f, SCMP_SYS(shutdown));
+    return rc == 0 ? filter_allow(f, SCMP_SYS(setsockopt)) : rc;
 }
 
 static int
@@ -294,7 +317,9 @@ filter_descriptors(scmp_filter_ctx f, const struct sandbox_needs *needs)
     if (rc == 0)
         rc = filter_allow_values(f, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctl_commands,
                                  MS_ARRAY_LEN(ioctl_commands));
-    return rc == 0 ? filter_nonblocking(f, needs) : rc;
+    if (rc == 0)
+        rc = needs->connects ? filter_own_sockets(f) : filter_shared(f);
+    return rc;
 }
 
 static int

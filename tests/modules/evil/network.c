@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/vm_sockets.h>
@@ -240,6 +241,50 @@ shorten_backlog(const struct evil *e, const struct attempt *a)
     return evil_each(e, evil_is_listener, backlog_try);
 }
 
+/* Nobody can connect any more. */
+static long
+shut_try(const struct evil *e, int fd)
+{
+    (void)e;
+    return shutdown(fd, SHUT_RD);
+}
+
+static long
+shut_listener(const struct evil *e, const struct attempt *a)
+{
+    (void)a;
+    return evil_each(e, evil_is_listener, shut_try);
+}
+
+/* Its priority is the mark of one that nobody should use any more. */
+static long
+retire_try(const struct evil *e, int fd)
+{
+    (void)e;
+    return setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &(int){1}, sizeof(int));
+}
+
+static long
+retire_listener(const struct evil *e, const struct attempt *a)
+{
+    (void)a;
+    return evil_each(e, evil_is_listener, retire_try);
+}
+
+static long
+starve_try(const struct evil *e, int fd)
+{
+    (void)e;
+    return setsockopt(fd, SOL_SOCKET, SO_RCVLOWAT, &(int){INT_MAX}, sizeof(int));
+}
+
+static long
+starve_listener(const struct evil *e, const struct attempt *a)
+{
+    (void)a;
+    return evil_each(e, evil_is_listener, starve_try);
+}
+
 static long
 copy_try(const struct evil *e, int fd)
 {
@@ -284,6 +329,9 @@ const struct attempt evil_network[] = {
     {.name = "block-listener", .run = block_listener},
     {.name = "block-listener-by-ioctl", .run = block_by_ioctl},
     {.name = "shorten-backlog", .run = shorten_backlog},
+    {.name = "shut-listener", .run = shut_listener},
+    {.name = "retire-listener", .run = retire_listener},
+    {.name = "starve-listener", .run = starve_listener},
     {.name = "copy-listener", .run = copy_listener},
     {.name = NULL},
 };
