@@ -4,6 +4,7 @@ Each packet is checked by a CRC-32 and each message by a SHA-256, and the last A
 receiving program has taken the message.
 """
 
+import contextlib
 import json
 import sys
 import threading
@@ -91,7 +92,8 @@ class ServerSocket:
         server = self._open()
         with ThreadPoolExecutor(self.connections) as pool:
             while (message := self._receive(server)) is not None:
-                pool.submit(handle, message)
+                with contextlib.suppress(RuntimeError):  # there are no threads: it waits for one
+                    pool.submit(handle, message)
 
     def dispose(self) -> None:
         """Stop listening: threaded_listen() returns."""

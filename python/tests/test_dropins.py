@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Any, Callable, Dict, List, Tuple
+import unittest.mock
+from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import msock
 import msock.journal
@@ -32,6 +33,21 @@ from tinyproto import (
     TinyProtoPlugin,
     TinyProtoServer,
 )
+
+
+@contextlib.contextmanager
+def no_threads() -> Iterator[None]:
+    """Threads cannot be started until one was wanted."""
+    wanted: List[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        wanted.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    with unittest.mock.patch.object(threading.Thread, "start", start):
+        yield
+        until(lambda: wanted)
+
 
 for name in ("tinyproto", "gruv_socks"):
     logging.getLogger(name).addHandler(logging.NullHandler())
@@ -127,6 +143,25 @@ class Minimalsockets(DropinCase):
         sent = self.send_all(port)
         thread.join()
         self.assertEqual(got, sent)
+
+    def test_its_server_lives_through_a_lack_of_threads(self) -> None:
+        port = free_port()
+        server = minimalsockets.ServerSocket(("127.0.0.1", port))
+        got: List[bytes] = []
+        self.thread(server.threaded_listen, got.append)
+        self.addCleanup(server.dispose)
+        begin = threading.Event()
+
+        def send() -> None:
+            begin.wait()
+            self.client(f"msp://127.0.0.1:{port}").send("one")
+
+        sender = self.thread(send)
+        with no_threads():
+            begin.set()
+        self.client(f"msp://127.0.0.1:{port}").send("two")
+        sender.join()
+        self.assertEqual(sorted(got), [b"one", b"two"])
 
     def test_a_plain_peer_sends_to_its_server(self) -> None:
         port = free_port()
@@ -396,8 +431,20 @@ class Tinyproto(DropinCase):
         self.assertIs(told[conn_id], conn_o)
         for one in self.server.active_connections:
             self.assertIs(self.server.active_connections[one], one)
+            self.assertIn(one, self.server.active_connections)
         self.assertIn(conn_id, self.server.active_connections)
         self.assertIs(self.server.active_connections[0], conn_o)
+
+    def test_a_server_lives_through_a_lack_of_threads(self) -> None:
+        port = self.serve(EchoConnection)
+        self.talk(port)  # it stays
+        until(lambda: len(self.server.active_connections) == 1)
+        for self.server.connection_limit in (2, 1):
+            with no_threads(), socket.create_connection(("127.0.0.1", port)) as sock:
+                self.assertEqual(sock.recv(1), b"")
+            until(lambda: len(self.server.active_connections) == 1)
+        self.server.connection_limit = 2
+        self.talk(port)
 
     def test_hooks_of_connections_and_plugins(self) -> None:
         told: List[str] = []
@@ -665,6 +712,19 @@ class GruvSocks(DropinCase):
         server._listener = Listener()  # type: ignore[assignment]
         server._accept(server._listener, gruv_socks.echo_callback)  # type: ignore[arg-type]
         self.assertEqual(len(waits), 3)
+
+    def test_a_server_lives_through_a_lack_of_threads(self) -> None:
+        server = gruv_socks.ServerBase()
+        port = free_port()
+        server.start(gruv_socks.echo_callback, port, "127.0.0.1")
+        self.addCleanup(server.stop)
+        sock = gruv_socks.Socket()
+        with no_threads():
+            self.assertTrue(sock.connect("127.0.0.1", port))
+        self.assertEqual(sock.read(), (False, gruv_socks.SOCK_ERROR))
+        self.assertTrue(sock.connect("127.0.0.1", port) and sock.write("x"))
+        self.assertEqual(sock.read(), (True, b"x"))
+        sock.disconnect()
 
     def test_a_blocking_server(self) -> None:
         server = gruv_socks.ServerBase()

@@ -16,7 +16,7 @@ SOCK_ERROR = b"\x01"
 SOCK_TIMEOUT = b"\x00"
 
 CLOSING = 0.1  # seconds for the peer to read what was written last
-PAUSE = 0.1  # seconds, where there are no descriptors for another connection
+PAUSE = 0.1  # seconds, where there is no descriptor or no thread for another connection
 
 TEST_MESSAGE = b"If you see this message, that means gruv_socks is working!"
 
@@ -143,13 +143,20 @@ class ServerBase:
             except OSError as error:
                 if self._listener is not listener:
                     return
-                logger.warning("a connection cannot be accepted: %s", error)
-                time.sleep(PAUSE)
+                self._pause(error)
                 continue
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(
-                target=self._serve, args=(callback, address[:2], sock), daemon=True
-            ).start()
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                threading.Thread(
+                    target=self._serve, args=(callback, address[:2], sock), daemon=True
+                ).start()
+            except (OSError, RuntimeError) as error:  # the latter: there are no threads
+                sock.close()
+                self._pause(error)
+
+    def _pause(self, error: Exception) -> None:
+        logger.warning("a connection cannot be accepted: %s", error)
+        time.sleep(PAUSE)
 
     def _serve(self, callback: Callback, address: Tuple[str, int], sock: socket.socket) -> None:
         try:

@@ -202,7 +202,12 @@ class TinyProtoConnection:
 
     def _start(self, ended: Any) -> None:
         self._thread = threading.Thread(target=self._run, args=(ended,), daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:  # there are no threads
+            self.shutdown = True
+            self._end(ended)
+            raise
 
     def _run(self, ended: Any) -> None:
         try:

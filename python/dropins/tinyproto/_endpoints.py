@@ -42,6 +42,9 @@ class Connections(Dict[uuid.UUID, TinyProtoConnection]):
             return found
         return super().__getitem__(key)
 
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or any(conn_o is key for conn_o in self.values())
+
     def __iter__(self) -> Iterator[Any]:
         return iter(list(self.values()))
 
@@ -210,12 +213,12 @@ class TinyProtoServer(Endpoint):
             logger.warning("a connection cannot be accepted: %s", error)
             time.sleep(PASS)
             return
-        if len(self.active_connections) >= self.connection_limit:
-            threading.Thread(target=turn_away, args=(sock,), daemon=True).start()
-            return
         kind = Link if self._handler._needs_thread() else CollectedLink
         try:
-            self._add(kind(sock, "server", self.timeout))
+            if len(self.active_connections) >= self.connection_limit:
+                threading.Thread(target=turn_away, args=(sock,), daemon=True).start()
+            else:
+                self._add(kind(sock, "server", self.timeout))
         except Exception:
             logger.exception("the connection of %s:%s cannot be made", *address[:2])
             sock.close()
