@@ -123,6 +123,7 @@ nats_write_config(struct nats *n, const char *more)
 static void
 nats_create(struct nats *n)
 {
+    nats_need();
     *n = (struct nats){.port = nats_free_port(), .cluster_port = nats_free_port()};
     harness_directory(n->dir);
 }

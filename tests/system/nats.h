@@ -21,7 +21,7 @@ struct nats {
     bool running;
 };
 
-/* Skips the test where nats-server or the plugin is missing. */
+/* Skips the test where nats-server or the plugin is missing, as each start of a server does. */
 void nats_need(void);
 
 /* Starts a server with JetStream and those lines of configuration (NULL: none), and waits until it

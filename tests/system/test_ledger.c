@@ -269,7 +269,7 @@ large_sealed_messages_take_little_memory_to_be_opened(void **state)
     char url[3 * HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
     const char *argv[] = {harness_program("msock"), "-u", url, "send-file", path, NULL};
     struct running senders[6];
-    const unsigned count = sizeof(senders) / sizeof(senders[0]);
+    const unsigned count = MS_ARRAY_LEN(senders);
     char *large = raw_body(MAX, 1);
     struct daemon *d;
 
@@ -668,7 +668,6 @@ messages_under_way_to_nats_are_in_the_ledger(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     for (unsigned i = 0; i < 3; i++) {
         snprintf(url[i], sizeof(url[i]),

@@ -40,7 +40,6 @@ messages_of_all_kinds_arrive_with_their_headers(void **state)
     struct nats n = {0};
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, NATS_KEEP "&subject=in.{kind}.{proto}.{id}.{identity}&id_scope=x", 0);
     nats_expect_receipt(nats_send_text(d, "", "hello", &a), &a, 1, NATS_STORED);
@@ -76,7 +75,6 @@ an_id_that_comes_again_is_a_duplicate_over_two_daemons(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     one = nats_daemon(&n, options, 1);
     two = nats_daemon(&n, options, 1);
@@ -102,7 +100,6 @@ an_id_that_comes_again_to_the_same_daemon_is_known_there(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, NATS_KEEP, 2);
     nats_expect_receipt(nats_send_text(d, "m0", "hello", &a), &a, 1, NATS_STORED);
@@ -124,11 +121,10 @@ every_protocol_reaches_the_stream(void **state)
     unsigned count = 0;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     snprintf(url, sizeof(url), "auto%s", strstr(nats_url(&n, NATS_KEEP), "://"));
     d = daemon_start(&(struct daemon_options){.listen = {url}});
-    for (size_t i = 0; i < RAW_FOUND * sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < RAW_FOUND * MS_ARRAY_LEN(sizes); i++) {
         char *body = raw_body(sizes[i / RAW_FOUND], (unsigned)i);
         struct raw r;
 
@@ -161,7 +157,6 @@ a_full_stream_refuses_and_takes_again(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_request_made(
         &n, "$JS.API.STREAM.CREATE.S",
@@ -183,7 +178,6 @@ a_subject_that_lost_its_stream_is_busy(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, NATS_KEEP, 1);
     nats_expect_receipt(nats_send_text(d, "", "1", &a), &a, 1, NATS_STORED);
@@ -202,7 +196,6 @@ a_stream_that_was_deleted_is_made_again_or_missed(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     makes = nats_daemon(&n, "stream_create=yes&nats_timeout=1s", 1);
     misses = daemon_start(&(struct daemon_options){.workers = 1,
@@ -235,7 +228,6 @@ an_answer_leaves_though_messages_behind_it_wait(void **state)
     struct peer p[WAITING_SENDERS];
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=60s&subject=in.{kind}", 1);
     nats_request_made(&n, "$JS.API.STREAM.UPDATE.S",
@@ -263,7 +255,6 @@ without_a_server_senders_wait_and_then_are_told(void **state)
     unsigned port;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_kill(&n);
     result = run_program(harness_program("msockd"), "-t", "-l", nats_url(&n, ""), NULL);
@@ -297,7 +288,6 @@ a_body_too_large_for_chunks_is_refused(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     memset(body, 'x', sizeof(body));
     nats_start(&n, "max_payload: 4096");
     d = nats_daemon(&n, NATS_KEEP, 1);
@@ -329,7 +319,6 @@ chunks_of_a_message_that_failed_are_none_of_the_next_one(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, "max_payload: 4096");
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S", narrow);
     d = nats_daemon(&n, "nats_timeout=1s", 1);
@@ -374,7 +363,6 @@ the_example_reads_what_came_in_chunks_and_notices_a_missing_one(void **state)
     size_t len;
 
     (void)state;
-    nats_need();
     for (size_t i = 0; i < sizeof(body); i++)
         body[i] = (char)(i * 7 + i / 256);
     nats_start(&n, "max_payload: 4096");

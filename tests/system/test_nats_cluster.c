@@ -146,7 +146,7 @@ start_senders(const struct scene *s)
         snprintf(url, sizeof(url), "msp://127.0.0.1:%u,127.0.0.1:%u,127.0.0.1:%u?pick=%s",
                  target_port(&s->d[0]->listeners[0]), target_port(&s->d[1]->listeners[0]),
                  target_port(&s->d[2]->listeners[0]), picks[i % 3]);
-        senders[i] = (struct sender){.way = turns[i % (sizeof(turns) / sizeof(turns[0]))],
+        senders[i] = (struct sender){.way = turns[i % (MS_ARRAY_LEN(turns))],
                                      .retries = 1000,
                                      .large = LARGE,
                                      .pace_ms = PACE_MS,

@@ -65,7 +65,6 @@ the_order_of_each_connection_is_kept_over_a_dead_server(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=5s", 2);
     for (unsigned i = 0; i < ORDER_PEERS; i++) {
@@ -97,7 +96,6 @@ nothing_is_published_behind_a_message_that_failed(void **state)
     size_t len;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=300ms&subject=in.{kind}", 1);
     nats_request_made(&n, "$JS.API.STREAM.UPDATE.S", subjects);
@@ -143,7 +141,6 @@ what_was_acknowledged_is_there_once_after_kills(void **state)
     struct load *l;
 
     (void)state;
-    nats_need();
     nats_start(&n, "max_payload: 4096");
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=20s", 2);
     l = load_start(&d->listeners[0], "k", 8, 8000);
@@ -168,7 +165,6 @@ what_was_acknowledged_is_there_once_after_reloads(void **state)
     struct load *l;
 
     (void)state;
-    nats_need();
     nats_start(&n, "max_payload: 4096");
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=20s", 2);
     d->options.errors_expected = true; /* the master says that a worker died */
@@ -200,7 +196,6 @@ a_server_that_is_about_to_leave_is_left(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_cluster_start(n, NULL);
     snprintf(url, sizeof(url),
              "msp://127.0.0.1:0?handler=nats&stream=S&" NATS_KEEP
@@ -232,7 +227,6 @@ a_server_that_stops_answering_is_left_and_found_again(void **state)
     struct answer a;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = nats_daemon(&n, "stream_create=yes&nats_timeout=1s", 1);
     nats_expect_receipt(nats_send_text(d, "", "1", &a), &a, 1, NATS_STORED);
@@ -290,7 +284,6 @@ a_stopped_server_is_in_the_way_of_nobody(void **state)
     struct nats n = {0};
 
     (void)state;
-    nats_need();
     nats_start(&n, LARGE_PAYLOAD);
     expect_no_way_blocked(&n, "stream_create=yes&nats_timeout=600s");
 }

@@ -41,7 +41,6 @@ a_start_is_refused_where_a_server_says_no(void **state)
                 locked = {.login = "\"user\":\"u\",\"pass\":\"geheim\""};
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     expect_no_start(nats_url(&n, ""), "there is no stream S; stream_create=yes makes it");
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S", "{\"name\":\"S\",\"subjects\":[\"in.x.*\"]}");
@@ -259,7 +258,6 @@ users_passwords_and_nkeys_open_the_door(void **state)
     char file[HARNESS_PATH_LEN], options[OPTIONS_SIZE], url[NATS_URL_SIZE];
 
     (void)state;
-    nats_need();
     nats_start(&n, users);
     harness_join(file, n.dir, "secret");
     harness_write_file(file, "geheim\n", 7);
@@ -322,7 +320,6 @@ tls_goes_to_the_right_server_only(void **state)
     struct nats n = {0}, plain = {0};
 
     (void)state;
-    nats_need();
     if (access("/usr/bin/openssl", X_OK) < 0)
         skip();
     nats_start(&plain, NULL);

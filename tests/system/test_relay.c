@@ -32,7 +32,6 @@ all_kinds_of_records_are_relayed_with_their_bodies(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, "max_payload: 4096");
     d = relay_daemon(&n, "stream_create=yes", "inline_max=10K");
     for (size_t i = 0; i < sizeof(large); i++)
@@ -80,7 +79,6 @@ the_stream_equals_the_journal_after_kills(void **state)
     struct load *l;
 
     (void)state;
-    nats_need();
     nats_start(&n, "max_payload: 4096");
     d = daemon_start(&(struct daemon_options){
         .workers = 2,
@@ -118,7 +116,6 @@ what_was_published_before_the_position_is_saved_is_there_once(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     faults_need();
     nats_start(&n, NULL);
     d = daemon_start(&(struct daemon_options){
@@ -149,7 +146,6 @@ a_cluster_that_is_away_holds_nobody_up(void **state)
     struct load *l;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_kill(&n);
     d = relay_daemon(&n, "stream_create=yes&nats_timeout=200ms", "segment_size=64K");

@@ -28,7 +28,6 @@ a_reload_changes_the_stream_and_ends_the_relay(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     for (unsigned i = 0; i < 2; i++)
         snprintf(relay[i], sizeof(relay[i]),
@@ -79,7 +78,6 @@ a_stream_that_will_not_do_is_refused(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     o.set[0] = relay_option(&n, "");
     expect_end(daemon_fail(daemon_create(&o)), EX_SOFTWARE,
@@ -108,7 +106,6 @@ a_relay_without_a_journal_is_warned_of(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     result = run_program(harness_program("msockd"), "-t", "-H", "echo", "-o",
                          relay_option(&n, "stream_create=yes"), NULL);
@@ -130,7 +127,6 @@ a_window_that_is_too_small_is_warned_of(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S",
                       "{\"name\":\"S\",\"subjects\":[\"in.*\"],\"duplicate_window\":20000000000}");
@@ -173,7 +169,6 @@ what_was_relayed_is_removed_in_time_and_nothing_else(void **state)
     size_t before;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_kill(&n);
     d = daemon_start(&(struct daemon_options){
@@ -207,7 +202,6 @@ msockctl_shows_the_relay(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = relay_daemon(&n, "stream_create=yes", NULL);
     relay_send_text(d, "one");

@@ -22,7 +22,6 @@ a_full_stream_is_waited_for(void **state)
     char text[16];
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S", few);
     d = relay_daemon(&n, "", NULL);
@@ -53,7 +52,6 @@ a_record_that_the_stream_refuses_stops_the_relay(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S", small);
     d = relay_daemon(&n, "", NULL);
@@ -79,7 +77,6 @@ a_stream_that_goes_away_is_missed_and_found_again(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_request_made(&n, "$JS.API.STREAM.CREATE.S", stream);
     d = relay_daemon(&n, "nats_timeout=200ms", NULL);
@@ -110,7 +107,6 @@ a_name_that_is_too_long_for_a_subject_gives_way_to_the_records_id(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     snprintf(option, sizeof(option),
              "relay=nats://127.0.0.1:%u?stream=S&subject=in.{id}&stream_create=yes", n.port);
@@ -138,7 +134,6 @@ a_relay_that_waits_for_another_one_says_so_beside_it(void **state)
     json_t *row;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = relay_daemon(&n, "stream_create=yes", NULL);
     relay_send_text(d, "one");
@@ -169,7 +164,6 @@ a_journal_that_cannot_be_read_does_not_fill_the_log(void **state)
     char *log;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = relay_daemon(&n, "stream_create=yes", NULL);
     relay_send_text(d, "one");
@@ -199,7 +193,6 @@ a_body_that_is_gone_is_passed_over_and_counted(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     nats_kill(&n);
     d = relay_daemon(&n, "stream_create=yes&nats_timeout=200ms", NULL);

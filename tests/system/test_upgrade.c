@@ -372,7 +372,7 @@ whatever_is_wrong_with_the_new_program_changes_nothing(void **state)
 
     (void)state;
     peer_connect(&witness, &d->listeners[0]);
-    for (size_t i = 0; i < sizeof(scripts) / sizeof(scripts[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(scripts); i++) {
         program_put(scripts[i].text, strlen(scripts[i].text), 0755);
         expect_failed_upgrade(d, &witness, scripts[i].said);
     }
@@ -465,7 +465,7 @@ a_new_program_that_fails_as_the_master_changes_nothing(void **state)
     peer_connect(&witness, &d->listeners[0]);
     load = load_start(&d->listeners[0], "back", 2, 600);
     descriptors = proc_descriptors(d->run.pid);
-    for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(failures); i++) {
         load_advance(load, 20, 20000);
         faults_set(d, failures[i].rule);
         program_put_next();
@@ -661,7 +661,6 @@ a_relay_goes_on_where_the_one_before_was(void **state)
     struct daemon *d;
 
     (void)state;
-    nats_need();
     nats_start(&n, NULL);
     d = daemon_create(&(struct daemon_options){.workers = 1,
                                                .program = program_begin(),
