@@ -57,7 +57,7 @@ disk_look(struct worker *w)
     w->disk_looked_us = w->now_us;
     w->disk_reserved = disk.reserved;
     w->disk_free = INT64_MAX; /* where nobody knows, writing will tell */
-    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(parts); i++)
         if (disk_stat(w->config->data_dir, parts[i], &fs) == 0 &&
             disk_spare(&fs, w->config->min_free) < w->disk_free)
             w->disk_free = disk_spare(&fs, w->config->min_free);

@@ -239,7 +239,7 @@ static const struct attack {
     {"large messages without an end", finish_nothing},
     {"resets", reset},
 };
-#define ATTACKS (sizeof(attacks) / sizeof(attacks[0]))
+#define ATTACKS (MS_ARRAY_LEN(attacks))
 
 /* --- all of them --- */
 

@@ -262,7 +262,7 @@ daemon_check_log(const struct daemon *d)
 {
     static const char *const bad[] = {
         "AddressSanitizer", "LeakSanitizer", "runtime error:", "assertion", "Assertion", " error "};
-    size_t count = sizeof(bad) / sizeof(bad[0]) - (d->options.errors_expected ? 1 : 0);
+    size_t count = MS_ARRAY_LEN(bad) - (d->options.errors_expected ? 1 : 0);
 
     for (size_t i = 0; i < count; i++)
         if (daemon_logged(d, bad[i]))

@@ -63,7 +63,7 @@ manager_close(void)
     static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_PID",
                                         "LISTEN_FDS", "LISTEN_FDNAMES"};
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++)
         unsetenv(names[i]);
     while (manager.count > 0)
         sockets_remove(0);

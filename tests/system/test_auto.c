@@ -108,7 +108,7 @@ large_messages_may_be_the_first(void **state)
 
     (void)state;
     for (size_t i = 0; i < ALL; i++)
-        for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++) {
+        for (size_t k = 0; k < MS_ARRAY_LEN(sizes); k++) {
             struct raw r;
 
             raw_connect(&r, raw_kinds[i], &d->listeners[0], RAW_WHOLE);
@@ -204,7 +204,7 @@ short_frames_are_answered_without_waiting(void **state)
     struct raw r;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(bodies) / sizeof(bodies[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(bodies); i++) {
         raw_begin(&r, &raw_frame_length32, &d->listeners[0]);
         assert_int_equal(r.kind->send(&r, bodies[i], strlen(bodies[i])), 0);
         raw_expect(&r, bodies[i], strlen(bodies[i]));
@@ -262,7 +262,7 @@ frames_that_look_like_a_syn_are_frames(void **state)
     struct daemon *d = start("auto://127.0.0.1:0", "echo", "timeout=100ms");
 
     (void)state;
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++) {
         char *body = raw_body(sizes[i], 0);
         struct raw r;
 
@@ -333,7 +333,7 @@ silence_before_it_is_known_what_it_is_ends_the_connection(void **state)
     unsigned errors = 0;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct raw r;
 
         raw_begin(&r, &raw_frame_length32, &d->listeners[0]);

@@ -39,7 +39,7 @@ static const struct bench_kind kinds[] = {
      .acknowledged = true},
 };
 
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+#define KINDS (MS_ARRAY_LEN(kinds))
 
 static void
 expect_text(const json_t *value, const char *name, const char *text)
@@ -59,7 +59,7 @@ expect_same_counts(const struct daemon *d, const struct bench_kind *kind, const 
     };
 
     WAIT_FOR(stats_total(d, "open") == 0, 5000);
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++)
         if (bench_number(value, "total", names[i][0]) != stats_total(d, names[i][1]))
             fail_msg("%s%s: %s is %llu here, %llu there", kind->listen, kind->options, names[i][0],
                      (unsigned long long)bench_number(value, "total", names[i][0]),
@@ -228,7 +228,7 @@ wrong_replies_are_counted_and_do_not_count(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(receipts) / sizeof(receipts[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(receipts); i++) {
         struct daemon *d = bench_daemon("journal", &receipts[i]);
         json_t *value =
             bench_run(d, &receipts[i], BENCH_WORDS("-c", "2", "--messages", "50", "--reply", "on"),
@@ -377,8 +377,8 @@ what_cannot_be_is_said(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        const char *last = i + 1 == sizeof(rows) / sizeof(rows[0]) ? "2" : NULL;
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
+        const char *last = i + 1 == MS_ARRAY_LEN(rows) ? "2" : NULL;
         struct run_result result =
             run_program(harness_program("msock"), "bench", "-u", rows[i].url, rows[i].words[0],
                         rows[i].words[1], rows[i].words[2], last, NULL);
@@ -406,7 +406,7 @@ blocks_are_counted_on_both_sides(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = bench_daemon(rows[i].handler, &rows[i].kind);
         json_t *value = bench_run(
             d, &rows[i].kind,

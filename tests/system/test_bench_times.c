@@ -105,7 +105,7 @@ peers_are_spoken_to_in_their_words(void **state)
     json_t *value;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct canned c = {.request = rows[i].request, .reply = rows[i].reply};
 
         if (strcmp(rows[i].scheme, "mqtt") == 0) {

@@ -80,7 +80,7 @@ the_telling_options_tell(void **state)
 
     (void)state;
     harness_directory(dir);
-    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+    run_rows(rows, MS_ARRAY_LEN(rows), dir);
 }
 
 static void
@@ -107,7 +107,7 @@ wrong_usage_ends_with_64(void **state)
 
     (void)state;
     harness_directory(dir);
-    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+    run_rows(rows, MS_ARRAY_LEN(rows), dir);
 }
 
 static void
@@ -142,13 +142,13 @@ a_wrong_configuration_ends_with_78_and_names_its_place(void **state)
     (void)state;
     harness_directory(dir);
     harness_join(path, dir, "bad.conf");
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(files); i++) {
         struct row row = {"msockd", {"-t", "-c", "bad.conf"}, 78, {files[i].said}};
 
         harness_write_file(path, files[i].text, strlen(files[i].text));
         run_row(&row, dir);
     }
-    run_rows(rows, sizeof(rows) / sizeof(rows[0]), dir);
+    run_rows(rows, MS_ARRAY_LEN(rows), dir);
     unlink(path);
     assert_int_equal(rmdir(dir), 0); /* a test of the configuration creates nothing */
 }
@@ -265,7 +265,7 @@ a_full_standard_output_is_no_success(void **state)
                  {"msockctl", "-r RUN listeners"}};
 
     (void)state;
-    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < 2 * MS_ARRAY_LEN(cases); i++) {
         const char *words = cases[i / 2].words, *program = cases[i / 2].program;
         struct run_result result;
         char line[3 * HARNESS_PATH_LEN];
@@ -299,7 +299,7 @@ what_cannot_be_read_or_copied_is_no_success(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct run_result result;
         char line[2 * HARNESS_PATH_LEN];
 
@@ -327,7 +327,7 @@ what_tells_no_size_is_sent_as_a_file(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
 
     (void)state;
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
         struct run_result result;
         char line[2 * HARNESS_PATH_LEN];
 
@@ -358,7 +358,7 @@ msockctl_without_a_daemon_says_so(void **state)
 
     (void)state;
     harness_directory(dir);
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
         struct run_result result =
             run_program(harness_program("msockctl"), "-r", dir, commands[i], NULL);
 

@@ -113,7 +113,7 @@ ids_and_names_of_segments_sort_in_the_order_of_writing(void **state)
 
     (void)state;
     sent = 0;
-    for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(shifts); i++) {
         daemon_shift_clock(d, shifts[i]);
         send_one(d);
         daemon_reload(d);
@@ -367,7 +367,7 @@ no_deadline_moves_and_ages_stay_sane(void **state)
     peer_connect(&busy, &d->listeners[0]);
     assert_int_equal(peer_write(&busy, packet, n / 2), 0);
     WAIT_FOR(stats_total(d, "bytes_in") == n / 2, 20000);
-    for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(shifts); i++) {
         daemon_shift_clock(d, shifts[i]);
         check_statistics(d);
     }
@@ -376,7 +376,7 @@ no_deadline_moves_and_ages_stay_sane(void **state)
     assert_int_equal(peer_answer(&busy, &a), ANSWER_ACK);
     assert_int_equal(peer_write(&busy, packet, wire_trailer(packet, &m)), 0);
     assert_int_equal(peer_answer(&busy, &a), ANSWER_ACK);
-    for (size_t i = 0; i < sizeof(shifts) / sizeof(shifts[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(shifts); i++) {
         daemon_shift_clock(d, shifts[i]);
         send_one(d);
     }

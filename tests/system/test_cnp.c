@@ -422,7 +422,7 @@ what_was_not_agreed_ends_the_connection(void **state)
     struct raw r;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         connect_to(&r, &raw_cnp_old, d);
         raw_cnp_say(&r, rows[i].type, 5, "something");
         raw_cnp_expect_error(&r, rows[i].code, 5);

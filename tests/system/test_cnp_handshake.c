@@ -48,7 +48,7 @@ the_handshake_takes_the_smaller_of_both(void **state)
     char session[64], last[64] = "", text[128];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct raw r;
         char *json;
 
@@ -101,7 +101,7 @@ unacceptable_parameters_are_told_and_end_the_connection(void **state)
     struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
-    for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(syns); i++) {
         struct raw r;
         char *json;
 
@@ -130,7 +130,7 @@ a_wrong_session_ends_the_connection(void **state)
     struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "journal");
 
     (void)state;
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(steps); i++) {
         struct raw r;
 
         raw_begin(&r, &raw_cnp_step, &d->listeners[0]);

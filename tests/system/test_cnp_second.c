@@ -199,7 +199,7 @@ the_second_dialect_is_answered_under_1024_bytes(void **state)
     struct daemon *d = raw_daemon("cnp://127.0.0.1:0", "echo");
 
     (void)state;
-    for (size_t i = 0; i < sizeof(syns) / sizeof(syns[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(syns); i++) {
         struct raw_packet p;
         struct raw r;
 

@@ -58,7 +58,7 @@ values_are_completed(void **state)
 
     (void)state;
     setenv("MSOCK_URL", "msp://a.example:1", 1);
-    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(lines); i++) {
         char *words = completions(lines[i].program, lines[i].line);
 
         assert_string_equal(words, lines[i].wanted);

@@ -243,7 +243,7 @@ what_cannot_be_listed_is_said(void **state)
     struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct run_result result = run_shell(d, cases[i].commands);
 
         if (result.status != cases[i].status)

@@ -394,7 +394,7 @@ a_short_timeout_does_not_cut_the_wait_for_the_final_answer(void **state)
 
     (void)state;
     faults_need();
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
             .workers = 1, .handler = "journal", .listen = {rows[i].listen}, .faults = true});
 

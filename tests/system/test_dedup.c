@@ -70,7 +70,7 @@ static const struct outgoing kinds[] = {
     {.kind = 'F', .value = "dir/a", .value_len = 5, .body = "one", .len = 3},
     {.kind = 'F', .value = "dir/b", .value_len = 5, .body = "two", .len = 3},
 };
-#define KINDS (sizeof(kinds) / sizeof(kinds[0]))
+#define KINDS (MS_ARRAY_LEN(kinds))
 
 static void
 expect_again(const struct daemon *d, char *const receipts[KINDS])

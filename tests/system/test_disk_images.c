@@ -158,7 +158,7 @@ what_was_acknowledged_is_on_the_disk_at_that_moment(void **state)
     harness_need_root();
     harness_directory(dir);
     harness_directory(at);
-    for (size_t i = 0; i < sizeof(file_systems) / sizeof(file_systems[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(file_systems); i++)
         try_file_system(&file_systems[i], dir, at);
 }
 

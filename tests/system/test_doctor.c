@@ -500,7 +500,7 @@ what_may_not_be_read_is_unknown(void **state)
     snprintf(line, sizeof(line), "chmod -R a+rX '%s'", d->dir);
     assert_int_equal(system(line), 0);
     patient_expect_fine(&p, "running");
-    for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(checks); i++) {
         struct run_result result = patient_look(&p, checks[i]);
 
         if (result.status != 0 || strncmp(result.out, "unknown", 7) != 0)

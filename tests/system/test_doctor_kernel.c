@@ -80,7 +80,7 @@ what_the_kernel_says_is_judged(void **state)
     snprintf(text, sizeof(text),
              "workers = 2\ndata_dir = \"%s\"\nlisten = {\"msp://127.0.0.1:9123\"}\n", dir);
     harness_write_file(config, text, strlen(text));
-    for (size_t i = 0; i < sizeof(kernel_rows) / sizeof(kernel_rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(kernel_rows); i++) {
         const struct kernel_row *row = &kernel_rows[i];
 
         kernel_world(root);
@@ -118,7 +118,7 @@ what_the_kernel_says_of_the_processes_is_judged(void **state)
     (void)state;
     harness_directory(root);
     daemon_workers(d, &workers);
-    for (size_t i = 0; i < sizeof(process_rows) / sizeof(process_rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(process_rows); i++) {
         const struct process_row *row = &process_rows[i];
 
         snprintf(path, sizeof(path), "/proc/%d/%s",

@@ -75,7 +75,7 @@ limit_softly(void)
     static const int resources[] = {RLIMIT_CPU, RLIMIT_FSIZE, RLIMIT_NOFILE};
     struct rlimit limit;
 
-    for (size_t i = 0; i < sizeof(resources) / sizeof(resources[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(resources); i++) {
         (void)getrlimit((__rlimit_resource_t)resources[i], &limit);
         limit.rlim_cur = 64;
         (void)setrlimit((__rlimit_resource_t)resources[i], &limit);
@@ -210,7 +210,7 @@ leave_signals_pending(void)
     static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGALRM, SIGVTALRM, SIGPROF};
 
     ignore_and_block_all();
-    for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(signals); i++) {
         (void)signal(signals[i], SIG_DFL);
         (void)raise(signals[i]);
     }

@@ -73,7 +73,7 @@ static const struct {
     {.name = "refuses", .command = "cat >/dev/null; echo not today >&2; exit 65", .refused = true},
 };
 
-#define COMMANDS (sizeof(commands) / sizeof(commands[0]))
+#define COMMANDS (MS_ARRAY_LEN(commands))
 
 static void
 check_msp(const struct daemon *d, size_t i)
@@ -226,7 +226,7 @@ static void
 what_was_acknowledged_is_done_over_reloads_and_at_the_end(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(workers_at_work) / sizeof(workers_at_work[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(workers_at_work); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
             .listen = {exec_url("msp", workers_at_work[i].options, workers_at_work[i].command)},
             .set = {LOAD_PATIENCE},

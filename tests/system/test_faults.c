@@ -78,7 +78,7 @@ static const struct fault_row fault_rows[] = {
     {"rename ENOSPC - 1\n", 'F', true, true},
 };
 
-#define FAULT_ROWS (sizeof(fault_rows) / sizeof(fault_rows[0]))
+#define FAULT_ROWS (MS_ARRAY_LEN(fault_rows))
 
 /* A good message, one that the fault refuses, and when the disk is well the same one again. */
 static void

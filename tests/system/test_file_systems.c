@@ -95,7 +95,7 @@ what_cannot_be_synced_is_refused_and_sync_no_starts_it(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = create_with(rows[i].rules, NULL);
 
         expect_refusal_at_start(d, rows[i].sentence);
@@ -145,7 +145,7 @@ the_runtime_directory_needs_locks_and_modes(void **state)
                                         "mode EPERM /run/control 1\n"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rules); i++) {
         struct run_result result = daemon_fail(create_with(rules[i], NULL));
 
         if (strstr(result.err, "choose another runtime directory with -r") == NULL)
@@ -219,7 +219,7 @@ a_name_is_given_once_whatever_the_file_system_lacks(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = create_with(rows[i].rules, NULL);
         struct journal j;
 
@@ -311,7 +311,7 @@ other_file_systems_take_all_kinds(void **state)
 
     (void)state;
     harness_need_root();
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(kinds); i++) {
         harness_directory(dir);
         harness_directory(at);
         if (!mount_kind(kinds[i].name, kinds[i].make, dir, at)) {

@@ -109,7 +109,7 @@ paths_that_lead_out_are_refused(void **state)
     snprintf(link_path, sizeof(link_path), "%s/files/deep/out", d->data_dir);
     assert_int_equal(symlink(outside, link_path), 0);
     peer_connect(&p, &d->listeners[0]);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         size_t n = rows[i].n > 0 ? rows[i].n : strlen(rows[i].path);
         enum answer_kind got = send_file(&p, rows[i].path, n, "out!", 4, &a);
         bool at_link = strcmp(rows[i].path, "out") == 0; /* the name is there already */
@@ -276,7 +276,7 @@ files_and_blobs_of_every_size_arrive_whole(void **state)
     for (size_t i = 0; i < 5000000; i++)
         body[i] = (char)(i * 31 >> 3);
     peer_connect(&p, &d->listeners[0]);
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++) {
         struct outgoing late = {
             .kind = 'F', .flags = WIRE_DIGEST, .value = name, .body = body, .len = sizes[i]};
 
@@ -295,7 +295,7 @@ files_and_blobs_of_every_size_arrive_whole(void **state)
     daemon_stop(d);
     journal_load(d->data_dir, false, &j);
     journal_check(&j);
-    assert_int_equal(j.count, 3 * sizeof(sizes) / sizeof(sizes[0]) - 1);
+    assert_int_equal(j.count, 3 * MS_ARRAY_LEN(sizes) - 1);
     for (size_t i = 0; i < j.count; i++)
         assert_int_equal(j.entries[i].blob[0] != '\0',
                          strcmp(j.entries[i].kind, "plain") == 0 && j.entries[i].size > 65536);

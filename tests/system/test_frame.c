@@ -59,7 +59,7 @@ one_cr_before_a_newline_belongs_to_it(void **state)
         raw_say(&r, sent, cut);
         WAIT_FOR(raw_was_read(d, &r), 5000);
         raw_say(&r, sent + cut, strlen(sent) - cut);
-        for (size_t i = 0; i < sizeof(got) / sizeof(got[0]); i++)
+        for (size_t i = 0; i < MS_ARRAY_LEN(got); i++)
             raw_expect(&r, got[i], strlen(got[i]));
         raw_close(&r);
     }
@@ -102,7 +102,7 @@ a_delimiter_of_several_bytes_is_found_across_packets(void **state)
         raw_say(&r, sent, cut);
         WAIT_FOR(raw_was_read(d, &r), 5000);
         raw_say(&r, sent + cut, strlen(sent) - cut);
-        for (size_t i = 0; i < sizeof(got) / sizeof(got[0]); i++) {
+        for (size_t i = 0; i < MS_ARRAY_LEN(got); i++) {
             size_t n = strlen(got[i]);
 
             assert_int_equal(peer_read(&r.peer, back, n + 6), 0);
@@ -148,7 +148,7 @@ a_message_over_the_limit_ends_the_connection_behind_earlier_replies(void **state
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = raw_daemon(rows[i].url, "echo");
         char *body = raw_body(LIMIT + 1, 0);
         struct raw r;
@@ -248,7 +248,7 @@ a_frame_cut_short_is_never_handed_on(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = raw_daemon(rows[i].url, "journal");
         unsigned connections = 0;
         struct raw r;
@@ -312,7 +312,7 @@ what_ends_with_a_reset_is_never_handed_on(void **state)
     struct raw r;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++) {
         raw_connect(&r, &raw_frame_eof, &d->listeners[0], RAW_WHOLE);
         raw_say(&r, body, sizes[i]);
         if (i % 2 == 1)
@@ -370,7 +370,7 @@ a_web_page_cannot_speak_to_a_listener(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
         struct daemon *d = raw_daemon(urls[i], "journal");
 
         for (enum raw_manner manner = RAW_WHOLE; manner <= RAW_BYTES; manner++) {
@@ -425,7 +425,7 @@ silence_inside_a_frame_ends_the_connection(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = raw_daemon(rows[i].url, "journal");
         struct raw r;
 

@@ -282,7 +282,7 @@ names_that_are_not_as_many_as_descriptors_are_said(void **state)
     struct target web, other;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
         manager_close();
         manager_listen("web", "msp://127.0.0.1:0", &web);
         manager_listen("b", "msp://127.0.0.1:0", &other);

@@ -425,7 +425,7 @@ a_connection_does_not_move_to_another_framing(void **state)
     char text[256];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(framings) / sizeof(framings[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(framings); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
             .config = "workers = 2\nlisten = {\"frame://127.0.0.1:0?framing=length32\"}\n"});
         struct journal j;

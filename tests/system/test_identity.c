@@ -206,7 +206,7 @@ options_that_do_not_go_together_are_refused(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(wrong); i++) {
         struct run_result result =
             run_program(harness_program("msockd"), "-t", "-l", wrong[i][0], NULL);
 

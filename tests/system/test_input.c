@@ -292,7 +292,7 @@ bad_json_is_refused_with_its_place_and_good_json_is_kept_as_sent(void **state)
 
     (void)state;
     peer_connect(&p, &d->listeners[0]);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct outgoing m = {.kind = 'J', .value = id, .body = rows[i].text};
         struct answer a;
 
@@ -311,7 +311,7 @@ bad_json_is_refused_with_its_place_and_good_json_is_kept_as_sent(void **state)
     journal_load(d->data_dir, false, &j);
     journal_check(&j);
     assert_int_equal(j.count, good);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         const struct entry *e = NULL;
 
         snprintf(id, sizeof(id), "json-%zu", i);

@@ -30,7 +30,7 @@ static const struct {
     {"auto://127.0.0.1:0", &raw_cnp_burst},
 };
 
-#define OPENINGS (sizeof(openings) / sizeof(openings[0]))
+#define OPENINGS (MS_ARRAY_LEN(openings))
 
 static const char *
 with_options(const char *url, const char *options)

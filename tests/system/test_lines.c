@@ -148,7 +148,7 @@ a_line_that_cannot_be_carried_is_refused_alone(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct daemon *d =
             daemon_start(&(struct daemon_options){.workers = 1, .listen = {cases[i].listener}});
         const char *listener = d->listeners[0].url;
@@ -307,7 +307,7 @@ what_cannot_be_is_said(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(words); i++) {
         struct run_result result = run_program(harness_program("msock"), words[i][0], words[i][1],
                                                words[i][2], words[i][3], NULL);
 

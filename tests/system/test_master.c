@@ -538,7 +538,7 @@ a_msockd_of_another_layout_is_not_said_to_be_gone(void **state)
     assert_int_equal(pwrite(fd, &strange, sizeof(strange), offsetof(struct stats_control, version)),
                      sizeof(strange));
     close(fd);
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         result = daemon_control(d, cases[i].command, NULL);
         assert_true(result.status != 0);
         if (strstr(result.out, cases[i].said) == NULL && strstr(result.err, cases[i].said) == NULL)

@@ -97,7 +97,7 @@ a_module_that_does_not_fit_leaves_all_as_it_was_at_a_reload(void **state)
     (void)state;
     peer_connect(&p, &d->listeners[0]);
     daemon_workers(d, &before);
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         struct run_result result;
 
         daemon_configure(d, module_config(cases[i].module));

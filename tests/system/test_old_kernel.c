@@ -40,7 +40,7 @@ static const struct {
 #endif
 };
 
-#define NEWER (sizeof(newer) / sizeof(newer[0]))
+#define NEWER (MS_ARRAY_LEN(newer))
 
 static struct daemon *
 start_refused(const struct refused *refused)
@@ -217,7 +217,7 @@ a_call_that_is_needed_is_named_at_the_start(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(needed); i++) {
         struct refused refused = {.error = i % 2 == 0 ? EPERM : ENOSYS, .count = 1};
         struct run_result result;
         struct daemon *d;

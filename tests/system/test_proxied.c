@@ -63,7 +63,7 @@ the_address_in_the_header_is_the_peer(void **state)
     struct daemon *d = start(LISTEN);
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct peer_counts counts;
         struct peer p;
 
@@ -95,7 +95,7 @@ a_header_too_many_is_told(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct daemon *d = daemon_start(&(struct daemon_options){
             .listen = {"frame://127.0.0.1:0?proxy=required&proxy_from=127.0.0.1",
                        "frame://127.0.0.1:0"}});
@@ -193,7 +193,7 @@ static void
 what_is_no_header_is_closed(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof(bads) / sizeof(bads[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(bads); i++) {
         struct daemon *d = start(LISTEN);
         char byte;
         struct peer p;
@@ -391,7 +391,7 @@ haproxy_says_whose_a_connection_is(void **state)
 
     (void)state;
     haproxy_need();
-    for (size_t i = 0; i < sizeof(servers) / sizeof(servers[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(servers); i++) {
         const struct entry *first;
         char name[64];
         struct haproxy h;

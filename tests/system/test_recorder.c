@@ -132,7 +132,7 @@ every_way_to_die_is_kept(void **state)
     struct peer p;
 
     (void)state;
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(ways); i++) {
         json_t *crashes, *crash;
 
         crash_by(d, ways[i].word, &p);

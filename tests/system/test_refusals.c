@@ -102,7 +102,7 @@ what_a_handler_cannot_take_or_a_key_open_is_refused_with_its_first_packet(void *
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         char file[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN];
         char url[HARNESS_PATH_LEN + 200];
         struct daemon_options options = {.workers = 1, .listen = {url}};
@@ -126,7 +126,7 @@ a_limit_that_the_peer_is_not_told_is_in_the_log(void **state)
                                        "tinyproto://127.0.0.1:0?max_message_size=5"};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(urls); i++) {
         struct daemon *d =
             daemon_start(&(struct daemon_options){.workers = 1, .listen = {urls[i]}});
         struct peer p;
@@ -174,7 +174,7 @@ what_a_sender_can_know_it_says_before_it_connects(void **state)
     harness_directory(dir);
     harness_join(file, dir, "file");
     harness_write_file(file, "content", 7);
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         const char *words[5];
 
         for (size_t k = 0; k < 5; k++)

@@ -300,7 +300,7 @@ a_wrong_configuration_changes_nothing(void **state)
 
     (void)state;
     peer_connect(&witness, &d->listeners[0]);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         daemon_configure(d, rows[i].text);
         expect_failed_reload(d, &witness, rows[i].said);
     }

@@ -70,7 +70,7 @@ messages_of_all_sizes_come_back_as_they_were(void **state)
     struct daemon *d = start((struct daemon_options){.handler = "echo"}, "127.0.0.1:0", "");
 
     (void)state;
-    echo_sizes(d, sizes, sizeof(sizes) / sizeof(sizes[0]), RAW_WHOLE);
+    echo_sizes(d, sizes, MS_ARRAY_LEN(sizes), RAW_WHOLE);
     daemon_stop(d);
 }
 
@@ -81,8 +81,8 @@ messages_come_back_however_they_are_cut(void **state)
     struct daemon *d = start((struct daemon_options){.handler = "echo"}, "127.0.0.1:0", "");
 
     (void)state;
-    echo_sizes(d, few, sizeof(few) / sizeof(few[0]), RAW_BYTES);
-    echo_sizes(d, more, sizeof(more) / sizeof(more[0]), RAW_PIECES);
+    echo_sizes(d, few, MS_ARRAY_LEN(few), RAW_BYTES);
+    echo_sizes(d, more, MS_ARRAY_LEN(more), RAW_PIECES);
     daemon_stop(d);
 }
 
@@ -118,7 +118,7 @@ old_clients_get_answers_without_numbers(void **state)
 
     (void)state;
     raw_connect(&r, &raw_cnp_old, &d->listeners[0], RAW_WHOLE);
-    for (size_t k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
+    for (size_t k = 0; k < MS_ARRAY_LEN(sizes); k++)
         raw_echo(&r, sizes[k], (unsigned)k);
     raw_close(&r);
     daemon_stop(d);
@@ -311,7 +311,7 @@ replies_go_back_as_the_listener_says(void **state)
     };
 
     (void)state;
-    for (size_t row = 0; row < sizeof(rows) / sizeof(rows[0]); row++) {
+    for (size_t row = 0; row < MS_ARRAY_LEN(rows); row++) {
         char more[64];
         struct daemon *d;
 

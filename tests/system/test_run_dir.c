@@ -63,7 +63,7 @@ check_all_say(const struct daemon *d, const char *text)
     char pid[32];
 
     snprintf(pid, sizeof(pid), "process %d", (int)d->run.pid);
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(commands); i++) {
         check_said(d, commands[i], text);
         check_said(d, commands[i], pid);
     }
@@ -210,7 +210,7 @@ removed_files_are_said_and_let_no_second_daemon_in(void **state)
     struct run_result r;
 
     (void)state;
-    remove_files(d, names, sizeof(names) / sizeof(names[0]), false);
+    remove_files(d, names, MS_ARRAY_LEN(names), false);
     WAIT_FOR(daemon_logged(d, "lock was removed in it, control was removed in it, msockd.pid was "
                               "removed in it"),
              LONG_MS);
@@ -252,7 +252,7 @@ files_of_a_stranger_stay(void **state)
     char before[4096] = "", after[4096] = "";
 
     (void)state;
-    remove_files(d, names, sizeof(names) / sizeof(names[0]), true);
+    remove_files(d, names, MS_ARRAY_LEN(names), true);
     WAIT_FOR(daemon_logged(d, "msockd.pid was replaced in it"), LONG_MS);
     list_files(d->runtime_dir, before, sizeof(before));
     check_goes_on(d);

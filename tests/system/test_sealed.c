@@ -105,7 +105,7 @@ files_of_any_size_come_as_they_are(void **state)
     d = daemon_start(&(struct daemon_options){.listen = {url}});
     m = client(d, "msp", KEY_OLD);
     harness_join(path, dir, "file");
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++) {
         char name[32], kept[HARNESS_PATH_LEN + 64];
         char *body = malloc(sizes[i] + 1), *got;
         size_t n;

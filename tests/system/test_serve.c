@@ -83,7 +83,7 @@ the_tables_are_those_of_the_commands(void **state)
     serving_start(&s, d->runtime_dir, anywhere);
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, "one", "x", 1, &a), ANSWER_ACK);
-    for (size_t i = 0; i < sizeof(tables) / sizeof(tables[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(tables); i++)
         WAIT_FOR(is_served(&s, d, tables[i]), 5000);
     expect(&s, "GET", "/api/conns", "", 200, p.name);
     expect(&s, "GET", "/api/events", "", 200, "\"event\":\"committed\"");

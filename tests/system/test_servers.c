@@ -73,8 +73,8 @@ servers_that_are_killed_and_restarted_in_turn_hold_up_no_sender(void **state)
         {SENDER_FILES, "?pick=spread"},
         {SENDER_CNP, "?pick=spread&mode=burst"},
     };
-    static struct sender senders[sizeof(rows) / sizeof(rows[0])];
-    const size_t count = sizeof(rows) / sizeof(rows[0]);
+    static struct sender senders[MS_ARRAY_LEN(rows)];
+    const size_t count = MS_ARRAY_LEN(rows);
     struct daemon *servers[SERVERS];
 
     (void)state;
@@ -129,7 +129,7 @@ every_protocol_and_command_takes_the_next_server(void **state)
         {"frame", "?framing=fixed:6"},
         {"frame", "?framing=eof"},
     };
-    const size_t count = sizeof(rows) / sizeof(rows[0]);
+    const size_t count = MS_ARRAY_LEN(rows);
     struct daemon_options options = {.workers = 1};
     char listen[8][64], url[200], said[100];
     struct daemon *gone, *there;

@@ -209,7 +209,7 @@ change_faults(struct soak *s)
         "", "sync EIO /journal/ 300\n", "", "write short /data/ 20\n", "", "sync delay-100 - 50\n"};
 
     if (s->d->options.faults)
-        faults_set(s->d, rules[s->faults++ % (sizeof(rules) / sizeof(rules[0]))]);
+        faults_set(s->d, rules[s->faults++ % (MS_ARRAY_LEN(rules))]);
 }
 
 static void

@@ -125,7 +125,7 @@ a_size_over_the_limit_gets_generic_error(void **state)
     static const uint32_t sizes[] = {1001, 65536, 0xf0000000, 0xf0ffffff};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(sizes); i++) {
         struct raw r;
 
         raw_connect(&r, &raw_tiny, &d->listeners[0], RAW_BYTES);

@@ -146,7 +146,7 @@ each_check_that_fails_is_named(void **state)
     char line[256];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         server_start(&s, rows[i].cert, NULL);
         snprintf(line, sizeof(line), "$M -u $U send %s --reply abc", rows[i].options);
         expect(&s, line, EX_NOPERM, rows[i].text);
@@ -200,7 +200,7 @@ wrong_options_are_told(void **state)
 
     (void)state;
     server_start(&s, "good", NULL);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++)
         expect(&s, rows[i].command, rows[i].status, rows[i].text);
 }
 
@@ -315,16 +315,16 @@ every_protocol_runs_inside(void **state)
         {"frame://127.0.0.1:0?handler=echo", "frame+tls://localhost:$P"},
         {"frame://127.0.0.1:0?handler=echo&framing=eof", "frame+tls://localhost:$P?framing=eof"},
     };
-    const char *listen[sizeof(rows) / sizeof(rows[0])];
+    const char *listen[MS_ARRAY_LEN(rows)];
     struct daemon *d;
     struct server s;
     char line[512];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++)
         listen[i] = rows[i].listen;
-    d = daemon_with_tls(&s, listen, sizeof(rows) / sizeof(rows[0]));
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    d = daemon_with_tls(&s, listen, MS_ARRAY_LEN(rows));
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         s.port = target_port(&d->listeners[i]);
         snprintf(
             line, sizeof(line),
@@ -349,16 +349,16 @@ a_load_runs_inside(void **state)
          "200 answered"},
         {"frame://127.0.0.1:0?handler=discard&framing=eof", "frame", "", "200 sent"},
     };
-    const char *listen[sizeof(rows) / sizeof(rows[0])];
+    const char *listen[MS_ARRAY_LEN(rows)];
     struct daemon *d;
     struct server s;
     char line[512];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++)
         listen[i] = rows[i].listen;
-    d = daemon_with_tls(&s, listen, sizeof(rows) / sizeof(rows[0]));
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    d = daemon_with_tls(&s, listen, MS_ARRAY_LEN(rows));
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         s.port = target_port(&d->listeners[i]);
         snprintf(line, sizeof(line),
                  "$M bench -u %s+tls://localhost:$P%s --ca ca.pem -c 5 -n 200 %s", rows[i].url,

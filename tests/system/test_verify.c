@@ -126,7 +126,7 @@ each_kind_of_damage_is_named(void **state)
     (void)state;
     daemon_stop(d);
     harness_join(copy, d->dir, "copy");
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         snprintf(commands, sizeof(commands), "rm -rf copy; cp -a data copy; cd copy; %s",
                  rows[i].damage);
         shell(d, "", commands);
@@ -160,10 +160,10 @@ since_leaves_out_the_bodies_of_older_records(void **state)
     (void)state;
     daemon_stop(d);
     shell(d, "", "rm data/files/dir/a.txt; echo >data/files/stray");
-    for (size_t i = 0; i < sizeof(young) / sizeof(young[0]); i++)
+    for (size_t i = 0; i < MS_ARRAY_LEN(young); i++)
         expect_finding(d->data_dir, young[i], "files/dir/a.txt: missing; record");
     expect_sound(d->data_dir, "2999-12-31");
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(wrong); i++) {
         struct run_result result = verify(d->data_dir, wrong[i]);
 
         if (result.status != EX_USAGE)

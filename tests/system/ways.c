@@ -90,7 +90,7 @@ const struct way ways[] = {
     {.name = "auto: msp", .listen = "auto://127.0.0.1:0", .acknowledges = true, .stays = true},
 };
 
-const size_t way_count = sizeof(ways) / sizeof(ways[0]);
+const size_t way_count = MS_ARRAY_LEN(ways);
 
 void
 ways_listen(struct daemon_options *options)

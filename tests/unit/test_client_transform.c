@@ -73,7 +73,7 @@ over_msp_a_reply_that_is_rejected_is_an_error_and_none_is_none(void **state)
     static const char *const replies[] = {"reply", "bxreply", "b", ""};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(replies) / sizeof(replies[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(replies); i++) {
         struct server *s = server_create();
         bool empty = replies[i][0] == '\0';
         msock *m;

@@ -519,7 +519,7 @@ what_a_document_may_cost_is_known_before(void **state)
 
     (void)state;
     json_set_alloc_funcs(counted_malloc, counted_free);
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct message *m = repeated(&store, rows[i][0], rows[i][1], rows[i][2]);
         uint64_t weight = 0, cost = 0;
 

@@ -95,7 +95,7 @@ packets_are_right_however_much_was_prepared(void **state)
 
     assert_int_equal(source_open(&file, f->path, &waiter), 0);
     source_attach(&file, &streamed);
-    for (size_t i = 0; i < sizeof(bites) / sizeof(bites[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(bites); i++) {
         walk(f, &memory, bites[i]);
         walk(f, &streamed, bites[i]);
     }

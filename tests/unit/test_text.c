@@ -194,7 +194,7 @@ bytes_have_the_unit_that_fits(void **state)
                  {1536, "1.5 KiB"}, {1048576, "1.0 MiB"}, {(double)UINT64_MAX, "16.0 EiB"}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
         char text[TEXT_BYTES_LEN];
 
         assert_string_equal(text_bytes(cases[i].bytes, text), cases[i].text);

@@ -208,7 +208,7 @@ a_full_socket_is_written_on_later(void **state)
     pair_agrees(&p);
     for (size_t i = 0; i < sizeof(block); i++)
         block[i] = (char)(i % 251);
-    for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(pieces); i++) {
         block_passes(p.client, p.server, pieces[i]);
         block_passes(p.server, p.client, pieces[i]);
     }

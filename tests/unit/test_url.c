@@ -402,7 +402,7 @@ an_address_covers_itself_and_all_addresses_cover_their_family(void **state)
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
         struct endpoint wide = endpoint_of(rows[i].wide), narrow = endpoint_of(rows[i].narrow);
 
         assert_int_equal(endpoint_covers(&wide, &narrow), rows[i].covers);
