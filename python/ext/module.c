@@ -356,12 +356,13 @@ static PyMethodDef module_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-/* One for the process: the stable ABI of 3.9 gives a type no way to its module. */
+/* One for the process: the stable ABI of 3.9 gives a type no way to its module. With this m_size
+ * each interpreter that imports it asks for it. */
 static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "msock._msock",
     .m_doc = "libmsock for Python. Use it through the package msock.",
-    .m_size = -1,
+    .m_size = 0,
     .m_methods = module_methods,
 };
 
@@ -474,10 +475,8 @@ module_watch_forks(void)
     return -1;
 }
 
-PyMODINIT_FUNC PyInit__msock(void);
-
-PyMODINIT_FUNC
-PyInit__msock(void)
+static PyObject *
+module_create(void)
 {
     PyObject *module = PyModule_Create(&module_def);
 
@@ -494,4 +493,22 @@ PyInit__msock(void)
         return module;
     Py_DECREF(module);
     return NULL;
+}
+
+PyMODINIT_FUNC PyInit__msock(void);
+
+/* Callbacks would run in the main interpreter, and exceptions be of its classes. */
+PyMODINIT_FUNC
+PyInit__msock(void)
+{
+    static PyObject *module;
+
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0) {
+        PyErr_SetString(PyExc_ImportError, "msock works in the main interpreter of a process only");
+        return NULL;
+    }
+    if (module == NULL)
+        module = module_create();
+    Py_XINCREF(module);
+    return module;
 }

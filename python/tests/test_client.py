@@ -3,6 +3,7 @@
 import array
 import functools
 import gc
+import importlib
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -672,6 +674,21 @@ class Connections(TestCase):
         with Named(DEAD) as client:
             client.note = "kept"
             self.assertEqual(client.name, "mine")
+
+    def test_other_interpreters_are_refused(self) -> None:
+        try:
+            import _xxsubinterpreters as interpreters
+        except ImportError:
+            self.skipTest("this Python has no module for it")
+        other = interpreters.create()
+        self.addCleanup(interpreters.destroy, other)
+        with self.assertRaisesRegex(interpreters.RunFailedError, "ImportError.*main interpreter"):
+            interpreters.run_string(other, "import msock")
+
+    def test_the_module_is_one(self) -> None:
+        """Also for who imports it again."""
+        module = sys.modules.pop("msock._msock")
+        self.assertIs(importlib.import_module("msock._msock"), module)
 
     def test_exceptions_can_be_pickled(self) -> None:
         error = pickle.loads(pickle.dumps(msock.Refused("a sentence", "busy")))
