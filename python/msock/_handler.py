@@ -72,7 +72,7 @@ class Handler:
     when msockd has no more messages for this process.
 
     What the program prints goes to standard error, and so to msockd's log (level info): standard output belongs to
-    the answers from the first message on.
+    the answers. Before the loop this holds for what print() keeps in its buffer.
     """
 
     def __init__(self) -> None:
@@ -82,12 +82,12 @@ class Handler:
         if self._pipes is None:
             messages = io.open(os.dup(0), "rb")
             answers = os.dup(1)
-            sys.stdout.flush()
+            os.dup2(2, 1)
+            sys.stdout.flush()  # what was printed before, too
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(line_buffering=True)  # a log is read while it is written
             with open(os.devnull, "rb") as null:
                 os.dup2(null.fileno(), 0)
-            os.dup2(2, 1)
             self._pipes = messages, answers
         return self._pipes
 
