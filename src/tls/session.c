@@ -12,10 +12,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define RECORD_MAX 16384 /* bytes in one of TLS */
-#define HELD_MAX   ((size_t)TLS_HELD_RECORDS * RECORD_MAX)
-#define CERT_LARGE 64000 /* bytes: with what else belongs to it, it fits into no ticket */
-#define HANDSHAKE  22    /* the type of the first record: PROTOCOL.md section 6 */
+#define RECORD_MAX  16384 /* bytes in one of TLS */
+#define RECORD_COST 512   /* bytes of a large one for which it takes as long to open a tiny one */
+#define STEP_COST   4096  /* the same of a step of a handshake */
+#define HELD_MAX    ((size_t)TLS_HELD_RECORDS * RECORD_MAX)
+#define CERT_LARGE  64000 /* bytes: with what else belongs to it, it fits into no ticket */
+#define HANDSHAKE   22    /* the type of the first record: PROTOCOL.md section 6 */
 
 struct tls_session {
     SSL *ssl;
@@ -24,6 +26,8 @@ struct tls_session {
     int failed; /* errno for the next read; 0: none */
     bool is_begun, wants_write, is_untrusted;
     struct tls_socket socket;
+    size_t cost;       /* of the last tls_read */
+    bool is_tiny;      /* it left records, perhaps: they cost more than they have */
     size_t held_plain; /* bytes of the caller's that are in socket.held, and not told as written */
     char error[TLS_ERROR_LEN];
 };
@@ -276,7 +280,7 @@ tls_is_resumed(const struct tls_session *s)
 static void
 session_lend_room(struct tls_session *s, char *room, size_t n)
 {
-    s->socket.room_len = n > RECORD_MAX ? n - RECORD_MAX : 0;
+    s->socket.room_len = n > RECORD_MAX && !s->is_tiny ? n - RECORD_MAX : 0;
     s->socket.room = room + n - s->socket.room_len;
 }
 
@@ -301,11 +305,17 @@ session_is_empty(const struct tls_session *s)
     return s->socket.is_drained && s->socket.ahead_len == 0 && SSL_has_pending(s->ssl) == 0;
 }
 
+static size_t
+record_cost(size_t n)
+{
+    return n < RECORD_COST ? RECORD_COST : n;
+}
+
 ssize_t
 tls_read(struct tls_session *s, void *data, size_t n)
 {
+    size_t more, most = s->context->role == TLS_SERVER ? n : SIZE_MAX;
     ssize_t got;
-    size_t more;
 
     if (s->failed != 0) {
         errno = s->failed;
@@ -319,23 +329,37 @@ tls_read(struct tls_session *s, void *data, size_t n)
     /* What was read ahead would be lost meanwhile, and no peer that reads comes here. */
     if (got < 0 && s->wants_write && s->context->role == TLS_SERVER)
         return session_fail(s, EPROTO, "it asks for new keys and does not read");
-    /* Further records, as many as are there. */
-    while (got > 0 && (size_t)got < n && !session_is_empty(s)) {
+    if (got < 0 && errno != EAGAIN)
+        s->failed = errno;
+    s->cost = got > 0 ? record_cost((size_t)got) : 0;
+    /* Further records, as many as are there; of tiny ones a server leaves what OpenSSL can keep. */
+    while (got > 0 && (size_t)got < n && !session_is_empty(s) &&
+           (s->cost < most || s->socket.ahead_len > 0)) {
+        s->is_tiny = s->cost >= most;
         session_lend_room(s, (char *)data + got, n - (size_t)got);
         if (SSL_read_ex(s->ssl, (char *)data + got, n - (size_t)got, &more) != 1) {
             session_keep_failure(s);
             break;
         }
         got += (ssize_t)more;
+        s->cost += record_cost(more);
     }
     s->socket.room_len = s->socket.ahead_len = 0;
+    s->is_tiny = got > 0 && (size_t)got < n && s->cost >= most;
+    s->cost += s->socket.messages * STEP_COST;
     return got;
+}
+
+size_t
+tls_read_cost(const struct tls_session *s)
+{
+    return s->cost;
 }
 
 bool
 tls_is_drained(const struct tls_session *s)
 {
-    return s->socket.is_drained && s->failed == 0 &&
+    return s->socket.is_drained && !s->is_tiny && s->failed == 0 &&
            (SSL_get_shutdown(s->ssl) & SSL_RECEIVED_SHUTDOWN) == 0;
 }
 

@@ -128,6 +128,9 @@ MS_MUST_CHECK int tls_handshake(struct tls_session *s);
  * changed, up to n. */
 MS_MUST_CHECK ssize_t tls_read(struct tls_session *s, void *data, size_t n);
 
+/* What the last tls_read cost, in bytes of large records: a tiny one costs more than it has. */
+size_t tls_read_cost(const struct tls_session *s);
+
 /* After a tls_read that has returned less than it might have: nothing else is here, and epoll tells
  * of what comes. Else only another tls_read can tell. */
 bool tls_is_drained(const struct tls_session *s);

@@ -461,7 +461,7 @@ conn_read_some(struct conn *c, bool to_end)
 
     conn_feed_rest(c);
     while (conn_wants_bytes(c) && c->unfed.len == 0) {
-        size_t size = conn_read_size(c);
+        size_t size = conn_read_size(c), cost;
         ssize_t n = conn_receive(c, w->read_buf, size);
 
         if (n < 0 && errno == EINTR)
@@ -484,7 +484,8 @@ conn_read_some(struct conn *c, bool to_end)
                 conn_peer_done(c);
             return;
         }
-        w->read += (size_t)n;
+        cost = c->tls != NULL ? tls_read_cost(c->tls) : (size_t)n;
+        w->read += cost;
         conn_mark_busy(c);
         conn_note_foreign(c, w->read_buf, (size_t)n);
         CONN_ADD(c, bytes_in, (uint64_t)n);
@@ -499,7 +500,7 @@ conn_read_some(struct conn *c, bool to_end)
             conn_drained(c);
             return;
         }
-        share -= (size_t)n < share ? (size_t)n : share;
+        share -= cost < share ? cost : share;
         if (share == 0) {
             conn_read_later(c);
             return;

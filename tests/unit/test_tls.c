@@ -244,6 +244,30 @@ several_records_are_one_call_of_each_side(void **state)
     pair_close(&p);
 }
 
+/* Not all that would fit is opened at once. */
+static void
+tiny_records_count_for_more_than_they_hold(void **state)
+{
+    enum { RECORDS = 200, ROOM = 4096 };
+    struct pair p = pair_of("server", NULL, "localhost");
+    size_t received = 0;
+    ssize_t n;
+
+    (void)state;
+    pair_agrees(&p);
+    for (unsigned i = 0; i < RECORDS; i++)
+        assert_int_equal(tls_writev(p.client, &(struct iovec){block, 1}, 1), 1);
+    while ((n = tls_read(p.server, got_block, ROOM)) > 0) {
+        assert_in_range(n, 1, ROOM / 100);
+        assert_true(tls_read_cost(p.server) >= 100 * (size_t)n);
+        received += (size_t)n;
+        assert_true(received == RECORDS || !tls_is_drained(p.server));
+    }
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(received, RECORDS);
+    pair_close(&p);
+}
+
 /* What is said later is behind what waits, and what waits when all is over is given up. */
 static void
 the_end_is_behind_what_was_written(void **state)
@@ -776,6 +800,7 @@ main(void)
         cmocka_unit_test(a_full_socket_is_written_on_later),
         cmocka_unit_test(several_records_are_one_call_of_each_side),
         cmocka_unit_test(a_flight_is_one_call_where_the_kernel_has_no_tls),
+        cmocka_unit_test(tiny_records_count_for_more_than_they_hold),
         cmocka_unit_test(the_end_is_behind_what_was_written),
         cmocka_unit_test(the_reason_is_kept_behind_what_was_right),
         cmocka_unit_test(a_cut_is_no_end),
