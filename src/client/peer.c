@@ -287,6 +287,14 @@ peer_sent(struct peer *p, size_t n)
     p->body.len -= n - first;
 }
 
+static void
+peer_note_flushed(struct peer *p)
+{
+    p->flushed = p->results.sent;
+    p->flushed_bytes = p->transport->bytes_out;
+    peer_expect_reply(p);
+}
+
 /* False where the connection is lost. Nothing leaves that was made without memory. */
 static bool
 peer_send(struct peer *p, bool *moved)
@@ -313,9 +321,7 @@ peer_send(struct peer *p, bool *moved)
         }
     }
     chain_fini(&p->answers.ready);
-    p->flushed = p->results.sent;
-    p->flushed_bytes = p->transport->bytes_out;
-    peer_expect_reply(p);
+    peer_note_flushed(p);
     return true;
 }
 
@@ -351,7 +357,10 @@ peer_feed(struct peer *p, bool *moved)
         case PROTO_MORE:
             break;
         case PROTO_FLUSH: /* what is ready leaves with this turn */
-            peer_expect_reply(p);
+            if (peer_to_send(p) == 0)
+                peer_note_flushed(p);
+            else
+                peer_expect_reply(p);
             break;
         case PROTO_MESSAGE:
             peer_receive(p, &io, m);

@@ -151,10 +151,11 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
     return tinyproto_consent(tp, io, message_out);
 }
 
-/* OK for our SIZE. */
+/* OK for our SIZE. The reply to an empty message may come right behind it. */
 static enum proto_event
 tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
+    bool whole = tp->role == PROTO_CLIENT && io->outbox->first->blob->len == 0;
     struct chain payload;
 
     answers_chain(io->answers, &payload);
@@ -168,7 +169,7 @@ tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **m
     tp->asking = false;
     if (tp->state == TINYPROTO_HELD)
         return tinyproto_consent(tp, io, message_out);
-    return PROTO_MORE;
+    return whole ? PROTO_FLUSH : PROTO_MORE;
 }
 
 static enum proto_event

@@ -29,6 +29,10 @@ serve_echo(struct byte_server *s)
     EXPECT(s, "\0\0\0\0");
     SAY(s, "\xff");
     SEND(s, "");
+    EXPECT(s, "\0\0\0\0");
+    SAY(s, "\xff\0\0\0\3");
+    EXPECT(s, "\xff");
+    SAY(s, "too");
     byte_expect_end(s);
 }
 
@@ -50,8 +54,10 @@ messages_and_replies_have_consent(void **state)
     assert_int_equal(msock_send(m, NULL, 0), MSOCK_OK);
     assert_string_equal(msock_reply(m, &n), "");
     assert_int_equal(n, 0);
+    assert_int_equal(msock_send(m, NULL, 0), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "too");
     msock_get_counts(m, &counts);
-    assert_int_equal(counts.messages, 2);
+    assert_int_equal(counts.messages, 3);
     assert_int_equal(counts.connects, 1);
     msock_close(m);
     byte_server_stop(&s);
