@@ -193,10 +193,14 @@ events_run(struct ctl *ctl, int argc, char *argv[])
     const struct ctl_option options[] = {
         {"json", &json, NULL}, {"worker", NULL, &events.worker}, {"conn", NULL, &events.conn}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
+    uint64_t number;
     json_t *rows;
 
     if (status != CTL_GO_ON)
         return status;
+    if (events.worker != NULL && strcmp(events.worker, "relay") != 0 &&
+        text_parse_number(events.worker, 0, UINT32_MAX, &number) < 0)
+        return ctl_usage(ctl, "--worker: \"%s\" is no number of a worker", events.worker);
     if ((status = events_read(ctl, &events, &rows)) != EX_OK)
         return status;
     return rows_print(ctl, rows, json, event_columns, MS_ARRAY_LEN(event_columns));

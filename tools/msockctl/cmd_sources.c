@@ -120,11 +120,11 @@ const struct ctl_command ctl_sources = {
     .name = "sources",
     .summary = "each source: connections, rate, bytes, penalty",
     .help = "usage: msockctl [-r DIR] sources [--json]\n"
-            "The sources of connections: IPv4 addresses, IPv6 networks /64, names of\n"
-            "certificates (cert:#DIGEST without a connection), and users of Unix sockets; also "
-            "those without a connection that are remembered. UNFINISHED is what\n"
-            "their messages under way have on disk, PENALTY the seconds for which they are turned\n"
-            "away, WHY what for. Up to a second old.\n\n"
+            "The sources of connections: IPv4 addresses, IPv6 networks /64, names of certificates\n"
+            "(cert:#DIGEST without a connection), and users of Unix sockets; also those without a\n"
+            "connection that are remembered. UNFINISHED is what their messages under way have on\n"
+            "disk, PENALTY the seconds for which they are turned away, WHY what for. Up to a\n"
+            "second old.\n\n"
             "  --json  an array of objects: source, open, rate, bytes, unfinished, penalty, why\n",
     .run = table_run,
     .rows = sources_rows,

@@ -3,7 +3,6 @@
 #include "ctl.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <sysexits.h>
 #include <time.h>
 
@@ -95,15 +94,11 @@ wait_run(struct ctl *ctl, int argc, char *argv[])
                                          {"timeout", NULL, &timeout}};
     int status = ctl_options(ctl, argc, argv, options, MS_ARRAY_LEN(options));
     uint64_t timeout_us = WAIT_DEFAULT_US;
-    char *end;
 
     if (status != CTL_GO_ON)
         return status;
-    if (generation != NULL) {
-        w.generation = strtoull(generation, &end, 10);
-        if (w.generation == 0 || *end != '\0' || generation[0] == '-')
-            return ctl_usage(ctl, "--generation: \"%s\" is no number of a generation", generation);
-    }
+    if (generation != NULL && text_parse_number(generation, 1, UINT64_MAX, &w.generation) < 0)
+        return ctl_usage(ctl, "--generation: \"%s\" is no number of a generation", generation);
     if (timeout != NULL && ctl_seconds(ctl, "timeout", timeout, &timeout_us) < 0)
         return EX_USAGE;
     w.end_us = clock_mono_us() + timeout_us;
