@@ -74,10 +74,12 @@ unix_file_open(const char *path, struct stat *st_out)
 
 /* chmod by name would follow a link put there meanwhile, and fchmod refuses such a descriptor. */
 static int
-unix_file_chmod(int fd, mode_t mode)
+unix_file_allow(int fd, mode_t mode, gid_t gid)
 {
     char path[32];
 
+    if (gid != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) < 0)
+        return -1;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return chmod(path, mode);
 }
@@ -104,9 +106,7 @@ unix_own(struct listen_socket *s, mode_t mode, gid_t gid)
         goto out;
     s->dev = st.st_dev;
     s->ino = st.st_ino;
-    if (gid != (gid_t)-1 && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) < 0)
-        goto out;
-    rc = unix_file_chmod(fd, mode);
+    rc = unix_file_allow(fd, mode, gid);
 out:
     fd_close(&fd);
     return rc;
@@ -468,7 +468,7 @@ listen_close(struct listen_socket *s)
 }
 
 int
-listen_chmod(const struct listen_socket *s, mode_t mode)
+listen_allow(const struct listen_socket *s, mode_t mode, gid_t gid)
 {
     struct stat st;
     int fd = unix_file_open(endpoint_unix_path(&s->bound), &st);
@@ -478,7 +478,7 @@ listen_chmod(const struct listen_socket *s, mode_t mode)
         return -1;
     errno = ESTALE;
     if (st.st_dev == s->dev && st.st_ino == s->ino)
-        rc = unix_file_chmod(fd, mode);
+        rc = unix_file_allow(fd, mode, gid);
     fd_close(&fd);
     return rc;
 }

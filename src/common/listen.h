@@ -80,8 +80,8 @@ enum listen_file { LISTEN_FILE_OURS, LISTEN_FILE_NONE, LISTEN_FILE_OTHER };
 /* LISTEN_FILE_OURS for a socket that has no file, and where it cannot be told. */
 enum listen_file listen_file(const struct listen_socket *s);
 
-/* Changes the mode of the file. Returns 0, or -1 with errno (ESTALE: another file has its name now,
- * and is left alone). */
-MS_MUST_CHECK int listen_chmod(const struct listen_socket *s, mode_t mode);
+/* Changes the mode of the file, and its group unless that is (gid_t)-1. Returns 0, or -1 with errno
+ * (ESTALE: another file has its name now, and is left alone). */
+MS_MUST_CHECK int listen_allow(const struct listen_socket *s, mode_t mode, gid_t gid);
 
 #endif

@@ -130,7 +130,7 @@ listener_look(struct listener *l)
 }
 
 void
-listener_apply(const struct listener *l, const struct listener_config *lc)
+listener_apply(const struct listener *l, const struct listener_config *lc, gid_t gid)
 {
     /* A worker can have changed it for all that share the socket. */
     if (fd_set_nonblock(l->socket.fd) < 0)
@@ -140,13 +140,13 @@ listener_apply(const struct listener *l, const struct listener_config *lc)
         log_line(LOG_listener_unchanged, "%s: cannot change the backlog: %s", lc->name,
                  strerror(errno));
     if (endpoint_unix_path(&l->socket.bound) == NULL || l->given ||
-        listen_chmod(&l->socket, (mode_t)lc->number[OPTION_MODE]) == 0)
+        listen_allow(&l->socket, (mode_t)lc->number[OPTION_MODE], gid) == 0)
         return;
     if (errno == ESTALE)
         log_line(LOG_socket_file_gone,
                  "%s: another file has taken the socket's name: left alone, and nobody can connect",
                  lc->name);
     else
-        log_line(LOG_listener_unchanged, "%s: cannot change the mode: %s", lc->name,
+        log_line(LOG_listener_unchanged, "%s: cannot change the mode or the group: %s", lc->name,
                  strerror(errno));
 }

@@ -204,7 +204,8 @@ reload_commit(struct master *m, struct failure *why)
     m->current = g;
     m->pending = NULL;
     for (size_t k = 0; k < g->socket_count; k++)
-        listener_apply(g->sockets[k].socket, &g->config->listeners[g->sockets[k].listener]);
+        listener_apply(g->sockets[k].socket, &g->config->listeners[g->sockets[k].listener],
+                       master_group(g->config));
     retired_revive(m, g);
     if (old != NULL)
         retired_add(m, old, g);

@@ -133,11 +133,11 @@ void listener_forget(struct listener *l);
 bool listener_serves(const struct listener *l, const struct listener_config *lc,
                      const struct endpoint *ep);
 
-/* Applies what can change on a bound socket: the backlog, and a Unix socket's mode. Makes it
- * non-blocking again, as any process that shares it can have changed that. A failure is
- * logged; the socket goes on as it was. What has taken the name of a Unix socket's file is not
- * touched. */
-void listener_apply(const struct listener *l, const struct listener_config *lc);
+/* Applies what can change on a bound socket: the backlog, and a Unix socket's mode and, unless gid
+ * is (gid_t)-1, its group. Makes it non-blocking again, as any process that shares it can have
+ * changed that. A failure is logged; the socket goes on as it was. What has taken the name of a
+ * Unix socket's file is not touched. */
+void listener_apply(const struct listener *l, const struct listener_config *lc, gid_t gid);
 
 /* Logs it once where the file of a Unix socket was removed or replaced. */
 void listener_look(struct listener *l);

@@ -293,7 +293,7 @@ a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name(void **sta
     l = open_one(&lc, (gid_t)-1, &why);
     assert_non_null(l);
     lc.number[OPTION_MODE] = 0666;
-    listener_apply(l, &lc);
+    listener_apply(l, &lc, (gid_t)-1);
     assert_int_equal(mode_of(p->path), 0666);
 
     fd = open(other, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -301,10 +301,10 @@ a_changed_mode_is_for_the_socket_alone_and_not_for_what_took_its_name(void **sta
     close(fd);
     assert_int_equal(unlink(p->path), 0);
     assert_int_equal(symlink(other, p->path), 0);
-    listener_apply(l, &lc);
+    listener_apply(l, &lc, (gid_t)-1);
     assert_int_equal(mode_of(other), 0600);
     assert_int_equal(rename(other, p->path), 0);
-    listener_apply(l, &lc);
+    listener_apply(l, &lc, (gid_t)-1);
     assert_int_equal(mode_of(p->path), 0600);
     listener_unref(l);
     assert_int_equal(access(p->path, F_OK), 0);
@@ -330,6 +330,9 @@ the_socket_is_given_to_the_group(void **state)
     assert_int_equal(st.st_uid, 0);
     assert_int_equal(st.st_gid, 65534);
     assert_int_equal(st.st_mode & 07777, 0640);
+    listener_apply(l, &lc, 1); /* as a reload does that changes it */
+    assert_int_equal(lstat(p->path, &st), 0);
+    assert_int_equal(st.st_gid, 1);
     listener_unref(l);
 }
 
@@ -350,7 +353,7 @@ a_socket_that_was_shut_down_serves_no_more(void **state)
         assert_non_null(l);
         l->listens = true;
         assert_int_equal(fcntl(l->socket.fd, F_SETFL, 0), 0);
-        listener_apply(l, &lc);
+        listener_apply(l, &lc, (gid_t)-1);
         assert_true(fcntl(l->socket.fd, F_GETFL) & O_NONBLOCK);
         assert_true(listener_serves(l, &lc, &lc.endpoints[0]));
         assert_int_equal(connect_to(&l->socket.bound), 0);
