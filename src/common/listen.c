@@ -107,6 +107,8 @@ unix_own(struct listen_socket *s, mode_t mode, gid_t gid)
     s->dev = st.st_dev;
     s->ino = st.st_ino;
     rc = unix_file_allow(fd, mode, gid);
+    if (rc < 0 && errno == ENOENT)
+        rc = 0; /* without /proc it stays as it was bound: its owner's alone */
 out:
     fd_close(&fd);
     return rc;

@@ -67,8 +67,8 @@
       "some of them slower.",                                                                      \
       "Nothing; or allow the calls in the sandbox.")                                               \
     X(no_proc, WARN, "7467332843bc4ea38295630730b4d70b",                                           \
-      "/proc is not mounted, so large bodies are copied once more and a Unix socket cannot "       \
-      "get its mode.",                                                                             \
+      "/proc is not mounted, so large bodies are copied once more, a Unix socket is for its "      \
+      "owner alone, and there is no upgrade.",                                                     \
       "Mount /proc in the chroot or container.")                                                   \
     X(run_dir_changed, WARN, "8db1b32b050b4de5855c88980b09ebe2",                                   \
       "The runtime directory, or a file in it, was removed or replaced by somebody. msockd "       \

@@ -124,9 +124,10 @@ start_kernel(struct master *m)
         log_line(LOG_old_kernel, "the kernel or a sandbox refuses %s: older calls do the same work",
                  names);
     if (access("/proc/self/fd", X_OK) < 0)
-        log_line(LOG_no_proc,
-                 "/proc is not mounted: large bodies are copied once more, and a Unix socket "
-                 "cannot get its mode");
+        log_line(
+            LOG_no_proc,
+            "/proc is not mounted: large bodies are copied once more, a Unix socket is for its "
+            "owner alone, and there is no upgrade");
     return 0;
 }
 

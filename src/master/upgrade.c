@@ -68,7 +68,8 @@ int
 upgrade_begin(struct master *m, struct failure *why)
 {
     if (m->hooks->argv == NULL || m->program_path[0] == '\0') {
-        failure_set(why, EX_UNAVAILABLE, "it is not known which file to execute");
+        failure_set(why, EX_UNAVAILABLE,
+                    "it is not known which file to execute: is /proc mounted?");
         return -1;
     }
     m->next_program_fd = open(m->program_path, O_PATH | O_CLOEXEC);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -432,6 +433,54 @@ as_process_one_it_reaps_children_that_are_not_its_own(void **state)
     daemon_check_log(d);
 }
 
+/* It is not upgraded, and its Unix socket keeps the mode with which it was bound. */
+static void
+it_works_without_proc(void **state)
+{
+    struct daemon *d = daemon_create(&(struct daemon_options){.errors_expected = true});
+    char url[HARNESS_PATH_LEN + 16];
+    const char *argv[] = {"/usr/bin/unshare",
+                          "--mount",
+                          "/bin/sh",
+                          "-c",
+                          "umount -l /proc && exec \"$@\"",
+                          "sh",
+                          harness_program("msockd"),
+                          "-l",
+                          url,
+                          "-r",
+                          d->runtime_dir,
+                          "-d",
+                          d->data_dir,
+                          NULL};
+    struct run_options how = {.error_file = d->log_path};
+    struct target target;
+    struct answer a;
+    struct stat st;
+    struct peer p;
+
+    (void)state;
+    harness_need_root();
+    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
+    target_from_url(url, &target);
+    run_start(&d->run, argv, &how);
+    d->running = true;
+    WAIT_FOR(daemon_logged(d, "ready: "), 15000);
+    assert_int_equal(lstat(url + strlen("msp://"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    peer_connect(&p, &target);
+    assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
+    signal_send(d->run.pid, SIGUSR2);
+    WAIT_FOR(daemon_logged(d, "is /proc mounted?"), 15000);
+    signal_send(d->run.pid, SIGHUP);
+    WAIT_FOR(daemon_logged(d, "reloaded: "), 15000);
+    assert_int_equal(peer_send_plain(&p, NULL, "y", 1, &a), ANSWER_ACK);
+    signal_send(d->run.pid, SIGTERM);
+    assert_true(run_ended(&d->run, 10000));
+    d->running = false;
+    daemon_check_log(d);
+}
+
 /* Nobody is told of it any more when msockd begins. */
 static void
 leave_a_dead_child(void)
@@ -570,6 +619,7 @@ main(void)
         SYSTEM_TEST(in_the_background_a_failed_start_is_told_to_the_command),
         SYSTEM_TEST(health_tells_whether_connections_are_taken),
         SYSTEM_TEST(as_process_one_it_reaps_children_that_are_not_its_own),
+        SYSTEM_TEST(it_works_without_proc),
         SYSTEM_TEST(a_msockd_of_another_layout_is_not_said_to_be_gone),
         SYSTEM_TEST(children_of_its_launcher_that_died_before_are_reaped),
     };
