@@ -132,6 +132,15 @@ parcel_make_ready(struct parcel *p)
     TAILQ_INSERT_TAIL(&p->ps->ready, p, ready);
 }
 
+void
+parcel_begin_again(struct parcel *p)
+{
+    struct parcels *ps = p->ps;
+
+    parcel_fini(p);
+    parcel_begin(ps, p);
+}
+
 static void
 parcel_piece_stored(struct parcel *p, const struct parcel_piece *piece,
                     const struct publish_result *result)
@@ -157,6 +166,8 @@ parcel_piece_done(struct publication *publication, const struct publish_result *
     p->out--;
     if (result->outcome == PUBLISH_STORED)
         parcel_piece_stored(p, piece, result);
+    else if (result->outcome == PUBLISH_UNBOUND)
+        parcel_begin_again(p);
     else
         p->done(p, result);
 }
@@ -184,6 +195,8 @@ parcel_piece(struct parcel *p, uint32_t chunk, const void *data, size_t len)
     publication->done = parcel_piece_done;
     if (p->is_last && p->v.may_be_reused)
         publication->same = "Msock-SHA256";
+    if (p->is_last)
+        publication->bound_epoch = p->chunks.epoch;
     publication->arg = piece;
     p->out++;
     return publication;

@@ -117,6 +117,12 @@ publisher_stream(const struct publisher *p)
     return &p->facts;
 }
 
+uint32_t
+publisher_epoch(const struct publisher *p)
+{
+    return p->epoch;
+}
+
 void
 publisher_ask_again(struct publisher *p)
 {

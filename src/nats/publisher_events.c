@@ -65,6 +65,19 @@ publisher_ask(struct publisher *p)
         p->now_us + (p->config.timeout_us < ASK_AGAIN_US ? p->config.timeout_us : ASK_AGAIN_US);
 }
 
+/* No done of one that is bound takes another one back. */
+static void
+publisher_unbind(struct publisher *p)
+{
+    struct publication *publication, *next;
+
+    for (publication = TAILQ_FIRST(&p->under_way); publication != NULL; publication = next) {
+        next = TAILQ_NEXT(publication, link);
+        if (publication->bound_epoch != 0 && publication->bound_epoch != p->epoch)
+            publisher_finish(p, publication, PUBLISH_UNBOUND, &(struct stream_answer){0});
+    }
+}
+
 /* Everything under way goes out, in its order: what an earlier connection has taken as well. */
 static void
 publisher_ready(struct publisher *p)
@@ -73,6 +86,7 @@ publisher_ready(struct publisher *p)
 
     p->state = PUBLISHER_READY;
     p->trouble[0] = '\0';
+    publisher_unbind(p);
     for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
          publication = TAILQ_NEXT(publication, link))
         publisher_send(p, publication);

@@ -2,7 +2,7 @@
  * gives it again, and what it takes for confirmed. */
 #include "common/fd.h"
 #include "common/log.h"
-#include "nats/publisher.h"
+#include "nats/parcel.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -353,6 +353,90 @@ after_a_lost_connection_all_goes_out_in_its_order(void **state)
     assert_string_equal(fake.given[2].body, "four");
 }
 
+/* --- chunks --- */
+
+static struct parcel parcel;
+static unsigned parcels_stored;
+
+static void
+note_parcel(struct parcel *of, const struct publish_result *result)
+{
+    assert_int_equal(result->outcome, PUBLISH_STORED);
+    parcels_stored++;
+    parcel_fini(of);
+}
+
+/* Three that were given, and the manifest is given then. */
+static void
+confirm_chunks(struct parcels *ps, unsigned from)
+{
+    char answer[64];
+
+    assert_int_equal(fake.given_count, from + 3);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(answer, sizeof(answer), "{\"stream\":\"S\", \"seq\":%u}", i + 1);
+        tell(LINK_ANSWER, fake.given[from + i].token, answer);
+    }
+    parcels_pump(ps);
+    assert_int_equal(fake.given_count, from + 4);
+    assert_string_equal(fake.given[from + 3].body, "{\"chunks\":3,\"ch");
+}
+
+static void
+connect_again(struct parcels *ps, uint32_t epoch)
+{
+    tell(LINK_LOST, 0, "it was closed");
+    fake.epoch = 0;
+    parcels_pump(ps);
+    connect_as(epoch);
+    parcels_pump(ps);
+}
+
+/* A server that was killed may have lost what it had confirmed: two chunks, and then, when the
+ * manifest is on its way, all. */
+static void
+a_manifest_speaks_of_chunks_of_its_own_connection(void **state)
+{
+    static char body[2500000];
+    struct digester *digester = digester_create();
+    struct parcels ps;
+
+    (void)state;
+    open_ready(60000000);
+    ledger.max += 10 * sizeof(body);
+    parcels_init(&ps, p, digester, "S", "in.x");
+    parcel = (struct parcel){.v = {.msg_id = "m",
+                                   .id = "i",
+                                   .time = "t",
+                                   .kind = "plain",
+                                   .proto = "msp",
+                                   .listener = "l",
+                                   .peer = "p",
+                                   .size = sizeof(body),
+                                   .mem = body,
+                                   .fd = -1},
+                             .done = note_parcel};
+    digest_sha256(digester, body, sizeof(body), parcel.v.sha256);
+    parcel_begin(&ps, &parcel);
+    parcels_pump(&ps);
+    assert_int_equal(fake.given_count, 3);
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\", \"seq\":1}");
+    tell(LINK_ANSWER, fake.given[1].token, "{\"stream\":\"S\", \"seq\":2}");
+    connect_again(&ps, 2);
+    assert_int_equal(fake.given_count, 2); /* the third chunk, and the question */
+    tell(LINK_ANSWER, fake.given[0].token, "{\"stream\":\"S\", \"seq\":1}");
+    parcels_pump(&ps);
+    confirm_chunks(&ps, 2);
+    connect_again(&ps, 3);
+    confirm_chunks(&ps, 1);
+    assert_int_equal(parcels_stored, 0);
+    tell(LINK_ANSWER, fake.given[4].token, "{\"stream\":\"S\", \"seq\":4}");
+    assert_int_equal(parcels_stored, 1);
+    ledger.max -= 10 * sizeof(body);
+    parcels_fini(&ps);
+    digester_destroy(digester);
+}
+
 static void
 each_refusal_has_its_outcome(void **state)
 {
@@ -520,6 +604,7 @@ main(void)
         TEST(a_setback_is_given_again_soon),
         TEST(what_nobody_took_meanwhile_does_not_hide_that_the_stream_is_gone),
         TEST(after_a_lost_connection_all_goes_out_in_its_order),
+        TEST(a_manifest_speaks_of_chunks_of_its_own_connection),
         TEST(each_refusal_has_its_outcome),
         TEST(a_duplicate_is_compared_with_the_first_copy),
         TEST(nothing_goes_out_before_the_stream_is_known),

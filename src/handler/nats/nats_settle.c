@@ -113,6 +113,7 @@ nats_settle_result(struct nats_job *job, const struct publish_result *result)
     case PUBLISH_UNREAD:
         nats_settle_failed(job, NULL, text, 0);
         break;
+    case PUBLISH_UNBOUND:
     case PUBLISH_BUSY:
         publisher_ask_again(job->h->publisher); /* somebody may have taken the stream away */
         nats_settle_failed(job, "busy", text, 0);
