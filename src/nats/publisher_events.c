@@ -213,6 +213,17 @@ publisher_nobody(struct publisher *p)
             publisher_set_back(p, publication, p->setback);
 }
 
+/* A server may tell in the middle of a connection that it takes less now; a new connection tells
+ * how much. */
+static void
+publisher_learn_payload(struct publisher *p, const struct publication *publication)
+{
+    const struct link_message *m = &publication->message;
+
+    if ((int64_t)publication_size(m->headers_len, m->len) <= p->server_max)
+        p->plugin->reset(p->link, p->epoch);
+}
+
 static void
 publisher_answer(struct publisher *p, const struct link_event *e)
 {
@@ -229,6 +240,7 @@ publisher_answer(struct publisher *p, const struct link_event *e)
     if (publication->answered != NULL) {
         publication->answered(p, publication, e);
     } else if (e->kind == LINK_UNSENT) {
+        publisher_learn_payload(p, publication);
         snprintf(answer.text, sizeof(answer.text), "it cannot be sent: %.100s", e->text);
         publisher_finish(p, publication, PUBLISH_BUSY, &answer);
     } else {

@@ -353,6 +353,19 @@ after_a_lost_connection_all_goes_out_in_its_order(void **state)
     assert_string_equal(fake.given[2].body, "four");
 }
 
+/* The server tells of it in the middle of a connection, and libnats keeps the word to itself. */
+static void
+a_server_that_takes_less_now_is_connected_to_again(void **state)
+{
+    (void)state;
+    open_ready(60000000);
+    give("one", NULL);
+    tell(LINK_UNSENT, fake.given[0].token, "Maximum Payload");
+    assert_int_equal(done.count, 1);
+    assert_int_equal(done.result.outcome, PUBLISH_BUSY);
+    assert_int_equal(fake.resets, 1);
+}
+
 /* --- chunks --- */
 
 static struct parcel parcel;
@@ -604,6 +617,7 @@ main(void)
         TEST(a_setback_is_given_again_soon),
         TEST(what_nobody_took_meanwhile_does_not_hide_that_the_stream_is_gone),
         TEST(after_a_lost_connection_all_goes_out_in_its_order),
+        TEST(a_server_that_takes_less_now_is_connected_to_again),
         TEST(a_manifest_speaks_of_chunks_of_its_own_connection),
         TEST(each_refusal_has_its_outcome),
         TEST(a_duplicate_is_compared_with_the_first_copy),
