@@ -384,7 +384,7 @@ context_set_up(struct tls_context *c, const struct tls_setup *setup)
                      ? SSL_VERIFY_PEER
                      : SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
 
-    SSL_CTX_set_verify(c->ssl, verify, NULL);
+    SSL_CTX_set_verify(c->ssl, verify, c->role == TLS_SERVER ? tls_session_verify : NULL);
     SSL_CTX_set_options(
         c->ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                     (c->role == TLS_SERVER && kernel_has_tls() ? SSL_OP_ENABLE_KTLS : 0));

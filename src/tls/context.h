@@ -47,6 +47,9 @@ MS_MUST_CHECK int tls_socket_flush(struct tls_socket *socket, int fd);
 /* OpenSSL has a new session of a client. Returns 1: it is ours now. */
 int tls_session_keep(SSL *ssl, SSL_SESSION *session);
 
+/* OpenSSL has looked at a certificate of a client. Returns 1 where it is fine, its name too. */
+int tls_session_verify(int is_fine, X509_STORE_CTX *store);
+
 /* What OpenSSL says of its last failure. Static. */
 const char *tls_reason(void);
 

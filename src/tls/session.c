@@ -22,6 +22,7 @@
 struct tls_session {
     SSL *ssl;
     const struct tls_context *context;
+    const char *name; /* the server's; NULL */
     int fd;
     int failed; /* errno for the next read; 0: none */
     bool is_begun, wants_write, is_untrusted;
@@ -64,10 +65,10 @@ int
 tls_session_keep(SSL *ssl, SSL_SESSION *session)
 {
     struct tls_context *c = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    const char *name = SSL_get_app_data(ssl);
-    char *copy = name != NULL ? strdup(name) : NULL;
+    const struct tls_session *s = SSL_get_app_data(ssl);
+    char *copy = s->name != NULL ? strdup(s->name) : NULL;
 
-    if (name != NULL && copy == NULL)
+    if (s->name != NULL && copy == NULL)
         return 0;
     SSL_SESSION_free(c->kept);
     free(c->kept_name);
@@ -86,6 +87,7 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
         return NULL;
     s->fd = fd;
     s->context = context;
+    s->name = name;
     s->ssl = SSL_new(context->ssl);
     bio = s->ssl != NULL ? BIO_new(context->socket) : NULL;
     if (bio == NULL || (name != NULL && session_expect(s, name) < 0) ||
@@ -97,7 +99,7 @@ tls_session_create(const struct tls_context *context, int fd, const char *name)
     BIO_set_fd(bio, fd, BIO_NOCLOSE);
     BIO_set_app_data(bio, &s->socket);
     SSL_set_bio(s->ssl, bio, bio);
-    SSL_set_app_data(s->ssl, (void *)(uintptr_t)name);
+    SSL_set_app_data(s->ssl, s);
     if (context->role == TLS_SERVER)
         SSL_set_accept_state(s->ssl);
     else
@@ -169,6 +171,10 @@ session_protocol_error(struct tls_session *s)
         return session_fail(s, EPROTO, "it changes its keys without an end");
     if (ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         return session_fail(s, ECONNRESET, "it has gone without an end");
+    if (verdict == X509_V_ERR_CERT_REJECTED && s->error[0] != '\0') {
+        errno = EPROTO; /* tls_session_verify has said why */
+        return -1;
+    }
     if (session_is_too_large(s))
         return session_fail(s, EPROTO, "its certificate is too large");
     if (verdict != X509_V_OK && s->context->verify != TLS_VERIFY_NOBODY) {
@@ -542,20 +548,41 @@ session_common_name(struct tls_session *s, const X509 *cert, char out[TLS_IDENTI
     return rc;
 }
 
+static int
+session_name(struct tls_session *s, const X509 *cert, char out[TLS_IDENTITY_LEN])
+{
+    int rc = session_alternative_name(s, cert, out);
+
+    if (rc == 0)
+        rc = session_common_name(s, cert, out);
+    ERR_clear_error();
+    return rc < 0 ? -1 : 0;
+}
+
+/* Within the handshake, so that the peer is told. */
+int
+tls_session_verify(int is_fine, X509_STORE_CTX *store)
+{
+    SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct tls_session *s = SSL_get_app_data(ssl);
+    char name[TLS_IDENTITY_LEN];
+
+    if (is_fine != 1 || X509_STORE_CTX_get_error_depth(store) > 0 ||
+        session_name(s, X509_STORE_CTX_get_current_cert(store), name) == 0)
+        return is_fine;
+    X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED);
+    return 0;
+}
+
 int
 tls_identity(struct tls_session *s, char out[TLS_IDENTITY_LEN])
 {
-    X509 *cert = SSL_get0_peer_certificate(s->ssl);
-    int rc;
+    const X509 *cert = SSL_get0_peer_certificate(s->ssl);
 
     out[0] = '\0';
     if (cert == NULL)
         return 0;
     if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
         return session_fail(s, EPROTO, "its certificate has expired");
-    rc = session_alternative_name(s, cert, out);
-    if (rc == 0)
-        rc = session_common_name(s, cert, out);
-    ERR_clear_error();
-    return rc < 0 ? -1 : 0;
+    return session_name(s, cert, out);
 }

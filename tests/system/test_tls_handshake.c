@@ -115,6 +115,7 @@ clients_that_are_wrong_are_refused_and_the_log_says_why(void **state)
         tls_peer_open(&t, &d->listeners[0], &who);
         if (tls_peer_shake(&t) && tls_peer_say(&t, "hello"))
             fail_msg("%s is let in", rows[i].cert);
+        assert_true(tls_peer_is_told());
         tls_peer_cut(&t);
         WAIT_FOR(stats_total(d, "handshakes_failed") == 1, 20000);
         WAIT_FOR(daemon_logged(d, rows[i].says), 5000);

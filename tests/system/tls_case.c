@@ -72,7 +72,8 @@ tls_case_begin(void **state)
     MAKE("expired", "ca", .common_name = "old", .from_days = -20, .days = 10);
     MAKE("early", "ca", .common_name = "new", .from_days = 20, .days = 10);
     MAKE("soon", "ca", .common_name = "soon", .days = 13);
-    MAKE("long", "ca", .common_name = long_name, .common_name_len = sizeof(long_name));
+    MAKE("long", "ca", .common_name = long_name, .common_name_len = sizeof(long_name),
+         .alternative = "DNS:short");
     MAKE("longish", "ca", .common_name = long_name, .common_name_len = 2000);
     MAKE("nul", "ca", .common_name = "clie\0nt", .common_name_len = 7);
     MAKE("nameless", "ca", .common_name = NULL);

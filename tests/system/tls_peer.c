@@ -96,6 +96,12 @@ tls_peer_say(struct tls_peer *t, const char *text)
     return len <= sizeof(message) && read_all(t->ssl, message, len);
 }
 
+bool
+tls_peer_is_told(void)
+{
+    return ERR_GET_REASON(ERR_peek_last_error()) > SSL_AD_REASON_OFFSET;
+}
+
 size_t
 tls_peer_seal(struct tls_peer *t, const void *data, size_t n, uint8_t *out, size_t size)
 {

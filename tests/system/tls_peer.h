@@ -33,6 +33,9 @@ void tls_peer_connect(struct tls_peer *t, const struct target *target, const str
 /* Sends a message of frame, and reads the whole reply. False where there is none. */
 bool tls_peer_say(struct tls_peer *t, const char *text);
 
+/* After a failure: was it an alert of the server's? */
+bool tls_peer_is_told(void);
+
 /* What would go out for these bytes: they are sealed and not sent. Returns how many they are. */
 size_t tls_peer_seal(struct tls_peer *t, const void *data, size_t n, uint8_t *out, size_t size);
 
