@@ -516,6 +516,28 @@ another_file_system_beneath_gets_a_copy(void **state)
     assert_int_equal(umount2(fixture_path(c->f, "files/disk"), MNT_DETACH), 0);
 }
 
+/* Whoever removes a body knows it by its path. */
+static void
+a_commit_and_a_removal_mean_the_same_name(void **state)
+{
+    static const char *const paths[] = {"a", "a/much/longer/path", "b"};
+    struct context *c = *state;
+
+    for (size_t i = 0; i < MS_ARRAY_LEN(paths); i++) {
+        struct message *m = fixture_message(c->f, MESSAGE_FILE, paths[i], "x", 1);
+        char path[96], hex[2 * SHA256_LEN + 1];
+
+        snprintf(path, sizeof(path), "files/%s", paths[i]);
+        assert_true(store_place_of(&(struct store_put){.m = m}) ==
+                    dir_place(DIR_PLACE_ROOT, path, strlen(path)));
+        digest_hex(m->sha256, SHA256_LEN, hex);
+        snprintf(path, sizeof(path), "blobs/%.*s", 2 * SHA256_LEN, hex);
+        assert_true(store_place_of(&(struct store_put){.m = m, .blob = true}) ==
+                    dir_place(DIR_PLACE_ROOT, path, strlen(path)));
+        message_destroy(m);
+    }
+}
+
 int
 main(void)
 {
@@ -531,6 +553,7 @@ main(void)
         TEST(no_link_and_no_file_in_the_way_is_followed),
         TEST(a_path_that_was_never_checked_is_refused_all_the_same),
         TEST(names_of_our_own_are_refused),
+        TEST(a_commit_and_a_removal_mean_the_same_name),
         TEST(without_openat2_and_unnamed_files_all_is_the_same),
         TEST(a_full_disk_is_no_space_and_another_error_is_a_failure),
         TEST(a_directory_without_room_is_used_again_and_the_names_in_it_are_given_anew),

@@ -58,11 +58,12 @@ store_name(const struct store_put *put, char out[STORE_NAME_LEN])
 uint64_t
 store_place_of(const struct store_put *put)
 {
-    char name[STORE_NAME_LEN];
+    char text[STORE_NAME_LEN];
+    const char *name = store_name(put, text);
     uint64_t above =
         put->blob ? dir_place(DIR_PLACE_ROOT, "blobs", 5) : dir_place(DIR_PLACE_ROOT, "files", 5);
 
-    return dir_place(above, store_name(put, name), strlen(name));
+    return dir_place(above, name, strlen(name));
 }
 
 /* --- content --- */
