@@ -273,13 +273,10 @@ static uint64_t
 auto_deadline(const void *state, const struct proto_limits *limits)
 {
     const struct auto_detect *a = state;
-    uint64_t silence = a->heard_us + limits->timeout_us, rate = UINT64_MAX;
 
     if (a->have == 0)
         return a->heard_us + limits->idle_timeout_us;
-    if (limits->min_rate > 0)
-        rate = a->begun_us + limits->rate_grace_us + (uint64_t)a->have * 1000000 / limits->min_rate;
-    return silence < rate ? silence : rate;
+    return limits_progress_deadline(limits, a->heard_us, a->begun_us, a->have);
 }
 
 static enum proto_event

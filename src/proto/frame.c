@@ -396,20 +396,10 @@ frame_idle(const void *state)
 
 /* --- time --- */
 
-/* When the message as a whole must have made more progress (min_rate after rate_grace). */
-static uint64_t
-frame_rate_deadline(const struct frame *f, const struct proto_limits *limits)
-{
-    if (limits->min_rate == 0)
-        return UINT64_MAX;
-    return f->begun_us + limits->rate_grace_us + f->received * 1000000 / limits->min_rate;
-}
-
 static uint64_t
 frame_deadline(const void *state, const struct proto_limits *limits)
 {
     const struct frame *f = state;
-    uint64_t silence, rate;
 
     switch ((enum frame_state)f->state) {
     case FRAME_IDLE:
@@ -418,9 +408,7 @@ frame_deadline(const void *state, const struct proto_limits *limits)
         return (f->heard_us > f->said_us ? f->heard_us : f->said_us) + limits->idle_timeout_us;
     case FRAME_LENGTH:
     case FRAME_BODY:
-        silence = f->heard_us + limits->timeout_us;
-        rate = frame_rate_deadline(f, limits);
-        return silence < rate ? silence : rate;
+        return limits_progress_deadline(limits, f->heard_us, f->begun_us, f->received);
     case FRAME_CLOSED:
         return UINT64_MAX;
     }

@@ -309,18 +309,6 @@ tinyproto_later(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* When the peer must have said more, or (min_rate after rate_grace) more in all. */
-static uint64_t
-tinyproto_progress_deadline(const struct tinyproto *tp, const struct proto_limits *limits)
-{
-    uint64_t silence = tp->heard_us + limits->timeout_us, rate;
-
-    if (limits->min_rate == 0)
-        return silence;
-    rate = tp->begun_us + limits->rate_grace_us + tp->received * 1000000 / limits->min_rate;
-    return silence < rate ? silence : rate;
-}
-
 static bool
 tinyproto_receiving(const void *state)
 {
@@ -353,7 +341,7 @@ tinyproto_deadline(const void *state, const struct proto_limits *limits)
         return tinyproto_later(tp->heard_us, tp->asked_us) + limits->timeout_us;
     case TINYPROTO_SIZE:
     case TINYPROTO_PAYLOAD:
-        return tinyproto_progress_deadline(tp, limits);
+        return limits_progress_deadline(limits, tp->heard_us, tp->begun_us, tp->received);
     case TINYPROTO_CLOSED:
         return UINT64_MAX;
     }

@@ -121,14 +121,12 @@ cnp_idle(const void *state)
             cnp->early == 0 && cnp->flight == 0);
 }
 
-/* When what is under way must have made more progress (min_rate after rate_grace). */
 static uint64_t
 cnp_rate_deadline(const struct cnp *cnp, const struct proto_limits *limits)
 {
-    if (limits->min_rate == 0 || cnp->with_handlers > 0 ||
-        (!cnp_in_packet(cnp) && cnp->under_way == 0 && cnp->early == 0))
+    if (cnp->with_handlers > 0 || (!cnp_in_packet(cnp) && cnp->under_way == 0 && cnp->early == 0))
         return UINT64_MAX;
-    return cnp->begun_us + limits->rate_grace_us + cnp->received * 1000000 / limits->min_rate;
+    return limits_rate_deadline(limits, cnp->begun_us, cnp->received);
 }
 
 /* When nothing has come for too long inside a packet. */

@@ -371,25 +371,12 @@ msp_drained(struct msp *msp, struct proto_io *io)
 
 /* --- time --- */
 
-/* When the message as a whole must have made more progress (min_rate after rate_grace). */
-static uint64_t
-msp_rate_deadline(const struct msp *msp, const struct proto_limits *limits)
-{
-    if (limits->min_rate == 0)
-        return UINT64_MAX;
-    return msp->begun_us + limits->rate_grace_us + msp->received * 1000000 / limits->min_rate;
-}
-
 uint64_t
 msp_deadline(const struct msp *msp, const struct proto_limits *limits)
 {
-    uint64_t silence, rate;
-
     if (msp->state == MSP_IDLE)
         return msp->heard_us + limits->idle_timeout_us;
-    silence = msp->heard_us + limits->timeout_us;
-    rate = msp_rate_deadline(msp, limits);
-    return silence < rate ? silence : rate;
+    return limits_progress_deadline(limits, msp->heard_us, msp->begun_us, msp->received);
 }
 
 enum proto_event
@@ -401,7 +388,7 @@ msp_expire(struct msp *msp, struct proto_io *io)
 
     if (msp->state == MSP_IDLE || msp->state == MSP_CLOSED)
         return PROTO_CLOSE;
-    if (msp_rate_deadline(msp, io->limits) <= io->now_us)
+    if (limits_rate_deadline(io->limits, msp->begun_us, msp->received) <= io->now_us)
         return msp_say_err(msp, io, "timeout", "the message came too slowly");
     if (msp->state == MSP_BODY && msp->undetermined && begun) {
         event = msp_packet_again(msp, io);

@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MANY 1000 /* one in so many is too much */
-
 static enum doctor_verdict
 look_running(const struct doctor *d, struct doctor_finding *f)
 {
@@ -193,7 +191,7 @@ look_refused(const struct doctor *d, struct doctor_finding *f)
 
     if (!d->known)
         return doctor_not_running(f);
-    if (c->refused * MANY <= c->accepted + c->refused)
+    if (c->refused * DOCTOR_MANY <= c->accepted + c->refused)
         return doctor_fine(f, "%" PRIu64 " connections were turned away of %" PRIu64, c->refused,
                            c->accepted + c->refused);
     doctor_mend(f, "raise max_connections in the configuration, then: msockctl -r %s reload",
@@ -209,7 +207,7 @@ look_damage(const struct doctor *d, struct doctor_finding *f)
 
     if (!d->known)
         return doctor_not_running(f);
-    if (c->nack1 * MANY <= c->packets + c->nack1)
+    if (c->nack1 * DOCTOR_MANY <= c->packets + c->nack1)
         return doctor_fine(f, "%" PRIu64 " packets of %" PRIu64 " came damaged", c->nack1,
                            c->packets + c->nack1);
     doctor_mend(f, "msockctl -r %s conns --sort nack1; ip -s link; ethtool -S DEVICE", d->ctl->dir);

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 
 #define IPV4 "/proc/sys/net/ipv4/"
-#define MANY 1000 /* one in so many is too much */
 
 /* A setting that must be at least the largest backlog. */
 static enum doctor_verdict
@@ -92,7 +91,7 @@ look_overflows(const struct doctor *d, struct doctor_finding *f)
     if (!table_read(d, "/proc/net/netstat", "TcpExt:", "ListenOverflows", &lost) ||
         !table_read(d, "/proc/net/snmp", "Tcp:", "PassiveOpens", &accepted))
         return doctor_unread(f, "/proc/net/netstat");
-    if (lost * MANY <= accepted + lost)
+    if (lost * DOCTOR_MANY <= accepted + lost)
         return doctor_fine(f, "full backlogs have lost %" PRIu64 " connections of %" PRIu64, lost,
                            accepted + lost);
     doctor_mend(f,

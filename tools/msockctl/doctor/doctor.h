@@ -7,6 +7,8 @@
 #include "config/config.h"
 #include "msockctl/ctl.h"
 
+#define DOCTOR_MANY 1000 /* one in so many is too much */
+
 struct doctor {
     const struct ctl *ctl;
     const char *root;      /* files beneath it count instead of those of /proc and /sys, or "" */
