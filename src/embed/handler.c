@@ -28,7 +28,7 @@ server_handler_submit(void *handler, struct message *m)
     struct msock_conn *c = core != NULL ? server_conn_find(s, core) : NULL;
 
     if (m->error != 0)
-        outcome_settle(&s->host, m, outcome_failed("the message could not be kept", m->error));
+        outcome_settle(&s->host, m, outcome_failed(OUTCOME_NOT_KEPT, m->error));
     else if (c == NULL || c->is_dismissed)
         outcome_settle(&s->host, m, outcome_failed("the program has ended the connection", 0));
     else

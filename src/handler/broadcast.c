@@ -51,7 +51,7 @@ broadcast_send(struct broadcast *h, struct message *m)
     int rc;
 
     if (message_body(m, &body) < 0) {
-        broadcast_settle(h, m, outcome_failed("the message cannot be read back", errno));
+        broadcast_settle(h, m, outcome_failed(OUTCOME_NOT_READ, errno));
         return true;
     }
     rc = fanout_send(h->fanout, h->host.sender(h->host.ctx, m), body, (size_t)m->size);
@@ -90,7 +90,7 @@ broadcast_submit(void *handler, struct message *m)
     struct broadcast *h = handler;
 
     if (m->error != 0)
-        broadcast_settle(h, m, outcome_failed("the message could not be kept", m->error));
+        broadcast_settle(h, m, outcome_failed(OUTCOME_NOT_KEPT, m->error));
     else if (m->size > BUS_MESSAGE_MAX)
         broadcast_settle(h, m, outcome_refused("refused", "the message is over 1 MiB"));
     else if (h->first != NULL || !broadcast_send(h, m))

@@ -31,7 +31,7 @@ echo_submit(void *handler, struct message *m)
     const struct handler_host *host = handler;
 
     if (m->error != 0)
-        outcome_settle(host, m, outcome_failed("the message could not be kept", m->error));
+        outcome_settle(host, m, outcome_failed(OUTCOME_NOT_KEPT, m->error));
     else if (!m->wants_reply)
         outcome_settle(host, m, outcome_committed());
     else if (m->size > PROTO_REPLY_MAX)

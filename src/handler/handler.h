@@ -194,6 +194,10 @@ struct outcome {
 
 #define OUTCOME_TEXT_LEN 160
 
+/* What several handlers say. */
+#define OUTCOME_NOT_KEPT "the message could not be kept"
+#define OUTCOME_NOT_READ "the message cannot be read back"
+
 struct outcome outcome_committed(void);
 struct outcome outcome_refused(const char *code, const char *what);
 

@@ -164,7 +164,7 @@ exec_submit(void *handler, struct message *m)
     job->m = m;
     h->out++;
     if (m->error != 0) {
-        exec_settle_failed(h, job, "the message could not be kept", m->error);
+        exec_settle_failed(h, job, OUTCOME_NOT_KEPT, m->error);
     } else if (refusal != NULL) {
         exec_settle_unfit(h, job, refusal);
     } else if (h->is_leaving) {

@@ -184,7 +184,7 @@ exec_slot_feed_piece(struct exec *h, struct exec_slot *slot, size_t *budget)
     ssize_t n = exec_feed_next(&slot->feed, h->chunk, EXEC_CHUNK, &data), done;
 
     if (n < 0) {
-        exec_slot_fail(h, slot, EXEC_END_KILL, "the message cannot be read back", errno);
+        exec_slot_fail(h, slot, EXEC_END_KILL, OUTCOME_NOT_READ, errno);
         return false;
     }
     done = exec_slot_write(slot, data, (size_t)n);

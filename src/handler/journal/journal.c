@@ -243,13 +243,13 @@ journal_submit(void *handler, struct message *m)
     char id[ULID_LEN];
 
     if (m->error != 0) {
-        journal_settle_now(h, m, outcome_failed("the message could not be kept", m->error));
+        journal_settle_now(h, m, outcome_failed(OUTCOME_NOT_KEPT, m->error));
         return;
     }
     if (put) {
         journal_append_head(h, lines, m, id);
     } else if (journal_append_line(h, lines, m, id) < 0) {
-        journal_settle_now(h, m, outcome_failed("the message cannot be read back", errno));
+        journal_settle_now(h, m, outcome_failed(OUTCOME_NOT_READ, errno));
         return;
     }
     lane_add(lane, m, id, put, sender);

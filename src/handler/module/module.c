@@ -59,8 +59,8 @@ module_submit(void *handler, struct message *m)
 
     if (m->error != 0 || message_body(m, &data) < 0) {
         outcome_settle(&h->host, m,
-                       m->error != 0 ? outcome_failed("the message could not be kept", m->error)
-                                     : outcome_failed("the message cannot be read back", errno));
+                       m->error != 0 ? outcome_failed(OUTCOME_NOT_KEPT, m->error)
+                                     : outcome_failed(OUTCOME_NOT_READ, errno));
         return;
     }
     t = module_token_create(h, m);

@@ -125,7 +125,7 @@ nats_submit(void *handler, struct message *m)
     struct nats_job *job = nats_job_begin(h, m);
 
     if (m->error != 0)
-        nats_settle_failed(job, NULL, "the message could not be kept", m->error);
+        nats_settle_failed(job, NULL, OUTCOME_NOT_KEPT, m->error);
     else if (h->is_leaving)
         nats_settle_failed(job, NULL, nats_leaves, 0);
     else if (job->conn->has_failed)
