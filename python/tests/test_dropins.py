@@ -446,6 +446,35 @@ class Tinyproto(DropinCase):
         self.server.connection_limit = 2
         self.talk(port)
 
+    def test_a_connection_without_a_thread_ends_too(self) -> None:
+        """By its program, by the server, and by conn_init."""
+        ended: List[TinyProtoConnection] = []
+
+        class Client(TinyProtoClient):
+            limited = False
+
+            def conn_init(self, conn_o: TinyProtoConnection) -> None:  # type: ignore[override]
+                conn_o.shutdown = self.limited
+
+            def conn_shutdown(self, conn_o: TinyProtoConnection) -> None:  # type: ignore[override]
+                ended.append(conn_o)
+
+        port = self.serve(EchoConnection)
+        client = Client(timeout=PATIENCE)
+        made = [client.active_connections[client.connect_to("127.0.0.1", port)] for _ in range(2)]
+        for connection in made:
+            connection.transmit(b"x")
+            self.assertEqual(connection.receive(), b"x")
+        made[0].shutdown = True
+        until(lambda: len(self.server.active_connections) == 1)
+        self.server.active_connections[0].shutdown = True
+        with self.assertRaises(TinyProtoError):
+            made[1].receive()
+        self.assertEqual(ended, made)
+        client.limited = True
+        client.connect_to("127.0.0.1", port)
+        self.assertEqual((len(ended), len(client.active_connections)), (3, 0))
+
     def test_hooks_of_connections_and_plugins(self) -> None:
         told: List[str] = []
         sent = threading.Event()

@@ -5,7 +5,7 @@ import queue
 import socket
 import threading
 import time
-from typing import Any, List, NamedTuple, Optional, Tuple, Type, Union
+from typing import Callable, List, NamedTuple, Optional, Tuple, Type, Union
 
 import msock
 from msock._msock import SharedClient
@@ -127,13 +127,26 @@ class TinyProtoConnection:
         """For programs that have one of their own: it has no arguments."""
 
     def _set_up(self, link: Link, timeout: float) -> None:
-        self.shutdown = False
+        self._shutdown = False
+        self._ended: Optional[Callable[[], None]] = None  # of one without a thread
         self.timeout = timeout
         self.peername_details = TinyProtoConnectionDetails(*link.peername)
         self.socket_o = PeerName(link.peername)
         self._link = link
         self._plugins: List[TinyProtoPlugin] = []
         self._thread: Optional[threading.Thread] = None
+
+    @property
+    def shutdown(self) -> bool:
+        """True ends the connection: one without a thread at once."""
+        return self._shutdown
+
+    @shutdown.setter
+    def shutdown(self, value: bool) -> None:
+        self._shutdown = value
+        if value and self._ended is not None:
+            ended, self._ended = self._ended, None
+            self._end(ended)
 
     # --- hooks ---
 
@@ -200,7 +213,11 @@ class TinyProtoConnection:
     def _needs_thread(cls) -> bool:
         return cls._overrides("pre_loop", "loop_pass", "post_loop", "transmission_received")
 
-    def _start(self, ended: Any) -> None:
+    def _start(self, ended: Callable[[], None]) -> None:
+        if not self._needs_thread() and not isinstance(self._link, CollectedLink):
+            self._ended = ended
+            self.shutdown = self._shutdown  # conn_init may have set it
+            return
         self._thread = threading.Thread(target=self._run, args=(ended,), daemon=True)
         try:
             self._thread.start()
@@ -209,7 +226,7 @@ class TinyProtoConnection:
             self._end(ended)
             raise
 
-    def _run(self, ended: Any) -> None:
+    def _run(self, ended: Callable[[], None]) -> None:
         try:
             self.pre_loop()
             if isinstance(self._link, CollectedLink):
@@ -258,7 +275,7 @@ class TinyProtoConnection:
         except msock.Error as error:
             raise TinyProtoError(str(error)) from error
 
-    def _end(self, ended: Any) -> None:
+    def _end(self, ended: Callable[[], None]) -> None:
         try:
             self.post_loop()
         except Exception:
@@ -267,4 +284,4 @@ class TinyProtoConnection:
             self._link.close()
         except msock.Error:
             pass
-        ended(self)
+        ended()

@@ -127,8 +127,7 @@ class Endpoint:
             conn_o.register_plugin(plugin)
         self.active_connections[conn_id] = conn_o
         self._hook("conn_init", conn_id, conn_o)
-        if conn_o._needs_thread() or isinstance(link, CollectedLink):
-            conn_o._start(lambda ended: self._remove(conn_id))
+        conn_o._start(lambda: self._remove(conn_id))
         return conn_id, conn_o
 
     def _remove(self, conn_id: uuid.UUID) -> None:
@@ -137,13 +136,10 @@ class Endpoint:
             self._hook("conn_shutdown", conn_id, conn_o)
 
     def _end_all(self) -> None:
-        for conn_id, conn_o in self.active_connections.items():
+        for conn_o in self.active_connections:
             conn_o.shutdown = True
-            if conn_o._thread is None:
-                conn_o._link.close()
-                self._remove(conn_id)
-        for _, conn_o in self.active_connections.items():
-            if conn_o._thread is not threading.current_thread():
+        for conn_o in self.active_connections:
+            if conn_o._thread not in (None, threading.current_thread()):
                 conn_o._thread.join(self.timeout)
 
 
