@@ -155,7 +155,7 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
 static enum proto_event
 tinyproto_transmit(struct tinyproto *tp, struct proto_io *io, struct message **message_out)
 {
-    bool whole = tp->role == PROTO_CLIENT && io->outbox->first->blob->len == 0;
+    bool whole = io->outbox->results != NULL && io->outbox->first->blob->len == 0;
     struct chain payload;
 
     answers_chain(io->answers, &payload);

@@ -64,6 +64,33 @@ messages_and_replies_have_consent(void **state)
 }
 
 static void
+serve_the_other_way_round(struct byte_server *s)
+{
+    SAY(s, "\xff");
+    EXPECT(s, "\xff\0\0\0\0");
+    SAY(s, "\xff\0\0\0\3");
+    EXPECT(s, "\xff");
+    SAY(s, "you");
+    byte_expect_end(s);
+}
+
+static void
+an_empty_message_has_a_reply_in_either_role(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_the_other_way_round, NULL);
+    m = client_open("tinyproto://%s?role=server", s.at);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, NULL, 0), MSOCK_OK);
+    assert_string_equal(msock_reply(m, NULL), "you");
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
 serve_crossing(struct byte_server *s)
 {
     greet(s);
@@ -362,6 +389,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_and_replies_have_consent),
+        cmocka_unit_test(an_empty_message_has_a_reply_in_either_role),
         cmocka_unit_test(where_both_begin_the_server_yields),
         cmocka_unit_test(what_crosses_a_message_is_no_reply_to_it),
         cmocka_unit_test(a_server_that_is_full_is_asked_again),
