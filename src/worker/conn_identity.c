@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#define PREFIXED_MAX 2000 /* bytes of a path with its prefix */
+#define DIRECTORY_MAX 256  /* bytes of the prefix, with its slash */
+#define PREFIXED_MAX  2000 /* bytes of a path with its prefix */
 
 void
 conn_set_identity(struct conn *c, const char *kind, const char *name)
@@ -76,16 +77,19 @@ prefix_write(const char *identity, char *out)
 static const char *
 prefix_add(const char *identity, struct message *m)
 {
-    size_t room = 3 * strlen(identity) + 1 + m->value_len, n;
+    size_t room = 3 * strlen(identity) + 1 + m->value_len, prefix, n;
     char *path = ms_malloc(room + 1);
     const char *why = NULL;
 
     if (path == NULL)
         return "there is no memory for its path";
-    n = prefix_write(identity, path);
-    memcpy(path + n, m->value, m->value_len);
-    n += m->value_len;
-    why = n > PREFIXED_MAX ? "the path is too long" : path_check(path, n);
+    prefix = prefix_write(identity, path);
+    memcpy(path + prefix, m->value, m->value_len);
+    n = prefix + m->value_len;
+    if (prefix > DIRECTORY_MAX)
+        why = "the name of the sender is too long for a directory";
+    else
+        why = n > PREFIXED_MAX ? "the path is too long" : path_check(path, n);
     if (why == NULL)
         message_set_value(m, path, n);
     free(path);
