@@ -308,13 +308,14 @@ recall_await_earlier(const struct recall *r, uint64_t patience_us)
     if (!data_dir_is_held(r->dirs->root, run))
         return true;
     log_line(LOG_recall_waits,
-             "workers of an earlier msockd still use the journal: messages with ids wait for "
-             "them to leave");
+             "workers of an earlier msockd, or of another one with this data_dir, still use the "
+             "journal: messages with ids wait for them to leave");
     do {
         if (clock_mono_us() > until_us) {
             log_line(LOG_recall_gap,
-                     "workers of an earlier msockd still use the journal: a message that they have "
-                     "under way and that is sent again gets a second record");
+                     "workers of an earlier msockd, or of another one with this data_dir, still "
+                     "use the journal: a message that they have under way and that is sent again "
+                     "gets a second record");
             return true;
         }
         dedup_fill_on(r->dedup);
