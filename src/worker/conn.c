@@ -88,6 +88,20 @@ conn_resume(struct conn *c)
     c->read_paused = false;
 }
 
+void
+conn_set_unknown(struct conn *c, bool is_unknown)
+{
+    struct worker *w = conn_worker(c);
+
+    if (c->is_unknown == is_unknown)
+        return;
+    c->is_unknown = is_unknown;
+    if (is_unknown)
+        TAILQ_INSERT_TAIL(&w->unknown, c, unknown);
+    else
+        TAILQ_REMOVE(&w->unknown, c, unknown);
+}
+
 /* --- the end of a connection --- */
 
 void
@@ -138,6 +152,7 @@ conn_forget(struct conn *c)
     packet_window_destroy(c->window_held);
     c->window_held = NULL;
     buffer_fini(&c->lookahead);
+    conn_set_unknown(c, false);
     buffer_fini(&c->unfed);
     message_destroy(c->message);
     c->message = NULL;
@@ -191,6 +206,8 @@ conn_begin_closing(struct conn *c)
     if (!conn_is_reading(c))
         return;
     conn_enter(c, CONN_CLOSING);
+    buffer_fini(&c->lookahead);
+    conn_set_unknown(c, false);
     message_destroy(c->message);
     c->message = NULL;
 }

@@ -131,6 +131,7 @@ struct conn {
     uint8_t phase;           /* enum conn_phase */
     bool is_touched;         /* in the worker's list of them */
     bool is_unread;          /* in the worker's list of them */
+    bool is_unknown;         /* in the worker's list of them: lookahead holds bytes */
     bool is_opened;          /* the handler knows of it */
     bool is_refused;         /* it counts in worker->refused */
     bool is_starved;         /* there was no memory for what its protocol had to do */
@@ -156,7 +157,6 @@ struct conn {
     struct packet_window *window_held; /* NULL, but with a protocol that needs one */
     struct buffer lookahead;
     struct buffer unfed; /* received, and left until there is room for what it leads to */
-    uint64_t unknown_us; /* since when lookahead holds bytes; 0: it does not */
     struct timer timer;
     uint64_t phase_end_us; /* the phase may last so long; UINT64_MAX: see conn_deadline */
     uint64_t send_end_us;  /* condition: the peer takes nothing, and has to by then; 0: it does */
@@ -167,6 +167,7 @@ struct conn {
     STAILQ_ENTRY(conn) touched; /* where is_touched */
     TAILQ_ENTRY(conn) unread;   /* where is_unread */
     TAILQ_ENTRY(conn) paused;   /* where read_paused */
+    TAILQ_ENTRY(conn) unknown;  /* where is_unknown */
     TAILQ_ENTRY(conn) shaking;  /* where CONN_HANDSHAKING */
     union proto_state state;
 };
@@ -206,6 +207,9 @@ void conn_read_later(struct conn *c);
 /* It is left unread until there is room for what it may send; and no longer. */
 void conn_pause(struct conn *c);
 void conn_resume(struct conn *c);
+
+/* It is not known what its bytes are, or it is again. */
+void conn_set_unknown(struct conn *c, bool is_unknown);
 
 /* The socket is gone. What is in the lists of this turn is freed at its end. */
 void conn_close(struct conn *c);

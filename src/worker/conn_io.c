@@ -282,16 +282,6 @@ conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
         conn_become(c, io->become);
 }
 
-/* Since when it holds bytes without knowing what they are. */
-static void
-conn_note_unknown(struct conn *c)
-{
-    if (c->lookahead.len == 0)
-        c->unknown_us = 0;
-    else if (c->unknown_us == 0)
-        c->unknown_us = conn_worker(c)->now_us;
-}
-
 /* One that is sent on to many costs its turn as much as several. */
 static void
 conn_feed_message(struct conn *c, struct message *m)
@@ -346,7 +336,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_end_here(c);
     }
     conn_count(c, &tally);
-    conn_note_unknown(c);
+    conn_set_unknown(c, c->lookahead.len > 0);
     if (n > 0 && conn_is_reading(c) && !c->is_starved)
         buffer_append(&c->unfed, data, n);
     (void)conn_is_starved(c);

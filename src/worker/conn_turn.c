@@ -284,19 +284,6 @@ conn_slowest(struct worker *w, bool hard)
     return slowest;
 }
 
-/* Of the connections of which it is not known what they speak, the one that has been so longest. */
-static struct conn *
-conn_longest_unknown(struct worker *w)
-{
-    struct conn *longest = NULL;
-
-    for (struct conn *c = w->conns; c != NULL; c = c->next)
-        if (conn_is_reading(c) && c->unknown_us != 0 &&
-            (longest == NULL || c->unknown_us < longest->unknown_us))
-            longest = c;
-    return longest;
-}
-
 static void
 conn_say_evicted(struct worker *w, const char *who)
 {
@@ -312,13 +299,13 @@ conn_evict(struct worker *w)
     const struct ledger *l = &w->store.ledger;
     struct conn *c;
 
-    while (ledger_is_full(l) && (c = conn_longest_unknown(w)) != NULL) {
+    /* With room for what the next turn brings, or those who wait to be read would find none. */
+    while (l->used > l->max / 16 * 15 && (c = TAILQ_FIRST(&w->unknown)) != NULL) {
         conn_say_evicted(w, "connections that do not say what they speak");
         stats_add(&w->stats.block->counters.refused, 1);
         CONN_ADD(c, err, 1);
+        conn_set_unknown(c, false);
         conn_begin_closing(c);
-        buffer_fini(&c->lookahead);
-        c->unknown_us = 0;
     }
     while (ledger_is_full(l) && (c = conn_slowest(w, l->used > l->max + l->max / 4)) != NULL) {
         conn_say_evicted(w, "peers that leave the most unread");

@@ -380,6 +380,7 @@ worker_open(struct worker *w, const struct child *child, const struct worker_set
     TAILQ_INIT(&w->copies);
     STAILQ_INIT(&w->documents);
     TAILQ_INIT(&w->paused);
+    TAILQ_INIT(&w->unknown);
     STAILQ_INIT(&w->touched);
     TAILQ_INIT(&w->unread);
     TAILQ_INIT(&w->handshakes);

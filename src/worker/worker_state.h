@@ -149,6 +149,7 @@ struct worker {
     TAILQ_HEAD(paused, conn) paused;        /* the first of them has waited longest */
     bool paused_by_memory, paused_by_files; /* some of them, perhaps */
     bool paused_by_scarcity;
+    TAILQ_HEAD(unknown, conn) unknown;  /* the first of them has been so longest */
     STAILQ_HEAD(touched, conn) touched; /* looked at once more at the end of the turn, in order */
     uint32_t fed;                       /* messages in this turn, */
     size_t read;                        /* and bytes */

@@ -596,6 +596,32 @@ those_who_do_not_say_what_they_speak_are_turned_away(void **state)
     daemon_stop(d);
 }
 
+/* Or the next bytes of such a one would take it all again, before others are read. */
+static void
+with_those_who_do_not_say_goes_more_than_is_too_much(void **state)
+{
+    struct daemon *d = begin(
+        &(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s", "worker_memory_max=1M"},
+                                 .listen = {NULL, "msp://127.0.0.1:0"}},
+        "auto", "");
+    static char syn[20000];
+    unsigned count = 0;
+
+    (void)state;
+    memcpy(syn, "\0\0\xff\xff\1\0\0\1\2\3\4{{", 13);
+    while (stats_total(d, "refused") == 0) {
+        struct peer *p = &peers[count++];
+
+        peer_connect(p, &d->listeners[0]);
+        assert_int_equal(peer_write(p, syn, sizeof(syn)), 0);
+        WAIT_FOR(stats_total(d, "bytes_in") == count * sizeof(syn), PATIENT);
+    }
+    WAIT_FOR(stats_total(d, "refused") > 1, PATIENT);
+    expect_good(d);
+    close_all(count);
+    daemon_stop(d);
+}
+
 /* Each read could hold hundreds of thousands of them. */
 static void
 tiny_messages_take_little_memory_and_the_turns_of_nobody(void **state)
@@ -767,6 +793,7 @@ main(void)
         SYSTEM_TEST(answers_that_wait_for_consent_leave_room_for_others),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
+        SYSTEM_TEST(with_those_who_do_not_say_goes_more_than_is_too_much),
         SYSTEM_TEST(tiny_messages_take_little_memory_and_the_turns_of_nobody),
         SYSTEM_TEST(replies_out_of_their_order_wait_in_files),
         SYSTEM_TEST(messages_under_way_to_nats_are_in_the_ledger),
