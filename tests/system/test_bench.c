@@ -548,6 +548,29 @@ a_resolver_that_never_answers_is_told(void **state)
     }
 }
 
+static void
+processes_that_are_not_there_have_no_cpu_time(void **state)
+{
+    struct daemon *d = bench_daemon("discard", &kinds[0]);
+    char both[64], none[64];
+    const struct {
+        const char *pids;
+        bool told;
+    } cases[] = {{both, true}, {none, false}, {"x", false}};
+
+    (void)state;
+    snprintf(both, sizeof(both), "%d,%d", (int)getpid(), (int)getppid());
+    snprintf(none, sizeof(none), "%d,4194305", (int)getpid()); /* over the largest pid */
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        json_t *value = bench_run(
+            d, &kinds[0], BENCH_WORDS("--messages", "10", "--cpu-of", cases[i].pids), EX_OK);
+
+        assert_int_equal(json_object_get(value, "server_cpu") != NULL, cases[i].told);
+        json_decref(value);
+    }
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -572,6 +595,7 @@ main(void)
         SYSTEM_TEST(replies_that_never_come_end_it_in_time),
         SYSTEM_TEST(a_signal_ends_the_wait_for_replies_that_never_come),
         SYSTEM_TEST(members_and_connections_beside_the_load_are_there),
+        SYSTEM_TEST(processes_that_are_not_there_have_no_cpu_time),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

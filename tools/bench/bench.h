@@ -92,7 +92,7 @@ struct bench_result {
     uint64_t messages;
     double seconds;
     double cpu;                   /* share of one core that the generator itself took */
-    double server_cpu;            /* of the processes named; negative: none were */
+    double server_cpu;            /* of the processes named; negative: not known */
     int64_t flushes;              /* of the disk named; -1: none was, or it is not known */
     struct bench_latency latency; /* from the first byte of a message, or its scheduled moment */
     uint64_t unsent;              /* with a rate: due, and not even begun at the end */
@@ -137,8 +137,8 @@ bench_now_ns(void)
     return bench_clock_ns(CLOCK_MONOTONIC);
 }
 
-/* CPU seconds that the processes have taken, and flushes that the disk under a path has done (-1:
- * not known). */
+/* CPU seconds that the processes have taken, and flushes that the disk under a path has done. -1:
+ * not known, or there is no such thing. */
 double bench_cpu_of(const char *pids);
 int64_t bench_flushes_of(const char *path);
 

@@ -158,7 +158,7 @@ load_measured(struct bench_load *load, enum load_phase next)
     result->seconds = (double)(load->now_ns - load->phase_ns) / 1e9;
     result->cpu = result->seconds > 0 ? (double)cpu_ns / 1e9 / result->seconds : 0;
     result->server_cpu =
-        load->options->pids == NULL ? -1 : bench_cpu_of(load->options->pids) - load->server_cpu;
+        load->server_cpu < 0 ? -1 : bench_cpu_of(load->options->pids) - load->server_cpu;
     result->flushes =
         load->flushes < 0 ? -1 : bench_flushes_of(load->options->flush) - load->flushes;
     load_count_unsent(load);

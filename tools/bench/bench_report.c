@@ -27,7 +27,8 @@ bench_clock_ns(clockid_t clock)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* User and system time of all threads, also of those that have ended, in seconds. */
+/* User and system time of all threads, also of those that have ended, in seconds; -1: there is no
+ * such process. */
 static double
 marks_process_cpu(const char *pid, size_t len)
 {
@@ -39,7 +40,7 @@ marks_process_cpu(const char *pid, size_t len)
     snprintf(path, sizeof(path), "/proc/%.*s/stat", len < 20 ? (int)len : 20, pid);
     f = fopen(path, "re");
     if (f == NULL)
-        return 0;
+        return -1;
     if (fgets(line, sizeof(line), f) != NULL && (after = strrchr(line, ')')) != NULL)
         (void)!sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
                       &system);
@@ -50,12 +51,13 @@ marks_process_cpu(const char *pid, size_t len)
 double
 bench_cpu_of(const char *pids)
 {
-    double sum = 0;
+    double sum = pids != NULL ? 0 : -1;
 
-    while (pids != NULL && *pids != '\0') {
+    while (sum >= 0 && pids[0] != '\0') {
         size_t n = strcspn(pids, ",");
+        double cpu = marks_process_cpu(pids, n);
 
-        sum += marks_process_cpu(pids, n);
+        sum = cpu >= 0 ? sum + cpu : -1;
         pids += n + (pids[n] == ',');
     }
     return sum;
