@@ -58,6 +58,49 @@ answers_are_printed_over_every_protocol(void **state)
     }
 }
 
+/* What a shell prints that runs the script with the programs as $M and $U, the server. */
+static struct run_result
+shell(const char *script, const struct daemon *d)
+{
+    char words[2 * HARNESS_PATH_LEN];
+
+    snprintf(words, sizeof(words), "M=%s U=frame://127.0.0.1:%u; cd $1; %s",
+             harness_program("msock"), target_port(&d->listeners[0]), script);
+    return run_program("/bin/sh", "-c", words, "sh", d->dir, NULL);
+}
+
+static void
+a_message_that_is_no_text_is_base64_in_json(void **state)
+{
+    static const char script[] =
+        "mkfifo in && { $M chat -u $U --json <in >out & } && exec 3>in &&"
+        "printf 'a\\377b\\nc\\n' >&3 &&"
+        "until grep -q c out; do sleep 0.01; done; exec 3>&-; wait; cat out";
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.handler = "echo", .listen = {"frame://127.0.0.1:0"}});
+    struct run_result result = shell(script, d);
+
+    (void)state;
+    assert_string_equal(result.out, "{\"base64\":\"Yf9i\"}\n{\"text\":\"c\"}\n");
+    run_result_free(&result);
+    daemon_stop(d);
+}
+
+static void
+output_that_cannot_be_written_ends_it(void **state)
+{
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.handler = "echo", .listen = {"frame://127.0.0.1:0"}});
+    struct run_result result = shell("echo hello | $M chat -u $U --wait 1000000 >/dev/full", d);
+
+    (void)state;
+    assert_int_equal(result.status, 74);
+    assert_string_equal(result.err,
+                        "msock: cannot write to standard output: No space left on device\n");
+    run_result_free(&result);
+    daemon_stop(d);
+}
+
 /* --- on a terminal --- */
 
 struct terminal {
@@ -152,6 +195,8 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(answers_are_printed_over_every_protocol),
+        SYSTEM_TEST(a_message_that_is_no_text_is_base64_in_json),
+        SYSTEM_TEST(output_that_cannot_be_written_ends_it),
         SYSTEM_TEST(on_a_terminal_characters_are_text_and_nothing_else),
     };
 

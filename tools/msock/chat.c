@@ -157,6 +157,7 @@ struct chat {
     bool json;
     bool input_done;
     bool failed;              /* a line could not be sent */
+    bool unheard;             /* a message could not be printed: that ends it */
     bool more;                /* messages may be there, whatever poll(2) says */
     double again;             /* when to connect, where there is no connection */
     double end;               /* with input_done: when to leave */
@@ -249,20 +250,31 @@ chat_read_pipe(struct chat *chat)
 /* --- in --- */
 
 static void
-chat_print(const struct chat *chat, const char *data, size_t n)
+chat_print_json(const char *data, size_t n)
 {
-    json_t *text;
+    json_t *text = json_stringn(data, n), *line;
+    const char *key = text != NULL ? "text" : "base64";
 
-    if (!chat->json) {
-        terminal_print(data, n);
-        return;
-    }
-    text = json_stringn(data, n);
-    if (text == NULL) /* not UTF-8 */
-        text = json_sprintf("(%zu bytes that are no text)", n);
-    json_dump_callback(json_pack("{s:o}", "text", text), text_json_write, stdout, JSON_COMPACT);
+    if (text == NULL)
+        text = json_base64(data, n);
+    line = json_pack("{s:o}", key, text);
+    json_dump_callback(line, text_json_write, stdout, JSON_COMPACT);
+    json_decref(line);
     putchar('\n');
-    fflush(stdout);
+}
+
+static void
+chat_print(struct chat *chat, const char *data, size_t n)
+{
+    if (chat->json)
+        chat_print_json(data, n);
+    else
+        terminal_print(data, n);
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    if (!chat->unheard)
+        say_error("cannot write to standard output: %s", strerror(errno));
+    chat->unheard = true;
 }
 
 /* What has come, up to a limit, or else nobody could leave while messages keep coming; sets more.
@@ -271,7 +283,7 @@ static bool
 chat_receive(struct chat *chat)
 {
     chat->more = false;
-    for (int i = 0; i < CHAT_TURN_MAX; i++) {
+    for (int i = 0; i < CHAT_TURN_MAX && !chat->unheard; i++) {
         const void *data;
         size_t n;
         enum msock_status status = msock_recv(chat->m, 0, &data, &n);
@@ -357,7 +369,7 @@ chat_lost(const struct chat *chat)
 static int
 chat_run(struct chat *chat)
 {
-    while (!chat->input_done || chat_now() < chat->end) {
+    while (!chat->unheard && (!chat->input_done || chat_now() < chat->end)) {
         if (!chat_connect(chat))
             return chat_lost(chat);
         if ((msock_fd(chat->m) >= 0 || chat->more) && !chat_receive(chat) && chat->input_done)
@@ -367,6 +379,8 @@ chat_run(struct chat *chat)
     }
     if (msock_fd(chat->m) >= 0)
         (void)chat_receive(chat);
+    if (chat->unheard)
+        return EX_IOERR;
     return chat->failed ? EX_TEMPFAIL : EX_OK;
 }
 
@@ -383,11 +397,12 @@ static const char chat_help[] =
     "  -n, --name NAME     put \"NAME: \" before each line\n"
     "  -w, --wait SECONDS  listen for so long after the end of input; default 0\n"
     "  -k, --key FILE      seal and open messages with the key in FILE\n" SESSION_TLS_HELP
-    "  -j, --json          print each message as a JSON object\n"
+    "  -j, --json          print each message as a JSON object: text, or base64 where it is\n"
+    "                      not UTF-8\n"
     "  -v, --verbose       say on standard error which server was taken\n"
     "  -h, --help          this text\n\n"
-    "exit status: 0, 64 usage, 69 not reachable, 75 a line could not be sent,\n"
-    "77 a certificate was not taken\n";
+    "exit status: 0, 64 usage, 69 not reachable, 74 cannot print, 75 a line could not be\n"
+    "sent, 77 a certificate was not taken\n";
 
 /* Returns OPTIONS_GO_ON, or an exit status. */
 static int
