@@ -74,15 +74,26 @@ server_on_log(void *arg, enum msock_log_level level, const char *text)
     *at = line;
 }
 
+/* Takes the exception that is set if it is one that ends programs, as of a signal: it came to a
+ * function of the server's by chance. */
+static bool
+server_is_interrupted(struct server *server)
+{
+    if (PyErr_ExceptionMatches(PyExc_Exception))
+        return false;
+    kept_take(&server->kept);
+    return true;
+}
+
 void
-server_pass_log(struct log_line *line, PyObject *log)
+server_pass_log(struct server *server, struct log_line *line, PyObject *log)
 {
     struct log_line *next;
 
     for (; line != NULL; line = next) {
         PyObject *result = PyObject_CallFunction(log, "iz", line->level, line->text);
 
-        if (result == NULL)
+        if (result == NULL && !server_is_interrupted(server))
             PyErr_WriteUnraisable(log);
         Py_XDECREF(result);
         next = line->next;
@@ -103,7 +114,7 @@ server_transform(struct server_transform *one, PyObject *function, const void *i
     one->server->is_inside = true;
     if (function != NULL) /* NULL: the server is being collected */
         rc = ext_transform(function, in, in_len, out, out_len);
-    if (rc < 0 && function != NULL)
+    if (rc < 0 && function != NULL && !server_is_interrupted(one->server))
         ext_log_exception("a transform has failed: its message is not taken");
     one->server->is_inside = false;
     PyGILState_Release(state);

@@ -109,7 +109,7 @@ server_unlock(struct server *server)
         return;
     PyErr_Fetch(&before.type, &before.value, &before.trace);
     Py_INCREF(log);
-    server_pass_log(lines, log);
+    server_pass_log(server, lines, log);
     Py_DECREF(log);
     PyErr_Restore(before.type, before.value, before.trace);
 }
@@ -196,13 +196,13 @@ server_wait_events(struct server *server, int timeout_ms, bool ends)
     PyObject *list;
     int fd;
 
-    for (;;) {
+    while (!kept_raise(&server->kept)) {
         list = server_turn(server, ends, &status, &fd);
         if (list == NULL || PyList_Size(list) > 0)
             return list;
         if (status == MSOCK_CANCELLED) {
             Py_DECREF(list);
-            return ext_none();
+            return kept_raise(&server->kept) ? NULL : ext_none();
         }
         if (now_ms() >= until_ms)
             return list;
@@ -210,6 +210,7 @@ server_wait_events(struct server *server, int timeout_ms, bool ends)
         if (server_poll(server, fd, until_ms) < 0)
             return NULL;
     }
+    return NULL;
 }
 
 static PyObject *

@@ -58,6 +58,7 @@ struct server {
     size_t event_count, event_room;
     struct log_line *log_lines;
     struct orphan *orphans;
+    struct ext_kept kept; /* an interrupt of the program, for whoever receives */
 };
 
 /* Takes the turn with libmsock. 0, or -1 with an exception: closed, another process, or within a
@@ -87,7 +88,7 @@ int server_on_encode(void *arg, const void *in, size_t in_len, void **out, size_
 int server_on_decode(void *arg, const void *in, size_t in_len, void **out, size_t *out_len);
 
 /* Tells the lines to a function, and frees them. Not within a turn: it may take its time. */
-void server_pass_log(struct log_line *line, PyObject *log);
+void server_pass_log(struct server *server, struct log_line *line, PyObject *log);
 
 /* The events so far: a list of a Message each, or of a pair of a Connection and whether it was
  * opened. NULL with an exception. */

@@ -176,7 +176,7 @@ server_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(server->transforms[i].encode);
         Py_VISIT(server->transforms[i].decode);
     }
-    return 0;
+    return kept_visit(&server->kept, visit, arg);
 }
 
 static int
@@ -187,8 +187,9 @@ server_clear(PyObject *self)
     if (server->s != NULL)
         server_destroy(server);
     if (server->log_lines != NULL)
-        server_pass_log(server->log_lines, server->log);
+        server_pass_log(server, server->log_lines, server->log);
     server->log_lines = NULL;
+    kept_clear(&server->kept);
     Py_CLEAR(server->log);
     Py_CLEAR(server->connections);
     for (; server->transform_count > 0; server->transform_count--) {

@@ -490,6 +490,23 @@ class Running(ServerCase):
         with self.assertRaises(KeyboardInterrupt), interrupted():
             server.run(lambda message: None)
 
+    def test_an_interrupt_within_a_function_of_the_server(self) -> None:
+        """A signal comes to whatever of the program runs: it is no failure of a transform or a log."""
+
+        def interrupt(*args: Any) -> bytes:
+            raise KeyboardInterrupt
+
+        server = self.server("msp://127.0.0.1:0", decode=interrupt)
+        client = self.client("msp://" + server.addresses[0], retries=0)
+        self.sender(lambda: client.send("x"))
+        with self.assertRaises(KeyboardInterrupt):
+            server.run(lambda message: None)
+        server.close()
+        server = self.server("msp://127.0.0.1:0", log=interrupt)
+        server.stop()
+        with self.assertRaises(KeyboardInterrupt):
+            server.run(lambda message: None)
+
     def test_transforms(self) -> None:
         log = self.log()
 
