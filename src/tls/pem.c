@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdio.h>
@@ -70,17 +71,30 @@ tls_pem_fini(struct tls_pem *pem)
     }
 }
 
+/* When it ends; 0: that cannot be read. */
+static int64_t
+certificate_until(const X509 *cert)
+{
+    struct tm tm;
+
+    return ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
 int64_t
 tls_pem_until(const struct tls_pem *pem)
 {
     BIO *bio = pem->part[TLS_CERT] != NULL ? BIO_new_mem_buf(pem->part[TLS_CERT], -1) : NULL;
-    X509 *cert = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    struct tm tm;
     int64_t until = 0;
+    X509 *cert;
 
-    if (cert != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1)
-        until = (int64_t)timegm(&tm);
-    X509_free(cert);
+    while (bio != NULL && (cert = PEM_read_bio_X509(bio, NULL, NULL, NULL)) != NULL) {
+        int64_t ends = certificate_until(cert);
+
+        if (until == 0 || ends < until)
+            until = ends;
+        X509_free(cert);
+    }
+    ERR_clear_error();
     BIO_free(bio);
     return until;
 }

@@ -30,7 +30,8 @@ MS_MUST_CHECK int
 tls_pem_read(const char *const path[TLS_PARTS], struct tls_pem *out, char error[TLS_ERROR_LEN]);
 void tls_pem_fini(struct tls_pem *pem); /* wipes it too */
 
-/* When the certificate ends, in seconds since 1970; 0: that cannot be read. */
+/* When the certificate ends, or one of those that lead to its authority, if that is earlier: in
+ * seconds since 1970; 0: that cannot be read. */
 int64_t tls_pem_until(const struct tls_pem *pem);
 
 /* --- tickets.c --- */

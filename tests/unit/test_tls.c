@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -554,6 +555,34 @@ wrong_files_are_refused_with_the_reason(void **state)
     chmod(path, 0600);
 }
 
+/* Days until that file ends. */
+static int64_t
+days_of(const char *file)
+{
+    struct tls_pem pem = pem_of(file, NULL);
+    int64_t until = tls_pem_until(&pem);
+
+    tls_pem_fini(&pem);
+    return (until - (int64_t)time(NULL) + 43200) / 86400;
+}
+
+static void
+a_chain_ends_with_its_first_certificate_that_ends(void **state)
+{
+    char command[600];
+
+    (void)state;
+    certificate_make(dir, "brief", "ca", &(struct certificate){.common_name = "brief", .days = 5});
+    snprintf(command, sizeof(command),
+             "cd %s; cat server.pem brief.pem >chain.pem; cp -p server.key chain.key; "
+             "cat brief.pem server.pem >front.pem; cp -p brief.key front.key",
+             dir);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(days_of("server"), 30);
+    assert_int_equal(days_of("chain"), 5);
+    assert_int_equal(days_of("front"), 5);
+}
+
 /* --- keys that change --- */
 
 struct changer {
@@ -809,6 +838,7 @@ main(void)
         cmocka_unit_test(clients_are_checked_and_named),
         cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
         cmocka_unit_test(wrong_files_are_refused_with_the_reason),
+        cmocka_unit_test(a_chain_ends_with_its_first_certificate_that_ends),
         cmocka_unit_test(keys_may_change_but_not_without_an_end),
         cmocka_unit_test(a_peer_that_asks_for_new_keys_has_to_read),
         cmocka_unit_test(tickets_are_good_wherever_the_secret_is),
