@@ -60,12 +60,13 @@ fd_read(int fd, void *buf, size_t n)
     return got;
 }
 
-/* offset < 0: where the descriptor stands. */
-static int
-fd_put(int fd, const char *p, size_t n, off_t offset)
+int
+fd_write_by(fd_write_fn how, int fd, const void *buf, size_t n, off_t offset)
 {
+    const char *p = buf;
+
     while (n > 0) {
-        ssize_t done = offset < 0 ? write(fd, p, n) : pwrite(fd, p, n, offset);
+        ssize_t done = how(fd, p, n, offset);
 
         if (done < 0 && errno == EINTR)
             continue;
@@ -75,15 +76,22 @@ fd_put(int fd, const char *p, size_t n, off_t offset)
             return -1;
         p += done;
         n -= (size_t)done;
-        offset += offset < 0 ? 0 : done;
+        offset += done;
     }
     return 0;
+}
+
+static ssize_t
+fd_write_here(int fd, const void *buf, size_t n, off_t offset)
+{
+    (void)offset;
+    return write(fd, buf, n);
 }
 
 int
 fd_write_all(int fd, const void *buf, size_t n)
 {
-    return fd_put(fd, buf, n, -1);
+    return fd_write_by(fd_write_here, fd, buf, n, 0);
 }
 
 /* SIGXFSZ ends a process, and in libmsock its disposition is the host's. */
@@ -103,16 +111,16 @@ fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
         errno = offset < 0 ? EINVAL : EFBIG;
         return -1;
     }
-    return fd_put(fd, buf, n, offset);
+    return fd_write_by(pwrite, fd, buf, n, offset);
 }
 
 int
-fd_pread_all(int fd, void *buf, size_t n, off_t offset)
+fd_read_by(fd_read_fn how, int fd, void *buf, size_t n, off_t offset)
 {
     char *p = buf;
 
     while (n > 0) {
-        ssize_t got = pread(fd, p, n, offset);
+        ssize_t got = how(fd, p, n, offset);
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -125,6 +133,12 @@ fd_pread_all(int fd, void *buf, size_t n, off_t offset)
         offset += got;
     }
     return 0;
+}
+
+int
+fd_pread_all(int fd, void *buf, size_t n, off_t offset)
+{
+    return fd_read_by(pread, fd, buf, n, offset);
 }
 
 /* Reads to the end of the file into memory that grows: the size that fstat told may have changed

@@ -42,6 +42,12 @@ MS_MUST_CHECK int fd_pwrite_all(int fd, const void *buf, size_t n, off_t offset)
  * before). */
 MS_MUST_CHECK int fd_pread_all(int fd, void *buf, size_t n, off_t offset);
 
+/* The same loops, again after EINTR, around functions in place of pread(2) and pwrite(2). */
+typedef ssize_t (*fd_read_fn)(int fd, void *buf, size_t n, off_t offset);
+typedef ssize_t (*fd_write_fn)(int fd, const void *buf, size_t n, off_t offset);
+MS_MUST_CHECK int fd_read_by(fd_read_fn how, int fd, void *buf, size_t n, off_t offset);
+MS_MUST_CHECK int fd_write_by(fd_write_fn how, int fd, const void *buf, size_t n, off_t offset);
+
 /* Reads a whole regular file into a NUL-terminated heap string (caller frees); refuses more than
  * max bytes with EFBIG. Returns 0 and *data_out, *len_out, or -1 with errno. */
 MS_MUST_CHECK int fd_read_file(const char *path, size_t max, char **data_out, size_t *len_out);

@@ -107,7 +107,7 @@ trial_locks(struct trial *t)
 static int
 trial_sync(struct trial *t)
 {
-    if (file_write_all(t->ops, t->file.fd, "x", 1, 0) < 0)
+    if (fd_write_by(t->ops->write, t->file.fd, "x", 1, 0) < 0)
         return trial_refuse(t, "a file cannot be written", errno, "");
     if (t->ops->sync_data(t->file.fd) < 0)
         return data_unsafe(t->path, "fdatasync of a file", errno, t->error);

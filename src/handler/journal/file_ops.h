@@ -65,12 +65,4 @@ void file_unmark(int fd);
 /* The mark that another descriptor has set, or UINT64_MAX. */
 uint64_t file_marked(int fd);
 
-/* Writes all n bytes at an offset; again after EINTR. Returns 0, or -1 with errno. */
-MS_MUST_CHECK int
-file_write_all(const struct file_ops *ops, int fd, const void *data, size_t n, off_t at);
-
-/* Reads exactly n bytes at an offset. Returns 0, or -1 with errno (EIO where the file ends
- * before). */
-MS_MUST_CHECK int file_read_all(const struct file_ops *ops, int fd, void *data, size_t n, off_t at);
-
 #endif

@@ -474,7 +474,7 @@ followed_count(struct follow *f, struct followed *s, uint64_t *left)
         uint64_t n = s->size - s->counted;
 
         n = n < FOLLOW_BLOCK ? n : FOLLOW_BLOCK;
-        if (file_read_all(f->ops, s->fd, f->block, (size_t)n, (off_t)s->counted) < 0)
+        if (fd_read_by(f->ops->read, s->fd, f->block, (size_t)n, (off_t)s->counted) < 0)
             break;
         s->records += count_newlines(f->block, (size_t)n);
         s->counted += n;

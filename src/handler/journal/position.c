@@ -69,7 +69,7 @@ position_load(const struct file_ops *ops, int fd)
         return NULL;
     n = st.st_size < POSITION_MAX ? (size_t)st.st_size : 0;
     line = ms_malloc(n + 1);
-    if (file_read_all(ops, fd, line, n, 0) == 0) {
+    if (fd_read_by(ops->read, fd, line, n, 0) == 0) {
         if (n > 0 && line[n - 1] == '\n' && record_crc32_is_right(line, n - 1))
             position = json_loadb(line, n, 0, NULL);
         errno = EBADMSG;
@@ -211,7 +211,7 @@ position_replace(struct follow *f, const struct buffer *line)
 
     if (temp_file_create(&f->maker, f->dirs.root, &file) < 0)
         return -1;
-    if (file_write_all(f->ops, file.fd, buffer_bytes(line), line->len, 0) == 0 &&
+    if (fd_write_by(f->ops->write, file.fd, buffer_bytes(line), line->len, 0) == 0 &&
         f->ops->sync_data(file.fd) == 0 &&
         temp_file_rename(&f->maker, &file, f->dirs.root, FOLLOW_POSITION, true) == 0) {
         fd_close(&f->position_fd);

@@ -122,7 +122,7 @@ recovery_write_copy(struct recovery *r, int dir_fd, const char *name, const char
 
     if (temp_file_create(&r->maker, dir_fd, &temp) < 0)
         return -1;
-    if (file_write_all(r->ops, temp.fd, data, n, 0) == 0 && r->ops->sync_data(temp.fd) == 0 &&
+    if (fd_write_by(r->ops->write, temp.fd, data, n, 0) == 0 && r->ops->sync_data(temp.fd) == 0 &&
         (temp_file_rename(&r->maker, &temp, dir_fd, name, false) == 0 || errno == EEXIST) &&
         r->ops->sync_dir(dir_fd) == 0)
         rc = 0;
@@ -166,11 +166,11 @@ recovery_replace(struct recovery *r, int fd, const char *segment, const struct s
     char *data = malloc(n);
     int rc = -1;
 
-    if (data == NULL || file_read_all(r->ops, fd, data, n, (off_t)stretch->at) < 0 ||
+    if (data == NULL || fd_read_by(r->ops->read, fd, data, n, (off_t)stretch->at) < 0 ||
         (n > 1 && recovery_keep(r, segment, stretch, data, path) < 0))
         goto out;
     record_damage(data, n, path);
-    rc = file_write_all(r->ops, fd, data, n, (off_t)stretch->at);
+    rc = fd_write_by(r->ops->write, fd, data, n, (off_t)stretch->at);
     if (rc == 0) {
         r->tally.damaged++;
         log_line(
@@ -195,7 +195,7 @@ recovery_cut(struct recovery *r, int fd, const char *name, uint64_t size,
     int rc = -1;
 
     if (map->is_line &&
-        (data == NULL || file_read_all(r->ops, fd, data, (size_t)tail.n, (off_t)tail.at) < 0 ||
+        (data == NULL || fd_read_by(r->ops->read, fd, data, (size_t)tail.n, (off_t)tail.at) < 0 ||
          recovery_keep(r, name, &tail, data, path) < 0))
         goto out;
     rc = r->ops->truncate(fd, (off_t)map->good);
@@ -218,7 +218,7 @@ recovery_mend(struct recovery *r, int fd, const char *name, uint64_t size,
         if (recovery_replace(r, fd, name, &map->stretches[i]) < 0)
             return -1;
     if (map->no_end) {
-        if (file_write_all(r->ops, fd, "\n", 1, (off_t)map->good) < 0)
+        if (fd_write_by(r->ops->write, fd, "\n", 1, (off_t)map->good) < 0)
             return -1;
         r->tally.damaged++;
         return 0;

@@ -273,7 +273,7 @@ retain_digest(const struct retaining *r, uint64_t size, int fd, char hex_out[SHA
     for (uint64_t at = 0; at < size && rc == 0; at += RETAIN_BLOCK) {
         size_t n = size - at < RETAIN_BLOCK ? (size_t)(size - at) : RETAIN_BLOCK;
 
-        rc = retain_is_stopped(r) ? -1 : file_read_all(r->ops, fd, block, n, (off_t)at);
+        rc = retain_is_stopped(r) ? -1 : fd_read_by(r->ops->read, fd, block, n, (off_t)at);
         if (rc == 0)
             sha256_update(digest, block, n);
     }

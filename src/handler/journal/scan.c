@@ -2,6 +2,8 @@
  * still hold records that are: then only newlines, or what stands between them, were damaged. */
 #include "handler/journal/journal.h"
 
+#include "common/fd.h"
+
 #include <stdlib.h>
 
 #define SCAN_BLOCK    (256u << 10)
@@ -149,7 +151,7 @@ scan_read(struct scan *s, const struct file_ops *ops, int fd, uint64_t size)
         s->window = window;
         s->cap = cap;
     }
-    if (file_read_all(ops, fd, s->window + s->len, n, (off_t)(s->at + s->len)) < 0)
+    if (fd_read_by(ops->read, fd, s->window + s->len, n, (off_t)(s->at + s->len)) < 0)
         return -1;
     s->len += n;
     return 0;

@@ -194,7 +194,7 @@ segment_append(struct segment *segment, const void *lines, size_t n)
 
     MS_ASSERT(segment_is_open(segment));
     if (file_mark(segment->fd, segment->good) == 0 &&
-        file_write_all(segment->ops, segment->fd, lines, n, (off_t)segment->good) == 0 &&
+        fd_write_by(segment->ops->write, segment->fd, lines, n, (off_t)segment->good) == 0 &&
         segment->ops->sync_data(segment->fd) == 0) {
         segment->good += n;
         file_unmark(segment->fd);

@@ -82,9 +82,9 @@ store_read_body(struct store *store, const struct message *m, int from, int to)
     for (uint64_t at = 0; at < m->size && rc == 0;) {
         size_t n = m->size - at < STORE_BLOCK ? (size_t)(m->size - at) : STORE_BLOCK;
 
-        rc = file_read_all(store->ops, from, block, n, (off_t)at);
+        rc = fd_read_by(store->ops->read, from, block, n, (off_t)at);
         if (rc == 0 && to >= 0)
-            rc = file_write_all(store->ops, to, block, n, (off_t)at);
+            rc = fd_write_by(store->ops->write, to, block, n, (off_t)at);
         if (rc == 0)
             sha256_update(digest, block, n);
         at += n;
@@ -147,7 +147,7 @@ store_write_body(struct store *store, struct store_put *put)
         return -1;
     if (m->fd >= 0)
         return store_read_body(store, m, m->fd, put->temp.fd);
-    return file_write_all(store->ops, put->temp.fd, m->mem, m->mem_len, 0);
+    return fd_write_by(store->ops->write, put->temp.fd, m->mem, m->mem_len, 0);
 }
 
 static bool
