@@ -2,7 +2,9 @@
 #include "daemon.h"
 #include "journal.h"
 #include "msock.h"
+#include "raw.h"
 #include "stats.h"
+#include "wire.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -86,6 +88,32 @@ sender_start(struct sender *s, const char *url, char kind, const char *text, siz
 {
     *s = (struct sender){.url = url, .kind = kind, .text = text, .n = n};
     assert_int_equal(pthread_create(&s->thread, NULL, sender_main, s), 0);
+}
+
+/* Each is small, and to parse all that a read holds would take tens of milliseconds. */
+static void
+many_small_documents_take_many_turns(void **state)
+{
+    const struct outgoing m = {.kind = 'J', .body = raw_body(1900, 1), .len = 1900};
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1, .handler = "discard"});
+    const unsigned count = 3000;
+    uint8_t *bytes = malloc((size_t)count * (WIRE_FIRST_MAX + WIRE_TRAILER_MAX));
+    uint64_t turns = stats_total(d, "turns");
+    struct peer p;
+    size_t n = 0;
+
+    (void)state;
+    assert_non_null(bytes);
+    for (unsigned i = 0; i < count; i++)
+        n += wire_ahead(bytes + n, &m);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_write(&p, bytes, n), 0);
+    WAIT_FOR(stats_total(d, "rej") == count, 60000);
+    assert_true(stats_total(d, "turns") - turns > count / 25);
+    peer_close(&p);
+    free((void *)(uintptr_t)m.body);
+    free(bytes);
+    daemon_stop(d);
 }
 
 /* Small messages are answered between the last byte of a large one and its answer. */
@@ -310,6 +338,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(others_are_served_while_a_document_is_parsed),
+        SYSTEM_TEST(many_small_documents_take_many_turns),
         SYSTEM_TEST(bad_documents_do_not_hold_up_good_senders),
         SYSTEM_TEST(a_document_does_not_wait_for_all_larger_ones),
         SYSTEM_TEST(order_holds_behind_a_large_document),
