@@ -3,8 +3,11 @@
 #include "load.h"
 #include "raw_cnp.h"
 
+#include "support/signals.h"
+
 #include <ctype.h>
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +255,53 @@ what_was_acknowledged_is_done_over_reloads_and_at_the_end(void **state)
     }
 }
 
+/* The process beside the worker that starts commands; 0: there is none. */
+static pid_t
+find_helper(const struct daemon *d)
+{
+    struct proc_list workers, children;
+    char path[64];
+    pid_t found = 0;
+
+    daemon_workers(d, &workers);
+    if (workers.count == 1)
+        proc_children(workers.pid[0], &children);
+    for (size_t i = 0; workers.count == 1 && i < children.count; i++) {
+        char *name;
+
+        snprintf(path, sizeof(path), "/proc/%d/comm", (int)children.pid[i]);
+        name = harness_read_file(path, NULL);
+        if (name != NULL && strcmp(name, "msockd-exec\n") == 0)
+            found = children.pid[i];
+        free(name);
+    }
+    return found;
+}
+
+static void
+a_worker_whose_helper_has_died_is_replaced(void **state)
+{
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.workers = 1,
+                                 .listen = {exec_url("msp", "exec=once", "cat >/dev/null")},
+                                 .errors_expected = true});
+    struct answer a;
+    struct peer p;
+    pid_t helper;
+
+    (void)state;
+    WAIT_FOR((helper = find_helper(d)) != 0, 10000);
+    signal_send(helper, SIGKILL);
+    WAIT_FOR(find_helper(d) == 0, 10000); /* its name goes with it */
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ERR);
+    peer_close(&p);
+    WAIT_FOR(find_helper(d) != 0, 10000);
+    peer_connect(&p, &d->listeners[0]);
+    assert_int_equal(peer_send_plain(&p, NULL, "y", 1, &a), ANSWER_ACK);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -259,6 +309,7 @@ main(void)
         SYSTEM_TEST(each_misbehaviour_gets_its_answer_and_leaves_no_process),
         SYSTEM_TEST(others_are_served_while_children_hang_and_none_of_them_is_left),
         SYSTEM_TEST(what_was_acknowledged_is_done_over_reloads_and_at_the_end),
+        SYSTEM_TEST(a_worker_whose_helper_has_died_is_replaced),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -6,6 +6,7 @@
 
 #include "common/fd.h"
 #include "common/kernel.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -33,6 +34,21 @@ struct helper_reply {
 
 /* --- in the worker --- */
 
+/* Inside its sandbox the worker cannot make another one. */
+static int
+helper_mourn(void)
+{
+    static bool done;
+
+    if (!done) {
+        log_line(LOG_exec_helper_gone, "the process that starts commands has died: this worker "
+                                       "leaves, and another one takes its place");
+        (void)kill(getpid(), SIGQUIT);
+    }
+    done = true;
+    return EPIPE;
+}
+
 /* Returns 0 and what the helper answered, or an errno. */
 static int
 helper_ask(const struct exec_helper *helper, struct msghdr *msg, struct helper_reply *reply)
@@ -41,11 +57,13 @@ helper_ask(const struct exec_helper *helper, struct msghdr *msg, struct helper_r
 
     while ((n = sendmsg(helper->fd, msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
         ;
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+        return helper_mourn();
     if (n < 0)
         return errno == EMSGSIZE ? E2BIG : errno;
     while ((n = recv(helper->fd, reply, sizeof(*reply), 0)) < 0 && errno == EINTR)
         ;
-    return n == (ssize_t)sizeof(*reply) ? 0 : EPIPE;
+    return n == (ssize_t)sizeof(*reply) ? 0 : helper_mourn();
 }
 
 int
