@@ -100,7 +100,8 @@ url_check_bytes(const struct url_parser *p)
 {
     for (const char *s = p->text; *s != '\0'; s++)
         if ((unsigned char)*s <= 0x20 || *s == 0x7f)
-            return url_fail(p, "blanks and control characters are not allowed in an address");
+            return url_fail(p, "blanks and control characters are not allowed in an address; in an "
+                               "option a blank is %%20");
     return 0;
 }
 

@@ -136,6 +136,7 @@ a_wrong_configuration_ends_with_78_and_names_its_place(void **state)
         {"msockd", {"-t", "-w", "1000"}, 78, {"1000", NULL}},
         {"msockd", {"-t", "-l", "gopher://127.0.0.1:0"}, 78, {"gopher", NULL}},
         {"msockd", {"-t", "-l", "msp://127.0.0.1:0?no=1"}, 78, {"no", NULL}},
+        {"msockd", {"-t", "-l", "msp:///s?handler=exec&command=cat x"}, 78, {"blank is %20", NULL}},
         {"msockd",
          {"-t", "-l", "auto://127.0.0.1:0?key_file=/not/there"},
          78,
