@@ -76,8 +76,8 @@ const char *limits_too_large(const char *what, uint64_t bytes, char text[LIMITS_
 /* When a message that began at begun_us, and of which received bytes have come, must have made more
  * progress (min_rate after rate_grace); and the same or, where that is sooner, when its peer, last
  * heard at heard_us, must have said more (timeout). Monotonic; UINT64_MAX: never. */
-uint64_t limits_rate_deadline(const struct proto_limits *limits, uint64_t begun_us,
-                              uint64_t received);
+uint64_t
+limits_rate_deadline(const struct proto_limits *limits, uint64_t begun_us, uint64_t received);
 uint64_t limits_progress_deadline(const struct proto_limits *limits, uint64_t heard_us,
                                   uint64_t begun_us, uint64_t received);
 
