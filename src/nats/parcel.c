@@ -196,7 +196,7 @@ parcel_piece(struct parcel *p, uint32_t chunk, const void *data, size_t len)
     if (p->is_last && p->v.may_be_reused)
         publication->same = "Msock-SHA256";
     if (p->is_last)
-        publication->bound_epoch = p->chunks.epoch;
+        publication->bound_round = p->chunks.round;
     publication->arg = piece;
     p->out++;
     return publication;

@@ -9,9 +9,10 @@
  * the body up to its end: so a message that is sent again finds the chunks that were stored before,
  * and another one under the same id does not.
  *
- * A server that was gone may come back without the last messages that it has confirmed. So all
- * chunks and the manifest are confirmed on one connection: on a new one they are sent again, and
- * those that are still there are duplicates.
+ * A server that was gone may come back without the last messages that it has confirmed, and a
+ * stream that was removed is made anew. So all chunks and the manifest are confirmed in one round
+ * of the publisher: in the next one they are sent again, and those that are still there are
+ * duplicates.
  *
  * The chunks of an object store would be in a stream of their own, with another retention, without
  * an order beside the other messages, and without an id: so they are not used. */
@@ -81,7 +82,7 @@ struct parcel_chunks {
     uint32_t next;  /* to be published */
     uint32_t stored;
     size_t len;            /* bytes of each but the last */
-    uint32_t epoch;        /* of the connection on which they began */
+    uint32_t round;        /* of the publisher, in which they began */
     uint64_t *seqs;        /* where the stream has them */
     struct sha256 *digest; /* of what was read so far */
 };
@@ -120,7 +121,7 @@ void parcel_header_add(struct parcel *p, const char *name, const char *value);
 /* Those of the message itself. */
 void parcel_headers_make(struct parcel *p);
 
-/* All of it, since the connection is another one. */
+/* All of it, since it is another round. */
 void parcel_begin_again(struct parcel *p);
 
 /* Makes a publication of the parcel with ps->headers and room for len bytes, of data unless that is

@@ -1,5 +1,5 @@
 /* Messages in chunks: see parcel.h. Invariant: a manifest is published only when all its chunks are
- * stored, on the same connection, and the body has proven to be what it should be. */
+ * stored, in the same round, and the body has proven to be what it should be. */
 #include "nats/parcel.h"
 
 #include <errno.h>
@@ -33,7 +33,7 @@ parcel_chunks_plan(struct parcel *p, size_t payload_max)
         return false;
     p->chunks.count = (uint32_t)count;
     p->chunks.len = room;
-    p->chunks.epoch = publisher_epoch(p->ps->publisher);
+    p->chunks.round = publisher_round(p->ps->publisher);
     p->chunks.seqs = ms_calloc(count, sizeof(*p->chunks.seqs));
     p->chunks.digest = sha256_begin(p->ps->digester);
     return true;
@@ -138,7 +138,7 @@ parcel_manifest_publish(struct parcel *p)
 int
 parcel_chunks_advance(struct parcel *p)
 {
-    if (p->chunks.epoch != publisher_epoch(p->ps->publisher)) {
+    if (p->chunks.round != publisher_round(p->ps->publisher)) {
         parcel_begin_again(p);
         return 0;
     }

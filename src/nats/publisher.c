@@ -118,9 +118,9 @@ publisher_stream(const struct publisher *p)
 }
 
 uint32_t
-publisher_epoch(const struct publisher *p)
+publisher_round(const struct publisher *p)
 {
-    return p->epoch;
+    return p->round;
 }
 
 void

@@ -6,7 +6,7 @@
  * - What has no answer within the time limit is published again with the same headers, so with the
  *   same Nats-Msg-Id: the stream drops the double, and its answer confirms the first one.
  * - After a lost connection everything under way is published again, in its order, but what is
- *   bound to that connection.
+ *   bound to an earlier round.
  * - An answer that says "duplicate" without a sequence number confirms nothing: the first copy may
  *   still be lost with its leader. It is asked again.
  * - What could not be confirmed within three times the limit has failed. It may be in the stream
@@ -66,7 +66,7 @@ enum publish_outcome {
     PUBLISH_REUSED,    /* another message is in the stream under this id */
     PUBLISH_MISSET,    /* another stream has the subject: it is our configuration */
     PUBLISH_BUSY,      /* it could not be confirmed in time; it may be there or not */
-    PUBLISH_UNBOUND,   /* the connection that it was bound to is lost */
+    PUBLISH_UNBOUND,   /* the round that it was bound to is over (publisher_round) */
     PUBLISH_UNREAD,    /* of a parcel (parcel.h): its body cannot be read, or is another one */
 };
 
@@ -93,9 +93,9 @@ struct publication {
      * PUBLISH_REUSED; static. NULL: it may have any. */
     const char *same;
 
-    /* The connection that it is bound to, publisher_epoch: with another one it does not go out, and
-     * is PUBLISH_UNBOUND. 0: it goes out with any. */
-    uint32_t bound_epoch;
+    /* The round that it is bound to: in another one it does not go out, and is PUBLISH_UNBOUND. 0:
+     * it goes out in any. */
+    uint32_t bound_round;
 
     /* The publisher's. */
     void (*answered)(struct publisher *p, struct publication *asked, const struct link_event *e);
@@ -150,8 +150,9 @@ bool publisher_has_room(const struct publisher *p);
 bool publisher_is_ready(const struct publisher *p);
 const struct stream_facts *publisher_stream(const struct publisher *p);
 
-/* The number of the connection, from 1; 0: there is none. */
-uint32_t publisher_epoch(const struct publisher *p);
+/* Another one after a lost connection, and after the stream was missing: what was confirmed before
+ * may be gone. Never 0 once it is ready. */
+uint32_t publisher_round(const struct publisher *p);
 
 /* Asks about the stream again, which somebody may have changed, or taken away: what is known is up
  * to date a moment later. */

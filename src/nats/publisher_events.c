@@ -73,7 +73,7 @@ publisher_unbind(struct publisher *p)
 
     for (publication = TAILQ_FIRST(&p->under_way); publication != NULL; publication = next) {
         next = TAILQ_NEXT(publication, link);
-        if (publication->bound_epoch != 0 && publication->bound_epoch != p->epoch)
+        if (publication->bound_round != 0 && publication->bound_round != p->round)
             publisher_finish(p, publication, PUBLISH_UNBOUND, &(struct stream_answer){0});
     }
 }
@@ -86,7 +86,6 @@ publisher_ready(struct publisher *p)
 
     p->state = PUBLISHER_READY;
     p->trouble[0] = '\0';
-    publisher_unbind(p);
     for (publication = TAILQ_FIRST(&p->under_way); publication != NULL;
          publication = TAILQ_NEXT(publication, link))
         publisher_send(p, publication);
@@ -100,6 +99,7 @@ publisher_stream_is_there(struct publisher *p)
         publisher_say(p, LOG_nats_connected, "connected to %s: stream %s, %u replica%s", p->server,
                       p->config.stream, p->facts.replicas, p->facts.replicas == 1 ? "" : "s");
     p->is_known = true;
+    publisher_unbind(p);
     if (p->state != PUBLISHER_READY)
         publisher_ready(p);
 }
@@ -128,6 +128,7 @@ publisher_answered(struct publisher *p, struct publication *asked, const struct 
     publisher_drop_question(p);
     p->ask_us = p->now_us + SETBACK_MAX_US;
     state = stream_read(e->text, e->len, &p->config, &facts, text);
+    p->round += state == STREAM_MISSING;
     if (state == STREAM_THERE ||
         (state == STREAM_MISSING && p->config.create && p->config.only_looks)) {
         p->facts = facts;
@@ -255,6 +256,7 @@ static void
 publisher_connected(struct publisher *p, const struct link_event *e)
 {
     p->epoch = e->epoch;
+    p->round++;
     p->server_max = e->size;
     p->heard_us = p->now_us;
     snprintf(p->server, sizeof(p->server), "%s", e->text);
@@ -263,6 +265,7 @@ publisher_connected(struct publisher *p, const struct link_event *e)
     if (p->is_known) {
         publisher_say(p, LOG_nats_connected, "connected again, to %s; %u messages wait", p->server,
                       p->count);
+        publisher_unbind(p);
         publisher_ready(p);
     }
     publisher_ask(p);

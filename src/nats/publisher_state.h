@@ -29,6 +29,7 @@ struct publisher {
     char trouble[NATS_ERROR_LEN]; /* why it is not ready, or "" */
     bool has_failed;              /* all servers were tried since it was opened */
     uint32_t epoch;               /* of the connection; 0: there is none */
+    uint32_t round;               /* publisher_round */
     char server[NATS_NAME_MAX];
     int64_t server_max; /* its max_payload */
     bool is_known;      /* the facts are known */

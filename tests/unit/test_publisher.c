@@ -406,9 +406,9 @@ connect_again(struct parcels *ps, uint32_t epoch)
 }
 
 /* A server that was killed may have lost what it had confirmed: two chunks, and then, when the
- * manifest is on its way, all. */
+ * manifest is on its way, all; and then somebody removes the stream. */
 static void
-a_manifest_speaks_of_chunks_of_its_own_connection(void **state)
+a_manifest_speaks_of_chunks_of_its_own_round(void **state)
 {
     static char body[2500000];
     struct digester *digester = digester_create();
@@ -442,8 +442,14 @@ a_manifest_speaks_of_chunks_of_its_own_connection(void **state)
     confirm_chunks(&ps, 2);
     connect_again(&ps, 3);
     confirm_chunks(&ps, 1);
+    tell(LINK_ANSWER, fake.given[0].token,
+         "{\"error\":{\"code\":404,\"err_code\":10059,\"description\":\"stream not found\"}}");
+    turn_until(&fake.given_count, 6); /* it is asked for again */
+    tell(LINK_ANSWER, fake.given[5].token, STREAM);
+    parcels_pump(&ps);
+    confirm_chunks(&ps, 6);
     assert_int_equal(parcels_stored, 0);
-    tell(LINK_ANSWER, fake.given[4].token, "{\"stream\":\"S\", \"seq\":4}");
+    tell(LINK_ANSWER, fake.given[9].token, "{\"stream\":\"S\", \"seq\":4}");
     assert_int_equal(parcels_stored, 1);
     ledger.max -= 10 * sizeof(body);
     parcels_fini(&ps);
@@ -618,7 +624,7 @@ main(void)
         TEST(what_nobody_took_meanwhile_does_not_hide_that_the_stream_is_gone),
         TEST(after_a_lost_connection_all_goes_out_in_its_order),
         TEST(a_server_that_takes_less_now_is_connected_to_again),
-        TEST(a_manifest_speaks_of_chunks_of_its_own_connection),
+        TEST(a_manifest_speaks_of_chunks_of_its_own_round),
         TEST(each_refusal_has_its_outcome),
         TEST(a_duplicate_is_compared_with_the_first_copy),
         TEST(nothing_goes_out_before_the_stream_is_known),
