@@ -151,16 +151,14 @@ extern const uint8_t msp_empty_digest[SHA256_LEN];
 
 void msp_init(struct msp *msp, const struct proto_limits *limits, uint64_t now_us);
 
-/* Consumes bytes up to the next event; *consumed_out may be less than n, and then the rest is to be
- * fed again after the event was dealt with. On PROTO_MESSAGE *message_out is the caller's. */
+/* The server's side of struct proto_ops, which says what these are for. */
+
 enum proto_event msp_feed(struct msp *msp, struct proto_io *io, const uint8_t *data, size_t n,
                           size_t *consumed_out, struct message **message_out);
 
-/* No more bytes are waiting on the connection. Ends what a NACK dropped, and finds the end of a
- * packet of undetermined size (1.4). Call before the answers go out. */
+/* Ends what a NACK dropped, and finds the end of a packet of undetermined size (1.4). */
 enum proto_event msp_drained(struct msp *msp, struct proto_io *io);
 
-/* The time (monotonic microseconds) at which msp_expire must be called, if no byte comes before. */
 uint64_t msp_deadline(const struct msp *msp, const struct proto_limits *limits);
 
 /* The deadline has passed: PROTO_MORE where a NACK1 gives the peer another chance, else
