@@ -5,12 +5,16 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define SILENT 600        /* more than a worker keeps waiting to be told that they are too many */
 #define UNREAD 8          /* peers that do not read */
 #define SMALL  4096u      /* bytes of each message that they send */
 #define LARGE  (1u << 20) /* bytes of all of them */
+#define READ   (8 * LARGE)
+#define READY  (1u << 18) /* bytes of echoes that wait in the worker, when the kernel has its own \
+                           */
 
 static struct peer silent[SILENT];
 
@@ -81,12 +85,52 @@ peers_that_read_nothing_are_closed_when_they_hold_too_much_together(void **state
     daemon_stop(d);
 }
 
+/* As much of the small messages as is taken; at: where it stopped. Always true. */
+static bool
+send_some(const struct peer *p, const uint8_t wire[LARGE], size_t *at)
+{
+    ssize_t n = send(p->fd, wire + *at, LARGE - *at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n > 0)
+        *at = (*at + (size_t)n) % LARGE;
+    return true;
+}
+
+/* By then the kernel has learned to keep MiBs for it. */
+static void
+a_peer_that_has_read_much_leaves_little_in_the_kernel(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = "echo", .listen = {"frame://127.0.0.1:0"}});
+    static uint8_t wire[LARGE], got[LARGE];
+    size_t at = 0, received = 0;
+    int waiting = 0;
+    struct peer p;
+
+    (void)state;
+    for (size_t i = 0; i < LARGE; i += SMALL)
+        raw_frame_head(wire + i, SMALL - 4);
+    peer_connect(&p, &d->listeners[0]);
+    while (received < READ) {
+        ssize_t n = send_some(&p, wire, &at) ? peer_read_some(&p, got, sizeof(got), 20000) : 0;
+
+        assert_true(n > 0);
+        received += (size_t)n;
+    }
+    WAIT_FOR(send_some(&p, wire, &at) && stats_total(d, "memory") > READY, 20000);
+    assert_int_equal(ioctl(p.fd, FIONREAD, &waiting), 0);
+    assert_true(stats_total(d, "bytes_out") - received - (size_t)waiting < LARGE);
+    peer_close(&p);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(silent_connections_over_the_limit_take_nothing_from_those_that_are_served),
         SYSTEM_TEST(peers_that_read_nothing_are_closed_when_they_hold_too_much_together),
+        SYSTEM_TEST(a_peer_that_has_read_much_leaves_little_in_the_kernel),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
