@@ -269,14 +269,16 @@ conn_held(const struct conn *c)
     return conn_queued(c) - (size_t)c->answers.ready.filed + c->unfed.cap;
 }
 
-/* Of the peers that read slowly, or (hard) of all, the one with the most unread. */
+/* Of the peers that read slowly, or have sent more than source_rate lets be looked at now, or
+ * (hard) of all, the one for which the most is held. */
 static struct conn *
 conn_slowest(struct worker *w, bool hard)
 {
     struct conn *slowest = NULL;
 
     for (struct conn *c = w->conns; c != NULL; c = c->next) {
-        if (c->phase == CONN_DEAD || conn_held(c) == 0 || !(hard || conn_reads_slowly(c)))
+        if (c->phase == CONN_DEAD || conn_held(c) == 0 ||
+            !(hard || conn_reads_slowly(c) || c->is_throttled))
             continue;
         if (slowest == NULL || conn_held(c) > conn_held(slowest))
             slowest = c;

@@ -596,6 +596,29 @@ those_who_do_not_say_what_they_speak_are_turned_away(void **state)
     daemon_stop(d);
 }
 
+/* Each has a read's worth that waits for the next seconds. */
+static void
+those_who_send_too_fast_do_not_keep_the_memory(void **state)
+{
+    struct daemon *d = begin(
+        &(struct daemon_options){
+            .set = {"source_rate=10", "exempt=127.0.0.1", "worker_memory_max=1M"},
+            .listen = {NULL, "msp://127.0.0.1:0", "frame://127.0.0.1:0"}},
+        "frame", "");
+    static const uint8_t frames[20000]; /* empty ones */
+    const unsigned count = 400;
+
+    (void)state;
+    for (unsigned i = 0; i < count; i++) {
+        peer_connect_from(&peers[i], &d->listeners[2], "127.0.0.2");
+        (void)peer_write(&peers[i], frames, sizeof(frames)); /* some are closed by now */
+    }
+    WAIT_FOR(stats_total(d, "err") > 0, PATIENT);
+    expect_good(d);
+    close_all(count);
+    daemon_stop(d);
+}
+
 /* Or the next bytes of such a one would take it all again, before others are read. */
 static void
 with_those_who_do_not_say_goes_more_than_is_too_much(void **state)
@@ -794,6 +817,7 @@ main(void)
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
         SYSTEM_TEST(with_those_who_do_not_say_goes_more_than_is_too_much),
+        SYSTEM_TEST(those_who_send_too_fast_do_not_keep_the_memory),
         SYSTEM_TEST(tiny_messages_take_little_memory_and_the_turns_of_nobody),
         SYSTEM_TEST(replies_out_of_their_order_wait_in_files),
         SYSTEM_TEST(messages_under_way_to_nats_are_in_the_ledger),
