@@ -128,6 +128,8 @@ child_execute(const struct child *child)
     char *const argv[] = {title, NULL};
     int fd;
 
+    /* What a launcher left open is none of a worker's; before Linux 5.11 it has it all the same. */
+    (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
     child_name(child, name);
     snprintf(title, sizeof(title), "msockd: %s", name);
     inherited_fill(child, &in);

@@ -523,6 +523,46 @@ in_the_background_no_descriptor_stays_open(void **state)
     close(ends[0]);
 }
 
+static bool
+has_open(pid_t pid, const char *wanted)
+{
+    bool found = false;
+
+    for (int fd = 0; fd < 64 && !found; fd++) {
+        char path[64], name[128] = "";
+
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, fd);
+        (void)!readlink(path, name, sizeof(name) - 1);
+        found = strcmp(name, wanted) == 0;
+    }
+    return found;
+}
+
+static void
+a_worker_has_none_of_the_launchers(void **state)
+{
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1, .child = leave_open});
+    struct proc_list workers;
+    struct stat st;
+    char name[64];
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(fstat(ends[1], &st), 0);
+    snprintf(name, sizeof(name), "pipe:[%lu]", (unsigned long)st.st_ino);
+    left_open = ends[1];
+    daemon_launch(d);
+    assert_true(has_open(d->run.pid, name));
+    daemon_workers(d, &workers);
+    assert_int_equal(workers.count, 1);
+    if (proc_may_look(workers.pid[0]))
+        assert_false(has_open(workers.pid[0], name));
+    daemon_stop(d);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* --- a terminal that goes away --- */
 
 static struct {
@@ -648,6 +688,7 @@ main(void)
         SYSTEM_TEST(it_starts_in_a_directory_that_is_gone),
         SYSTEM_TEST(no_environment_and_no_descriptors_are_enough),
         SYSTEM_TEST(in_the_background_no_descriptor_stays_open),
+        SYSTEM_TEST(a_worker_has_none_of_the_launchers),
         SYSTEM_TEST(a_daemon_ends_with_the_terminal_that_shows_it),
         SYSTEM_TEST(a_hang_up_by_the_kernel_ends_a_daemon_that_logs_to_a_file),
         SYSTEM_TEST(nohup_lets_a_daemon_outlive_its_terminal),
