@@ -41,6 +41,16 @@ def wake(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
+def watch(add: Callable[..., Any], fd: int, future: "asyncio.Future[None]") -> bool:
+    """False for a file that no event loop can watch, since it is always ready."""
+    try:
+        add(fd, wake, future)
+    except PermissionError:
+        future.get_loop().call_soon(wake, future)
+        return False
+    return True
+
+
 async def wait_for_event(waits: Waits) -> None:
     """Waits in the event loop for what a call would have waited for."""
     loop = asyncio.get_running_loop()
@@ -51,11 +61,9 @@ async def wait_for_event(waits: Waits) -> None:
     writers: List[int] = []
     try:
         for fd, events in descriptors:
-            if events & select.POLLIN:
-                loop.add_reader(fd, wake, future)
+            if events & select.POLLIN and watch(loop.add_reader, fd, future):
                 readers.append(fd)
-            if events & select.POLLOUT:
-                loop.add_writer(fd, wake, future)
+            if events & select.POLLOUT and watch(loop.add_writer, fd, future):
                 writers.append(fd)
         await future
     finally:

@@ -72,6 +72,9 @@ class Both(AioCase):
                     with open(fifo, "wb") as writer:
                         writer.write(b"piped")
                     self.assertEqual((await pipe).reply, b"F p piped")
+                    with open(os.devnull, "rb") as null:  # epoll(7) takes none of these
+                        sent = await client.send_file(null, "empty", reply=True)
+                    self.assertEqual(sent.reply, b"F empty ")
                     with self.assertRaises(msock.Refused):
                         await client.send_json([1])
                     with self.assertRaises(msock.UsageError):
