@@ -446,6 +446,11 @@ class Tinyproto(DropinCase):
         self.server.connection_limit = 2
         self.talk(port)
 
+    def test_a_name_that_is_none(self) -> None:
+        with self.assertRaises(TinyProtoError):
+            self.client().connect_to("a..b", 1)
+        self.assertFalse(gruv_socks.Socket().connect("a..b", 1))
+
     def test_a_connection_without_a_thread_ends_too(self) -> None:
         """By its program, by the server, and by conn_init."""
         ended: List[TinyProtoConnection] = []

@@ -60,7 +60,7 @@ class Socket:
             sock = socket.create_connection((host, port), timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._attach(sock)
-        except (OSError, msock.Error) as error:
+        except (OSError, UnicodeError, msock.Error) as error:  # a name may be none
             self._say("%s:%s: %s", host, port, error)
             return False
         return True

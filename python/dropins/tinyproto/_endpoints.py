@@ -241,7 +241,7 @@ class TinyProtoClient(Endpoint):
         try:
             sock = socket.create_connection((host.host, host.port), self.timeout)
             link = Link(sock, "client", self.timeout)
-        except (OSError, msock.Error) as error:
+        except (OSError, UnicodeError, msock.Error) as error:  # a name may be none
             raise TinyProtoError(str(error)) from error
         return self._add(link)[0]
 
