@@ -232,6 +232,25 @@ class Waits(AioCase):
 
         self.loop(main)
 
+    def test_a_message_that_comes_with_the_cancelling_stays(self) -> None:
+        async def main() -> None:
+            ours, theirs = socket.socketpair()
+            self.addCleanup(theirs.close)
+            async with msock.aio.Client("frame://given", sock=ours) as client:
+                receiving = asyncio.ensure_future(client.receive())
+                for _ in range(10):
+                    await asyncio.sleep(0)
+                theirs.sendall(b"\0\0\0\5hello")
+                theirs.close()
+                receiving.cancel()
+                with self.assertRaises(asyncio.CancelledError):
+                    await receiving
+                self.assertEqual(await client.receive(), b"hello")
+                with self.assertRaises(msock.Unreachable):
+                    await client.receive()
+
+        self.loop(main)
+
     def test_waits_that_are_cancelled(self) -> None:
         listener = self.enter(socket.create_server(("127.0.0.1", 0)))
         silent = "127.0.0.1:%d" % listener.getsockname()[1]

@@ -83,7 +83,8 @@ recv_wait(struct peer *p, uint64_t deadline_us)
         if (turns >= RECV_TURNS && clock_mono_us() >= deadline_us)
             break;
         turn = peer_turn(p, deadline_us);
-        message = peer_take(p);
+        if (!p->transport->waiter->is_ended) /* what came with the end is for the next call */
+            message = peer_take(p);
     }
     return message;
 }
@@ -115,7 +116,7 @@ msock_recv(msock *m, int timeout_ms, const void **data_out, size_t *n)
     attempt_count(m);
     if (message != NULL)
         return recv_hand_out(m, message, data_out, n);
-    if (peer_alive(m->peer) && m->waiter.is_ended)
+    if (m->waiter.is_ended)
         return handle_fail_ended(m);
     if (peer_alive(m->peer))
         return handle_fail(m, MSOCK_TIMEOUT, "no message within %d ms", timeout_ms);
