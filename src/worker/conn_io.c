@@ -12,6 +12,7 @@
 #define FEED_TURN    4096
 #define FEED_PUSHES  16            /* to other connections; they count as one more */
 #define FEED_JSON    16            /* bytes of a document; they cost as much as one more */
+#define FEED_ANSWERS 4             /* to what is no message; they cost as much as one */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
 #define WAITING_MAX  1024         /* messages of one connection with their handler */
@@ -298,11 +299,25 @@ conn_feed_message(struct conn *c, struct message *m)
     w->fed += cost;
 }
 
+/* A message has two answers at most. What is answered beside them costs its turn as well. */
+static void
+conn_feed_answers(struct conn *c, const struct proto_tally *tally, uint32_t messages)
+{
+    uint32_t answers = tally->acks + tally->nack1 + tally->rej, cost;
+
+    if (answers <= 2 * messages)
+        return;
+    cost = (answers - 2 * messages) / FEED_ANSWERS;
+    c->fed += cost;
+    conn_worker(c)->fed += cost;
+}
+
 static void
 conn_feed(struct conn *c, const uint8_t *data, size_t n)
 {
     struct proto_tally tally = {0};
     struct proto_io io = conn_io(c, &tally);
+    uint32_t messages = 0;
 
     while (n > 0 && conn_is_reading(c) && c->unfed.len == 0 && conn_has_room(c) &&
            conn_has_share(c)) {
@@ -326,6 +341,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_write(c);
             break;
         case PROTO_MESSAGE:
+            messages++;
             conn_feed_message(c, m);
             break;
         case PROTO_CLOSE:
@@ -338,6 +354,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         else if (event == PROTO_MESSAGE && conn_is_serving(c) && conn_ends(c))
             conn_end_here(c);
     }
+    conn_feed_answers(c, &tally, messages);
     conn_count(c, &tally);
     conn_set_unknown(c, c->lookahead.len > 0);
     if (n > 0 && conn_is_reading(c) && !c->is_starved)

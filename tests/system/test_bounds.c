@@ -1,10 +1,12 @@
 /* What many peers together may take of a worker: connections one too many, and
  * replies that nobody reads. */
+#include "raw_cnp.h"
 #include "raw_frame.h"
 #include "stats.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -13,8 +15,9 @@
 #define SMALL  4096u      /* bytes of each message that they send */
 #define LARGE  (1u << 20) /* bytes of all of them */
 #define READ   (8 * LARGE)
-#define READY  (1u << 18) /* bytes of echoes that wait in the worker, when the kernel has its own \
-                           */
+#define READY                                                                          \
+    (1u << 18) /* bytes of echoes that wait in the worker, when the kernel has its own \
+                */
 
 static struct peer silent[SILENT];
 
@@ -124,6 +127,37 @@ a_peer_that_has_read_much_leaves_little_in_the_kernel(void **state)
     daemon_stop(d);
 }
 
+/* Of cnp, without a payload: eleven bytes and its answer. */
+static void
+keepalives_without_end_take_many_turns(void **state)
+{
+    static const uint8_t keepalive[] = {0, 0, 0, 0, 4, 0, 0, 0xd4, 0x1d, 0x8c, 0xd9};
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .handler = "discard", .listen = {"cnp://127.0.0.1:0"}});
+    const size_t size = sizeof(keepalive), count = 600000;
+    static uint8_t wire[600000 * sizeof(keepalive)], got[LARGE];
+    size_t sent = 0, received = 0;
+    uint64_t turns;
+    struct raw r;
+
+    (void)state;
+    for (size_t i = 0; i < count; i++)
+        memcpy(wire + i * size, keepalive, size);
+    raw_connect(&r, &raw_cnp_old, &d->listeners[0], RAW_WHOLE);
+    turns = stats_total(d, "turns");
+    while (received < count * (size + 3)) {
+        ssize_t n = send(r.peer.fd, wire + sent, sizeof(wire) - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        sent += n > 0 ? (size_t)n : 0;
+        n = peer_read_some(&r.peer, got, sizeof(got), 20000);
+        assert_true(n > 0);
+        received += (size_t)n;
+    }
+    assert_true(stats_total(d, "turns") - turns > count / 11000);
+    raw_close(&r);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -131,6 +165,7 @@ main(void)
         SYSTEM_TEST(silent_connections_over_the_limit_take_nothing_from_those_that_are_served),
         SYSTEM_TEST(peers_that_read_nothing_are_closed_when_they_hold_too_much_together),
         SYSTEM_TEST(a_peer_that_has_read_much_leaves_little_in_the_kernel),
+        SYSTEM_TEST(keepalives_without_end_take_many_turns),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
