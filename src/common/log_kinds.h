@@ -313,7 +313,7 @@
     X(recall_waits, NOTICE, "cc4082d17058459a9ad6305da9988bc5",                                    \
       "Workers of a msockd that was killed are still there, or another msockd has the same "       \
       "data_dir. Messages with ids wait until they have left.",                                    \
-      "Nothing, or end these workers; give each msockd a data_dir of its own.")                                                            \
+      "Nothing, or end these workers; give each msockd a data_dir of its own.")                    \
     X(body_not_removed, WARN, "06f206e2cc234c449745be1a5eb2adfe",                                  \
       "A body that retain should remove cannot be removed. It is tried again.",                    \
       "Look at the reason in the line.")                                                           \
