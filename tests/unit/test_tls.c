@@ -648,7 +648,7 @@ static void
 a_peer_that_asks_for_new_keys_has_to_read(void **state)
 {
     struct changer c;
-    char got[65536];
+    char got[65536] = {0};
 
     (void)state;
     changer_open(&c);
