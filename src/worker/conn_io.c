@@ -11,7 +11,6 @@
 #define FEED_LEAST   128           /* the same where the turn has had so many of all: */
 #define FEED_TURN    4096
 #define FEED_PUSHES  16            /* to other connections; they count as one more */
-#define FEED_JSON    16            /* bytes of a document; they cost as much as one more */
 #define FEED_ANSWERS 4             /* to what is no message; they cost as much as one */
 #define WRITE_SHARE  (1024 * 1024) /* the same */
 #define WRITE_PIECES 16
@@ -284,17 +283,15 @@ conn_happened(struct conn *c, enum proto_event event, const struct proto_io *io)
         conn_become(c, io->become);
 }
 
-/* One that is parsed, or sent on to many, costs its turn as much as several. */
+/* One that is sent on to many costs its turn as much as several. */
 static void
 conn_feed_message(struct conn *c, struct message *m)
 {
     struct worker *w = conn_worker(c);
-    uint32_t pushed = w->pushed, cost = 1;
+    uint32_t cost = w->pushed;
 
-    if (m->kind == MESSAGE_JSON)
-        cost += (uint32_t)(m->size / FEED_JSON);
     conn_submit(c, m);
-    cost += (w->pushed - pushed) / FEED_PUSHES;
+    cost = 1 + (w->pushed - cost) / FEED_PUSHES;
     c->fed += cost;
     w->fed += cost;
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define PREPARE_HERE (64u << 10) /* bytes of a document or reply that is prepared at once */
+#define PREPARE_FED  16          /* bytes of such a document cost a turn as much as a message */
 
 /* --- sealed, and changed --- */
 
@@ -258,6 +259,8 @@ conn_parse(struct conn *c, struct message *m)
         parsing_later(&p);
         return;
     }
+    c->fed += (uint32_t)(m->size / PREPARE_FED);
+    conn_worker(c)->fed += (uint32_t)(m->size / PREPARE_FED);
     parsing_run(&p);
     parsing_end(&p);
 }
