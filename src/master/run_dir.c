@@ -194,15 +194,21 @@ lock_held(const char *dir, int fd, struct failure *why)
                     "another process, perhaps a msockd, holds %s/" STATS_LOCK_FILE, dir);
 }
 
+/* Of a master that died: its pid may be a stranger's now, and with our lock its workers would look
+ * alive. */
+static void
+lock_clear(const struct run_dir *d)
+{
+    (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
+    (void)unlinkat(d->fd, STATS_CONTROL_FILE, 0);
+}
+
 static int
 lock_sign(const struct run_dir *d, int fd)
 {
     char text[32];
 
-    /* Of a master that died: its pid may be a stranger's now, and with our lock its workers would
-     * look alive. */
-    (void)unlinkat(d->fd, RUN_DIR_PID_FILE, 0);
-    (void)unlinkat(d->fd, STATS_CONTROL_FILE, 0);
+    lock_clear(d);
     /* Nobody else may open it, since everybody who can may hold a lock on it. */
     if (fchmod(fd, 0600) < 0)
         return -1;
@@ -255,10 +261,19 @@ static bool
 lock_is_by_name(const struct run_dir *d)
 {
     int fd = openat(d->fd, STATS_LOCK_FILE, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    bool held = fd >= 0 && lock_try(fd) < 0;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    bool held = fd >= 0 && (fcntl(fd, F_OFD_GETLK, &lock) < 0 || lock.l_type != F_UNLCK);
 
     fd_close(&fd);
     return held;
+}
+
+/* Before the lock is taken: whoever sees it held finds our files, or none. */
+static void
+run_dir_clear(const struct run_dir *d)
+{
+    if (!lock_is_by_name(d))
+        lock_clear(d);
 }
 
 /* Whoever removes old files leaves a directory alone that somebody has locked so. Everybody who may
@@ -270,7 +285,11 @@ run_dir_hold(const struct run_dir *d, struct failure *why)
     struct stat st;
     long pid = 0;
 
-    if (lock_try_dir(d->fd) == 0 || lock_is_by_name(d) || lock_wait(lock_try_dir, d->fd) == 0 ||
+    if (lock_try_dir(d->fd) == 0) {
+        run_dir_clear(d);
+        return 0;
+    }
+    if (lock_is_by_name(d) || lock_wait(lock_try_dir, d->fd) == 0 ||
         lock_is_by_name(d)) /* by now: both are just starting */
         return 0;
     if (fstat(d->fd, &st) < 0 || !lock_look(&st, holder_is_msockd, &pid)) {

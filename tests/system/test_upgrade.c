@@ -206,6 +206,20 @@ a_script_can_wait_for_the_end_of_the_old_workers(void **state)
 }
 
 static void
+expect_start(struct daemon *d, const char *const argv[])
+{
+    struct run_result result;
+    struct running waits;
+
+    run_start(&waits, argv, NULL);
+    daemon_launch(d);
+    run_finish(&waits, 60000, &result);
+    if (result.status != 0 || strcmp(result.out, "generation 1\n") != 0)
+        fail_msg("msockctl wait: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+}
+
+static void
 wait_for_start(struct daemon *d, const char *rules)
 {
     static const char script[] = "until test -s \"$1\"; do sleep 0.01; done; exec \"$0\" "
@@ -213,19 +227,26 @@ wait_for_start(struct daemon *d, const char *rules)
     char strikes[HARNESS_PATH_LEN + 8];
     const char *const argv[] = {"/bin/sh", "-c",           script, harness_program("msockctl"),
                                 strikes,   d->runtime_dir, NULL};
-    struct run_result result;
-    struct running waits;
 
     snprintf(strikes, sizeof(strikes), "%s.log", d->faults_path);
     (void)unlink(strikes);
     faults_set(d, rules);
-    run_start(&waits, argv, NULL);
-    daemon_launch(d);
-    run_finish(&waits, 60000, &result);
-    if (result.status != 0 || strcmp(result.out, "generation 1\n") != 0)
-        fail_msg("msockctl wait: status %d, %s%s", result.status, result.out, result.err);
-    run_result_free(&result);
+    expect_start(d, argv);
     faults_set(d, "");
+}
+
+/* "msockd & msockctl wait" */
+static void
+a_script_can_wait_for_what_has_not_begun_yet(void **state)
+{
+    struct daemon *d = daemon_create(&(struct daemon_options){.workers = 1});
+    const char *const argv[] = {harness_program("msockctl"), "-r", d->runtime_dir, "wait", NULL};
+
+    (void)state;
+    expect_start(d, argv);
+    daemon_kill(d);
+    expect_start(d, argv);
+    daemon_stop(d);
 }
 
 static void
@@ -689,6 +710,7 @@ main(void)
         SYSTEM_TEST(connections_of_another_layout_end_between_messages),
         SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
+        SYSTEM_TEST(a_script_can_wait_for_what_has_not_begun_yet),
         SYSTEM_TEST(a_script_can_wait_for_a_start),
         SYSTEM_TEST(workers_come_and_go_until_the_next_reload),
         SYSTEM_TEST(the_number_of_workers_goes_on_over_upgrades),

@@ -12,6 +12,7 @@
 struct wait {
     uint64_t generation; /* 0: any */
     bool drained;
+    bool seen;       /* it has run meanwhile: where it does not any more, nothing comes */
     uint64_t end_us; /* monotonic */
 };
 
@@ -27,33 +28,35 @@ wait_missing(const struct wait *w, const struct snapshot *now)
     return snapshot_ready(now) > 0 ? NULL : "no worker is ready";
 }
 
-/* It runs, and shows nothing yet; or somebody has removed what it shows. */
+/* It shows nothing yet, or does not hold its lock yet; or somebody has removed what it shows. */
 static bool
 wait_is_starting(const struct ctl *ctl)
 {
     struct stats_reader sr;
     char why[256];
 
+    if (stats_reader_lock_held(ctl->dir) == 0)
+        return true; /* what is shown is of one that has died */
     if (stats_reader_open(&sr, ctl->dir, why) < 0)
-        return (errno == EAGAIN && stats_reader_lock_held(ctl->dir) != 0) ||
-               (errno == ENOENT && stats_reader_lock_held(ctl->dir) > 0);
+        return errno == EAGAIN || errno == ENOENT;
     stats_reader_close(&sr);
     return false;
 }
 
 static int
-wait_look(const struct ctl *ctl, const struct wait *w, bool *done_out)
+wait_look(const struct ctl *ctl, struct wait *w, bool *done_out)
 {
     struct snapshot now;
     const char *missing;
     int status;
 
-    *done_out = clock_mono_us() >= w->end_us || !wait_is_starting(ctl);
+    *done_out = clock_mono_us() >= w->end_us || w->seen || !wait_is_starting(ctl);
     if (!*done_out)
         return EX_TEMPFAIL;
     status = snapshot_take(ctl, &now);
     if (status != EX_OK)
         return status;
+    w->seen = true;
     missing = wait_missing(w, &now);
     if (now.alive == SNAPSHOT_DEAD) {
         ctl_error(ctl, "msockd does not run");
@@ -71,7 +74,7 @@ wait_look(const struct ctl *ctl, const struct wait *w, bool *done_out)
 }
 
 static int
-wait_for(const struct ctl *ctl, const struct wait *w)
+wait_for(const struct ctl *ctl, struct wait *w)
 {
     const struct timespec pause = {.tv_nsec = WAIT_PAUSE_NS};
     bool done;
