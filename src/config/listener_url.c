@@ -140,18 +140,34 @@ listener_misplaced(const struct listener_place *at, const struct url *url, const
     return owners[0] == '\0' ? 0 : listener_fail(at, "%s is for %s only", name, owners);
 }
 
+/* Names of variables, with commas between them. */
+static bool
+listener_names_variables(const char *list)
+{
+    size_t n = strcspn(list, ",=");
+
+    while (n > 0 && list[n] == ',') {
+        list += n + 1;
+        n = strcspn(list, ",=");
+    }
+    return n > 0 && list[n] == '\0';
+}
+
 /* Checks the options of handlers: the required one must be there, and none of another handler. */
 static int
 listener_check_handler(const struct listener_place *at, const struct url *url,
                        const struct config_handler *handler)
 {
     const char *needs = handler->options[0];
+    const char *variables = url_option(url, config_options[OPTION_EXEC_ENV].name);
 
     if (needs != NULL && url_option(url, needs) == NULL)
         return listener_fail(at, "handler=%s needs %s=...", handler->name, needs);
     for (size_t i = 0; i < url->option_count; i++)
         if (listener_misplaced(at, url, url->options[i].name, handler) < 0)
             return -1;
+    if (variables != NULL && !listener_names_variables(variables))
+        return listener_fail(at, "exec_env: expected names of variables, such as \"A,B\"");
     return 0;
 }
 

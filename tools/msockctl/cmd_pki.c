@@ -110,12 +110,12 @@ pki_init(const struct ctl *ctl, const struct pki_options *o)
 
 /* --- issue --- */
 
-/* The certificate's names: its own, then what stands in the list, which is cut into pieces. Returns
- * how many; 0 after an error message. */
+/* The certificate's names: its own, then what stands in the list, which is cut into pieces; NULL:
+ * no more. Returns how many; 0 after an error message. */
 static size_t
 issue_names(const struct ctl *ctl, const char *name, char *list, const char *out[PKI_NAMES_MAX])
 {
-    char *rest = NULL;
+    const char *host;
     size_t n = 0;
 
     if (!pki_name_is_good(name)) {
@@ -126,7 +126,7 @@ issue_names(const struct ctl *ctl, const char *name, char *list, const char *out
         return 0;
     }
     out[n++] = name;
-    for (char *host = strtok_r(list, ",", &rest); host != NULL; host = strtok_r(NULL, ",", &rest)) {
+    while ((host = strsep(&list, ",")) != NULL) {
         if (n == PKI_NAMES_MAX || !pki_host_is_good(host)) {
             (void)ctl_usage(ctl, "--hosts: \"%s\" is no host name or address, or one too many",
                             host);
@@ -163,12 +163,12 @@ pki_sign(const struct ctl *ctl, const char *dir, const struct pki_request *reque
 static int
 pki_issue_one(const struct ctl *ctl, const struct pki_options *o)
 {
-    char *list = strdup(o->hosts != NULL ? o->hosts : "");
+    char *list = o->hosts != NULL ? strdup(o->hosts) : NULL;
     const char *names[PKI_NAMES_MAX];
     struct pki_request request = {.names = names, .days = pki_days(ctl, o->days, CERT_DAYS)};
     int status = request.days > 0 ? EX_OK : EX_USAGE;
 
-    MS_ASSERT(list != NULL);
+    MS_ASSERT(list != NULL || o->hosts == NULL);
     if (o->server != o->client)
         request.use = o->server ? PKI_SERVER : PKI_CLIENT;
     if (status == EX_OK && o->name == NULL)
