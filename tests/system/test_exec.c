@@ -279,7 +279,7 @@ find_helper(const struct daemon *d)
 }
 
 static void
-a_worker_whose_helper_has_died_is_replaced(void **state)
+expect_other_worker(int signo)
 {
     struct daemon *d = daemon_start(
         &(struct daemon_options){.workers = 1,
@@ -287,19 +287,32 @@ a_worker_whose_helper_has_died_is_replaced(void **state)
                                  .errors_expected = true});
     struct answer a;
     struct peer p;
-    pid_t helper;
+    pid_t helper, next;
 
-    (void)state;
     WAIT_FOR((helper = find_helper(d)) != 0, 10000);
-    signal_send(helper, SIGKILL);
-    WAIT_FOR(find_helper(d) == 0, 10000); /* its name goes with it */
+    signal_send(helper, signo);
+    WAIT_FOR(signo != SIGKILL || find_helper(d) == 0, 10000); /* its name goes with it */
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ERR);
     peer_close(&p);
-    WAIT_FOR(find_helper(d) != 0, 10000);
+    WAIT_FOR((next = find_helper(d)) != 0 && next != helper, 10000);
     peer_connect(&p, &d->listeners[0]);
     assert_int_equal(peer_send_plain(&p, NULL, "y", 1, &a), ANSWER_ACK);
     daemon_stop(d);
+}
+
+static void
+a_worker_whose_helper_has_died_is_replaced(void **state)
+{
+    (void)state;
+    expect_other_worker(SIGKILL);
+}
+
+static void
+a_worker_whose_helper_is_stopped_is_replaced(void **state)
+{
+    (void)state;
+    expect_other_worker(SIGSTOP);
 }
 
 int
@@ -310,6 +323,7 @@ main(void)
         SYSTEM_TEST(others_are_served_while_children_hang_and_none_of_them_is_left),
         SYSTEM_TEST(what_was_acknowledged_is_done_over_reloads_and_at_the_end),
         SYSTEM_TEST(a_worker_whose_helper_has_died_is_replaced),
+        SYSTEM_TEST(a_worker_whose_helper_is_stopped_is_replaced),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);

@@ -140,7 +140,7 @@ the_children_of_a_killed_worker_are_killed(void **state)
 }
 
 static int
-ask_helper(const struct exec_helper *helper, const char *vars, size_t n, pid_t *pid_out)
+ask_helper(struct exec_helper *helper, const char *vars, size_t n, pid_t *pid_out)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), error;
     struct buffer bytes;

@@ -178,15 +178,15 @@ struct exec_helper {
 
 /* Returns 0, or -1 with errno. */
 MS_MUST_CHECK int exec_helper_start(struct exec_helper *out, const struct exec_place *place);
-void exec_helper_stop(struct exec_helper *helper); /* waits for its end */
+void exec_helper_stop(struct exec_helper *helper); /* waits a moment for its end */
 
 /* Starts a child of this process, with the variables of exec_vars_pack and these descriptors.
  * Returns 0, or an errno. */
-MS_MUST_CHECK int exec_helper_spawn(const struct exec_helper *helper, const struct buffer *vars,
+MS_MUST_CHECK int exec_helper_spawn(struct exec_helper *helper, const struct buffer *vars,
                                     const int fds[3], pid_t *pid_out);
 
 /* To the whole group of a child that is not reaped. */
-void exec_helper_signal(const struct exec_helper *helper, pid_t pid, int signo);
+void exec_helper_signal(struct exec_helper *helper, pid_t pid, int signo);
 
 /* --- exec_child.c --- */
 
@@ -215,13 +215,13 @@ struct exec_child {
     bool is_lost; /* somebody else has reaped it, so its number may be another's */
     int epoll_fd;
     uint64_t key;
-    const struct exec_helper *helper;
+    struct exec_helper *helper;
 };
 
 #define EXEC_CHILD_NONE ((struct exec_child){.pid_fd = -1, .in = -1, .out = -1, .err = -1})
 
 struct exec_child_setup {
-    const struct exec_helper *helper;
+    struct exec_helper *helper;
     const struct buffer *vars; /* of exec_vars_pack */
     int epoll_fd;
     uint64_t key; /* EXEC_CHILD_KEY */

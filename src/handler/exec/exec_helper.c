@@ -9,6 +9,7 @@
 #include "common/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
@@ -21,6 +22,8 @@
 #define HELPER_TEXT_MAX  (256u << 10)
 #define HELPER_CHILDREN  512
 #define HELPER_STANDARDS 3
+#define HELPER_ANSWER_S  5    /* until one that does not answer is given up */
+#define HELPER_END_MS    1000 /* until one that does not end is left to the end of the worker */
 
 struct helper_request {
     pid_t pid; /* 0: a start, with three descriptors; the variables follow */
@@ -41,8 +44,9 @@ helper_mourn(void)
     static bool done;
 
     if (!done) {
-        log_line(LOG_exec_helper_gone, "the process that starts commands has died: this worker "
-                                       "leaves, and another one takes its place");
+        log_line(LOG_exec_helper_gone, "the process that starts commands has died, or does not "
+                                       "answer: this worker leaves, and another one takes its "
+                                       "place");
         (void)kill(getpid(), SIGQUIT);
     }
     done = true;
@@ -51,23 +55,26 @@ helper_mourn(void)
 
 /* Returns 0 and what the helper answered, or an errno. */
 static int
-helper_ask(const struct exec_helper *helper, struct msghdr *msg, struct helper_reply *reply)
+helper_ask(struct exec_helper *helper, struct msghdr *msg, struct helper_reply *reply)
 {
     ssize_t n;
 
     while ((n = sendmsg(helper->fd, msg, MSG_NOSIGNAL)) < 0 && errno == EINTR)
         ;
-    if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+    if (n < 0 && (errno == EPIPE || errno == ECONNRESET || errno == EBADF))
         return helper_mourn();
     if (n < 0)
         return errno == EMSGSIZE ? E2BIG : errno;
     while ((n = recv(helper->fd, reply, sizeof(*reply), 0)) < 0 && errno == EINTR)
         ;
-    return n == (ssize_t)sizeof(*reply) ? 0 : helper_mourn();
+    if (n == (ssize_t)sizeof(*reply))
+        return 0;
+    fd_close(&helper->fd); /* nobody waits for it again */
+    return helper_mourn();
 }
 
 int
-exec_helper_spawn(const struct exec_helper *helper, const struct buffer *vars, const int fds[3],
+exec_helper_spawn(struct exec_helper *helper, const struct buffer *vars, const int fds[3],
                   pid_t *pid_out)
 {
     union {
@@ -101,7 +108,7 @@ exec_helper_spawn(const struct exec_helper *helper, const struct buffer *vars, c
 
 /* Waits for the answer: the caller may reap the child next, and then its group has no name. */
 void
-exec_helper_signal(const struct exec_helper *helper, pid_t pid, int signo)
+exec_helper_signal(struct exec_helper *helper, pid_t pid, int signo)
 {
     struct helper_request request = {.pid = pid, .signo = signo};
     struct iovec part = {&request, sizeof(request)};
@@ -115,8 +122,12 @@ void
 exec_helper_stop(struct exec_helper *helper)
 {
     fd_close(&helper->fd);
-    while (helper->pid > 0 && waitpid(helper->pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    for (unsigned ms = 0; helper->pid > 0 && ms < HELPER_END_MS; ms++) {
+        if (waitpid(helper->pid, NULL, WNOHANG) != 0)
+            helper->pid = 0;
+        else
+            (void)poll(NULL, 0, 1);
+    }
     helper->pid = 0;
 }
 
@@ -272,11 +283,13 @@ helper_run(int fd, const struct exec_place *place, pid_t worker)
 int
 exec_helper_start(struct exec_helper *out, const struct exec_place *place)
 {
+    const struct timeval patience = {.tv_sec = HELPER_ANSWER_S};
     pid_t worker = getpid();
     int fds[2];
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return -1;
+    (void)setsockopt(fds[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     *out = (struct exec_helper){.pid = fork(), .fd = fds[0]};
     if (out->pid == 0)
         helper_run(fds[1], place, worker);
