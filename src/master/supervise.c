@@ -316,7 +316,9 @@ process_crashed(struct master *m, struct generation *g, struct process *w, const
 static void
 process_left(const struct process *w, int status, const char *end, pid_t pid)
 {
-    if (WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_DONE)
+    /* One that could not start may have ended before it was told to leave. */
+    if (WIFEXITED(status) &&
+        (WEXITSTATUS(status) == CHILD_EXIT_DONE || WEXITSTATUS(status) == CHILD_EXIT_NOT_READY))
         log_line(LOG_worker_left, "%s (pid %d) has left", w->name, (int)pid);
     else if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM))
         log_line(LOG_worker_left, "%s (pid %d) was ended", w->name, (int)pid);

@@ -362,6 +362,26 @@ workers_that_die_before_they_are_ready_change_nothing(void **state)
     daemon_stop(d);
 }
 
+/* All give up, and some of them when the end of others has been seen. */
+static void
+a_new_worker_that_cannot_start_is_no_old_one_that_died(void **state)
+{
+    static const char eight[] = "workers = 8\nlisten = {\"msp://127.0.0.1:0\"}\n";
+    static const char unable[] =
+        "workers = 8\nlisten = {\"msp://127.0.0.1:0\"}\nlog_file = \"/\"\n";
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.config = eight, .errors_expected = true});
+    struct peer witness;
+
+    (void)state;
+    peer_connect(&witness, &d->listeners[0]);
+    daemon_configure(d, unable);
+    for (int i = 0; i < 20; i++)
+        expect_failed_reload(d, &witness, "cannot open log file");
+    assert_false(daemon_logged(d, "[old_worker_died]"));
+    daemon_stop(d);
+}
+
 static void
 workers_that_hang_before_they_are_ready_change_nothing(void **state)
 {
@@ -562,6 +582,7 @@ main(void)
         SYSTEM_TEST(a_wrong_configuration_changes_nothing),
         SYSTEM_TEST(a_port_that_another_program_has_changes_nothing),
         SYSTEM_TEST(workers_that_die_before_they_are_ready_change_nothing),
+        SYSTEM_TEST(a_new_worker_that_cannot_start_is_no_old_one_that_died),
         SYSTEM_TEST(workers_that_hang_before_they_are_ready_change_nothing),
         SYSTEM_TEST(nobody_is_answered_by_a_configuration_that_is_refused_in_the_end),
         SYSTEM_TEST(workers_that_cannot_use_the_new_data_directory_change_nothing),
