@@ -57,6 +57,7 @@ child_run(const struct spawn *s, int ready_fd, pid_t master)
     char error[FAILURE_TEXT_LEN];
 
     s->forget(s->forget_arg);
+    (void)signal(SIGPIPE, SIG_IGN); /* it may say why when the master does not listen any more */
     child_log(s, ready_fd);
     if (privileges_drop(child.config, error) < 0)
         child_refuse(ready_fd, "%s", error);
