@@ -540,36 +540,69 @@ the_gate_opens(struct daemon *d)
     harness_write_file(gate, "", 0);
 }
 
-/* The child reads nothing until the gate is open. */
-static void
-messages_that_wait_for_a_child_make_their_senders_wait(void **state)
+/* As that of a listener whose child reads nothing until the gate is open, and answers each message
+ * with so many bytes. */
+static struct daemon *
+begin_behind_gate(struct daemon_options *options, const char *more, unsigned reply)
 {
     static const char command[] = "import os,sys,time\n"
                                   "while not os.path.exists('%s'): time.sleep(.02)\n"
                                   "i,o=sys.stdin.buffer,sys.stdout.buffer\n"
+                                  "r=(%u).to_bytes(4,'big')+b'r'*%u\n"
                                   "while h:=i.read(4): i.read(int.from_bytes(h,'big')); "
-                                  "o.write(b'\\0\\0\\0\\0'); o.flush()\n";
-    char script[HARNESS_PATH_LEN], options[HARNESS_PATH_LEN + 200], dir[HARNESS_PATH_LEN];
-    char text[HARNESS_PATH_LEN + 400], *message = frame(4500);
-    struct daemon *d;
+                                  "o.write(r); o.flush()\n";
+    char script[HARNESS_PATH_LEN], url[HARNESS_PATH_LEN + 200], dir[HARNESS_PATH_LEN];
+    char text[HARNESS_PATH_LEN + 400];
     int n;
 
-    (void)state;
     harness_directory(dir);
     harness_join(script, dir, "child.py");
     harness_join(gate, dir, "gate");
-    n = snprintf(text, sizeof(text), command, gate);
+    n = snprintf(text, sizeof(text), command, gate, reply, reply);
     harness_write_file(script, text, (size_t)n);
-    snprintf(
-        options, sizeof(options),
-        "handler=exec&exec=pool&exec_children=1&exec_timeout=10m&reply=no&command=python3%%20%s",
-        script);
-    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
+    snprintf(url, sizeof(url),
+             "handler=exec&exec=pool&exec_children=1&exec_timeout=10m%s&command=python3%%20%s",
+             more, script);
+    options->listen[1] = "msp://127.0.0.1:0";
+    return begin(options, "frame", url);
+}
+
+static void
+messages_that_wait_for_a_child_make_their_senders_wait(void **state)
+{
+    struct daemon *d = begin_behind_gate(&(struct daemon_options){0}, "&reply=no", 0);
+    char *message = frame(4500);
+
+    (void)state;
     connect_all(d, 60);
     flood(d, 60, message, 4504, full_or(1100, 500), the_gate_opens);
     expect_good(d);
     close_all(60);
     free(message);
+    daemon_stop(d);
+}
+
+/* What they let wait fills the memory, although nobody reads more of them. */
+static void
+who_takes_no_replies_makes_room_and_has_that_against_it(void **state)
+{
+    struct daemon *d = begin_behind_gate(
+        &(struct daemon_options){.set = {"worker_memory_max=8M", "exempt=127.0.0.1"}}, "", 4000);
+    char messages[80 * 5] = {0};
+    const unsigned count = 100;
+
+    (void)state;
+    for (unsigned i = 3; i < sizeof(messages); i += 5)
+        messages[i] = 1;
+    connect_all(d, count);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(peer_write(&peers[i], messages, sizeof(messages)), 0);
+    WAIT_FOR(stats_total(d, "bytes_in") == count * sizeof(messages), PATIENT);
+    the_gate_opens(d);
+    WAIT_FOR(daemon_logged(d, "worker_memory_max is reached"), PATIENT);
+    expect_good(d);
+    WAIT_FOR(daemon_logged(d, "is turned away for a while: too slow to send, or to read"), PATIENT);
+    close_all(count);
     daemon_stop(d);
 }
 
@@ -815,6 +848,7 @@ main(void)
         SYSTEM_TEST(answers_that_are_not_read_leave_room_for_others),
         SYSTEM_TEST(answers_that_wait_for_consent_leave_room_for_others),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
+        SYSTEM_TEST(who_takes_no_replies_makes_room_and_has_that_against_it),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
         SYSTEM_TEST(with_those_who_do_not_say_goes_more_than_is_too_much),
         SYSTEM_TEST(those_who_send_too_fast_do_not_keep_the_memory),
