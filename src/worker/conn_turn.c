@@ -6,7 +6,7 @@
 
 #define MOVE_AGAIN_US 10000 /* how soon to try again to give a connection away */
 /* for a peer to read all that waits for it, when memory is short */
-#define EVICT_AFTER_US 5000000
+#define EVICT_AFTER_US 2000000
 #define EVICT_RATE     262144 /* bytes a second that it has to take then */
 #define EVICT_SAY_US   10000000
 #define FIRST_WORD_US  1000000 /* for a new connection to send something while we drain */
