@@ -27,7 +27,7 @@ static const int guard_signals[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
                                     SIGABRT, SIGTRAP, SIGSYS, SIGALRM};
 
 /* Also from a handler of signals. */
-static void
+void
 guard_go_back(enum upgrade_back how)
 {
     if (!guard.is_armed)

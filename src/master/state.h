@@ -565,11 +565,14 @@ void upgrade_execute(struct master *m, struct failure *why);
  * why there was a way back. */
 #define UPGRADE_VARIABLE "MSOCKD_UPGRADE"
 
-enum upgrade_back { UPGRADE_CRASHED = 1, UPGRADE_ENDED, UPGRADE_HUNG };
+enum upgrade_back { UPGRADE_CRASHED = 1, UPGRADE_ENDED, UPGRADE_HUNG, UPGRADE_DEAF };
 
 /* From now on a crash, an exit, and so many seconds lead back to that program. argv stays the
  * caller's; both descriptors live over an exec. */
 void guard_arm(int program_fd, int state_fd, char *const *argv, unsigned seconds);
+
+/* Back at once. Returns only where it was not armed. */
+void guard_go_back(enum upgrade_back how);
 
 /* No longer, since it has begun. Closes state_fd. Nothing to do where it was not armed. */
 void guard_disarm(void);

@@ -234,13 +234,14 @@ upgrade_came_back(struct master *m, int back)
 {
     static const char *const words[] = {[UPGRADE_CRASHED] = "crashed",
                                         [UPGRADE_ENDED] = "ended",
-                                        [UPGRADE_HUNG] = "was not ready "
-                                                         "within "
-                                                         "ready_timeout"};
+                                        [UPGRADE_HUNG] = "was not ready within ready_timeout",
+                                        [UPGRADE_DEAF] = "could not listen"};
     struct failure why;
 
     failure_set(&why, EX_SOFTWARE, "the new program %s when it was to go on as the master",
                 back > 0 && back < (int)MS_ARRAY_LEN(words) ? words[back] : "failed");
+    if (back == UPGRADE_DEAF)
+        (void)!generation_begin(m->pending, m->current, m->retired, &why); /* says why */
     reload_fail(m, &why);
 }
 
@@ -264,6 +265,8 @@ upgrade_run(struct upgrade *up, const struct master_hooks *hooks, struct failure
         failure_set(why, EX_OSERR, "no descriptors: %s", strerror(errno));
         return EX_OSERR;
     }
+    if (up->back == 0 && generation_begin(m->pending, m->current, m->retired, why) < 0)
+        guard_go_back(UPGRADE_DEAF);
     guard_disarm();
     (void)inherited_keep(&up->in, false);
     if (up->back != 0)

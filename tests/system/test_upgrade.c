@@ -9,6 +9,7 @@
 
 #include "support/signals.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -505,6 +506,58 @@ a_new_program_that_fails_as_the_master_changes_nothing(void **state)
     daemon_stop(d);
 }
 
+/* On a port of its own, to which others that do not listen can bind as well. */
+static int
+bound_socket(int *port_out)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(at);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)), 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    *port_out = ntohs(at.sin_port);
+    return fd;
+}
+
+/* Between the new master's bind and its listen another program listens there. */
+static void
+a_new_program_that_cannot_listen_changes_nothing(void **state)
+{
+    struct proc_list workers;
+    struct run_result result;
+    struct running upgrades;
+    struct daemon *d;
+    char config[256], exe[64], runs[HARNESS_PATH_LEN + 16] = "";
+    int port, other = bound_socket(&port);
+
+    (void)state;
+    faults_need();
+    d = start(
+        (struct daemon_options){.config = two_workers, .faults = true, .errors_expected = true});
+    const char *const argv[] = {harness_program("msockctl"), "-r", d->runtime_dir, "upgrade", NULL};
+    snprintf(config, sizeof(config),
+             "workers = 2\nlisten = {\"msp://127.0.0.1:0\", \"msp://127.0.0.1:%d\"}\n", port);
+    daemon_configure(d, config);
+    program_put_next();
+    faults_set(d, "fork hold - 3\n"); /* the second new worker, until it may */
+    run_start(&upgrades, argv, NULL);
+    WAIT_FOR((daemon_workers(d, &workers), workers.count == 4), 10000);
+    assert_int_equal(listen(other, 1), 0);
+    faults_set(d, "");
+    run_finish(&upgrades, 20000, &result);
+    if (result.status != 78 || strstr(result.err, "address already in use") == NULL)
+        fail_msg("msockctl upgrade: status %d, %s%s", result.status, result.out, result.err);
+    run_result_free(&result);
+    snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)d->run.pid);
+    assert_true(readlink(exe, runs, sizeof(runs) - 1) > 0);
+    assert_non_null(strstr(runs, "(deleted)")); /* the program of before */
+    close(other);
+    upgrade(d);
+    daemon_stop(d);
+}
+
 static void
 listen_on(struct daemon *d, bool first, bool second)
 {
@@ -707,6 +760,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(upgrades_under_load_disturb_nobody),
         SYSTEM_TEST(an_option_and_counters_more_are_no_other_layout),
+        SYSTEM_TEST(a_new_program_that_cannot_listen_changes_nothing),
         SYSTEM_TEST(connections_of_another_layout_end_between_messages),
         SYSTEM_TEST(a_link_that_leads_to_another_program_is_followed),
         SYSTEM_TEST(a_script_can_wait_for_the_end_of_the_old_workers),
