@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define KTLS_CONTROL 0x1000 /* flag of a BIO: the next write is no data but an alert, or so */
 
@@ -204,6 +205,37 @@ ticket_keys(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH
     return !making && (keys == &context->before || SSL_version(ssl) == TLS1_3_VERSION) ? 2 : 1;
 }
 
+/* OpenSSL looks at no certificate of a session that goes on, so its ticket says how long all of
+ * them are good. */
+static int
+ticket_make(SSL *ssl, void *arg)
+{
+    int64_t until = tls_chain_until(ssl);
+
+    (void)arg;
+    return SSL_session_reused(ssl) == 1 /* it has what the one before had */
+               ? 1
+               : SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), &until, sizeof(until));
+}
+
+static SSL_TICKET_RETURN
+ticket_take(SSL *ssl, SSL_SESSION *session, const unsigned char *name, size_t name_len,
+            SSL_TICKET_STATUS status, void *arg)
+{
+    int64_t until;
+    void *data = NULL;
+    size_t n = 0;
+
+    (void)ssl, (void)name, (void)name_len, (void)arg;
+    if (session == NULL || SSL_SESSION_get0_ticket_appdata(session, &data, &n) != 1 ||
+        n != sizeof(until))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    memcpy(&until, data, sizeof(until));
+    if (until < time(NULL))
+        return SSL_TICKET_RETURN_IGNORE_RENEW;
+    return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 /* --- its parts --- */
 
 /* A key with a passphrase: nobody is there to type it. */
@@ -359,6 +391,7 @@ context_set_tickets(struct tls_context *c, const struct tls_setup *setup)
     c->secret = *setup->secret;
     context_take_keys(c);
     return SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ssl, ticket_keys) == 1 &&
+                   SSL_CTX_set_session_ticket_cb(c->ssl, ticket_make, ticket_take, NULL) == 1 &&
                    SSL_CTX_set_num_tickets(c->ssl, 1) == 1 && context_bind_tickets(c, setup) == 0
                ? 0
                : -1;

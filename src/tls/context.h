@@ -15,7 +15,8 @@ struct tls_context {
     struct tls_ticket_keys now, before;
     /* Of a client: the newest session, in memory only, and the name that was checked for it. */
     SSL_SESSION *kept;
-    char *kept_name; /* NULL: none */
+    char *kept_name;    /* NULL: none */
+    int64_t kept_until; /* as tls_chain_until said at its full handshake */
 };
 
 /* What the BIO of a session knows beside the descriptor. */
@@ -43,6 +44,10 @@ MS_MUST_CHECK int tls_socket_flush(struct tls_socket *socket, int fd);
 /* OpenSSL takes such messages in a row without a word to us, as long as they come. With one more
  * step than this in a call, reading fails. */
 #define TLS_MESSAGES_MAX 100
+
+/* When the first of the certificates ends by which the peer has just been trusted, in seconds since
+ * 1970; INT64_MAX: there are none. */
+int64_t tls_chain_until(const SSL *ssl);
 
 /* OpenSSL has a new session of a client. Returns 1: it is ours now. */
 int tls_session_keep(SSL *ssl, SSL_SESSION *session);

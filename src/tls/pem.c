@@ -1,5 +1,5 @@
 /* Certificates and keys as they are in files. The master reads them: workers may not be able to. */
-#include "tls/tls.h"
+#include "tls/context.h"
 
 #include "common/fd.h"
 
@@ -78,6 +78,21 @@ certificate_until(const X509 *cert)
     struct tm tm;
 
     return ASN1_TIME_to_tm(X509_get0_notAfter(cert), &tm) == 1 ? (int64_t)timegm(&tm) : 0;
+}
+
+int64_t
+tls_chain_until(const SSL *ssl)
+{
+    const STACK_OF(X509) *chain = SSL_get0_verified_chain(ssl);
+    int64_t until = INT64_MAX;
+
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        int64_t ends = certificate_until(sk_X509_value(chain, i));
+
+        if (ends < until)
+            until = ends;
+    }
+    return until;
 }
 
 int64_t

@@ -144,19 +144,20 @@ void tls_shutdown(struct tls_session *s);
 
 bool tls_wants_write(const struct tls_session *s);
 
-/* Why it failed: half a sentence, "its certificate has expired". May hold bytes of the peer's. */
+/* Why it failed: half a sentence, "it does not speak TLS". May hold bytes of the peer's. */
 const char *tls_error(const struct tls_session *s);
 
 /* It failed over a certificate: we have not taken the peer's, or the peer has not taken ours. */
 bool tls_is_untrusted(const struct tls_session *s);
 
-/* Did it begin with the keys of an earlier session? */
+/* Did it begin with the keys of an earlier session? It does so only while all certificates count
+ * by which the peer was trusted then. */
 bool tls_is_resumed(const struct tls_session *s);
 
 /* Who the peer is by its certificate (PROTOCOL.md section 7): its first URI or DNS alternative
  * name, else its common name; "" where it has sent none. UTF-8 without NUL, but it may hold other
- * control characters. Returns 0, or -1 with a sentence in tls_error where the name makes no sense
- * or the certificate of a resumed session has expired since. */
+ * control characters. Returns 0, or -1 with a sentence in tls_error where the name makes no
+ * sense. */
 MS_MUST_CHECK int tls_identity(struct tls_session *s, char out[TLS_IDENTITY_LEN]);
 
 #endif

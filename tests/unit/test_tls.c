@@ -18,7 +18,22 @@
 
 #include <cmocka.h>
 
+#define DAY_S 86400
+
 static char dir[] = "/tmp/msockd-tls.XXXXXX";
+static time_t ahead_s;
+
+/* As OpenSSL and the files of tls see it. */
+time_t
+time(time_t *out)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    if (out != NULL)
+        *out = now.tv_sec + ahead_s;
+    return now.tv_sec + ahead_s;
+}
 
 /* --- contexts and pairs of sessions --- */
 
@@ -758,6 +773,42 @@ a_client_goes_on_with_its_session_under_the_same_name(void **state)
     tls_context_destroy(client);
 }
 
+/* An hour around the end of "endingca", which has signed the certificate of one side; it had not
+ * ended when the two of them began. */
+static void
+nobody_goes_on_whose_authority_has_ended_since(void **state)
+{
+    static const struct {
+        enum tls_verify verify;
+        const char *server, *trusted, *client, *known;
+    } cases[] = {{TLS_VERIFY_PEER, "server", "endingca", "lasting", "ca"},
+                 {TLS_VERIFY_NOBODY, "lasting", NULL, NULL, "endingca"}};
+    struct tls_secret secret;
+
+    (void)state;
+    tls_secret_make(&secret);
+    for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
+        struct tls_context *server =
+            context_of(TLS_SERVER, cases[i].verify, cases[i].server, cases[i].trusted, &secret);
+        struct tls_context *client =
+            context_of(TLS_CLIENT, TLS_VERIFY_PEER, cases[i].client, cases[i].known, NULL);
+        int errors[2];
+        struct pair p;
+
+        ahead_s = DAY_S - 1800;
+        assert_false(client_goes_on(server, client, "localhost"));
+        assert_true(client_goes_on(server, client, "localhost"));
+        ahead_s = DAY_S + 1800;
+        pair_open(&p, server, client, "localhost");
+        pair_shake(&p, &errors[0], &errors[1]);
+        assert_int_equal(errors[i], EPROTO);
+        assert_string_equal(tls_error(i == 0 ? p.server : p.client),
+                            "its certificate is not taken: certificate has expired");
+        pair_close(&p);
+        ahead_s = 0;
+    }
+}
+
 static void
 keys_become_others_each_hour(void **state)
 {
@@ -804,6 +855,8 @@ make_all(void **state)
     MAKE("nameless", "ca", .alternative = "IP:1.2.3.4");
     MAKE("expired", "ca", .common_name = "old", .from_days = -20, .days = 10);
     MAKE("early", "ca", .common_name = "new", .from_days = 20, .days = 10);
+    MAKE("endingca", NULL, .common_name = "ending authority", .days = 1);
+    MAKE("lasting", "endingca", .alternative = "DNS:localhost");
     MAKE("strange", "otherca", .common_name = "strange");
     snprintf(command, sizeof(command), "umask 077; echo junk > %s/junk.key", dir);
     assert_int_equal(system(command), 0);
@@ -843,6 +896,7 @@ main(void)
         cmocka_unit_test(a_peer_that_asks_for_new_keys_has_to_read),
         cmocka_unit_test(tickets_are_good_wherever_the_secret_is),
         cmocka_unit_test(a_client_goes_on_with_its_session_under_the_same_name),
+        cmocka_unit_test(nobody_goes_on_whose_authority_has_ended_since),
         cmocka_unit_test(keys_become_others_each_hour),
     };
 
