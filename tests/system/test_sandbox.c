@@ -206,6 +206,8 @@ a_refused_call_is_logged_once(void **state)
 
 static const struct refused no_landlock = {
     .error = ENOSYS, .count = 1, .calls = {SYS_landlock_create_ruleset}};
+static const struct refused landlock_refused = {
+    .error = EPERM, .count = 1, .calls = {SYS_landlock_restrict_self}};
 static const struct refused no_seccomp = {.error = ENOSYS, .count = 1, .calls = {SYS_seccomp}};
 
 static void
@@ -259,7 +261,7 @@ a_test_and_a_reload_that_require_it_fail_too(void **state)
     daemon_stop(d);
 }
 
-/* Each of the two, where the other one is missing. */
+/* Each of the two, where the other one is missing, or is there and cannot be used. */
 static void
 the_best_that_there_is(void **state)
 {
@@ -267,12 +269,14 @@ the_best_that_there_is(void **state)
         const struct refused *refused;
         const char *lack, *shown;
     } cases[] = {{&no_landlock, "there is no Landlock", "seccomp"},
+                 {&landlock_refused, "Landlock cannot be switched on: Operation not", "seccomp"},
                  {&no_seccomp, "there is no seccomp filters", "landlock"}};
 
     (void)state;
     harness_need_sandbox();
     for (size_t i = 0; i < MS_ARRAY_LEN(cases); i++) {
-        struct daemon *d = daemon_start(&(struct daemon_options){.refused = *cases[i].refused});
+        struct daemon *d =
+            daemon_start(&(struct daemon_options){.workers = 1, .refused = *cases[i].refused});
 
         assert_int_equal(count_in_log(d, cases[i].lack), 1);
         check_shown(d, cases[i].shown);

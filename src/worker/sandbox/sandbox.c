@@ -69,14 +69,21 @@ sandbox_needs_of_relay(const struct config *config)
 
 /* --- the parts --- */
 
+/* is_there: the kernel has it, so the master has not said that it is missing. */
 static int
-sandbox_failed(const struct config *config, const char *part, char error[HANDLER_ERROR_LEN])
+sandbox_failed(const struct config *config, const char *part, bool is_there,
+               char error[HANDLER_ERROR_LEN])
 {
-    if (config->sandbox == SANDBOX_BEST)
-        return 0; /* the master has said so */
-    snprintf(error, HANDLER_ERROR_LEN, "sandbox=require, and %s cannot be switched on: %s", part,
-             strerror(errno));
-    return -1;
+    if (config->sandbox == SANDBOX_REQUIRE) {
+        snprintf(error, HANDLER_ERROR_LEN, "sandbox=require, and %s cannot be switched on: %s",
+                 part, strerror(errno));
+        return -1;
+    }
+    if (is_there)
+        log_line(LOG_sandbox_lacks,
+                 "goes without a part of the sandbox: %s cannot be switched on: %s", part,
+                 strerror(errno));
+    return 0;
 }
 
 int
@@ -85,7 +92,7 @@ sandbox_begin(const struct sandbox_needs *needs, char error[HANDLER_ERROR_LEN])
     if (needs->config->sandbox == SANDBOX_OFF)
         return 0;
     if (landlock_confine(needs) < 0)
-        return sandbox_failed(needs->config, "Landlock", error);
+        return sandbox_failed(needs->config, "Landlock", landlock_abi() > 0, error);
     sandbox_on |= STATS_SANDBOX_LANDLOCK;
     return 0;
 }
@@ -96,7 +103,8 @@ sandbox_finish(const struct sandbox_needs *needs, char error[HANDLER_ERROR_LEN])
     if (needs->config->sandbox == SANDBOX_OFF)
         return 0;
     if (seccomp_confine(needs) < 0)
-        return sandbox_failed(needs->config, "the filter of system calls", error);
+        return sandbox_failed(needs->config, "the filter of system calls", seccomp_is_available(),
+                              error);
     sandbox_on |= STATS_SANDBOX_SECCOMP;
     return 0;
 }
