@@ -175,6 +175,8 @@ append(struct context *c, struct segment *segment, unsigned number, int rc)
 {
     follow_case_add(c, number, number);
     assert_int_equal(segment_append(segment, buffer_bytes(&c->lines), c->lines.len), rc);
+    if (rc == 0)
+        file_unmark(segment->fd);
     buffer_clear(&c->lines);
 }
 

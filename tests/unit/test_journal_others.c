@@ -133,6 +133,36 @@ whatever_others_do_to_a_segment_the_batch_is_where_it_can_be_found(void **state)
             meddle_once(&deeds[i], when);
 }
 
+/* Its sender sends it again then: what was written would be a second record. */
+static void
+a_batch_that_is_refused_after_its_sync_leaves_no_line(void **state)
+{
+    struct fixture *f = fixture_create();
+    char aside[300], command[900];
+
+    (void)state;
+    meddler.ops = file_ops_synced;
+    meddler.ops.sync_data = meddled_sync;
+    meddler.f = f;
+    fixture_open_journal(f, &meddler.ops);
+    submit(f, MESSAGE_PLAIN, "", "one");
+    commit_here(f);
+    snprintf(aside, sizeof(aside), "%s.aside", f->dir);
+    snprintf(command, sizeof(command), "mv %s %s", f->dir, aside);
+    meddler.when = BEHIND_SYNC;
+    meddler.command = command;
+    submit(f, MESSAGE_PLAIN, "", "two");
+    commit_here(f);
+    assert_int_equal(f->settled[1].outcome, PROTO_FAILED);
+    assert_int_equal(rename(aside, f->dir), 0);
+    submit(f, MESSAGE_PLAIN, "", "two");
+    commit_here(f);
+    assert_int_equal(f->settled[2].outcome, PROTO_COMMITTED);
+    assert_line_count(f, 2);
+    journal->destroy(f->handler);
+    fixture_destroy(f);
+}
+
 static void
 what_a_consumer_has_taken_is_there_again_when_it_is_sent_again(void **state)
 {
@@ -209,6 +239,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(whatever_others_do_to_a_segment_the_batch_is_where_it_can_be_found),
+        cmocka_unit_test(a_batch_that_is_refused_after_its_sync_leaves_no_line),
         TEST(what_a_consumer_has_taken_is_there_again_when_it_is_sent_again),
         TEST(a_batch_goes_to_a_new_segment_where_nobody_may_write_to_the_old_one),
         TEST(directories_that_go_away_are_no_reason_for_a_restart),

@@ -302,14 +302,17 @@ commit_write(struct commit *commit, const struct buffer *lines, struct outcome *
         return errno != EPERM;
     }
     state = commit_look(commit);
-    if (state != SEGMENT_SOUND)
-        segment_lose(&commit->segment, state);
+    if (state == SEGMENT_SOUND)
+        file_unmark(commit->segment.fd);
+    else
+        segment_take_back(&commit->segment, state, lines->len);
     return state == SEGMENT_SOUND;
 }
 
 /* Who takes a segment away while it is written has perhaps copied it before the last lines were in
  * it, and removes it. So lines count that stand, once they are safe, where they can be found; else
- * they are written again. A line twice is better than none. */
+ * they are taken back where that is possible, and written again. A line twice is better than none.
+ */
 static struct outcome
 commit_lines(struct commit *commit, const struct buffer *lines)
 {

@@ -380,9 +380,8 @@ segment_is_open(const struct segment *segment)
  * the directory in which it was opened. */
 enum segment_state segment_look(const struct segment *segment, const char *path);
 
-/* Appends n bytes of whole lines and makes them safe; until then they stand behind a mark
- * (file_mark). They count if segment_look finds it sound
- * then. Returns 0, or -1 with errno, and then the segment was cut back to what was good before and
+/* Appends n bytes of whole lines and makes them safe. They count if segment_look finds it sound
+ * then: until the caller calls file_unmark they stand behind a mark. Returns 0, or -1 with errno, and then the segment was cut back to what was good before and
  * left for good: a failed fsync has dropped the pages, a second one would lie. EPERM: nobody may
  * write to this file any more, but perhaps to another. */
 MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, size_t n);
@@ -393,6 +392,9 @@ void segment_close(struct segment *segment);
 
 /* The same, because of that, which is noted unless something else is. */
 void segment_lose(struct segment *segment, enum segment_state state);
+
+/* The same, and the n bytes that were appended last are cut off, where the file is still ours. */
+void segment_take_back(struct segment *segment, enum segment_state state, size_t n);
 
 /* --- newest.c --- */
 

@@ -197,7 +197,6 @@ segment_append(struct segment *segment, const void *lines, size_t n)
         fd_write_by(segment->ops->write, segment->fd, lines, n, (off_t)segment->good) == 0 &&
         segment->ops->sync_data(segment->fd) == 0) {
         segment->good += n;
-        file_unmark(segment->fd);
         return 0;
     }
     saved = errno;
@@ -229,4 +228,12 @@ segment_lose(struct segment *segment, enum segment_state state)
 {
     segment_note(segment, state);
     segment_close(segment);
+}
+
+void
+segment_take_back(struct segment *segment, enum segment_state state, size_t n)
+{
+    segment_note(segment, state);
+    segment->good -= n;
+    segment_abandon(segment, n);
 }
