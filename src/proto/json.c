@@ -106,6 +106,7 @@ struct json_scan {
     unsigned digits; /* in a row */
     uint64_t cost;   /* of what the brackets, signs and scalars stand for, and the strings */
     size_t longest;  /* bytes of a string */
+    size_t end;      /* behind the bracket that closes the first one; 0: none does */
 };
 
 /* What is no bracket and no sign. */
@@ -184,6 +185,8 @@ json_scan(const char *text, size_t n, const struct proto_limits *limits, struct 
             i = json_scan_string(s, text, n, i + 1);
         } else {
             json_scan_byte(s, text[i]);
+            if (s->depth == 0 && s->end == 0 && (text[i] == ']' || text[i] == '}'))
+                s->end = i + 1;
         }
         if (s->depth <= limits->max_json_depth && s->values <= limits->max_json_values)
             continue;
@@ -201,10 +204,9 @@ json_scan_cost(const struct json_scan *s, size_t n)
 }
 
 static bool
-json_is_bounded(const char *text, size_t n, const struct proto_limits *limits, uint64_t *cost_out,
-                char error[JSON_ERROR_LEN])
+json_is_bounded(const char *text, size_t n, const struct proto_limits *limits, struct json_scan *s,
+                uint64_t *cost_out, char error[JSON_ERROR_LEN])
 {
-    struct json_scan scan = {.values = 1};
     const char *what = NULL;
     char reason[64];
     size_t at;
@@ -222,14 +224,33 @@ json_is_bounded(const char *text, size_t n, const struct proto_limits *limits, u
         json_fail_at(error, text, 0, "the document begins with a byte order mark");
         return false;
     }
-    at = json_scan(text, n, limits, &scan, &what);
-    *cost_out = json_scan_cost(&scan, n);
+    *s = (struct json_scan){.values = 1};
+    at = json_scan(text, n, limits, s, &what);
+    *cost_out = json_scan_cost(s, n);
     if (at == n)
         return true;
     snprintf(reason, sizeof(reason), "more than %u %s",
              *what == 'l' ? limits->max_json_depth : limits->max_json_values,
              *what == 'l' ? "levels of nesting" : what);
     json_fail_at(error, text, at, reason);
+    return false;
+}
+
+/* Does the document end with its first bracket's partner? */
+static bool
+json_is_closed(const char *text, size_t n, const struct json_scan *s, char error[JSON_ERROR_LEN])
+{
+    size_t end = s->end;
+
+    if (s->end == 0 && s->depth > 0) {
+        json_fail_at(error, text, n, "the document ends within a bracket");
+        return false;
+    }
+    while (s->end > 0 && end < n && memchr(" \t\n\r", text[end], 4) != NULL)
+        end++;
+    if (s->end == 0 || end == n)
+        return true;
+    json_fail_at(error, text, end, "the document goes on behind its last bracket");
     return false;
 }
 
@@ -328,12 +349,13 @@ json_t *
 json_parse(const char *text, size_t n, const struct proto_limits *limits, uint64_t *cost_out,
            char error[JSON_ERROR_LEN])
 {
+    struct json_scan scan;
     json_error_t why;
     const char *nul;
     json_t *value;
 
     errno = EINVAL;
-    if (!json_is_bounded(text, n, limits, cost_out, error))
+    if (!json_is_bounded(text, n, limits, &scan, cost_out, error))
         return NULL;
     value = json_load_text(text, n, JSON_FLAGS, &why);
     if (value == NULL && errno == ENOMEM)
@@ -373,11 +395,13 @@ json_weigh_message(const struct message *m, const struct proto_limits *limits, u
 {
     const char *body;
     enum json_verdict verdict = json_body(m, limits, &body, error);
+    struct json_scan scan;
     uint64_t cost = 0;
 
     if (verdict != JSON_GOOD)
         return verdict;
-    if (!json_is_bounded(body, (size_t)m->size, limits, &cost, error))
+    if (!json_is_bounded(body, (size_t)m->size, limits, &scan, &cost, error) ||
+        !json_is_closed(body, (size_t)m->size, &scan, error))
         verdict = JSON_BAD;
     *cost_out = cost + (m->fd >= 0 ? m->size : 0);
     message_body_release(m, body);

@@ -539,6 +539,37 @@ what_a_document_may_cost_is_known_before(void **state)
     digester_destroy(store.digester);
 }
 
+static void
+a_document_without_its_end_is_not_parsed(void **state)
+{
+    static const char *const rows[][4] = {
+        {"[", "1,", "1", "the document ends within a bracket"},
+        {"[\"", "x", "]", "the document ends within a bracket"},
+        {"[", "1,", "1] x", "the document goes on behind its last bracket"},
+        {"{\"a\":0}[", "1,", "1]", "the document goes on behind its last bracket"},
+        {"[", "1,", "1] \t\r\n", NULL},
+        {"[\"]\",", "[],", "1]", NULL},
+        {"\"", "]", "\"", NULL},
+    };
+    const struct proto_limits limits = {
+        .max_json_size = 16 << 20, .max_json_depth = 512, .max_json_values = 5000000};
+    struct message_store store = {
+        .digester = digester_create(), .memory_max = 16 << 20, .ledger.max = 1 << 30};
+    char error[JSON_ERROR_LEN];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(rows); i++) {
+        struct message *m = repeated(&store, rows[i][0], rows[i][1], rows[i][2]);
+        bool good = json_weigh_message(m, &limits, &(uint64_t){0}, error) == JSON_GOOD;
+
+        assert_int_equal(good, rows[i][3] == NULL);
+        if (!good && strstr(error, rows[i][3]) == NULL)
+            fail_msg("%s", error);
+        message_destroy(m);
+    }
+    digester_destroy(store.digester);
+}
+
 int
 main(void)
 {
@@ -557,6 +588,7 @@ main(void)
         cmocka_unit_test(a_document_of_millions_of_values_is_refused_in_little_memory),
         cmocka_unit_test(as_many_values_as_are_allowed_are_parsed),
         cmocka_unit_test(what_a_document_may_cost_is_known_before),
+        cmocka_unit_test(a_document_without_its_end_is_not_parsed),
         cmocka_unit_test(without_memory_it_is_not_the_documents_fault),
     };
 
