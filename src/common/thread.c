@@ -5,6 +5,7 @@
 #include "common/fd.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -34,6 +35,12 @@ thread_start(pthread_t *thread_out, void *(*run)(void *arg), void *arg)
     }
     errno = error;
     return error == 0 ? 0 : -1;
+}
+
+void
+thread_give_way(void)
+{
+    (void)sched_yield();
 }
 
 /* --- a helper --- */

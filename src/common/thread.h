@@ -12,6 +12,12 @@
  * /proc. Returns 0, or -1 with errno. */
 MS_MUST_CHECK int thread_start(pthread_t *thread_out, void *(*run)(void *arg), void *arg);
 
+/* For who works long beside the loop: whoever waits for this processor is next. Between two pieces
+ * of work, each THREAD_PIECE bytes or some hundred microseconds long. Without it the others wait
+ * until the scheduler's time is up, which may be some milliseconds. */
+#define THREAD_PIECE ((size_t)64 << 10)
+void thread_give_way(void);
+
 /* A helper: a thread beside the worker's own, for what would hold its loop for more than a few
  * milliseconds. Jobs run one after the other, in the order in which they were given, but that large
  * ones and others take turns; the loop learns of each by a descriptor and ends it in its own

@@ -3,6 +3,7 @@
 #include "proto/message.h"
 
 #include "common/text.h"
+#include "common/thread.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -72,10 +73,31 @@ json_lacks_memory(size_t n)
     return false;
 }
 
+struct json_reader {
+    const char *text;
+    size_t n, at;
+};
+
+/* A kilobyte at a time, as jansson wants it. */
+static size_t
+json_read(void *to, size_t max, void *arg)
+{
+    struct json_reader *r = arg;
+    size_t n = r->n - r->at < max ? r->n - r->at : max;
+
+    memcpy(to, r->text + r->at, n);
+    if (r->at / THREAD_PIECE != (r->at + n) / THREAD_PIECE)
+        thread_give_way();
+    r->at += n;
+    return n;
+}
+
 json_t *
 json_load_text(const char *text, size_t n, size_t flags, json_error_t *why)
 {
-    json_t *value = json_loadb(text, n, flags, why);
+    struct json_reader reader = {.text = text, .n = n};
+    json_t *value = n > THREAD_PIECE ? json_load_callback(json_read, &reader, flags, why)
+                                     : json_loadb(text, n, flags, why);
 
     if (value != NULL)
         return value;
@@ -178,7 +200,11 @@ static size_t
 json_scan(const char *text, size_t n, const struct proto_limits *limits, struct json_scan *s,
           const char **what_out)
 {
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0, piece = THREAD_PIECE; i < n; i++) {
+        if (i >= piece) {
+            thread_give_way();
+            piece = i + THREAD_PIECE;
+        }
         if (text[i] == '"') {
             s->values += s->opened;
             s->opened = false;

@@ -3,6 +3,7 @@
 #include "proto/message.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 #include "proto/opening.h"
 
 #include <errno.h>
@@ -439,22 +440,32 @@ message_value_cut_front(struct message *m, size_t n)
 /* What was written back to a disk that failed comes back as something else. The digester is not the
  * store's: this may run in a helper thread. */
 static int
-message_check(const struct message *m, const char *body)
+message_read_back(const struct message *m, char *body)
 {
+    struct digester *digester = digester_create();
     uint8_t sha256[SHA256_LEN];
-    struct digester *digester;
+    struct sha256 *digest;
+    size_t n, at;
+    int rc = 0;
 
-    if (!m->has_sha256)
-        return 0;
-    digester = digester_create();
     if (digester == NULL)
         return -1;
-    digest_sha256(digester, body, (size_t)m->size, sha256);
+    digest = sha256_begin(digester);
+    for (at = 0; at < m->size && rc == 0; at += n) {
+        n = m->size - at < THREAD_PIECE ? (size_t)m->size - at : THREAD_PIECE;
+        rc = fd_pread_all(m->fd, body + at, n, (off_t)at);
+        if (rc == 0 && m->has_sha256)
+            sha256_update(digest, body + at, n);
+        thread_give_way();
+    }
+    sha256_finish(digest, sha256);
+    sha256_release(digester, digest);
     digester_destroy(digester);
-    if (memcmp(sha256, m->sha256, SHA256_LEN) == 0)
-        return 0;
-    errno = EBADMSG;
-    return -1;
+    if (rc == 0 && m->has_sha256 && memcmp(sha256, m->sha256, SHA256_LEN) != 0) {
+        errno = EBADMSG;
+        rc = -1;
+    }
+    return rc;
 }
 
 char *
@@ -474,7 +485,7 @@ message_copy_body(const struct message *m)
     copy[n] = '\0';
     if (m->fd < 0 && n > 0)
         memcpy(copy, m->mem, n);
-    if (m->fd >= 0 && (fd_pread_all(m->fd, copy, n, 0) < 0 || message_check(m, copy) < 0)) {
+    if (m->fd >= 0 && message_read_back(m, copy) < 0) {
         free(copy);
         return NULL;
     }

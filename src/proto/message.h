@@ -212,7 +212,7 @@ const char *path_check(const char *path, size_t n);
 struct json_t *json_parse(const char *text, size_t n, const struct proto_limits *limits,
                           uint64_t *cost_out, char error[JSON_ERROR_LEN]);
 
-/* json_loadb, with errno ENOMEM where it is not the text's fault, else EINVAL. jansson does not
+/* As json_loadb, with errno ENOMEM where it is not the text's fault, else EINVAL. jansson does not
  * always say that it has no memory, so without memory for a tree of that size it is ENOMEM, too. */
 struct json_t *json_load_text(const char *text, size_t n, size_t flags, struct json_error_t *why);
 

@@ -3,6 +3,7 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +60,7 @@ beneath_walk(struct store *store, const char *path)
     while (dir.fd >= 0 && *path != '\0') {
         struct store_dir next;
 
+        thread_give_way(); /* a new one is a good deal of work for the file system */
         if (file_next_component(&path, name) < 0) {
             fd_close(&dir.fd);
             return -1;

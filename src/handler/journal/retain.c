@@ -7,6 +7,7 @@
 #include "common/digest.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/thread.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -276,6 +277,7 @@ retain_digest(const struct retaining *r, uint64_t size, int fd, char hex_out[SHA
         rc = retain_is_stopped(r) ? -1 : fd_read_by(r->ops->read, fd, block, n, (off_t)at);
         if (rc == 0)
             sha256_update(digest, block, n);
+        thread_give_way();
     }
     sha256_finish(digest, sha256);
     sha256_release(r->digester, digest);

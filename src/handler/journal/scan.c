@@ -3,6 +3,7 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 
 #include <stdlib.h>
 
@@ -154,6 +155,7 @@ scan_read(struct scan *s, const struct file_ops *ops, int fd, uint64_t size)
     if (fd_read_by(ops->read, fd, s->window + s->len, n, (off_t)(s->at + s->len)) < 0)
         return -1;
     s->len += n;
+    thread_give_way();
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "handler/journal/journal.h"
 
 #include "common/fd.h"
+#include "common/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -87,6 +88,7 @@ store_read_body(struct store *store, const struct message *m, int from, int to)
             rc = fd_write_by(store->ops->write, to, block, n, (off_t)at);
         if (rc == 0)
             sha256_update(digest, block, n);
+        thread_give_way();
         at += n;
     }
     sha256_finish(digest, sha256);
