@@ -357,9 +357,7 @@ follow_list(struct follow *f)
     if (count < 0)
         return -1;
     follow_merge(f, names, count);
-    for (int i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
+    segment_names_free(names, count);
     position_listed(f);
     f->listed = st.st_mtim;
     f->listed_soon = (uint64_t)st.st_mtim.tv_sec + FOLLOW_YOUNG_S > clock_real_us() / 1000000;

@@ -324,10 +324,11 @@ void record_receipt(struct buffer *out, const char id[ULID_LEN], const struct me
 /* Is this a name that segment_open gives? */
 bool segment_is_name(const char *name);
 
-/* The entries of a directory that have such a name, sorted; the caller frees each and the array.
- * Returns how many, or -1 with errno. */
+/* The entries of a directory that have such a name, sorted. Returns how many, or -1 with errno; the
+ * caller frees them with that count, which may be -1. */
 struct dirent;
 MS_MUST_CHECK int segment_names(int dir_fd, struct dirent ***names_out);
+void segment_names_free(struct dirent **names, int count);
 
 /* What others have done to a segment. Whoever takes the journal's files may do anything with them
  * at any moment, also with the one that is being written. */

@@ -92,7 +92,7 @@ bool
 newest_id(int journal_fd, char id_out[ULID_LEN])
 {
     struct newest newest = {.id = ""};
-    struct dirent **names;
+    struct dirent **names = NULL;
     int count = segment_names(journal_fd, &names);
 
     for (int i = count - 1; i >= 0; i--) { /* the newest first */
@@ -102,10 +102,8 @@ newest_id(int journal_fd, char id_out[ULID_LEN])
         newest_note(&newest, name);
         if (newest.looked[worker]++ < NEWEST_SEGMENTS)
             newest_segment(&newest, journal_fd, name);
-        free(names[i]);
     }
-    if (count >= 0)
-        free(names);
+    segment_names_free(names, count);
     if (newest.id[0] != '\0')
         memcpy(id_out, newest.id, ULID_LEN);
     return newest.id[0] != '\0';

@@ -267,12 +267,9 @@ recall_all(struct recall *r, uint64_t since_ms)
                  strerror(errno));
         return 0;
     }
-    for (int i = 0; i < count; i++) {
-        if (rc == 0)
-            rc = recall_segment(r, names[i]->d_name);
-        free(names[i]);
-    }
-    free(names);
+    for (int i = 0; i < count && rc == 0; i++)
+        rc = recall_segment(r, names[i]->d_name);
+    segment_names_free(names, count);
     return rc;
 }
 

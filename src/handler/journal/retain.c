@@ -255,9 +255,7 @@ retain_read_others(struct retaining *r)
     if (count < 0)
         return -1;
     rc = retain_read_names(r, names, count);
-    for (int i = 0; i < count; i++)
-        free(names[i]);
-    free(names);
+    segment_names_free(names, count);
     return rc;
 }
 

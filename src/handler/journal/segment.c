@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #define SEGMENT_TRIES 10
@@ -50,6 +51,15 @@ int
 segment_names(int dir_fd, struct dirent ***names_out)
 {
     return scandirat(dir_fd, ".", names_out, segment_is_entry, segment_by_name);
+}
+
+void
+segment_names_free(struct dirent **names, int count)
+{
+    for (int i = 0; i < count; i++)
+        free(names[i]);
+    if (count >= 0)
+        free(names);
 }
 
 static void

@@ -74,15 +74,12 @@ segment_list_run(const struct segment_list *list)
 {
     int root = open(list->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int fd = root < 0 ? -1 : openat(root, "journal", DATA_DIR_PART | O_CLOEXEC);
-    struct dirent **names;
+    struct dirent **names = NULL;
     int count = fd < 0 ? -1 : segment_names(fd, &names);
 
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         listed_segment(list, fd, names[i]->d_name);
-        free(names[i]);
-    }
-    if (count >= 0)
-        free(names);
+    segment_names_free(names, count);
     fd_close(&fd);
     fd_close(&root);
     return count < 0 ? -1 : 0;

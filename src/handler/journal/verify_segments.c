@@ -222,15 +222,12 @@ verify_each_segment(struct verifying *v,
                     void (*look)(struct verifying *v, int dir_fd, const char *name))
 {
     int fd = openat(v->root, "journal", VERIFY_DIR);
-    struct dirent **names;
+    struct dirent **names = NULL;
     int count = fd < 0 ? -1 : segment_names(fd, &names);
 
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < count; i++)
         look(v, fd, names[i]->d_name);
-        free(names[i]);
-    }
-    if (count >= 0)
-        free(names);
+    segment_names_free(names, count);
     fd_close(&fd);
     return count < 0 ? -1 : 0;
 }
