@@ -24,33 +24,14 @@
 /* --- start --- */
 
 static int
-relay_open_signals(struct relay *r)
-{
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGQUIT);
-    sigaddset(&set, SIGUSR1);
-    signal(SIGINT, SIG_IGN); /* see worker_signals_open */
-    signal(SIGHUP, SIG_IGN);
-    signal(SIGPIPE, SIG_IGN);
-    signal(SIGTTOU, SIG_IGN);
-    signal(SIGXFSZ, SIG_IGN);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -1;
-    r->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    return r->signal_fd < 0 ? -1 : 0;
-}
-
-static int
 relay_open_parts(struct relay *r, char error[HANDLER_ERROR_LEN])
 {
     r->root = open(r->config->data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     r->digester = digester_create();
     r->helper = helper_create("retain");
     if (r->root >= 0 && r->digester != NULL && r->helper != NULL &&
-        stats_writer_open(&r->stats, &r->child->stats) == 0 && relay_open_signals(r) == 0) {
+        stats_writer_open(&r->stats, &r->child->stats) == 0 &&
+        (r->signal_fd = child_signals_open()) >= 0) {
         stats_watch_crashes(r->stats.recorder);
         return 0;
     }

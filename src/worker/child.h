@@ -97,6 +97,12 @@ MS_MUST_CHECK int child_take(struct child *child_out);
  * start workers of this one where it has the same. */
 size_t child_inherited_size(void);
 
+/* --- worker_open.c --- */
+
+/* Takes the master's signals from a descriptor, non-blocking, and ignores those that would end or
+ * stop this process without the master. Returns the descriptor, or -1 with errno. */
+MS_MUST_CHECK int child_signals_open(void);
+
 /* --- handover_packet.c --- */
 
 /* A number for all that decides whether connections can move between listeners: what their bytes

@@ -216,8 +216,8 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
     return 0;
 }
 
-static int
-worker_signals_open(struct worker *w, const struct worker_events *events)
+int
+child_signals_open(void)
 {
     sigset_t set;
 
@@ -233,10 +233,14 @@ worker_signals_open(struct worker *w, const struct worker_events *events)
     signal(SIGXFSZ, SIG_IGN); /* writes beyond `ulimit -f` fail instead */
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -1;
-    w->signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-    if (w->signal_fd < 0)
-        return -1;
-    if (worker_watch(w, w->signal_fd, &w->signal_watch, events->signals) < 0)
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+static int
+worker_signals_open(struct worker *w, const struct worker_events *events)
+{
+    w->signal_fd = child_signals_open();
+    if (w->signal_fd < 0 || worker_watch(w, w->signal_fd, &w->signal_watch, events->signals) < 0)
         return -1;
     return worker_watch(w, w->child->master_fd, &w->master_watch, events->master_gone);
 }
