@@ -181,6 +181,7 @@ reload_publish(struct master *m, const struct generation *g)
     snprintf(c->config_file, sizeof(c->config_file), "%s",
              config->config_file != NULL ? config->config_file : "");
     snprintf(c->data_dir, sizeof(c->data_dir), "%s", config->data_dir);
+    snprintf(c->cwd, sizeof(c->cwd), "%s", m->hooks->cwd != NULL ? m->hooks->cwd : "");
     for (size_t i = 0; i < g->row_count; i++) {
         uint64_t until = (uint64_t)tls_pem_until(&config->listeners[i].tls);
 

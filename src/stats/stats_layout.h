@@ -25,7 +25,7 @@
 #define STATS_CONTROL_FILE "control"
 #define STATS_LOCK_FILE    "lock"
 #define STATS_MAGIC        0x6d736f636b646331ull /* "msockdc1" */
-#define STATS_VERSION      15u
+#define STATS_VERSION      16u
 
 #define STATS_REGIONS          384   /* workers alive at one time, draining ones included */
 #define STATS_RELAY            255u  /* in place of a worker's index: it is the relay */
@@ -285,6 +285,7 @@ struct stats_control {
     char reload_text[512];
     char config_file[256];
     char data_dir[256];
+    char cwd[256]; /* where relative paths of its command line begin; empty: not known */
     char version_text[32];
     _Atomic uint32_t current;            /* workers folded so far; folded[current & 1] is valid */
     _Atomic uint32_t regions_used;       /* regions at and above this have never been used */

@@ -173,6 +173,27 @@ a_replaced_program_is_wrong(void **state)
     run_result_free(&result);
 }
 
+/* Its current directory is / then; relative paths begin where it was started. */
+static void
+in_the_background_relative_paths_are_found(void **state)
+{
+    static const char text[] = "workers = 1\nlisten = \"msp://127.0.0.1:0\"\ndata_dir = data\n";
+    char dir[HARNESS_PATH_LEN], config[HARNESS_PATH_LEN], line[3 * HARNESS_PATH_LEN];
+    const struct patient p = {.runtime_dir = dir};
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(config, dir, "msockd.conf");
+    harness_write_file(config, text, strlen(text));
+    snprintf(line, sizeof(line), "cd '%s' && '%s' -D -r . -c msockd.conf", dir,
+             harness_program("msockd"));
+    assert_int_equal(system(line), 0);
+    patient_expect_fine(&p, "configuration");
+    patient_expect_fine(&p, "data-directory");
+    snprintf(line, sizeof(line), "'%s' -r '%s' stop >/dev/null", harness_program("msockctl"), dir);
+    assert_int_equal(system(line), 0);
+}
+
 /* A worker that was stopped when its master died. */
 static void
 a_process_of_an_earlier_msockd_is_wrong(void **state)
@@ -582,6 +603,7 @@ main(void)
         SYSTEM_TEST(a_reload_that_failed_is_wrong),
         SYSTEM_TEST(a_relay_that_cannot_relay_is_wrong),
         SYSTEM_TEST(a_replaced_program_is_wrong),
+        SYSTEM_TEST(in_the_background_relative_paths_are_found),
         SYSTEM_TEST(a_process_of_an_earlier_msockd_is_wrong),
         SYSTEM_TEST(a_log_that_was_moved_away_is_wrong),
         SYSTEM_TEST(counters_that_should_be_zero_are_judged),

@@ -128,7 +128,7 @@ enum snapshot_alive { SNAPSHOT_DEAD, SNAPSHOT_ALIVE, SNAPSHOT_UNKNOWN };
 struct snapshot {
     enum snapshot_alive alive;
     int pid; /* of the master */
-    char version[32], reload_text[512], config_file[256], data_dir[256];
+    char version[32], reload_text[512], config_file[256], data_dir[256], cwd[256];
     char boot_id[BOOT_ID_LEN];
     uint64_t taken_us, started_us; /* monotonic */
     uint64_t started_real_us;      /* since 1970 */

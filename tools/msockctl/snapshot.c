@@ -32,6 +32,7 @@ control_copy(struct snapshot *s, const struct stats_control *c)
     field_copy(s->reload_text, c->reload_text, sizeof(s->reload_text));
     field_copy(s->config_file, c->config_file, sizeof(s->config_file));
     field_copy(s->data_dir, c->data_dir, sizeof(s->data_dir));
+    field_copy(s->cwd, c->cwd, sizeof(s->cwd));
     snprintf(s->boot_id, sizeof(s->boot_id), "%016" PRIx64 "%016" PRIx64, c->boot_id[0],
              c->boot_id[1]);
 }

@@ -32,18 +32,17 @@ config_from(struct doctor *d, int argc, char *argv[], const char *cwd)
 static void
 config_of_process(struct doctor *d, int pid)
 {
-    char link[64], cwd[PATH_MAX], text[DOCTOR_FILE_MAX], *argv[WORDS_MAX + 1], *at = text;
+    char link[64], text[DOCTOR_FILE_MAX], *argv[WORDS_MAX + 1], *at = text;
+    const char *cwd = d->stats.cwd[0] != '\0' ? d->stats.cwd : NULL;
     int argc = 0, fd;
     ssize_t n;
 
-    snprintf(link, sizeof(link), "/proc/%d/cwd", pid);
-    n = readlink(link, cwd, sizeof(cwd) - 1);
-    cwd[n > 0 ? n : 0] = '\0';
     snprintf(link, sizeof(link), "/proc/%d/cmdline", pid);
     fd = open(link, O_RDONLY | O_CLOEXEC);
     n = fd < 0 ? -1 : fd_read(fd, text, sizeof(text) - 1);
     fd_close(&fd);
-    if (n <= 0 || cwd[0] == '\0') {
+    snprintf(link, sizeof(link), "/proc/%d/cwd", pid);
+    if (n <= 0 || access(link, F_OK) < 0) { /* whoever may not look there may not read its files */
         snprintf(d->config_error, sizeof(d->config_error),
                  "process %d may not be looked at: be its user or root", pid);
         return;
