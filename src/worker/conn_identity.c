@@ -55,20 +55,27 @@ conn_note_user(struct conn *c)
 
 /* --- ?prefix=identity --- */
 
-/* A name of one directory: what could mean something in a path, or on a terminal, is %XX. */
+/* Is it of a character that could mean something in a path, or on a terminal? Some of the latter
+ * have two bytes, U+0080 to U+009F. */
+static bool
+prefix_escapes(const unsigned char *p, unsigned char before)
+{
+    return *p < 0x20 || *p == 0x7f || *p == '/' || *p == '%' || *p == '\\' ||
+           (*p == 0xc2 && p[1] < 0xa0) || (before == 0xc2 && *p < 0xa0);
+}
+
+/* A name of one directory, with such bytes as %XX. */
 static size_t
 prefix_write(const char *identity, char *out)
 {
+    unsigned char before = 0;
     size_t n = 0;
 
-    for (const char *p = identity; *p != '\0'; p++) {
-        unsigned char byte = (unsigned char)*p;
-
-        if (byte < 0x20 || byte == 0x7f || byte == '/' || byte == '%' || byte == '\\')
-            n += (size_t)sprintf(out + n, "%%%02X", byte);
+    for (const unsigned char *p = (const unsigned char *)identity; *p != '\0'; before = *p++)
+        if (prefix_escapes(p, before))
+            n += (size_t)sprintf(out + n, "%%%02X", *p);
         else
-            out[n++] = *p;
-    }
+            out[n++] = (char)*p;
     out[n++] = '/';
     return n;
 }

@@ -164,7 +164,7 @@ an_exempt_address_stays_exempt_under_a_name(void **state)
 
 /* A directory has 255 bytes, and "cert:" is in it. */
 static void
-a_name_that_is_no_directory_stores_nothing(void **state)
+a_name_is_one_directory_or_stores_nothing(void **state)
 {
     char name[252], url[6 * HARNESS_PATH_LEN], send[1024];
     struct daemon *d;
@@ -176,17 +176,20 @@ a_name_that_is_no_directory_stores_nothing(void **state)
     certificate_make(pki, "long", "ca", &(struct certificate){.common_name = name});
     name[sizeof(name) - 2] = '\0';
     certificate_make(pki, "fits", "ca", &(struct certificate){.common_name = name});
+    certificate_make(pki, "odd", "ca",
+                     &(struct certificate){.common_name = "../%\\\x1b\xc2\x9b\xc2\xa9"});
     snprintf(url, sizeof(url),
              "msp://127.0.0.1:0?tls=required&tls_cert=%s/localhost.pem&tls_key=%s/localhost.key&"
              "tls_client_ca=%s/ca.pem&prefix=identity",
              pki, pki, pki);
     d = daemon_start(&(struct daemon_options){.listen = {url}});
     snprintf(send, sizeof(send),
-             "for n in long fits; do $S send-file -u msp+tls://%s --server-name localhost "
+             "for n in long fits odd; do $S send-file -u msp+tls://%s --server-name localhost "
              "--ca ca.pem --cert $n.pem --key-file $n.key --as f ca.pem; done; "
-             "cmp ca.pem $D/files/cert:%s/f && ls $D/files | wc -l",
+             "cmp ca.pem $D/files/cert:%s/f && ls $D/files | wc -l; "
+             "ls -d $D/files/cert:$(printf '..%%%%2F%%%%25%%%%5C%%%%1B%%%%C2%%%%9B\302\251')/f | wc -l",
              address(d), name);
-    expect(d, send, "bad-path: the name of the sender is too long for a directory\n1\n");
+    expect(d, send, "bad-path: the name of the sender is too long for a directory\n2\n1\n");
     daemon_stop(d);
 }
 
@@ -254,7 +257,7 @@ main(void)
         SYSTEM_TEST(a_certificate_says_who_it_is),
         SYSTEM_TEST(rules_name_certificates),
         SYSTEM_TEST(an_exempt_address_stays_exempt_under_a_name),
-        SYSTEM_TEST(a_name_that_is_no_directory_stores_nothing),
+        SYSTEM_TEST(a_name_is_one_directory_or_stores_nothing),
         SYSTEM_TEST(the_user_of_a_unix_socket_is_known),
         SYSTEM_TEST(a_command_hears_who_it_is),
         SYSTEM_TEST(options_that_do_not_go_together_are_refused),
