@@ -147,12 +147,14 @@ handover_listener(struct worker *w, const struct handover_packet *packet,
     return NULL;
 }
 
-/* Is there room for a descriptor? One that comes without room is closed by the kernel, unseen. */
+/* Is there room for a connection? One that comes without room for its descriptor is closed by the
+ * kernel, unseen. */
 static bool
 handover_has_room(const struct worker *w)
 {
     int fd = fcntl(w->epoll_fd, F_DUPFD_CLOEXEC, 0);
-    bool room = fd >= 0 && !ledger_is_crowded(&w->store.ledger);
+    bool room = fd >= 0 && !ledger_is_crowded(&w->store.ledger) &&
+                !ledger_is_fully_occupied(&w->store.ledger);
 
     fd_close(&fd);
     return room;
@@ -206,7 +208,7 @@ handover_take(struct worker *w, bool room)
     else if ((listener = handover_listener(w, &packet, moved.proto)) == NULL)
         handover_turn_away(w, packet.listener, &moved, fd, "its listener is gone");
     else if (!room || fd_set_nonblock(fd) < 0)
-        handover_turn_away(w, listener->child->config->name, &moved, fd, "out of descriptors");
+        handover_turn_away(w, listener->child->config->name, &moved, fd, "there is no room");
     else
         conn_adopt(listener, fd_steal(&fd), &moved);
     fd_close(&fd);

@@ -516,7 +516,41 @@ connections_without_room_are_told_and_counted(void **state)
     assert_in_range(ended, 51, PEERS - 51);
     for (unsigned i = 0; i < PEERS; i++)
         peer_close(&peers[i]);
-    assert_true(daemon_logged(d, "that was to move here has ended: out of descriptors"));
+    assert_true(daemon_logged(d, "that was to move here has ended: there is no room"));
+    d->options.errors_expected = true;
+    daemon_stop(d);
+}
+
+/* Idle ones alone would fill all of it, and nobody would be read any more. */
+static void
+connections_move_to_half_of_the_memory_at_most(void **state)
+{
+    enum { PEERS = 3000 };
+    static struct peer peers[PEERS];
+    static const char config[] =
+        "workers = 1\nlisten = {\"frame://127.0.0.1:0?handler=echo\"}\nmax_connections = 4000\n";
+    char less[sizeof(config) + 32], got[5];
+    struct daemon *d = daemon_start(&(struct daemon_options){.config = config});
+    unsigned open = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < PEERS; i++)
+        peer_connect(&peers[i], &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "open") == PEERS, 20000);
+    snprintf(less, sizeof(less), "%sworker_memory_max = 1M\n", config);
+    daemon_configure(d, less);
+    daemon_reload(d);
+    WAIT_FOR(daemon_has_workers(d, 1), 60000); /* the old one has given all away */
+    WAIT_FOR(stats_total(d, "open") + stats_total(d, "refused") == PEERS, 60000);
+    for (unsigned i = 0; i < PEERS; i++) {
+        if (!peer_closed(&peers[i], 0)) {
+            open++;
+            assert_int_equal(peer_write(&peers[i], "\0\0\0\1x", 5), 0);
+            assert_int_equal(peer_read(&peers[i], got, 5), 0);
+        }
+        peer_close(&peers[i]);
+    }
+    assert_in_range(open, 1, PEERS - 1);
     d->options.errors_expected = true;
     daemon_stop(d);
 }
@@ -596,6 +630,7 @@ main(void)
         SYSTEM_TEST(a_connection_does_not_move_to_another_framing),
         SYSTEM_TEST(a_connection_whose_listener_goes_meanwhile_is_told_and_counted),
         SYSTEM_TEST(connections_without_room_are_told_and_counted),
+        SYSTEM_TEST(connections_move_to_half_of_the_memory_at_most),
         SYSTEM_TEST(a_socket_that_a_worker_shuts_down_ends_no_worker_and_a_reload_mends_it),
     };
 
