@@ -1,6 +1,8 @@
 /* The layout of msp's packets and the grammar of its answers: see the header. */
 #include "proto/msp/msp_wire.h"
 
+#include <stdio.h>
+
 #define MSP_CRC_COVERED 6 /* the trailer's CRC-32 begins behind itself and its CRLF */
 
 static bool
@@ -112,7 +114,8 @@ msp_is_code_byte(char c)
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
 }
 
-/* "<code> <text>"; a refusal that says nothing more to people is understood too. */
+/* "<code> <text>"; a refusal that says nothing more to people is understood too. A code that no
+ * server of ours knows may be of any length, and is cut. */
 static bool
 msp_decode_code(const char *s, size_t n, struct msp_answer *answer)
 {
@@ -120,11 +123,10 @@ msp_decode_code(const char *s, size_t n, struct msp_answer *answer)
 
     while (len < n && msp_is_code_byte(s[len]))
         len++;
-    if (len == 0 || len >= sizeof(answer->code) || (len < n && s[len] != ' '))
+    if (len == 0 || (len < n && s[len] != ' '))
         return false;
     text = len < n ? len + 1 : n;
-    memcpy(answer->code, s, len);
-    answer->code[len] = '\0';
+    snprintf(answer->code, sizeof(answer->code), "%.*s", (int)len, s);
     memcpy(answer->text, s + text, n - text);
     answer->text[n - text] = '\0';
     return true;

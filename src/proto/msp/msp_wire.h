@@ -51,7 +51,7 @@ enum msp_answer_kind {
 struct msp_answer {
     enum msp_answer_kind kind;
     uint32_t grant; /* of MSP_ANSWER_GRANT */
-    char code[32];  /* of REJ and ERR */
+    char code[32];  /* of REJ and ERR; a longer one is cut */
     char text[MSP_LINE_MAX];
 };
 
