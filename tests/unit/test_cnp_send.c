@@ -397,6 +397,46 @@ a_damaged_packet_is_sent_again_at_once(void **state)
     proto_peer_fini(&p);
 }
 
+static void
+a_packet_that_is_always_damaged_ends_the_connection(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_echo(&p, BURST);
+    p.limits.retries = UINT8_MAX;
+    push(&p, "one");
+    expect(&p, T_DATA, 1, "one");
+    for (unsigned i = 0; i < p.limits.nack_limit; i++) {
+        hear_one(&p, T_ERROR, 1, "{\"error\": \"checksum\"}");
+        expect(&p, T_DATA, 1, "one");
+    }
+    hear_one(&p, T_ERROR, 1, "{\"error\": \"checksum\"}");
+    expect(&p, T_ERROR, 1, "\"retries\"");
+    assert_true(p.closed);
+    proto_peer_fini(&p);
+}
+
+static void
+an_ack_that_is_always_damaged_ends_the_connection(void **state)
+{
+    static const uint8_t ack[] = {0, 0, 0, 3, T_ACK, 0, 1, 0, 0, 0, 0, 'A', 'C', 'K'};
+    struct proto_peer p;
+
+    (void)state;
+    begin_echo(&p, BURST);
+    push(&p, "one");
+    expect(&p, T_DATA, 1, "one");
+    for (unsigned i = 0; i <= p.limits.nack_limit; i++) {
+        assert_false(p.closed);
+        proto_peer_hear(&p, ack, sizeof(ack), 1, false);
+        expect(&p, T_ERROR, 1, "\"checksum\"");
+    }
+    expect(&p, T_ERROR, 1, "\"retries\"");
+    assert_true(p.closed);
+    proto_peer_fini(&p);
+}
+
 /* A peer that knows one number only, and was slower than our patience, answers both copies with
  * it. */
 static void
@@ -584,6 +624,26 @@ a_client_is_told_why_it_is_not_served(void **state)
 }
 
 static void
+a_last_step_that_is_always_damaged_ends_the_connection(void **state)
+{
+    struct proto_peer p;
+
+    (void)state;
+    begin_client(&p, 8);
+    expect(&p, T_DATA, 0, "\"burst\"");
+    hear_one(&p, T_ACK, 0, SYN_ACK_OF("5", "burst", "2"));
+    expect(&p, T_ACK, 0, "session_id");
+    for (unsigned i = 0; i < p.limits.nack_limit; i++) {
+        hear_one(&p, T_ERROR, 0, "{\"error\": \"checksum\"}");
+        expect(&p, T_ACK, 0, "session_id");
+    }
+    hear_one(&p, T_ERROR, 0, "{\"error\": \"checksum\"}");
+    expect(&p, T_ERROR, 0, "\"retries\"");
+    assert_true(p.closed);
+    proto_peer_fini(&p);
+}
+
+static void
 a_client_says_its_syn_again_when_it_was_damaged(void **state)
 {
     struct proto_peer p;
@@ -657,6 +717,8 @@ main(void)
         cmocka_unit_test(what_has_no_ack_is_sent_again_later_and_later),
         cmocka_unit_test(only_what_is_due_is_sent_again),
         cmocka_unit_test(a_damaged_packet_is_sent_again_at_once),
+        cmocka_unit_test(a_packet_that_is_always_damaged_ends_the_connection),
+        cmocka_unit_test(an_ack_that_is_always_damaged_ends_the_connection),
         cmocka_unit_test(an_answer_to_a_double_is_none_to_the_next_packet),
         cmocka_unit_test(a_copy_that_came_damaged_has_its_answer),
         cmocka_unit_test(a_damaged_ack_is_said_again),
@@ -665,6 +727,7 @@ main(void)
         cmocka_unit_test(a_client_with_a_window_of_one_goes_step_by_step),
         cmocka_unit_test(a_client_is_told_why_it_is_not_served),
         cmocka_unit_test(a_client_says_its_syn_again_when_it_was_damaged),
+        cmocka_unit_test(a_last_step_that_is_always_damaged_ends_the_connection),
         cmocka_unit_test(a_client_says_its_last_step_again_until_it_has_arrived),
         cmocka_unit_test(a_client_that_gets_no_answer_gives_up),
     };

@@ -220,6 +220,9 @@ void cnp_repeat_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence);
 enum proto_event
 cnp_syn_feed(struct cnp *cnp, struct proto_io *io, const uint8_t *data, size_t n, size_t *used);
 
+/* Counts one more damaged packet of the handshake, of either side's. False: that is too many. */
+bool cnp_may_repeat(struct cnp *cnp, const struct proto_io *io);
+
 /* Client: says SYN. */
 void cnp_say_syn(struct cnp *cnp, struct proto_io *io);
 

@@ -54,8 +54,7 @@ cnp_read_object(const void *data, size_t n)
     return NULL;
 }
 
-/* Counts one more damaged packet of the handshake, of either side's. False: that is too many. */
-static bool
+bool
 cnp_may_repeat(struct cnp *cnp, const struct proto_io *io)
 {
     if (cnp->nacks >= io->limits->nack_limit || cnp->nacks == UINT8_MAX)

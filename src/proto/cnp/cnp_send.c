@@ -185,6 +185,22 @@ cnp_note_answer(struct packet *p)
         p->answers++;
 }
 
+static enum proto_event
+cnp_give_up(struct cnp *cnp, struct proto_io *io, const struct packet *p)
+{
+    if (io->outbox->results != NULL)
+        io->outbox->results->complaint = "a packet got no ACK in too many attempts";
+    return cnp_say_close(cnp, io, p->sequence, "retries", "no ACK for this packet");
+}
+
+/* An ERROR for a packet that stays in flight, or a damaged ACK. Returns false after too many. */
+static bool
+cnp_note_nack(const struct proto_io *io, struct packet *p)
+{
+    cnp_note_answer(p);
+    return p->answers <= io->limits->nack_limit;
+}
+
 /* A client's message has its final answer: the ACK of its last packet, or an ERROR for any. */
 static void
 cnp_settled(const struct proto_io *io, const struct packet *p, bool taken)
@@ -243,8 +259,7 @@ cnp_damaged_ack(struct cnp *cnp, struct proto_io *io, uint16_t sequence)
     p = cnp_meant(cnp, *io->window, sequence);
     if (p == NULL)
         return PROTO_MORE;
-    cnp_note_answer(p);
-    return cnp_answered(io, p);
+    return cnp_note_nack(io, p) ? cnp_answered(io, p) : cnp_give_up(cnp, io, p);
 }
 
 /* --- again --- */
@@ -255,7 +270,7 @@ cnp_resend(struct cnp *cnp, struct proto_io *io, struct packet *p)
     unsigned doublings;
 
     if (p->tries >= io->limits->retries || p->tries == UINT8_MAX)
-        return cnp_say_close(cnp, io, p->sequence, "retries", "no ACK for this packet");
+        return cnp_give_up(cnp, io, p);
     doublings = ++p->tries < DOUBLINGS_MAX ? p->tries : DOUBLINGS_MAX;
     p->due_us = io->now_us + (io->limits->timeout_us << doublings);
     cnp_say_packet(io, p);
@@ -305,13 +320,13 @@ cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t seque
     const struct buffer *step = &(*io->window)->step;
 
     if (damaged && sequence == 0 && step->len > 0) {
+        if (!cnp_may_repeat(cnp, io))
+            return cnp_say_close(cnp, io, 0, "retries", "too many damaged packets");
         answers_append(io->answers, buffer_bytes(step), step->len, false);
         return PROTO_MORE;
     }
-    if (p != NULL) {
-        cnp_note_answer(p);
-        return cnp_resend(cnp, io, p);
-    }
+    if (p != NULL)
+        return cnp_note_nack(io, p) ? cnp_resend(cnp, io, p) : cnp_give_up(cnp, io, p);
     if (damaged && !cnp->second)
         cnp_repeat_ack(cnp, io, sequence);
     return PROTO_MORE;
