@@ -382,9 +382,10 @@ segment_is_open(const struct segment *segment)
 enum segment_state segment_look(const struct segment *segment, const char *path);
 
 /* Appends n bytes of whole lines and makes them safe. They count if segment_look finds it sound
- * then: until the caller calls file_unmark they stand behind a mark. Returns 0, or -1 with errno, and then the segment was cut back to what was good before and
- * left for good: a failed fsync has dropped the pages, a second one would lie. EPERM: nobody may
- * write to this file any more, but perhaps to another. */
+ * then: until the caller calls file_unmark they stand behind a mark. Returns 0, or -1 with errno,
+ * and then the segment was cut back to what was good before and left for good: a failed fsync has
+ * dropped the pages, a second one would lie. EPERM: nobody may write to this file any more, but
+ * perhaps to another. */
 MS_MUST_CHECK int segment_append(struct segment *segment, const void *lines, size_t n);
 
 /* Leaves it: sealed, or removed where it is empty; as it is where others have changed it. Nothing
