@@ -150,8 +150,8 @@ bool publisher_has_room(const struct publisher *p);
 bool publisher_is_ready(const struct publisher *p);
 const struct stream_facts *publisher_stream(const struct publisher *p);
 
-/* Another one after a lost connection, and after the stream was missing: what was confirmed before
- * may be gone. Never 0 once it is ready. */
+/* Another one after a lost connection, and after the stream was missing or nobody took a message:
+ * what was confirmed before may be gone. Never 0 once it is ready. */
 uint32_t publisher_round(const struct publisher *p);
 
 /* Asks about the stream again, which somebody may have changed, or taken away: what is known is up

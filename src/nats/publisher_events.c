@@ -194,7 +194,8 @@ publisher_decide(struct publisher *p, struct publication *publication,
 /* Somebody's subject has nobody who takes it: the question's, where one is on its way and the
  * stream is not known, and then no server has JetStream. Else the stream has no leader now, or has
  * lost the subject, or is gone. Whose it was is not known, and what was stored is not stored twice:
- * so all are given again. */
+ * so all are given again. A server that has the stream without replicas may have died, while ours
+ * lives. */
 static void
 publisher_nobody(struct publisher *p)
 {
@@ -212,6 +213,8 @@ publisher_nobody(struct publisher *p)
          publication = TAILQ_NEXT(publication, link))
         if (publication->epoch == p->epoch && !publication->is_set_back)
             publisher_set_back(p, publication, p->setback);
+    p->round++;
+    publisher_unbind(p);
 }
 
 /* A server may tell in the middle of a connection that it takes less now; a new connection tells
