@@ -183,12 +183,13 @@ a_name_is_one_directory_or_stores_nothing(void **state)
              "tls_client_ca=%s/ca.pem&prefix=identity",
              pki, pki, pki);
     d = daemon_start(&(struct daemon_options){.listen = {url}});
-    snprintf(send, sizeof(send),
-             "for n in long fits odd; do $S send-file -u msp+tls://%s --server-name localhost "
-             "--ca ca.pem --cert $n.pem --key-file $n.key --as f ca.pem; done; "
-             "cmp ca.pem $D/files/cert:%s/f && ls $D/files | wc -l; "
-             "ls -d $D/files/cert:$(printf '..%%%%2F%%%%25%%%%5C%%%%1B%%%%C2%%%%9B\302\251')/f | wc -l",
-             address(d), name);
+    snprintf(
+        send, sizeof(send),
+        "for n in long fits odd; do $S send-file -u msp+tls://%s --server-name localhost "
+        "--ca ca.pem --cert $n.pem --key-file $n.key --as f ca.pem; done; "
+        "cmp ca.pem $D/files/cert:%s/f && ls $D/files | wc -l; "
+        "ls $D/files/cert:$(printf '..%%%%2F%%%%25%%%%5C%%%%1B%%%%C2%%%%9B\302\251')/f | wc -l",
+        address(d), name);
     expect(d, send, "bad-path: the name of the sender is too long for a directory\n2\n1\n");
     daemon_stop(d);
 }
