@@ -15,6 +15,7 @@ conn_set_identity(struct conn *c, const char *kind, const char *name)
 {
     size_t size = strlen(kind) + strlen(name) + 1;
 
+    free(c->identity); /* a certificate goes before the user of a Unix socket */
     c->identity = ms_malloc(size);
     if (conn_is_starved(c))
         return;

@@ -220,6 +220,28 @@ the_user_of_a_unix_socket_is_known(void **state)
 }
 
 static void
+a_certificate_goes_before_the_user(void **state)
+{
+    char url[6 * HARNESS_PATH_LEN], commands[2 * HARNESS_PATH_LEN];
+    struct daemon *d;
+
+    (void)state;
+    make_certificates();
+    snprintf(url, sizeof(url),
+             "frame://%s/socket?framing=delimiter&tls=required&tls_cert=%s/localhost.pem&"
+             "tls_key=%s/localhost.key&tls_client_ca=%s/ca.pem",
+             pki, pki, pki, pki);
+    d = daemon_start(&(struct daemon_options){.listen = {url}});
+    snprintf(commands, sizeof(commands),
+             "(echo hello; for i in $(seq 300); do grep -q hello $D/journal/* && break; sleep 0.1; "
+             "done) | timeout 60 openssl s_client -unix %s/socket -CAfile ca.pem -cert pump-1.pem "
+             "-key pump-1.key -quiet -no_ign_eof >said 2>&1; cat said $D/journal/*",
+             pki);
+    expect(d, commands, "\"identity\":\"cert:pump-1\"");
+    daemon_stop(d);
+}
+
+static void
 a_command_hears_who_it_is(void **state)
 {
     struct daemon *d =
@@ -236,7 +258,7 @@ options_that_do_not_go_together_are_refused(void **state)
     static const char *const wrong[][2] = {
         {"msp://127.0.0.1:1?tls=required", "tls=required needs tls_cert=FILE and tls_key=FILE"},
         {"msp://127.0.0.1:1?allow=cert:a", "a rule about cert:NAME needs tls=required"},
-        {"msp://127.0.0.1:1?prefix=identity", "prefix=identity needs a Unix socket, or tls"},
+        {"msp://127.0.0.1:1?prefix=identity", "prefix=identity needs a Unix socket"},
     };
 
     (void)state;
@@ -260,6 +282,7 @@ main(void)
         SYSTEM_TEST(an_exempt_address_stays_exempt_under_a_name),
         SYSTEM_TEST(a_name_is_one_directory_or_stores_nothing),
         SYSTEM_TEST(the_user_of_a_unix_socket_is_known),
+        SYSTEM_TEST(a_certificate_goes_before_the_user),
         SYSTEM_TEST(a_command_hears_who_it_is),
         SYSTEM_TEST(options_that_do_not_go_together_are_refused),
     };
