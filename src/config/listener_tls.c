@@ -27,7 +27,7 @@ listener_verify(const struct listener_config *l)
 static bool
 listener_names_all(const struct listener_config *l)
 {
-    return l->endpoints[0].addr.ss_family == AF_UNIX ||
+    return (l->endpoints[0].addr.ss_family == AF_UNIX && !listener_is_proxied(l)) ||
            (l->number[OPTION_TLS] != 0 && listener_verify(l) == TLS_VERIFY_PEER);
 }
 
@@ -40,8 +40,8 @@ listener_check_tls(const struct listener_config *l)
     if (names && (l->number[OPTION_TLS] == 0 || !listener_has(l, OPTION_TLS_CLIENT_CA)))
         return "a rule about cert:NAME needs tls=required and tls_client_ca=FILE";
     if (l->number[OPTION_PREFIX] != 0 && !listener_names_all(l))
-        return "prefix=identity needs a Unix socket, or tls=required and tls_client_ca=FILE "
-               "without tls_client=optional";
+        return "prefix=identity needs a Unix socket without proxy=required, or tls=required and "
+               "tls_client_ca=FILE without tls_client=optional";
     if (l->number[OPTION_TLS] == 0)
         return NULL;
     if (!listener_has(l, OPTION_TLS_CERT) || !listener_has(l, OPTION_TLS_KEY))

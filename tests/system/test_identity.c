@@ -259,6 +259,8 @@ options_that_do_not_go_together_are_refused(void **state)
         {"msp://127.0.0.1:1?tls=required", "tls=required needs tls_cert=FILE and tls_key=FILE"},
         {"msp://127.0.0.1:1?allow=cert:a", "a rule about cert:NAME needs tls=required"},
         {"msp://127.0.0.1:1?prefix=identity", "prefix=identity needs a Unix socket"},
+        {"msp:///tmp/no/socket?prefix=identity&proxy=required&proxy_from=unix",
+         "prefix=identity needs a Unix socket without proxy=required, or tls=required and"},
     };
 
     (void)state;
