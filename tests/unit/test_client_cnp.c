@@ -191,6 +191,30 @@ a_handshake_that_is_refused_makes_it_unreachable(void **state)
 }
 
 static void
+serve_denied(struct byte_server *s)
+{
+    packet_say(s, ERROR, 0, "{\"error\":\"denied\",\"message\":\"not from there\"}");
+    (void)byte_until_end(s);
+}
+
+static void
+where_it_is_denied_there_is_one_retry_only(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_denied, NULL);
+    m = client_open("cnp://%s", s.at);
+    assert_int_equal(msock_send(m, "one", 3), MSOCK_UNREACHABLE);
+    assert_string_equal(msock_error_code(m), "denied");
+    assert_non_null(strstr(msock_error(m), "not from there"));
+    msock_close(m);
+    byte_server_stop(&s);
+    assert_int_equal(s.connections, 2);
+}
+
+static void
 serve_loss(struct byte_server *s)
 {
     struct packet *p = malloc(sizeof(*p));
@@ -506,6 +530,7 @@ main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_is_taken_refused_or_sent_again),
         cmocka_unit_test(a_handshake_that_is_refused_makes_it_unreachable),
+        cmocka_unit_test(where_it_is_denied_there_is_one_retry_only),
         cmocka_unit_test(without_its_ack_a_message_is_in_doubt_and_not_sent_again),
         cmocka_unit_test(the_last_word_says_what_was_not_taken),
         cmocka_unit_test(the_reason_of_the_end_is_told),

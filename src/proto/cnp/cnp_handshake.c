@@ -342,14 +342,14 @@ cnp_not_accepted(struct cnp *cnp, struct proto_io *io, const char *text)
     return cnp_farewell(cnp, io, NULL, 0);
 }
 
-/* The codes of a server that may be well later, or beside which another one is. */
+/* The codes after which a client asks later, asks another server, or does not ask on. */
 static void
 cnp_note_code(struct proto_io *io, const char *code)
 {
     struct outbox_results *results = io->outbox->results;
 
     if (results != NULL && code != NULL &&
-        (strcmp(code, "busy") == 0 || strcmp(code, "shutdown") == 0))
+        (strcmp(code, "busy") == 0 || strcmp(code, "shutdown") == 0 || strcmp(code, "denied") == 0))
         strcpy(results->code, code);
 }
 
