@@ -40,6 +40,13 @@ fd_is_named(int fd, int dir_fd, const char *name)
            is.st_dev == named.st_dev && is.st_ino == named.st_ino;
 }
 
+const struct dirent *
+fd_read_dir(DIR *dir)
+{
+    errno = 0;
+    return readdir(dir);
+}
+
 int
 fd_steal(int *fd)
 {

@@ -4,6 +4,7 @@
 
 #include "common/base.h"
 
+#include <dirent.h>
 #include <sys/types.h>
 
 /* Closes *fd unless it is -1, stores -1 there, and leaves errno as it was. */
@@ -12,6 +13,9 @@ void fd_close(int *fd);
 /* Does the name in the directory, which is not followed where it is a link, stand for the open
  * file? */
 bool fd_is_named(int fd, int dir_fd, const char *name);
+
+/* readdir(3). At the end of the directory errno is 0. */
+const struct dirent *fd_read_dir(DIR *dir);
 
 /* Returns *fd and stores -1 there: ownership moves to the caller. */
 int fd_steal(int *fd);

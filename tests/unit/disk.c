@@ -431,3 +431,28 @@ disk_end(void)
     disk.object_count = 0;
     disk.note_count = 0;
 }
+
+/* --- a damaged directory --- */
+
+static ino_t damaged_dir;
+
+void
+disk_damage_dir(const char *path)
+{
+    struct stat st = {0};
+
+    MS_ASSERT(path == NULL || stat(path, &st) == 0);
+    damaged_dir = st.st_ino;
+}
+
+/* In the place of the C library's. */
+struct dirent *
+readdir(DIR *dir)
+{
+    struct stat st;
+
+    if (damaged_dir == 0 || fstat(dirfd(dir), &st) < 0 || st.st_ino != damaged_dir)
+        return (struct dirent *)readdir64(dir);
+    errno = EIO;
+    return NULL;
+}

@@ -18,6 +18,9 @@ const struct file_ops *disk_ops(void);
  * every file has one, and whoever removes any name of a file frees what is in it. */
 const struct file_ops *disk_uncounted_ops(void);
 
+/* From now on readdir(3) finds this directory damaged (EIO); NULL: none. */
+void disk_damage_dir(const char *path);
+
 /* How many calls that change something were noted. */
 size_t disk_count(void);
 

@@ -1,5 +1,6 @@
 /* Verify beside workers that are played here: what they write while it reads is no finding, and
  * what no record explains is one. */
+#include "disk.h"
 #include "handler_fixture.h"
 
 #include "handler/journal/journal.h"
@@ -397,6 +398,18 @@ the_segments_that_are_written_are_counted_in_the_end(void **state)
     assert_int_equal(tally.open, 0);
 }
 
+static void
+a_directory_that_cannot_be_read_to_its_end_is_a_finding(void **state)
+{
+    struct context *c = *state;
+
+    assert_int_equal(mkdir(fixture_path(c->f, "files/d"), 0750), 0);
+    disk_damage_dir(fixture_path(c->f, "files/d"));
+    expect(c, "unread files/d\n");
+    disk_damage_dir(NULL);
+    expect(c, "");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -413,6 +426,7 @@ main(void)
         TEST(what_a_crash_left_is_a_finding_and_what_somebody_writes_is_none),
         TEST(a_sender_may_give_such_a_name_in_a_directory_of_its_own),
         TEST(the_segments_that_are_written_are_counted_in_the_end),
+        TEST(a_directory_that_cannot_be_read_to_its_end_is_a_finding),
         TEST(what_has_a_segments_name_and_is_no_file_is_a_finding),
     };
 

@@ -40,8 +40,9 @@ dir_is_empty(int fd)
         fd_close(&copy);
         return false;
     }
-    while (empty && (entry = readdir(dir)) != NULL)
+    while (empty && (entry = fd_read_dir(dir)) != NULL)
         empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    empty = empty && errno == 0;
     closedir(dir);
     return empty;
 }

@@ -408,8 +408,10 @@ recovery_count_names(struct recovery *r, int fd, unsigned depth)
         fd_close(&fd);
         return -1;
     }
-    while (rc == 0 && (entry = readdir(dir)) != NULL)
+    while (rc == 0 && (entry = fd_read_dir(dir)) != NULL)
         rc = recovery_is_stopped(r) ? -1 : recovery_count_name(r, fd, entry, depth);
+    if (rc == 0 && errno != 0)
+        rc = -1;
     closedir(dir);
     return rc;
 }

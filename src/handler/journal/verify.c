@@ -160,12 +160,14 @@ verify_each(struct verifying *v, int fd, const char *dir_path, verify_entry_fn f
         fd_close(&fd);
         return;
     }
-    while ((entry = readdir(dir)) != NULL)
+    while ((entry = fd_read_dir(dir)) != NULL)
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
             snprintf(path, sizeof(path), "%s%s%s", dir_path, dir_path[0] == '\0' ? "" : "/",
                      entry->d_name) < (int)sizeof(path) &&
             fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
             fn(v, fd, path, entry->d_name, &st);
+    if (errno != 0)
+        verify_say(v, VERIFY_UNREAD, dir_path, NULL);
     closedir(dir);
 }
 
