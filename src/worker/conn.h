@@ -393,6 +393,9 @@ void conn_source_end(struct worker *w, struct conn_source *source);
 /* Its name is known: it counts for that from here on. NULL, or why it is not let in. */
 const struct conn_refusal *conn_admit_name(struct conn *c);
 
+/* It has got a packet window, and is turned away where idle connections may hold no more. */
+void conn_admit_window(struct conn *c);
+
 /* Its source has made trouble, n times. */
 void conn_blame(struct conn *c, enum stats_blame what, unsigned n);
 

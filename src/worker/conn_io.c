@@ -321,6 +321,7 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
         struct message *m = NULL;
         size_t used = 0;
         enum proto_event event;
+        bool had_window = c->window_held != NULL;
 
         if (!conn_may_send(c))
             break;
@@ -346,6 +347,8 @@ conn_feed(struct conn *c, const uint8_t *data, size_t n)
             conn_happened(c, event, &io);
             break;
         }
+        if (!had_window && c->window_held != NULL)
+            conn_admit_window(c);
         if (c->answers.ended)
             conn_begin_closing(c);
         else if (event == PROTO_MESSAGE && conn_is_serving(c) && conn_ends(c))

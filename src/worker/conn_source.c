@@ -161,6 +161,17 @@ conn_admit_name(struct conn *c)
     return source_refusal(w, &c->source);
 }
 
+void
+conn_admit_window(struct conn *c)
+{
+    struct worker *w = conn_worker(c);
+
+    if (!conn_is_serving(c) || !ledger_is_fully_occupied(&w->store.ledger))
+        return;
+    stats_add(&w->stats.block->counters.refused, 1);
+    conn_expel(c, &too_many, 0);
+}
+
 /* --- how fast --- */
 
 /* A message that has begun goes on, or its time would run out. */

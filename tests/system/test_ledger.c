@@ -606,6 +606,33 @@ who_takes_no_replies_makes_room_and_has_that_against_it(void **state)
     daemon_stop(d);
 }
 
+/* A connection takes more once it speaks cnp, and all of them came before that. */
+static void
+connections_that_become_cnp_leave_room_for_messages(void **state)
+{
+    static struct raw raws[600];
+    struct daemon *d = begin(&(struct daemon_options){.set = {"worker_memory_max=1M", "timeout=1h"},
+                                                      .listen = {NULL, "msp://127.0.0.1:0"}},
+                             "auto", "");
+    unsigned opened = 0;
+    struct answer a;
+    struct peer good;
+
+    (void)state;
+    peer_connect(&good, &d->listeners[1]);
+    for (unsigned i = 0; i < MS_ARRAY_LEN(raws); i++)
+        raw_begin(&raws[i], &raw_cnp_step, &d->listeners[0]);
+    WAIT_FOR(stats_total(d, "accepted") == 1 + MS_ARRAY_LEN(raws), PATIENT);
+    while (opened < MS_ARRAY_LEN(raws) &&
+           (raws[opened].kind->open(&raws[opened]) == 0 || stats_total(d, "refused") > 0))
+        opened++;
+    assert_int_equal(peer_send_plain(&good, NULL, "good", 4, &a), ANSWER_ACK);
+    assert_in_range(stats_total(d, "refused"), 1, MS_ARRAY_LEN(raws) - 1);
+    for (unsigned i = 0; i < MS_ARRAY_LEN(raws); i++)
+        raw_close(&raws[i]);
+    daemon_stop(d);
+}
+
 static void
 those_who_do_not_say_what_they_speak_are_turned_away(void **state)
 {
@@ -849,6 +876,7 @@ main(void)
         SYSTEM_TEST(answers_that_wait_for_consent_leave_room_for_others),
         SYSTEM_TEST(messages_that_wait_for_a_child_make_their_senders_wait),
         SYSTEM_TEST(who_takes_no_replies_makes_room_and_has_that_against_it),
+        SYSTEM_TEST(connections_that_become_cnp_leave_room_for_messages),
         SYSTEM_TEST(those_who_do_not_say_what_they_speak_are_turned_away),
         SYSTEM_TEST(with_those_who_do_not_say_goes_more_than_is_too_much),
         SYSTEM_TEST(those_who_send_too_fast_do_not_keep_the_memory),
