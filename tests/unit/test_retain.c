@@ -333,6 +333,46 @@ a_body_that_a_commit_uses_again_at_that_moment_stays(void **state)
     assert_true(fixture_exists(c->f, "files/a"));
 }
 
+/* Such a descriptor takes no locks. */
+static int
+open_root_without_locks(int dir_fd, const char *name, int flags)
+{
+    return file_ops_synced.open(dir_fd, name, dir_fd == AT_FDCWD ? flags | O_PATH : flags);
+}
+
+static int
+sync_nothing(int fd)
+{
+    (void)fd;
+    return 0;
+}
+
+static void
+without_locks_nothing_goes_and_no_body_is_committed(void **state)
+{
+    struct context *c = *state;
+    char error[HANDLER_ERROR_LEN];
+
+    add_file(c, 1, "a", "a file");
+    write_segment(c, SEGMENT_A);
+    relay(c, 1);
+    c->ops.open = open_root_without_locks;
+    c->ops.sync_dir = sync_nothing;
+    assert_int_equal(turn(c), -1);
+    assert_int_equal(c->tally.segments + c->tally.bodies, 0);
+    assert_true(fixture_exists(c->f, "files/a"));
+    for (unsigned i = 0; i < 2; i++) {
+        c->f->config.retain_relayed = i == 0;
+        c->f->handler = journal_create_with(&c->f->host, &c->ops, error);
+        assert_non_null(c->f->handler);
+        journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "b", "x", 1));
+        journal_handler.finish(c->f->handler);
+        assert_int_equal(c->f->settled[i].outcome, i == 0 ? PROTO_FAILED : PROTO_COMMITTED);
+        journal_handler.destroy(c->f->handler);
+    }
+    c->f->handler = NULL;
+}
+
 /* A commit that gives numbers has the name without one. */
 static void
 nothing_goes_whose_name_a_commit_has(void **state)
@@ -346,7 +386,9 @@ nothing_goes_whose_name_a_commit_has(void **state)
     write_segment(c, SEGMENT_A);
     relay(c, 1);
     for (size_t i = 0; i < MS_ARRAY_LEN(names); i++) {
-        data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, names[i], strlen(names[i])));
+        assert_int_equal(data_name_take(root, NAME_COMMITTED,
+                                        dir_place(DIR_PLACE_ROOT, names[i], strlen(names[i]))),
+                         0);
         assert_int_equal(turn(c), -1);
         assert_int_equal(errno, EBUSY);
         assert_int_equal(c->tally.segments + c->tally.bodies, 0);
@@ -354,7 +396,8 @@ nothing_goes_whose_name_a_commit_has(void **state)
         expect_while(c, "", NULL);
         data_names_give(root, NAME_COMMITTED);
     }
-    data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, "files/b", 7));
+    assert_int_equal(data_name_take(root, NAME_COMMITTED, dir_place(DIR_PLACE_ROOT, "files/b", 7)),
+                     0);
     assert_int_equal(turn(c), 0);
     assert_int_equal(c->tally.bodies, 1);
     assert_false(data_name_is_taken(root, NAME_REMOVED, file));
@@ -616,6 +659,7 @@ main(void)
         TEST(what_was_changed_or_put_in_the_place_of_a_body_stays),
         TEST(a_link_on_the_way_to_a_body_is_not_followed),
         TEST(a_body_that_a_commit_uses_again_at_that_moment_stays),
+        TEST(without_locks_nothing_goes_and_no_body_is_committed),
         TEST(nothing_goes_whose_name_a_commit_has),
         TEST(while_it_is_stopped_all_other_names_are_committed),
         TEST(verify_does_not_miss_what_is_removed_while_it_reads),

@@ -285,13 +285,13 @@ a_commit_waits_for_a_name_that_is_removed_and_no_other_name_does(void **state)
     int root = open(c->f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
     fixture_open_journal(c->f, &file_ops_synced);
-    data_name_take(root, NAME_REMOVED, a);
+    assert_int_equal(data_name_take(root, NAME_REMOVED, a), 0);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "a", "x", 1));
     journal_handler.flush(c->f->handler, 0);
     assert_int_equal(c->f->settled_count, 0); /* it waits, in another thread */
     data_names_give(root, NAME_REMOVED);
     WAIT_FOR((journal_handler.complete(c->f->handler), c->f->settled_count == 1), 20000);
-    data_name_take(root, NAME_REMOVED, a);
+    assert_int_equal(data_name_take(root, NAME_REMOVED, a), 0);
     journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_FILE, "b", "x", 1));
     assert_int_equal(send_file(c, "a"), PROTO_COMMITTED); /* the first of the two */
     WAIT_FOR((journal_handler.complete(c->f->handler), c->f->settled_count == 3), 20000);

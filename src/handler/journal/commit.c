@@ -359,6 +359,16 @@ commit_fail(struct batch *batch, struct outcome outcome)
         batch->puts[i].outcome = outcome;
 }
 
+/* Without retain, which does not begin where there are no locks, nobody removes it. */
+static struct outcome
+commit_take_name(const struct commit *commit, const struct store_put *put)
+{
+    if (data_name_take(commit->dirs.root, NAME_COMMITTED, store_place_of(put)) == 0 ||
+        !commit->config->retain_relayed)
+        return outcome_committed();
+    return outcome_failed("the name of the body cannot be locked", errno);
+}
+
 /* All names of bodies, or returns false where one is being removed: that body fails if it stays so.
  */
 static bool
@@ -369,11 +379,14 @@ commit_take_names(struct commit *commit, struct batch *batch)
 
     data_dirs_begin_commit(&commit->dirs);
     for (uint32_t i = 0; i < batch->put_count; i++)
-        data_name_take(root, NAME_COMMITTED, store_place_of(&batch->puts[i]));
+        batch->puts[i].outcome = commit_take_name(commit, &batch->puts[i]);
     for (uint32_t i = 0; i < batch->put_count; i++) {
         struct store_put *put = &batch->puts[i];
 
-        put->outcome = outcome_committed();
+        if (put->outcome.is != PROTO_COMMITTED) {
+            has_all = false;
+            continue;
+        }
         if (!data_name_is_taken(root, NAME_REMOVED, store_place_of(put)))
             continue;
         put->outcome = outcome_failed("what had its name before is being removed", EBUSY);

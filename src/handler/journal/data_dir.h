@@ -195,7 +195,8 @@ enum name_side {
     NAME_REMOVED,
 };
 
-void data_name_take(int root, enum name_side side, uint64_t place);
+/* Returns 0, or -1 with errno where there is no lock: the other side does not see it then. */
+MS_MUST_CHECK int data_name_take(int root, enum name_side side, uint64_t place);
 void data_names_give(int root, enum name_side side); /* all of this descriptor */
 
 /* Has another descriptor that name? */

@@ -250,10 +250,10 @@ data_name_byte(enum name_side side, uint64_t place)
     return data_names_from(side) + (off_t)(place % (uint64_t)NAMES_COUNT);
 }
 
-void
+int
 data_name_take(int root, enum name_side side, uint64_t place)
 {
-    (void)data_dirs_lock(root, F_RDLCK, data_name_byte(side, place));
+    return data_dirs_lock(root, F_RDLCK, data_name_byte(side, place));
 }
 
 void

@@ -400,7 +400,7 @@ retain_is_used(const struct retaining *r, const struct retain_body *bodies, size
 }
 
 /* No commit uses these names any more, or begins to, until they are given back. Returns 0, or -1
- * with EBUSY. */
+ * with errno. */
 static int
 retain_take_names(const struct retaining *r, const struct retain_body *bodies, size_t count)
 {
@@ -408,8 +408,9 @@ retain_take_names(const struct retaining *r, const struct retain_body *bodies, s
 
     for (size_t i = 0; i < count; i++) {
         retain_places(&bodies[i], places);
-        data_name_take(r->dirs.root, NAME_REMOVED, places[0]);
-        data_name_take(r->dirs.root, NAME_REMOVED, places[1]);
+        if (data_name_take(r->dirs.root, NAME_REMOVED, places[0]) < 0 ||
+            data_name_take(r->dirs.root, NAME_REMOVED, places[1]) < 0)
+            return -1;
     }
     while (retain_is_used(r, bodies, count)) {
         if (clock_mono_us() > until_us) {
