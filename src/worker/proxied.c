@@ -113,7 +113,8 @@ proxied_wait(struct worker_listener *l, int fd, const struct endpoint *proxy)
 {
     struct worker *w = l->worker;
     struct epoll_event ev = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET};
-    struct proxied *p = w->proxied_count < PROXIED_MAX ? calloc(1, sizeof(*p)) : NULL;
+    bool room = w->proxied_count < PROXIED_MAX && !ledger_is_crowded(&w->store.ledger);
+    struct proxied *p = room ? calloc(1, sizeof(*p)) : NULL;
 
     if (p == NULL)
         return -1;

@@ -255,6 +255,24 @@ a_header_that_drips_has_a_deadline(void **state)
     daemon_stop(d);
 }
 
+/* As of other connections, or they would take those that bodies and children need. */
+static void
+those_who_wait_for_a_header_have_a_share_of_the_descriptors(void **state)
+{
+    struct daemon *d =
+        daemon_start(&(struct daemon_options){.workers = 1, .files = 140, .listen = {LISTEN}});
+    struct peer p[200];
+
+    (void)state;
+    for (size_t i = 0; i < MS_ARRAY_LEN(p); i++)
+        peer_connect(&p[i], &d->listeners[0]);
+    WAIT_FOR(daemon_logged(d, "too many wait for their PROXY header"), 10000);
+    assert_false(daemon_logged(d, "out of descriptors"));
+    for (size_t i = 0; i < MS_ARRAY_LEN(p); i++)
+        peer_close(&p[i]);
+    daemon_stop(d);
+}
+
 /* A proxy only tries whether we are there. */
 static void
 a_connection_without_a_word_is_not_talked_about(void **state)
@@ -498,6 +516,7 @@ main(void)
         SYSTEM_TEST(what_is_no_header_is_closed),
         SYSTEM_TEST(nobody_but_the_proxies_may_send_one),
         SYSTEM_TEST(a_header_that_drips_has_a_deadline),
+        SYSTEM_TEST(those_who_wait_for_a_header_have_a_share_of_the_descriptors),
         SYSTEM_TEST(a_connection_without_a_word_is_not_talked_about),
         SYSTEM_TEST(a_connection_that_moves_keeps_its_peer),
         SYSTEM_TEST(proxies_must_be_named),
