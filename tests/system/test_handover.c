@@ -525,7 +525,7 @@ connections_without_room_are_told_and_counted(void **state)
 static void
 connections_move_to_half_of_the_memory_at_most(void **state)
 {
-    enum { PEERS = 3000 };
+    enum { PEERS = 2000 };
     static struct peer peers[PEERS];
     static const char config[] =
         "workers = 1\nlisten = {\"frame://127.0.0.1:0?handler=echo\"}\nmax_connections = 4000\n";
