@@ -23,7 +23,8 @@ struct sha256;   /* a running digest; belongs to the digester it came from */
 MS_MUST_CHECK struct digester *digester_create(void);
 void digester_destroy(struct digester *dg); /* NULL is fine; all its digests must be released */
 
-/* A fresh digest of no bytes. Never NULL. Give it back with sha256_release. */
+/* A fresh digest of no bytes. NULL without memory, in libmsock alone. Give it back with
+ * sha256_release. */
 struct sha256 *sha256_begin(struct digester *dg);
 void sha256_update(struct sha256 *s, const void *data, size_t n);
 

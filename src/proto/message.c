@@ -443,14 +443,11 @@ static int
 message_read_back(const struct message *m, char *body)
 {
     struct digester *digester = digester_create();
+    struct sha256 *digest = digester != NULL ? sha256_begin(digester) : NULL;
     uint8_t sha256[SHA256_LEN];
-    struct sha256 *digest;
+    int rc = digest != NULL ? 0 : -1;
     size_t n, at;
-    int rc = 0;
 
-    if (digester == NULL)
-        return -1;
-    digest = sha256_begin(digester);
     for (at = 0; at < m->size && rc == 0; at += n) {
         n = m->size - at < THREAD_PIECE ? (size_t)m->size - at : THREAD_PIECE;
         rc = fd_pread_all(m->fd, body + at, n, (off_t)at);
@@ -458,8 +455,10 @@ message_read_back(const struct message *m, char *body)
             sha256_update(digest, body + at, n);
         thread_give_way();
     }
-    sha256_finish(digest, sha256);
-    sha256_release(digester, digest);
+    if (rc == 0)
+        sha256_finish(digest, sha256);
+    if (digester != NULL)
+        sha256_release(digester, digest);
     digester_destroy(digester);
     if (rc == 0 && m->has_sha256 && memcmp(sha256, m->sha256, SHA256_LEN) != 0) {
         errno = EBADMSG;
