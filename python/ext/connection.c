@@ -9,7 +9,7 @@ struct connection {
 };
 
 PyObject *
-connection_create(struct server *server, msock_conn *conn, const char *peer)
+connection_create(struct server *server, msock_conn *conn, const char *peer, const char *identity)
 {
     PyTypeObject *type = (PyTypeObject *)ext_types.connection;
     allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
@@ -22,7 +22,7 @@ connection_create(struct server *server, msock_conn *conn, const char *peer)
     c->conn = conn;
     c->state = ext_none();
     c->peer = PyUnicode_FromString(peer);
-    c->identity = PyUnicode_FromString(conn != NULL ? msock_conn_identity(conn) : "-");
+    c->identity = PyUnicode_FromString(identity);
     if (c->peer != NULL && c->identity != NULL)
         return (PyObject *)c;
     Py_DECREF(c);

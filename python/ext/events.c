@@ -31,16 +31,26 @@ on_message(void *arg, msock_server *s, msock_message *message)
         msock_message_fail(message, "the program has no memory for it");
 }
 
+void
+event_free(struct event *event)
+{
+    free(event->text);
+    free(event->identity);
+}
+
 /* The connection may be gone when the note is read: what is to be known of it is noted too. Without
  * memory nobody hears of it. */
 static void
 server_note_connection(struct server *server, enum event_kind kind, msock_conn *conn,
                        const char *text)
 {
-    struct event event = {.kind = kind, .conn = conn, .text = strdup(text)};
+    struct event event = {.kind = kind,
+                          .conn = conn,
+                          .text = strdup(text),
+                          .identity = strdup(msock_conn_identity(conn))};
 
-    if (event.text == NULL || !server_note(server, &event))
-        free(event.text);
+    if (event.text == NULL || event.identity == NULL || !server_note(server, &event))
+        event_free(&event);
 }
 
 static void
@@ -158,7 +168,7 @@ event_message(struct server *server, const struct event *event)
 static PyObject *
 event_opened(struct server *server, const struct event *event, PyObject *key)
 {
-    PyObject *connection = connection_create(server, event->conn, event->text);
+    PyObject *connection = connection_create(server, event->conn, event->text, event->identity);
 
     if (connection == NULL || PyDict_SetItem(server->connections, key, connection) < 0) {
         Py_XDECREF(connection);
@@ -216,7 +226,7 @@ server_take_events(struct server *server)
         if (object == NULL || (object != Py_None && PyList_Append(list, object) < 0))
             PyErr_WriteUnraisable((PyObject *)server);
         Py_XDECREF(object);
-        free(events[i].text);
+        event_free(&events[i]);
     }
     free(events);
     return list;

@@ -25,6 +25,7 @@ struct event {
     msock_message *message;
     msock_conn *conn;
     char *text; /* of a connection: its peer when it was opened, its protocol when it was closed */
+    char *identity; /* the same: msock_conn_identity */
 };
 
 struct log_line {
@@ -90,6 +91,9 @@ int server_on_decode(void *arg, const void *in, size_t in_len, void **out, size_
 /* Tells the lines to a function, and frees them. Not within a turn: it may take its time. */
 void server_pass_log(struct server *server, struct log_line *line, PyObject *log);
 
+/* What a note owns. */
+void event_free(struct event *event);
+
 /* The events so far: a list of a Message each, or of a pair of a Connection and whether it was
  * opened. NULL with an exception. */
 PyObject *server_take_events(struct server *server);
@@ -97,7 +101,8 @@ PyObject *server_take_events(struct server *server);
 /* --- connection.c --- */
 
 /* The object of a connection that was opened. */
-PyObject *connection_create(struct server *server, msock_conn *conn, const char *peer);
+PyObject *
+connection_create(struct server *server, msock_conn *conn, const char *peer, const char *identity);
 
 /* It has ended: the object knows it no more. */
 void connection_end(PyObject *self, const char *protocol);

@@ -132,7 +132,7 @@ server_destroy(struct server *server)
     Py_ssize_t at = 0;
 
     for (size_t i = 0; i < server->event_count; i++)
-        free(server->events[i].text);
+        event_free(&server->events[i]);
     server->event_count = 0;
 
     server->s = NULL;

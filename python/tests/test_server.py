@@ -1,5 +1,6 @@
 """msock.Server: messages one at a time and with callbacks, threads beside it, bad input."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -39,6 +40,15 @@ class LogLines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(self.format(record))
+
+
+M_PERTURB = -6  # of mallopt(3)
+
+
+def connected(path: str) -> socket.socket:
+    peer = socket.socket(socket.AF_UNIX)
+    peer.connect(path)
+    return peer
 
 
 class ServerCase(TestCase):
@@ -421,6 +431,25 @@ class Running(ServerCase):
         until(lambda: members[0].closed)
         with self.assertRaises(msock.Unreachable):
             members[0].write("x")
+
+    def test_who_has_gone_meanwhile_is_told_as_it_was(self) -> None:
+        path = os.path.join(self.directory, "socket")
+        server = self.server(f"frame://{path}?send_queue_max=64KiB")
+        ctypes.CDLL(None).mallopt(M_PERTURB, 0x55)  # what is freed does not look as it was
+        self.addCleanup(ctypes.CDLL(None).mallopt, M_PERTURB, 0)
+        with connected(path):
+            ((first, _),) = server.events(PATIENCE)
+            for _ in range(5):
+                connected(path).close()
+            with self.assertRaises(msock.Timeout):
+                for _ in range(100):
+                    first.write(bytes(1 << 20), timeout=0.1)
+            told: List[Any] = []
+            while len(told) < 10 and (more := server.events(PATIENCE)):
+                told += more
+        self.assertEqual(len(told), 10)  # each is opened and closed
+        self.assertEqual({connection.identity for connection, _ in told}, {first.identity})
+        self.assertTrue(first.identity.startswith("user:"))
 
     def test_ticks_and_failing_callbacks(self) -> None:
         log = self.log()
