@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define UNSENT_MAX (256 * 1024) /* bytes that the kernel keeps for a peer that does not read */
 
 const char *
 endpoint_unix_path(const struct endpoint *ep)
@@ -246,6 +249,18 @@ socket_is(int fd, int option, int wanted)
     return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 && value == wanted;
 }
 
+/* Accepted sockets inherit them, if the connection was made behind this. Unix sockets have none,
+ * and need none. What a peer does not read stays with us, where it counts: the kernel would keep
+ * MiBs of it. */
+static void
+listen_tune(int fd)
+{
+    int on = 1, unsent = UNSENT_MAX;
+
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+}
+
 int
 listen_adopt(int fd, struct listen_socket *socket_out)
 {
@@ -269,6 +284,7 @@ listen_adopt(int fd, struct listen_socket *socket_out)
         s.dev = st.st_dev;
         s.ino = st.st_ino;
     }
+    listen_tune(fd);
     *socket_out = s;
     return 0;
 }
@@ -292,6 +308,7 @@ listen_begin(const struct listen_socket *s, int backlog, const struct listen_bes
     bool joins = beside_any(beside, &s->bound, s->fd);
     int rc;
 
+    listen_tune(s->fd);
     if (joins)
         reuseport_set(beside, endpoint_port(&s->bound), s->fd, 1);
     rc = listen(s->fd, backlog);

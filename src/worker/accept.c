@@ -8,13 +8,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define UNSENT_MAX   (256 * 1024) /* bytes that the kernel keeps for a peer that does not read */
-#define ACCEPT_BATCH 16           /* connections taken in one turn from one listener */
-#define PARK_US      20000        /* how long to leave the listeners to others */
+#define ACCEPT_BATCH 16    /* connections taken in one turn from one listener */
+#define PARK_US      20000 /* how long to leave the listeners to others */
 #define SAY_US       10000000
 #define PAUSE_US     100000 /* how long to leave them alone when nothing can be accepted */
 
@@ -258,17 +256,12 @@ int
 accept_start(struct worker *w)
 {
     struct epoll_event bell = {.events = EPOLLIN | EPOLLET, .data.ptr = &w->accept_watch};
-    int on = 1, unsent = UNSENT_MAX;
 
     w->spare_fd = fd_above_standard(open("/dev/null", O_RDONLY | O_CLOEXEC));
     for (size_t i = 0; i < w->socket_count; i++) {
         struct worker_socket *s = &w->sockets[i];
 
         s->watch.ready = accept_ready;
-        /* Accepted sockets inherit them. Unix sockets have none, and need none. What a peer does
-         * not read stays here, where it counts: the kernel would keep MiBs of it. */
-        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-        (void)setsockopt(s->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
         if (accept_watch(s) < 0)
             return -1;
     }

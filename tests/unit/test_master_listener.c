@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +115,30 @@ port_0_is_resolved_for_ipv4_and_ipv6(void **state)
         assert_true(listener_serves(l, &lc, &lc.endpoints[0]));
         listener_unref(l);
     }
+}
+
+/* Before any worker is there. */
+static void
+whoever_connects_first_leaves_as_little_in_the_kernel(void **state)
+{
+    char name[128];
+    struct listener_config lc = config_for("msp://127.0.0.1:0", name);
+    struct failure why;
+    struct listener *l = open_one(&lc, (gid_t)-1, &why);
+    int peer = socket(AF_INET, SOCK_STREAM, 0), fd, unsent = 0;
+    socklen_t len = sizeof(unsent);
+
+    (void)state;
+    assert_non_null(l);
+    assert_int_equal(connect(peer, (struct sockaddr *)&l->socket.bound.addr, l->socket.bound.len),
+                     0);
+    fd = accept(l->socket.fd, NULL, NULL);
+    assert_true(fd >= 0);
+    assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &len), 0);
+    assert_in_range(unsent, 1, 1 << 20);
+    close(fd);
+    close(peer);
+    listener_unref(l);
 }
 
 static void
@@ -372,7 +398,9 @@ int
 main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whoever_connects_first_leaves_as_little_in_the_kernel),
         cmocka_unit_test(port_0_is_resolved_for_ipv4_and_ipv6),
+        cmocka_unit_test(whoever_connects_first_leaves_as_little_in_the_kernel),
         cmocka_unit_test(the_same_address_written_out_is_served_and_another_is_not),
         cmocka_unit_test(a_port_in_use_is_exit_status_69),
         cmocka_unit_test(what_cannot_be_had_is_explained),

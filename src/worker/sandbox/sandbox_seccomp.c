@@ -118,7 +118,7 @@ static const unsigned fcntl_commands[] = {
     F_OFD_SETLKW, F_ADD_SEALS,     F_GET_SEALS, F_SETPIPE_SZ, F_GETPIPE_SZ,
 };
 static const unsigned ioctl_commands[] = {TCGETS, FIONREAD, FS_IOC_GETVERSION};
-static const unsigned tcp_options[] = {TCP_NODELAY, TCP_NOTSENT_LOWAT, TCP_ULP};
+static const unsigned tcp_options[] = {TCP_NODELAY, TCP_ULP};
 static const unsigned prctl_options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_PDEATHSIG};
 static const unsigned mmap_protections[] = {0, PROT_WRITE, PROT_EXEC};
 
