@@ -380,57 +380,58 @@ only_workers(pid_t master, size_t count)
     return list.count == count;
 }
 
+/* Starts msockd by a script, whose words it is, and waits until it is ready; p is connected to its
+ * Unix socket, url. */
+static void
+start_by(struct daemon *d, const char *script, char url[HARNESS_PATH_LEN + 16], struct peer *p)
+{
+    const char *argv[] = {"/bin/sh",      "-c", script,      "sh", harness_program("msockd"),
+                          "-w",           "2",  "-l",        url,  "-r",
+                          d->runtime_dir, "-d", d->data_dir, NULL};
+    struct run_options how = {.error_file = d->log_path};
+    struct target target;
+
+    snprintf(url, HARNESS_PATH_LEN + 16, "msp://%s/sock", d->dir);
+    target_from_url(url, &target);
+    run_start(&d->run, argv, &how);
+    d->running = true;
+    WAIT_FOR(daemon_logged(d, "ready: "), 15000);
+    peer_connect(p, &target);
+}
+
+/* Ends what start_by started, whose master has this pid. */
+static void
+stop_by(struct daemon *d, pid_t master)
+{
+    signal_send(master, SIGTERM);
+    assert_true(run_ended(&d->run, 10000));
+    d->running = false;
+    daemon_check_log(d);
+}
+
 /* In a process namespace of its own msockd is process 1. Two orphans are made there: each is a
  * shell whose own child outlives it. */
 static void
 as_process_one_it_reaps_children_that_are_not_its_own(void **state)
 {
-    static const char script[] = "(sh -c 'sleep 0.2 & exec true' &) ; (sh -c true &) ; "
-                                 "exec \"$@\"";
     struct daemon *d = daemon_create(&(struct daemon_options){0});
     char url[HARNESS_PATH_LEN + 16], proc_dir[64];
-    const char *argv[] = {"/usr/bin/unshare",
-                          "--pid",
-                          "--fork",
-                          "--kill-child",
-                          "--mount-proc",
-                          "/bin/sh",
-                          "-c",
-                          script,
-                          "sh",
-                          harness_program("msockd"),
-                          "-w",
-                          "2",
-                          "-l",
-                          url,
-                          "-r",
-                          d->runtime_dir,
-                          "-d",
-                          d->data_dir,
-                          NULL};
-    struct run_options how = {.error_file = d->log_path};
     struct proc_list children;
-    struct target target;
     struct answer a;
     struct peer p;
 
     (void)state;
     harness_need_root();
-    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
-    target_from_url(url, &target);
-    run_start(&d->run, argv, &how);
-    d->running = true;
-    WAIT_FOR(daemon_logged(d, "ready: "), 15000);
+    start_by(d,
+             "exec unshare --pid --fork --kill-child --mount-proc sh -c '"
+             "(sh -c \"sleep 0.2 & exec true\" &) ; (sh -c true &) ; exec \"$@\"' sh \"$@\"",
+             url, &p);
     proc_children(d->run.pid, &children);
     assert_int_equal(children.count, 1);
     snprintf(proc_dir, sizeof(proc_dir), "/proc/%d/root/proc", (int)children.pid[0]);
-    peer_connect(&p, &target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
     WAIT_FOR(only_workers(children.pid[0], 2) && no_zombies(proc_dir), 15000);
-    signal_send(children.pid[0], SIGTERM);
-    assert_true(run_ended(&d->run, 10000));
-    d->running = false;
-    daemon_check_log(d);
+    stop_by(d, children.pid[0]);
 }
 
 #ifndef MS_SANITIZE
@@ -440,46 +441,22 @@ it_works_without_proc(void **state)
 {
     struct daemon *d = daemon_create(&(struct daemon_options){.errors_expected = true});
     char url[HARNESS_PATH_LEN + 16];
-    const char *argv[] = {"/usr/bin/unshare",
-                          "--mount",
-                          "/bin/sh",
-                          "-c",
-                          "umount -l /proc && exec \"$@\"",
-                          "sh",
-                          harness_program("msockd"),
-                          "-l",
-                          url,
-                          "-r",
-                          d->runtime_dir,
-                          "-d",
-                          d->data_dir,
-                          NULL};
-    struct run_options how = {.error_file = d->log_path};
-    struct target target;
     struct answer a;
     struct stat st;
     struct peer p;
 
     (void)state;
     harness_need_root();
-    snprintf(url, sizeof(url), "msp://%s/sock", d->dir);
-    target_from_url(url, &target);
-    run_start(&d->run, argv, &how);
-    d->running = true;
-    WAIT_FOR(daemon_logged(d, "ready: "), 15000);
+    start_by(d, "exec unshare --mount sh -c 'umount -l /proc && exec \"$@\"' sh \"$@\"", url, &p);
     assert_int_equal(lstat(url + strlen("msp://"), &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
-    peer_connect(&p, &target);
     assert_int_equal(peer_send_plain(&p, NULL, "x", 1, &a), ANSWER_ACK);
     signal_send(d->run.pid, SIGUSR2);
     WAIT_FOR(daemon_logged(d, "is /proc mounted?"), 15000);
     signal_send(d->run.pid, SIGHUP);
     WAIT_FOR(daemon_logged(d, "reloaded: "), 15000);
     assert_int_equal(peer_send_plain(&p, NULL, "y", 1, &a), ANSWER_ACK);
-    signal_send(d->run.pid, SIGTERM);
-    assert_true(run_ended(&d->run, 10000));
-    d->running = false;
-    daemon_check_log(d);
+    stop_by(d, d->run.pid);
 }
 #endif
 
