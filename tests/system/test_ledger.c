@@ -37,7 +37,8 @@ full_or(unsigned full, unsigned usual)
     return getenv("LEDGER_FULL") != NULL ? full : usual;
 }
 
-/* A daemon with one worker; the first listener is a Unix socket, whose queues are short. */
+/* A daemon with one worker. The first listener is a Unix socket, whose queues are short; the second
+ * one, for expect_good, is msp's unless the options say so. */
 static struct daemon *
 begin(struct daemon_options *options, const char *proto, const char *more)
 {
@@ -46,6 +47,8 @@ begin(struct daemon_options *options, const char *proto, const char *more)
 
     options->workers = 1;
     options->listen[0] = url;
+    if (options->listen[1] == NULL)
+        options->listen[1] = "msp://127.0.0.1:0";
     d = daemon_create(options);
     snprintf(url, sizeof(url), "%s://%s/s?%s", proto, d->dir, more);
     daemon_launch(d);
@@ -164,8 +167,8 @@ expect_good(const struct daemon *d)
 static void
 a_broadcast_is_kept_once_for_all_members(void **state)
 {
-    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
-                             "frame", "handler=broadcast&send_queue_max=4M");
+    struct daemon *d =
+        begin(&(struct daemon_options){0}, "frame", "handler=broadcast&send_queue_max=4M");
     const unsigned members = 1500;
     char *large = frame(MIB);
 
@@ -188,8 +191,7 @@ a_broadcast_is_kept_once_for_all_members(void **state)
 static void
 expect_many_to_be_broadcast(size_t n)
 {
-    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
-                             "frame", "handler=broadcast");
+    struct daemon *d = begin(&(struct daemon_options){0}, "frame", "handler=broadcast");
     const unsigned members = 1000, sent = 4000;
     size_t left = sent * (n + 4);
     char *message = frame(n);
@@ -217,29 +219,31 @@ a_broadcast_of_many_messages_takes_many_turns_and_little_memory(void **state)
     expect_many_to_be_broadcast(2000); /* it is copied for each member */
 }
 
-static void
-make_key(char dir[HARNESS_PATH_LEN], char key[HARNESS_PATH_LEN])
+/* A daemon whose first listener has a key and the options more; url is for senders. */
+static struct daemon *
+begin_sealed(const char *proto, const char *more, char url[3 * HARNESS_PATH_LEN])
 {
+    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
+    struct daemon *d;
+
     harness_directory(dir);
     harness_join(key, dir, "key");
     harness_write_file(key, "0123456789abcdef0123456789abcdef", 32);
     assert_int_equal(chmod(key, 0600), 0);
+    snprintf(options, sizeof(options), "%s&key_file=%s", more, key);
+    d = begin(&(struct daemon_options){0}, proto, options);
+    snprintf(url, 3 * HARNESS_PATH_LEN, "%s://%s/s?key_file=%s", proto, d->dir, key);
+    return d;
 }
 
 static void
 a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
 {
-    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
-    char url[3 * HARNESS_PATH_LEN];
+    char url[3 * HARNESS_PATH_LEN], *text = raw_body(120000, 1);
+    struct daemon *d = begin_sealed("frame", "handler=broadcast&send_queue_max=4M", url);
     const unsigned members = 200, sent = 8;
-    char *text = raw_body(120000, 1);
-    struct daemon *d;
 
     (void)state;
-    make_key(dir, key);
-    snprintf(options, sizeof(options), "handler=broadcast&send_queue_max=4M&key_file=%s", key);
-    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
-    snprintf(url, sizeof(url), "frame://%s/s?key_file=%s", d->dir, key);
     connect_all(d, members);
     WAIT_FOR(stats_total(d, "open") == members, 20000);
     for (unsigned i = 0; i < sent; i++) {
@@ -265,22 +269,17 @@ a_sealed_broadcast_is_sealed_once_for_all_members(void **state)
 static void
 large_sealed_messages_take_little_memory_to_be_opened(void **state)
 {
-    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
     char url[3 * HARNESS_PATH_LEN], path[HARNESS_PATH_LEN];
+    struct daemon *d = begin_sealed("msp", "handler=discard", url);
     const char *argv[] = {harness_program("msock"), "-u", url, "send-file", path, NULL};
     struct running senders[6];
     const unsigned count = MS_ARRAY_LEN(senders);
     char *large = raw_body(MAX, 1);
-    struct daemon *d;
 
     (void)state;
-    make_key(dir, key);
-    harness_join(path, dir, "large");
+    harness_join(path, d->dir, "large");
     harness_write_file(path, large, MAX);
     free(large);
-    snprintf(options, sizeof(options), "handler=discard&key_file=%s", key);
-    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "msp", options);
-    snprintf(url, sizeof(url), "msp://%s/s?key_file=%s", d->dir, key);
     for (unsigned i = 0; i < count; i++)
         run_start(&senders[i], argv, NULL);
     WAIT_FOR(stats_total(d, "messages") == count && look(d), 60000);
@@ -300,14 +299,10 @@ large_sealed_messages_take_little_memory_to_be_opened(void **state)
 static void
 rubbish_for_a_sealed_listener_takes_little_memory(void **state)
 {
-    char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], options[2 * HARNESS_PATH_LEN];
-    char *rubbish = frame(250 * MIB);
-    struct daemon *d;
+    char url[3 * HARNESS_PATH_LEN], *rubbish = frame(250 * MIB);
+    struct daemon *d = begin_sealed("frame", "handler=journal", url);
 
     (void)state;
-    make_key(dir, key);
-    snprintf(options, sizeof(options), "key_file=%s", key);
-    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
     connect_all(d, 2);
     for (unsigned i = 0; i < 2; i++)
         write_all(d, &peers[i], rubbish, 250 * MIB + 4);
@@ -361,8 +356,7 @@ send_documents(const struct daemon *d, const char *path, unsigned count, int sta
 static void
 documents_are_parsed_as_there_is_memory(void **state)
 {
-    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "msp",
-                             "handler=discard");
+    struct daemon *d = begin(&(struct daemon_options){0}, "msp", "handler=discard");
     char path[HARNESS_PATH_LEN];
 
     (void)state;
@@ -377,8 +371,7 @@ documents_are_parsed_as_there_is_memory(void **state)
 static void
 large_echoes_are_read_from_files_piece_by_piece(void **state)
 {
-    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
-                             "frame", "handler=echo");
+    struct daemon *d = begin(&(struct daemon_options){0}, "frame", "handler=echo");
     const unsigned count = full_or(60, 24);
     char *large = frame(REPLY);
 
@@ -455,8 +448,7 @@ a_slow_disk_makes_the_senders_wait(void **state)
     (void)state;
     faults_need();
     message = frame(5000);
-    d = begin(&(struct daemon_options){.faults = true, .listen = {NULL, "msp://127.0.0.1:0"}},
-              "frame", "reply=no");
+    d = begin(&(struct daemon_options){.faults = true}, "frame", "reply=no");
     faults_set(d, "sync delay-3000 /journal/ 1\n");
     connect_all(d, 200);
     flood(d, 200, message, 5004, full_or(1100, 200), the_disk_is_fast_again);
@@ -487,8 +479,7 @@ static void
 expect_room_beside_unread(const struct raw_kind *kind, size_t size)
 {
     static struct raw unread[UNREAD_PEERS];
-    struct daemon *d = begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"},
-                                                      .listen = {NULL, "msp://127.0.0.1:0"}},
+    struct daemon *d = begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"}},
                              kind->proto, "handler=echo");
     struct waiting w = waiting_begin(PATIENT);
     size_t left[UNREAD_PEERS], len;
@@ -636,9 +627,8 @@ connections_that_become_cnp_leave_room_for_messages(void **state)
 static void
 those_who_do_not_say_what_they_speak_are_turned_away(void **state)
 {
-    struct daemon *d = begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"},
-                                                      .listen = {NULL, "msp://127.0.0.1:0"}},
-                             "auto", "");
+    struct daemon *d =
+        begin(&(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s"}}, "auto", "");
     static char syn[64 * 1024];
 
     (void)state;
@@ -684,8 +674,7 @@ static void
 with_those_who_do_not_say_goes_more_than_is_too_much(void **state)
 {
     struct daemon *d = begin(
-        &(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s", "worker_memory_max=1M"},
-                                 .listen = {NULL, "msp://127.0.0.1:0"}},
+        &(struct daemon_options){.set = {"timeout=60s", "rate_grace=60s", "worker_memory_max=1M"}},
         "auto", "");
     static char syn[20000];
     unsigned count = 0;
@@ -710,8 +699,8 @@ static void
 tiny_messages_take_little_memory_and_the_turns_of_nobody(void **state)
 {
     static char lines[256 * 1024];
-    struct daemon *d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}},
-                             "frame", "framing=delimiter&handler=echo");
+    struct daemon *d =
+        begin(&(struct daemon_options){0}, "frame", "framing=delimiter&handler=echo");
 
     (void)state;
     memset(lines, '\n', sizeof(lines));
@@ -744,7 +733,7 @@ replies_out_of_their_order_wait_in_files(void **state)
     harness_directory(dir);
     harness_join(gate, dir, "gate");
     snprintf(options, sizeof(options), form, gate);
-    d = begin(&(struct daemon_options){.listen = {NULL, "msp://127.0.0.1:0"}}, "frame", options);
+    d = begin(&(struct daemon_options){0}, "frame", options);
     connect_all(d, 1);
     for (unsigned i = 0; i <= count; i++) {
         memcpy(wire + 4, i == 0 ? "s\n" : "l\n", 2);
