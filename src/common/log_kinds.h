@@ -385,7 +385,7 @@
     X(exec_helper_gone, ERROR, "e96a6cfc5c51440cbd4628d13f5d4902",                                 \
       "The process that starts the programs of the handler exec for a worker has died, or does "   \
       "not answer. The worker is replaced.",                                                       \
-      "Find out who has ended or stopped it, such as the kernel where memory was short.")                     \
+      "Find out who has ended or stopped it, such as the kernel where memory was short.")          \
     X(exec_says, INFO, "82ec2c009d814431bdbd92081c104d27",                                         \
       "What a program of the handler exec has written to its standard error.",                     \
       "It is the program's word.")                                                                 \
