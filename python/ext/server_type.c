@@ -246,10 +246,11 @@ static PyObject *
 server_configure(PyObject *self, PyObject *args)
 {
     struct server *server = (void *)self;
-    int connections, message_ms, idle_ms;
+    int connections;
+    unsigned message_ms, idle_ms;
     PyObject *log, *before;
 
-    if (!PyArg_ParseTuple(args, "Oiii:configure", &log, &connections, &message_ms, &idle_ms))
+    if (!PyArg_ParseTuple(args, "OiII:configure", &log, &connections, &message_ms, &idle_ms))
         return NULL;
     if (connections < 1 || connections > 32768)
         return error_usage("connections is 1 to 32768");
@@ -261,7 +262,7 @@ server_configure(PyObject *self, PyObject *args)
     Py_XDECREF(before);
     msock_server_set_log(server->s, server_on_log, server);
     msock_server_set_connections(server->s, (unsigned)connections);
-    msock_server_set_timeouts(server->s, (unsigned)message_ms, (unsigned)idle_ms);
+    msock_server_set_timeouts(server->s, message_ms, idle_ms);
     server_leave(server);
     return ext_none();
 }

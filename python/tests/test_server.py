@@ -565,6 +565,7 @@ class Arguments(ServerCase):
             msock.Server("msp:///nonexistent/dir/sock")
         with self.assertRaises(ValueError):
             msock.Server("msp://127.0.0.1:0\0")
+        self.server("auto://127.0.0.1:0", timeout=3_999_999, idle_timeout=3_999_999)
         for options in ({"connections": 0}, {"timeout": -1}, {"idle_timeout": 0}):
             with self.assertRaises(ValueError):
                 msock.Server("msp://127.0.0.1:0", **options)  # type: ignore[arg-type]
