@@ -2,13 +2,16 @@
 #include "proto/message.h"
 
 #include "common/text.h"
+#include "common/thread.h"
 #include "guard.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 static struct guard guard;
@@ -570,6 +573,50 @@ a_document_without_its_end_is_not_parsed(void **state)
     digester_destroy(store.digester);
 }
 
+static unsigned ways_given;
+
+/* In the place of the C library's. */
+int
+sched_yield(void)
+{
+    ways_given++;
+    return 0;
+}
+
+static int
+spill(void *arg)
+{
+    (void)arg;
+    return memfd_create("body", MFD_CLOEXEC);
+}
+
+/* Else whoever waits for the processor waits for all of it. */
+static void
+a_large_document_gives_way_at_each_step(void **state)
+{
+    const struct proto_limits limits = {
+        .max_json_size = 16 << 20, .max_json_depth = 512, .max_json_values = 500000};
+    struct message_store store = {.digester = digester_create(),
+                                  .memory_max = 4096,
+                                  .spill_open = spill,
+                                  .ledger.max = 1 << 30};
+    struct message *m = repeated(&store, "[", "\"thirty bytes of a text, or so\",", "1]");
+    const unsigned pieces = (unsigned)(m->size / THREAD_PIECE);
+    char error[JSON_ERROR_LEN];
+    uint64_t cost;
+
+    (void)state;
+    assert_true(m->fd >= 0 && pieces > 10);
+    ways_given = 0;
+    assert_int_equal(json_weigh_message(m, &limits, &cost, error), JSON_GOOD);
+    assert_true(ways_given >= 2 * pieces); /* it is read, and looked at */
+    ways_given = 0;
+    assert_int_equal(json_parse_message(m, &limits, false, &cost, error), JSON_GOOD);
+    assert_true(ways_given >= 3 * pieces); /* and parsed */
+    message_destroy(m);
+    digester_destroy(store.digester);
+}
+
 int
 main(void)
 {
@@ -589,6 +636,7 @@ main(void)
         cmocka_unit_test(as_many_values_as_are_allowed_are_parsed),
         cmocka_unit_test(what_a_document_may_cost_is_known_before),
         cmocka_unit_test(a_document_without_its_end_is_not_parsed),
+        cmocka_unit_test(a_large_document_gives_way_at_each_step),
         cmocka_unit_test(without_memory_it_is_not_the_documents_fault),
     };
 
