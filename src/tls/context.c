@@ -179,7 +179,7 @@ ticket_keys(SSL *ssl, unsigned char name[16], unsigned char iv[EVP_MAX_IV_LENGTH
             EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int making)
 {
     struct tls_context *context = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-    const EVP_CIPHER *aes = EVP_aes_256_cbc();
+    const EVP_CIPHER *aes = context->ticket_cipher;
     const struct tls_ticket_keys *keys = &context->now;
     OSSL_PARAM params[3];
 
@@ -291,20 +291,43 @@ context_take_chain(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
 }
 
 static int
+any_name(SSL *ssl, int *alert, void *arg)
+{
+    (void)ssl, (void)alert, (void)arg;
+    return SSL_TLSEXT_ERR_NOACK;
+}
+
+/* Whether a key is one for TLS 1.3, OpenSSL works out twice in each handshake, which is a twentieth
+ * of a resumed one; but not where a program may choose among keys by the name that a client asks
+ * for. */
+static void
+context_settle_key(SSL_CTX *ssl, const EVP_PKEY *key)
+{
+    char curve[32];
+
+    if (EVP_PKEY_get_group_name(key, curve, sizeof(curve), NULL) != 1 ||
+        strcmp(curve, SN_X9_62_prime256v1) == 0 || strcmp(curve, SN_secp384r1) == 0 ||
+        strcmp(curve, SN_secp521r1) == 0)
+        SSL_CTX_set_tlsext_servername_callback(ssl, any_name);
+}
+
+static int
 context_take_key(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
 {
     EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
     int rc = -1;
 
-    if (key == NULL)
+    if (key == NULL) {
         snprintf(
             error, TLS_ERROR_LEN,
             "the key of the certificate cannot be used: %s (it has to be without a passphrase)",
             tls_reason());
-    else if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1)
+    } else if (SSL_CTX_use_PrivateKey(ssl, key) != 1 || SSL_CTX_check_private_key(ssl) != 1) {
         snprintf(error, TLS_ERROR_LEN, "the key is not that of the certificate: %s", tls_reason());
-    else
+    } else {
+        context_settle_key(ssl, key);
         rc = 0;
+    }
     EVP_PKEY_free(key);
     return rc;
 }
@@ -390,7 +413,9 @@ context_set_tickets(struct tls_context *c, const struct tls_setup *setup)
     }
     c->secret = *setup->secret;
     context_take_keys(c);
-    return SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ssl, ticket_keys) == 1 &&
+    c->ticket_cipher = EVP_CIPHER_fetch(NULL, "AES-256-CBC", NULL);
+    return c->ticket_cipher != NULL &&
+                   SSL_CTX_set_tlsext_ticket_key_evp_cb(c->ssl, ticket_keys) == 1 &&
                    SSL_CTX_set_session_ticket_cb(c->ssl, ticket_make, ticket_take, NULL) == 1 &&
                    SSL_CTX_set_num_tickets(c->ssl, 1) == 1 && context_bind_tickets(c, setup) == 0
                ? 0
@@ -472,6 +497,7 @@ tls_context_destroy(struct tls_context *c)
     SSL_SESSION_free(c->kept);
     free(c->kept_name);
     SSL_CTX_free(c->ssl);
+    EVP_CIPHER_free(c->ticket_cipher);
     BIO_meth_free(c->socket);
     OPENSSL_cleanse(c, sizeof(*c));
     free(c);

@@ -13,6 +13,7 @@ struct tls_context {
     BIO_METHOD *socket;
     struct tls_secret secret;
     struct tls_ticket_keys now, before;
+    EVP_CIPHER *ticket_cipher; /* looked up once, not with each ticket */
     /* Of a client: the newest session, in memory only, and the name that was checked for it. */
     SSL_SESSION *kept;
     char *kept_name;    /* NULL: none */

@@ -105,7 +105,7 @@ certificate_make(const char *dir, const char *name, const char *signer,
 {
     static long serial;
     int days = what->days != 0 ? what->days : 30;
-    EVP_PKEY *key = EVP_EC_gen("P-256"), *issuer_key = key;
+    EVP_PKEY *key = EVP_EC_gen(what->curve != NULL ? what->curve : "P-256"), *issuer_key = key;
     X509 *cert = X509_new(), *issuer = cert;
 
     assert_non_null(key);

@@ -185,6 +185,24 @@ nobody_begins_anew_in_the_middle(void **state)
     daemon_stop(d);
 }
 
+static void
+a_key_that_is_none_for_tls_13_serves_12(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .workers = 1, .listen = {tls_case_url("frame", "brainpool", "&reply=yes&tls_min=1.2")}});
+    struct tls_peer t;
+
+    (void)state;
+    tls_peer_open(&t, &d->listeners[0], &tls_anybody);
+    assert_int_equal(SSL_set1_groups_list(t.ssl, "P-256:brainpoolP256r1"), 1);
+    assert_true(tls_peer_shake(&t));
+    assert_int_equal(SSL_version(t.ssl), TLS1_2_VERSION);
+    assert_true(tls_peer_say(&t, "hello"));
+    tls_peer_end(&t);
+    tls_case_expect_empty(d);
+    daemon_stop(d);
+}
+
 /* Whoever sees early data can send it again. */
 static void
 early_data_is_not_taken(void **state)
@@ -424,6 +442,7 @@ main(void)
         SYSTEM_TEST(a_record_that_is_not_whole_leaves_nothing),
         SYSTEM_TEST(a_connection_that_is_cut_leaves_no_message),
         SYSTEM_TEST(nobody_begins_anew_in_the_middle),
+        SYSTEM_TEST(a_key_that_is_none_for_tls_13_serves_12),
         SYSTEM_TEST(early_data_is_not_taken),
         SYSTEM_TEST(a_reload_takes_the_new_certificate_and_no_bad_one),
         SYSTEM_TEST(authorities_that_are_none_are_refused_by_the_name_of_their_file),

@@ -67,6 +67,7 @@ tls_case_begin(void **state)
     MAKE("otherca", NULL, .common_name = "others");
     MAKE("server", "ca", .common_name = "server", .alternative = "DNS:localhost,IP:127.0.0.1");
     MAKE("other", "ca", .common_name = "other", .alternative = "DNS:localhost,IP:127.0.0.1");
+    MAKE("brainpool", "ca", .common_name = "server", .curve = "brainpoolP256r1");
     MAKE("client", "ca", .common_name = "client");
     MAKE("strange", "otherca", .common_name = "strange");
     MAKE("expired", "ca", .common_name = "old", .from_days = -20, .days = 10);
