@@ -529,4 +529,6 @@ conn_open(struct worker_listener *listener, int fd, const struct endpoint *peer,
     if ((listener->tls != NULL && conn_begin_tls(c) < 0) || conn_watch(c) < 0)
         conn_close(c);
     conn_touch(c);
+    if (c->phase == CONN_HANDSHAKING) /* its first word is there already, most likely */
+        conn_ready(&c->watch, 0);
 }
