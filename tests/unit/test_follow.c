@@ -391,8 +391,18 @@ what_comes_after_a_restart_is_not_taken_for_relayed(void **state)
     follow_done(c->follow, item);
 }
 
+static enum proto_outcome
+commit_one(struct fixture *f)
+{
+    journal_handler.submit(f->handler, fixture_message(f, MESSAGE_PLAIN, "", "x", 1));
+    journal_handler.flush(f->handler, 0);
+    journal_handler.finish(f->handler);
+    return f->settled[f->settled_count - 1].outcome;
+}
+
 /* Another daemon wrote them, whose clock was ahead. The worker here knows nothing of that: it began
- * before, and has had no message. Its first one comes when the relay is dead. */
+ * before, and has had no message. Its first one comes when the relay is dead, and is refused as
+ * long as the position cannot be read. */
 static void
 a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
 {
@@ -400,6 +410,7 @@ a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
     static const char second[] = "journal/01ZZZZZS410000000000000000-w0.ndjson";
     struct context *c = *state;
     struct follow_item *item;
+    char aside[PATH_MAX];
 
     fixture_open_journal(c->f, &file_ops_synced);
     follow_case_write(c, first, 1, 1, SEGMENT_SEALED);
@@ -412,9 +423,12 @@ a_worker_whose_clock_is_behind_what_was_relayed_begins_behind_that(void **state)
     }
     follow_close(c->follow);
     c->follow = NULL;
-    journal_handler.submit(c->f->handler, fixture_message(c->f, MESSAGE_PLAIN, "", "x", 1));
-    journal_handler.flush(c->f->handler, 0);
-    assert_int_equal(c->f->settled[0].outcome, PROTO_COMMITTED);
+    snprintf(aside, sizeof(aside), "%s", fixture_path(c->f, "aside"));
+    assert_int_equal(rename(fixture_path(c->f, FOLLOW_POSITION), aside), 0);
+    assert_int_equal(symlink(aside, fixture_path(c->f, FOLLOW_POSITION)), 0); /* not followed */
+    assert_int_equal(commit_one(c->f), PROTO_FAILED);
+    assert_int_equal(rename(aside, fixture_path(c->f, FOLLOW_POSITION)), 0);
+    assert_int_equal(commit_one(c->f), PROTO_COMMITTED);
     follow_case_begin(c);
     assert_int_equal(follow_next(c->follow, &item), 1);
     assert_true(strcmp(item->segment, strchr(first, '/') + 1) > 0);

@@ -219,34 +219,39 @@ commit_fini(struct commit *commit)
     dir_syncs_fini(&commit->syncs);
 }
 
-/* The relay would take it for one that it has passed on: the clock was set back, or this worker was
- * slow. The next name is behind that. */
-static bool
-commit_is_late(struct commit *commit)
+/* EAGAIN: the relay would take it for one that it has passed on, since the clock was set back, or
+ * this worker was slow; the next name is behind that. 0, or why nobody can tell. */
+static int
+commit_late(struct commit *commit)
 {
     char relayed[ULID_LEN];
+    int found = position_newest(commit->ops, commit->dirs.root, relayed);
 
-    if (!position_newest(commit->dirs.root, relayed) ||
-        memcmp(commit->segment.name, relayed, ULID_LEN) > 0)
-        return false;
+    if (found < 0)
+        return errno;
+    if (found == 0 || memcmp(commit->segment.name, relayed, ULID_LEN) > 0)
+        return 0;
     ulid_begin_after(&commit->segment.ids, relayed);
-    return true;
+    return EAGAIN;
 }
 
 static int
 commit_open_segment(struct commit *commit)
 {
+    int error = 0;
+
     if (segment_is_open(&commit->segment))
         return 0;
     commit->segment_dirs = commit->dirs.opened;
     for (unsigned tries = 0; tries < COMMIT_TRIES; tries++) {
         if (segment_open(&commit->segment, commit->dirs.journal) < 0)
             return -1;
-        if (!commit_is_late(commit))
+        error = commit_late(commit);
+        if (error == 0)
             return 0;
         segment_close(&commit->segment);
     }
-    errno = EAGAIN;
+    errno = error;
     return -1;
 }
 

@@ -450,7 +450,8 @@ journal_go_on(struct journal *h)
     char id[ULID_LEN] = "", relayed[ULID_LEN];
     bool found = newest_id(h->lines.commit.dirs.journal, id);
 
-    if (position_newest(h->lines.commit.dirs.root, relayed) && memcmp(relayed, id, ULID_LEN) > 0) {
+    if (position_newest(h->ops, h->lines.commit.dirs.root, relayed) > 0 &&
+        memcmp(relayed, id, ULID_LEN) > 0) {
         memcpy(id, relayed, ULID_LEN);
         found = true;
     }

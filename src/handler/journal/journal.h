@@ -412,8 +412,9 @@ bool newest_in_segment(int fd, char id_out[ULID_LEN]);
 /* --- position.c --- */
 
 /* The id up to which names are taken for relayed, or will be soon: a worker begins segments behind
- * it alone, and looks once its segment is there. False where there is none. */
-bool position_newest(int root, char id_out[ULID_LEN]);
+ * it alone, and looks once its segment is there. Returns 1; 0 where there is none, or a damaged
+ * one; -1 with errno where that cannot be told. */
+MS_MUST_CHECK int position_newest(const struct file_ops *ops, int root, char id_out[ULID_LEN]);
 
 /* --- scan.c --- */
 

@@ -94,18 +94,20 @@ position_name(const json_t *position, const char *key)
     return segment_is_name(name) ? name : "";
 }
 
-bool
-position_newest(int root, char id_out[ULID_LEN])
+int
+position_newest(const struct file_ops *ops, int root, char id_out[ULID_LEN])
 {
-    int fd = openat(root, FOLLOW_POSITION, SEGMENT_READ);
-    json_t *position = fd < 0 ? NULL : position_load(&file_ops_synced, fd);
+    int fd = ops->open(root, FOLLOW_POSITION, SEGMENT_READ);
+    json_t *position = fd < 0 ? NULL : position_load(ops, fd);
     const char *floor = position_name(position, "rising");
-    bool found = floor[0] != '\0';
+    int found = floor[0] != '\0';
 
+    fd_close(&fd);
+    if (position == NULL && errno != ENOENT && errno != EBADMSG)
+        return -1;
     if (found)
         memcpy(id_out, floor, ULID_LEN);
     json_decref(position);
-    fd_close(&fd);
     return found;
 }
 
