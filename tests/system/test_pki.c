@@ -112,7 +112,7 @@ what_makes_no_sense_is_refused(void **state)
         const char *text;
     } rows[] = {
         {"$C", EX_USAGE, "init, issue or show"},
-        {"$C sell", EX_USAGE, "sell"},
+        {"$C sell", EX_USAGE, "\"sell\" is none of init, issue and show"},
         {"$C issue", EX_USAGE, "is missing"},
         {"$C issue ../a", EX_USAGE, "cannot be the name"},
         {"$C issue ca", EX_USAGE, "cannot be the name"},
@@ -129,6 +129,9 @@ what_makes_no_sense_is_refused(void **state)
         {"$C init --dir none/p", EX_CANTCREAT, "No such file"},
         {"$C init --dir q; $C init; cp q/ca.key msockd-pki; $C issue a", EX_NOINPUT,
          "is not that of the authority"},
+        {"$C init --dir r; $C issue --dir r a; cd r; mv a.pem ca.pem; mv a.key ca.key;"
+         "$C issue --dir . b",
+         EX_NOINPUT, "ca.pem is not that of an authority"},
     };
     char dir[HARNESS_PATH_LEN];
 

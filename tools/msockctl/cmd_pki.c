@@ -327,6 +327,8 @@ pki_command(struct ctl *ctl, int argc, char *argv[])
         status = ctl_options(ctl, argc - 1, argv + 1, verbs[i].options, verbs[i].n);
         return status == CTL_GO_ON ? verbs[i].run(ctl, &o) : status;
     }
+    if (argc > 1 && argv[1][0] != '-')
+        return ctl_usage(ctl, "\"%s\" is none of init, issue and show", argv[1]);
     status = ctl_options(ctl, argc, argv, NULL, 0);
     return status == CTL_GO_ON ? ctl_usage(ctl, "what is to be done: init, issue or show?")
                                : status;

@@ -324,7 +324,9 @@ pki_read_authority(int dir_fd, struct pki_pair *out, char error[PKI_ERROR_LEN])
         return pki_fail(error, PKI_AUTHORITY PKI_SUFFIX
                         " cannot be read (\"msockctl pki init\" makes an authority)");
     pair.key = read_key(dir_fd, PKI_AUTHORITY PKI_KEY_SUFFIX);
-    if (pair.key == NULL)
+    if (X509_check_ca(pair.cert) != 1)
+        snprintf(error, PKI_ERROR_LEN, PKI_AUTHORITY PKI_SUFFIX " is not that of an authority");
+    else if (pair.key == NULL)
         (void)pki_fail(error, PKI_AUTHORITY PKI_KEY_SUFFIX " cannot be read");
     else if (X509_check_private_key(pair.cert, pair.key) != 1)
         (void)pki_fail(error, PKI_AUTHORITY PKI_KEY_SUFFIX " is not that of the authority");
