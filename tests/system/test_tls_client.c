@@ -120,6 +120,8 @@ a_good_server_is_taken(void **state)
     expect(&s, "$M -u $A send --ca ca.pem --reply abc", EX_OK, "cba");
     expect(&s, "$M -u \"$A&tls_ca=ca.pem\" send --reply abc", EX_OK, "cba");
     expect(&s, "MSOCK_CA=ca.pem $M -u $U send --reply abc", EX_OK, "cba");
+    expect(&s, "MSOCK_CA=none $M -u \"$A&tls_ca=ca.pem\" send --reply abc", EX_OK, "cba");
+    expect(&s, "MSOCK_SERVER_NAME=b $M -u \"$A&tls_name=localhost\" send --ca ca.pem x", EX_OK, "");
     expect(&s, "$M -u $A send --ca ca.pem --server-name localhost --reply abc", EX_OK, "cba");
     expect(&s, "echo abc | $M -u $U chat --ca ca.pem --wait 3", EX_OK, "cba");
     expect(&s, "seq 100 200 | MSOCK_CA=ca.pem $M -u $U send --lines", EX_OK, "");
@@ -190,7 +192,7 @@ wrong_options_are_told(void **state)
          "chmod 600 pump.key"},
         {"$M -u $U send --ca none.pem x", EX_USAGE, "none.pem cannot be read"},
         {"$M -u $U send --ca good.key x", EX_USAGE, "there is none in the file"},
-        {"$M -u msp://localhost send --ca ca.pem x", EX_USAGE, "msp+tls://"},
+        {"$M -u msp://localhost send --ca ca.pem x", EX_USAGE, "--ca and its like are for a URL"},
         {"$M -u msp+tls://localhost?tls_verify=no send x", EX_USAGE, "tls_verify"},
         {"$M -u msp://localhost?tls_ca=ca.pem send x", EX_USAGE, "tls_ca"},
         {"$M -u msp+ssl://localhost send x", EX_USAGE, "expected PROTOCOL://"},

@@ -17,7 +17,6 @@
 #define BENCH_SPARE_DESCRIPTORS 16u
 #define BENCH_SECONDS           5.0
 #define BENCH_WARMUP            0.2
-#define BENCH_PORT              8000
 
 static const char bench_help[] =
     "usage: msock bench [OPTION...]\n\n"
@@ -115,7 +114,7 @@ bench_find_speech(struct bench_options *options)
     const char *text = options->raw ? "raw://127.0.0.1" : options->url_text;
     char error[URL_ERROR_LEN];
 
-    if (url_parse_servers(text, BENCH_PORT, &options->url, error) < 0) {
+    if (url_parse_servers(text, DEFAULT_PORT, &options->url, error) < 0) {
         say_error("%s", error);
         return false;
     }

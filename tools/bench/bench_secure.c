@@ -5,11 +5,11 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
-/* The options, the environment, then the URL, as of all commands that send. */
+/* The options, the URL, then the environment, as of all commands that send. */
 static int
 secure_read(struct bench_options *o, char error[TLS_ERROR_LEN])
 {
-    struct session_tls said = session_complete_tls(&o->tls_said);
+    struct session_tls said = session_complete_tls(&o->tls_said, &o->url);
     const struct tls_asked first = {said.ca, said.cert, said.key_file, said.server_name,
                                     said.insecure};
     struct tls_asked asked;
@@ -34,9 +34,7 @@ bench_secure(struct bench_options *o, char error[TLS_ERROR_LEN])
         return secure_read(o, error);
     if (!o->url.is_tls && !session_asks_tls(&o->tls_said))
         return 0;
-    snprintf(error, TLS_ERROR_LEN,
-             o->url.is_tls ? "--members speak no TLS"
-                           : "--ca and its like are for a URL that begins with %s+tls://",
+    snprintf(error, TLS_ERROR_LEN, o->url.is_tls ? "--members speak no TLS" : SESSION_TLS_WANTS,
              o->url.scheme);
     return -1;
 }

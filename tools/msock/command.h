@@ -9,7 +9,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 
-#define DEFAULT_URL "msp://127.0.0.1:8000"
+#define DEFAULT_URL  "msp://127.0.0.1:8000"
+#define DEFAULT_PORT 8000 /* where an address names none */
 
 /* Runs a subcommand: argv[0] is replaced by the program's name for getopt's messages, url is what
  * stood before the command, $MSOCK_URL or the command's default. Returns the exit status
@@ -108,7 +109,7 @@ void progress_clear(struct progress *progress);
 
 /* --- what the sending commands share (session.c) --- */
 
-/* TLS, all NULL: as the environment says, else as the URL. */
+/* TLS; what is NULL is as the URL says, else as the environment. */
 struct session_tls {
     const char *ca, *cert, *key_file, *server_name;
     bool insecure;
@@ -117,8 +118,14 @@ struct session_tls {
 /* Something of it was asked for. */
 bool session_asks_tls(const struct session_tls *tls);
 
-/* The same with what the environment says, and the warning where nobody checks the server. */
-struct session_tls session_complete_tls(const struct session_tls *tls);
+/* What is said, with a scheme, where it was for a URL without TLS. */
+#define SESSION_TLS_WANTS "--ca and its like are for a URL that begins with %s+tls://"
+
+struct url;
+
+/* The same with what the environment says and the URL does not, and the warning where nobody checks
+ * the server. */
+struct session_tls session_complete_tls(const struct session_tls *tls, const struct url *url);
 
 struct session_options {
     const char *url;

@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "common/text.h"
+#include "common/url.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,11 +24,15 @@ session_ms(double seconds)
     return seconds > 0 ? (unsigned)(seconds * 1000 + 0.5) : 0;
 }
 
+/* The environment may be there for other URLs: what this one says stands before it. */
 static const char *
-session_or_environment(const char *option, const char *variable)
+session_or_environment(const char *option, const struct url *url, const char *in_url,
+                       const char *variable)
 {
-    const char *value = option != NULL ? option : getenv(variable);
+    const char *value = option;
 
+    if (value == NULL && url_option(url, in_url) == NULL)
+        value = getenv(variable);
     return value != NULL && *value != '\0' ? value : NULL;
 }
 
@@ -39,33 +44,46 @@ session_asks_tls(const struct session_tls *tls)
 }
 
 struct session_tls
-session_complete_tls(const struct session_tls *tls)
+session_complete_tls(const struct session_tls *tls, const struct url *url)
 {
     if (tls->insecure)
         say_error("WARNING: --insecure: nobody checks who the server is; whoever stands between can"
                   " read and change all that is sent");
-    return (struct session_tls){.ca = session_or_environment(tls->ca, "MSOCK_CA"),
-                                .cert = session_or_environment(tls->cert, "MSOCK_CERT"),
-                                .key_file = session_or_environment(tls->key_file, "MSOCK_KEY_FILE"),
-                                .server_name =
-                                    session_or_environment(tls->server_name, "MSOCK_SERVER_NAME"),
-                                .insecure = tls->insecure};
+    return (struct session_tls){
+        .ca = session_or_environment(tls->ca, url, "tls_ca", "MSOCK_CA"),
+        .cert = session_or_environment(tls->cert, url, "tls_cert", "MSOCK_CERT"),
+        .key_file = session_or_environment(tls->key_file, url, "tls_key", "MSOCK_KEY_FILE"),
+        .server_name =
+            session_or_environment(tls->server_name, url, "tls_name", "MSOCK_SERVER_NAME"),
+        .insecure = tls->insecure};
 }
 
 /* Returns an exit status, after an error message where it is not EX_OK. */
 static int
 session_secure(const struct session_options *options, msock *m)
 {
+    char error[URL_ERROR_LEN];
     struct session_tls tls;
+    struct url url;
+    int status = EX_OK;
 
-    /* The environment may be there for other URLs. */
-    if (!session_asks_tls(&options->tls) && strstr(options->url, "+tls://") == NULL)
-        return EX_OK;
-    tls = session_complete_tls(&options->tls);
-    if (msock_set_tls(m, tls.ca, tls.cert, tls.key_file, tls.server_name, tls.insecure) == MSOCK_OK)
-        return EX_OK;
-    say_error("%s", msock_error(m));
-    return EX_USAGE;
+    if (url_parse_servers(options->url, DEFAULT_PORT, &url, error) < 0) {
+        say_error("%s", error);
+        return EX_OSERR; /* the library has read it already */
+    }
+    if (url.is_tls) {
+        tls = session_complete_tls(&options->tls, &url);
+        if (msock_set_tls(m, tls.ca, tls.cert, tls.key_file, tls.server_name, tls.insecure) !=
+            MSOCK_OK) {
+            say_error("%s", msock_error(m));
+            status = EX_USAGE;
+        }
+    } else if (session_asks_tls(&options->tls)) {
+        say_error(SESSION_TLS_WANTS, url.scheme);
+        status = EX_USAGE;
+    }
+    url_fini(&url);
+    return status;
 }
 
 int
