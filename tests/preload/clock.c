@@ -15,22 +15,25 @@
 
 static const _Atomic int64_t *clock_shift;
 
+/* At the start, since a worker in its sandbox cannot open it. */
+__attribute__((constructor)) static void
+open_shift(void)
+{
+    const char *path = getenv("MSOCK_CLOCK");
+    int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    void *map =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*clock_shift), PROT_READ, MAP_SHARED, fd, 0);
+
+    if (fd >= 0)
+        close(fd);
+    if (map != MAP_FAILED)
+        clock_shift = map;
+}
+
 static int64_t
 shift_now(void)
 {
-    if (clock_shift == NULL) {
-        const char *path = getenv("MSOCK_CLOCK");
-        int fd = path != NULL ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-        void *map =
-            fd < 0 ? MAP_FAILED : mmap(NULL, sizeof(*clock_shift), PROT_READ, MAP_SHARED, fd, 0);
-
-        if (fd >= 0)
-            close(fd);
-        if (map == MAP_FAILED)
-            return 0;
-        clock_shift = map;
-    }
-    return atomic_load(clock_shift);
+    return clock_shift != NULL ? atomic_load(clock_shift) : 0;
 }
 
 int
