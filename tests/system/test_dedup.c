@@ -122,6 +122,25 @@ the_receipt_comes_again_over_workers_reloads_kills_and_restarts(void **state)
         free(receipts[i]);
 }
 
+/* The ids of the daemon are behind the clock then, until its next start. */
+static void
+a_clock_that_was_set_forward_does_not_hide_them_from_the_next_start(void **state)
+{
+    struct daemon *d = start_to_stay(
+        &(struct daemon_options){.workers = 2, .clock = true, .errors_expected = true});
+    struct answer a;
+
+    (void)state;
+    daemon_shift_clock(d, 3600);
+    assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
+    daemon_kill(d);
+    daemon_launch(d);
+    assert_int_equal(send_once(d, &kinds[0], &a), ANSWER_ACK);
+    assert_int_equal(stats_total(d, "duplicates"), 1);
+    daemon_stop(d);
+    assert_int_equal(journal_count(d->data_dir), 1);
+}
+
 static void
 a_connection_shows_its_duplicates(void **state)
 {
@@ -432,6 +451,7 @@ main(void)
 {
     const struct CMUnitTest tests[] = {
         SYSTEM_TEST(the_receipt_comes_again_over_workers_reloads_kills_and_restarts),
+        SYSTEM_TEST(a_clock_that_was_set_forward_does_not_hide_them_from_the_next_start),
         SYSTEM_TEST(a_connection_shows_its_duplicates),
         SYSTEM_TEST(without_a_window_each_one_is_a_message),
         SYSTEM_TEST(an_id_is_new_again_after_its_window),

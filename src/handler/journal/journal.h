@@ -267,6 +267,9 @@ bool record_id(const char *line, size_t n, char id_out[ULID_LEN]);
 /* The id with which a line begins that is known to be whole. False where it is no record. */
 bool record_id_at(const char *line, size_t n, char id_out[ULID_LEN]);
 
+/* Its time, in whole seconds; 0 where there is none. */
+uint64_t record_time_ms(const char *line, size_t n);
+
 /* Is the body of this whole record in a file or a blob? */
 bool record_has_place(const char *line, size_t n);
 
@@ -406,8 +409,9 @@ void segment_take_back(struct segment *segment, enum segment_state state, size_t
  */
 bool newest_id(int journal_fd, char id_out[ULID_LEN]);
 
-/* The id of the last whole record of a segment. False where there is none. */
-bool newest_in_segment(int fd, char id_out[ULID_LEN]);
+/* The id of the last whole record of a segment, and its record_time_ms. False where there is none.
+ */
+bool newest_in_segment(int fd, char id_out[ULID_LEN], uint64_t *time_ms_out);
 
 /* --- position.c --- */
 

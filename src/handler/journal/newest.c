@@ -30,22 +30,24 @@ newest_note(struct newest *newest, const char id[ULID_LEN])
 
 /* The last whole record in these bytes, which stand behind a newline. False where there is none. */
 static bool
-newest_in(const char *bytes, size_t n, char id[ULID_LEN])
+newest_in(const char *bytes, size_t n, char id[ULID_LEN], uint64_t *time_ms)
 {
     const char *end = memrchr(bytes, '\n', n), *begin;
 
     for (; end != NULL; end = begin == bytes ? NULL : begin - 1) {
         begin = memrchr(bytes, '\n', (size_t)(end - bytes));
         begin = begin == NULL ? bytes : begin + 1;
-        if (record_id(begin, (size_t)(end - begin), id))
+        if (record_id(begin, (size_t)(end - begin), id)) {
+            *time_ms = record_time_ms(begin, (size_t)(end - begin));
             return true;
+        }
     }
     return false;
 }
 
 /* A tail that is cut off in the middle of a line begins behind that line. */
 static bool
-newest_in_tail(int fd, uint64_t size, uint64_t tail, char id[ULID_LEN])
+newest_in_tail(int fd, uint64_t size, uint64_t tail, char id[ULID_LEN], uint64_t *time_ms)
 {
     uint64_t n = tail < size ? tail : size;
     char *bytes = malloc((size_t)n), *from = bytes;
@@ -55,21 +57,21 @@ newest_in_tail(int fd, uint64_t size, uint64_t tail, char id[ULID_LEN])
         if (n < size)
             from = memchr(bytes, '\n', (size_t)n);
         if (from != NULL)
-            found = newest_in(from, (size_t)(bytes + n - from), id);
+            found = newest_in(from, (size_t)(bytes + n - from), id, time_ms);
     }
     free(bytes);
     return found;
 }
 
 bool
-newest_in_segment(int fd, char id_out[ULID_LEN])
+newest_in_segment(int fd, char id_out[ULID_LEN], uint64_t *time_ms_out)
 {
     uint64_t tail = NEWEST_TAIL;
     struct stat st;
 
     if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
         return false;
-    while (!newest_in_tail(fd, (uint64_t)st.st_size, tail, id_out)) {
+    while (!newest_in_tail(fd, (uint64_t)st.st_size, tail, id_out, time_ms_out)) {
         if (tail >= (uint64_t)st.st_size || tail >= NEWEST_TAIL_MAX)
             return false;
         tail *= NEWEST_TAIL_MORE;
@@ -82,8 +84,9 @@ newest_segment(struct newest *newest, int journal_fd, const char *name)
 {
     int fd = openat(journal_fd, name, SEGMENT_READ);
     char id[ULID_LEN];
+    uint64_t time_ms;
 
-    if (fd >= 0 && newest_in_segment(fd, id))
+    if (fd >= 0 && newest_in_segment(fd, id, &time_ms))
         newest_note(newest, id);
     fd_close(&fd);
 }

@@ -72,10 +72,10 @@ struct recall {
     const struct file_ops *ops;
     const _Atomic bool *stop;
     struct dedup *dedup;
-    uint64_t since_ms;
-    bool is_fill;       /* else for orphans */
-    char listener[512]; /* the last one */
-    uint64_t scope;     /* of that */
+    uint64_t since_ms, now_ms; /* as ids */
+    bool is_fill;              /* else for orphans */
+    char listener[512];        /* the last one */
+    uint64_t scope;            /* of that */
 };
 
 /* The id of a record, decoded: bytes and n, which *to_free holds. */
@@ -126,14 +126,22 @@ recall_scope(struct recall *r, const char *listener)
         r->listener[0] = '\0';
 }
 
+/* The time of an id whose record was written when the wall clock said wall_ms. An earlier daemon
+ * whose clock was set forward gave ids that are older than that. */
+static uint64_t
+recall_ms(const struct recall *r, const char *id, uint64_t wall_ms)
+{
+    return r->is_fill && wall_ms > ulid_ms(id) && wall_ms <= r->now_ms ? wall_ms : ulid_ms(id);
+}
+
 static void
-recall_note(struct recall *r, const char *id, const json_t *record)
+recall_note(struct recall *r, const char *id, uint64_t ms, const json_t *record)
 {
     const char *listener = json_string_value(json_object_get(record, "listener"));
     const char *sha256 = json_string_value(json_object_get(record, "sha256"));
     const char *kind = json_string_value(json_object_get(record, "kind"));
     const char *identity = json_string_value(json_object_get(record, "identity"));
-    struct dedup_record note = {.ms = ulid_ms(id)};
+    struct dedup_record note = {.ms = ms};
     struct recall_memo memo;
     unsigned long number = 0;
     void *to_free = NULL;
@@ -177,6 +185,7 @@ recall_line(void *arg, const struct segment_line *line)
     struct recall *r = arg;
     char id[ULID_LEN];
     json_t *record;
+    uint64_t ms;
 
     if (recall_is_stopped(r)) {
         errno = ECANCELED;
@@ -184,11 +193,16 @@ recall_line(void *arg, const struct segment_line *line)
     }
     if (r->is_fill)
         dedup_fill_on(r->dedup);
-    if (!line->whole || !record_id_at(line->text, line->n, id) || ulid_ms(id) < r->since_ms)
+    if (!line->whole || !record_id_at(line->text, line->n, id))
+        return 0;
+    ms = ulid_ms(id);
+    if (ms < r->since_ms)
+        ms = recall_ms(r, id, record_time_ms(line->text, line->n));
+    if (ms < r->since_ms)
         return 0;
     record = record_members(line->text, line->n);
     if (record != NULL)
-        recall_note(r, id, record);
+        recall_note(r, id, ms, record);
     json_decref(record);
     return 0;
 }
@@ -200,7 +214,7 @@ recall_line(void *arg, const struct segment_line *line)
 static int
 recall_segment_open(struct recall *r, int fd)
 {
-    uint64_t size = UINT64_MAX;
+    uint64_t size = UINT64_MAX, time_ms;
     char newest[ULID_LEN];
     struct stat st;
     int rc;
@@ -208,7 +222,8 @@ recall_segment_open(struct recall *r, int fd)
     do {
         if (r->ops->status(fd, &st) < 0)
             return -1;
-        if (!S_ISREG(st.st_mode) || !newest_in_segment(fd, newest) || ulid_ms(newest) < r->since_ms)
+        if (!S_ISREG(st.st_mode) || !newest_in_segment(fd, newest, &time_ms) ||
+            recall_ms(r, newest, time_ms) < r->since_ms)
             return 0;
         errno = EIO;
         if ((uint64_t)st.st_size >= size) /* it has not become shorter */
@@ -330,8 +345,9 @@ recall_fill(struct recall *r, const struct handler_host *host)
     bool done;
 
     r->is_fill = true;
-    done = recall_await_earlier(r, host->config->drain_timeout_us) &&
-           recall_all(r, clock_id_us(host->id_offset_us) / 1000 - window_ms) == 0;
+    done = recall_await_earlier(r, host->config->drain_timeout_us);
+    r->now_ms = clock_id_us(host->id_offset_us) / 1000;
+    done = done && recall_all(r, r->now_ms - window_ms) == 0;
     dedup_fill_end(r->dedup, done);
     r->is_fill = false;
 }

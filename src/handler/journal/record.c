@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <time.h>
 
 #define RECORD_FOREIGN_MAX 512  /* of a name that is not UTF-8, escaped */
 #define RECORD_PATH_MAX    2304 /* a trailer's whole VALUE, a directory and a number */
@@ -13,6 +14,7 @@
 #define RECORD_END_LEN 20
 
 #define RECORD_BEGIN  "{\"id\":\""
+#define RECORD_TIME   "\",\"time\":\""
 #define RECORD_MEMBER ",\"crc32\":\""
 #define RECORD_DAMAGE "{\"damaged\":{"
 
@@ -92,7 +94,7 @@ record_head(struct buffer *out, const char id[ULID_LEN], uint64_t real_us,
 {
     RECORD_LITERAL(out, RECORD_BEGIN);
     buffer_append(out, id, ULID_LEN);
-    RECORD_LITERAL(out, "\",\"time\":\"");
+    RECORD_LITERAL(out, RECORD_TIME);
     record_time(out, clock, real_us);
     RECORD_LITERAL(out, "\",\"listener\":");
     record_string(out, origin->listener, strlen(origin->listener));
@@ -284,6 +286,19 @@ record_id_at(const char *line, size_t n, char id_out[ULID_LEN])
         return false;
     memcpy(id_out, line + at, ULID_LEN);
     return true;
+}
+
+uint64_t
+record_time_ms(const char *line, size_t n)
+{
+    const size_t at = sizeof(RECORD_BEGIN RECORD_TIME) - 1 + ULID_LEN;
+    char text[CLOCK_RFC3339_LEN] = "";
+    struct tm tm = {0};
+
+    if (n < at + sizeof(text))
+        return 0;
+    memcpy(text, line + at, sizeof(text) - 1);
+    return strptime(text, "%Y-%m-%dT%T.", &tm) != NULL ? (uint64_t)timegm(&tm) * 1000 : 0;
 }
 
 bool
