@@ -52,7 +52,8 @@ enum msock_status {
     MSOCK_LOCAL,     /* this side failed: a file cannot be read, no memory, a transform failed */
     MSOCK_CANCELLED, /* the progress callback stopped the message; it is not committed. Or the
                         function of msock_set_wait ended the call */
-    MSOCK_TIMEOUT,   /* sending: the server took the message, but the wanted reply was lost or late;
+    MSOCK_TIMEOUT,   /* sending: the server took the message, but the wanted reply was lost, late or
+                        not to be opened;
                         receiving: no message came in time, and nothing is lost */
 };
 

@@ -39,5 +39,6 @@ class Cancelled(Error):
 
 
 class Timeout(Error, TimeoutError):
-    """Sending: the server took the message, but the reply that was wanted did not come in time.
+    """Sending: the server took the message, but the reply that was wanted did not come in
+    time, or cannot be opened.
     Receiving: nothing came in time, and nothing is lost."""

@@ -343,7 +343,10 @@ attempt_finish(struct attempt *a)
     }
     m->reply = received_message(m, reply, a->out, &m->reply_len);
     message_destroy(reply);
-    return m->reply != NULL ? ATTEMPT_TAKEN : ATTEMPT_LOCAL;
+    if (m->reply != NULL)
+        return ATTEMPT_TAKEN;
+    handle_say_unanswered(m);
+    return ATTEMPT_UNANSWERED;
 }
 
 static void

@@ -401,7 +401,7 @@ handle_say_unanswered(struct msock *m)
     char why[HANDLE_ERROR_LEN];
 
     snprintf(why, sizeof(why), "%s", m->error);
-    handle_fail(m, MSOCK_OK, "%.2000s (the message was taken, but its reply did not come)", why);
+    handle_fail(m, MSOCK_OK, "%.2000s (the message was taken, but its reply is lost)", why);
 }
 
 void
