@@ -136,6 +136,7 @@ relay_retain(struct relay *r, uint64_t now_us)
         .config = config,
         .ops = r->ops,
         .finished = &r->finished,
+        .id_offset_us = r->child->id_offset_us,
         .min_age_us = config->retain_min_us > config->dedup_window_us ? config->retain_min_us
                                                                       : config->dedup_window_us,
         .stop = &r->retain_stop,

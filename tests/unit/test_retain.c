@@ -203,6 +203,26 @@ what_is_not_old_enough_or_still_written_stays(void **state)
     expect(c, "");
 }
 
+/* Its last write was when the clock was ahead. */
+static void
+a_segment_from_a_time_to_come_goes_by_the_age_of_its_ids(void **state)
+{
+    const struct timespec later[2] = {{.tv_sec = time(NULL) + 100000},
+                                      {.tv_sec = time(NULL) + 100000}};
+    struct context *c = *state;
+    uint64_t age_us;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    assert_int_equal(utimensat(AT_FDCWD, fixture_path(c->f, SEGMENT_A), later, 0), 0);
+    relay(c, 1);
+    age_us = clock_real_us() - ulid_ms(strchr(SEGMENT_A, '/') + 1) * 1000;
+    assert_int_equal(turn_after(c, age_us + UINT64_C(3600000000)), 0);
+    assert_int_equal(c->tally.segments, 0);
+    assert_int_equal(turn_after(c, age_us - UINT64_C(3600000000)), 0);
+    assert_int_equal(c->tally.segments, 1);
+}
+
 static void
 a_large_rest_of_the_journal_is_not_read_for_little(void **state)
 {
@@ -654,6 +674,7 @@ main(void)
         TEST(what_was_relayed_goes_with_its_files_and_blobs),
         TEST(what_was_not_relayed_or_not_saved_stays_with_all_behind_it),
         TEST(what_is_not_old_enough_or_still_written_stays),
+        TEST(a_segment_from_a_time_to_come_goes_by_the_age_of_its_ids),
         TEST(a_large_rest_of_the_journal_is_not_read_for_little),
         TEST(a_body_that_another_segment_names_goes_with_the_last_of_them),
         TEST(what_was_changed_or_put_in_the_place_of_a_body_stays),

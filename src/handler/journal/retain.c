@@ -67,6 +67,21 @@ retain_is_stopped(const struct retaining *r)
     return r->retain->stop != NULL && atomic_load(r->retain->stop);
 }
 
+/* Since the last write. Where that is still to come, the clock was ahead then, and the ids tell. */
+static uint64_t
+retain_age_us(const struct retaining *r, int fd, const struct stat *st)
+{
+    uint64_t written_us = (uint64_t)st->st_mtim.tv_sec * 1000000, now_us = clock_real_us();
+    char id[ULID_LEN];
+    uint64_t time_ms;
+
+    if (written_us > now_us && newest_in_segment(fd, id, &time_ms)) {
+        written_us = ulid_ms(id) * 1000;
+        now_us = clock_id_us(r->retain->id_offset_us);
+    }
+    return now_us > written_us ? now_us - written_us : 0;
+}
+
 static bool
 retain_is_due(const struct retaining *r, const struct finished_segment *segment)
 {
@@ -76,7 +91,7 @@ retain_is_due(const struct retaining *r, const struct finished_segment *segment)
 
     if (fd >= 0 && r->ops->status(fd, &st) == 0 && S_ISREG(st.st_mode) && !file_is_locked(fd))
         is_due = (uint64_t)st.st_size == segment->bytes &&
-                 (uint64_t)st.st_mtim.tv_sec * 1000000 + r->retain->min_age_us <= clock_real_us();
+                 retain_age_us(r, fd, &st) >= r->retain->min_age_us;
     fd_close(&fd);
     return is_due;
 }

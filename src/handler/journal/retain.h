@@ -9,6 +9,7 @@ struct retain {
     const struct config *config; /* the data directory */
     const struct file_ops *ops;
     const struct follow_finished *finished;
+    const _Atomic int64_t *id_offset_us; /* of clock_id_us */
     uint64_t min_age_us;      /* since the last write: the larger of retain_min and dedup_window */
     const _Atomic bool *stop; /* it ends early once this is true; NULL: it does not */
 };
