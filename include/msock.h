@@ -199,7 +199,8 @@ msock_add_transform(msock *m, msock_transform_fn on_send, msock_transform_fn on_
  * or up to 8 keys in lines of 64 hex digits: the first one seals, all of them open. It belongs to
  * root or the caller, and nobody else may have any right to it. The server has the same key in
  * ?key_file=. A reply that cannot be opened is an error, never data. Returns MSOCK_OK, MSOCK_LOCAL,
- * or MSOCK_USAGE with framing=delimiter, because sealed bytes may hold the delimiter. */
+ * or MSOCK_USAGE: there is a key already, the URL's too; or with framing=delimiter, because sealed
+ * bytes may hold the delimiter. */
 MSOCK_API enum msock_status msock_set_key(msock *m, const char *path);
 
 /* Sets TLS, for a new handle whose URL begins with "msp+tls://" or so. Each may be NULL, for what

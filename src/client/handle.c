@@ -221,6 +221,9 @@ msock_set_key(msock *m, const char *path)
     handle_begin(m);
     if (path == NULL)
         return handle_fail(m, MSOCK_LOCAL, "there is no key file");
+    for (size_t i = 0; i < m->transforms.count; i++)
+        if (m->transforms.list[i].seal != NULL) /* no server takes off two */
+            return handle_fail(m, MSOCK_USAGE, "there is a key already");
     if (m->at.framing.kind == FRAMING_DELIMITER)
         return handle_fail(m, MSOCK_USAGE,
                            "a key does not go with framing=delimiter: what is sealed may hold one");

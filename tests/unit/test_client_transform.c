@@ -314,6 +314,17 @@ a_key_that_cannot_be_used_is_an_error(void **state)
     lines = msock_open("frame://127.0.0.1:1?framing=delimiter");
     assert_int_equal(msock_set_key(lines, k.path), MSOCK_USAGE);
     msock_close(lines);
+    for (int by_url = 0; by_url < 2; by_url++) {
+        msock *twice =
+            client_open("msp://127.0.0.1:1%s%s", by_url ? "?key_file=" : "", by_url ? k.path : "");
+
+        if (!by_url)
+            assert_int_equal(msock_set_key(twice, k.path), MSOCK_OK);
+        assert_int_equal(msock_add_transform(twice, letter_put, letter_take, a), MSOCK_OK);
+        assert_int_equal(msock_set_key(twice, k.path), MSOCK_USAGE);
+        assert_string_equal(msock_error(twice), "there is a key already");
+        msock_close(twice);
+    }
     assert_int_equal(chmod(k.path, 0644), 0);
     assert_int_equal(msock_set_key(m, k.path), MSOCK_LOCAL);
     assert_non_null(strstr(msock_error(m), "chmod 600"));
