@@ -72,6 +72,16 @@ relay_look_at_window(struct relay *r)
                  r->target.config.stream, (double)window_us / 1e6, (double)r->told.needs_us / 1e6);
 }
 
+/* The time of ids as that of the wall clock, which may have been set since; 0 stays 0. */
+static uint64_t
+relay_wall_us(const struct relay *r, uint64_t id_us)
+{
+    uint64_t now_us = clock_id_us(r->child->id_offset_us), real_us = clock_real_us();
+    uint64_t age_us = now_us > id_us ? now_us - id_us : 0;
+
+    return id_us == 0 ? 0 : real_us > age_us ? real_us - age_us : 1;
+}
+
 static void
 relay_tell(struct relay *r, uint64_t now_us)
 {
@@ -84,7 +94,7 @@ relay_tell(struct relay *r, uint64_t now_us)
     memcpy(r->told.id, lag.newest, sizeof(lag.newest));
     r->told.records = lag.records;
     r->told.bytes = lag.bytes;
-    r->told.oldest_us = lag.oldest_us;
+    r->told.oldest_us = relay_wall_us(r, lag.oldest_us);
     r->told.counting = lag.counting;
     r->told.lost_bytes = lag.lost_bytes;
     if (r->told_us != 0)

@@ -97,13 +97,13 @@ relay_number(const struct daemon *d, const char *name)
 }
 
 double
-relay_age(const struct daemon *d)
+relay_seconds(const struct daemon *d, const char *name)
 {
     json_t *row = relay_row(d);
-    double age = json_real_value(json_object_get(row, "age"));
+    double seconds = json_real_value(json_object_get(row, name));
 
     json_decref(row);
-    return age;
+    return seconds;
 }
 
 bool

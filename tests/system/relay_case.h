@@ -22,7 +22,7 @@ void relay_send_text(const struct daemon *d, const char *text);
 /* What the newest relay tells; NULL for the moment in which one that died is replaced. */
 json_t *relay_row(const struct daemon *d);
 json_int_t relay_number(const struct daemon *d, const char *name);
-double relay_age(const struct daemon *d);
+double relay_seconds(const struct daemon *d, const char *name);
 bool relay_error_has(const struct daemon *d, const char *text);
 
 /* Of the relay with that pid; -1: there is none. */

@@ -182,7 +182,7 @@ what_was_relayed_is_removed_in_time_and_nothing_else(void **state)
     WAIT_FOR(relay_number(d, "lag_records") == 6, 10000);
     before = segments(d);
     assert_true(before > 3);
-    WAIT_FOR(relay_age(d) > 4, 10000); /* there were turns of removal after retain_min */
+    WAIT_FOR(relay_seconds(d, "age") > 4, 10000); /* there were turns of removal after retain_min */
     assert_int_equal(segments(d), before);
     assert_true(is_there(d, "files/file"));
     nats_launch(&n);
@@ -193,6 +193,29 @@ what_was_relayed_is_removed_in_time_and_nothing_else(void **state)
 }
 
 /* --- msockctl --- */
+
+/* The ids of the daemon are behind it then. */
+static void
+a_clock_that_was_set_forward_makes_no_record_old(void **state)
+{
+    struct nats n = {0};
+    struct daemon *d;
+
+    (void)state;
+    nats_start(&n, NULL);
+    nats_kill(&n);
+    d = daemon_create(&(struct daemon_options){
+        .workers = 1,
+        .clock = true,
+        .set = {relay_option(&n, "stream_create=yes&nats_timeout=200ms")}});
+    daemon_shift_clock(d, -7200);
+    daemon_launch(d);
+    daemon_shift_clock(d, 0);
+    relay_send(d, 'A', "", "x", 1);
+    WAIT_FOR(relay_number(d, "lag_records") == 1, 10000);
+    assert_true(relay_seconds(d, "lag_seconds") < 7000);
+    daemon_stop(d);
+}
 
 static void
 msockctl_shows_the_relay(void **state)
@@ -236,6 +259,7 @@ main(void)
         SYSTEM_TEST(a_relay_without_a_journal_is_warned_of),
         SYSTEM_TEST(a_window_that_is_too_small_is_warned_of),
         SYSTEM_TEST(what_was_relayed_is_removed_in_time_and_nothing_else),
+        SYSTEM_TEST(a_clock_that_was_set_forward_makes_no_record_old),
         SYSTEM_TEST(msockctl_shows_the_relay),
     };
 

@@ -52,10 +52,10 @@ MS_MUST_CHECK int follow_save(struct follow *f);
 struct follow_lag {
     uint64_t records;
     uint64_t bytes;
-    uint64_t oldest_us;  /* since 1970: when the oldest of them was written; 0: there is none */
-    bool counting;       /* records are more: not all were counted yet */
-    uint64_t lost_bytes; /* taken away before they were done, since follow_open */
-    uint64_t damaged;    /* damaged stretches passed over, since follow_open */
+    uint64_t oldest_us;        /* by clock_id_us: when the oldest was written; 0: there is none */
+    bool counting;             /* records are more: not all were counted yet */
+    uint64_t lost_bytes;       /* taken away before they were done, since follow_open */
+    uint64_t damaged;          /* damaged stretches passed over, since follow_open */
     char newest[ULID_LEN + 1]; /* the largest id that is done; "": none */
 };
 
