@@ -336,6 +336,53 @@ the_reason_of_the_end_is_told(void **state)
     }
 }
 
+/* What the client cannot go on with: SYN-ACKs that are always damaged, last steps that always
+ * arrive damaged, and a packet that there is not. */
+static void
+serve_impossible(struct byte_server *s)
+{
+    const char *damaged = "{\"error\":\"checksum\",\"message\":\"damaged\"}";
+    struct packet *p = malloc(sizeof(*p));
+    char which = *(const char *)s->arg;
+
+    if (which != 'y')
+        greet(s, "step-by-step", 1);
+    while (which != 't' && packet_read(s, p)) {
+        if (which == 'y')
+            packet_say_with(s, ACK, 0, "{\"status\":\"ok\"}", 1);
+        else
+            packet_say(s, ERROR, 0, damaged);
+    }
+    if (which == 't')
+        packet_say(s, 0x77, 0, "");
+    (void)byte_until_end(s);
+    free(p);
+}
+
+static void
+the_end_that_the_client_makes_has_its_reason_too(void **state)
+{
+    static const struct {
+        const char *which, *reason;
+    } cases[] = {{"y", "too many damaged packets"},
+                 {"s", "too many damaged packets"},
+                 {"t", "there is no such packet"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct byte_server s;
+        msock *m;
+
+        byte_server_start(&s, serve_impossible, (void *)(uintptr_t)cases[i].which);
+        m = client_open("cnp://%s", s.at);
+        msock_set_retries(m, 0, 1, 2);
+        assert_int_not_equal(msock_send(m, "one", 3), MSOCK_OK);
+        assert_non_null(strstr(msock_error(m), cases[i].reason));
+        msock_close(m);
+        byte_server_stop(&s);
+    }
+}
+
 /* Four packets are on their way before any of them is acknowledged, the last one first. */
 static void
 serve_window(struct byte_server *s)
@@ -534,6 +581,7 @@ main(void)
         cmocka_unit_test(without_its_ack_a_message_is_in_doubt_and_not_sent_again),
         cmocka_unit_test(the_last_word_says_what_was_not_taken),
         cmocka_unit_test(the_reason_of_the_end_is_told),
+        cmocka_unit_test(the_end_that_the_client_makes_has_its_reason_too),
         cmocka_unit_test(a_burst_fills_the_window),
         cmocka_unit_test(replies_and_messages_of_the_server_are_acknowledged),
         cmocka_unit_test(what_begins_before_its_ack_is_no_reply_to_a_message),

@@ -104,6 +104,7 @@ cnp_say_close(struct cnp *cnp, struct proto_io *io, uint16_t sequence, const cha
     if (cnp->state == CNP_LEAVING || cnp->state == CNP_CLOSED)
         return PROTO_CLOSE;
     io->tally->err++;
+    cnp_note_refusal(io, text); /* a client's caller hears the reason as well */
     cnp_say_about(cnp, io, sequence, code, text, true);
     return PROTO_CLOSE;
 }
