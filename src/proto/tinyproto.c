@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define SIZE_FIRST_BYTE_MAX 0xf0 /* so that no SIZE is over F0FFFFFF */
+#define SAID_GENERIC_ERROR  "the server has said GENERIC_ERROR"
 
 /* --- what this side says --- */
 
@@ -30,11 +31,20 @@ tinyproto_fault(struct tinyproto *tp, struct proto_io *io)
     return tinyproto_end(tp);
 }
 
+/* Why the connection ends, for a client's caller. */
+static void
+tinyproto_complain(const struct proto_io *io, const char *complaint)
+{
+    if (io->outbox->results != NULL)
+        io->outbox->results->complaint = complaint;
+}
+
 /* A signal that cannot come now. */
 static enum proto_event
 tinyproto_nonsense(struct tinyproto *tp, struct proto_io *io)
 {
     io->tally->header++;
+    tinyproto_complain(io, "the server has said a signal that cannot come now");
     return tinyproto_fault(tp, io);
 }
 
@@ -137,6 +147,7 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
     tp->left = be32_load(tp->head);
     if (tp->left > io->limits->max_message_size) {
         io->tally->too_large++;
+        tinyproto_complain(io, "the server has a message that is too large to be taken");
         return tinyproto_fault(tp, io);
     }
     if (tp->asking && tp->role == PROTO_CLIENT) {
@@ -181,13 +192,17 @@ tinyproto_opening(struct tinyproto *tp, struct proto_io *io, uint8_t signal)
             tinyproto_say(io, TINYPROTO_OK, false);
         return PROTO_MORE;
     }
-    if (tp->role == PROTO_CLIENT && (signal == TINYPROTO_CONLIMIT || signal == TINYPROTO_CONFLICT ||
-                                     signal == TINYPROTO_GENERIC_ERROR)) {
-        if (signal == TINYPROTO_CONLIMIT && io->outbox->results != NULL)
-            strcpy(io->outbox->results->code, "busy");
-        return tinyproto_end(tp);
-    }
-    return tinyproto_nonsense(tp, io);
+    if (tp->role == PROTO_SERVER)
+        return tinyproto_nonsense(tp, io);
+    if (signal == TINYPROTO_CONLIMIT && io->outbox->results != NULL)
+        strcpy(io->outbox->results->code, "busy");
+    else if (signal == TINYPROTO_CONFLICT)
+        tinyproto_complain(io, "the server has said CONFLICT");
+    else if (signal == TINYPROTO_GENERIC_ERROR)
+        tinyproto_complain(io, SAID_GENERIC_ERROR);
+    else if (signal != TINYPROTO_CONLIMIT)
+        return tinyproto_nonsense(tp, io);
+    return tinyproto_end(tp);
 }
 
 static enum proto_event
@@ -291,7 +306,7 @@ tinyproto_eof(void *state, struct proto_io *io, struct message **message_out)
     if (results == NULL || tp->state != TINYPROTO_SIZE || tp->have != 1 ||
         tp->head[0] != TINYPROTO_GENERIC_ERROR)
         return PROTO_CLOSE;
-    results->complaint = "the server has said GENERIC_ERROR";
+    tinyproto_complain(io, SAID_GENERIC_ERROR);
     if (!tp->asking || results->sent > 0)
         return PROTO_CLOSE;
     snprintf(results->refusal, sizeof(results->refusal), "GENERIC_ERROR to its size");

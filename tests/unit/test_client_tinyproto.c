@@ -208,6 +208,32 @@ a_server_that_is_full_is_asked_again(void **state)
 }
 
 static void
+the_signal_in_place_of_the_greeting_is_named(void **state)
+{
+    static const struct {
+        struct opening opening;
+        const char *named;
+    } cases[] = {{{{"\xfd"}, 1}, "CONFLICT"},
+                 {{{"\xfc"}, 1}, "a signal that cannot come"},
+                 {{{"\xff\xfe"}, 1}, "a signal that cannot come"},
+                 {{{"\xff\xf0\xff\xff\xff"}, 1}, "too large"}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct byte_server s;
+        msock *m;
+
+        byte_server_start(&s, serve_opening, (void *)(uintptr_t)&cases[i].opening);
+        m = client_open("tinyproto://%s", s.at);
+        msock_set_retries(m, 0, 1, 2);
+        assert_int_not_equal(msock_send(m, "x", 1), MSOCK_OK);
+        assert_non_null(strstr(msock_error(m), cases[i].named));
+        msock_close(m);
+        byte_server_stop(&s);
+    }
+}
+
+static void
 serve_silence(struct byte_server *s)
 {
     byte_until_end(s);
@@ -393,6 +419,7 @@ main(void)
         cmocka_unit_test(where_both_begin_the_server_yields),
         cmocka_unit_test(what_crosses_a_message_is_no_reply_to_it),
         cmocka_unit_test(a_server_that_is_full_is_asked_again),
+        cmocka_unit_test(the_signal_in_place_of_the_greeting_is_named),
         cmocka_unit_test(a_server_that_never_greets_is_unreachable),
         cmocka_unit_test(what_nobody_has_consented_to_is_offered_again),
         cmocka_unit_test(a_size_that_is_refused_is_not_offered_for_ever),
