@@ -187,6 +187,12 @@ $(B)/msockd_nats.so: $(patsubst %.c,$(B)/plugin/%.o,$(PLUGIN_SRC))
 	$(Q)$(CC) -shared $(SAN) -Wl,-z,relro,-z,now -Wl,-z,defs $(LDFLAGS) -o $@ $^ \
 	    $(shell $(PKG_CONFIG) --libs libnats) -pthread
 
+# Where `make install` is given another directory than `make` was, this is compiled again.
+$(B)/plugin_dir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIBDIR)/msockd' | cmp -s - $@ || echo '$(LIBDIR)/msockd' >$@
+
+$(B)/obj/src/common/runtime_dir.o: $(B)/plugin_dir
 $(B)/obj/src/common/runtime_dir.o: PIE_CFLAGS += -DMSOCK_PLUGIN_DIR='"$(LIBDIR)/msockd"'
 
 # Everything of the daemon but its main, for the programs and for the unit tests.
