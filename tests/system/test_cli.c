@@ -411,6 +411,36 @@ every_view_of_msockctl_works_on_a_running_daemon(void **state)
     daemon_stop(d);
 }
 
+/* In a directory of its own, beside a part that is no program. */
+static void
+a_part_that_does_not_run_is_named(void **state)
+{
+    char dir[HARNESS_PATH_LEN], program[HARNESS_PATH_LEN], part[HARNESS_PATH_LEN];
+    const char *const argv[] = {program, "top", NULL};
+    struct run_options how = {0};
+    struct run_result result;
+    struct running r;
+    char *bytes;
+    size_t n;
+
+    (void)state;
+    harness_directory(dir);
+    harness_join(program, dir, "msockctl");
+    harness_join(part, dir, "msockctl-top");
+    bytes = harness_read_file(harness_program("msockctl"), &n);
+    assert_non_null(bytes);
+    harness_write_file(program, bytes, n);
+    free(bytes);
+    assert_int_equal(chmod(program, 0755), 0);
+    harness_write_file(part, "", 0);
+    run_start(&r, argv, &how);
+    run_finish(&r, 20000, &result);
+    assert_int_equal(result.status, 69);
+    assert_non_null(strstr(result.err, part));
+    assert_non_null(strstr(result.err, "Permission denied; install libncurses-dev"));
+    run_result_free(&result);
+}
+
 static void
 what_workers_hold_for_peers_is_told(void **state)
 {
@@ -444,6 +474,7 @@ main(void)
         SYSTEM_TEST(what_tells_no_size_is_sent_as_a_file),
         SYSTEM_TEST(msockctl_without_a_daemon_says_so),
         SYSTEM_TEST(every_view_of_msockctl_works_on_a_running_daemon),
+        SYSTEM_TEST(a_part_that_does_not_run_is_named),
         SYSTEM_TEST(what_workers_hold_for_peers_is_told),
     };
 

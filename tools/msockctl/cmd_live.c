@@ -32,8 +32,8 @@ live_become(struct ctl *ctl, int argc, char *argv[], const char *program, const 
     free(words);
     if (argc > 1 && (strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "--help") == 0))
         return ctl_options(ctl, argc, argv, NULL, 0);
-    ctl_error(ctl, "%s is missing; install the package msockd-tools, or build msockd with %s (%s)",
-              program, packages, strerror(error));
+    ctl_error(ctl, "cannot run %s: %s; install %s and build msockd again", path, strerror(error),
+              packages);
     return EX_UNAVAILABLE;
 }
 
