@@ -77,7 +77,10 @@ main(int argc, char **argv)
 
     server = msock_server_create();
     if (argc != 3 || server == NULL || chdir(argv[2]) < 0) {
-        fprintf(stderr, "usage: filedrop URL DIRECTORY\n");
+        if (argc == 3)
+            perror(argv[2]);
+        else
+            fprintf(stderr, "usage: filedrop URL DIRECTORY\n");
         msock_server_destroy(server);
         return 64;
     }

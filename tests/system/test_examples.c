@@ -190,6 +190,8 @@ a_dropped_file_is_there_and_whole(void **state)
     run_result_free(&result);
     free(stored);
     free(sent);
+    expect(run_program(harness_program("examples/filedrop"), "msp://127.0.0.1:0", to, NULL), 64, "",
+           "picture.png: Not a directory");
 }
 
 int
