@@ -58,6 +58,10 @@ tls_asked_create(const struct tls_asked *asked, char error[TLS_ERROR_LEN])
                               .verify = asked->insecure ? TLS_VERIFY_NOBODY : TLS_VERIFY_PEER,
                               .pem = &pem};
 
+    if (asked->name != NULL && (asked->name[0] == '\0' || strlen(asked->name) > TLS_NAME_MAX)) {
+        snprintf(error, TLS_ERROR_LEN, "the name of a server has 1 to %d bytes", TLS_NAME_MAX);
+        return NULL;
+    }
     if ((asked->cert == NULL) != (asked->key == NULL)) {
         snprintf(error, TLS_ERROR_LEN, "a certificate and its key go together: the %s is missing",
                  asked->key == NULL ? "key" : "certificate");

@@ -36,15 +36,20 @@ struct tls_session {
 
 /* --- life --- */
 
-/* The name that a client expects, which may be an address. */
+/* The name that a client expects, which may be an address. A certificate knows neither zones
+ * ("fe80::1%eth0") nor the dot at the end of a whole name. */
 static int
-session_expect(struct tls_session *s, const char *name)
+session_expect(struct tls_session *s, const char *text)
 {
     unsigned char address[16];
+    char name[TLS_NAME_MAX + 1];
     X509_VERIFY_PARAM *param = SSL_get0_param(s->ssl);
+    size_t n = strlen(text);
 
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, "%"), text);
     if (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(param, name) == 1 ? 0 : -1;
+    snprintf(name, sizeof(name), "%.*s", (int)(n > 1 && text[n - 1] == '.' ? n - 1 : n), text);
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
     return SSL_set_tlsext_host_name(s->ssl, name) == 1 && SSL_set1_host(s->ssl, name) == 1 ? 0 : -1;
 }

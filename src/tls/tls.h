@@ -10,6 +10,7 @@
 
 #define TLS_ERROR_LEN    512
 #define TLS_IDENTITY_LEN 256 /* with NUL */
+#define TLS_NAME_MAX     255 /* bytes of a server's name */
 #define TLS_SECRET_LEN   32
 /* What a session holds in memory, about: measured with OpenSSL 3.0 between two messages. */
 #define TLS_SESSION_COST (24u << 10)

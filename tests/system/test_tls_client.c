@@ -194,6 +194,8 @@ wrong_options_are_told(void **state)
         {"$M -u $U send --ca good.key x", EX_USAGE, "there is none in the file"},
         {"$M -u msp://localhost send --ca ca.pem x", EX_USAGE, "--ca and its like are for a URL"},
         {"$M -u msp+tls://localhost?tls_verify=no send x", EX_USAGE, "tls_verify"},
+        {"$M -u msp+tls://localhost?tls_name= send x", EX_USAGE, "a server has 1 to 255 bytes"},
+        {"$M -u $U send --server-name $(printf %0256d 0) x", EX_USAGE, "a server has 1 to 255"},
         {"$M -u msp://localhost?tls_ca=ca.pem send x", EX_USAGE, "tls_ca"},
         {"$M -u msp+ssl://localhost send x", EX_USAGE, "expected PROTOCOL://"},
         {"$M -u msp+tls:///run/none/x.sock send -r 0 x", EX_UNAVAILABLE, "no such socket"},

@@ -369,6 +369,8 @@ servers_are_checked(void **state)
     } wrong[] = {
         {"server", "elsewhere", "hostname mismatch"},
         {"server", "127.0.0.2", "IP address mismatch"},
+        {"server", "::2%lo", "IP address mismatch"},
+        {"server", "localhost%lo", "hostname mismatch"},
         {"foreign", "localhost", "unable to get local issuer certificate"},
         {"client", "localhost", "hostname mismatch"},
     };
@@ -384,7 +386,8 @@ servers_are_checked(void **state)
             fail_msg("%s: %s", wrong[i].reason, tls_error(p.client));
         pair_close(&p);
     }
-    for (const char *const *name = (const char *const[]){"localhost", "127.0.0.1", "::1", NULL};
+    for (const char *const *name =
+             (const char *const[]){"localhost", "localhost.", "127.0.0.1", "::1", "::1%lo", NULL};
          *name != NULL; name++) {
         struct pair p = pair_of("server", NULL, *name);
 
