@@ -203,6 +203,44 @@ what_is_not_old_enough_or_still_written_stays(void **state)
     expect(c, "");
 }
 
+static int write_error;
+
+static ssize_t
+failing_write(int fd, const void *data, size_t n, off_t at)
+{
+    errno = write_error;
+    return write_error != 0 ? -1 : file_ops_synced.write(fd, data, n, at);
+}
+
+/* Else nothing would ever make room on a full disk. */
+static void
+what_is_done_goes_where_there_is_no_room_to_save_that(void **state)
+{
+    struct context *c = *state;
+    char error[FOLLOW_ERROR_LEN];
+    struct follow_item *item;
+
+    add_file(c, 1, "a", "a");
+    write_segment(c, SEGMENT_A);
+    c->ops.write = failing_write;
+    c->follow = follow_open(&c->f->config, &c->ops, error);
+    assert_non_null(c->follow);
+    assert_int_equal(follow_next(c->follow, &item), 1);
+    follow_done(c->follow, item);
+    for (unsigned i = 0; i < 2; i++) {
+        write_error = i == 0 ? EIO : ENOSPC;
+        assert_int_equal(follow_save(c->follow), -1);
+        free(c->finished.segments);
+        follow_finished(c->follow, &c->finished);
+        assert_int_equal(turn(c), 0);
+        assert_int_equal(c->tally.segments, i);
+    }
+    write_error = 0;
+    assert_int_equal(count(c, "files") + count(c, "journal"), 0);
+    relay(c, 0);
+    assert_int_equal(follow_next(c->follow, &item), 0);
+}
+
 /* Its last write was when the clock was ahead. */
 static void
 a_segment_from_a_time_to_come_goes_by_the_age_of_its_ids(void **state)
@@ -674,6 +712,7 @@ main(void)
         TEST(what_was_relayed_goes_with_its_files_and_blobs),
         TEST(what_was_not_relayed_or_not_saved_stays_with_all_behind_it),
         TEST(what_is_not_old_enough_or_still_written_stays),
+        TEST(what_is_done_goes_where_there_is_no_room_to_save_that),
         TEST(a_segment_from_a_time_to_come_goes_by_the_age_of_its_ids),
         TEST(a_large_rest_of_the_journal_is_not_read_for_little),
         TEST(a_body_that_another_segment_names_goes_with_the_last_of_them),

@@ -33,7 +33,7 @@ struct followed {
     uint64_t size;   /* at the last look */
     uint64_t good;   /* so many bytes are safe */
     uint64_t read_at;
-    uint64_t saved;    /* the position that is safe */
+    uint64_t saved;    /* the position that is safe, or that found no room to be */
     uint64_t retry_us; /* monotonic: it is not looked at before */
     struct followed_lines lines;
     struct followed_line *next; /* the first of them that was not told */

@@ -224,6 +224,8 @@ position_replace(struct follow *f, const struct buffer *line)
     return rc;
 }
 
+/* On a full disk what is done may go before that is saved, since nothing else makes room: what is
+ * gone is not told again. */
 int
 follow_save(struct follow *f)
 {
@@ -237,12 +239,14 @@ follow_save(struct follow *f)
     position_write(f, &line);
     rc = position_replace(f, &line);
     buffer_fini(&line);
+    if (rc < 0 && !message_found_no_room(errno))
+        return -1;
+    for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link))
+        s->saved = followed_position(s);
     if (rc < 0)
         return -1;
     f->has_moved = false;
     memcpy(f->risen, f->rising, sizeof(f->risen));
-    for (s = TAILQ_FIRST(&f->segments); s != NULL; s = TAILQ_NEXT(s, link))
-        s->saved = followed_position(s);
     return 0;
 }
 
