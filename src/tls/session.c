@@ -255,6 +255,8 @@ session_peek(struct tls_session *s)
     while (n < 0 && errno == EINTR);
     if (n == 0)
         return session_fail(s, ECONNRESET, "it has gone without a word");
+    if (n < 0 && errno != EAGAIN)
+        return session_fail(s, errno, strerror(errno));
     if (n > 0 && first != HANDSHAKE)
         return session_fail(s, EPROTO, "it does not speak TLS, which this listener does");
     return (int)n;

@@ -535,6 +535,20 @@ what_does_not_speak_tls_is_told_apart(void **state)
     pair_close(&p);
 }
 
+static void
+a_peer_that_resets_before_its_first_word_is_named_so(void **state)
+{
+    struct pair p = pair_of("server", NULL, "localhost");
+
+    (void)state;
+    assert_int_equal(send(p.fds[0], "x", 1, 0), 1); /* unread, which makes the close a reset */
+    fd_close(&p.fds[1]);
+    assert_int_equal(tls_handshake(p.server), -1);
+    assert_int_equal(errno, ECONNRESET);
+    assert_string_equal(tls_error(p.server), strerror(ECONNRESET));
+    pair_close(&p);
+}
+
 /* --- files --- */
 
 static void
@@ -893,6 +907,7 @@ main(void)
         cmocka_unit_test(servers_are_checked),
         cmocka_unit_test(clients_are_checked_and_named),
         cmocka_unit_test(what_does_not_speak_tls_is_told_apart),
+        cmocka_unit_test(a_peer_that_resets_before_its_first_word_is_named_so),
         cmocka_unit_test(wrong_files_are_refused_with_the_reason),
         cmocka_unit_test(a_chain_ends_with_its_first_certificate_that_ends),
         cmocka_unit_test(keys_may_change_but_not_without_an_end),
