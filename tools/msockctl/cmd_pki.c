@@ -120,8 +120,8 @@ issue_names(const struct ctl *ctl, const char *name, char *list, const char *out
 
     if (!pki_name_is_good(name)) {
         (void)ctl_usage(ctl,
-                        "\"%s\" cannot be the name: it has 1 to %d letters, digits, '.', '-', '_'"
-                        " and ':', and is not \"" PKI_AUTHORITY "\"",
+                        "\"%s\" cannot be the name: it has 1 to %d letters, digits, '.', '-'"
+                        " and '_', or is an IPv6 address; and it is not \"" PKI_AUTHORITY "\"",
                         name, PKI_NAME_MAX);
         return 0;
     }

@@ -5,6 +5,7 @@
 #include "common/fd.h"
 #include "common/text.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/err.h>
@@ -41,11 +42,14 @@ static bool
 name_has_good_bytes(const char *name, size_t max)
 {
     size_t n = strlen(name);
+    struct in6_addr address;
 
     for (size_t i = 0; i < n; i++)
         if (!text_is_alnum(name[i]) && strchr("._-:", name[i]) == NULL)
             return false;
-    return n > 0 && n <= max && name[0] != '.' && name[0] != '-';
+    if (memchr(name, ':', n) != NULL)
+        return inet_pton(AF_INET6, name, &address) == 1;
+    return n > 0 && n <= max && name[0] != '.' && name[0] != '-' && name[n - 1] != '.';
 }
 
 bool
