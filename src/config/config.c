@@ -307,7 +307,7 @@ config_fill_exempt(struct config *config, const struct settings *s, char *error)
 
     if (strcmp(text, "none") == 0 || source_rules_parse(text, &config->exempt, reason) == 0)
         return 0;
-    return config_fail(error, "%s: %s, or none", origin, reason);
+    return config_fail(error, "%s: %s (none exempts nobody)", origin, reason);
 }
 
 static int

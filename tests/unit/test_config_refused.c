@@ -37,8 +37,10 @@ wrong_files_are_refused_with_line_and_reason(void **state)
          "2: packet_size_max = \"1K\": less than packet_size, which is 2048"},
         {"max_json_depth = 2001",
          "1: max_json_depth = \"2001\": expected a number of levels from 1 to 2000"},
-        {"exempt = 10.0.0.0/33",
-         "1: exempt = \"10.0.0.0/33\": expected 0 to 32 bits behind the slash, or none"},
+        {"exempt = 10.0.0.0/33", "1: exempt = \"10.0.0.0/33\": expected 0 to 32 bits behind the "
+                                 "slash (none exempts nobody)"},
+        {"exempt = user:nosuchuser-",
+         "1: exempt = \"user:nosuchuser-\": there is no such user (none exempts nobody)"},
         {"user = nosuchuser-", "1: user = \"nosuchuser-\": there is no such user"},
         {"group = nosuchgroup-", "1: group = \"nosuchgroup-\": there is no such group"},
         {"tiemout = 2s", "1: unknown option \"tiemout\"; did you mean \"timeout\"?"},
