@@ -197,6 +197,23 @@ listener_read_option(const struct listener_place *at, const struct url_option *g
     return 0;
 }
 
+/* Whoever names certificates or proxies and leaves the switch out would let everybody in. */
+static int
+listener_check_switch(const struct listener_place *at, const struct url *url,
+                      const uint64_t number[OPTION_COUNT], enum option_id id)
+{
+    const char *name = config_options[id].name;
+    size_t n = strlen(name);
+
+    for (size_t i = 0; number[id] == 0 && i < url->option_count; i++) {
+        const char *given = url->options[i].name;
+
+        if (strncmp(given, name, n) == 0 && given[n] == '_')
+            return listener_fail(at, "%s needs %s=required", given, name);
+    }
+    return 0;
+}
+
 /* Puts the URL's own values over the general ones. */
 static int
 listener_read_options(const struct listener_place *at, const struct url *url,
@@ -217,7 +234,9 @@ listener_read_options(const struct listener_place *at, const struct url *url,
     }
     if (number[OPTION_PACKET_SIZE] > number[OPTION_PACKET_SIZE_MAX])
         return listener_fail(at, "packet_size is more than packet_size_max");
-    return 0;
+    if (listener_check_switch(at, url, number, OPTION_TLS) < 0)
+        return -1;
+    return listener_check_switch(at, url, number, OPTION_PROXY);
 }
 
 static void
