@@ -7,6 +7,7 @@
 #include "handler/exec/exec.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 extern char **environ;
 
@@ -188,6 +189,38 @@ a_helper_does_what_it_is_for_and_nothing_else(void **state)
     exec_helper_stop(&helper);
 }
 
+/* Memory for three, rounded up, has room for a fourth. */
+static void
+a_helper_takes_no_descriptor_too_many(void **state)
+{
+    const struct exec_place place = {.command = "true", .listener = "l", .data_dir = "/"};
+    const int request[2] = {0, 0}, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    const int fds[4] = {null, null, null, null};
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof(fds))];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof(fds)),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct iovec part = {(void *)(uintptr_t)request, sizeof(request)};
+    const struct msghdr msg = {.msg_iov = &part,
+                               .msg_iovlen = 1,
+                               .msg_control = control.bytes,
+                               .msg_controllen = sizeof(control.bytes)};
+    struct exec_helper helper;
+    int reply[2], status; /* a pid and an error */
+
+    (void)state;
+    memcpy(CMSG_DATA(&control.header), fds, sizeof(fds));
+    assert_int_equal(exec_helper_start(&helper, &place), 0);
+    assert_int_equal(sendmsg(helper.fd, &msg, 0), sizeof(request));
+    assert_int_equal(recv(helper.fd, reply, sizeof(reply), 0), sizeof(reply));
+    assert_int_equal(reply[1], 0);
+    assert_int_equal(waitpid(reply[0], &status, 0), reply[0]);
+    exec_helper_stop(&helper);
+    close(null);
+}
+
 int
 main(void)
 {
@@ -196,6 +229,7 @@ main(void)
         cmocka_unit_test(what_cannot_begin_is_told_and_leaves_no_process),
         cmocka_unit_test(the_workers_own_signals_stay_as_they_were),
         cmocka_unit_test(a_helper_does_what_it_is_for_and_nothing_else),
+        cmocka_unit_test(a_helper_takes_no_descriptor_too_many),
         cmocka_unit_test_setup_teardown(the_children_of_a_killed_worker_are_killed, exec_setup_pool,
                                         exec_teardown),
     };

@@ -212,7 +212,7 @@ helper_start(const char *vars, size_t n, const int fds[3], struct helper_reply *
         helper_note(reply->pid);
 }
 
-/* Returns how many descriptors came; those that are too many are closed. */
+/* Returns how many descriptors came; the kernel leaves out those that are too many. */
 static int
 helper_descriptors(struct msghdr *msg, int fds[3])
 {
@@ -243,16 +243,17 @@ helper_answer(struct helper_request *request, size_t n, const int fds[3], int fd
 static bool
 helper_turn(void *bytes)
 {
+    int fds[HELPER_STANDARDS] = {-1, -1, -1};
     union {
         struct cmsghdr header;
-        char bytes[CMSG_SPACE(HELPER_STANDARDS * sizeof(int))];
+        char bytes[CMSG_SPACE(sizeof(fds))];
     } control;
     struct iovec part = {bytes, HELPER_TEXT_MAX};
     struct msghdr msg = {.msg_iov = &part,
                          .msg_iovlen = 1,
                          .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    int fds[HELPER_STANDARDS] = {-1, -1, -1}, count;
+                         .msg_controllen = CMSG_LEN(sizeof(fds))}; /* the union has room for more */
+    int count;
     ssize_t n = recvmsg(HELPER_FD, &msg, MSG_CMSG_CLOEXEC);
 
     if (n <= 0)
