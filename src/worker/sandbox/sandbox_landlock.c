@@ -140,9 +140,15 @@ ruleset_allow_system(struct ruleset *r)
 static void
 ruleset_allow_needs(struct ruleset *r, const struct sandbox_needs *needs)
 {
-    static const char *const always[] = {"/usr",           "/lib",           "/lib64",
-                                         "/etc/ssl",       "/etc/localtime", "/etc/ld.so.cache",
-                                         "/proc/self/exe", "/proc/self/fd"};
+    static const char *const always[] = {"/usr",
+                                         "/lib",
+                                         "/lib64",
+                                         "/etc/ssl/certs",
+                                         "/etc/ssl/openssl.cnf",
+                                         "/etc/localtime",
+                                         "/etc/ld.so.cache",
+                                         "/proc/self/exe",
+                                         "/proc/self/fd"};
     const struct config *config = needs->config;
     char plugins[PROGRAM_PART_LEN];
 

@@ -19,12 +19,14 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
-#define CALLS        1024 /* numbers of calls are below */
-#define CODE_SECCOMP 1    /* SYS_SECCOMP of the kernel's asm-generic/siginfo.h */
+#define CALLS          1024                             /* numbers of calls are below */
+#define FLAGS_OF_FILES (O_DIRECT | O_ASYNC | O_NOATIME) /* none of a worker's business */
+#define CODE_SECCOMP   1 /* SYS_SECCOMP of the kernel's asm-generic/siginfo.h */
 
 /* --- the lists --- */
 
@@ -40,11 +42,10 @@ static const int calls_allowed[] = {
     SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rename),
     SCMP_SYS(renameat), SCMP_SYS(renameat2), SCMP_SYS(linkat), SCMP_SYS(ftruncate),
     SCMP_SYS(fallocate), SCMP_SYS(fsync), SCMP_SYS(fdatasync), SCMP_SYS(sync_file_range),
-    SCMP_SYS(syncfs), SCMP_SYS(fadvise64), SCMP_SYS(flock), SCMP_SYS(fchmod),
-    SCMP_SYS(copy_file_range), SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(pipe),
-    SCMP_SYS(pipe2), SCMP_SYS(memfd_create), SCMP_SYS(getcwd), SCMP_SYS(umask), SCMP_SYS(io_setup),
-    SCMP_SYS(io_submit), SCMP_SYS(io_getevents), SCMP_SYS(io_pgetevents), SCMP_SYS(io_cancel),
-    SCMP_SYS(io_destroy),
+    SCMP_SYS(syncfs), SCMP_SYS(fadvise64), SCMP_SYS(flock), SCMP_SYS(copy_file_range),
+    SCMP_SYS(sendfile), SCMP_SYS(splice), SCMP_SYS(pipe), SCMP_SYS(pipe2), SCMP_SYS(memfd_create),
+    SCMP_SYS(getcwd), SCMP_SYS(umask), SCMP_SYS(io_setup), SCMP_SYS(io_submit),
+    SCMP_SYS(io_getevents), SCMP_SYS(io_pgetevents), SCMP_SYS(io_cancel), SCMP_SYS(io_destroy),
     /* memory; mmap and mprotect stand below */
     SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise), SCMP_SYS(brk), SCMP_SYS(msync),
     SCMP_SYS(membarrier),
@@ -103,10 +104,10 @@ static const int calls_bad[] = {
     SCMP_SYS(quotactl), SCMP_SYS(quotactl_fd), SCMP_SYS(syslog), SCMP_SYS(vhangup),
     SCMP_SYS(name_to_handle_at), SCMP_SYS(open_by_handle_at), SCMP_SYS(fanotify_init),
     SCMP_SYS(fanotify_mark), SCMP_SYS(mknod), SCMP_SYS(mknodat), SCMP_SYS(symlink),
-    SCMP_SYS(symlinkat), SCMP_SYS(link), SCMP_SYS(truncate), SCMP_SYS(chmod), SCMP_SYS(fchmodat),
-    SCMP_SYS(chown), SCMP_SYS(lchown), SCMP_SYS(fchown), SCMP_SYS(fchownat), SCMP_SYS(setxattr),
-    SCMP_SYS(lsetxattr), SCMP_SYS(fsetxattr), SCMP_SYS(chdir), SCMP_SYS(fchdir), SCMP_SYS(setuid),
-    SCMP_SYS(setgid), SCMP_SYS(setreuid), SCMP_SYS(setregid), SCMP_SYS(setresuid),
+    SCMP_SYS(symlinkat), SCMP_SYS(link), SCMP_SYS(truncate), SCMP_SYS(chmod), SCMP_SYS(fchmod),
+    SCMP_SYS(fchmodat), SCMP_SYS(chown), SCMP_SYS(lchown), SCMP_SYS(fchown), SCMP_SYS(fchownat),
+    SCMP_SYS(setxattr), SCMP_SYS(lsetxattr), SCMP_SYS(fsetxattr), SCMP_SYS(chdir), SCMP_SYS(fchdir),
+    SCMP_SYS(setuid), SCMP_SYS(setgid), SCMP_SYS(setreuid), SCMP_SYS(setregid), SCMP_SYS(setresuid),
     SCMP_SYS(setresgid), SCMP_SYS(setfsuid), SCMP_SYS(setfsgid), SCMP_SYS(setgroups),
     SCMP_SYS(capset), SCMP_SYS(shmget), SCMP_SYS(shmat), SCMP_SYS(shmctl), SCMP_SYS(msgget),
     SCMP_SYS(semget), SCMP_SYS(mq_open), SCMP_SYS(landlock_restrict_self)};
@@ -281,9 +282,10 @@ filter_memory(scmp_filter_ctx f)
 static int
 filter_shared(scmp_filter_ctx f)
 {
-    int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
-                              SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
-                              SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_NONBLOCK, O_NONBLOCK));
+    int rc = seccomp_rule_add(
+        f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
+        SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
+        SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, O_NONBLOCK | FLAGS_OF_FILES, O_NONBLOCK));
 
     if (rc == 0)
         rc = filter_allow_value(f, SCMP_SYS(shutdown), 1, UINT32_MAX, SHUT_WR);
@@ -299,13 +301,23 @@ filter_shared(scmp_filter_ctx f)
 static int
 filter_own_sockets(scmp_filter_ctx f)
 {
-    int rc = filter_allow_value(f, SCMP_SYS(fcntl), 1, UINT32_MAX, F_SETFL);
+    int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2,
+                              SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, UINT32_MAX, F_SETFL),
+                              SCMP_CMP64(2, SCMP_CMP_MASKED_EQ, FLAGS_OF_FILES, 0));
 
     if (rc == 0)
         rc = filter_allow_value(f, SCMP_SYS(ioctl), 1, UINT32_MAX, FIONBIO);
     if (rc == 0)
         rc = filter_allow(f, SCMP_SYS(shutdown));
     return rc == 0 ? filter_allow(f, SCMP_SYS(setsockopt)) : rc;
+}
+
+/* No program that runs as the workers' user whoever starts it. The kernel takes these bits away
+ * from a file that is created with them, when something is written to it. */
+static int
+filter_modes(scmp_filter_ctx f)
+{
+    return filter_allow_value(f, SCMP_SYS(fchmod), 1, S_ISUID | S_ISGID, 0);
 }
 
 static int
@@ -317,6 +329,8 @@ filter_descriptors(scmp_filter_ctx f, const struct sandbox_needs *needs)
     if (rc == 0)
         rc = filter_allow_values(f, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctl_commands,
                                  MS_ARRAY_LEN(ioctl_commands));
+    if (rc == 0)
+        rc = filter_modes(f);
     if (rc == 0)
         rc = needs->connects ? filter_own_sockets(f) : filter_shared(f);
     return rc;

@@ -229,6 +229,19 @@ file_unmount(const struct evil *e, const struct attempt *a)
     return umount2(evil_path(e, a->path), MNT_DETACH | UMOUNT_NOFOLLOW);
 }
 
+/* A program that runs as the workers' user, whoever starts it. */
+static long
+file_setuid(const struct evil *e, const struct attempt *a)
+{
+    const char *path = evil_path(e, a->path);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+    long rc = fd < 0 ? -1 : fchmod(fd, S_ISUID | 0755);
+
+    (void)evil_close(fd);
+    (void)unlink(path);
+    return rc;
+}
+
 const struct attempt evil_files[] = {
     {"read-file", evil_open, "%o/secret", O_RDONLY, {0}},
     {"write-file", evil_open, "%o/secret", O_WRONLY, {0}},
@@ -237,6 +250,7 @@ const struct attempt evil_files[] = {
     {"create-nameless-file", evil_open, "%o", O_WRONLY | O_TMPFILE, {0}},
     {"list-directory", evil_open, "%o", O_RDONLY | O_DIRECTORY, {0}},
     {"read-passwords", evil_open, "/etc/shadow", O_RDONLY, {0}},
+    {"list-private-keys", evil_open, "/etc/ssl/private", O_RDONLY | O_DIRECTORY, {0}},
     {"write-passwords", evil_open, "/etc/passwd", O_WRONLY, {0}},
     {"write-binary", evil_open, "%o/program", O_WRONLY, {0}},
     {"read-configuration", evil_open, "%c", O_RDONLY, {0}},
@@ -258,6 +272,7 @@ const struct attempt evil_files[] = {
     {"climb-out", file_climb, "%o/secret", 0, {0}},
     {"chmod-file", file_chmod, "%o/secret", 0, {0}},
     {"chmod-named-file", file_chmod_named, "%o/secret", 0, {0}},
+    {"make-setuid", file_setuid, "%d/files/setuid", 0, {0}},
     {"chown-file", file_chown, "%o/secret", 0, {0}},
     {"change-times", file_times, "%o/secret", 0, {0}},
     {"set-attribute", file_attribute, "%o/secret", 0, {0}},

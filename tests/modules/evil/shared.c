@@ -119,6 +119,20 @@ write_read_only(const struct evil *e, const struct attempt *a)
     return evil_each(e, is_read_only, write_try);
 }
 
+/* Lines of the log are not aligned. */
+static long
+write_direct(const struct evil *e, const struct attempt *a)
+{
+    int flags = fcntl(STDERR_FILENO, F_GETFL) | O_NONBLOCK;
+    long rc = fcntl(STDERR_FILENO, F_SETFL, flags | O_DIRECT);
+
+    (void)e;
+    (void)a;
+    if (rc == 0)
+        (void)fcntl(STDERR_FILENO, F_SETFL, flags);
+    return rc;
+}
+
 /* --- memory --- */
 
 /* Calls try for each mapping of that mode whose name has a->path in it. Returns how many calls
@@ -443,6 +457,7 @@ const struct attempt evil_shared[] = {
     {.name = "seal-shared-memory", .run = seal_memory},
     {.name = "open-again-for-writing", .run = reopen},
     {.name = "write-what-is-for-reading", .run = write_read_only},
+    {.name = "write-log-direct", .run = write_direct},
     {.name = "make-shared-memory-writable", .run = allow_writing, .path = ""},
     {.name = "remove-pages-of-others", .run = remove_pages, .path = ""},
     {.name = "forge-ready", .run = forge_ready},
