@@ -313,10 +313,13 @@ the_reason_of_the_end_is_told(void **state)
         const char *code;
         enum msock_status status;
         int connections;
-    } cases[] = {{"too-large", MSOCK_REFUSED, 1}, {"internal", MSOCK_GIVEN_UP, 2}};
+    } cases[] = {{"too-large", MSOCK_REFUSED, 1},
+                 {"internal", MSOCK_GIVEN_UP, 2},
+                 {"handshake", MSOCK_GIVEN_UP, 2}, /* to a last step that was damaged on its way */
+                 {"bad-session", MSOCK_GIVEN_UP, 2}};
 
     (void)state;
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct msock_counts counts;
         struct byte_server s;
         msock *m;

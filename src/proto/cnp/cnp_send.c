@@ -335,9 +335,9 @@ cnp_again(struct cnp *cnp, struct proto_io *io, struct packet *p, uint16_t seque
 static bool
 cnp_code_ends(const char *code)
 {
-    static const char *const codes[] = {"too-large", "window",  "fragments", "bad-type",
-                                        "timeout",   "retries", "backlog",   "internal",
-                                        "busy",      "shutdown"};
+    static const char *const codes[] = {"too-large", "window",   "fragments", "bad-type",
+                                        "timeout",   "retries",  "backlog",   "internal",
+                                        "busy",      "shutdown", "handshake", "bad-session"};
 
     for (size_t i = 0; i < MS_ARRAY_LEN(codes); i++)
         if (strcmp(code, codes[i]) == 0)
