@@ -318,6 +318,22 @@ directories_that_others_may_write_are_wrong(void **state)
 }
 
 static void
+a_data_directory_that_was_moved_away_is_wrong(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){.workers = 1});
+    const struct patient p = {.runtime_dir = d->runtime_dir};
+    char aside[HARNESS_PATH_LEN];
+
+    (void)state;
+    harness_join(aside, d->dir, "aside");
+    assert_int_equal(rename(d->data_dir, aside), 0);
+    patient_expect_wrong(&p, "data-directory", "is gone while msockd runs");
+    assert_int_equal(rename(aside, d->data_dir), 0);
+    patient_expect_fine(&p, "data-directory");
+    daemon_stop(d);
+}
+
+static void
 a_key_that_everybody_may_read_is_wrong(void **state)
 {
     char dir[HARNESS_PATH_LEN], key[HARNESS_PATH_LEN], config[HARNESS_PATH_LEN];
@@ -609,6 +625,7 @@ main(void)
         SYSTEM_TEST(counters_that_should_be_zero_are_judged),
         SYSTEM_TEST(no_sync_is_wrong),
         SYSTEM_TEST(directories_that_others_may_write_are_wrong),
+        SYSTEM_TEST(a_data_directory_that_was_moved_away_is_wrong),
         SYSTEM_TEST(a_key_that_everybody_may_read_is_wrong),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_wrong),
         SYSTEM_TEST(a_clock_that_was_set_back_is_wrong),

@@ -57,8 +57,12 @@ look_data_directory(const struct doctor *d, struct doctor_finding *f)
 
     if (d->config == NULL)
         return doctor_unknown(f, "%s", d->config_error);
-    if (access(d->config->data_dir, F_OK) < 0)
-        return doctor_unknown(f, "%s: %s", d->config->data_dir, strerror(errno));
+    if (access(d->config->data_dir, F_OK) < 0) {
+        if (d->stats.pid == 0 || errno != ENOENT)
+            return doctor_unknown(f, "%s: %s", d->config->data_dir, strerror(errno));
+        doctor_mend(f, "mount %s, or move it back", d->config->data_dir);
+        return doctor_wrong(f, "%s is gone while msockd runs", d->config->data_dir);
+    }
     if (data_dir_is_trusted(d->config->data_dir, workers_uid(d), &fault))
         return doctor_fine(f, "nobody but the workers may change %s", d->config->data_dir);
     doctor_mend(f, "%s", fault.mend);
