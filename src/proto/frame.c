@@ -54,6 +54,8 @@ static enum proto_event
 frame_too_large(struct frame *f, struct proto_io *io)
 {
     io->tally->too_large++;
+    if (io->outbox->results != NULL)
+        io->outbox->results->complaint = "the server has a message that is too large to be taken";
     return frame_fail(f, io);
 }
 

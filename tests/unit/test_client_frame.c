@@ -513,6 +513,30 @@ half_a_reply_is_none(void **state)
 }
 
 static void
+serve_too_large(struct byte_server *s)
+{
+    EXPECT(s, "\0\0\0\3ask");
+    SAY(s, "\xff\xff\xff\xff");
+    byte_until_end(s);
+}
+
+static void
+a_reply_that_is_too_large_is_told(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_too_large, NULL);
+    m = client_open("frame://%s", s.at);
+    msock_set_want_reply(m, 1);
+    assert_int_equal(msock_send(m, "ask", 3), MSOCK_GIVEN_UP);
+    assert_non_null(strstr(msock_error(m), "too large to be taken"));
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
+static void
 serve_late_reply(struct byte_server *s)
 {
     if (s->connections == 0) {
@@ -640,6 +664,7 @@ main(void)
         cmocka_unit_test(a_message_that_has_left_in_part_is_sent_again_but_at_the_end_of_a_stream),
         cmocka_unit_test(a_message_up_to_the_end_that_is_given_up_half_way_ends_in_a_reset),
         cmocka_unit_test(half_a_reply_is_none),
+        cmocka_unit_test(a_reply_that_is_too_large_is_told),
         cmocka_unit_test(a_reply_that_comes_too_late_is_not_that_of_the_next_message),
         cmocka_unit_test(a_connection_that_ended_meanwhile_is_made_again),
         cmocka_unit_test(a_message_can_be_cancelled_before_it_leaves),
