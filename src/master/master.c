@@ -29,7 +29,7 @@ master_group(const struct config *config)
 }
 
 #define RING_SIZE ((size_t)4 << 20) /* bytes; of the bus, for each worker */
-#define LOOK_US   5000000u          /* between two looks at our files */
+#define LOOK_US   5000000u          /* between two looks at our files and the day */
 
 void
 master_look(struct master *m)
@@ -37,6 +37,7 @@ master_look(struct master *m)
     run_dir_look(&m->run, m->stats.control_ro_fd);
     for (size_t i = 0; m->current != NULL && i < m->current->socket_count; i++)
         listener_look(m->current->sockets[i].socket);
+    reload_mind_certificates(m);
     m->look_at_us = clock_mono_us() + LOOK_US;
 }
 

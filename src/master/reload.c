@@ -161,15 +161,29 @@ reload_log(struct master *m, const struct config *config)
 
 /* While there is time to renew it. */
 static void
-certificate_mind(const struct listener_config *listener, uint64_t until)
+certificate_mind(const struct listener_config *listener, uint64_t now_s)
 {
-    uint64_t now_s = clock_real_us() / 1000000;
+    uint64_t until = (uint64_t)tls_pem_until(&listener->tls);
+    char when[48] = "has ended";
 
     if (until == 0 || until > now_s + CERTIFICATE_WARN_S)
         return;
-    log_line(LOG_certificate_ends,
-             "%s: its certificate ends in %" PRIu64 " days: renew %s, and reload", listener->name,
-             until > now_s ? (until - now_s) / DAY_S : 0, listener->text[OPTION_TLS_CERT]);
+    if (until > now_s)
+        snprintf(when, sizeof(when), "ends in %" PRIu64 " days", (until - now_s) / DAY_S);
+    log_line(LOG_certificate_ends, "%s: its certificate %s: renew %s, and reload", listener->name,
+             when, listener->text[OPTION_TLS_CERT]);
+}
+
+void
+reload_mind_certificates(struct master *m)
+{
+    uint64_t now_s = clock_real_us() / 1000000;
+
+    if (m->minded_day == now_s / DAY_S || m->current == NULL)
+        return;
+    m->minded_day = now_s / DAY_S;
+    for (size_t i = 0; i < m->current->row_count; i++)
+        certificate_mind(&m->current->config->listeners[i], now_s);
 }
 
 static void
@@ -183,13 +197,13 @@ reload_publish(struct master *m, const struct generation *g)
     snprintf(c->data_dir, sizeof(c->data_dir), "%s", config->data_dir);
     snprintf(c->cwd, sizeof(c->cwd), "%s", m->hooks->cwd != NULL ? m->hooks->cwd : "");
     for (size_t i = 0; i < g->row_count; i++) {
-        uint64_t until = (uint64_t)tls_pem_until(&config->listeners[i].tls);
-
         stats_master_listener_meaning(&m->stats, g->rows[i],
                                       handover_meaning(&config->listeners[i]));
-        stats_master_listener_until(&m->stats, g->rows[i], until);
-        certificate_mind(&config->listeners[i], until);
+        stats_master_listener_until(&m->stats, g->rows[i],
+                                    (uint64_t)tls_pem_until(&config->listeners[i].tls));
     }
+    m->minded_day = 0;
+    reload_mind_certificates(m);
     atomic_store(&c->workers, config->workers);
     atomic_store(&c->generation, g->number);
 }

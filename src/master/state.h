@@ -421,6 +421,7 @@ struct master {
     int next_program_fd;              /* upgrading: the one that is to; else -1 */
     char program_path[PATH_MAX];      /* that of the program at the first start; "": not known */
     uint64_t reopens;
+    uint64_t minded_day;    /* since 1970, when certificates were last looked at */
     struct failure failure; /* why it could not start */
 };
 
@@ -482,6 +483,9 @@ void reload_verdict(struct master *m, bool ok, const char *text);
 
 /* pending is ready: commits and says so. */
 void reload_finish(struct master *m);
+
+/* Says once a day which certificates of current end soon, or have ended. */
+void reload_mind_certificates(struct master *m);
 
 /* Appends "8 workers, listening on msp://127.0.0.1:8000, ..." for g. */
 void reload_describe(const struct generation *g, struct buffer *out);

@@ -379,6 +379,23 @@ a_certificate_that_ends_soon_is_shown_and_said(void **state)
     daemon_stop(d);
 }
 
+/* Nobody reloads for weeks. */
+static void
+a_certificate_that_comes_to_its_end_is_said_meanwhile(void **state)
+{
+    struct daemon *d = daemon_start(&(struct daemon_options){
+        .clock = true, .listen = {tls_case_url("frame", "server", "&reply=yes")}});
+    const int64_t day = 86400;
+
+    (void)state;
+    assert_false(daemon_logged(d, "its certificate"));
+    daemon_shift_clock(d, 20 * day);
+    WAIT_FOR(daemon_logged(d, "its certificate ends in 9 days: renew "), 20000);
+    daemon_shift_clock(d, 40 * day);
+    WAIT_FOR(daemon_logged(d, "its certificate has ended: renew "), 20000);
+    daemon_stop(d);
+}
+
 /* What is under way ends in the worker that has its keys. */
 static void
 connections_stay_with_the_worker_that_shook_hands(void **state)
@@ -447,6 +464,7 @@ main(void)
         SYSTEM_TEST(a_reload_takes_the_new_certificate_and_no_bad_one),
         SYSTEM_TEST(authorities_that_are_none_are_refused_by_the_name_of_their_file),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_shown_and_said),
+        SYSTEM_TEST(a_certificate_that_comes_to_its_end_is_said_meanwhile),
         SYSTEM_TEST(connections_stay_with_the_worker_that_shook_hands),
         SYSTEM_TEST(idle_connections_cost_what_they_are_said_to_cost),
     };
