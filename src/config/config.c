@@ -324,6 +324,21 @@ config_fill_relay(struct config *config, const struct settings *s, char *error)
     return 0;
 }
 
+/* Certificates that no listener uses were meant for one, which would listen in the clear. */
+static int
+config_check_certificates(const struct config *config, const struct settings *s, char *error)
+{
+    enum option_id id =
+        s->text[OPTION_TLS_CERT][0] != '\0' ? OPTION_TLS_CERT : OPTION_TLS_CLIENT_CA;
+
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (config->listeners[i].number[OPTION_TLS] != 0)
+            return 0;
+    if (s->text[id][0] == '\0')
+        return 0;
+    return config_fail(error, "%s: no listener has tls=required", s->origin[id]);
+}
+
 static int
 config_fill(struct config *config, const struct config_args *args, const struct settings *s,
             char *error)
@@ -343,7 +358,7 @@ config_fill(struct config *config, const struct config_args *args, const struct 
     for (size_t i = 0; i < s->listener_count; i++)
         if (config_add_listener(config, s, i, error) < 0)
             return -1;
-    return 0;
+    return config_check_certificates(config, s, error);
 }
 
 int
