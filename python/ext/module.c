@@ -132,7 +132,9 @@ bytes_copied(PyObject *object)
     PyObject *view = PyMemoryView_FromObject(object), *copy;
 
     if (view == NULL) {
-        PyErr_Format(PyExc_TypeError, "bytes or str expected, not %R", (PyObject *)Py_TYPE(object));
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) /* that of a closed mmap says more */
+            PyErr_Format(PyExc_TypeError, "bytes or str expected, not %R",
+                         (PyObject *)Py_TYPE(object));
         return NULL;
     }
     copy = PyBytes_FromObject(view);

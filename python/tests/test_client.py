@@ -701,6 +701,10 @@ class Connections(TestCase):
         self.assertEqual(msock.decode(b"ACK 16384\r\nACK"), (11, "ACK", 16384))
         self.assertEqual(msock.decode(b"REJ bad-json x\r\n"), (16, "REJ", 0))
         self.assertIsNone(msock.decode(b"ACK"))
+        released = memoryview(b"x")
+        released.release()
+        with self.assertRaisesRegex(ValueError, "released"):
+            msock.encode("A", released)
         for bad in (("X", b""), ("A", bytes(3000))):
             with self.assertRaises(msock.UsageError):
                 msock.encode(*bad)
