@@ -2,6 +2,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <time.h>
@@ -262,10 +263,15 @@ server_waits(PyObject *self, PyObject *unused)
     if (server_enter(server) < 0)
         return NULL;
     fd = msock_server_fd(server->s);
+    if (fd < 0)
+        error_set(MSOCK_USAGE, msock_server_error(server->s), "");
+    else if (server->watch_fd <= 0 && (server->watch_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) < 0)
+        PyErr_SetFromErrno(PyExc_OSError);
     left = msock_server_timeout(server->s) / 1000.0;
     server->until_ms = now_ms() + (int64_t)(left * 1000);
     server->is_waited_for = true;
     server_leave(server);
-    return fd >= 0 ? Py_BuildValue("(iid)", fd, server->wake_fd, left)
-                   : error_set(MSOCK_USAGE, msock_server_error(server->s), "");
+    if (PyErr_Occurred())
+        return NULL;
+    return Py_BuildValue("(iid)", server->watch_fd, server->wake_fd, left);
 }

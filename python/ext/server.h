@@ -45,6 +45,7 @@ struct server {
     pthread_mutex_t lock;          /* recursive: a callback may settle */
     pid_t owner;
     int wake_fd;        /* ends the wait of whoever waits for events; an eventfd */
+    int watch_fd;       /* for event loops: libmsock's, but open until they have noticed close() */
     bool is_woken;      /* it was written to */
     bool is_receiving;  /* a thread is in events() */
     bool is_inside;     /* libmsock calls a transform: nobody may call it */

@@ -209,6 +209,8 @@ server_dealloc(PyObject *self)
     free(server->events);
     if (server->wake_fd > 0)
         close(server->wake_fd);
+    if (server->watch_fd > 0)
+        close(server->watch_fd);
     pthread_mutex_destroy(&server->lock);
     ext_free(self);
 }

@@ -285,6 +285,8 @@ class Server(ServerBase):
 
         Raises Timeout if none came within timeout seconds.
         """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError("a time is not negative")
         loop = asyncio.get_running_loop()
         until = None if timeout is None else loop.time() + timeout
         while not self._messages:

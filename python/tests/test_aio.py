@@ -1,6 +1,7 @@
 """msock.aio: both halves in one event loop, without threads, and tasks that are cancelled."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
@@ -398,6 +399,43 @@ class Waits(AioCase):
             gc.collect()
         for part in (main, main, end):
             self.loop(part)
+
+    def test_a_number_that_close_has_freed_is_not_watched(self) -> None:
+        async def main() -> None:
+            server = msock.aio.Server("msp://127.0.0.1:0")
+            receiving = asyncio.ensure_future(server.receive())
+            while not server._is_receiving:
+                await asyncio.sleep(0)
+            reading, writing = socket.socketpair()
+            reading.setblocking(False)
+            before = set(os.listdir("/proc/self/fd"))
+            server.close()
+            freed = before - set(os.listdir("/proc/self/fd"))
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(writing)
+                stack.enter_context(reading)
+                loop = asyncio.get_running_loop()
+                reads = []
+                for number in freed:
+                    os.dup2(reading.fileno(), int(number))
+                    again = stack.enter_context(socket.socket(fileno=int(number)))
+                    again.setblocking(False)
+                    reads.append(asyncio.ensure_future(loop.sock_recv(again, 1)))
+                with self.assertRaisesRegex(msock.UsageError, "closed"):
+                    await receiving
+                writing.sendall(b"x" * len(reads))
+                await asyncio.gather(*reads)
+
+        self.loop(main)
+
+    def test_a_time_is_a_time(self) -> None:
+        async def main() -> None:
+            async with msock.aio.Server("msp://127.0.0.1:0") as server:
+                for timeout in (float("nan"), -1):
+                    with self.assertRaisesRegex(ValueError, "not negative"):
+                        await server.receive(timeout)
+
+        self.loop(main)
 
     def test_servers_that_are_cancelled(self) -> None:
         async def never(message: msock.Message) -> None:
