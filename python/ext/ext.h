@@ -9,6 +9,7 @@
 #include <Python.h>
 
 #include <msock_server.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -88,6 +89,11 @@ PyObject *ext_none(void);
 
 /* PyEval_RestoreThread, one thread after the other. */
 void ext_restore(PyThreadState *state);
+
+/* Takes a mutex, and lets the GIL go while another thread has it. False with an exception: a
+ * signal's handler has raised one; this thread has the mutex, which checks that; or the interpreter
+ * ends, and the thread that has the mutex may be gone. */
+bool ext_lock(pthread_mutex_t *mutex);
 
 /* In the child of a fork nobody is in the queue. */
 void ext_forget_queue(void);

@@ -44,14 +44,8 @@ server_check(const struct server *server)
 int
 server_enter(struct server *server)
 {
-    if (server_check(server) < 0)
+    if (server_check(server) < 0 || !ext_lock(&server->lock))
         return -1;
-    if (pthread_mutex_trylock(&server->lock) != 0) {
-        PyThreadState *state = PyEval_SaveThread();
-
-        pthread_mutex_lock(&server->lock);
-        ext_restore(state);
-    }
     if (server->is_inside)
         error_usage("a transform cannot use its server");
     else if (server_check(server) == 0) {

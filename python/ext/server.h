@@ -6,8 +6,6 @@
 
 #include "ext.h"
 
-#include <pthread.h>
-
 #define SERVER_TRANSFORMS 8
 
 struct server;

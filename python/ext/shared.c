@@ -2,12 +2,10 @@
  * comes while others send. Each call of libmsock is one that does not wait, and threads take turns
  * with them; the waiting is between two turns, and the GIL is let go for all of it. For connections
  * that the program has made (sock=), since a connection cannot be made without waiting.
- * Invariant: nobody waits for a turn with the GIL, so close() may wait for the GIL with the turn.
- * Nobody else does: a thread that asks for the GIL while the interpreter ends is gone, and its turn
- * with it. */
+ * Invariant: nobody waits for a turn with the GIL, so close() and transforms may wait for the GIL
+ * with the turn. */
 #include "client.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +48,7 @@ shared_limit(struct shared_call *call, int timeout_ms)
     call->until_ms = timeout_ms < 0 ? INT64_MAX : now_ms() + timeout_ms;
 }
 
-/* Takes the turn, with -1 for no end. 0, or -1 with an exception. */
+/* Takes the turn, with -1 for no end of the call. 0, or -1 with an exception. */
 static int
 shared_enter(struct shared_call *call, PyObject *self, int timeout_ms)
 {
@@ -62,9 +60,10 @@ shared_enter(struct shared_call *call, PyObject *self, int timeout_ms)
     }
     *call = (struct shared_call){.s = s, .end.status = MSOCK_OK};
     shared_limit(call, timeout_ms);
-    call->state = PyEval_SaveThread();
-    pthread_mutex_lock(&s->turn);
+    if (!ext_lock(&s->turn))
+        return -1;
     call->end.is_closed = s->c.m == NULL;
+    call->state = PyEval_SaveThread();
     return 0;
 }
 
@@ -314,10 +313,14 @@ shared_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     newfunc make = (newfunc)PyType_GetSlot((PyTypeObject *)ext_types.client, Py_tp_new);
     struct shared *s = (void *)make(type, args, keywords);
+    pthread_mutexattr_t checks;
 
     if (s == NULL)
         return NULL;
-    pthread_mutex_init(&s->turn, NULL);
+    pthread_mutexattr_init(&checks);
+    pthread_mutexattr_settype(&checks, PTHREAD_MUTEX_ERRORCHECK);
+    pthread_mutex_init(&s->turn, &checks);
+    pthread_mutexattr_destroy(&checks);
     msock_set_settled(s->c.m, shared_settled, s);
     s->c.is_busy = true;
     return (PyObject *)s;

@@ -9,6 +9,7 @@ import os
 import pathlib
 import pickle
 import select
+import signal
 import socket
 import ssl
 import struct
@@ -557,6 +558,26 @@ class Shared(TestCase):
         self.peer.sendall(b"\0\0\0\0")
         taker.join()
         thread.join()
+
+    def test_a_callback_and_a_handler_cannot_use_the_call_that_they_are_in(self) -> None:
+        def encode(data: bytes) -> bytes:
+            with self.assertRaisesRegex(msock.UsageError, "in use"):
+                shared.close()
+            return data
+
+        def handler(*unused: Any) -> None:
+            with self.assertRaisesRegex(msock.UsageError, "in use"):
+                shared.close()
+            theirs.close()
+
+        ours, theirs = socket.socketpair()
+        self.addCleanup(theirs.close)
+        shared = msock._msock.SharedClient("frame://given", sock=ours, encode=encode, timeout=PATIENCE)
+        self.addCleanup(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, handler))
+        shared.put(b"x")
+        with interrupted(begun=lambda: theirs.recv(100, socket.MSG_WAITALL)):  # up to the end that close() sends
+            shared.close()
+        self.assertEqual(theirs.fileno(), -1)
 
     def test_waits_are_interrupted_and_nothing_is_mixed_up(self) -> None:
         for elsewhere in (False, True):

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -244,6 +245,34 @@ class Threads(ServerCase):
             thread.join()
         for sender in senders:
             self.assertEqual([sent.reply for sent in sender.result], [b"%d" % i for i in range(50)])
+
+    def test_a_thread_that_is_gone_with_the_interpreter_keeps_nobody_waiting(self) -> None:
+        program = """if True:
+            import msock, os, socket, sys, threading
+            server = msock.Server("frame://127.0.0.1:0")
+            host, port = server.addresses[0].split(":")
+            peer = socket.create_connection((host, int(port)))
+            peer.sendall(bytes(4))
+            message = server.receive()
+            connection = message.connection
+            message.commit()
+            try:
+                while True:
+                    connection.write(bytes(500000), 0)
+            except msock.Timeout:
+                threading.Thread(target=connection.write, args=(b"x",), daemon=True).start()
+            class Late:
+                def __init__(self, *kept):
+                    self.server, self.write = kept
+                def __del__(self):
+                    try:
+                        self.server.close()
+                    finally:
+                        self.write(1, b"closed")
+            sys.late = Late(server, os.write)
+            """
+        ran = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, timeout=PATIENCE)
+        self.assertEqual((ran.returncode, ran.stdout), (0, b"closed"))
 
     def test_one_thread_receives(self) -> None:
         server = self.server("msp://127.0.0.1:0")
