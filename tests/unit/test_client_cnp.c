@@ -386,6 +386,35 @@ the_end_that_the_client_makes_has_its_reason_too(void **state)
     }
 }
 
+static void
+serve_refusal_then_disconnect(struct byte_server *s)
+{
+    greet(s, "step-by-step", 1);
+    packet_say(s, ERROR, packet_expect(s, DATA, "one"),
+               "{\"error\":\"refused\",\"message\":\"not today\"}");
+    packet_expect(s, DATA, "two");
+    packet_say(s, DISCONNECT, 7, "bye");
+    packet_expect(s, ACK, "ACK");
+}
+
+static void
+an_end_does_not_have_the_reason_of_an_earlier_refusal(void **state)
+{
+    struct byte_server s;
+    msock *m;
+
+    (void)state;
+    byte_server_start(&s, serve_refusal_then_disconnect, NULL);
+    m = client_open("cnp://%s", s.at);
+    msock_set_retries(m, 0, 1, 2);
+    assert_int_equal(msock_send(m, "one", 3), MSOCK_REFUSED);
+    assert_int_equal(msock_send(m, "two", 3), MSOCK_GIVEN_UP);
+    assert_null(strstr(msock_error(m), "not today"));
+    assert_non_null(strstr(msock_error(m), "DISCONNECT"));
+    msock_close(m);
+    byte_server_stop(&s);
+}
+
 /* Four packets are on their way before any of them is acknowledged, the last one first. */
 static void
 serve_window(struct byte_server *s)
@@ -585,6 +614,7 @@ main(void)
         cmocka_unit_test(the_last_word_says_what_was_not_taken),
         cmocka_unit_test(the_reason_of_the_end_is_told),
         cmocka_unit_test(the_end_that_the_client_makes_has_its_reason_too),
+        cmocka_unit_test(an_end_does_not_have_the_reason_of_an_earlier_refusal),
         cmocka_unit_test(a_burst_fills_the_window),
         cmocka_unit_test(replies_and_messages_of_the_server_are_acknowledged),
         cmocka_unit_test(what_begins_before_its_ack_is_no_reply_to_a_message),

@@ -19,6 +19,7 @@ cnp_disconnect(struct cnp *cnp, struct proto_io *io)
     size_t n = cnp_ack_encode(ack, cnp->second, cnp->header.sequence);
 
     io->tally->acks++;
+    cnp_note_refusal(io, "the server has said DISCONNECT");
     return cnp_farewell(cnp, io, ack, n);
 }
 
