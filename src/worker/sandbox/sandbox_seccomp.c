@@ -19,7 +19,6 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -312,14 +311,6 @@ filter_own_sockets(scmp_filter_ctx f)
     return rc == 0 ? filter_allow(f, SCMP_SYS(setsockopt)) : rc;
 }
 
-/* No program that runs as the workers' user whoever starts it. The kernel takes these bits away
- * from a file that is created with them, when something is written to it. */
-static int
-filter_modes(scmp_filter_ctx f)
-{
-    return filter_allow_value(f, SCMP_SYS(fchmod), 1, S_ISUID | S_ISGID, 0);
-}
-
 static int
 filter_descriptors(scmp_filter_ctx f, const struct sandbox_needs *needs)
 {
@@ -329,8 +320,6 @@ filter_descriptors(scmp_filter_ctx f, const struct sandbox_needs *needs)
     if (rc == 0)
         rc = filter_allow_values(f, SCMP_SYS(ioctl), 1, UINT32_MAX, ioctl_commands,
                                  MS_ARRAY_LEN(ioctl_commands));
-    if (rc == 0)
-        rc = filter_modes(f);
     if (rc == 0)
         rc = needs->connects ? filter_own_sockets(f) : filter_shared(f);
     return rc;

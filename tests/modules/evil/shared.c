@@ -119,6 +119,21 @@ write_read_only(const struct evil *e, const struct attempt *a)
     return evil_each(e, is_read_only, write_try);
 }
 
+static long
+chmod_try(const struct evil *e, int fd)
+{
+    (void)e;
+    return fchmod(fd, 0666);
+}
+
+/* The control file, which msockctl trusts. */
+static long
+chmod_read_only(const struct evil *e, const struct attempt *a)
+{
+    (void)a;
+    return evil_each(e, is_read_only, chmod_try);
+}
+
 /* Lines of the log are not aligned. */
 static long
 write_direct(const struct evil *e, const struct attempt *a)
@@ -457,6 +472,7 @@ const struct attempt evil_shared[] = {
     {.name = "seal-shared-memory", .run = seal_memory},
     {.name = "open-again-for-writing", .run = reopen},
     {.name = "write-what-is-for-reading", .run = write_read_only},
+    {.name = "open-to-everybody", .run = chmod_read_only},
     {.name = "write-log-direct", .run = write_direct},
     {.name = "make-shared-memory-writable", .run = allow_writing, .path = ""},
     {.name = "remove-pages-of-others", .run = remove_pages, .path = ""},
