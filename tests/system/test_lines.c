@@ -70,6 +70,9 @@ each_line_is_a_message_in_order(void **state)
     assert_string_equal(j.entries[1000].body, "");
     assert_string_equal(j.entries[1001].body, "without an end");
     journal_free(&j);
+    result = feed(d->listeners[0].url, "send", NULL, "one\n", 4);
+    assert_non_null(strstr(result.err, " 1 line committed"));
+    run_result_free(&result);
     daemon_stop(d);
 }
 

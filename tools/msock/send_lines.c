@@ -226,7 +226,8 @@ lines_report(const struct lines *l, double seconds)
     }
     if (l->options->quiet)
         return;
-    fprintf(stderr, "msock: %llu lines %s", (unsigned long long)l->committed, done);
+    fprintf(stderr, "msock: %llu line%s %s", (unsigned long long)l->committed,
+            l->committed == 1 ? "" : "s", done);
     if (l->refused > 0)
         fprintf(stderr, ", %llu refused", (unsigned long long)l->refused);
     if (l->failed > 0)
