@@ -24,11 +24,26 @@ hex_digit(char c)
     return at == NULL ? -1 : (int)(at - digits);
 }
 
+/* As escape_read: one to three digits. */
+static size_t
+octal_read(const char *at, uint8_t *byte_out)
+{
+    unsigned value = 0;
+    size_t n = 0;
+
+    for (; n < 3 && at[n] >= '0' && at[n] <= '7'; n++)
+        value = value * 8 + (unsigned)(at[n] - '0');
+    if (value > UINT8_MAX)
+        return 0;
+    *byte_out = (uint8_t)value;
+    return n;
+}
+
 /* Reads the escape behind a backslash. Returns the number of bytes used, and the byte, or 0. */
 static size_t
 escape_read(const char *at, uint8_t *byte_out)
 {
-    static const char letters[] = "abfnrtv\\0'\"", bytes[] = "\a\b\f\n\r\t\v\\\0'\"";
+    static const char letters[] = "abfnrtv\\'\"", bytes[] = "\a\b\f\n\r\t\v\\'\"";
     const char *letter;
 
     if (at[0] == 'x') {
@@ -37,6 +52,8 @@ escape_read(const char *at, uint8_t *byte_out)
         *byte_out = (uint8_t)(hex_digit(at[1]) * 16 + hex_digit(at[2]));
         return 3;
     }
+    if (at[0] >= '0' && at[0] <= '7')
+        return octal_read(at, byte_out);
     letter = at[0] == '\0' ? NULL : strchr(letters, at[0]);
     if (letter == NULL)
         return 0;

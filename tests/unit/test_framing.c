@@ -98,6 +98,9 @@ static const struct {
     {"\\r\\n", "\r\n", 2},
     {"\\0", "\0", 1},
     {"\\0\\0", "\0\0", 2},
+    {"\\012", "\n", 1},
+    {"\\36\\377", "\x1e\xff", 2},
+    {"\\0000\\09", "\0000\0009", 4},
     {"\\x00\\xff", "\0\xff", 2},
     {"\\x0A", "\n", 1},
     {"\\x0a", "\n", 1},
@@ -210,6 +213,7 @@ what_is_no_delimiter_is_refused_with_the_reason(void **state)
         {"\\xg1", escapes},
         {"\\x1g", escapes},
         {"\\X41", escapes},
+        {"\\400", escapes},
         {"12345678123456781234567812345678\\", escapes},
         {"\\N", escapes},
     };
