@@ -163,6 +163,7 @@ broadcast_conn_adopted(void *handler, struct conn *c, const void *data, size_t n
 const struct handler_ops broadcast_handler = {
     .name = "broadcast",
     .per_listener = true,
+    .is_silent = true,
     .no_digest = true,
     .create = broadcast_create,
     .destroy = broadcast_destroy,

@@ -12,6 +12,7 @@ discard_submit(void *handler, struct message *m)
 
 const struct handler_ops discard_handler = {
     .name = "discard",
+    .is_silent = true,
     .no_digest = true,
     .create = handler_keep_host,
     .destroy = free,

@@ -81,6 +81,7 @@ struct handler_ops {
     /* runs once for each listener, as one with options has to; else once a worker */
     bool per_listener;
     bool answers;      /* made to reply: REPLY_AUTO sends its replies back over every protocol */
+    bool is_silent;    /* never replies, so no peer waits for one */
     bool no_digest;    /* does not look at the SHA-256 of a message */
     bool only_replies; /* a message has no effect but its reply: a copy gets that again */
     bool one_by_one;   /* settles the messages of a connection in turns of their own, mostly */

@@ -204,6 +204,8 @@ worker_listeners_open(struct worker *w, char error[HANDLER_ERROR_LEN])
         if (l->handler == NULL || worker_transforms_open(w, l, error) < 0)
             return -1;
         l->limits.answers = l->handler->ops->answers;
+        if (l->handler->ops->is_silent)
+            l->limits.reply = REPLY_NO;
         worker_take_limit(l);
         if (worker_tls_open(w, l, error) < 0)
             return -1;

@@ -524,6 +524,28 @@ a_broadcast_reaches_the_others_in_their_framing(void **state)
     daemon_stop(d);
 }
 
+static void
+a_refused_message_ends_no_connection_where_nobody_replies(void **state)
+{
+    static char large[4 + (1 << 20) + 1]; /* more than broadcast takes */
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.handler = "broadcast", .listen = {"frame://127.0.0.1:0"}});
+    struct raw a, b;
+
+    (void)state;
+    raw_frame_head((uint8_t *)large, sizeof(large) - 4);
+    raw_connect(&a, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    raw_connect(&b, &raw_frame_length32, &d->listeners[0], RAW_WHOLE);
+    WAIT_FOR(stats_total(d, "open") == 2, 5000);
+    raw_say(&a, large, sizeof(large));
+    WAIT_FOR(stats_total(d, "rej") == 1, 5000);
+    assert_int_equal(a.kind->send(&a, "from a", 6), 0);
+    raw_expect(&b, "from a", 6);
+    raw_close(&a);
+    raw_close(&b);
+    daemon_stop(d);
+}
+
 int
 main(void)
 {
@@ -548,6 +570,7 @@ main(void)
         SYSTEM_TEST(a_refused_message_ends_the_connection_where_a_reply_is_due),
         SYSTEM_TEST(a_refused_message_is_counted_where_nothing_is_answered),
         SYSTEM_TEST(a_broadcast_reaches_the_others_in_their_framing),
+        SYSTEM_TEST(a_refused_message_ends_no_connection_where_nobody_replies),
     };
 
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
