@@ -60,6 +60,7 @@ listener_tls_context(const struct listener_config *l, const struct tls_secret *s
         .verify = listener_verify(l),
         .pem = &l->tls,
         .allow_12 = l->number[OPTION_TLS_MIN] != 0,
+        .was_checked = secret != NULL, /* by the master: a worker is replaced on any day */
         .secret = secret,
     };
 

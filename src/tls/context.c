@@ -270,12 +270,6 @@ context_take_chain(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
 
     if (!fine)
         snprintf(error, TLS_ERROR_LEN, "the certificate cannot be used: %s", tls_reason());
-    else if (X509_cmp_current_time(X509_get0_notAfter(cert)) < 0)
-        snprintf(error, TLS_ERROR_LEN, "the certificate has expired");
-    else if (X509_cmp_current_time(X509_get0_notBefore(cert)) > 0)
-        snprintf(error, TLS_ERROR_LEN, "the certificate is not valid yet");
-    fine = fine && X509_cmp_current_time(X509_get0_notAfter(cert)) > 0 &&
-           X509_cmp_current_time(X509_get0_notBefore(cert)) < 0;
     X509_free(cert);
     while (fine && (cert = next_certificate(bio)) != NULL)
         if (SSL_CTX_add0_chain_cert(ssl, cert) != 1) {
@@ -372,6 +366,22 @@ context_take(struct tls_context *c, const char *text, enum tls_part part, char e
         rc = context_take_authorities(c, bio, error);
     BIO_free(bio);
     return rc;
+}
+
+static int
+context_check_dates(const struct tls_context *c, char error[TLS_ERROR_LEN])
+{
+    const X509 *cert = SSL_CTX_get0_certificate(c->ssl);
+
+    if (cert == NULL)
+        return 0;
+    if (X509_cmp_current_time(X509_get0_notAfter(cert)) <= 0)
+        snprintf(error, TLS_ERROR_LEN, "the certificate has expired");
+    else if (X509_cmp_current_time(X509_get0_notBefore(cert)) >= 0)
+        snprintf(error, TLS_ERROR_LEN, "the certificate is not valid yet");
+    else
+        return 0;
+    return -1;
 }
 
 static int
@@ -480,6 +490,8 @@ tls_context_create(const struct tls_setup *setup, char error[TLS_ERROR_LEN])
         snprintf(error, TLS_ERROR_LEN, "TLS cannot be set up: %s", tls_reason());
     else
         rc = context_take_pem(c, setup->pem, error);
+    if (rc == 0 && !setup->was_checked)
+        rc = context_check_dates(c, error);
 out:
     ERR_clear_error();
     if (rc < 0) {

@@ -74,6 +74,7 @@ struct tls_setup {
     enum tls_verify verify;
     const struct tls_pem *pem;       /* a client without a CA takes those of the system */
     bool allow_12;                   /* TLS 1.2 too, else 1.3 only */
+    bool was_checked;                /* pem was taken before: it may have expired meanwhile */
     const struct tls_secret *secret; /* servers: of tickets; NULL: none are given */
 };
 

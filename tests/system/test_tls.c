@@ -7,6 +7,9 @@
 #include "tls/tls.h"
 #include "tls_case.h"
 
+#include "support/signals.h"
+
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -396,6 +399,27 @@ a_certificate_that_comes_to_its_end_is_said_meanwhile(void **state)
     daemon_stop(d);
 }
 
+/* Other listeners and clients that do not mind need it. */
+static void
+a_worker_is_replaced_when_the_certificate_has_ended(void **state)
+{
+    struct daemon *d = daemon_start(
+        &(struct daemon_options){.workers = 1,
+                                 .clock = true,
+                                 .errors_expected = true,
+                                 .listen = {tls_case_url("frame", "server", "&reply=yes")}});
+    struct proc_list workers;
+
+    (void)state;
+    daemon_shift_clock(d, 40 * (int64_t)86400);
+    daemon_workers(d, &workers);
+    assert_int_equal(workers.count, 1);
+    signal_send(workers.pid[0], SIGKILL);
+    WAIT_FOR(daemon_logged(d, "died: signal 9"), 20000);
+    tls_case_expect_served(d, &tls_anybody);
+    daemon_stop(d);
+}
+
 /* What is under way ends in the worker that has its keys. */
 static void
 connections_stay_with_the_worker_that_shook_hands(void **state)
@@ -465,6 +489,7 @@ main(void)
         SYSTEM_TEST(authorities_that_are_none_are_refused_by_the_name_of_their_file),
         SYSTEM_TEST(a_certificate_that_ends_soon_is_shown_and_said),
         SYSTEM_TEST(a_certificate_that_comes_to_its_end_is_said_meanwhile),
+        SYSTEM_TEST(a_worker_is_replaced_when_the_certificate_has_ended),
         SYSTEM_TEST(connections_stay_with_the_worker_that_shook_hands),
         SYSTEM_TEST(idle_connections_cost_what_they_are_said_to_cost),
     };
