@@ -266,6 +266,18 @@ file_take_any_number(struct store *store, struct store_put *put, const char *nam
     return false;
 }
 
+/* Returns false where the name is taken. */
+static bool
+file_take_name(struct store *store, struct store_put *put, const char *name)
+{
+    put->stored = store_rename(store, put, name, false) == 0;
+    if (!put->stored && errno == EEXIST)
+        return false;
+    if (!put->stored)
+        put->outcome = file_failed(errno);
+    return true;
+}
+
 static void
 file_number(struct store *store, struct store_put *put, const char *name)
 {
@@ -279,13 +291,8 @@ file_number(struct store *store, struct store_put *put, const char *name)
             put->outcome = file_failed(ENAMETOOLONG);
             return;
         }
-        if (store_rename(store, put, numbered, false) == 0) {
+        if (file_take_name(store, put, numbered)) {
             put->number = number;
-            put->stored = true;
-            return;
-        }
-        if (errno != EEXIST) {
-            put->outcome = file_failed(errno);
             return;
         }
         if (file_take_same(store, put, numbered, number))
@@ -351,15 +358,7 @@ file_store_place(struct store *store, struct store_put *put)
     }
     for (unsigned tries = 0; tries < FILE_TRIES; tries++) {
         put->outcome = outcome_committed();
-        if (store_rename(store, put, name, false) == 0) {
-            put->stored = true;
-            return;
-        }
-        if (errno != EEXIST) {
-            put->outcome = file_failed(errno);
-            return;
-        }
-        if (file_conflict(store, put, name))
+        if (file_take_name(store, put, name) || file_conflict(store, put, name))
             return;
     }
 }
