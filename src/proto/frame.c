@@ -54,8 +54,7 @@ static enum proto_event
 frame_too_large(struct frame *f, struct proto_io *io)
 {
     io->tally->too_large++;
-    if (io->outbox->results != NULL)
-        io->outbox->results->complaint = "the server has a message that is too large to be taken";
+    outbox_complain(io->outbox, OUTBOX_TOO_LARGE);
     return frame_fail(f, io);
 }
 

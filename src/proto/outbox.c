@@ -155,6 +155,13 @@ outbox_end(struct outbox *ob, struct outbox_item *item)
 }
 
 void
+outbox_complain(const struct outbox *ob, const char *complaint)
+{
+    if (ob->results != NULL)
+        ob->results->complaint = complaint;
+}
+
+void
 outbox_pop(struct outbox *ob)
 {
     struct outbox_item *item = ob->first;

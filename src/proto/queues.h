@@ -130,6 +130,10 @@ void outbox_cancel(struct outbox *ob, struct outbox_item *item);                
 /* No reply, and the connection is to end at this place, behind the replies before. */
 void outbox_end(struct outbox *ob, struct outbox_item *item);
 
+/* Tells a client's caller what was wrong with the peer's last bytes: complaint, which is static. */
+void outbox_complain(const struct outbox *ob, const char *complaint);
+#define OUTBOX_TOO_LARGE "the server has a message that is too large to be taken"
+
 /* Takes the oldest complete message, first, off and frees it; its bytes stay in place until then.
  */
 void outbox_pop(struct outbox *ob);

@@ -31,20 +31,12 @@ tinyproto_fault(struct tinyproto *tp, struct proto_io *io)
     return tinyproto_end(tp);
 }
 
-/* Why the connection ends, for a client's caller. */
-static void
-tinyproto_complain(const struct proto_io *io, const char *complaint)
-{
-    if (io->outbox->results != NULL)
-        io->outbox->results->complaint = complaint;
-}
-
 /* A signal that cannot come now. */
 static enum proto_event
 tinyproto_nonsense(struct tinyproto *tp, struct proto_io *io)
 {
     io->tally->header++;
-    tinyproto_complain(io, "the server has said a signal that cannot come now");
+    outbox_complain(io->outbox, "the server has said a signal that cannot come now");
     return tinyproto_fault(tp, io);
 }
 
@@ -147,7 +139,7 @@ tinyproto_size(struct tinyproto *tp, struct proto_io *io, struct message **messa
     tp->left = be32_load(tp->head);
     if (tp->left > io->limits->max_message_size) {
         io->tally->too_large++;
-        tinyproto_complain(io, "the server has a message that is too large to be taken");
+        outbox_complain(io->outbox, OUTBOX_TOO_LARGE);
         return tinyproto_fault(tp, io);
     }
     if (tp->asking && tp->role == PROTO_CLIENT) {
@@ -197,9 +189,9 @@ tinyproto_opening(struct tinyproto *tp, struct proto_io *io, uint8_t signal)
     if (signal == TINYPROTO_CONLIMIT && io->outbox->results != NULL)
         strcpy(io->outbox->results->code, "busy");
     else if (signal == TINYPROTO_CONFLICT)
-        tinyproto_complain(io, "the server has said CONFLICT");
+        outbox_complain(io->outbox, "the server has said CONFLICT");
     else if (signal == TINYPROTO_GENERIC_ERROR)
-        tinyproto_complain(io, SAID_GENERIC_ERROR);
+        outbox_complain(io->outbox, SAID_GENERIC_ERROR);
     else if (signal != TINYPROTO_CONLIMIT)
         return tinyproto_nonsense(tp, io);
     return tinyproto_end(tp);
@@ -306,7 +298,7 @@ tinyproto_eof(void *state, struct proto_io *io, struct message **message_out)
     if (results == NULL || tp->state != TINYPROTO_SIZE || tp->have != 1 ||
         tp->head[0] != TINYPROTO_GENERIC_ERROR)
         return PROTO_CLOSE;
-    tinyproto_complain(io, SAID_GENERIC_ERROR);
+    outbox_complain(io->outbox, SAID_GENERIC_ERROR);
     if (!tp->asking || results->sent > 0)
         return PROTO_CLOSE;
     snprintf(results->refusal, sizeof(results->refusal), "GENERIC_ERROR to its size");

@@ -284,6 +284,7 @@ context_take_chain(SSL_CTX *ssl, BIO *bio, char error[TLS_ERROR_LEN])
     return fine ? 0 : -1;
 }
 
+/* Whatever name a client asks for, the same certificate answers. */
 static int
 any_name(SSL *ssl, int *alert, void *arg)
 {

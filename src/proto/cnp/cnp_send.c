@@ -188,8 +188,7 @@ cnp_note_answer(struct packet *p)
 static enum proto_event
 cnp_give_up(struct cnp *cnp, struct proto_io *io, const struct packet *p)
 {
-    if (io->outbox->results != NULL)
-        io->outbox->results->complaint = "a packet got no ACK in too many attempts";
+    outbox_complain(io->outbox, "a packet got no ACK in too many attempts");
     return cnp_say_close(cnp, io, p->sequence, "retries", "no ACK for this packet");
 }
 

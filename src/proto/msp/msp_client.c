@@ -85,7 +85,7 @@ client_close(struct msp_client *c)
 static enum proto_event
 client_complain(struct msp_client *c, struct proto_io *io, const char *complaint)
 {
-    io->outbox->results->complaint = complaint;
+    outbox_complain(io->outbox, complaint);
     return client_close(c);
 }
 
